@@ -1,0 +1,41 @@
+# Every target sets up what it needs. Needs git, make and Python 3.11 or newer.
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONUNBUFFERED := 1
+PYTHON ?= python3
+
+.PHONY: help setup demo test test-all lint ui lock
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(VENV)/.ready   ## install the locked environment into .venv
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@echo "installing the locked environment (about 6 GB on disk, mostly torch) …"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip sync --quiet requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup      ## the whole method on the embedded phantom data set
+	@dcube data add phantom
+	@dvc repro
+	@dcube results
+
+test: setup      ## the default tests
+	@pytest
+
+test-all: setup  ## default and slow tests
+	@pytest -m ''
+
+lint: setup      ## style and types
+	@ruff check . && ruff format --check . && mypy
+
+ui: setup        ## open the MLflow UI on http://127.0.0.1:5000
+	@mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///mlflow.db
+
+lock: setup      ## renew requirements.lock
+	@uv pip compile --quiet --no-emit-index-url --universal --python-version 3.11 --extra dev \
+		--output-file requirements.lock pyproject.toml requirements-build.in

@@ -1,0 +1,1 @@
+"""D-Cube: diffusion features for medical image classification, as a traceable system."""

@@ -1,0 +1,92 @@
+"""The prepared data set: what the stage `prepare` writes and every later stage reads."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dcube.errors import DcubeError
+
+SPLITS = ("train", "validation", "test")
+UNLABELLED = -1
+MANIFEST_COLUMNS = ("id", "file", "label", "patient", "split", "sha256")
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """Arrays, labels and splits. Row i of the manifest describes image i of every array.
+
+    Attributes:
+        folder: where `images-SIZE.npy`, `manifest.csv` and `dataset.json` stand.
+        manifest: columns `MANIFEST_COLUMNS`; an image without a label has an empty `label`.
+        info: `dataset.json`: name, classes, channels, image_size, diffusion_image_size, counts,
+            fingerprint, is_phantom, dropped_duplicates …
+    """
+
+    folder: Path
+    manifest: pd.DataFrame
+    info: dict
+
+    @classmethod
+    def load(cls, folder: Path) -> "PreparedDataset":
+        try:
+            info = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+            manifest = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
+        except (FileNotFoundError, json.JSONDecodeError) as error:
+            raise DcubeError(
+                f"{folder} holds no prepared data set ({error}): run `dvc repro prepare`"
+            ) from None
+        return cls(folder, manifest, info)
+
+    @property
+    def name(self) -> str:
+        return self.info["name"]
+
+    @property
+    def classes(self) -> list[str]:
+        return self.info["classes"]
+
+    @property
+    def channels(self) -> int:
+        return self.info["channels"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over every image, label, patient and split."""
+        return self.info["fingerprint"]
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels that CNNs see."""
+        return self.info["image_size"]
+
+    @property
+    def diffusion_image_size(self) -> int:
+        """Side in pixels that the U-ViT sees."""
+        return self.info["diffusion_image_size"]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n,) int64 class indices; `UNLABELLED` where there is no label."""
+        index = {name: i for i, name in enumerate(self.classes)}
+        return np.array([index.get(label, UNLABELLED) for label in self.manifest["label"]], dtype=np.int64)
+
+    @cached_property
+    def patients(self) -> np.ndarray | None:
+        """(n,) patient ids, or None where the set has none."""
+        patients = self.manifest["patient"].to_numpy()
+        return patients if (patients != "").any() else None
+
+    def images(self, size: int) -> np.ndarray:
+        """(n, channels, size, size) uint8, memory-mapped."""
+        return np.load(self.folder / f"images-{size}.npy", mmap_mode="r")
+
+    def indices(self, split: str, labelled: bool = True) -> np.ndarray:
+        """Rows of a split, ascending; without `labelled`, unlabelled images are among them."""
+        chosen = (self.manifest["split"] == split).to_numpy()
+        if labelled:
+            chosen &= self.labels != UNLABELLED
+        return np.flatnonzero(chosen)

@@ -1,0 +1,97 @@
+"""Long work shows itself: a bar on a terminal, plain lines in a log, JSON lines for an orchestrator.
+
+The orchestrator names a file in `DCUBE_PROGRESS_FILE`; this package knows nothing else about it.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_RECORDS = 1.0
+
+Advance = Callable[..., None]
+
+
+class _Meter:
+    """Counts, and reports at most every so often."""
+
+    def __init__(self, description: str, total: int, unit: str, completed: int) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.completed = self.first = completed
+        self.start = time.monotonic()
+        self.values: dict[str, float] = {}
+        self.last: dict[str, float] = {}
+
+    def rate(self) -> float:
+        elapsed = max(time.monotonic() - self.start, 1e-9)
+        return (self.completed - self.first) / elapsed
+
+    def remaining_seconds(self) -> float | None:
+        rate = self.rate()
+        return (self.total - self.completed) / rate if rate > 0 else None
+
+    def due(self, what: str, seconds: float) -> bool:
+        now = time.monotonic()
+        if self.completed < self.total and now - self.last.get(what, -seconds) < seconds:
+            return False
+        self.last[what] = now
+        return True
+
+    def text(self) -> str:
+        values = "".join(f"  {name} {value:.4g}" for name, value in self.values.items())
+        return f"{self.rate():.3g} {self.unit}/s{values}"
+
+    def line(self) -> str:
+        remaining = self.remaining_seconds()
+        left = f", {remaining:.0f} s left" if remaining else ""
+        return f"{self.description}: {self.completed}/{self.total} {self.unit}, {self.text()}{left}"
+
+    def record(self) -> dict:
+        return {
+            "description": self.description, "completed": self.completed, "total": self.total,
+            "unit": self.unit, "rate": self.rate(), "remaining_s": self.remaining_seconds(), "values": self.values,
+        }  # fmt: skip
+
+
+@contextmanager
+def progress(description: str, total: int, unit: str, completed: int = 0) -> Iterator[Advance]:
+    """Give `advance(count=1, **values)`; `values` (a loss, say) are shown beside the rate and the time left."""
+    meter = _Meter(description, total, unit, completed)
+    record_file = os.environ.get("DCUBE_PROGRESS_FILE")
+    bar = _bar(meter) if sys.stderr.isatty() else None
+    if bar:
+        bar.start()
+
+    def advance(count: int = 1, **values: float) -> None:
+        meter.completed += count
+        meter.values.update(values)
+        if bar:
+            bar.update(bar.task_ids[0], completed=meter.completed, text=meter.text())
+        elif meter.due("line", SECONDS_BETWEEN_LINES):
+            print(meter.line(), file=sys.stderr, flush=True)
+        if record_file and meter.due("record", SECONDS_BETWEEN_RECORDS):
+            with Path(record_file).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(meter.record()) + "\n")
+
+    try:
+        yield advance
+    finally:
+        if bar:
+            bar.stop()
+
+
+def _bar(meter: _Meter) -> Progress:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(meter.unit),
+        TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    bar = Progress(*columns)
+    bar.add_task(meter.description, total=meter.total, completed=meter.completed, text="")
+    return bar

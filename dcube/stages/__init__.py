@@ -1,0 +1,25 @@
+"""One thin module a DVC stage: parameters and paths in, files out. Only here: paths and MLflow."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+
+from dcube.config import Params, load_params
+from dcube.errors import one_line_errors
+from dcube.stages.paths import PARAMS
+
+
+def params() -> Params:
+    """The checked parameters of this working copy."""
+    return load_params(PARAMS)
+
+
+def run(main: Callable[..., None]) -> None:
+    """Run a stage's `main` with the command line's words; what a user can mend ends in one line and exit code 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for noisy in ("mlflow", "alembic", "httpx", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    with one_line_errors():
+        main(*sys.argv[1:])
