@@ -59,9 +59,7 @@ class Diffusion(Group):
     depth: int = Field(12, ge=2, le=48, multiple_of=2, description="Blocks besides the middle one; half go in, half out (paper: 12).")  # fmt: skip
     heads: int = Field(8, ge=1, le=64, description="Attention heads (paper: 8); divides the width.")
     timesteps: int = Field(1000, ge=10, le=10_000, description="T of Eq. (1).")
-    beta_start: float = Field(
-        1e-4, gt=0.0, lt=1.0, description="First β of the linear noise schedule, Eq. (1)."
-    )
+    beta_start: float = Field(1e-4, gt=0.0, lt=1.0, description="First β of the linear noise schedule, Eq. (1).")
     beta_end: float = Field(0.02, gt=0.0, lt=1.0, description="Last β of the linear noise schedule, Eq. (1).")
     prediction: Literal["epsilon", "v_prediction"] = Field(
         "epsilon", description="What the network puts out: the noise (Eq. 3, the paper), or the velocity, which learns faster on small budgets."
@@ -80,13 +78,9 @@ class Diffusion(Group):
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises linearly.")
     weight_decay: Weight = Field(0.03, description="Of AdamW.")
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of the gradient.")
-    ema_decay: float = Field(
-        0.9999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up."
-    )
+    ema_decay: float = Field(0.9999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up.")
     fid_every: Count = Field(10, description="Epochs between two measurements of FID.")
-    patience: Count = Field(
-        5, description="Measurements of FID without improvement after which training stops."
-    )
+    patience: Count = Field(5, description="Measurements of FID without improvement after which training stops.")
     seed: Seed = Field(0, description="Decides the first weights, the pairs, the noise.")
 
     @model_validator(mode="after")
@@ -106,12 +100,8 @@ class Fid(Group):
     )  # fmt: skip
     weights_file: str | None = Field(None, description="Local file with the extractor's weights (inception).")
     weights_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Its checksum.")
-    resize: int = Field(
-        299, ge=32, le=512, description="Side in pixels at which the extractor sees the images."
-    )
-    samples: int = Field(
-        5000, ge=2, description="Images generated for one measurement, in the classes' own ratio."
-    )
+    resize: int = Field(299, ge=32, le=512, description="Side in pixels at which the extractor sees the images.")
+    samples: int = Field(5000, ge=2, description="Images generated for one measurement, in the classes' own ratio.")
     sampling_steps: int = Field(50, ge=2, le=1000, description="DPM-Solver++ steps an image.")
     seed: Seed = Field(0, description="Decides the generated images.")
 
@@ -119,14 +109,10 @@ class Fid(Group):
 class Features(Group):
     """Selection of the blocks whose features are not Gaussian (paper §III-B2, Eq. 6)."""
 
-    timestep: Timestep = Field(
-        1, description="Noise level at which the clean training images are shown. Low is best."
-    )
+    timestep: Timestep = Field(1, description="Noise level at which the clean training images are shown. Low is best.")
     images: Count = Field(512, description="Training images tested.")
     significance: float = Field(0.05, gt=0.0, lt=1.0, description="A block with a median p below this counts as semantic (paper: 0.05).")  # fmt: skip
-    keep: Count = Field(
-        3, description="Blocks to use at least: filled up by the largest statistic D (paper: 2 or 3)."
-    )
+    keep: Count = Field(3, description="Blocks to use at least: filled up by the largest statistic D (paper: 2 or 3).")
     batch_size: Count = Field(64, description="Images a forward pass.")
     seed: Seed = Field(0, description="Decides which training images are tested.")
 
@@ -147,9 +133,7 @@ class SubFeatures(Group):
     """The network beside the U-ViT (paper: ResNeXt-101 pretrained on ImageNet, Table VIII)."""
 
     architecture: str = Field("resnext101_32x8d", description="Name in timm.")
-    stage: int = Field(
-        -1, ge=-5, le=4, description="Which of timm's feature stages is used; -1 is the deepest."
-    )
+    stage: int = Field(-1, ge=-5, le=4, description="Which of timm's feature stages is used; -1 is the deepest.")
     weights: Literal["none", "package", "file", "download"] = Field(
         "download", description="Pretrained weights: none, from an installed package (tf_efficientnet_lite0), a local file, or fetched by timm."
     )  # fmt: skip
@@ -166,14 +150,10 @@ class SubFeatures(Group):
 class Classifier(Group):
     """Stage 2: the D-Cube head on frozen features (paper §III-B2, §IV-B2)."""
 
-    sub_features: SubFeatures = Field(
-        default_factory=SubFeatures, description="The network beside the U-ViT."
-    )
+    sub_features: SubFeatures = Field(default_factory=SubFeatures, description="The network beside the U-ViT.")
     selection: Literal["best", "worst"] = Field("best", description="Which blocks of select_features are used (Table VI).")  # fmt: skip
     fused_channels: int = Field(1, ge=1, le=512, description="Channels after the 1×1 convolution (paper: 1).")
-    dropout: float = Field(
-        0.5, ge=0.0, lt=1.0, description="Between the two fully connected layers (paper: 0.5)."
-    )
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="Between the two fully connected layers (paper: 0.5).")
     timestep_low: Timestep = Field(0, description="Training shows the clean image at a random t from here …")
     timestep_high: Timestep = Field(999, description="… to here, both included (paper: 0 to 999).")
     evaluation_timesteps: list[Timestep] = Field(
@@ -212,9 +192,7 @@ class Baseline(Group):
     learning_rate: Rate = Field(2e-4, description="Of AdamW.")
     weight_decay: Weight = Field(0.03, description="Of AdamW.")
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of the gradient.")
-    ema_decay: float = Field(
-        0.999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up."
-    )
+    ema_decay: float = Field(0.999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up.")
     seed: Seed = Field(0, description="Decides the first weights, the order, the flips.")
 
 
@@ -265,17 +243,11 @@ class Params(Group):
         size, patch = self.data.diffusion_image_size, self.diffusion.patch_size
         if size % patch:
             raise ValueError(f"diffusion.patch_size ({patch}) must divide data.diffusion_image_size ({size})")
-        highest = max(
-            self.features.timestep, self.classifier.timestep_high, *self.classifier.evaluation_timesteps
-        )
+        highest = max(self.features.timestep, self.classifier.timestep_high, *self.classifier.evaluation_timesteps)
         if highest >= self.diffusion.timesteps:
-            raise ValueError(
-                f"timestep {highest} must be below diffusion.timesteps ({self.diffusion.timesteps})"
-            )
+            raise ValueError(f"timestep {highest} must be below diffusion.timesteps ({self.diffusion.timesteps})")
         if self.features.keep > self.diffusion.depth + 1:
-            raise ValueError(
-                f"features.keep ({self.features.keep}) exceeds the {self.diffusion.depth + 1} blocks"
-            )
+            raise ValueError(f"features.keep ({self.features.keep}) exceeds the {self.diffusion.depth + 1} blocks")
         return self
 
     def to_yaml(self) -> str:
@@ -306,20 +278,14 @@ def params_from(values: Any, where: str) -> Params:
 
 
 def preset_names() -> list[str]:
-    return sorted(
-        p.name.removesuffix(".yaml") for p in _preset_folder().iterdir() if p.name.endswith(".yaml")
-    )
+    return sorted(p.name.removesuffix(".yaml") for p in _preset_folder().iterdir() if p.name.endswith(".yaml"))
 
 
 def load_preset(name: str) -> Params:
     """The named preset: its differences laid over the defaults."""
     if name not in preset_names():
-        raise DcubeError(
-            f"no preset {name!r}{_nearest(name, preset_names())}: choose from {', '.join(preset_names())}"
-        )
-    return params_from(
-        yaml.safe_load((_preset_folder() / f"{name}.yaml").read_text()), where=f"preset {name}"
-    )
+        raise DcubeError(f"no preset {name!r}{_nearest(name, preset_names())}: choose from {', '.join(preset_names())}")
+    return params_from(yaml.safe_load((_preset_folder() / f"{name}.yaml").read_text()), where=f"preset {name}")
 
 
 def _preset_folder() -> Any:

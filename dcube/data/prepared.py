@@ -36,9 +36,7 @@ class PreparedDataset:
             info = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
             manifest = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
         except (FileNotFoundError, json.JSONDecodeError) as error:
-            raise DcubeError(
-                f"{folder} holds no prepared data set ({error}): run `dvc repro prepare`"
-            ) from None
+            raise DcubeError(f"{folder} holds no prepared data set ({error}): run `dvc repro prepare`") from None
         return cls(folder, manifest, info)
 
     @property
