@@ -1,0 +1,1 @@
+"""Stage 1: the U-ViT diffusion model."""

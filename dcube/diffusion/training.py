@@ -1,0 +1,187 @@
+"""Stage 1: training the U-ViT on pairs until FID no longer improves (paper §III-B1)."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcube.config import Compute, Diffusion, Fid
+from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.losses import contrastive_loss, squared_distance_pooled, squared_distance_published
+from dcube.diffusion.noise_schedule import NoiseSchedule
+from dcube.diffusion.pairs import Pairs, PairSampler
+from dcube.diffusion.ranges import to_model_range
+from dcube.diffusion.sampler import sample
+from dcube.diffusion.uvit import NO_LABEL, UViT
+from dcube.diffusion.weights import build_uvit
+from dcube.engine.checkpoints import Checkpoints
+from dcube.engine.device import autocast
+from dcube.engine.seeds import torch_generator
+from dcube.engine.trainer import Record, Row, Trainer
+from dcube.synthesis.frechet import FrechetTracker
+
+VALIDATION_IMAGES = 512
+SAMPLING_BATCH = 256
+
+
+@dataclass(frozen=True)
+class DiffusionResult:
+    weights: dict[str, Tensor]
+    record: Record
+
+
+def train_diffusion(
+    dataset: PreparedDataset,
+    diffusion: Diffusion,
+    fid: Fid,
+    compute: Compute,
+    device: torch.device,
+    checkpoints: Checkpoints,
+    on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
+    on_samples: Callable[[Tensor, Tensor, int], None] = lambda images, labels, step: None,
+) -> DiffusionResult:
+    """Train on every training image, labelled or not; resumes from `checkpoints`.
+
+    Args:
+        on_rows: told the losses and validations as they come.
+        on_samples: told (images uint8 (n, C, S, S), labels (n,), step) at every measurement of FID.
+
+    Returns:
+        The averaged weights with the best FID.
+    """
+    rows = dataset.indices("train", labelled=False)
+    batches = _Batches(dataset, rows, diffusion, device)
+    model = build_uvit(diffusion, dataset.diffusion_image_size, dataset.channels, len(dataset.classes)).to(device)
+    schedule = NoiseSchedule(diffusion)
+    tracker = FrechetTracker(fid, dataset, device)
+    network = torch.compile(model) if compute.compile else model
+
+    def losses(step: int) -> dict[str, Tensor]:
+        with autocast(device, compute):
+            return pair_losses(network, model, schedule, diffusion, batches.at(step), step)
+
+    def validate(averaged: nn.Module, step: int) -> Row:
+        assert isinstance(averaged, UViT)
+        shape = (dataset.channels, dataset.diffusion_image_size, dataset.diffusion_image_size)
+        with autocast(device, compute):
+            images = sample(
+                averaged, schedule, tracker.labels, tracker.seeds, fid.sampling_steps, SAMPLING_BATCH, shape
+            )
+        on_samples(images, tracker.labels, step)
+        measured = tracker.measure(images, tracker.labels)
+        return {**measured, "noise_mse": noise_error(averaged, schedule, dataset, device), "score": -measured["fid"]}
+
+    trainer = Trainer(model, diffusion, checkpoints, diffusion.warmup_steps)
+    best = trainer.fit(
+        "Training the diffusion model",
+        steps=diffusion.epochs * batches.steps_per_epoch,
+        losses=losses,
+        validate=validate,
+        validate_every=diffusion.fid_every * batches.steps_per_epoch,
+        patience=diffusion.patience,
+        on_rows=on_rows,
+    )
+    return DiffusionResult(best, trainer.record)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Two images each of N pairs, (N, C, S, S) uint8, their labels (N,), and Y and validity of Eq. (4)."""
+
+    first: Tensor
+    second: Tensor
+    first_labels: Tensor
+    second_labels: Tensor
+    different: Tensor
+    labelled: Tensor
+
+
+class _Batches:
+    """Which pairs a step sees: a function of the step alone. Images stay in the memory map until they are needed."""
+
+    def __init__(self, dataset: PreparedDataset, rows: np.ndarray, diffusion: Diffusion, device: torch.device) -> None:
+        self.images, self.rows, self.labels = dataset.images(dataset.diffusion_image_size), rows, dataset.labels[rows]
+        self.sampler = PairSampler(self.labels, diffusion.seed)
+        self.batch_size, self.device = min(diffusion.batch_size, len(rows)), device
+        self.steps_per_epoch = len(rows) // self.batch_size
+        self._epoch, self._pairs = -1, Pairs(*(np.empty(0, dtype=np.int64),) * 4)
+
+    def at(self, step: int) -> PairBatch:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._pairs = epoch, self.sampler.epoch(epoch)
+        pairs = self._pairs[position * self.batch_size : (position + 1) * self.batch_size]
+        return PairBatch(
+            self._to_device(self.images[self.rows[pairs.first]]),
+            self._to_device(self.images[self.rows[pairs.second]]),
+            self._to_device(self.labels[pairs.first]),
+            self._to_device(self.labels[pairs.second]),
+            self._to_device(pairs.different),
+            self._to_device(pairs.labelled),
+        )
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device, non_blocking=True)
+
+
+def pair_losses(
+    network: Callable, model: UViT, schedule: NoiseSchedule, diffusion: Diffusion, batch: PairBatch, step: int
+) -> dict[str, Tensor]:
+    """L_gen of Eq. (5) and its parts for one batch of pairs, in one forward pass over both images of every pair.
+
+    Both images of a pair get the same t and the same noise. The label is dropped for both or for neither, so that
+    the dropped pairs are the label-free pass on which the pooled contrastive loss compares features: with the label
+    among the inputs its embedding alone would satisfy the loss.
+
+    Args:
+        network: `model`, compiled or not.
+    """
+    n, device = len(batch.first), batch.first.device
+    generator = torch_generator(device, diffusion.seed, "diffusion step", step)
+    t = torch.randint(schedule.timesteps, (n,), generator=generator, device=device)
+    dropped = torch.rand(n, generator=generator, device=device) < diffusion.label_dropout
+    clean = to_model_range(torch.cat((batch.first, batch.second)))  # (2N, C, S, S)  # fmt: skip
+    noise = torch.randn(batch.first.shape, generator=generator, device=device)  # (N, C, S, S)  # fmt: skip
+    noise, t = noise.repeat(2, 1, 1, 1), t.repeat(2)
+    labels = torch.cat((batch.first_labels, batch.second_labels))  # (2N,)  # fmt: skip
+    labels = labels.masked_fill(dropped.repeat(2), NO_LABEL)
+    noisy = schedule.add_noise(clean, noise, t)
+    output, middle = network(noisy, t, model.embed_labels(labels), middle_features=True)
+    error = (output.float() - schedule.target(clean, noise, t)).square().flatten(1).mean(dim=1)
+    diffusion_loss = error[:n].mean() + error[n:].mean()  # Eq. (3), both images  # fmt: skip
+    contrastive = _contrastive(middle, batch, dropped, diffusion)
+    loss = diffusion_loss + diffusion.contrastive_weight * contrastive  # Eq. (5)  # fmt: skip
+    return {"loss": loss, "diffusion_loss": diffusion_loss, "contrastive_loss": contrastive}
+
+
+def _contrastive(middle: Tensor, batch: PairBatch, dropped: Tensor, diffusion: Diffusion) -> Tensor:
+    if diffusion.contrastive == "off":
+        return middle.new_zeros(())
+    first, second = middle.chunk(2)
+    if diffusion.contrastive == "published":
+        return contrastive_loss(
+            squared_distance_published(first, second), batch.different, diffusion.margin, batch.labelled
+        )
+    return contrastive_loss(
+        squared_distance_pooled(first, second), batch.different, diffusion.margin, batch.labelled & dropped
+    )
+
+
+@torch.inference_mode()
+def noise_error(model: UViT, schedule: NoiseSchedule, dataset: PreparedDataset, device: torch.device) -> float:
+    """Mean squared error of the label-free noise prediction on validation images, at fixed t's and noise."""
+    rows = dataset.indices("validation")[:VALIDATION_IMAGES]
+    images = dataset.images(dataset.diffusion_image_size)
+    t_all = torch.linspace(0, schedule.timesteps - 1, len(rows)).long()
+    total = 0.0
+    for start in range(0, len(rows), SAMPLING_BATCH):
+        chunk = slice(start, start + SAMPLING_BATCH)
+        clean = to_model_range(torch.from_numpy(images[rows[chunk]])).to(device)
+        noise = torch.randn(clean.shape, generator=torch_generator("cpu", 0, "validation noise", start)).to(device)
+        t = t_all[chunk].to(device)
+        noisy = schedule.add_noise(clean, noise, t)
+        total += F.mse_loss(schedule.to_epsilon(model(noisy, t), noisy, t), noise).item() * len(clean)
+    return total / len(rows)

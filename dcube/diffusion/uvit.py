@@ -1,0 +1,143 @@
+"""The U-ViT: a vision transformer with long skip connections that predicts noise.
+
+Bao et al., "All are Worth Words: a ViT Backbone for Diffusion Models", CVPR 2023; sizes as in the D-Cube paper.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from diffusers.models.embeddings import get_timestep_embedding
+from timm.layers import Attention, Mlp, build_sincos2d_pos_embed
+from torch import Tensor, nn
+
+NO_LABEL = -1
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; blocks of the outgoing half first merge the skip from their counterpart."""
+
+    def __init__(self, width: int, heads: int, merges_skip: bool) -> None:
+        super().__init__()
+        self.merge = nn.Linear(2 * width, width) if merges_skip else None
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, num_heads=heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, hidden_features=4 * width)
+
+    def forward(self, tokens: Tensor, skip: Tensor | None = None) -> Tensor:
+        if self.merge is not None:
+            tokens = self.merge(torch.cat((tokens, skip), dim=-1))  # (B, 1 + h·w, width)
+        tokens = tokens + self.attention(self.norm1(tokens))
+        return tokens + self.mlp(self.norm2(tokens))
+
+
+class UViT(nn.Module):
+    """ε_θ(x_t, t, y) of Eq. (2), or its label-free form ε_θ(x_t, t).
+
+    Blocks are numbered 0 … depth: the incoming half, the middle one, the outgoing half. Tokens are the time token
+    followed by the patches, row by row; the label embedding is added to every token.
+
+    Args:
+        image_size: side in pixels, a multiple of `patch_size`.
+        channels: of the image.
+        classes: number of labels; one more embedding stands for "no label".
+        width, depth, heads: of the transformer; `depth` is even and does not count the middle block.
+    """
+
+    def __init__(
+        self, image_size: int, channels: int, classes: int, patch_size: int, width: int, depth: int, heads: int
+    ) -> None:
+        super().__init__()
+        self.grid, self.width, self.classes = image_size // patch_size, width, classes
+        self.patch_embedding = nn.Conv2d(channels, width, kernel_size=patch_size, stride=patch_size)
+        self.label_embedding = nn.Embedding(classes + 1, width)
+        self.position_embedding = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))
+        half = depth // 2
+        self.blocks = nn.ModuleList(Block(width, heads, merges_skip=i > half) for i in range(depth + 1))
+        self.norm = nn.LayerNorm(width)
+        self.to_pixels = nn.Linear(width, patch_size**2 * channels)
+        self.unpatchify = nn.PixelShuffle(patch_size)
+        self.final_convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.initialize_weights()
+
+    @property
+    def middle(self) -> int:
+        """Number of the middle block, f_m of Eq. (4)."""
+        return len(self.blocks) // 2
+
+    def initialize_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        # A patch embedding is a linear layer over the patch: initialise it as one.
+        nn.init.xavier_uniform_(self.patch_embedding.weight.view(self.width, -1))
+        nn.init.zeros_(self.patch_embedding.bias)
+        # Sine positions spare the first epochs that learning the geometry costs; they stay trainable.
+        positions = build_sincos2d_pos_embed([self.grid, self.grid], self.width, interleave_sin_cos=False)
+        self.position_embedding.data[0, 1:] = positions
+        # Small labels, so that the label-free path is learnt alongside the conditional one from the start.
+        nn.init.normal_(self.label_embedding.weight, std=0.02)
+        # The identity: at the start the convolution passes on what the patches say.
+        nn.init.dirac_(self.final_convolution.weight)
+        nn.init.zeros_(self.final_convolution.bias)
+
+    def embed_labels(self, labels: Tensor) -> Tensor:
+        """(B,) class indices, `NO_LABEL` for none, to (B, width)."""
+        return self.label_embedding(torch.where(labels == NO_LABEL, self.classes, labels))
+
+    def embed_probabilities(self, probabilities: Tensor) -> Tensor:
+        """(B, classes) to the expected embedding (B, width): differentiable, unlike an argmax (Eq. 7)."""
+        return probabilities @ self.label_embedding.weight[: self.classes]
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, middle_features: bool = False):
+        """Predict for noisy images.
+
+        Args:
+            x: (B, channels, S, S), clean pixels in [-1, 1] plus noise.
+            t: (B,) integer timesteps.
+            condition: (B, width) label embedding; none means no label.
+            middle_features: also return the middle block's patch tokens, (B, h·w, width).
+        """
+        tokens = self._embed(x, t, condition)  # (B, 1 + h·w, width)  # fmt: skip
+        skips: list[Tensor] = []
+        middle = tokens
+        for index, block in enumerate(self.blocks):
+            tokens = self._through(block, index, tokens, skips)  # (B, 1 + h·w, width)  # fmt: skip
+            if index == self.middle:
+                middle = tokens[:, 1:]  # (B, h·w, width)  # fmt: skip
+        pixels = self.to_pixels(self.norm(tokens[:, 1:]))  # (B, h·w, p·p·channels)  # fmt: skip
+        image = self.unpatchify(self._to_grid(pixels))  # (B, channels, S, S)  # fmt: skip
+        output = self.final_convolution(image)  # (B, channels, S, S)  # fmt: skip
+        return (output, middle) if middle_features else output
+
+    def forward_intermediates(
+        self, x: Tensor, t: Tensor, condition: Tensor | None = None, *, indices: Sequence[int]
+    ) -> list[Tensor]:
+        """Outputs of the blocks `indices` on the patch grid, (B, width, h, w) each; stops after the deepest."""
+        tokens = self._embed(x, t, condition)
+        skips: list[Tensor] = []
+        outputs: dict[int, Tensor] = {}
+        for index, block in enumerate(self.blocks[: max(indices) + 1]):
+            tokens = self._through(block, index, tokens, skips)
+            if index in indices:
+                outputs[index] = self._to_grid(tokens[:, 1:])
+        return [outputs[index] for index in indices]
+
+    def _embed(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
+        patches = self.patch_embedding(x).flatten(2).transpose(1, 2)  # (B, h·w, width)  # fmt: skip
+        time = get_timestep_embedding(t, self.width, flip_sin_to_cos=True, downscale_freq_shift=0)
+        tokens = torch.cat((time.to(patches)[:, None], patches), dim=1)  # (B, 1 + h·w, width)  # fmt: skip
+        if condition is None:
+            condition = self.label_embedding.weight[self.classes].expand(len(x), -1)
+        return tokens + self.position_embedding + condition[:, None]
+
+    def _through(self, block: nn.Module, index: int, tokens: Tensor, skips: list[Tensor]) -> Tensor:
+        tokens = block(tokens, skips.pop()) if index > self.middle else block(tokens)
+        if index < self.middle:
+            skips.append(tokens)
+        return tokens
+
+    def _to_grid(self, tokens: Tensor) -> Tensor:
+        return tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))

@@ -1,0 +1,189 @@
+"""The loop that both trainings share: optimiser, averaged weights, best weights, history, early stop, resume.
+
+Every random number of a training is a function of (seed, purpose, step), so that a checkpoint needs no random state
+and, on the CPU, a killed and resumed training ends bit for bit like an undisturbed one.
+"""
+
+import copy
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+from dcube.engine.checkpoints import Checkpoints
+from dcube.engine.progress import progress
+from dcube.engine.weights import under_prefix, with_prefix
+from dcube.errors import DcubeError
+
+# Losses leave the device and checkpoints are taken at multiples of this only: no step waits for a copy.
+STEPS_PER_ROW = 20
+SECONDS_PER_CHECKPOINT = 60.0
+
+Row = dict[str, Any]
+
+
+class Optimisation(Protocol):
+    """What of a parameter group says how to optimise."""
+
+    learning_rate: float
+    weight_decay: float
+    gradient_clip: float
+    ema_decay: float
+
+
+@dataclass
+class Record:
+    """What a training has seen so far; the part of a checkpoint that is no tensor."""
+
+    step: int = 0
+    best_score: float = -float("inf")
+    best_step: int = 0
+    validations_since_best: int = 0
+    history: list[Row] = field(default_factory=list)
+    validation: list[Row] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains `model` by AdamW; `averaged` holds its exponential moving average and `best` the best of those.
+
+    Args:
+        model: on its device; parameters that need no gradient are left alone.
+        settings: learning rate, weight decay, gradient clip, EMA decay.
+        checkpoints: where to resume from and to save to.
+        warmup_steps: over which the learning rate rises linearly.
+    """
+
+    def __init__(
+        self, model: nn.Module, settings: Optimisation, checkpoints: Checkpoints, warmup_steps: int = 0
+    ) -> None:
+        self.model, self.settings, self.checkpoints, self.warmup_steps = model, settings, checkpoints, warmup_steps
+        # Warmed up: a fixed decay would hold the random first weights for thousands of steps.
+        self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True)
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            trainable, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self.record = Record()
+        self.best = copy.deepcopy(self.averaged.state_dict())
+        self._resume()
+
+    @property
+    def averaged(self) -> nn.Module:
+        return self.ema.module
+
+    def fit(
+        self,
+        description: str,
+        steps: int,
+        losses: Callable[[int], dict[str, Tensor]],
+        validate: Callable[[nn.Module, int], Row],
+        validate_every: int,
+        patience: int | None = None,
+        on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
+    ) -> dict[str, Tensor]:
+        """Train up to `steps` steps and return the best averaged weights.
+
+        Args:
+            description: for the progress display.
+            losses: step to scalar tensors; the one named "loss" is minimised.
+            validate: (averaged model, step) to a row whose "score" decides which weights are best (higher is better).
+            validate_every: steps between two validations; the last step is always validated.
+            patience: validations without a better score after which training ends.
+            on_rows: told every new row of history and validation, before the checkpoint that holds it.
+        """
+        sent = len(self.record.history), len(self.record.validation)
+        pending: list[dict[str, Tensor]] = []
+        last_checkpoint = time.monotonic()
+        interval = float(os.environ.get("DCUBE_CHECKPOINT_SECONDS", SECONDS_PER_CHECKPOINT))
+        with progress(description, total=steps, unit="steps", completed=self.record.step) as advance:
+            while self.record.step < steps and not self._exhausted(patience):
+                pending.append(self._step(losses))
+                advance(1, **self._latest_values())
+                validation_due = self.record.step % validate_every == 0 or self.record.step == steps
+                if validation_due or self.record.step % STEPS_PER_ROW == 0:
+                    self._add_row(pending)
+                if validation_due:
+                    self._validate(validate)
+                at_boundary = not pending
+                if at_boundary and (validation_due or time.monotonic() - last_checkpoint >= interval):
+                    sent = self._hand_out(on_rows, sent)
+                    self._save()
+                    last_checkpoint = time.monotonic()
+        self._hand_out(on_rows, sent)
+        return self.best
+
+    def _step(self, losses: Callable[[int], dict[str, Tensor]]) -> dict[str, Tensor]:
+        step = self.record.step
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
+        values = losses(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        values["loss"].backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+        self.optimizer.step()
+        self.record.step = step + 1
+        self.ema.update(self.model, step=self.record.step)
+        return {name: value.detach() for name, value in values.items()}
+
+    def _add_row(self, pending: list[dict[str, Tensor]]) -> None:
+        means = {name: torch.stack([values[name] for values in pending]).mean().item() for name in pending[0]}
+        pending.clear()
+        if not all(torch.isfinite(torch.tensor(value)) for value in means.values()):
+            raise DcubeError(f"the loss is no longer finite at step {self.record.step}: lower the learning rate")
+        self.record.history.append({"step": self.record.step, **means})
+
+    def _validate(self, validate: Callable[[nn.Module, int], Row]) -> None:
+        self.averaged.eval()
+        row = {"step": self.record.step, **validate(self.averaged, self.record.step)}
+        self.record.validation.append(row)
+        if row["score"] > self.record.best_score:
+            self.record.best_score, self.record.best_step = row["score"], self.record.step
+            self.record.validations_since_best = 0
+            self.best = copy.deepcopy(self.averaged.state_dict())
+        else:
+            self.record.validations_since_best += 1
+
+    def _exhausted(self, patience: int | None) -> bool:
+        return patience is not None and self.record.validations_since_best >= patience
+
+    def _latest_values(self) -> dict[str, float]:
+        return {"loss": self.record.history[-1]["loss"]} if self.record.history else {}
+
+    def _hand_out(self, on_rows: Callable[[Iterable[Row]], None], sent: tuple[int, int]) -> tuple[int, int]:
+        validation = (
+            {f"validation_{k}" if k != "step" else k: v for k, v in row.items()}
+            for row in self.record.validation[sent[1] :]
+        )
+        on_rows([*self.record.history[sent[0] :], *validation])
+        return len(self.record.history), len(self.record.validation)
+
+    def _save(self) -> None:
+        optimizer = self.optimizer.state_dict()["state"]
+        tensors = {
+            **with_prefix("model", self.model.state_dict()),
+            **with_prefix("averaged", self.averaged.state_dict()),
+            **with_prefix("best", self.best),
+            **{f"optimizer.{index}.{name}": t for index, state in optimizer.items() for name, t in state.items()},
+        }
+        self.checkpoints.save(self.record.step, tensors, vars(self.record))
+
+    def _resume(self) -> None:
+        found = self.checkpoints.latest()
+        if found is None:
+            return
+        tensors, record = found
+        self.model.load_state_dict(under_prefix("model", tensors))
+        self.averaged.load_state_dict(under_prefix("averaged", tensors))
+        self.best = under_prefix("best", tensors)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in under_prefix("optimizer", tensors).items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.record = Record(**record)
