@@ -1,0 +1,262 @@
+"""What a run has to tell MLflow, on disk until it is told: a server that is away stops nothing and loses nothing.
+
+One folder a run below `.dcube/unsent`: `run.json` (what to create), `metrics.jsonl`, `artifacts/`. It disappears
+once everything has arrived. A process that was killed leaves its folder behind; the next run delivers it.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from dcube.errors import DcubeError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+UNSENT = Path(".dcube/unsent")
+LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
+RUN_KEY, PIPELINE, PARENT = "dcube.run_key", "dcube.pipeline", "mlflow.parentRunId"
+IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+
+
+@dataclass
+class Header:
+    """How to create or find a run. Tags hold its key and its pipeline; `dataset` is an `mlflow.entities.Dataset`."""
+
+    experiment: str
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    dataset: dict[str, str] | None
+    start_time: int = field(default_factory=lambda: milliseconds())
+    run_id: str | None = None
+    status: str | None = None
+
+
+class Outbox:
+    """One run's mail. `send` raises whatever MLflow raises and can be repeated at will: nothing arrives twice."""
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.folder = UNSENT / re.sub(r"[^\w-]", "_", header.tags[RUN_KEY])
+        self.lock = _lock(self.folder)
+        self.journal = self.folder / "metrics.jsonl"
+        self.artifacts = self.folder / "artifacts"
+        self.offset = 0
+        self.last_step: dict[str, int] | None = None
+        self.new_tags: dict[str, str] = {}
+        self.artifacts.mkdir(parents=True, exist_ok=True)
+        self.save()
+
+    @classmethod
+    def left_behind(cls, folder: Path) -> "Outbox":
+        return cls(Header(**json.loads((folder / "run.json").read_text(encoding="utf-8"))))
+
+    def save(self) -> None:
+        partial = self.folder / "run.json.partial"
+        partial.write_text(json.dumps(asdict(self.header)), encoding="utf-8")
+        partial.replace(self.folder / "run.json")
+
+    def write_metrics(self, step: int, values: dict[str, float]) -> None:
+        with self.journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "time": milliseconds(), "values": values}) + "\n")
+
+    def set_tags(self, tags: dict[str, str]) -> None:
+        self.new_tags |= tags
+        self.header.tags |= tags
+        self.save()
+
+    def finish(self, status: str) -> None:
+        self.header.status = status
+        self.save()
+
+    def send(self) -> None:
+        with _environment(IMPATIENT):
+            client = tracking_client()
+            if self.last_step is None:
+                self._open(client)
+            self._send_metrics(client)
+            self._send_artifacts(client)
+            if self.new_tags:
+                _set_tags(client, self._run_id, self.new_tags)
+                self.new_tags = {}
+            if self.header.status:
+                client.set_terminated(self._run_id, self.header.status)
+                self.remove()
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
+        self.release()
+
+    def release(self) -> None:
+        Path(self.lock.lock_file).unlink(missing_ok=True)
+        self.lock.release()
+
+    @property
+    def _run_id(self) -> str:
+        assert self.header.run_id
+        return self.header.run_id
+
+    def _open(self, client: "MlflowClient") -> None:
+        """Find this run on the server, or create it, and learn what of it has already arrived."""
+        header = self.header
+        experiment_id = _experiment(client, header.experiment)
+        parent = _parent(client, experiment_id, header.tags[PIPELINE])
+        tags = header.tags | {PARENT: parent}
+        run = client.get_run(header.run_id) if header.run_id else _unfinished(client, experiment_id, tags[RUN_KEY])
+        if run is None:
+            run = client.create_run(experiment_id, header.start_time, tags, header.name)
+        else:
+            client.update_run(run.info.run_id, status="RUNNING")
+            _set_tags(client, run.info.run_id, tags)
+        header.run_id = run.info.run_id
+        self.save()
+        self._describe(client, run)
+        self.last_step = {
+            key: max(point.step for point in client.get_metric_history(self._run_id, key)) for key in run.data.metrics
+        }
+
+    def _describe(self, client: "MlflowClient", run: "Run") -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+        missing = [Param(key, value) for key, value in self.header.params.items() if key not in run.data.params]
+        for start in range(0, len(missing), 100):
+            client.log_batch(self._run_id, params=missing[start : start + 100])
+        if self.header.dataset and not (run.inputs and run.inputs.dataset_inputs):
+            used_for = [InputTag("mlflow.data.context", self.header.name)]
+            client.log_inputs(self._run_id, [DatasetInput(Dataset(**self.header.dataset), used_for)])
+
+    def _send_metrics(self, client: "MlflowClient") -> None:
+        from mlflow.entities import Metric
+
+        assert self.last_step is not None
+        if not self.journal.exists():
+            return
+        with self.journal.open("rb") as file:
+            file.seek(self.offset)
+            lines = file.read()
+        lines = lines[: lines.rfind(b"\n") + 1]  # a killed process may have left half a line
+        newest, metrics = dict(self.last_step), []
+        for row in map(json.loads, lines.splitlines()):
+            for key, value in row["values"].items():
+                if row["step"] > newest.get(key, -1):  # a resumed training repeats what came after its checkpoint
+                    newest[key] = row["step"]
+                    metrics.append(Metric(key, value, row["time"], row["step"]))
+        for start in range(0, len(metrics), LARGEST_BATCH):
+            client.log_batch(self._run_id, metrics=metrics[start : start + LARGEST_BATCH])
+        self.last_step = newest
+        self.offset += len(lines)
+
+    def _send_artifacts(self, client: "MlflowClient") -> None:
+        files = [path for path in self.artifacts.rglob("*") if path.is_file()]
+        if files:
+            client.log_artifacts(self._run_id, str(self.artifacts))
+        for path in files:
+            path.unlink()
+
+
+def deliver_left_behind() -> None:
+    """Send the folders of runs that ended without their server, or were killed. Raises what MLflow raises."""
+    for record in sorted(UNSENT.glob("*/run.json")):
+        try:
+            outbox = Outbox.left_behind(record.parent)
+        except DcubeError:
+            continue  # its process is alive
+        try:
+            outbox.header.status = outbox.header.status or "KILLED"
+            outbox.send()
+        finally:
+            outbox.lock.release()
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, else a database in the working copy."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def tracking_client() -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri())
+
+
+def fresh_key() -> str:
+    return uuid.uuid4().hex
+
+
+def milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _experiment(client: "MlflowClient", name: str) -> str:
+    with FileLock(_parent_folder() / "experiment.lock"):
+        found = client.get_experiment_by_name(name)
+        return found.experiment_id if found else client.create_experiment(name, _artifact_location())
+
+
+def _artifact_location() -> str | None:
+    """Beside the database; a server decides for itself."""
+    scheme, _, database = tracking_uri().partition(":///")
+    return (Path(database).resolve().parent / "mlruns").as_uri() if scheme == "sqlite" else None
+
+
+def _parent(client: "MlflowClient", experiment_id: str, pipeline: str) -> str:
+    """The run that holds all runs of one pipeline together; nothing but a folder, so it is finished at once."""
+    tags = {PIPELINE: pipeline, "dcube.stage": "pipeline"}
+    with FileLock(_parent_folder() / "pipeline.lock"):
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        found = client.search_runs([experiment_id], wanted, max_results=1)
+        if found:
+            return found[0].info.run_id
+        run_id = client.create_run(experiment_id, tags=tags, run_name=f"pipeline {pipeline}").info.run_id
+        client.set_terminated(run_id)
+        return run_id
+
+
+def _unfinished(client: "MlflowClient", experiment_id: str, key: str) -> "Run | None":
+    wanted = f"tags.`{RUN_KEY}` = '{key}' and attributes.status != 'FINISHED'"
+    return next(iter(client.search_runs([experiment_id], wanted, max_results=1)), None)
+
+
+def _set_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None:
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def _parent_folder() -> Path:
+    UNSENT.parent.mkdir(parents=True, exist_ok=True)
+    return UNSENT.parent
+
+
+def _lock(folder: Path) -> FileLock:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DcubeError(f"another process is at the same training ({folder}): wait for it, or stop it") from None
+    return lock
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Defaults for MLflow's own variables; what a user set stays."""
+    added: dict[str, Any] = {key: value for key, value in values.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            del os.environ[key]
