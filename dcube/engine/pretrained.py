@@ -69,7 +69,7 @@ def verified(path: Path, sha256: str) -> Path:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise DcubeError(f"weights file {path} has sha256 {found}, not {sha256}: fetch it again or correct the checksum")
+        raise DcubeError(f"weights file {path} has sha256 {found}, not {sha256}: fetch it again or correct that")
     return path
 
 
