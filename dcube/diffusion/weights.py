@@ -41,3 +41,8 @@ def load_diffusion(folder: Path, device: torch.device) -> tuple[UViT, NoiseSched
     model = build_uvit(diffusion, config["image_size"], config["channels"], len(config["classes"]))
     model.load_state_dict(tensors)
     return model.to(device).eval().requires_grad_(False), NoiseSchedule(diffusion)
+
+
+def load_diffusion_config(folder: Path) -> Diffusion:
+    """The parameters that the model in `folder` was trained with."""
+    return Diffusion.model_validate(load_weights(folder)[1]["diffusion"])

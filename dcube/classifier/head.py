@@ -1,0 +1,119 @@
+"""The D-Cube head: frozen diffusion features, weighted by what a fine-tuned CNN sees (paper §III-B2)."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SUB_SCORES = 3
+HIDDEN_CHANNELS = (64, 32, 4)
+HIDDEN_FEATURES = 32
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ImagenetInput(nn.Module):
+    """uint8 pixels, grey or colour, to what networks pretrained on ImageNet expect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        colour = images.float().div(255).expand(-1, 3, -1, -1)  # (B, 3, S, S)  # fmt: skip
+        return (colour - self.mean) / self.std
+
+
+class MultiKernelLayer(nn.Module):
+    """3×3 and 5×5 convolutions side by side, summed; keeps the grid, as the paper avoids pooling."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.small = nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1, bias=False)
+        self.large = nn.Conv2d(channels_in, channels_out, kernel_size=5, padding=2, bias=False)
+        self.norm = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.small(x) + self.large(x)))
+
+
+class DCubeHead(nn.Module):
+    """Everything of D-Cube that is trained in stage 2.
+
+    Args:
+        sub_network: timm feature network with one output, (B, 3, S, S) to [(B, sub_channels, h', w')].
+        sub_channels: of that output.
+        diffusion_channels: of all selected blocks together.
+        grid: side of the U-ViT's patch grid.
+        classes: number of logits.
+        fused_channels: channels after the 1×1 convolution (paper: 1).
+        dropout: between the fully connected layers.
+    """
+
+    def __init__(
+        self,
+        sub_network: nn.Module,
+        sub_channels: int,
+        diffusion_channels: int,
+        grid: int,
+        classes: int,
+        fused_channels: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.input = ImagenetInput()
+        self.sub_network = sub_network
+        self.fuse = nn.Conv2d(diffusion_channels + sub_channels, fused_channels, kernel_size=1)
+        self.score = nn.Conv2d(sub_channels, SUB_SCORES, kernel_size=1)
+        sizes = (SUB_SCORES * fused_channels, *HIDDEN_CHANNELS)
+        self.layers = nn.Sequential(*(MultiKernelLayer(a, b) for a, b in itertools.pairwise(sizes)))
+        self.hidden = nn.Linear(HIDDEN_CHANNELS[-1] * grid**2, HIDDEN_FEATURES)
+        self.dropout = nn.Dropout(dropout)
+        self.logits = nn.Linear(HIDDEN_FEATURES, classes)
+
+    def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """Logits (B, classes) from images (B, C, S, S) uint8 and block features [(B, width, h, w), …]."""
+        (sub_map,) = self.sub_network(self.input(images))  # (B, sub, h', w')  # fmt: skip
+        diffusion = torch.cat([normalise_tokens(block) for block in features], dim=1)
+        sub_on_grid = F.interpolate(sub_map, diffusion.shape[2:], mode="bilinear")  # (B, sub, h, w)
+        fused = self.fuse(torch.cat((diffusion, sub_on_grid), dim=1))  # (B, F, h, w)  # fmt: skip
+        scores = self.score(sub_map).sum(dim=(2, 3))  # (B, 3)  # fmt: skip
+        weighted = (1 + scores[:, :, None, None, None]) * fused[:, None]  # (B, 3, F, h, w)  # fmt: skip
+        maps = self.layers(weighted.flatten(1, 2))  # (B, 4, h, w)  # fmt: skip
+        hidden = self.dropout(F.relu(self.hidden(maps.flatten(1))))  # (B, 32)  # fmt: skip
+        return self.logits(hidden)
+
+
+class SubFeatureClassifier(nn.Module):
+    """Control: the sub-feature network alone, pooled, with the same dropout; it ignores diffusion features."""
+
+    def __init__(self, sub_network: nn.Module, sub_channels: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.input = ImagenetInput()
+        self.sub_network = sub_network
+        self.dropout = nn.Dropout(dropout)
+        self.logits = nn.Linear(sub_channels, classes)
+
+    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        (sub_map,) = self.sub_network(self.input(images))
+        return self.logits(self.dropout(sub_map.mean(dim=(2, 3))))
+
+
+class TimmClassifier(nn.Module):
+    """Baseline: a timm network as it is; it ignores diffusion features."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.input = ImagenetInput()
+        self.network = network
+
+    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        return self.network(self.input(images))
+
+
+def normalise_tokens(block: Tensor) -> Tensor:
+    """Every patch token to zero mean and unit variance over its channels: (B, width, h, w) to the same."""
+    return F.layer_norm(block.movedim(1, -1), block.shape[1:2]).movedim(-1, 1)

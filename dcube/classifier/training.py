@@ -1,0 +1,203 @@
+"""Stage 2: training a candidate; selection on validation, with averaged weights at fixed timesteps."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from dcube.classifier.candidate import FrozenUViT, probabilities
+from dcube.classifier.losses import consistency_loss, cycle_loss
+from dcube.config import Classifier, Compute
+from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.ranges import to_model_range
+from dcube.engine.checkpoints import Checkpoints
+from dcube.engine.device import autocast
+from dcube.engine.seeds import derived_seed, numpy_generator, torch_generator
+from dcube.engine.trainer import Record, Row, Trainer
+
+# A validation AUROC decides; among equal ones the smaller cross-entropy does.
+TIE_BREAK = 1e-6
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """Labelled images at both sizes, (n, C, S, S) and (n, C, s, s) uint8, with labels (n,).
+
+    Synthetic images, if any, follow the real ones.
+    """
+
+    images: np.ndarray
+    diffusion_images: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+    synthetic: "ImageTable | None" = None
+
+    @classmethod
+    def of_split(cls, dataset: PreparedDataset, split: str, synthetic: "ImageTable | None" = None) -> "ImageTable":
+        rows = dataset.indices(split)
+        images = dataset.images(dataset.image_size), dataset.images(dataset.diffusion_image_size)
+        return cls(*images, dataset.labels[rows], rows, synthetic)
+
+    def __len__(self) -> int:
+        return len(self.rows) + (len(self.synthetic) if self.synthetic else 0)
+
+    def take(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Images at both sizes and labels of some positions, on the device."""
+        real = positions[positions < len(self.rows)]
+        parts = [[self.images[self.rows[real]], self.diffusion_images[self.rows[real]], self.labels[real]]]
+        if self.synthetic and len(real) < len(positions):
+            made = positions[positions >= len(self.rows)] - len(self.rows)
+            rows = self.synthetic.rows[made]
+            parts.append(
+                [self.synthetic.images[rows], self.synthetic.diffusion_images[rows], self.synthetic.labels[made]]
+            )
+        images, small, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in (images, small, labels))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class ClassifierResult:
+    weights: dict[str, Tensor]
+    record: Record
+    validation: dict[str, float]
+
+
+def train_candidate(
+    head: nn.Module,
+    uvit: FrozenUViT | None,
+    train: ImageTable,
+    validation: ImageTable,
+    settings: Classifier,
+    compute: Compute,
+    checkpoints: Checkpoints,
+    on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
+) -> ClassifierResult:
+    """Train `head`; resumes from `checkpoints`.
+
+    Args:
+        head: on its device.
+        uvit: None for a network that uses no diffusion features; then Eq. (7) does not apply.
+        settings: a timm baseline's are cast into the same group, with both extra losses off.
+
+    Returns:
+        The averaged weights with the best validation AUROC.
+    """
+    device = next(head.parameters()).device
+    batch_size = min(settings.batch_size, len(train))
+    steps_per_epoch = len(train) // batch_size
+    batches = _Batches(train, batch_size, steps_per_epoch, settings)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        images, diffusion_images, labels = train.take(batches.at(step), device)
+        with autocast(device, compute):
+            return classifier_losses(trainer.model, uvit, images, diffusion_images, labels, settings, step)
+
+    def validate(averaged: nn.Module, step: int) -> Row:
+        measured = validation_metrics(averaged, uvit, validation, settings, device)
+        return {**measured, "score": measured["auroc"] - TIE_BREAK * measured["cross_entropy"]}
+
+    trainer = Trainer(head, settings, checkpoints)
+    best = trainer.fit(
+        "Training the classifier",
+        steps=settings.epochs * steps_per_epoch,
+        losses=losses,
+        validate=validate,
+        validate_every=steps_per_epoch,
+        on_rows=on_rows,
+    )
+    chosen = next(row for row in trainer.record.validation if row["step"] == trainer.record.best_step)
+    return ClassifierResult(best, trainer.record, {k: v for k, v in chosen.items() if k != "score"})
+
+
+class _Batches:
+    """Which images a step sees: a function of (seed, step) alone."""
+
+    def __init__(self, train: ImageTable, batch_size: int, steps_per_epoch: int, settings: Classifier) -> None:
+        self.n, self.batch_size, self.steps_per_epoch, self.seed = (
+            len(train),
+            batch_size,
+            steps_per_epoch,
+            settings.seed,
+        )
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def at(self, step: int) -> np.ndarray:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, numpy_generator(self.seed, "order", epoch).permutation(self.n)
+        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
+
+
+def classifier_losses(
+    head: nn.Module,
+    uvit: FrozenUViT | None,
+    images: Tensor,
+    diffusion_images: Tensor,
+    labels: Tensor,
+    settings: Classifier,
+    step: int,
+) -> dict[str, Tensor]:
+    """L_cls of Eq. (10) and its parts; images and their mirror images share one forward pass.
+
+    The input is the clean image at a random t (paper §IV-B2); the cycle loss noises it, as Eq. (7) says.
+    """
+    torch.manual_seed(derived_seed(settings.seed, "dropout", step))
+    n, device = len(labels), labels.device
+    generator = torch_generator(device, settings.seed, "classifier step", step)
+    flip = torch.rand(n, generator=generator, device=device) < settings.flip_probability
+    images, diffusion_images = _flipped(images, flip), _flipped(diffusion_images, flip)
+    clean = to_model_range(diffusion_images)
+    t = torch.randint(
+        settings.timestep_low, settings.timestep_high + 1, (n,), generator=generator, device=device
+    )  # fmt: skip
+    mirrored = settings.consistency_weight > 0
+    logits = _logits(head, uvit, _with_mirror(images, mirrored), _with_mirror(clean, mirrored), t)
+    cross_entropy = F.cross_entropy(logits[:n].float(), labels)  # Eq. (9)  # fmt: skip
+    values = {"loss": cross_entropy, "cross_entropy": cross_entropy}
+    if mirrored:
+        values["consistency_loss"] = consistency_loss(logits[:n], logits[n:])  # Eq. (8)  # fmt: skip
+        values["loss"] = values["loss"] + settings.consistency_weight * values["consistency_loss"]
+    if uvit is not None and settings.cycle_weight > 0:
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        level = torch.randint(uvit.schedule.timesteps, (n,), generator=generator, device=device)
+        noisy = uvit.schedule.add_noise(clean, noise, level)
+        values["cycle_loss"] = cycle_loss(uvit.model, noisy, level, logits[:n], labels)
+        values["loss"] = values["loss"] + settings.cycle_weight * values["cycle_loss"]
+    return values  # Eq. (10)  # fmt: skip
+
+
+def _logits(head: nn.Module, uvit: FrozenUViT | None, images: Tensor, clean: Tensor, t: Tensor) -> Tensor:
+    if uvit is None:
+        return head(images, ())
+    return head(images, uvit.features(clean, t.repeat(len(clean) // len(t))))
+
+
+def _flipped(images: Tensor, flip: Tensor) -> Tensor:
+    return torch.where(flip[:, None, None, None], images.flip(-1), images)
+
+
+def _with_mirror(images: Tensor, mirrored: bool) -> Tensor:
+    return torch.cat((images, images.flip(-1))) if mirrored else images
+
+
+def validation_metrics(
+    head: nn.Module, uvit: FrozenUViT | None, table: ImageTable, settings: Classifier, device: torch.device
+) -> dict[str, float]:
+    """AUROC (one against the rest, mean over classes), cross-entropy and accuracy in float32."""
+    batches = []
+    for start in range(0, len(table), settings.batch_size):
+        positions = np.arange(start, min(start + settings.batch_size, len(table)))
+        images, diffusion_images, _ = table.take(positions, device)
+        batches.append(probabilities(head, uvit, images, diffusion_images, settings.evaluation_timesteps).cpu())
+    predicted = torch.cat(batches).double().numpy()
+    one_hot = np.eye(predicted.shape[1])[table.labels]
+    chosen = np.clip(predicted[np.arange(len(predicted)), table.labels], 1e-12, 1.0)
+    return {
+        "auroc": float(roc_auc_score(one_hot, predicted, average="macro")),
+        "cross_entropy": float(-np.log(chosen).mean()),
+        "accuracy": float((predicted.argmax(axis=1) == table.labels).mean()),
+    }

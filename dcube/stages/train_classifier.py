@@ -1,0 +1,127 @@
+"""Stage train_classifier: the D-Cube classifier on the frozen features of the trained U-ViT."""
+
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dcube.classifier.candidate import (
+    DCUBE,
+    ON_DIFFUSION_FEATURES,
+    SUB_FEATURES,
+    UNTRAINED,
+    FrozenUViT,
+    build_head,
+    save_candidate,
+    untrained,
+)
+from dcube.classifier.training import ImageTable, train_candidate
+from dcube.config import Baseline, Classifier, Params
+from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.weights import load_diffusion, load_diffusion_config
+from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
+from dcube.engine.device import choose_device
+from dcube.engine.publish import published
+from dcube.engine.seeds import derived_seed
+from dcube.features.selection import Selection
+from dcube.stages import params, run
+from dcube.stages.paths import CHECKPOINTS, DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC
+from dcube.tracking import tracked_run
+
+
+def main() -> None:
+    train("train_classifier", DCUBE)
+
+
+def train(stage: str, kind: str) -> None:
+    """Train, save and track one candidate. The controls and baselines go through here too."""
+    settings, dataset = params(), PreparedDataset.load(PREPARED)
+    device = choose_device(settings.compute)
+    classifier = classifier_settings(kind, settings)
+    uvit = frozen_uvit(kind, classifier, device)
+    torch.manual_seed(derived_seed(classifier.seed, "first weights"))
+    head = build_head(kind, classifier, settings.baseline, len(dataset.classes), uvit, load_pretrained=True).to(device)
+    groups = {"classifier": classifier.model_dump(), "compute": settings.compute.model_dump()}
+    key = training_key(
+        f"{stage}-{kind}", groups, [dataset.fingerprint, *_inputs(kind, classifier, uvit)],
+        packages=["classifier", "diffusion", "engine"],
+    )  # fmt: skip
+    with tracked_run(f"{stage}@{kind}", groups, dataset, run_key=key) as tracked:
+        result = train_candidate(
+            head,
+            uvit,
+            ImageTable.of_split(dataset, "train", synthetic_table(dataset) if classifier.use_synthetic else None),
+            ImageTable.of_split(dataset, "validation"),
+            classifier,
+            settings.compute,
+            Checkpoints(checkpoint_root(CHECKPOINTS), key),
+            on_rows=tracked.log_metrics,
+        )
+        with published(MODELS / kind) as folder:
+            config = candidate_config(kind, classifier, settings.baseline, dataset, result.validation)
+            digest = save_candidate(folder, result.weights, uvit, config)
+            pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
+            pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
+        tracked.set_tags({"dcube.weights_sha256": digest, "dcube.kind": kind})
+
+
+def classifier_settings(kind: str, settings: Params) -> Classifier:
+    """A timm baseline's own settings in the same group, without the losses that need D-Cube."""
+    if kind in (*ON_DIFFUSION_FEATURES, SUB_FEATURES):
+        return settings.classifier
+    own = settings.baseline.model_dump(exclude={"pretrained"})
+    return Classifier(**own, cycle_weight=0.0, consistency_weight=0.0)
+
+
+def frozen_uvit(kind: str, classifier: Classifier, device: torch.device) -> FrozenUViT | None:
+    if kind not in ON_DIFFUSION_FEATURES:
+        return None
+    selection = Selection.load(FEATURES)
+    blocks = selection.best if classifier.selection == "best" else selection.worst
+    uvit = FrozenUViT(*load_diffusion(DIFFUSION, device), tuple(blocks))
+    return untrained(uvit, load_diffusion_config(DIFFUSION), classifier.seed) if kind == UNTRAINED else uvit
+
+
+def synthetic_table(dataset: PreparedDataset) -> ImageTable:
+    manifest = pd.read_csv(SYNTHETIC / "manifest.csv")
+    index = {name: i for i, name in enumerate(dataset.classes)}
+    sizes = dataset.image_size, dataset.diffusion_image_size
+    images = (np.load(SYNTHETIC / f"images-{size}.npy", mmap_mode="r") for size in sizes)
+    labels = np.array([index[label] for label in manifest["label"]], dtype=np.int64)
+    return ImageTable(*images, labels, np.arange(len(labels)))
+
+
+def candidate_config(
+    kind: str, classifier: Classifier, baseline: Baseline, dataset: PreparedDataset, validation: dict[str, float]
+) -> dict:
+    """Everything that loading, asking and judging the candidate needs."""
+    diffusion = load_diffusion_config(DIFFUSION)
+    return {
+        "kind": kind,
+        "classes": dataset.classes,
+        "channels": dataset.channels,
+        "image_size": dataset.image_size,
+        "diffusion_image_size": dataset.diffusion_image_size,
+        "fit": dataset.info["fit"],
+        "evaluation_timesteps": classifier.evaluation_timesteps,
+        "params": {
+            "classifier": classifier.model_dump(mode="json"),
+            "baseline": baseline.model_dump(mode="json"),
+            "diffusion": diffusion.model_dump(mode="json"),
+        },
+        "data_fingerprint": dataset.fingerprint,
+        "validation": validation,
+    }
+
+
+def _inputs(kind: str, classifier: Classifier, uvit: FrozenUViT | None) -> list[str]:
+    inputs = [kind]
+    if uvit is not None:
+        inputs += [(DIFFUSION / "config.json").read_text(), repr(uvit.blocks)]
+    if classifier.use_synthetic:
+        inputs.append((SYNTHETIC / "manifest.csv").read_text())
+    return inputs
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,49 @@
+"""Stage train_diffusion: the U-ViT, trained until FID stabilises."""
+
+import pandas as pd
+from torch import Tensor
+
+from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.figures import sample_grid
+from dcube.diffusion.training import train_diffusion
+from dcube.diffusion.weights import save_diffusion
+from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
+from dcube.engine.device import choose_device
+from dcube.engine.publish import published
+from dcube.stages import params, run
+from dcube.stages.paths import CHECKPOINTS, DIFFUSION, PREPARED
+from dcube.tracking import tracked_run
+
+
+def main() -> None:
+    settings, dataset = params(), PreparedDataset.load(PREPARED)
+    groups = {
+        "diffusion": settings.diffusion.model_dump(),
+        "fid": settings.fid.model_dump(),
+        "compute": settings.compute.model_dump(),
+    }
+    key = training_key("train_diffusion", groups, [dataset.fingerprint], packages=["diffusion", "engine"])
+    with tracked_run("train_diffusion", groups, dataset, run_key=key) as tracked:
+
+        def show(images: Tensor, labels: Tensor, step: int) -> None:
+            tracked.log_figure(sample_grid(images, labels, dataset.classes), f"samples/step-{step:07d}.png")
+
+        result = train_diffusion(
+            dataset,
+            settings.diffusion,
+            settings.fid,
+            settings.compute,
+            choose_device(settings.compute),
+            Checkpoints(checkpoint_root(CHECKPOINTS), key),
+            on_rows=tracked.log_metrics,
+            on_samples=show,
+        )
+        with published(DIFFUSION) as folder:
+            digest = save_diffusion(folder, result.weights, settings.diffusion, dataset)
+            pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
+            pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
+        tracked.set_tags({"dcube.weights_sha256": digest, "dcube.best_step": result.record.best_step})
+
+
+if __name__ == "__main__":
+    run(main)
