@@ -1,0 +1,56 @@
+"""Uncertainty from a test set of limited size: patients are drawn again with replacement.
+
+Images of one patient resemble each other, so whole patients are drawn where they are known; drawing images
+would promise more certainty than the data have.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from dcube.engine.seeds import numpy_generator
+from dcube.evaluation.metrics import Figures
+
+ENTRIES_AT_ONCE = 4_000_000  # of the weights matrix, to bound memory
+
+
+def resample_weights(groups: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """Chunks of the (samples, n) matrix that says how often image i is in resample b.
+
+    Args:
+        groups: (n,) patient number of every image, 0…g-1 without gaps.
+    """
+    count = int(groups.max()) + 1
+    generator = numpy_generator(seed, "bootstrap")
+    rows = max(1, ENTRIES_AT_ONCE // len(groups))
+    for start in range(0, samples, rows):
+        drawn = generator.multinomial(count, np.full(count, 1 / count), size=min(rows, samples - start))
+        yield drawn[:, groups].astype(np.float64)
+
+
+def bootstrap(
+    statistics: Callable[[np.ndarray], Figures], groups: np.ndarray, samples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Name → (samples,) values of `statistics`, which maps (b, n) weights to name → (b,)."""
+    chunks = [statistics(weights) for weights in resample_weights(groups, samples, seed)]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """Percentile interval of (samples,) resampled values.
+
+    Resamples that lack a class leave some figures undefined (NaN) and are left out; if that is all of them,
+    the interval is (NaN, NaN).
+    """
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def two_sided_p(differences: np.ndarray) -> float:
+    """Share of resamples on the other side of zero, twice; never 0, as there are finitely many resamples."""
+    defined = differences[~np.isnan(differences)]
+    tail = min((defined <= 0).sum(), (defined >= 0).sum())
+    return float(min(1.0, 2 * (tail + 1) / (len(defined) + 1)))

@@ -1,0 +1,77 @@
+"""Is one model better than another? Both are judged on the very same test images."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+from dcube.config import Evaluation
+from dcube.errors import DcubeError
+from dcube.evaluation.bootstrap import bootstrap, interval, two_sided_p
+from dcube.evaluation.metrics import Figures, measure
+from dcube.evaluation.predictions import Predictions
+
+COMPARED = ("accuracy", "macro_f1", "auroc")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """First model minus second: value, interval and two-sided p."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Attributes:
+    differences: by figure, from a paired bootstrap over patients.
+    only_first, only_second: images that just one of the two predicts rightly.
+    mcnemar_p: exact McNemar test of those two counts. It takes images for independent, which several images of
+        one patient are not: there, trust the bootstrap.
+    """
+
+    differences: dict[str, Difference]
+    only_first: int
+    only_second: int
+    mcnemar_p: float
+
+
+def compare(first: Predictions, second: Predictions, evaluation: Evaluation) -> Comparison:
+    """Raises `DcubeError` if the two tables are not about the same images with the same labels."""
+    if first.fingerprint != second.fingerprint or first.classes != second.classes:
+        raise DcubeError("the two models were tested on different images: evaluate both on one prepared data set")
+    second = Predictions(second.table.set_index("id").loc[first.table["id"]].reset_index())
+
+    def differences(weights: np.ndarray) -> Figures:
+        figures = [
+            measure(first.labels, model.probabilities, first.classes, evaluation.calibration_bins, weights)
+            for model in (first, second)
+        ]
+        return {name: figures[0][name] - figures[1][name] for name in COMPARED}
+
+    values = differences(np.ones((1, len(first.labels))))
+    resampled = bootstrap(differences, first.groups, evaluation.bootstrap_samples, evaluation.seed)
+    right = [model.probabilities.argmax(1) == first.labels for model in (first, second)]
+    only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    return Comparison(
+        differences={
+            name: Difference(
+                float(values[name][0]),
+                *interval(resampled[name], evaluation.confidence),
+                two_sided_p(resampled[name]),
+            )
+            for name in COMPARED
+        },
+        only_first=only_first,
+        only_second=only_second,
+        mcnemar_p=mcnemar(only_first, only_second),
+    )
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided p: were the two models equal, either would be the right one by the toss of a coin."""
+    disagreements = only_first + only_second
+    return binomtest(only_first, disagreements).pvalue if disagreements else 1.0

@@ -1,0 +1,98 @@
+"""The pictures of an evaluation. Colours are Okabe and Ito's, told apart by colour-blind readers too."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+from dcube.evaluation.metrics import calibration_bins, confusion
+from dcube.evaluation.predictions import Predictions
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+STYLES = ("-", "--", "-.", ":")
+
+
+def confusion_figure(predictions: Predictions) -> Figure:
+    """Counts, shaded by the share of the true class."""
+    classes = predictions.classes
+    ones = np.ones((1, len(predictions.labels)))
+    counts = confusion(predictions.labels, predictions.probabilities, ones)[0].astype(int)
+    shares = counts / counts.sum(1, keepdims=True)
+    side = 2.5 + 0.8 * len(classes)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        ink = "white" if share > 0.5 else "black"
+        axes.text(column, row, f"{count}\n{share:.0%}", ha="center", va="center", color=ink)
+    axes.set(xlabel="prediction", ylabel="truth", title="Confusion matrix (test)")
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    figure.colorbar(picture, label="share of the true class", shrink=0.8)
+    return figure
+
+
+def roc_figure(predictions: Predictions) -> Figure:
+    figure, axes = _square("false positive rate (1 − specificity)", "true positive rate (sensitivity)", "ROC (test)")
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="chance")
+    for name, truth, score, look in _one_against_rest(predictions):
+        false, true, _ = roc_curve(truth, score)
+        axes.plot(false, true, label=f"{name}: {roc_auc_score(truth, score):.3f}", **look)
+    axes.legend(title="area", loc="lower right")
+    return figure
+
+
+def precision_recall_figure(predictions: Predictions) -> Figure:
+    title = "Precision and recall (test)"
+    figure, axes = _square("recall (sensitivity)", "precision (positive predictive value)", title)
+    for name, truth, score, look in _one_against_rest(predictions):
+        precision, recall, _ = precision_recall_curve(truth, score)
+        area = average_precision_score(truth, score)
+        axes.plot(recall, precision, label=f"{name}: {area:.3f}", drawstyle="steps-post", **look)
+        axes.axhline(truth.mean(), color=look["color"], linewidth=0.8, alpha=0.5)
+    axes.legend(title="area (thin line: chance)", loc="lower left")
+    return figure
+
+
+def reliability_figure(predictions: Predictions, bins: int) -> Figure:
+    """How often predictions of a given confidence are right, and how many there are."""
+    place, confidence, correct = calibration_bins(predictions.labels, predictions.probabilities, bins)
+    counts = np.bincount(place, minlength=bins)
+    used = counts > 0
+    mean_confidence = np.bincount(place, confidence, bins)[used] / counts[used]
+    accuracy = np.bincount(place, correct, bins)[used] / counts[used]
+    figure = Figure(figsize=(5, 5.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    upper.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfect")
+    upper.plot(mean_confidence, accuracy, marker="o", color=COLOURS[0], label="model")
+    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right", title="Reliability (test)")
+    upper.legend(loc="upper left")
+    lower.bar((np.arange(bins) + 0.5) / bins, counts, width=0.9 / bins, color=COLOURS[0])
+    lower.set(xlabel="confidence of the prediction", ylabel="images")
+    return figure
+
+
+def roc_table(predictions: Predictions) -> pd.DataFrame:
+    """`class`, `false_positive_rate`, `true_positive_rate`, for tools that draw by themselves."""
+    parts = []
+    for name, truth, score, _ in _one_against_rest(predictions):
+        false, true, _ = roc_curve(truth, score)
+        parts.append(pd.DataFrame({"class": name, "false_positive_rate": false, "true_positive_rate": true}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _one_against_rest(predictions: Predictions):
+    """Name, truth, score and look of every class's curve. Of two classes only the second: the other mirrors it."""
+    first = 1 if len(predictions.classes) == 2 else 0
+    for index, name in list(enumerate(predictions.classes))[first:]:
+        look = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index // len(COLOURS) % len(STYLES)]}
+        yield name, predictions.labels == index, predictions.probabilities[:, index], look
+
+
+def _square(xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=xlabel, ylabel=ylabel, title=title, aspect="equal")
+    return figure, axes

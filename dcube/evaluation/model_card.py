@@ -1,0 +1,122 @@
+"""What a person must know before using a model: one Markdown page beside the figures."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from dcube.data.prepared import PreparedDataset
+from dcube.evaluation.metrics import HEADLINES
+from dcube.tracking import flattened
+
+KINDS = {
+    "dcube": "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",
+    "untrained_uvit": "Control: D-Cube's head on a U-ViT that was never trained",
+    "sub_features": "Control: D-Cube's sub-feature network alone, without a diffusion model",
+}
+FIGURES = (*HEADLINES, "auprc", "ece", "brier", "nll")
+PHANTOM = "Phantom data: invented images. This shows that everything runs and proves nothing about medicine."
+
+
+def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, lineage: Mapping[str, str]) -> str:
+    """The page.
+
+    Args:
+        metrics: content of `metrics.json`.
+        config: the candidate's `config.json`; its `params` are shown.
+        lineage: tags that say where the model comes from.
+    """
+    kind = metrics["kind"]
+    parts = [
+        f"# {metrics['model']} on {dataset.name}",
+        f"> **{PHANTOM}**" if dataset.info.get("is_phantom") else "",
+        f"{KINDS.get(kind, f'Baseline: {kind} from timm')}.",
+        "## Intended use",
+        _use(dataset),
+        "## Data",
+        _data(dataset),
+        "## Figures on the test split",
+        _figures(metrics),
+        "![confusion matrix](confusion.png) ![ROC](roc.png) ![precision and recall](precision_recall.png) "
+        "![reliability](reliability.png)",
+        "## Compared with the controls",
+        "A gain of D-Cube counts only against its two controls, the untrained U-ViT and the sub-feature network "
+        "alone, on the same test images: `dcube results` shows the differences with intervals and p-values.",
+        "## Limits",
+        _limits(metrics),
+        "## Training",
+        _table(flattened(config.get("params", {})), ("parameter", "value")),
+        "## Lineage",
+        _table(
+            {"weights (sha256)": metrics["weights_sha256"], "test (fingerprint)": metrics["test_fingerprint"]}
+            | dict(lineage),
+            ("what", "value"),
+        ),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _use(dataset: PreparedDataset) -> str:
+    return (
+        f"Research: telling {', '.join(dataset.classes[:-1])} and {dataset.classes[-1]} apart on images that were made "
+        "and prepared like those it was trained on.\n\n"
+        "**Not intended** for diagnosis or for any decision about a patient, for other devices, protocols or "
+        "populations, or for images of anything else: the model always names one of its classes."
+    )
+
+
+def _data(dataset: PreparedDataset) -> str:
+    manifest = dataset.manifest.assign(label=dataset.manifest["label"].replace("", "(no label)"))
+    counts = pd.crosstab(manifest["split"], manifest["label"])
+    if dataset.patients is not None:
+        counts["patients"] = manifest[manifest["patient"] != ""].groupby("split")["patient"].nunique()
+    rows = [(split, *row) for split, row in zip(counts.index, counts.fillna(0).astype(int).to_numpy(), strict=True)]
+    header = ("split", *counts.columns)
+    colour = "grey" if dataset.channels == 1 else "colour"
+    return (
+        f"{dataset.name}, {colour}, {dataset.image_size} × {dataset.image_size} pixels "
+        f"({dataset.diffusion_image_size} × {dataset.diffusion_image_size} for the diffusion model), "
+        f"fingerprint `{dataset.fingerprint}`.\n\n" + _rows(header, rows)
+    )
+
+
+def _figures(metrics: Mapping) -> str:
+    by_class = [name for name in metrics["test"] if "/" in name]
+    header = ("figure", "value", f"{metrics['confidence']:.0%} interval", "validation")
+    rows = [
+        (
+            name.replace("_", " "),
+            f"{metrics['test'][name]:.3f}",
+            "{low:.3f} – {high:.3f}".format(**metrics["interval"][name]),
+            f"{metrics['validation'][name]:.3f}" if name in metrics["validation"] else "",
+        )
+        for name in (*FIGURES, *by_class)
+    ]
+    size = f"{metrics['test_images']} images"
+    if metrics["test_patients"]:
+        size += f" of {metrics['test_patients']} patients"
+    how = f"Intervals: percentiles of {metrics['resamples']} bootstrap resamples of {metrics['resampled']}."
+    return f"{size}, looked at once. {how}\n\n{_rows(header, rows)}"
+
+
+def _limits(metrics: Mapping) -> str:
+    limits = [
+        "One test set from one source: figures elsewhere can be worse, and the intervals do not cover that.",
+        "One training: another seed gives other weights and other figures; the intervals do not cover that either.",
+    ]
+    if metrics["resampled"] == "images":
+        limits.append("Patients are unknown: if some have several images, the intervals are too narrow.")
+    if metrics["resamples_without_a_class"]:
+        limits.append(
+            f"{metrics['resamples_without_a_class']} of {metrics['resamples']} resamples lacked a class and were left "
+            "out: the test set is small."
+        )
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _table(values: Mapping[str, object], header: tuple[str, str]) -> str:
+    return _rows(header, [(key, f"`{value}`") for key, value in values.items()])
+
+
+def _rows(header: tuple, rows: list[tuple]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,77 @@
+"""What a model said about every test image: the one table from which all figures follow."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dcube.data.prepared import PreparedDataset
+from dcube.errors import DcubeError
+
+PREFIX = "probability_"
+IDENTITY = ("id", "label", "sha256")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One row an image.
+
+    Attributes:
+        table: `id`, `file`, `patient`, `sha256`, `label`, `prediction`, and `probability_CLASS` for every class.
+    """
+
+    table: pd.DataFrame
+
+    @classmethod
+    def of(cls, dataset: PreparedDataset, rows: np.ndarray, probabilities: np.ndarray) -> "Predictions":
+        """From the (n, classes) probabilities of the data set's `rows`."""
+        table = dataset.manifest.iloc[rows][["id", "file", "patient", "sha256", "label"]].reset_index(drop=True)
+        table["prediction"] = np.array(dataset.classes)[probabilities.argmax(1)]
+        for index, name in enumerate(dataset.classes):
+            table[PREFIX + name] = probabilities[:, index]
+        return cls(table)
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        if not path.exists():
+            raise DcubeError(f"{path} is missing: evaluate the model with `dvc repro evaluate`")
+        header = pd.read_csv(path, nrows=0).columns
+        types = {name: float if name.startswith(PREFIX) else str for name in header}
+        return cls(pd.read_csv(path, dtype=types, keep_default_na=False))
+
+    def save(self, path: Path) -> None:
+        self.table.to_csv(path, index=False, float_format="%.17g")
+
+    @cached_property
+    def classes(self) -> list[str]:
+        return [name.removeprefix(PREFIX) for name in self.table.columns.astype(str) if name.startswith(PREFIX)]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n,) class indices."""
+        return self.table["label"].map({name: i for i, name in enumerate(self.classes)}).to_numpy(dtype=np.int64)
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """(n, classes) float64."""
+        return self.table[[PREFIX + name for name in self.classes]].to_numpy(dtype=np.float64)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """(n,) number of the patient that an image belongs to; an image without a patient stands for itself."""
+        patient, image = self.table["patient"], self.table["id"]
+        owner = ("patient " + patient).where(patient != "", "image " + image)
+        return pd.factorize(owner)[0]
+
+    @property
+    def knows_patients(self) -> bool:
+        return bool((self.table["patient"] != "").any())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash over every image and its label: equal for two models exactly if they saw the same test."""
+        rows = sorted(self.table[list(IDENTITY)].itertuples(index=False, name=None))
+        return hashlib.sha256(repr(rows).encode()).hexdigest()

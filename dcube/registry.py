@@ -1,0 +1,194 @@
+"""Every evaluated model becomes a version of one registered model a task; the aliases say which one counts.
+
+`challenger` is the pipeline's best candidate by validation; `champion` changes only for a better macro F1 on the
+same test images.
+"""
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+from PIL import Image
+
+import dcube
+from dcube import serving
+from dcube.evaluation.metrics import HEADLINES
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PACKAGE = Path(dcube.__file__).parent
+REQUIREMENTS = (
+    "mlflow", "torch", "torchvision", "timm", "diffusers", "safetensors", "numpy", "pandas", "pillow", "pydantic",
+    "pyyaml", "filelock", "rich", "scikit-learn", "scipy", "matplotlib",
+)  # fmt: skip
+CHALLENGER, CHAMPION = "challenger", "champion"
+WEIGHTS, EVALUATION, TEST = "dcube.weights_sha256", "dcube.evaluation_sha256", "dcube.test_fingerprint"
+MACRO_F1 = "test.macro_f1"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A candidate's folder and the content of its `metrics.json`."""
+
+    name: str
+    folder: Path
+    metrics: dict
+
+    @classmethod
+    def load(cls, models: Path, evaluation: Path) -> "Evaluated":
+        metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+        return cls(evaluation.name, models / evaluation.name, metrics)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        content = json.dumps(self.metrics, sort_keys=True).encode()
+        return {WEIGHTS: self.metrics["weights_sha256"], EVALUATION: sha256(content).hexdigest()}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {
+            "dcube.model": self.name,
+            "dcube.kind": self.metrics["kind"],
+            TEST: self.metrics["test_fingerprint"],
+            "dcube.dataset_fingerprint": self.metrics["dataset_fingerprint"],
+            **{f"test.{figure}": repr(self.metrics["test"][figure]) for figure in HEADLINES},
+            **{f"validation.{figure}": repr(value) for figure, value in self.metrics["validation"].items()},
+            **self.identity,
+        }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether an alias moves, and why."""
+
+    promoted: bool
+    reason: str
+
+
+class Registry:
+    """One registered model on one tracking server."""
+
+    def __init__(self, client: "MlflowClient", name: str) -> None:
+        self.client, self.name = client, name
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def register(self, model: Evaluated, run_id: str, lineage: Mapping[str, str]) -> ModelVersion:
+        """The version of these weights with this evaluation: the one that exists, or a new one logged in `run_id`."""
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in model.identity.items())
+        existing = self.client.search_model_versions(f"name = '{self.name}' and {wanted}")
+        if existing:
+            return existing[0]
+        logged = _log_model(model, run_id)
+        tags = dict(lineage) | model.tags | _runs(self.client, model)
+        return self.client.create_model_version(
+            self.name, logged.model_uri, run_id=run_id, tags=tags, model_id=logged.model_id
+        )
+
+    def holder(self, alias: str) -> ModelVersion | None:
+        try:
+            return self.client.get_model_version_by_alias(self.name, alias)
+        except MlflowException:
+            return None
+
+    def challenge(self, challenger: ModelVersion, minimum_improvement: float) -> Decision:
+        """Name the challenger, and make it champion where it has earned that."""
+        self.client.set_registered_model_alias(self.name, CHALLENGER, challenger.version)
+        decision = decide(self.holder(CHAMPION), challenger, minimum_improvement)
+        if decision.promoted:
+            self.client.set_registered_model_alias(self.name, CHAMPION, challenger.version)
+        return decision
+
+
+def decide(champion: ModelVersion | None, challenger: ModelVersion, minimum_improvement: float) -> Decision:
+    """A champion falls only to a larger macro F1 on the very test images that it was measured on itself."""
+    if champion is None:
+        return Decision(True, "there was no champion yet")
+    if champion.version == challenger.version:
+        return Decision(False, "it is the champion already")
+    if champion.tags[TEST] != challenger.tags[TEST]:
+        return Decision(
+            False, f"the champion (version {champion.version}) was tested on other images: the two do not compare"
+        )
+    gain = float(challenger.tags[MACRO_F1]) - float(champion.tags[MACRO_F1])
+    against = f"macro F1 {gain:+.4f} against the champion (version {champion.version})"
+    if gain > minimum_improvement:
+        return Decision(True, f"{against}, more than {minimum_improvement:g}")
+    return Decision(False, f"{against}, not more than {minimum_improvement:g}")
+
+
+def best_by_validation(models: Iterable[Evaluated]) -> Evaluated:
+    """Largest validation AUROC; among equals the smallest validation cross-entropy. The test has no say."""
+
+    def merit(model: Evaluated) -> tuple[float, float]:
+        validation = model.metrics["validation"]
+        return validation["auroc"], -validation["cross_entropy"]
+
+    return max(models, key=merit)
+
+
+def record(registry: Registry, versions: Mapping[str, ModelVersion], challenger: str, decision: Decision) -> dict:
+    """Content of `registered.json`."""
+    holders = {alias: registry.holder(alias) for alias in (CHALLENGER, CHAMPION)}
+    return {
+        "name": registry.name,
+        "versions": {name: int(version.version) for name, version in versions.items()},
+        "aliases": {alias: int(holder.version) for alias, holder in holders.items() if holder},
+        "challenger": challenger,
+        **asdict(decision),
+    }
+
+
+def _log_model(model: Evaluated, run_id: str):
+    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+    mlflow.set_registry_uri(mlflow.get_tracking_uri())
+    with mlflow.start_run(run_id=run_id):
+        return mlflow.pyfunc.log_model(
+            name=model.name,
+            python_model=serving.__file__,
+            artifacts={serving.CANDIDATE: str(model.folder)},
+            code_paths=[str(PACKAGE)],
+            pip_requirements=[f"{name}=={installed_version(name)}" for name in REQUIREMENTS],
+            signature=_signature(config["classes"]),
+            input_example=_input_example(),
+        )
+
+
+def _signature(classes: list[str]) -> ModelSignature:
+    probabilities = [ColSpec("double", f"probability_{name}") for name in classes]
+    return ModelSignature(Schema([ColSpec("string", "image")]), Schema([ColSpec("string", "label"), *probabilities]))
+
+
+def _input_example() -> pd.DataFrame:
+    """A grey ramp: no patient's image leaves the data set."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))).save(buffer, "PNG")
+    return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
+
+
+def _runs(client: "MlflowClient", model: Evaluated) -> dict[str, str]:
+    """The runs that trained and evaluated these weights."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found: dict[str, str] = {}
+    for what, stage in (("training", "train_%"), ("evaluation", "evaluate@%")):
+        wanted = f"tags.`{WEIGHTS}` = '{model.metrics['weights_sha256']}' and tags.`dcube.stage` LIKE '{stage}'"
+        runs = client.search_runs(experiments, wanted, max_results=1)
+        found |= {f"dcube.{what}_run_id": run.info.run_id for run in runs}
+    return found

@@ -1,0 +1,76 @@
+"""Stage: measure one model, once, on the test split."""
+
+import json
+from pathlib import Path
+
+from dcube.classifier.candidate import Candidate, load_candidate
+from dcube.data.prepared import PreparedDataset
+from dcube.engine.device import choose_device
+from dcube.engine.publish import published
+from dcube.evaluation import figures
+from dcube.evaluation.model_card import model_card
+from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.summary import summarise
+from dcube.lineage import lineage_tags
+from dcube.stages import params, run
+from dcube.stages.paths import EVALUATION, MODELS, PREPARED
+from dcube.tracking import tracked_run
+
+
+def main(name: str) -> None:
+    everything = params()
+    dataset = PreparedDataset.load(PREPARED)
+    stage = f"evaluate@{name}"
+    groups = {"evaluation": everything.evaluation, "compute": everything.compute}
+    with tracked_run(stage, groups, dataset) as tracked, published(EVALUATION / name) as folder:
+        candidate = load_candidate(MODELS / name, choose_device(everything.compute))
+        predictions = _predict(candidate, dataset)
+        metrics = {
+            "model": name,
+            "kind": candidate.kind,
+            **summarise(predictions, everything.evaluation),
+            "validation": candidate.config["validation"],
+            "weights_sha256": candidate.config["weights_sha256"],
+            "dataset_fingerprint": dataset.fingerprint,
+            "is_phantom": bool(dataset.info.get("is_phantom")),
+        }
+        predictions.save(folder / "predictions.csv")
+        _draw(predictions, everything.evaluation.calibration_bins, folder)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+        card = model_card(metrics, candidate.config, dataset, lineage_tags(stage))
+        (folder / "model_card.md").write_text(card, encoding="utf-8")
+        tracked.set_tags(
+            {
+                "dcube.model": name,
+                "dcube.kind": candidate.kind,
+                "dcube.weights_sha256": metrics["weights_sha256"],
+                "dcube.test_fingerprint": metrics["test_fingerprint"],
+                "mlflow.note.content": card,
+            }
+        )
+        tracked.log_metrics([{"step": 0, **{f"test/{key}": value for key, value in metrics["test"].items()}}])
+        tracked.log_artifacts(folder)
+
+
+def _predict(candidate: Candidate, dataset: PreparedDataset) -> Predictions:
+    rows = dataset.indices("test")
+    images, small_images = (
+        dataset.images(size)[rows] for size in (candidate.image_size, candidate.diffusion_image_size)
+    )
+    return Predictions.of(dataset, rows, candidate.predict(images, small_images))
+
+
+def _draw(predictions: Predictions, bins: int, folder: Path) -> None:
+    pictures = {
+        "confusion": figures.confusion_figure(predictions),
+        "roc": figures.roc_figure(predictions),
+        "precision_recall": figures.precision_recall_figure(predictions),
+        "reliability": figures.reliability_figure(predictions, bins),
+    }
+    for name, picture in pictures.items():
+        picture.savefig(folder / f"{name}.png", dpi=150)
+    figures.roc_table(predictions).to_csv(folder / "roc.csv", index=False)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,147 @@
+"""Intervals cover the truth as often as they say; comparisons find differences, and only those."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dcube.config import Evaluation
+from dcube.errors import DcubeError
+from dcube.evaluation.bootstrap import bootstrap, interval, resample_weights, two_sided_p
+from dcube.evaluation.comparison import compare, mcnemar
+from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.summary import summarise
+
+EVALUATION = Evaluation(bootstrap_samples=500)
+
+
+def table(probabilities, labels, patients=None, classes=("no", "yes")) -> Predictions:
+    n = len(labels)
+    frame = pd.DataFrame(
+        {
+            "id": [f"i{i}" for i in range(n)],
+            "file": [f"i{i}.png" for i in range(n)],
+            "patient": patients if patients is not None else [""] * n,
+            "sha256": [f"{i:064x}" for i in range(n)],
+            "label": np.array(classes)[labels],
+            "prediction": np.array(classes)[probabilities.argmax(1)],
+        }
+    )
+    for index, name in enumerate(classes):
+        frame[f"probability_{name}"] = probabilities[:, index]
+    return Predictions(frame)
+
+
+def scores(labels, strength, generator):
+    score = 1 / (1 + np.exp(-generator.normal(strength * (2 * labels - 1), 1)))
+    return np.stack([1 - score, score], 1)
+
+
+def width(result, name="accuracy"):
+    return result["interval"][name]["high"] - result["interval"][name]["low"]
+
+
+def test_resamples_draw_whole_patients_and_as_many_as_there_are():
+    groups = np.array([0, 0, 1, 2, 2, 2])
+    weights = np.concatenate(list(resample_weights(groups, 300, seed=0)))
+    assert weights.shape == (300, 6)
+    assert (weights[:, groups == 2] == weights[:, [3]]).all()
+    assert (weights[:, [0, 2, 3]].sum(1) == 3).all()
+
+
+def test_coverage_of_the_interval():
+    """Mean of 40 normal numbers, 400 times: a 95% percentile interval covers in about 93 of 100 cases."""
+    generator = np.random.default_rng(0)
+    covered = 0
+    for seed in range(400):
+        sample = generator.normal(size=40)
+        means = bootstrap(lambda w, x=sample: {"mean": w @ x / w.sum(1)}, np.arange(40), 400, seed)["mean"]
+        low, high = interval(means, 0.95)
+        covered += low <= 0 <= high
+    assert 0.90 <= covered / 400 <= 0.97
+
+
+def test_repeated_images_of_a_patient_add_no_certainty():
+    """Ten copies of every image: over patients the interval stays, over images it shrinks by about √10."""
+    generator = np.random.default_rng(1)
+    labels = np.arange(60) % 2
+    probabilities = scores(labels, 0.5, generator)
+    many_labels, many_probabilities = np.repeat(labels, 10), np.repeat(probabilities, 10, axis=0)
+    patients = [f"p{i}" for i in np.repeat(np.arange(60), 10)]
+    once = width(summarise(table(probabilities, labels), EVALUATION))
+    by_patient = summarise(table(many_probabilities, many_labels, patients), EVALUATION)
+    by_image = summarise(table(many_probabilities, many_labels), EVALUATION)
+    assert width(by_patient) == pytest.approx(once, rel=0.25)
+    assert width(by_image) == pytest.approx(once / np.sqrt(10), rel=0.25)
+    assert by_patient["test_patients"] == 60 and by_image["test_patients"] is None
+
+
+def test_resamples_without_a_class_are_left_out_and_counted():
+    labels = np.array([0] * 8 + [1])
+    summary = summarise(table(scores(labels, 1.0, np.random.default_rng(0)), labels), EVALUATION)
+    missing = summary["resamples_without_a_class"] / EVALUATION.bootstrap_samples
+    assert missing == pytest.approx((8 / 9) ** 9, abs=0.06)
+    assert 0 <= summary["interval"]["auroc"]["low"] <= summary["interval"]["auroc"]["high"] <= 1
+
+
+def test_mcnemar_by_hand():
+    """Of 10 disagreements 1 against 9: 2 · (1 + 10) / 2¹⁰."""
+    assert mcnemar(1, 9) == mcnemar(9, 1) == pytest.approx(22 / 1024)
+    assert mcnemar(0, 0) == mcnemar(3, 3) == 1.0
+
+
+def test_p_of_the_difference():
+    assert two_sided_p(np.full(999, 0.1)) == pytest.approx(2 / 1000)
+    assert two_sided_p(np.array([-1.0, 1.0] * 50)) == 1.0
+
+
+def test_a_model_equals_itself_and_beats_a_coin():
+    generator = np.random.default_rng(2)
+    labels = np.arange(200) % 2
+    good, coin = (table(scores(labels, strength, generator), labels) for strength in (1.0, 0.0))
+    itself, other, reverse = (
+        compare(good, good, EVALUATION),
+        compare(good, coin, EVALUATION),
+        compare(coin, good, EVALUATION),
+    )
+    assert all(d.value == d.low == d.high == 0 and d.p == 1 for d in itself.differences.values())
+    assert other.differences["auroc"].low > 0 and other.differences["auroc"].p < 0.01 and other.mcnemar_p < 0.01
+    for name, difference in other.differences.items():
+        mirrored = reverse.differences[name]
+        assert (difference.value, difference.low) == pytest.approx((-mirrored.value, -mirrored.high))
+
+
+def test_rarely_finds_a_difference_where_there_is_none():
+    generator = np.random.default_rng(3)
+    labels = np.arange(80) % 2
+    found = [
+        compare(*(table(scores(labels, 0.7, generator), labels) for _ in range(2)), EVALUATION).differences["auroc"].p
+        < 0.05
+        for _ in range(100)
+    ]
+    assert sum(found) <= 11
+
+
+def test_order_of_the_rows_does_not_matter():
+    generator = np.random.default_rng(4)
+    labels = np.arange(50) % 2
+    first, second = (table(scores(labels, 0.5, generator), labels) for _ in range(2))
+    shuffled = Predictions(second.table.sample(frac=1, random_state=0))
+    assert compare(first, second, EVALUATION) == compare(first, shuffled, EVALUATION)
+
+
+def test_different_tests_do_not_compare():
+    labels = np.arange(20) % 2
+    probabilities = scores(labels, 1.0, np.random.default_rng(0))
+    with pytest.raises(DcubeError, match="different images"):
+        compare(table(probabilities, labels), table(probabilities, labels[::-1]), EVALUATION)
+
+
+def test_predictions_survive_the_file(tmp_path):
+    labels = np.arange(20) % 2
+    patients = ["", "007"] * 10
+    before = table(scores(labels, 1.0, np.random.default_rng(0)), labels, patients, classes=("CT, non-COVID", "NA"))
+    before.save(tmp_path / "predictions.csv")
+    after = Predictions.load(tmp_path / "predictions.csv")
+    pd.testing.assert_frame_equal(after.table, before.table)
+    assert after.fingerprint == before.fingerprint and after.classes == before.classes
+    assert len(set(after.groups)) == 11
