@@ -1,0 +1,165 @@
+"""One stage as one process group that the flow owns: DVC passes no signal on to what it starts."""
+
+import json
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from dcube.errors import DcubeError
+
+SECONDS_BETWEEN_LOOKS = 0.5
+GRACE_SECONDS = 8.0  # to write a checkpoint between SIGTERM and SIGKILL
+
+BAD_INPUT = 2  # exit code of a stage that found something for a person to mend
+
+
+class StageError(DcubeError):
+    """A stage that ended with an error; `bad_input` says that trying again is of no use."""
+
+    def __init__(self, stage: str, reason: str, bad_input: bool) -> None:
+        super().__init__(f"{stage}: {reason}")
+        self.bad_input = bad_input
+
+
+def reproduce(
+    stage: str,
+    folder: Path,
+    environment: dict[str, str],
+    on_line: Callable[[str], None],
+    on_progress: Callable[[dict[str, Any]], None],
+) -> bool:
+    """Run `dvc repro --single-item stage` in `folder`; True where it ran, False where its results were cached.
+
+    `on_line` gets every line of output, `on_progress` the newest progress record. Whatever ends this call, an
+    exception as well, ends the whole process group.
+
+    Raises:
+        StageError: with the stage's own last error line.
+    """
+    record = ProgressFile(folder / ".dvc/tmp" / f"progress-{stage}.jsonl")
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    digest = OutputDigest(stage)
+    with _process_group(command, folder, _environment(environment, record.path)) as process:
+        for lines in _output(process):
+            for line in lines:
+                digest.add(line)
+                on_line(line)
+            if (newest := record.newest()) is not None:
+                on_progress(newest)
+        if process.wait():
+            raise digest.failure()
+    return digest.ran
+
+
+class OutputDigest:
+    """What the lines of `dvc repro` say about the stage."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.ran = False
+        self._own: deque[str] = deque(maxlen=200)
+        self._dvc = ""
+
+    def add(self, line: str) -> None:
+        if line == f"Running stage '{self.stage}':":
+            self.ran = True
+        elif line.startswith("ERROR: "):
+            self._dvc = line.removeprefix("ERROR: ")
+        else:
+            self._own.append(line.strip())
+
+    def failure(self) -> StageError:
+        """The stage's last `error:` line; else its last line of all; else, where it did not start, DVC's."""
+        match = re.search(r"exited with (-?\d+)$", self._dvc)
+        code = int(match[1]) if match else 0
+        told = [line.removeprefix("error: ") for line in self._own if line.startswith("error: ")]
+        if code < 0:
+            reason = f"killed by {signal.Signals(-code).name}"
+        elif told:
+            reason = told[-1]
+        elif code:
+            reason = f"{self._own[-1]} (exit code {code})"
+        else:
+            reason = self._dvc or "dvc ended without a message"
+        return StageError(self.stage, reason, bad_input=code == BAD_INPUT)
+
+
+class ProgressFile:
+    """The JSON lines that a stage appends to the file named in `DCUBE_PROGRESS_FILE`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._position = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+
+    def newest(self) -> dict[str, Any] | None:
+        """The last whole record since the last look."""
+        if not self.path.exists():
+            return None
+        with self.path.open("rb") as file:
+            file.seek(self._position)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._position += len(whole) + len(newline)
+        return json.loads(whole.splitlines()[-1]) if whole else None
+
+
+def _environment(additions: dict[str, str], progress_file: Path) -> dict[str, str]:
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    own = {"PATH": programs, "PYTHONUNBUFFERED": "1", "DCUBE_PROGRESS_FILE": str(progress_file)}
+    return os.environ | own | additions
+
+
+@contextmanager
+def _process_group(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        _end_group(process)
+
+
+def _output(process: subprocess.Popen[bytes]) -> Iterator[list[str]]:
+    """The lines written since the last look, until the process has ended, even if a child still holds the pipe."""
+    assert process.stdout
+    with process.stdout as pipe, selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        rest = ""
+        while True:
+            ended = process.poll() is not None
+            ready = selector.select(0 if ended else SECONDS_BETWEEN_LOOKS)
+            chunk = os.read(pipe.fileno(), 2**16) if ready else b""
+            *lines, rest = re.split(r"[\r\n]+", rest + chunk.decode("utf-8", errors="replace"))
+            yield [line for line in lines if line.strip()]
+            if (ready and not chunk) or (ended and not ready):
+                yield [rest] if rest.strip() else []
+                return
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ask the whole group to end, then make it."""
+    try:
+        os.killpg(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while time.monotonic() < deadline:
+            process.poll()  # an ended leader that nobody has waited for would count as alive
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+    except ProcessLookupError:
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
