@@ -1,0 +1,145 @@
+"""Which blocks of the frozen U-ViT carry meaning: those whose feature maps are not Gaussian (paper §III-B2)."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from dcube.config import Features
+from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.ranges import to_model_range
+from dcube.diffusion.uvit import UViT
+from dcube.engine.progress import progress
+from dcube.engine.seeds import numpy_generator
+from dcube.errors import DcubeError
+from dcube.features.gaussianity import gaussianity
+
+SELECTION = "selection.json"
+SMALLEST_SHOWN_P = 1e-6
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choice, and what it rests on.
+
+    Attributes:
+        best: blocks to use, ascending.
+        worst: as many with the smallest statistic, the counter-example of Table VI.
+        statistic: median D of every block, 0 … depth.
+        p_value: median p of every block.
+        definition: what was tested: timestep, images, values a map, significance, keep, seed.
+    """
+
+    best: list[int]
+    worst: list[int]
+    statistic: list[float]
+    p_value: list[float]
+    definition: dict[str, float]
+
+    def save(self, folder: Path) -> None:
+        (folder / SELECTION).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Selection":
+        """Raises `DcubeError` where `folder` holds none."""
+        try:
+            return cls(**json.loads((folder / SELECTION).read_text(encoding="utf-8")))
+        except (FileNotFoundError, json.JSONDecodeError, TypeError) as error:
+            raise DcubeError(f"{folder} holds no selection ({error}): run `dvc repro select_features`") from None
+
+    def table(self) -> pd.DataFrame:
+        """One row a block: block, position (in, middle, out), statistic, p_value, kept."""
+        blocks = range(len(self.statistic))
+        middle = len(self.statistic) // 2
+        return pd.DataFrame(
+            {
+                "block": blocks,
+                "position": ["in" if b < middle else "middle" if b == middle else "out" for b in blocks],
+                "statistic": self.statistic,
+                "p_value": self.p_value,
+                "kept": [b in self.best for b in blocks],
+            }
+        )
+
+
+def select_blocks(model: UViT, dataset: PreparedDataset, features: Features, device: torch.device) -> Selection:
+    """Test every block on clean training images, labelled or not, without telling the model a label.
+
+    Args:
+        model: trained, in eval mode, on `device`.
+    """
+    rows = dataset.indices("train", labelled=False)
+    count = min(features.images, len(rows))
+    chosen = numpy_generator(features.seed, "images tested for Gaussianity").choice(rows, count, replace=False)
+    statistics, p_values = block_gaussianity(model, dataset, np.sort(chosen), features, device)
+    statistic, p_value = np.median(statistics, axis=0), np.median(p_values, axis=0)
+    best, worst = choose_blocks(statistic, p_value, features.significance, features.keep)
+    definition = {
+        "timestep": features.timestep,
+        "images": count,
+        "values_a_map": model.grid**2,
+        "significance": features.significance,
+        "keep": features.keep,
+        "seed": features.seed,
+    }
+    return Selection(best, worst, statistic.tolist(), p_value.tolist(), definition)
+
+
+@torch.inference_mode()
+def block_gaussianity(
+    model: UViT, dataset: PreparedDataset, rows: np.ndarray, features: Features, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """D and p of the channel-mean map of every block for every image, (n_rows, n_blocks) each; Eq. (6)."""
+    images, blocks = dataset.images(dataset.diffusion_image_size), range(len(model.blocks))
+    shape = (len(rows), len(blocks))
+    statistics, p_values = np.empty(shape), np.empty(shape)
+    with progress("Testing the blocks' features", total=len(rows), unit="images") as advance:
+        for start in range(0, len(rows), features.batch_size):
+            part = slice(start, start + features.batch_size)
+            clean = to_model_range(torch.from_numpy(images[rows[part]]).to(device))
+            t = torch.full((len(clean),), features.timestep, device=device)
+            outputs = model.forward_intermediates(clean, t, indices=blocks)
+            maps = torch.stack([output.mean(dim=1).flatten(1) for output in outputs], dim=1)  # (B, blocks, h·w)
+            tested = gaussianity(maps.flatten(0, 1).float().cpu().numpy())
+            statistics[part] = tested.statistic.reshape(maps.shape[:2])
+            p_values[part] = tested.p_value.reshape(maps.shape[:2])
+            advance(len(clean))
+    return statistics, p_values
+
+
+def choose_blocks(
+    statistic: np.ndarray, p_value: np.ndarray, significance: float, keep: int
+) -> tuple[list[int], list[int]]:
+    """Best and worst blocks, ascending.
+
+    Best are all that are significantly not Gaussian; where these are fewer than `keep`, those with the largest D
+    fill up (one map of few values is seldom significant by itself). Worst are as many with the smallest D.
+    """
+    by_statistic = np.argsort(-statistic, kind="stable").tolist()
+    significant = [block for block in by_statistic if p_value[block] < significance]
+    others = [block for block in by_statistic if block not in significant]
+    best = significant + others[: max(0, keep - len(significant))]
+    return sorted(best), sorted(by_statistic[-len(best) :])
+
+
+def selection_figure(selection: Selection) -> Figure:
+    """p-value and D of every block, as the paper's Fig. 2: stars for the best blocks, crosses for the worst."""
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    p_axis, d_axis = figure.subplots(2, 1, sharex=True)
+    p_value, statistic = np.maximum(selection.p_value, SMALLEST_SHOWN_P), np.array(selection.statistic)
+    for axis, values in ((p_axis, p_value), (d_axis, statistic)):
+        axis.plot(values, color="0.6", marker="o", markersize=4, zorder=1)
+        axis.scatter(selection.best, values[selection.best], marker="*", s=200, c="gold", edgecolors="k", label="best")
+        axis.scatter(selection.worst, values[selection.worst], marker="x", s=80, c="firebrick", label="worst")
+        axis.grid(alpha=0.3)
+    significance = selection.definition["significance"]
+    p_axis.axhline(significance, color="k", linestyle="--", linewidth=1, label=f"p = {significance:g}")
+    p_axis.set(yscale="log", ylabel="median p-value", title="Kolmogorov–Smirnov test of each block's feature map")
+    p_axis.legend(loc="best", fontsize="small")
+    d_axis.set(ylabel="median D", xlabel="block")
+    d_axis.set_xticks(range(len(statistic)))
+    return figure

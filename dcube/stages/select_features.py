@@ -1,0 +1,33 @@
+"""Stage select_features: which blocks' features are not Gaussian."""
+
+from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.weights import load_diffusion
+from dcube.engine.device import choose_device
+from dcube.engine.publish import published
+from dcube.features.selection import select_blocks, selection_figure
+from dcube.stages import params, run
+from dcube.stages.paths import DIFFUSION, FEATURES, PREPARED
+from dcube.tracking import tracked_run
+
+
+def main() -> None:
+    settings, dataset = params(), PreparedDataset.load(PREPARED)
+    groups = {"features": settings.features, "compute": settings.compute}
+    device = choose_device(settings.compute)
+    with tracked_run("select_features", groups, dataset) as tracked:
+        model, _ = load_diffusion(DIFFUSION, device)
+        selection = select_blocks(model, dataset, settings.features, device)
+        with published(FEATURES) as folder:
+            selection.save(folder)
+            selection.table().to_csv(folder / "blocks.csv", index=False)
+            selection_figure(selection).savefig(folder / "blocks.png", dpi=150)
+        tracked.log_artifacts(FEATURES, "features")
+        tracked.log_metrics(
+            {"step": block, "ks_statistic": statistic, "ks_p_value": p_value}
+            for block, (statistic, p_value) in enumerate(zip(selection.statistic, selection.p_value, strict=True))
+        )
+        tracked.set_tags({"dcube.blocks_best": selection.best, "dcube.blocks_worst": selection.worst})
+
+
+if __name__ == "__main__":
+    run(main)
