@@ -86,5 +86,5 @@ class PreparedDataset:
         """Rows of a split, ascending; without `labelled`, unlabelled images are among them."""
         chosen = (self.manifest["split"] == split).to_numpy()
         if labelled:
-            chosen &= self.labels != UNLABELLED
+            chosen = chosen & (self.labels != UNLABELLED)
         return np.flatnonzero(chosen)
