@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, how: 
     assert state["step"] == 2
     assert "step-000000003.safetensors is damaged" in caplog.text
     damage(checkpoints.folder / "step-000000002.safetensors", how)
-    with pytest.raises(DcubeError, match="all checkpoints in .* are damaged: remove that folder"):
+    with pytest.raises(DcubeError, match=r"all checkpoints in .* are damaged: remove that folder"):
         checkpoints.latest()
 
 

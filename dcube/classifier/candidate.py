@@ -7,9 +7,11 @@ Kinds: `dcube` (head on the trained U-ViT), `untrained_uvit` (the same head on r
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier, TimmClassifier
@@ -18,7 +20,7 @@ from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
-from dcube.engine.pretrained import create_pretrained
+from dcube.engine.pretrained import WeightsSource, create_pretrained
 from dcube.engine.weights import load_weights, save_weights, under_prefix, with_prefix
 
 DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"
@@ -116,7 +118,7 @@ def build_head(
         load_pretrained: False when all weights are about to be overwritten.
     """
     if kind not in (*ON_DIFFUSION_FEATURES, SUB_FEATURES):
-        weights = "download" if baseline.pretrained and load_pretrained else "none"
+        weights: WeightsSource = "download" if baseline.pretrained and load_pretrained else "none"
         return TimmClassifier(create_pretrained(kind, weights, num_classes=classes))
     sub_network, sub_channels = _sub_network(classifier.sub_features, load_pretrained)
     if uvit is None:
@@ -183,4 +185,4 @@ def _sub_network(sub_features: SubFeatures, load_pretrained: bool) -> tuple[nn.M
         features_only=True,
         out_indices=(sub_features.stage,),
     )
-    return network, network.feature_info.channels()[0]
+    return network, cast(FeatureInfo, network.feature_info).channels()[0]

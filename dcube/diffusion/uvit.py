@@ -25,7 +25,7 @@ class Block(nn.Module):
         self.mlp = Mlp(width, hidden_features=4 * width)
 
     def forward(self, tokens: Tensor, skip: Tensor | None = None) -> Tensor:
-        if self.merge is not None:
+        if self.merge is not None and skip is not None:
             tokens = self.merge(torch.cat((tokens, skip), dim=-1))  # (B, 1 + h·w, width)
         tokens = tokens + self.attention(self.norm1(tokens))
         return tokens + self.mlp(self.norm2(tokens))
@@ -69,11 +69,10 @@ class UViT(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                _zero_bias(module)
         # A patch embedding is a linear layer over the patch: initialise it as one.
         nn.init.xavier_uniform_(self.patch_embedding.weight.view(self.width, -1))
-        nn.init.zeros_(self.patch_embedding.bias)
+        _zero_bias(self.patch_embedding)
         # Sine positions spare the first epochs that learning the geometry costs; they stay trainable.
         positions = build_sincos2d_pos_embed([self.grid, self.grid], self.width, interleave_sin_cos=False)
         self.position_embedding.data[0, 1:] = positions
@@ -81,7 +80,7 @@ class UViT(nn.Module):
         nn.init.normal_(self.label_embedding.weight, std=0.02)
         # The identity: at the start the convolution passes on what the patches say.
         nn.init.dirac_(self.final_convolution.weight)
-        nn.init.zeros_(self.final_convolution.bias)
+        _zero_bias(self.final_convolution)
 
     def embed_labels(self, labels: Tensor) -> Tensor:
         """(B,) class indices, `NO_LABEL` for none, to (B, width)."""
@@ -141,3 +140,8 @@ class UViT(nn.Module):
 
     def _to_grid(self, tokens: Tensor) -> Tensor:
         return tokens.transpose(1, 2).unflatten(2, (self.grid, self.grid))
+
+
+def _zero_bias(layer: nn.Linear | nn.Conv2d) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

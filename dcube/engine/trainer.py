@@ -30,10 +30,14 @@ Row = dict[str, Any]
 class Optimisation(Protocol):
     """What of a parameter group says how to optimise."""
 
-    learning_rate: float
-    weight_decay: float
-    gradient_clip: float
-    ema_decay: float
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def gradient_clip(self) -> float: ...
+    @property
+    def ema_decay(self) -> float: ...
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """Stage train_classifier: the D-Cube classifier on the frozen features of the trained U-ViT."""
 
-
 import numpy as np
 import pandas as pd
 import torch
@@ -86,9 +85,9 @@ def synthetic_table(dataset: PreparedDataset) -> ImageTable:
     manifest = pd.read_csv(SYNTHETIC / "manifest.csv")
     index = {name: i for i, name in enumerate(dataset.classes)}
     sizes = dataset.image_size, dataset.diffusion_image_size
-    images = (np.load(SYNTHETIC / f"images-{size}.npy", mmap_mode="r") for size in sizes)
+    large, small = (np.load(SYNTHETIC / f"images-{size}.npy", mmap_mode="r") for size in sizes)
     labels = np.array([index[label] for label in manifest["label"]], dtype=np.int64)
-    return ImageTable(*images, labels, np.arange(len(labels)))
+    return ImageTable(large, small, labels, np.arange(len(labels)))
 
 
 def candidate_config(

@@ -22,7 +22,7 @@ def main() -> None:
         "fid": settings.fid.model_dump(),
         "compute": settings.compute.model_dump(),
     }
-    key = training_key("train_diffusion", groups, [dataset.fingerprint], packages=["diffusion", "engine"])
+    key = training_key("train_diffusion", groups, [dataset.fingerprint], packages=["diffusion", "engine", "synthesis"])
     with tracked_run("train_diffusion", groups, dataset, run_key=key) as tracked:
 
         def show(images: Tensor, labels: Tensor, step: int) -> None:
