@@ -17,12 +17,12 @@ from dcube.stages.paths import EVALUATION
 MAIN = "dcube"
 
 
-def print_results(folder: Path = EVALUATION, evaluation: Evaluation | None = None) -> None:
-    """Print all evaluations below `folder`; `evaluation` decides the intervals of the differences."""
+def print_results(folder: Path = EVALUATION) -> None:
+    """Print all evaluations below `folder`."""
     results = evaluations(folder)
     console = Console()
     console.print(results_table(results))
-    for line in comparison_lines(folder, results, evaluation or Evaluation()):
+    for line in comparison_lines(folder, results):
         console.print(line, highlight=False)
     console.print(f"\nPictures and model cards: {folder}/*/ (confusion.png, roc.png, …, model_card.md)")
     console.print("All runs, curves and registered models: make ui")
@@ -52,11 +52,13 @@ def results_table(results: dict[str, dict]) -> Table:
     return table
 
 
-def comparison_lines(folder: Path, results: dict[str, dict], evaluation: Evaluation) -> list[str]:
+def comparison_lines(folder: Path, results: dict[str, dict]) -> list[str]:
     """The main model against every other, in words that claim no more than the interval shows."""
     if MAIN not in results:
         return []
     tables = {name: Predictions.load(folder / name / "predictions.csv") for name in results}
+    made = results[MAIN]
+    evaluation = Evaluation(bootstrap_samples=made["resamples"], confidence=made["confidence"])
     others = [name for name in results if name != MAIN]
     return [_sentence(name, compare(tables[MAIN], tables[name], evaluation)) for name in others]
 
