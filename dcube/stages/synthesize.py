@@ -1,0 +1,37 @@
+"""Stage synthesize: images for the rare classes, audited for memorisation."""
+
+from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.figures import sample_grid
+from dcube.diffusion.weights import load_diffusion
+from dcube.engine.device import autocast, choose_device
+from dcube.engine.publish import published
+from dcube.stages import params, run
+from dcube.stages.paths import DIFFUSION, PREPARED, SYNTHETIC
+from dcube.synthesis.generation import generate, save_synthetic
+from dcube.synthesis.memorisation import audit_memorisation, nearest_figure
+from dcube.tracking import tracked_run
+
+
+def main() -> None:
+    settings, dataset = params(), PreparedDataset.load(PREPARED)
+    device = choose_device(settings.compute)
+    groups = {"synthesis": settings.synthesis, "compute": settings.compute}
+    with tracked_run("synthesize", groups, dataset) as tracked:
+        model, schedule = load_diffusion(DIFFUSION, device)
+        synthetic = generate(model, schedule, dataset, settings.synthesis, autocast(device, settings.compute))
+        images, real = synthetic.images.numpy(), dataset.images(dataset.diffusion_image_size)
+        training, held_out = (real[dataset.indices(split, labelled=False)] for split in ("train", "validation"))
+        audit = audit_memorisation(images, training, held_out)
+        with published(SYNTHETIC) as folder:
+            save_synthetic(folder, synthetic, dataset)
+            audit.save(folder / "audit.json")
+            sample_grid(synthetic.images, synthetic.labels, dataset.classes).savefig(folder / "grid.png", dpi=150)
+            nearest_figure(audit, images, training).savefig(folder / "nearest.png", dpi=150)
+        for name in ("grid.png", "nearest.png", "audit.json"):
+            tracked.log_figure(SYNTHETIC / name, f"synthetic/{name}")
+        numbers = {name: value for name, value in audit.summary().items() if isinstance(value, int | float)}
+        tracked.log_metrics([{"step": 0, **numbers}])
+
+
+if __name__ == "__main__":
+    run(main)
