@@ -1,0 +1,159 @@
+"""What a raw data set holds, and whether `prepare` would accept it: before anything is trained."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Group
+from rich.table import Table
+
+from dcube.config import Data
+from dcube.data.naming import some
+from dcube.data.preparing import count
+from dcube.data.sources import Source, open_source
+from dcube.data.splits import duplicate_groups, plan_splits
+from dcube.data.survey import Seen, describe, refuse_unusable, survey
+from dcube.errors import DcubeError
+
+DARK = 64  # of 255: 12-bit values in 16-bit files reach 16
+
+
+@dataclass(frozen=True)
+class Report:
+    """Findings about a raw data set.
+
+    Attributes:
+        counts: labelled images by split (empty where the set has none) and class.
+        raw: modes and sizes as stored.
+        duplicates: extra copies (all but one) by the splits that they stand in, e.g. `train` or `train, validation`.
+        duplicate_files: the files of each group of equal images.
+        contradictions: those groups whose labels differ.
+        problem: why `prepare` would refuse the set; empty where it would not.
+        planned: as `counts`, after `prepare`; empty where it would refuse.
+    """
+
+    path: str
+    layout: str
+    images: int
+    unlabelled: int
+    counts: dict[str, dict[str, int]]
+    raw: dict
+    patients: int
+    patients_in_several_splits: list[str]
+    duplicates: dict[str, int]
+    duplicate_files: list[list[str]]
+    contradictions: list[list[str]]
+    unusable: dict[str, str]
+    ignored: list[str]
+    warnings: list[str]
+    problem: str = ""
+    planned: dict[str, dict[str, int]] = field(default_factory=dict)
+    dropped: int = 0
+
+    def as_dict(self) -> dict:
+        return {**asdict(self), "accepted": not self.problem}
+
+
+def inspect(path: Path, data: Data) -> Report:
+    """Look at every image of a raw data set (a folder or an `.npz`).
+
+    Raises:
+        DcubeError: where the layout is not recognised. Everything else is in the report.
+    """
+    source = open_source(path)
+    seen = survey(source, data)
+    table = source.table().assign(sha256=[one.sha256 for one in seen])
+    usable = table[table["sha256"] != ""]
+    groups = duplicate_groups(usable)
+    splits_of_patient = (
+        usable[(usable["patient"] != "") & (usable["split"] != "")].groupby("patient")["split"].nunique()
+    )
+    return Report(
+        path=str(path),
+        layout=source.layout,
+        images=len(table),
+        unlabelled=int((table["label"] == "").sum()),
+        counts=count(table),
+        raw=describe(seen),
+        patients=table["patient"].replace("", None).nunique(),
+        patients_in_several_splits=list(splits_of_patient.index[splits_of_patient > 1]),
+        duplicates=_extra_copies(groups),
+        duplicate_files=[list(rows["file"]) for rows in groups],
+        contradictions=[list(rows["file"]) for rows in groups if len(set(rows["label"]) - {""}) > 1],
+        unusable={record.file: one.problem for record, one in zip(source.records, seen, strict=True) if one.problem},
+        ignored=list(source.ignored),
+        warnings=_warnings(source, seen),
+        **_outcome(source, seen, table, data),
+    )
+
+
+def _outcome(source: Source, seen: list[Seen], table: pd.DataFrame, data: Data) -> dict:
+    try:
+        refuse_unusable(source, seen)
+        plan = plan_splits(table, data)
+    except DcubeError as error:
+        return {"problem": str(error)}
+    return {"planned": count(plan.table), "dropped": len(plan.dropped)}
+
+
+def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:
+    """Inside each split all copies but one are extra; images that stand in several splits count once for those."""
+    extra: Counter[str] = Counter()
+    for rows in groups:
+        within = rows["split"].value_counts()
+        extra.update({str(split) or "all": int(n) - 1 for split, n in within.items() if n > 1})
+        if len(within) > 1:
+            extra[", ".join(sorted(split or "no split" for split in within.index))] += 1
+    return dict(sorted(extra.items()))
+
+
+def _warnings(source: Source, seen: list[Seen]) -> list[str]:
+    warnings = []
+    deep = [one.brightest for one in seen if one.mode.startswith(("I", "F", "uint16", "float"))]
+    if deep and max(deep) < DARK:
+        share = max(deep) / 255
+        warnings.append(
+            f"images of more than 8 bits use only {share:.1%} of their range and would be nearly black: rescale them"
+        )
+    if source.table()["patient"].eq("").all():
+        warnings.append("no patients are known: images of one patient may stand in several splits")
+    return warnings
+
+
+def render(report: Report) -> Group:
+    """The report for a terminal."""
+    facts = Table(show_header=False, title=f"{report.path}: {report.layout}", title_justify="left")
+    for name, value in _facts(report).items():
+        facts.add_row(name, value)
+    return Group(facts, _class_table(report))
+
+
+def _facts(report: Report) -> dict[str, str]:
+    width, height = report.raw["width"], report.raw["height"]
+    several = report.patients_in_several_splits
+    extra = [f"{count} in {splits}" for splits, count in report.duplicates.items()]
+    facts = {
+        "images": f"{report.images}, {report.unlabelled} of them without a label",
+        "stored as": ", ".join(f"{mode} ({count})" for mode, count in report.raw["modes"].items()),
+        "width": f"{width['smallest']} … {width['largest']}, median {width['median']:g}" if width else "",
+        "height": f"{height['smallest']} … {height['largest']}, median {height['median']:g}" if height else "",
+        "patients": f"{report.patients or 'unknown'}" + (f", in several splits: {some(several)}" if several else ""),
+        "exact duplicates": "; ".join(extra) or "none",
+        "contradicting labels": "; ".join(some(files) for files in report.contradictions) or "none",
+        "unusable": some([f"{file} ({why})" for file, why in report.unusable.items()]) or "none",
+        "other files": some(report.ignored) or "none",
+    }
+    facts |= {"warning": "\n".join(report.warnings)} if report.warnings else {}
+    dropped = f", dropping {report.dropped} copies that stand in two splits" if report.dropped else ""
+    return facts | {"prepare": f"would refuse it: {report.problem}" if report.problem else f"accepts it{dropped}"}
+
+
+def _class_table(report: Report) -> Table:
+    """Labelled images by class and split, as found and as `prepare` would use them."""
+    columns = [(split or "given", counts) for split, counts in report.counts.items()]
+    columns += [(f"{split} (prepared)", counts) for split, counts in report.planned.items()]
+    table = Table("class", *(name for name, _ in columns))
+    for label in sorted({label for _, counts in columns for label in counts}):
+        table.add_row(label, *(str(counts.get(label, 0)) for _, counts in columns))
+    return table

@@ -1,0 +1,129 @@
+"""Raw images as people have them, and the square uint8 arrays that networks see."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP")
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
+SMALLEST_SIDE = 8
+LARGEST_SIDE = 16_384
+
+
+class UnusableImageError(Exception):
+    """Why one image cannot be used, in a few words. The caller knows the file."""
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """One decoded image.
+
+    Attributes:
+        image: upright, mode `L`, `RGB` or `F` (grey of more than 8 bits, as floats in 0…255).
+        mode: how it was stored, in Pillow's names, e.g. `I;16` or `RGBA`; for arrays in NumPy's.
+        brightest: its largest value, 0…255.
+    """
+
+    image: Image.Image
+    mode: str
+    brightest: float
+
+
+def read_file(path: Path) -> RawImage:
+    """Decode an image file.
+
+    Raises:
+        UnusableImageError: for anything that is no single, whole picture of a sensible size.
+    """
+    if path.stat().st_size == 0:
+        raise UnusableImageError("empty file")
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            _check_size(image.width, image.height)
+            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+                raise UnusableImageError("several pictures in one file")
+            image.load()
+            return _finish(ImageOps.exif_transpose(image), image.mode)
+    except Image.DecompressionBombError:
+        raise UnusableImageError(f"too large: more than {LARGEST_SIDE} pixels a side or 179 megapixels") from None
+    except (OSError, ValueError, SyntaxError, EOFError):  # Pillow's decoders raise all of these on damaged files
+        raise UnusableImageError("no readable image") from None
+
+
+def read_array(pixels: np.ndarray) -> RawImage:
+    """The same for an array (h, w), (h, w, 1) or (h, w, 3) of uint8, uint16 or floats in 0…1."""
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    _check_size(pixels.shape[1], pixels.shape[0])
+    mode = f"{pixels.dtype}{' RGB' if pixels.ndim == 3 else ''}"
+    if pixels.dtype == np.uint8:
+        return _finish(Image.fromarray(np.ascontiguousarray(pixels)), mode)
+    if pixels.ndim == 3:
+        return _finish(Image.fromarray(np.rint(_to_byte_range(pixels)).astype(np.uint8)), mode)
+    return _finish(Image.fromarray(_to_byte_range(pixels)), mode)
+
+
+def to_square(image: Image.Image, size: int, channels: int, fit: Literal["crop", "pad", "stretch"]) -> np.ndarray:
+    """(channels, size, size) uint8. Resizing is antialiased (bicubic over the footprint of a target pixel)."""
+    if channels == 1 and image.mode == "RGB":
+        image = image.convert("L")
+    filter_ = Image.Resampling.BICUBIC
+    if fit == "crop":
+        square = ImageOps.fit(image, (size, size), filter_)
+    elif fit == "pad":
+        square = ImageOps.pad(image, (size, size), filter_, color=0)
+    else:
+        square = image.resize((size, size), filter_)
+    pixels = np.asarray(square)
+    if square.mode == "F":
+        pixels = np.rint(pixels).clip(0, 255).astype(np.uint8)
+    if pixels.ndim == 2:
+        return np.broadcast_to(pixels, (channels, size, size))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _check_size(width: int, height: int) -> None:
+    if min(width, height) < SMALLEST_SIDE:
+        raise UnusableImageError(f"{width} × {height} pixels, smaller than {SMALLEST_SIDE} a side")
+    if max(width, height) > LARGEST_SIDE:
+        raise UnusableImageError(f"{width} × {height} pixels, larger than {LARGEST_SIDE} a side")
+
+
+def _finish(image: Image.Image, mode: str) -> RawImage:
+    image = _grey_or_rgb(image)
+    extrema = image.getextrema()
+    bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    if all(low == high for low, high in bands):
+        raise UnusableImageError("constant: every pixel is the same")
+    return RawImage(image, mode, max(high for _, high in bands))
+
+
+def _grey_or_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("L", "RGB"):
+        return image if "transparency" not in image.info else _over_black(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return Image.fromarray(_to_byte_range(np.asarray(image)))
+    if image.has_transparency_data:
+        return _over_black(image)
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _over_black(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
+
+
+def _to_byte_range(values: np.ndarray) -> np.ndarray:
+    """float32 in 0…255. The range is the stored type's, never the image's own: equal tissue stays equally bright."""
+    if np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all():
+            raise UnusableImageError("NaN or infinite pixels")
+        full = 1.0
+    else:
+        full = 65_535.0
+    if values.min() < 0 or values.max() > full:
+        raise UnusableImageError(f"pixel values {values.min():g}…{values.max():g} outside 0…{full:g}")
+    return (values / full * 255.0).astype(np.float32)

@@ -1,0 +1,85 @@
+"""One pass over every raw image, on all cores."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from dcube.config import Data
+from dcube.data.naming import some
+from dcube.data.reading import UnusableImageError, to_square
+from dcube.data.sources import Source
+from dcube.engine.progress import progress
+from dcube.errors import DcubeError
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one raw image is like; `problem` says why it cannot be used, then nothing else is known.
+
+    `sha256` is over the square pixels that networks see: equal means equal to every model.
+    """
+
+    sha256: str = ""
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    brightest: float = 0.0
+    problem: str = ""
+
+
+def survey(source: Source, data: Data, arrays: Mapping[int, np.ndarray] | None = None) -> list[Seen]:
+    """Decode every image once.
+
+    Args:
+        arrays: by size, (n, channels, size, size) uint8 arrays to fill (memory-mapped, so that memory stays bounded).
+    """
+    with progress("Reading images", total=len(source.records), unit="images") as advance:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes without the interpreter's lock
+            seen = []
+            for one in pool.map(lambda i: _see(source, i, data, arrays or {}), range(len(source.records))):
+                seen.append(one)
+                advance()
+    return seen
+
+
+def refuse_unusable(source: Source, seen: list[Seen]) -> None:
+    """Raise one `DcubeError` that names the first unusable images and says how many there are."""
+    bad = [f"{record.file} ({one.problem})" for record, one in zip(source.records, seen, strict=True) if one.problem]
+    if bad:
+        raise DcubeError(f"{len(bad)} of {len(seen)} images cannot be used: {some(bad)}: mend or remove them")
+
+
+def describe(seen: list[Seen]) -> dict:
+    """Sizes and storage modes of the usable raw images, for people and for JSON."""
+    usable = [one for one in seen if not one.problem]
+    if not usable:
+        return {"modes": {}, "width": None, "height": None}
+    return {
+        "modes": dict(Counter(one.mode for one in usable).most_common()),
+        "width": _spread([one.width for one in usable]),
+        "height": _spread([one.height for one in usable]),
+    }
+
+
+def _see(source: Source, i: int, data: Data, arrays: Mapping[int, np.ndarray]) -> Seen:
+    try:
+        raw = source.read(i)
+    except UnusableImageError as problem:
+        return Seen(problem=str(problem))
+    pixels = to_square(raw.image, data.image_size, data.channels, data.fit)
+    if pixels.min() == pixels.max():
+        return Seen(problem=f"constant within the square that fit: {data.fit} leaves")
+    for size, array in arrays.items():
+        array[i] = pixels if size == data.image_size else to_square(raw.image, size, data.channels, data.fit)
+    return Seen(
+        hashlib.sha256(pixels.tobytes()).hexdigest(), raw.mode, raw.image.width, raw.image.height, raw.brightest
+    )
+
+
+def _spread(values: list[int]) -> dict[str, float]:
+    return {"smallest": min(values), "median": float(np.median(values)), "largest": max(values)}
