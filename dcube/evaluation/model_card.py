@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from dcube.data.prepared import PreparedDataset
+from dcube.data.prepared import SPLITS, PreparedDataset
 from dcube.evaluation.metrics import HEADLINES
 from dcube.tracking import flattened
 
@@ -14,6 +14,7 @@ KINDS = {
     "sub_features": "Control: D-Cube's sub-feature network alone, without a diffusion model",
 }
 FIGURES = (*HEADLINES, "auprc", "ece", "brier", "nll")
+NO_ERROR = "resampling then knows of none, and an interval without width is no certainty"
 PHANTOM = "Phantom data: invented images. This shows that everything runs and proves nothing about medicine."
 
 
@@ -65,8 +66,10 @@ def _use(dataset: PreparedDataset) -> str:
 
 
 def _data(dataset: PreparedDataset) -> str:
-    manifest = dataset.manifest.assign(label=dataset.manifest["label"].replace("", "(no label)"))
+    manifest = dataset.manifest
     counts = pd.crosstab(manifest["split"], manifest["label"])
+    counts = counts.reindex(index=list(SPLITS), columns=[*dataset.classes, ""], fill_value=0)
+    counts = counts.rename(columns={"": "no label"})
     if dataset.patients is not None:
         counts["patients"] = manifest[manifest["patient"] != ""].groupby("split")["patient"].nunique()
     rows = [(split, *row) for split, row in zip(counts.index, counts.fillna(0).astype(int).to_numpy(), strict=True)]
@@ -105,6 +108,8 @@ def _limits(metrics: Mapping) -> str:
     ]
     if metrics["resampled"] == "images":
         limits.append("Patients are unknown: if some have several images, the intervals are too narrow.")
+    if metrics["test"]["accuracy"] == 1:
+        limits.append(f"No error on the test: {NO_ERROR}.")
     if metrics["resamples_without_a_class"]:
         limits.append(
             f"{metrics['resamples_without_a_class']} of {metrics['resamples']} resamples lacked a class and were left "

@@ -10,7 +10,7 @@ from dcube.config import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import Comparison, Difference, compare
 from dcube.evaluation.metrics import HEADLINES
-from dcube.evaluation.model_card import PHANTOM
+from dcube.evaluation.model_card import NO_ERROR, PHANTOM
 from dcube.evaluation.predictions import Predictions
 from dcube.stages.paths import EVALUATION
 
@@ -22,6 +22,8 @@ def print_results(folder: Path = EVALUATION) -> None:
     results = evaluations(folder)
     console = Console()
     console.print(results_table(results))
+    if any(result["test"]["accuracy"] == 1 for result in results.values()):
+        console.print(f"Without an error on the test, {NO_ERROR}.")
     for line in comparison_lines(folder, results):
         console.print(line, highlight=False)
     console.print(f"\nPictures and model cards: {folder}/*/ (confusion.png, roc.png, …, model_card.md)")
@@ -46,7 +48,7 @@ def results_table(results: dict[str, dict]) -> Table:
     table = Table(title=f"Test split ({size}), {first['confidence']:.0%} intervals over {first['resampled']}")
     table.add_column("model", no_wrap=True)
     for name in HEADLINES:
-        table.add_column(name.replace("_", " ").replace("auroc", "AUROC").replace("f1", "F1"), justify="center")
+        table.add_column(_spelled(name), justify="center")
     for model, result in results.items():
         table.add_row(model, *(_cell(result, name) for name in HEADLINES))
     return table
@@ -64,10 +66,14 @@ def comparison_lines(folder: Path, results: dict[str, dict]) -> list[str]:
 
 
 def _sentence(other: str, comparison: Comparison) -> str:
-    parts = [f"{name.replace('_', ' ')} {_difference(value)}" for name, value in comparison.differences.items()]
+    parts = [f"{_spelled(name)} {_difference(value)}" for name, value in comparison.differences.items()]
     auroc = comparison.differences["auroc"]
     verdict = "no difference shown" if auroc.low <= 0 <= auroc.high else "better" if auroc.value > 0 else "worse"
     return f"{MAIN} − {other}: {'; '.join(parts)}; McNemar p = {comparison.mcnemar_p:.2g} → AUROC: {verdict}"
+
+
+def _spelled(name: str) -> str:
+    return name.replace("_", " ").replace("auroc", "AUROC").replace("f1", "F1")
 
 
 def _difference(value: Difference) -> str:

@@ -1,0 +1,92 @@
+"""The stage, the card and the table, on a candidate that guesses from the brightness of an image."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dcube.config import Params
+from dcube.errors import DcubeError
+from dcube.evaluation.model_card import NO_ERROR, PHANTOM
+from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.report import print_results
+from dcube.stages import evaluate
+from dcube.stages.paths import EVALUATION, PREPARED
+
+CLASSES = ["benign", "malignant", "normal"]
+FILES = {
+    "metrics.json", "predictions.csv", "confusion.png", "roc.png", "precision_recall.png", "reliability.png", "roc.csv",
+    "model_card.md",
+}  # fmt: skip
+
+
+def fake_candidate(kind: str, sharpness: float):
+    def predict(images: np.ndarray, diffusion_images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+        assert images.shape[1:] == (1, 32, 32) and diffusion_images.shape[1:] == (1, 16, 16)
+        brightest = images.reshape(len(images), -1).max(1).astype(float)
+        closeness = np.exp(-sharpness * np.abs(brightest[:, None] - [110, 170, 230]) / 60)
+        return closeness / closeness.sum(1, keepdims=True)
+
+    config = {
+        "kind": kind, "weights_sha256": kind * 3, "validation": {"auroc": 0.9, "cross_entropy": 0.4, "accuracy": 0.8},
+        "params": {"classifier": {"epochs": 3}},
+    }  # fmt: skip
+    return SimpleNamespace(
+        kind=kind, classes=CLASSES, image_size=32, diffusion_image_size=16, config=config, predict=predict
+    )
+
+
+@pytest.fixture
+def evaluated(phantom_dataset, tmp_path, monkeypatch):
+    """A working copy in which two candidates have been evaluated; without a tracking server."""
+    monkeypatch.chdir(tmp_path)
+    PREPARED.parent.mkdir()
+    phantom_dataset.folder.rename(PREPARED)
+    (tmp_path / "params.yaml").write_text(Params.model_validate({"evaluation": {"bootstrap_samples": 200}}).to_yaml())
+    monkeypatch.setattr("dcube.outbox.Outbox.send", lambda outbox: outbox.header.status and outbox.remove())
+    candidates = {"dcube": fake_candidate("dcube", 9.0), "sub_features": fake_candidate("sub_features", 0.0)}
+    monkeypatch.setattr(evaluate, "load_candidate", lambda folder, device: candidates[folder.name])
+    for name in candidates:
+        evaluate.main(name)
+
+
+def test_everything_is_written_and_the_test_split_is_what_was_asked(evaluated):
+    folder = EVALUATION / "dcube"
+    assert {file.name for file in folder.iterdir()} == FILES
+    metrics = json.loads((folder / "metrics.json").read_text())
+    predictions = Predictions.load(folder / "predictions.csv")
+    assert len(predictions.table) == metrics["test_images"] == 18
+    assert metrics["test_patients"] == 9 and metrics["resampled"] == "patients"
+    assert metrics["test"]["accuracy"] == (predictions.table["label"] == predictions.table["prediction"]).mean() == 1.0
+    assert metrics["test_fingerprint"] == predictions.fingerprint
+    assert metrics["validation"]["auroc"] == 0.9
+    other = json.loads((EVALUATION / "sub_features" / "metrics.json").read_text())
+    assert other["test_fingerprint"] == metrics["test_fingerprint"]
+    assert other["test"]["auroc"] == 0.5
+
+
+def test_the_card_says_what_the_model_is_for_and_what_the_data_prove(evaluated):
+    card = (EVALUATION / "sub_features" / "model_card.md").read_text()
+    for words in (
+        PHANTOM,
+        "Not intended",
+        "f" * 64,
+        "| test | 6 | 6 | 6 | 0 | 9 |",
+        "classifier.epochs",
+        "another seed",
+    ):
+        assert words in card
+
+
+def test_the_table_compares_and_does_not_overclaim(evaluated, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
+    print_results()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "dcube − sub_features: accuracy +0.667" in shown and "AUROC: better" in shown
+    assert PHANTOM in shown and NO_ERROR in shown and "make ui" in shown and "model_card.md" in shown
+
+
+def test_nothing_evaluated_is_said_so(tmp_path):
+    with pytest.raises(DcubeError, match="dvc repro"):
+        print_results(tmp_path)
