@@ -37,18 +37,18 @@ def main() -> None:
             progress("Generating images", total=len(labels), unit="images") as advance,
         ):
             images = sample(model, schedule, labels, tracker.seeds, steps, SAMPLING_BATCH, shape, on_batch=advance)
-        measured = tracker.measure_with_classes(images, labels)
+        measured = {"overall": tracker.measure(images, labels), "classes": tracker.measure_classes(images, labels)}
         real = dataset.images(dataset.diffusion_image_size)[tracker.rows]
         patch = load_diffusion_config(DIFFUSION).patch_size
-        blocky = {"generated": blockiness(images.numpy(), patch), "real": blockiness(real, patch)}
+        measured["blockiness"] = {"generated": blockiness(images.numpy(), patch), "real": blockiness(real, patch)}
         with published(FID) as folder:
-            result = {**measured, "blockiness": blocky, "definition": tracker.definition}
+            result = {**measured, "definition": tracker.definition}
             (folder / "fid.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
             _samples_figure(real, tracker.real_labels, images.numpy(), labels.numpy(), dataset.classes).savefig(
                 folder / "samples.png", dpi=150
             )
         tracked.log_artifacts(FID, "fid")
-        tracked.log_metrics([{"step": 0, **flattened({**measured, "blockiness": blocky})}])
+        tracked.log_metrics([{"step": 0, **flattened(measured)}])
         tracked.set_tags({f"dcube.fid_{key}": value for key, value in tracker.definition.items()})
 
 

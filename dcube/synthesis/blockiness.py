@@ -6,8 +6,8 @@ import numpy as np
 def blockiness(images: np.ndarray, patch_size: int) -> float:
     """Mean jump between neighbouring pixels across patch borders over the mean jump inside patches.
 
-    About 1 for images that know nothing of patches (and a little less where borders meet quiet regions). NaN where
-    there is no border or no inside.
+    About 1 for images that know nothing of patches (and a little less where borders meet quiet regions), and
+    where there is nothing to compare: patches of one pixel, one patch, or flat images.
 
     Args:
         images: (n, C, S, S) uint8, n at least 1.
@@ -21,7 +21,7 @@ def blockiness(images: np.ndarray, patch_size: int) -> float:
         inside.append(jumps[~is_border])
     across_borders, inside_patches = np.concatenate(across), np.concatenate(inside)
     if not (across_borders.size and inside_patches.size and inside_patches.mean() > 0):
-        return float("nan")
+        return 1.0
     return float(across_borders.mean() / inside_patches.mean())
 
 

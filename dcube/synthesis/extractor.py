@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -116,7 +117,7 @@ def _inception(fid: Fid) -> nn.Module:
         if path.suffix == ".safetensors":
             return _Inception(load_file(path))
         return _Inception(torch.load(path, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, AttributeError, IndexError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DcubeError(
             f"fid.weights_file {path} holds no Inception weights ({reason}): fetch {INCEPTION_ADDRESS}"

@@ -8,16 +8,17 @@ import numpy as np
 import safetensors.numpy
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
-from torchmetrics.image.kid import KernelInceptionDistance
+from torch import Tensor
+from torchmetrics.image.kid import poly_mmd
 
 from dcube.config import Fid
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.publish import write_durably
+from dcube.engine.seeds import numpy_generator
 from dcube.synthesis.counts import apportion
 from dcube.synthesis.extractor import load_extractor
 
-LARGEST_KERNEL_SUBSET = 500
+KERNEL_SUBSETS, LARGEST_KERNEL_SUBSET = 100, 500
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -44,22 +45,15 @@ def _mean_and_root(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def kernel_distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Kernel distance (Bińkowski et al. 2018, unbiased): mean and deviation over 100 random subsets."""
+    """Kernel distance (Bińkowski et al. 2018, unbiased): mean and deviation over random subsets."""
     size = min(LARGEST_KERNEL_SUBSET, max(2, min(len(first), len(second)) // 2))
-    metric = KernelInceptionDistance(feature=_Identity(), subset_size=size)
-    metric.update(torch.from_numpy(first), real=True)
-    metric.update(torch.from_numpy(second), real=False)
-    with torch.random.fork_rng(devices=[]):  # the subsets come from the global generator
-        torch.manual_seed(0)
-        mean, deviation = metric.compute()
-    return mean.item(), deviation.item()
+    generator = numpy_generator(0, "subsets of the kernel distance")
 
+    def subset(features: np.ndarray) -> Tensor:
+        return torch.from_numpy(features[generator.choice(len(features), size, replace=False)])
 
-class _Identity(nn.Module):
-    """Features are features already."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
+    values = torch.stack([poly_mmd(subset(first), subset(second)) for _ in range(KERNEL_SUBSETS)])
+    return values.mean().item(), values.std().item()
 
 
 class FrechetTracker:
@@ -90,17 +84,24 @@ class FrechetTracker:
         self.seeds = [fid.seed + i for i in range(fid.samples)]
 
     def measure(self, generated: Tensor, labels: Tensor) -> dict[str, float]:
-        """Overall distances of (n, C, S, S) uint8 images with (n,) labels: `fid`, `kid`, `kid_std`."""
-        return self.measure_with_classes(generated, labels)["overall"]
+        """Distances to the real images of the same classes: `fid`, `kid`, `kid_std`.
 
-    def measure_with_classes(self, generated: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
-        """The same, `overall` and under the name of every class that has at least two images on either side."""
-        features, classes = self.extractor(generated), labels.numpy()
-        measured = {"overall": _distances(self._real_features, features)}
+        Args:
+            generated: (n, C, S, S) uint8, n at least 2.
+            labels: (n,) class indices; one class alone is compared with its own real images.
+        """
+        real = self._real_features[np.isin(self.real_labels, labels.numpy())]
+        features = self.extractor(generated)
+        kid, deviation = kernel_distance(real, features)
+        return {"fid": frechet_distance(real, features), "kid": kid, "kid_std": deviation}
+
+    def measure_classes(self, generated: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
+        """The same class by class, under the name of each that has at least two images on either side."""
+        measured = {}
         for index, name in enumerate(self.dataset.classes):
-            real, fake = self._real_features[self.real_labels == index], features[classes == index]
-            if min(len(real), len(fake)) >= 2:
-                measured[name] = _distances(real, fake)
+            chosen = labels == index
+            if min(int(chosen.sum()), int((self.real_labels == index).sum())) >= 2:
+                measured[name] = self.measure(generated[chosen], labels[chosen])
         return measured
 
     @property
@@ -133,8 +134,3 @@ class FrechetTracker:
 
     def _extract_real(self) -> np.ndarray:
         return self.extractor(self.dataset.images(self.dataset.diffusion_image_size)[self.rows])
-
-
-def _distances(real: np.ndarray, generated: np.ndarray) -> dict[str, float]:
-    kid, deviation = kernel_distance(real, generated)
-    return {"fid": frechet_distance(real, generated), "kid": kid, "kid_std": deviation}

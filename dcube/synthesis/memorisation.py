@@ -27,11 +27,13 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class MemorisationAudit:
-    """Attributes:
-    neighbours: (n,) row of the nearest training image of every synthetic one.
-    distances: (n,) to it.
-    reference: (m,) distance of every held-out image to its nearest training image.
-    exact_copies: synthetic images that equal a training image in every pixel.
+    """Distances to the nearest training image.
+
+    Attributes:
+        neighbours: (n,) row of the training image that is nearest to every synthetic one.
+        distances: (n,) to it.
+        reference: (m,) distance of every held-out image to its nearest training image.
+        exact_copies: synthetic images that equal a training image in every pixel.
     """
 
     neighbours: np.ndarray

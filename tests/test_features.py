@@ -1,0 +1,99 @@
+"""Gaussianity of feature maps (Eq. 6) and the selection of blocks."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+from dcube.diffusion.weights import build_uvit
+from dcube.errors import DcubeError
+from dcube.features.gaussianity import gaussianity, ks_p_value, ks_statistic
+from dcube.features.selection import Selection, choose_blocks, select_blocks, selection_figure
+
+CPU = torch.device("cpu")
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 300)), elements=st.floats(-4, 4)))
+def test_statistic_equals_scipy(values):
+    expected = [stats.kstest(row, "norm").statistic for row in values]
+    np.testing.assert_allclose(ks_statistic(values), expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 9, 13, 16, 17, 25, 49, 64, 100, 140, 141, 150, 196, 225, 256, 300, 1024])
+def test_tabulated_p_is_exact_over_the_whole_range(n):
+    statistic = np.concatenate((np.linspace(0.5 / n, min(1, 3 / n), 400), np.linspace(0.5 / n, 1, 2000)))
+    np.testing.assert_allclose(ks_p_value(statistic, n), stats.kstwo.sf(statistic, n), rtol=0, atol=1e-6)
+
+
+def test_whole_test_equals_a_scipy_loop():
+    maps = np.random.default_rng(0).gamma(2.0, size=(40, 256))
+    standardised = (maps - maps.mean(axis=1, keepdims=True)) / maps.std(axis=1, keepdims=True)
+    expected = [stats.kstest(row, "norm") for row in standardised]
+    tested = gaussianity(maps)
+    np.testing.assert_allclose(tested.statistic, [e.statistic for e in expected], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(tested.p_value, [e.pvalue for e in expected], rtol=0, atol=1e-6)
+
+
+def test_noise_passes_and_a_picture_does_not():
+    generator = np.random.default_rng(0)
+    noise = generator.normal(3.0, 7.0, size=(200, 256))
+    picture = np.zeros((16, 16))
+    picture[4:9, 5:12] = 1.0
+    pictures = picture.ravel() + 0.01 * generator.normal(size=(200, 256))
+    assert gaussianity(noise).p_value.min() > 0.05
+    assert gaussianity(pictures).p_value.max() < 1e-6
+
+
+def test_p_of_a_known_normal_is_uniform():
+    values = np.random.default_rng(0).normal(size=(4000, 64))
+    p = ks_p_value(ks_statistic(values), 64)
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_scale_and_offset_do_not_matter_and_a_constant_map_is_no_find():
+    maps = np.random.default_rng(0).exponential(size=(5, 49))
+    np.testing.assert_allclose(gaussianity(maps).statistic, gaussianity(1e4 * maps - 300).statistic, atol=1e-9)
+    constant = gaussianity(np.full((2, 49), 0.3, dtype=np.float32))
+    assert constant.statistic.tolist() == [0, 0]
+    assert constant.p_value.tolist() == [1, 1]
+
+
+def test_all_significant_blocks_are_best():
+    best, worst = choose_blocks(np.array([0.1, 0.4, 0.3, 0.5, 0.2]), np.array([0.9, 0.01, 0.02, 0.001, 0.5]), 0.05, 2)
+    assert (best, worst) == ([1, 2, 3], [0, 2, 4])
+
+
+def test_largest_statistics_fill_up_to_keep():
+    best, worst = choose_blocks(np.array([0.1, 0.15, 0.3, 0.5, 0.2]), np.array([0.9, 0.8, 0.2, 0.001, 0.5]), 0.05, 2)
+    assert (best, worst) == ([2, 3], [0, 1])
+
+
+def test_selection_on_training_images_repeats_and_survives_the_file(phantom_dataset, tiny_params, tmp_path):
+    model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
+    selection = select_blocks(model, phantom_dataset, tiny_params.features, CPU)
+    assert selection == select_blocks(model, phantom_dataset, tiny_params.features, CPU)
+    selection.save(tmp_path)
+    assert Selection.load(tmp_path) == selection
+    table = selection.table()
+    assert table["position"].tolist() == ["in", "middle", "out"]
+    assert table["block"][table["kept"]].tolist() == selection.best
+    selection_figure(selection).savefig(tmp_path / "blocks.png")
+
+
+def test_selection_never_looks_at_validation_or_test_images(phantom_dataset, tiny_params):
+    model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
+    before = select_blocks(model, phantom_dataset, tiny_params.features, CPU)
+    path = phantom_dataset.folder / "images-16.npy"
+    images = np.load(path)
+    images[(phantom_dataset.manifest["split"] != "train").to_numpy()] = 255
+    np.save(path, images)
+    assert select_blocks(model, phantom_dataset, tiny_params.features, CPU) == before
+
+
+def test_missing_selection_names_the_stage(tmp_path):
+    with pytest.raises(DcubeError, match="select_features"):
+        Selection.load(tmp_path)

@@ -1,0 +1,284 @@
+"""Distances between image sets, class ratios, generation and the memorisation audit."""
+
+import hashlib
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from dcube.config import Fid, Synthesis
+from dcube.diffusion.noise_schedule import NoiseSchedule
+from dcube.diffusion.weights import build_uvit
+from dcube.engine.pretrained import create_pretrained
+from dcube.errors import DcubeError
+from dcube.synthesis.blockiness import blockiness
+from dcube.synthesis.counts import apportion, synthetic_counts
+from dcube.synthesis.extractor import load_extractor
+from dcube.synthesis.frechet import FrechetTracker, frechet_distance, kernel_distance
+from dcube.synthesis.generation import generate, save_synthetic
+from dcube.synthesis.memorisation import audit_memorisation, nearest_figure
+
+CPU = torch.device("cpu")
+LITE = Fid(extractor="efficientnet_lite0", resize=64, samples=20, sampling_steps=2)
+NAMES = st.sampled_from(["benign", "malignant", "normal", "other"])
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(0)
+
+
+# ----------------------------------------------------------------------------------------------- distances
+
+
+def test_distance_to_itself_is_nothing(generator):
+    features = generator.normal(size=(40, 200)).astype(np.float32)
+    assert frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m"), [(500, 400), (30, 500), (25, 35)])
+def test_fid_equals_the_textbook_formula_and_torchmetrics(generator, n, m):
+    first = generator.normal(size=(n, 50)).astype(np.float32)
+    second = (generator.normal(size=(m, 50)) @ generator.normal(size=(50, 50)) / 7 + 0.3).astype(np.float32)
+    ours = frechet_distance(first, second)
+    covariances = [np.cov(features.astype(np.float64), rowvar=False) for features in (first, second)]
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    means = first.mean(axis=0, dtype=np.float64) - second.mean(axis=0, dtype=np.float64)
+    assert ours == pytest.approx(means @ means + np.trace(sum(covariances) - 2 * root), rel=1e-4)
+    library = FrechetInceptionDistance(feature=_Identity(50))
+    library.update(torch.from_numpy(first), real=True)
+    library.update(torch.from_numpy(second), real=False)
+    assert ours == pytest.approx(library.compute().item(), rel=1e-4)
+
+
+class _Identity(nn.Module):
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.num_features = features
+
+    def forward(self, features):
+        return features
+
+
+def test_fid_of_two_known_gaussians(generator):
+    sample = generator.normal(size=(20_000, 4))
+    other = 2.0 * generator.normal(size=(20_000, 4)) + np.array([3.0, 0, 0, 0])
+    assert frechet_distance(sample, other) == pytest.approx(3.0**2 + 4 * (2.0 - 1.0) ** 2, rel=0.02)
+    assert frechet_distance(sample, sample + 1.5) == pytest.approx(4 * 1.5**2, rel=1e-9)
+
+
+def test_kid_is_unbiased_and_sees_a_difference(generator):
+    sets = generator.normal(size=(3, 300, 32)).astype(np.float32)
+    same, deviation = kernel_distance(sets[0], sets[1])
+    different, _ = kernel_distance(sets[0], sets[2] + 0.5)
+    assert abs(same) < 3 * deviation
+    assert different > 10 * deviation
+    assert kernel_distance(sets[0], sets[1]) == (same, deviation)
+
+
+def test_a_class_is_compared_with_its_own_images_and_features_are_kept(phantom_dataset, tmp_path, monkeypatch):
+    tracker = FrechetTracker(LITE, phantom_dataset, CPU, cache=tmp_path)
+    real = torch.from_numpy(phantom_dataset.images(16)[tracker.rows])
+    labels = torch.from_numpy(tracker.real_labels)
+    assert tracker.measure(real, labels)["fid"] == pytest.approx(0, abs=1e-6)
+    measured = tracker.measure_classes(real, labels)
+    assert list(measured) == phantom_dataset.classes
+    assert all(values["fid"] == pytest.approx(0, abs=1e-6) for values in measured.values())
+    swapped = tracker.measure_classes(real, (labels + 1) % 3)
+    assert min(values["fid"] for values in swapped.values()) > 1
+    (phantom_dataset.folder / "images-16.npy").unlink()
+    again = FrechetTracker(LITE, phantom_dataset, CPU, cache=tmp_path)
+    assert again.measure(real, labels)["fid"] == pytest.approx(0, abs=1e-6)
+
+
+def test_generated_labels_follow_the_training_split(phantom_dataset):
+    tracker = FrechetTracker(LITE, phantom_dataset, CPU)
+    assert torch.bincount(tracker.labels).tolist() == [7, 7, 6]
+    assert tracker.seeds == list(range(20))
+
+
+# ---------------------------------------------------------------------------------------------- extractors
+
+
+def test_packaged_weights_are_the_pretrained_ones():
+    image = np.arange(64 * 64, dtype=np.uint32).reshape(1, 1, 64, 64) * 7 % 256
+    features = load_extractor(LITE, CPU)(image.astype(np.uint8))
+    assert features.shape == (1, 1280)
+    np.testing.assert_allclose(features[0, [0, 2, 7]], [0, 3.6003, 4.8643], rtol=1e-3, atol=1e-4)
+    assert features.sum() == pytest.approx(877.94, rel=1e-3)
+
+
+def test_packaged_weights_recognise_a_photograph():
+    photograph = pytest.importorskip("sklearn.datasets").load_sample_image("flower.jpg")[:, 100:527]
+    network = create_pretrained("tf_efficientnet_lite0", "package").eval()
+    pixels = torch.from_numpy(photograph.copy()).permute(2, 0, 1)[None].float()
+    small = nn.functional.interpolate(pixels, (224, 224), mode="bilinear", antialias=True)
+    daisy = 985
+    assert network(small / 127.5 - 1).argmax().item() == daisy
+
+
+def test_inception_weights_are_read_from_a_checked_file(tmp_path, monkeypatch):
+    path = tmp_path / "inception.safetensors"
+    _write_random_inception(path, monkeypatch)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    extractor = load_extractor(Fid(weights_file=str(path), weights_sha256=digest), CPU)
+    assert extractor(np.zeros((1, 1, 16, 16), dtype=np.uint8)).shape == (1, 2048)
+    with pytest.raises(DcubeError, match="sha256"):
+        load_extractor(Fid(weights_file=str(path), weights_sha256="0" * 64), CPU)
+
+
+def _write_random_inception(path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", lambda *args, **kwargs: {})
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+        network = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path="none")
+    save_file(network.state_dict(), path)
+
+
+@pytest.mark.parametrize(("content", "suffix"), [(b"", ".pth"), (b"text", ".pth"), (b"text", ".safetensors")])
+def test_bad_inception_files_end_in_one_line(tmp_path, content, suffix):
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(DcubeError, match="no Inception weights"):
+        load_extractor(Fid(weights_file=str(path), weights_sha256=hashlib.sha256(content).hexdigest()), CPU)
+    with pytest.raises(DcubeError, match="weights_file"):
+        load_extractor(Fid(), CPU)
+
+
+def test_weights_from_a_file(tmp_path):
+    original = create_pretrained("resnet10t", "none")
+    path = tmp_path / "weights.safetensors"
+    save_file(original.state_dict(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    loaded = create_pretrained("resnet10t", "file", str(path), digest)
+    for ours, theirs in zip(loaded.state_dict().values(), original.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    features = create_pretrained("resnet10t", "file", str(path), digest, features_only=True, out_indices=(-1,))
+    assert torch.equal(features.state_dict()["conv1.0.weight"], original.state_dict()["conv1.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("no_such_net", "none"), "no network"),
+        (("resnet18", "package"), "tf_efficientnet_lite0 only"),
+        (("resnet18", "file", "missing.safetensors", "0" * 64), "missing"),
+        (("resnet18", "file", "weights.pth", "0" * 64), "can run code"),
+    ],
+)
+def test_bad_weights_end_in_one_line(arguments, message):
+    with pytest.raises(DcubeError, match=message):
+        create_pretrained(*arguments)
+
+
+# -------------------------------------------------------------------------------------------- class ratios
+
+
+@given(st.integers(0, 10_000), st.dictionaries(NAMES, st.floats(0.01, 100), min_size=1))
+def test_apportioned_counts_sum_up_and_are_within_one_of_their_share(total, weights):
+    counts = apportion(total, weights)
+    assert sum(counts.values()) == total
+    for name, weight in weights.items():
+        assert abs(counts[name] - total * weight / sum(weights.values())) < 1 + 1e-6
+
+
+@given(st.dictionaries(NAMES, st.tuples(st.integers(1, 5000), st.floats(0.1, 10)), min_size=1), st.integers(0, 100_000))
+def test_ratio_is_reached_without_removing_a_real_image(classes, maximum):
+    real = {name: count for name, (count, _) in classes.items()}
+    ratio = {name: share for name, (_, share) in classes.items()}
+    counts = synthetic_counts(real, ratio, maximum)
+    assert min(counts.values()) >= 0
+    assert sum(counts.values()) <= maximum
+    unlimited = synthetic_counts(real, ratio, 10**9)
+    if sum(unlimited.values()) <= maximum:
+        assert counts == unlimited
+    images_a_share = max(real[name] / ratio[name] for name in real)
+    for name in real:
+        assert math.isclose(real[name] + unlimited[name], images_a_share * ratio[name], abs_tol=0.5 + 1e-6)
+
+
+def test_the_papers_ratio():
+    real = {"benign": 1000, "malignant": 1000, "normal": 4000}
+    wished = {"benign": 2, "malignant": 2, "normal": 3}
+    assert synthetic_counts(real, wished, 30_000) == {"benign": 1667, "malignant": 1667, "normal": 0}
+    assert synthetic_counts(real, wished, 100) == {"benign": 50, "malignant": 50, "normal": 0}
+    assert synthetic_counts(real, {}, 30_000) == {"benign": 3000, "malignant": 3000, "normal": 0}
+
+
+def test_ratio_of_other_classes_is_refused():
+    with pytest.raises(DcubeError, match="names bening"):
+        synthetic_counts({"benign": 1, "normal": 2}, {"bening": 1, "normal": 1}, 10)
+    with pytest.raises(DcubeError, match="leaves out normal"):
+        synthetic_counts({"benign": 1, "normal": 2}, {"benign": 1}, 10)
+
+
+# ---------------------------------------------------------------------------------------------- generation
+
+
+@pytest.mark.parametrize("maximum", [0, 7])
+def test_generated_files_agree(phantom_dataset, tiny_params, tmp_path, maximum):
+    model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
+    synthesis = tiny_params.synthesis.model_copy(update={"maximum": maximum, "seed": 5})
+    schedule, precision = NoiseSchedule(tiny_params.diffusion), torch.inference_mode()
+    synthetic = generate(model, schedule, phantom_dataset, synthesis, precision)
+    save_synthetic(tmp_path, synthetic, phantom_dataset)
+    manifest = pd.read_csv(tmp_path / "manifest.csv")
+    assert np.load(tmp_path / "images-16.npy", mmap_mode="r").shape == (maximum, 1, 16, 16)
+    assert np.load(tmp_path / "images-32.npy", mmap_mode="r").shape == (maximum, 1, 32, 32)
+    assert manifest["label"].tolist() == ["benign"] * maximum
+    assert manifest["seed"].tolist() == [5 + i for i in range(maximum)]
+
+
+def test_nothing_is_generated_where_nothing_lacks(phantom_dataset, tiny_params):
+    model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
+    schedule, precision = NoiseSchedule(tiny_params.diffusion), torch.inference_mode()
+    assert len(generate(model, schedule, phantom_dataset, Synthesis(), precision).images) == 0
+
+
+# --------------------------------------------------------------------------------------------- memorisation
+
+
+def _smooth_images(generator: np.random.Generator, n: int) -> np.ndarray:
+    coarse = torch.from_numpy(generator.uniform(0, 255, size=(n, 1, 4, 4)))
+    return nn.functional.interpolate(coarse, (48, 48), mode="bilinear").to(torch.uint8).numpy()
+
+
+def test_copies_are_found_and_new_images_are_not(generator, tmp_path):
+    training, held_out, new = (_smooth_images(generator, n) for n in (200, 200, 100))
+    brighter = np.clip(training[7].astype(int) + 20 + generator.integers(-5, 6, training[7].shape), 0, 255)
+    synthetic = np.concatenate((new, training[[3]], brighter[None].astype(np.uint8)))
+    audit = audit_memorisation(synthetic, training, held_out)
+    summary = audit.summary()
+    assert summary["exact_copies"] == 1
+    assert set(audit.nearest()[:2]) == {100, 101}
+    assert audit.neighbours[[100, 101]].tolist() == [3, 7]
+    assert 2 / 102 <= summary["share_nearer_than_threshold"] < 0.06
+    nearest_figure(audit, synthetic, training).savefig(tmp_path / "nearest.png")
+    audit.save(tmp_path / "audit.json")
+    assert json.loads((tmp_path / "audit.json").read_text()) == summary
+
+
+def test_audit_of_no_images(generator, tmp_path):
+    training, held_out = _smooth_images(generator, 20), _smooth_images(generator, 10)
+    audit = audit_memorisation(training[:0], training, held_out)
+    assert audit.summary()["share_nearer_than_threshold"] is None
+    assert audit.summary()["nearest"] == []
+    nearest_figure(audit, training[:0], training).savefig(tmp_path / "nearest.png")
+
+
+def test_visible_patches_raise_blockiness(generator):
+    plain = generator.integers(0, 256, size=(20, 1, 32, 32), dtype=np.uint8)
+    patches = np.kron(generator.integers(0, 200, size=(20, 1, 4, 4)), np.ones((8, 8))) + plain // 16
+    assert blockiness(plain, 8) == pytest.approx(1, abs=0.05)
+    assert blockiness(patches.astype(np.uint8), 8) > 5
+    assert blockiness(plain, 1) == blockiness(plain, 32) == blockiness(np.zeros_like(plain), 8) == 1
