@@ -46,7 +46,7 @@ def read_file(path: Path) -> RawImage:
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise UnusableImageError("several pictures in one file")
             image.load()
-            return _finish(ImageOps.exif_transpose(image), image.mode)
+            return _finish(_grey_or_rgb(ImageOps.exif_transpose(image)), image.mode)
     except Image.DecompressionBombError:
         raise UnusableImageError(f"too large: more than {LARGEST_SIDE} pixels a side or 179 megapixels") from None
     except (OSError, ValueError, SyntaxError, EOFError):  # Pillow's decoders raise all of these on damaged files
@@ -59,11 +59,11 @@ def read_array(pixels: np.ndarray) -> RawImage:
         pixels = pixels[:, :, 0]
     _check_size(pixels.shape[1], pixels.shape[0])
     mode = f"{pixels.dtype}{' RGB' if pixels.ndim == 3 else ''}"
-    if pixels.dtype == np.uint8:
-        return _finish(Image.fromarray(np.ascontiguousarray(pixels)), mode)
-    if pixels.ndim == 3:
-        return _finish(Image.fromarray(np.rint(_to_byte_range(pixels)).astype(np.uint8)), mode)
-    return _finish(Image.fromarray(_to_byte_range(pixels)), mode)
+    if pixels.dtype != np.uint8:
+        pixels = _to_byte_range(pixels)
+    if pixels.ndim == 3:  # Pillow has no colour of more than 8 bits
+        pixels = np.rint(pixels).astype(np.uint8)
+    return _finish(Image.fromarray(np.ascontiguousarray(pixels)), mode)
 
 
 def to_square(image: Image.Image, size: int, channels: int, fit: Literal["crop", "pad", "stretch"]) -> np.ndarray:
@@ -93,7 +93,6 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _finish(image: Image.Image, mode: str) -> RawImage:
-    image = _grey_or_rgb(image)
     extrema = image.getextrema()
     bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
     if all(low == high for low, high in bands):

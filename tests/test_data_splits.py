@@ -1,0 +1,158 @@
+"""Splits: what must hold for every data set, whatever it looks like."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dcube.config import params_from
+from dcube.data.prepared import SPLITS
+from dcube.data.splits import plan_splits, verify_splits
+from dcube.errors import DcubeError
+
+
+def data_params(**values):
+    return params_from({"data": values}, "test").data
+
+
+def table(rows: list[tuple[str, str, str, str]]) -> pd.DataFrame:
+    """Rows of label, patient, split, content."""
+    frame = pd.DataFrame(rows, columns=["label", "patient", "split", "sha256"], dtype=str)
+    return frame.assign(file=[f"{i}.png" for i in range(len(rows))])
+
+
+@st.composite
+def raw_tables(draw) -> pd.DataFrame:
+    """Two to four classes of at least three patients, each with one to six images; some copies, some unlabelled."""
+    rows = []
+    for c in range(draw(st.integers(2, 4))):
+        for p, images in enumerate(draw(st.lists(st.integers(1, 6), min_size=3, max_size=25))):
+            known = draw(st.booleans())
+            for i in range(images):
+                content = f"{c}-{p}-{i // 2 if draw(st.booleans()) else i}"
+                label = "" if i > 0 and draw(st.integers(0, 9)) == 0 else f"class{c}"
+                rows.append((label, f"{c}-{p}" if known else "", "", content))
+    return table(draw(st.permutations(rows)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(raw=raw_tables(), seed=st.integers(0, 9), validation=st.floats(0.05, 0.4), test=st.floats(0.05, 0.4))
+def test_generated_splits(raw, seed, validation, test):
+    data = data_params(seed=seed, validation_fraction=validation, test_fraction=test)
+    plan = plan_splits(raw, data)
+    assert plan.origin == "generated" and plan.dropped == []
+    assert plan.table["file"].tolist() == raw["file"].tolist()
+    assert set(plan.table["split"]) <= set(SPLITS)
+    for column in ("patient", "sha256"):
+        known = plan.table[plan.table[column] != ""]
+        assert (known.groupby(column)["split"].nunique() == 1).all()
+    labelled = plan.table[plan.table["label"] != ""]
+    assert (labelled.groupby("label")["split"].nunique() == 3).all()
+    pd.testing.assert_frame_equal(plan.table, plan_splits(raw, data).table)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 8), min_size=3, max_size=60), seed=st.integers(0, 9),
+    validation=st.floats(0.05, 0.4), test=st.floats(0.05, 0.4),
+)  # fmt: skip
+def test_no_split_exceeds_its_share_by_more_than_one_patient(sizes, seed, validation, test):
+    rows = [(name, f"{name}{p}", "", f"{name}{p}{i}") for name in "ab" for p, n in enumerate(sizes) for i in range(n)]
+    plan = plan_splits(table(rows), data_params(seed=seed, validation_fraction=validation, test_fraction=test))
+    counts = plan.table.groupby(["label", "split"]).size()
+    for name in "ab":
+        assert counts[name]["validation"] <= validation * sum(sizes) + max(sizes)
+        assert counts[name]["test"] <= test * sum(sizes) + max(sizes)
+
+
+def test_the_seed_decides():
+    rows = [(name, "", "", f"{name}{i}") for name in "ab" for i in range(50)]
+    first, second = (plan_splits(table(rows), data_params(seed=seed)).table["split"] for seed in (0, 1))
+    assert (first != second).any() and first.value_counts().equals(second.value_counts())
+
+
+def test_the_shares_are_met_exactly_where_images_are_single():
+    rows = [(name, "", "", f"{name}{i}") for name, n in (("a", 100), ("b", 400)) for i in range(n)]
+    counts = plan_splits(table(rows), data_params()).table.groupby(["label", "split"]).size()
+    assert counts["a"].to_dict() == {"train": 65, "validation": 15, "test": 20}
+    assert counts["b"].to_dict() == {"train": 260, "validation": 60, "test": 80}
+
+
+def official(n: int = 4) -> list[tuple[str, str, str, str]]:
+    return [(name, f"{name}{s}{i}", s, f"{name}{s}{i}") for s in SPLITS for name in "ab" for i in range(n)]
+
+
+def test_an_official_split_is_kept():
+    plan = plan_splits(table(official()), data_params(seed=5))
+    assert plan.origin == "official" and plan.table["split"].tolist() == [row[2] for row in official()]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "gone"),
+    [("train", "validation", "train"), ("train", "test", "train"), ("validation", "test", "validation")],
+)
+def test_of_copies_in_two_official_splits_the_one_nearer_to_training_is_dropped(first, second, gone):
+    rows = [*official(), ("a", "", first, "copy"), ("a", "", second, "copy")]
+    plan = plan_splits(table(rows), data_params())
+    assert [(entry["split"], len(entry["kept"])) for entry in plan.dropped] == [(gone, 1)]
+    assert len(plan.table) == len(rows) - 1
+    assert plan.dropped[0]["file"] not in set(plan.table["file"])
+
+
+def test_training_copies_with_two_labels_are_all_dropped_from_an_official_split():
+    rows = [*official(), ("a", "", "train", "copy"), ("b", "", "train", "copy")]
+    plan = plan_splits(table(rows), data_params())
+    assert len(plan.dropped) == 2 and "copy" not in set(plan.table["sha256"])
+
+
+def test_equal_copies_inside_one_official_split_stay():
+    rows = [*official(), ("a", "", "test", "copy"), ("a", "", "test", "copy")]
+    assert len(plan_splits(table(rows), data_params()).table) == len(rows)
+
+
+def test_validation_is_cut_from_training_where_it_is_missing():
+    rows = [(name, f"{name}{i // 2}", "train", f"{name}{i}") for name in "ab" for i in range(40)]
+    rows += [(name, "", "test", f"test{name}") for name in "ab"]
+    plan = plan_splits(table(rows), data_params(validation_fraction=0.2))
+    assert plan.table["split"].value_counts().to_dict() == {"train": 64, "validation": 16, "test": 2}
+    verify_splits(plan.table)
+
+
+def test_unlabelled_images_follow_their_patient():
+    rows = [*official(), ("", "atest0", "", "x"), ("", "stranger", "", "y")]
+    assert plan_splits(table(rows), data_params()).table["split"].tolist()[-2:] == ["test", "train"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([("a", "", "", str(i)) for i in range(9)], ["two classes"]),
+        ([], ["two classes"]),
+        ([*[("a", "", "", str(i)) for i in range(9)], ("b", "", "", "x")], ["'b'", "9.png", "no image in"]),
+        ([*official(), ("a", "atrain0", "test", "x")], ["'atrain0'", "train and test", "0.png, 24.png"]),
+        ([*official(), ("c", "", "train", "x")], ["'c'", "validation and test", "24.png"]),
+        ([*official(), ("a", "", "", "x")], ["no split", "24.png"]),
+        ([row for row in official() if row[2] != "test"], ["without 'test'"]),
+        ([*official(), ("a", "", "test", "x"), ("b", "", "test", "x")], ["several labels", "24.png (a), 25.png (b)"]),
+        ([(n, "", "", f"{n}{i}") for n in "ab" for i in range(5)] + [("a", "", "", "b0")], ["several labels"]),
+    ],
+)
+def test_no_valid_split(rows, words):
+    with pytest.raises(DcubeError) as error:
+        plan_splits(table(rows), data_params())
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
+
+
+def test_verify_refuses_the_same_pixels_in_two_splits():
+    rows = [*official(), ("a", "", "train", "copy"), ("a", "", "test", "copy")]
+    with pytest.raises(DcubeError, match=r"train and test: 24\.png, 25\.png"):
+        verify_splits(table(rows))
+
+
+def test_a_hundred_thousand_images_split_in_seconds():
+    n = 100_000
+    frame = pd.DataFrame({"label": np.where(np.arange(n) % 3, "a", "b"), "patient": "", "split": ""})
+    frame = frame.assign(sha256=np.arange(n).astype(str), file=np.arange(n).astype(str))
+    assert len(plan_splits(frame, data_params()).table) == n
