@@ -54,10 +54,11 @@ def pipeline(params: Params = PAPER, revision: str = "HEAD", targets: list[str] 
     logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
     with workspace(repository, revision, run_id, params.to_yaml()) as folder:
         environment = {"DCUBE_PIPELINE": run_id, "MLFLOW_TRACKING_URI": tracking_address(repository)}
-        for stage in stages_in_order(folder, targets):
+        stages = stages_in_order(folder, targets)
+        for stage in stages:
             run_one(stage, folder, environment)
         show_results(folder / "outputs/evaluation")
-        save_experiment(repository, folder, experiment)
+        save_experiment(repository, folder, experiment, [stage.name for stage in stages])
         if not push_results(folder):
             logger.info("No DVC remote is configured: the results stay in the cache of %s", repository)
     logger.info("Saved as an experiment: `dvc exp apply %s`", experiment)

@@ -59,10 +59,10 @@ def workspaces_of(repository: Path) -> Path:
     return Path(os.environ.get("DCUBE_WORKSPACES") or repository / ".dcube/workspaces").absolute()
 
 
-def save_experiment(repository: Path, folder: Path, name: str) -> None:
-    """Keep parameters, code and results of `folder` as the DVC experiment `name` of `repository`."""
+def save_experiment(repository: Path, folder: Path, name: str, stages: list[str]) -> None:
+    """Keep code, parameters and the results of `stages` as the DVC experiment `name` of `repository`."""
     with _locked(repository):  # concurrent saves of one repository collide
-        dvc(folder, "exp", "save", "--force", "--name", name)
+        dvc(folder, "exp", "save", "--force", "--name", name, *stages)
 
 
 def push_results(folder: Path) -> bool:
