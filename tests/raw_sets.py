@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-REAL_DATA = Path(__file__).parents[1].parent / "shared" / "data"
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def noise(number: int, size: tuple[int, int] = (24, 24)) -> np.ndarray:

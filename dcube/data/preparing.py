@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
     with published(folder) as partial:
         shape = (len(source.records), data.channels)
         arrays = {
-            size: np.lib.format.open_memmap(_array_file(partial, size), "w+", np.uint8, (*shape, size, size))
+            size: _new_array(_array_file(partial, size), (*shape, size, size))
             for size in {data.image_size, data.diffusion_image_size}
         }
         seen = survey(source, data, arrays)
@@ -48,10 +49,19 @@ def _array_file(folder: Path, size: int) -> Path:
     return folder / f"images-{size}.npy"
 
 
+def _new_array(file: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Memory-mapped uint8 with its space reserved: a full disk is an `OSError` here, and would be a crash later."""
+    array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+    with file.open("r+b") as opened:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+    return array
+
+
 def _keep_rows(file: Path, rows: np.ndarray) -> None:
     images = np.load(file, mmap_mode="r")
     shorter_file = file.with_suffix(".partial")
-    shorter = np.lib.format.open_memmap(shorter_file, "w+", images.dtype, (len(rows), *images.shape[1:]))
+    shorter = _new_array(shorter_file, (len(rows), *images.shape[1:]))
     for start in range(0, len(rows), ROWS_AT_ONCE):
         shorter[start : start + ROWS_AT_ONCE] = images[rows[start : start + ROWS_AT_ONCE]]
     shorter.flush()
