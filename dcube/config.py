@@ -30,9 +30,10 @@ class Data(Group):
     """Which raw images, and how they become arrays."""
 
     name: str = Field(
-        "phantom", pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        "phantom",
+        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
         description="Folder below data/, and name of the task in the model registry.",
-    )  # fmt: skip
+    )
     image_size: int = Field(256, ge=8, le=2048, description="Side in pixels that CNNs see (paper: 256).")
     diffusion_image_size: int = Field(
         128, ge=8, le=1024, description="Side in pixels that the U-ViT sees (paper: 128)."
@@ -43,11 +44,17 @@ class Data(Group):
         description="How an image that is not square becomes one: centre crop, black border, or stretch.",
     )
     validation_fraction: float = Field(
-        0.15, gt=0.0, lt=0.5, description="Share of the patients held out for model selection, where the set has no split of its own."
-    )  # fmt: skip
+        0.15,
+        gt=0.0,
+        lt=0.5,
+        description=("Share of the patients held out for model selection, where the set has no split of its own."),
+    )
     test_fraction: float = Field(
-        0.2, gt=0.0, lt=0.5, description="Share of the patients held out for the one test, where the set has no split of its own."
-    )  # fmt: skip
+        0.2,
+        gt=0.0,
+        lt=0.5,
+        description="Share of the patients held out for the one test, where the set has no split of its own.",
+    )
     seed: Seed = Field(0, description="Decides who goes into which split.")
 
 
@@ -56,23 +63,39 @@ class Diffusion(Group):
 
     patch_size: int = Field(8, ge=1, le=64, description="Side of one patch in pixels (paper: 8).")
     width: int = Field(512, ge=16, le=2048, multiple_of=8, description="Channels of a token (paper: 512).")
-    depth: int = Field(12, ge=2, le=48, multiple_of=2, description="Blocks besides the middle one; half go in, half out (paper: 12).")  # fmt: skip
+    depth: int = Field(
+        12, ge=2, le=48, multiple_of=2, description="Blocks besides the middle one; half go in, half out (paper: 12)."
+    )
     heads: int = Field(8, ge=1, le=64, description="Attention heads (paper: 8); divides the width.")
     timesteps: int = Field(1000, ge=10, le=10_000, description="T of Eq. (1).")
     beta_start: float = Field(1e-4, gt=0.0, lt=1.0, description="First β of the linear noise schedule, Eq. (1).")
     beta_end: float = Field(0.02, gt=0.0, lt=1.0, description="Last β of the linear noise schedule, Eq. (1).")
     prediction: Literal["epsilon", "v_prediction"] = Field(
-        "epsilon", description="What the network puts out: the noise (Eq. 3, the paper), or the velocity, which learns faster on small budgets."
-    )  # fmt: skip
+        "epsilon",
+        description=(
+            "What the network puts out: the noise (Eq. 3, the paper), or the velocity, which learns "
+            "faster on small budgets."
+        ),
+    )
     label_dropout: Fraction = Field(
-        0.2, description="Share of the pairs trained without their labels. Stage 2 has no label to give, so this path must be trained."
-    )  # fmt: skip
+        0.2,
+        description=(
+            "Share of the pairs trained without their labels. Stage 2 has no label to give, so this "
+            "path must be trained."
+        ),
+    )
     contrastive: Literal["pooled", "published", "off"] = Field(
-        "pooled", description="Distance of Eq. (4): on mean-pooled, normalised, label-free features; as published (summed over all tokens, label among the inputs); or none."
-    )  # fmt: skip
+        "pooled",
+        description=(
+            "Distance of Eq. (4): on mean-pooled, normalised, label-free features; as published "
+            "(summed over all tokens, label among the inputs); or none."
+        ),
+    )
     contrastive_weight: Weight = Field(1.0, description="Factor on Eq. (4) inside Eq. (5) (paper: 1).")
     margin: float = Field(0.1, gt=0.0, le=4.0, description="m of Eq. (4) (paper: 0.1).")
-    epochs: Count = Field(280, description="Most epochs; training ends earlier once FID stabilises (paper: 280/950/730).")  # fmt: skip
+    epochs: Count = Field(
+        280, description="Most epochs; training ends earlier once FID stabilises (paper: 280/950/730)."
+    )
     batch_size: Count = Field(64, description="Pairs a step (paper: 64).")
     learning_rate: Rate = Field(2e-4, description="Of AdamW (paper: 2e-4).")
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises linearly.")
@@ -96,8 +119,12 @@ class Fid(Group):
     """How generated images are compared with real ones (paper Table V). Numbers of two extractors never compare."""
 
     extractor: Literal["efficientnet_lite0", "inception"] = Field(
-        "inception", description="Network whose features are compared. efficientnet_lite0 comes with the installation; inception (the usual FID) needs its weights file."
-    )  # fmt: skip
+        "inception",
+        description=(
+            "Network whose features are compared. efficientnet_lite0 comes with the installation; "
+            "inception (the usual FID) needs its weights file."
+        ),
+    )
     weights_file: str | None = Field(None, description="Local file with the extractor's weights (inception).")
     weights_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Its checksum.")
     resize: int = Field(299, ge=32, le=512, description="Side in pixels at which the extractor sees the images.")
@@ -111,7 +138,9 @@ class Features(Group):
 
     timestep: Timestep = Field(1, description="Noise level at which the clean training images are shown. Low is best.")
     images: Count = Field(512, description="Training images tested.")
-    significance: float = Field(0.05, gt=0.0, lt=1.0, description="A block with a median p below this counts as semantic (paper: 0.05).")  # fmt: skip
+    significance: float = Field(
+        0.05, gt=0.0, lt=1.0, description="A block with a median p below this counts as semantic (paper: 0.05)."
+    )
     keep: Count = Field(3, description="Blocks to use at least: filled up by the largest statistic D (paper: 2 or 3).")
     batch_size: Count = Field(64, description="Images a forward pass.")
     seed: Seed = Field(0, description="Decides which training images are tested.")
@@ -121,8 +150,12 @@ class Synthesis(Group):
     """Synthetic images for rare classes (paper Table III)."""
 
     ratio: dict[str, Annotated[float, Field(gt=0.0)]] = Field(
-        default_factory=dict, description="Wished class ratio, real and synthetic together (paper: 2:2:3). Empty: all classes as frequent as the largest."
-    )  # fmt: skip
+        default_factory=dict,
+        description=(
+            "Wished class ratio, real and synthetic together (paper: 2:2:3). Empty: all classes as "
+            "frequent as the largest."
+        ),
+    )
     maximum: int = Field(30_000, ge=0, description="Most synthetic images in all (paper: 30,000).")
     sampling_steps: int = Field(50, ge=2, le=1000, description="DPM-Solver++ steps an image.")
     batch_size: Count = Field(256, description="Images generated at once.")
@@ -135,8 +168,12 @@ class SubFeatures(Group):
     architecture: str = Field("resnext101_32x8d", description="Name in timm.")
     stage: int = Field(-1, ge=-5, le=4, description="Which of timm's feature stages is used; -1 is the deepest.")
     weights: Literal["none", "package", "file", "download"] = Field(
-        "download", description="Pretrained weights: none, from an installed package (tf_efficientnet_lite0), a local file, or fetched by timm."
-    )  # fmt: skip
+        "download",
+        description=(
+            "Pretrained weights: none, from an installed package (tf_efficientnet_lite0), a local "
+            "file, or fetched by timm."
+        ),
+    )
     weights_file: str | None = Field(None, description="A .safetensors file, for weights: file.")
     weights_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Its checksum.")
 
@@ -151,7 +188,9 @@ class Classifier(Group):
     """Stage 2: the D-Cube head on frozen features (paper §III-B2, §IV-B2)."""
 
     sub_features: SubFeatures = Field(default_factory=SubFeatures, description="The network beside the U-ViT.")
-    selection: Literal["best", "worst"] = Field("best", description="Which blocks of select_features are used (Table VI).")  # fmt: skip
+    selection: Literal["best", "worst"] = Field(
+        "best", description="Which blocks of select_features are used (Table VI)."
+    )
     fused_channels: int = Field(1, ge=1, le=512, description="Channels after the 1×1 convolution (paper: 1).")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="Between the two fully connected layers (paper: 0.5).")
     timestep_low: Timestep = Field(0, description="Training shows the clean image at a random t from here …")
@@ -162,7 +201,9 @@ class Classifier(Group):
         max_length=10,
         description="Fixed t's of evaluation; probabilities are averaged over them.",
     )
-    cycle_weight: Weight = Field(10.0, description="α of Eq. (10) (paper: 10 pancreas, 100 breast). 0 switches Eq. (7) off.")  # fmt: skip
+    cycle_weight: Weight = Field(
+        10.0, description="α of Eq. (10) (paper: 10 pancreas, 100 breast). 0 switches Eq. (7) off."
+    )
     consistency_weight: Weight = Field(0.1, description="β of Eq. (10) (paper: 0.1). 0 switches Eq. (8) off.")
     flip_probability: Fraction = Field(0.5, description="Of a random horizontal flip (paper: 0.5).")
     use_synthetic: bool = Field(False, description="Train on the synthetic images too.")
@@ -171,7 +212,9 @@ class Classifier(Group):
     learning_rate: Rate = Field(2e-4, description="Of AdamW (paper: 2e-4).")
     weight_decay: Weight = Field(0.03, description="Of AdamW (paper: 0.03, breast 0.1).")
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of the gradient.")
-    ema_decay: float = Field(0.999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up (paper: 0.999).")  # fmt: skip
+    ema_decay: float = Field(
+        0.999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up (paper: 0.999)."
+    )
     seed: Seed = Field(0, description="Decides the first weights, the order, the flips.")
 
     @model_validator(mode="after")
@@ -199,7 +242,9 @@ class Baseline(Group):
 class Evaluation(Group):
     """The one look at the test split."""
 
-    bootstrap_samples: int = Field(2000, ge=100, le=100_000, description="Resamples (of patients, where known) for the intervals.")  # fmt: skip
+    bootstrap_samples: int = Field(
+        2000, ge=100, le=100_000, description="Resamples (of patients, where known) for the intervals."
+    )
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Coverage of the intervals.")
     calibration_bins: int = Field(10, ge=2, le=100, description="Bins of the reliability plot and of ECE.")
     seed: Seed = Field(0, description="Decides the resamples.")
@@ -209,8 +254,11 @@ class Registry(Group):
     """What becomes of an evaluated model."""
 
     minimum_improvement: float = Field(
-        0.0, ge=0.0, le=1.0, description="Gain in macro F1 on the same test images above which a challenger becomes champion."
-    )  # fmt: skip
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="Gain in macro F1 on the same test images above which a challenger becomes champion.",
+    )
 
 
 class Compute(Group):

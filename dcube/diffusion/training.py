@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcube.config import Compute, Diffusion, Fid
+from dcube.config import Compute, Diffusion
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.losses import contrastive_loss, squared_distance_pooled, squared_distance_published
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -21,6 +21,7 @@ from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
 from dcube.engine.seeds import torch_generator
 from dcube.engine.trainer import Record, Row, Trainer
+from dcube.synthesis.blockiness import blockiness
 from dcube.synthesis.frechet import FrechetTracker
 
 VALIDATION_IMAGES = 512
@@ -36,7 +37,7 @@ class DiffusionResult:
 def train_diffusion(
     dataset: PreparedDataset,
     diffusion: Diffusion,
-    fid: Fid,
+    tracker: FrechetTracker,
     compute: Compute,
     device: torch.device,
     checkpoints: Checkpoints,
@@ -46,6 +47,7 @@ def train_diffusion(
     """Train on every training image, labelled or not; resumes from `checkpoints`.
 
     Args:
+        tracker: which images to generate at every measurement, and FID.
         on_rows: told the losses and validations as they come.
         on_samples: told (images uint8 (n, C, S, S), labels (n,), step) at every measurement of FID.
 
@@ -56,7 +58,6 @@ def train_diffusion(
     batches = _Batches(dataset, rows, diffusion, device)
     model = build_uvit(diffusion, dataset.diffusion_image_size, dataset.channels, len(dataset.classes)).to(device)
     schedule = NoiseSchedule(diffusion)
-    tracker = FrechetTracker(fid, dataset, device)
     network = torch.compile(model) if compute.compile else model
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -68,10 +69,13 @@ def train_diffusion(
         shape = (dataset.channels, dataset.diffusion_image_size, dataset.diffusion_image_size)
         with autocast(device, compute):
             images = sample(
-                averaged, schedule, tracker.labels, tracker.seeds, fid.sampling_steps, SAMPLING_BATCH, shape
+                averaged, schedule, tracker.labels, tracker.seeds, tracker.fid.sampling_steps, SAMPLING_BATCH, shape
             )
         on_samples(images, tracker.labels, step)
-        measured = tracker.measure(images, tracker.labels)
+        measured = {
+            **tracker.measure(images, tracker.labels),
+            "blockiness": blockiness(images.numpy(), diffusion.patch_size),
+        }
         return {**measured, "noise_mse": noise_error(averaged, schedule, dataset, device), "score": -measured["fid"]}
 
     trainer = Trainer(model, diffusion, checkpoints, diffusion.warmup_steps)

@@ -13,12 +13,11 @@ from dcube.engine.device import autocast, choose_device
 from dcube.engine.progress import progress
 from dcube.engine.publish import published
 from dcube.stages import params, run
-from dcube.stages.paths import CHECKPOINTS, DIFFUSION, FID, PREPARED
+from dcube.stages.paths import CACHE, DIFFUSION, FID, PREPARED
 from dcube.synthesis.blockiness import blockiness
 from dcube.synthesis.frechet import FrechetTracker
 from dcube.tracking import flattened, tracked_run
 
-CACHE = CHECKPOINTS.with_name("cache")
 SAMPLING_BATCH = 256
 SHOWN = 8
 

@@ -11,12 +11,14 @@ from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
 from dcube.engine.device import choose_device
 from dcube.engine.publish import published
 from dcube.stages import params, run
-from dcube.stages.paths import CHECKPOINTS, DIFFUSION, PREPARED
+from dcube.stages.paths import CACHE, CHECKPOINTS, DIFFUSION, PREPARED
+from dcube.synthesis.frechet import FrechetTracker
 from dcube.tracking import tracked_run
 
 
 def main() -> None:
     settings, dataset = params(), PreparedDataset.load(PREPARED)
+    device = choose_device(settings.compute)
     groups = {
         "diffusion": settings.diffusion.model_dump(),
         "fid": settings.fid.model_dump(),
@@ -31,9 +33,9 @@ def main() -> None:
         result = train_diffusion(
             dataset,
             settings.diffusion,
-            settings.fid,
+            FrechetTracker(settings.fid, dataset, device, CACHE),
             settings.compute,
-            choose_device(settings.compute),
+            device,
             Checkpoints(checkpoint_root(CHECKPOINTS), key),
             on_rows=tracked.log_metrics,
             on_samples=show,
