@@ -17,14 +17,7 @@ from dcube.data.phantom import PHANTOM, write_phantom
 from dcube.engine.publish import published
 from dcube.errors import DcubeError
 
-DAMAGED = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    lzma.LZMAError,
-    zlib.error,
-    EOFError,
-    RuntimeError,
-)
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
 
 
 def add(data: Data, path: Path | None, folder: Path, replace: bool = False) -> Report:

@@ -4,7 +4,7 @@ The official split is kept where there is one. Else images are split stratified 
 belongs together stays together: the images of one patient, and images with the same pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,7 +130,7 @@ def _place_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
 
 def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
     """Of copies in two splits the one nearer to training goes; of training copies with two labels, all go."""
-    dropped: dict[object, dict] = {}
+    dropped: dict[Hashable, dict] = {}
     for rows in duplicate_groups(table):
         last = max(rows["split"], key=SPLITS.index)
         keep = rows[rows["split"] == last]
@@ -141,7 +141,7 @@ def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
             dropped[index] = {
                 "file": row["file"], "split": row["split"], "reason": reason, "kept": list(keep["file"])
             }  # fmt: skip
-    return table.drop(index=list(dropped)), [dropped[index] for index in sorted(dropped)]  # type: ignore[type-var]
+    return table.drop(index=list(dropped)), [dropped[index] for index in table.index if index in dropped]
 
 
 def _groups(table: pd.DataFrame) -> np.ndarray:
