@@ -1,0 +1,100 @@
+"""Images a second: DPM-Solver++ in 20 bfloat16 steps against 999 ancestral float32 steps of two passes each."""
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from benchmarks.measure import Result, Setting, interleaved, speed
+from benchmarks.networks import BFLOAT16, CLASSES, CPU, diffusion_of, name_of, uvit_of
+from dcube.config import Diffusion, Fid
+from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.noise_schedule import NoiseSchedule
+from dcube.diffusion.ranges import from_model_range
+from dcube.diffusion.sampler import sample
+from dcube.diffusion.uvit import UViT
+from dcube.diffusion.weights import load_diffusion, load_diffusion_config
+from dcube.engine.device import autocast
+from dcube.engine.progress import progress
+from dcube.engine.seeds import torch_generator
+from dcube.synthesis.frechet import FrechetTracker
+
+OUR_STEPS = 20
+PLAIN_STEPS = 999
+TIMED_PLAIN_STEPS = 4
+BATCH = 64
+
+
+def benchmark(setting: Setting) -> list[Result]:
+    return [*(_speed(size, setting) for size in setting.sizes), *_distances(setting)]
+
+
+def _speed(size: int, setting: Setting) -> Result:
+    """A few of the plain steps are timed: all cost the same."""
+    n = 4 if size >= 128 else BATCH
+    model, diffusion = uvit_of(size).eval(), diffusion_of(size)
+    labels, shape = torch.arange(n) % CLASSES, (1, size, size)
+    few, whole = interleaved(
+        lambda: ancestral(model, diffusion, labels, shape, stop_after=TIMED_PLAIN_STEPS),
+        lambda: fast(model, NoiseSchedule(diffusion), labels, shape),
+        setting.repeats,
+    )
+    seconds = few * PLAIN_STEPS / TIMED_PLAIN_STEPS, whole
+    return speed("sampling", name_of(size), "images", (n, n), seconds, 140)
+
+
+def _distances(setting: Setting) -> list[Result]:
+    """Fréchet distance of both samplers' images on the same trained weights, labels and number of images."""
+    if not (setting.weights / "config.json").exists():
+        print(f"no trained model in {setting.weights}: the Fréchet distances are left out (run `make demo` first)")
+        return []
+    model, schedule = load_diffusion(setting.weights, CPU)
+    diffusion, dataset = load_diffusion_config(setting.weights), PreparedDataset.load(setting.prepared)
+    fid = Fid(extractor="efficientnet_lite0", resize=64, samples=setting.samples)
+    tracker = FrechetTracker(fid, dataset, CPU)
+    size = dataset.diffusion_image_size
+    shape = (dataset.channels, size, size)
+    images = {
+        "plain": torch.cat([ancestral(model, diffusion, part, shape) for part in tracker.labels.split(BATCH)]),
+        "ours": fast(model, schedule, tracker.labels, shape),
+    }
+    plain, ours = (tracker.measure(images[who], tracker.labels)["fid"] for who in ("plain", "ours"))
+    lever = "Fréchet distance of the samples (lower is better)"
+    remark = f"{setting.samples} images, {dataset.name}, {tracker.extractor.name}"
+    return [Result(lever, f"{size} px", plain, ours, "", plain / ours, 1.0, remark)]
+
+
+@torch.inference_mode()
+def fast(model: UViT, schedule: NoiseSchedule, labels: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    with autocast(CPU, BFLOAT16):
+        return sample(model, schedule, labels, list(range(len(labels))), OUR_STEPS, BATCH, shape)
+
+
+@torch.inference_mode()
+def ancestral(
+    model: UViT, diffusion: Diffusion, labels: Tensor, shape: tuple[int, int, int], stop_after: int = PLAIN_STEPS
+) -> Tensor:
+    """The sampler as published: at every step one pass with the label and one without, mixed by a guidance weight.
+
+    The weight is 0 here, so that both samplers draw from the same distribution.
+    """
+    guidance = 0.0
+    scheduler = DDPMScheduler(
+        diffusion.timesteps,
+        diffusion.beta_start,
+        diffusion.beta_end,
+        "linear",
+        prediction_type=diffusion.prediction,
+        clip_sample=True,
+    )
+    generator = torch_generator(CPU, 0, "ancestral sampling", len(labels), int(labels.sum()))
+    x = torch.randn((len(labels), *shape), generator=generator)
+    condition = model.embed_labels(labels)
+    steps = min(stop_after, diffusion.timesteps - 1)
+    with progress("Ancestral sampling", total=steps, unit="steps") as advance:
+        for t in scheduler.timesteps[1 : steps + 1]:
+            times = t.expand(len(x))
+            conditional, free = model(x, times, condition), model(x, times)
+            output = (1 + guidance) * conditional - guidance * free
+            x = scheduler.step(output, int(t), x, generator=generator).prev_sample
+            advance()
+    return from_model_range(x)

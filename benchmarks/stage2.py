@@ -1,0 +1,80 @@
+"""One training step of stage 2, the same networks and losses: batched, early stopped and bfloat16, against plain."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.early_stop import SELECTED, whole_pass
+from benchmarks.measure import Result, Setting, interleaved, speed
+from benchmarks.networks import BFLOAT16, CLASSES, CPU, name_of, uvit_of
+from dcube.classifier.candidate import DCUBE, FrozenUViT, build_head
+from dcube.classifier.losses import consistency_loss
+from dcube.classifier.training import classifier_losses
+from dcube.config import Baseline, Classifier, Diffusion, SubFeatures
+from dcube.diffusion.noise_schedule import NoiseSchedule
+from dcube.diffusion.ranges import to_model_range
+from dcube.engine.device import autocast
+
+SMALL = SubFeatures(architecture="tf_efficientnet_lite0", stage=-2, weights="none")
+PAPERS = SubFeatures(weights="none")
+
+
+def benchmark(setting: Setting) -> list[Result]:
+    results = []
+    for size in setting.sizes:
+        is_papers = size >= 128
+        n, blocks = (4, SELECTED) if is_papers else (64, (2, 3))
+        classifier = Classifier(sub_features=PAPERS if is_papers else SMALL)
+        uvit = FrozenUViT(uvit_of(size).eval().requires_grad_(False), NoiseSchedule(Diffusion()), blocks)
+        plain, ours = (_trained(step, classifier, uvit) for step in (plain_losses, our_losses))
+        batch = _batch(size, n)
+        seconds = interleaved(
+            lambda step=plain, batch=batch: step(*batch), lambda step=ours, batch=batch: step(*batch), setting.repeats
+        )
+        results.append(speed("stage-2 step", name_of(size), "images", (n, n), seconds, 1.9))
+    return results
+
+
+def _batch(size: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Images at the CNN's size (twice the U-ViT's, as in the paper), at the U-ViT's, and labels."""
+    large = torch.randint(256, (n, 1, 2 * size, 2 * size)).to(torch.uint8)
+    return large, large[:, :, ::2, ::2].contiguous(), torch.arange(n) % CLASSES
+
+
+def _trained(losses, classifier: Classifier, uvit: FrozenUViT):
+    head = build_head(DCUBE, classifier, Baseline(), CLASSES, uvit, load_pretrained=False).to(CPU).train()
+    optimizer = torch.optim.AdamW(head.parameters(), classifier.learning_rate, fused=losses is our_losses)
+
+    def step(images: Tensor, diffusion_images: Tensor, labels: Tensor) -> None:
+        loss = losses(head, uvit, images, diffusion_images, labels, classifier)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(head.parameters(), classifier.gradient_clip)
+        optimizer.step()
+
+    return step
+
+
+def our_losses(head, uvit: FrozenUViT, images, diffusion_images, labels, classifier: Classifier) -> Tensor:
+    with autocast(CPU, BFLOAT16):
+        return classifier_losses(head, uvit, images, diffusion_images, labels, classifier, step=0)["loss"]
+
+
+def plain_losses(head, uvit: FrozenUViT, images, diffusion_images, labels, classifier: Classifier) -> Tensor:
+    """Image and mirror image one after the other, each through the whole U-ViT, all in float32."""
+    clean = to_model_range(diffusion_images)
+    t = torch.randint(classifier.timestep_low, classifier.timestep_high + 1, (len(labels),))
+    logits = head(images, _features(uvit, clean, t))
+    flipped = head(images.flip(-1), _features(uvit, clean.flip(-1), t))
+    loss = F.cross_entropy(logits, labels) + classifier.consistency_weight * consistency_loss(logits, flipped)
+    level = torch.randint(uvit.schedule.timesteps, (len(labels),))
+    noisy = uvit.schedule.add_noise(clean, torch.randn(clean.shape), level)
+    truth = uvit.model(noisy, level, uvit.model.embed_labels(labels))
+    predicted = uvit.model(noisy, level, uvit.model.embed_probabilities(logits.softmax(dim=1)))
+    return loss + classifier.cycle_weight * F.mse_loss(predicted, truth)
+
+
+def _features(uvit: FrozenUViT, clean: Tensor, t: Tensor) -> list[Tensor]:
+    tokens = whole_pass(uvit.model, clean, t, uvit.blocks)
+    grid = uvit.model.grid
+    return [block[:, 1:].transpose(1, 2).unflatten(2, (grid, grid)) for block in tokens]
