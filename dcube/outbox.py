@@ -200,7 +200,7 @@ def milliseconds() -> int:
 
 
 def _experiment(client: "MlflowClient", name: str) -> str:
-    with FileLock(_parent_folder() / "experiment.lock"):
+    with FileLock(_locks() / "experiment.lock"):
         found = client.get_experiment_by_name(name)
         return found.experiment_id if found else client.create_experiment(name, _artifact_location())
 
@@ -214,7 +214,7 @@ def _artifact_location() -> str | None:
 def _parent(client: "MlflowClient", experiment_id: str, pipeline: str) -> str:
     """The run that holds all runs of one pipeline together; nothing but a folder, so it is finished at once."""
     tags = {PIPELINE: pipeline, "dcube.stage": "pipeline"}
-    with FileLock(_parent_folder() / "pipeline.lock"):
+    with FileLock(_locks() / "pipeline.lock"):
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         found = client.search_runs([experiment_id], wanted, max_results=1)
         if found:
@@ -235,7 +235,7 @@ def _set_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
-def _parent_folder() -> Path:
+def _locks() -> Path:
     UNSENT.parent.mkdir(parents=True, exist_ok=True)
     return UNSENT.parent
 
