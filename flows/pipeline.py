@@ -1,6 +1,8 @@
 """The stages of `dvc.yaml` as one Prefect flow: `python -m flows.pipeline --help`."""
 
 import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +22,7 @@ from dcube.errors import DcubeError, one_line_errors
 from flows.graph import StageNeeds, stages_in_order
 from flows.reporting import StageProgress, show_results, slug
 from flows.stage_process import StageError, reproduce
+from flows.temporary_server import ensure_server
 from flows.workspace import (
     push_results,
     repository_around,
@@ -133,7 +136,10 @@ def main(
         if preset and params:
             raise DcubeError("give --preset or --params, not both")
         start = load_preset(preset) if preset else load_params(params or Path("params.yaml"))
-        pipeline(params_with(start, settings or []), revision, target)
+        checked = params_with(start, settings or [])
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was begun is ended
+        ensure_server()
+        pipeline(checked, revision, target)
 
 
 if __name__ == "__main__":

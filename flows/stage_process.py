@@ -48,7 +48,13 @@ def reproduce(
     record = ProgressFile(folder / ".dvc/tmp" / f"progress-{stage}.jsonl")
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
     digest = OutputDigest(stage)
-    with _process_group(command, folder, _environment(environment, record.path)) as process:
+    with process_group(
+        command,
+        cwd=folder,
+        env=_environment(environment, record.path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
         for lines in _output(process):
             for line in lines:
                 digest.add(line)
@@ -120,11 +126,9 @@ def _environment(additions: dict[str, str], progress_file: Path) -> dict[str, st
 
 
 @contextmanager
-def _process_group(command: list[str], folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-    )  # fmt: skip
+def process_group(command: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, which ends with the block; `options` as of `subprocess.Popen`."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
     try:
         yield process
     finally:

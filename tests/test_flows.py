@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
@@ -299,11 +300,18 @@ class TestPipeline:
     def test_the_command_when_stopped_leaves_no_process_and_no_lock(self, repository, tmp_path, ran, stop):
         rewrite(repository, "stage.py", "import json,", HANG)
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        process = subprocess.Popen([sys.executable, "-m", "flows.pipeline"], cwd=repository, env=environment)
+        command = [sys.executable, "-m", "flows.pipeline"]
+        process = subprocess.Popen(command, cwd=repository, env=environment, start_new_session=True)
         wait_for(tmp_path / "pids.txt")
-        process.send_signal(stop)
-        assert process.wait(timeout=60) != 0
-        assert_gone(tmp_path / "pids.txt")
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert any("server" in child.cmdline() for child in started)
+        if stop == signal.SIGINT:
+            os.killpg(process.pid, stop)  # as Ctrl-C in a terminal does
+        else:
+            process.send_signal(stop)
+        assert process.wait(timeout=60) == 128 + stop
+        _, left = psutil.wait_procs(started, timeout=5)
+        assert left == []
         assert ran() == ["prepare"]
         (kept,) = workspaces(repository)
         dvc(kept, "repro", "prepare")

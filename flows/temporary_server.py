@@ -1,0 +1,51 @@
+"""A Prefect server for the time of one run, for people who have none."""
+
+import atexit
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+
+import httpx
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from dcube.errors import DcubeError
+from flows.stage_process import process_group
+
+SECONDS_TO_START = 120
+
+
+def ensure_server() -> None:
+    """Use the server of `PREFECT_API_URL`, or start one that ends with this program.
+
+    Prefect's own ephemeral server hears Ctrl-C before the run has told it how it ended, and outlives a SIGTERM; this
+    one stands in a process group of its own.
+    """
+    if PREFECT_API_URL.value():
+        return
+    port = _free_port()
+    address = f"http://127.0.0.1:{port}/api"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    until_exit = ExitStack()
+    atexit.register(until_exit.close)  # Prefect's threads deliver their last logs and events before this
+    process = until_exit.enter_context(process_group(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    _wait_until_healthy(process, address)
+    until_exit.enter_context(temporary_settings({PREFECT_API_URL: address}))
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def _wait_until_healthy(process: subprocess.Popen[bytes], address: str) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{address}/health").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise DcubeError("the temporary Prefect server did not start: try `prefect server start` and set PREFECT_API_URL")
