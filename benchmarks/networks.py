@@ -1,6 +1,7 @@
 """The networks that are timed: a small one at 32 pixels, the paper's at 128. Weights do not matter for speed."""
 
 import torch
+from torch import Tensor
 
 from dcube.config import Compute, Diffusion
 from dcube.diffusion.uvit import UViT
@@ -25,3 +26,8 @@ def uvit_of(size: int) -> UViT:
 
 def name_of(size: int) -> str:
     return f"{size} px, paper's U-ViT" if size >= 128 else f"{size} px, small U-ViT"
+
+
+def as_pair(model: UViT, x: Tensor, t: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """The published U-ViT's only way to be called: two images, one after the other; outside stage 1 the same twice."""
+    return model(x, t, condition), model(x, t, condition)

@@ -158,13 +158,22 @@ def test_bad_inception_files_end_in_one_line(tmp_path, content, suffix):
 def test_weights_from_a_file(tmp_path):
     original = create_pretrained("resnet10t", "none")
     path = tmp_path / "weights.safetensors"
-    save_file(original.state_dict(), path)
+    save_file({name: tensor.contiguous() for name, tensor in original.state_dict().items()}, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     loaded = create_pretrained("resnet10t", "file", str(path), digest)
     for ours, theirs in zip(loaded.state_dict().values(), original.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
     features = create_pretrained("resnet10t", "file", str(path), digest, features_only=True, out_indices=(-1,))
-    assert torch.equal(features.state_dict()["conv1.0.weight"], original.state_dict()["conv1.0.weight"])
+    assert torch.equal(features.state_dict()["model.conv1.0.weight"], original.state_dict()["conv1.0.weight"])
+
+
+def test_features_come_without_the_layers_behind_them():
+    whole = create_pretrained("tf_efficientnet_lite0", "package").eval()
+    part = create_pretrained("tf_efficientnet_lite0", "package", features_only=True, out_indices=(-2,)).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = whole.forward_intermediates(images, indices=[3], intermediates_only=True)
+    torch.testing.assert_close(part(images)[0], expected[0], rtol=1e-3, atol=1e-4)
+    assert sum(p.numel() for p in part.parameters()) < 0.25 * sum(p.numel() for p in whole.parameters())
 
 
 @pytest.mark.parametrize(
