@@ -40,7 +40,7 @@ def benchmark(setting: Setting) -> list[Result]:
 
 
 class PlainPairs:
-    """Draws partners, opening every candidate's file, until the label is as wished."""
+    """As published: candidates are drawn until the label is as wished, each opened for its image and for its label."""
 
     def __init__(self, files: list[Path], labels: np.ndarray) -> None:
         self.files, self.labels = files, labels
@@ -51,12 +51,16 @@ class PlainPairs:
             return torch.from_numpy(np.array(image.convert("L")))[None], int(self.labels[index])
 
     def pair(self) -> tuple[torch.Tensor, torch.Tensor, int, int]:
-        first, first_label = self[int(self.generator.integers(len(self.files)))]
+        first, first_label = self._candidate()
         wants_same = bool(self.generator.integers(2))
         while True:
-            second, second_label = self[int(self.generator.integers(len(self.files)))]
+            second, second_label = self._candidate()
             if (first_label == second_label) == wants_same:
                 return first, second, first_label, second_label
+
+    def _candidate(self) -> tuple[torch.Tensor, int]:
+        index = int(self.generator.integers(len(self.files)))
+        return self[index][0], self[index][1]
 
     def batch(self, size: int) -> list[torch.Tensor]:
         first, second, first_labels, second_labels = zip(*(self.pair() for _ in range(size)), strict=True)
