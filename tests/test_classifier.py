@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
+from torchvision.transforms.functional import normalize
 
 from dcube.classifier.candidate import (
     DCUBE,
@@ -18,7 +20,7 @@ from dcube.classifier.candidate import (
     save_candidate,
     untrained,
 )
-from dcube.classifier.head import DCubeHead, ImagenetInput, normalise_tokens
+from dcube.classifier.head import DCubeHead, ImageNetwork, normalise_tokens
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.classifier.training import ImageTable, classifier_losses, train_candidate
 from dcube.config import Params
@@ -90,12 +92,15 @@ def test_tokens_are_normalised_one_by_one() -> None:
     torch.testing.assert_close(out.var(dim=1, correction=0), torch.ones(2, 4, 4), atol=1e-3, rtol=0)
 
 
-def test_imagenet_input_is_torchvisions() -> None:
-    from torchvision.transforms.functional import normalize
-
-    images = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
-    expected = normalize(images.expand(-1, 3, -1, -1) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    torch.testing.assert_close(ImagenetInput()(images), expected)
+@pytest.mark.parametrize(("name", "mean"), [("resnet10t", [0.485, 0.456, 0.406]), ("tf_efficientnet_lite0", [0.5] * 3)])
+def test_pixels_are_normalised_as_the_networks_weights_expect(name: str, mean: list[float]) -> None:
+    seen: list[torch.Tensor] = []
+    network = ImageNetwork(timm.create_model(name))
+    network.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    network(images)
+    std = [0.5] * 3 if mean == [0.5] * 3 else [0.229, 0.224, 0.225]
+    torch.testing.assert_close(seen[0], normalize(images.expand(-1, 3, -1, -1) / 255, mean, std))
 
 
 # --- losses

@@ -11,23 +11,31 @@ SUB_SCORES = 3
 HIDDEN_CHANNELS = (64, 32, 4)
 HIDDEN_FEATURES = 32
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-
-class ImagenetInput(nn.Module):
-    """uint8 pixels, grey or colour, to what networks pretrained on ImageNet expect."""
+class ImageNetwork(nn.Module):
+    """A timm network on stored pixels, normalised as its pretrained weights expect: uint8, grey or colour."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.network = network
+        for name in ("mean", "std"):
+            values = torch.tensor(network.pretrained_cfg[name])  # type: ignore[index]
+            self.register_buffer(name, values.view(1, 3, 1, 1), persistent=False)
+        # Measured on CPUs with bfloat16: depthwise convolutions are slower in it than in float32.
+        self.slow_in_bfloat16 = any(
+            isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels for m in network.modules()
+        )
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor):
         colour = images.float().div(255).expand(-1, 3, -1, -1)  # (B, 3, S, S)  # fmt: skip
-        return (colour - self.mean) / self.std
+        normalised = (colour - self.mean) / self.std  # (B, 3, S, S)  # fmt: skip
+        if self.slow_in_bfloat16 and images.device.type == "cpu":
+            with torch.autocast("cpu", enabled=False):
+                return self.network(normalised)
+        return self.network(normalised)
 
 
 class MultiKernelLayer(nn.Module):
@@ -67,8 +75,7 @@ class DCubeHead(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.input = ImagenetInput()
-        self.sub_network = sub_network
+        self.sub_network = ImageNetwork(sub_network)
         self.fuse = nn.Conv2d(diffusion_channels + sub_channels, fused_channels, kernel_size=1)
         self.score = nn.Conv2d(sub_channels, SUB_SCORES, kernel_size=1)
         sizes = (SUB_SCORES * fused_channels, *HIDDEN_CHANNELS)
@@ -79,7 +86,7 @@ class DCubeHead(nn.Module):
 
     def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
         """Logits (B, classes) from images (B, C, S, S) uint8 and block features [(B, width, h, w), …]."""
-        (sub_map,) = self.sub_network(self.input(images))  # (B, sub, h', w')  # fmt: skip
+        (sub_map,) = self.sub_network(images)  # (B, sub, h', w')  # fmt: skip
         diffusion = torch.cat([normalise_tokens(block) for block in features], dim=1)
         sub_on_grid = F.interpolate(sub_map, diffusion.shape[2:], mode="bilinear")  # (B, sub, h, w)
         fused = self.fuse(torch.cat((diffusion, sub_on_grid), dim=1))  # (B, F, h, w)  # fmt: skip
@@ -95,13 +102,12 @@ class SubFeatureClassifier(nn.Module):
 
     def __init__(self, sub_network: nn.Module, sub_channels: int, classes: int, dropout: float) -> None:
         super().__init__()
-        self.input = ImagenetInput()
-        self.sub_network = sub_network
+        self.sub_network = ImageNetwork(sub_network)
         self.dropout = nn.Dropout(dropout)
         self.logits = nn.Linear(sub_channels, classes)
 
     def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        (sub_map,) = self.sub_network(self.input(images))
+        (sub_map,) = self.sub_network(images)
         return self.logits(self.dropout(sub_map.mean(dim=(2, 3))))
 
 
@@ -110,11 +116,10 @@ class TimmClassifier(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.input = ImagenetInput()
-        self.network = network
+        self.network = ImageNetwork(network)
 
     def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        return self.network(self.input(images))
+        return self.network(images)
 
 
 def normalise_tokens(block: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ def params() -> Params:
 def run(main: Callable[..., None]) -> None:
     """Run a stage's `main` with the command line's words; what a user can mend ends in one line and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("mlflow", "alembic", "httpx", "matplotlib"):
+    for noisy in ("mlflow", "alembic", "httpx", "matplotlib", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
     with one_line_errors():
