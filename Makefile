@@ -2,18 +2,19 @@
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUNBUFFERED := 1
+export DO_NOT_TRACK := 1
 PYTHON ?= python3
 
-.PHONY: help setup demo test test-all lint ui lock
+.PHONY: help setup demo test test-slow lint ui lock
 
 help:            ## this list
-	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: $(VENV)/.ready   ## install the locked environment into .venv
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@test -x $(VENV)/bin/uv || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@echo "installing the locked environment (about 6 GB on disk, mostly torch) …"
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip sync --quiet requirements.lock
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
@@ -21,14 +22,15 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 
 demo: setup      ## the whole method on the embedded phantom data set
 	@dcube data add phantom
+	@dcube params use phantom
 	@dvc repro
 	@dcube results
 
 test: setup      ## the default tests
 	@pytest
 
-test-all: setup  ## default and slow tests
-	@pytest -m ''
+test-slow: setup ## the tests that take minutes each
+	@pytest -m slow --timeout 900
 
 lint: setup      ## style and types
 	@ruff check . && ruff format --check . && mypy

@@ -30,8 +30,10 @@ class ImageNetwork(nn.Module):
         )
 
     def forward(self, images: Tensor):
-        colour = images.float().div(255).expand(-1, 3, -1, -1)  # (B, 3, S, S)  # fmt: skip
-        normalised = (colour - self.mean) / self.std  # (B, 3, S, S)  # fmt: skip
+        # fmt: off
+        colour = images.float().div(255).expand(-1, 3, -1, -1)  # (B, 3, S, S)
+        normalised = (colour - self.mean) / self.std            # (B, 3, S, S)
+        # fmt: on
         if self.slow_in_bfloat16 and images.device.type == "cpu":
             with torch.autocast("cpu", enabled=False):
                 return self.network(normalised)
@@ -86,14 +88,16 @@ class DCubeHead(nn.Module):
 
     def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
         """Logits (B, classes) from images (B, C, S, S) uint8 and block features [(B, width, h, w), …]."""
-        (sub_map,) = self.sub_network(images)  # (B, sub, h', w')  # fmt: skip
+        # fmt: off
+        (sub_map,) = self.sub_network(images)                                       # (B, sub, h', w')
         diffusion = torch.cat([normalise_tokens(block) for block in features], dim=1)
         sub_on_grid = F.interpolate(sub_map, diffusion.shape[2:], mode="bilinear")  # (B, sub, h, w)
-        fused = self.fuse(torch.cat((diffusion, sub_on_grid), dim=1))  # (B, F, h, w)  # fmt: skip
-        scores = self.score(sub_map).sum(dim=(2, 3))  # (B, 3)  # fmt: skip
-        weighted = (1 + scores[:, :, None, None, None]) * fused[:, None]  # (B, 3, F, h, w)  # fmt: skip
-        maps = self.layers(weighted.flatten(1, 2))  # (B, 4, h, w)  # fmt: skip
-        hidden = self.dropout(F.relu(self.hidden(maps.flatten(1))))  # (B, 32)  # fmt: skip
+        fused = self.fuse(torch.cat((diffusion, sub_on_grid), dim=1))               # (B, F, h, w)
+        scores = self.score(sub_map).sum(dim=(2, 3))                                # (B, 3)
+        weighted = (1 + scores[:, :, None, None, None]) * fused[:, None]            # (B, 3, F, h, w)
+        maps = self.layers(weighted.flatten(1, 2))                                  # (B, 4, h, w)
+        hidden = self.dropout(F.relu(self.hidden(maps.flatten(1))))                 # (B, 32)
+        # fmt: on
         return self.logits(hidden)
 
 

@@ -156,10 +156,11 @@ def classifier_losses(
     )  # fmt: skip
     mirrored = settings.consistency_weight > 0
     logits = _logits(head, uvit, _with_mirror(images, mirrored), _with_mirror(clean, mirrored), t)
-    cross_entropy = F.cross_entropy(logits[:n].float(), labels)  # Eq. (9)  # fmt: skip
+    # fmt: off
+    cross_entropy = F.cross_entropy(logits[:n].float(), labels)                # Eq. (9)
     values = {"loss": cross_entropy, "cross_entropy": cross_entropy}
     if mirrored:
-        values["consistency_loss"] = consistency_loss(logits[:n], logits[n:])  # Eq. (8)  # fmt: skip
+        values["consistency_loss"] = consistency_loss(logits[:n], logits[n:])  # Eq. (8)
         values["loss"] = values["loss"] + settings.consistency_weight * values["consistency_loss"]
     if uvit is not None and settings.cycle_weight > 0:
         noise = torch.randn(clean.shape, generator=generator, device=device)
@@ -167,7 +168,8 @@ def classifier_losses(
         noisy = uvit.schedule.add_noise(clean, noise, level)
         values["cycle_loss"] = cycle_loss(uvit.model, noisy, level, logits[:n], labels)
         values["loss"] = values["loss"] + settings.cycle_weight * values["cycle_loss"]
-    return values  # Eq. (10)  # fmt: skip
+    return values                                                              # Eq. (10)
+    # fmt: on
 
 
 def _logits(head: nn.Module, uvit: FrozenUViT | None, images: Tensor, clean: Tensor, t: Tensor) -> Tensor:

@@ -50,10 +50,12 @@ def _sample_batch(
     device = next(model.parameters()).device
     # Noise is drawn on the CPU: the same seed gives the same image on every kind of device.
     noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-    x = noise.to(device)  # (B, C, H, W)  # fmt: skip
-    condition = model.embed_labels(labels.to(device))  # (B, width)  # fmt: skip
+    # fmt: off
+    x = noise.to(device)                                        # (B, C, H, W)
+    condition = model.embed_labels(labels.to(device))           # (B, width)
     solver = schedule.solver(steps, device)
     for t in solver.timesteps:
-        output = model(x, t.expand(len(x)), condition).float()  # (B, C, H, W)  # fmt: skip
-        x = solver.step(output, t, x).prev_sample  # (B, C, H, W)  # fmt: skip
+        output = model(x, t.expand(len(x)), condition).float()  # (B, C, H, W)
+        x = solver.step(output, t, x).prev_sample               # (B, C, H, W)
+    # fmt: on
     return from_model_range(x).cpu()

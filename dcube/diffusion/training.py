@@ -147,17 +147,19 @@ def pair_losses(
     generator = torch_generator(device, diffusion.seed, "diffusion step", step)
     t = torch.randint(schedule.timesteps, (n,), generator=generator, device=device)
     dropped = torch.rand(n, generator=generator, device=device) < diffusion.label_dropout
-    clean = to_model_range(torch.cat((batch.first, batch.second)))  # (2N, C, S, S)  # fmt: skip
-    noise = torch.randn(batch.first.shape, generator=generator, device=device)  # (N, C, S, S)  # fmt: skip
+    # fmt: off
+    clean = to_model_range(torch.cat((batch.first, batch.second)))              # (2N, C, S, S)
+    noise = torch.randn(batch.first.shape, generator=generator, device=device)  # (N, C, S, S)
     noise, t = noise.repeat(2, 1, 1, 1), t.repeat(2)
-    labels = torch.cat((batch.first_labels, batch.second_labels))  # (2N,)  # fmt: skip
+    labels = torch.cat((batch.first_labels, batch.second_labels))               # (2N,)
     labels = labels.masked_fill(dropped.repeat(2), NO_LABEL)
     noisy = schedule.add_noise(clean, noise, t)
     output, middle = network(noisy, t, model.embed_labels(labels), middle_features=True)
     error = (output.float() - schedule.target(clean, noise, t)).square().flatten(1).mean(dim=1)
-    diffusion_loss = error[:n].mean() + error[n:].mean()  # Eq. (3), both images  # fmt: skip
+    diffusion_loss = error[:n].mean() + error[n:].mean()                        # Eq. (3), both images
     contrastive = _contrastive(middle, batch, dropped, diffusion)
-    loss = diffusion_loss + diffusion.contrastive_weight * contrastive  # Eq. (5)  # fmt: skip
+    loss = diffusion_loss + diffusion.contrastive_weight * contrastive          # Eq. (5)
+    # fmt: on
     return {"loss": loss, "diffusion_loss": diffusion_loss, "contrastive_loss": contrastive}
 
 

@@ -99,16 +99,18 @@ class UViT(nn.Module):
             condition: (B, width) label embedding; none means no label.
             middle_features: also return the middle block's patch tokens, (B, h·w, width).
         """
-        tokens = self._embed(x, t, condition)  # (B, 1 + h·w, width)  # fmt: skip
+        # fmt: off
+        tokens = self._embed(x, t, condition)                    # (B, 1 + h·w, width)
         skips: list[Tensor] = []
         middle = tokens
         for index, block in enumerate(self.blocks):
-            tokens = self._through(block, index, tokens, skips)  # (B, 1 + h·w, width)  # fmt: skip
+            tokens = self._through(block, index, tokens, skips)  # (B, 1 + h·w, width)
             if index == self.middle:
-                middle = tokens[:, 1:]  # (B, h·w, width)  # fmt: skip
-        pixels = self.to_pixels(self.norm(tokens[:, 1:]))  # (B, h·w, p·p·channels)  # fmt: skip
-        image = self.unpatchify(self._to_grid(pixels))  # (B, channels, S, S)  # fmt: skip
-        output = self.final_convolution(image)  # (B, channels, S, S)  # fmt: skip
+                middle = tokens[:, 1:]                           # (B, h·w, width)
+        pixels = self.to_pixels(self.norm(tokens[:, 1:]))        # (B, h·w, p·p·channels)
+        image = self.unpatchify(self._to_grid(pixels))           # (B, channels, S, S)
+        output = self.final_convolution(image)                   # (B, channels, S, S)
+        # fmt: on
         return (output, middle) if middle_features else output
 
     def forward_intermediates(
@@ -125,9 +127,11 @@ class UViT(nn.Module):
         return [outputs[index] for index in indices]
 
     def _embed(self, x: Tensor, t: Tensor, condition: Tensor | None) -> Tensor:
-        patches = self.patch_embedding(x).flatten(2).transpose(1, 2)  # (B, h·w, width)  # fmt: skip
+        # fmt: off
+        patches = self.patch_embedding(x).flatten(2).transpose(1, 2)     # (B, h·w, width)
         time = get_timestep_embedding(t, self.width, flip_sin_to_cos=True, downscale_freq_shift=0)
-        tokens = torch.cat((time.to(patches)[:, None], patches), dim=1)  # (B, 1 + h·w, width)  # fmt: skip
+        tokens = torch.cat((time.to(patches)[:, None], patches), dim=1)  # (B, 1 + h·w, width)
+        # fmt: on
         if condition is None:
             condition = self.label_embedding.weight[self.classes].expand(len(x), -1)
         return tokens + self.position_embedding + condition[:, None]
