@@ -11,7 +11,8 @@ from rich.table import Table
 from dcube.config import Data
 from dcube.data.naming import some
 from dcube.data.preparing import count
-from dcube.data.sources import Source, open_source
+from dcube.data.source import Source
+from dcube.data.sources import open_source
 from dcube.data.splits import duplicate_groups, plan_splits
 from dcube.data.survey import Seen, describe, refuse_unusable, survey
 from dcube.errors import DcubeError

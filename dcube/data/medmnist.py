@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dcube.data.reading import RawImage, read_array
-from dcube.data.sources import Record, Source
+from dcube.data.source import Record, Source
 from dcube.errors import DcubeError
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}

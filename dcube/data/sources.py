@@ -14,50 +14,17 @@ import csv
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import pandas as pd
-
+from dcube.data.medmnist import open_medmnist
 from dcube.data.naming import some
-from dcube.data.reading import SUFFIXES, RawImage, read_file
+from dcube.data.reading import SUFFIXES, read_file
+from dcube.data.source import Record, Source
 from dcube.errors import DcubeError
 
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 METADATA = "metadata.csv"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One raw image; an empty string stands for what is not known."""
-
-    file: str
-    label: str = ""
-    patient: str = ""
-    split: str = ""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A raw data set.
-
-    Attributes:
-        layout: its name for people.
-        records: ordered by file.
-        read: decodes the image of `records[i]`; raises `UnusableImageError`. Safe to call from several threads.
-        ignored: files that are no images.
-    """
-
-    layout: str
-    records: list[Record]
-    read: Callable[[int], RawImage]
-    ignored: tuple[str, ...] = ()
-
-    def table(self) -> pd.DataFrame:
-        """Columns file, label, patient, split; all of them strings."""
-        return pd.DataFrame(self.records, columns=["file", "label", "patient", "split"], dtype=str)
 
 
 def open_source(path: Path) -> Source:
@@ -67,14 +34,14 @@ def open_source(path: Path) -> Source:
         DcubeError: naming the file or folder that fits no layout.
     """
     if path.suffix.lower() == ".npz" and path.is_file():
-        return _medmnist(path)
+        return open_medmnist(path)
     if not path.is_dir():
         raise DcubeError(f"{path} is missing: bring a data set there with `dcube data add NAME PATH`")
     files = _visible_files(path)
     archives = [file for file in files if file.lower().endswith(".npz")]
     images = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
     if len(archives) == 1 and not images:
-        return _medmnist(path / archives[0])
+        return open_medmnist(path / archives[0])
     if not images:
         raise DcubeError(f"{path} holds no images: put {', '.join(sorted(SUFFIXES))} into class folders, or one .npz")
     ignored = tuple(file for file in files if file not in set(images) and file != METADATA)
@@ -86,12 +53,6 @@ def open_source(path: Path) -> Source:
         layout, records = "class folders", [_class_folder_record(path, file) for file in images]
         _refuse_empty_folders(path, records)
     return Source(layout, records, lambda i: read_file(path / records[i].file), ignored)
-
-
-def _medmnist(path: Path) -> Source:
-    from dcube.data.medmnist import open_medmnist
-
-    return open_medmnist(path)
 
 
 def _visible_files(folder: Path) -> list[str]:

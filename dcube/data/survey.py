@@ -12,7 +12,7 @@ import numpy as np
 from dcube.config import Data
 from dcube.data.naming import some
 from dcube.data.reading import UnusableImageError, to_square
-from dcube.data.sources import Source
+from dcube.data.source import Source
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError
 

@@ -1,0 +1,39 @@
+"""What a reader of any layout gives: records, and a way to decode the image of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dcube.data.reading import RawImage
+
+
+@dataclass(frozen=True)
+class Record:
+    """One raw image; an empty string stands for what is not known."""
+
+    file: str
+    label: str = ""
+    patient: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A raw data set.
+
+    Attributes:
+        layout: its name for people.
+        records: ordered by file.
+        read: decodes the image of `records[i]`; raises `UnusableImageError`. Safe to call from several threads.
+        ignored: files that are no images.
+    """
+
+    layout: str
+    records: list[Record]
+    read: Callable[[int], RawImage]
+    ignored: tuple[str, ...] = ()
+
+    def table(self) -> pd.DataFrame:
+        """Columns file, label, patient, split; all of them strings."""
+        return pd.DataFrame(self.records, columns=["file", "label", "patient", "split"], dtype=str)
