@@ -35,6 +35,8 @@ def open_source(path: Path) -> Source:
     """
     if path.suffix.lower() == ".npz" and path.is_file():
         return open_medmnist(path)
+    if path.is_file():
+        raise DcubeError(f"{path} is neither a folder nor a MedMNIST .npz: give one of these")
     if not path.is_dir():
         raise DcubeError(f"{path} is missing: bring a data set there with `dcube data add NAME PATH`")
     files = _visible_files(path)

@@ -39,7 +39,7 @@ class _Meter:
 
     def due(self, what: str, seconds: float) -> bool:
         now = time.monotonic()
-        if self.completed < self.total and now - self.last.get(what, -seconds) < seconds:
+        if self.completed < self.total and now - self.last.get(what, self.start) < seconds:
             return False
         self.last[what] = now
         return True
