@@ -5,7 +5,7 @@ from dcube.stages.train_classifier import train
 
 
 def main(kind: str) -> None:
-    train("train_baseline", kind)
+    train(f"train_baseline@{kind}", kind)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Stage train_classifier: the D-Cube classifier on the frozen features of the trained U-ViT."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 import torch
@@ -33,7 +35,7 @@ def main() -> None:
 
 
 def train(stage: str, kind: str) -> None:
-    """Train, save and track one candidate. The controls and baselines go through here too."""
+    """Train, save and track one candidate; `stage` is DVC's name. The controls and baselines go through here too."""
     settings, dataset = params(), PreparedDataset.load(PREPARED)
     device = choose_device(settings.compute)
     classifier = classifier_settings(kind, settings)
@@ -41,11 +43,13 @@ def train(stage: str, kind: str) -> None:
     torch.manual_seed(derived_seed(classifier.seed, "first weights"))
     head = build_head(kind, classifier, settings.baseline, len(dataset.classes), uvit, load_pretrained=True).to(device)
     groups = {"classifier": classifier.model_dump(), "compute": settings.compute.model_dump()}
+    if classifier is not settings.classifier:
+        groups["baseline"] = {"pretrained": settings.baseline.pretrained}
     key = training_key(
-        f"{stage}-{kind}", groups, [dataset.fingerprint, *_inputs(kind, classifier, uvit)],
+        stage, groups, [dataset.fingerprint, *_inputs(kind, classifier, uvit)],
         packages=["classifier", "diffusion", "engine"],
     )  # fmt: skip
-    with tracked_run(f"{stage}@{kind}", groups, dataset, run_key=key) as tracked:
+    with tracked_run(stage, groups, dataset, run_key=key) as tracked:
         result = train_candidate(
             head,
             uvit,
@@ -118,7 +122,8 @@ def _inputs(kind: str, classifier: Classifier, uvit: FrozenUViT | None) -> list[
     if uvit is not None:
         inputs += [(DIFFUSION / "config.json").read_text(), repr(uvit.blocks)]
     if classifier.use_synthetic:
-        inputs.append((SYNTHETIC / "manifest.csv").read_text())
+        files = [SYNTHETIC / "manifest.csv", *sorted(SYNTHETIC.glob("images-*.npy"))]
+        inputs += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     return inputs
 
 
