@@ -11,7 +11,7 @@ import httpx
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 
 from dcube.errors import DcubeError
-from dcube.evaluation.metrics import HEADLINES
+from dcube.evaluation.metrics import HEADLINES, spelled
 
 PHANTOM = "**Phantom data: invented images. This shows that everything runs; it proves nothing about medicine.**"
 
@@ -52,7 +52,7 @@ def show_results(evaluations: Path) -> None:
 
 def results_table(results: dict[str, dict[str, Any]]) -> str:
     """`results` (model → content of its `metrics.json`) as a Markdown table, each figure with its interval."""
-    rows = [["model", *(name.replace("_", " ") for name in HEADLINES)], ["---"] * (len(HEADLINES) + 1)]
+    rows = [["model", *map(spelled, HEADLINES)], ["---"] * (len(HEADLINES) + 1)]
     rows += [[model, *(_cell(result, name) for name in HEADLINES)] for model, result in results.items()]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     phantom = any(result.get("is_phantom") for result in results.values())

@@ -30,7 +30,7 @@ def fake_candidate(kind: str, sharpness: float):
 
     config = {
         "kind": kind, "weights_sha256": kind * 3, "validation": {"auroc": 0.9, "cross_entropy": 0.4, "accuracy": 0.8},
-        "params": {"classifier": {"epochs": 3}},
+        "params": Params().model_dump(mode="json"),
     }  # fmt: skip
     return SimpleNamespace(
         kind=kind, classes=CLASSES, image_size=32, diffusion_image_size=16, config=config, predict=predict
@@ -72,19 +72,26 @@ def test_the_card_says_what_the_model_is_for_and_what_the_data_prove(evaluated):
         PHANTOM,
         "Not intended",
         "f" * 64,
-        "| test | 6 | 6 | 6 | 0 | 9 |",
+        "| test | 6 (6) | 6 (6) | 6 (6) | 0 | 9 |",
         "classifier.epochs",
         "another seed",
     ):
         assert words in card
+    assert "diffusion.epochs" not in card, "the sub-feature network has no diffusion model"
 
 
-def test_the_table_compares_and_does_not_overclaim(evaluated, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "140")
+def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     print_results()
-    shown = " ".join(capsys.readouterr().out.split())
-    assert "dcube − sub_features: accuracy +0.667" in shown and "AUROC: better" in shown
-    assert PHANTOM in shown and NO_ERROR in shown and "make ui" in shown and "model_card.md" in shown
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= 80 and not any(line.rstrip().endswith("…") for line in lines)
+    metrics = json.loads((EVALUATION / "sub_features" / "metrics.json").read_text())
+    for interval in (metrics["interval"][name] for name in ("accuracy", "macro_f1", "auroc")):
+        assert any("{low:.2f}–{high:.2f}".format(**interval) in line for line in lines)
+    shown = " ".join(" ".join(lines).split())
+    assert "+0.667" in shown and "dcube is better than sub_features in accuracy." in shown
+    assert "corrected for the 4 tests" in shown and "would reach accuracy 0.333" in shown
+    assert PHANTOM in shown and NO_ERROR in shown and "make ui" in shown
 
 
 def test_nothing_evaluated_is_said_so(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from dcube.config import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import bootstrap, interval, resample_weights, two_sided_p
-from dcube.evaluation.comparison import compare, mcnemar
+from dcube.evaluation.comparison import compare, holm, mcnemar
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
 
@@ -87,6 +87,12 @@ def test_mcnemar_by_hand():
     """Of 10 disagreements 1 against 9: 2 · (1 + 10) / 2¹⁰."""
     assert mcnemar(1, 9) == mcnemar(9, 1) == pytest.approx(22 / 1024)
     assert mcnemar(0, 0) == mcnemar(3, 3) == 1.0
+
+
+def test_holm_by_hand():
+    corrected = holm(np.array([[0.01, 0.04], [0.03, 0.005]]))  # ascending: × 4, × 3, × 2, × 1, never falling
+    np.testing.assert_allclose(corrected, [[0.03, 0.06], [0.06, 0.02]])
+    assert holm(np.array([0.7, 0.8])).tolist() == [1, 1]
 
 
 def test_p_of_the_difference():

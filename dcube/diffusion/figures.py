@@ -8,9 +8,9 @@ COLUMNS = 8
 
 
 def sample_grid(images: Tensor, labels: Tensor, classes: list[str]) -> Figure:
-    """The first images of every class, one row a class. images (n, C, S, S) uint8, labels (n,)."""
+    """The first images of every class that has some, one row a class. images (n, C, S, S) uint8, labels (n,)."""
     rows = {name: images[labels == index][:COLUMNS].numpy() for index, name in enumerate(classes)}
-    return image_rows(rows)
+    return image_rows({name: row for name, row in rows.items() if len(row)})
 
 
 def image_rows(rows: dict[str, np.ndarray]) -> Figure:

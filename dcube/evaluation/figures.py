@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from dcube.evaluation.metrics import calibration_bins, confusion
@@ -40,7 +41,7 @@ def roc_figure(predictions: Predictions) -> Figure:
     for name, truth, score, look in _one_against_rest(predictions):
         false, true, _ = roc_curve(truth, score)
         axes.plot(false, true, label=f"{name}: {roc_auc_score(truth, score):.3f}", **look)
-    axes.legend(title="area", loc="lower right")
+    _legend(figure, "area")
     return figure
 
 
@@ -52,22 +53,25 @@ def precision_recall_figure(predictions: Predictions) -> Figure:
         area = average_precision_score(truth, score)
         axes.plot(recall, precision, label=f"{name}: {area:.3f}", drawstyle="steps-post", **look)
         axes.axhline(truth.mean(), color=look["color"], linewidth=0.8, alpha=0.5)
-    axes.legend(title="area (thin line: chance)", loc="lower left")
+    _legend(figure, "area (thin line: chance)")
     return figure
 
 
 def reliability_figure(predictions: Predictions, bins: int) -> Figure:
-    """How often predictions of a given confidence are right, and how many there are."""
+    """How often predictions of a given confidence are right, and how many there are; Wilson's intervals."""
     place, confidence, correct = calibration_bins(predictions.labels, predictions.probabilities, bins)
     counts = np.bincount(place, minlength=bins)
     used = counts > 0
     mean_confidence = np.bincount(place, confidence, bins)[used] / counts[used]
-    accuracy = np.bincount(place, correct, bins)[used] / counts[used]
+    hits = np.bincount(place, correct, bins)[used]
+    accuracy = hits / counts[used]
+    ranges = [binomtest(int(k), int(n)).proportion_ci(method="wilson") for k, n in zip(hits, counts[used], strict=True)]
+    reach = np.abs(np.array([(it.low, it.high) for it in ranges]).T - accuracy)
     figure = Figure(figsize=(5, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     upper.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfect")
-    upper.plot(mean_confidence, accuracy, marker="o", color=COLOURS[0], label="model")
-    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right", title="Reliability (test)")
+    upper.errorbar(mean_confidence, accuracy, reach, fmt="o", capsize=3, color=COLOURS[0], label="model, 95% interval")
+    upper.set(xlim=(0, 1.02), ylim=(-0.02, 1.02), ylabel="share that is right", title="Reliability (test)")
     upper.legend(loc="upper left")
     lower.bar((np.arange(bins) + 0.5) / bins, counts, width=0.9 / bins, color=COLOURS[0])
     lower.set(xlabel="confidence of the prediction", ylabel="images")
@@ -91,8 +95,13 @@ def _one_against_rest(predictions: Predictions):
         yield name, predictions.labels == index, predictions.probabilities[:, index], look
 
 
+def _legend(figure: Figure, title: str) -> None:
+    """Below the axes, where it covers no curve."""
+    figure.legend(title=title, loc="outside lower center", ncols=2)
+
+
 def _square(xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5, 5), layout="constrained")
+    figure = Figure(figsize=(5, 6), layout="constrained")
     axes = figure.subplots()
-    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=xlabel, ylabel=ylabel, title=title, aspect="equal")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), xlabel=xlabel, ylabel=ylabel, title=title)
     return figure, axes

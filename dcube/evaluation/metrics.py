@@ -9,6 +9,19 @@ import numpy as np
 Figures = dict[str, np.ndarray]
 
 HEADLINES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc")
+SPELLED = {
+    "macro_f1": "macro F1",
+    "auroc": "AUROC",
+    "auprc": "AUPRC (average precision)",
+    "ece": "expected calibration error (lower is better)",
+    "brier": "Brier score (lower is better)",
+    "nll": "cross-entropy (lower is better)",
+}
+
+
+def spelled(name: str) -> str:
+    """A figure's name for people: `macro F1`, `sensitivity, benign`."""
+    return SPELLED.get(name, name.replace("_", " ") if "/" not in name else name.replace("/", ", ", 1))
 
 
 def measure(

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from dcube.data.prepared import SPLITS, PreparedDataset
-from dcube.evaluation.metrics import HEADLINES
+from dcube.evaluation.metrics import HEADLINES, spelled
 from dcube.tracking import flattened
 
 KINDS = {
@@ -13,7 +14,13 @@ KINDS = {
     "untrained_uvit": "Control: D-Cube's head on a U-ViT that was never trained",
     "sub_features": "Control: D-Cube's sub-feature network alone, without a diffusion model",
 }
+OWN_PARAMS = {
+    "dcube": ("diffusion", "classifier"),
+    "untrained_uvit": ("classifier",),
+    "sub_features": ("classifier",),
+}
 FIGURES = (*HEADLINES, "auprc", "ece", "brier", "nll")
+IN_VALIDATION = {"nll": "cross_entropy"}
 NO_ERROR = "resampling then knows of none, and an interval without width is no certainty"
 PHANTOM = "Phantom data: invented images. This shows that everything runs and proves nothing about medicine."
 
@@ -23,10 +30,13 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
 
     Args:
         metrics: content of `metrics.json`.
-        config: the candidate's `config.json`; its `params` are shown.
+        config: the candidate's `config.json`; of its `params` those are shown that this kind uses.
         lineage: tags that say where the model comes from.
     """
     kind = metrics["kind"]
+    params = {group: config["params"][group] for group in OWN_PARAMS.get(kind, ("baseline",))}
+    if "blocks" in config:
+        params["selected blocks"] = config["blocks"]
     parts = [
         f"# {metrics['model']} on {dataset.name}",
         f"> **{PHANTOM}**" if dataset.info.get("is_phantom") else "",
@@ -37,6 +47,7 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
         _data(dataset),
         "## Figures on the test split",
         _figures(metrics),
+        always_the_same(dataset.manifest.loc[dataset.manifest["split"] == "test", "label"]),
         "![confusion matrix](confusion.png) ![ROC](roc.png) ![precision and recall](precision_recall.png) "
         "![reliability](reliability.png)",
         "## Compared with the controls",
@@ -45,7 +56,7 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
         "## Limits",
         _limits(metrics),
         "## Training",
-        _table(flattened(config.get("params", {})), ("parameter", "value")),
+        _table(flattened(params), ("parameter", "value")),
         "## Lineage",
         _table(
             {"weights (sha256)": metrics["weights_sha256"], "test (fingerprint)": metrics["test_fingerprint"]}
@@ -67,19 +78,31 @@ def _use(dataset: PreparedDataset) -> str:
 
 def _data(dataset: PreparedDataset) -> str:
     manifest = dataset.manifest
-    counts = pd.crosstab(manifest["split"], manifest["label"])
-    counts = counts.reindex(index=list(SPLITS), columns=[*dataset.classes, ""], fill_value=0)
-    counts = counts.rename(columns={"": "no label"})
+    groups = [("no label" if label == "" else label) for label in manifest["label"]]
+    counts = pd.crosstab(manifest["split"], np.array(groups))
+    counts = counts.reindex(index=list(SPLITS), columns=[*dataset.classes, "no label"], fill_value=0).astype(str)
     if dataset.patients is not None:
-        counts["patients"] = manifest[manifest["patient"] != ""].groupby("split")["patient"].nunique()
-    rows = [(split, *row) for split, row in zip(counts.index, counts.fillna(0).astype(int).to_numpy(), strict=True)]
-    header = ("split", *counts.columns)
+        known = manifest[manifest["patient"] != ""]
+        patients = known.groupby(["split", "label"])["patient"].nunique()
+        for (split, label), count in patients.items():
+            counts.loc[split, label or "no label"] += f" ({count})"
+        counts["patients"] = known.groupby("split")["patient"].nunique()
+    rows = [(split, *row) for split, row in zip(counts.index, counts.fillna(0).to_numpy(), strict=True)]
     colour = "grey" if dataset.channels == 1 else "colour"
     return (
         f"{dataset.name}, {colour}, {dataset.image_size} × {dataset.image_size} pixels "
-        f"({dataset.diffusion_image_size} × {dataset.diffusion_image_size} for the diffusion model), "
-        f"fingerprint `{dataset.fingerprint}`.\n\n" + _rows(header, rows)
+        f"({dataset.diffusion_image_size} × {dataset.diffusion_image_size} for the diffusion model), brought to a "
+        f"square by `{dataset.info['fit']}`, fingerprint `{dataset.fingerprint}`.\n\n"
+        + _rows(("split", *counts.columns), rows)
+        + "\n\nImages"
+        + (", and in brackets the patients they come from." if dataset.patients is not None else ".")
     )
+
+
+def always_the_same(labels: pd.Series) -> str:
+    """The accuracy that takes no model, from the true labels of a test."""
+    shares = labels.value_counts(normalize=True)
+    return f"To answer “{shares.index[0]}” to every image would reach accuracy {shares.iloc[0]:.3f}."
 
 
 def _figures(metrics: Mapping) -> str:
@@ -87,10 +110,10 @@ def _figures(metrics: Mapping) -> str:
     header = ("figure", "value", f"{metrics['confidence']:.0%} interval", "validation")
     rows = [
         (
-            name.replace("_", " "),
+            spelled(name),
             f"{metrics['test'][name]:.3f}",
             "{low:.3f} – {high:.3f}".format(**metrics["interval"][name]),
-            f"{metrics['validation'][name]:.3f}" if name in metrics["validation"] else "",
+            _validation(metrics["validation"], name),
         )
         for name in (*FIGURES, *by_class)
     ]
@@ -98,7 +121,13 @@ def _figures(metrics: Mapping) -> str:
     if metrics["test_patients"]:
         size += f" of {metrics['test_patients']} patients"
     how = f"Intervals: percentiles of {metrics['resamples']} bootstrap resamples of {metrics['resampled']}."
-    return f"{size}, looked at once. {how}\n\n{_rows(header, rows)}"
+    seen = "The validation images chose the weights: their figures flatter."
+    return f"{size}, looked at once. {how} {seen}\n\n{_rows(header, rows)}"
+
+
+def _validation(values: Mapping[str, float], name: str) -> str:
+    value = values.get(IN_VALIDATION.get(name, name))
+    return "" if value is None else f"{value:.3f}"
 
 
 def _limits(metrics: Mapping) -> str:

@@ -1,32 +1,38 @@
-"""The table that ends a run: every model's figures with intervals, and what can honestly be said about them."""
+"""The tables that end a run: every model's figures with intervals, and what can honestly be said about them."""
 
 import json
 from pathlib import Path
 
+import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from dcube.config import Evaluation
 from dcube.errors import DcubeError
-from dcube.evaluation.comparison import Comparison, Difference, compare
-from dcube.evaluation.metrics import HEADLINES
-from dcube.evaluation.model_card import NO_ERROR, PHANTOM
+from dcube.evaluation.comparison import COMPARED, Comparison, Difference, compare, holm
+from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same
 from dcube.evaluation.predictions import Predictions
 from dcube.stages.paths import EVALUATION
 
 MAIN = "dcube"
+MCNEMAR = "McNemar"
+SIGNIFICANT = 0.05
 
 
 def print_results(folder: Path = EVALUATION) -> None:
-    """Print all evaluations below `folder`."""
+    """Print all evaluations below `folder`, readable from 80 columns on."""
     results = evaluations(folder)
-    console = Console()
+    tables = {name: Predictions.load(folder / name / "predictions.csv") for name in results}
+    console = Console(highlight=False)
     console.print(results_table(results))
+    console.print(always_the_same(next(iter(tables.values())).table["label"]))
     if any(result["test"]["accuracy"] == 1 for result in results.values()):
         console.print(f"Without an error on the test, {NO_ERROR}.")
-    for line in comparison_lines(folder, results):
-        console.print(line, highlight=False)
-    console.print(f"\nPictures and model cards: {folder}/*/ (confusion.png, roc.png, …, model_card.md)")
+    if MAIN in results and len(results) > 1:
+        _print_comparisons(console, comparisons(tables, results[MAIN]))
+    console.print(f"\nPictures and model cards: {folder}/*/")
     console.print("All runs, curves and registered models: make ui")
     if any(result["is_phantom"] for result in results.values()):
         console.print(f"[bold]{PHANTOM}[/]")
@@ -45,40 +51,55 @@ def results_table(results: dict[str, dict]) -> Table:
     size = f"{first['test_images']} images"
     if first["test_patients"]:
         size += f" of {first['test_patients']} patients"
-    table = Table(title=f"Test split ({size}), {first['confidence']:.0%} intervals over {first['resampled']}")
-    table.add_column("model", no_wrap=True)
-    for name in HEADLINES:
-        table.add_column(_spelled(name), justify="center")
+    title = f"Test split ({size}), {first['confidence']:.0%} intervals over {first['resampled']}"
+    table = _table(title, "model", *map(spelled, HEADLINES))
     for model, result in results.items():
-        table.add_row(model, *(_cell(result, name) for name in HEADLINES))
+        table.add_row(model, *(_figure(result, name) for name in HEADLINES))
     return table
 
 
-def comparison_lines(folder: Path, results: dict[str, dict]) -> list[str]:
-    """The main model against every other, in words that claim no more than the interval shows."""
-    if MAIN not in results:
-        return []
-    tables = {name: Predictions.load(folder / name / "predictions.csv") for name in results}
-    made = results[MAIN]
+def comparisons(tables: dict[str, Predictions], made: dict) -> dict[str, Comparison]:
+    """The main model against every other, by name; `made` is its `metrics.json`."""
     evaluation = Evaluation(bootstrap_samples=made["resamples"], confidence=made["confidence"])
-    others = [name for name in results if name != MAIN]
-    return [_sentence(name, compare(tables[MAIN], tables[name], evaluation)) for name in others]
+    return {name: compare(tables[MAIN], table, evaluation) for name, table in tables.items() if name != MAIN}
 
 
-def _sentence(other: str, comparison: Comparison) -> str:
-    parts = [f"{_spelled(name)} {_difference(value)}" for name, value in comparison.differences.items()]
-    auroc = comparison.differences["auroc"]
-    verdict = "no difference shown" if auroc.low <= 0 <= auroc.high else "better" if auroc.value > 0 else "worse"
-    return f"{MAIN} − {other}: {'; '.join(parts)}; McNemar p = {comparison.mcnemar_p:.2g} → AUROC: {verdict}"
+def _print_comparisons(console: Console, made: dict[str, Comparison]) -> None:
+    tests = (*COMPARED, MCNEMAR)
+    p_values = holm(np.array([[*(it.differences[name].p for name in COMPARED), it.mcnemar_p] for it in made.values()]))
+    table = _table(f"{MAIN} minus each other model, on the same images", f"{MAIN} minus", *map(spelled, tests))
+    shown = []
+    for (other, comparison), row in zip(made.items(), p_values, strict=True):
+        cells = [_difference(comparison.differences[name]) for name in COMPARED]
+        cells.append(f"{comparison.only_first} : {comparison.only_second}\n")
+        table.add_row(other, *(f"{cell}\n{_p(p)}" for cell, p in zip(cells, row, strict=True)))
+        for name, p in zip(COMPARED, row, strict=False):
+            if p < SIGNIFICANT:
+                better = "better" if comparison.differences[name].value > 0 else "worse"
+                shown.append(f"{MAIN} is {better} than {other} in {spelled(name)}.")
+    console.print(table)
+    console.print(
+        f"{MCNEMAR}: images that only {MAIN} : only the other model predicts rightly.\n"
+        f"p-values are corrected for the {p_values.size} tests of this table (Holm), intervals are not."
+    )
+    console.print("\n".join(shown) or f"No difference between {MAIN} and another model is shown (p < {SIGNIFICANT}).")
 
 
-def _spelled(name: str) -> str:
-    return name.replace("_", " ").replace("auroc", "AUROC").replace("f1", "F1")
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(columns[0], overflow="fold")
+    for name in columns[1:]:
+        table.add_column(name.replace(" ", "\n"), justify="center", no_wrap=True)
+    return table
+
+
+def _figure(result: dict, name: str) -> str:
+    return "{value:.3f}\n[dim]{low:.2f}–{high:.2f}[/]".format(value=result["test"][name], **result["interval"][name])
 
 
 def _difference(value: Difference) -> str:
-    return f"{value.value:+.3f} ({value.low:+.3f} … {value.high:+.3f}, p = {value.p:.2g})"
+    return f"{value.value:+.3f}\n[dim]{value.low:+.2f} … {value.high:+.2f}[/]"
 
 
-def _cell(result: dict, name: str) -> str:
-    return "{value:.3f}\n[dim]{low:.3f}–{high:.3f}[/]".format(value=result["test"][name], **result["interval"][name])
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from dcube.config import Features
 from dcube.data.prepared import PreparedDataset
@@ -139,6 +140,7 @@ def selection_figure(selection: Selection) -> Figure:
     significance = selection.definition["significance"]
     p_axis.axhline(significance, color="k", linestyle="--", linewidth=1, label=f"p = {significance:g}")
     p_axis.set(yscale="log", ylabel="median p-value", title="Kolmogorov–Smirnov test of each block's feature map")
+    p_axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
     p_axis.legend(loc="best", fontsize="small")
     d_axis.set(ylabel="median D", xlabel="block")
     d_axis.set_xticks(range(len(statistic)))

@@ -35,7 +35,7 @@ def main(name: str) -> None:
             "is_phantom": bool(dataset.info.get("is_phantom")),
         }
         predictions.save(folder / "predictions.csv")
-        _draw(predictions, everything.evaluation.calibration_bins, folder)
+        _draw(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
         card = model_card(metrics, candidate.config, dataset, lineage_tags(stage))
         (folder / "model_card.md").write_text(card, encoding="utf-8")
@@ -60,7 +60,7 @@ def _predict(candidate: Candidate, dataset: PreparedDataset) -> Predictions:
     return Predictions.of(dataset, rows, candidate.predict(images, small_images))
 
 
-def _draw(predictions: Predictions, bins: int, folder: Path) -> None:
+def _draw(predictions: Predictions, bins: int, folder: Path, title: str) -> None:
     pictures = {
         "confusion": figures.confusion_figure(predictions),
         "roc": figures.roc_figure(predictions),
@@ -68,6 +68,7 @@ def _draw(predictions: Predictions, bins: int, folder: Path) -> None:
         "reliability": figures.reliability_figure(predictions, bins),
     }
     for name, picture in pictures.items():
+        picture.suptitle(f"{title}, {len(predictions.labels)} images")
         picture.savefig(folder / f"{name}.png", dpi=150)
     figures.roc_table(predictions).to_csv(folder / "roc.csv", index=False)
 
