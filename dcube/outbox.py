@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 UNSENT = Path(".dcube/unsent")
 LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
 RUN_KEY, PIPELINE, PARENT = "dcube.run_key", "dcube.pipeline", "mlflow.parentRunId"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its page in the UI is then that of model training
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
@@ -56,6 +57,7 @@ class Outbox:
         self.offset = 0
         self.last_step: dict[str, int] | None = None
         self.new_tags: dict[str, str] = {}
+        self.parent = ""
         self.artifacts.mkdir(parents=True, exist_ok=True)
         self.save()
 
@@ -92,7 +94,8 @@ class Outbox:
                 _set_tags(client, self._run_id, self.new_tags)
                 self.new_tags = {}
             if self.header.status:
-                client.set_terminated(self._run_id, self.header.status)
+                for run_id in (self._run_id, self.parent):  # a pipeline ends as its last stage did
+                    client.set_terminated(run_id, self.header.status)
                 self.remove()
 
     def remove(self) -> None:
@@ -112,8 +115,9 @@ class Outbox:
         """Find this run on the server, or create it, and learn what of it has already arrived."""
         header = self.header
         experiment_id = _experiment(client, header.experiment)
-        parent = _parent(client, experiment_id, header.tags[PIPELINE])
-        tags = header.tags | {PARENT: parent}
+        self.parent = _parent(client, experiment_id, header.tags[PIPELINE])
+        client.update_run(self.parent, status="RUNNING")
+        tags = header.tags | {PARENT: self.parent}
         run = client.get_run(header.run_id) if header.run_id else _unfinished(client, experiment_id, tags[RUN_KEY])
         if run is None:
             run = client.create_run(experiment_id, header.start_time, tags, header.name)
@@ -202,7 +206,7 @@ def milliseconds() -> int:
 def _experiment(client: "MlflowClient", name: str) -> str:
     with FileLock(_locks() / "experiment.lock"):
         found = client.get_experiment_by_name(name)
-        return found.experiment_id if found else client.create_experiment(name, _artifact_location())
+        return found.experiment_id if found else client.create_experiment(name, _artifact_location(), KIND)
 
 
 def _artifact_location() -> str | None:
@@ -212,16 +216,14 @@ def _artifact_location() -> str | None:
 
 
 def _parent(client: "MlflowClient", experiment_id: str, pipeline: str) -> str:
-    """The run that holds all runs of one pipeline together; nothing but a folder, so it is finished at once."""
+    """The run that holds all runs of one pipeline together, and lasts from its first stage to its last."""
     tags = {PIPELINE: pipeline, "dcube.stage": "pipeline"}
     with FileLock(_locks() / "pipeline.lock"):
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         found = client.search_runs([experiment_id], wanted, max_results=1)
         if found:
             return found[0].info.run_id
-        run_id = client.create_run(experiment_id, tags=tags, run_name=f"pipeline {pipeline}").info.run_id
-        client.set_terminated(run_id)
-        return run_id
+        return client.create_run(experiment_id, tags=tags, run_name=f"pipeline {pipeline}").info.run_id
 
 
 def _unfinished(client: "MlflowClient", experiment_id: str, key: str) -> "Run | None":

@@ -107,6 +107,23 @@ def test_runs_of_one_pipeline_share_a_parent(client, monkeypatch):
     assert [run.info.status for run in runs(client, "pipeline")] == ["FINISHED"] * 2
 
 
+def test_a_pipeline_ends_as_its_last_stage_did(client, monkeypatch):
+    monkeypatch.setenv("DCUBE_PIPELINE", "one")
+
+    def status() -> str:
+        (parent,) = runs(client, "pipeline")
+        return parent.info.status
+
+    with tracked_run("prepare", {}):
+        assert status() == "RUNNING"
+    with pytest.raises(ValueError), tracked_run("train_diffusion", {}, run_key="key"):
+        raise ValueError
+    assert status() == "FAILED"
+    with tracked_run("train_diffusion", {}, run_key="key"):
+        pass
+    assert status() == "FINISHED"
+
+
 @pytest.mark.parametrize("error, status", [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
 def test_the_end_is_told_as_it_was(client, error, status):
     with pytest.raises(error), tracked_run("prepare", {}):

@@ -83,8 +83,8 @@ def _data(dataset: PreparedDataset) -> str:
     counts = counts.reindex(index=list(SPLITS), columns=[*dataset.classes, "no label"], fill_value=0).astype(str)
     if dataset.patients is not None:
         known = manifest[manifest["patient"] != ""]
-        patients = known.groupby(["split", "label"])["patient"].nunique()
-        for (split, label), count in patients.items():
+        patients = known.groupby(["split", "label"])["patient"].nunique().reset_index()
+        for split, label, count in patients.itertuples(index=False):
             counts.loc[split, label or "no label"] += f" ({count})"
         counts["patients"] = known.groupby("split")["patient"].nunique()
     rows = [(split, *row) for split, row in zip(counts.index, counts.fillna(0).to_numpy(), strict=True)]
