@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
@@ -25,7 +26,8 @@ from PIL import Image
 
 import dcube
 from dcube import serving
-from dcube.evaluation.metrics import HEADLINES
+from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.evaluation.model_card import PHANTOM, kind_in_words
 from dcube.outbox import environment, tracking_uri
 
 if TYPE_CHECKING:
@@ -39,6 +41,11 @@ SERVING_NEEDS = (
 CHALLENGER, CHAMPION = "challenger", "champion"
 WEIGHTS, EVALUATION, TEST = "dcube.weights_sha256", "dcube.evaluation_sha256", "dcube.test_fingerprint"
 MACRO_F1 = "test.macro_f1"
+TASK = (
+    "All candidates for one task, D-Cube as well as its controls and baselines. "
+    f"`{CHALLENGER}`: the best by validation of the last pipeline. "
+    f"`{CHAMPION}`: the last that did better than its predecessor on the same test images."
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,7 @@ class Registry:
     def __init__(self, client: "MlflowClient", name: str) -> None:
         self.client, self.name = client, name
         try:
-            client.create_registered_model(name)
+            client.create_registered_model(name, description=TASK)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
@@ -98,9 +105,14 @@ class Registry:
         if existing:
             return existing[0]
         logged = _log_model(model, run_id)
-        tags = dict(lineage) | model.tags | _runs(self.client, model)
+        origin = _runs(self.client, model)
         return self.client.create_model_version(
-            self.name, logged.model_uri, run_id=run_id, tags=tags, model_id=logged.model_id
+            self.name,
+            logged.model_uri,
+            run_id=run_id,
+            tags=dict(lineage) | model.tags | {f"dcube.{what}_run_id": run.info.run_id for what, run in origin.items()},
+            description=_description(model, origin.get("evaluation")),
+            model_id=logged.model_id,
         )
 
     def holder(self, alias: str) -> ModelVersion | None:
@@ -189,12 +201,24 @@ def _input_example() -> pd.DataFrame:
     return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
 
 
-def _runs(client: "MlflowClient", model: Evaluated) -> dict[str, str]:
+def _runs(client: "MlflowClient", model: Evaluated) -> dict[str, Run]:
     """The runs that trained and evaluated these weights."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    found: dict[str, str] = {}
+    found: dict[str, Run] = {}
     for what, stage in (("training", "train_%"), ("evaluation", "evaluate@%")):
         wanted = f"tags.`{WEIGHTS}` = '{model.metrics['weights_sha256']}' and tags.`dcube.stage` LIKE '{stage}'"
-        runs = client.search_runs(experiments, wanted, max_results=1)
-        found |= {f"dcube.{what}_run_id": run.info.run_id for run in runs}
+        if runs := client.search_runs(experiments, wanted, max_results=1):
+            found[what] = runs[0]
     return found
+
+
+def _description(model: Evaluated, evaluation: Run | None) -> str:
+    """What the registry's page says, in Markdown; the model card stands in the evaluation's run."""
+    figures = ", ".join(f"{spelled(name)} {model.metrics['test'][name]:.3f}" for name in HEADLINES)
+    parts = [kind_in_words(model.metrics["kind"]), f"Test: {figures}."]
+    if evaluation:
+        page = f"#/experiments/{evaluation.info.experiment_id}/runs/{evaluation.info.run_id}"
+        parts.append(f"[Model card]({page}), [pictures]({page}/artifacts).")
+    if model.metrics["is_phantom"]:
+        parts.append(f"**{PHANTOM}**")
+    return "\n\n".join(parts)

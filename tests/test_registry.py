@@ -64,7 +64,7 @@ def write_evaluated(name: str, seed: int, auroc: float, macro_f1: float, params:
     test = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "auroc"), 0.5) | {"macro_f1": macro_f1}
     metrics = {
         "kind": name, "test": test, "validation": {"auroc": auroc, "cross_entropy": 0.5}, "weights_sha256": weights,
-        "test_fingerprint": "same", "dataset_fingerprint": "f" * 64,
+        "test_fingerprint": "same", "dataset_fingerprint": "f" * 64, "is_phantom": True,
     }  # fmt: skip
     folder = EVALUATION / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,6 +92,7 @@ def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     assert champion.tags["dcube.training_run_id"] == training.run_id
     assert champion.tags["test.macro_f1"] == "0.7" and champion.tags["dcube.weights_sha256"] == weights
     assert {"dcube.pipeline", "dcube.params_sha256", "mlflow.source.git.commit"} <= champion.tags.keys()
+    assert "macro F1 0.700" in champion.description and "Phantom" in champion.description
     assert not list(working_copy.rglob("*.pkl")), "nothing may have to be unpickled"
 
     register.main()  # again: nothing new

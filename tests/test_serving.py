@@ -108,7 +108,7 @@ def test_mlflow_predicts_in_another_directory(tmp_path, tiny_params, images, mon
     metrics = {
         "kind": "sub_features", "weights_sha256": write_candidate(home / "models" / "sub_features", tiny_params),
         "test": dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), 0.5),
-        "validation": {}, "test_fingerprint": "t", "dataset_fingerprint": "f",
+        "validation": {}, "test_fingerprint": "t", "dataset_fingerprint": "f", "is_phantom": True,
     }  # fmt: skip
     with tracked_run("register", {}) as run:
         registry = Registry(tracking_client(), "dcube-discs")

@@ -40,7 +40,7 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
     parts = [
         f"# {metrics['model']} on {dataset.name}",
         f"> **{PHANTOM}**" if dataset.info.get("is_phantom") else "",
-        f"{KINDS.get(kind, f'Baseline: {kind} from timm')}.",
+        kind_in_words(kind),
         "## Intended use",
         _use(dataset),
         "## Data",
@@ -65,6 +65,10 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def kind_in_words(kind: str) -> str:
+    return KINDS.get(kind, f"Baseline: {kind} from timm") + "."
 
 
 def _use(dataset: PreparedDataset) -> str:

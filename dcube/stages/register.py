@@ -26,8 +26,10 @@ def main() -> None:
                 "MLflow does not answer: start the server that MLFLOW_TRACKING_URI names, then `dvc repro`"
             )
         registry = Registry(tracking_client(), f"dcube-{everything.data.name}")
-        lineage = lineage_tags("register")
-        versions = {model.name: registry.register(model, tracked.run_id, lineage) for model in models}
+        versions = {
+            model.name: registry.register(model, tracked.run_id, lineage_tags(f"evaluate@{model.name}"))
+            for model in models
+        }
         best = best_by_validation(models)
         decision = registry.challenge(versions[best.name], everything.registry.minimum_improvement)
         result = record(registry, versions, best.name, decision)
