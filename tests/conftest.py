@@ -1,7 +1,11 @@
 """Shared fixtures: a data set small enough to train on in seconds, and parameters to match."""
 
 import json
+import os
 from pathlib import Path
+
+# Before torch is imported: these tests are too small to gain from threads, which only disturb other processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
