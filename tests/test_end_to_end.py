@@ -1,0 +1,265 @@
+"""The pipeline as a person runs it: `dvc` in a fresh clone, the phantom, small parameters. Minutes each."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import TINY
+from mlflow import MlflowClient
+
+from dcube.config import Params
+from dcube.stages.paths import CHECKPOINTS, DIFFUSION, EVALUATION, MODELS, PARAMS
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+LONGEST = 600.0  # seconds that anything here may take on a busy machine
+SMALL = TINY | {
+    "data": {"name": "phantom", "image_size": 32, "diffusion_image_size": 16},
+    "diffusion": TINY["diffusion"] | {"epochs": 24, "fid_every": 8, "batch_size": 32},
+    "classifier": TINY["classifier"] | {"epochs": 12},
+}  # fmt: skip
+CANDIDATES = ("dcube", "untrained_uvit", "sub_features", "resnet18")
+EVALUATIONS = {f"evaluate@{name}" for name in CANDIDATES}
+BASELINES = {f"train_baseline@{name}" for name in CANDIDATES[1:]}
+
+
+@dataclass(frozen=True)
+class Finished:
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def ran(self) -> set[str]:
+        """Stages that `dvc repro` ran."""
+        start = "Running stage '"
+        return {line.removeprefix(start).split("'")[0] for line in self.output.splitlines() if line.startswith(start)}
+
+
+class WorkingCopy:
+    """A git and DVC repository of the code as it stands here, with a cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.progress = folder.with_name(f"{folder.name}-progress.jsonl")
+        strange = ("DVC_", "DCUBE_", "MLFLOW_", "GIT_")
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith(strange)} | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(folder),
+            "DCUBE_PROGRESS_FILE": str(self.progress),
+            "DCUBE_CHECKPOINT_SECONDS": "0",
+        }
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            words, cwd=self.folder, env=self.environment, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *words: str, fails: bool = False) -> Finished:
+        finished = finish(self.start(*words))
+        assert (finished.code != 0) == fails, finished.output + finished.errors
+        return finished
+
+    def dvc(self, *words: str, fails: bool = False) -> Finished:
+        return self.run("dvc", *words, fails=fails)
+
+    def commit(self) -> None:
+        self.run("git", "add", "--all")
+        self.run("git", "-c", "user.name=A Tester", "-c", "user.email=tester@example.org", "commit", "-qm", "A state")
+
+    def set_params(self, **changes: dict) -> None:
+        values = {name: SMALL.get(name, {}) | changes.get(name, {}) for name in {*SMALL, *changes}}
+        (self.folder / PARAMS).write_text(Params.model_validate(values).to_yaml())
+
+    def copy(self, folder: Path) -> "WorkingCopy":
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return WorkingCopy(folder)
+
+    def steps(self) -> list[int]:
+        """How far the training has told to be; the last line may be half written."""
+        lines = self.progress.read_text().splitlines(keepends=True) if self.progress.exists() else []
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [record["completed"] for record in records if record["unit"] == "steps"]
+
+    def checkpoint(self, training: str) -> int:
+        """Steps of the newest whole checkpoint."""
+        whole = (self.folder / CHECKPOINTS).glob(f"{training}-*/step-*.sha256")
+        return max((int(file.stem.removeprefix("step-")) for file in whole), default=0)
+
+
+def finish(process: subprocess.Popen[str]) -> Finished:
+    output, errors = process.communicate(timeout=LONGEST)
+    return Finished(process.returncode, output, errors)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """As a power cut: DVC and the stage together."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=LONGEST)
+
+
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + LONGEST
+    while not reached():
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """Phantom added and prepared, nothing trained yet."""
+    copy = WorkingCopy(tmp_path_factory.mktemp("fresh"))
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).exists():
+            (copy.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy.folder / name)
+    copy.set_params()
+    copy.run("git", "init", "--quiet")
+    copy.commit()
+    copy.run(sys.executable, "-m", "dcube.cli", "data", "add", "phantom")
+    assert not copy.run("git", "status", "--porcelain", "data.dvc").output, "the phantom has other bytes here"
+    copy.dvc("repro", "prepare")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def complete(fresh: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """Everything has run, undisturbed, and is committed."""
+    copy = fresh.copy(tmp_path_factory.mktemp("complete") / "copy")
+    graph = yaml.safe_load((copy.folder / "dvc.yaml").read_text())["stages"]
+    plain = {name for name, stage in graph.items() if "matrix" not in stage}
+    assert copy.dvc("repro").ran == (plain - {"prepare"}) | BASELINES | EVALUATIONS
+    copy.commit()
+    return copy
+
+
+@pytest.fixture
+def own(fresh: WorkingCopy, tmp_path: Path) -> WorkingCopy:
+    return fresh.copy(tmp_path / "own")
+
+
+# --- what is rerun, and what DVC can tell
+
+
+def test_nothing_changed_reruns_nothing_and_a_changed_module_the_stages_that_use_it(
+    complete: WorkingCopy, tmp_path: Path
+) -> None:
+    copy = complete.copy(tmp_path / "own")
+    again = copy.dvc("repro")
+    assert again.ran == set() and "up to date" in again.output
+    with (copy.folder / "dcube/evaluation/metrics.py").open("a") as module:
+        module.write("# A comment.\n")
+    assert copy.dvc("repro").ran == EVALUATIONS | {"register"}
+    for name in CANDIDATES:
+        same_files(copy, complete, EVALUATION / name)
+
+
+def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
+    complete: WorkingCopy, tmp_path: Path
+) -> None:
+    copy, file = complete.copy(tmp_path / "own"), f"{EVALUATION}/dcube/metrics.json"
+    changed = copy.dvc("exp", "run", "--name", "another-seed", "-S", "classifier.seed=1")
+    assert changed.ran == {"train_classifier", "register"} | BASELINES | EVALUATIONS
+    before, after = (json.loads((one.folder / file).read_text())["test"] for one in (complete, copy))
+    shown = json.loads(copy.dvc("metrics", "show", "--json").output)[""]["data"]
+    assert {f"{EVALUATION}/{name}/metrics.json" for name in CANDIDATES} < set(shown)
+    assert shown[file]["data"]["test"] == pytest.approx(after)
+    differences = json.loads(copy.dvc("metrics", "diff", "--all", "--json").output)["diff"]
+    loss = differences[file]["test.nll"]
+    assert (loss["old"], loss["new"]) == pytest.approx((before["nll"], after["nll"]))
+    assert json.loads(copy.dvc("params", "diff", "--json").output)["diff"][str(PARAMS)] == {
+        "classifier.seed": {"old": 0, "new": 1, "diff": 1}
+    }
+    copy.dvc("plots", "show", "--out", "shown")
+    copy.dvc("plots", "diff", "HEAD", "--out", "compared")
+    assert all("vega" in (copy.folder / page / "index.html").read_text() for page in ("shown", "compared"))
+    table = csv.DictReader(copy.dvc("exp", "show", "--csv").output.splitlines())
+    (row,) = (row for row in table if row["Experiment"] == "another-seed")
+    assert float(row[f"{file}:test.nll"]) == pytest.approx(after["nll"])
+
+
+# --- kills
+
+
+def same_files(one: WorkingCopy, other: WorkingCopy, folder: Path, besides: tuple[str, ...] = ()) -> None:
+    contents = (
+        {file.name: file.read_bytes() for file in (copy.folder / folder).iterdir() if file.name not in besides}
+        for copy in (one, other)
+    )
+    mine, theirs = contents
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if mine[name] != theirs[name]] == []
+
+
+def start_and_kill(copy: WorkingCopy, training: str, after: int) -> int:
+    """Kill once there is a checkpoint of at least so many steps; the step at which this start had begun."""
+    copy.progress.unlink(missing_ok=True)
+    process = copy.start("dvc", "repro", training)
+    wait_for(lambda: bool(copy.steps()) and copy.checkpoint(training) >= after, process)
+    kill(process)
+    return copy.steps()[0] - 1
+
+
+def test_killed_at_any_moment_and_started_again_it_ends_bit_for_bit_alike(
+    complete: WorkingCopy, own: WorkingCopy
+) -> None:
+    for training, moments in (("train_diffusion", (0, 40, 130, 260)), ("train_classifier", (0, 60, 130))):
+        for moment in moments:
+            newest = own.checkpoint(training)
+            assert start_and_kill(own, training, after=moment) == newest
+        own.dvc("repro", training)
+    own.dvc("repro", "evaluate@dcube")
+    same_files(own, complete, DIFFUSION)
+    same_files(own, complete, MODELS / "dcube")
+    same_files(own, complete, EVALUATION / "dcube", besides=("model_card.md",))
+    client = MlflowClient(f"sqlite:///{own.folder / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("dcube/phantom").experiment_id])
+    ended = [run.info.run_name for run in runs if not run.info.run_name.startswith("pipeline")]
+    assert sorted(ended) == sorted(
+        ["prepare", "train_diffusion", "select_features", "synthesize", "train_classifier", "evaluate@dcube"]
+    )
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_other_parameters_after_a_kill_start_from_the_first_step(own: WorkingCopy) -> None:
+    start_and_kill(own, "train_diffusion", after=40)
+    own.set_params(diffusion={"seed": 1})
+    assert start_and_kill(own, "train_diffusion", after=0) == 0
+    own.set_params()
+    assert start_and_kill(own, "train_diffusion", after=0) >= 40
+
+
+# --- mistakes
+
+
+def test_a_second_repro_is_refused_and_the_first_goes_on(complete: WorkingCopy, own: WorkingCopy) -> None:
+    first = own.start("dvc", "repro", "train_diffusion")
+    wait_for(lambda: bool(own.steps()), first)
+    assert "busy" in own.dvc("repro", "train_diffusion", fails=True).errors
+    assert finish(first).code == 0
+    same_files(own, complete, DIFFUSION)
+
+
+def test_a_wrong_parameter_is_one_line(own: WorkingCopy) -> None:
+    file = own.folder / PARAMS
+    file.write_text(file.read_text().replace("width: 32", "width: 33"))
+    failed = own.dvc("repro", fails=True)
+    errors = [line for line in failed.errors.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: params.yaml: diffusion.width: input should be a multiple of 8 (got 33)"]
+    assert "Traceback" not in failed.errors
