@@ -56,21 +56,27 @@ def upstream_hashes(stage: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def lineage_tags(stage: str) -> dict[str, str]:
-    """Everything that identifies a run's origin, as MLflow tags."""
+def origin_tags(stage: str) -> dict[str, str]:
+    """Code, data and parameters that a result of `stage` comes from, as MLflow tags."""
     return {
-        "dcube.stage": stage,
         "dcube.pipeline": pipeline_id(),
         "dcube.params_sha256": params_hash(),
-        "dcube.dvc.data": data_hash(),
-        "dcube.machine": _machine(),
-        "dcube.git_dirty": str(bool(_git("status", "--porcelain"))).lower(),
         "mlflow.source.git.commit": git_commit(),
+        "dcube.git_dirty": str(bool(_git("status", "--porcelain"))).lower(),
+        "dcube.dvc.data": data_hash(),
+        **{f"dcube.dvc.{path}": digest for path, digest in upstream_hashes(stage).items()},
+    }
+
+
+def lineage_tags(stage: str) -> dict[str, str]:
+    """Everything that identifies a run's origin: `origin_tags`, and what it ran on."""
+    return origin_tags(stage) | {
+        "dcube.stage": stage,
+        "dcube.machine": _machine(),
         "mlflow.source.name": f"dcube.stages.{stage.partition('@')[0]}",
         "mlflow.source.type": "LOCAL",
         "dcube.version.python": platform.python_version(),
         **{f"dcube.version.{package}": version(package) for package in PACKAGES},
-        **{f"dcube.dvc.{path}": digest for path, digest in upstream_hashes(stage).items()},
     }
 
 

@@ -71,10 +71,10 @@ class Evaluated:
         return {
             "dcube.model": self.name,
             "dcube.kind": self.metrics["kind"],
-            TEST: self.metrics["test_fingerprint"],
-            "dcube.dataset_fingerprint": self.metrics["dataset_fingerprint"],
             **{f"test.{figure}": repr(self.metrics["test"][figure]) for figure in HEADLINES},
             **{f"validation.{figure}": repr(value) for figure, value in self.metrics["validation"].items()},
+            TEST: self.metrics["test_fingerprint"],
+            "dcube.dataset_fingerprint": self.metrics["dataset_fingerprint"],
             **self.identity,
         }
 
@@ -110,7 +110,7 @@ class Registry:
             self.name,
             logged.model_uri,
             run_id=run_id,
-            tags=dict(lineage) | model.tags | {f"dcube.{what}_run_id": run.info.run_id for what, run in origin.items()},
+            tags=model.tags | {f"dcube.{what}_run_id": run.info.run_id for what, run in origin.items()} | dict(lineage),
             description=_description(model, origin.get("evaluation")),
             model_id=logged.model_id,
         )

@@ -5,7 +5,7 @@ import json
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.publish import published
 from dcube.errors import DcubeError
-from dcube.lineage import lineage_tags
+from dcube.lineage import origin_tags
 from dcube.outbox import tracking_client
 from dcube.registry import Evaluated, Registry, best_by_validation, record
 from dcube.stages import params, run
@@ -27,7 +27,7 @@ def main() -> None:
             )
         registry = Registry(tracking_client(), f"dcube-{everything.data.name}")
         versions = {
-            model.name: registry.register(model, tracked.run_id, lineage_tags(f"evaluate@{model.name}"))
+            model.name: registry.register(model, tracked.run_id, origin_tags(f"evaluate@{model.name}"))
             for model in models
         }
         best = best_by_validation(models)
