@@ -18,6 +18,7 @@ from conftest import TINY
 from mlflow import MlflowClient
 
 from dcube.config import Params
+from dcube.engine.trainer import STEPS_PER_ROW
 from dcube.stages.paths import CHECKPOINTS, DIFFUSION, EVALUATION, MODELS, PARAMS
 
 pytestmark = pytest.mark.slow
@@ -52,12 +53,10 @@ class WorkingCopy:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.progress = folder.with_name(f"{folder.name}-progress.jsonl")
         strange = ("DVC_", "DCUBE_", "MLFLOW_", "GIT_")
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(strange)} | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(folder),
-            "DCUBE_PROGRESS_FILE": str(self.progress),
             "DCUBE_CHECKPOINT_SECONDS": "0",
         }
 
@@ -87,16 +86,13 @@ class WorkingCopy:
         shutil.copytree(self.folder, folder, symlinks=True)
         return WorkingCopy(folder)
 
-    def steps(self) -> list[int]:
-        """How far the training has told to be; the last line may be half written."""
-        lines = self.progress.read_text().splitlines(keepends=True) if self.progress.exists() else []
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [record["completed"] for record in records if record["unit"] == "steps"]
+    def checkpoints(self, training: str) -> set[Path]:
+        """Whole checkpoints: those whose checksum has been written."""
+        return set((self.folder / CHECKPOINTS).glob(f"{training}-*/step-*.sha256"))
 
-    def checkpoint(self, training: str) -> int:
-        """Steps of the newest whole checkpoint."""
-        whole = (self.folder / CHECKPOINTS).glob(f"{training}-*/step-*.sha256")
-        return max((int(file.stem.removeprefix("step-")) for file in whole), default=0)
+
+def step(checkpoint: Path) -> int:
+    return int(checkpoint.stem.removeprefix("step-"))
 
 
 def finish(process: subprocess.Popen[str]) -> Finished:
@@ -116,6 +112,16 @@ def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> Non
         assert process.poll() is None, finish(process)
         assert time.monotonic() < deadline
         time.sleep(0.002)
+
+
+def same_files(one: WorkingCopy, other: WorkingCopy, folder: Path) -> None:
+    """All but the model card, which names the commit that it comes from."""
+    mine, theirs = (
+        {file.name: file.read_bytes() for file in (copy.folder / folder).iterdir() if file.name != "model_card.md"}
+        for copy in (one, other)
+    )
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if mine[name] != theirs[name]] == []
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +181,8 @@ def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
 ) -> None:
     copy, file = complete.copy(tmp_path / "own"), f"{EVALUATION}/dcube/metrics.json"
     changed = copy.dvc("exp", "run", "--name", "another-seed", "-S", "classifier.seed=1")
-    assert changed.ran == {"train_classifier", "register"} | BASELINES | EVALUATIONS
+    # The timm network ends with the same weights, since it reads no parameter that changed: nothing new to evaluate.
+    assert changed.ran == {"train_classifier", "register"} | BASELINES | EVALUATIONS - {"evaluate@resnet18"}
     before, after = (json.loads((one.folder / file).read_text())["test"] for one in (complete, copy))
     shown = json.loads(copy.dvc("metrics", "show", "--json").output)[""]["data"]
     assert {f"{EVALUATION}/{name}/metrics.json" for name in CANDIDATES} < set(shown)
@@ -197,52 +204,49 @@ def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
 # --- kills
 
 
-def same_files(one: WorkingCopy, other: WorkingCopy, folder: Path, besides: tuple[str, ...] = ()) -> None:
-    contents = (
-        {file.name: file.read_bytes() for file in (copy.folder / folder).iterdir() if file.name not in besides}
-        for copy in (one, other)
-    )
-    mine, theirs = contents
-    assert mine.keys() == theirs.keys()
-    assert [name for name in mine if mine[name] != theirs[name]] == []
-
-
-def start_and_kill(copy: WorkingCopy, training: str, after: int) -> int:
-    """Kill once there is a checkpoint of at least so many steps; the step at which this start had begun."""
-    copy.progress.unlink(missing_ok=True)
+def start_and_kill(copy: WorkingCopy, training: str, new: int, delay: float = 0.0) -> list[Path]:
+    """Kill `delay` seconds after so many checkpoints have been written; the new ones, oldest first."""
+    before, written = copy.checkpoints(training), set[Path]()
     process = copy.start("dvc", "repro", training)
-    wait_for(lambda: bool(copy.steps()) and copy.checkpoint(training) >= after, process)
+
+    def enough() -> bool:
+        written.update(copy.checkpoints(training) - before)
+        return len(written) >= new and any((copy.folder / CHECKPOINTS).glob(f"{training}-*/*"))
+
+    wait_for(enough, process)
+    time.sleep(delay)
     kill(process)
-    return copy.steps()[0] - 1
+    return sorted(written | (copy.checkpoints(training) - before), key=step)
 
 
 def test_killed_at_any_moment_and_started_again_it_ends_bit_for_bit_alike(
     complete: WorkingCopy, own: WorkingCopy
 ) -> None:
-    for training, moments in (("train_diffusion", (0, 40, 130, 260)), ("train_classifier", (0, 60, 130))):
-        for moment in moments:
-            newest = own.checkpoint(training)
-            assert start_and_kill(own, training, after=moment) == newest
+    for training in ("train_diffusion", "train_classifier"):
+        for new, delay in ((0, 0.0), (2, 0.0), (3, 0.1), (1, 0.3)):
+            newest = max(map(step, own.checkpoints(training)), default=0)
+            for checkpoint in start_and_kill(own, training, new, delay)[:1]:
+                assert newest < step(checkpoint) <= newest + STEPS_PER_ROW, "it did not go on where it was"
         own.dvc("repro", training)
     own.dvc("repro", "evaluate@dcube")
     same_files(own, complete, DIFFUSION)
     same_files(own, complete, MODELS / "dcube")
-    same_files(own, complete, EVALUATION / "dcube", besides=("model_card.md",))
+    same_files(own, complete, EVALUATION / "dcube")
     client = MlflowClient(f"sqlite:///{own.folder / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("dcube/phantom").experiment_id])
-    ended = [run.info.run_name for run in runs if not run.info.run_name.startswith("pipeline")]
-    assert sorted(ended) == sorted(
-        ["prepare", "train_diffusion", "select_features", "synthesize", "train_classifier", "evaluate@dcube"]
-    )
+    stages = ["prepare", "train_diffusion", "select_features", "synthesize", "train_classifier", "evaluate@dcube"]
+    assert sorted(run.info.run_name for run in runs if not run.info.run_name.startswith("pipeline")) == sorted(stages)
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
 def test_other_parameters_after_a_kill_start_from_the_first_step(own: WorkingCopy) -> None:
-    start_and_kill(own, "train_diffusion", after=40)
+    newest = start_and_kill(own, "train_diffusion", new=3)[-1]
     own.set_params(diffusion={"seed": 1})
-    assert start_and_kill(own, "train_diffusion", after=0) == 0
+    other = start_and_kill(own, "train_diffusion", new=1)[0]
+    assert other.parent != newest.parent and step(other) <= STEPS_PER_ROW < step(newest)
     own.set_params()
-    assert start_and_kill(own, "train_diffusion", after=0) >= 40
+    again = start_and_kill(own, "train_diffusion", new=1)[0]
+    assert again.parent == newest.parent and step(again) > step(newest)
 
 
 # --- mistakes
@@ -250,7 +254,7 @@ def test_other_parameters_after_a_kill_start_from_the_first_step(own: WorkingCop
 
 def test_a_second_repro_is_refused_and_the_first_goes_on(complete: WorkingCopy, own: WorkingCopy) -> None:
     first = own.start("dvc", "repro", "train_diffusion")
-    wait_for(lambda: bool(own.steps()), first)
+    wait_for(lambda: bool(own.checkpoints("train_diffusion")), first)
     assert "busy" in own.dvc("repro", "train_diffusion", fails=True).errors
     assert finish(first).code == 0
     same_files(own, complete, DIFFUSION)
