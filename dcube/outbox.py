@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 UNSENT = Path(".dcube/unsent")
 LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
 RUN_KEY, PIPELINE, PARENT = "dcube.run_key", "dcube.pipeline", "mlflow.parentRunId"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # its page in the UI is then that of model training
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
@@ -206,7 +205,7 @@ def milliseconds() -> int:
 def _experiment(client: "MlflowClient", name: str) -> str:
     with FileLock(_locks() / "experiment.lock"):
         found = client.get_experiment_by_name(name)
-        return found.experiment_id if found else client.create_experiment(name, _artifact_location(), KIND)
+        return found.experiment_id if found else client.create_experiment(name, _artifact_location())
 
 
 def _artifact_location() -> str | None:

@@ -51,7 +51,7 @@ def reproduce(
     with process_group(
         command,
         cwd=folder,
-        env=_environment(environment, record.path),
+        env=_environment(environment, folder, record.path),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:
@@ -119,10 +119,19 @@ class ProgressFile:
         return json.loads(whole.splitlines()[-1]) if whole else None
 
 
-def _environment(additions: dict[str, str], progress_file: Path) -> dict[str, str]:
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    own = {"PATH": programs, "PYTHONUNBUFFERED": "1", "DCUBE_PROGRESS_FILE": str(progress_file)}
+def _environment(additions: dict[str, str], folder: Path, progress_file: Path) -> dict[str, str]:
+    """The code of the working copy goes before what is installed, which may be another revision."""
+    own = {
+        "PATH": _with_first(Path(sys.executable).parent, os.environ.get("PATH", os.defpath)),
+        "PYTHONPATH": _with_first(folder, os.environ.get("PYTHONPATH", "")),
+        "PYTHONUNBUFFERED": "1",
+        "DCUBE_PROGRESS_FILE": str(progress_file),
+    }
     return os.environ | own | additions
+
+
+def _with_first(folder: Path, others: str) -> str:
+    return f"{folder}{os.pathsep}{others}" if others else str(folder)
 
 
 @contextmanager

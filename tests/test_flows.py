@@ -216,6 +216,18 @@ class TestStageProcess:
             reproduce("train", repository, {}, interrupt, lambda record: None)
         assert_gone(tmp_path / "pids.txt")
 
+    def test_the_code_of_the_revision_runs(self, repository, monkeypatch):
+        """Not the package that is installed, nor the one that the caller's PYTHONPATH names."""
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        (repository / "dcube").mkdir()
+        (repository / "dcube/__init__.py").write_text("NAME = 'own'")
+        (repository / "scripts").mkdir()  # the folder of a script stands before everything: here it holds no package
+        (repository / "scripts/prepare.py").write_text("import dcube; print('ran', dcube.NAME)")
+        (repository / "dvc.yaml").write_text("stages: {prepare: {cmd: python scripts/prepare.py}}")
+        lines: list[str] = []
+        reproduce("prepare", repository, {}, lines.append, print)
+        assert "ran own" in lines
+
     @pytest.mark.parametrize(
         ("ending", "reason", "bad_input"),
         [
@@ -241,9 +253,9 @@ class TestPipeline:
         assert task_runs(first)["train"].tags == ["gpu"]
         assert_shows_progress_and_results(first)
 
-        second = pipeline(Params(), return_state=True)
+        second = pipeline(Params(), targets=["train"], return_state=True)
         assert ran() == []
-        assert task_states(second) == dict.fromkeys(STAGES, "Cached")
+        assert task_states(second) == dict.fromkeys(["prepare", "train"], "Cached")
 
         settings = ["diffusion.margin=0.2", "classifier.sub_features.architecture=$(touch pwned)`touch pwned`"]
         changed = params_with(Params(), settings)
@@ -269,6 +281,7 @@ class TestPipeline:
         assert task_runs(state)["train"].run_count == 1, "what a person must mend is not retried"
         assert [folder.name for folder in workspaces(repository)] == [str(run_of(state).id)]
 
+    @pytest.mark.slow
     def test_a_stage_that_overstays_is_killed_whole(self, repository, server, tmp_path, monkeypatch):
         monkeypatch.setattr(stage_process, "GRACE_SECONDS", 1.0)
         rewrite(repository, "stage.py", "import json,", HANG)
