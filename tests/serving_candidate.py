@@ -4,21 +4,27 @@ from pathlib import Path
 
 import torch
 
-from dcube.classifier.candidate import build_head, save_candidate
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, FrozenUViT, build_head, save_candidate
 from dcube.config import Params
+from dcube.diffusion.noise_schedule import NoiseSchedule
+from dcube.diffusion.weights import build_uvit
 
 CLASSES = ["benign", "malignant", "normal"]
 
 
-def write_candidate(folder: Path, params: Params, seed: int = 0) -> str:
+def write_candidate(folder: Path, params: Params, seed: int = 0, kind: str = SUB_FEATURES) -> str:
     """Write it and return the sha256 of its weights."""
     torch.manual_seed(seed)
-    head = build_head("sub_features", params.classifier, params.baseline, len(CLASSES), None, load_pretrained=False)
+    uvit = None
+    if kind == DCUBE:
+        model = build_uvit(params.diffusion, 16, 1, len(CLASSES)).eval()
+        uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
+    head = build_head(kind, params.classifier, params.baseline, len(CLASSES), uvit, load_pretrained=False)
     config = {
-        "kind": "sub_features", "classes": CLASSES, "channels": 1, "image_size": 32, "diffusion_image_size": 16,
+        "kind": kind, "classes": CLASSES, "channels": 1, "image_size": 32, "diffusion_image_size": 16,
         "fit": "crop", "evaluation_timesteps": [1], "data_fingerprint": "f" * 64,
         "params": params.model_dump(mode="json", include={"classifier", "baseline", "diffusion"}),
         "validation": {"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    return save_candidate(folder, head.state_dict(), None, config)
+    return save_candidate(folder, head.state_dict(), uvit, config)

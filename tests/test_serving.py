@@ -106,13 +106,13 @@ def test_mlflow_predicts_in_another_directory(tmp_path, tiny_params, images, mon
     monkeypatch.chdir(home)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
     metrics = {
-        "kind": "sub_features", "weights_sha256": write_candidate(home / "models" / "sub_features", tiny_params),
+        "kind": "dcube", "weights_sha256": write_candidate(home / "models" / "dcube", tiny_params, kind="dcube"),
         "test": dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), 0.5),
         "validation": {}, "test_fingerprint": "t", "dataset_fingerprint": "f", "is_phantom": True,
     }  # fmt: skip
     with tracked_run("register", {}) as run:
         registry = Registry(tracking_client(), "dcube-discs")
-        registry.register(Evaluated("sub_features", home / "models" / "sub_features", metrics), run.run_id, {})
+        registry.register(Evaluated("dcube", home / "models" / "dcube", metrics), run.run_id, {})
     (elsewhere / "input.json").write_text(json.dumps({"dataframe_split": table(images).to_dict(orient="split")}))
     # An editable installation would lend the package to any directory: this hides it, so that only the model's is left.
     hide = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
@@ -128,6 +128,6 @@ def test_mlflow_predicts_in_another_directory(tmp_path, tiny_params, images, mon
     answer = pd.DataFrame(json.loads((elsewhere / "output.json").read_text())["predictions"])
     np.testing.assert_allclose(
         answer.filter(like="probability_").to_numpy(float),
-        expected(home / "models" / "sub_features", images),
+        expected(home / "models" / "dcube", images),
         atol=1e-6,
     )
