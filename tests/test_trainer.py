@@ -10,7 +10,7 @@ from dcube.config import Classifier
 from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.seeds import torch_generator
 from dcube.engine.trainer import STEPS_PER_ROW, Trainer
-from dcube.engine.weights import load_weights, save_weights
+from dcube.engine.weights import load_into, load_weights, save_weights
 from dcube.errors import DcubeError
 
 STEPS = 100
@@ -172,6 +172,8 @@ def test_weights_round_trip_and_damage(tmp_path: Path) -> None:
     tensors, config = load_weights(tmp_path)
     assert torch.equal(tensors["a"], torch.arange(5.0))
     assert config["kind"] == "x"
+    with pytest.raises(DcubeError, match="weights of another network"):
+        load_into(nn.Linear(2, 2), tensors, tmp_path)
     damage(tmp_path / "model.safetensors", "flipped")
     with pytest.raises(DcubeError, match="is damaged"):
         load_weights(tmp_path)

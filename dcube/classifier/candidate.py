@@ -21,7 +21,7 @@ from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.pretrained import WeightsSource, create_pretrained
-from dcube.engine.weights import load_weights, save_weights, under_prefix, with_prefix
+from dcube.engine.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 
 DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"
 ON_DIFFUSION_FEATURES = (DCUBE, UNTRAINED)
@@ -150,7 +150,7 @@ def load_candidate(folder: Path, device: torch.device) -> Candidate:
     if "blocks" in config:
         diffusion = Diffusion.model_validate(config["params"]["diffusion"])
         model = build_uvit(diffusion, config["diffusion_image_size"], config["channels"], classes)
-        model.load_state_dict(under_prefix("uvit", tensors))
+        load_into(model, under_prefix("uvit", tensors), folder)
         uvit = FrozenUViT(_frozen(model, device), NoiseSchedule(diffusion), tuple(config["blocks"]))
     head = build_head(
         config["kind"],
@@ -160,7 +160,7 @@ def load_candidate(folder: Path, device: torch.device) -> Candidate:
         uvit,
         load_pretrained=False,
     )
-    head.load_state_dict(under_prefix("head", tensors))
+    load_into(head, under_prefix("head", tensors), folder)
     return Candidate(config, head.to(device).eval(), uvit)
 
 

@@ -9,7 +9,7 @@ from dcube.config import Diffusion
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.uvit import UViT
-from dcube.engine.weights import load_weights, save_weights
+from dcube.engine.weights import load_into, load_weights, save_weights
 
 
 def build_uvit(diffusion: Diffusion, image_size: int, channels: int, classes: int) -> UViT:
@@ -39,7 +39,7 @@ def load_diffusion(folder: Path, device: torch.device) -> tuple[UViT, NoiseSched
     tensors, config = load_weights(folder)
     diffusion = Diffusion.model_validate(config["diffusion"])
     model = build_uvit(diffusion, config["image_size"], config["channels"], len(config["classes"]))
-    model.load_state_dict(tensors)
+    load_into(model, tensors, folder)
     return model.to(device).eval().requires_grad_(False), NoiseSchedule(diffusion)
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import safetensors.torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcube.errors import DcubeError
 
@@ -36,6 +36,18 @@ def load_weights(folder: Path) -> tuple[dict[str, Tensor], dict]:
     if hashlib.sha256(content).hexdigest() != config["weights_sha256"]:
         raise DcubeError(f"{folder / WEIGHTS} is damaged (checksum differs): `dvc checkout` or train again")
     return safetensors.torch.load(content), config
+
+
+def load_into(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Put the tensors that `load_weights` read from `folder` into a network.
+
+    Raises:
+        DcubeError: they belong to a network of another shape, as after a change of the code.
+    """
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError:
+        raise DcubeError(f"{folder} holds weights of another network than this version builds: train again") from None
 
 
 def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
