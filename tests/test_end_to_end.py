@@ -187,10 +187,10 @@ def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
     shown = json.loads(copy.dvc("metrics", "show", "--json").output)[""]["data"]
     assert {f"{EVALUATION}/{name}/metrics.json" for name in CANDIDATES} < set(shown)
     assert shown[file]["data"]["test"] == pytest.approx(after)
-    differences = json.loads(copy.dvc("metrics", "diff", "--all", "--json").output)["diff"]
+    differences = json.loads(copy.dvc("metrics", "diff", "--all", "--json").output)
     loss = differences[file]["test.nll"]
     assert (loss["old"], loss["new"]) == pytest.approx((before["nll"], after["nll"]))
-    assert json.loads(copy.dvc("params", "diff", "--json").output)["diff"][str(PARAMS)] == {
+    assert json.loads(copy.dvc("params", "diff", "--json").output)[str(PARAMS)] == {
         "classifier.seed": {"old": 0, "new": 1, "diff": 1}
     }
     copy.dvc("plots", "show", "--out", "shown")

@@ -323,6 +323,19 @@ def test_the_same_training_in_another_folder_ends_bit_for_bit_alike(pipeline: Pi
         assert (own / DIFFUSION / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+@pytest.mark.parametrize("name", [name for name in stage_names() if name.startswith("train_")])
+def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipeline: Pipeline, own: Path) -> None:
+    (folder,) = CHECKPOINTS.glob(f"{name}-*")
+    earlier, last = sorted(folder.glob("*.sha256"))
+    last.unlink()
+    out = DIFFUSION if name == "train_diffusion" else MODELS / (name.partition("@")[2] or "dcube")
+    shutil.rmtree(out)
+    run_stage(name)
+    assert earlier.exists()
+    for file in (pipeline.folder / out).iterdir():
+        assert (out / file.name).read_bytes() == file.read_bytes(), file.name
+
+
 def trainings() -> set[str]:
     return {folder.name for folder in CHECKPOINTS.iterdir()}
 

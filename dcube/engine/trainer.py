@@ -185,9 +185,15 @@ class Trainer:
         self.model.load_state_dict(under_prefix("model", tensors))
         self.averaged.load_state_dict(under_prefix("averaged", tensors))
         self.best = under_prefix("best", tensors)
+        parameters = self.optimizer.param_groups[0]["params"]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in under_prefix("optimizer", tensors).items():
             index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
+            state.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], tensor)
         self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
         self.record = Record(**record)
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    # Measured: the fused AdamW pairs a channels-last parameter with its moments by place in memory, not by index.
+    return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor
