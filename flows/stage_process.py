@@ -19,6 +19,7 @@ from dcube.errors import DcubeError
 SECONDS_BETWEEN_LOOKS = 0.5
 GRACE_SECONDS = 8.0  # to write a checkpoint between SIGTERM and SIGKILL
 
+SHELL_KILLED = 128  # a shell that waits for a command killed by signal N exits with this + N
 BAD_INPUT = 2  # exit code of a stage that found something for a person to mend
 
 
@@ -87,9 +88,10 @@ class OutputDigest:
         """The stage's last `error:` line; else its last line of all; else, where it did not start, DVC's."""
         match = re.search(r"exited with (-?\d+)$", self._dvc)
         code = int(match[1]) if match else 0
+        killed_by = -code if code < 0 else code - SHELL_KILLED  # whether the shell became the stage or waited for it
         told = [line.removeprefix("error: ") for line in self._own if line.startswith("error: ")]
-        if code < 0:
-            reason = f"killed by {signal.Signals(-code).name}"
+        if killed_by > 0:
+            reason = f"killed by {signal.Signals(killed_by).name}"
         elif told:
             reason = told[-1]
         elif code:

@@ -234,6 +234,7 @@ class TestStageProcess:
             ("raise ValueError('boom')", r"ValueError: boom \(exit code 1\)", False),
             ("print('error: mend it', file=sys.stderr); sys.exit(2)", "mend it", True),
             ("os.kill(os.getpid(), 9)", "killed by SIGKILL", False),
+            ("sys.exit(137)  # of a shell that waited", "killed by SIGKILL", False),
         ],
     )
     def test_the_reason_of_a_failure(self, repository, ending, reason, bad_input):
