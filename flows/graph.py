@@ -8,7 +8,7 @@ from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import PipelineStage
 
 from dcube.errors import DcubeError
-from flows.workspace import dvc_errors_in_one_line
+from dcube.workspace import dvc_errors_in_one_line
 
 
 @dataclass(frozen=True)

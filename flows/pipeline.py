@@ -19,11 +19,7 @@ from prefect.tasks import Task
 
 from dcube.config import Params, load_params, load_preset, params_from
 from dcube.errors import DcubeError, one_line_errors
-from flows.graph import StageNeeds, stages_in_order
-from flows.reporting import StageProgress, show_results, slug
-from flows.stage_process import StageError, reproduce
-from flows.temporary_server import ensure_server
-from flows.workspace import (
+from dcube.workspace import (
     push_results,
     repository_around,
     save_experiment,
@@ -31,6 +27,10 @@ from flows.workspace import (
     workspace,
     workspaces_of,
 )
+from flows.graph import StageNeeds, stages_in_order
+from flows.reporting import StageProgress, show_results, slug
+from flows.stage_process import StageError, reproduce
+from flows.temporary_server import ensure_server
 
 SECONDS_BEFORE_RETRY = 10
 PAPER = Params()

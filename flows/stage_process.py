@@ -7,17 +7,15 @@ import selectors
 import signal
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from dcube.errors import DcubeError
+from dcube.processes import process_group
 
 SECONDS_BETWEEN_LOOKS = 0.5
-GRACE_SECONDS = 8.0  # to write a checkpoint between SIGTERM and SIGKILL
 
 SHELL_KILLED = 128  # a shell that waits for a command killed by signal N exits with this + N
 BAD_INPUT = 2  # exit code of a stage that found something for a person to mend
@@ -136,16 +134,6 @@ def _with_first(folder: Path, others: str) -> str:
     return f"{folder}{os.pathsep}{others}" if others else str(folder)
 
 
-@contextmanager
-def process_group(command: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, which ends with the block; `options` as of `subprocess.Popen`."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
-    try:
-        yield process
-    finally:
-        _end_group(process)
-
-
 def _output(process: subprocess.Popen[bytes]) -> Iterator[list[str]]:
     """The lines written since the last look, until the process has ended, even if a child still holds the pipe."""
     assert process.stdout
@@ -161,20 +149,3 @@ def _output(process: subprocess.Popen[bytes]) -> Iterator[list[str]]:
             if (ready and not chunk) or (ended and not ready):
                 yield [rest] if rest.strip() else []
                 return
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask the whole group to end, then make it."""
-    try:
-        os.killpg(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline:
-            process.poll()  # an ended leader that nobody has waited for would count as alive
-            os.killpg(process.pid, 0)
-            time.sleep(0.05)
-    except ProcessLookupError:
-        pass
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

@@ -20,13 +20,14 @@ from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 from small_pipeline import HANG, assert_gone, build, checkout_of, command, dvc, rewrite, workspaces
 
+from dcube import processes
 from dcube.config import Params
 from dcube.errors import DcubeError
+from dcube.workspace import push_results, save_experiment, workspace
 from flows import stage_process
 from flows.graph import StageNeeds, stages_in_order
 from flows.pipeline import main, params_with, pipeline
 from flows.stage_process import reproduce
-from flows.workspace import push_results, save_experiment, workspace
 
 ROOT = Path(__file__).parents[1]
 STAGES = ["prepare", "train", "evaluate@dcube", "evaluate@control"]
@@ -203,7 +204,7 @@ def saved_file(repository: Path, experiment: str, path: str) -> str:
 
 class TestStageProcess:
     def test_an_interruption_ends_the_whole_group(self, repository, tmp_path, monkeypatch):
-        monkeypatch.setattr(stage_process, "GRACE_SECONDS", 1.0)
+        monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
         rewrite(repository, "stage.py", "import json,", HANG)
         (repository / "outputs/prepared").parent.mkdir()
         (repository / "outputs/prepared").touch()
@@ -284,7 +285,7 @@ class TestPipeline:
 
     @pytest.mark.slow
     def test_a_stage_that_overstays_is_killed_whole(self, repository, server, tmp_path, monkeypatch):
-        monkeypatch.setattr(stage_process, "GRACE_SECONDS", 1.0)
+        monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
         rewrite(repository, "stage.py", "import json,", HANG)
         rewrite(repository, "dvc.yaml", "meta: {gpu: true}", "meta: {timeout_minutes: 0.1}")
         state = pipeline(Params(), targets=["train"], return_state=True)
