@@ -1,0 +1,160 @@
+"""The bucket that all machines share: any S3-compatible server, named by `DCUBE_STORAGE=s3://bucket/prefix`.
+
+Endpoint and credentials come under the names that boto3 and DVC know: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSLError,
+)
+from s3transfer.exceptions import RetriesExceededError
+
+from dcube.errors import DcubeError
+
+VARIABLE = "DCUBE_STORAGE"
+ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[\w.-]+(?:/[\w.-]+)*))?/?")
+TOLERATED_SKEW_MINUTES = 5.0  # servers refuse from 15 on, some from 5
+# A hanging connection must not outlive the patience of those who wait for it.
+CLIENT = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+
+AWAY = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
+
+
+class StorageAwayError(DcubeError):
+    """Nobody answers, or the server is unwell: the same request may succeed later."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """One prefix of one bucket."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def configured(cls) -> Self | None:
+        """What `DCUBE_STORAGE` names; None where it is not set.
+
+        Raises:
+            DcubeError: it names something else than a bucket.
+        """
+        address = os.environ.get(VARIABLE)
+        if not address:
+            return None
+        match = ADDRESS.fullmatch(address)
+        if not match or {".", ".."} & set(address.split("/")):
+            raise DcubeError(f"{VARIABLE}={address} names no bucket: write it as s3://bucket/prefix")
+        return cls(match["bucket"], match["prefix"] or "")
+
+    def key(self, *names: str) -> str:
+        """The object's name inside the bucket."""
+        return "/".join(filter(None, (self.prefix, *names)))
+
+    def address(self, *names: str) -> str:
+        return f"s3://{self.bucket}/{self.key(*names)}"
+
+    def client(self) -> Any:
+        """A boto3 client; nothing is asked of the server yet."""
+        try:
+            return boto3.session.Session().client("s3", config=CLIENT)
+        except (BotoCoreError, ValueError) as error:
+            raise self._explain(error) from None
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what boto3 raises into one line.
+
+        Raises:
+            StorageAwayError: trying again later may help.
+            DcubeError: a person has to mend something.
+        """
+        try:
+            yield
+        except (BotoCoreError, ClientError, RetriesExceededError) as error:
+            raise self._explain(error) from None
+
+    def _explain(self, error: BaseException) -> DcubeError:
+        if isinstance(error, ClientError):
+            return self._explain_answer(error)
+        endpoint = os.environ.get("AWS_ENDPOINT_URL", "https://s3.amazonaws.com")
+        reason = " ".join(str(error).split())[:200]
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            return DcubeError(f"no S3 credentials ({reason}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        if isinstance(error, SSLError):
+            return DcubeError(f"S3 at {endpoint} has no valid TLS ({reason}): correct AWS_ENDPOINT_URL")
+        if isinstance(error, AWAY):
+            return StorageAwayError(f"S3 at {endpoint} does not answer: start it or correct AWS_ENDPOINT_URL")
+        return DcubeError(f"S3 cannot be used ({reason}): correct AWS_ENDPOINT_URL (now {endpoint}) or {VARIABLE}")
+
+    def _explain_answer(self, error: ClientError) -> DcubeError:
+        code = error.response.get("Error", {}).get("Code", "")
+        metadata: Any = error.response.get("ResponseMetadata", {})
+        status = metadata.get("HTTPStatusCode", 0)
+        place = f"{self.address()} at {os.environ.get('AWS_ENDPOINT_URL', 'AWS')}"
+        if status in (400, 403) and (difference := _clock_difference(metadata)):
+            return DcubeError(f"this machine's clock is {difference} that of S3 ({place}): set it right")
+        match code:
+            case "NoSuchBucket":
+                return DcubeError(f"bucket {self.bucket} of {place} does not exist: create it or correct {VARIABLE}")
+            case "InvalidAccessKeyId":
+                return DcubeError(f"S3 does not know the access key for {place}: correct AWS_ACCESS_KEY_ID")
+            case "SignatureDoesNotMatch":
+                return DcubeError(f"S3 refuses the secret key for {place}: correct AWS_SECRET_ACCESS_KEY")
+            case "AccessDenied" | "403":
+                return DcubeError(f"S3 does not allow this key to read and write {place}: widen its policy")
+        if status >= 500 or status == 429 or code in {"SlowDown", "RequestTimeout"}:
+            return StorageAwayError(f"S3 is unwell ({code}) at {place}: look at the server")
+        return DcubeError(f"what answers for {place} is no S3 server or refuses ({code}): correct AWS_ENDPOINT_URL")
+
+
+def check_storage() -> None:
+    """Write, read and remove a few bytes in the configured bucket; nothing where none is configured.
+
+    Raises:
+        DcubeError: endpoint, credentials, bucket or clock are wrong.
+    """
+    storage = Storage.configured()
+    if storage is None:
+        return
+    client, content = storage.client(), uuid.uuid4().hex
+    where = {"Bucket": storage.bucket, "Key": storage.key(f".probe-{content}")}
+    with storage.explained():
+        client.put_object(**where, Body=content.encode())
+        found = client.get_object(**where)["Body"].read().decode()
+        client.delete_object(**where)
+    if found != content:
+        raise DcubeError(f"{storage.address()} returns other bytes than were written: look at the S3 server")
+
+
+def _clock_difference(metadata: Any) -> str:
+    """How far this machine's clock is from the server's, where so far that S3 refuses signatures; else nothing.
+
+    The header tells, not the error: servers name one and the same skew RequestTimeTooSkewed, AccessDenied or 403.
+    """
+    try:
+        server = parsedate_to_datetime(metadata["HTTPHeaders"]["date"])
+    except (KeyError, ValueError):
+        return ""
+    minutes = (datetime.now(UTC) - server).total_seconds() / 60
+    if abs(minutes) < TOLERATED_SKEW_MINUTES:
+        return ""
+    return f"{abs(minutes):.0f} minutes {'ahead of' if minutes > 0 else 'behind'}"
