@@ -33,9 +33,14 @@ from dcube.errors import DcubeError
 VARIABLE = "DCUBE_STORAGE"
 ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[\w.-]+(?:/[\w.-]+)*))?/?")
 TOLERATED_SKEW_MINUTES = 5.0  # servers refuse from 15 on, some from 5
-# A hanging connection must not outlive the patience of those who wait for it.
-CLIENT = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
-
+CLIENT = Config(
+    # A hanging connection must not outlive the patience of those who wait for it.
+    connect_timeout=5,
+    read_timeout=20,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    # What is read is compared with its own SHA-256; botocore's check breaks on errors that carry a checksum.
+    response_checksum_validation="when_required",
+)
 AWAY = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
 
 

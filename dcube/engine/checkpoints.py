@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import safetensors.torch
@@ -16,10 +17,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from dcube.engine.publish import write_durably
+from dcube.engine.checksummed import has_checksum, is_whole, remove, write_checksummed
+from dcube.engine.mirror import KEPT, Mirror
 from dcube.errors import DcubeError
 
-KEPT = 2
 logger = logging.getLogger(__name__)
 
 
@@ -29,11 +30,15 @@ class Checkpoints:
     Args:
         root: where all trainings keep theirs.
         key: `training_key` of everything that defines this training: a changed parameter never finds a stranger's.
+        mirror: where other machines find them.
     """
 
-    def __init__(self, root: Path, key: str) -> None:
-        self.key = key
-        self.folder = root / key
+    def __init__(self, root: Path, key: str, mirror: Mirror | None = None) -> None:
+        self.folder, self.mirror = root / key, mirror
+
+    def mirrored(self) -> AbstractContextManager[None]:
+        """Inside the block what is saved reaches the mirror too, if there is one."""
+        return self.mirror.uploading() if self.mirror else nullcontext()
 
     def save(self, step: int, tensors: dict[str, Tensor], state: dict) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -42,29 +47,36 @@ class Checkpoints:
             metadata={"state": json.dumps({**state, "step": step})},
         )
         path = self.folder / f"step-{step:09d}.safetensors"
-        write_durably(path, content)
-        write_durably(_checksum_of(path), hashlib.sha256(content).hexdigest().encode())
+        write_checksummed(path, content)
         for old in self._files()[:-KEPT]:
-            old.unlink()
-            _checksum_of(old).unlink(missing_ok=True)
+            remove(old)
+        if self.mirror:
+            self.mirror.offer(path)
 
     def latest(self) -> tuple[dict[str, Tensor], dict] | None:
-        """Tensors and state of the newest whole checkpoint; None where there is none at all.
+        """Tensors and state of the newest whole checkpoint, here or on the mirror; None where there is none at all.
 
         Raises:
-            DcubeError: if there are checkpoints and all of them are damaged.
+            DcubeError: if there are checkpoints and all of them are damaged, or the mirror cannot be used.
         """
-        finished = [path for path in self._files() if _checksum_of(path).exists()]
-        for path in reversed(finished):
-            if hashlib.sha256(path.read_bytes()).hexdigest() == _checksum_of(path).read_text():
-                with safe_open(path, framework="pt") as file:
-                    state = json.loads(file.metadata()["state"])
-                return safetensors.torch.load_file(path), state
-            logger.warning("warning: checkpoint %s is damaged (checksum differs), trying the one before it", path)
-        if finished:
+        path = self._newest_whole()
+        if self.mirror:
+            path = self.mirror.fetch(self.folder, newer_than=path.name if path else "") or path
+        if path:
+            with safe_open(path, framework="pt") as file:
+                state = json.loads(file.metadata()["state"])
+            return safetensors.torch.load_file(path), state
+        if any(map(has_checksum, self._files())):
             raise DcubeError(
                 f"all checkpoints in {self.folder} are damaged: remove that folder to train from the start"
             )
+        return None
+
+    def _newest_whole(self) -> Path | None:
+        for path in filter(has_checksum, reversed(self._files())):
+            if is_whole(path):
+                return path
+            logger.warning("warning: checkpoint %s is damaged (checksum differs), trying the one before it", path)
         return None
 
     def _files(self) -> list[Path]:
@@ -96,7 +108,3 @@ def _source_digest(packages: list[str]) -> str:
         for path in sorted((root / package).rglob("*.py")):
             digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def _checksum_of(path: Path) -> Path:
-    return path.with_suffix(".sha256")

@@ -104,7 +104,8 @@ class Trainer:
         pending: list[dict[str, Tensor]] = []
         last_checkpoint = time.monotonic()
         interval = float(os.environ.get("DCUBE_CHECKPOINT_SECONDS", SECONDS_PER_CHECKPOINT))
-        with progress(description, total=steps, unit="steps", completed=self.record.step) as advance:
+        started = progress(description, total=steps, unit="steps", completed=self.record.step)
+        with self.checkpoints.mirrored(), started as advance:
             while self.record.step < steps and not self._exhausted(patience):
                 pending.append(self._step(losses))
                 advance(1, **self._latest_values())

@@ -22,6 +22,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
 from dcube.engine.device import choose_device
+from dcube.engine.mirror import Mirror
 from dcube.engine.publish import published
 from dcube.engine.seeds import derived_seed
 from dcube.features.selection import Selection
@@ -57,7 +58,7 @@ def train(stage: str, kind: str) -> None:
             ImageTable.of_split(dataset, "validation"),
             classifier,
             settings.compute,
-            Checkpoints(checkpoint_root(CHECKPOINTS), key),
+            Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key)),
             on_rows=tracked.log_metrics,
         )
         with published(MODELS / kind) as folder:

@@ -9,6 +9,7 @@ from dcube.diffusion.training import train_diffusion
 from dcube.diffusion.weights import save_diffusion
 from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
 from dcube.engine.device import choose_device
+from dcube.engine.mirror import Mirror
 from dcube.engine.publish import published
 from dcube.stages import params, run
 from dcube.stages.paths import CACHE, CHECKPOINTS, DIFFUSION, PREPARED
@@ -36,7 +37,7 @@ def main() -> None:
             FrechetTracker(settings.fid, dataset, device, CACHE),
             settings.compute,
             device,
-            Checkpoints(checkpoint_root(CHECKPOINTS), key),
+            Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key)),
             on_rows=tracked.log_metrics,
             on_samples=show,
         )
