@@ -5,7 +5,7 @@ export PYTHONUNBUFFERED := 1
 export DO_NOT_TRACK := 1
 PYTHON ?= python3
 
-.PHONY: help setup demo test test-slow lint ui lock
+.PHONY: help setup demo test test-slow lint ui stack lock
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,9 @@ lint: setup      ## style and types
 
 ui: setup        ## open the MLflow UI on http://127.0.0.1:5000
 	@mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///mlflow.db
+
+stack: setup     ## the whole platform on this machine: PostgreSQL, S3, MLflow, Prefect and a worker, until Ctrl-C
+	@exec python -m flows.stack
 
 lock: setup      ## renew requirements.lock
 	@uv pip compile --quiet --no-emit-index-url --universal --python-version 3.11 --extra dev \

