@@ -1,38 +1,44 @@
-"""Processes that end whole, with everything that they started."""
+"""Processes that end whole, with everything that they started, even if their starter is killed."""
 
 import os
-import signal
 import subprocess
+import sys
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
-GRACE_SECONDS = 8.0  # to write a checkpoint between SIGTERM and SIGKILL
+from dcube import ending
+
+GRACE_SECONDS = 8.0  # to close what is open, between SIGTERM and SIGKILL
+SECONDS_BETWEEN_LOOKS = 0.05
 
 
 @contextmanager
-def process_group(command: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, which ends with the block; `options` as of `subprocess.Popen`."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
-    try:
-        yield process
-    finally:
-        _end_group(process)
+def process_group(
+    command: list[str], env: dict[str, str] | None = None, **options: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block, and all that it started with it; `options` as of `subprocess.Popen`."""
+    mark = uuid.uuid4().hex
+    environment = {**(os.environ if env is None else env), ending.MARK: mark}
+    with _ender(mark) as ender:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, **options
+        )
+        try:
+            yield process
+        finally:
+            assert ender.stdin
+            ender.stdin.close()
+            while ender.poll() is None:
+                process.poll()
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+            process.wait()
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ask the whole group to end, then make it."""
-    try:
-        os.killpg(process.pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE_SECONDS
-        while time.monotonic() < deadline:
-            process.poll()  # an ended leader that nobody has waited for would count as alive
-            os.killpg(process.pid, 0)
-            time.sleep(0.05)
-    except ProcessLookupError:
-        pass
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def _ender(mark: str) -> subprocess.Popen[bytes]:
+    """Runs `dcube.ending` for the mark once our end of its standard input closes, whoever closes it."""
+    own = {key: value for key, value in os.environ.items() if key != ending.MARK}
+    command = [sys.executable, "-P", ending.__file__, mark, str(GRACE_SECONDS)]
+    return subprocess.Popen(command, env=own, stdin=subprocess.PIPE, start_new_session=True)

@@ -1,6 +1,7 @@
 """One MLflow run a stage: parameters, metrics over steps, pictures, the data set, and where all of it came from."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -55,10 +56,13 @@ class TrackedRun:
             shutil.copyfile(figure, target)
         else:
             figure.savefig(target, dpi=150, bbox_inches="tight")
+        _show(target, name)
         self.flush()
 
     def log_artifacts(self, folder: Path, artifact_path: str = "") -> None:
         shutil.copytree(folder, self._outbox.artifacts / artifact_path, dirs_exist_ok=True)
+        for picture in sorted(folder.glob("*.png")):
+            _show(picture, picture.name)
         self.flush()
 
     def log_text(self, text: str, name: str) -> None:
@@ -150,6 +154,18 @@ def tracked_run(
 
 class Terminated(SystemExit):
     """SIGTERM, as an exception: `finally` and `with` do their work, and the exit code stays the usual one."""
+
+
+def _show(picture: Path, name: str) -> None:
+    """Leave a copy where an orchestrator looks for pictures, if there is one: `DCUBE_PICTURES` names the folder.
+
+    Pictures of one series, "samples/step-0000100.png", replace one another there: "samples.png".
+    """
+    if shown := os.environ.get("DCUBE_PICTURES"):
+        series = Path(name).parts[0] if "step-" in name else Path(name).stem
+        copy = Path(shown, f".{series}.png")
+        shutil.copyfile(picture, copy)
+        copy.replace(copy.with_name(f"{series}.png"))
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

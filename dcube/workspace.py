@@ -21,6 +21,8 @@ from filelock import FileLock
 
 from dcube.errors import DcubeError
 
+STORAGE = "storage"  # name of the DVC remote that DCUBE_STORAGE makes
+
 
 def repository_around(folder: Path) -> Path:
     """The root of the git and DVC repository that `folder` lies in."""
@@ -35,23 +37,31 @@ def uncommitted_files(repository: Path) -> list[str]:
     return git(repository, "status", "--porcelain", "--untracked-files=normal").splitlines()
 
 
+def commit_of(repository: Path, revision: str) -> str:
+    """The commit that `revision` (commit, branch or tag) names now."""
+    try:
+        return git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except DcubeError:
+        raise DcubeError(f"revision {revision!r} is unknown in {repository}: fetch it, or check its name") from None
+
+
 @contextmanager
-def workspace(repository: Path, revision: str, name: str, params: str) -> Iterator[Path]:
-    """Give the working copy called `name`: `revision` of `repository` with its data and with `params` (YAML).
+def workspace(repository: Path, commit: str, name: str, params: str) -> Iterator[Path]:
+    """Give the working copy called `name`: `commit` of `repository` with its data and with `params` (YAML).
 
     The same name finds the same working copy again, so that a rescheduled run goes on where it was. It is removed
     on success and kept on failure.
 
     Raises:
-        DcubeError: where the revision is unknown, or the data are not what the revision records.
+        DcubeError: where the data are not what the commit records.
     """
     folder = workspaces_of(repository) / name
     if not _config_of(folder).exists():
-        _create(repository, revision, folder)
+        _create(repository, commit, folder)
     (folder / "params.yaml").write_text(params, encoding="utf-8")
     _restore_data(folder)
     yield folder
-    _remove(repository, folder)
+    remove_workspace(repository, folder)
 
 
 def workspaces_of(repository: Path) -> Path:
@@ -65,12 +75,19 @@ def save_experiment(repository: Path, folder: Path, name: str, stages: list[str]
         dvc(folder, "exp", "save", "--force", "--name", name, *stages)
 
 
-def push_results(folder: Path) -> bool:
-    """Copy outputs and run cache to the default DVC remote; False where none is configured."""
-    if not Config(str(folder / ".dvc"))["core"].get("remote"):
-        return False
-    dvc(folder, "push", "--run-cache")
-    return True
+def has_remote(folder: Path) -> bool:
+    """Whether results can be shared with other machines."""
+    return bool(Config(str(folder / ".dvc"))["core"].get("remote"))
+
+
+def push_results(folder: Path) -> None:
+    """Copy outputs and run cache to the DVC remote, so that what was computed here is computed nowhere again."""
+    dvc(folder, "push", "--quiet", "--run-cache")
+
+
+def remove_workspace(repository: Path, folder: Path) -> None:
+    with _locked(repository):
+        _discard(repository, folder)
 
 
 @contextmanager
@@ -104,23 +121,15 @@ def _locked(repository: Path) -> FileLock:
     return FileLock(common / "dcube.lock")
 
 
-def _create(repository: Path, revision: str, folder: Path) -> None:
-    commit = _commit_of(repository, revision)
+def _create(repository: Path, commit: str, folder: Path) -> None:
     with _locked(repository):
         _discard(repository, folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         git(repository, "worktree", "add", "--quiet", "--detach", str(folder), commit)
     if not (folder / ".dvc").is_dir():
-        raise DcubeError(f"revision {revision} holds no DVC repository: commit .dvc first")
+        raise DcubeError(f"commit {commit} holds no DVC repository: commit .dvc first")
     _share_state(repository, folder)
     _share_cache(repository, folder)  # last: its file marks the working copy as complete
-
-
-def _commit_of(repository: Path, revision: str) -> str:
-    try:
-        return git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    except DcubeError:
-        raise DcubeError(f"revision {revision!r} is unknown in {repository}: fetch it, or check its name") from None
 
 
 def _config_of(folder: Path) -> Path:
@@ -131,6 +140,9 @@ def _share_cache(repository: Path, folder: Path) -> None:
     """Give the working copy the repository's DVC settings, relative paths resolved where they were written."""
     settings = Config(str(repository / ".dvc")).read()
     settings["cache"].setdefault("dir", str(repository / ".dvc/cache"))
+    if storage := os.environ.get("DCUBE_STORAGE"):
+        settings["core"]["remote"] = STORAGE
+        settings["remote"][STORAGE] = {"url": f"{storage}/dvc"}
     with Config(str(folder / ".dvc")).edit("local") as local:
         local.update(settings)
         local["core"]["autostage"] = True  # dvc.lock belongs to the experiment; without it DVC asks to add it
@@ -174,11 +186,6 @@ def _verify(source: Stage) -> None:
                 f"{out.fs_path} is not what {source.relpath} records ({found.hash_info.value} instead of "
                 f"{out.hash_info.value}): remove the damaged copy from the cache, then add or pull the data again"
             )
-
-
-def _remove(repository: Path, folder: Path) -> None:
-    with _locked(repository):
-        _discard(repository, folder)
 
 
 def _discard(repository: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,11 +16,13 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
-from prefect.tasks import Task
+from prefect.tasks import Task, exponential_backoff
+from pydantic import Field
 
 from dcube.config import Params, load_params, load_preset, params_from
 from dcube.errors import DcubeError, one_line_errors
 from dcube.workspace import (
+    has_remote,
     push_results,
     repository_around,
     save_experiment,
@@ -27,51 +30,73 @@ from dcube.workspace import (
     workspace,
     workspaces_of,
 )
+from flows.attempts import begin_attempt
 from flows.graph import StageNeeds, stages_in_order
-from flows.reporting import StageProgress, show_results, slug
+from flows.mlflow_runs import mlflow_runs_ended, page_of
+from flows.patience import wait_for_storage
+from flows.reporting import ShownPictures, StageProgress, show_page, show_results, slug
 from flows.stage_process import StageError, reproduce
 from flows.temporary_server import ensure_server
 
 SECONDS_BEFORE_RETRY = 10
+RETRIES_IF_HINDERED = 3  # at least, whatever a stage says: it was killed, or could not begin
 PAPER = Params()
 
 
 @flow(name="pipeline", description="From raw images to a registered classifier: every stage of dvc.yaml, in order.")
-def pipeline(params: Params = PAPER, revision: str = "HEAD", targets: list[str] | None = None) -> str:
+def pipeline(
+    params: Params = PAPER,
+    settings: list[str] | None = None,
+    revision: str = "HEAD",
+    targets: list[str] | None = None,
+    attempts: Annotated[int, Field(ge=1, le=100)] = 10,
+) -> str:
     """Run the whole method, or `targets` and what they depend on, in a working copy of its own.
 
     Args:
         params: what `params.yaml` holds.
+        settings: single values laid over `params`, each as group.key=value.
         revision: commit, branch or tag to run.
-        targets: stages of `dvc.yaml`.
+        targets: stages of `dvc.yaml`, `evaluate` for example; none means all.
+        attempts: how often a run that is cut off (killed, out of memory, machine lost) begins again.
 
     Returns:
         The name of the DVC experiment that holds parameters and results.
     """
     logger = get_run_logger()
+    checked = params_with(params, settings or [])
     repository = repository_around(Path.cwd())
     run_id = str(flow_run.get_id())
+    environment = {"DCUBE_PIPELINE": run_id, "MLFLOW_TRACKING_URI": tracking_address(repository)}
     experiment = f"{slug(str(flow_run.get_name()))}-{run_id[:8]}"
-    if revision == "HEAD" and (changed := uncommitted_files(repository)):
-        logger.warning("The run uses the last commit, without the changes of: %s", ", ".join(changed))
-    logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
-    with workspace(repository, revision, run_id, params.to_yaml()) as folder:
-        environment = {"DCUBE_PIPELINE": run_id, "MLFLOW_TRACKING_URI": tracking_address(repository)}
-        stages = stages_in_order(folder, targets)
-        for stage in stages:
-            run_one(stage, folder, environment)
-        show_results(folder / "outputs/evaluation")
-        save_experiment(repository, folder, experiment, [stage.name for stage in stages])
-        if not push_results(folder):
-            logger.info("No DVC remote is configured: the results stay in the cache of %s", repository)
+    with mlflow_runs_ended(run_id, environment["MLFLOW_TRACKING_URI"]):
+        commit = begin_attempt(repository, revision, attempts)
+        if revision == "HEAD" and (changed := uncommitted_files(repository)):
+            logger.warning("The run uses the last commit, without the changes of: %s", ", ".join(changed))
+        logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
+        wait_for_storage()
+        with workspace(repository, commit, run_id, checked.to_yaml()) as folder:
+            shared = has_remote(folder)
+            stages = stages_in_order(folder, targets)
+            page = None
+            for stage in stages:
+                run_one(stage, folder, environment, shared)
+                if not page and (page := page_of(run_id, environment["MLFLOW_TRACKING_URI"])):
+                    show_page(page)
+            show_results(folder / "outputs/evaluation")
+            save_experiment(repository, folder, experiment, [stage.name for stage in stages])
+            if shared:
+                share_results(folder)
+            else:
+                logger.info("No DVC remote is configured: the results stay in the cache of %s", repository)
     logger.info("Saved as an experiment: `dvc exp apply %s`", experiment)
     return experiment
 
 
-def run_one(stage: StageNeeds, folder: Path, environment: dict[str, str]) -> None:
+def run_one(stage: StageNeeds, folder: Path, environment: dict[str, str], shared: bool) -> None:
     """Run a stage as a task with the retries, the timeout and the tag that it needs."""
     try:
-        _task_of(stage)(stage.name, folder, environment)
+        _task_of(stage)(stage.name, folder, environment, shared)
     except TimeoutError:
         raise DcubeError(f"{stage.name}: still running after {stage.timeout_minutes} minutes, its timeout") from None
 
@@ -82,29 +107,50 @@ def tracking_address(repository: Path) -> str:
 
 
 @task(cache_policy=NO_CACHE)
-def run_stage(name: str, folder: Path, environment: dict[str, str]) -> State[Any]:
-    """One `dvc repro --single-item` process; DVC decides whether there is anything to do."""
+def run_stage(name: str, folder: Path, environment: dict[str, str], shared: bool) -> State[Any]:
+    """One `dvc repro --single-item` process; DVC decides whether there is anything to do.
+
+    Where results are `shared`, those that another machine has computed count as known, and new ones are sent at once:
+    the run may go on elsewhere.
+    """
     logger = get_run_logger()
-    ran = reproduce(name, folder, environment, logger.info, StageProgress(name).show)
+    wait_for_storage()
+    with ShownPictures(name) as pictures:
+        told = {"DCUBE_PICTURES": str(pictures.folder)}
+        ran = reproduce(name, folder, environment | told, logger.info, StageProgress(name, pictures).show, shared)
+    if ran and shared:
+        try:
+            push_results(folder)
+        except DcubeError as error:
+            logger.warning("The results of %s are not shared yet, the next push takes them along: %s", name, error)
     return Completed(message="Ran") if ran else Completed(name="Cached", message="Its results were known already")
 
 
-def _task_of(stage: StageNeeds) -> Callable[[str, Path, dict[str, str]], object]:
+@task(cache_policy=NO_CACHE, retries=6, retry_delay_seconds=exponential_backoff(10))
+def share_results(folder: Path) -> None:
+    """Everything to the DVC remote; patient, because all the computing is done."""
+    push_results(folder)
+
+
+def _task_of(stage: StageNeeds) -> Callable[[str, Path, dict[str, str], bool], object]:
     return run_stage.with_options(
         name=stage.name,
         task_run_name=stage.name,
         description=stage.description,
         tags=["gpu"] if stage.gpu else [],
-        retries=stage.retries,
+        retries=max(stage.retries, RETRIES_IF_HINDERED),
         retry_delay_seconds=SECONDS_BEFORE_RETRY,
-        retry_condition_fn=_worth_retrying,
+        retry_condition_fn=partial(_worth_retrying, own_retries=stage.retries),
         timeout_seconds=stage.timeout_minutes and stage.timeout_minutes * 60,
     )
 
 
-def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any], own_retries: int) -> bool:
+    """What only a person can mend is not tried again; a stage that was hindered is, beyond its own retries."""
     error = state.result(raise_on_failure=False)
-    return not (isinstance(error, StageError) and error.bad_input)
+    if isinstance(error, StageError) and (error.bad_input or error.hindered):
+        return error.hindered
+    return run.run_count <= own_retries
 
 
 def params_with(params: Params, settings: list[str]) -> Params:
@@ -139,7 +185,7 @@ def main(
         checked = params_with(start, settings or [])
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was begun is ended
         ensure_server()
-        pipeline(checked, revision, target)
+        pipeline(checked, revision=revision, targets=target)
 
 
 if __name__ == "__main__":

@@ -3,24 +3,37 @@
 import json
 import logging
 import re
+import tempfile
+from base64 import b64encode
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
+from PIL import Image
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
 
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES, spelled
 
+LARGEST_PICTURE = 800  # pixels
 PHANTOM = "**Phantom data: invented images. This shows that everything runs; it proves nothing about medicine.**"
 
 
 class StageProgress:
     """The progress artifact of one stage, made with the first record. A server that is away stops no stage."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, pictures: "ShownPictures") -> None:
         self.key = f"progress-{slug(stage)}"
+        self.pictures = pictures
         self.artifact: UUID | None = None
 
     def show(self, record: dict[str, Any]) -> None:
@@ -32,7 +45,45 @@ class StageProgress:
             else:
                 update_progress_artifact(self.artifact, percent, description=text)
         except httpx.HTTPError:
-            pass  # the next record tries again
+            return  # the next record tries again
+        self.pictures.show()
+
+
+class ShownPictures:
+    """The pictures that a stage leaves in `folder` (PNG), each an image artifact; the newest of a name replaces it.
+
+    Shown along with the progress, and once more at the end of the block.
+    """
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self._shown: dict[Path, int] = {}
+
+    def __enter__(self) -> "ShownPictures":
+        self._temporary = tempfile.TemporaryDirectory(prefix="dcube-pictures-")
+        self.folder = Path(self._temporary.name)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._temporary:
+            self.show()
+
+    def show(self) -> None:
+        for picture in sorted(self.folder.glob("[!.]*.png")):
+            changed = picture.stat().st_mtime_ns
+            if self._shown.get(picture) != changed:
+                with suppress(httpx.HTTPError):
+                    create_image_artifact(_inline(picture), slug(f"{self.stage}-{picture.stem}"), picture.stem)
+                    self._shown[picture] = changed
+
+
+def _inline(picture: Path) -> str:
+    """The picture itself as an address: MLflow's own asks for a password, which a page of Prefect cannot give."""
+    buffer = BytesIO()
+    with Image.open(picture) as image:
+        image.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
+        image.save(buffer, "PNG")
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def progress_text(record: dict[str, Any]) -> str:
@@ -41,6 +92,10 @@ def progress_text(record: dict[str, Any]) -> str:
         parts.append(f"{record['remaining_s']:.0f} s left")
     parts += [f"{name} {value:.4g}" for name, value in record["values"].items()]
     return f"{record['description']}: {', '.join(parts)}"
+
+
+def show_page(address: str) -> None:
+    create_link_artifact(address, "MLflow", key="mlflow", description="All runs, curves and pictures of this run")
 
 
 def show_results(evaluations: Path) -> None:

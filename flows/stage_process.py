@@ -22,11 +22,16 @@ BAD_INPUT = 2  # exit code of a stage that found something for a person to mend
 
 
 class StageError(DcubeError):
-    """A stage that ended with an error; `bad_input` says that trying again is of no use."""
+    """A stage that ended with an error.
 
-    def __init__(self, stage: str, reason: str, bad_input: bool) -> None:
+    Attributes:
+        bad_input: only a person can mend it, trying again is of no use.
+        hindered: it was killed, or never began: not its own fault.
+    """
+
+    def __init__(self, stage: str, reason: str, bad_input: bool = False, hindered: bool = False) -> None:
         super().__init__(f"{stage}: {reason}")
-        self.bad_input = bad_input
+        self.bad_input, self.hindered = bad_input, hindered
 
 
 def reproduce(
@@ -35,17 +40,18 @@ def reproduce(
     environment: dict[str, str],
     on_line: Callable[[str], None],
     on_progress: Callable[[dict[str, Any]], None],
+    shared: bool = False,
 ) -> bool:
-    """Run `dvc repro --single-item stage` in `folder`; True where it ran, False where its results were cached.
+    """Run `dvc repro --single-item stage` in `folder`; True where it ran, False where its results were known.
 
-    `on_line` gets every line of output, `on_progress` the newest progress record. Whatever ends this call, an
-    exception as well, ends the whole process group.
+    Where results are `shared`, those on the DVC remote count as known too. `on_line` gets every line of output,
+    `on_progress` the newest progress record. Whatever ends this call, an exception as well, ends all its processes.
 
     Raises:
         StageError: with the stage's own last error line.
     """
     record = ProgressFile(folder / ".dvc/tmp" / f"progress-{stage}.jsonl")
-    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--pull"] if shared else []), stage]
     digest = OutputDigest(stage)
     with process_group(
         command,
@@ -96,7 +102,7 @@ class OutputDigest:
             reason = f"{self._own[-1]} (exit code {code})"
         else:
             reason = self._dvc or "dvc ended without a message"
-        return StageError(self.stage, reason, bad_input=code == BAD_INPUT)
+        return StageError(self.stage, reason, bad_input=code == BAD_INPUT, hindered=killed_by > 0 or not code)
 
 
 class ProgressFile:

@@ -1,0 +1,51 @@
+"""Clears away what runs have left that nobody could end properly: all of a machine was killed, for example."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+from pydantic import Field
+
+from dcube.workspace import remove_workspace, repository_around, workspaces_of
+from flows.mlflow_runs import end_runs, running_pipelines
+
+SECONDS_PER_DAY = 86_400
+
+
+@flow(name="housekeeping", description="Ends MLflow runs of ended Prefect runs, and removes old workspaces.")
+def housekeeping(keep_days: Annotated[float, Field(ge=0)] = 7) -> None:
+    """Look after this machine's workspaces and all of MLflow.
+
+    Args:
+        keep_days: how long the workspace of a failed run stays for a look.
+    """
+    logger = get_run_logger()
+    for pipeline in sorted(running_pipelines()):
+        if has_ended(pipeline):
+            end_runs(pipeline)
+            logger.info("Ended the MLflow runs of %s", pipeline)
+    repository = repository_around(Path.cwd())
+    for workspace in sorted(workspaces_of(repository).glob("*-*-*-*-*")):
+        age = (time.time() - workspace.stat().st_mtime) / SECONDS_PER_DAY
+        if age >= keep_days and has_ended(workspace.name):
+            remove_workspace(repository, workspace)
+            logger.info("Removed the workspace %s", workspace)
+
+
+def has_ended(run: str) -> bool:
+    """Whether the name is that of a Prefect run that has ended; pipelines outside Prefect have other names."""
+    try:
+        run_id = UUID(run)
+    except ValueError:
+        return False
+    with get_client(sync_client=True) as client:
+        try:
+            state = client.read_flow_run(run_id).state
+        except ObjectNotFound:
+            return False
+        return state is not None and state.is_final()
