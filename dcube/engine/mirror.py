@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -141,7 +142,7 @@ class Mirror:
         try:
             names = self._patiently(self._whole)
             for name in reversed([name for name in names if name > newer_than]):
-                if path := self._patiently(lambda name=name: self._download(name, folder)):
+                if path := self._patiently(partial(self._download, name, folder)):
                     logger.info("Fetched checkpoint %s from %s", name, self.storage.address("checkpoints", self.key))
                     return path
                 logger.warning("warning: checkpoint %s on S3 is damaged or gone, trying the one before it", name)
