@@ -250,17 +250,6 @@ class Evaluation(Group):
     seed: Seed = Field(0, description="Decides the resamples.")
 
 
-class Registry(Group):
-    """What becomes of an evaluated model."""
-
-    minimum_improvement: float = Field(
-        0.0,
-        ge=0.0,
-        le=1.0,
-        description="Gain in macro F1 on the same test images above which a challenger becomes champion.",
-    )
-
-
 class Compute(Group):
     """Where and how numbers are computed."""
 
@@ -283,7 +272,6 @@ class Params(Group):
     classifier: Classifier = Field(default_factory=Classifier)
     baseline: Baseline = Field(default_factory=Baseline)
     evaluation: Evaluation = Field(default_factory=Evaluation)
-    registry: Registry = Field(default_factory=Registry)
     compute: Compute = Field(default_factory=Compute)
 
     @model_validator(mode="after")

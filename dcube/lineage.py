@@ -5,14 +5,17 @@ import os
 import platform
 import re
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 PARAMS, DATA, GRAPH, LOCK = Path("params.yaml"), Path("data.dvc"), Path("dvc.yaml"), Path("dvc.lock")
-PACKAGES = ("dcube", "mlflow", "torch")
+PACKAGE = Path(__file__).parent
+PACKAGES = ("dcube", "diffusers", "mlflow", "numpy", "timm", "torch", "torchvision")  # that numbers may depend on
+ORIGIN = "origin"  # artifact folder of a registering run
+MANY = 50
 
 
 def pipeline_id() -> str:
@@ -41,6 +44,35 @@ def git_commit() -> str:
     return _git("rev-parse", "HEAD") or "none"
 
 
+def uncommitted() -> list[str]:
+    """Files that no commit has as they are here, but for what is kept by other means: parameters and DVC's results."""
+    changed = _git("diff", "--name-only", "HEAD").splitlines()
+    added = _git("ls-files", "--others", "--exclude-standard").splitlines()
+    return sorted({*changed, *added} - {str(PARAMS), str(LOCK)})
+
+
+def code_fingerprint(package: Path) -> str:
+    """Hash of a copy of this package, from its files' contents alone."""
+    files = (file for file in package.rglob("*") if is_code(file.name))
+    return fingerprint_of({file.relative_to(package).as_posix(): _blob(file.read_bytes()) for file in files})
+
+
+def is_code(name: str) -> bool:
+    return name.endswith((".py", ".yaml"))
+
+
+def fingerprint_of(blobs: dict[str, str]) -> str:
+    """Hash of path → git's name for the content, so that a commit can be hashed without checking it out."""
+    return hashlib.sha256(repr(sorted(blobs.items())).encode()).hexdigest()
+
+
+def origin_files() -> dict[str, str]:
+    """Name → text of what making a model again needs beside code and data: the values, not only their hashes."""
+    packages = sorted({f"{found.name}=={found.version}" for found in distributions()}, key=str.lower)
+    files = {str(path): _text(path) for path in (PARAMS, LOCK, DATA) if path.exists()}
+    return files | {"packages.txt": "\n".join(packages) + "\n"}
+
+
 def upstream_hashes(stage: str) -> dict[str, str]:
     """Path → DVC hash of every output that `stage` (or `stage@item`) directly or indirectly reads."""
     locked = _yaml(LOCK).get("stages", {})
@@ -62,7 +94,7 @@ def origin_tags(stage: str) -> dict[str, str]:
         "dcube.pipeline": pipeline_id(),
         "dcube.params_sha256": params_hash(),
         "mlflow.source.git.commit": git_commit(),
-        "dcube.git_dirty": str(bool(_git("status", "--porcelain"))).lower(),
+        "dcube.uncommitted": ", ".join(uncommitted()[:MANY]) or "none",
         "dcube.dvc.data": data_hash(),
         **{f"dcube.dvc.{path}": digest for path, digest in upstream_hashes(stage).items()},
     }
@@ -99,6 +131,11 @@ def _machine() -> str:
     if torch.cuda.is_available():
         parts.append(f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}")
     return ", ".join(parts)
+
+
+def _blob(content: bytes) -> str:
+    """Git's name for a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _git(*words: str) -> str:

@@ -23,7 +23,8 @@ from dcube.classifier.candidate import load_candidate
 from dcube.data.reading import to_square
 from dcube.errors import DcubeError
 from dcube.outbox import tracking_client
-from dcube.registry import SERVING_NEEDS, Evaluated, Registry
+from dcube.registration import SERVING_NEEDS, Evaluated, register
+from dcube.registry import Registry
 from dcube.serving import Classifier, encoded
 from dcube.tracking import tracked_run
 
@@ -111,8 +112,12 @@ def test_mlflow_predicts_in_another_directory(tmp_path, tiny_params, images, mon
         "validation": {}, "test_fingerprint": "t", "dataset_fingerprint": "f", "is_phantom": True,
     }  # fmt: skip
     with tracked_run("register", {}) as run:
-        registry = Registry(tracking_client(), "dcube-discs")
-        registry.register(Evaluated("dcube", home / "models" / "dcube", metrics), run.run_id, {})
+        registry = Registry.created(tracking_client(), "dcube-discs")
+        evaluation = home / "evaluation"
+        evaluation.mkdir()
+        for name in ("predictions.csv", "metrics.json"):
+            (evaluation / name).touch()
+        register(registry, Evaluated("dcube", home / "models" / "dcube", evaluation, metrics), run.run_id, {})
     (elsewhere / "input.json").write_text(json.dumps({"dataframe_split": table(images).to_dict(orient="split")}))
     # An editable installation would lend the package to any directory: this hides it, so that only the model's is left.
     hide = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "

