@@ -161,7 +161,8 @@ def _show(picture: Path, name: str) -> None:
 
     Pictures of one series, "samples/step-0000100.png", replace one another there: "samples.png".
     """
-    if shown := os.environ.get("DCUBE_PICTURES"):
+    shown = os.environ.get("DCUBE_PICTURES")
+    if shown and name.endswith(".png"):
         series = Path(name).parts[0] if "step-" in name else Path(name).stem
         copy = Path(shown, f".{series}.png")
         shutil.copyfile(picture, copy)

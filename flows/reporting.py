@@ -72,7 +72,7 @@ class ShownPictures:
         for picture in sorted(self.folder.glob("[!.]*.png")):
             changed = picture.stat().st_mtime_ns
             if self._shown.get(picture) != changed:
-                with suppress(httpx.HTTPError):
+                with suppress(httpx.HTTPError, OSError):  # a picture is no reason to end a run
                     create_image_artifact(_inline(picture), slug(f"{self.stage}-{picture.stem}"), picture.stem)
                     self._shown[picture] = changed
 
