@@ -18,6 +18,7 @@ def prefect_server(stack: Stack) -> Server:
         command=[sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", port],
         environment={
             "PREFECT_HOME": str(home),
+            "PREFECT_SERVER_UI_API_URL": f"{stack.prefect_address}/api",
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # the default is inside the installed package
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": stack.database("prefect", "asyncpg"),
             "PREFECT_SERVER_API_AUTH_STRING": f"{ADMINISTRATOR}:{stack.secrets.prefect_password}",

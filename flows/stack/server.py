@@ -17,6 +17,7 @@ from dcube.processes import process_group
 from flows.stack.settings import HOST
 
 SECONDS_TO_START = 120.0
+SECONDS_BETWEEN_LOOKS = 0.1
 SECONDS_TO_END = 20.0  # a flow that is told to end ends its stage first, and then reports
 MARK = "DCUBE_STACK"  # in the environment of a server and of everything that it starts
 NOT_INHERITED = ("PREFECT_", "MLFLOW_", "_MLFLOW_", "AWS_", "RCLONE_", "PG")  # settings of a person's own servers
@@ -82,7 +83,7 @@ class Server:
         while not self.is_healthy():
             if not self.is_running() or time.monotonic() > deadline:
                 raise DcubeError(f"{self.name} did not start: {self.last_line()} (all of it: {self.log})")
-            time.sleep(0.1)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -109,16 +110,17 @@ class Server:
         self.process.wait()
 
     def end_leftovers(self) -> None:
-        """End every process that carries this server's mark."""
-        left = marked_processes(self.mark)
-        for process in left:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(self.end_signal)
-        _, alive = psutil.wait_procs(left, SECONDS_TO_END)
-        for process in alive:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(alive)
+        """Ask every process that carries this server's mark to end, then make it."""
+        deadline = time.monotonic() + SECONDS_TO_END
+        asked: set[int] = set()
+        while left := marked_processes(self.mark):
+            late = time.monotonic() > deadline
+            for process in left:
+                if late or process.pid not in asked:
+                    asked.add(process.pid)
+                    with suppress(psutil.NoSuchProcess):
+                        process.send_signal(signal.SIGKILL if late else self.end_signal)
+            time.sleep(SECONDS_BETWEEN_LOOKS)
 
     def refuse_taken_port(self) -> None:
         if self.port is None:
