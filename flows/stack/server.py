@@ -44,7 +44,7 @@ class Server:
     name: str
     folder: Path
     command: list[str]
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
     healthy: Callable[[], bool]
     log: Path
     prepare: Callable[[], object] = bool
@@ -74,7 +74,7 @@ class Server:
         self.prepare()
         with self.log.open("ab") as log:
             group = process_group(
-                self.command, env=self._environment(), cwd=self.directory, stdout=log, stderr=subprocess.STDOUT
+                self.command, env=self.full_environment(), cwd=self.directory, stdout=log, stderr=subprocess.STDOUT
             )
             self.process = self._until_end.enter_context(group)
 
@@ -141,7 +141,7 @@ class Server:
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
 
-    def _environment(self) -> dict[str, str]:
+    def full_environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         return inherited | {"PYTHONUNBUFFERED": "1", "DO_NOT_TRACK": "1"} | self.environment | {MARK: self.mark}
 

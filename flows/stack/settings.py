@@ -3,7 +3,7 @@
 import os
 import secrets
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -46,7 +46,7 @@ class Stack:
 
     folder: Path
     ports: Ports
-    secrets: Secrets
+    secrets: Secrets = field(repr=False)
 
     @classmethod
     def at(cls, folder: Path, ports: Ports | None = None) -> "Stack":
