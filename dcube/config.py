@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dcube import form
 from dcube.errors import DcubeError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -23,7 +24,13 @@ Timestep = Annotated[int, Field(ge=0, lt=10_000)]
 
 
 class Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        field_title_generator=form.title,
+        json_schema_extra=form.arrange,
+    )
 
 
 class Data(Group):
@@ -67,7 +74,7 @@ class Diffusion(Group):
         12, ge=2, le=48, multiple_of=2, description="Blocks besides the middle one; half go in, half out (paper: 12)."
     )
     heads: int = Field(8, ge=1, le=64, description="Attention heads (paper: 8); divides the width.")
-    timesteps: int = Field(1000, ge=10, le=10_000, description="T of Eq. (1).")
+    timesteps: int = Field(1000, ge=10, le=10_000, description="Noise levels, T of Eq. (1) (paper: 1000).")
     beta_start: float = Field(1e-4, gt=0.0, lt=1.0, description="First β of the linear noise schedule, Eq. (1).")
     beta_end: float = Field(0.02, gt=0.0, lt=1.0, description="Last β of the linear noise schedule, Eq. (1).")
     prediction: Literal["epsilon", "v_prediction"] = Field(
@@ -92,14 +99,16 @@ class Diffusion(Group):
         ),
     )
     contrastive_weight: Weight = Field(1.0, description="Factor on Eq. (4) inside Eq. (5) (paper: 1).")
-    margin: float = Field(0.1, gt=0.0, le=4.0, description="m of Eq. (4) (paper: 0.1).")
+    margin: float = Field(
+        0.1, gt=0.0, le=4.0, description="How far images of two classes are pushed apart, m of Eq. (4) (paper: 0.1)."
+    )
     epochs: Count = Field(
         280, description="Most epochs; training ends earlier once FID stabilises (paper: 280/950/730)."
     )
     batch_size: Count = Field(64, description="Pairs a step (paper: 64).")
-    learning_rate: Rate = Field(2e-4, description="Of AdamW (paper: 2e-4).")
+    learning_rate: Rate = Field(2e-4, description="Step size of the optimiser, AdamW (paper: 2e-4).")
     warmup_steps: int = Field(0, ge=0, description="Steps over which the learning rate rises linearly.")
-    weight_decay: Weight = Field(0.03, description="Of AdamW.")
+    weight_decay: Weight = Field(0.03, description="Pull of AdamW towards small weights.")
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of the gradient.")
     ema_decay: float = Field(0.9999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up.")
     fid_every: Count = Field(10, description="Epochs between two measurements of FID.")
@@ -126,7 +135,9 @@ class Fid(Group):
         ),
     )
     weights_file: str | None = Field(None, description="Local file with the extractor's weights (inception).")
-    weights_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Its checksum.")
+    weights_sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of that file: 64 hexadecimal digits."
+    )
     resize: int = Field(299, ge=32, le=512, description="Side in pixels at which the extractor sees the images.")
     samples: int = Field(5000, ge=2, description="Images generated for one measurement, in the classes' own ratio.")
     sampling_steps: int = Field(50, ge=2, le=1000, description="DPM-Solver++ steps an image.")
@@ -165,7 +176,7 @@ class Synthesis(Group):
 class SubFeatures(Group):
     """The network beside the U-ViT (paper: ResNeXt-101 pretrained on ImageNet, Table VIII)."""
 
-    architecture: str = Field("resnext101_32x8d", description="Name in timm.")
+    architecture: str = Field("resnext101_32x8d", description="Name of the network in timm.")
     stage: int = Field(-1, ge=-5, le=4, description="Which of timm's feature stages is used; -1 is the deepest.")
     weights: Literal["none", "package", "file", "download"] = Field(
         "download",
@@ -175,7 +186,9 @@ class SubFeatures(Group):
         ),
     )
     weights_file: str | None = Field(None, description="A .safetensors file, for weights: file.")
-    weights_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Its checksum.")
+    weights_sha256: str | None = Field(
+        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of that file: 64 hexadecimal digits."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -192,7 +205,9 @@ class Classifier(Group):
         "best", description="Which blocks of select_features are used (Table VI)."
     )
     fused_channels: int = Field(1, ge=1, le=512, description="Channels after the 1×1 convolution (paper: 1).")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="Between the two fully connected layers (paper: 0.5).")
+    dropout: float = Field(
+        0.5, ge=0.0, lt=1.0, description="Share of values hidden between the two fully connected layers (paper: 0.5)."
+    )
     timestep_low: Timestep = Field(0, description="Training shows the clean image at a random t from here …")
     timestep_high: Timestep = Field(999, description="… to here, both included (paper: 0 to 999).")
     evaluation_timesteps: list[Timestep] = Field(
@@ -205,12 +220,12 @@ class Classifier(Group):
         10.0, description="α of Eq. (10) (paper: 10 pancreas, 100 breast). 0 switches Eq. (7) off."
     )
     consistency_weight: Weight = Field(0.1, description="β of Eq. (10) (paper: 0.1). 0 switches Eq. (8) off.")
-    flip_probability: Fraction = Field(0.5, description="Of a random horizontal flip (paper: 0.5).")
+    flip_probability: Fraction = Field(0.5, description="How often an image is shown mirrored (paper: 0.5).")
     use_synthetic: bool = Field(False, description="Train on the synthetic images too.")
-    epochs: Count = Field(70, description="Paper: 70, breast 50.")
+    epochs: Count = Field(70, description="Passes over the training images (paper: 70, breast 50).")
     batch_size: Count = Field(64, description="Images a step (paper: 64).")
-    learning_rate: Rate = Field(2e-4, description="Of AdamW (paper: 2e-4).")
-    weight_decay: Weight = Field(0.03, description="Of AdamW (paper: 0.03, breast 0.1).")
+    learning_rate: Rate = Field(2e-4, description="Step size of the optimiser, AdamW (paper: 2e-4).")
+    weight_decay: Weight = Field(0.03, description="Pull of AdamW towards small weights (paper: 0.03, breast 0.1).")
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of the gradient.")
     ema_decay: float = Field(
         0.999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up (paper: 0.999)."
@@ -229,11 +244,11 @@ class Baseline(Group):
 
     pretrained: bool = Field(True, description="Start from timm's ImageNet weights (fetched once).")
     use_synthetic: bool = Field(False, description="Train on the synthetic images too (paper Table III).")
-    flip_probability: Fraction = Field(0.5, description="Of a random horizontal flip.")
+    flip_probability: Fraction = Field(0.5, description="How often an image is shown mirrored.")
     epochs: Count = Field(70, description="Passes over the training images.")
     batch_size: Count = Field(64, description="Images a step.")
-    learning_rate: Rate = Field(2e-4, description="Of AdamW.")
-    weight_decay: Weight = Field(0.03, description="Of AdamW.")
+    learning_rate: Rate = Field(2e-4, description="Step size of the optimiser, AdamW.")
+    weight_decay: Weight = Field(0.03, description="Pull of AdamW towards small weights.")
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of the gradient.")
     ema_decay: float = Field(0.999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up.")
     seed: Seed = Field(0, description="Decides the first weights, the order, the flips.")

@@ -1,5 +1,6 @@
 """The stages of `dvc.yaml` in DVC's own order. The chain is written there and nowhere else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,14 @@ class StageNeeds:
     timeout_minutes: float | None = None
 
 
-def stages_in_order(folder: Path, targets: list[str] | None = None) -> list[StageNeeds]:
+def stages_in_order(folder: Path, targets: Sequence[str] = ()) -> list[StageNeeds]:
     """All stages of the working copy, or `targets` (`evaluate` means every `evaluate@…`) and what they depend on.
 
     Raises:
         DcubeError: for a graph that DVC refuses, an unknown target, or a source file that nothing makes.
     """
     with dvc_errors_in_one_line(), Repo(str(folder)) as repo:
-        chosen = [stage for target in targets or [] for stage in repo.stage.collect(_addressed(folder, target))]
+        chosen = [stage for target in targets for stage in repo.stage.collect(_addressed(folder, target))]
         plan = plan_repro(get_active_graph(repo.index.graph), chosen or None)
         stages = [stage for stage in plan if isinstance(stage, PipelineStage)]
         _refuse_missing_sources(repo, stages)

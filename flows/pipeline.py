@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,25 +46,25 @@ PAPER = Params()
 @flow(name="pipeline", description="From raw images to a registered classifier: every stage of dvc.yaml, in order.")
 def pipeline(
     params: Params = PAPER,
-    settings: list[str] | None = None,
+    settings: Sequence[str] = (),
     revision: str = "HEAD",
-    targets: list[str] | None = None,
+    targets: Sequence[str] = (),
     attempts: Annotated[int, Field(ge=1, le=100)] = 10,
 ) -> str:
     """Run the whole method, or `targets` and what they depend on, in a working copy of its own.
 
     Args:
-        params: what `params.yaml` holds.
-        settings: single values laid over `params`, each as group.key=value.
-        revision: commit, branch or tag to run.
-        targets: stages of `dvc.yaml`, `evaluate` for example; none means all.
-        attempts: how often a run that is cut off (killed, out of memory, machine lost) begins again.
+        params: The method's parameters, filled in from the preset: the groups and names of `params.yaml`.
+        settings: Single values laid over the ones above, each as group.key=value: `diffusion.epochs=20` for example.
+        revision: Commit, branch or tag of the repository to run. HEAD is the last commit of the worker's checkout.
+        targets: Stages of `dvc.yaml` to run with all that they depend on, `evaluate` for example. Empty: all.
+        attempts: How often a run that is cut off (killed, out of memory, machine lost) may begin, 1 to 100.
 
     Returns:
         The name of the DVC experiment that holds parameters and results.
     """
     logger = get_run_logger()
-    checked = params_with(params, settings or [])
+    checked = params_with(params, settings)
     repository = repository_around(Path.cwd())
     run_id = str(flow_run.get_id())
     environment = {"DCUBE_PIPELINE": run_id, "MLFLOW_TRACKING_URI": tracking_address(repository)}
@@ -153,7 +153,7 @@ def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any], own_r
     return run.run_count <= own_retries
 
 
-def params_with(params: Params, settings: list[str]) -> Params:
+def params_with(params: Params, settings: Sequence[str]) -> Params:
     """`params` with each `group.key=value` laid over it, values read as YAML."""
     values = params.model_dump(mode="json")
     for setting in settings:
@@ -185,7 +185,7 @@ def main(
         checked = params_with(start, settings or [])
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was begun is ended
         ensure_server()
-        pipeline(checked, revision=revision, targets=target)
+        pipeline(checked, revision=revision, targets=target or ())
 
 
 if __name__ == "__main__":
