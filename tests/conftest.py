@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 # Before torch is imported: these tests are too small to gain from threads, which only disturb other processes.
@@ -10,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 import pytest
+from small_pipeline import build
 
 from dcube.config import Params
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
@@ -87,3 +90,42 @@ TINY = {
     "evaluation": {"bootstrap_samples": 100},
     "compute": {"device": "cpu", "precision": "float32"},
 }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_template(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    build(folder)
+    return folder
+
+
+@pytest.fixture
+def repository(small_template, tmp_path, monkeypatch) -> Path:
+    folder = tmp_path / "repository"
+    shutil.copytree(small_template, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RAN", str(tmp_path / "ran.txt"))
+    monkeypatch.setenv("PIDS", str(tmp_path / "pids.txt"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+@pytest.fixture
+def ran(tmp_path) -> Callable[[], list[str]]:
+    """The stages that ran since it was last called."""
+
+    def read() -> list[str]:
+        file = tmp_path / "ran.txt"
+        names = file.read_text().split() if file.exists() else []
+        file.unlink(missing_ok=True)
+        return names
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def server():
+    from prefect.testing.utilities import prefect_test_harness  # slow to import, and few tests need it
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,9 +15,8 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
-from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
-from small_pipeline import HANG, assert_gone, build, checkout_of, command, dvc, rewrite, workspaces
+from small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
 
 from dcube import processes
 from dcube.config import Params
@@ -32,43 +30,6 @@ from flows.stage_process import reproduce
 ROOT = Path(__file__).parents[1]
 STAGES = ["prepare", "train", "evaluate@dcube", "evaluate@control"]
 PARAMS = Params().to_yaml()
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("template")
-    build(folder)
-    return folder
-
-
-@pytest.fixture
-def repository(template, tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "repository"
-    shutil.copytree(template, folder, symlinks=True)
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("RAN", str(tmp_path / "ran.txt"))
-    monkeypatch.setenv("PIDS", str(tmp_path / "pids.txt"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return folder
-
-
-@pytest.fixture
-def ran(tmp_path) -> Callable[[], list[str]]:
-    """The stages that ran since it was last called."""
-
-    def read() -> list[str]:
-        file = tmp_path / "ran.txt"
-        names = file.read_text().split() if file.exists() else []
-        file.unlink(missing_ok=True)
-        return names
-
-    return read
-
-
-@pytest.fixture(scope="session")
-def server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 def run_of(state: State) -> FlowRun:
