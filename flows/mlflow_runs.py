@@ -14,16 +14,28 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def mlflow_runs_ended(pipeline: str, tracking_address: str) -> Iterator[None]:
-    """End, with the block, what is left running of the pipeline: its stages end their own runs, unless killed."""
+    """End, with the block, what is left running of the pipeline: its stages end their own runs, unless killed.
+
+    The run that holds the others together ends as the pipeline does, though its last stage may have ended well.
+    """
     try:
         yield
-    finally:
-        try:
-            if _exists(tracking_address):
-                with environment({**IMPATIENT, "MLFLOW_TRACKING_URI": tracking_address}):
-                    end_runs(pipeline)
-        except Exception as error:  # the run ends as it does; `housekeeping` comes back to it
-            logger.warning("MLflow does not answer (%s): runs of this pipeline may still be shown running", error)
+    except BaseException as error:
+        _close(pipeline, tracking_address, "FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    _close(pipeline, tracking_address)
+
+
+def _close(pipeline: str, tracking_address: str, parent_status: str = "") -> None:
+    if not _exists(tracking_address):
+        return
+    try:
+        with environment({**IMPATIENT, "MLFLOW_TRACKING_URI": tracking_address}):
+            end_runs(pipeline)
+            for run in _parents(pipeline) if parent_status else []:
+                tracking_client().set_terminated(run.info.run_id, parent_status)
+    except Exception as error:  # the run ends as it does; `housekeeping` comes back to it
+        logger.warning("MLflow does not answer (%s): runs of this pipeline may still be shown running", error)
 
 
 def page_of(pipeline: str, tracking_address: str) -> str | None:
@@ -32,7 +44,7 @@ def page_of(pipeline: str, tracking_address: str) -> str | None:
         return None
     try:
         with environment({**IMPATIENT, "MLFLOW_TRACKING_URI": tracking_address}):
-            found = _search(f"tags.`{PIPELINE}` = '{pipeline}' and tags.`dcube.stage` = 'pipeline'")
+            found = _parents(pipeline)
     except Exception as error:
         logger.warning("MLflow does not answer (%s): its page is not linked yet", error)
         return None
@@ -49,6 +61,10 @@ def end_runs(pipeline: str) -> None:
     client = tracking_client()
     for run in _search(f"{RUNNING} and tags.`{PIPELINE}` = '{pipeline}'"):
         client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _parents(pipeline: str) -> list:
+    return _search(f"tags.`{PIPELINE}` = '{pipeline}' and tags.`dcube.stage` = 'pipeline'")
 
 
 def _exists(tracking_address: str) -> bool:

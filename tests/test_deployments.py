@@ -23,7 +23,7 @@ from flows import presets
 from flows.attempts import crashes_in_a_row
 from flows.checkout import working_directory
 from flows.housekeeping import housekeeping
-from flows.mlflow_runs import end_runs, running_pipelines
+from flows.mlflow_runs import end_runs, mlflow_runs_ended, running_pipelines
 from flows.pipeline import pipeline
 from flows.retrain import known_data, recorded_data
 
@@ -184,6 +184,22 @@ class TestLeftovers:
         assert workspaces(repository) == []
         end_runs("by-hand")
         assert "by-hand" not in running_pipelines()
+
+    @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+    def test_the_parent_ends_as_the_pipeline_does(self, error, status, tmp_path, monkeypatch):
+        """Though every stage that began may have ended well."""
+        address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        client = MlflowClient()
+        tags = {"dcube.pipeline": "one", "dcube.stage": "pipeline"}
+        parent = client.create_run(client.create_experiment("dcube"), tags=tags).info.run_id
+        client.set_terminated(parent, "FINISHED")
+        with mlflow_runs_ended("one", address):
+            pass
+        assert client.get_run(parent).info.status == "FINISHED"
+        with pytest.raises(error), mlflow_runs_ended("one", address):
+            raise error
+        assert client.get_run(parent).info.status == status
 
 
 class TestRetrain:
