@@ -1,8 +1,11 @@
 """The command `dcube`. Heavy imports stand inside the commands, so that help appears at once."""
 
 import json
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +16,11 @@ from dcube.errors import DcubeError, one_line_errors
 from dcube.stages.paths import PARAMS, RAW
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from dcube.data.inspection import Report
+    from dcube.provenance import Provenance
+    from dcube.registry import Event, Registry
 
 OPTIONS = {"no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
 
@@ -24,6 +31,11 @@ app.add_typer(data_app, name="data")
 app.add_typer(params_app, name="params")
 
 Name = Annotated[str, typer.Argument(help="Name of the data set: folder below data/ and task in the model registry.")]
+Model = Annotated[
+    str | None, typer.Argument(help="Registered model; without: dcube-NAME, with data.name of params.yaml.")
+]
+Reference = Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL/VERSION, as dcube-phantom@champion.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; stands in the history.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Put it in the place of what stands there.")]
 
 
@@ -92,14 +104,13 @@ def params_list() -> None:
 @params_app.command("show")
 def params_show() -> None:
     """Every parameter with its value and meaning."""
-    from rich.console import Console
     from rich.table import Table
 
     for group_name, group in load_params(PARAMS):
         table = Table("parameter", "value", "meaning", title=f"{group_name}: {type(group).__doc__}")
         for field, info in type(group).model_fields.items():
             table.add_row(field, str(getattr(group, field)), info.description)
-        Console().print(table)
+        _print(table)
 
 
 @params_app.command("check")
@@ -117,6 +128,131 @@ def results() -> None:
     print_results()
 
 
+@app.command()
+def models(
+    name: Model = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Instead: who became champion when, by whom, why.")
+    ] = False,
+) -> None:
+    """The versions of a registered model, with aliases and figures as the registry shows them."""
+    with _registry(name) as registry:
+        from dcube.registry_tables import history_table, versions_table
+
+        if not history:
+            _print(versions_table(registry))
+            return
+        events = registry.history()
+        _print(history_table(registry, events))
+        if (champion := registry.aliases().get("champion")) != (events[-1].version if events else None):
+            print(f"The alias champion was moved by other means: it is at version {champion or 'none'}.")
+
+
+@app.command()
+def promote(
+    name: Model = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only compare: exit code 0 if it could be promoted.")] = False,
+    reason: Reason = "",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Policy: key=value, any number of times.")] = None,
+) -> None:
+    """Compare the challenger with the champion, and make it champion. Exit code 1: it is not."""
+    with _registry(name) as registry:
+        from dcube.evaluation.promotion import policy_with
+        from dcube.lineage import person
+        from dcube.registry_tables import proposal_table
+
+        proposal = registry.proposal(policy_with(settings or []))
+        _print(proposal_table(proposal) if proposal.verdict.criteria else proposal.title)
+        may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
+        print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
+        if not proposal.verdict.promoted:
+            raise typer.Exit(1)
+        if check:
+            return
+        if not yes and not typer.confirm("Make it champion?"):
+            raise typer.Exit(1)
+        _print_event(registry.name, registry.promote(proposal, person(), reason))
+
+
+@app.command()
+def rollback(
+    reason: Reason,
+    name: Model = None,
+    to: Annotated[str | None, typer.Option("--to", help="A version, instead of the champion before this one.")] = None,
+) -> None:
+    """Make the previous champion champion again, without a comparison."""
+    with _registry(name) as registry:
+        from dcube.lineage import person
+
+        _print_event(registry.name, registry.rollback(person(), reason, to))
+
+
+@app.command()
+def lineage(reference: Reference) -> None:
+    """What made a registered version: runs, commit, parameters, data, machine. Exit code 1: something is missing."""
+    with _origin(reference) as origin:
+        from dcube.registry_tables import lineage_table
+
+        _print(lineage_table(origin))
+        print("\n".join(f"missing: {gap}" for gap in origin.gaps) or "Nothing is missing.")
+        if origin.gaps:
+            raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(reference: Reference) -> None:
+    """Make a registered version again in a working copy of its own, and compare. Exit code 1: it came out different."""
+    with _origin(reference) as origin:
+        from dcube.registry_tables import outcome_table
+        from dcube.reproduction import reproduce
+
+        outcome = reproduce(origin)
+        _print(outcome_table(outcome))
+        if not outcome.equal:
+            print(f"It came out different. The working copy is kept: {outcome.folder}")
+            raise typer.Exit(1)
+        print("Equal: the same weights, byte for byte, and the same evaluation.")
+
+
+@contextmanager
+def _origin(reference: str) -> "Iterator[Provenance]":
+    """The traced origin of `MODEL@ALIAS` or `MODEL/VERSION`."""
+    from dcube.provenance import trace
+    from dcube.registry import mlflow_errors_in_one_line, referenced
+    from dcube.workspace import repository_around
+
+    _hush()
+    with mlflow_errors_in_one_line():
+        yield trace(*referenced(reference), repository_around(Path.cwd()))
+
+
+def _hush() -> None:
+    for library in ("mlflow", "alembic"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def _print_event(name: str, event: "Event") -> None:
+    instead = f" instead of version {event.replaced}" if event.replaced else ""
+    print(f"Version {event.version} is the champion of {name} now{instead} ({event.how} by {event.who}).")
+
+
+@contextmanager
+def _registry(name: str | None) -> "Iterator[Registry]":
+    """The registered model `name`, or the one of params.yaml."""
+    from dcube.registry import Registry, mlflow_errors_in_one_line
+
+    _hush()
+    with mlflow_errors_in_one_line():
+        yield Registry.existing(name or f"dcube-{load_params(PARAMS).data.name}")
+
+
+def _print(content: "RenderableType") -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(content)
+
+
 def _data_params(name: str, strict: bool = True) -> Data:
     """How the preset of that name prepares the images, else the defaults; `strict` refuses an impossible name."""
     if name in preset_names():
@@ -132,11 +268,9 @@ def _version(folder: Path) -> None:
 
 
 def _print_report(report: "Report") -> None:
-    from rich.console import Console
-
     from dcube.data.inspection import render
 
-    Console().print(render(report))
+    _print(render(report))
 
 
 if __name__ == "__main__":

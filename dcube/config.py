@@ -7,7 +7,7 @@ Presets (`dcube/presets/*.yaml`) are differences from these defaults.
 import difflib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -31,6 +31,9 @@ class Group(BaseModel):
         field_title_generator=form.title,
         json_schema_extra=form.arrange,
     )
+
+
+SomeGroup = TypeVar("SomeGroup", bound=Group)
 
 
 class Data(Group):
@@ -273,7 +276,17 @@ class Compute(Group):
         "auto",
         description="Of matrix products in training; auto takes bfloat16 where the hardware computes with it.",
     )
+    processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that train together, one a GPU (without GPUs they share the cores). Same result.",
+    )
     compile: bool = Field(False, description="torch.compile the networks: worth it for long runs on a GPU.")
+
+    def defining(self) -> dict:
+        """What of it defines a training: not by how many processes it is computed."""
+        return self.model_dump(exclude={"processes"})
 
 
 class Params(Group):
@@ -297,6 +310,9 @@ class Params(Group):
         highest = max(self.features.timestep, self.classifier.timestep_high, *self.classifier.evaluation_timesteps)
         if highest >= self.diffusion.timesteps:
             raise ValueError(f"timestep {highest} must be below diffusion.timesteps ({self.diffusion.timesteps})")
+        smallest_batch = min(group.batch_size for group in (self.diffusion, self.classifier, self.baseline))
+        if self.compute.processes > smallest_batch:
+            raise ValueError(f"compute.processes ({self.compute.processes}) exceeds a batch_size ({smallest_batch})")
         if self.features.keep > self.diffusion.depth + 1:
             raise ValueError(f"features.keep ({self.features.keep}) exceeds the {self.diffusion.depth + 1} blocks")
         return self
@@ -322,10 +338,15 @@ def load_params(path: Path) -> Params:
 
 def params_from(values: Any, where: str) -> Params:
     """Check plain values; `where` says in errors what they came from."""
+    return checked(Params, values, where)
+
+
+def checked(group: type[SomeGroup], values: Any, where: str) -> SomeGroup:
+    """Plain values as a group; `where` says in errors what they came from."""
     try:
-        return Params.model_validate(values)
+        return group.model_validate(values)
     except ValidationError as error:
-        raise DcubeError(f"{where}: " + "; ".join(_explain(e) for e in error.errors())) from None
+        raise DcubeError(f"{where}: " + "; ".join(_explain(e, group) for e in error.errors())) from None
 
 
 def preset_names() -> list[str]:
@@ -343,17 +364,16 @@ def _preset_folder() -> Any:
     return resources.files("dcube") / "presets"
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, group: type[Group]) -> str:
     location = [str(part) for part in error["loc"]]
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}{_nearest(location[-1], _keys_at(location[:-1]))}"
+        return f"unknown key {key}{_nearest(location[-1], _keys_at(group, location[:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}: {message[0].lower()}{message[1:]} (got {error['input']!r})" if key else message
 
 
-def _keys_at(location: list[str]) -> list[str]:
-    group: Any = Params
+def _keys_at(group: Any, location: list[str]) -> list[str]:
     for part in location:
         group = group.model_fields[part].annotation
     return list(group.model_fields)

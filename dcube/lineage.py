@@ -1,5 +1,6 @@
 """Where a result comes from: code, data, parameters, machine. Read from files; imports neither DVC nor MLflow."""
 
+import getpass
 import hashlib
 import os
 import platform
@@ -28,6 +29,11 @@ def pipeline_id() -> str:
     if given:
         return given
     return hashlib.sha256(f"{params_hash()} {data_hash()} {git_commit()}".encode()).hexdigest()[:12]
+
+
+def person() -> str:
+    """Who sits at this terminal: git's name of them, else the account's."""
+    return _git("config", "user.name") or getpass.getuser()
 
 
 def params_hash() -> str:

@@ -20,7 +20,7 @@ from mlflow.types import ColSpec, Schema
 from PIL import Image
 
 from dcube import serving
-from dcube.classifier.candidate import SUB_FEATURES, UNTRAINED
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.evaluation.metrics import HEADLINES, spelled
 from dcube.evaluation.model_card import PHANTOM, kind_in_words
 from dcube.lineage import PACKAGE, code_fingerprint
@@ -78,8 +78,15 @@ class Evaluated:
         }
 
 
-def register(registry: Registry, model: Evaluated, run_id: str, lineage: Mapping[str, str]) -> ModelVersion:
-    """The version of this identity: the one that exists, or a new one logged in `run_id`."""
+def register(
+    registry: Registry, model: Evaluated, run_id: str, lineage: Mapping[str, str], diffusion: str | None = None
+) -> ModelVersion:
+    """The version of this identity: the one that exists, or a new one logged in `run_id`.
+
+    Args:
+        lineage: tags that say what the version comes from.
+        diffusion: sha256 of the diffusion weights that the pipeline trained.
+    """
     existing = registry.find(model.identity)
     if existing:
         return existing
@@ -87,15 +94,28 @@ def register(registry: Registry, model: Evaluated, run_id: str, lineage: Mapping
     for file in ("predictions.csv", "metrics.json"):  # what any later comparison and reproduction needs
         client.log_artifact(run_id, str(model.evaluation / file), evaluation_artifacts(model.name))
     logged = _log_model(model, run_id)
-    origin = _runs(client, model)
+    weights = {"training": model.metrics["weights_sha256"], "evaluation": model.metrics["weights_sha256"]}
+    parents = {}
+    if diffusion and _descends_from_diffusion(model):
+        weights["diffusion"] = parents["dcube.diffusion_weights_sha256"] = diffusion
+    origin = _runs(client, weights)
     return client.create_model_version(
         registry.name,
         logged.model_uri,
         run_id=run_id,
-        tags=model.tags | {f"dcube.{what}_run_id": run.info.run_id for what, run in origin.items()} | dict(lineage),
+        tags=model.tags | {f"dcube.{it}_run_id": run.info.run_id for it, run in origin.items()} | parents | {**lineage},
         description=_description(model, origin.get("evaluation")),
         model_id=logged.model_id,
     )
+
+
+def _descends_from_diffusion(model: Evaluated) -> bool:
+    """Whether its features are the trained diffusion model's, or some of its training images are."""
+    return model.metrics["kind"] == DCUBE or _config(model)["params"]["classifier"]["use_synthetic"]
+
+
+def _config(model: Evaluated) -> dict:
+    return json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
 
 
 def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
@@ -113,7 +133,6 @@ def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
 
 
 def _log_model(model: Evaluated, run_id: str):
-    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
     settings = {"MLFLOW_TRACKING_URI": tracking_uri(), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
     with environment(settings), mlflow.start_run(run_id=run_id):
         return mlflow.pyfunc.log_model(
@@ -122,7 +141,7 @@ def _log_model(model: Evaluated, run_id: str):
             artifacts={serving.CANDIDATE: str(model.folder)},
             code_paths=[str(PACKAGE)],
             pip_requirements=requirements(),
-            signature=_signature(config["classes"]),
+            signature=_signature(_config(model)["classes"]),
             input_example=_input_example(),
         )
 
@@ -144,12 +163,13 @@ def _input_example() -> pd.DataFrame:
     return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
 
 
-def _runs(client: "MlflowClient", model: Evaluated) -> dict[str, Run]:
-    """The runs that trained and evaluated these weights."""
+def _runs(client: "MlflowClient", weights: Mapping[str, str]) -> dict[str, Run]:
+    """The newest runs that trained or evaluated these weights (what was done → sha256)."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    stages = {"training": "train_%", "evaluation": "evaluate@%", "diffusion": "train_diffusion"}
     found: dict[str, Run] = {}
-    for what, stage in (("training", "train_%"), ("evaluation", "evaluate@%")):
-        wanted = f"tags.`{WEIGHTS}` = '{model.metrics['weights_sha256']}' and tags.`dcube.stage` LIKE '{stage}'"
+    for what, digest in weights.items():
+        wanted = f"tags.`{WEIGHTS}` = '{digest}' and tags.`dcube.stage` LIKE '{stages[what]}'"
         if runs := client.search_runs(experiments, wanted, max_results=1):
             found[what] = runs[0]
     return found

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 from pydantic import Field
 
-from dcube.config import Evaluation, Group
+from dcube.config import Evaluation, Group, checked
+from dcube.errors import DcubeError
 from dcube.evaluation.comparison import Comparison, Difference, compare
 from dcube.evaluation.predictions import Predictions
 
@@ -80,6 +81,14 @@ class Verdict:
 COLUMNS = ("criterion", "champion", "challenger", "found", "demanded", "met")
 NO_CHAMPION = Verdict(True, "there was no champion yet")
 IS_CHAMPION = Verdict(False, "the challenger is the champion already")
+
+
+def policy_with(settings: list[str]) -> PromotionPolicy:
+    """The usual policy with each `key=value` laid over it."""
+    for setting in settings:
+        if "=" not in setting:
+            raise DcubeError(f"--set {setting}: write it as key=value, with {', '.join(PromotionPolicy.model_fields)}")
+    return checked(PromotionPolicy, dict(setting.split("=", 1) for setting in settings), where="--set")
 
 
 def judge(champion: Predictions, challenger: Predictions, policy: PromotionPolicy) -> Verdict:

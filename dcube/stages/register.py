@@ -10,7 +10,7 @@ from dcube.outbox import tracking_client
 from dcube.registration import Evaluated, best_by_validation, register
 from dcube.registry import CHALLENGER, CHAMPION, Registry
 from dcube.stages import params, run
-from dcube.stages.paths import EVALUATION, MODELS, PREPARED, REGISTERED
+from dcube.stages.paths import DIFFUSION, EVALUATION, MODELS, PREPARED, REGISTERED
 from dcube.tracking import tracked_run
 
 
@@ -28,8 +28,11 @@ def main() -> None:
         for file, text in lineage.origin_files().items():
             tracked.log_text(text, f"{lineage.ORIGIN}/{file}")
         registry = Registry.created(tracking_client(), name)
+        diffusion = _diffusion_weights()
         versions = {
-            model.name: register(registry, model, tracked.run_id, lineage.origin_tags(f"evaluate@{model.name}"))
+            model.name: register(
+                registry, model, tracked.run_id, lineage.origin_tags(f"evaluate@{model.name}"), diffusion
+            )
             for model in models
         }
         best = best_by_validation(models)
@@ -46,6 +49,12 @@ def main() -> None:
         (folder / "registered.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
         tracked.log_artifacts(folder)
     _print(result)
+
+
+def _diffusion_weights() -> str | None:
+    """Their sha256, where this pipeline trained any."""
+    config = DIFFUSION / "config.json"
+    return json.loads(config.read_text(encoding="utf-8"))["weights_sha256"] if config.exists() else None
 
 
 def _print(result: dict) -> None:

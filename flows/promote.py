@@ -1,0 +1,97 @@
+"""Challenger against champion, as a Prefect run: the comparison is shown, and a person can be asked."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from prefect import flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.client.orchestration import get_client
+from prefect.flow_runs import pause_flow_run, suspend_flow_run
+from prefect.input import RunInput
+from prefect.logging import get_run_logger
+from prefect.runtime import deployment, flow_run
+from prefect.states import Completed, State
+from pydantic import Field
+
+from dcube.evaluation.promotion import COLUMNS, PromotionPolicy
+from dcube.registry import Proposal, Registry, mlflow_errors_in_one_line, number
+from flows.reporting import slug
+
+SECONDS_BETWEEN_LOOKS = 5
+
+
+class Approval(RunInput):
+    """What a person answers."""
+
+    promote: bool = Field(False, title="Make it champion", description="Without the tick, the champion stays.")
+    name: str = Field(min_length=1, max_length=200, title="Your name", description="Stands in the history.")
+    reason: str = Field("", max_length=2000, title="Reason", description="Why, or why not. Stands in the history.")
+
+
+@flow(
+    name="promote", description="Compare the challenger with the champion, and make it champion where it earned that."
+)
+def promote(
+    model: Annotated[str, Field(min_length=1, description="Registered model in MLflow, dcube-phantom for example.")],
+    policy: PromotionPolicy = PromotionPolicy(),  # noqa: B008, frozen
+    approval: Annotated[bool, Field(description="Whether a person must say yes.")] = True,
+    hours_to_answer: Annotated[float, Field(gt=0, le=720, description="Without an answer the champion stays.")] = 72,
+) -> State[Any]:
+    """Move the alias `champion` to the challenger if every criterion of the policy is met.
+
+    Args:
+        model: name of the registered model.
+        policy: what the challenger must show.
+        approval: ask a person first. A deployed run is suspended meanwhile: it occupies no worker, survives the death
+            of every one, and compares again when it goes on.
+        hours_to_answer: then the run fails, and the champion stays.
+    """
+    with mlflow_errors_in_one_line():
+        registry = Registry.existing(model)
+        proposal = registry.proposal(policy)
+        text = proposal_text(proposal)
+        create_markdown_artifact(text, key=f"promotion-{slug(model)}", description=proposal.title)
+        if not proposal.verdict.promoted:
+            return _stays(proposal.verdict.reason)
+        who, why = creator(), ""
+        if approval:
+            answer = ask(proposal, text, int(hours_to_answer * 3600))
+            if not answer.promote:
+                return _stays(f"{answer.name} said no{answer.reason and f': {answer.reason}'}")
+            who, why = answer.name, answer.reason
+        event = registry.promote(proposal, who, why)
+    message = f"Version {event.version} is the champion of {model} now: {event.why}"
+    get_run_logger().info(message)
+    return Completed(name="Promoted", message=message)
+
+
+def ask(proposal: Proposal, text: str, timeout: int) -> Approval:
+    """Wait for a person's answer to this very comparison; another pair of versions is another question."""
+    form = Approval.with_initial_data(description=text)
+    champion = number(proposal.champion) if proposal.champion else "none"
+    question = f"{number(proposal.challenger)}-against-{champion}"
+    if deployment.id:
+        return suspend_flow_run(wait_for_input=form, timeout=timeout, key=question)
+    return pause_flow_run(wait_for_input=form, timeout=timeout, key=question, poll_interval=SECONDS_BETWEEN_LOOKS)
+
+
+def creator() -> str:
+    """Who started the run, as far as the server knows."""
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(flow_run.get_id()))
+    by = run.created_by.display_value if run.created_by else None
+    return by or f"flow run {run.name}"
+
+
+def proposal_text(proposal: Proposal) -> str:
+    """The comparison in Markdown."""
+    verdict = proposal.verdict
+    rows = [COLUMNS, ("---",) * len(COLUMNS), *verdict.rows] if verdict.criteria else []
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    conclusion = f"**{'May be promoted' if verdict.promoted else 'Is not promoted'}:** {verdict.reason}."
+    return "\n\n".join(part for part in (f"### {proposal.title}", table, conclusion) if part)
+
+
+def _stays(reason: str) -> State[Any]:
+    get_run_logger().info("The champion stays: %s", reason)
+    return Completed(name="Not promoted", message=f"The champion stays: {reason}")
