@@ -1,4 +1,4 @@
-"""What a run shows in the Prefect UI: a progress bar a stage, and the table of results."""
+"""What a run shows in the Prefect UI: the progress and the pictures of every stage, and the table of results."""
 
 import json
 import logging
@@ -14,7 +14,6 @@ from uuid import UUID
 import httpx
 from PIL import Image
 from prefect.artifacts import (
-    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
@@ -50,9 +49,10 @@ class StageProgress:
 
 
 class ShownPictures:
-    """The pictures that a stage leaves in `folder` (PNG), each an image artifact; the newest of a name replaces it.
+    """The pictures that a stage leaves in `folder` (PNG), each an artifact; the newest of a name replaces it.
 
-    Shown along with the progress, and once more at the end of the block.
+    Shown along with the progress, and once more at the end of the block. As Markdown: below an image artifact the page
+    writes out the image's address, which here is the whole picture.
     """
 
     def __init__(self, stage: str) -> None:
@@ -73,7 +73,11 @@ class ShownPictures:
             changed = picture.stat().st_mtime_ns
             if self._shown.get(picture) != changed:
                 with suppress(httpx.HTTPError, OSError):  # a picture is no reason to end a run
-                    create_image_artifact(_inline(picture), slug(f"{self.stage}-{picture.stem}"), picture.stem)
+                    create_markdown_artifact(
+                        f"![{picture.stem}]({_inline(picture)})",
+                        key=slug(f"{self.stage}-{picture.stem}"),
+                        description=f"Picture of the stage {self.stage}: {picture.stem.replace('_', ' ')}",
+                    )
                     self._shown[picture] = changed
 
 
@@ -87,7 +91,8 @@ def _inline(picture: Path) -> str:
 
 
 def progress_text(record: dict[str, Any]) -> str:
-    parts = [f"{record['completed']}/{record['total']} {record['unit']}", f"{record['rate']:.3g} {record['unit']}/s"]
+    rate = f"{record['rate']:,.0f}" if record["rate"] >= 100 else f"{record['rate']:.3g}"
+    parts = [f"{record['completed']}/{record['total']} {record['unit']}", f"{rate} {record['unit']}/s"]
     if record["remaining_s"]:
         parts.append(f"{record['remaining_s']:.0f} s left")
     parts += [f"{name} {value:.4g}" for name, value in record["values"].items()]
@@ -95,7 +100,7 @@ def progress_text(record: dict[str, Any]) -> str:
 
 
 def show_page(address: str) -> None:
-    create_link_artifact(address, "MLflow", key="mlflow", description="All runs, curves and pictures of this run")
+    create_link_artifact(address, "This run in MLflow", key="mlflow", description="All runs, curves and pictures of this run")
 
 
 def show_results(evaluations: Path) -> None:
