@@ -100,7 +100,9 @@ def progress_text(record: dict[str, Any]) -> str:
 
 
 def show_page(address: str) -> None:
-    create_link_artifact(address, "This run in MLflow", key="mlflow", description="All runs, curves and pictures of this run")
+    create_link_artifact(
+        address, "This run in MLflow", key="mlflow", description="All its curves, figures and pictures"
+    )
 
 
 def show_results(evaluations: Path) -> None:
