@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 import pytest
+from s3_server import s3_server  # noqa: F401, a fixture for all
 from small_pipeline import build
 
 from dcube.config import Params

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from botocore.config import Config
-from s3_server import S3Server, free_port, s3_server  # noqa: F401
+from s3_server import S3Server, free_port
 from test_trainer import Killed, assert_same, damage, fit
 
 from dcube import storage as storage_module

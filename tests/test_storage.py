@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import botocore.auth
 import pytest
-from s3_server import S3Server, free_port, s3_server  # noqa: F401
+from s3_server import S3Server, free_port
 
 from dcube.errors import DcubeError
 from dcube.storage import Storage, StorageAwayError, check_storage
