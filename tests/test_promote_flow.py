@@ -81,7 +81,7 @@ class Deployed:
 
     def start(self, **parameters):
         with get_client(sync_client=True) as client:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
                 try:
                     deployment = client.read_deployment_by_name("promote/test")
@@ -95,7 +95,7 @@ class Deployed:
 def wait_for(run_id, *names: str):
     """The run's state, once it has one of these names."""
     with get_client(sync_client=True) as client:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
             state = client.read_flow_run(run_id).state
             if state.name in names:
@@ -131,7 +131,7 @@ def test_no_and_silence_leave_the_champion(prefect_server, registry, tmp_path):
         resume_flow_run(run_id, run_input={"promote": False, "name": "Grace", "reason": "wait for site B"})
         assert "Grace said no: wait for site B" in wait_for(run_id, "Not promoted").message
         with get_client(sync_client=True) as client:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120
             while not (state := client.read_flow_run(silent).state).is_final():
                 assert time.monotonic() < deadline, state
                 time.sleep(0.5)

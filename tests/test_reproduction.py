@@ -43,9 +43,9 @@ def test_equal_computed_anew_and_nothing_else_touched(repository, tmp_path, dcub
     (tmp_path / "log.txt").unlink()
 
     code, shown = dcube("reproduce", f"{NAME}@champion")
-    assert code == 0 and "Equal: the same weights, byte for byte" in shown
+    assert code == 0 and "Equal: the same weights, byte for byte" in shown, shown
     ran = [line.split() for line in (tmp_path / "log.txt").read_text().splitlines()]
-    assert [stage for stage, _ in ran] == ["prepare", "dcube", "dcube"], "every stage, whatever the run cache knows"
+    assert [stage for stage, _ in ran] == ["prepared", "dcube", "dcube"], "every stage, whatever the run cache knows"
     assert all(".dcube/workspaces/" in address for _, address in ran), "its runs stay in the working copy"
     assert everything_kept(repository) == before and workspaces(repository) == []
 
