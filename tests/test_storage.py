@@ -14,7 +14,7 @@ from dcube.storage import Storage, StorageAwayError, check_storage
 
 
 @pytest.fixture
-def server(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:  # noqa: F811
+def server(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return s3_server
