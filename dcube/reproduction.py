@@ -6,6 +6,7 @@ an empty MLflow database, no checkpoints and no cached results.
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -69,6 +70,7 @@ def reproduce(origin: Provenance) -> Outcome:
             _compute(folder, f"evaluate@{origin.model}")
             outcome = _compare(origin, folder)
             if not outcome.equal:
+                shutil.rmtree(folder / ".dcube/checkpoints")  # another attempt shall compute again, not go on
                 raise _DiffersError
     except _DiffersError:
         pass
@@ -81,7 +83,7 @@ def _own_state(folder: Path) -> None:
         state = folder / ".dcube" / name
         if state.is_symlink():
             state.unlink()
-            state.mkdir()
+        state.mkdir(exist_ok=True)
 
 
 def _compute(folder: Path, stage: str) -> None:

@@ -61,6 +61,7 @@ def test_another_outcome_is_shown_and_kept(repository, tmp_path, dcube):  # noqa
     (folder,) = workspaces(repository)
     assert json.loads((folder / "outputs/evaluation/dcube/metrics.json").read_text())
 
+    assert not (folder / ".dcube/checkpoints").exists(), "another attempt has nothing to go on with"
     (tmp_path / "log.txt.chance").unlink()
     assert dcube("reproduce", f"{NAME}/1")[0] == 0 and workspaces(repository) == []
 
