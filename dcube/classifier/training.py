@@ -10,12 +10,14 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from dcube.classifier.candidate import FrozenUViT, probabilities
+from dcube.classifier.head import SharedDropout
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.config import Classifier, Compute
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.ranges import to_model_range
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
+from dcube.engine.distributed import Share, gathered, share_of
 from dcube.engine.seeds import derived_seed, numpy_generator, torch_generator
 from dcube.engine.trainer import Record, Row, Trainer
 
@@ -92,9 +94,10 @@ def train_candidate(
     batches = _Batches(train, batch_size, steps_per_epoch, settings)
 
     def losses(step: int) -> dict[str, Tensor]:
-        images, diffusion_images, labels = train.take(batches.at(step), device)
+        share = share_of(batch_size)
+        images, diffusion_images, labels = train.take(share.of(batches.at(step)), device)
         with autocast(device, compute):
-            return classifier_losses(trainer.model, uvit, images, diffusion_images, labels, settings, step)
+            return classifier_losses(trainer.model, uvit, images, diffusion_images, labels, settings, step, share)
 
     def validate(averaged: nn.Module, step: int) -> Row:
         measured = validation_metrics(averaged, uvit, validation, settings, device)
@@ -140,20 +143,25 @@ def classifier_losses(
     labels: Tensor,
     settings: Classifier,
     step: int,
+    share: Share | None = None,
 ) -> dict[str, Tensor]:
     """L_cls of Eq. (10) and its parts; images and their mirror images share one forward pass.
 
     The input is the clean image at a random t (paper §IV-B2); the cycle loss noises it, as Eq. (7) says.
+
+    Args:
+        share: which part of the step's batch the images are; everything random is drawn for the whole of it, and
+            over all processes the losses add up to the means over it. None: they are all of it.
     """
-    torch.manual_seed(derived_seed(settings.seed, "dropout", step))
     n, device = len(labels), labels.device
+    share = share or Share(0, n, n)
+    _draw_dropout(head, derived_seed(settings.seed, "dropout", step), share)
     generator = torch_generator(device, settings.seed, "classifier step", step)
-    flip = torch.rand(n, generator=generator, device=device) < settings.flip_probability
+    flip = share.of(torch.rand(share.total, generator=generator, device=device)) < settings.flip_probability
     images, diffusion_images = _flipped(images, flip), _flipped(diffusion_images, flip)
     clean = to_model_range(diffusion_images)
-    t = torch.randint(
-        settings.timestep_low, settings.timestep_high + 1, (n,), generator=generator, device=device
-    )  # fmt: skip
+    levels = settings.timestep_low, settings.timestep_high + 1
+    t = share.of(torch.randint(*levels, (share.total,), generator=generator, device=device))
     mirrored = settings.consistency_weight > 0
     logits = _logits(head, uvit, _with_mirror(images, mirrored), _with_mirror(clean, mirrored), t)
     # fmt: off
@@ -163,13 +171,20 @@ def classifier_losses(
         values["consistency_loss"] = consistency_loss(logits[:n], logits[n:])  # Eq. (8)
         values["loss"] = values["loss"] + settings.consistency_weight * values["consistency_loss"]
     if uvit is not None and settings.cycle_weight > 0:
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        level = torch.randint(uvit.schedule.timesteps, (n,), generator=generator, device=device)
+        noise = share.of(torch.randn((share.total, *clean.shape[1:]), generator=generator, device=device))
+        level = share.of(torch.randint(uvit.schedule.timesteps, (share.total,), generator=generator, device=device))
         noisy = uvit.schedule.add_noise(clean, noise, level)
         values["cycle_loss"] = cycle_loss(uvit.model, noisy, level, logits[:n], labels)
         values["loss"] = values["loss"] + settings.cycle_weight * values["cycle_loss"]
-    return values                                                              # Eq. (10)
+    return {name: value * share.weight for name, value in values.items()}      # Eq. (10)
     # fmt: on
+
+
+def _draw_dropout(head: nn.Module, seed: int, share: Share) -> None:
+    torch.manual_seed(seed)  # a timm network's own dropout and stochastic depth draw from here
+    for module in head.modules():
+        if isinstance(module, SharedDropout):
+            module.draw(seed, share)
 
 
 def _logits(head: nn.Module, uvit: FrozenUViT | None, images: Tensor, clean: Tensor, t: Tensor) -> Tensor:
@@ -190,12 +205,13 @@ def validation_metrics(
     head: nn.Module, uvit: FrozenUViT | None, table: ImageTable, settings: Classifier, device: torch.device
 ) -> dict[str, float]:
     """AUROC (one against the rest, mean over classes), cross-entropy and accuracy in float32."""
+    share = share_of(len(table))
     batches = []
-    for start in range(0, len(table), settings.batch_size):
-        positions = np.arange(start, min(start + settings.batch_size, len(table)))
+    for start in range(share.start, share.stop, settings.batch_size):
+        positions = np.arange(start, min(start + settings.batch_size, share.stop))
         images, diffusion_images, _ = table.take(positions, device)
         batches.append(probabilities(head, uvit, images, diffusion_images, settings.evaluation_timesteps).cpu())
-    predicted = torch.cat(batches).double().numpy()
+    predicted = gathered(torch.cat(batches), share).double().numpy()
     one_hot = np.eye(predicted.shape[1])[table.labels]
     chosen = np.clip(predicted[np.arange(len(predicted)), table.labels], 1e-12, 1.0)
     return {

@@ -19,6 +19,7 @@ from dcube.diffusion.uvit import NO_LABEL, UViT
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
+from dcube.engine.distributed import Share, from_first, gathered, share_of
 from dcube.engine.seeds import torch_generator
 from dcube.engine.trainer import Record, Row, Trainer
 from dcube.synthesis.blockiness import blockiness
@@ -61,16 +62,21 @@ def train_diffusion(
     network = torch.compile(model) if compute.compile else model
 
     def losses(step: int) -> dict[str, Tensor]:
+        share = share_of(batches.batch_size)
         with autocast(device, compute):
-            return pair_losses(network, model, schedule, diffusion, batches.at(step), step)
+            return pair_losses(network, model, schedule, diffusion, batches.at(step, share), step, share)
 
     def validate(averaged: nn.Module, step: int) -> Row:
         assert isinstance(averaged, UViT)
         shape = (dataset.channels, dataset.diffusion_image_size, dataset.diffusion_image_size)
+        share = share_of(len(tracker.labels))
+        labels, seeds = share.of(tracker.labels), share.of(tracker.seeds)
         with autocast(device, compute):
-            images = sample(
-                averaged, schedule, tracker.labels, tracker.seeds, tracker.fid.sampling_steps, SAMPLING_BATCH, shape
-            )
+            part = sample(averaged, schedule, labels, seeds, tracker.fid.sampling_steps, SAMPLING_BATCH, shape)
+        images = gathered(part, share)
+        return from_first(lambda: measure(averaged, images, step))
+
+    def measure(averaged: UViT, images: Tensor, step: int) -> Row:
         on_samples(images, tracker.labels, step)
         measured = {
             **tracker.measure(images, tracker.labels),
@@ -113,11 +119,13 @@ class _Batches:
         self.steps_per_epoch = len(rows) // self.batch_size
         self._epoch, self._pairs = -1, Pairs(*(np.empty(0, dtype=np.int64),) * 4)
 
-    def at(self, step: int) -> PairBatch:
+    def at(self, step: int, share: Share | None = None) -> PairBatch:
+        """The step's pairs, or a share of them."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._pairs = epoch, self.sampler.epoch(epoch)
         pairs = self._pairs[position * self.batch_size : (position + 1) * self.batch_size]
+        pairs = share.of(pairs) if share else pairs
         return PairBatch(
             self._to_device(self.images[self.rows[pairs.first]]),
             self._to_device(self.images[self.rows[pairs.second]]),
@@ -132,7 +140,13 @@ class _Batches:
 
 
 def pair_losses(
-    network: Callable, model: UViT, schedule: NoiseSchedule, diffusion: Diffusion, batch: PairBatch, step: int
+    network: Callable,
+    model: UViT,
+    schedule: NoiseSchedule,
+    diffusion: Diffusion,
+    batch: PairBatch,
+    step: int,
+    share: Share | None = None,
 ) -> dict[str, Tensor]:
     """L_gen of Eq. (5) and its parts for one batch of pairs, in one forward pass over both images of every pair.
 
@@ -142,21 +156,25 @@ def pair_losses(
 
     Args:
         network: `model`, compiled or not.
+        share: which part of the step's pairs the batch is; everything random is drawn for the whole of them, and over
+            all processes the losses add up to the means over them. None: it is all of them.
     """
     n, device = len(batch.first), batch.first.device
+    share = share or Share(0, n, n)
     generator = torch_generator(device, diffusion.seed, "diffusion step", step)
-    t = torch.randint(schedule.timesteps, (n,), generator=generator, device=device)
-    dropped = torch.rand(n, generator=generator, device=device) < diffusion.label_dropout
+    t = share.of(torch.randint(schedule.timesteps, (share.total,), generator=generator, device=device))
+    dropped = share.of(torch.rand(share.total, generator=generator, device=device)) < diffusion.label_dropout
     # fmt: off
     clean = to_model_range(torch.cat((batch.first, batch.second)))              # (2N, C, S, S)
-    noise = torch.randn(batch.first.shape, generator=generator, device=device)  # (N, C, S, S)
+    noise = torch.randn((share.total, *clean.shape[1:]), generator=generator, device=device)
+    noise = share.of(noise)                                                     # (N, C, S, S)
     noise, t = noise.repeat(2, 1, 1, 1), t.repeat(2)
     labels = torch.cat((batch.first_labels, batch.second_labels))               # (2N,)
     labels = labels.masked_fill(dropped.repeat(2), NO_LABEL)
     noisy = schedule.add_noise(clean, noise, t)
     output, middle = network(noisy, t, model.embed_labels(labels), middle_features=True)
     error = (output.float() - schedule.target(clean, noise, t)).square().flatten(1).mean(dim=1)
-    diffusion_loss = error[:n].mean() + error[n:].mean()                        # Eq. (3), both images
+    diffusion_loss = (error[:n].mean() + error[n:].mean()) * share.weight       # Eq. (3), both images
     contrastive = _contrastive(middle, batch, dropped, diffusion)
     loss = diffusion_loss + diffusion.contrastive_weight * contrastive          # Eq. (5)
     # fmt: on

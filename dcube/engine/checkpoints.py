@@ -54,7 +54,12 @@ class Checkpoints:
             self.mirror.offer(path)
 
     def latest(self) -> tuple[dict[str, Tensor], dict] | None:
-        """Tensors and state of the newest whole checkpoint, here or on the mirror; None where there is none at all.
+        """Tensors and state of the newest whole checkpoint, as `read` gives them; None where there is none at all."""
+        path = self.newest()
+        return read(path) if path else None
+
+    def newest(self) -> Path | None:
+        """The newest whole checkpoint, fetched from the mirror if that has a newer one; None where there is none.
 
         Raises:
             DcubeError: if there are checkpoints and all of them are damaged, or the mirror cannot be used.
@@ -62,15 +67,11 @@ class Checkpoints:
         path = self._newest_whole()
         if self.mirror:
             path = self.mirror.fetch(self.folder, newer_than=path.name if path else "") or path
-        if path:
-            with safe_open(path, framework="pt") as file:
-                state = json.loads(file.metadata()["state"])
-            return safetensors.torch.load_file(path), state
-        if any(map(has_checksum, self._files())):
+        if path is None and any(map(has_checksum, self._files())):
             raise DcubeError(
                 f"all checkpoints in {self.folder} are damaged: remove that folder to train from the start"
             )
-        return None
+        return path
 
     def _newest_whole(self) -> Path | None:
         for path in filter(has_checksum, reversed(self._files())):
@@ -81,6 +82,13 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.safetensors"))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Tensors and state of a whole checkpoint."""
+    with safe_open(path, framework="pt") as file:
+        state = json.loads(file.metadata()["state"])
+    return safetensors.torch.load_file(path), state
 
 
 def checkpoint_root(default: Path) -> Path:

@@ -1,5 +1,6 @@
 """Which device and which precision."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -13,9 +14,10 @@ from dcube.errors import DcubeError
 def choose_device(compute: Compute) -> torch.device:
     if compute.device == "cuda" and not torch.cuda.is_available():
         raise DcubeError("compute.device is cuda, and this machine has no usable GPU: set it to auto or cpu")
-    if compute.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(compute.device)
+    if compute.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    # One of several processes on this machine has the GPU of its number.
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if "LOCAL_RANK" in os.environ else torch.device("cuda")
 
 
 def computes_in_bfloat16(device: torch.device, compute: Compute) -> bool:

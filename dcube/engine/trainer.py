@@ -7,7 +7,8 @@ and, on the CPU, a killed and resumed training ends bit for bit like an undistur
 import copy
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,8 +16,10 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from dcube.engine.checkpoints import Checkpoints
-from dcube.engine.progress import progress
+from dcube.engine.batch_norm import normalise_over_processes
+from dcube.engine.checkpoints import Checkpoints, read
+from dcube.engine.distributed import from_first, is_first, spread, sum_gradients, summed
+from dcube.engine.progress import Advance, progress
 from dcube.engine.weights import under_prefix, with_prefix
 from dcube.errors import DcubeError
 
@@ -55,6 +58,8 @@ class Record:
 class Trainer:
     """Trains `model` by AdamW; `averaged` holds its exponential moving average and `best` the best of those.
 
+    Several processes hold the same weights at every step; the first one shows, hands out and saves.
+
     Args:
         model: on its device; parameters that need no gradient are left alone.
         settings: learning rate, weight decay, gradient clip, EMA decay.
@@ -66,6 +71,8 @@ class Trainer:
         self, model: nn.Module, settings: Optimisation, checkpoints: Checkpoints, warmup_steps: int = 0
     ) -> None:
         self.model, self.settings, self.checkpoints, self.warmup_steps = model, settings, checkpoints, warmup_steps
+        normalise_over_processes(model)
+        spread(list(model.state_dict().values()))
         # Warmed up: a fixed decay would hold the random first weights for thousands of steps.
         self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -94,8 +101,10 @@ class Trainer:
 
         Args:
             description: for the progress display.
-            losses: step to scalar tensors; the one named "loss" is minimised.
-            validate: (averaged model, step) to a row whose "score" decides which weights are best (higher is better).
+            losses: step to scalar tensors, of several processes the parts that add up to those of the global batch;
+                the one named "loss" is minimised.
+            validate: (averaged model, step) to a row, the same in every process, whose "score" decides which weights
+                are best (higher is better).
             validate_every: steps between two validations; the last step is always validated.
             patience: validations without a better score after which training ends.
             on_rows: told every new row of history and validation, before the checkpoint that holds it.
@@ -104,8 +113,7 @@ class Trainer:
         pending: list[dict[str, Tensor]] = []
         last_checkpoint = time.monotonic()
         interval = float(os.environ.get("DCUBE_CHECKPOINT_SECONDS", SECONDS_PER_CHECKPOINT))
-        started = progress(description, total=steps, unit="steps", completed=self.record.step)
-        with self.checkpoints.mirrored(), started as advance:
+        with self._shown(description, steps) as advance:
             while self.record.step < steps and not self._exhausted(patience):
                 pending.append(self._step(losses))
                 advance(1, **self._latest_values())
@@ -115,12 +123,24 @@ class Trainer:
                 if validation_due:
                     self._validate(validate)
                 at_boundary = not pending
-                if at_boundary and (validation_due or time.monotonic() - last_checkpoint >= interval):
+                if is_first() and at_boundary and (validation_due or time.monotonic() - last_checkpoint >= interval):
                     sent = self._hand_out(on_rows, sent)
                     self._save()
                     last_checkpoint = time.monotonic()
-        self._hand_out(on_rows, sent)
+        if is_first():
+            self._hand_out(on_rows, sent)
         return self.best
+
+    @contextmanager
+    def _shown(self, description: str, steps: int) -> Iterator[Advance]:
+        if not is_first():
+            yield lambda *_, **__: None
+            return
+        with (
+            self.checkpoints.mirrored(),
+            progress(description, total=steps, unit="steps", completed=self.record.step) as advance,
+        ):
+            yield advance
 
     def _step(self, losses: Callable[[int], dict[str, Tensor]]) -> dict[str, Tensor]:
         step = self.record.step
@@ -130,6 +150,7 @@ class Trainer:
         values = losses(step)
         self.optimizer.zero_grad(set_to_none=True)
         values["loss"].backward()
+        sum_gradients(self.model.parameters())
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
         self.record.step = step + 1
@@ -137,7 +158,8 @@ class Trainer:
         return {name: value.detach() for name, value in values.items()}
 
     def _add_row(self, pending: list[dict[str, Tensor]]) -> None:
-        means = {name: torch.stack([values[name] for values in pending]).mean().item() for name in pending[0]}
+        parts = torch.stack([torch.stack(list(values.values())).float() for values in pending]).mean(dim=0)
+        means = dict(zip(pending[0], summed(parts).tolist(), strict=True))
         pending.clear()
         if not all(torch.isfinite(torch.tensor(value)) for value in means.values()):
             raise DcubeError(f"the loss is no longer finite at step {self.record.step}: lower the learning rate")
@@ -179,10 +201,10 @@ class Trainer:
         self.checkpoints.save(self.record.step, tensors, vars(self.record))
 
     def _resume(self) -> None:
-        found = self.checkpoints.latest()
-        if found is None:
+        path = from_first(self.checkpoints.newest)
+        if path is None:
             return
-        tensors, record = found
+        tensors, record = read(path)
         self.model.load_state_dict(under_prefix("model", tensors))
         self.averaged.load_state_dict(under_prefix("averaged", tensors))
         self.best = under_prefix("best", tensors)

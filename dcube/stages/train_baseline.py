@@ -1,11 +1,15 @@
 """Stage train_baseline: a control or a timm network, under the protocol of train_classifier."""
 
-from dcube.stages import run
+from functools import partial
+
+from dcube.engine.launcher import in_processes
+from dcube.stages import params, run
 from dcube.stages.train_classifier import train
 
 
 def main(kind: str) -> None:
-    train(f"train_baseline@{kind}", kind)
+    work = partial(train, f"train_baseline@{kind}", kind)
+    in_processes(params().compute, work, "dcube.stages.train_baseline", kind)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stage train_classifier: the D-Cube classifier on the frozen features of the trained U-ViT."""
 
 import hashlib
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,8 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
 from dcube.engine.device import choose_device
+from dcube.engine.distributed import is_first
+from dcube.engine.launcher import in_processes
 from dcube.engine.mirror import Mirror
 from dcube.engine.publish import published
 from dcube.engine.seeds import derived_seed
@@ -32,7 +35,7 @@ from dcube.tracking import tracked_run
 
 
 def main() -> None:
-    train("train_classifier", DCUBE)
+    in_processes(params().compute, partial(train, "train_classifier", DCUBE), "dcube.stages.train_classifier")
 
 
 def train(stage: str, kind: str) -> None:
@@ -46,21 +49,26 @@ def train(stage: str, kind: str) -> None:
     groups = {"classifier": classifier.model_dump(), "compute": settings.compute.model_dump()}
     if classifier is not settings.classifier:
         groups["baseline"] = {"pretrained": settings.baseline.pretrained}
+    defining = groups | {"compute": settings.compute.defining()}
     key = training_key(
-        stage, groups, [dataset.fingerprint, *_inputs(kind, classifier, uvit)],
+        stage, defining, [dataset.fingerprint, *_inputs(kind, classifier, uvit)],
         packages=["classifier", "diffusion", "engine"],
     )  # fmt: skip
+    fit = partial(
+        train_candidate,
+        head,
+        uvit,
+        ImageTable.of_split(dataset, "train", synthetic_table(dataset) if classifier.use_synthetic else None),
+        ImageTable.of_split(dataset, "validation"),
+        classifier,
+        settings.compute,
+        Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key)),
+    )
+    if not is_first():
+        fit()
+        return
     with tracked_run(stage, groups, dataset, run_key=key) as tracked:
-        result = train_candidate(
-            head,
-            uvit,
-            ImageTable.of_split(dataset, "train", synthetic_table(dataset) if classifier.use_synthetic else None),
-            ImageTable.of_split(dataset, "validation"),
-            classifier,
-            settings.compute,
-            Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key)),
-            on_rows=tracked.log_metrics,
-        )
+        result = fit(on_rows=tracked.log_metrics)
         with published(MODELS / kind) as folder:
             config = candidate_config(kind, classifier, settings.baseline, dataset, result.validation)
             digest = save_candidate(folder, result.weights, uvit, config)

@@ -1,14 +1,19 @@
 """Stage train_diffusion: the U-ViT, trained until FID stabilises."""
 
+from collections.abc import Callable
+
 import pandas as pd
 from torch import Tensor
 
+from dcube.config import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.figures import sample_grid
-from dcube.diffusion.training import train_diffusion
+from dcube.diffusion.training import DiffusionResult, train_diffusion
 from dcube.diffusion.weights import save_diffusion
 from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
 from dcube.engine.device import choose_device
+from dcube.engine.distributed import is_first
+from dcube.engine.launcher import in_processes
 from dcube.engine.mirror import Mirror
 from dcube.engine.publish import published
 from dcube.stages import params, run
@@ -18,34 +23,46 @@ from dcube.tracking import tracked_run
 
 
 def main() -> None:
+    in_processes(params().compute, train, "dcube.stages.train_diffusion")
+
+
+def train() -> None:
     settings, dataset = params(), PreparedDataset.load(PREPARED)
-    device = choose_device(settings.compute)
     groups = {
         "diffusion": settings.diffusion.model_dump(),
         "fid": settings.fid.model_dump(),
         "compute": settings.compute.model_dump(),
     }
-    key = training_key("train_diffusion", groups, [dataset.fingerprint], packages=["diffusion", "engine", "synthesis"])
+    defining = groups | {"compute": settings.compute.defining()}
+    packages = ["diffusion", "engine", "synthesis"]
+    key = training_key("train_diffusion", defining, [dataset.fingerprint], packages)
+    if not is_first():
+        fit(settings, dataset, key)
+        return
     with tracked_run("train_diffusion", groups, dataset, run_key=key) as tracked:
 
         def show(images: Tensor, labels: Tensor, step: int) -> None:
             tracked.log_figure(sample_grid(images, labels, dataset.classes), f"samples/step-{step:07d}.png")
 
-        result = train_diffusion(
-            dataset,
-            settings.diffusion,
-            FrechetTracker(settings.fid, dataset, device, CACHE),
-            settings.compute,
-            device,
-            Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key)),
-            on_rows=tracked.log_metrics,
-            on_samples=show,
-        )
+        result = fit(settings, dataset, key, on_rows=tracked.log_metrics, on_samples=show)
         with published(DIFFUSION) as folder:
             digest = save_diffusion(folder, result.weights, settings.diffusion, dataset)
             pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
         tracked.set_tags({"dcube.weights_sha256": digest, "dcube.best_step": result.record.best_step})
+
+
+def fit(settings: Params, dataset: PreparedDataset, key: str, **told: Callable) -> DiffusionResult:
+    device = choose_device(settings.compute)
+    return train_diffusion(
+        dataset,
+        settings.diffusion,
+        FrechetTracker(settings.fid, dataset, device, CACHE),
+        settings.compute,
+        device,
+        Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key)),
+        **told,
+    )
 
 
 if __name__ == "__main__":
