@@ -22,6 +22,7 @@ def prefect_server(stack: Stack) -> Server:
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # the default is inside the installed package
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": stack.database("prefect", "asyncpg"),
             "PREFECT_SERVER_API_AUTH_STRING": f"{ADMINISTRATOR}:{stack.secrets.prefect_password}",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         },
         healthy=lambda: answers(stack),
