@@ -54,10 +54,10 @@ def pipeline(
     """Run the whole method, or `targets` and what they depend on, in a working copy of its own.
 
     Args:
-        params: The method's parameters, filled in from the preset: the groups and names of `params.yaml`.
-        settings: Single values laid over the ones above, each as group.key=value: `diffusion.epochs=20` for example.
+        params: The method's parameters, filled in from the preset: the groups and names of params.yaml.
+        settings: Single values laid over the ones above, each as group.key=value: diffusion.epochs=20 for example.
         revision: Commit, branch or tag of the repository to run. HEAD is the last commit of the worker's checkout.
-        targets: Stages of `dvc.yaml` to run with all that they depend on, `evaluate` for example. Empty: all.
+        targets: Stages of dvc.yaml to run with all that they depend on, evaluate for example. Empty: all.
         attempts: How often a run that is cut off (killed, out of memory, machine lost) may begin, 1 to 100.
 
     Returns:
