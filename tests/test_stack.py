@@ -141,7 +141,7 @@ def running_stack(folder: Path, ports: Ports) -> "Iterator[tuple[subprocess.Pope
     with output.open("w") as file:
         process = subprocess.Popen(stack_command(folder, ports), cwd=REPOSITORY, stdout=file, stderr=file, text=True)
     try:
-        eventually(lambda: "ready after" in output.read_text() or process.poll() is not None, seconds=150)
+        eventually(lambda: "ready after" in output.read_text() or process.poll() is not None, seconds=300)
         assert "ready after" in output.read_text(), output.read_text()
         yield process, output
     finally:
@@ -158,7 +158,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def eventually(true: Callable[[], object], seconds: float = 60) -> None:
+def eventually(true: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "not within the time"
