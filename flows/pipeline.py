@@ -126,7 +126,7 @@ def run_stage(name: str, folder: Path, environment: dict[str, str], shared: bool
     return Completed(message="Ran") if ran else Completed(name="Cached", message="Its results were known already")
 
 
-@task(cache_policy=NO_CACHE, retries=6, retry_delay_seconds=exponential_backoff(10))
+@task(task_run_name="share_results", cache_policy=NO_CACHE, retries=6, retry_delay_seconds=exponential_backoff(10))
 def share_results(folder: Path) -> None:
     """Everything to the DVC remote; patient, because all the computing is done."""
     push_results(folder)
