@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 COMMIT, UNCOMMITTED, DATA = "mlflow.source.git.commit", "dcube.uncommitted", "dcube.dvc.data"
 RUNS = {
-    "dcube.diffusion_run_id": "training of the diffusion model",
+    "dcube.diffusion_run_id": "diffusion training",
     "dcube.training_run_id": "training",
     "dcube.evaluation_run_id": "evaluation",
 }
