@@ -23,7 +23,8 @@ from flows.pipeline import pipeline
 ROOT = Path(__file__).parents[1]
 
 STARTER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job may have it ignored
 from dcube.processes import process_group
 with process_group([sys.executable, "-c", sys.argv[1]]):
     print("started", flush=True)

@@ -233,4 +233,4 @@ def test_a_server_that_hangs_keeps_no_process_alive(server: S3Server, tmp_path: 
             timeout=60,
         )
     assert ended.returncode == 7
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 45
