@@ -215,10 +215,10 @@ def test_a_run_started_by_clicking_shows_its_stages_progress_pictures_and_result
     wait_until(lambda: "train" in mlflow_states(platform, run))
     open_artifact(page, run, address, "progress-train")
     seen: set[str] = set()
-    while len(seen) < 2:  # the page shows what was so when it was opened
+    while len(seen) < 2:
+        page.reload()  # it shows what was so when it was opened
         seen.add(page.get_by_text("Progress:").inner_text())
         assert "Progress: 100%" not in seen
-        page.reload()
 
     page.goto(f"{address}/v2/runs/flow-run/{run}")
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=5 * PATIENCE)

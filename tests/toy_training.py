@@ -5,6 +5,7 @@ WORK is `train`, a training with everything that processes must agree on, or `co
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -100,7 +101,7 @@ def provoke(trouble: str, step: int) -> None:
     if what == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "hang":
-        print("hanging", os.getpid(), flush=True)
+        os.write(sys.stdout.fileno(), f"hanging {os.getpid()}\n".encode())  # whole: two processes write here
         time.sleep(600)
 
 
