@@ -53,6 +53,29 @@ class Data(Group):
         "crop",
         description="How an image that is not square becomes one: centre crop, black border, or stretch.",
     )
+    crop: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="Side in stored pixels of the middle square that is used (paper: 256 for CT). None: all of it.",
+    )
+    window_center: float | None = Field(
+        None,
+        description=(
+            "Middle of the values shown, in the file's units (CT: Hounsfield units, soft tissue 40). DICOM and "
+            "NIfTI only. None: the file's own window."
+        ),
+    )
+    window_width: float | None = Field(
+        None, gt=0.0, description="Range of the values shown, from black to white (soft tissue 400). None: as above."
+    )
+    identifiers: Literal["hashed", "kept"] = Field(
+        "hashed",
+        description=(
+            "Patient ids and file names beyond data/: hashed with this installation's salt, or kept as they are "
+            "(public sets of plain pictures only)."
+        ),
+    )
     validation_fraction: float = Field(
         0.15,
         gt=0.0,
@@ -66,6 +89,12 @@ class Data(Group):
         description="Share of the patients held out for the one test, where the set has no split of its own.",
     )
     seed: Seed = Field(0, description="Decides who goes into which split.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.window_center is None) != (self.window_width is None):
+            raise ValueError("give window_center and window_width together, or neither")
+        return self
 
 
 class Diffusion(Group):

@@ -62,7 +62,7 @@ def inspect(path: Path, data: Data) -> Report:
     Raises:
         DcubeError: where the layout is not recognised. Everything else is in the report.
     """
-    source = open_source(path)
+    source = open_source(path, data)
     seen = survey(source, data)
     table = source.table().assign(sha256=[one.sha256 for one in seen])
     usable = table[table["sha256"] != ""]

@@ -26,7 +26,7 @@ def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
     Raises:
         DcubeError: naming every file or row that no valid data set can be made of.
     """
-    source = open_source(raw)
+    source = open_source(raw, data)
     with published(folder) as partial:
         shape = (len(source.records), data.channels)
         arrays = {

@@ -1,6 +1,6 @@
 """Raw images as people have them, and the square uint8 arrays that networks see."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
 SMALLEST_SIDE = 8
 LARGEST_SIDE = 16_384
+MOST_PIXELS = 178_956_970  # Pillow's own limit
+EQUAL_SPACING = 1.01
 
 
 class UnusableImageError(Exception):
@@ -25,11 +27,13 @@ class RawImage:
         image: upright, mode `L`, `RGB` or `F` (grey of more than 8 bits, as floats in 0…255).
         mode: how it was stored, in Pillow's names, e.g. `I;16` or `RGBA`; for arrays in NumPy's.
         brightest: its largest value, 0…255.
+        modality: what made it, in DICOM's codes, e.g. `CT`; empty where the file does not say.
     """
 
     image: Image.Image
     mode: str
     brightest: float
+    modality: str = ""
 
 
 def read_file(path: Path) -> RawImage:
@@ -42,11 +46,11 @@ def read_file(path: Path) -> RawImage:
         raise UnusableImageError("empty file")
     try:
         with Image.open(path, formats=FORMATS) as image:
-            _check_size(image.width, image.height)
+            check_size(image.width, image.height)
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise UnusableImageError("several pictures in one file")
             image.load()
-            return _finish(_grey_or_rgb(ImageOps.exif_transpose(image)), image.mode)
+            return finish(_grey_or_rgb(ImageOps.exif_transpose(image)), image.mode)
     except Image.DecompressionBombError:
         raise UnusableImageError(f"too large: more than {LARGEST_SIDE} pixels a side or 179 megapixels") from None
     except (OSError, ValueError, SyntaxError, EOFError):  # Pillow's decoders raise all of these on damaged files
@@ -57,13 +61,13 @@ def read_array(pixels: np.ndarray) -> RawImage:
     """The same for an array (h, w), (h, w, 1) or (h, w, 3) of uint8, uint16 or floats in 0…1."""
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    _check_size(pixels.shape[1], pixels.shape[0])
+    check_size(pixels.shape[1], pixels.shape[0])
     mode = f"{pixels.dtype}{' RGB' if pixels.ndim == 3 else ''}"
     if pixels.dtype != np.uint8:
         pixels = _to_byte_range(pixels)
     if pixels.ndim == 3:  # Pillow has no colour of more than 8 bits
         pixels = np.rint(pixels).astype(np.uint8)
-    return _finish(Image.fromarray(np.ascontiguousarray(pixels)), mode)
+    return finish(Image.fromarray(np.ascontiguousarray(pixels)), mode)
 
 
 def to_square(image: Image.Image, size: int, channels: int, fit: Literal["crop", "pad", "stretch"]) -> np.ndarray:
@@ -85,19 +89,50 @@ def to_square(image: Image.Image, size: int, channels: int, fit: Literal["crop",
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _check_size(width: int, height: int) -> None:
+def cropped(raw: RawImage, side: int | None, centre: tuple[float, float] | None = None) -> RawImage:
+    """The square of `side` pixels around `centre` (row, column; else the middle), moved inside where it hangs over.
+
+    Raises:
+        UnusableImageError: where the image is smaller than that.
+    """
+    if side is None:
+        return raw
+    width, height = raw.image.size
+    if min(width, height) < side:
+        raise UnusableImageError(f"{width} × {height} pixels, smaller than the crop of {side}")
+    row, column = centre or (height / 2, width / 2)
+    top = round(min(max(row - side / 2, 0), height - side))
+    left = round(min(max(column - side / 2, 0), width - side))
+    return replace(raw, image=raw.image.crop((left, top, left + side, top + side)))
+
+
+def square_pixels(image: Image.Image, spacing: tuple[float, float]) -> Image.Image:
+    """Resample to the finer of the two spacings (between rows, between columns), so that a pixel is square."""
+    finest = min(spacing)
+    if max(spacing) <= finest * EQUAL_SPACING:
+        return image
+    height, width = round(image.height * spacing[0] / finest), round(image.width * spacing[1] / finest)
+    check_size(width, height)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise `UnusableImageError` for what is no picture, or would not fit into memory."""
     if min(width, height) < SMALLEST_SIDE:
         raise UnusableImageError(f"{width} × {height} pixels, smaller than {SMALLEST_SIDE} a side")
     if max(width, height) > LARGEST_SIDE:
         raise UnusableImageError(f"{width} × {height} pixels, larger than {LARGEST_SIDE} a side")
+    if width * height > MOST_PIXELS:
+        raise UnusableImageError(f"{width} × {height} pixels, more than {MOST_PIXELS / 1e6:.0f} million")
 
 
-def _finish(image: Image.Image, mode: str) -> RawImage:
+def finish(image: Image.Image, mode: str, modality: str = "") -> RawImage:
+    """Raise `UnusableImageError` for an image that shows nothing."""
     extrema = image.getextrema()
     bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
     if all(low == high for low, high in bands):
         raise UnusableImageError("constant: every pixel is the same")
-    return RawImage(image, mode, max(high for _, high in bands))
+    return RawImage(image, mode, max(high for _, high in bands), modality)
 
 
 def _grey_or_rgb(image: Image.Image) -> Image.Image:

@@ -10,7 +10,11 @@ from dcube.data.reading import RawImage
 
 @dataclass(frozen=True)
 class Record:
-    """One raw image; an empty string stands for what is not known."""
+    """One raw image; an empty string stands for what is not known.
+
+    Attributes:
+        file: relative to the set's folder; a frame or slice of it is `file#number`, from 0 on.
+    """
 
     file: str
     label: str = ""
@@ -25,14 +29,17 @@ class Source:
     Attributes:
         layout: its name for people.
         records: ordered by file.
-        read: decodes the image of `records[i]`; raises `UnusableImageError`. Safe to call from several threads.
+        read: decodes the image of `records[i]`, windowed and cropped as the parameters ask; raises
+            `UnusableImageError`. Safe to call from several threads.
         ignored: files that are no images.
+        identifying: whether it holds files of a kind that carries a person's identity (DICOM, NIfTI).
     """
 
     layout: str
     records: list[Record]
     read: Callable[[int], RawImage]
     ignored: tuple[str, ...] = ()
+    identifying: bool = False
 
     def table(self) -> pd.DataFrame:
         """Columns file, label, patient, split; all of them strings."""

@@ -16,6 +16,7 @@ import re
 import unicodedata
 from pathlib import Path, PurePosixPath
 
+from dcube.config import Data
 from dcube.data.medmnist import open_medmnist
 from dcube.data.naming import some
 from dcube.data.reading import SUFFIXES, read_file
@@ -27,7 +28,7 @@ UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 METADATA = "metadata.csv"
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, data: Data) -> Source:
     """Recognise the layout of a raw data set and list its images without decoding them.
 
     Raises:

@@ -1,0 +1,46 @@
+"""Stored values → grey values 0…255: what a radiologist's window does."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from dcube.config import Data
+
+Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The values from black to white, in the units that the modality LUT ends in (CT: Hounsfield units).
+
+    Attributes:
+        function: DICOM PS3.3 C.11.2.1.2 and .3. `LINEAR_EXACT` makes center ± width / 2 black and white.
+    """
+
+    center: float
+    width: float
+    function: Function = "LINEAR_EXACT"
+
+    @property
+    def valid(self) -> bool:
+        return bool(np.isfinite([self.center, self.width]).all()) and self.width >= (self.function == "LINEAR")
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """float32 in 0…255, of the same shape."""
+        values = values.astype(np.float32)
+        if self.function == "SIGMOID":
+            shown = 1 / (1 + np.exp(np.clip(-4 * (values - self.center) / self.width, -80, 80)))
+        elif self.function == "LINEAR":
+            # One stored value less than LINEAR_EXACT, and half a value lower: both ends are whole values.
+            shown = (values - (self.center - 0.5)) / max(self.width - 1, 1e-6) + 0.5
+        else:
+            shown = (values - self.center) / self.width + 0.5
+        return np.clip(shown, 0, 1, dtype=np.float32) * np.float32(255)
+
+
+def window_of(data: Data) -> Window | None:
+    """The window that the parameters ask for."""
+    if data.window_center is None or data.window_width is None:
+        return None
+    return Window(data.window_center, data.window_width)
