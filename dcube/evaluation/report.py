@@ -18,6 +18,7 @@ from dcube.stages.paths import EVALUATION
 
 MAIN = "dcube"
 MCNEMAR = "McNemar"
+TESTS = (*COMPARED, MCNEMAR)
 SIGNIFICANT = 0.05
 
 
@@ -33,6 +34,7 @@ def print_results(folder: Path = EVALUATION) -> None:
     if MAIN in results and len(results) > 1:
         _print_comparisons(console, comparisons(tables, results[MAIN]))
     console.print(f"\nPictures and model cards: {folder}/*/")
+    console.print("All of it on one page, with images: dcube report")
     console.print("All runs, curves and registered models: make ui")
     if any(result["is_phantom"] for result in results.values()):
         console.print(f"[bold]{PHANTOM}[/]")
@@ -46,13 +48,16 @@ def evaluations(folder: Path) -> dict[str, dict]:
     return {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
 
+def results_title(result: dict) -> str:
+    """What the figures of a `metrics.json` rest on."""
+    size = f"{result['test_images']} images"
+    if result["test_patients"]:
+        size += f" of {result['test_patients']} patients"
+    return f"Test split ({size}), {result['confidence']:.0%} intervals over {result['resampled']}"
+
+
 def results_table(results: dict[str, dict]) -> Table:
-    first = next(iter(results.values()))
-    size = f"{first['test_images']} images"
-    if first["test_patients"]:
-        size += f" of {first['test_patients']} patients"
-    title = f"Test split ({size}), {first['confidence']:.0%} intervals over {first['resampled']}"
-    table = _table(title, "model", *map(spelled, HEADLINES))
+    table = _table(results_title(next(iter(results.values()))), "model", *map(spelled, HEADLINES))
     for model, result in results.items():
         table.add_row(model, *(_figure(result, name) for name in HEADLINES))
     return table
@@ -64,25 +69,41 @@ def comparisons(tables: dict[str, Predictions], made: dict) -> dict[str, Compari
     return {name: compare(tables[MAIN], table, evaluation) for name, table in tables.items() if name != MAIN}
 
 
-def _print_comparisons(console: Console, made: dict[str, Comparison]) -> None:
-    tests = (*COMPARED, MCNEMAR)
+def corrected(made: dict[str, Comparison]) -> dict[str, dict[str, float]]:
+    """Model → test (`TESTS`) → p-value, corrected for all of them together."""
     p_values = holm(np.array([[*(it.differences[name].p for name in COMPARED), it.mcnemar_p] for it in made.values()]))
-    table = _table(f"{MAIN} minus each other model, on the same images", f"{MAIN} minus", *map(spelled, tests))
-    shown = []
-    for (other, comparison), row in zip(made.items(), p_values, strict=True):
+    return {other: dict(zip(TESTS, row, strict=True)) for other, row in zip(made, p_values.tolist(), strict=True)}
+
+
+def conclusions(made: dict[str, Comparison], p_values: dict[str, dict[str, float]]) -> list[str]:
+    """What can be said of the main model, a sentence each."""
+    shown = [
+        f"{MAIN} is {'better' if difference.value > 0 else 'worse'} than {other} in {spelled(name)}."
+        for other, comparison in made.items()
+        for name, difference in comparison.differences.items()
+        if p_values[other][name] < SIGNIFICANT
+    ]
+    return shown or [f"No difference between {MAIN} and another model is shown (p < {SIGNIFICANT})."]
+
+
+def explanation(made: dict[str, Comparison]) -> list[str]:
+    """How the table of differences is to be read, a sentence each."""
+    return [
+        f"{MCNEMAR}: images that only {MAIN} : only the other model predicts rightly.",
+        f"p-values are corrected for the {len(made) * len(TESTS)} tests of this table (Holm), intervals are not.",
+    ]
+
+
+def _print_comparisons(console: Console, made: dict[str, Comparison]) -> None:
+    p_values = corrected(made)
+    table = _table(f"{MAIN} minus each other model, on the same images", f"{MAIN} minus", *map(spelled, TESTS))
+    for other, comparison in made.items():
         cells = [_difference(comparison.differences[name]) for name in COMPARED]
         cells.append(f"{comparison.only_first} : {comparison.only_second}\n")
-        table.add_row(other, *(f"{cell}\n{_p(p)}" for cell, p in zip(cells, row, strict=True)))
-        for name, p in zip(COMPARED, row, strict=False):
-            if p < SIGNIFICANT:
-                better = "better" if comparison.differences[name].value > 0 else "worse"
-                shown.append(f"{MAIN} is {better} than {other} in {spelled(name)}.")
+        pairs = zip(cells, p_values[other].values(), strict=True)
+        table.add_row(other, *(f"{cell}\n{p_in_words(p)}" for cell, p in pairs))
     console.print(table)
-    console.print(
-        f"{MCNEMAR}: images that only {MAIN} : only the other model predicts rightly.\n"
-        f"p-values are corrected for the {p_values.size} tests of this table (Holm), intervals are not."
-    )
-    console.print("\n".join(shown) or f"No difference between {MAIN} and another model is shown (p < {SIGNIFICANT}).")
+    console.print("\n".join((*explanation(made), *conclusions(made, p_values))))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -101,5 +122,5 @@ def _difference(value: Difference) -> str:
     return f"{value.value:+.3f}\n[dim]{value.low:+.2f} … {value.high:+.2f}[/]"
 
 
-def _p(value: float) -> str:
+def p_in_words(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
