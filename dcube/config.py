@@ -294,6 +294,9 @@ class Evaluation(Group):
     )
     confidence: float = Field(0.95, gt=0.5, lt=1.0, description="Coverage of the intervals.")
     calibration_bins: int = Field(10, ge=2, le=100, description="Bins of the reliability plot and of ECE.")
+    abstain_below: Fraction = Field(
+        0.0, description="Confidence (largest calibrated probability) below which the model gives no answer. 0: never."
+    )
     seed: Seed = Field(0, description="Decides the resamples.")
 
 

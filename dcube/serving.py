@@ -27,7 +27,7 @@ class Classifier(PythonModel):
 
     def predict(self, context, model_input: pd.DataFrame, params=None):
         pictures = [_decoded(text, row) for row, text in enumerate(model_input["image"])]
-        fit, channels = self.candidate.config["fit"], self.candidate.channels
+        fit, channels = self.candidate.config["input"]["fit"], self.candidate.channels
         sizes = self.candidate.image_size, self.candidate.diffusion_image_size
         images, small_images = (
             np.stack([to_square(picture, size, channels, fit) for picture in pictures]) for size in sizes

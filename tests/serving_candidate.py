@@ -10,6 +10,7 @@ from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 
 CLASSES = ["benign", "malignant", "normal"]
+MADE_FOR = {"channels": 1, "image_size": 32, "diffusion_image_size": 16, "fit": "crop"}
 
 
 def write_candidate(folder: Path, params: Params, seed: int = 0, kind: str = SUB_FEATURES) -> str:
@@ -21,8 +22,8 @@ def write_candidate(folder: Path, params: Params, seed: int = 0, kind: str = SUB
         uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
     head = build_head(kind, params.classifier, params.baseline, len(CLASSES), uvit, load_pretrained=False)
     config = {
-        "kind": kind, "classes": CLASSES, "channels": 1, "image_size": 32, "diffusion_image_size": 16,
-        "fit": "crop", "evaluation_timesteps": [1], "data_fingerprint": "f" * 64,
+        "kind": kind, "classes": CLASSES, "input": MADE_FOR, "calibration": {"temperature": 1.5},
+        "evaluation_timesteps": [1], "data_fingerprint": "f" * 64,
         "params": params.model_dump(mode="json", include={"classifier", "baseline", "diffusion"}),
         "validation": {"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
     }  # fmt: skip

@@ -30,6 +30,7 @@ def fake_candidate(kind: str, sharpness: float):
 
     config = {
         "kind": kind, "weights_sha256": kind * 3, "validation": {"auroc": 0.9, "cross_entropy": 0.4, "accuracy": 0.8},
+        "calibration": {"temperature": 1.25},
         "params": Params().model_dump(mode="json"),
     }  # fmt: skip
     return SimpleNamespace(

@@ -14,6 +14,7 @@ import torch
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
+from dcube.classifier.calibration import tempered
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier, TimmClassifier
 from dcube.config import Baseline, Classifier, Diffusion, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -22,6 +23,7 @@ from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.pretrained import WeightsSource, create_pretrained
 from dcube.engine.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
+from dcube.errors import DcubeError
 
 DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"
 ON_DIFFUSION_FEATURES = (DCUBE, UNTRAINED)
@@ -46,8 +48,8 @@ class Candidate:
     """A trained classifier.
 
     Attributes:
-        config: `config.json`: kind, classes, channels, sizes, fit, the parameters it was trained with, the data's
-            fingerprint and the validation metrics.
+        config: `config.json`: kind, classes, what it was made for (`input`), temperature, the parameters it was trained
+            with, the data's fingerprint and the validation metrics.
         head: the trained part, in eval mode.
         uvit: the frozen part; None for kinds that use no diffusion features.
     """
@@ -66,22 +68,33 @@ class Candidate:
 
     @property
     def channels(self) -> int:
-        return self.config["channels"]
+        return self.config["input"]["channels"]
 
     @property
     def image_size(self) -> int:
-        return self.config["image_size"]
+        return self.config["input"]["image_size"]
 
     @property
     def diffusion_image_size(self) -> int:
-        return self.config["diffusion_image_size"]
+        return self.config["input"]["diffusion_image_size"]
 
-    def predict(self, images: np.ndarray, diffusion_images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-        """Probabilities (n, classes), float64.
+    @property
+    def temperature(self) -> float:
+        return self.config["calibration"]["temperature"]
+
+    def predict(
+        self,
+        images: np.ndarray,
+        diffusion_images: np.ndarray,
+        batch_size: int = 64,
+        timesteps: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """Calibrated probabilities (n, classes), float64.
 
         Args:
             images: (n, C, S, S) uint8 at `image_size`.
             diffusion_images: (n, C, s, s) uint8 at `diffusion_image_size`.
+            timesteps: noise levels to average over, instead of the evaluation's.
         """
         device = next(self.head.parameters()).device
         batches = [
@@ -90,11 +103,11 @@ class Candidate:
                 self.uvit,
                 torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(device),
                 torch.from_numpy(np.ascontiguousarray(diffusion_images[start : start + batch_size])).to(device),
-                self.config["evaluation_timesteps"],
+                timesteps or self.config["evaluation_timesteps"],
             ).cpu()
             for start in range(0, len(images), batch_size)
         ]
-        return torch.cat(batches).double().numpy()
+        return tempered(torch.cat(batches).double().numpy(), self.temperature)
 
 
 @torch.inference_mode()
@@ -144,12 +157,15 @@ def save_candidate(folder: Path, head: dict[str, Tensor], uvit: FrozenUViT | Non
 
 
 def load_candidate(folder: Path, device: torch.device) -> Candidate:
+    """Raises: DcubeError: it is damaged, or an older version of this program made it."""
     tensors, config = load_weights(folder)
-    classes = len(config["classes"])
+    if not {"input", "calibration"} <= config.keys():
+        raise DcubeError(f"{folder} was trained before models said what they were made for: train it again")
+    classes, made_for = len(config["classes"]), config["input"]
     uvit = None
     if "blocks" in config:
         diffusion = Diffusion.model_validate(config["params"]["diffusion"])
-        model = build_uvit(diffusion, config["diffusion_image_size"], config["channels"], classes)
+        model = build_uvit(diffusion, made_for["diffusion_image_size"], made_for["channels"], classes)
         load_into(model, under_prefix("uvit", tensors), folder)
         uvit = FrozenUViT(_frozen(model, device), NoiseSchedule(diffusion), tuple(config["blocks"]))
     head = build_head(

@@ -16,6 +16,7 @@ SPELLED = {
     "ece": "expected calibration error (lower is better)",
     "brier": "Brier score (lower is better)",
     "nll": "cross-entropy (lower is better)",
+    "coverage": "coverage (share that is answered)",
 }
 
 
@@ -47,6 +48,20 @@ def measure(
         | _ranking(labels, probabilities, weights)
         | _calibration(labels, probabilities, weights, bins)
     )
+
+
+def selective(labels: np.ndarray, probabilities: np.ndarray, abstain_below: float, weights: np.ndarray) -> Figures:
+    """How often a model answers that abstains below a confidence, and how often its answers are then right.
+
+    The second is NaN where it never answers. Arguments as of `measure`; (b,) each.
+    """
+    answers = probabilities.max(1) >= abstain_below
+    right = answers & (probabilities.argmax(1) == labels)
+    answered = weights @ answers
+    return {
+        "coverage": answered / weights.sum(1),
+        "accuracy_when_answering": _ratio(weights @ right, answered),
+    }
 
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:

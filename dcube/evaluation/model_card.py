@@ -1,6 +1,6 @@
 """What a person must know before using a model: one Markdown page beside the figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,13 @@ OWN_PARAMS = {
     "untrained_uvit": ("classifier",),
     "sub_features": ("classifier",),
 }
-FIGURES = (*HEADLINES, "auprc", "ece", "brier", "nll")
+FIGURES = (*HEADLINES, "auprc", "ece", "brier", "nll", "coverage", "accuracy_when_answering")
 IN_VALIDATION = {"nll": "cross_entropy"}
 NO_ERROR = "resampling then knows of none, and an interval without width is no certainty"
+NOT_INTENDED = (
+    "for diagnosis or for any decision about a patient, for other devices, protocols or populations, or for images of "
+    "anything else: the model always names one of its classes."
+)
 PHANTOM = "Phantom data: invented images. This shows that everything runs and proves nothing about medicine."
 
 
@@ -42,7 +46,8 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
         f"> **{PHANTOM}**" if dataset.info.get("is_phantom") else "",
         kind_in_words(kind),
         "## Intended use",
-        _use(dataset),
+        intended(dataset.classes),
+        f"**Not intended** {NOT_INTENDED}",
         "## Data",
         _data(dataset),
         "## Figures on the test split",
@@ -54,9 +59,9 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
         "A gain of D-Cube counts only against its two controls, the untrained U-ViT and the sub-feature network "
         "alone, on the same test images: `dcube results` shows the differences with intervals and p-values.",
         "## Limits",
-        _limits(metrics),
+        "\n".join(f"- {limit}" for limit in limits_of(metrics)),
         "## Training",
-        _table(flattened(params), ("parameter", "value")),
+        _table(flattened(params) | {"temperature": config["calibration"]["temperature"]}, ("parameter", "value")),
         "## Lineage",
         _table(
             {"weights (sha256)": metrics["weights_sha256"], "test (fingerprint)": metrics["test_fingerprint"]}
@@ -71,12 +76,11 @@ def kind_in_words(kind: str) -> str:
     return KINDS.get(kind, f"Baseline: {kind} from timm") + "."
 
 
-def _use(dataset: PreparedDataset) -> str:
+def intended(classes: Sequence[str]) -> str:
+    """What the model is for."""
     return (
-        f"Research: telling {', '.join(dataset.classes[:-1])} and {dataset.classes[-1]} apart on images that were made "
-        "and prepared like those it was trained on.\n\n"
-        "**Not intended** for diagnosis or for any decision about a patient, for other devices, protocols or "
-        "populations, or for images of anything else: the model always names one of its classes."
+        f"Research: telling {', '.join(classes[:-1])} and {classes[-1]} apart on images that were made and prepared "
+        "like those it was trained on."
     )
 
 
@@ -125,8 +129,9 @@ def _figures(metrics: Mapping) -> str:
     if metrics["test_patients"]:
         size += f" of {metrics['test_patients']} patients"
     how = f"Intervals: percentiles of {metrics['resamples']} bootstrap resamples of {metrics['resampled']}."
-    seen = "The validation images chose the weights: their figures flatter."
-    return f"{size}, looked at once. {how} {seen}\n\n{_rows(header, rows)}"
+    seen = "The validation images chose the weights and the temperature: their figures flatter."
+    abstains = f"It abstains where its confidence is below {metrics['abstain_below']:g}."
+    return f"{size}, looked at once. {how} {seen} {abstains}\n\n{_rows(header, rows)}"
 
 
 def _validation(values: Mapping[str, float], name: str) -> str:
@@ -134,7 +139,8 @@ def _validation(values: Mapping[str, float], name: str) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def _limits(metrics: Mapping) -> str:
+def limits_of(metrics: Mapping) -> list[str]:
+    """What the figures do not say, a sentence each."""
     limits = [
         "One test set from one source: figures elsewhere can be worse, and the intervals do not cover that.",
         "One training: another seed gives other weights and other figures; the intervals do not cover that either.",
@@ -148,7 +154,7 @@ def _limits(metrics: Mapping) -> str:
             f"{metrics['resamples_without_a_class']} of {metrics['resamples']} resamples lacked a class and were left "
             "out: the test set is small."
         )
-    return "\n".join(f"- {limit}" for limit in limits)
+    return limits
 
 
 def _table(values: Mapping[str, object], header: tuple[str, str]) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 
 from dcube.config import Evaluation
 from dcube.evaluation.bootstrap import bootstrap, interval
-from dcube.evaluation.metrics import Figures, measure
+from dcube.evaluation.metrics import Figures, measure, selective
 from dcube.evaluation.predictions import Predictions
 
 
@@ -18,7 +18,7 @@ def summarise(predictions: Predictions, evaluation: Evaluation) -> dict:
             predictions.classes,
             evaluation.calibration_bins,
             weights,
-        )
+        ) | selective(predictions.labels, predictions.probabilities, evaluation.abstain_below, weights)
 
     values = figures(np.ones((1, len(predictions.labels))))
     resampled = bootstrap(figures, predictions.groups, evaluation.bootstrap_samples, evaluation.seed)
@@ -27,6 +27,7 @@ def summarise(predictions: Predictions, evaluation: Evaluation) -> dict:
         "test": {name: float(value[0]) for name, value in values.items()},
         "interval": {name: {"low": low, "high": high} for name, (low, high) in intervals.items()},
         "confidence": evaluation.confidence,
+        "abstain_below": evaluation.abstain_below,
         "resampled": "patients" if predictions.knows_patients else "images",
         "resamples": evaluation.bootstrap_samples,
         "resamples_without_a_class": int(np.isnan(resampled["auroc"]).sum()),

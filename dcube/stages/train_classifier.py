@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import torch
 
+from dcube.classifier.calibration import calibrated
 from dcube.classifier.candidate import (
     DCUBE,
     ON_DIFFUSION_FEATURES,
     SUB_FEATURES,
     UNTRAINED,
+    Candidate,
     FrozenUViT,
     build_head,
     save_candidate,
@@ -32,6 +34,11 @@ from dcube.features.selection import Selection
 from dcube.stages import params, run
 from dcube.stages.paths import CHECKPOINTS, DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC
 from dcube.tracking import tracked_run
+
+# What `dataset.json` says about the images that a model is made for.
+MADE_FOR = (
+    "channels", "image_size", "diffusion_image_size", "fit", "window_center", "window_width", "crop", "raw",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -71,6 +78,8 @@ def train(stage: str, kind: str) -> None:
         result = fit(on_rows=tracked.log_metrics)
         with published(MODELS / kind) as folder:
             config = candidate_config(kind, classifier, settings.baseline, dataset, result.validation)
+            head.load_state_dict(result.weights)
+            config = with_temperature(Candidate(config, head.eval(), uvit), dataset)
             digest = save_candidate(folder, result.weights, uvit, config)
             pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
@@ -111,10 +120,8 @@ def candidate_config(
     return {
         "kind": kind,
         "classes": dataset.classes,
-        "channels": dataset.channels,
-        "image_size": dataset.image_size,
-        "diffusion_image_size": dataset.diffusion_image_size,
-        "fit": dataset.info["fit"],
+        "input": {key: dataset.info[key] for key in MADE_FOR if key in dataset.info},
+        "calibration": {"temperature": 1.0},
         "evaluation_timesteps": classifier.evaluation_timesteps,
         "params": {
             "classifier": classifier.model_dump(mode="json"),
@@ -124,6 +131,16 @@ def candidate_config(
         "data_fingerprint": dataset.fingerprint,
         "validation": validation,
     }
+
+
+def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> dict:
+    """The candidate's config with the temperature that the validation images ask for."""
+    rows = dataset.indices("validation")
+    sizes = candidate.image_size, candidate.diffusion_image_size
+    images, small_images = (dataset.images(size)[rows] for size in sizes)
+    fitted = calibrated(candidate.predict(images, small_images), dataset.labels[rows])
+    validation = candidate.config["validation"] | {"cross_entropy": fitted.cross_entropy}
+    return candidate.config | {"calibration": fitted.as_dict(), "validation": validation}
 
 
 def _inputs(kind: str, classifier: Classifier, uvit: FrozenUViT | None) -> list[str]:
