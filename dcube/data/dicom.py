@@ -5,7 +5,7 @@ Nothing of a file leaves this module but what `DicomHeader` and `RawImage` name.
 """
 
 import logging
-import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +17,9 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_color_lut, pixel_array
-from pydicom.uid import DeflatedExplicitVRLittleEndian, SegmentationStorage
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
 
 from dcube.data.reading import RawImage, UnusableImageError, check_size, finish, square_pixels
 from dcube.data.windows import Window
@@ -27,7 +28,16 @@ SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 MARK = b"DICM"
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-WHOLE_TYPES = (8, 16, 32)  # bits
+MODALITIES = frozenset(
+    re.findall(r"\w+", "BI CR CT DG DX ECG ES GM IO IVUS LS MG MR NM OCT OP OPT OT PT PX RF RG SM TG US XA XC")
+)
+LARGE_FILE = 2**24  # bytes; larger ones (films, stacks) are not read whole for one frame
+NO_PICTURES = {SegmentationStorage: "a segmentation", RTDoseStorage: "a dose plan"}
+HEADER_TAGS = [
+    "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
+    "ImageOrientationPatient", "ImagePositionPatient", "SeriesInstanceUID", "PatientID", "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence",
+]  # fmt: skip
 
 # Complaints of pydicom quote what stands in the file.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
@@ -65,13 +75,6 @@ class DicomHeader:
         return float(np.cross(self.orientation[:3], self.orientation[3:]) @ self.position)
 
 
-HEADER_TAGS = [
-    "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
-    "ImageOrientationPatient", "ImagePositionPatient", "SeriesInstanceUID", "PatientID", "BurnedInAnnotation",
-    "BitsAllocated", "SamplesPerPixel",
-]  # fmt: skip
-
-
 def is_dicom(path: Path) -> bool:
     """By its suffix, or by the mark that follows the preamble where there is no suffix."""
     if path.suffix:
@@ -86,19 +89,20 @@ def header(path: Path) -> DicomHeader:
     Raises:
         UnusableImageError: for anything that is no DICOM file, or too damaged to tell.
     """
-    with _named_errors():
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+    with _readable():
+        dataset = _open(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+        layers = _layers(dataset, 0)
         return DicomHeader(
-            modality=str(dataset.get("Modality", "")),
+            modality=_modality(dataset),
             rows=int(dataset.get("Rows") or 0),
             columns=int(dataset.get("Columns") or 0),
             frames=_frames(dataset, path),
-            spacing=_spacing(dataset),
-            orientation=_numbers(dataset, "ImageOrientationPatient", 6),
-            position=_numbers(dataset, "ImagePositionPatient", 3),
-            series=str(dataset.get("SeriesInstanceUID", "")),
-            patient=str(dataset.get("PatientID") or "").strip(),
-            burned_in={"YES": True, "NO": False}.get(str(dataset.get("BurnedInAnnotation", "")).upper()),
+            spacing=_spacing(layers),
+            orientation=_numbers(layers, "ImageOrientationPatient", 6),
+            position=_numbers(layers, "ImagePositionPatient", 3),
+            series=_text(dataset, "SeriesInstanceUID"),
+            patient=_text(dataset, "PatientID"),
+            burned_in={"YES": True, "NO": False}.get(_text(dataset, "BurnedInAnnotation").upper()),
         )
 
 
@@ -106,10 +110,194 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
     """Decode one frame: mode `F` (0…255), `RGB` for colour.
 
     Args:
-        window: what is shown as black to white; None takes the file's first VOI LUT or window, and where it has
-            none the whole range of the stored bits.
+        window: what is shown from black to white; None takes the file's first VOI LUT or window, and where it has
+            none the whole range of the stored bits. Colour is shown as it is.
 
     Raises:
-        UnusableImageError: for anything else than a picture that can be shown rightly, saying why.
+        UnusableImageError: for anything but a picture that can be shown rightly, saying why.
     """
-    raise NotImplementedError
+    with _readable():
+        large = path.stat().st_size > LARGE_FILE
+        dataset = _open(path, stop_before_pixels=large)
+        _refuse_unreadable(dataset, path, frame)
+        pixels = _decode(dataset, path if large else dataset, frame)
+        layers = _layers(dataset, frame)
+        photometric = dataset.PhotometricInterpretation
+        if photometric in GREY:
+            shown = _show(pixels, dataset, layers, window)
+            image = Image.fromarray(255 - shown if photometric == "MONOCHROME1" else shown)
+        else:
+            if photometric == "PALETTE COLOR":
+                pixels = apply_color_lut(pixels, dataset)
+            image = Image.fromarray(_bytes(pixels, dataset))
+        image = square_pixels(image, _spacing(layers) or (1.0, 1.0))
+        return finish(image, f"DICOM {photometric} {dataset.BitsStored} bits", _modality(dataset))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """pydicom and its decoders raise whatever they meet on damaged files, and quote them."""
+    try:
+        yield
+    except (UnusableImageError, FileNotFoundError):
+        raise
+    except Exception:
+        raise UnusableImageError("no readable DICOM") from None
+
+
+def _open(path: Path, **options: Any) -> Dataset:
+    """A deflated dataset would be unpacked whole, however large that is."""
+    if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise UnusableImageError("deflated DICOM: store it without (dcmconv +te)")
+    return pydicom.dcmread(path, **options)
+
+
+def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
+    if (kind := NO_PICTURES.get(dataset.get("SOPClassUID"))) or not dataset.get("Rows"):
+        raise UnusableImageError(f"no picture but {kind or 'another document'}")
+    check_size(dataset.Columns, dataset.Rows)
+    if frame >= (frames := _frames(dataset, path)):
+        raise UnusableImageError(f"there is no frame {frame}: it has {frames}")
+    photometric = dataset.get("PhotometricInterpretation")
+    samples = {**dict.fromkeys(GREY, 1), "PALETTE COLOR": 1, **dict.fromkeys(COLOUR, 3)}.get(photometric)
+    if samples is None or dataset.get("SamplesPerPixel", 1) != samples:
+        raise UnusableImageError("a photometric interpretation that is not read")
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is None or not syntax.is_transfer_syntax:
+        raise UnusableImageError("no known transfer syntax")
+    if not syntax.is_encapsulated:
+        stored = dataset.Rows * dataset.Columns * samples * frames * dataset.BitsAllocated // 8
+        if photometric == "YBR_FULL_422":
+            stored = stored * 2 // 3
+        if stored > path.stat().st_size:
+            raise UnusableImageError("cut off: fewer pixels than the header says")
+
+
+def _decode(dataset: Dataset, source: Dataset | Path, frame: int) -> np.ndarray:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        if not get_decoder(syntax).is_available:
+            raise NotImplementedError
+        pixels = pixel_array(source, index=frame)
+    except Exception:
+        raise UnusableImageError(f"pixels that cannot be decoded ({syntax.name})") from None
+    if not syntax.is_encapsulated and pixels.dtype.kind in "iu" and dataset.BitsAllocated == 8 * pixels.itemsize:
+        # What lies above and below the stored bits is no image (overlays, in old files); the shift back keeps the sign.
+        high = dataset.get("HighBit", dataset.BitsStored - 1)
+        pixels = pixels << (dataset.BitsAllocated - 1 - high) >> (dataset.BitsAllocated - dataset.BitsStored)
+    return pixels
+
+
+def _show(pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window: Window | None) -> np.ndarray:
+    """float32 in 0…255, before MONOCHROME1."""
+    values, full = _modality_lut(pixels, dataset, layers)
+    if not np.isfinite(values).all():
+        raise UnusableImageError("NaN or infinite pixels")
+    if window is None and (luts := _first(layers, "VOILUTSequence")):
+        values, full = _look_up(values, luts[0], dataset)
+    else:
+        window = window or _own_window(layers)
+    if window is None and full is None:
+        raise UnusableImageError("floats without a window: set data.window_center and data.window_width")
+    low, high = full or (0.0, 1.0)
+    return (window or Window((low + high) / 2, high - low)).apply(values)
+
+
+def _modality_lut(
+    pixels: np.ndarray, dataset: Dataset, layers: list[Dataset]
+) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Values in the modality's units, and the range that the stored bits can reach (None for floats)."""
+    if luts := _first(layers, "ModalityLUTSequence"):
+        return _look_up(pixels, luts[0], dataset)
+    slope, intercept = (_number(layers, name) for name in ("RescaleSlope", "RescaleIntercept"))
+    if slope is None or intercept is None:
+        slope, intercept = 1.0, 0.0
+    if pixels.dtype.kind == "f":
+        return pixels * slope + intercept, None
+    bits, signed = dataset.BitsStored, dataset.get("PixelRepresentation", 0)
+    stored = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    low, high = sorted(slope * value + intercept for value in stored)
+    return pixels * slope + intercept, (low, high)
+
+
+def _look_up(values: np.ndarray, lut: Dataset, dataset: Dataset) -> tuple[np.ndarray, tuple[float, float]]:
+    """A LUT (PS3.3 C.11.1.1.1) applied, and its range. pydicom's own wraps values around before it clips them."""
+    entries, first, bits = lut.LUTDescriptor
+    table = lut.LUTData
+    if isinstance(table, bytes):
+        order = "<" if dataset.original_encoding[1] else ">"
+        table = np.frombuffer(table, np.uint8 if len(table) == entries else f"{order}u2")
+    table = np.asarray(table)[: entries or 2**16]
+    places = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
+    return table[places], (0.0, 2.0**bits - 1)
+
+
+def _own_window(layers: list[Dataset]) -> Window | None:
+    """The file's first window; one that shows nothing (a width of 0) counts as none."""
+    center, width = _number(layers, "WindowCenter"), _number(layers, "WindowWidth")
+    function = _first(layers, "VOILUTFunction") or "LINEAR"
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise UnusableImageError("a VOI LUT function that is not read")
+    if center is None or width is None:
+        return None
+    window = Window(center, width, function)
+    return window if window.valid else None
+
+
+def _bytes(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Colour of any depth as uint8."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    bits = 16 if dataset.PhotometricInterpretation == "PALETTE COLOR" else dataset.BitsStored
+    return np.rint(pixels * (255.0 / (2**bits - 1))).astype(np.uint8)
+
+
+def _layers(dataset: Dataset, frame: int) -> list[Dataset]:
+    """Where facts of a frame stand, nearest first: its functional groups, the shared ones (C.7.6.16), the dataset."""
+    own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+    shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
+    groups = [item for group in own + shared for element in group if element.VR == "SQ" for item in element.value]
+    return [*groups, dataset]
+
+
+def _first(layers: list[Dataset], keyword: str) -> Any:
+    return next((layer[keyword].value for layer in layers if layer.get(keyword) not in (None, "")), None)
+
+
+def _number(layers: list[Dataset], keyword: str) -> float | None:
+    """The first value of an element, where it has one."""
+    value = _first(layers, keyword)
+    return None if value is None else float(np.ravel(value)[0])
+
+
+def _numbers(layers: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
+    values = _first(layers, keyword)
+    if values is None or np.size(values) != count:
+        return None
+    numbers = tuple(float(value) for value in values)
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _spacing(layers: list[Dataset]) -> tuple[float, float] | None:
+    """Between rows and between columns; of an aspect ratio alone only the quotient means something."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"):
+        spacing = _numbers(layers, keyword, 2)
+        if spacing and min(spacing) > 0:
+            return spacing[0], spacing[1]
+    return None
+
+
+def _frames(dataset: Dataset, path: Path) -> int:
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if not 1 <= frames <= path.stat().st_size:
+        raise UnusableImageError("more frames than bytes")
+    return frames
+
+
+def _modality(dataset: Dataset) -> str:
+    modality = _text(dataset, "Modality")
+    return modality if modality in MODALITIES else ""
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip()
