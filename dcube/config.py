@@ -76,6 +76,10 @@ class Data(Group):
             "(public sets of plain pictures only)."
         ),
     )
+    near_duplicates: bool = Field(
+        True,
+        description="Look for copies that were re-encoded, resized or brightened, and keep them in one split.",
+    )
     validation_fraction: float = Field(
         0.15,
         gt=0.0,

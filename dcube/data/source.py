@@ -32,6 +32,7 @@ class Source:
         read: decodes the image of `records[i]`, windowed and cropped as the parameters ask; raises
             `UnusableImageError`. Safe to call from several threads.
         ignored: files that are no images.
+        notes: what people must know of the set (no file and no patient is named); kept in `dataset.json`.
         identifying: whether it holds files of a kind that carries a person's identity (DICOM, NIfTI).
     """
 
@@ -39,6 +40,7 @@ class Source:
     records: list[Record]
     read: Callable[[int], RawImage]
     ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     identifying: bool = False
 
     def table(self) -> pd.DataFrame:

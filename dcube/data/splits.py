@@ -1,7 +1,7 @@
 """Who goes into training, validation and test.
 
 The official split is kept where there is one. Else images are split stratified by class, and everything that
-belongs together stays together: the images of one patient, and images with the same pixels.
+belongs together stays together: the images of one patient, images with the same pixels, and copies of one picture.
 """
 
 from collections.abc import Hashable, Sequence
@@ -38,7 +38,8 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
     """Assign every image to a split. Deterministic in the table and `data`.
 
     Args:
-        table: columns file, label, patient, split (each empty where unknown), sha256 (of the pixels).
+        table: columns file, label, patient, split (each empty where unknown), sha256 (of the pixels), and where near
+            duplicates were looked for, picture (equal for near-equal images).
 
     Raises:
         DcubeError: naming the files, where no valid split exists.
@@ -145,15 +146,16 @@ def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
 
 
 def _groups(table: pd.DataFrame) -> np.ndarray:
-    """(n,) group numbers: rows are in one group when a chain of equal patients or equal pixels joins them."""
-    rows = np.arange(len(table))
-    patient_numbers = pd.factorize(table["patient"].where(table["patient"] != "", table["file"]))[0]
-    content_numbers = pd.factorize(table["sha256"])[0]
-    patients = len(table) + patient_numbers
-    contents = patients.max() + 1 + content_numbers
-    joined = np.concatenate([patients, contents])
-    nodes = contents.max() + 1
-    graph = coo_array((np.ones(len(joined)), (np.concatenate([rows, rows]), joined)), shape=(nodes, nodes))
+    """(n,) group numbers: rows are in one group when a chain of equal patients, pixels or pictures joins them."""
+    joining = [table["patient"].where(table["patient"] != "", table["file"]), table["sha256"]]
+    joining += [table["picture"]] if "picture" in table else []
+    rows, nodes = np.arange(len(table)), len(table)
+    joined = []
+    for column in joining:
+        joined.append(nodes + pd.factorize(column)[0])
+        nodes = joined[-1].max() + 1
+    edges = (np.tile(rows, len(joined)), np.concatenate(joined))
+    graph = coo_array((np.ones(len(edges[0])), edges), shape=(nodes, nodes))
     return connected_components(graph, directed=False)[1][: len(table)]
 
 
@@ -169,14 +171,20 @@ def _allot(table: pd.DataFrame, fractions: dict[str, float], seed: int) -> Seque
     groups = _groups(table)
     classes = pd.factorize(table["label"].where(table["label"] != "", None))[0]
     known = classes >= 0
-    counts = np.zeros((groups.max() + 1, max(classes.max() + 1, 1)))
-    np.add.at(counts, (groups[known], classes[known]), 1)
-    shares = np.outer(list(fractions.values()), counts.sum(axis=0))
-    filled = np.zeros_like(shares)
-    lot = np.random.default_rng(seed).permutation(len(counts))
-    home = np.zeros(len(counts), dtype=int)
-    for group in lot[np.argsort(-counts.sum(axis=1)[lot], kind="stable")]:
-        if counts[group].any():
-            home[group] = np.argmin((filled / shares) @ counts[group])
-            filled[home[group]] += counts[group]
-    return [names[home[group]] for group in groups]
+    shape = (groups.max() + 1, max(classes.max() + 1, 1))
+    counts = coo_array((np.ones(known.sum()), (groups[known], classes[known])), shape=shape).tocsr()
+    shares = np.outer(list(fractions.values()), counts.sum(axis=0)).tolist()
+    filled = np.zeros((len(names), shape[1])).tolist()  # plain lists: a million groups in seconds
+    starts, columns, numbers = (array.tolist() for array in (counts.indptr, counts.indices, counts.data))
+    lot = np.random.default_rng(seed).permutation(shape[0])
+    home = [0] * shape[0]
+    for group in lot[np.argsort(-counts.sum(axis=1)[lot], kind="stable")].tolist():
+        own = range(starts[group], starts[group + 1])
+        fullness = [
+            sum(has[columns[i]] / to[columns[i]] * numbers[i] for i in own)
+            for has, to in zip(filled, shares, strict=True)
+        ]
+        home[group] = fullness.index(min(fullness))
+        for i in own:
+            filled[home[group]][columns[i]] += numbers[i]
+    return [names[home[group]] for group in groups.tolist()]
