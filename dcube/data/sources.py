@@ -10,13 +10,13 @@
 In the first two, images in a folder `unlabelled` at the top have no label; in the third those with an empty label.
 """
 
-import csv
 import difflib
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath
 
 from dcube.config import Data
+from dcube.data.listing import read_rows, visible_files
 from dcube.data.medmnist import open_medmnist
 from dcube.data.naming import some
 from dcube.data.reading import SUFFIXES, read_file
@@ -40,7 +40,7 @@ def open_source(path: Path, data: Data) -> Source:
         raise DcubeError(f"{path} is neither a folder nor a MedMNIST .npz: give one of these")
     if not path.is_dir():
         raise DcubeError(f"{path} is missing: bring a data set there with `dcube data add NAME PATH`")
-    files = _visible_files(path)
+    files = visible_files(path)
     archives = [file for file in files if file.lower().endswith(".npz")]
     images = [file for file in files if Path(file).suffix.lower() in SUFFIXES]
     if len(archives) == 1 and not images:
@@ -56,16 +56,6 @@ def open_source(path: Path, data: Data) -> Source:
         layout, records = "class folders", [_class_folder_record(path, file) for file in images]
         _refuse_empty_folders(path, records)
     return Source(layout, records, lambda i: read_file(path / records[i].file), ignored)
-
-
-def _visible_files(folder: Path) -> list[str]:
-    """Relative POSIX paths, sorted, without what operating systems and archivers leave behind."""
-    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    files = sorted(path.as_posix() for path in paths if not any(re.match(r"\.|__", part) for part in path.parts))
-    for file in files:
-        if re.search(r"[\x00-\x1f\ud800-\udfff]", file):  # surrogates stand for bytes that are no UTF-8
-            raise DcubeError(f"{folder}: the file name {file!a} is no plain text: rename it")
-    return files
 
 
 def _class_folder_record(folder: Path, file: str) -> Record:
@@ -94,7 +84,7 @@ def _refuse_empty_folders(folder: Path, records: list[Record]) -> None:
 
 
 def _read_metadata(path: Path, images: list[str]) -> list[Record]:
-    rows = _read_rows(path)
+    rows = read_rows(path, ("file", "label"))
     stored = {_normal(file): file for file in images}
     records: dict[str, Record] = {}
     for line, row in rows:
@@ -114,28 +104,6 @@ def _read_metadata(path: Path, images: list[str]) -> list[Record]:
         )
     _refuse_unknown_labels(path, list(records.values()))
     return [records[file] for file in images]
-
-
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Line numbers and stripped cells."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = [name.strip() for name in reader.fieldnames or []]
-            for column in ("file", "label"):
-                if column not in columns:
-                    raise DcubeError(
-                        f"{path}: the column {column!r} is missing (found: {', '.join(columns) or 'none'})"
-                    )
-            reader.fieldnames = columns
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise DcubeError(f"{path} line {reader.line_num}: expected {len(columns)} cells")
-                rows.append((reader.line_num, {name: cell.strip() for name, cell in row.items()}))
-            return rows
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DcubeError(f"{path} is no CSV in UTF-8: {error}") from None
 
 
 def _refuse_unknown_labels(path: Path, records: list[Record]) -> None:

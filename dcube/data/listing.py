@@ -1,0 +1,43 @@
+"""What lies below a folder, and what a table in it says."""
+
+import csv
+import re
+from pathlib import Path
+
+from dcube.errors import DcubeError
+
+
+def visible_files(folder: Path) -> list[str]:
+    """Relative POSIX paths, sorted, without what operating systems and archivers leave behind."""
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    files = sorted(path.as_posix() for path in paths if not any(re.match(r"\.|__", part) for part in path.parts))
+    for file in files:
+        if re.search(r"[\x00-\x1f\ud800-\udfff]", file):  # surrogates stand for bytes that are no UTF-8
+            raise DcubeError(f"{folder}: the file name {file!a} is no plain text: rename it")
+    return files
+
+
+def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Line numbers and stripped cells of a CSV file.
+
+    Raises:
+        DcubeError: where a required column misses, or the file is no whole table in UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = [name.strip() for name in reader.fieldnames or []]
+            for column in required:
+                if column not in columns:
+                    raise DcubeError(
+                        f"{path}: the column {column!r} is missing (found: {', '.join(columns) or 'none'})"
+                    )
+            reader.fieldnames = columns
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DcubeError(f"{path} line {reader.line_num}: expected {len(columns)} cells")
+                rows.append((reader.line_num, {name: cell.strip() for name, cell in row.items()}))
+            return rows
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DcubeError(f"{path} is no CSV in UTF-8: {error}") from None
