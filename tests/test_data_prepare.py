@@ -20,7 +20,8 @@ from dcube.errors import DcubeError
 
 
 def data_params(**values):
-    return params_from({"data": {"image_size": 24, "diffusion_image_size": 16, **values}}, "test").data
+    values = {"image_size": 24, "diffusion_image_size": 16, "identifiers": "kept", **values}
+    return params_from({"data": values}, "test").data
 
 
 def test_arrays_manifest_and_info_agree(tmp_path):
@@ -55,9 +56,11 @@ def test_the_fingerprint_follows_pixels_labels_patients_and_splits(tmp_path):
     before = fingerprint(raw)
     assert fingerprint(raw, seed=3) != before and fingerprint(raw, image_size=32) != before
     (raw / "metadata.csv").write_text((raw / "metadata.csv").read_text().replace("P19", "P20"))
-    renamed = fingerprint(raw)
+    assert fingerprint(raw) == before, "names must not matter: each installation has pseudonyms of its own"
+    (raw / "metadata.csv").write_text((raw / "metadata.csv").read_text().replace("P20", "P17"))
+    regrouped = fingerprint(raw)
     save(raw / "0_0.png", noise(999))
-    assert len({before, renamed, fingerprint(raw)}) == 3
+    assert len({before, regrouped, fingerprint(raw)}) == 3
 
 
 def test_metadata_with_official_splits(tmp_path):

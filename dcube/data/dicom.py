@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import pydicom
@@ -22,7 +22,7 @@ from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
 
 from dcube.data.reading import RawImage, UnusableImageError, check_size, finish, square_pixels
-from dcube.data.windows import Window
+from dcube.data.windows import Function, Window
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 MARK = b"DICM"
@@ -32,11 +32,11 @@ MODALITIES = frozenset(
     re.findall(r"\w+", "BI CR CT DG DX ECG ES GM IO IVUS LS MG MR NM OCT OP OPT OT PT PX RF RG SM TG US XA XC")
 )
 LARGE_FILE = 2**24  # bytes; larger ones (films, stacks) are not read whole for one frame
-NO_PICTURES = {SegmentationStorage: "a segmentation", RTDoseStorage: "a dose plan"}
+NO_PICTURES = (SegmentationStorage, RTDoseStorage)
 HEADER_TAGS = [
     "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
     "ImageOrientationPatient", "ImagePositionPatient", "SeriesInstanceUID", "PatientID", "BurnedInAnnotation",
-    "SharedFunctionalGroupsSequence",
+    "SharedFunctionalGroupsSequence", "SOPClassUID",
 ]  # fmt: skip
 
 # Complaints of pydicom quote what stands in the file.
@@ -54,6 +54,7 @@ class DicomHeader:
         orientation, position: PS3.3 C.7.6.2.1.1, in millimetres towards the patient's left, back and head.
         series, patient: for grouping alone; they identify a person.
         burned_in: whether the pixels show names, as the file says; None where it says nothing.
+        document: it holds no picture of a patient, but a report, a plan, a segmentation.
     """
 
     modality: str
@@ -66,6 +67,7 @@ class DicomHeader:
     series: str
     patient: str
     burned_in: bool | None
+    document: bool
 
     @property
     def depth(self) -> float | None:
@@ -103,6 +105,7 @@ def header(path: Path) -> DicomHeader:
             series=_text(dataset, "SeriesInstanceUID"),
             patient=_text(dataset, "PatientID"),
             burned_in={"YES": True, "NO": False}.get(_text(dataset, "BurnedInAnnotation").upper()),
+            document=_document(dataset),
         )
 
 
@@ -153,8 +156,8 @@ def _open(path: Path, **options: Any) -> Dataset:
 
 
 def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
-    if (kind := NO_PICTURES.get(dataset.get("SOPClassUID"))) or not dataset.get("Rows"):
-        raise UnusableImageError(f"no picture but {kind or 'another document'}")
+    if _document(dataset):
+        raise UnusableImageError("no picture of a patient but a document, a plan or a segmentation")
     check_size(dataset.Columns, dataset.Rows)
     if frame >= (frames := _frames(dataset, path)):
         raise UnusableImageError(f"there is no frame {frame}: it has {frames}")
@@ -236,11 +239,11 @@ def _own_window(layers: list[Dataset]) -> Window | None:
     """The file's first window; one that shows nothing (a width of 0) counts as none."""
     center, width = _number(layers, "WindowCenter"), _number(layers, "WindowWidth")
     function = _first(layers, "VOILUTFunction") or "LINEAR"
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+    if function not in get_args(Function):
         raise UnusableImageError("a VOI LUT function that is not read")
     if center is None or width is None:
         return None
-    window = Window(center, width, function)
+    window = Window(center, width, cast(Function, function))
     return window if window.valid else None
 
 
@@ -292,6 +295,10 @@ def _frames(dataset: Dataset, path: Path) -> int:
     if not 1 <= frames <= path.stat().st_size:
         raise UnusableImageError("more frames than bytes")
     return frames
+
+
+def _document(dataset: Dataset) -> bool:
+    return not dataset.get("Rows") or dataset.get("SOPClassUID") in NO_PICTURES
 
 
 def _modality(dataset: Dataset) -> str:

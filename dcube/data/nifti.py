@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
-import nibabel
 import numpy as np
 from nibabel import affines, orientations
-from nibabel.nifti1 import Nifti1Header
-from nibabel.nifti2 import Nifti2Header
+from nibabel.arrayproxy import ArrayProxy
+from nibabel.nifti1 import Nifti1Header, Nifti1Image
+from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.openers import ImageOpener
 from PIL import Image
 
@@ -87,7 +87,15 @@ def load_array(path: Path) -> np.ndarray:
     """(left, back, head) stored values scaled, in the order of `Volume.slice`: for label maps."""
     with _readable():
         loaded = _load(path)
+        if (loaded.slope, loaded.intercept) == (1, 0):
+            return loaded.stored
         return loaded.stored * loaded.slope + loaded.intercept
+
+
+def load_stored(path: Path) -> np.ndarray:
+    """Stored values in the file's own order of axes: for label maps whose headers say nothing about it."""
+    with _readable():
+        return _stored(path, _header(path))[0]
 
 
 @dataclass(frozen=True)
@@ -129,13 +137,19 @@ def _load_once(path: Path, changed: int) -> _Loaded | UnusableImageError:
     try:
         with _readable():
             header = _header(path)
-            proxy = nibabel.load(path).dataobj
-            stored = np.asarray(proxy.get_unscaled()).reshape(header.get_data_shape()[:3])
+            stored, proxy = _stored(path, header)
             turn = orientations.ornt_transform(orientations.io_orientation(header.get_best_affine()), LPS)
             turned = orientations.apply_orientation(stored, turn)
             return _Loaded(turned, proxy.slope, proxy.inter, _own_window(header, stored.dtype))
     except UnusableImageError as error:
         return error
+
+
+def _stored(path: Path, header: Nifti1Header) -> tuple[np.ndarray, ArrayProxy]:
+    """Three-dimensional values, and what knows their scale."""
+    proxy = (Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image).from_filename(path).dataobj
+    assert isinstance(proxy, ArrayProxy)
+    return np.asarray(proxy.get_unscaled()).reshape(header.get_data_shape()[:3]), proxy
 
 
 def _own_window(header: Nifti1Header, dtype: np.dtype) -> Window | None:
@@ -147,7 +161,7 @@ def _own_window(header: Nifti1Header, dtype: np.dtype) -> Window | None:
 
 def _header(path: Path) -> Nifti1Header:
     """The header, once nothing in it can make reading the volume fail, or take more memory than stated."""
-    with ImageOpener(path) as file:
+    with ImageOpener(str(path)) as file:
         start = file.read(Nifti2Header.template_dtype.itemsize)
     kind = Nifti2Header if Nifti2Header.template_dtype.itemsize in _sizes(start) else Nifti1Header
     header = kind(start[: kind.template_dtype.itemsize])

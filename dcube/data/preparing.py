@@ -12,7 +12,7 @@ import pandas as pd
 from dcube.config import Data
 from dcube.data.phantom import PHANTOM
 from dcube.data.prepared import MANIFEST_COLUMNS, SPLITS, PreparedDataset
-from dcube.data.sources import open_source
+from dcube.data.privacy import open_private
 from dcube.data.splits import SplitPlan, plan_splits
 from dcube.data.survey import Seen, describe, refuse_unusable, survey
 from dcube.engine.publish import published
@@ -26,7 +26,7 @@ def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
     Raises:
         DcubeError: naming every file or row that no valid data set can be made of.
     """
-    source = open_source(raw, data)
+    source = open_private(raw, data)
     with published(folder) as partial:
         shape = (len(source.records), data.channels)
         arrays = {
@@ -101,6 +101,7 @@ def _fingerprint(info: dict, table: pd.DataFrame) -> str:
     """Hash over every image, label, patient and split, and over what the images were made into."""
     defining = {key: info[key] for key in ("classes", "channels", "image_size", "diffusion_image_size", "fit")}
     digest = hashlib.sha256(json.dumps(defining).encode())
-    for row in table[["sha256", "label", "patient", "split"]].itertuples(index=False):
+    patients = pd.factorize(table["patient"].replace("", None))[0].tolist()  # pseudonyms differ with the salt
+    for row in table[["sha256", "label", "split"]].assign(patient=patients).itertuples(index=False):
         digest.update(json.dumps(row).encode())
     return digest.hexdigest()
