@@ -4,7 +4,10 @@ import csv
 import re
 from pathlib import Path
 
+from dcube.data.naming import some
 from dcube.errors import DcubeError
+
+SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 
 def visible_files(folder: Path) -> list[str]:
@@ -41,3 +44,24 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
             return rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise DcubeError(f"{path} is no CSV in UTF-8: {error}") from None
+
+
+def read_patients(path: Path, known: set[str]) -> dict[str, tuple[str, str]]:
+    """Label and split (empty where not given) by patient, from the columns patient_id, label and perhaps split.
+
+    Raises:
+        DcubeError: for a patient who is not `known`, or listed twice, and for an unknown split.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for line, row in read_rows(path, ("patient_id", "label")):
+        patient, split = row["patient_id"], row.get("split", "").lower()
+        if patient not in known:
+            raise DcubeError(
+                f"{path} line {line}: there are no images of {patient!r} (there are {some(sorted(known))})"
+            )
+        if patient in found:
+            raise DcubeError(f"{path} line {line}: {patient!r} is listed twice")
+        if split and split not in SPLIT_NAMES:
+            raise DcubeError(f"{path} line {line}: unknown split {split!r}: use train, val or test")
+        found[patient] = row["label"], SPLIT_NAMES.get(split, "")
+    return found
