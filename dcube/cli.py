@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dcube.cli_predict import predict
+from dcube.cli_report import report
 from dcube.config import Data, load_params, load_preset, params_from, preset_names
 from dcube.errors import DcubeError, one_line_errors
 from dcube.stages.paths import PARAMS, RAW
@@ -29,6 +31,8 @@ data_app = typer.Typer(help="Bring raw images in, and look at them before anythi
 params_app = typer.Typer(help="Choose, show and check the parameters (params.yaml).", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(params_app, name="params")
+app.command()(predict)
+app.command()(report)
 
 Name = Annotated[str, typer.Argument(help="Name of the data set: folder below data/ and task in the model registry.")]
 Model = Annotated[
@@ -78,6 +82,19 @@ def data_check(
         _print_report(report)
     if report.problem:
         raise DcubeError(report.problem)
+
+
+@data_app.command("find")
+def data_find(
+    path: Annotated[Path, typer.Argument(help="A raw data set: a folder or an .npz.")],
+    pseudonyms: Annotated[list[str], typer.Argument(metavar="PSEUDONYM…", help="As manifests and errors name them.")],
+) -> None:
+    """Which files and patients go by these pseudonyms. Needs the salt of `prepare`; keep what it prints to yourself."""
+    from dcube.data.privacy import find
+
+    for name, records in find(path, _data_params(path.stem, strict=False), pseudonyms).items():
+        for record in records:
+            print(f"{name}  {record.file}  {record.patient}".rstrip())
 
 
 @params_app.command("use")
@@ -254,7 +271,9 @@ def _print(content: "RenderableType") -> None:
 
 
 def _data_params(name: str, strict: bool = True) -> Data:
-    """How the preset of that name prepares the images, else the defaults; `strict` refuses an impossible name."""
+    """As params.yaml, the preset of that name, or the defaults say; `strict` refuses an impossible name."""
+    if PARAMS.exists() and (data := load_params(PARAMS).data).name == name:
+        return data
     if name in preset_names():
         return load_preset(name).data
     return params_from({"data": {"name": name} if strict else {}}, where="NAME").data

@@ -16,6 +16,7 @@ from typing import Any, cast, get_args
 import numpy as np
 import pydicom
 from PIL import Image
+from pydicom import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
@@ -107,6 +108,16 @@ def header(path: Path) -> DicomHeader:
             burned_in={"YES": True, "NO": False}.get(_text(dataset, "BurnedInAnnotation").upper()),
             document=_document(dataset),
         )
+
+
+def elements(path: Path) -> Iterator[DataElement]:
+    """Everything that a file says beside its pixels, at any depth: for the owner of the file alone.
+
+    Raises:
+        UnusableImageError: for anything that is no DICOM file, or too damaged to tell.
+    """
+    with _readable():
+        yield from _open(path, stop_before_pixels=True).iterall()
 
 
 def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawImage:

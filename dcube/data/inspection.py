@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.table import Table
 
 from dcube.config import Data
+from dcube.data.clinical import Clinical, clinical
+from dcube.data.listing import visible_files
 from dcube.data.naming import some
 from dcube.data.preparing import count
 from dcube.data.source import Source
@@ -27,6 +29,7 @@ class Report:
     Attributes:
         counts: labelled images by split (empty where the set has none) and class.
         raw: modes and sizes as stored.
+        clinical: what the files say beside their pixels; None where none is DICOM or NIfTI.
         duplicates: extra copies (all but one) by the splits that they stand in, e.g. `train` or `train, validation`.
         duplicate_files: the files of each group of equal images.
         contradictions: those groups whose labels differ.
@@ -48,6 +51,7 @@ class Report:
     unusable: dict[str, str]
     ignored: list[str]
     warnings: list[str]
+    clinical: Clinical | None
     problem: str = ""
     planned: dict[str, dict[str, int]] = field(default_factory=dict)
     dropped: int = 0
@@ -70,6 +74,7 @@ def inspect(path: Path, data: Data) -> Report:
     splits_of_patient = (
         usable[(usable["patient"] != "") & (usable["split"] != "")].groupby("patient")["split"].nunique()
     )
+    said = clinical(path, visible_files(path)) if source.identifying else None
     return Report(
         path=str(path),
         layout=source.layout,
@@ -84,7 +89,8 @@ def inspect(path: Path, data: Data) -> Report:
         contradictions=[list(rows["file"]) for rows in groups if len(set(rows["label"]) - {""}) > 1],
         unusable={record.file: one.problem for record, one in zip(source.records, seen, strict=True) if one.problem},
         ignored=list(source.ignored),
-        warnings=_warnings(source, seen),
+        warnings=_warnings(source, seen, said),
+        clinical=said,
         **_outcome(source, seen, table, data),
     )
 
@@ -109,16 +115,23 @@ def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:
     return dict(sorted(extra.items()))
 
 
-def _warnings(source: Source, seen: list[Seen]) -> list[str]:
+def _warnings(source: Source, seen: list[Seen], said: Clinical | None) -> list[str]:
     warnings = []
-    deep = [one.brightest for one in seen if one.mode.startswith(("I", "F", "uint16", "float"))]
+    deep = [one.brightest for one in seen if one.mode.startswith(("I", "F", "uint16", "float", "DICOM MONOCHROME"))]
     if deep and max(deep) < DARK:
         share = max(deep) / 255
         warnings.append(
-            f"images of more than 8 bits use only {share:.1%} of their range and would be nearly black: rescale them"
+            f"images of more than 8 bits use only {share:.1%} of their range and would be nearly black: "
+            "rescale them (DICOM: set data.window_center and data.window_width)"
         )
     if source.table()["patient"].eq("").all():
         warnings.append("no patients are known: images of one patient may stand in several splits")
+    if said and said.burned_in.get("yes"):
+        warnings.append(f"{said.burned_in['yes']} files say that names stand in the picture itself: black them out")
+    if said and said.identifying:
+        warnings.append(
+            "the files tell who people are (identifying): `prepare` takes none of it, but data/ and its remote hold it"
+        )
     return warnings
 
 
@@ -145,9 +158,27 @@ def _facts(report: Report) -> dict[str, str]:
         "unusable": some([f"{file} ({why})" for file, why in report.unusable.items()]) or "none",
         "other files": some(report.ignored) or "none",
     }
+    facts |= _clinical_facts(report.clinical) if report.clinical else {}
     facts |= {"warning": "\n".join(report.warnings)} if report.warnings else {}
     dropped = f", dropping {report.dropped} copies that stand in two splits" if report.dropped else ""
     return facts | {"prepare": f"would refuse it: {report.problem}" if report.problem else f"accepts it{dropped}"}
+
+
+def _clinical_facts(said: Clinical) -> dict[str, str]:
+    spacing = f", spacing {said.spacing[0]:.3g} … {said.spacing[1]:.3g} mm" if said.spacing else ""
+    frames = f"{said.frames[0]} … {said.frames[1]} frames or slices a file" if said.frames else ""
+    return {
+        "kinds": _counted(said.kinds),
+        "modalities": _counted(said.modalities),
+        "geometry": frames + spacing,
+        "identifying": _counted(said.identifying),
+        "names in the picture": _counted(said.burned_in),
+        "missing tags": _counted(said.missing),
+    }
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none"
 
 
 def _class_table(report: Report) -> Table:

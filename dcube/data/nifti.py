@@ -23,6 +23,7 @@ from dcube.data.windows import Window
 SUFFIXES = (".nii", ".nii.gz")
 LPS = orientations.axcodes2ornt(("L", "P", "S"))
 MOST_BYTES = 2**30  # of a volume, unpacked; two are kept
+FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")
 MOST_EXTENSIONS = 2**24  # bytes of header extensions
 LARGEST_ANGLE = 20.0  # degrees between the stored axes and the body's
 
@@ -96,6 +97,15 @@ def load_stored(path: Path) -> np.ndarray:
     """Stored values in the file's own order of axes: for label maps whose headers say nothing about it."""
     with _readable():
         return _stored(path, _header(path))[0]
+
+
+def free_text(path: Path) -> list[str]:
+    """The filled parts of a header where programs and people write names. For the owner of the file alone."""
+    with _readable():
+        header = _header(path)
+        with ImageOpener(str(path)) as file:
+            extended = file.read(header.sizeof_hdr + 4)[header.sizeof_hdr :].startswith(b"\1")
+        return [name for name in FREE_TEXT if name in header and header[name].item()] + ["extensions"] * extended
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcube.config import Data
+from dcube.data.naming import some
 from dcube.data.reading import RawImage, UnusableImageError
 from dcube.data.source import Record, Source
 from dcube.data.sources import open_source
@@ -63,12 +64,22 @@ def protected(source: Source, salt: bytes) -> Source:
     return replace(source, records=records, read=read, ignored=())
 
 
-def found(source: Source, pseudonyms: Iterable[str], salt: bytes) -> dict[str, list[Record]]:
-    """The records whose file or patient goes by each pseudonym."""
+def find(path: Path, data: Data, pseudonyms: Iterable[str]) -> dict[str, list[Record]]:
+    """The records whose file or patient goes by each pseudonym.
+
+    Raises:
+        DcubeError: naming those that nothing goes by.
+    """
+    salt = read_salt()
     wanted: dict[str, list[Record]] = {name: [] for name in pseudonyms}
-    for record in source.records:
+    for record in open_source(path, data).records:
         for name in {pseudonym(record.file, salt), pseudonym(record.patient, salt)} & set(wanted):
             wanted[name].append(record)
+    unknown = [name for name, records in wanted.items() if not records]
+    if unknown:
+        raise DcubeError(
+            f"nothing in {path} goes by {some(unknown)} with the salt {_salt_file()}: is it the right one?"
+        )
     return wanted
 
 

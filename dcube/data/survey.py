@@ -8,9 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from dcube.config import Data
 from dcube.data.naming import some
+from dcube.data.near_duplicates import same_picture, thumbnail
 from dcube.data.reading import UnusableImageError, to_square
 from dcube.data.source import Source
 from dcube.engine.progress import progress
@@ -21,7 +23,8 @@ from dcube.errors import DcubeError
 class Seen:
     """What one raw image is like; `problem` says why it cannot be used, then nothing else is known.
 
-    `sha256` is over the square pixels that networks see: equal means equal to every model.
+    `sha256` is over the square pixels that networks see: equal means equal to every model. `thumbnail` is for near
+    duplicates, where they are looked for.
     """
 
     sha256: str = ""
@@ -29,7 +32,9 @@ class Seen:
     width: int = 0
     height: int = 0
     brightest: float = 0.0
+    modality: str = ""
     problem: str = ""
+    thumbnail: bytes = b""
 
 
 def survey(source: Source, data: Data, arrays: Mapping[int, np.ndarray] | None = None) -> list[Seen]:
@@ -54,13 +59,22 @@ def refuse_unusable(source: Source, seen: list[Seen]) -> None:
         raise DcubeError(f"{len(bad)} of {len(seen)} images cannot be used: {some(bad)}: mend or remove them")
 
 
+def tabulate(source: Source, seen: list[Seen]) -> pd.DataFrame:
+    """The source's table with the columns sha256 (empty where unusable) and picture, equal for near duplicates."""
+    looked_at = [i for i, one in enumerate(seen) if one.thumbnail]
+    picture = np.arange(len(seen))
+    picture[looked_at] = len(seen) + same_picture([seen[i].thumbnail for i in looked_at])
+    return source.table().assign(sha256=[one.sha256 for one in seen], picture=picture)
+
+
 def describe(seen: list[Seen]) -> dict:
-    """Sizes and storage modes of the usable raw images, for people and for JSON."""
+    """Sizes, storage modes and modalities of the usable raw images, for people and for JSON."""
     usable = [one for one in seen if not one.problem]
     if not usable:
-        return {"modes": {}, "width": None, "height": None}
+        return {"modes": {}, "modalities": {}, "width": None, "height": None}
     return {
         "modes": dict(Counter(one.mode for one in usable).most_common()),
+        "modalities": dict(Counter(one.modality for one in usable if one.modality).most_common()),
         "width": _spread([one.width for one in usable]),
         "height": _spread([one.height for one in usable]),
     }
@@ -76,9 +90,9 @@ def _see(source: Source, i: int, data: Data, arrays: Mapping[int, np.ndarray]) -
         return Seen(problem=f"constant within the square that fit: {data.fit} leaves")
     for size, array in arrays.items():
         array[i] = pixels if size == data.image_size else to_square(raw.image, size, data.channels, data.fit)
-    return Seen(
-        hashlib.sha256(pixels.tobytes()).hexdigest(), raw.mode, raw.image.width, raw.image.height, raw.brightest
-    )
+    digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+    small = thumbnail(raw.image, data).tobytes() if data.near_duplicates else b""
+    return Seen(digest, raw.mode, *raw.image.size, raw.brightest, raw.modality, thumbnail=small)
 
 
 def _spread(values: list[int]) -> dict[str, float]:
