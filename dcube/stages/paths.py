@@ -14,3 +14,15 @@ EVALUATION = Path("outputs/evaluation")
 REGISTERED = Path("outputs/registered")
 CHECKPOINTS = Path(".dcube/checkpoints")
 CACHE = Path(".dcube/cache")
+
+SAMPLES = "samples.npz"  # in FID: some real and generated images of every class
+REPORT = "report"  # artifact folder of a registering run: what a page about the version is made from …
+REPORTED = (  # … and these are it, as far as they are there
+    PREPARED / "dataset.json",
+    DIFFUSION / "history.csv",
+    DIFFUSION / "validation.csv",
+    FID / "fid.json",
+    FID / SAMPLES,
+    FEATURES / "selection.json",
+    SYNTHETIC / "audit.json",
+)

@@ -1,6 +1,9 @@
 """Stage: put every evaluated model into the registry, name the challenger and, where there is none, the champion."""
 
 import json
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dcube import lineage
 from dcube.data.prepared import PreparedDataset
@@ -10,8 +13,8 @@ from dcube.outbox import tracking_client
 from dcube.registration import Evaluated, best_by_validation, register
 from dcube.registry import CHALLENGER, CHAMPION, Registry
 from dcube.stages import params, run
-from dcube.stages.paths import DIFFUSION, EVALUATION, MODELS, PREPARED, REGISTERED
-from dcube.tracking import tracked_run
+from dcube.stages.paths import DIFFUSION, EVALUATION, MODELS, PREPARED, REGISTERED, REPORT, REPORTED
+from dcube.tracking import TrackedRun, tracked_run
 
 
 def main() -> None:
@@ -27,6 +30,7 @@ def main() -> None:
             )
         for file, text in lineage.origin_files().items():
             tracked.log_text(text, f"{lineage.ORIGIN}/{file}")
+        _log_for_reports(tracked)
         registry = Registry.created(tracking_client(), name)
         diffusion = _diffusion_weights()
         versions = {
@@ -49,6 +53,17 @@ def main() -> None:
         (folder / "registered.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
         tracked.log_artifacts(folder)
     _print(result)
+
+
+def _log_for_reports(tracked: TrackedRun) -> None:
+    """What `dcube report MODEL@ALIAS` shows without a working copy, in a working copy's layout."""
+    with TemporaryDirectory() as folder:
+        for file in (*REPORTED, *MODELS.glob("*/history.csv"), *MODELS.glob("*/validation.csv")):
+            if file.exists():
+                copy = Path(folder, file)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+        tracked.log_artifacts(Path(folder), REPORT)
 
 
 def _diffusion_weights() -> str | None:

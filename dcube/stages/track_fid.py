@@ -13,7 +13,7 @@ from dcube.engine.device import autocast, choose_device
 from dcube.engine.progress import progress
 from dcube.engine.publish import published
 from dcube.stages import params, run
-from dcube.stages.paths import CACHE, DIFFUSION, FID, PREPARED
+from dcube.stages.paths import CACHE, DIFFUSION, FID, PREPARED, SAMPLES
 from dcube.synthesis.blockiness import blockiness
 from dcube.synthesis.frechet import FrechetTracker
 from dcube.tracking import flattened, tracked_run
@@ -43,22 +43,31 @@ def main() -> None:
         with published(FID) as folder:
             result = {**measured, "definition": tracker.definition}
             (folder / "fid.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-            _samples_figure(real, tracker.real_labels, images.numpy(), labels.numpy(), dataset.classes).savefig(
-                folder / "samples.png", dpi=150
-            )
+            shown = _shown(dataset.classes, real, tracker.real_labels, images.numpy(), labels.numpy())
+            _samples_figure(shown, dataset.classes).savefig(folder / "samples.png", dpi=150)
+            np.savez_compressed(folder / SAMPLES, **shown)  # type: ignore[arg-type]  # numpy's stub
         tracked.log_artifacts(FID, "fid")
         tracked.log_metrics([{"step": 0, **flattened(measured)}])
         tracked.set_tags({f"dcube.fid_{key}": value for key, value in tracker.definition.items()})
 
 
-def _samples_figure(
-    real: np.ndarray, real_labels: np.ndarray, generated: np.ndarray, labels: np.ndarray, classes: list[str]
-) -> Figure:
+def _shown(
+    classes: list[str], real: np.ndarray, real_labels: np.ndarray, generated: np.ndarray, labels: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The first images of every class, real and generated, with their labels."""
+    chosen: dict[str, np.ndarray] = {}
+    for name, images, its_labels in (("real", real, real_labels), ("generated", generated, labels)):
+        rows = np.concatenate([np.flatnonzero(its_labels == index)[:SHOWN] for index in range(len(classes))])
+        chosen |= {name: images[rows], f"{name}_labels": its_labels[rows]}
+    return chosen
+
+
+def _samples_figure(shown: dict[str, np.ndarray], classes: list[str]) -> Figure:
     """Two rows a class: real images, and generated ones below."""
     rows = {}
     for index, name in enumerate(classes):
-        rows[f"{name}, real"] = real[real_labels == index][:SHOWN]
-        rows[f"{name}, generated"] = generated[labels == index][:SHOWN]
+        for which in ("real", "generated"):
+            rows[f"{name}, {which}"] = shown[which][shown[f"{which}_labels"] == index]
     return image_rows(rows)
 
 

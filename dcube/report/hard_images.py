@@ -1,0 +1,107 @@
+"""The test images that a model gets most wrong, and those that it is least sure of."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dcube.classifier.candidate import load_candidate
+from dcube.config import Compute
+from dcube.data.prepared import PreparedDataset
+from dcube.engine.device import choose_device
+from dcube.evaluation.predictions import Predictions
+from dcube.inference.heatmaps import heatmaps
+from dcube.report.material import Material
+from dcube.report.parts import Gallery, Heading, Part, Picture, Section, Table, Text
+from dcube.report.pictures import beside_heatmap, photograph
+
+SHOWN = 6
+
+
+def hard_images_section(material: Material) -> Section:
+    predictions = material.predictions[material.model]
+    wrong, unsure = most_wrong(predictions), most_unsure(predictions)
+    parts: list[Part] = [
+        Heading("Most wrong"),
+        *(_shown(material, wrong) if len(wrong) else [Text("No test image was predicted wrongly.")]),
+        Heading("Most unsure"),
+        *_shown(material, unsure),
+    ]
+    parts.append(Text(_explanation(material)))
+    return Section("hard", f"Hard test images: {material.model}", parts)
+
+
+def _explanation(material: Material) -> str:
+    if material.dataset is None:
+        return f"The images themselves: not shown. {material.absent}"
+    if material.weights is None:
+        return f"Heatmaps: not shown. {material.absent}"
+    return (
+        "On the right of each image, what spoke for the answer (red) and against it (blue): how much surer or less "
+        "sure the model becomes where that part is blurred away. It shows what the model used, not what is ill."
+    )
+
+
+def most_wrong(predictions: Predictions) -> np.ndarray:
+    """Rows that were predicted wrongly, those with the least probability of the truth first."""
+    truth = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+    wrong = np.flatnonzero(predictions.probabilities.argmax(1) != predictions.labels)
+    return wrong[np.argsort(truth[wrong], kind="stable")][:SHOWN]
+
+
+def most_unsure(predictions: Predictions) -> np.ndarray:
+    """Rows whose probabilities are the most even (largest entropy) first."""
+    logarithms = np.log(predictions.probabilities.clip(np.finfo(float).tiny))
+    entropy = -(predictions.probabilities * logarithms).sum(1)
+    return np.argsort(-entropy, kind="stable")[:SHOWN]
+
+
+def _shown(material: Material, rows: np.ndarray) -> Iterator[Part]:
+    predictions, dataset = material.predictions[material.model], material.dataset
+    told = [_words(predictions, row) for row in rows]
+    if dataset is None:
+        yield Table("Without the images", ("image", "truth", "answer", "its probability"), told)
+        return
+    # `predictions` lists test images only: an image is found by its id.
+    places = {name: place for place, name in enumerate(dataset.manifest["id"])}
+    chosen = np.array([places[name] for name in predictions.table["id"].iloc[rows]])
+    images = dataset.images(dataset.image_size)[chosen]
+    maps = _heatmaps(material, dataset, chosen, predictions.probabilities[rows].argmax(1))
+    yield Gallery([_picture(*one) for one in zip(images, maps, told, strict=True)], small=True)
+
+
+def _heatmaps(
+    material: Material, dataset: PreparedDataset, chosen: np.ndarray, answers: np.ndarray
+) -> np.ndarray | list[None]:
+    """What spoke for the answers, (k, h, w); nothing where the weights are not at hand."""
+    if material.weights is None:
+        return [None] * len(chosen)
+    candidate = load_candidate(material.weights, choose_device(Compute()))
+    images, small_images = (dataset.images(size)[chosen] for size in (dataset.image_size, dataset.diffusion_image_size))
+    return heatmaps(candidate, images, small_images, answers)
+
+
+def _words(predictions: Predictions, row: int) -> tuple[str, str, str, str]:
+    """File, truth, answer and its probability."""
+    line = predictions.table.iloc[row]
+    return line["file"], line["label"], line["prediction"], f"{predictions.probabilities[row].max():.1%}"
+
+
+def _picture(image: np.ndarray, heatmap: np.ndarray | None, told: tuple[str, str, str, str]) -> Picture:
+    file, truth, answer, sure = told
+    alt = f"Test image {file}, which is {truth}; answered {answer} with {sure}."
+    caption = f"{truth}, answered {answer} ({sure})\n{file}"
+    if heatmap is None:
+        return photograph(image, alt, caption)
+    return beside_heatmap(image, heatmap, f"{alt} Beside it what spoke for {answer}: {_place(heatmap)}.", caption)
+
+
+def _place(heatmap: np.ndarray) -> str:
+    """Where the map is largest, in words."""
+    if heatmap.max() <= 0:
+        return "no part of the image by itself"
+    row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)
+    names = (
+        ("upper", "middle", "lower")[3 * row // heatmap.shape[0]],
+        ("left", "centre", "right")[3 * column // heatmap.shape[1]],
+    )
+    return f"most of all a part in the {' '.join(names)}"

@@ -1,0 +1,110 @@
+"""Where a page's material comes from: the run in this working copy, or a registered version and nothing else."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow.exceptions import MlflowException
+
+from dcube import lineage
+from dcube.errors import DcubeError
+from dcube.outbox import PIPELINE, environment
+from dcube.registry import MODEL, QUIET, TEST, Registry, evaluation_artifacts, number
+from dcube.report.material import Material
+from dcube.stages.paths import EVALUATION, PARAMS, PREPARED, REGISTERED, REPORT
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+COMMIT = "mlflow.source.git.commit"
+HIDDEN = ("mlflow.", "test.", "validation.", "dcube.champion.", "dcube.stage")  # shown elsewhere, or nobody's business
+
+
+def material_here() -> Material:
+    """The run in this working copy."""
+    material = Material(
+        Path(),
+        title="",
+        origin="the run in a working copy",
+        lineage={},
+        absent="It has not been computed here: “dvc repro” does it.",
+    )
+    if material.info is None:
+        raise DcubeError(f"{PREPARED} holds no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
+    told = _shown(lineage.lineage_tags(f"evaluate@{material.model}"))
+    return replace(material, title=f"D-Cube on {material.info['name']}", lineage=told | _registered())
+
+
+def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Material:
+    """A registered version, from what the registry keeps; its files go below `folder`.
+
+    Beside it the candidates of the same pipeline that answered the same test.
+    """
+    model = version.tags.get(MODEL, "unknown")
+    _download(registry, version, REPORT, folder)
+    outputs = folder / REPORT / EVALUATION.parent
+    for one in (version, *_siblings(registry, version)):
+        artifacts = evaluation_artifacts(one.tags[MODEL])
+        if not (outputs / artifacts).exists():
+            _download(registry, one, artifacts, outputs)
+    if not (outputs / evaluation_artifacts(model) / "metrics.json").exists():
+        raise DcubeError(
+            f"the evaluation of {registry.name} version {number(version)} is gone from run {version.run_id}: evaluate "
+            "and register that model again"
+        )
+    _download(registry, version, f"{lineage.ORIGIN}/{PARAMS}", folder)
+    with suppress(FileNotFoundError):
+        (folder / lineage.ORIGIN / PARAMS).rename(folder / REPORT / PARAMS)
+    return Material(
+        folder / REPORT,
+        title=f"{registry.name}, version {number(version)} ({model})",
+        origin="what the registry keeps of this version",
+        lineage=_facts(registry, version),
+        absent="The registry does not keep it: make the report in the working copy of the run.",
+        wanted=model,
+    )
+
+
+def _siblings(registry: Registry, version: "ModelVersion") -> "list[ModelVersion]":
+    same = (PIPELINE, TEST)
+    return [
+        one
+        for one in registry.versions()
+        if one.tags.get(MODEL) and all(one.tags.get(tag) == version.tags.get(tag) for tag in same)
+    ]
+
+
+def _download(registry: Registry, version: "ModelVersion", path: str, folder: Path) -> None:
+    """As far as it is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with environment(QUIET), suppress(MlflowException, OSError):
+        registry.client.download_artifacts(version.run_id, path, str(folder))
+
+
+def _facts(registry: Registry, version: "ModelVersion") -> dict[str, str]:
+    held = sorted(alias for alias, which in registry.aliases().items() if which == number(version))
+    moment = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
+    return {
+        "version": f"{registry.name}/{number(version)}",
+        "aliases": ", ".join(held) or "none",
+        "registered": f"{moment:%Y-%m-%d %H:%M} UTC",
+        **_shown(version.tags),
+    }
+
+
+def _shown(tags: dict[str, str]) -> dict[str, str]:
+    """Tags as rows for people, the commit first."""
+    rest = {name.removeprefix("dcube."): value for name, value in tags.items() if not name.startswith(HIDDEN)}
+    return {"commit": tags.get(COMMIT, "none"), **dict(sorted(rest.items()))}
+
+
+def _registered() -> dict[str, str]:
+    """The versions that the run's models became, where they were registered."""
+    file = REGISTERED / "registered.json"
+    if not file.exists():
+        return {}
+    result = json.loads(file.read_text(encoding="utf-8"))
+    return {f"registered: {model}": f"{result['name']}/{version}" for model, version in result["versions"].items()}

@@ -1,0 +1,123 @@
+"""The figures of all candidates, what can be said about them, and one candidate's curves."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dcube.evaluation import figures
+from dcube.evaluation.comparison import COMPARED, Comparison, Difference
+from dcube.evaluation.metrics import HEADLINES, confusion, spelled
+from dcube.evaluation.model_card import FIGURES, always_the_same, kind_in_words, limits_of
+from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.report import (
+    MAIN,
+    TESTS,
+    comparisons,
+    conclusions,
+    corrected,
+    explanation,
+    p_in_words,
+    results_title,
+)
+from dcube.report.material import Material
+from dcube.report.parts import Fold, Gallery, Items, Part, Picture, Section, Table, Text
+from dcube.report.pictures import drawn
+
+
+def results_section(material: Material) -> Section:
+    """All candidates beside one another, on the same test images."""
+    metrics = material.evaluations
+    first = metrics[material.model]
+    rows = [(name, *(_with_interval(its, figure) for figure in HEADLINES)) for name, its in metrics.items()]
+    parts: list[Part] = [
+        Table(results_title(first), ("model", *map(spelled, HEADLINES)), rows, numbers=True),
+        Text(always_the_same(material.predictions[material.model].table["label"])),
+        Items([f"{name}: {kind_in_words(its['kind'])}" for name, its in metrics.items()]),
+    ]
+    if MAIN in metrics and len({its["test_fingerprint"] for its in metrics.values()}) == 1 < len(metrics):
+        parts += _compared(comparisons(material.predictions, metrics[MAIN]))
+    return Section("results", "Results", [*parts, Fold("What these figures do not say", [Items(limits_of(first))])])
+
+
+def test_section(material: Material) -> Section:
+    """Curves of the candidate that the page is about; those of the others on request."""
+    name, *others = material.evaluations
+    folded = [Fold(f"The same of {other}", list(_curves(material, other))) for other in others]
+    return Section("test", f"On the test split: {name}", [*_curves(material, name), *folded])
+
+
+def _compared(made: dict[str, Comparison]) -> Iterator[Part]:
+    p_values = corrected(made)
+    rows = []
+    for other, comparison in made.items():
+        cells = [_difference(comparison.differences[name]) for name in COMPARED]
+        cells.append(f"{comparison.only_first} : {comparison.only_second}")
+        rows.append(
+            (other, *(f"{cell}\n{p_in_words(p)}" for cell, p in zip(cells, p_values[other].values(), strict=True)))
+        )
+    title = f"{MAIN} minus each other model, on the same images"
+    yield Table(title, (f"{MAIN} minus", *map(spelled, TESTS)), rows, numbers=True)
+    yield Text(" ".join(conclusions(made, p_values)))
+    yield Text(" ".join(explanation(made)))
+
+
+def _curves(material: Material, name: str) -> Iterator[Part]:
+    metrics, predictions = material.evaluations[name], material.predictions[name]
+    yield Gallery(list(_pictures(name, metrics, predictions)))
+    by_class = [figure for figure in metrics["test"] if "/" in figure]
+    rows = [
+        (spelled(figure), f"{metrics['test'][figure]:.3f}", _interval(metrics, figure, 3))
+        for figure in (*FIGURES, *by_class)
+        if figure in metrics["test"]
+    ]
+    columns = ("figure", "value", f"{metrics['confidence']:.0%} interval")
+    yield Fold(f"All figures of {name}", [Table(f"{name}, test split", columns, rows, numbers=True)])
+
+
+def _pictures(name: str, metrics: dict, predictions: Predictions) -> Iterator[Picture]:
+    bins = 10
+    classes, test = predictions.classes, metrics["test"]
+    curves = figures.roc_table(predictions)["class"].unique()
+    yield drawn(
+        figures.roc_figure(predictions),
+        f"ROC curves of {name} on the test split, one against the rest: {', '.join(curves)}. "
+        f"The area (AUROC) is {test['auroc']:.3f}; chance is the diagonal with 0.5.",
+        "ROC: sensitivity against false alarms",
+    )
+    yield drawn(
+        figures.precision_recall_figure(predictions),
+        f"Precision against recall of {name} on the test split: {', '.join(curves)}. "
+        f"The mean area (average precision) is {test['auprc']:.3f}; chance is a class's share of the images.",
+        "Precision and recall",
+    )
+    confidence = predictions.probabilities.max(1)
+    yield drawn(
+        figures.reliability_figure(predictions, bins),
+        f"Reliability of {name}: share of right answers against their confidence in {bins} steps. Mean confidence "
+        f"{confidence.mean():.3f}, share that is right {test['accuracy']:.3f}, expected calibration error "
+        f"{test['ece']:.3f}.",
+        "Reliability: is 80% sure right in 80%?",
+    )
+    counts = confusion(predictions.labels, predictions.probabilities, np.ones((1, len(predictions.labels))))[0]
+    yield drawn(
+        figures.confusion_figure(predictions),
+        f"Confusion matrix of {name}. " + " ".join(_row_in_words(classes, i, row) for i, row in enumerate(counts)),
+        "Confusion: truth in rows, answers in columns",
+    )
+
+
+def _row_in_words(classes: list[str], truth: int, row: np.ndarray) -> str:
+    answers = ", ".join(f"{int(count)} as {name}" for name, count in zip(classes, row, strict=True) if count)
+    return f"Of {int(row.sum())} {classes[truth]}: {answers}."
+
+
+def _with_interval(metrics: dict, figure: str) -> str:
+    return f"{metrics['test'][figure]:.3f}\n{_interval(metrics, figure, 2)}"
+
+
+def _interval(metrics: dict, figure: str, digits: int) -> str:
+    return "{low:.{n}f}–{high:.{n}f}".format(**metrics["interval"][figure], n=digits)
+
+
+def _difference(value: Difference) -> str:
+    return f"{value.value:+.3f}\n{value.low:+.2f} … {value.high:+.2f}"

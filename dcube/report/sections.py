@@ -1,0 +1,240 @@
+"""The other sections: what the page is about, data, images, trainings, blocks, parameters, lineage."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from dcube.config import Params
+from dcube.data.prepared import SPLITS
+from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, intended, kind_in_words
+from dcube.features.selection import selection_figure
+from dcube.report.figures import classifier_figure, diffusion_figure
+from dcube.report.material import Material
+from dcube.report.parts import Fold, Gallery, Heading, Notice, Part, Section, Table, Text
+from dcube.report.pictures import drawn, sheet
+from dcube.tracking import flattened
+
+NEAREST = 8
+
+
+def about_section(material: Material) -> Section:
+    metrics = material.evaluations[material.model]
+    parts: list[Part] = [Notice(PHANTOM)] if metrics["is_phantom"] else []
+    classes = material.predictions[material.model].classes
+    return Section(
+        "about",
+        "What this is, and what it is not",
+        [
+            *parts,
+            Text(f"{material.model}: {kind_in_words(metrics['kind'])}"),
+            Text(intended(classes)),
+            Notice(f"Not intended {NOT_INTENDED}"),
+            Text(f"Made from {material.origin}."),
+        ],
+    )
+
+
+def data_section(material: Material) -> Section:
+    info = material.info
+    return Section("data", "Data", list(_data(info)) if info else [_missing("The data's description", material)])
+
+
+def _data(info: dict) -> Iterator[Part]:
+    counts = info["counts"]
+    rows = [
+        (split, *(str(counts.get(split, {}).get(name, 0)) for name in info["classes"]), str(sum(of_split.values())))
+        for split in SPLITS
+        if (of_split := counts.get(split, {}))
+    ]
+    unlabelled = f" {info['unlabelled']} more have no label; stage 1 trains on them." if info["unlabelled"] else ""
+    yield Table("Labelled images", ("split", *info["classes"], "all"), rows, numbers=True)
+    dropped = len(info["dropped_duplicates"])
+    facts = {
+        "name": info["name"],
+        "patients": str(info["patients"]) if info["patients"] else "unknown",
+        "split": {"official": "came with the data", "generated": "made here, by patient"}[info["split_origin"]],
+        "for the CNNs": _size(info, "image_size"),
+        "for the diffusion model": _size(info, "diffusion_image_size"),
+        "made square by": info["fit"],
+        "copies dropped": f"{dropped} (training images that also stand in validation or test)" if dropped else "none",
+        "fingerprint": info["fingerprint"],
+    }
+    if unlabelled:
+        yield Text(unlabelled.strip())
+    yield Table("How they were prepared", ("what", "value"), list(facts.items()))
+
+
+def _size(info: dict, which: str) -> str:
+    return f"{info[which]} × {info[which]} pixels, {'grey' if info['channels'] == 1 else 'colour'}"
+
+
+def images_section(material: Material) -> Section:
+    parts: list[Part] = []
+    if material.samples is None:
+        parts.append(_missing("Real images beside synthetic ones", material))
+    else:
+        parts += _real_and_synthetic(material.samples, material.predictions[material.model].classes)
+    if material.fid is not None:
+        parts += _fid(material.fid)
+    if material.audit is not None:
+        parts += [
+            Heading("Are synthetic images copies?"),
+            Text(_audit(material.audit)),
+            *_nearest(material, material.audit["nearest"][:NEAREST]),
+        ]
+    return Section("images", "Real and synthetic images", parts)
+
+
+def _real_and_synthetic(samples: dict[str, np.ndarray], classes: list[str]) -> Iterator[Part]:
+    yield Text(
+        "The first training images of every class, and the first that the diffusion model draws when asked for it."
+    )
+    for index, name in enumerate(classes):
+        pictures = []
+        for which, words in (("real", "real"), ("generated", "synthetic")):
+            images = samples[which][samples[f"{which}_labels"] == index]
+            if len(images):
+                alt = f"{len(images)} {words} images of the class {name}."
+                pictures.append(sheet(images, alt, f"{name}, {words}"))
+        yield Heading(name)
+        yield Gallery(pictures)
+
+
+def _fid(fid: dict) -> Iterator[Part]:
+    definition = fid["definition"]
+    measured = {"all": fid["overall"], **fid["classes"]}
+    rows = [(name, f"{values['fid']:.1f}", f"{values['kid']:.3f}") for name, values in measured.items()]
+    title = f"Distance of synthetic images from real ones, lower is better. Extractor: {definition['extractor']}"
+    yield Table(title, ("class", "Fréchet distance", "kernel distance (KID)"), rows, numbers=True)
+    blocks = fid["blockiness"]
+    yield Text(
+        f"{definition['n_generated']} synthetic against {definition['n_real']} real images. Numbers of another "
+        "extractor, size or count do not compare. "
+        f"Jumps across patch borders against jumps inside: {blocks['generated']:.2f} in synthetic images, "
+        f"{blocks['real']:.2f} in real ones; above the real ones' value, borders of patches can be seen."
+    )
+
+
+def _audit(audit: dict) -> str:
+    if not audit["n_synthetic"]:
+        return "No image was synthesised to fill up a class: none lacks any."
+    near, natural = audit["share_nearer_than_threshold"], audit["threshold_quantile_of_held_out"]
+    return (
+        f"{audit['n_synthetic']} were synthesised to fill up the rare classes, {audit['exact_copies']} of them exact "
+        f"copies of a training image. {near:.1%} are nearer to a training image than {natural:.0%} of the held-out "
+        "images are, which no model can have copied; a much larger share would mean that they were memorised."
+    )
+
+
+def _nearest(material: Material, nearest: list[dict]) -> Iterator[Part]:
+    dataset, synthetic = material.dataset, material.synthetic
+    if dataset is None or synthetic is None or not nearest:
+        return
+    training = dataset.indices("train", labelled=False)
+    real = dataset.images(dataset.diffusion_image_size)
+    made = synthetic[[one["synthetic"] for one in nearest]]
+    like = real[training[[one["training"] for one in nearest]]]
+    yield Gallery(
+        [
+            sheet(made, f"The {len(made)} synthetic images that are nearest to a training image.", "synthetic"),
+            sheet(like, "The training images that they are nearest to, in the same order.", "nearest in training"),
+        ]
+    )
+
+
+def training_section(material: Material) -> Section:
+    parts: list[Part] = []
+    if material.diffusion_curves is None:
+        parts.append(_missing("Loss and Fréchet distance of the diffusion model over time", material))
+    else:
+        history, validation = material.diffusion_curves
+        losses, best = history["loss"], validation.iloc[int(validation["fid"].argmin())]
+        alt = (
+            f"Stage 1 over {int(history['step'].iloc[-1])} steps: the loss falls from {losses.iloc[0]:.3g} to "
+            f"{losses.iloc[-1]:.3g}; the Fréchet distance goes from {validation['fid'].iloc[0]:.4g} to its smallest, "
+            f"{best['fid']:.4g}, at step {int(best['step'])}."
+        )
+        caption = "Stage 1: losses, and distance of the generated images from real ones"
+        parts.append(drawn(diffusion_figure(history, validation), alt, caption))
+    if curves := material.classifier_curves:
+        best_of = "; ".join(f"{name} {curve['auroc'].max():.3f}" for name, curve in curves.items())
+        alt = f"Validation AUROC over the steps of every candidate's training. Largest: {best_of}."
+        parts.append(drawn(classifier_figure(curves), alt, "Stage 2 and the baselines: AUROC on validation images"))
+    else:
+        parts.append(_missing("The classifiers' training", material))
+    return Section("training", "Training", parts)
+
+
+def blocks_section(material: Material) -> Section:
+    selection = material.selection
+    if selection is None:
+        return Section("blocks", "Blocks of the diffusion model", [_missing("The test of the blocks", material)])
+    chosen = {block: "best" for block in selection.best}
+    chosen |= {block: "best and worst" if block in chosen else "worst" for block in selection.worst}
+    tested_blocks = selection.table()[["position", "statistic", "p_value"]].itertuples(index=False, name=None)
+    rows = [
+        (str(block), position, f"{statistic:.3f}", f"{p_value:.3g}", chosen.get(block, ""))
+        for block, (position, statistic, p_value) in enumerate(tested_blocks)
+    ]
+    tested = selection.definition
+    text = (
+        f"Kolmogorov–Smirnov test of every block's feature map against a Gaussian, median over {tested['images']:.0f} "
+        f"training images at noise level {tested['timestep']:.0f}. The classifier uses the best: blocks with p below "
+        f"{tested['significance']:g}, filled up to {tested['keep']:.0f} by the largest D."
+    )
+    both = sorted(set(selection.best) & set(selection.worst))
+    overlap = (
+        f"{len(rows)} blocks, {len(selection.best)} best and as many worst: the two lists share "
+        f"{'block' if len(both) == 1 else 'blocks'} {', '.join(map(str, both))}."
+    )
+    listed = ", ".join(map(str, selection.best))
+    alt = (
+        f"p-value and statistic D of the blocks 0 to {len(rows) - 1}. Best, by the largest D: {listed}. "
+        f"Worst: {', '.join(map(str, selection.worst))}. The table below has the numbers."
+    )
+    columns = ("block", "position", "median D", "median p", "chosen as")
+    table = Fold("The numbers", [Table("Test of every block", columns, rows, numbers=True)])
+    picture = drawn(selection_figure(selection), alt, "Which blocks are not Gaussian")
+    return Section(
+        "blocks", "Blocks of the diffusion model", [Text(text), *([Text(overlap)] if both else []), picture, table]
+    )
+
+
+def parameters_section(material: Material) -> Section:
+    if material.params is None:
+        return Section("parameters", "Parameters", [_missing("The parameters", material)])
+    folds = [
+        Fold(
+            group, [Table(f"{group}: {_meaning(group)}", ("parameter", "value", "meaning"), _parameters(group, values))]
+        )
+        for group, values in material.params.items()
+    ]
+    return Section("parameters", "Parameters", folds)
+
+
+def _parameters(group: str, values: dict) -> list[tuple[str, str, str]]:
+    return [(name, _plain(value), _meaning(f"{group}.{name}")) for name, value in flattened(values).items()]
+
+
+def _plain(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _meaning(name: str) -> str:
+    """The description of `group.field`, as far as this version of the package knows the name."""
+    words, model = "", Params
+    for part in name.split("."):
+        info = getattr(model, "model_fields", {}).get(part)
+        if info is None:
+            return ""
+        words, model = info.description or (info.annotation.__doc__ or ""), info.annotation
+    return words
+
+
+def lineage_section(material: Material) -> Section:
+    table = Table("What this comes from", ("what", "value"), list(material.lineage.items()))
+    return Section("lineage", "Lineage", [table])
+
+
+def _missing(what: str, material: Material) -> Text:
+    return Text(f"{what}: not shown. {material.absent}")
