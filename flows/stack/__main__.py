@@ -1,6 +1,5 @@
 """`python -m flows.stack`: the platform, from its first server to its last."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -78,8 +77,6 @@ def run(stack: Stack, repository: Path) -> None:
 
 def set_up(stack: Stack, repository: Path) -> None:
     """Create the work pool, the limits, the automations and the deployments, as any team's administrator would."""
-    if importlib.util.find_spec("flows.setup") is None:
-        return
     done = subprocess.run(
         [sys.executable, "-m", "flows.setup"],
         env=os.environ | stack.client,
