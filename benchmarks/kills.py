@@ -11,7 +11,7 @@ import random
 import shutil
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from prefect.client.schemas.objects import FlowRun
 from dcube.errors import DcubeError
 from dcube.storage import Storage
 from dcube.workspace import git, repository_around
+from flows.stack.server import marked_processes
 
 VICTIMS = {
     "stage": ["dcube.stages."],
@@ -32,6 +33,8 @@ VICTIMS = {
     "worker": ["prefect worker start"],
 }
 ALL = "all three"
+SERVERS = ("Prefect", "MLflow", "PostgreSQL", "S3")  # as `make stack` names them; it starts each again
+STACK = ".dcube/stack"
 LONGEST_SECONDS = 1800.0
 REGISTERED = "outputs/registered"  # numbers of versions, other ones every time
 
@@ -57,18 +60,20 @@ def main() -> None:
     parser.add_argument("--settings", nargs="*", default=[], help="group.key=value, to make a run short")
     parser.add_argument("--runs", type=int, default=6, help="disturbed runs")
     parser.add_argument("--kills", type=int, default=5, help="in each of them")
+    parser.add_argument("--servers", action="store_true", help="kill servers instead of what works on a run")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    kinds = SERVERS if arguments.servers else (*VICTIMS, ALL)
     chance = random.Random(arguments.seed)
     undisturbed = one_run(arguments.deployment, arguments.settings, [], chance)
     print(f"undisturbed: {undisturbed.state} after {undisturbed.seconds:.0f} s", flush=True)
     runs = []
-    victims = [*VICTIMS, ALL] * arguments.runs * arguments.kills
+    victims = [*kinds] * arguments.runs * arguments.kills
     for number in range(arguments.runs):
         mine = victims[number * arguments.kills : (number + 1) * arguments.kills]
         runs.append(one_run(arguments.deployment, arguments.settings, mine, chance))
         print(told(runs[-1], undisturbed), flush=True)
-    print(table(runs, undisturbed))
+    print(table(runs, undisturbed, kinds))
 
 
 def one_run(deployment: str, settings: list[str], victims: list[str], chance: random.Random) -> Run:
@@ -92,31 +97,34 @@ def one_run(deployment: str, settings: list[str], victims: list[str], chance: ra
     return Run(ended.state_name or "?", time.monotonic() - began, outputs_of(ended), kills)
 
 
-def processes(words: list[str]) -> Iterator[psutil.Process]:
-    """Processes of this platform, and of no other on this machine, with one of the words in their command."""
+def processes(variable: str, value: str, words: list[str]) -> list[psutil.Process]:
+    """Processes with this value in their environment and one of the words in their command."""
+    found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            ours = process.environ().get("PREFECT_API_URL") == os.environ["PREFECT_API_URL"]
-            if ours and process.pid != os.getpid() and any(word in " ".join(process.cmdline()) for word in words):
-                yield process
-
-
-def stages(run_id: UUID) -> list[psutil.Process]:
-    """The processes of the run's stages, wherever their parents have gone."""
-    found = []
-    for process in processes(VICTIMS["stage"]):
-        with suppress(psutil.Error):
-            if process.environ().get("DCUBE_PIPELINE") == str(run_id):
+            ours = process.environ().get(variable) == value and process.pid != os.getpid()
+            if ours and any(word in " ".join(process.cmdline()) for word in words):
                 found.append(process)
     return found
 
 
+def stages(run_id: UUID) -> list[psutil.Process]:
+    """The processes of the run's stages, wherever their parents have gone."""
+    return processes("DCUBE_PIPELINE", str(run_id), VICTIMS["stage"])
+
+
 def kill(victim: str, run_id: UUID) -> None:
-    chosen = list(VICTIMS) if victim == ALL else [victim]
-    doomed = [p for name in chosen for p in (stages(run_id) if name == "stage" else processes(VICTIMS[name]))]
-    for process in doomed:
+    for process in [found for name in (VICTIMS if victim == ALL else [victim]) for found in called(name, run_id)]:
         with suppress(psutil.Error):
             process.kill()
+
+
+def called(name: str, run_id: UUID) -> list[psutil.Process]:
+    if name in SERVERS:
+        return marked_processes(f"{repository_around(Path.cwd()) / STACK}:{name}")
+    if name == "stage":
+        return stages(run_id)
+    return processes("PREFECT_API_URL", os.environ["PREFECT_API_URL"], VICTIMS[name])
 
 
 def working_stage(run_id: UUID) -> str | None:
@@ -196,12 +204,12 @@ def differences(run: Run, undisturbed: Run) -> list[str]:
     return sorted(path for path in paths if run.outputs.get(path) != undisturbed.outputs.get(path))
 
 
-def table(runs: list[Run], undisturbed: Run) -> str:
+def table(runs: list[Run], undisturbed: Run, kinds: Sequence[str]) -> str:
     rows = [
         "| killed | times | ended right | seconds until work went on: median (longest) |",
         "| --- | --- | --- | --- |",
     ]
-    for victim in [*VICTIMS, ALL]:
+    for victim in kinds:
         hit = [(kill, run) for run in runs for kill in run.kills if kill.victim == victim]
         seconds = [kill.seconds for kill, _ in hit if kill.seconds is not None]
         fine = sum(right(run, undisturbed) for _, run in hit)
