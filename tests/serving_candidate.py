@@ -13,7 +13,9 @@ CLASSES = ["benign", "malignant", "normal"]
 MADE_FOR = {"channels": 1, "image_size": 32, "diffusion_image_size": 16, "fit": "crop"}
 
 
-def write_candidate(folder: Path, params: Params, seed: int = 0, kind: str = SUB_FEATURES) -> str:
+def write_candidate(
+    folder: Path, params: Params, seed: int = 0, kind: str = SUB_FEATURES, made_for: dict | None = None
+) -> str:
     """Write it and return the sha256 of its weights."""
     torch.manual_seed(seed)
     uvit = None
@@ -22,7 +24,7 @@ def write_candidate(folder: Path, params: Params, seed: int = 0, kind: str = SUB
         uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
     head = build_head(kind, params.classifier, params.baseline, len(CLASSES), uvit, load_pretrained=False)
     config = {
-        "kind": kind, "classes": CLASSES, "input": MADE_FOR, "calibration": {"temperature": 1.5},
+        "kind": kind, "classes": CLASSES, "input": MADE_FOR | (made_for or {}), "calibration": {"temperature": 1.5},
         "evaluation_timesteps": [1], "data_fingerprint": "f" * 64,
         "params": params.model_dump(mode="json", include={"classifier", "baseline", "diffusion"}),
         "validation": {"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},

@@ -1,23 +1,16 @@
 """Bringing a raw data set under `data/`: checked first, and whole or not at all."""
 
 import hashlib
-import lzma
 import shutil
-import stat
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Iterable
 from dataclasses import replace as replace_fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from dcube.config import Data
+from dcube.data.archives import unpack
 from dcube.data.inspection import Report, inspect
 from dcube.data.phantom import PHANTOM, write_phantom
 from dcube.engine.publish import published
 from dcube.errors import DcubeError
-
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
 
 
 def add(data: Data, path: Path | None, folder: Path, replace: bool = False) -> Report:
@@ -66,7 +59,7 @@ def _fill(folder: Path, name: str, path: Path | None) -> None:
     elif path.suffix.lower() == ".npz":
         shutil.copyfile(path, folder / path.name)
     else:
-        _unpack(path, folder)
+        unpack(path, folder)
 
 
 def _inspect_as(shown: Path, folder: Path, data: Data) -> Report:
@@ -75,53 +68,3 @@ def _inspect_as(shown: Path, folder: Path, data: Data) -> Report:
         return replace_fields(inspect(folder, data), path=str(shown))
     except DcubeError as error:
         raise DcubeError(str(error).replace(str(folder), str(shown))) from None
-
-
-def _unpack(path: Path, folder: Path) -> None:
-    """Unpack an archive; a single folder around everything is taken off."""
-    unpacked = folder / ".unpacked"
-    unpacked.mkdir()
-    try:
-        if zipfile.is_zipfile(path):
-            _unpack_zip(path, unpacked)
-        elif tarfile.is_tarfile(path):
-            _unpack_tar(path, unpacked)
-        else:
-            raise DcubeError(f"{path} is neither a folder nor an .npz, a zip or a tar archive")
-    except DAMAGED as error:
-        raise DcubeError(f"{path} cannot be unpacked: {error}") from None
-    root = unpacked
-    while len(entries := [entry for entry in root.iterdir() if entry.name != "__MACOSX"]) == 1 and entries[0].is_dir():
-        root = entries[0]
-    for entry in list(root.iterdir()):
-        entry.rename(folder / entry.name)
-    shutil.rmtree(unpacked)
-
-
-def _unpack_zip(path: Path, folder: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        _refuse_unsafe(path, folder, ((m.filename, stat.S_ISLNK(m.external_attr >> 16), m.file_size) for m in members))
-        archive.extractall(folder)
-
-
-def _unpack_tar(path: Path, folder: Path) -> None:
-    with tarfile.open(path) as archive:
-        members = archive.getmembers()
-        _refuse_unsafe(path, folder, ((m.name, not (m.isfile() or m.isdir()), m.size) for m in members))
-        archive.extractall(folder, filter="data")
-
-
-def _refuse_unsafe(path: Path, folder: Path, members: Iterable[tuple[str, bool, int]]) -> None:
-    """Members are (name, is a link or a device, size in bytes). Nothing may land outside `folder` or fill the disk."""
-    total = 0
-    for name, special, size in members:
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in (parts.parts or ("",))[0]:
-            raise DcubeError(f"{path} holds {name!r}, which points outside the archive: refused")
-        if special:
-            raise DcubeError(f"{path} holds the link or device {name!r}: refused, pack the files themselves")
-        total += size
-    free = shutil.disk_usage(folder).free
-    if total > free:
-        raise DcubeError(f"{path} needs {total / 1e9:.1f} GB unpacked, and {free / 1e9:.1f} GB are free")

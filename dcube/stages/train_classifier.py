@@ -1,13 +1,14 @@
 """Stage train_classifier: the D-Cube classifier on the frozen features of the trained U-ViT."""
 
 import hashlib
+import json
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 
-from dcube.classifier.calibration import calibrated
+from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import (
     DCUBE,
     ON_DIFFUSION_FEATURES,
@@ -31,6 +32,7 @@ from dcube.engine.mirror import Mirror
 from dcube.engine.publish import published
 from dcube.engine.seeds import derived_seed
 from dcube.features.selection import Selection
+from dcube.inference.drift import REFERENCE, reference_of
 from dcube.stages import params, run
 from dcube.stages.paths import CHECKPOINTS, DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC
 from dcube.tracking import tracked_run
@@ -79,7 +81,8 @@ def train(stage: str, kind: str) -> None:
         with published(MODELS / kind) as folder:
             config = candidate_config(kind, classifier, settings.baseline, dataset, result.validation)
             head.load_state_dict(result.weights)
-            config = with_temperature(Candidate(config, head.eval(), uvit), dataset)
+            config, reference = with_temperature(Candidate(config, head.eval(), uvit), dataset)
+            (folder / REFERENCE).write_text(json.dumps(reference), encoding="utf-8")
             digest = save_candidate(folder, result.weights, uvit, config)
             pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
@@ -133,14 +136,18 @@ def candidate_config(
     }
 
 
-def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> dict:
-    """The candidate's config with the temperature that the validation images ask for."""
+def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[dict, dict]:
+    """The candidate's config with the temperature that the validation images ask for, and what new images will be
+    compared with."""
     rows = dataset.indices("validation")
-    sizes = candidate.image_size, candidate.diffusion_image_size
-    images, small_images = (dataset.images(size)[rows] for size in sizes)
-    fitted = calibrated(candidate.predict(images, small_images), dataset.labels[rows])
+    images, small_images = (
+        dataset.images(size)[rows] for size in (candidate.image_size, candidate.diffusion_image_size)
+    )
+    plain = candidate.predict(images, small_images)
+    fitted = calibrated(plain, dataset.labels[rows])
     validation = candidate.config["validation"] | {"cross_entropy": fitted.cross_entropy}
-    return candidate.config | {"calibration": fitted.as_dict(), "validation": validation}
+    config = candidate.config | {"calibration": fitted.as_dict(), "validation": validation}
+    return config, reference_of(images, tempered(plain, fitted.temperature), candidate.classes)
 
 
 def _inputs(kind: str, classifier: Classifier, uvit: FrozenUViT | None) -> list[str]:

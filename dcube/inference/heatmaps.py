@@ -1,0 +1,119 @@
+"""What spoke for an answer, drawn beside the image.
+
+Occlusion (Zeiler and Fergus, 2014; captum): a part of the image is blurred away, and the fall of the predicted class's
+log-odds is what that part was worth. It needs no gradient and no layer, so that one picture covers both ways in which
+an image reaches D-Cube (the diffusion model and the sub-feature network) and means the same for every baseline; and a
+clinician can say in one sentence what it shows. Methods that take the picture from gradients can look the same for a
+network with random weights (Adebayo et al., 2018); a test measures that this one does not.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from captum.attr import Occlusion
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from dcube.classifier.candidate import Candidate, probabilities
+from dcube.inference.answers import Prepared
+
+GRID = 16  # the image as GRID × GRID cells …
+WINDOW = 4  # … of which WINDOW × WINDOW are hidden at a time …
+STRIDE = 2  # … in places this far apart: 49 questions an image
+BLUR = 1 / 8  # standard deviation, of the image's side
+Versions = tuple[Tensor, Tensor]  # (1, C, S, S) floats: the whole image, and the blurred one
+
+FINEST = 1e-7  # a probability this near to 0 or 1 is as good as certain in float32
+
+
+def heatmaps(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """(n, GRID, GRID): by how much the log-odds of class `classes[i]` fall where a part of image i is blurred away.
+
+    Args:
+        images, diffusion_images: as of `Candidate.predict`.
+        classes: (n,) class indices.
+    """
+    device = next(candidate.head.parameters()).device
+    maps = []
+    for image, diffusion_image, index in zip(images, diffusion_images, classes, strict=True):
+        large, small = (_with_blurred(one, device) for one in (image, diffusion_image))
+        everything = torch.ones(1, GRID, GRID, device=device)
+        found = Occlusion(partial(_log_odds, candidate, large, small)).attribute(
+            everything,
+            sliding_window_shapes=(WINDOW, WINDOW),
+            strides=(STRIDE, STRIDE),
+            target=int(index),
+            perturbations_per_eval=64,
+        )
+        maps.append(found[0].cpu().numpy())
+    return np.stack(maps)
+
+
+def draw_all(candidate: Candidate, images: Sequence[Prepared | str], rows: pd.DataFrame, folder: Path) -> None:
+    """A PNG for every answered image, named like the image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for image, row in zip(images, rows.to_dict("records"), strict=True):
+        if isinstance(image, str):
+            continue
+        index = candidate.classes.index(row["prediction"])
+        found = heatmaps(candidate, image.image[None], image.diffusion_image[None], np.array([index]))[0]
+        text = f"{row['prediction']} {row['confidence']:.2f}" + (" (abstains)" if row["answer"] == "abstain" else "")
+        heatmap_figure(image.image, found, text).savefig(folder / f"{_file_name(row['image'])}.png", dpi=120)
+
+
+def heatmap_figure(image: np.ndarray, heatmap: np.ndarray, answer: str) -> Figure:
+    """The image (C, S, S) as the model sees it, and beside it the same with the map laid over it."""
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    reach = max(float(np.abs(heatmap).max()), 1e-6)
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for axes in (left, right):
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        axes.set_axis_off()
+    left.set_title("as the model sees it")
+    side = pixels.shape[0]
+    extent = (-0.5, side - 0.5, side - 0.5, -0.5)
+    strength = np.abs(heatmap) / reach * 0.6
+    layer = right.imshow(
+        heatmap, cmap="RdBu_r", vmin=-reach, vmax=reach, alpha=strength, extent=extent, interpolation="bilinear"
+    )
+    right.set_title(answer)
+    scale = ScalarMappable(layer.norm, layer.cmap)  # that of the layer itself would be as transparent as it is
+    figure.colorbar(scale, ax=right, shrink=0.85, label="log-odds lost without this part")
+    return figure
+
+
+def _log_odds(candidate: Candidate, large: Versions, small: Versions, visible: Tensor) -> Tensor:
+    """(B, classes) where `visible` (B, GRID, GRID) is 0 for hidden cells and 1 for others."""
+    timesteps = candidate.config["evaluation_timesteps"]
+    shown, small_shown = (_mixed(versions, visible) for versions in (large, small))
+    chances = probabilities(candidate.head, candidate.uvit, shown, small_shown, timesteps)
+    chances = chances.double().clamp(FINEST, 1 - FINEST)
+    return (chances / (1 - chances)).log()
+
+
+def _with_blurred(image: np.ndarray, device: torch.device) -> Versions:
+    """(1, C, S, S) floats twice, the second without anything small."""
+    whole = torch.from_numpy(np.ascontiguousarray(image))[None].to(device).float()
+    sigma = image.shape[-1] * BLUR
+    kernel = 2 * round(2 * sigma) + 1
+    return whole, gaussian_blur(whole, [kernel, kernel], [sigma, sigma])
+
+
+def _mixed(versions: Versions, visible: Tensor) -> Tensor:
+    """Soft borders: a hard one would be an edge that no patient has."""
+    whole, blurred = versions
+    mask = F.interpolate(visible[:, None].float(), whole.shape[-2:], mode="bilinear")
+    return whole * mask + blurred * (1 - mask)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.#-]+", "_", name).strip("._") or "image"

@@ -1,0 +1,56 @@
+"""Rows of answers for people and for programs."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from dcube.evaluation.predictions import PREFIX
+
+FOR_PEOPLE = ("image", "patient", "images", "first_image", "answer", "confidence", "entropy", "spread", "problem")
+
+
+def as_csv(rows: pd.DataFrame) -> str:
+    return rows.to_csv(index=False, float_format="%.6g")
+
+
+def as_json(rows: pd.DataFrame) -> str:
+    """A list of objects; what is not known is null."""
+    return json.dumps(json.loads(rows.to_json(orient="records")), indent=2, ensure_ascii=False) + "\n"
+
+
+def as_table(rows: pd.DataFrame) -> str:
+    """Readable on a terminal. A column that is empty throughout is left out."""
+    shown = [name for name in FOR_PEOPLE if name in rows and _tells(rows[name])]
+    chances = [name for name in rows.columns.astype(str) if name.startswith(PREFIX)]
+    place = shown.index("confidence") + 1 if "confidence" in shown else len(shown)
+    columns = [*shown[:place], *(chances if "confidence" in shown else []), *shown[place:]]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name.removeprefix(PREFIX).replace("_", " "), overflow="fold")
+    for row in rows[columns].itertuples(index=False):
+        table.add_row(*map(_cell, row))
+    buffer = StringIO()
+    Console(file=buffer, highlight=False, width=None if _is_terminal() else 200, markup=False).print(table)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {"table": as_table, "csv": as_csv, "json": as_json}
+
+
+def _tells(column: pd.Series) -> bool:
+    return bool((column.notna() & (column != "")).any())
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.3f}"
+    return str(value)
+
+
+def _is_terminal() -> bool:
+    return Console().is_terminal

@@ -1,0 +1,90 @@
+"""Whether a model was made for an image. A network answers on anything; this says where its answer means nothing."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from dcube.data.reading import RawImage, UnusableImageError
+
+LARGEST_FACTOR = 2.0  # between a side and the smallest or largest side that training saw
+LARGEST_STRETCH = 1.25  # beyond the aspect ratios that sides seen in training can form
+GREY_DIFFERENCE = 8  # of 255: JPEG makes slight colours of grey
+MEASURED = ("DICOM", "NIfTI", "measured")  # modes whose values are measurements, shown through a window
+
+
+def refuse_unsuitable(raw: RawImage, made_for: Mapping) -> None:
+    """Compare an image, windowed and cropped as training did, with what training saw.
+
+    Args:
+        made_for: `input` of a candidate's `config.json`. What it does not say is not checked.
+
+    Raises:
+        UnusableImageError: naming what differs.
+    """
+    stored = made_for.get("raw") or {}
+    _refuse_format(raw, list(stored.get("modes", ())), made_for)
+    _refuse_modality(raw, set(stored.get("modalities", ())) - {""})
+    _refuse_colour(raw, list(stored.get("modes", ())), made_for["channels"])
+    if stored.get("width") and stored.get("height"):
+        _refuse_size(raw, stored["width"], stored["height"])
+
+
+def _refuse_format(raw: RawImage, modes: list[str], made_for: Mapping) -> None:
+    """Pictures have a grey scale of their own; measurements have a window. Neither says anything about the other."""
+    if not modes:
+        return
+    measured = {mode.startswith(MEASURED) for mode in modes}
+    if raw.mode.startswith(MEASURED) not in measured:
+        trained = f"window {_window(made_for)}" if True in measured else "plain pictures, whose window nobody knows"
+        given = raw.mode.split()[0] if raw.mode.startswith(MEASURED) else f"a plain picture ({raw.mode})"
+        raise UnusableImageError(f"the model was made for {trained}, and this is {given}")
+
+
+def _window(made_for: Mapping) -> str:
+    center, width = made_for.get("window_center"), made_for.get("window_width")
+    if center is None or width is None:
+        return "of each DICOM or NIfTI file"
+    return f"{center:g} ± {width / 2:g} of DICOM or NIfTI values"
+
+
+def _refuse_modality(raw: RawImage, modalities: set[str]) -> None:
+    if raw.modality and modalities and raw.modality not in modalities:
+        raise UnusableImageError(f"the model was made for {', '.join(sorted(modalities))}, and this is {raw.modality}")
+
+
+def _refuse_colour(raw: RawImage, modes: list[str], channels: int) -> None:
+    coloured = _is_coloured(raw)
+    colours_seen = any(_may_be_coloured(mode) for mode in modes) if modes else True
+    if coloured and (channels == 1 and not colours_seen):
+        raise UnusableImageError("the model was made for grey images, and this is in colour")
+    if not coloured and channels == 3 and modes and all(_may_be_coloured(mode) for mode in modes):
+        raise UnusableImageError("the model was made for colour images, and this is grey")
+
+
+def _is_coloured(raw: RawImage) -> bool:
+    if raw.image.mode != "RGB":
+        return False
+    pixels = np.asarray(raw.image).astype(np.int16)
+    return bool((pixels.max(axis=2) - pixels.min(axis=2)).mean() > GREY_DIFFERENCE)
+
+
+def _may_be_coloured(mode: str) -> bool:
+    """Modes as `RawImage` has them: Pillow's, NumPy's, DICOM's photometric interpretations."""
+    return any(word in mode for word in ("RGB", "P", "CMYK", "YCbCr", "YBR", "LAB", "HSV"))
+
+
+def _refuse_size(raw: RawImage, width: Mapping[str, float], height: Mapping[str, float]) -> None:
+    size = f"{raw.image.width} × {raw.image.height} pixels"
+    sides = (("width", raw.image.width, width), ("height", raw.image.height, height))
+    for name, side, seen in sides:
+        if not seen["smallest"] / LARGEST_FACTOR <= side <= seen["largest"] * LARGEST_FACTOR:
+            raise UnusableImageError(
+                f"{size}: training saw a {name} of {seen['smallest']:g} to {seen['largest']:g}, and up to "
+                f"{LARGEST_FACTOR:g} times less or more is answered"
+            )
+    ratio = raw.image.width / raw.image.height
+    narrowest, widest = width["smallest"] / height["largest"], width["largest"] / height["smallest"]
+    if not narrowest / LARGEST_STRETCH <= ratio <= widest * LARGEST_STRETCH:
+        raise UnusableImageError(
+            f"{size}: an aspect ratio of {ratio:.2f}, and training saw {narrowest:.2f} to {widest:.2f}"
+        )
