@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from openpyxl import load_workbook
-from openpyxl.utils.exceptions import InvalidFileException
 
 from dcube.config import Data
 from dcube.data import dicom
@@ -124,8 +123,9 @@ def _labels(path: Path, patients: set[str]) -> dict[str, tuple[str, str]]:
 def _rows(path: Path, required: tuple[str, ...]) -> Iterator[dict[str, str]]:
     """The patients' rows of a spreadsheet; in the clinical one the columns' names stand in the second of three rows."""
     try:
-        rows = [[_text(cell) for cell in row] for row in load_workbook(path, read_only=True).worksheets[0].values]
-    except (InvalidFileException, OSError, KeyError, ValueError, SyntaxError) as error:
+        with path.open("rb") as file:
+            rows = [[_text(cell) for cell in row] for row in load_workbook(file, read_only=True).worksheets[0].values]
+    except Exception as error:  # openpyxl raises whatever it meets in damaged files
         raise DcubeError(f"{path} is no readable spreadsheet ({type(error).__name__}): fetch it again") from None
     header = next((row for row in rows[:HEADER_ROWS] if "Patient ID" in row), [])
     for column in required:

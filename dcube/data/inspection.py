@@ -15,8 +15,8 @@ from dcube.data.naming import some
 from dcube.data.preparing import count
 from dcube.data.source import Source
 from dcube.data.sources import open_source
-from dcube.data.splits import duplicate_groups, plan_splits
-from dcube.data.survey import Seen, describe, refuse_unusable, survey
+from dcube.data.splits import describe_near_duplicates, duplicate_groups, plan_splits
+from dcube.data.survey import Seen, describe, refuse_unusable, survey, tabulate
 from dcube.errors import DcubeError
 
 DARK = 64  # of 255: 12-bit values in 16-bit files reach 16
@@ -33,6 +33,7 @@ class Report:
         duplicates: extra copies (all but one) by the splits that they stand in, e.g. `train` or `train, validation`.
         duplicate_files: the files of each group of equal images.
         contradictions: those groups whose labels differ.
+        near_duplicates: copies in other bytes, as `describe_near_duplicates` has them.
         problem: why `prepare` would refuse the set; empty where it would not.
         planned: as `counts`, after `prepare`; empty where it would refuse.
     """
@@ -48,6 +49,7 @@ class Report:
     duplicates: dict[str, int]
     duplicate_files: list[list[str]]
     contradictions: list[list[str]]
+    near_duplicates: dict
     unusable: dict[str, str]
     ignored: list[str]
     warnings: list[str]
@@ -68,9 +70,10 @@ def inspect(path: Path, data: Data) -> Report:
     """
     source = open_source(path, data)
     seen = survey(source, data)
-    table = source.table().assign(sha256=[one.sha256 for one in seen])
+    table = tabulate(source, seen)
     usable = table[table["sha256"] != ""]
     groups = duplicate_groups(usable)
+    near = describe_near_duplicates(usable)
     splits_of_patient = (
         usable[(usable["patient"] != "") & (usable["split"] != "")].groupby("patient")["split"].nunique()
     )
@@ -87,9 +90,10 @@ def inspect(path: Path, data: Data) -> Report:
         duplicates=_extra_copies(groups),
         duplicate_files=[list(rows["file"]) for rows in groups],
         contradictions=[list(rows["file"]) for rows in groups if len(set(rows["label"]) - {""}) > 1],
+        near_duplicates=near,
         unusable={record.file: one.problem for record, one in zip(source.records, seen, strict=True) if one.problem},
         ignored=list(source.ignored),
-        warnings=_warnings(source, seen, said),
+        warnings=_warnings(source, seen, said) + _leaks(near),
         clinical=said,
         **_outcome(source, seen, table, data),
     )
@@ -135,6 +139,11 @@ def _warnings(source: Source, seen: list[Seen], said: Clinical | None) -> list[s
     return warnings
 
 
+def _leaks(near: dict) -> list[str]:
+    leaks = [f"one picture in several splits, which tests memory: {some(files)}" for files in near["in_several_splits"]]
+    return leaks + [f"one picture with several labels: {some(files)}" for files in near["with_several_labels"]]
+
+
 def render(report: Report) -> Group:
     """The report for a terminal."""
     facts = Table(show_header=False, title=f"{report.path}: {report.layout}", title_justify="left")
@@ -145,7 +154,7 @@ def render(report: Report) -> Group:
 
 def _facts(report: Report) -> dict[str, str]:
     width, height = report.raw["width"], report.raw["height"]
-    several = report.patients_in_several_splits
+    several, near = report.patients_in_several_splits, report.near_duplicates
     extra = [f"{count} in {splits}" for splits, count in report.duplicates.items()]
     facts = {
         "images": f"{report.images}, {report.unlabelled} of them without a label",
@@ -154,6 +163,7 @@ def _facts(report: Report) -> dict[str, str]:
         "height": f"{height['smallest']} … {height['largest']}, median {height['median']:g}" if height else "",
         "patients": f"{report.patients or 'unknown'}" + (f", in several splits: {some(several)}" if several else ""),
         "exact duplicates": "; ".join(extra) or "none",
+        "near duplicates": f"{near['images']} images of {near['groups']} pictures" if near["images"] else "none",
         "contradicting labels": "; ".join(some(files) for files in report.contradictions) or "none",
         "unusable": some([f"{file} ({why})" for file, why in report.unusable.items()]) or "none",
         "other files": some(report.ignored) or "none",

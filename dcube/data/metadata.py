@@ -5,14 +5,13 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from dcube.data.listing import read_rows
+from dcube.data.listing import SPLIT_NAMES, read_rows
 from dcube.data.naming import some
 from dcube.data.pictures import Picture
 from dcube.data.source import Record
 from dcube.errors import DcubeError
 
 METADATA = "metadata.csv"
-SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
 
 
 def read_metadata(path: Path, pictures: list[Picture]) -> dict[Picture, Record]:

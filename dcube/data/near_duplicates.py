@@ -10,7 +10,7 @@ and nothing else; of COVID-CT's pairs of different patients two pass, and both a
 and crops of more than 1 % a side are not found.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -35,19 +35,20 @@ def thumbnail(image: Image.Image, data: Data) -> np.ndarray:
     return to_square(image, SIDE, 1, data.fit)[0]
 
 
-def same_picture(thumbnails: np.ndarray) -> np.ndarray:
+def same_picture(thumbnails: Sequence[bytes]) -> np.ndarray:
     """Which images are one picture.
 
     Every image is compared with every other: 40,000 take seconds, and the time grows with their square.
 
     Args:
-        thumbnails: (n, SIDE, SIDE) uint8.
+        thumbnails: the bytes of each.
 
     Returns:
         (n,) group numbers, equal for images that a chain of near-equal pairs joins.
     """
     n = len(thumbnails)
-    pairs = np.concatenate([np.empty((0, 2), int), *(_confirmed(thumbnails, near) for near in _candidates(thumbnails))])
+    pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(n, SIDE, SIDE)
+    pairs = np.concatenate([np.empty((0, 2), int), *(_confirmed(pixels, near) for near in _candidates(pixels))])
     graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     return connected_components(graph, directed=False)[1]
 

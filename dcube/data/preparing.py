@@ -13,8 +13,8 @@ from dcube.config import Data
 from dcube.data.phantom import PHANTOM
 from dcube.data.prepared import MANIFEST_COLUMNS, SPLITS, PreparedDataset
 from dcube.data.privacy import open_private
-from dcube.data.splits import SplitPlan, plan_splits
-from dcube.data.survey import Seen, describe, refuse_unusable, survey
+from dcube.data.splits import SplitPlan, describe_near_duplicates, plan_splits
+from dcube.data.survey import Seen, describe, refuse_unusable, survey, tabulate
 from dcube.engine.publish import published
 
 ROWS_AT_ONCE = 1024
@@ -35,13 +35,13 @@ def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
         }
         seen = survey(source, data, arrays)
         refuse_unusable(source, seen)
-        plan = plan_splits(source.table().assign(sha256=[one.sha256 for one in seen]), data)
+        plan = plan_splits(tabulate(source, seen), data)
         for size, array in arrays.items():
             array.flush()
             if plan.dropped:
                 _keep_rows(_array_file(partial, size), plan.table.index.to_numpy())
         _write_manifest(partial, plan.table)
-        _write_info(partial, data, plan, seen)
+        _write_info(partial, data, plan, seen, source.notes)
     return PreparedDataset.load(folder)
 
 
@@ -73,7 +73,7 @@ def _write_manifest(folder: Path, table: pd.DataFrame) -> None:
     manifest.to_csv(folder / "manifest.csv", columns=list(MANIFEST_COLUMNS), index=False, lineterminator="\n")
 
 
-def _write_info(folder: Path, data: Data, plan: SplitPlan, seen: list[Seen]) -> None:
+def _write_info(folder: Path, data: Data, plan: SplitPlan, seen: list[Seen], notes: tuple[str, ...]) -> None:
     info = {
         "name": data.name,
         "is_phantom": data.name == PHANTOM,
@@ -84,7 +84,9 @@ def _write_info(folder: Path, data: Data, plan: SplitPlan, seen: list[Seen]) -> 
         "patients": plan.table["patient"].replace("", None).nunique(),
         "split_origin": plan.origin,
         "dropped_duplicates": plan.dropped,
+        "near_duplicates": describe_near_duplicates(plan.table) if data.near_duplicates else None,
         "raw": describe(seen),
+        "notes": notes,
     }
     info["fingerprint"] = _fingerprint(info, plan.table)
     (folder / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

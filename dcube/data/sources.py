@@ -6,9 +6,10 @@
 | split folders | `train/CLASS/…`, `val/CLASS/…` (or `validation`), `test/CLASS/…` |
 | metadata | `metadata.csv` with the columns file, label, and perhaps patient_id and split |
 | MedMNIST | one `.npz` with `train_images`, `train_labels`, `val_images` … |
+| the paper's three sets | as their archives unpack: `radiography.py`, `breast_mri.py`, `pancreas_ct.py` |
 
 In the first two, images in a folder `unlabelled` at the top have no label; in the third those with an empty label.
-In all three an image is a plain picture, a DICOM file with all its frames, or a NIfTI volume with all its slices; a
+In these three an image is a plain picture, a DICOM file with all its frames, or a NIfTI volume with all its slices; a
 row of `metadata.csv` names one of these, a folder of them (a series), or with `file#number` a single frame or slice.
 """
 
@@ -17,15 +18,17 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from dcube.config import Data
-from dcube.data.listing import visible_files
+from dcube.data import breast_mri, pancreas_ct, radiography
+from dcube.data.listing import SPLIT_NAMES, visible_files
 from dcube.data.medmnist import open_medmnist
-from dcube.data.metadata import METADATA, SPLIT_NAMES, read_metadata
+from dcube.data.metadata import METADATA, read_metadata
 from dcube.data.pictures import KINDS, Picture, is_medical, is_picture, pictures_in, read_picture
 from dcube.data.reading import cropped
 from dcube.data.source import Record, Source
 from dcube.data.windows import window_of
 from dcube.errors import DcubeError
 
+PUBLISHED = (radiography, breast_mri, pancreas_ct)  # a module for each of the paper's sets
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 
@@ -50,6 +53,9 @@ def _open_any(path: Path, data: Data) -> Source:
         raise DcubeError(f"{path} is missing: bring a data set there with `dcube data add NAME PATH`")
     if path.is_file():
         return _cropping(open_medmnist(path), data)
+    for layout in PUBLISHED:
+        if layout.recognises(path):
+            return layout.open(path, data)
     files = visible_files(path)
     archives = [file for file in files if file.lower().endswith(".npz")]
     stored = [file for file in files if is_picture(path / file)]

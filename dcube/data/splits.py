@@ -38,8 +38,8 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
     """Assign every image to a split. Deterministic in the table and `data`.
 
     Args:
-        table: columns file, label, patient, split (each empty where unknown), sha256 (of the pixels), and where near
-            duplicates were looked for, picture (equal for near-equal images).
+        table: columns file, label, patient, split (each empty where unknown), sha256 (of the pixels), picture (equal
+            for near duplicates).
 
     Raises:
         DcubeError: naming the files, where no valid split exists.
@@ -53,7 +53,7 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
         table = _place_unlabelled(table)
         table, dropped = _drop_copies(table)
         fractions = {"train": 1 - data.validation_fraction, "validation": data.validation_fraction}
-        open_ = (table["split"] == "train") & ("validation" not in set(table["split"]))
+        open_ = (table["split"] == "train") & ("validation" not in set(table["split"].unique()))
     else:
         _refuse_contradictions(table)
         held_out = {"validation": data.validation_fraction, "test": data.test_fraction}
@@ -75,8 +75,7 @@ def verify_splits(table: pd.DataFrame) -> None:
     _refuse_single_class(table)
     for column, what in (("patient", "patient"), ("sha256", "image content")):
         known = table[table[column] != ""]
-        splits = known.groupby(column)["split"].nunique()
-        for value in splits.index[splits > 1]:
+        for value in known.loc[_elsewhere(known, column), column].sort_values().head(1):
             rows = known[known[column] == value]
             where = " and ".join(split for split in SPLITS if split in set(rows["split"]))
             raise DcubeError(
@@ -85,12 +84,21 @@ def verify_splits(table: pd.DataFrame) -> None:
     _refuse_contradictions(table)
     labelled = table[table["label"] != ""]
     for name, rows in labelled.groupby("label"):
-        missing = " and ".join(split for split in SPLITS if split not in set(rows["split"]))
+        present = set(rows["split"].unique())
+        missing = " and ".join(split for split in SPLITS if split not in present)
         if missing:
             raise DcubeError(
                 f"class {name!r} has no image in {missing} (it has {len(rows)}: {some(list(rows['file']))}): "
                 "add images (at least three patients, or three different images), or correct the label"
             )
+
+
+def _elsewhere(table: pd.DataFrame, column: str) -> np.ndarray:
+    """(n,) whether the last row with the same value stands in another split."""
+    values, splits = pd.factorize(table[column])[0], pd.factorize(table["split"])[0]
+    last = np.zeros(len(table), dtype=int)
+    last[values] = splits
+    return last[values] != splits
 
 
 def duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -99,8 +107,28 @@ def duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in repeated.groupby("sha256", sort=False)]
 
 
+def near_duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows that show one picture in several files' bytes, a frame a group; not those of one known patient."""
+    repeated = table[table.duplicated("picture", keep=False)]
+    found = repeated.groupby("picture", sort=False)
+    explained = (found["sha256"].nunique() == 1) | ((found["patient"].nunique() == 1) & (found["patient"].min() != ""))
+    unexplained = repeated[repeated["picture"].isin(explained.index[~explained])]
+    return [rows for _, rows in unexplained.groupby("picture", sort=False)]
+
+
+def describe_near_duplicates(table: pd.DataFrame) -> dict:
+    """How many there are, and the files of the groups that stand in several splits, or have several labels."""
+    groups = near_duplicate_groups(table)
+    return {
+        "images": sum(map(len, groups)),
+        "groups": len(groups),
+        "in_several_splits": [list(rows["file"]) for rows in groups if rows["split"].nunique() > 1],
+        "with_several_labels": [list(rows["file"]) for rows in groups if len(set(rows["label"]) - {""}) > 1],
+    }
+
+
 def _refuse_single_class(table: pd.DataFrame) -> None:
-    classes = sorted(set(table["label"]) - {""})
+    classes = sorted(set(table["label"].unique()) - {""})
     if len(classes) < 2:
         raise DcubeError(f"at least two classes are needed, and this set has {classes or 'none'}: add images of others")
 
@@ -110,7 +138,7 @@ def _refuse_incomplete_split(labelled: pd.DataFrame) -> None:
     if len(without):
         raise DcubeError(f"no split is given for {some(list(without['file']))}: give one for every image, or for none")
     for split in ("train", "test"):
-        if split not in set(labelled["split"]):
+        if split not in set(labelled["split"].unique()):
             raise DcubeError(f"the set comes with splits, and without {split!r}: add it, or give no split at all")
 
 
@@ -147,8 +175,7 @@ def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
 
 def _groups(table: pd.DataFrame) -> np.ndarray:
     """(n,) group numbers: rows are in one group when a chain of equal patients, pixels or pictures joins them."""
-    joining = [table["patient"].where(table["patient"] != "", table["file"]), table["sha256"]]
-    joining += [table["picture"]] if "picture" in table else []
+    joining = [table["patient"].where(table["patient"] != "", table["file"]), table["sha256"], table["picture"]]
     rows, nodes = np.arange(len(table)), len(table)
     joined = []
     for column in joining:
