@@ -12,6 +12,10 @@ from dcube.errors import DcubeError
 
 SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
+# What `info` says about images that a model of them is made for.
+MADE_FOR = (
+    "channels", "image_size", "diffusion_image_size", "fit", "crop", "window_center", "window_width", "raw",
+)  # fmt: skip
 MANIFEST_COLUMNS = ("id", "file", "label", "patient", "split", "sha256")
 
 

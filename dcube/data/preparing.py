@@ -11,7 +11,7 @@ import pandas as pd
 
 from dcube.config import Data
 from dcube.data.phantom import PHANTOM
-from dcube.data.prepared import MANIFEST_COLUMNS, SPLITS, PreparedDataset
+from dcube.data.prepared import MADE_FOR, MANIFEST_COLUMNS, SPLITS, PreparedDataset
 from dcube.data.privacy import open_private
 from dcube.data.splits import SplitPlan, describe_near_duplicates, plan_splits
 from dcube.data.survey import Seen, describe, refuse_unusable, survey, tabulate
@@ -78,7 +78,7 @@ def _write_info(folder: Path, data: Data, plan: SplitPlan, seen: list[Seen], not
         "name": data.name,
         "is_phantom": data.name == PHANTOM,
         "classes": sorted(set(plan.table["label"]) - {""}),
-        **data.model_dump(include={"channels", "image_size", "diffusion_image_size", "fit"}),
+        **data.model_dump(include=set(MADE_FOR) - {"raw"}),
         "counts": count(plan.table),
         "unlabelled": int((plan.table["label"] == "").sum()),
         "patients": plan.table["patient"].replace("", None).nunique(),

@@ -22,7 +22,7 @@ from dcube.classifier.candidate import (
 )
 from dcube.classifier.training import ImageTable, train_candidate
 from dcube.config import Baseline, Classifier, Params
-from dcube.data.prepared import PreparedDataset
+from dcube.data.prepared import MADE_FOR, PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
 from dcube.engine.device import choose_device
@@ -36,11 +36,6 @@ from dcube.inference.drift import REFERENCE, reference_of
 from dcube.stages import params, run
 from dcube.stages.paths import CHECKPOINTS, DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC
 from dcube.tracking import tracked_run
-
-# What `dataset.json` says about the images that a model is made for.
-MADE_FOR = (
-    "channels", "image_size", "diffusion_image_size", "fit", "window_center", "window_width", "crop", "raw",
-)  # fmt: skip
 
 
 def main() -> None:
