@@ -3,79 +3,128 @@
 import base64
 import importlib.util
 import io
-import json
 import os
 import re
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from asked_model import PICTURES, SCANS, hounsfield, register_candidate, write_dicom, write_picture
 from PIL import Image
-from serving_candidate import write_candidate
+from registered import free_port
+from serving_candidate import CLASSES, write_candidate
 
-from dcube.classifier.candidate import load_candidate
-from dcube.data.reading import to_square
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES
 from dcube.errors import DcubeError
-from dcube.outbox import tracking_client
-from dcube.registration import SERVING_NEEDS, Evaluated, register
-from dcube.registry import Registry
+from dcube.inference.answers import answers
+from dcube.inference.studies import asked_of
+from dcube.processes import process_group
+from dcube.registration import SERVING_NEEDS
 from dcube.serving import Classifier, encoded
-from dcube.tracking import tracked_run
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> list[Path]:
-    """Grey and colour, square and not, PNG and JPEG."""
-    generator = np.random.default_rng(0)
-    files = [tmp_path / name for name in ("grey.png", "wide.png", "colour.jpg")]
-    for file, shape in zip(files, [(40, 40), (50, 90), (64, 48, 3)], strict=True):
-        Image.fromarray(generator.integers(0, 256, shape, dtype=np.uint8)).save(file)
-    return files
-
-
-def expected(folder: Path, files: list[Path]) -> np.ndarray:
-    arrays = [[to_square(Image.open(file), size, 1, "crop") for file in files] for size in (32, 16)]
-    return load_candidate(folder, torch.device("cpu")).predict(*map(np.stack, arrays))
+def files(tmp_path: Path) -> list[Path]:
+    """Square and not, PNG and JPEG."""
+    shapes = {"square.png": (40, 40), "wide.png": (50, 60), "jpeg.jpg": (64, 48)}
+    return [write_picture(tmp_path / "in" / name, n, shape) for n, (name, shape) in enumerate(shapes.items())]
 
 
 def table(files: list[Path]) -> pd.DataFrame:
     return pd.DataFrame({"image": [encoded(file) for file in files]})
 
 
-@pytest.fixture
-def classifier(tmp_path: Path, tiny_params) -> Classifier:
-    write_candidate(tmp_path / "model", tiny_params)
+def served(folder: Path) -> Classifier:
     model = Classifier()
-    model.load_context(SimpleNamespace(artifacts={"candidate": str(tmp_path / "model")}))
+    model.load_context(SimpleNamespace(artifacts={"candidate": str(folder)}))
     return model
 
 
-def test_answers_like_the_candidate(classifier, images, tmp_path):
-    answer = classifier.predict(None, table(images))
-    probabilities = answer[["probability_benign", "probability_malignant", "probability_normal"]].to_numpy()
-    np.testing.assert_allclose(probabilities, expected(tmp_path / "model", images), atol=1e-6)
-    assert list(answer["label"]) == [("benign", "malignant", "normal")[i] for i in probabilities.argmax(1)]
+@pytest.fixture
+def classifier(tmp_path: Path, tiny_params) -> Classifier:
+    write_candidate(tmp_path / "model", tiny_params, made_for=PICTURES)
+    return served(tmp_path / "model")
+
+
+@pytest.fixture
+def of_scans(tmp_path: Path, tiny_params) -> Classifier:
+    write_candidate(tmp_path / "scans", tiny_params, kind=DCUBE, made_for=SCANS)
+    return served(tmp_path / "scans")
+
+
+def at_the_terminal(classifier: Classifier, folder: Path, abstain_below: float = 0.0) -> pd.DataFrame:
+    with asked_of([folder]) as (asked, _):
+        return answers(classifier.candidate, asked, abstain_below)
+
+
+def same(served: pd.DataFrame, predicted: pd.DataFrame) -> None:
+    shared = predicted[list(served.columns)]
+    pd.testing.assert_frame_equal(served.reset_index(drop=True), shared, check_dtype=False, rtol=1e-5)
+    assert {"answer", "confidence", "entropy", "probability_benign"} < set(served.columns)
+
+
+def test_pictures_are_answered_as_at_the_terminal(classifier, files):
+    predicted = at_the_terminal(classifier, files[0].parent)
+    same(classifier.predict(None, table(sorted(files))), predicted)
+    same(
+        classifier.predict(None, table(sorted(files)), {"abstain_below": 0.99}),
+        at_the_terminal(classifier, files[0].parent, 0.99),
+    )
+
+
+def test_arrays_are_answered_as_the_pictures_that_hold_them(classifier, files):
+    lossless = [file for file in files if file.suffix == ".png"]
+    arrays = pd.DataFrame({"image": [np.asarray(Image.open(file)).tolist() for file in lossless]})
+    pd.testing.assert_frame_equal(classifier.predict(None, arrays), classifier.predict(None, table(lossless)))
+
+
+def test_scans_and_their_values_are_answered_as_at_the_terminal(of_scans, tmp_path):
+    file = write_dicom(tmp_path / "in" / "0.dcm", 3)
+    predicted = at_the_terminal(of_scans, tmp_path / "in")
+    same(of_scans.predict(None, table([file])), predicted)
+    same(of_scans.predict(None, pd.DataFrame({"image": [hounsfield(3).tolist()]})), predicted)
+
+
+def base64_of(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def png(pixels: np.ndarray) -> str:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
+    return base64_of(buffer.getvalue())
 
 
 @pytest.mark.parametrize(
-    "cell", ["no base64!", "", base64.b64encode(b"text").decode(), png(np.zeros((40, 40), np.uint8))]
+    ("cell", "words"),
+    [
+        ("no base64!", "no base64"),
+        ("", "empty file"),
+        (base64_of(b"text"), "no readable image"),
+        (base64_of(b"\0" * 128 + b"DICM" + b"text"), ""),
+        (png(np.zeros((40, 40), np.uint8)), "constant"),
+        (png(np.eye(300, dtype=np.uint8)), "training saw a width of 40 to 64"),
+        ([[1, 2], [3]], "neither base64 nor an array"),
+        ([[1, 2], [3, 4]], "smaller than 8 a side"),
+        ((np.eye(48) / 2).tolist(), "whole numbers"),
+        ((np.eye(48) * 256).tolist(), "whole numbers"),
+        (np.zeros((2, 48, 48, 3)).tolist(), "shape (2, 48, 48, 3)"),
+        (7, "shape ()"),
+        (None, "shape ()"),
+    ],
 )
-def test_what_is_no_image_is_refused_with_its_row(classifier, images, cell):
-    rows = [encoded(images[0]), cell]
-    with pytest.raises(DcubeError, match="row 1: "):
-        classifier.predict(None, pd.DataFrame({"image": rows}))
+def test_what_cannot_be_answered_is_refused_with_its_row(classifier, files, cell, words):
+    with pytest.raises(DcubeError, match="row 1: ") as refused:
+        classifier.predict(None, pd.DataFrame({"image": [encoded(files[0]), cell]}))
+    assert words in str(refused.value)
 
 
 def imports(module: str, seen: set[str]) -> set[str]:
@@ -98,41 +147,67 @@ def test_everything_that_serving_imports_is_required():
     assert all(distributions & set(SERVING_NEEDS) for distributions in needed), needed
 
 
-@pytest.mark.slow
-def test_mlflow_predicts_in_another_directory(tmp_path, tiny_params, images, monkeypatch):
-    """As `mlflow models predict`, in a process that finds the package nowhere but inside the model."""
-    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
-    home.mkdir()
-    elsewhere.mkdir()
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
-    metrics = {
-        "kind": "dcube", "weights_sha256": write_candidate(home / "models" / "dcube", tiny_params, kind="dcube"),
-        "test": dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), 0.5),
-        "validation": {}, "test_fingerprint": "t", "dataset_fingerprint": "f", "is_phantom": True,
-    }  # fmt: skip
-    with tracked_run("register", {}) as run:
-        registry = Registry.created(tracking_client(), "dcube-discs")
-        evaluation = home / "evaluation"
-        evaluation.mkdir()
-        for name in ("predictions.csv", "metrics.json"):
-            (evaluation / name).touch()
-        register(registry, Evaluated("dcube", home / "models" / "dcube", evaluation, metrics), run.run_id, {})
-    (elsewhere / "input.json").write_text(json.dumps({"dataframe_split": table(images).to_dict(orient="split")}))
-    # An editable installation would lend the package to any directory: this hides it, so that only the model's is left.
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A directory in which Python finds the package nowhere: an editable installation would lend it to any."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
     hide = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
     hide += f"sys.path[:] = [p for p in sys.path if p != {str(Path(__file__).parents[1])!r}]"
-    (elsewhere / "sitecustomize.py").write_text(hide)
+    (folder / "sitecustomize.py").write_text(hide)
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    assert subprocess.run([sys.executable, "-c", "import dcube"], cwd=folder, env=environment).returncode == 1
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "made_for"), [(SUB_FEATURES, PICTURES), (DCUBE, SCANS)])
+def test_a_server_with_the_registry_alone_answers_as_the_terminal(
+    tmp_path, tiny_params, files, elsewhere, monkeypatch, kind, made_for
+):
+    """`mlflow models serve` in a process that finds the package nowhere but inside the model."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
+    reference, _ = register_candidate(home, tiny_params, kind, made_for, abstain_below=0.5)
+    if kind == DCUBE:
+        folder = tmp_path / "scans"
+        cells = [encoded(write_dicom(folder / "0.dcm", 3)), hounsfield(3).tolist()]
+        write_dicom(folder / "1.dcm", 3)
+    else:
+        folder = files[0].parent
+        cells = [encoded(file) for file in sorted(files)]
+    predicted = at_the_terminal(served(home / "models" / kind), folder, 0.5)
+    port = free_port()
     command = [
-        sys.executable, "-m", "mlflow", "models", "predict", "-m", "models:/dcube-discs/1", "-i", "input.json",
-        "-o", "output.json", "--env-manager", "local",
+        sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{reference}", "--env-manager", "local",
+        "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(elsewhere)}
-    assert subprocess.run([sys.executable, "-c", "import dcube"], cwd=elsewhere, env=environment).returncode == 1
-    subprocess.run(command, cwd=elsewhere, env=environment, check=True)
-    answer = pd.DataFrame(json.loads((elsewhere / "output.json").read_text())["predictions"])
-    np.testing.assert_allclose(
-        answer.filter(like="probability_").to_numpy(float),
-        expected(home / "models" / "dcube", images),
-        atol=1e-6,
-    )
+    with process_group(command, env=environment, cwd=elsewhere):
+        address = f"http://127.0.0.1:{port}"
+        wait_for(f"{address}/ping")
+        rows = ask(address, {"dataframe_split": {"columns": ["image"], "data": [[cell] for cell in cells]}})
+        same(rows, predicted)
+        assert set(rows["answer"]) <= {"abstain", *CLASSES}
+        open_ = ask(address, {"dataframe_records": [{"image": cells[0]}], "params": {"abstain_below": 0.0}})
+        assert open_["answer"][0] == open_["prediction"][0]
+        refused = httpx.post(f"{address}/invocations", json={"dataframe_records": [{"image": "?"}]}, timeout=60)
+        assert refused.status_code == 400 and "row 0: column image is no base64" in refused.text
+
+
+def wait_for(address: str) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            if httpx.get(address).is_success:
+                return
+        time.sleep(0.3)
+    raise AssertionError(f"{address} does not answer")
+
+
+def ask(address: str, question: dict) -> pd.DataFrame:
+    answer = httpx.post(f"{address}/invocations", json=question, timeout=60)
+    assert answer.is_success, answer.text
+    return pd.DataFrame(answer.json()["predictions"])
