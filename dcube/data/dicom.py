@@ -34,6 +34,7 @@ MODALITIES = frozenset(
 )
 LARGE_FILE = 2**24  # bytes; larger ones (films, stacks) are not read whole for one frame
 NO_PICTURES = (SegmentationStorage, RTDoseStorage)
+REQUIRED = ("BitsAllocated", "BitsStored", "PhotometricInterpretation", "PixelRepresentation", "SamplesPerPixel")
 HEADER_TAGS = [
     "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
     "ImageOrientationPatient", "ImagePositionPatient", "SeriesInstanceUID", "PatientID", "BurnedInAnnotation",
@@ -145,7 +146,8 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
                 pixels = apply_color_lut(pixels, dataset)
             image = Image.fromarray(_bytes(pixels, dataset))
         image = square_pixels(image, _spacing(layers) or (1.0, 1.0))
-        return finish(image, f"DICOM {photometric} {dataset.BitsStored} bits", _modality(dataset))
+        several = _frames(dataset, path) > 1
+        return finish(image, f"DICOM {photometric} {dataset.BitsStored} bits", _modality(dataset), several)
 
 
 @contextmanager
@@ -169,12 +171,16 @@ def _open(path: Path, **options: Any) -> Dataset:
 def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
     if _document(dataset):
         raise UnusableImageError("no picture of a patient but a document, a plan or a segmentation")
-    check_size(dataset.Columns, dataset.Rows)
+    check_size(dataset.get("Columns") or 0, dataset.Rows)
     if frame >= (frames := _frames(dataset, path)):
         raise UnusableImageError(f"there is no frame {frame}: it has {frames}")
-    photometric = dataset.get("PhotometricInterpretation")
+    if missing := [keyword for keyword in REQUIRED if dataset.get(keyword) is None]:
+        raise UnusableImageError(f"without {missing[0]}")
+    if dataset.get("HighBit", dataset.BitsStored - 1) != dataset.BitsStored - 1:
+        raise UnusableImageError("stored bits that do not end where they should (HighBit)")
+    photometric = dataset.PhotometricInterpretation
     samples = {**dict.fromkeys(GREY, 1), "PALETTE COLOR": 1, **dict.fromkeys(COLOUR, 3)}.get(photometric)
-    if samples is None or dataset.get("SamplesPerPixel", 1) != samples:
+    if samples is None or dataset.SamplesPerPixel != samples:
         raise UnusableImageError("a photometric interpretation that is not read")
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None or not syntax.is_transfer_syntax:
@@ -192,14 +198,9 @@ def _decode(dataset: Dataset, source: Dataset | Path, frame: int) -> np.ndarray:
     try:
         if not get_decoder(syntax).is_available:
             raise NotImplementedError
-        pixels = pixel_array(source, index=frame)
+        return pixel_array(source, index=frame)
     except Exception:
         raise UnusableImageError(f"pixels that cannot be decoded ({syntax.name})") from None
-    if not syntax.is_encapsulated and pixels.dtype.kind in "iu" and dataset.BitsAllocated == 8 * pixels.itemsize:
-        # What lies above and below the stored bits is no image (overlays, in old files); the shift back keeps the sign.
-        high = dataset.get("HighBit", dataset.BitsStored - 1)
-        pixels = pixels << (dataset.BitsAllocated - 1 - high) >> (dataset.BitsAllocated - dataset.BitsStored)
-    return pixels
 
 
 def _show(pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window: Window | None) -> np.ndarray:
@@ -211,10 +212,11 @@ def _show(pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window: W
         values, full = _look_up(values, luts[0], dataset)
     else:
         window = window or _own_window(layers)
-    if window is None and full is None:
+    if window is None and full is not None:
+        window = Window((full[0] + full[1]) / 2, full[1] - full[0])
+    if window is None:
         raise UnusableImageError("floats without a window: set data.window_center and data.window_width")
-    low, high = full or (0.0, 1.0)
-    return (window or Window((low + high) / 2, high - low)).apply(values)
+    return window.apply(values)
 
 
 def _modality_lut(
@@ -226,9 +228,11 @@ def _modality_lut(
     slope, intercept = (_number(layers, name) for name in ("RescaleSlope", "RescaleIntercept"))
     if slope is None or intercept is None:
         slope, intercept = 1.0, 0.0
+    if slope == 0:
+        raise UnusableImageError("a rescale slope of 0")
     if pixels.dtype.kind == "f":
         return pixels * slope + intercept, None
-    bits, signed = dataset.BitsStored, dataset.get("PixelRepresentation", 0)
+    bits, signed = dataset.BitsStored, dataset.PixelRepresentation
     stored = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     low, high = sorted(slope * value + intercept for value in stored)
     return pixels * slope + intercept, (low, high)

@@ -29,6 +29,7 @@ class Report:
     Attributes:
         counts: labelled images by split (empty where the set has none) and class.
         raw: modes and sizes as stored.
+        blank: frames and slices that show nothing, which are left out.
         clinical: what the files say beside their pixels; None where none is DICOM or NIfTI.
         duplicates: extra copies (all but one) by the splits that they stand in, e.g. `train` or `train, validation`.
         duplicate_files: the files of each group of equal images.
@@ -54,6 +55,7 @@ class Report:
     ignored: list[str]
     warnings: list[str]
     clinical: Clinical | None
+    blank: int
     problem: str = ""
     planned: dict[str, dict[str, int]] = field(default_factory=dict)
     dropped: int = 0
@@ -95,6 +97,7 @@ def inspect(path: Path, data: Data) -> Report:
         ignored=list(source.ignored),
         warnings=_warnings(source, seen, said) + _leaks(near),
         clinical=said,
+        blank=sum(one.blank for one in seen),
         **_outcome(source, seen, table, data),
     )
 
@@ -157,7 +160,8 @@ def _facts(report: Report) -> dict[str, str]:
     several, near = report.patients_in_several_splits, report.near_duplicates
     extra = [f"{count} in {splits}" for splits, count in report.duplicates.items()]
     facts = {
-        "images": f"{report.images}, {report.unlabelled} of them without a label",
+        "images": f"{report.images}, {report.unlabelled} of them without a label"
+        + (f"; {report.blank} blank slices are left out" if report.blank else ""),
         "stored as": ", ".join(f"{mode} ({count})" for mode, count in report.raw["modes"].items()),
         "width": f"{width['smallest']} … {width['largest']}, median {width['median']:g}" if width else "",
         "height": f"{height['smallest']} … {height['largest']}, median {height['median']:g}" if height else "",

@@ -62,7 +62,7 @@ class Volume:
             if window is None:
                 raise UnusableImageError("no display range: set data.window_center and data.window_width")
             image = square_pixels(Image.fromarray(window.apply(values)), (self.spacing[1], self.spacing[0]))
-            return finish(image, f"NIfTI {loaded.stored.dtype.name}")
+            return finish(image, f"NIfTI {loaded.stored.dtype.name}", several=self.slices > 1)
 
 
 def is_nifti(path: Path) -> bool:

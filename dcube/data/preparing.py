@@ -38,7 +38,7 @@ def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
         plan = plan_splits(tabulate(source, seen), data)
         for size, array in arrays.items():
             array.flush()
-            if plan.dropped:
+            if len(plan.table) < len(array):
                 _keep_rows(_array_file(partial, size), plan.table.index.to_numpy())
         _write_manifest(partial, plan.table)
         _write_info(partial, data, plan, seen, source.notes)
@@ -84,6 +84,7 @@ def _write_info(folder: Path, data: Data, plan: SplitPlan, seen: list[Seen], not
         "patients": plan.table["patient"].replace("", None).nunique(),
         "split_origin": plan.origin,
         "dropped_duplicates": plan.dropped,
+        "blank_slices": sum(one.blank for one in seen),
         "near_duplicates": describe_near_duplicates(plan.table) if data.near_duplicates else None,
         "raw": describe(seen),
         "notes": notes,

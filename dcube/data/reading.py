@@ -28,12 +28,14 @@ class RawImage:
         mode: how it was stored, in Pillow's names, e.g. `I;16` or `RGBA`; for arrays in NumPy's.
         brightest: its largest value, 0…255.
         modality: what made it, in DICOM's codes, e.g. `CT`; empty where the file does not say.
+        several: whether it is one of several in a file, some of which may show nothing (air above the head).
     """
 
     image: Image.Image
     mode: str
     brightest: float
     modality: str = ""
+    several: bool = False
 
 
 def read_file(path: Path) -> RawImage:
@@ -126,13 +128,13 @@ def check_size(width: int, height: int) -> None:
         raise UnusableImageError(f"{width} × {height} pixels, more than {MOST_PIXELS / 1e6:.0f} million")
 
 
-def finish(image: Image.Image, mode: str, modality: str = "") -> RawImage:
-    """Raise `UnusableImageError` for an image that shows nothing."""
+def finish(image: Image.Image, mode: str, modality: str = "", several: bool = False) -> RawImage:
+    """Raise `UnusableImageError` for an image that shows nothing, where it is alone in its file."""
     extrema = image.getextrema()
     bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    if all(low == high for low, high in bands):
+    if all(low == high for low, high in bands) and not several:
         raise UnusableImageError("constant: every pixel is the same")
-    return RawImage(image, mode, max(high for _, high in bands), modality)
+    return RawImage(image, mode, max(high for _, high in bands), modality, several)
 
 
 def _grey_or_rgb(image: Image.Image) -> Image.Image:

@@ -23,6 +23,8 @@ from dcube.errors import DcubeError
 class Seen:
     """What one raw image is like; `problem` says why it cannot be used, then nothing else is known.
 
+    A `blank` one is a frame or slice that shows nothing: it is left out.
+
     `sha256` is over the square pixels that networks see: equal means equal to every model. `thumbnail` is for near
     duplicates, where they are looked for.
     """
@@ -34,6 +36,7 @@ class Seen:
     brightest: float = 0.0
     modality: str = ""
     problem: str = ""
+    blank: bool = False
     thumbnail: bytes = b""
 
 
@@ -60,16 +63,20 @@ def refuse_unusable(source: Source, seen: list[Seen]) -> None:
 
 
 def tabulate(source: Source, seen: list[Seen]) -> pd.DataFrame:
-    """The source's table with the columns sha256 (empty where unusable) and picture, equal for near duplicates."""
+    """The source's table with the columns sha256 (empty where unusable) and picture, equal for near duplicates.
+
+    Blank slices are left out.
+    """
     looked_at = [i for i, one in enumerate(seen) if one.thumbnail]
     picture = np.arange(len(seen))
     picture[looked_at] = len(seen) + same_picture([seen[i].thumbnail for i in looked_at])
-    return source.table().assign(sha256=[one.sha256 for one in seen], picture=picture)
+    table = source.table().assign(sha256=[one.sha256 for one in seen], picture=picture)
+    return table[[not one.blank for one in seen]]
 
 
 def describe(seen: list[Seen]) -> dict:
     """Sizes, storage modes and modalities of the usable raw images, for people and for JSON."""
-    usable = [one for one in seen if not one.problem]
+    usable = [one for one in seen if one.sha256]
     if not usable:
         return {"modes": {}, "modalities": {}, "width": None, "height": None}
     return {
@@ -86,6 +93,8 @@ def _see(source: Source, i: int, data: Data, arrays: Mapping[int, np.ndarray]) -
     except UnusableImageError as problem:
         return Seen(problem=str(problem))
     pixels = to_square(raw.image, data.image_size, data.channels, data.fit)
+    if pixels.min() == pixels.max() and raw.several:
+        return Seen(blank=True)
     if pixels.min() == pixels.max():
         return Seen(problem=f"constant within the square that fit: {data.fit} leaves")
     for size, array in arrays.items():

@@ -24,7 +24,8 @@ class Window:
 
     @property
     def valid(self) -> bool:
-        return bool(np.isfinite([self.center, self.width]).all()) and self.width >= (self.function == "LINEAR")
+        """Whether it shows more than black and white."""
+        return bool(np.isfinite([self.center, self.width]).all()) and self.width > (self.function == "LINEAR")
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """float32 in 0…255, of the same shape."""
@@ -33,7 +34,7 @@ class Window:
             shown = 1 / (1 + np.exp(np.clip(-4 * (values - self.center) / self.width, -80, 80)))
         elif self.function == "LINEAR":
             # One stored value less than LINEAR_EXACT, and half a value lower: both ends are whole values.
-            shown = (values - (self.center - 0.5)) / max(self.width - 1, 1e-6) + 0.5
+            shown = (values - (self.center - 0.5)) / (self.width - 1) + 0.5
         else:
             shown = (values - self.center) / self.width + 0.5
         return np.clip(shown, 0, 1, dtype=np.float32) * np.float32(255)
