@@ -1,10 +1,12 @@
 """Where a page's material comes from: the run in this working copy, or a registered version and nothing else."""
 
 import json
+import shutil
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
@@ -44,22 +46,19 @@ def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Ma
     Beside it the candidates of the same pipeline that answered the same test.
     """
     model = version.tags.get(MODEL, "unknown")
-    _download(registry, version, REPORT, folder)
-    outputs = folder / REPORT / EVALUATION.parent
+    _fetch(registry, version, REPORT, folder)
+    _fetch(registry, version, f"{lineage.ORIGIN}/{PARAMS}", folder / PARAMS)
     for one in (version, *_siblings(registry, version)):
-        artifacts = evaluation_artifacts(one.tags[MODEL])
-        if not (outputs / artifacts).exists():
-            _download(registry, one, artifacts, outputs)
-    if not (outputs / evaluation_artifacts(model) / "metrics.json").exists():
+        name = one.tags.get(MODEL, model)
+        if not (folder / EVALUATION / name).exists():
+            _fetch(registry, one, evaluation_artifacts(name), folder / EVALUATION / name)
+    if not (folder / EVALUATION / model / "metrics.json").exists():
         raise DcubeError(
             f"the evaluation of {registry.name} version {number(version)} is gone from run {version.run_id}: evaluate "
             "and register that model again"
         )
-    _download(registry, version, f"{lineage.ORIGIN}/{PARAMS}", folder)
-    with suppress(FileNotFoundError):
-        (folder / lineage.ORIGIN / PARAMS).rename(folder / REPORT / PARAMS)
     return Material(
-        folder / REPORT,
+        folder,
         title=f"{registry.name}, version {number(version)} ({model})",
         origin="what the registry keeps of this version",
         lineage=_facts(registry, version),
@@ -77,11 +76,16 @@ def _siblings(registry: Registry, version: "ModelVersion") -> "list[ModelVersion
     ]
 
 
-def _download(registry: Registry, version: "ModelVersion", path: str, folder: Path) -> None:
-    """As far as it is there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with environment(QUIET), suppress(MlflowException, OSError):
-        registry.client.download_artifacts(version.run_id, path, str(folder))
+def _fetch(registry: Registry, version: "ModelVersion", artifacts: str, target: Path) -> None:
+    """What the version's run holds under `artifacts`, put at `target`, as far as it is there."""
+    with TemporaryDirectory() as folder, environment(QUIET), suppress(MlflowException, OSError):
+        # Where below `folder` it arrives depends on the server.
+        arrived = Path(registry.client.download_artifacts(version.run_id, artifacts, folder))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if arrived.is_dir():
+            shutil.copytree(arrived, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(arrived, target)
 
 
 def _facts(registry: Registry, version: "ModelVersion") -> dict[str, str]:
