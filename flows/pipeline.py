@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,17 +139,21 @@ def _task_of(stage: StageNeeds) -> Callable[[str, Path, dict[str, str], bool], o
         tags=["gpu"] if stage.gpu else [],
         retries=max(stage.retries, RETRIES_IF_HINDERED),
         retry_delay_seconds=SECONDS_BEFORE_RETRY,
-        retry_condition_fn=partial(_worth_retrying, own_retries=stage.retries),
+        retry_condition_fn=_worth_retrying(stage.retries),
         timeout_seconds=stage.timeout_minutes and stage.timeout_minutes * 60,
     )
 
 
-def _worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any], own_retries: int) -> bool:
+def _worth_retrying(own_retries: int) -> Callable[[Task[..., Any], TaskRun, State[Any]], bool]:
     """What only a person can mend is not tried again; a stage that was hindered is, beyond its own retries."""
-    error = state.result(raise_on_failure=False)
-    if isinstance(error, StageError) and (error.bad_input or error.hindered):
-        return error.hindered
-    return run.run_count <= own_retries
+
+    def worth_retrying(_: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, StageError) and (error.bad_input or error.hindered):
+            return error.hindered
+        return run.run_count <= own_retries
+
+    return worth_retrying  # Prefect asks a plain function, and takes a partial one for a No
 
 
 def params_with(params: Params, settings: Sequence[str]) -> Params:

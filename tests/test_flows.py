@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.utilities.callables import parameter_schema
 from small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
 
+import flows.pipeline
 from dcube import processes
 from dcube.config import Params
 from dcube.errors import DcubeError
@@ -246,6 +247,28 @@ class TestPipeline:
         assert task_states(state) == {"prepare": "Completed", "train": "Failed"}
         assert task_runs(state)["train"].run_count == 1, "what a person must mend is not retried"
         assert [folder.name for folder in workspaces(repository)] == [str(run_of(state).id)]
+
+    @pytest.mark.parametrize(
+        "retries, trouble",
+        [(0, "os.kill(os.getpid(), 9)"), (1, "raise OSError('the GPU fell off the bus')")],
+        ids=["killed", "its own fault"],
+    )
+    def test_a_stage_is_tried_again(self, repository, server, ran, tmp_path, monkeypatch, retries, trouble):
+        """Once more after a fault of its own where `dvc.yaml` grants that, and always after a kill."""
+        monkeypatch.setattr(flows.pipeline, "SECONDS_BEFORE_RETRY", 0)
+        before = tmp_path / "tried"
+        first_time = f"if not os.path.exists({str(before)!r}):\n    open({str(before)!r}, 'w').close()\n    {trouble}\n"
+        rewrite(repository, "stage.py", "from pathlib import Path\n", f"from pathlib import Path\n\n{first_time}")
+        rewrite(
+            repository,
+            "dvc.yaml",
+            "outs: [outputs/prepared]",
+            f"outs: [outputs/prepared]\n    meta: {{retries: {retries}}}",
+        )
+        state = pipeline(Params(), targets=["prepare"], return_state=True)
+        assert state.is_completed()
+        assert ran() == ["prepare"]
+        assert task_runs(state)["prepare"].run_count == 2
 
     @pytest.mark.slow
     def test_a_stage_that_overstays_is_killed_whole(self, repository, server, tmp_path, monkeypatch):
