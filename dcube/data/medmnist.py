@@ -1,17 +1,23 @@
 """MedMNIST archives (medmnist.com; Yang et al., Scientific Data 2023): six arrays in one `.npz`."""
 
+import errno
+import lzma
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
+from dcube.data.naming import some
 from dcube.data.reading import RawImage, read_array
 from dcube.data.source import Record, Source
 from dcube.errors import DcubeError
 
+DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, struct.error)
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
@@ -78,8 +84,12 @@ def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
                 wanted = [f"{split}_images.npy", f"{split}_labels.npy"]
                 if not members.isdisjoint(wanted):
                     arrays[split] = [_map(archive, name, Path(temporary)) for name in wanted]
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
-        raise DcubeError(f"{path} is no readable MedMNIST archive: {error}") from None
+    except DAMAGED as error:
+        raise DcubeError(f"{path} is no readable MedMNIST archive: {some(str(error).splitlines(), 1)}") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a damaged directory points outside the file
+            raise
+        raise DcubeError(f"{path} is no readable MedMNIST archive: it is damaged") from None
     if not arrays:
         found = ", ".join(sorted(members)) or "nothing"
         raise DcubeError(f"{path} is no MedMNIST archive: it holds no train_images and train_labels, but {found}")
@@ -87,9 +97,14 @@ def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 def _map(archive: zipfile.ZipFile, name: str, folder: Path) -> np.ndarray:
+    if archive.getinfo(name).file_size > shutil.disk_usage(folder).free:
+        raise ValueError(f"{name} does not fit on the disk unpacked")
     with archive.open(name) as packed, (folder / name).open("wb") as unpacked:
         shutil.copyfileobj(packed, unpacked)
-    return np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    try:
+        return np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # its header is parsed as Python: anything may come
+        raise ValueError(f"{name} is no array") from error
 
 
 def _check(path: Path, split: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
