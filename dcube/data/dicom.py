@@ -22,6 +22,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
 
+from dcube.data import jpeg
 from dcube.data.reading import RawImage, UnusableImageError, check_size, finish, square_pixels
 from dcube.data.windows import Function, Window
 
@@ -45,6 +46,7 @@ HEADER_TAGS = [
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+jpeg.register()
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,9 @@ def read_file(path: Path) -> RawImage:
             return finish(_grey_or_rgb(ImageOps.exif_transpose(image)), image.mode)
     except Image.DecompressionBombError:
         raise UnusableImageError(f"too large: more than {LARGEST_SIDE} pixels a side or 179 megapixels") from None
-    except (OSError, ValueError, SyntaxError, EOFError):  # Pillow's decoders raise all of these on damaged files
+    except UnusableImageError:
+        raise
+    except Exception:  # Pillow's decoders raise whatever they meet on damaged files
         raise UnusableImageError("no readable image") from None
 
 
