@@ -13,10 +13,10 @@ from dcube.data.clinical import Clinical, clinical
 from dcube.data.listing import visible_files
 from dcube.data.naming import some
 from dcube.data.preparing import count
-from dcube.data.source import Source
+from dcube.data.source import Seen, Source
 from dcube.data.sources import open_source
 from dcube.data.splits import describe_near_duplicates, duplicate_groups, plan_splits
-from dcube.data.survey import Seen, describe, refuse_unusable, survey, tabulate
+from dcube.data.survey import describe, refuse_unusable, survey, tabulate
 from dcube.errors import DcubeError
 
 DARK = 64  # of 255: 12-bit values in 16-bit files reach 16

@@ -2,70 +2,45 @@
 
 import hashlib
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from dcube.config import Data
 from dcube.data.phantom import PHANTOM
 from dcube.data.prepared import MADE_FOR, MANIFEST_COLUMNS, SPLITS, PreparedDataset
 from dcube.data.privacy import open_private
+from dcube.data.rows import keep_rows
+from dcube.data.source import Seen
 from dcube.data.splits import SplitPlan, describe_near_duplicates, plan_splits
-from dcube.data.survey import Seen, describe, refuse_unusable, survey, tabulate
+from dcube.data.survey import describe, refuse_unusable, survey, tabulate
+from dcube.data.unfinished import unfinished
 from dcube.engine.publish import published
-
-ROWS_AT_ONCE = 1024
 
 
 def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
     """Read a raw data set, check it, split it and store it; `folder` appears whole or stays as it was.
 
+    After a kill the next call goes on where this one was. Memory is bounded: about 2 kB an image and what the images
+    being decoded take, not the arrays.
+
     Raises:
         DcubeError: naming every file or row that no valid data set can be made of.
     """
     source = open_private(raw, data)
-    with published(folder) as partial:
-        shape = (len(source.records), data.channels)
-        arrays = {
-            size: _new_array(_array_file(partial, size), (*shape, size, size))
-            for size in {data.image_size, data.diffusion_image_size}
-        }
-        seen = survey(source, data, arrays)
+    with unfinished(folder, raw, len(source.records), data) as work:
+        seen = survey(source, data, work)
         refuse_unusable(source, seen)
         plan = plan_splits(tabulate(source, seen), data)
-        for size, array in arrays.items():
-            array.flush()
-            if len(plan.table) < len(array):
-                _keep_rows(_array_file(partial, size), plan.table.index.to_numpy())
-        _write_manifest(partial, plan.table)
-        _write_info(partial, data, plan, seen, source.notes)
+        with published(folder) as partial:
+            for size in work.sizes:
+                file = work.array_file(size).rename(partial / work.array_file(size).name)
+                if len(plan.table) < len(seen):
+                    keep_rows(file, plan.table.index.to_numpy())
+            _write_manifest(partial, plan.table)
+            _write_info(partial, data, plan, seen, source.notes)
     return PreparedDataset.load(folder)
-
-
-def _array_file(folder: Path, size: int) -> Path:
-    return folder / f"images-{size}.npy"
-
-
-def _new_array(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Memory-mapped uint8 with its space reserved: a full disk is an `OSError` here, and would be a crash later."""
-    array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
-    with file.open("r+b") as opened:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
-    return array
-
-
-def _keep_rows(file: Path, rows: np.ndarray) -> None:
-    images = np.load(file, mmap_mode="r")
-    shorter_file = file.with_suffix(".partial")
-    shorter = _new_array(shorter_file, (len(rows), *images.shape[1:]))
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        shorter[start : start + ROWS_AT_ONCE] = images[rows[start : start + ROWS_AT_ONCE]]
-    shorter.flush()
-    shorter_file.replace(file)
 
 
 def _write_manifest(folder: Path, table: pd.DataFrame) -> None:

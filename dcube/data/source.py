@@ -46,3 +46,24 @@ class Source:
     def table(self) -> pd.DataFrame:
         """Columns file, label, patient, split; all of them strings."""
         return pd.DataFrame(self.records, columns=["file", "label", "patient", "split"], dtype=str)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one raw image is like; `problem` says why it cannot be used, then nothing else is known.
+
+    A `blank` one is a frame or slice that shows nothing: it is left out.
+
+    `sha256` is over the square pixels that networks see: equal means equal to every model. `thumbnail` is for near
+    duplicates, where they are looked for.
+    """
+
+    sha256: str = ""
+    mode: str = ""
+    width: int = 0
+    height: int = 0
+    brightest: float = 0.0
+    modality: str = ""
+    problem: str = ""
+    blank: bool = False
+    thumbnail: bytes = b""

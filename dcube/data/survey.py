@@ -3,9 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -14,44 +12,37 @@ from dcube.config import Data
 from dcube.data.naming import some
 from dcube.data.near_duplicates import same_picture, thumbnail
 from dcube.data.reading import UnusableImageError, to_square
-from dcube.data.source import Source
+from dcube.data.source import Seen, Source
+from dcube.data.unfinished import Unfinished
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError
 
-
-@dataclass(frozen=True)
-class Seen:
-    """What one raw image is like; `problem` says why it cannot be used, then nothing else is known.
-
-    A `blank` one is a frame or slice that shows nothing: it is left out.
-
-    `sha256` is over the square pixels that networks see: equal means equal to every model. `thumbnail` is for near
-    duplicates, where they are looked for.
-    """
-
-    sha256: str = ""
-    mode: str = ""
-    width: int = 0
-    height: int = 0
-    brightest: float = 0.0
-    modality: str = ""
-    problem: str = ""
-    blank: bool = False
-    thumbnail: bytes = b""
+IMAGES_AT_ONCE = 1024
 
 
-def survey(source: Source, data: Data, arrays: Mapping[int, np.ndarray] | None = None) -> list[Seen]:
-    """Decode every image once.
+def survey(source: Source, data: Data, work: Unfinished | None = None) -> list[Seen]:
+    """Decode every image once; those that `work` has already are not read again.
 
     Args:
-        arrays: by size, (n, channels, size, size) uint8 arrays to fill (memory-mapped, so that memory stays bounded).
+        work: where to store the arrays.
     """
-    with progress("Reading images", total=len(source.records), unit="images") as advance:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes without the interpreter's lock
-            seen = []
-            for one in pool.map(lambda i: _see(source, i, data, arrays or {}), range(len(source.records))):
-                seen.append(one)
-                advance()
+    seen = work.seen() if work else []
+    images = len(source.records)
+    with progress("Reading images", total=images, unit="images", completed=len(seen)) as advance:
+        # Pillow decodes and resizes without the interpreter's lock. One thread more waits for the disk.
+        with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
+            noting: Future | None = None
+            while len(seen) < images:
+                block = []
+                for one in pool.map(lambda i: _see(source, i, data, work), range(images)[len(seen) :][:IMAGES_AT_ONCE]):
+                    block.append(one)
+                    advance()
+                seen += block
+                if noting:
+                    noting.result()
+                noting = pool.submit(work.note, block) if work else None
+            if noting:
+                noting.result()
     return seen
 
 
@@ -87,7 +78,7 @@ def describe(seen: list[Seen]) -> dict:
     }
 
 
-def _see(source: Source, i: int, data: Data, arrays: Mapping[int, np.ndarray]) -> Seen:
+def _see(source: Source, i: int, data: Data, work: Unfinished | None) -> Seen:
     try:
         raw = source.read(i)
     except UnusableImageError as problem:
@@ -97,8 +88,10 @@ def _see(source: Source, i: int, data: Data, arrays: Mapping[int, np.ndarray]) -
         return Seen(blank=True)
     if pixels.min() == pixels.max():
         return Seen(problem=f"constant within the square that fit: {data.fit} leaves")
-    for size, array in arrays.items():
-        array[i] = pixels if size == data.image_size else to_square(raw.image, size, data.channels, data.fit)
+    if work:
+        for size in work.sizes:
+            same = size == data.image_size
+            work.write(size, i, pixels if same else to_square(raw.image, size, data.channels, data.fit))
     digest = hashlib.sha256(pixels.tobytes()).hexdigest()
     small = thumbnail(raw.image, data).tobytes() if data.near_duplicates else b""
     return Seen(digest, raw.mode, *raw.image.size, raw.brightest, raw.modality, thumbnail=small)
