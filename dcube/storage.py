@@ -50,10 +50,11 @@ class StorageAwayError(DcubeError):
 
 @dataclass(frozen=True)
 class Storage:
-    """One prefix of one bucket."""
+    """One prefix of one bucket; `named` is where its address comes from, for errors."""
 
     bucket: str
     prefix: str
+    named: str = VARIABLE
 
     @classmethod
     def configured(cls) -> Self | None:
@@ -63,12 +64,19 @@ class Storage:
             DcubeError: it names something else than a bucket.
         """
         address = os.environ.get(VARIABLE)
-        if not address:
-            return None
+        return cls.at(address, VARIABLE) if address else None
+
+    @classmethod
+    def at(cls, address: str, named: str) -> Self:
+        """What an address names.
+
+        Raises:
+            DcubeError: it names something else than a bucket.
+        """
         match = ADDRESS.fullmatch(address)
         if not match or {".", ".."} & set(address.split("/")):
-            raise DcubeError(f"{VARIABLE}={address} names no bucket: write it as s3://bucket/prefix")
-        return cls(match["bucket"], match["prefix"] or "")
+            raise DcubeError(f"{named}={address} names no bucket: write it as s3://bucket/prefix")
+        return cls(match["bucket"], match["prefix"] or "", named)
 
     def key(self, *names: str) -> str:
         """The object's name inside the bucket."""
@@ -108,7 +116,7 @@ class Storage:
             return DcubeError(f"S3 at {endpoint} has no valid TLS ({reason}): correct AWS_ENDPOINT_URL")
         if isinstance(error, AWAY):
             return StorageAwayError(f"S3 at {endpoint} does not answer: start it or correct AWS_ENDPOINT_URL")
-        return DcubeError(f"S3 cannot be used ({reason}): correct AWS_ENDPOINT_URL (now {endpoint}) or {VARIABLE}")
+        return DcubeError(f"S3 cannot be used ({reason}): correct AWS_ENDPOINT_URL (now {endpoint}) or {self.named}")
 
     def _explain_answer(self, error: ClientError) -> DcubeError:
         code = error.response.get("Error", {}).get("Code", "")
@@ -119,7 +127,7 @@ class Storage:
             return DcubeError(f"this machine's clock is {difference} that of S3 ({place}): set it right")
         match code:
             case "NoSuchBucket":
-                return DcubeError(f"bucket {self.bucket} of {place} does not exist: create it or correct {VARIABLE}")
+                return DcubeError(f"bucket {self.bucket} of {place} does not exist: create it or correct {self.named}")
             case "InvalidAccessKeyId":
                 return DcubeError(f"S3 does not know the access key for {place}: correct AWS_ACCESS_KEY_ID")
             case "SignatureDoesNotMatch":

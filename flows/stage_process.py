@@ -53,6 +53,25 @@ def reproduce(
     record = ProgressFile(folder / ".dvc/tmp" / f"progress-{stage}.jsonl")
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", *(["--pull"] if shared else []), stage]
     digest = OutputDigest(stage)
+
+    def told(line: str) -> None:
+        digest.add(line)
+        on_line(line)
+
+    if watched(command, folder, environment, record, told, on_progress):
+        raise digest.failure()
+    return digest.ran
+
+
+def watched(
+    command: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    record: "ProgressFile",
+    on_line: Callable[[str], None],
+    on_progress: Callable[[dict[str, Any]], None],
+) -> int:
+    """Run a command in `folder` with the code that stands there; its exit code. Arguments as of `reproduce`."""
     with process_group(
         command,
         cwd=folder,
@@ -62,13 +81,10 @@ def reproduce(
     ) as process:
         for lines in _output(process):
             for line in lines:
-                digest.add(line)
                 on_line(line)
             if (newest := record.newest()) is not None:
                 on_progress(newest)
-        if process.wait():
-            raise digest.failure()
-    return digest.ran
+        return process.wait()
 
 
 class OutputDigest:

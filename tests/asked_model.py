@@ -1,5 +1,6 @@
 """A small registered version, and images to ask it about."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from serving_candidate import write_candidate
 
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config import Params
+from dcube.data.reading import to_square
+from dcube.inference.drift import REFERENCE, reference_of
 from dcube.outbox import tracking_client
 from dcube.registration import Evaluated, register
 from dcube.registry import CHAMPION, Registry
@@ -30,6 +33,8 @@ def register_candidate(
 ) -> tuple[str, Candidate]:
     """A new champion of `dcube-asked` in the current folder's registry: its reference, and the candidate."""
     digest = write_candidate(home / "models" / kind, params, kind=kind, made_for=made_for)
+    candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
+    write_reference(home / "models" / kind, candidate)
     figures = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), 0.5)
     metrics = {
         "kind": kind, "weights_sha256": digest, "test": figures, "validation": {}, "test_fingerprint": "t",
@@ -43,7 +48,17 @@ def register_candidate(
         registry = Registry.created(tracking_client(), NAME)
         version = register(registry, Evaluated(kind, home / "models" / kind, evaluation, metrics), run.run_id, {})
     registry.client.set_registered_model_alias(NAME, CHAMPION, version.version)
-    return f"{NAME}/{version.version}", load_candidate(home / "models" / kind, torch.device("cpu"))
+    return f"{NAME}/{version.version}", candidate
+
+
+def write_reference(folder: Path, candidate: Candidate) -> None:
+    """What the model's training would have written, of pictures 1000 … 1059."""
+    images, small = (
+        np.stack([to_square(Image.fromarray(pixels(n)), size, 1, "crop") for n in range(1000, 1060)])
+        for size in (32, 16)
+    )
+    reference = reference_of(images, candidate.predict(images, small), candidate.classes)
+    (folder / REFERENCE).write_text(json.dumps(reference))
 
 
 def pixels(number: int, shape: tuple[int, ...] = (48, 48)) -> np.ndarray:

@@ -49,7 +49,7 @@ class TestSetup:
         assert set_up[0] == set_up[1]
         with get_client(sync_client=True) as client:
             names = [deployment.name for deployment in client.read_deployments()]
-            assert sorted(names) == sorted([*SEVERAL_PRESETS, "promote", "retrain", "housekeeping"])
+            assert sorted(names) == sorted([*SEVERAL_PRESETS, "predict", "promote", "retrain", "housekeeping"])
             assert client.read_work_pool("gpu").type == "process"
         assert Automation.read(name="dcube: a crashed run goes on").enabled
 

@@ -198,7 +198,7 @@ def test_a_server_with_the_registry_alone_answers_as_the_terminal(
 
 
 def wait_for(address: str) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         with suppress(httpx.TransportError):
             if httpx.get(address).is_success:

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import entropy, ks_2samp
 
+from dcube.inference.modes import stored_as
+
 REFERENCE = "reference.json"  # beside a candidate's config
 FIGURES = {
     "brightness": "brightness (mean grey value, 0…255)",
@@ -27,6 +29,7 @@ DARK, BRIGHT = 32, 223
 MOST_IMAGES = 2000  # of the reference
 NOTICEABLE = 0.2  # a D below this is no reason to look, however many images make it significant
 SIGNIFICANCE = 0.01
+MOST_REFUSED = 0.05  # a share of refused images that may be an accident
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def as_markdown(found: list[Comparison]) -> str:
 
 def _refused(rows: pd.DataFrame) -> Comparison:
     share = float((rows["problem"] != "").mean())
-    return Comparison("images refused", "0 %", f"{share:.1%}", share, share > 0)
+    return Comparison("images refused", "0 %", f"{share:.1%}", share, share > MOST_REFUSED)
 
 
 def _figure(name: str, new: np.ndarray, reference: list[float]) -> Comparison:
@@ -141,10 +144,13 @@ def _stored(rows: pd.DataFrame, raw: Mapping) -> list[Comparison]:
             outside = float((~rows[side].between(low, high)).mean())
             new = f"{rows[side].min():g} … {rows[side].max():g}"
             found.append(Comparison(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
-    for column, key, what in (("mode", "modes", "stored as"), ("modality", "modalities", "modality")):
-        known = [name for name in raw.get(key) or () if name]
+    kinds = {stored_as(mode) for mode in raw.get("modes") or ()}
+    for what, known, named in (
+        ("stored as", kinds, rows["mode"].map(stored_as)),
+        ("modality", set(raw.get("modalities") or ()), rows["modality"]),
+    ):
         if known and len(rows):
-            strange = float((~rows[column].isin([*known, ""])).mean())
-            names = ", ".join(sorted(set(rows[column]) - {""})) or "unknown"
-            found.append(Comparison(what, ", ".join(known), names, strange, strange > NOTICEABLE))
+            strange = float((~named.isin([*known, ""])).mean())
+            names = ", ".join(sorted(set(named) - {""})) or "unknown"
+            found.append(Comparison(what, ", ".join(sorted(known)), names, strange, strange > NOTICEABLE))
     return found

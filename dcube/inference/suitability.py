@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from dcube.data.reading import RawImage, UnusableImageError
+from dcube.inference.modes import MEASURED, may_be_coloured
 
 LARGEST_FACTOR = 2.0  # between a side and the smallest or largest side that training saw
 LARGEST_STRETCH = 1.25  # beyond the aspect ratios that sides seen in training can form
 GREY_DIFFERENCE = 8  # of 255: JPEG makes slight colours of grey
-MEASURED = ("DICOM", "NIfTI", "measured")  # modes whose values are measurements, shown through a window
 
 
 def refuse_unsuitable(raw: RawImage, made_for: Mapping) -> None:
@@ -54,10 +54,10 @@ def _refuse_modality(raw: RawImage, modalities: set[str]) -> None:
 
 def _refuse_colour(raw: RawImage, modes: list[str], channels: int) -> None:
     coloured = _is_coloured(raw)
-    colours_seen = any(_may_be_coloured(mode) for mode in modes) if modes else True
+    colours_seen = any(may_be_coloured(mode) for mode in modes) if modes else True
     if coloured and (channels == 1 and not colours_seen):
         raise UnusableImageError("the model was made for grey images, and this is in colour")
-    if not coloured and channels == 3 and modes and all(_may_be_coloured(mode) for mode in modes):
+    if not coloured and channels == 3 and modes and all(may_be_coloured(mode) for mode in modes):
         raise UnusableImageError("the model was made for colour images, and this is grey")
 
 
@@ -66,11 +66,6 @@ def _is_coloured(raw: RawImage) -> bool:
         return False
     pixels = np.asarray(raw.image).astype(np.int16)
     return bool((pixels.max(axis=2) - pixels.min(axis=2)).mean() > GREY_DIFFERENCE)
-
-
-def _may_be_coloured(mode: str) -> bool:
-    """Modes as `RawImage` has them: Pillow's, NumPy's, DICOM's photometric interpretations."""
-    return any(word in mode for word in ("RGB", "P", "CMYK", "YCbCr", "YBR", "LAB", "HSV"))
 
 
 def _refuse_size(raw: RawImage, width: Mapping[str, float], height: Mapping[str, float]) -> None:
