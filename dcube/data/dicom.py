@@ -208,7 +208,7 @@ def _decode(dataset: Dataset, source: Dataset | Path, frame: int) -> np.ndarray:
 def _show(pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window: Window | None) -> np.ndarray:
     """float32 in 0…255, before MONOCHROME1."""
     values, full = _modality_lut(pixels, dataset, layers)
-    if not np.isfinite(values).all():
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UnusableImageError("NaN or infinite pixels")
     if window is None and (luts := _first(layers, "VOILUTSequence")):
         values, full = _look_up(values, luts[0], dataset)
@@ -232,12 +232,15 @@ def _modality_lut(
         slope, intercept = 1.0, 0.0
     if slope == 0:
         raise UnusableImageError("a rescale slope of 0")
+    values = pixels
+    if (slope, intercept) != (1, 0):
+        values = pixels.astype(np.float32) * np.float32(slope) + np.float32(intercept)
     if pixels.dtype.kind == "f":
-        return pixels * slope + intercept, None
+        return values, None
     bits, signed = dataset.BitsStored, dataset.PixelRepresentation
     stored = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     low, high = sorted(slope * value + intercept for value in stored)
-    return pixels * slope + intercept, (low, high)
+    return values, (low, high)
 
 
 def _look_up(values: np.ndarray, lut: Dataset, dataset: Dataset) -> tuple[np.ndarray, tuple[float, float]]:

@@ -55,7 +55,8 @@ class Volume:
             raise UnusableImageError(f"there is no slice {number}: it has {self.slices}")
         with _readable():
             loaded = _load(self.path)
-            values = loaded.stored[:, :, number].T * loaded.slope + loaded.intercept
+            values = loaded.stored[:, :, number].T.astype(np.float32)
+            values = values * np.float32(loaded.slope) + np.float32(loaded.intercept)
             if not np.isfinite(values).all():
                 raise UnusableImageError("NaN or infinite values")
             window = window or loaded.window

@@ -29,15 +29,16 @@ class Window:
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """float32 in 0…255, of the same shape."""
-        values = values.astype(np.float32)
+        center, width = self.center, self.width
+        if self.function == "LINEAR":  # both ends are whole values
+            center, width = center - 0.5, width - 1
+        shown = values.astype(np.float32)
+        shown -= np.float32(center)
         if self.function == "SIGMOID":
-            shown = 1 / (1 + np.exp(np.clip(-4 * (values - self.center) / self.width, -80, 80)))
-        elif self.function == "LINEAR":
-            # One stored value less than LINEAR_EXACT, and half a value lower: both ends are whole values.
-            shown = (values - (self.center - 0.5)) / (self.width - 1) + 0.5
-        else:
-            shown = (values - self.center) / self.width + 0.5
-        return np.clip(shown, 0, 1, dtype=np.float32) * np.float32(255)
+            return np.float32(255) / (1 + np.exp(np.clip(shown * np.float32(-4 / width), -80, 80)))
+        shown *= np.float32(255 / width)
+        shown += np.float32(127.5)
+        return np.clip(shown, 0, 255, out=shown)
 
 
 def window_of(data: Data) -> Window | None:
