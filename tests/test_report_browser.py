@@ -110,12 +110,13 @@ def test_the_keyboard_reaches_everything_in_order(opened: Callable[..., Page]) -
 
 def test_a_picture_opens_larger_and_closes_by_keyboard(opened: Callable[..., Page]) -> None:
     page = opened(viewport=SIZES["screen"])
-    link = page.get_by_role("link", name="ROC curves of dcube")
+    link = page.get_by_role("link", name="Validation AUROC")
     small = link.bounding_box()
     link.focus()
     page.keyboard.press("Enter")
     large = link.bounding_box()
     assert small and large and large["width"] > 1.2 * small["width"]
+    assert large["y"] + large["height"] <= SIZES["screen"]["height"]
     assert page.locator("figure:target").bounding_box() == {"x": 0, "y": 0, **SIZES["screen"]}
     page.get_by_role("link", name="Close").focus()
     page.keyboard.press("Enter")

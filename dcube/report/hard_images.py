@@ -21,12 +21,12 @@ def hard_images_section(material: Material) -> Section:
     predictions = material.predictions[material.model]
     wrong, unsure = most_wrong(predictions), most_unsure(predictions)
     parts: list[Part] = [
+        Text(_explanation(material)),
         Heading("Most wrong"),
-        *(_shown(material, wrong) if len(wrong) else [Text("No test image was predicted wrongly.")]),
+        *(_shown(material, wrong, "Most wrong") if len(wrong) else [Text("No test image was predicted wrongly.")]),
         Heading("Most unsure"),
-        *_shown(material, unsure),
+        *_shown(material, unsure, "Most unsure"),
     ]
-    parts.append(Text(_explanation(material)))
     return Section("hard", f"Hard test images: {material.model}", parts)
 
 
@@ -55,11 +55,11 @@ def most_unsure(predictions: Predictions) -> np.ndarray:
     return np.argsort(-entropy, kind="stable")[:SHOWN]
 
 
-def _shown(material: Material, rows: np.ndarray) -> Iterator[Part]:
+def _shown(material: Material, rows: np.ndarray, title: str) -> Iterator[Part]:
     predictions, dataset = material.predictions[material.model], material.dataset
     told = [_words(predictions, row) for row in rows]
     if dataset is None:
-        yield Table("Without the images", ("image", "truth", "answer", "its probability"), told)
+        yield Table(f"{title}, without the images", ("image", "truth", "answer", "its probability"), told)
         return
     # `predictions` lists test images only: an image is found by its id.
     places = {name: place for place, name in enumerate(dataset.manifest["id"])}

@@ -32,7 +32,7 @@ def material_here() -> Material:
         title="",
         origin="the run in a working copy",
         lineage={},
-        absent="It has not been computed here: “dvc repro” does it.",
+        absent="That has not been computed here: “dvc repro” does it.",
     )
     if material.info is None:
         raise DcubeError(f"{PREPARED} holds no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
@@ -62,7 +62,7 @@ def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Ma
         title=f"{registry.name}, version {number(version)} ({model})",
         origin="what the registry keeps of this version",
         lineage=_facts(registry, version),
-        absent="The registry does not keep it: make the report in the working copy of the run.",
+        absent="The registry does not keep that: make the report in the working copy of the run.",
         wanted=model,
     )
 
