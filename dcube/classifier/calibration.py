@@ -7,7 +7,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 SMALLEST = np.finfo(np.float32).tiny  # the logarithm of a probability that float32 rounds to 0 must exist
-RANGE = (0.05, 20.0)
+LARGEST = 20.0
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,21 @@ def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def calibrated(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
-    """The temperature with the smallest cross-entropy of (n, classes) probabilities against labels (n,).
+    """The temperature, 1 or more, with the smallest cross-entropy of (n, classes) probabilities against labels (n,).
 
-    The cross-entropy is convex in 1/T: there is one minimum. Where every image is predicted rightly it lies at T = 0,
-    which would promise certainty because of a small set; there the probabilities stay as they are.
+    Doubt is added and never taken away: the validation images have chosen the weights, so that they are predicted
+    better than any image to come, and a temperature below 1 would turn that flattery into certainty. The cross-entropy
+    is convex in 1/T: there is one minimum.
     """
     before = _cross_entropy(probabilities, labels, 1.0)
-    unchanged = Calibration(1.0, before, before)
-    if (probabilities.argmax(axis=1) == labels).all():
-        return unchanged
     sharpness = minimize_scalar(  # 1/T
         lambda inverse: _cross_entropy(probabilities, labels, 1.0 / inverse),
-        bounds=(1 / RANGE[1], 1 / RANGE[0]),
+        bounds=(1 / LARGEST, 1.0),
         method="bounded",
         options={"xatol": 1e-9},
     ).x
     after = _cross_entropy(probabilities, labels, 1.0 / sharpness)
-    return Calibration(float(1.0 / sharpness), before, after) if after < before else unchanged
+    return Calibration(float(1.0 / sharpness), before, after) if after < before else Calibration(1.0, before, before)
 
 
 def _cross_entropy(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> float:

@@ -55,15 +55,14 @@ def _answer(candidate: Candidate, found: Sequence[tuple[Stored, list[Asked]]], a
 
 
 def _download(source: Storage, batch: Sequence[Stored], folder: Path) -> list[tuple[Stored, list[Asked]]]:
-    """Each object as it is now, with the images that it holds."""
+    """Each object with the images that it holds. One that has changed since it was listed comes back next time."""
 
     def fetch(number: int) -> tuple[Stored, list[Asked]]:
         name = batch[number].object
-        content, etag = get(source, name)
         file = folder / str(number) / Path(name).name
         file.parent.mkdir()
-        file.write_bytes(content)
-        return Stored(name, etag), of_file(file.parent, file.name, name)
+        file.write_bytes(get(source, name))
+        return batch[number], of_file(file.parent, file.name, name)
 
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         return list(pool.map(fetch, range(len(batch))))

@@ -80,9 +80,8 @@ def answers_in(storage: Storage, columns: Sequence[str] | None = None) -> pd.Dat
     names = [one.object for one in stored_in(storage) if one.object.startswith(BATCH)]
     parts = []
     for name in names:
-        content = get(storage, name)[0]
         try:
-            parts.append(pq.read_table(BytesIO(content), columns=columns).to_pandas())
+            parts.append(pq.read_table(BytesIO(get(storage, name)), columns=columns).to_pandas())
         except ArrowInvalid:
             continue
     return (
@@ -104,11 +103,10 @@ def newest_of(stored: Iterable[Stored], rows: pd.DataFrame) -> pd.DataFrame:
     return rows.merge(present, on=IDENTITY).drop_duplicates([*IDENTITY, "image"])
 
 
-def get(storage: Storage, name: str) -> tuple[bytes, str]:
-    """Content and ETag of an object."""
+def get(storage: Storage, name: str) -> bytes:
     with storage.explained():
         answer: Any = storage.client().get_object(Bucket=storage.bucket, Key=storage.key(name))
-        return answer["Body"].read(), answer["ETag"]
+        return answer["Body"].read()
 
 
 def put(storage: Storage, name: str, content: bytes) -> None:

@@ -102,7 +102,7 @@ def _log_odds(candidate: Candidate, large: Versions, small: Versions, visible: T
 
 def _with_blurred(image: np.ndarray, device: torch.device) -> Versions:
     """(1, C, S, S) floats twice, the second without anything small."""
-    whole = torch.from_numpy(np.ascontiguousarray(image))[None].to(device).float()
+    whole = torch.tensor(image, dtype=torch.float32, device=device)[None]
     sigma = image.shape[-1] * BLUR
     kernel = 2 * round(2 * sigma) + 1
     return whole, gaussian_blur(whole, [kernel, kernel], [sigma, sigma])
