@@ -122,7 +122,7 @@ PARTS: dict[str, Callable[[Path, int, int], dict]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="What large sets cost.")
-    parser.add_argument("folder", type=Path, help="an empty folder with 6 GB to spare; removed at the end")
+    parser.add_argument("folder", type=Path, help="where to work, with 12 GB to spare; removed at the end")
     parser.add_argument("--images", type=int, default=40_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
@@ -130,7 +130,6 @@ def main() -> None:
     if given.part:
         print(json.dumps(_measured(lambda: PARTS[given.part](given.folder, given.images, given.rows))))
         return
-    given.folder.mkdir(parents=True)
     try:
         _all(given)
     finally:
@@ -138,7 +137,8 @@ def main() -> None:
 
 
 def _all(given: argparse.Namespace) -> None:
-    _report("generate", _part(given, "generate"))
+    if not (given.folder / "raw").exists():
+        _report("generate", _part(given, "generate"))
     killed = _start(given, "prepare")
     notes = given.folder / ".out.unfinished" / "seen.jsonl"
     while not notes.exists() or notes.read_bytes().count(b"\n") * 1024 < given.images // 2:

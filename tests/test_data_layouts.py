@@ -178,6 +178,13 @@ def test_label_maps_that_do_not_fit_their_images_are_refused(tmp_path: Path) -> 
     with pytest.raises(DcubeError, match="has 96 × 96 × 6 voxels, and the series of PANCREAS_0003 96 × 96 × 5"):
         open_source(raw, MEDICAL)
     removed.rename(series / "1-099.dcm")
+    for file in series.iterdir():
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-500])
+    with pytest.raises(DcubeError, match=r"1-0\d\d.dcm cannot be used"):
+        open_source(raw, MEDICAL)
+    for file in series.iterdir():
+        file.write_bytes(file.read_bytes() + bytes(500))
     air = np.zeros((SLICES + 2, SIDE, SIDE), np.uint8)
     air[2, :6, :6] = 1
     layouts._write_tcia_labels(tcia, air)

@@ -38,7 +38,7 @@ def thumbnail(image: Image.Image, data: Data) -> np.ndarray:
 def same_picture(thumbnails: Sequence[bytes]) -> np.ndarray:
     """Which images are one picture.
 
-    Every image is compared with every other: 40,000 take seconds, and the time grows with their square.
+    Every image is compared with every other, so the time grows with their square. An image takes 4 kB meanwhile.
 
     Args:
         thumbnails: the bytes of each.
@@ -48,9 +48,20 @@ def same_picture(thumbnails: Sequence[bytes]) -> np.ndarray:
     """
     n = len(thumbnails)
     pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(n, SIDE, SIDE)
-    pairs = np.concatenate([np.empty((0, 2), int), *(_confirmed(pixels, near) for near in _candidates(pixels))])
-    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
+    details = np.concatenate([np.empty((0, SIDE * SIDE), np.float32), *map(_detail, _blocks(pixels))])
+    groups = np.arange(n)
+    for near in _candidates(pixels):
+        groups = _joined(groups, _confirmed(details, near))
+    return groups
+
+
+def _joined(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Group numbers once the two images of every pair are in one group too."""
+    if not len(pairs):
+        return groups
+    edges = groups[pairs]
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(len(groups), len(groups)))
+    return connected_components(graph, directed=False)[1][groups]
 
 
 def _candidates(thumbnails: np.ndarray) -> Iterator[np.ndarray]:
@@ -70,12 +81,12 @@ def _hashes(thumbnails: np.ndarray) -> np.ndarray:
     return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
 
 
-def _confirmed(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _confirmed(details: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Those pairs whose detail correlates."""
     kept = [np.empty((0, 2), int)]
     for block in _blocks(pairs):
-        first, second = _detail(thumbnails[block[:, 0]]), _detail(thumbnails[block[:, 1]])
-        kept.append(block[(first * second).sum(axis=1) >= DETAIL_CORRELATION])
+        correlation = np.einsum("ij,ij->i", details[block[:, 0]], details[block[:, 1]])
+        kept.append(block[correlation >= DETAIL_CORRELATION])
     return np.concatenate(kept)
 
 

@@ -164,7 +164,10 @@ def _tcia_slices(path: Path, label_file: str, patient: str, files: list[str]) ->
 def _refuse_misplaced(path: Path, label_file: str, files: list[str], values: np.ndarray) -> None:
     """Where the labels show most of the pancreas, the image must show an organ, and neither air nor fat nor bone."""
     fullest = int((values > 0).sum(axis=(0, 1)).argmax())
-    shown = np.asarray(dicom.read_frame(path / files[fullest], window=VISIBLE).image, dtype=float)
+    try:
+        shown = np.asarray(dicom.read_frame(path / files[fullest], window=VISIBLE).image, dtype=float)
+    except UnusableImageError as problem:
+        raise DcubeError(f"{path / files[fullest]} cannot be used: {problem}") from None
     mask = (values[:, :, fullest] > 0).T
     if mask.shape != shown.shape or not mask.any():
         return

@@ -22,7 +22,7 @@ from dcube.engine.publish import published
 def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
     """Read a raw data set, check it, split it and store it; `folder` appears whole or stays as it was.
 
-    After a kill the next call goes on where this one was. Memory is bounded: about 2 kB an image and what the images
+    After a kill the next call goes on where this one was. Memory is bounded: a few kB an image and what the images
     being decoded take, not the arrays.
 
     Raises:
