@@ -29,6 +29,7 @@ class Report:
     Attributes:
         counts: labelled images by split (empty where the set has none) and class.
         raw: modes and sizes as stored.
+        notes: what people must know of a published set.
         blank: frames and slices that show nothing, which are left out.
         clinical: what the files say beside their pixels; None where none is DICOM or NIfTI.
         duplicates: extra copies (all but one) by the splits that they stand in, e.g. `train` or `train, validation`.
@@ -53,6 +54,7 @@ class Report:
     near_duplicates: dict
     unusable: dict[str, str]
     ignored: list[str]
+    notes: list[str]
     warnings: list[str]
     clinical: Clinical | None
     blank: int
@@ -95,6 +97,7 @@ def inspect(path: Path, data: Data) -> Report:
         near_duplicates=near,
         unusable={record.file: one.problem for record, one in zip(source.records, seen, strict=True) if one.problem},
         ignored=list(source.ignored),
+        notes=list(source.notes),
         warnings=_warnings(source, seen, said) + _leaks(near),
         clinical=said,
         blank=sum(one.blank for one in seen),
@@ -173,6 +176,7 @@ def _facts(report: Report) -> dict[str, str]:
         "other files": some(report.ignored) or "none",
     }
     facts |= _clinical_facts(report.clinical) if report.clinical else {}
+    facts |= {"to know": "\n".join(report.notes)} if report.notes else {}
     facts |= {"warning": "\n".join(report.warnings)} if report.warnings else {}
     dropped = f", dropping {report.dropped} copies that stand in two splits" if report.dropped else ""
     return facts | {"prepare": f"would refuse it: {report.problem}" if report.problem else f"accepts it{dropped}"}
