@@ -12,6 +12,7 @@ from dcube.evaluation.model_card import model_card
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
 from dcube.lineage import lineage_tags
+from dcube.outbox import PIPELINE
 from dcube.stages import params, run
 from dcube.stages.paths import EVALUATION, MODELS, PREPARED
 from dcube.tracking import tracked_run
@@ -37,7 +38,9 @@ def main(name: str) -> None:
         predictions.save(folder / "predictions.csv")
         _draw(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
-        card = model_card(metrics, candidate.config, dataset, lineage_tags(stage))
+        # Not which pipeline: equal models of two pipelines have equal cards.
+        origin = {tag: value for tag, value in lineage_tags(stage).items() if tag != PIPELINE}
+        card = model_card(metrics, candidate.config, dataset, origin)
         (folder / "model_card.md").write_text(card, encoding="utf-8")
         tracked.set_tags(
             {
