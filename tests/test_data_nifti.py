@@ -67,6 +67,14 @@ def test_a_changed_file_is_read_anew(tmp_path):
     assert np.allclose(slices(nifti_file(file, -VALUES)), expected(-VALUES), atol=1e-3)
 
 
+def test_the_byte_order_does_not_matter(tmp_path):
+    little = nibabel.load(nifti_file(tmp_path / "little.nii", VALUES))
+    header = little.header.as_byteswapped(">")
+    nibabel.save(nibabel.Nifti1Image(VALUES.astype(">i2"), little.affine, header), tmp_path / "big.nii")
+    assert (tmp_path / "big.nii").read_bytes()[:4] == (348).to_bytes(4, "big")
+    assert np.array_equal(slices(tmp_path / "big.nii"), slices(tmp_path / "little.nii"))
+
+
 def test_scaled_values(tmp_path):
     file = nifti_file(tmp_path / "a.nii", VALUES)
     content = bytearray(file.read_bytes())
