@@ -48,7 +48,9 @@ def same_picture(thumbnails: Sequence[bytes]) -> np.ndarray:
     """
     n = len(thumbnails)
     pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(n, SIDE, SIDE)
-    details = np.concatenate([np.empty((0, SIDE * SIDE), np.float32), *map(_detail, _blocks(pixels))])
+    details = np.empty((n, SIDE * SIDE), np.float32)
+    for of_block, block in zip(_blocks(details), _blocks(pixels), strict=True):
+        of_block[:] = _detail(block)
     groups = np.arange(n)
     for near in _candidates(pixels):
         groups = _joined(groups, _confirmed(details, near))
