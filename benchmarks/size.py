@@ -137,6 +137,8 @@ def main() -> None:
 
 
 def _all(given: argparse.Namespace) -> None:
+    for left in ("out", ".out.unfinished"):
+        shutil.rmtree(given.folder / left, ignore_errors=True)
     if not (given.folder / "raw").exists():
         _report("generate", _part(given, "generate"))
     killed = _start(given, "prepare")
