@@ -45,6 +45,7 @@ def predict(
     """Class, calibrated probabilities and how sure they are. Exit code 2: some image could not be answered."""
     from dcube.classifier.candidate import load_candidate
     from dcube.config import Compute
+    from dcube.data.naming import some
     from dcube.engine.device import choose_device
     from dcube.engine.progress import progress
     from dcube.inference import answers
@@ -53,7 +54,7 @@ def predict(
 
     with asked_of(paths) as (asked, others), TemporaryDirectory(prefix="dcube-model-") as folder:
         if others:
-            print(f"{len(others)} files are no images, {others[0]} for example", file=sys.stderr)
+            print(f"passed over, as they are no images: {some(others)}", file=sys.stderr)
         fetched = _fetched(model, Path(folder))
         candidate = load_candidate(fetched.folder, choose_device(Compute()))
         below = fetched.abstain_below if abstain_below is None else abstain_below

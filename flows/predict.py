@@ -40,7 +40,7 @@ from dcube.inference.bucket import (
 )
 from dcube.inference.model import Fetched, fetch
 from dcube.registry import mlflow_errors_in_one_line
-from dcube.storage import Storage
+from dcube.storage import Storage, StorageAwayError
 from flows.reporting import progress_text, slug
 from flows.stage_process import BAD_INPUT, ProgressFile, StageError, watched
 
@@ -97,8 +97,10 @@ class Shown:
 
 
 def _worth_retrying(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+    """What only a person can mend is not tried again."""
     error = state.result(raise_on_failure=False)
-    return not (isinstance(error, StageError) and error.bad_input)
+    mendable = isinstance(error, DcubeError) and not isinstance(error, StorageAwayError | StageError)
+    return not mendable and not (isinstance(error, StageError) and error.bad_input)
 
 
 @task(

@@ -65,6 +65,7 @@ def artifacts_of(state) -> dict[str, str]:
         return {artifact.key: str(artifact.data) for artifact in client.read_artifacts(artifact_filter=mine)}
 
 
+@pytest.mark.slow
 def test_answers_stand_in_parquet_and_a_finished_batch_is_not_computed_again(server, candidate, tmp_path):
     upload(range(1000, 1030))
     put("studies/Doe-Jane/notes.txt", b"no image")
