@@ -43,6 +43,5 @@ class Window:
 
 def window_of(data: Data) -> Window | None:
     """The window that the parameters ask for."""
-    if data.window_center is None or data.window_width is None:
-        return None
-    return Window(data.window_center, data.window_width)
+    center, width = data.window_center, data.window_width
+    return None if center is None or width is None else Window(center, width)
