@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from dvc.config import Config
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from dvc.stage import Stage
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
 from filelock import FileLock
+from voluptuous import Invalid
 
 from dcube.errors import DcubeError
 
@@ -58,10 +61,23 @@ def workspace(repository: Path, commit: str, name: str, params: str) -> Iterator
     folder = workspaces_of(repository) / name
     if not _config_of(folder).exists():
         _create(repository, commit, folder)
+    remove_torn_files(folder)
     (folder / "params.yaml").write_text(params, encoding="utf-8")
     _restore_data(folder)
     yield folder
     remove_workspace(repository, folder)
+
+
+def remove_torn_files(folder: Path) -> None:
+    """What a killed DVC or git has left half-written, or locked, in a working copy that nobody else works in."""
+    Path(git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index.lock").strip()).unlink(missing_ok=True)
+    (folder / ".dvc/tmp/rwlock").unlink(missing_ok=True)
+    lock = folder / "dvc.lock"
+    try:
+        if lock.exists():
+            COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(lock.read_bytes()))
+    except (yaml.YAMLError, UnicodeDecodeError, Invalid):
+        lock.unlink()  # what it said of finished stages the run cache knows
 
 
 def workspaces_of(repository: Path) -> Path:

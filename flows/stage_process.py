@@ -14,6 +14,7 @@ from typing import Any
 
 from dcube.errors import DcubeError
 from dcube.processes import process_group
+from dcube.workspace import remove_torn_files
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -58,6 +59,7 @@ def reproduce(
         digest.add(line)
         on_line(line)
 
+    remove_torn_files(folder)
     if watched(command, folder, environment, record, told, on_progress):
         raise digest.failure()
     return digest.ran

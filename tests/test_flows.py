@@ -194,6 +194,17 @@ class TestStageProcess:
         reproduce("prepare", repository, {}, lines.append, print)
         assert "ran own" in lines
 
+    @pytest.mark.parametrize("torn", [0, 100])
+    def test_files_that_a_killed_dvc_has_torn_are_in_nobodys_way(self, repository, ran, torn):
+        reproduce("prepare", repository, {}, print, print)
+        lock = repository / "dvc.lock"
+        lock.write_bytes(lock.read_bytes()[:torn])
+        (repository / ".dvc/tmp/rwlock").touch()
+        (repository / ".git/index.lock").touch()
+        assert not reproduce("prepare", repository, {}, print, print), "the run cache knows the result"
+        command(repository, "git", "add", "dvc.lock")
+        assert ran() == ["prepare"]
+
     @pytest.mark.parametrize(
         ("ending", "reason", "bad_input"),
         [
