@@ -11,7 +11,7 @@ import random
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +43,7 @@ REGISTERED = "outputs/registered"  # numbers of versions, other ones every time
 class Kill:
     victim: str
     stage: str
-    seconds: float | None = None  # until a stage worked again
+    seconds: float | None  # until a stage worked again, after a server's death: at all
 
 
 @dataclass
@@ -90,9 +90,9 @@ def one_run(deployment: str, settings: list[str], victims: list[str], chance: ra
         stage = working_stage(run_id)
         if stage is None:
             continue
-        kills.append(Kill(victim, stage))
+        before = {process.pid for process in stages(run_id)}
         kill(victim, run_id)
-        kills[-1].seconds = wait_for_work(run_id)
+        kills.append(Kill(victim, stage, wait_for_work(run_id, () if victim in SERVERS else before)))
     ended = wait_for_end(run_id)
     return Run(ended.state_name or "?", time.monotonic() - began, outputs_of(ended), kills)
 
@@ -134,10 +134,10 @@ def working_stage(run_id: UUID) -> str | None:
     return None
 
 
-def wait_for_work(run_id: UUID) -> float | None:
-    """Seconds until a stage of the run works; None if the run ends before."""
+def wait_for_work(run_id: UUID, before: Collection[int] = ()) -> float | None:
+    """Seconds until a stage of the run works, in other processes than `before`; None if the run ends first."""
     began = time.monotonic()
-    while not stages(run_id):
+    while all(process.pid in before for process in stages(run_id)):
         if time.monotonic() - began > LONGEST_SECONDS:
             raise DcubeError(f"no stage of {run_id} works for {LONGEST_SECONDS:.0f} s: look at the worker's log")
         if (state := flow_run(run_id).state) and state.is_final() and not state.is_crashed():
