@@ -22,9 +22,9 @@ from prefect.artifacts import (
 
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.evaluation.model_card import PHANTOM
 
 LARGEST_PICTURE = 800  # pixels
-PHANTOM = "**Phantom data: invented images. This shows that everything runs; it proves nothing about medicine.**"
 
 
 class StageProgress:
@@ -118,7 +118,7 @@ def results_table(results: dict[str, dict[str, Any]]) -> str:
     rows += [[model, *(_cell(result, name) for name in HEADLINES)] for model, result in results.items()]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     phantom = any(result.get("is_phantom") for result in results.values())
-    return f"{PHANTOM}\n\n{table}" if phantom else table
+    return f"**{PHANTOM}**\n\n{table}" if phantom else table
 
 
 def _cell(result: dict[str, Any], name: str) -> str:
