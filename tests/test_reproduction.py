@@ -95,7 +95,7 @@ def test_a_real_pipeline_comes_out_bit_for_bit_alike(fresh: WorkingCopy, tmp_pat
     copy = fresh.copy(tmp_path / "own")
     copy.set_params(diffusion={"epochs": 4, "fid_every": 4}, classifier={"epochs": 2})
     copy.commit()
-    copy.dvc("repro", "evaluate@dcube")
+    copy.dvc("repro", "evaluate@dcube", "track_fid")
     copy.dvc("repro", "--single-item", "register")
     shown = copy.run("dcube", "lineage", "dcube-phantom@champion").output
     assert "Nothing is missing." in shown and "diffusion training" in shown
