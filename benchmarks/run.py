@@ -9,12 +9,13 @@ from pathlib import Path
 import diffusers
 import torch
 
-from benchmarks import early_stop, gaussianity, pairs, reading, sampling, stage1, stage2
+from benchmarks import early_stop, gaussianity, pairs, predicting, reading, sampling, stage1, stage2
 from benchmarks.measure import HEADER, Setting
 from dcube.errors import one_line_errors
 
 LEVERS = {
     "reading": reading.benchmark,
+    "predicting": predicting.benchmark,
     "pairs": pairs.benchmark,
     "sampling": sampling.benchmark,
     "gaussianity": gaussianity.benchmark,
