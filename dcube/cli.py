@@ -1,7 +1,6 @@
 """The command `dcube`. Heavy imports stand inside the commands, so that help appears at once."""
 
 import json
-import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcube.cli_predict import predict
+from dcube.cli_predict import Reference, hush, predict
 from dcube.cli_report import report
 from dcube.config import Data, load_params, load_preset, params_from, preset_names
 from dcube.errors import DcubeError, one_line_errors
@@ -38,7 +37,6 @@ Name = Annotated[str, typer.Argument(help="Name of the data set: folder below da
 Model = Annotated[
     str | None, typer.Argument(help="Registered model; without: dcube-NAME, with data.name of params.yaml.")
 ]
-Reference = Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL/VERSION, as dcube-phantom@champion.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; stands in the history.")]
 Replace = Annotated[bool, typer.Option("--replace", help="Put it in the place of what stands there.")]
 
@@ -239,14 +237,9 @@ def _origin(reference: str) -> "Iterator[Provenance]":
     from dcube.registry import mlflow_errors_in_one_line, referenced
     from dcube.workspace import repository_around
 
-    _hush()
+    hush()
     with mlflow_errors_in_one_line():
         yield trace(*referenced(reference), repository_around(Path.cwd()))
-
-
-def _hush() -> None:
-    for library in ("mlflow", "alembic"):
-        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _print_event(name: str, event: "Event") -> None:
@@ -259,7 +252,7 @@ def _registry(name: str | None) -> "Iterator[Registry]":
     """The registered model `name`, or the one of params.yaml."""
     from dcube.registry import Registry, mlflow_errors_in_one_line
 
-    _hush()
+    hush()
     with mlflow_errors_in_one_line():
         yield Registry.existing(name or f"dcube-{load_params(PARAMS).data.name}")
 

@@ -80,11 +80,16 @@ def predict(
         raise DcubeError(f"{len(refused)} of {len(rows)} images were refused, as {first['image']}: {first['problem']}")
 
 
+def hush() -> None:
+    """MLflow and its database tell of every step."""
+    for library in ("mlflow", "alembic"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
 def _fetched(model: str, folder: Path) -> "Fetched":
     from dcube.inference.model import fetch
     from dcube.registry import mlflow_errors_in_one_line
 
-    for library in ("mlflow", "alembic"):
-        logging.getLogger(library).setLevel(logging.WARNING)
+    hush()
     with mlflow_errors_in_one_line():
         return fetch(model, folder)

@@ -2,22 +2,14 @@
 
 import json
 import sys
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
-from uuid import UUID
 
-import httpx
 import pandas as pd
 from prefect import flow, task
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.logging import get_run_logger
@@ -41,7 +33,7 @@ from dcube.inference.bucket import (
 from dcube.inference.model import Fetched, fetch
 from dcube.registry import mlflow_errors_in_one_line
 from dcube.storage import Storage, StorageAwayError
-from flows.reporting import progress_text, slug
+from flows.reporting import StageProgress, slug
 from flows.stage_process import BAD_INPUT, ProgressFile, StageError, watched
 
 RETRIES = 3
@@ -80,22 +72,6 @@ def predict(
         return _report(rows[rows["problem"] != NO_IMAGE], fetched, answers)
 
 
-class Shown:
-    """The progress artifact, made with the first record. A server that is away stops nothing."""
-
-    def __init__(self) -> None:
-        self.artifact: UUID | None = None
-
-    def show(self, record: dict[str, Any]) -> None:
-        """`record` as `dcube.engine.progress` writes it."""
-        percent, text = 100 * record["completed"] / max(record["total"], 1), progress_text(record)
-        with suppress(httpx.HTTPError):
-            if self.artifact is None:
-                self.artifact = create_progress_artifact(percent, key="progress-predict", description=text)  # type: ignore[assignment]
-            else:
-                update_progress_artifact(self.artifact, percent, description=text)
-
-
 def _worth_retrying(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     """What only a person can mend is not tried again."""
     error = state.result(raise_on_failure=False)
@@ -129,7 +105,9 @@ def score(job: Job, folder: Path) -> None:
         logger.info(line)
 
     command = [sys.executable, "-m", "dcube.inference.batch", str(job_file)]
-    code = watched(command, Path.cwd(), {}, ProgressFile(folder / "progress.jsonl"), told, Shown().show)
+    code = watched(
+        command, Path.cwd(), {}, ProgressFile(folder / "progress.jsonl"), told, StageProgress("predict").show
+    )
     if code:
         errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
         reason = (errors or said or ["without a word"])[-1]

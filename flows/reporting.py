@@ -30,7 +30,7 @@ LARGEST_PICTURE = 800  # pixels
 class StageProgress:
     """The progress artifact of one stage, made with the first record. A server that is away stops no stage."""
 
-    def __init__(self, stage: str, pictures: "ShownPictures") -> None:
+    def __init__(self, stage: str, pictures: "ShownPictures | None" = None) -> None:
         self.key = f"progress-{slug(stage)}"
         self.pictures = pictures
         self.artifact: UUID | None = None
@@ -45,7 +45,8 @@ class StageProgress:
                 update_progress_artifact(self.artifact, percent, description=text)
         except httpx.HTTPError:
             return  # the next record tries again
-        self.pictures.show()
+        if self.pictures:
+            self.pictures.show()
 
 
 class ShownPictures:

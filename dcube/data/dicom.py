@@ -8,7 +8,6 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -23,7 +22,7 @@ from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
 
 from dcube.data import jpeg
-from dcube.data.reading import RawImage, UnusableImageError, check_size, finish, square_pixels
+from dcube.data.reading import RawImage, UnusableImageError, check_size, finish, readable, square_pixels
 from dcube.data.windows import Function, Window
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
@@ -95,7 +94,7 @@ def header(path: Path) -> DicomHeader:
     Raises:
         UnusableImageError: for anything that is no DICOM file, or too damaged to tell.
     """
-    with _readable():
+    with readable("DICOM"):
         dataset = _open(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
         layers = _layers(dataset, 0)
         return DicomHeader(
@@ -119,7 +118,7 @@ def elements(path: Path) -> Iterator[DataElement]:
     Raises:
         UnusableImageError: for anything that is no DICOM file, or too damaged to tell.
     """
-    with _readable():
+    with readable("DICOM"):
         yield from _open(path, stop_before_pixels=True).iterall()
 
 
@@ -133,7 +132,7 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
     Raises:
         UnusableImageError: for anything but a picture that can be shown rightly, saying why.
     """
-    with _readable():
+    with readable("DICOM"):
         large = path.stat().st_size > LARGE_FILE
         dataset = _open(path, stop_before_pixels=large)
         _refuse_unreadable(dataset, path, frame)
@@ -150,17 +149,6 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
         image = square_pixels(image, _spacing(layers) or (1.0, 1.0))
         several = _frames(dataset, path) > 1
         return finish(image, f"DICOM {photometric} {dataset.BitsStored} bits", _modality(dataset), several)
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    """pydicom and its decoders raise whatever they meet on damaged files, and quote them."""
-    try:
-        yield
-    except (UnusableImageError, FileNotFoundError):
-        raise
-    except Exception:
-        raise UnusableImageError("no readable DICOM") from None
 
 
 def _open(path: Path, **options: Any) -> Dataset:

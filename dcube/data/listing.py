@@ -46,6 +46,14 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
         raise DcubeError(f"{path} is no CSV in UTF-8: {error}") from None
 
 
+def split_named(row: dict[str, str], where: str) -> str:
+    """The split of a row; empty where none is given. `where` names the row in the error for an unknown one."""
+    split = row.get("split", "").lower()
+    if split and split not in SPLIT_NAMES:
+        raise DcubeError(f"{where}: unknown split {split!r}: use train, val or test")
+    return SPLIT_NAMES.get(split, "")
+
+
 def read_patients(path: Path, known: set[str]) -> dict[str, tuple[str, str]]:
     """Label and split (empty where not given) by patient, from the columns patient_id, label and perhaps split.
 
@@ -54,14 +62,12 @@ def read_patients(path: Path, known: set[str]) -> dict[str, tuple[str, str]]:
     """
     found: dict[str, tuple[str, str]] = {}
     for line, row in read_rows(path, ("patient_id", "label")):
-        patient, split = row["patient_id"], row.get("split", "").lower()
+        patient = row["patient_id"]
         if patient not in known:
             raise DcubeError(
                 f"{path} line {line}: there are no images of {patient!r} (there are {some(sorted(known))})"
             )
         if patient in found:
             raise DcubeError(f"{path} line {line}: {patient!r} is listed twice")
-        if split and split not in SPLIT_NAMES:
-            raise DcubeError(f"{path} line {line}: unknown split {split!r}: use train, val or test")
-        found[patient] = row["label"], SPLIT_NAMES.get(split, "")
+        found[patient] = row["label"], split_named(row, f"{path} line {line}")
     return found

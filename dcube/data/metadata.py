@@ -5,7 +5,7 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from dcube.data.listing import SPLIT_NAMES, read_rows
+from dcube.data.listing import read_rows, split_named
 from dcube.data.naming import some
 from dcube.data.pictures import Picture
 from dcube.data.source import Record
@@ -29,14 +29,12 @@ def read_metadata(path: Path, pictures: list[Picture]) -> dict[Picture, Record]:
         named = index.get(_normal(row["file"].rstrip("/")))
         if named is None:
             raise DcubeError(f"{path} line {line}: there is no image {row['file']!r} below {path.parent}")
-        split = row.get("split", "").lower()
-        if split and split not in SPLIT_NAMES:
-            raise DcubeError(f"{path} line {line}: unknown split {split!r}: use train, val or test")
+        split = split_named(row, f"{path} line {line}")
         for picture in named:
             if picture in listed:
                 raise DcubeError(f"{path} line {line}: {picture.name!r} is listed twice")
             patient = row.get("patient_id", "") or picture.patient
-            listed[picture] = Record(picture.name, row["label"], patient, SPLIT_NAMES.get(split, ""))
+            listed[picture] = Record(picture.name, row["label"], patient, split)
     files = {picture.file for picture in listed}
     unlisted = sorted({picture.file for picture in pictures if picture.file not in files})
     if unlisted:

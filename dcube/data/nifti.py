@@ -2,8 +2,6 @@
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +15,7 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.openers import ImageOpener
 from PIL import Image
 
-from dcube.data.reading import RawImage, UnusableImageError, check_size, finish, square_pixels
+from dcube.data.reading import RawImage, UnusableImageError, check_size, finish, readable, square_pixels
 from dcube.data.windows import Window
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -53,7 +51,7 @@ class Volume:
         """
         if not 0 <= number < self.slices:
             raise UnusableImageError(f"there is no slice {number}: it has {self.slices}")
-        with _readable():
+        with readable("NIfTI"):
             loaded = _load(self.path)
             values = loaded.stored[:, :, number].T.astype(np.float32)
             values = values * np.float32(loaded.slope) + np.float32(loaded.intercept)
@@ -76,7 +74,7 @@ def open_volume(path: Path) -> Volume:
     Raises:
         UnusableImageError: for anything that is no whole volume of a known orientation near the body's axes.
     """
-    with _readable():
+    with readable("NIfTI"):
         header = _header(path)
         axes = _axes(header)
         sizes = np.array(header.get_data_shape()[:3])[axes]
@@ -87,7 +85,7 @@ def open_volume(path: Path) -> Volume:
 
 def load_array(path: Path) -> np.ndarray:
     """(left, back, head) stored values scaled, in the order of `Volume.slice`: for label maps."""
-    with _readable():
+    with readable("NIfTI"):
         loaded = _load(path)
         if (loaded.slope, loaded.intercept) == (1, 0):
             return loaded.stored
@@ -96,13 +94,13 @@ def load_array(path: Path) -> np.ndarray:
 
 def load_stored(path: Path) -> np.ndarray:
     """Stored values in the file's own order of axes: for label maps whose headers say nothing about it."""
-    with _readable():
+    with readable("NIfTI"):
         return _stored(path, _header(path))[0]
 
 
 def free_text(path: Path) -> list[str]:
     """The filled parts of a header where programs and people write names. For the owner of the file alone."""
-    with _readable():
+    with readable("NIfTI"):
         header = _header(path)
         with ImageOpener(str(path)) as file:
             extended = file.read(header.sizeof_hdr + 4)[header.sizeof_hdr :].startswith(b"\1")
@@ -117,17 +115,6 @@ class _Loaded:
     slope: float
     intercept: float
     window: Window | None
-
-
-@contextmanager
-def _readable() -> Iterator[None]:
-    """nibabel and zlib raise whatever they meet on damaged files."""
-    try:
-        yield
-    except (UnusableImageError, FileNotFoundError):
-        raise
-    except Exception:
-        raise UnusableImageError("no readable NIfTI") from None
 
 
 _loading = Lock()
@@ -146,7 +133,7 @@ def _load(path: Path) -> _Loaded:
 def _load_once(path: Path, changed: int) -> _Loaded | UnusableImageError:
     """A failure is an outcome too: a damaged volume is unpacked once, and not once a slice."""
     try:
-        with _readable():
+        with readable("NIfTI"):
             header = _header(path)
             stored, proxy = _stored(path, header)
             turn = orientations.ornt_transform(orientations.io_orientation(header.get_best_affine()), LPS)

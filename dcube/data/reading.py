@@ -1,5 +1,7 @@
 """Raw images as people have them, and the square uint8 arrays that networks see."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +19,17 @@ EQUAL_SPACING = 1.01
 
 class UnusableImageError(Exception):
     """Why one image cannot be used, in a few words. The caller knows the file."""
+
+
+@contextmanager
+def readable(kind: str) -> Iterator[None]:
+    """Readers and decoders raise whatever they meet on damaged files, and quote them: all of it is one error here."""
+    try:
+        yield
+    except (UnusableImageError, FileNotFoundError):
+        raise
+    except Exception:
+        raise UnusableImageError(f"no readable {kind}") from None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dcube.data.archives import unpack
@@ -64,12 +64,7 @@ def of_file(folder: Path, file: str, shown: str) -> list[Asked]:
     """The images of one file of a folder, which is called `shown`; none where it is of no kind that holds images."""
     if not is_picture(folder / file):
         return []
-    pictures = pictures_in(folder, file)
-    return [Asked(_numbered(shown, picture.number), folder, picture) for picture in pictures]
-
-
-def _numbered(name: str, number: int | None) -> str:
-    return name if number is None else f"{name}#{number}"
+    return [Asked(replace(picture, file=shown).name, folder, picture) for picture in pictures_in(folder, file)]
 
 
 def _of_path(path: Path, temporary: ExitStack) -> tuple[list[Asked], list[str]]:
