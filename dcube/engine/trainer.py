@@ -28,6 +28,7 @@ STEPS_PER_ROW = 20
 SECONDS_PER_CHECKPOINT = 60.0
 
 Row = dict[str, Any]
+OptimiserOf = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
 class Optimisation(Protocol):
@@ -56,7 +57,7 @@ class Record:
 
 
 class Trainer:
-    """Trains `model` by AdamW; `averaged` holds its exponential moving average and `best` the best of those.
+    """Trains `model`; `averaged` holds its exponential moving average and `best` the best of those.
 
     Several processes hold the same weights at every step; the first one shows, hands out and saves.
 
@@ -65,10 +66,16 @@ class Trainer:
         settings: learning rate, weight decay, gradient clip, EMA decay.
         checkpoints: where to resume from and to save to.
         warmup_steps: over which the learning rate rises linearly.
+        optimiser: makes the optimiser of the parameters that are trained; AdamW unless another is asked for.
     """
 
     def __init__(
-        self, model: nn.Module, settings: Optimisation, checkpoints: Checkpoints, warmup_steps: int = 0
+        self,
+        model: nn.Module,
+        settings: Optimisation,
+        checkpoints: Checkpoints,
+        warmup_steps: int = 0,
+        optimiser: OptimiserOf | None = None,
     ) -> None:
         self.model, self.settings, self.checkpoints, self.warmup_steps = model, settings, checkpoints, warmup_steps
         normalise_over_processes(model)
@@ -76,12 +83,14 @@ class Trainer:
         # Warmed up: a fixed decay would hold the random first weights for thousands of steps.
         self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            trainable, settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimizer = (optimiser or self._adamw)(trainable)
         self.record = Record()
         self.best = copy.deepcopy(self.averaged.state_dict())
         self._resume()
+
+    def _adamw(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        rate, decay = self.settings.learning_rate, self.settings.weight_decay
+        return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
 
     @property
     def averaged(self) -> nn.Module:
