@@ -9,6 +9,7 @@ from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import BFLOAT16, CLASSES, CPU, as_pair, name_of, uvit_of
 from dcube.classifier.candidate import DCUBE, FrozenUViT, build_head
 from dcube.classifier.losses import consistency_loss
+from dcube.classifier.methods.building import Task
 from dcube.classifier.training import classifier_losses
 from dcube.config import Baseline, Classifier, Diffusion, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -43,7 +44,7 @@ def _batch(size: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _trained(losses, classifier: Classifier, uvit: FrozenUViT, layout: torch.memory_format):
-    head = build_head(DCUBE, classifier, Baseline(), CLASSES, uvit, load_pretrained=False)
+    head = build_head(DCUBE, classifier, Baseline(), Task(CLASSES, 32, 1), uvit, load_pretrained=False)
     head = head.to(CPU, memory_format=layout).train()
     optimizer = torch.optim.AdamW(head.parameters(), classifier.learning_rate, fused=losses is our_losses)
 

@@ -92,7 +92,21 @@ class Data(Group):
         lt=0.5,
         description="Share of the patients held out for the one test, where the set has no split of its own.",
     )
-    seed: Seed = Field(0, description="Decides who goes into which split.")
+    train_fraction: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        description="Share of the training images that is used (curves over the amount of data).",
+    )
+    imbalance: float | None = Field(
+        None,
+        ge=1.0,
+        description=(
+            "How many times more training images the most frequent class has than each other one, by leaving images "
+            "out, for curves over the imbalance. None: as it is."
+        ),
+    )
+    seed: Seed = Field(0, description="Decides who goes into which split, and which training images are left out.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -209,16 +223,14 @@ class Synthesis(Group):
     seed: Seed = Field(0, description="Image i is made from seed + i.")
 
 
-class SubFeatures(Group):
-    """The network beside the U-ViT (paper: ResNeXt-101 pretrained on ImageNet, Table VIII)."""
+class Pretrained(Group):
+    """Where a network's weights come from."""
 
-    architecture: str = Field("resnext101_32x8d", description="Name of the network in timm.")
-    stage: int = Field(-1, ge=-5, le=4, description="Which of timm's feature stages is used; -1 is the deepest.")
     weights: Literal["none", "package", "file", "download"] = Field(
         "download",
         description=(
             "Pretrained weights: none, from an installed package (tf_efficientnet_lite0), a local "
-            "file, or fetched by timm."
+            "file, or fetched from where its authors publish them."
         ),
     )
     weights_file: str | None = Field(None, description="A .safetensors file, for weights: file.")
@@ -233,12 +245,50 @@ class SubFeatures(Group):
         return self
 
 
+class SubFeatures(Pretrained):
+    """The network beside the U-ViT (paper: ResNeXt-101 pretrained on ImageNet, Table VIII)."""
+
+    architecture: str = Field("resnext101_32x8d", description="Name of the network in timm.")
+    stage: int = Field(-1, ge=-5, le=4, description="Which of timm's feature stages is used; -1 is the deepest.")
+
+
+ExtraImages = Literal["none", "synthetic", "duplicates"]
+
+
+class Labels(Group):
+    """How many labels stage 2 sees. Stage 1 sees every training image all the same."""
+
+    count: int | None = Field(
+        None, ge=2, description="Labelled training images used, in the classes' own ratio. None: all of them."
+    )
+    draw: Seed = Field(0, description="Decides which ones: the same for every model.")
+
+
+class Probe(Group):
+    """What a linear probe reads from frozen features: by block, noise level and number of labels."""
+
+    labels: list[Annotated[int, Field(ge=2)]] = Field(
+        [20, 50, 100, 500], description="Numbers of labels of the label-efficiency curve; all of them come last."
+    )
+    draws: Count = Field(20, description="Random draws of the labels, the same for all features.")
+    timesteps: list[Timestep] = Field(
+        [1, 10, 50, 100, 250, 500], min_length=1, description="Noise levels of the map of blocks and noise levels."
+    )
+    batch_size: Count = Field(256, description="Images a forward pass.")
+    seed: Seed = Field(0, description="Decides the noise and the untrained control.")
+
+
 class Classifier(Group):
     """Stage 2: the D-Cube head on frozen features (paper §III-B2, §IV-B2)."""
 
     sub_features: SubFeatures = Field(default_factory=SubFeatures, description="The network beside the U-ViT.")
-    selection: Literal["best", "worst"] = Field(
-        "best", description="Which blocks of select_features are used (Table VI)."
+    use_sub_features: bool = Field(True, description="Use the network beside the U-ViT (Table IV without it).")
+    selection: Literal["best", "worst", "last"] = Field(
+        "best",
+        description="Which blocks are used: of select_features (Table VI), or the last one, unselected (Table IV).",
+    )
+    input: Literal["clean", "noised"] = Field(
+        "clean", description="What the U-ViT sees at t: the clean image (paper), or the image noised to t (Table VII)."
     )
     fused_channels: int = Field(1, ge=1, le=512, description="Channels after the 1×1 convolution (paper: 1).")
     dropout: float = Field(
@@ -257,7 +307,10 @@ class Classifier(Group):
     )
     consistency_weight: Weight = Field(0.1, description="β of Eq. (10) (paper: 0.1). 0 switches Eq. (8) off.")
     flip_probability: Fraction = Field(0.5, description="How often an image is shown mirrored (paper: 0.5).")
-    use_synthetic: bool = Field(False, description="Train on the synthetic images too.")
+    extra_images: ExtraImages = Field(
+        "none",
+        description="Train on the synthetic images too, or, as their control, on as many repeated real ones.",
+    )
     epochs: Count = Field(70, description="Passes over the training images (paper: 70, breast 50).")
     batch_size: Count = Field(64, description="Images a step (paper: 64).")
     learning_rate: Rate = Field(2e-4, description="Step size of the optimiser, AdamW (paper: 2e-4).")
@@ -275,16 +328,32 @@ class Classifier(Group):
         return self
 
 
-class Baseline(Group):
-    """Plain classifiers from timm (paper Table II)."""
+class Baseline(Pretrained):
+    """A published method to compare with (paper Tables I and II), under the same protocol."""
 
-    pretrained: bool = Field(True, description="Start from timm's ImageNet weights (fetched once).")
-    use_synthetic: bool = Field(False, description="Train on the synthetic images too (paper Table III).")
+    method: str = Field(
+        "resnet101",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$",
+        description="Name of the method (`dcube methods` lists them), or of any network in timm.",
+    )
+    extra_images: ExtraImages = Field(
+        "none",
+        description="Train on the synthetic images too (paper Table III), or on as many repeated real ones.",
+    )
     flip_probability: Fraction = Field(0.5, description="How often an image is shown mirrored.")
-    epochs: Count = Field(70, description="Passes over the training images.")
+    epochs: Count | None = Field(
+        None, description="Passes over the training images. None: the method's own (paper Table IX)."
+    )
     batch_size: Count = Field(64, description="Images a step.")
-    learning_rate: Rate = Field(2e-4, description="Step size of the optimiser, AdamW.")
-    weight_decay: Weight = Field(0.03, description="Pull of AdamW towards small weights.")
+    optimiser: Literal["adamw", "sgd"] | None = Field(
+        None, description="AdamW, or SGD with momentum 0.9. None: the method's own (paper Table IX)."
+    )
+    learning_rate: Rate | None = Field(
+        None, description="Step size of the optimiser. None: the method's own (paper Table IX)."
+    )
+    weight_decay: Weight | None = Field(
+        None, description="Pull towards small weights. None: the method's own (paper Table IX)."
+    )
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of the gradient.")
     ema_decay: float = Field(0.999, ge=0.0, lt=1.0, description="Decay of the averaged weights once warmed up.")
     seed: Seed = Field(0, description="Decides the first weights, the order, the flips.")
@@ -333,8 +402,10 @@ class Params(Group):
     fid: Fid = Field(default_factory=Fid)
     features: Features = Field(default_factory=Features)
     synthesis: Synthesis = Field(default_factory=Synthesis)
+    labels: Labels = Field(default_factory=Labels)
     classifier: Classifier = Field(default_factory=Classifier)
     baseline: Baseline = Field(default_factory=Baseline)
+    probe: Probe = Field(default_factory=Probe)
     evaluation: Evaluation = Field(default_factory=Evaluation)
     compute: Compute = Field(default_factory=Compute)
 
@@ -343,7 +414,8 @@ class Params(Group):
         size, patch = self.data.diffusion_image_size, self.diffusion.patch_size
         if size % patch:
             raise ValueError(f"diffusion.patch_size ({patch}) must divide data.diffusion_image_size ({size})")
-        highest = max(self.features.timestep, self.classifier.timestep_high, *self.classifier.evaluation_timesteps)
+        asked = (*self.classifier.evaluation_timesteps, *self.probe.timesteps)
+        highest = max(self.features.timestep, self.classifier.timestep_high, *asked)
         if highest >= self.diffusion.timesteps:
             raise ValueError(f"timestep {highest} must be below diffusion.timesteps ({self.diffusion.timesteps})")
         smallest_batch = min(group.batch_size for group in (self.diffusion, self.classifier, self.baseline))

@@ -115,7 +115,7 @@ def register(
 
 def _descends_from_diffusion(model: Evaluated) -> bool:
     """Whether its features are the trained diffusion model's, or some of its training images are."""
-    return model.metrics["kind"] == DCUBE or _config(model)["params"]["classifier"]["use_synthetic"]
+    return model.metrics["kind"] == DCUBE or _config(model)["params"]["classifier"]["extra_images"] == "synthetic"
 
 
 def _config(model: Evaluated) -> dict:

@@ -87,7 +87,10 @@ TINY = {
         "sub_features": {"architecture": "tf_efficientnet_lite0", "stage": 1, "weights": "none"},
         "timestep_high": 5, "epochs": 3, "batch_size": 16, "learning_rate": 0.002, "ema_decay": 0.9,
     },
-    "baseline": {"pretrained": False, "epochs": 2, "batch_size": 16, "learning_rate": 0.002, "ema_decay": 0.9},
+    "baseline": {
+        "method": "resnet18", "weights": "none", "optimiser": "adamw", "epochs": 2, "batch_size": 16,
+        "learning_rate": 0.002, "ema_decay": 0.9,
+    },
     "evaluation": {"bootstrap_samples": 100},
     "compute": {"device": "cpu", "precision": "float32"},
 }  # fmt: skip

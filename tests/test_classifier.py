@@ -23,6 +23,7 @@ from dcube.classifier.candidate import (
 )
 from dcube.classifier.head import DCubeHead, ImageNetwork, normalise_tokens
 from dcube.classifier.losses import consistency_loss, cycle_loss
+from dcube.classifier.methods.building import Task
 from dcube.classifier.training import ImageTable, classifier_losses, train_candidate
 from dcube.config import Params
 from dcube.data.prepared import PreparedDataset
@@ -30,6 +31,7 @@ from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
 
+TASK = Task(classes=3, image_size=32, channels=1)
 KINDS = [DCUBE, UNTRAINED, SUB_FEATURES, "resnet10t"]
 
 
@@ -42,7 +44,7 @@ def uvit(tiny_params: Params) -> FrozenUViT:
 def head_of(kind: str, params: Params, uvit: FrozenUViT) -> nn.Module:
     torch.manual_seed(0)
     used = uvit if kind in (DCUBE, UNTRAINED) else None
-    return build_head(kind, params.classifier, params.baseline, 3, used, load_pretrained=True)
+    return build_head(kind, params.classifier, params.baseline, TASK, used, load_pretrained=True)
 
 
 def batch(n: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -57,7 +59,7 @@ def batch(n: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(("channels", "image_size", "fused"), [(1, 32, 1), (3, 48, 4)])
 def test_head_shapes(channels: int, image_size: int, fused: int, tiny_params: Params, uvit: FrozenUViT) -> None:
     classifier = tiny_params.classifier.model_copy(update={"fused_channels": fused})
-    head = build_head(DCUBE, classifier, tiny_params.baseline, 3, uvit, load_pretrained=False)
+    head = build_head(DCUBE, classifier, tiny_params.baseline, TASK, uvit, load_pretrained=False)
     images = torch.randint(0, 256, (2, channels, image_size, image_size), dtype=torch.uint8)
     features = [torch.randn(2, 32, 4, 4) for _ in uvit.blocks]
     assert head(images, features).shape == (2, 3)
@@ -156,7 +158,7 @@ def test_train_save_load_predict(
     kind: str, tiny_params: Params, uvit: FrozenUViT, phantom_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     used = {DCUBE: uvit, UNTRAINED: untrained(uvit, tiny_params.diffusion, seed=7)}.get(kind)
-    head = build_head(kind, tiny_params.classifier, tiny_params.baseline, 3, used, load_pretrained=True)
+    head = build_head(kind, tiny_params.classifier, tiny_params.baseline, TASK, used, load_pretrained=True)
     train, validation = (ImageTable.of_split(phantom_dataset, split) for split in ("train", "validation"))
     result = train_candidate(
         head, used, train, validation, tiny_params.classifier, tiny_params.compute, Checkpoints(tmp_path / "c", "k")
@@ -195,7 +197,7 @@ def test_the_untrained_control_differs_from_the_model_and_is_reproducible(
 def test_dcube_overfits_a_few_images(tiny_params: Params, uvit: FrozenUViT) -> None:
     images, small, labels = batch(12)
     settings = tiny_params.classifier.model_copy(update={"flip_probability": 0.0, "dropout": 0.0, "cycle_weight": 1.0})
-    head = build_head(DCUBE, settings, tiny_params.baseline, 3, uvit, load_pretrained=True)
+    head = build_head(DCUBE, settings, tiny_params.baseline, TASK, uvit, load_pretrained=True)
     optimizer = torch.optim.AdamW(head.parameters(), 2e-3)
     for step in range(60):
         optimizer.zero_grad()
@@ -209,7 +211,7 @@ def test_synthetic_images_follow_the_real_ones(phantom_dataset: PreparedDataset)
     made = ImageTable(
         np.full((2, 1, 32, 32), 7, np.uint8), np.full((2, 1, 16, 16), 8, np.uint8), np.array([2, 1]), np.arange(2)
     )
-    table = ImageTable.of_split(phantom_dataset, "train", made)
+    table = ImageTable.of_rows(phantom_dataset, phantom_dataset.indices("train"), made)
     images, small, labels = table.take(np.array([0, 48, 49]), torch.device("cpu"))
     assert len(table) == 50
     assert (images[1:] == 7).all()

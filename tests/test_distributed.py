@@ -170,7 +170,7 @@ def test_both_trainings_in_two_processes_end_as_in_one(tmp_path: Path) -> None:
     run_stage(one, "select_features")
     for stage in ("diffusion", "features"):  # stage 2 starts from the same weights in both
         shutil.copytree(one / f"outputs/{stage}", two / f"outputs/{stage}", dirs_exist_ok=True)
-    for kind in (["train_classifier"], ["train_baseline", "resnet18"]):
+    for kind in (["train_classifier"], ["train_baseline", "baseline"]):
         for folder in (one, two):
             run_stage(folder, *kind)
         name = kind[-1] if len(kind) > 1 else "dcube"
@@ -178,7 +178,7 @@ def test_both_trainings_in_two_processes_end_as_in_one(tmp_path: Path) -> None:
     client = MlflowClient(f"sqlite:///{two / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("dcube/discs").experiment_id])
     names = [run.info.run_name for run in runs if run.info.run_name.startswith("train_")]
-    assert sorted(names) == ["train_baseline@resnet18", "train_classifier", "train_diffusion"], "one run a stage"
+    assert sorted(names) == ["train_baseline@baseline", "train_classifier", "train_diffusion"], "one run a stage"
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 

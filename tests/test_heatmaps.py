@@ -10,6 +10,7 @@ from conftest import CLASSES
 from scipy.stats import spearmanr
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, FrozenUViT, build_head, untrained
+from dcube.classifier.methods.building import Task
 from dcube.classifier.training import ImageTable, train_candidate
 from dcube.config import Params
 from dcube.data.prepared import PreparedDataset
@@ -28,7 +29,7 @@ def trained(kind: str, params: Params, dataset: PreparedDataset, folder: Path) -
         uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
     settings = params.classifier.model_copy(update={"epochs": 12, "flip_probability": 0.0})
     torch.manual_seed(0)
-    head = build_head(kind, settings, params.baseline, len(CLASSES), uvit, load_pretrained=False)
+    head = build_head(kind, settings, params.baseline, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
     tables = [ImageTable.of_split(dataset, split) for split in ("train", "validation")]
     result = train_candidate(head, uvit, *tables, settings, params.compute, Checkpoints(folder, "k"))
     head.load_state_dict(result.weights)

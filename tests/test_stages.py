@@ -339,11 +339,11 @@ def trainings() -> set[str]:
 
 
 def test_a_training_on_other_synthetic_images_is_another_training(own: Path) -> None:
-    set_params(baseline={"use_synthetic": True, "epochs": 1})
-    run_stage("train_baseline@resnet18")
+    set_params(baseline={"extra_images": "synthetic", "epochs": 1})
+    run_stage("train_baseline@baseline")
     before, images = trainings(), SYNTHETIC / "images-32.npy"
     np.save(images, 255 - np.load(images))
-    run_stage("train_baseline@resnet18")
+    run_stage("train_baseline@baseline")
     assert len(trainings() - before) == 1
 
 
@@ -352,8 +352,8 @@ def test_a_training_from_pretrained_weights_is_another_training(own: Path, monke
     monkeypatch.setattr(
         train_classifier, "build_head", lambda *arguments, **_: build(*arguments, load_pretrained=False)
     )
-    set_params(baseline={"pretrained": True})
-    run_stage("train_baseline@resnet18")
+    set_params(baseline={"weights": "download"})
+    run_stage("train_baseline@baseline")
     assert len(trainings() - before) == 1
 
 

@@ -1,11 +1,11 @@
 """A candidate: any classifier of this project, built, saved, loaded and asked in the same way.
 
 Kinds: `dcube` (head on the trained U-ViT), `untrained_uvit` (the same head on random U-ViT weights), `sub_features`
-(the sub-feature network alone), or the name of a timm network.
+(the sub-feature network alone), or the name of a method to compare with.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -15,27 +15,49 @@ from timm.models import FeatureInfo
 from torch import Tensor, nn
 
 from dcube.classifier.calibration import tempered
-from dcube.classifier.head import DCubeHead, SubFeatureClassifier, TimmClassifier
-from dcube.config import Baseline, Classifier, Diffusion, SubFeatures
+from dcube.classifier.head import DCubeHead, SubFeatureClassifier
+from dcube.classifier.methods.building import Task, build_method
+from dcube.config import Baseline, Classifier, Diffusion, Pretrained, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
-from dcube.engine.pretrained import WeightsSource, create_pretrained
+from dcube.engine.pretrained import create_pretrained
+from dcube.engine.seeds import torch_generator
 from dcube.engine.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 from dcube.errors import DcubeError
 
 DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"
+BASELINE = "baseline"  # a candidate's name; its kind is the method's
 ON_DIFFUSION_FEATURES = (DCUBE, UNTRAINED)
+NO_WEIGHTS = Pretrained(weights="none")
 
 
 @dataclass(frozen=True)
 class FrozenUViT:
-    """The diffusion model as stage 2 sees it: never trained, asked without a label at low noise."""
+    """The diffusion model as stage 2 sees it: never trained, asked without a label at low noise.
+
+    Attributes:
+        noised: show it the image noised to t, instead of the clean one (Table VII).
+    """
 
     model: UViT
     schedule: NoiseSchedule
     blocks: tuple[int, ...]
+    noised: bool = False
+
+    def shown(self, clean: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
+        """What of clean images (B, C, s, s) it is shown at t (B,).
+
+        Args:
+            noise: of that shape, where it is noised; None: the same fixed noise for every image, so that an answer
+                depends on its image alone.
+        """
+        if not self.noised:
+            return clean
+        if noise is None:
+            noise = torch.randn(clean.shape[1:], generator=torch_generator("cpu", 0, "noise of an evaluation"))
+        return self.schedule.add_noise(clean, noise.to(clean).expand_as(clean), t)
 
     @torch.no_grad()
     def features(self, clean: Tensor, t: Tensor) -> list[Tensor]:
@@ -114,16 +136,17 @@ class Candidate:
 def probabilities(
     head: nn.Module, uvit: FrozenUViT | None, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]
 ) -> Tensor:
-    """(B, classes) probabilities of uint8 images, averaged over fixed noise levels of the clean image."""
+    """(B, classes) probabilities of uint8 images, averaged over fixed noise levels."""
     if uvit is None:
         return head(images, ()).float().softmax(dim=1)
     clean = to_model_range(diffusion_images)
     levels = [torch.full((len(clean),), t, device=clean.device) for t in timesteps]
-    return torch.stack([head(images, uvit.features(clean, t)).float().softmax(dim=1) for t in levels]).mean(dim=0)
+    shown = [uvit.features(uvit.shown(clean, t), t) for t in levels]
+    return torch.stack([head(images, features).float().softmax(dim=1) for features in shown]).mean(dim=0)
 
 
 def build_head(
-    kind: str, classifier: Classifier, baseline: Baseline, classes: int, uvit: FrozenUViT | None, load_pretrained: bool
+    kind: str, classifier: Classifier, baseline: Baseline, task: Task, uvit: FrozenUViT | None, load_pretrained: bool
 ) -> nn.Module:
     """The trainable part of a kind, with pretrained weights where its parameters ask for them.
 
@@ -131,17 +154,19 @@ def build_head(
         load_pretrained: False when all weights are about to be overwritten.
     """
     if kind not in (*ON_DIFFUSION_FEATURES, SUB_FEATURES):
-        weights: WeightsSource = "download" if baseline.pretrained and load_pretrained else "none"
-        return TimmClassifier(create_pretrained(kind, weights, num_classes=classes))
-    sub_network, sub_channels = _sub_network(classifier.sub_features, load_pretrained)
+        return build_method(kind, task, baseline if load_pretrained else NO_WEIGHTS)
+    sub_network, sub_channels = None, 0
+    if classifier.use_sub_features or uvit is None:
+        sub_network, sub_channels = _sub_network(classifier.sub_features, load_pretrained)
     if uvit is None:
-        return SubFeatureClassifier(sub_network, sub_channels, classes, classifier.dropout)
+        assert sub_network is not None
+        return SubFeatureClassifier(sub_network, sub_channels, task.classes, classifier.dropout)
     return DCubeHead(
         sub_network,
         sub_channels,
         diffusion_channels=len(uvit.blocks) * uvit.model.width,
         grid=uvit.model.grid,
-        classes=classes,
+        classes=task.classes,
         fused_channels=classifier.fused_channels,
         dropout=classifier.dropout,
     )
@@ -152,7 +177,7 @@ def save_candidate(folder: Path, head: dict[str, Tensor], uvit: FrozenUViT | Non
     tensors = with_prefix("head", head)
     if uvit is not None:
         tensors |= with_prefix("uvit", uvit.model.state_dict())
-        config = {**config, "blocks": list(uvit.blocks)}
+        config = {**config, "blocks": list(uvit.blocks), "noised": uvit.noised}
     return save_weights(folder, tensors, config)
 
 
@@ -161,18 +186,20 @@ def load_candidate(folder: Path, device: torch.device) -> Candidate:
     tensors, config = load_weights(folder)
     if not {"input", "calibration"} <= config.keys():
         raise DcubeError(f"{folder} was trained before models said what they were made for: train it again")
-    classes, made_for = len(config["classes"]), config["input"]
+    made_for = config["input"]
+    task = Task(len(config["classes"]), made_for["image_size"], made_for["channels"])
     uvit = None
     if "blocks" in config:
         diffusion = Diffusion.model_validate(config["params"]["diffusion"])
-        model = build_uvit(diffusion, made_for["diffusion_image_size"], made_for["channels"], classes)
+        model = build_uvit(diffusion, made_for["diffusion_image_size"], task.channels, task.classes)
         load_into(model, under_prefix("uvit", tensors), folder)
-        uvit = FrozenUViT(_frozen(model, device), NoiseSchedule(diffusion), tuple(config["blocks"]))
+        blocks, noised = tuple(config["blocks"]), config.get("noised", False)
+        uvit = FrozenUViT(_frozen(model, device), NoiseSchedule(diffusion), blocks, noised)
     head = build_head(
         config["kind"],
         Classifier.model_validate(config["params"]["classifier"]),
         Baseline.model_validate(config["params"]["baseline"]),
-        classes,
+        task,
         uvit,
         load_pretrained=False,
     )
@@ -189,7 +216,7 @@ def untrained(uvit: FrozenUViT, diffusion: Diffusion, seed: int) -> FrozenUViT:
     size = uvit.model.grid * diffusion.patch_size
     channels = uvit.model.final_convolution.in_channels
     model = build_uvit(diffusion.model_copy(update={"seed": seed}), size, channels, uvit.model.classes)
-    return FrozenUViT(_frozen(model, next(uvit.model.parameters()).device), uvit.schedule, uvit.blocks)
+    return replace(uvit, model=_frozen(model, next(uvit.model.parameters()).device))
 
 
 def _sub_network(sub_features: SubFeatures, load_pretrained: bool) -> tuple[nn.Module, int]:

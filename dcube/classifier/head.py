@@ -83,8 +83,9 @@ class DCubeHead(nn.Module):
     """Everything of D-Cube that is trained in stage 2.
 
     Args:
-        sub_network: timm feature network with one output, (B, 3, S, S) to [(B, sub_channels, h', w')].
-        sub_channels: of that output.
+        sub_network: timm feature network with one output, (B, 3, S, S) to [(B, sub_channels, h', w')]; None: no
+            sub-features (Table IV).
+        sub_channels: of that output; 0 without.
         diffusion_channels: of all selected blocks together.
         grid: side of the U-ViT's patch grid.
         classes: number of logits.
@@ -94,7 +95,7 @@ class DCubeHead(nn.Module):
 
     def __init__(
         self,
-        sub_network: nn.Module,
+        sub_network: nn.Module | None,
         sub_channels: int,
         diffusion_channels: int,
         grid: int,
@@ -103,10 +104,10 @@ class DCubeHead(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.sub_network = ImageNetwork(sub_network)
+        self.sub_network = None if sub_network is None else ImageNetwork(sub_network)
         self.fuse = nn.Conv2d(diffusion_channels + sub_channels, fused_channels, kernel_size=1)
-        self.score = nn.Conv2d(sub_channels, SUB_SCORES, kernel_size=1)
-        sizes = (SUB_SCORES * fused_channels, *HIDDEN_CHANNELS)
+        self.score = None if sub_network is None else nn.Conv2d(sub_channels, SUB_SCORES, kernel_size=1)
+        sizes = (fused_channels if sub_network is None else SUB_SCORES * fused_channels, *HIDDEN_CHANNELS)
         self.layers = nn.Sequential(*(MultiKernelLayer(a, b) for a, b in itertools.pairwise(sizes)))
         self.hidden = nn.Linear(HIDDEN_CHANNELS[-1] * grid**2, HIDDEN_FEATURES)
         self.dropout = SharedDropout(dropout)
@@ -115,16 +116,24 @@ class DCubeHead(nn.Module):
     def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
         """Logits (B, classes) from images (B, C, S, S) uint8 and block features [(B, width, h, w), …]."""
         # fmt: off
+        diffusion = torch.cat([normalise_tokens(block) for block in features], dim=1)  # (B, k·width, h, w)
+        maps = self.layers(self._weighted(images, diffusion))                          # (B, 4, h, w)
+        hidden = self.dropout(F.relu(self.hidden(maps.flatten(1))))                    # (B, 32)
+        # fmt: on
+        return self.logits(hidden)
+
+    def _weighted(self, images: Tensor, diffusion: Tensor) -> Tensor:
+        """Fused features, once for every sub-score and weighted by it: (B, 3·F, h, w), or (B, F, h, w) without."""
+        if self.sub_network is None or self.score is None:
+            return self.fuse(diffusion)
+        # fmt: off
         (sub_map,) = self.sub_network(images)                                       # (B, sub, h', w')
-        diffusion = torch.cat([normalise_tokens(block) for block in features], dim=1)
         sub_on_grid = F.interpolate(sub_map, diffusion.shape[2:], mode="bilinear")  # (B, sub, h, w)
         fused = self.fuse(torch.cat((diffusion, sub_on_grid), dim=1))               # (B, F, h, w)
         scores = self.score(sub_map).sum(dim=(2, 3))                                # (B, 3)
         weighted = (1 + scores[:, :, None, None, None]) * fused[:, None]            # (B, 3, F, h, w)
-        maps = self.layers(weighted.flatten(1, 2))                                  # (B, 4, h, w)
-        hidden = self.dropout(F.relu(self.hidden(maps.flatten(1))))                 # (B, 32)
         # fmt: on
-        return self.logits(hidden)
+        return weighted.flatten(1, 2)
 
 
 class SubFeatureClassifier(nn.Module):
@@ -141,8 +150,8 @@ class SubFeatureClassifier(nn.Module):
         return self.logits(self.dropout(sub_map.mean(dim=(2, 3))))
 
 
-class TimmClassifier(nn.Module):
-    """Baseline: a timm network as it is; it ignores diffusion features."""
+class ImageClassifier(nn.Module):
+    """Baseline: a network on normalised pixels as it is; it ignores diffusion features."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dcube.classifier.candidate import FrozenUViT, probabilities
 from dcube.classifier.head import SharedDropout
 from dcube.classifier.losses import consistency_loss, cycle_loss
+from dcube.classifier.methods.building import Draws, OwnLosses, PretrainsItself
 from dcube.config import Classifier, Compute
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.ranges import to_model_range
@@ -19,7 +20,7 @@ from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
 from dcube.engine.distributed import Share, gathered, share_of
 from dcube.engine.seeds import derived_seed, numpy_generator, torch_generator
-from dcube.engine.trainer import Record, Row, Trainer
+from dcube.engine.trainer import OptimiserOf, Record, Row, Trainer
 
 # A validation AUROC decides; among equal ones the smaller cross-entropy does.
 TIE_BREAK = 1e-6
@@ -39,8 +40,11 @@ class ImageTable:
     synthetic: "ImageTable | None" = None
 
     @classmethod
-    def of_split(cls, dataset: PreparedDataset, split: str, synthetic: "ImageTable | None" = None) -> "ImageTable":
-        rows = dataset.indices(split)
+    def of_split(cls, dataset: PreparedDataset, split: str) -> "ImageTable":
+        return cls.of_rows(dataset, dataset.indices(split))
+
+    @classmethod
+    def of_rows(cls, dataset: PreparedDataset, rows: np.ndarray, synthetic: "ImageTable | None" = None) -> "ImageTable":
         images = dataset.images(dataset.image_size), dataset.images(dataset.diffusion_image_size)
         return cls(*images, dataset.labels[rows], rows, synthetic)
 
@@ -77,13 +81,15 @@ def train_candidate(
     compute: Compute,
     checkpoints: Checkpoints,
     on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
+    optimiser: OptimiserOf | None = None,
 ) -> ClassifierResult:
     """Train `head`; resumes from `checkpoints`.
 
     Args:
         head: on its device.
         uvit: None for a network that uses no diffusion features; then Eq. (7) does not apply.
-        settings: a timm baseline's are cast into the same group, with both extra losses off.
+        settings: a baseline's are cast into the same group, with both extra losses off.
+        optimiser: instead of AdamW.
 
     Returns:
         The averaged weights with the best validation AUROC.
@@ -103,7 +109,7 @@ def train_candidate(
         measured = validation_metrics(averaged, uvit, validation, settings, device)
         return {**measured, "score": measured["auroc"] - TIE_BREAK * measured["cross_entropy"]}
 
-    trainer = Trainer(head, settings, checkpoints)
+    trainer = Trainer(head, settings, checkpoints, optimiser=optimiser)
     best = trainer.fit(
         "Training the classifier",
         steps=settings.epochs * steps_per_epoch,
@@ -114,6 +120,40 @@ def train_candidate(
     )
     chosen = next(row for row in trainer.record.validation if row["step"] == trainer.record.best_step)
     return ClassifierResult(best, trainer.record, {k: v for k, v in chosen.items() if k != "score"})
+
+
+def pretrain(
+    head: nn.Module,
+    settings: Classifier,
+    compute: Compute,
+    checkpoints: Checkpoints,
+    on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
+) -> None:
+    """Train a network that has one on its own task without labels first; resumes from `checkpoints`."""
+    if not isinstance(head, PretrainsItself):
+        return
+    device = next(head.parameters()).device
+
+    def losses(step: int) -> dict[str, Tensor]:
+        share = share_of(settings.batch_size)
+        generator = torch_generator(device, settings.seed, "pretraining step", step)
+        with autocast(device, compute):
+            assert isinstance(trainer.model, PretrainsItself)
+            values = trainer.model.pretraining_losses(Draws(generator, share))
+        return {name: value * share.weight for name, value in values.items()}
+
+    trainer = Trainer(head, settings, checkpoints)
+    last = trainer.fit(
+        "Pretraining without labels",
+        steps=head.pretraining_steps,
+        losses=losses,
+        validate=lambda _, step: {"score": step},
+        validate_every=head.pretraining_steps,
+        on_rows=lambda rows: on_rows(
+            [{key if key == "step" else f"pretraining_{key}": value for key, value in row.items()} for row in rows]
+        ),
+    )
+    head.load_state_dict(last)
 
 
 class _Batches:
@@ -159,11 +199,17 @@ def classifier_losses(
     generator = torch_generator(device, settings.seed, "classifier step", step)
     flip = share.of(torch.rand(share.total, generator=generator, device=device)) < settings.flip_probability
     images, diffusion_images = _flipped(images, flip), _flipped(diffusion_images, flip)
+    if isinstance(head, OwnLosses):
+        own = head.losses(images, labels, Draws(generator, share))
+        return {name: value * share.weight for name, value in own.items()}
     clean = to_model_range(diffusion_images)
     levels = settings.timestep_low, settings.timestep_high + 1
     t = share.of(torch.randint(*levels, (share.total,), generator=generator, device=device))
     mirrored = settings.consistency_weight > 0
-    logits = _logits(head, uvit, _with_mirror(images, mirrored), _with_mirror(clean, mirrored), t)
+    shown = clean
+    if uvit is not None and uvit.noised:
+        shown = uvit.shown(clean, t, Draws(generator, share).normal(*clean.shape[1:]))
+    logits = _logits(head, uvit, _with_mirror(images, mirrored), _with_mirror(shown, mirrored), t)
     # fmt: off
     cross_entropy = F.cross_entropy(logits[:n].float(), labels)                # Eq. (9)
     values = {"loss": cross_entropy, "cross_entropy": cross_entropy}
@@ -187,10 +233,10 @@ def _draw_dropout(head: nn.Module, seed: int, share: Share) -> None:
             module.draw(seed, share)
 
 
-def _logits(head: nn.Module, uvit: FrozenUViT | None, images: Tensor, clean: Tensor, t: Tensor) -> Tensor:
+def _logits(head: nn.Module, uvit: FrozenUViT | None, images: Tensor, shown: Tensor, t: Tensor) -> Tensor:
     if uvit is None:
         return head(images, ())
-    return head(images, uvit.features(clean, t.repeat(len(clean) // len(t))))
+    return head(images, uvit.features(shown, t.repeat(len(shown) // len(t))))
 
 
 def _flipped(images: Tensor, flip: Tensor) -> Tensor:

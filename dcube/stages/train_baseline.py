@@ -1,15 +1,18 @@
-"""Stage train_baseline: a control or a timm network, under the protocol of train_classifier."""
+"""Stage train_baseline: a control or the method to compare with, under the protocol of train_classifier."""
 
 from functools import partial
 
+from dcube.classifier.candidate import BASELINE
 from dcube.engine.launcher import in_processes
 from dcube.stages import params, run
 from dcube.stages.train_classifier import train
 
 
-def main(kind: str) -> None:
-    work = partial(train, f"train_baseline@{kind}", kind)
-    in_processes(params().compute, work, "dcube.stages.train_baseline", kind)
+def main(name: str) -> None:
+    settings = params()
+    kind = settings.baseline.method if name == BASELINE else name
+    work = partial(train, f"train_baseline@{name}", name, kind)
+    in_processes(settings.compute, work, "dcube.stages.train_baseline", name)
 
 
 if __name__ == "__main__":

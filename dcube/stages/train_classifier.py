@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -20,8 +21,12 @@ from dcube.classifier.candidate import (
     save_candidate,
     untrained,
 )
-from dcube.classifier.training import ImageTable, train_candidate
-from dcube.config import Baseline, Classifier, Params
+from dcube.classifier.methods.building import Task
+from dcube.classifier.methods.catalogue import Optimiser, method
+from dcube.classifier.optimisers import optimiser_of
+from dcube.classifier.training import ClassifierResult, ImageTable, pretrain, train_candidate
+from dcube.config import Baseline, Classifier, Labels, Params, Pretrained
+from dcube.data.draws import draw_labelled
 from dcube.data.prepared import MADE_FOR, PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
@@ -30,7 +35,8 @@ from dcube.engine.distributed import is_first
 from dcube.engine.launcher import in_processes
 from dcube.engine.mirror import Mirror
 from dcube.engine.publish import published
-from dcube.engine.seeds import derived_seed
+from dcube.engine.seeds import derived_seed, numpy_generator
+from dcube.engine.trainer import Row
 from dcube.features.selection import Selection
 from dcube.inference.drift import REFERENCE, reference_of
 from dcube.stages import params, run
@@ -39,41 +45,63 @@ from dcube.tracking import tracked_run
 
 
 def main() -> None:
-    in_processes(params().compute, partial(train, "train_classifier", DCUBE), "dcube.stages.train_classifier")
+    in_processes(params().compute, partial(train, "train_classifier", DCUBE, DCUBE), "dcube.stages.train_classifier")
 
 
-def train(stage: str, kind: str) -> None:
-    """Train, save and track one candidate; `stage` is DVC's name. The controls and baselines go through here too."""
+def train(stage: str, name: str, kind: str) -> None:
+    """Train, save and track one candidate. The controls and the method to compare with go through here too.
+
+    Args:
+        stage: DVC's name of it.
+        name: of the candidate's folder.
+        kind: what it is (`dcube.classifier.candidate`).
+    """
     settings, dataset = params(), PreparedDataset.load(PREPARED)
     device = choose_device(settings.compute)
-    classifier = classifier_settings(kind, settings)
+    classifier, optimiser = classifier_settings(kind, settings), optimiser_settings(kind, settings)
     uvit = frozen_uvit(kind, classifier, device)
     torch.manual_seed(derived_seed(classifier.seed, "first weights"))
-    head = build_head(kind, classifier, settings.baseline, len(dataset.classes), uvit, load_pretrained=True).to(device)
-    groups = {"classifier": classifier.model_dump(), "compute": settings.compute.model_dump()}
+    task = Task(len(dataset.classes), dataset.image_size, dataset.channels)
+    head = build_head(kind, classifier, settings.baseline, task, uvit, load_pretrained=True).to(device)
+    groups = {
+        "classifier": classifier.model_dump(),
+        "labels": settings.labels.model_dump(),
+        "compute": settings.compute.model_dump(),
+    }
     if classifier is not settings.classifier:
-        groups["baseline"] = {"pretrained": settings.baseline.pretrained}
+        groups["baseline"] = {
+            "optimiser": optimiser,
+            **settings.baseline.model_dump(include=set(Pretrained.model_fields)),
+        }
     defining = groups | {"compute": settings.compute.defining()}
-    key = training_key(
-        stage, defining, [dataset.fingerprint, *_inputs(kind, classifier, uvit)],
-        packages=["classifier", "diffusion", "engine"],
-    )  # fmt: skip
-    fit = partial(
-        train_candidate,
-        head,
-        uvit,
-        ImageTable.of_split(dataset, "train", synthetic_table(dataset) if classifier.use_synthetic else None),
-        ImageTable.of_split(dataset, "validation"),
-        classifier,
-        settings.compute,
-        Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key)),
+
+    inputs = [dataset.fingerprint, *_inputs(kind, classifier, uvit)]
+    key, first_key = (
+        training_key(part, defining, inputs, packages=["classifier", "diffusion", "engine"])
+        for part in (stage, f"{stage}, pretraining")
     )
+    table = training_table(dataset, classifier, settings.labels)
+
+    def fit(on_rows: Callable[[Iterable[Row]], None] = lambda rows: None) -> ClassifierResult:
+        pretrain(head, classifier, settings.compute, _checkpoints(first_key), on_rows)
+        return train_candidate(
+            head,
+            uvit,
+            table,
+            ImageTable.of_split(dataset, "validation"),
+            classifier,
+            settings.compute,
+            _checkpoints(key),
+            on_rows,
+            optimiser_of(optimiser, classifier),
+        )
+
     if not is_first():
         fit()
         return
     with tracked_run(stage, groups, dataset, run_key=key) as tracked:
-        result = fit(on_rows=tracked.log_metrics)
-        with published(MODELS / kind) as folder:
+        result = fit(tracked.log_metrics)
+        with published(MODELS / name) as folder:
             config = candidate_config(kind, classifier, settings.baseline, dataset, result.validation)
             head.load_state_dict(result.weights)
             config, reference = with_temperature(Candidate(config, head.eval(), uvit), dataset)
@@ -84,20 +112,59 @@ def train(stage: str, kind: str) -> None:
         tracked.set_tags({"dcube.weights_sha256": digest, "dcube.kind": kind})
 
 
+def _checkpoints(key: str) -> Checkpoints:
+    return Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key))
+
+
 def classifier_settings(kind: str, settings: Params) -> Classifier:
-    """A timm baseline's own settings in the same group, without the losses that need D-Cube."""
+    """A baseline's own settings in the same group, without the losses that need D-Cube."""
     if kind in (*ON_DIFFUSION_FEATURES, SUB_FEATURES):
         return settings.classifier
-    own = settings.baseline.model_dump(exclude={"pretrained"})
+    published = method(kind)
+    own = {
+        "learning_rate": published.learning_rate,
+        "weight_decay": published.weight_decay,
+        "epochs": published.epochs,
+        **settings.baseline.model_dump(exclude={"method", "optimiser", *Pretrained.model_fields}, exclude_none=True),
+    }
     return Classifier(**own, cycle_weight=0.0, consistency_weight=0.0)
+
+
+def optimiser_settings(kind: str, settings: Params) -> Optimiser:
+    """Name of the optimiser that a kind is trained with."""
+    if kind in (*ON_DIFFUSION_FEATURES, SUB_FEATURES):
+        return "adamw"
+    return settings.baseline.optimiser or method(kind).optimiser
+
+
+def training_table(dataset: PreparedDataset, classifier: Classifier, labels: Labels) -> ImageTable:
+    """The labelled training images that are used, and what is added to them."""
+    rows = dataset.indices("train")
+    if labels.count is not None:
+        rows = rows[draw_labelled(dataset.labels[rows], labels.count, labels.draw)]
+    extra = None if classifier.extra_images == "none" else synthetic_table(dataset)
+    if extra is not None and classifier.extra_images == "duplicates":
+        extra = repeated(dataset, rows, extra.labels, classifier.seed)
+    return ImageTable.of_rows(dataset, rows, extra)
+
+
+def repeated(dataset: PreparedDataset, rows: np.ndarray, wanted: np.ndarray, seed: int) -> ImageTable:
+    """As many real images of every class as there are synthetic ones, the same ones over and over."""
+    generator = numpy_generator(seed, "duplicates")
+    labels, chosen = dataset.labels[rows], []
+    for label, count in zip(*np.unique(wanted, return_counts=True), strict=True):
+        own = generator.permutation(rows[labels == label])
+        chosen.append(np.resize(own, count))
+    return ImageTable.of_rows(dataset, np.concatenate([np.empty(0, dtype=np.int64), *chosen]))
 
 
 def frozen_uvit(kind: str, classifier: Classifier, device: torch.device) -> FrozenUViT | None:
     if kind not in ON_DIFFUSION_FEATURES:
         return None
     selection = Selection.load(FEATURES)
-    blocks = selection.best if classifier.selection == "best" else selection.worst
-    uvit = FrozenUViT(*load_diffusion(DIFFUSION, device), tuple(blocks))
+    model, schedule = load_diffusion(DIFFUSION, device)
+    blocks = {"best": selection.best, "worst": selection.worst, "last": [len(model.blocks) - 1]}[classifier.selection]
+    uvit = FrozenUViT(model, schedule, tuple(blocks), noised=classifier.input == "noised")
     return untrained(uvit, load_diffusion_config(DIFFUSION), classifier.seed) if kind == UNTRAINED else uvit
 
 
@@ -149,7 +216,7 @@ def _inputs(kind: str, classifier: Classifier, uvit: FrozenUViT | None) -> list[
     inputs = [kind]
     if uvit is not None:
         inputs += [(DIFFUSION / "config.json").read_text(), repr(uvit.blocks)]
-    if classifier.use_synthetic:
+    if classifier.extra_images != "none":
         files = [SYNTHETIC / "manifest.csv", *sorted(SYNTHETIC.glob("images-*.npy"))]
         inputs += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     return inputs
