@@ -12,6 +12,7 @@ import typer
 
 from dcube.cli_predict import Reference, hush, predict
 from dcube.cli_report import report
+from dcube.cli_study import studies, study
 from dcube.config import Data, load_params, load_preset, params_from, preset_names
 from dcube.errors import DcubeError, one_line_errors
 from dcube.stages.paths import PARAMS, RAW
@@ -32,6 +33,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(params_app, name="params")
 app.command()(predict)
 app.command()(report)
+app.command()(study)
+app.command()(studies)
 
 Name = Annotated[str, typer.Argument(help="Name of the data set: folder below data/ and task in the model registry.")]
 Model = Annotated[
