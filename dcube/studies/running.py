@@ -101,8 +101,8 @@ class Runner:
         return [
             cell(self.study, self.base, place, repeat, tried)
             for place in places(self.study)
-            for tried in candidates(place.row)
-            for repeat in range(1 if place.row.choose else self.study.repeats)
+            for tried in candidates(self.study, self.base.data.name, place.row)
+            for repeat in range(1 if tried else self.study.repeats)
         ]
 
     def _result(self, made: Cell, stack: ExitStack) -> Result:
@@ -118,7 +118,7 @@ class Runner:
 
     def _choose(self, place: Place, stack: ExitStack) -> Settings:
         """The candidate with the best validation AUROC, judged by the first repeat."""
-        tried = list(candidates(place.row))
+        tried = list(candidates(self.study, self.base.data.name, place.row))
         if len(tried) == 1:
             return tried[0]
         results = [self._result(cell(self.study, self.base, place, 0, one), stack) for one in tried]
