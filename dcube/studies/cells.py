@@ -18,6 +18,9 @@ class Place:
     row: Row
     value: Any = None
 
+    def __hash__(self) -> int:
+        return hash(self.title)  # a row holds dicts
+
     @property
     def title(self) -> str:
         return self.row.name if self.value is None else f"{self.row.name}, {self.value}"
