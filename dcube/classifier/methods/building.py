@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageClassifier
+from dcube.classifier.methods import cpt, diffmic
 from dcube.config import Pretrained
 from dcube.engine.distributed import Share
 from dcube.engine.pretrained import create_pretrained
@@ -91,6 +92,8 @@ def timm_network(architecture: str, sized: bool = False) -> Build:
 
 BUILDERS: dict[str, Build] = {
     "resnet101": timm_network("resnet101"),
+    "diffmic": diffmic.build,
+    "cpt": cpt.build,
 }
 
 

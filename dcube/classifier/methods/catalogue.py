@@ -43,6 +43,15 @@ METHODS: dict[str, Method] = {
             "resnet101", "ResNet-101", "CNN", "sgd", 1e-3, 1e-4, 50, TABLE_IX,
             "He et al., Deep Residual Learning for Image Recognition, CVPR 2016",
         ),
+        Method(
+            "diffmic", "DiffMIC", "Diffusion", "adamw", 1e-3, 0.0, 1000, "the authors' code, with Adam",
+            "Yang et al., DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification, MICCAI 2023",
+        ),
+        Method(
+            "cpt", "CPT", "Transformer", "adamw", 5e-5, 1e-2, 50, TABLE_IX,
+            "Viriyasaranon et al., Unsupervised Visual Representation Learning Based on Segmentation of Geometric "
+            "Pseudo-Shapes for Transformer-Based Medical Tasks, IEEE JBHI 2023",
+        ),
     )
 }  # fmt: skip
 
