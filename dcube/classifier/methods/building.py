@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageClassifier
+from dcube.classifier.methods import cpt, diffmic
 from dcube.classifier.methods.medclip import medclip_probe
 from dcube.classifier.methods.pixel_regression import PixelRegression
 from dcube.classifier.methods.radio import radio, radio_lora, radio_probe
@@ -115,6 +116,8 @@ BUILDERS: dict[str, Build] = {
     "medclip_probe": lambda task, pretrained: medclip_probe(task.classes, pretrained),
     # Controls
     "pixel_regression": lambda task, _: PixelRegression(task.classes, task.image_size, task.channels),
+    "diffmic": diffmic.build,
+    "cpt": cpt.build,
 }
 
 

@@ -106,6 +106,15 @@ METHODS: dict[str, Method] = {
             "pixel_regression", "Logistic regression on pixels", "Control", "adamw", 2e-4, 0.03, 70, STAGE_2,
             "none: it says what the pixels give away without a network",
         ),
+        Method(
+            "diffmic", "DiffMIC", "Diffusion", "adamw", 1e-3, 0.0, 1000, "the authors' code, with Adam",
+            "Yang et al., DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification, MICCAI 2023",
+        ),
+        Method(
+            "cpt", "CPT", "Transformer", "adamw", 5e-5, 1e-2, 50, TABLE_IX,
+            "Viriyasaranon et al., Unsupervised Visual Representation Learning Based on Segmentation of Geometric "
+            "Pseudo-Shapes for Transformer-Based Medical Tasks, IEEE JBHI 2023",
+        ),
     )
 }  # fmt: skip
 
