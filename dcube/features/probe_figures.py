@@ -14,6 +14,7 @@ LOOKS = {
     "diffusion+sub_features": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     "untrained+sub_features": {"color": "#D55E00", "linestyle": "-", "marker": "s"},
 }
+SIDESTEP = 1.03
 NAMES = {
     "diffusion": "diffusion features",
     "untrained": "untrained U-ViT",
@@ -29,12 +30,12 @@ def labels_figure(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     counts = sorted(table["labels"].unique())
     for axis, split in zip(axes, ("validation", "test"), strict=True):
-        for name, rows in table[table["split"] == split].groupby("features", sort=False):
+        for place, (name, rows) in enumerate(table[table["split"] == split].groupby("features", sort=False)):
             over_draws = rows.groupby("labels")["auroc"]
             mean, spread = over_draws.mean(), over_draws.std(ddof=0)
+            beside = mean.index * SIDESTEP ** (place - 2)  # so that no line hides another's spread
             look = LOOKS[str(name)]
-            axis.plot(mean.index, mean, label=NAMES[str(name)], markersize=4, **look)
-            axis.fill_between(mean.index, mean - spread, mean + spread, color=look["color"], alpha=0.1, linewidth=0)
+            axis.errorbar(beside, mean, spread, label=NAMES[str(name)], markersize=4, capsize=2, elinewidth=0.8, **look)
         axis.set(xscale="log", xlabel="labelled training images", title=split)
         axis.set_xticks(counts, [f"{count:,}" for count in counts])
         axis.xaxis.set_minor_locator(NullLocator())
