@@ -166,7 +166,7 @@ def test_performer_estimates_the_attention_it_stands_for() -> None:
 def test_without_a_network_a_download_ends_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(DcubeError, match="could not be fetched.*weights: file") as refused:
+    with pytest.raises(DcubeError, match=r"could not be fetched.*weights: file") as refused:
         build_method(name, Task(3, 32, 1), Pretrained(weights="download"))
     assert "\n" not in str(refused.value)
 
