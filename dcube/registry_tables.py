@@ -39,7 +39,7 @@ def versions_table(registry: Registry) -> Table:
 
 def _model(tags: dict[str, str]) -> str:
     """The candidate's name, and of a baseline its method."""
-    name, kind = tags.get(KIND, MODEL, ""), tags.get(KIND, "")
+    name, kind = tags.get(MODEL, ""), tags.get(KIND, "")
     return name if kind in (name, "") else f"{name}\n{kind}"
 
 
