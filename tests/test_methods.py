@@ -35,15 +35,25 @@ FROM_TABLE_IX = {
     "pvt_tiny": ("adamw", 8e-6, 1e-2, 50),
 }
 PROBES = ("radio_probe", "medclip_probe")
-ON_THE_HUB = [
-    name for name in BUILDERS if name not in ("shufflenet_v2", "t2t_vit", "medclip_probe", "pixel_regression")
-]
+OF_TRANSFORMERS = ("cvt", "mit_b0", "pvt_tiny", "medclip_probe")
+NO_WEIGHTS = ("pixel_regression",)  # methods that nobody published weights of
+NOT_ON_THE_HUB = ("shufflenet_v2", "t2t_vit", "medclip_probe", *NO_WEIGHTS)
 
 
 def noise(n: int, channels: int, side: int) -> Tensor:
     return torch.randint(
         0, 256, (n, channels, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
+
+
+def unfilled(name: str, task: Task, pretrained: Pretrained = FRESH) -> nn.Module:
+    """Without memory or numbers: built at once."""
+    with torch.device("meta"):
+        return build_method(name, task, pretrained)
+
+
+def shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {key: tensor.shape for key, tensor in network.state_dict().items()}
 
 
 def trained(network: nn.Module) -> set[str]:
@@ -93,15 +103,14 @@ def test_a_model_card_names_the_publication() -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED_SIZES)
 def test_networks_have_the_published_size(name: str) -> None:
-    with torch.device("meta"):
-        network = build_method(name, Task(classes=1000, image_size=224, channels=3), FRESH)
+    network = unfilled(name, Task(classes=1000, image_size=224, channels=3))
     count = sum(parameter.numel() for parameter in network.parameters())
     assert count / 1e6 == pytest.approx(PUBLISHED_SIZES[name], rel=0.02)
 
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_a_step_trains_what_it_should_and_survives_saving(name: str) -> None:
-    """Built once, as the large ones take seconds: shape, gradients, frozen parts, and the state in a new network."""
+    """In one test, as the large ones take seconds to build: shape, gradients, frozen parts, saving."""
     channels = 1 if list(BUILDERS).index(name) % 2 else 3
     task, images = Task(classes=3, image_size=32, channels=channels), noise(3, channels, 32)
     network = build_method(name, task, FRESH).train()
@@ -111,20 +120,26 @@ def test_a_step_trains_what_it_should_and_survives_saving(name: str) -> None:
     nn.functional.cross_entropy(logits, torch.arange(3)).backward()
     for key, parameter in network.named_parameters():
         assert (parameter.grad is not None and parameter.grad.isfinite().all()) == parameter.requires_grad, key
-    torch.optim.SGD([p for p in network.parameters() if p.requires_grad], 0.1).step()
+    torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 1e-4, weight_decay=0.0).step()
     after = network.state_dict()
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     parameters = {key for key, _ in network.named_parameters()}
     assert changed & parameters <= trained(network)
-    assert len(changed & parameters) > 0.4 * len(trained(network))
+    trainable = [key for key, parameter in network.named_parameters() if parameter.requires_grad]
+    assert {trainable[0], trainable[-1]} <= changed  # gradients reach the first layer
     for encoder in (module for module in network.modules() if isinstance(module, Frozen)):
         assert not any(module.training for module in encoder.modules())
     if name in (*PROBES, "radio_lora"):
         assert not any("encoder" in key or "base_layer" in key for key in changed)
 
-    other = build_method(name, task, FRESH)
-    other.load_state_dict(after)
-    torch.testing.assert_close(other.eval()(images), network.eval()(images))
+    answers = network.eval()(images)
+    kept = {key: tensor.clone() for key, tensor in after.items()}
+    assert shapes(unfilled(name, task)) == {key: tensor.shape for key, tensor in kept.items()}
+    for tensor in after.values():
+        tensor.zero_()
+    assert not torch.equal(network(images), answers)
+    network.load_state_dict(kept)
+    torch.testing.assert_close(network(images), answers)
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v2", "t2t_vit", "mit_b0", "pvt_v2_b0", "pvt_tiny", "pixel_regression"])
@@ -138,8 +153,7 @@ def test_other_sizes_and_channels(name: str, side: int, channels: int) -> None:
 
 
 def test_of_a_probe_one_layer_is_trained_and_of_lora_little() -> None:
-    with torch.device("meta"):
-        networks = {name: build_method(name, Task(3, 64, 1), FRESH) for name in (*PROBES, "radio_lora")}
+    networks = {name: unfilled(name, Task(3, 64, 1)) for name in (*PROBES, "radio_lora")}
     for name in PROBES:
         assert trained(networks[name]) == {"probe.logits.weight", "probe.logits.bias"}
     names = trained(networks["radio_lora"])
@@ -153,21 +167,24 @@ def test_performer_estimates_the_attention_it_stands_for() -> None:
     """With many random directions the kernel attention is that of a softmax."""
     torch.manual_seed(0)
     layer = TokenPerformer(12)
-    layer.w = nn.Parameter(torch.randn(50_000, 64), requires_grad=False)
-    keys, queries, values = torch.randn(3, 1, 9, 64) * 0.35
+    layer.w = nn.Parameter(torch.randn(200_000, 64), requires_grad=False)
+    (keys, queries), values = torch.randn(2, 1, 9, 64) * 0.2, torch.randn(1, 9, 64)
     expected = (queries @ keys.transpose(1, 2)).softmax(dim=-1) @ values
-    torch.testing.assert_close(layer._attention(keys, queries, values), expected, atol=0.02, rtol=0)
+    found = layer._attention(keys, queries, values)
+    assert (found - expected).abs().mean() < 0.02
+    assert (values.mean(dim=1, keepdim=True) - expected).abs().mean() > 0.05  # what equal attention would give
 
 
 # --- weights
 
 
-@pytest.mark.parametrize("name", ON_THE_HUB)
+@pytest.mark.parametrize("name", [name for name in BUILDERS if name not in NOT_ON_THE_HUB])
 def test_without_a_network_a_download_ends_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(DcubeError, match=r"could not be fetched.*weights: file") as refused:
-        build_method(name, Task(3, 32, 1), Pretrained(weights="download"))
+        build = build_method if name in OF_TRANSFORMERS else unfilled
+        build(name, Task(3, 32, 1), Pretrained(weights="download"))
     assert "\n" not in str(refused.value)
 
 
@@ -187,14 +204,15 @@ def test_pickled_weights_are_refused(name: str) -> None:
         build_method(name, Task(3, 32, 1), Pretrained(weights="download"))
 
 
-@pytest.mark.parametrize("name", [name for name in BUILDERS if name != "pixel_regression"])
+@pytest.mark.parametrize("name", [name for name in BUILDERS if name not in NO_WEIGHTS])
 def test_a_file_of_another_network_is_refused(name: str, tmp_path: Path) -> None:
     foreign = saved({"another.weight": torch.zeros(2, 2)}, tmp_path / "foreign.safetensors")
+    build = build_method if name in OF_TRANSFORMERS else unfilled
     with pytest.raises(DcubeError, match="holds no weights of"):
-        build_method(name, Task(3, 32, 1), foreign)
+        build(name, Task(3, 32, 1), foreign)
     altered = foreign.model_copy(update={"weights_sha256": "0" * 64})
     with pytest.raises(DcubeError, match="has sha256"):
-        build_method(name, Task(3, 32, 1), altered)
+        build(name, Task(3, 32, 1), altered)
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v2", "t2t_vit", "pvt_v2_b0"])
@@ -221,19 +239,19 @@ def test_published_names_of_transformers_and_positions_of_another_size(tmp_path:
         assert len(differ) == {"mit_b0": 2, "pvt_tiny": 6}[name]
 
 
-def test_positions_are_resampled_where_they_stand(tmp_path: Path) -> None:
-    """The corner of T2T-ViT's and PiT's grid stays in its corner at twice the size."""
-    for name, key in (("t2t_vit", "network.network.pos_embed"), ("pit_b", "network.network.pos_embed")):
-        with torch.no_grad():
-            original = build_method(name, Task(1000, 224, 3), FRESH).state_dict()
-            original[key].zero_()
-            corner = original[key][:, 1] if name == "t2t_vit" else original[key][:, :, 0, 0]
-            corner.fill_(100)
-        inside = {key.removeprefix("network.network."): tensor for key, tensor in original.items()}
-        loaded = build_method(name, Task(2, 448, 3), saved(inside, tmp_path / f"{name}.safetensors")).state_dict()[key]
-        grid = loaded[0, 1:].T.unflatten(1, (28, 28)) if name == "t2t_vit" else loaded[0]
-        assert grid[:, :2, :2].mean() > 50
-        assert grid[:, 8:, 8:].abs().max() < 1
+@pytest.mark.parametrize("name", ["t2t_vit", pytest.param("pit_b", marks=pytest.mark.slow)])
+def test_positions_are_resampled_where_they_stand(name: str, tmp_path: Path) -> None:
+    """What is marked in the grid's corner is in the corner of another size too."""
+    key = "network.network.pos_embed"
+    original = build_method(name, Task(1000, 224, 3), FRESH).state_dict()
+    original[key].zero_()
+    corner = original[key][:, 1] if name == "t2t_vit" else original[key][:, :, 0, 0]
+    corner.fill_(100)
+    inside = {it.removeprefix("network.network."): tensor for it, tensor in original.items()}
+    loaded = build_method(name, Task(2, 448, 3), saved(inside, tmp_path / "weights.safetensors")).state_dict()[key]
+    grid = loaded[0, 1:].T.unflatten(1, (28, 28)) if name == "t2t_vit" else loaded[0]
+    assert grid[:, :2, :2].mean() > 50
+    assert grid[:, 8:, 8:].abs().max() < 1
 
 
 def test_medclip_from_the_names_it_was_published_with(tmp_path: Path) -> None:
@@ -247,8 +265,8 @@ def test_medclip_from_the_names_it_was_published_with(tmp_path: Path) -> None:
         "text_model.something": torch.zeros(3),
     }
     loaded = build_method("medclip_probe", Task(2, 32, 1), saved(published, tmp_path / "medclip.safetensors"))
-    images = noise(2, 1, 32)
-    torch.testing.assert_close(loaded.encoder(images), whole.encoder(images))  # type: ignore[operator]
+    expected = whole.encoder.state_dict()  # type: ignore[union-attr]
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in loaded.encoder.state_dict().items())
 
 
 # --- learning
