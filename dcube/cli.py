@@ -139,6 +139,21 @@ def params_check() -> None:
 
 
 @app.command()
+def methods() -> None:
+    """The published methods to compare with: values of baseline.method, and what they are trained with."""
+    from rich.table import Table
+
+    from dcube.classifier.methods.catalogue import METHODS
+
+    columns = ("name", "title", "family", "optimiser", "learning rate", "weight decay", "epochs", "settings from")
+    table = Table(*columns, title="baseline.method: one of these, or the name of any network in timm")
+    for it in METHODS.values():
+        numbers = f"{it.learning_rate:g}", f"{it.weight_decay:g}", str(it.epochs)
+        table.add_row(it.name, it.title, it.family, it.optimiser, *numbers, it.settings_from)
+    _print(table)
+
+
+@app.command()
 def results() -> None:
     """The table of all evaluated models."""
     from dcube.evaluation.report import print_results

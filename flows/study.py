@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -19,7 +19,6 @@ from prefect.settings import PREFECT_API_URL
 
 from dcube.cli_study import Data, Name, Repeats, Rows, Settings
 from dcube.errors import DcubeError, one_line_errors
-from dcube.storage import Storage
 from dcube.studies.asked import asked
 from dcube.studies.cells import Cell
 from dcube.studies.running import Runner
@@ -54,18 +53,17 @@ def study(
     used = deployment or f"pipeline/{runner.base.data.name}"
     refuse_unshared(runner)
     first = runner.first_cells()
-    began = [compute(used, runner, _one_of_each(first), SHARED), compute(used, runner, first)]
-    if any(row.choose for row in runner.study.rows):
+    began = [compute(used, runner, _one_of_each(first), SHARED)] if runner.study.report == "evaluation" else []
+    began.append(compute(used, runner, first))
+    if any(cell.chosen for cell in first):
         began.append(compute(used, runner, runner.cells(runner.choices())))
     return sum(began)
 
 
 def refuse_unshared(runner: Runner) -> None:
-    """Raises: DcubeError: the workers cannot see the data, or nobody could see what they compute."""
+    """Raises: DcubeError: the workers cannot see the data."""
     if runner.data_record is not None and git(runner.repository, "status", "--porcelain", DATA_RECORD):
         raise DcubeError(f"{DATA_RECORD} is not committed, and workers compute with the last commit: commit it")
-    if Storage.configured() is None and not git(runner.repository, "worktree", "list"):
-        raise DcubeError("set DCUBE_STORAGE: without a place that all machines share nothing can be collected")
 
 
 def compute(deployment: str, runner: Runner, cells: Iterable[Cell], targets: Sequence[str] = ()) -> int:
@@ -90,9 +88,10 @@ def compute(deployment: str, runner: Runner, cells: Iterable[Cell], targets: Seq
     return len(runs)
 
 
-def start(deployment: str, runner: Runner, cell: Cell, targets: Sequence[str]) -> UUID:
+def start(deployment: str, runner: Runner, cell: Cell, targets: Sequence[str], instead_of: str = "") -> UUID:
+    """Start the cell's run, or find the one that an earlier attempt at the study has started, unless it failed."""
     try:
-        run = run_deployment(
+        run: Any = run_deployment(
             deployment,
             parameters={
                 "params": cell.params.model_dump(mode="json"), "targets": list(targets), "revision": runner.commit
@@ -100,13 +99,14 @@ def start(deployment: str, runner: Runner, cell: Cell, targets: Sequence[str]) -
             timeout=0,
             tags=["dcube", TAG, runner.name],
             as_subflow=False,
-            # A study that is started again finds the runs of its cells that are under way, or done.
-            idempotency_key=f"{TAG} {runner.commit} {runner.store.name} {cell.key} {' '.join(targets)}",
+            idempotency_key=f"{TAG} {runner.commit} {runner.store.name} {cell.key} {' '.join(targets)} {instead_of}",
             flow_run_name=f"{runner.name}: {cell.title}",
         )  # fmt: skip
     except (ObjectNotFound, ValueError):
         raise DcubeError(f"no deployment {deployment}: `python -m flows.setup` makes them") from None
-    return run.id  # type: ignore[union-attr]
+    if _ended(run) and not run.state.is_completed():
+        return start(deployment, runner, cell, targets, instead_of=str(run.id))
+    return run.id
 
 
 def wait_for(runs: list[UUID]) -> dict[UUID, FlowRun]:

@@ -9,7 +9,8 @@ from dcube.errors import DcubeError
 def draw_labelled(labels: np.ndarray, count: int, draw: int) -> np.ndarray:
     """Positions of `count` images, ascending, every class by its share and at least once.
 
-    A larger draw of the same number holds the smaller one's images of every class.
+    For two counts of one draw, the fewer images that a class has in one of them are among those it has in the other.
+    A larger count thus holds a smaller one's images, but for a class whose share rounds to one image fewer.
 
     Args:
         labels: (n,) class indices.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from dcube.data.rows import keep_rows
 from dcube.data.source import Seen
 from dcube.data.splits import SplitPlan, describe_near_duplicates, plan_splits
 from dcube.data.survey import describe, refuse_unusable, survey, tabulate
+from dcube.data.thinning import thin, thins
 from dcube.data.unfinished import unfinished
 from dcube.engine.publish import published
 
@@ -32,14 +34,16 @@ def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
     with unfinished(folder, raw, len(source.records), data) as work:
         seen = survey(source, data, work)
         refuse_unusable(source, seen)
-        plan = plan_splits(tabulate(source, seen), data)
+        split = plan_splits(tabulate(source, seen), data)
+        plan = replace(split, table=thin(split.table, data))
+        left_out = len(split.table) - len(plan.table)
         with published(folder) as partial:
             for size in work.sizes:
                 file = work.array_file(size).rename(partial / work.array_file(size).name)
                 if len(plan.table) < len(seen):
                     keep_rows(file, plan.table.index.to_numpy())
             _write_manifest(partial, plan.table)
-            _write_info(partial, data, plan, seen, source.notes)
+            _write_info(partial, data, plan, left_out, seen, source.notes)
     return PreparedDataset.load(folder)
 
 
@@ -48,7 +52,9 @@ def _write_manifest(folder: Path, table: pd.DataFrame) -> None:
     manifest.to_csv(folder / "manifest.csv", columns=list(MANIFEST_COLUMNS), index=False, lineterminator="\n")
 
 
-def _write_info(folder: Path, data: Data, plan: SplitPlan, seen: list[Seen], notes: tuple[str, ...]) -> None:
+def _write_info(
+    folder: Path, data: Data, plan: SplitPlan, left_out: int, seen: list[Seen], notes: tuple[str, ...]
+) -> None:
     info = {
         "name": data.name,
         "is_phantom": data.name == PHANTOM,
@@ -64,6 +70,8 @@ def _write_info(folder: Path, data: Data, plan: SplitPlan, seen: list[Seen], not
         "raw": describe(seen),
         "notes": notes,
     }
+    if thins(data):
+        info["left_out"] = {"count": left_out, **data.model_dump(include={"train_fraction", "imbalance"})}
     info["fingerprint"] = _fingerprint(info, plan.table)
     (folder / "dataset.json").write_text(json.dumps(info, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -173,7 +173,7 @@ def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
     return table.drop(index=list(dropped)), [dropped[index] for index in table.index if index in dropped]
 
 
-def _groups(table: pd.DataFrame) -> np.ndarray:
+def linked_groups(table: pd.DataFrame) -> np.ndarray:
     """(n,) group numbers: rows are in one group when a chain of equal patients, pixels or pictures joins them."""
     joining = [table["patient"].where(table["patient"] != "", table["file"]), table["sha256"], table["picture"]]
     rows, nodes = np.arange(len(table)), len(table)
@@ -195,7 +195,7 @@ def _allot(table: pd.DataFrame, fractions: dict[str, float], seed: int) -> Seque
     if table.empty:
         return []
     names = list(fractions)
-    groups = _groups(table)
+    groups = linked_groups(table)
     classes = pd.factorize(table["label"].where(table["label"] != "", None))[0]
     known = classes >= 0
     shape = (groups.max() + 1, max(classes.max() + 1, 1))

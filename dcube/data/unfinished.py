@@ -17,7 +17,9 @@ from dcube.data.rows import Rows
 from dcube.data.source import Seen
 
 KEY, SEEN = "key", "seen.jsonl"
-LATER = {"name", "identifiers", "seed", "test_fraction", "validation_fraction"}  # decide nothing about a pixel
+LATER = {  # decide nothing about a pixel
+    "name", "identifiers", "seed", "test_fraction", "validation_fraction", "train_fraction", "imbalance",
+}  # fmt: skip
 
 
 class Unfinished:

@@ -18,6 +18,9 @@ class Place:
     row: Row
     value: Any = None
 
+    def __hash__(self) -> int:
+        return hash(self.title)  # a row holds dicts
+
     @property
     def title(self) -> str:
         return self.row.name if self.value is None else f"{self.row.name}, {self.value}"
@@ -64,10 +67,11 @@ def cell(study: Study, base: Params, place: Place, repeat: int, chosen: Settings
     return Cell(place, repeat, chosen, laid_over(base, settings, where), study.target_of(place.row))
 
 
-def candidates(row: Row) -> Iterator[Settings]:
-    """Every combination of what validation is to choose from; one empty one where nothing is."""
-    for values in itertools.product(*row.choose.values()):
-        yield dict(zip(row.choose, values, strict=True))
+def candidates(study: Study, data: str, row: Row) -> Iterator[Settings]:
+    """Every combination of what validation is to choose from; one empty one where there is no choice."""
+    choices = study.choices_of(row, data)
+    for values in itertools.product(*choices.values()):
+        yield dict(zip(choices, values, strict=True))
 
 
 def experiment_name(study: str, data: str, made: Cell) -> str:

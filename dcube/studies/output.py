@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dcube.config import Params
 from dcube.engine.publish import published
 from dcube.evaluation.metrics import spelled
-from dcube.outbox import tracking_client
+from dcube.outbox import experiment_called, tracking_client
 from dcube.studies.cells import Place, cell
 from dcube.studies.rendering import comparisons_frame, latex, markdown, markdown_table, repeats_frame
 from dcube.studies.table import Line, StudyTable
@@ -72,8 +72,7 @@ def log(table: StudyTable, base: Params, folder: Path) -> str:
     """
     name = f"dcube-study/{table.name}/{table.data}"
     client = tracking_client()
-    known = client.get_experiment_by_name(name)
-    experiment = known.experiment_id if known else client.create_experiment(name)
+    experiment = experiment_called(client, name)
     for line in table.lines:
         _log_line(client, experiment, table, line, base)
     run = client.create_run(experiment, run_name="table").info.run_id

@@ -56,7 +56,7 @@ class Runner:
         self.commit = commit_of(repository, "HEAD")
         record = repository / DATA_RECORD
         self.data_record = record.read_bytes() if record.exists() else None
-        code = [git(repository, "rev-parse", f"{self.commit}:{path}") for path in ("dcube", "dvc.yaml")]
+        code = git(repository, "ls-tree", self.commit, "--", "dcube", "dvc.yaml")
         version = hashlib.sha256(repr((code, self.data_record)).encode()).hexdigest()[:12]
         self.store = repository / RESULTS / f"{base.data.name}-{version}"
         self._working_copy: Path | None = None
@@ -101,8 +101,8 @@ class Runner:
         return [
             cell(self.study, self.base, place, repeat, tried)
             for place in places(self.study)
-            for tried in candidates(place.row)
-            for repeat in range(1 if place.row.choose else self.study.repeats)
+            for tried in candidates(self.study, self.base.data.name, place.row)
+            for repeat in range(1 if tried else self.study.repeats)
         ]
 
     def _result(self, made: Cell, stack: ExitStack) -> Result:
@@ -118,7 +118,7 @@ class Runner:
 
     def _choose(self, place: Place, stack: ExitStack) -> Settings:
         """The candidate with the best validation AUROC, judged by the first repeat."""
-        tried = list(candidates(place.row))
+        tried = list(candidates(self.study, self.base.data.name, place.row))
         if len(tried) == 1:
             return tried[0]
         results = [self._result(cell(self.study, self.base, place, 0, one), stack) for one in tried]
@@ -176,10 +176,11 @@ class Runner:
 
 
 def _reason(output: str) -> str:
-    """The stage's own last error line; else DVC's; else the last line."""
+    """The stage's own last error line; else its last line before DVC's; else DVC's."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for prefix in ("error: ", "ERROR: "):
-        for line in reversed(lines):
-            if line.startswith(prefix):
-                return line.removeprefix(prefix)
-    return lines[-1] if lines else "it ended without a word"
+    own = [line for line in lines if not line.startswith("ERROR: ")]
+    told = [line.removeprefix("error: ") for line in own if line.startswith("error: ")]
+    exited = any("exited with" in line for line in lines)
+    if told or (own and exited):
+        return told[-1] if told else own[-1]
+    return lines[-1].removeprefix("ERROR: ") if lines else "it ended without a word"

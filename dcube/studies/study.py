@@ -1,4 +1,4 @@
-"""A study: what varies and what is reported, as a small YAML file. Those of the paper's tables come with the package."""
+"""A study: what varies and what is reported, as a small YAML file. The paper's tables come with the package."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -12,6 +12,7 @@ from dcube.config import Params, laid_over
 from dcube.errors import DcubeError
 
 Settings = dict[str, Any]
+Choices = dict[str, list[Any]]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 Report = Literal["evaluation", "fid", "files"]
 TARGETS = {"fid": "track_fid"}  # of `evaluation` it is evaluate@MODEL, of `files` the study says it
@@ -35,7 +36,7 @@ class Row(Part):
     group: str = ""
     model: Literal["dcube", "untrained_uvit", "sub_features", "baseline"] = "dcube"
     settings: Settings = {}
-    choose: dict[str, list[Any]] = {}
+    choose: Choices = {}
     paper: dict[str, list[float]] = {}
 
 
@@ -49,9 +50,14 @@ class Axis(Part):
 
 
 class DataSettings(Part):
-    """What a study changes for one data set, its budget for instance, and why."""
+    """What a study changes for one data set, its budget for instance, and why.
+
+    Attributes:
+        choose: as of a row, for all rows with `model: baseline` that have no choice of their own.
+    """
 
     settings: Settings = {}
+    choose: Choices = {}
     note: str = ""
 
 
@@ -95,6 +101,11 @@ class Study(Part):
         """The stage of dvc.yaml whose result a row is made from."""
         return self.target or TARGETS.get(self.report, f"evaluate@{row.model}")
 
+    def choices_of(self, row: Row, data: str) -> Choices:
+        """Dotted parameter → values, of which validation chooses one."""
+        common = self.data[data].choose if data in self.data and row.model == "baseline" else {}
+        return row.choose or common
+
 
 def study_names() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in _folder().iterdir() if p.name.endswith(".yaml"))
@@ -129,15 +140,21 @@ def study_from(values: Any, where: str) -> Study:
 
 
 def _check_settings(study: Study, where: str) -> None:
-    for row in study.rows:
-        for parameter, values in row.choose.items():
-            for value in values:
-                _check({parameter: value}, f"study {where}, row {row.name}, choose")
+    for choices in (row.choose for row in study.rows):
+        _check_values(choices, f"study {where}, choose")
+    for own in study.data.values():
+        _check_values(own.choose, f"study {where}, choose")
     for parameter in study.vary:
         _check({parameter: 0}, f"study {where}, vary")
     for value in study.along.values if study.along else ():
         assert study.along
         _check({study.along.parameter: value}, f"study {where}, along")
+
+
+def _check_values(choices: Choices, where: str) -> None:
+    for parameter, values in choices.items():
+        for value in values:
+            _check({parameter: value}, where)
 
 
 def _check(settings: Mapping[str, Any], where: str) -> None:

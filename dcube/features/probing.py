@@ -1,0 +1,220 @@
+"""What a linear probe reads from frozen features: by block and noise level, and by the number of labels.
+
+A probe is a logistic regression: the least that a classifier can do with features, and so a measure of the features
+alone. Everything free about it is chosen on validation images; test images are only ever scored.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from dcube.data.draws import draw_labelled
+from dcube.data.prepared import PreparedDataset
+from dcube.engine.progress import Advance
+from dcube.features.pooling import Vectors
+
+# Inverse strengths of the regularisation, in scikit-learn's sense, of features whose variances add up to one.
+STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+MAP_STRENGTH = 10.0
+MAP_IMAGES = 2000  # labelled training images that the map rests on at most: more move no block
+TOLERANCE, ITERATIONS = 1e-5, 2000
+SCORED = ("validation", "test")
+
+
+@dataclass(frozen=True)
+class ProbeImages:
+    """The images of a study; all positions are into `rows`.
+
+    Attributes:
+        rows: of the data set, ascending.
+        labels: (n,) class indices; `UNLABELLED` where there is none.
+        train: training images, labelled or not: they say how features are standardised.
+        labelled: those of them that have a label.
+        scored: labelled images by split, validation and test.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    train: np.ndarray
+    labelled: np.ndarray
+    scored: Mapping[str, np.ndarray]
+
+    @classmethod
+    def of(cls, dataset: PreparedDataset) -> Self:
+        train, labelled = dataset.indices("train", labelled=False), dataset.indices("train")
+        scored = {split: dataset.indices(split) for split in SCORED}
+        rows = np.sort(np.concatenate([train, *scored.values()]))
+        places = {split: np.searchsorted(rows, its_rows) for split, its_rows in scored.items()}
+        return cls(rows, dataset.labels[rows], np.searchsorted(rows, train), np.searchsorted(rows, labelled), places)
+
+    def for_the_map(self) -> Self:
+        """The same without what the map does not look at: unlabelled images, and labelled ones beyond `MAP_IMAGES`."""
+        drawn = draw_labelled(self.labels[self.labelled], min(MAP_IMAGES, len(self.labelled)), draw=0)
+        kept = np.sort(np.concatenate([self.labelled[drawn], *self.scored.values()]))
+        train = np.searchsorted(kept, self.labelled[drawn])
+        places = {split: np.searchsorted(kept, positions) for split, positions in self.scored.items()}
+        return type(self)(self.rows[kept], self.labels[kept], train, train, places)
+
+    def counts(self, asked: Iterable[int]) -> tuple[list[int], list[int]]:
+        """Numbers of labels that can be drawn, all of them last, and the asked ones that cannot."""
+        classes, available = len(np.unique(self.labels[self.labelled])), len(self.labelled)
+        wished = sorted(set(asked))
+        possible = [count for count in wished if classes <= count < available]
+        return [*possible, available], [count for count in wished if count not in (*possible, available)]
+
+
+def standardised(features: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """(n, d) to zero mean over the training images and variances that add up to one, float32.
+
+    Concatenated sets of features thus weigh the same, however many values each has.
+    """
+    scaler = StandardScaler().fit(features[train])
+    return (scaler.transform(features) / np.sqrt(features.shape[1])).astype(np.float32)
+
+
+def fit_probe(features: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ITERATIONS).fit(features, labels)
+
+
+def in_span(fitted: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """The same images in as few coordinates as the fitted ones, (n, d), span, where n < d: a fit costs milliseconds.
+
+    It changes no prediction: the optimum under an L2 penalty is a combination of the fitted images (the representer
+    theorem), and an orthonormal basis of their span keeps the penalty.
+    """
+    fitted = fitted.astype(np.float64)
+    if len(fitted) >= fitted.shape[1]:
+        return [fitted, *others]
+    basis, _ = np.linalg.qr(fitted.T)
+    return [fitted @ basis, *(other @ basis for other in others)]
+
+
+def probe(
+    features: np.ndarray, images: ProbeImages, chosen: np.ndarray, strengths: Sequence[float]
+) -> list[dict[str, float | str]]:
+    """Scores of the probes fitted on the images at `chosen`: C, split, auroc, accuracy, macro_f1."""
+    fitted, *scored = in_span(features[chosen], *(features[places] for places in images.scored.values()))
+    rows: list[dict[str, float | str]] = []
+    for strength in strengths:
+        model = fit_probe(fitted, images.labels[chosen], strength)
+        for (split, places), its_features in zip(images.scored.items(), scored, strict=True):
+            rows.append({"C": strength, "split": split, **scores(images.labels[places], model, its_features)})
+    return rows
+
+
+def scores(labels: np.ndarray, model: LogisticRegression, features: np.ndarray) -> dict[str, float]:
+    """AUROC is the mean over the classes, each against the rest; of two classes, of the second."""
+    probabilities = model.predict_proba(features)
+    predictions = model.classes_[probabilities.argmax(axis=1)]
+    ranked = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
+    return {
+        "auroc": float(roc_auc_score(labels, ranked, multi_class="ovr")),
+        "accuracy": float(accuracy_score(labels, predictions)),
+        "macro_f1": float(f1_score(labels, predictions, average="macro")),
+    }
+
+
+def probe_blocks(blocks: Sequence[Vectors], images: ProbeImages) -> pd.DataFrame:
+    """The map's rows of one noise level: block, pooling, split, auroc, accuracy."""
+    rows = [
+        {"block": block, "pooling": pooling, **row}
+        for block, vectors in enumerate(blocks)
+        for pooling, features in vectors.items()
+        for row in probe(standardised(features, images.train), images, images.labelled, [MAP_STRENGTH])
+    ]
+    return pd.DataFrame(rows)[["block", "pooling", "split", "auroc", "accuracy"]]
+
+
+def map_poolings(table: pd.DataFrame) -> dict[str, str]:
+    """Each source's own best pooling: the highest validation AUROC in the mean over its map."""
+    validation = table[table["split"] == "validation"]
+    means = validation.groupby(["source", "pooling"], sort=False)["auroc"].mean().unstack()
+    return {str(source): str(pooling) for source, pooling in means.idxmax(axis=1).items()}
+
+
+def label_curve(
+    features: np.ndarray, images: ProbeImages, counts: Sequence[int], draws: int, advance: Advance
+) -> pd.DataFrame:
+    """Scores by number of labels and draw: labels, draw, C, split, auroc, accuracy, macro_f1.
+
+    For every number of labels the C with the highest validation AUROC in the mean over the draws.
+
+    Args:
+        features: (n, d), `standardised`, and side by side where they are several sets.
+        counts: numbers of labels, all of them last; those have one draw.
+    """
+    rows = []
+    for count in counts:
+        for draw in range(draws if count < len(images.labelled) else 1):
+            chosen = images.labelled[draw_labelled(images.labels[images.labelled], count, draw)]
+            rows += [{"labels": count, "draw": draw, **row} for row in probe(features, images, chosen, STRENGTHS)]
+            advance()
+    table = pd.DataFrame(rows)
+    validation = table[table["split"] == "validation"]
+    best = validation.groupby(["labels", "C"])["auroc"].mean().unstack().idxmax(axis=1)
+    return table[table["C"] == table["labels"].map(best)].reset_index(drop=True)
+
+
+def label_efficiency(
+    sources: Mapping[str, Vectors],
+    sub_features: np.ndarray | None,
+    images: ProbeImages,
+    counts: Sequence[int],
+    draws: int,
+    advance: Advance,
+) -> tuple[pd.DataFrame, dict[str, str], dict[str, int]]:
+    """Curves of every source at its own best pooling, of the sub-features, and of both side by side.
+
+    Args:
+        sources: by name, the vectors of all blocks side by side, by pooling.
+        sub_features: (n, d); None: there are none.
+
+    Returns:
+        `label_curve`'s columns behind `features`; each source's pooling, the one with the highest validation AUROC in
+        the mean over its curve; how many values each set of features has.
+    """
+    curves: dict[str, pd.DataFrame] = {}
+    sets: dict[str, np.ndarray] = {}
+    poolings: dict[str, str] = {}
+
+    def curve(features: np.ndarray) -> pd.DataFrame:
+        return label_curve(features, images, counts, draws, advance)
+
+    for name, vectors in sources.items():
+        tried = {pooling: curve(standardised(features, images.train)) for pooling, features in vectors.items()}
+        poolings[name] = max(tried, key=lambda pooling: mean_validation(tried[pooling]))
+        curves[name] = tried[poolings[name]]
+        sets[name] = standardised(vectors[poolings[name]], images.train)
+    if sub_features is not None:
+        both = {"sub_features": standardised(sub_features, images.train)}
+        both |= {f"{name}+sub_features": np.hstack([sets[name], both["sub_features"]]) for name in sources}
+        curves |= {name: curve(features) for name, features in both.items()}
+        sets |= both
+    table = pd.concat([its_curve.assign(features=name) for name, its_curve in curves.items()], ignore_index=True)
+    columns = ["features", "labels", "draw", "C", "split", "auroc", "accuracy", "macro_f1"]
+    return table[columns], poolings, {name: features.shape[1] for name, features in sets.items()}
+
+
+def curves_fitted(sources: int, poolings: int, with_sub_features: bool) -> int:
+    """How many curves `label_efficiency` goes through."""
+    return sources * poolings + (1 + sources if with_sub_features else 0)
+
+
+def mean_validation(curve: pd.DataFrame) -> float:
+    """Validation AUROC, in the mean over numbers of labels, each the mean over its draws."""
+    validation = curve[curve["split"] == "validation"]
+    return float(validation.groupby("labels")["auroc"].mean().mean())
+
+
+def rank_agreement(statistic: Sequence[float], auroc: Sequence[float]) -> float | None:
+    """Spearman's correlation across blocks of D (Eq. 6) with what a probe reads; None where one of them is constant."""
+    if len(set(statistic)) == 1 or len(set(auroc)) == 1:
+        return None
+    return float(spearmanr(statistic, auroc).statistic)
