@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dcube.classifier.methods import diffmic
 from dcube.classifier.methods.building import Draws, OwnLosses, Task, build_method
-from dcube.classifier.methods.diffmic import Denoiser, DiffMIC, LabelDiffusion, mmd, of_all
+from dcube.classifier.methods.diffmic import Denoiser, DiffMIC, LabelDiffusion, first_noises, mmd, of_all
 from dcube.classifier.methods.diffmic_guidance import DualGuidance, salient_regions
 from dcube.config import Pretrained
 from dcube.engine.distributed import Share
@@ -22,9 +22,9 @@ ALPHA_BARS = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 
 def small(classes: int = 3, width: int = 24) -> DiffMIC:
     torch.manual_seed(0)
-    networks = (create_pretrained("resnet10t", "none", features_only=True, out_indices=(4,)) for _ in range(2))
-    encoder = create_pretrained("resnet10t", "none", num_classes=width)
-    return DiffMIC(DualGuidance(*networks, 512, classes), encoder, classes, width)  # type: ignore[misc]
+    networks = (create_pretrained("test_resnet", "none", features_only=True, out_indices=(4,)) for _ in range(2))
+    encoder = create_pretrained("test_resnet", "none", num_classes=width)
+    return DiffMIC(DualGuidance(*networks, 96, classes), encoder, classes, width)  # type: ignore[misc]
 
 
 def images_of(n: int, side: int = 64, channels: int = 1) -> Tensor:
@@ -86,6 +86,13 @@ def test_a_wrong_denoiser_cannot_take_labels_out_of_their_range() -> None:
     assert ((sampled - prior).abs() <= 1 + 1e-6).all()
 
 
+def test_first_noises_favour_no_class() -> None:
+    noises = first_noises(5)
+    torch.testing.assert_close(noises.sum(dim=0), torch.zeros(5))
+    assert torch.equal(noises, first_noises(5))
+    assert 0.5 < noises.std() < 1.5
+
+
 # --- discrepancy
 
 
@@ -133,7 +140,7 @@ def test_a_flat_saliency_map_still_has_regions() -> None:
 
 def test_local_prediction_is_the_attention_weighted_one() -> None:
     guidance = small().guidance.eval()
-    vectors = torch.randn(2, 5, 512)
+    vectors = torch.randn(2, 5, 96)
     weights = guidance.attention(vectors)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(2, 1))
     shuffled = guidance.attention(vectors[:, [4, 2, 0, 1, 3]])
@@ -200,11 +207,11 @@ def test_shapes(channels: int, side: int, classes: int) -> None:
 
 @torch.no_grad()
 def test_an_answer_depends_on_its_image_alone() -> None:
-    model, images = small().eval(), images_of(4)
+    model, images = small().eval(), images_of(4) // torch.tensor([1, 2, 4, 8], dtype=torch.uint8)[:, None, None, None]
     together = model(images)
-    torch.testing.assert_close(model(images.flip(0)).flip(0), together, atol=1e-4, rtol=0)
-    torch.testing.assert_close(torch.cat([model(image[None]) for image in images]), together, atol=1e-4, rtol=0)
-    assert (together[0] - together[1]).abs().max() > 1e-3
+    torch.testing.assert_close(model(images.flip(0)).flip(0), together, atol=2e-5, rtol=0)
+    torch.testing.assert_close(torch.cat([model(image[None]) for image in images]), together, atol=2e-5, rtol=0)
+    assert (together[0] - together[3]).abs().max() > 5e-4
 
 
 @torch.no_grad()
@@ -235,7 +242,7 @@ def test_it_learns_32_images_by_heart() -> None:
     images = images_of(32) // 2
     images[labels == 1, :, 8:40, 8:40] += 100
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0)
-    for step in range(150):
+    for step in range(100):
         chosen = torch.randperm(32, generator=torch.Generator().manual_seed(step))[:16]
         optimiser.zero_grad()
         model.losses(images[chosen], labels[chosen], draws_of(16, step))["loss"].backward()
@@ -243,10 +250,23 @@ def test_it_learns_32_images_by_heart() -> None:
         optimiser.step()
     with torch.no_grad():
         found = model.eval()(images)
-        free = LabelDiffusion().sampled(  # without help from the prior
-            lambda noisy, t: model.denoiser(model.encoder(images), noisy, torch.full((32, 2), 0.5), t.expand(32)),
-            torch.full((32, 2), 0.5),
-            0.5 + model.first_noise.expand(32, 2),
-        )
     assert (found.argmax(dim=1) == labels).float().mean() == 1.0
-    assert (free.argmax(dim=1) == labels).float().mean() > 0.9
+
+
+@pytest.mark.slow
+def test_the_denoiser_finds_labels_without_help_from_the_prior() -> None:
+    torch.manual_seed(0)
+    labels, prior, model = torch.arange(32) % 2, torch.full((32, 2), 0.5), small(classes=2, width=128)
+    described, denoiser, diffusion = torch.randn(32, 128) + labels[:, None], model.denoiser, model.diffusion
+    model.encoder = nn.Identity()
+    del model.guidance
+    model.guidance = lambda images: (prior, prior)  # type: ignore[assignment]
+    optimiser = torch.optim.AdamW(denoiser.parameters(), 1e-3, weight_decay=0)
+    for step in range(600):
+        noise, t = draws_of(32, step).normal(2), draws_of(32, step).integers(1000)
+        noisy = diffusion.noised(nn.functional.one_hot(labels, 2).float(), prior, noise, t)
+        optimiser.zero_grad()
+        (denoiser(described, noisy, prior, t) - noise).square().mean().backward()
+        optimiser.step()
+    with torch.no_grad():
+        assert (model.eval()(described).argmax(dim=1) == labels).float().mean() == 1.0

@@ -7,8 +7,8 @@ Departures:
 - The guidance is trained along from the first step, at the one learning rate, instead of 15 epochs earlier at 2e-4.
 - The guidance and the denoiser see the same pass of the guiding encoders, whose batch normalisation then trains.
 - Timesteps are drawn independently, not in pairs t and T - t.
-- Labels are sampled in few deterministic steps over all of T, from one fixed noise for all images, and never leave
-  the range that they can have.
+- Labels are sampled in few deterministic steps over all of T, within the range that they can have, and are the mean
+  from a few noises, the same for all images.
 - Regions keep 32 pixels, one cell of the saliency map, at any image size, and all channels.
 """
 
@@ -35,6 +35,7 @@ ENCODER_ARCHITECTURE = "resnet18"
 WIDTH = 6144
 TIMESTEPS = 1000
 SAMPLING_STEPS = 20
+NOISES = 4
 MMD_WEIGHT = 0.5
 
 
@@ -111,24 +112,27 @@ class DiffMIC(nn.Module):
     width: of the denoiser.
     """
 
-    first_noise: Tensor
+    first_noises: Tensor
 
     def __init__(self, guidance: DualGuidance, network: nn.Module, classes: int, width: int) -> None:
         super().__init__()
         self.guidance, self.encoder = guidance, ImageNetwork(network)
         self.denoiser, self.diffusion = Denoiser(classes, width), LabelDiffusion()
-        noise = torch.randn(classes, generator=torch_generator("cpu", 0, "first noise of a label"), device="cpu")
-        self.register_buffer("first_noise", noise, persistent=False)
+        self.register_buffer("first_noises", first_noises(classes), persistent=False)
 
     def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
         """Logits (B, classes), the denoised labels as they are, from images (B, C, S, S) uint8."""
-        prior = fused(*self.guidance(images)).softmax(dim=1)
-        described = self.encoder(images)
+        # fmt: off
+        prior = fused(*self.guidance(images)).softmax(dim=1)                            # (B, classes)
+        described, samples = self.encoder(images), len(self.first_noises)               # (B, width)
+        start = (self.first_noises[:, None] + prior).flatten(0, 1)                      # (2N·B, classes)
+        described, prior = described.repeat(samples, 1), prior.repeat(samples, 1)       # (2N·B, …)
+        # fmt: on
 
         def denoise(noisy: Tensor, t: Tensor) -> Tensor:
             return self.denoiser(described, noisy, prior, t.expand(len(noisy))).float()
 
-        return self.diffusion.sampled(denoise, prior, prior + self.first_noise)
+        return self.diffusion.sampled(denoise, prior, start).unflatten(0, (samples, -1)).mean(dim=0)
 
     def losses(self, images: Tensor, labels: Tensor, draws: "Draws") -> dict[str, Tensor]:
         """Guidance, and L_ε + λ (L_MMD of the global prior + of the local one), all with the same noise (§2.2)."""
@@ -149,6 +153,12 @@ class DiffMIC(nn.Module):
         }
         diffusion = values["noise_loss"] + MMD_WEIGHT * (values["global_mmd"] + values["local_mmd"])
         return {"loss": values["guidance_loss"] + diffusion, **values}
+
+
+def first_noises(classes: int) -> Tensor:
+    """(2N, classes) normal values: always the same, and of both signs, lest one noise for all favour a class."""
+    noises = torch.randn(NOISES, classes, generator=torch_generator("cpu", 0, "first noises of a label"), device="cpu")
+    return torch.cat((noises, -noises))
 
 
 def fused(from_whole: Tensor, from_parts: Tensor) -> Tensor:
