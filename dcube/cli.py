@@ -12,6 +12,7 @@ import typer
 
 from dcube.cli_predict import Reference, hush, predict
 from dcube.cli_report import report
+from dcube.cli_study import studies, study
 from dcube.config import Data, load_params, load_preset, params_from, preset_names
 from dcube.errors import DcubeError, one_line_errors
 from dcube.stages.paths import PARAMS, RAW
@@ -32,6 +33,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(params_app, name="params")
 app.command()(predict)
 app.command()(report)
+app.command()(study)
+app.command()(studies)
 
 Name = Annotated[str, typer.Argument(help="Name of the data set: folder below data/ and task in the model registry.")]
 Model = Annotated[
@@ -133,6 +136,21 @@ def params_check() -> None:
     """Whether params.yaml is valid."""
     load_params(PARAMS)
     print(f"{PARAMS} is valid")
+
+
+@app.command()
+def methods() -> None:
+    """The published methods to compare with: values of baseline.method, and what they are trained with."""
+    from rich.table import Table
+
+    from dcube.classifier.methods.catalogue import METHODS
+
+    columns = ("name", "title", "family", "optimiser", "learning rate", "weight decay", "epochs", "settings from")
+    table = Table(*columns, title="baseline.method: one of these, or the name of any network in timm")
+    for it in METHODS.values():
+        numbers = f"{it.learning_rate:g}", f"{it.weight_decay:g}", str(it.epochs)
+        table.add_row(it.name, it.title, it.family, it.optimiser, *numbers, it.settings_from)
+    _print(table)
 
 
 @app.command()

@@ -5,6 +5,7 @@ Presets (`dcube/presets/*.yaml`) are differences from these defaults.
 """
 
 import difflib
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -447,6 +448,35 @@ def load_params(path: Path) -> Params:
 def params_from(values: Any, where: str) -> Params:
     """Check plain values; `where` says in errors what they came from."""
     return checked(Params, values, where)
+
+
+def params_with(params: Params, settings: Sequence[str]) -> Params:
+    """`params` with each `group.key=value` laid over it, values read as YAML.
+
+    Raises:
+        DcubeError: for a setting that is none, or that no parameter allows.
+    """
+    laid: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise DcubeError(f"--set {setting}: write it as group.key=value")
+        laid[path] = yaml.safe_load(value)
+    return laid_over(params, laid, where="--set")
+
+
+def laid_over(params: Params, settings: Mapping[str, Any], where: str) -> Params:
+    """`params` with other values at dotted paths; `where` says in errors what these came from."""
+    values = params.model_dump(mode="json")
+    for path, value in settings.items():
+        *groups, key = path.split(".")
+        target = values
+        for group in groups:
+            target = target.setdefault(group, {})
+            if not isinstance(target, dict):
+                raise DcubeError(f"{where}: {path}: {group} holds no further keys")
+        target[key] = value
+    return params_from(values, where)
 
 
 def checked(group: type[SomeGroup], values: Any, where: str) -> SomeGroup:

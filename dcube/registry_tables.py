@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from dcube.evaluation.promotion import COLUMNS
-from dcube.registry import CHAMPION, MODEL, TEST, Event, Proposal, Registry, number
+from dcube.registry import CHAMPION, KIND, MODEL, TEST, Event, Proposal, Registry, number
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -27,7 +27,7 @@ def versions_table(registry: Registry) -> Table:
         tags = version.tags
         table.add_row(
             number(version),
-            tags.get(MODEL, ""),
+            _model(tags),
             "\n".join(sorted(alias for alias, held in aliases.items() if held == number(version))),
             *(_figure(version, champion, name) for name in FIGURES),
             tags.get(TEST, "")[:6],
@@ -35,6 +35,12 @@ def versions_table(registry: Registry) -> Table:
             tags.get("dcube.pipeline", "")[:8],
         )
     return table
+
+
+def _model(tags: dict[str, str]) -> str:
+    """The candidate's name, and of a baseline its method."""
+    name, kind = tags.get(MODEL, ""), tags.get(KIND, "")
+    return name if kind in (name, "") else f"{name}\n{kind}"
 
 
 def history_table(registry: Registry, events: list[Event]) -> Table:

@@ -24,6 +24,7 @@ from voluptuous import Invalid
 
 from dcube.errors import DcubeError
 
+DATA_RECORD = "data.dvc"
 STORAGE = "storage"  # name of the DVC remote that DCUBE_STORAGE makes
 
 
@@ -49,8 +50,12 @@ def commit_of(repository: Path, revision: str) -> str:
 
 
 @contextmanager
-def workspace(repository: Path, commit: str, name: str, params: str) -> Iterator[Path]:
+def workspace(
+    repository: Path, commit: str, name: str, params: str, data_record: bytes | None = None
+) -> Iterator[Path]:
     """Give the working copy called `name`: `commit` of `repository` with its data and with `params` (YAML).
+
+    `data_record` is a `data.dvc` to take instead of the commit's.
 
     The same name finds the same working copy again, so that a rescheduled run goes on where it was. It is removed
     on success and kept on failure.
@@ -63,6 +68,8 @@ def workspace(repository: Path, commit: str, name: str, params: str) -> Iterator
         _create(repository, commit, folder)
     remove_torn_files(folder)
     (folder / "params.yaml").write_text(params, encoding="utf-8")
+    if data_record is not None:
+        (folder / DATA_RECORD).write_bytes(data_record)
     _restore_data(folder)
     yield folder
     remove_workspace(repository, folder)

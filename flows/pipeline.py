@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
@@ -18,7 +17,7 @@ from prefect.states import Completed, State
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
-from dcube.config import Params, load_params, load_preset, params_from
+from dcube.config import Params, load_params, load_preset, params_with
 from dcube.errors import DcubeError, one_line_errors
 from dcube.workspace import (
     has_remote,
@@ -154,23 +153,6 @@ def _worth_retrying(own_retries: int) -> Callable[[Task[..., Any], TaskRun, Stat
         return run.run_count <= own_retries
 
     return worth_retrying  # Prefect asks a plain function, and takes a partial one for a No
-
-
-def params_with(params: Params, settings: Sequence[str]) -> Params:
-    """`params` with each `group.key=value` laid over it, values read as YAML."""
-    values = params.model_dump(mode="json")
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        *groups, key = path.split(".")
-        target = values
-        for group in groups:
-            target = target.setdefault(group, {})
-            if not isinstance(target, dict):
-                raise DcubeError(f"--set {setting}: {group} holds no further keys")
-        if not equals:
-            raise DcubeError(f"--set {setting}: write it as group.key=value")
-        target[key] = yaml.safe_load(value)
-    return params_from(values, where="--set")
 
 
 def main(

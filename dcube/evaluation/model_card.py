@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dcube.classifier.methods.catalogue import METHODS
 from dcube.data.prepared import SPLITS, PreparedDataset
 from dcube.evaluation.metrics import HEADLINES, spelled
 from dcube.tracking import flattened
@@ -73,7 +74,14 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
 
 
 def kind_in_words(kind: str) -> str:
-    return KINDS.get(kind, f"Baseline: {kind} from timm") + "."
+    """A sentence about a candidate's kind."""
+    if kind in KINDS:
+        return f"{KINDS[kind]}."
+    if kind not in METHODS:
+        return f"Baseline: {kind} from timm."
+    listed = METHODS[kind]
+    role = "Control" if listed.family == "Control" else "Baseline"
+    return f"{role}: {listed.title} ({listed.reference})."
 
 
 def intended(classes: Sequence[str]) -> str:

@@ -12,11 +12,11 @@ from dcube.config import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import COMPARED, Comparison, Difference, compare, holm
 from dcube.evaluation.metrics import HEADLINES, spelled
-from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same
+from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same, kind_in_words
 from dcube.evaluation.predictions import Predictions
 from dcube.stages.paths import EVALUATION
 
-MAIN = "dcube"
+MAIN, BASELINE = "dcube", "baseline"
 MCNEMAR = "McNemar"
 TESTS = (*COMPARED, MCNEMAR)
 SIGNIFICANT = 0.05
@@ -28,6 +28,8 @@ def print_results(folder: Path = EVALUATION) -> None:
     tables = {name: Predictions.load(folder / name / "predictions.csv") for name in results}
     console = Console(highlight=False)
     console.print(results_table(results))
+    if BASELINE in results:
+        console.print(f"{BASELINE}: {kind_in_words(results[BASELINE]['kind'])}")
     console.print(always_the_same(next(iter(tables.values())).table["label"]))
     if any(result["test"]["accuracy"] == 1 for result in results.values()):
         console.print(f"Without an error on the test, {NO_ERROR}.")

@@ -25,10 +25,11 @@ def main() -> None:
         with published(SYNTHETIC) as folder:
             save_synthetic(folder, synthetic, dataset)
             audit.save(folder / "audit.json")
-            sample_grid(synthetic.images, synthetic.labels, dataset.classes).savefig(folder / "grid.png", dpi=150)
-            nearest_figure(audit, images, training).savefig(folder / "nearest.png", dpi=150)
-        for name in ("grid.png", "nearest.png", "audit.json"):
-            tracked.log_figure(SYNTHETIC / name, f"synthetic/{name}")
+            if len(images):  # a balanced set needs none
+                sample_grid(synthetic.images, synthetic.labels, dataset.classes).savefig(folder / "grid.png", dpi=150)
+                nearest_figure(audit, images, training).savefig(folder / "nearest.png", dpi=150)
+        for file in (*sorted(SYNTHETIC.glob("*.png")), SYNTHETIC / "audit.json"):
+            tracked.log_figure(file, f"synthetic/{file.name}")
         numbers = {name: value for name, value in audit.summary().items() if isinstance(value, int | float)}
         tracked.log_metrics([{"step": 0, **numbers}])
 

@@ -8,9 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageClassifier
+from dcube.classifier.methods import cpt, diffmic
+from dcube.classifier.methods.medclip import medclip_probe
+from dcube.classifier.methods.pixel_regression import PixelRegression
+from dcube.classifier.methods.radio import radio, radio_lora, radio_probe
+from dcube.classifier.methods.t2t_vit import t2t_vit
+from dcube.classifier.methods.timm_networks import pit_b, timm_classifier
+from dcube.classifier.methods.torchvision_networks import shufflenet_v2
+from dcube.classifier.methods.transformers_networks import cvt, mit_b0, pvt_tiny
 from dcube.config import Pretrained
 from dcube.engine.distributed import Share
-from dcube.engine.pretrained import create_pretrained
 
 
 @dataclass(frozen=True)
@@ -82,15 +89,35 @@ def timm_network(architecture: str, sized: bool = False) -> Build:
     """A network of timm as it is; `sized` for those that must be told the size of their images."""
 
     def build(task: Task, pretrained: Pretrained) -> nn.Module:
-        source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
         options: dict[str, Any] = {"img_size": task.image_size} if sized else {}
-        return ImageClassifier(create_pretrained(architecture, *source, num_classes=task.classes, **options))
+        return ImageClassifier(timm_classifier(architecture, task.classes, pretrained, **options))
 
     return build
 
 
 BUILDERS: dict[str, Build] = {
+    # CNNs
     "resnet101": timm_network("resnet101"),
+    "resnext101": timm_network("resnext101_32x8d"),
+    "resnest50": timm_network("resnest50d"),
+    "shufflenet_v2": lambda task, pretrained: shufflenet_v2(task.classes, pretrained),
+    # Transformers
+    "t2t_vit": lambda task, pretrained: t2t_vit(task.classes, task.image_size, pretrained),
+    "vit_b16": timm_network("vit_base_patch16_224", sized=True),
+    "cvt": lambda task, pretrained: cvt(task.classes, pretrained),
+    "mit_b0": lambda task, pretrained: mit_b0(task.classes, pretrained),
+    "pit_b": lambda task, pretrained: pit_b(task.classes, task.image_size, pretrained),
+    "pvt_v2_b0": timm_network("pvt_v2_b0"),
+    "pvt_tiny": lambda task, pretrained: pvt_tiny(task.classes, task.image_size, pretrained),
+    # Foundation models
+    "radio": lambda task, pretrained: radio(task.classes, task.image_size, pretrained),
+    "radio_lora": lambda task, pretrained: radio_lora(task.classes, task.image_size, pretrained),
+    "radio_probe": lambda task, pretrained: radio_probe(task.classes, task.image_size, pretrained),
+    "medclip_probe": lambda task, pretrained: medclip_probe(task.classes, pretrained),
+    # Controls
+    "pixel_regression": lambda task, _: PixelRegression(task.classes, task.image_size, task.channels),
+    "diffmic": diffmic.build,
+    "cpt": cpt.build,
 }
 
 

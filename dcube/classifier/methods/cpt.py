@@ -1,0 +1,121 @@
+"""CPT: a pyramid transformer that learns to segment geometric shapes before it classifies.
+
+Viriyasaranon, Woo and Choi, "Unsupervised Visual Representation Learning Based on Segmentation of Geometric
+Pseudo-Shapes for Transformer-Based Medical Tasks", IEEE J. Biomed. Health Inform. 27(4), 2023. Its abstract names the
+parts: shapes inserted into images are segmented without annotations; patches are embedded by convolutions of several
+kernel sizes; every layer reduces its keys and values locally. The rest is open there, and plain here:
+- The transformer is PVT v2-B1, whose spatial reduction is a convolution of neighbours; beside each of its patch
+  embeddings' kernels is one two pixels wider, zero at first, so that published weights keep their meaning.
+- Five kinds of shapes lie on made grounds instead of the training images, which pretraining here does not see.
+- The decoder adds up the four stages' maps, and learns from cross-entropy and Dice in equal parts.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from timm.models.pvt_v2 import OverlapPatchEmbed
+from torch import Tensor, nn
+
+from dcube.classifier.head import ImageNetwork
+from dcube.classifier.methods.pseudo_shapes import PIXEL_CLASSES, made_images
+from dcube.config import Pretrained
+from dcube.engine.pretrained import create_pretrained
+
+if TYPE_CHECKING:
+    from dcube.classifier.methods.building import Draws, Task
+
+ARCHITECTURE = "pvt_v2_b1"
+PRETRAINING_STEPS = 2000
+DECODER_WIDTH = 64
+
+
+class MultiKernelConvolution(nn.Module):
+    """A convolution and a wider one beside it, summed."""
+
+    def __init__(self, narrow: nn.Conv2d) -> None:
+        super().__init__()
+        kernel, channels = narrow.kernel_size[0] + 2, (narrow.in_channels, narrow.out_channels)
+        self.narrow = narrow
+        self.wide = nn.Conv2d(*channels, kernel, narrow.stride, padding=kernel // 2, bias=False)  # type: ignore[arg-type]
+        nn.init.zeros_(self.wide.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.narrow(x) + self.wide(x)
+
+
+class SegmentationDecoder(nn.Module):
+    """Maps of several scales, from the finest to the coarsest, to the classes of pixels."""
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, DECODER_WIDTH, kernel_size=1) for c in channels)
+        self.mix = nn.Conv2d(DECODER_WIDTH, DECODER_WIDTH, kernel_size=3, padding=1)
+        self.logits = nn.Conv2d(DECODER_WIDTH, PIXEL_CLASSES, kernel_size=1)
+
+    def forward(self, maps: Sequence[Tensor], side: int) -> Tensor:
+        finest = maps[0].shape[2:]
+        # fmt: off
+        lateral = [layer(scale) for layer, scale in zip(self.lateral, maps, strict=True)]          # (B, 64, h_i, w_i)
+        summed = torch.stack([F.interpolate(x, finest, mode="bilinear") for x in lateral]).sum(0)  # (B, 64, S/4, S/4)
+        logits = self.logits(F.gelu(self.mix(F.gelu(summed))))                                     # (B, 6, S/4, S/4)
+        # fmt: on
+        return F.interpolate(logits, (side, side), mode="bilinear")
+
+
+class CPT(nn.Module):
+    """Args:
+    network: timm feature network, (B, 3, S, S) to maps from the finest to the coarsest.
+    channels: of these maps.
+    task: what is classified; pretraining images have its size.
+    pretraining_steps: batches of made images before the first labelled one.
+    """
+
+    def __init__(
+        self, network: nn.Module, channels: Sequence[int], task: "Task", pretraining_steps: int = PRETRAINING_STEPS
+    ) -> None:
+        super().__init__()
+        self.pretraining_steps, self.image_size = pretraining_steps, task.image_size
+        self.encoder, self.decoder = ImageNetwork(network), SegmentationDecoder(channels)
+        self.logits = nn.Linear(channels[-1], task.classes)
+
+    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        """Logits (B, classes) from images (B, C, S, S) uint8."""
+        return self.logits(self.encoder(images)[-1].mean(dim=(2, 3)))
+
+    def pretraining_losses(self, draws: "Draws") -> dict[str, Tensor]:
+        images, labels = made_images(draws, self.image_size)
+        logits = self.decoder(self.encoder(images), self.image_size).float()
+        values = {
+            "cross_entropy": F.cross_entropy(logits, labels),
+            "dice_loss": 1 - dice(logits.softmax(dim=1), labels),
+        }
+        return {"loss": values["cross_entropy"] + values["dice_loss"], **values}
+
+
+def dice(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Mean over images and classes of (2 |A ∩ B| + 1) / (|A| + |B| + 1), 1 if perfect.
+
+    Args:
+        probabilities: (B, classes, S, S).
+        labels: (B, S, S), class indices.
+    """
+    truth = F.one_hot(labels, probabilities.shape[1]).movedim(-1, 1)
+    common = (probabilities * truth).sum(dim=(2, 3))
+    sizes = probabilities.sum(dim=(2, 3)) + truth.sum(dim=(2, 3))
+    return ((2 * common + 1) / (sizes + 1)).mean()
+
+
+def with_wider_kernels(network: nn.Module) -> nn.Module:
+    """PVT v2 with several kernels in each of its patch embeddings."""
+    for module in [module for module in network.modules() if isinstance(module, OverlapPatchEmbed)]:
+        module.proj = MultiKernelConvolution(module.proj)  # type: ignore[assignment]
+    return network
+
+
+def build(task: "Task", pretrained: Pretrained) -> nn.Module:
+    source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
+    network = create_pretrained(ARCHITECTURE, *source, features_only=True)
+    channels = network.feature_info.channels()  # type: ignore[union-attr, operator]
+    return CPT(with_wider_kernels(network), channels, task, PRETRAINING_STEPS)

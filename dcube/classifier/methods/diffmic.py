@@ -1,0 +1,187 @@
+"""DiffMIC: labels are diffused towards what guiding encoders say, and denoised (Yang et al., MICCAI 2023).
+
+Where publication and published code differ, this is the code, which other papers' numbers come from: ResNet-50 guides,
+ResNet-18 describes the image to the denoiser. (The dense guidance map belongs to DiffMIC-v2, a later paper.)
+
+Departures:
+- The guidance is trained along from the first step, at the one learning rate, instead of 15 epochs earlier at 2e-4.
+- The guidance and the denoiser see the same pass of the guiding encoders, whose batch normalisation then trains.
+- Timesteps are drawn independently, not in pairs t and T - t.
+- Labels are sampled in few deterministic steps over all of T, from one fixed noise for all images, and never leave
+  the range that they can have.
+- Regions keep 32 pixels, one cell of the saliency map, at any image size, and all channels.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+
+from dcube.classifier.head import ImageNetwork
+from dcube.classifier.methods.diffmic_guidance import DualGuidance
+from dcube.config import Pretrained
+from dcube.engine.distributed import Share, summed
+from dcube.engine.pretrained import create_pretrained
+from dcube.engine.seeds import torch_generator
+
+if TYPE_CHECKING:
+    from dcube.classifier.methods.building import Draws, Task
+
+GUIDING_ARCHITECTURE = "resnet50"
+ENCODER_ARCHITECTURE = "resnet18"
+WIDTH = 6144
+TIMESTEPS = 1000
+SAMPLING_STEPS = 20
+MMD_WEIGHT = 0.5
+
+
+class LabelDiffusion:
+    """y_t = √ᾱ_t y_0 + (1 - √ᾱ_t) m + √(1 - ᾱ_t) ε for a prior mean m, linear β from 1e-4 to 0.02.
+
+    With m taken off, y_t - m = √ᾱ_t (y_0 - m) + √(1 - ᾱ_t) ε is the usual forward process of y_0 - m with the same
+    noise: whatever samples that, samples y_0. Here DDIM does (Song et al. 2021, Eq. (12) with σ = 0).
+    """
+
+    def __init__(self) -> None:
+        self._scheduler = DDIMScheduler(
+            TIMESTEPS,
+            beta_start=1e-4,
+            beta_end=0.02,
+            beta_schedule="linear",
+            clip_sample=True,  # of y_0 - m, which is between -1 and 1
+            timestep_spacing="trailing",  # the first is T - 1
+        )
+        self._scheduler.set_timesteps(SAMPLING_STEPS)
+
+    def noised(self, labels: Tensor, prior: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """y_t of labels (B, classes) at t (B,), from 0 to T - 1."""
+        return prior + self._scheduler.add_noise(labels - prior, noise, t)
+
+    def sampled(self, denoise: Callable[[Tensor, Tensor], Tensor], prior: Tensor, noisy: Tensor) -> Tensor:
+        """y_0 (B, classes) from y_T; `denoise` says the noise of (y_t, t)."""
+        for t in self._scheduler.timesteps:
+            noise = denoise(noisy, t.to(noisy.device))
+            step = self._scheduler.step(noise, t, noisy - prior, use_clipped_model_output=True)
+            noisy = prior + step.prev_sample
+        return noisy
+
+
+class TimedLayer(nn.Module):
+    """A linear layer whose outputs are weighted by timestep, normalised and softened."""
+
+    def __init__(self, size_in: int, size_out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size_in, size_out)
+        self.weight_at = nn.Embedding(TIMESTEPS, size_out)
+        nn.init.uniform_(self.weight_at.weight)
+        self.norm = nn.BatchNorm2d(size_out)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return F.softplus(normalised(self.norm, self.weight_at(t) * self.linear(x)))
+
+
+class Denoiser(nn.Module):
+    """The noise in a noisy label, given the prior mean it was noised towards and a description of the image."""
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__()
+        self.image_norm = nn.BatchNorm2d(width)
+        self.enter = TimedLayer(2 * classes, width)
+        self.first, self.second = TimedLayer(width, width), TimedLayer(width, width)
+        self.noise = nn.Linear(width, classes)
+
+    def forward(self, described: Tensor, noisy: Tensor, prior: Tensor, t: Tensor) -> Tensor:
+        """(B, classes) from described (B, width), noisy and prior (B, classes), t (B,)."""
+        # fmt: off
+        hidden = self.enter(torch.cat((noisy, prior), dim=1), t)   # (B, width)
+        hidden = normalised(self.image_norm, described) * hidden   # (B, width)
+        hidden = self.second(self.first(hidden, t), t)             # (B, width)
+        # fmt: on
+        return self.noise(hidden)
+
+
+class DiffMIC(nn.Module):
+    """Args:
+    guidance: gives the prior means.
+    network: timm network from images to (B, width).
+    classes: number of logits.
+    width: of the denoiser.
+    """
+
+    first_noise: Tensor
+
+    def __init__(self, guidance: DualGuidance, network: nn.Module, classes: int, width: int) -> None:
+        super().__init__()
+        self.guidance, self.encoder = guidance, ImageNetwork(network)
+        self.denoiser, self.diffusion = Denoiser(classes, width), LabelDiffusion()
+        noise = torch.randn(classes, generator=torch_generator("cpu", 0, "first noise of a label"), device="cpu")
+        self.register_buffer("first_noise", noise, persistent=False)
+
+    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        """Logits (B, classes), the denoised labels as they are, from images (B, C, S, S) uint8."""
+        prior = fused(*self.guidance(images)).softmax(dim=1)
+        described = self.encoder(images)
+
+        def denoise(noisy: Tensor, t: Tensor) -> Tensor:
+            return self.denoiser(described, noisy, prior, t.expand(len(noisy))).float()
+
+        return self.diffusion.sampled(denoise, prior, prior + self.first_noise)
+
+    def losses(self, images: Tensor, labels: Tensor, draws: "Draws") -> dict[str, Tensor]:
+        """Guidance, and L_ε + λ (L_MMD of the global prior + of the local one), all with the same noise (§2.2)."""
+        from_whole, from_parts = (logits.float() for logits in self.guidance(images))
+        classes = from_whole.shape[1]
+        noise, t = draws.normal(classes), draws.integers(TIMESTEPS)
+        target, described = F.one_hot(labels, classes).float(), self.encoder(images)
+
+        def predicted(logits: Tensor) -> Tensor:
+            prior = logits.detach().softmax(dim=1)  # the diffusion does not train its guide
+            return self.denoiser(described, self.diffusion.noised(target, prior, noise, t), prior, t).float()
+
+        values = {
+            "guidance_loss": F.cross_entropy(fused(from_whole, from_parts), labels),
+            "noise_loss": F.mse_loss(predicted(fused(from_whole, from_parts)), noise),
+            "global_mmd": mmd(*(of_all(v, draws.share) for v in (predicted(from_whole), noise))),
+            "local_mmd": mmd(*(of_all(v, draws.share) for v in (predicted(from_parts), noise))),
+        }
+        diffusion = values["noise_loss"] + MMD_WEIGHT * (values["global_mmd"] + values["local_mmd"])
+        return {"loss": values["guidance_loss"] + diffusion, **values}
+
+
+def fused(from_whole: Tensor, from_parts: Tensor) -> Tensor:
+    """Both predictions' common logits."""
+    return (from_whole.float() + from_parts.float()) / 2
+
+
+def mmd(x: Tensor, y: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy of samples (n, d) and (m, d): a Gaussian kernel, exp(-‖x - y‖² / d²)."""
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        distances = (a[:, None] - b[None]).square().sum(dim=2)
+        return torch.exp(-distances / a.shape[1] ** 2).mean()
+
+    return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
+
+
+def of_all(part: Tensor, share: Share) -> Tensor:
+    """(total, d) of all processes from this one's (n, d), differentiable: a discrepancy of parts would be another."""
+    return summed(F.pad(part, (0, 0, share.start, share.total - share.stop)))
+
+
+def normalised(norm: nn.BatchNorm2d, vectors: Tensor) -> Tensor:
+    """Vectors (B, width) as images of one pixel, which several processes know to normalise together."""
+    return norm(vectors[..., None, None])[..., 0, 0]
+
+
+def build(task: "Task", pretrained: Pretrained) -> nn.Module:
+    """Pretrained weights are for both guiding encoders; the denoiser's starts from scratch."""
+    source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
+    whole, parts = (
+        create_pretrained(GUIDING_ARCHITECTURE, *source, features_only=True, out_indices=(4,)) for _ in range(2)
+    )
+    channels = whole.feature_info.channels()[0]  # type: ignore[union-attr, operator]
+    described = create_pretrained(ENCODER_ARCHITECTURE, "none", num_classes=WIDTH)
+    return DiffMIC(DualGuidance(whole, parts, channels, task.classes), described, task.classes, WIDTH)

@@ -1,0 +1,99 @@
+"""Published weights of networks that timm has not: fetched, or from a checked file; everything but the last layer."""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from dcube.config import Pretrained
+from dcube.engine.pretrained import _state_from_file as state_from_file
+from dcube.errors import DcubeError
+
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+COUNTERS = "num_batches_tracked"  # some files lack them, and nothing needs them
+Fetch = Callable[[], Mapping[str, Tensor]]
+Rename = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+Prefix = str | tuple[()]
+
+
+def load_published(
+    network: nn.Module,
+    title: str,
+    pretrained: Pretrained,
+    fetch: Fetch,
+    fresh: Prefix = (),
+    positions: str | None = None,
+    renamed: Rename = dict,
+) -> None:
+    """Fill a network as `pretrained` asks, all but the layers whose names begin with `fresh`.
+
+    Args:
+        network: its names are those of the published tensors, once these are `renamed`.
+        fetch: gets these where there is a network; any error of it means that it could not.
+        positions: ending of the names of position embeddings, which are resampled to the network's image size.
+        renamed: published tensors to those with the network's names.
+
+    Raises:
+        DcubeError: weights that are missing, altered, of another network, or not to be had.
+    """
+    if pretrained.weights == "none":
+        return
+    if pretrained.weights == "package":
+        raise DcubeError(f"no package brings weights of {title}: choose weights: download, file or none")
+    if pretrained.weights == "file":
+        origin = str(pretrained.weights_file)
+        tensors: Mapping[str, Tensor] = state_from_file(Path(origin), pretrained.weights_sha256 or "")
+    else:
+        origin, tensors = "what was fetched", fetched(title, fetch)
+    _fill(network, title, renamed(tensors), origin, fresh, positions)
+
+
+def fetched(title: str, fetch: Fetch) -> Mapping[str, Tensor]:
+    try:
+        return fetch()
+    except DcubeError:
+        raise
+    except Exception as error:  # the hub's client lets through what its HTTP library raises
+        reason = " ".join(str(error).split())[:200]
+        raise DcubeError(
+            f"the weights of {title} could not be fetched ({reason}): "
+            "give a local file with its sha256 (weights: file), or weights: none"
+        ) from None
+
+
+def only_pickled(title: str, place: str) -> Fetch:
+    """For weights that their authors publish as a pickle only, which this program does not read."""
+
+    def fetch() -> Mapping[str, Tensor]:
+        raise DcubeError(
+            f"the weights of {title} are published as a pickle only ({place}): convert them once as "
+            "docs/how-to/add-a-method.md says and give weights: file, or weights: none"
+        )
+
+    return fetch
+
+
+def _fill(
+    network: nn.Module, title: str, tensors: Mapping[str, Tensor], origin: str, fresh: Prefix, positions: str | None
+) -> None:
+    own = network.state_dict()
+    wanted = [name for name in own if not name.startswith(fresh) and not name.endswith(COUNTERS)]
+    if missing := [name for name in wanted if name not in tensors]:
+        raise DcubeError(f"{origin} holds no weights of {title}: {missing[0]} and {len(missing) - 1} more are missing")
+    state = {name: tensors[name] for name in wanted}
+    if positions:
+        state |= {name: _resampled(t, own[name]) for name, t in state.items() if name.endswith(positions)}
+    if other := [name for name, tensor in state.items() if tensor.shape != own[name].shape]:
+        shapes = tuple(state[other[0]].shape), tuple(own[other[0]].shape)
+        raise DcubeError(f"{origin} holds no weights of {title}: {other[0]} has shape {shapes[0]}, not {shapes[1]}")
+    network.load_state_dict(state, strict=False)
+
+
+def _resampled(positions: Tensor, own: Tensor) -> Tensor:
+    """(1, N, C) of a square grid, with a class token before it or not, to the number of `own`."""
+    if positions.shape == own.shape or positions.ndim != 3:
+        return positions
+    side = math.isqrt(own.shape[1])
+    return resample_abs_pos_embed(positions, [side, side], num_prefix_tokens=own.shape[1] - side**2)

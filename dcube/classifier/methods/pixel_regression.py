@@ -1,0 +1,25 @@
+"""Control: multinomial logistic regression on the pixels. What it can tell takes no network."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcube.classifier.methods.frozen import StandardisedLinear
+
+LARGEST = 28
+
+
+class PixelRegression(nn.Module):
+    """(B, C, S, S) uint8 to (B, classes): mean-pooled to at most 28 × 28, standardised, one linear layer."""
+
+    def __init__(self, classes: int, image_size: int, channels: int) -> None:
+        super().__init__()
+        self.side = min(image_size, LARGEST)
+        self.regression = StandardisedLinear(channels * self.side**2, classes)
+
+    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        # fmt: off
+        pooled = F.adaptive_avg_pool2d(images.float().div(255), self.side)  # (B, C, 28, 28)
+        # fmt: on
+        return self.regression(pooled.flatten(1))

@@ -1,0 +1,35 @@
+"""Networks of timm as they are, with another last layer."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import nn
+
+from dcube.classifier.head import ImageClassifier
+from dcube.config import Pretrained
+from dcube.engine.pretrained import create_pretrained
+
+
+def timm_classifier(architecture: str, classes: int, pretrained: Pretrained, **options: Any) -> nn.Module:
+    """The bare network, (B, 3, S, S) normalised pixels to (B, classes).
+
+    From a file it is first made with the layers that its authors give it: only then does timm refuse a file that lacks
+    some of them.
+    """
+    source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
+    if pretrained.weights != "file":
+        return create_pretrained(architecture, *source, num_classes=classes, **options)
+    network = create_pretrained(architecture, *source, **options)
+    network.reset_classifier(classes)  # type: ignore[operator]
+    return network
+
+
+def pit_b(classes: int, image_size: int, pretrained: Pretrained) -> ImageClassifier:
+    """PiT-B; timm cannot adapt its position embedding (1, C, h, w) to another image size: done here."""
+    network = create_pretrained("pit_b_224", "none", num_classes=classes, img_size=image_size)
+    if pretrained.weights != "none":
+        state = timm_classifier("pit_b_224", classes, pretrained).state_dict()
+        grid = network.state_dict()["pos_embed"].shape[2:]
+        state["pos_embed"] = F.interpolate(state["pos_embed"], list(grid), mode="bicubic", antialias=True)
+        network.load_state_dict(state)
+    return ImageClassifier(network)

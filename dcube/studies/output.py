@@ -1,0 +1,128 @@
+"""What a study leaves: a folder of tables, every figure of every repeat, a curve where there is one; and MLflow."""
+
+import math
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dcube.config import Params
+from dcube.engine.publish import published
+from dcube.evaluation.metrics import spelled
+from dcube.outbox import experiment_called, tracking_client
+from dcube.studies.cells import Place, cell
+from dcube.studies.rendering import comparisons_frame, latex, markdown, markdown_table, repeats_frame
+from dcube.studies.table import Line, StudyTable
+from dcube.tracking import flattened, metric_key
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MARKDOWN, LATEX, REPEATS, COMPARISONS, CURVE = "table.md", "table.tex", "repeats.csv", "comparisons.csv", "curve.png"
+LONGEST_SHOWN = 40  # rows of a reported CSV file that the Markdown shows
+
+
+def write(table: StudyTable, folder: Path) -> None:
+    """Everything, in place of what an earlier run of the study has left."""
+    with published(folder) as partial:
+        text = markdown(table)
+        if table.study.report == "files":
+            text += "".join(f"\n{_reported(line, partial)}" for line in table.lines)
+        else:
+            repeats_frame(table).to_csv(partial / REPEATS, index=False)
+            (partial / LATEX).write_text(latex(table), encoding="utf-8")
+        if table.comparisons:
+            comparisons_frame(table).to_csv(partial / COMPARISONS, index=False)
+        if table.study.along and table.lines:
+            curve(table).savefig(partial / CURVE, dpi=150)
+            text += f"\n![{table.study.title}]({CURVE})\n"
+        (partial / MARKDOWN).write_text(text, encoding="utf-8")
+
+
+def curve(table: StudyTable) -> Figure:
+    """Mean and standard deviation of the first two figures along the axis, a line a row."""
+    assert table.study.along
+    shown = table.figures[:1] if len(table.figures) == 1 else [table.figures[0], table.figures[-1]]
+    figure = Figure(figsize=(5 * len(shown), 4.2), layout="constrained")
+    values = [str(value) for value in table.study.along.values]
+    for axis, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        for number, (title, lines) in enumerate(_by_row(table).items()):
+            at = [values.index(str(line.place.value)) for line in lines]
+            means = [line.figures[name].mean for line in lines]
+            spread = [
+                0.0 if math.isnan(line.figures[name].deviation) else line.figures[name].deviation for line in lines
+            ]
+            shifted = [place + 0.06 * (number - 1) for place in at]
+            axis.errorbar(shifted, means, spread, marker="osD^v<>"[number % 7], capsize=3, label=title)
+        axis.set_xticks(range(len(values)), values)
+        axis.set(xlabel=table.study.along.title, ylabel=spelled(name))
+        axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")
+    figure.suptitle(f"{table.study.title}: {table.data}")
+    return figure
+
+
+def log(table: StudyTable, base: Params, folder: Path) -> str:
+    """One MLflow experiment a study: a run a line with its settings and figures, and one with the tables.
+
+    Returns:
+        The experiment's name.
+    """
+    name = f"dcube-study/{table.name}/{table.data}"
+    client = tracking_client()
+    experiment = experiment_called(client, name)
+    for line in table.lines:
+        _log_line(client, experiment, table, line, base)
+    run = client.create_run(experiment, run_name="table").info.run_id
+    client.log_artifacts(run, str(folder))
+    client.set_tag(run, "mlflow.note.content", (folder / MARKDOWN).read_text(encoding="utf-8"))
+    client.set_terminated(run)
+    return name
+
+
+def _log_line(client: "MlflowClient", experiment: str, table: StudyTable, line: Line, base: Params) -> None:
+    run = client.create_run(experiment, run_name=line.place.title).info.run_id
+    own = cell(table.study, base, line.place, 0, line.chosen).params
+    before = flattened(base.model_dump(mode="json"))
+    for parameter, value in flattened(own.model_dump(mode="json")).items():
+        if value != before.get(parameter):
+            client.log_param(run, parameter, value)
+    for figure, value in line.figures.items():
+        client.log_metric(run, metric_key(f"{figure}/mean"), value.mean)
+        if not math.isnan(value.deviation):
+            client.log_metric(run, metric_key(f"{figure}/deviation"), value.deviation)
+    client.set_tag(run, "dcube.study.row", line.place.row.name)
+    client.set_terminated(run)
+
+
+def _reported(line: Line, folder: Path) -> str:
+    """Copies the files of a line's results into `folder`, and shows pictures and short tables."""
+    shown = []
+    for repeat, result in enumerate(line.results):
+        for file in sorted(result.folder.iterdir()):
+            name = file.name if len(line.results) == 1 else f"{file.stem}-{repeat}{file.suffix}"
+            name = name if line.place.value is None else _slug(line.place) + name
+            shutil.copyfile(file, folder / name)
+            shown.append(_shown(folder / name))
+    return "\n\n".join(filter(None, shown)) + "\n"
+
+
+def _slug(place: Place) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in place.title.lower()) + "-"
+
+
+def _shown(file: Path) -> str:
+    if file.suffix == ".png":
+        return f"![{file.stem}]({file.name})"
+    if file.suffix == ".csv" and len(frame := pd.read_csv(file)) <= LONGEST_SHOWN:
+        return markdown_table(list(frame.columns), frame.round(4).astype(str).values.tolist())
+    return ""
+
+
+def _by_row(table: StudyTable) -> dict[str, list[Line]]:
+    rows: dict[str, list[Line]] = {}
+    for line in table.lines:
+        rows.setdefault(line.place.row.name, []).append(line)
+    return rows

@@ -1,0 +1,178 @@
+"""A study's table as Markdown, LaTeX, CSV, and on a terminal."""
+
+import math
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from dcube.evaluation.metrics import spelled
+from dcube.evaluation.report import p_in_words
+from dcube.studies.statistics import SIGNIFICANT, Summary
+from dcube.studies.table import FROM_SCRATCH, Line, StudyTable
+
+Emphasise = Callable[[str], str]
+
+
+def markdown(table: StudyTable) -> str:
+    """Title, table, how it came about, comparisons, failures."""
+    parts = [f"## {table.study.title}: {table.data}", table.study.about, markdown_table(*_grid(table, _bold))]
+    parts += [" ".join(notes(table))]
+    if table.comparisons:
+        parts += [f"**{table.study.reference} minus each other row:**", markdown_table(*_comparison_grid(table))]
+    parts += [f"Not computed: {title}: {reason}" for title, reason in table.failures.items()]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def latex(table: StudyTable) -> str:
+    """A `booktabs` table, to be put into a paper."""
+    head, rows = _grid(table, lambda text: rf"\textbf{{{text}}}")
+    body = [" & ".join(map(_escaped, row)) + r" \\" for row in rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_escaped(table.study.title)}, {_escaped(table.data)}. {_escaped(' '.join(notes(table)))}}}",
+            rf"\begin{{tabular}}{{l{'c' * (len(head) - 1)}}}",
+            r"\toprule",
+            " & ".join(map(_escaped, head)) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def repeats_frame(table: StudyTable) -> pd.DataFrame:
+    """Every figure of every repeat: row, group, value of the axis, repeat, split, figure, result."""
+    rows = []
+    for line in table.lines:
+        for repeat, result in enumerate(line.results):
+            validation = result.content.get("validation", {})
+            own = {"test": {name: result.figures.get(name, math.nan) for name in table.figures}}
+            own |= {"validation": validation} if validation else {}
+            rows += [
+                (line.place.row.name, line.place.row.group, line.place.value, repeat, split, figure, value)
+                for split, figures in own.items()
+                for figure, value in figures.items()
+            ]
+    return pd.DataFrame(rows, columns=["row", "group", "at", "repeat", "split", "figure", "result"])
+
+
+def comparisons_frame(table: StudyTable) -> pd.DataFrame:
+    rows = [
+        (table.study.reference, one.other.row.name, one.other.value, figure, *vars(difference).values(), one.p[figure])
+        for one in table.comparisons
+        for figure, difference in one.differences.items()
+    ]
+    own = ["first", "second", "difference", "low", "high", "p"]
+    return pd.DataFrame(rows, columns=["reference", "row", "at", "figure", *own, "p_corrected"])
+
+
+def notes(table: StudyTable) -> list[str]:
+    """How to read it, a sentence each."""
+    study, repeats = table.study, table.study.repeats
+    said = [table.note] if table.note else []
+    if repeats > 1:
+        said.append(f"Mean ± standard deviation of {repeats} repeats ({', '.join(study.vary)}).")
+    if table.figures:
+        said.append(f"Bold: better than every other row, p < {SIGNIFICANT} (Holm).")
+    if any(line.from_scratch for line in table.lines):
+        said.append(f"{FROM_SCRATCH} trained from scratch: the weights that its authors start from were not at hand.")
+    if table.definition:
+        said.append("Measured with " + ", ".join(f"{key} {value}" for key, value in table.definition.items()) + ".")
+    chosen = [f"{line.place.title}: {_settings(line)}" for line in table.lines if line.chosen]
+    if chosen:
+        said.append(f"Chosen on validation: {'; '.join(chosen)}.")
+    return said
+
+
+def terminal(table: StudyTable) -> list[Table | str]:
+    """What `dcube study` prints."""
+    shown: list[Table | str] = []
+    if table.figures:
+        shown.append(_rich(f"{table.study.title}: {table.data}", *_grid(table, lambda text: f"[bold]{text}[/]")))
+    shown += notes(table)
+    if table.comparisons:
+        shown.append(_rich(f"{table.study.reference} minus each other row", *_comparison_grid(table)))
+    return [*shown, *(f"not computed: {title}: {reason}" for title, reason in table.failures.items())]
+
+
+def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list[str]]]:
+    """Head and rows; groups stand before their first row's name."""
+    axis = table.study.along
+    with_paper = any(line.paper for line in table.lines)
+    head = ["", *([axis.title] if axis else []), *map(spelled, table.figures)]
+    head += [f"paper: {spelled(name)}" for name in table.study.figures] if with_paper else []
+    rows = []
+    for line in table.lines:
+        name = line.place.row.name + (FROM_SCRATCH if line.from_scratch else "")
+        cells = [f"{line.place.row.group}: {name}" if line.place.row.group else name]
+        cells += [f"{line.place.value}"] if axis else []
+        cells += [_cell(line, figure, emphasise) for figure in table.figures]
+        if with_paper:
+            cells += [f"{line.paper[name] / 100:.3f}" if name in line.paper else "" for name in table.study.figures]
+        rows.append(cells)
+    return head, rows
+
+
+def _cell(line: Line, figure: str, emphasise: Emphasise) -> str:
+    text = value_in_words(line.figures[figure])
+    return emphasise(text) if figure in line.best else text
+
+
+def value_in_words(value: Summary) -> str:
+    digits = 3 if abs(value.mean) < 10 else 1
+    if math.isnan(value.mean):
+        return "–"
+    spread = "" if math.isnan(value.deviation) else f" ± {value.deviation:.{digits}f}"
+    return f"{value.mean:.{digits}f}{spread}"
+
+
+def _comparison_grid(table: StudyTable) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    for one in table.comparisons:
+        cells = []
+        for figure, value in one.differences.items():
+            digits = 3 if abs(value.first) < 10 else 1
+            spread = f"{value.low:+.{digits}f} … {value.high:+.{digits}f}"
+            cells.append(f"{value.value:+.{digits}f} ({spread}), {p_in_words(one.p[figure])}")
+        rows.append([one.other.title, *cells])
+    return ["", *map(spelled, table.figures)], rows
+
+
+def markdown_table(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) if len(head) > 1 else ""
+
+
+def _rich(title: str, head: list[str], rows: Iterable[list[str]]) -> Table:
+    table = Table(*head, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _bold(text: str) -> str:
+    return f"**{text}**"
+
+
+def _escaped(text: str) -> str:
+    replaced = {
+        "%": r"\%",
+        "&": r"\&",
+        "_": r"\_",
+        "#": r"\#",
+        "±": r"$\pm$",
+        "†": r"$^\dagger$",
+        "–": "--",
+        "×": r"$\times$",
+    }
+    return "".join(replaced.get(letter, letter) for letter in text)
+
+
+def _settings(line: Line) -> str:
+    return ", ".join(f"{parameter} = {value}" for parameter, value in line.chosen.items())

@@ -1,0 +1,186 @@
+"""Computes the cells of a study one after the other in one working copy; what DVC knows already is computed no more.
+
+Every cell becomes a DVC experiment. Its results are kept under a hash of its parameters and of the code and data that
+it was computed with, so that a study that was cut off goes on where it was.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from dcube.config import Params
+from dcube.engine.publish import published
+from dcube.errors import DcubeError
+from dcube.processes import process_group
+from dcube.stages.paths import EVALUATION, FID
+from dcube.studies.cells import Cell, Place, candidates, cell, experiment_name, places
+from dcube.studies.results import Result
+from dcube.studies.study import Settings, Study
+from dcube.workspace import DATA_RECORD, commit_of, git, has_remote, push_results, save_experiment, workspace
+
+RESULTS = ".dcube/studies"
+LOG = "log.txt"
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Attributes:
+    results: of every place that was computed, a result a repeat.
+    chosen: what validation has chosen there.
+    failures: cells that could not be computed, and why.
+    """
+
+    results: dict[Place, list[Result]]
+    chosen: dict[Place, Settings]
+    failures: dict[str, str]
+
+
+class Runner:
+    """Computes cells of one study over one data set.
+
+    Args:
+        name: of the study.
+        repository: whose last commit, and whose record of the data, the cells are computed with.
+    """
+
+    def __init__(self, name: str, study: Study, base: Params, repository: Path, tell: Told = print) -> None:
+        self.name, self.study, self.base, self.repository, self.tell = name, study, base, repository, tell
+        self.commit = commit_of(repository, "HEAD")
+        record = repository / DATA_RECORD
+        self.data_record = record.read_bytes() if record.exists() else None
+        code = git(repository, "ls-tree", self.commit, "--", "dcube", "dvc.yaml")
+        version = hashlib.sha256(repr((code, self.data_record)).encode()).hexdigest()[:12]
+        self.store = repository / RESULTS / f"{base.data.name}-{version}"
+        self._working_copy: Path | None = None
+
+    def run(self) -> Outcome:
+        """All cells, each once; a cell that fails keeps no other one from being computed."""
+        outcome = Outcome({}, {}, {})
+        lines, began = places(self.study), time.monotonic()
+        with ExitStack() as stack:
+            for number, place in enumerate(lines, 1):
+                try:
+                    outcome.chosen[place] = self._choose(place, stack)
+                    outcome.results[place] = [
+                        self._result(cell(self.study, self.base, place, repeat, outcome.chosen[place]), stack)
+                        for repeat in range(self.study.repeats)
+                    ]
+                except DcubeError as error:
+                    outcome.failures[place.title] = str(error)
+                    self.tell(f"  {place.title} failed: {error}")
+                left = (time.monotonic() - began) / number * (len(lines) - number) / 60
+                self.tell(f"{number}/{len(lines)} rows" + (f", about {left:.0f} min left" if left else ""))
+        self._working_copy = None
+        return outcome
+
+    def choices(self) -> dict[Place, Settings]:
+        """What validation has chosen in every row, once the first cells are known."""
+        with ExitStack() as stack:
+            chosen = {place: self._choose(place, stack) for place in places(self.study)}
+        self._working_copy = None
+        return chosen
+
+    def cells(self, chosen: dict[Place, Settings]) -> list[Cell]:
+        """All that the table is made from."""
+        return [
+            cell(self.study, self.base, place, repeat, chosen[place])
+            for place in places(self.study)
+            for repeat in range(self.study.repeats)
+        ]
+
+    def first_cells(self) -> list[Cell]:
+        """What can be computed before anything is known: of a row with a choice, what the choice is made from."""
+        return [
+            cell(self.study, self.base, place, repeat, tried)
+            for place in places(self.study)
+            for tried in candidates(self.study, self.base.data.name, place.row)
+            for repeat in range(1 if tried else self.study.repeats)
+        ]
+
+    def _result(self, made: Cell, stack: ExitStack) -> Result:
+        """The cell's result, computed in the study's working copy where it is not known."""
+        folder = self.store / made.key
+        if not folder.is_dir():
+            if self._working_copy is None:
+                name = f"study-{self.name}-{self.base.data.name}-{self.commit[:8]}"
+                entered = workspace(self.repository, self.commit, name, made.params.to_yaml(), self.data_record)
+                self._working_copy = stack.enter_context(entered)
+            self._compute(made, self._working_copy)
+        return Result.load(folder)
+
+    def _choose(self, place: Place, stack: ExitStack) -> Settings:
+        """The candidate with the best validation AUROC, judged by the first repeat."""
+        tried = list(candidates(self.study, self.base.data.name, place.row))
+        if len(tried) == 1:
+            return tried[0]
+        results = [self._result(cell(self.study, self.base, place, 0, one), stack) for one in tried]
+        judged = [result.validation["auroc"] for result in results]
+        return tried[judged.index(max(judged))]
+
+    def _compute(self, made: Cell, folder: Path) -> None:
+        began, shared = time.monotonic(), has_remote(folder)
+        experiment = experiment_name(self.name, self.base.data.name, made)
+        (folder / "params.yaml").write_text(made.params.to_yaml(), encoding="utf-8")
+        self._reproduce(made, folder, shared, experiment)
+        missing = [str(file) for file in self._files(made) if not (folder / file).exists()]
+        if missing:
+            raise DcubeError(f"{made.target} has not written what the study reports: {', '.join(missing)}")
+        save_experiment(self.repository, folder, experiment, [made.target])
+        if shared:
+            push_results(folder)
+        with published(self.store / made.key) as kept:
+            for file in self._files(made):
+                shutil.copyfile(folder / file, kept / file.name)
+        self.tell(f"  {made.title}: {time.monotonic() - began:.0f} s")
+
+    def _files(self, made: Cell) -> list[Path]:
+        if self.study.report == "evaluation":
+            folder = EVALUATION / made.place.row.model
+            return [folder / "metrics.json", folder / "predictions.csv"]
+        if self.study.report == "fid":
+            return [FID / "fid.json"]
+        return [Path(file) for file in self.study.files]
+
+    def _reproduce(self, made: Cell, folder: Path, shared: bool, experiment: str) -> None:
+        """`dvc repro TARGET`; what the stages print goes to a log."""
+        command = [sys.executable, "-m", "dvc", "repro", *(["--pull"] if shared else []), made.target]
+        paths = {"PATH": Path(sys.executable).parent, "PYTHONPATH": folder}
+        first = {key: os.pathsep.join(filter(None, (str(path), os.environ.get(key)))) for key, path in paths.items()}
+        environment = {
+            "MLFLOW_TRACKING_URI": f"sqlite:///{self.repository / 'mlflow.db'}",
+            **os.environ,
+            **first,
+            "DVC_NO_ANALYTICS": "1",
+            "DCUBE_PIPELINE": experiment,
+        }
+        log = self.store / LOG
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as file:
+            file.write(f"\n=== {made.title}\n".encode())
+            file.flush()
+            start = file.tell()
+            with process_group(command, cwd=folder, env=environment, stdout=file, stderr=subprocess.STDOUT) as process:
+                failed = process.wait()
+        if failed:
+            with log.open("rb") as file:
+                file.seek(start)
+                raise DcubeError(f"{_reason(file.read().decode(errors='replace'))} (all of it: {log})")
+
+
+def _reason(output: str) -> str:
+    """The stage's own last error line; else its last line before DVC's; else DVC's."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    own = [line for line in lines if not line.startswith("ERROR: ")]
+    told = [line.removeprefix("error: ") for line in own if line.startswith("error: ")]
+    exited = any("exited with" in line for line in lines)
+    if told or (own and exited):
+        return told[-1] if told else own[-1]
+    return lines[-1].removeprefix("ERROR: ") if lines else "it ended without a word"

@@ -1,0 +1,143 @@
+"""What a study's figures say: their spread over repeats, and which differences are more than that and chance.
+
+A difference of two rows is tested by a bootstrap over both things that could have come out otherwise: the test images
+(whole patients, where these are known) and the repeats. With few repeats it takes their spread for a little smaller
+than it is: (n - 1) / n of the variance.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+from scipy.stats import ttest_rel
+
+from dcube.config import Evaluation
+from dcube.engine.seeds import numpy_generator
+from dcube.errors import DcubeError
+from dcube.evaluation.bootstrap import interval, resample_weights, two_sided_p
+from dcube.evaluation.comparison import Difference, holm
+from dcube.evaluation.metrics import measure
+from dcube.evaluation.predictions import Predictions
+from dcube.studies.results import Result
+
+SIGNIFICANT = 0.05
+LOWER_IS_BETTER = ("fid", "kid", "ece", "brier", "nll")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and standard deviation (n - 1; NaN of one repeat) of a figure."""
+
+    mean: float
+    deviation: float
+
+
+def summary(results: Sequence[Result], figure: str) -> Summary:
+    values = np.array([result.figures.get(figure, np.nan) for result in results])
+    return Summary(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"))
+
+
+def lower_is_better(figure: str) -> bool:
+    return figure.split(",")[0] in LOWER_IS_BETTER
+
+
+def differences(
+    first: Sequence[Result], second: Sequence[Result], figures: Sequence[str], evaluation: Evaluation
+) -> dict[str, Difference]:
+    """First minus second, by figure; p-values know nothing of other tests.
+
+    Raises:
+        DcubeError: they were not tested on the same images.
+    """
+    if all(result.predictions is not None for result in (*first, *second)):
+        return _resampled(_predictions(first), _predictions(second), figures, evaluation)
+    return {figure: _over_repeats(first, second, figure, evaluation.confidence) for figure in figures}
+
+
+def significantly_best(
+    lines: Sequence[Sequence[Result]], figures: Sequence[str], evaluation: Evaluation
+) -> dict[str, int]:
+    """Figure → number of the line that is better than every other one, corrected for all these tests (Holm).
+
+    Figures without such a line are missing.
+    """
+    if len(lines) < 2:
+        return {}
+    best = {figure: _best(lines, figure) for figure in figures}
+    tests = [(figure, other) for figure in figures for other in range(len(lines)) if other != best[figure]]
+    made: dict[tuple[int, int], dict[str, Difference]] = {}
+    for figure, other in tests:
+        pair = best[figure], other
+        if pair not in made:
+            mine = [name for name in figures if best[name] == best[figure]]
+            made[pair] = differences(lines[pair[0]], lines[pair[1]], mine, evaluation)
+    p_values = holm(np.array([made[best[figure], other][figure].p for figure, other in tests]))
+    worst = {
+        figure: max(p for (name, _), p in zip(tests, p_values, strict=True) if name == figure) for figure in figures
+    }
+    return {figure: best[figure] for figure in figures if worst[figure] < SIGNIFICANT}
+
+
+def _best(lines: Sequence[Sequence[Result]], figure: str) -> int:
+    means = np.array([summary(results, figure).mean for results in lines])
+    means = np.where(np.isnan(means), -np.inf, -means if lower_is_better(figure) else means)
+    return int(means.argmax())
+
+
+def _predictions(results: Sequence[Result]) -> list[Predictions]:
+    return [result.predictions for result in results if result.predictions is not None]
+
+
+def _resampled(
+    first: Sequence[Predictions], second: Sequence[Predictions], figures: Sequence[str], evaluation: Evaluation
+) -> dict[str, Difference]:
+    if len({predictions.fingerprint for predictions in (*first, *second)}) > 1:
+        raise DcubeError("the rows were not tested on the same images: run the study again from one state of the data")
+    values, point = [], []
+    for side, repeats in enumerate((first, second)):
+        point.append({name: np.mean([_figures(one, name, evaluation) for one in repeats]) for name in figures})
+        values.append(_of_resamples(repeats, figures, evaluation, side))
+    result = {}
+    for name in figures:
+        resampled = values[0][name] - values[1][name]
+        ours, theirs = float(point[0][name]), float(point[1][name])
+        low, high = interval(resampled, evaluation.confidence)
+        result[name] = Difference(ours, theirs, ours - theirs, low, high, two_sided_p(resampled))
+    return result
+
+
+def _figures(predictions: Predictions, name: str, evaluation: Evaluation) -> float:
+    bins = evaluation.calibration_bins
+    return float(measure(predictions.labels, predictions.probabilities, predictions.classes, bins)[name][0])
+
+
+def _of_resamples(
+    repeats: Sequence[Predictions], figures: Sequence[str], evaluation: Evaluation, side: int
+) -> dict[str, np.ndarray]:
+    """Name → (samples,) mean of a figure over repeats drawn with replacement, on patients drawn the same way.
+
+    The patients are the same on both sides of a comparison, the repeats are not.
+    """
+    samples, seed = evaluation.bootstrap_samples, evaluation.seed
+    of_repeats: list[dict[str, np.ndarray]] = []
+    for one in repeats:
+        chunks = [
+            measure(one.labels, one.probabilities, one.classes, evaluation.calibration_bins, weights)
+            for weights in resample_weights(one.groups, samples, seed)
+        ]
+        of_repeats.append({name: np.concatenate([chunk[name] for chunk in chunks]) for name in figures})
+    drawn = numpy_generator(seed, "repeats", side).integers(len(repeats), size=(len(repeats), samples))
+    stacked = {name: np.stack([one[name] for one in of_repeats]) for name in figures}
+    return {name: np.take_along_axis(values, drawn, axis=0).mean(axis=0) for name, values in stacked.items()}
+
+
+def _over_repeats(first: Sequence[Result], second: Sequence[Result], figure: str, confidence: float) -> Difference:
+    """Where there are no predictions: a paired t-test over the repeats; p is 1 where there are fewer than two."""
+    ours, theirs = (np.array([one.figures.get(figure, np.nan) for one in side]) for side in (first, second))
+    gap = ours - theirs
+    value, p, half = float(gap.mean()), 1.0, float("nan")
+    if len(gap) > 1 and gap.std() > 0:
+        p = float(ttest_rel(ours, theirs).pvalue)
+        half = float(student.ppf((1 + confidence) / 2, len(gap) - 1) * gap.std(ddof=1) / np.sqrt(len(gap)))
+    return Difference(float(ours.mean()), float(theirs.mean()), value, value - half, value + half, p)

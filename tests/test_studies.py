@@ -1,0 +1,328 @@
+"""Studies: what they expand to, what their statistics say, and how their tables look."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ttest_rel
+
+from dcube.classifier.methods.catalogue import METHODS
+from dcube.config import Evaluation, Params, laid_over, load_preset, preset_names
+from dcube.errors import DcubeError
+from dcube.evaluation.comparison import compare, holm
+from dcube.evaluation.predictions import Predictions
+from dcube.studies.asked import narrowed
+from dcube.studies.cells import Place, candidates, cell, experiment_name, places
+from dcube.studies.output import write
+from dcube.studies.rendering import latex, markdown, repeats_frame, value_in_words
+from dcube.studies.results import Result
+from dcube.studies.running import Outcome
+from dcube.studies.statistics import Summary, differences, significantly_best, summary
+from dcube.studies.study import Study, load_study, study_from, study_names
+from dcube.studies.table import make_table
+
+EVALUATION = Evaluation(bootstrap_samples=400)
+FIGURES = ["accuracy", "macro_f1", "auroc"]
+PAPERS = {"table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure2"}
+ROWS = {"rows": [{"name": "one"}, {"name": "two", "settings": {"classifier.seed": 7}}]}
+
+
+def predicted(folder: Path, skill: float, seed: int, n: int = 90, shift: str = "") -> Result:
+    """A result whose probabilities are right the more often the larger `skill`; two images a patient."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    chance = 1 / (1 + np.exp(-(skill * (2 * labels - 1) + generator.normal(size=n))))
+    table = pd.DataFrame(
+        {
+            "id": [f"{i}{shift}" for i in range(n)], "file": "", "patient": [f"p{i // 4}" for i in range(n)],
+            "sha256": [f"{i:064d}" for i in range(n)], "label": np.where(labels == 1, "ill", "well"),
+            "prediction": np.where(chance > 0.5, "ill", "well"), "probability_ill": chance,
+            "probability_well": 1 - chance,
+        }
+    )  # fmt: skip
+    folder.mkdir(parents=True)
+    Predictions(table[table.columns]).save(folder / "predictions.csv")
+    loaded = Predictions.load(folder / "predictions.csv")
+    test = {
+        name: float(value)
+        for name, value in zip(
+            FIGURES, (np.mean((chance > 0.5) == labels), np.mean((chance > 0.5) == labels), skill), strict=True
+        )
+    }
+    content = {"test": test, "validation": {"auroc": 0.5 + skill / 10}, "test_fingerprint": loaded.fingerprint}
+    (folder / "metrics.json").write_text(json.dumps(content))
+    return Result.load(folder)
+
+
+def repeats_of(folder: Path, skill: float, seeds: range) -> list[Result]:
+    return [predicted(folder / f"{skill}-{seed}", skill, seed) for seed in seeds]
+
+
+def distance(folder: Path, values: list[float]) -> list[Result]:
+    results = []
+    for number, value in enumerate(values):
+        place = folder / str(number)
+        place.mkdir(parents=True)
+        content = {"overall": {"fid": value, "kid": value / 100}, "classes": {"ill": {"fid": value + 1}}}
+        (place / "fid.json").write_text(json.dumps(content | {"definition": {"extractor": "lite0"}}))
+        results.append(Result.load(place))
+    return results
+
+
+class TestStudiesThatComeAlong:
+    def test_every_table_of_the_paper_is_one(self):
+        assert set(study_names()) >= PAPERS | {"labels", "labels_tuned", "fractions", "imbalance"}
+
+    @pytest.mark.parametrize("data", preset_names())
+    @pytest.mark.parametrize("name", study_names())
+    def test_every_cell_has_valid_parameters_and_a_name_of_its_own(self, name, data):
+        study, base = load_study(name), load_preset(data)
+        cells = [
+            cell(study, base, place, repeat, chosen)
+            for place in places(study)
+            for chosen in candidates(study, data, place.row)
+            for repeat in range(study.repeats)
+        ]
+        names = [experiment_name(name, data, made) for made in cells]
+        assert len({made.key for made in cells}) == len(set(names)) == len(cells), "no cell is computed twice"
+        assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*[a-z0-9]", one) and len(one) < 100 for one in names)
+
+    @pytest.mark.parametrize("name", study_names())
+    def test_methods_are_in_the_catalogue(self, name):
+        named = [row.settings.get("baseline.method") for row in load_study(name).rows]
+        assert set(named) - {None} <= METHODS.keys()
+
+    def test_table_two_has_every_method_of_the_paper(self):
+        methods = {row.settings.get("baseline.method", row.model) for row in load_study("table2").rows}
+        foundation = {row.settings.get("baseline.method") for row in load_study("table1").rows}
+        assert METHODS.keys() <= methods | foundation
+
+    def test_ablations_share_one_diffusion_model(self):
+        """All rows of Table IV but the first differ in what stage 2 reads alone."""
+        study, base = load_study("table4"), load_preset("covid_ct")
+        made = [cell(study, base, place, repeat).params for place in places(study) for repeat in range(study.repeats)]
+        shared = [
+            params.model_dump_json(include={"data", "diffusion", "fid", "features", "synthesis"}) for params in made
+        ]
+        assert len(set(shared)) == 2 and shared.count(shared[0]) == study.repeats
+
+    @pytest.mark.parametrize("name", ["table2", "table4", "table6", "table7", "table8", "table3"])
+    def test_the_papers_figures_stand_where_its_data_are_used(self, name):
+        for row in load_study(name).rows:
+            for data, figures in row.paper.items():
+                assert data in preset_names() and len(figures) == 4 and all(20 < value < 100 for value in figures)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("values", "told"),
+        [
+            ({"rows": []}, "rows"),
+            ({**ROWS, "reference": "three"}, "reference 'three' is no row: one, two"),
+            ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have one name"),
+            ({**ROWS, "vary": ["classifier.sed"]}, "unknown key classifier.sed (did you mean seed?)"),
+            ({**ROWS, "along": {"parameter": "labels.count", "title": "x", "values": [2, 0]}}, "labels.count"),
+            ({"rows": [{"name": "a", "choose": {"baseline.learning_rate": [5.0]}}]}, "learning_rate"),
+            ({**ROWS, "report": "files"}, "target and files belong to report: files"),
+            ({**ROWS, "rowz": 1}, "rowz"),
+        ],
+    )  # fmt: skip
+    def test_a_wrong_study_is_one_line(self, values, told):
+        with pytest.raises(DcubeError) as raised:
+            study_from({"title": "T", **values}, "mine.yaml")
+        assert told in str(raised.value) and "mine.yaml" in str(raised.value) and "\n" not in str(raised.value)
+
+    def test_a_wrong_setting_of_a_row_names_it(self):
+        study = study_from({"title": "T", "rows": [{"name": "odd", "settings": {"classifier.epochz": 2}}]}, "s")
+        with pytest.raises(DcubeError, match=r"row odd: unknown key classifier.epochz \(did you mean epochs\?\)"):
+            cell(study, Params(), places(study)[0], 0)
+
+    def test_unknown_studies_and_broken_files(self, tmp_path):
+        with pytest.raises(DcubeError, match="no study 'tabel2': choose from "):
+            load_study("tabel2")
+        (tmp_path / "broken.yaml").write_text("rows: [")
+        with pytest.raises(DcubeError, match="is no YAML"):
+            load_study(str(tmp_path / "broken.yaml"))
+
+    def test_unknown_rows(self):
+        with pytest.raises(DcubeError, match="--row D-Cub: the study has ResNet-101"):
+            narrowed(load_study("table2"), ["D-Cub"], None)
+
+    def test_other_test_images_are_refused(self, tmp_path):
+        others = [predicted(tmp_path / "other", 1.0, 1, shift="x")]
+        with pytest.raises(DcubeError, match="not tested on the same images"):
+            differences(repeats_of(tmp_path, 1.0, range(1)), others, FIGURES, EVALUATION)
+
+
+class TestCells:
+    def test_later_settings_win_and_repeats_are_numbered(self):
+        values = {
+            "title": "T", "settings": {"classifier.epochs": 1, "classifier.dropout": 0.1},
+            "data": {"phantom": {"settings": {"classifier.epochs": 2, "baseline.epochs": 2}}},
+            "along": {
+                "parameter": "labels.count", "title": "labels", "values": [20, 50],
+                "settings": {50: {"classifier.dropout": 0.3}},
+            },
+            "rows": [{"name": "a", "settings": {"classifier.epochs": 3}}],
+        }  # fmt: skip
+        study, base = study_from(values, "s"), load_preset("phantom")
+        first, second = places(study)
+        one, two = (cell(study, base, place, 4) for place in (first, second))
+        assert (one.params.classifier.epochs, one.params.baseline.epochs) == (3, 2)
+        assert (one.params.classifier.dropout, two.params.classifier.dropout) == (0.1, 0.3)
+        assert (one.params.labels.count, two.params.labels.count) == (20, 50)
+        assert one.params.classifier.seed == one.params.baseline.seed == 4
+        elsewhere = cell(study, load_preset("covid_ct"), first, 0)
+        assert elsewhere.params.baseline.epochs == load_preset("covid_ct").baseline.epochs
+
+    def test_choices_are_all_combinations(self):
+        row = {"name": "a", "choose": {"classifier.learning_rate": [0.1, 0.2], "classifier.dropout": [0.0, 0.5]}}
+        study = study_from({"title": "T", "rows": [row]}, "s")
+        assert len(list(candidates(study, "phantom", study.rows[0]))) == 4
+
+    @given(st.text(max_size=120))
+    @settings(max_examples=50, deadline=None)
+    def test_any_name_makes_a_valid_experiment(self, text):
+        study = Study.model_validate({"title": "T", "rows": [{"name": text[:80] or "x"}]})
+        name = experiment_name("mine", "phantom", cell(study, Params(), places(study)[0], 0))
+        assert re.fullmatch(r"[a-z0-9][a-z0-9-]*[a-z0-9]", name) and len(name) < 100
+
+    def test_settings_are_laid_over_nested_groups(self):
+        changed = laid_over(Params(), {"classifier.sub_features.stage": -2, "synthesis.ratio.ill": 2}, "x")
+        assert changed.classifier.sub_features.stage == -2 and changed.synthesis.ratio == {"ill": 2.0}
+        with pytest.raises(DcubeError, match=r"data.name.deep: name holds no further keys"):
+            laid_over(Params(), {"data.name.deep": 1}, "x")
+
+
+class TestStatistics:
+    def test_one_repeat_is_the_paired_comparison_of_two_models(self, tmp_path):
+        """With one repeat nothing but the patients is drawn: the numbers of `dcube results`, exactly."""
+        ours, theirs = predicted(tmp_path / "a", 1.5, 1), predicted(tmp_path / "b", 0.5, 2)
+        made = differences([ours], [theirs], FIGURES, EVALUATION)
+        assert ours.predictions and theirs.predictions
+        expected = compare(ours.predictions, theirs.predictions, EVALUATION).differences
+        for name in FIGURES:
+            assert vars(made[name]) == pytest.approx(vars(expected[name]))
+
+    def test_a_row_does_not_differ_from_itself(self, tmp_path):
+        same = repeats_of(tmp_path, 1.0, range(3))
+        made = differences(same, same, FIGURES, EVALUATION)
+        assert all(one.value == 0 and one.low <= 0 <= one.high and one.p > 0.5 for one in made.values())
+
+    def test_repeats_that_differ_widen_the_interval(self, tmp_path):
+        """The same mean, once from three equal repeats and once from three unequal ones."""
+        equal = [predicted(tmp_path / f"equal{i}", 1.0, 3) for i in range(3)]
+        unequal = [predicted(tmp_path / f"unequal{i}", skill, 3) for i, skill in enumerate((0.2, 1.0, 2.5))]
+        other = [predicted(tmp_path / "other", 0.3, 9)]
+        narrow, wide = (differences(one, other, ["accuracy"], EVALUATION)["accuracy"] for one in (equal, unequal))
+        assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
+
+    def test_bold_needs_to_beat_every_other_row(self, tmp_path):
+        good, fair, poor = (repeats_of(tmp_path, skill, range(3)) for skill in (2.5, 0.5, 0.0))
+        assert significantly_best([fair, good, poor], FIGURES, EVALUATION) == dict.fromkeys(FIGURES, 1)
+        twin = [predicted(tmp_path / f"twin{seed}", 2.5, seed + 50) for seed in range(3)]
+        assert significantly_best([fair, good, twin], FIGURES, EVALUATION) == {}
+        assert significantly_best([good], FIGURES, EVALUATION) == {}
+
+    def test_smaller_distances_are_better_and_tested_over_repeats(self, tmp_path):
+        small, large = distance(tmp_path / "s", [10.0, 11.0, 12.0]), distance(tmp_path / "l", [20.0, 21.5, 22.0])
+        assert significantly_best([large, small], ["fid", "kid"], EVALUATION) == {"fid": 1, "kid": 1}
+        made = differences(small, large, ["fid"], EVALUATION)["fid"]
+        assert made.p == pytest.approx(ttest_rel([10.0, 11.0, 12.0], [20.0, 21.5, 22.0]).pvalue)
+        expected = ttest_rel([10.0, 11.0, 12.0], [20.0, 21.5, 22.0]).confidence_interval(0.95)
+        assert (made.low, made.high) == pytest.approx((expected.low, expected.high))
+        assert differences(small[:1], large[:1], ["fid"], EVALUATION)["fid"].p == 1.0, "one repeat shows nothing"
+
+    def test_summary_is_mean_and_sample_deviation(self, tmp_path):
+        made = summary(distance(tmp_path, [1.0, 2.0, 6.0]), "fid")
+        assert (made.mean, made.deviation) == pytest.approx((3.0, np.std([1, 2, 6], ddof=1)))
+        assert np.isnan(summary(distance(tmp_path / "one", [1.0]), "fid").deviation)
+        assert distance(tmp_path / "f", [4.0])[0].figures == {"fid": 4.0, "kid": 0.04, "fid, ill": 5.0}
+
+
+def table_of(folder: Path, study: Study, skills: dict[str, float], data: str = "phantom"):
+    outcome = Outcome({}, {}, {})
+    for place in places(study):
+        seeds = range(study.repeats)
+        outcome.results[place] = [predicted(folder / f"{place.title}{s}", skills[place.row.name], s) for s in seeds]
+        outcome.chosen[place] = next(candidates(study, data, place.row))
+    return make_table("mine", study, load_preset(data), outcome)
+
+
+class TestTables:
+    STUDY = study_from(
+        {
+            "title": "A_study, 100 %", "reference": "good", "figures": FIGURES,
+            "data": {"phantom": {"note": "Small."}},
+            "rows": [
+                {"name": "good", "paper": {"phantom": [93.61, 89.69]}},
+                {"name": "bad & old", "group": "CNN", "model": "baseline", "settings": {"baseline.method": "resnet18"},
+                 "choose": {"baseline.learning_rate": [0.001, 0.01]}},
+            ],
+        },
+        "s",
+    )  # fmt: skip
+
+    def test_markdown_says_all_of_it(self, tmp_path):
+        text = markdown(table_of(tmp_path, self.STUDY, {"good": 2.5, "bad & old": 0.0}))
+        lines = text.splitlines()
+        good = next(line for line in lines if line.startswith("| good |"))
+        bad = next(line for line in lines if line.startswith("| CNN: bad & old†"))
+        assert good.count("**") == 2 * len(FIGURES) and bad.count("**") == 0
+        assert "0.936" in good and "0.897" in good, "the paper's figures"
+        assert "Small. Mean ± standard deviation of 3 repeats (classifier.seed, baseline.seed)." in text
+        assert "† trained from scratch" in text
+        assert "Chosen on validation: bad & old: baseline.learning_rate = 0.001." in text
+        assert "**good minus each other row:**" in text
+        widths = {line.count("|") for line in lines if line.startswith("| ")}
+        assert len(widths) == 2, "every row of the two tables has as many cells as its head"
+
+    def test_without_a_significant_difference_nothing_is_bold(self, tmp_path):
+        text = markdown(table_of(tmp_path, self.STUDY, {"good": 1.0, "bad & old": 1.0}))
+        assert "**0" not in text
+
+    def test_latex_is_escaped_and_balanced(self, tmp_path):
+        text = latex(table_of(tmp_path, self.STUDY, {"good": 2.5, "bad & old": 0.0}))
+        assert r"A\_study, 100 \%" in text and r"bad \& old$^\dagger$" in text and r"$\pm$" in text
+        assert text.count("{") == text.count("}") and text.count(r"\begin") == text.count(r"\end") == 2
+        body = [line for line in text.splitlines() if line.endswith(r"\\")]
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {body[0].count("&")}
+
+    def test_corrected_p_values_are_holms_over_the_whole_table(self, tmp_path):
+        table = table_of(tmp_path, self.STUDY, {"good": 1.2, "bad & old": 0.8})
+        (one,) = table.comparisons
+        plain = np.array([one.differences[name].p for name in FIGURES])
+        assert list(one.p.values()) == pytest.approx(holm(plain).tolist())
+
+    def test_everything_is_written(self, tmp_path):
+        values = self.STUDY.model_dump() | {"along": {
+            "parameter": "labels.count", "title": "labels", "values": [20, 50, 100], "settings": {},
+        }, "repeats": 2}  # fmt: skip
+        table = table_of(tmp_path / "results", study_from(values, "s"), {"good": 2.5, "bad & old": 0.0})
+        write(table, tmp_path / "out")
+        assert {file.name for file in (tmp_path / "out").iterdir()} == {
+            "table.md", "table.tex", "repeats.csv", "comparisons.csv", "curve.png",
+        }  # fmt: skip
+        frame = repeats_frame(table)
+        assert len(frame) == 2 * 3 * 2 * (len(FIGURES) + 1), "rows, values, repeats, figures of test and validation"
+        found = frame[(frame["row"] == "good") & (frame["at"] == 50) & (frame["figure"] == "accuracy")]["result"]
+        line = next(one for one in table.lines if one.place == Place(table.study.rows[0], 50))
+        assert found.mean() == pytest.approx(line.figures["accuracy"].mean)
+        assert len(pd.read_csv(tmp_path / "out/comparisons.csv")) == 3 * len(FIGURES)
+
+    @pytest.mark.parametrize(
+        ("value", "words"),
+        [
+            (Summary(0.87345, 0.0142), "0.873 ± 0.014"),
+            (Summary(2032.44, 12.3), "2032.4 ± 12.3"),
+            (Summary(0.5, float("nan")), "0.500"),
+            (Summary(float("nan"), float("nan")), "–"),
+        ],
+    )
+    def test_values_in_words(self, value, words):
+        assert value_in_words(value) == words

@@ -1,0 +1,204 @@
+"""Studies through the command, with real DVC and MLflow over a small pipeline: what is computed, kept, refused."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+from small_pipeline import checkout_of, command, dvc, workspaces
+from test_cli_models import dcube  # noqa: F401
+
+from dcube.config import Params
+
+DVC_YAML = """
+stages:
+  prepare:
+    cmd: python stage.py outputs/prepared
+    deps: [data, stage.py]
+    params: [data]
+    outs: [outputs/prepared]
+  train_diffusion:
+    cmd: python stage.py outputs/diffusion
+    deps: [outputs/prepared, stage.py]
+    params: [diffusion]
+    outs: [outputs/diffusion]
+  evaluate:
+    matrix: {model: [dcube, baseline]}
+    cmd: python stage.py outputs/evaluation/${item.model}
+    deps: [outputs/diffusion, stage.py]
+    params: [classifier, baseline]
+    outs: ["outputs/evaluation/${item.model}"]
+"""
+
+# Skill grows with classifier.epochs; step sizes of 0.5 are best on validation and useless on test.
+STAGE = """
+import json, os, sys, time
+from pathlib import Path
+import numpy as np, pandas as pd, yaml
+
+out = Path(sys.argv[1])
+with open(os.environ["RAN"], "a") as file:
+    file.write(os.environ["DVC_STAGE"] + chr(10))
+params = yaml.safe_load(Path("params.yaml").read_text())
+if params["classifier"]["batch_size"] == 13:
+    print("error: thirteen is not a batch")
+    sys.exit(2)
+if os.environ.get("SLOW") and "evaluation" in sys.argv[1]:
+    time.sleep(3)
+if "evaluation" not in sys.argv[1]:
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(Path("data/raw.txt").read_text() + str(params["diffusion"]["epochs"]))
+    sys.exit()
+seed, skill = params["classifier"]["seed"], params["classifier"]["epochs"] / 10
+rate = params["baseline"]["learning_rate"] or 0.1
+generator = np.random.default_rng(seed)
+labels = np.arange(80) % 2
+chance = 1 / (1 + np.exp(-(skill * (2 * labels - 1) + generator.normal(size=80))))
+out.mkdir(parents=True)
+names = np.array(["ill", "well"])
+pd.DataFrame({"id": np.arange(80), "file": "", "patient": "", "sha256": np.arange(80), "label": names[labels],
+              "prediction": names[(chance > 0.5).astype(int)], "probability_ill": 1 - chance,
+              "probability_well": chance}).to_csv(out / "predictions.csv", index=False)
+right = float(((chance > 0.5) == labels).mean())
+figures = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), right)
+(out / "metrics.json").write_text(json.dumps({"test": figures, "validation": {"auroc": 1 - abs(rate - 0.5)}}))
+"""
+
+STUDY = {
+    "title": "A study",
+    "repeats": 2,
+    "reference": "good",
+    "rows": [
+        {"name": "good", "settings": {"classifier.epochs": 30}},
+        {"name": "poor", "model": "baseline", "settings": {"classifier.epochs": 1},
+         "choose": {"baseline.learning_rate": [0.1, 0.5, 0.9]}},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def study(repository: Path, tmp_path, monkeypatch) -> Path:
+    """A repository with a pipeline that tells what ran, and a study of it in `mine.yaml`."""
+    (repository / "dvc.yaml").write_text(DVC_YAML)
+    (repository / "stage.py").write_text(STAGE)
+    command(repository, "git", "commit", "--quiet", "--all", "--message", "Stages of a study")
+    (repository / "mine.yaml").write_text(yaml.safe_dump(STUDY))
+    monkeypatch.setenv("RAN", str(tmp_path / "ran.txt"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.chdir(repository)
+    return repository
+
+
+def ran(tmp_path: Path) -> list[str]:
+    file = tmp_path / "ran.txt"
+    return file.read_text().split() if file.exists() else []
+
+
+def change(study: Path, **values: object) -> None:
+    (study / "mine.yaml").write_text(yaml.safe_dump(STUDY | values))
+
+
+def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path, dcube):  # noqa: F811
+    before = checkout_of(study)
+    code, shown = dcube("study", "mine.yaml")
+    assert code == 0, shown
+    stages = ran(tmp_path)
+    assert stages.count("prepare") == stages.count("train_diffusion") == 1
+    assert stages.count("evaluate@dcube") == 2 and stages.count("evaluate@baseline") == 3 + 1, "three tried, one more"
+    assert workspaces(study) == [] and checkout_of(study) == before
+
+    folder = next((study / "outputs/studies").iterdir())
+    text = (folder / "table.md").read_text()
+    assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
+    frame = pd.read_csv(folder / "repeats.csv").query("split == 'test' and figure == 'accuracy'")
+    assert frame.groupby("row")["result"].mean()["good"] > 0.99 > 0.7 > frame.groupby("row")["result"].mean()["poor"]
+    assert text.count("**") // 2 - 1 == 5, "all five figures of the better row are bold; the other pair is a heading"
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(f"dcube-study/mine/{Params().data.name}")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert runs.keys() == {"good", "poor", "table"}
+    assert runs["poor"].data.params == {"baseline.learning_rate": "0.5", "classifier.epochs": "1"}
+    assert runs["good"].data.metrics["accuracy/mean"] == pytest.approx(frame[frame["row"] == "good"]["result"].mean())
+    experiments = dvc(study, "exp", "list", "--all-commits").split()
+    assert sum(name.startswith("mine-") for name in experiments) == 6, "one experiment a cell"
+
+    assert dcube("study", "mine.yaml")[0] == 0
+    assert ran(tmp_path) == stages, "all of it is known"
+
+
+def test_other_code_or_data_are_computed_anew_and_what_dvc_knows_is_not(study, tmp_path, dcube):  # noqa: F811
+    change(study, rows=STUDY["rows"][:1], repeats=1)
+    assert dcube("study", "mine.yaml")[0] == 0
+    before = ran(tmp_path)
+    with (study / "dvc.yaml").open("a") as file:
+        file.write("\n# another word\n")
+    command(study, "git", "commit", "--quiet", "--all", "--message", "A comment")
+    assert dcube("study", "mine.yaml")[0] == 0
+    assert ran(tmp_path) == before, "DVC knew all of it"
+    (study / "data/raw.txt").write_text("other data ")
+    dvc(study, "add", "--quiet", "data")
+    assert dcube("study", "mine.yaml")[0] == 0, "data.dvc of the working copy counts, committed or not"
+    assert ran(tmp_path) == [*before, *before]
+
+
+def test_a_cell_that_fails_is_told_and_the_others_are_computed(study, tmp_path, dcube):  # noqa: F811
+    bad = {"name": "bad", "settings": {"classifier.batch_size": 13}}
+    change(study, rows=[bad, STUDY["rows"][0]], reference=None)
+    code, shown = dcube("study", "mine.yaml")
+    assert code == 1
+    assert "bad: thirteen is not a batch" in " ".join(shown.split())
+    assert ran(tmp_path).count("evaluate@dcube") == 1 + 2
+    text = (next((study / "outputs/studies").iterdir()) / "table.md").read_text()
+    assert "Not computed: bad: thirteen is not a batch" in text and "| good |" in text
+    change(study, rows=[STUDY["rows"][0]], reference=None)
+    assert dcube("study", "mine.yaml")[0] == 0
+    assert ran(tmp_path).count("evaluate@dcube") == 1 + 2, "what was computed beside the failure is known"
+
+
+def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, dcube):  # noqa: F811
+    monkeypatch.setenv("SLOW", "1")
+    process = subprocess.Popen([sys.executable, "-m", "dcube.cli", "study", "mine.yaml"], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while ran(tmp_path).count("evaluate@dcube") < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    monkeypatch.delenv("SLOW")
+    assert dcube("study", "mine.yaml")[0] == 0
+    stages = ran(tmp_path)
+    assert stages.count("train_diffusion") == 1 and stages.count("evaluate@dcube") == 3, "only the cut-off cell again"
+    assert workspaces(study) == []
+
+
+def test_the_plan_computes_nothing(study, tmp_path, dcube):  # noqa: F811
+    code, shown = dcube("study", "mine.yaml", "--plan")
+    assert code == 0 and ran(tmp_path) == []
+    assert shown.splitlines() == [
+        "evaluate@dcube  good, repeat 1",
+        "evaluate@dcube  good, repeat 2",
+        *(f"evaluate@baseline  poor, baseline.learning_rate = {rate}, repeat 1" for rate in (0.1, 0.5, 0.9)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["tabel4"], "no study 'tabel4'"),
+        (["mine.yaml", "--row", "best"], "--row best: the study has good, poor"),
+        (["mine.yaml", "--set", "classifier.epochz=1"], "unknown key classifier.epochz (did you mean epochs?)"),
+        (["mine.yaml", "--data", "nobodys"], "--data nobodys: neither params.yaml nor a preset is about it"),
+        (["mine.yaml", "--workers"], "PREFECT_API_URL"),
+    ],
+)
+def test_wrong_words_are_one_line(study, monkeypatch, capfd, dcube, words, told):  # noqa: F811
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    code, shown = dcube("study", *words)
+    assert code == 2
+    assert told in shown + capfd.readouterr().err
