@@ -189,7 +189,7 @@ def own(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="module")
 def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """What the stages read with the small parameters, and with the usual FID, which needs a file."""
+    """What the stages read with the small parameters, with few labels, and with the usual FID, which needs a file."""
     folder = tmp_path_factory.mktemp("inception") / "own"
     shutil.copytree(pipeline.folder, folder)
     with pytest.MonkeyPatch.context() as patch, recorded(pipeline.reads):
@@ -198,6 +198,9 @@ def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[
         for pipeline.reads.stage in ("train_diffusion", "track_fid"):
             with pytest.raises(DcubeError, match=r"weights file absent\.safetensors is missing"):
                 run_stage(pipeline.reads.stage)
+        set_params(labels={"count": 24}, baseline={"epochs": 1})
+        pipeline.reads.stage = "train_baseline"
+        run_stage("train_baseline@baseline")
     return pipeline.reads.of
 
 
