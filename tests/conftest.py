@@ -91,6 +91,7 @@ TINY = {
         "method": "resnet18", "weights": "none", "optimiser": "adamw", "epochs": 2, "batch_size": 16,
         "learning_rate": 0.002, "ema_decay": 0.9,
     },
+    "probe": {"labels": [9, 500], "draws": 2, "timesteps": [1, 50], "batch_size": 32},
     "evaluation": {"bootstrap_samples": 100},
     "compute": {"device": "cpu", "precision": "float32"},
 }  # fmt: skip

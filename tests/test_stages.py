@@ -35,6 +35,7 @@ from dcube.stages.paths import (
     MODELS,
     PARAMS,
     PREPARED,
+    PROBE,
     REGISTERED,
     SYNTHETIC,
 )
@@ -188,7 +189,7 @@ def own(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="module")
 def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """What the stages read with the small parameters, and with the usual FID, which needs a file."""
+    """What the stages read with the small parameters, with few labels, and with the usual FID, which needs a file."""
     folder = tmp_path_factory.mktemp("inception") / "own"
     shutil.copytree(pipeline.folder, folder)
     with pytest.MonkeyPatch.context() as patch, recorded(pipeline.reads):
@@ -197,6 +198,9 @@ def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[
         for pipeline.reads.stage in ("train_diffusion", "track_fid"):
             with pytest.raises(DcubeError, match=r"weights file absent\.safetensors is missing"):
                 run_stage(pipeline.reads.stage)
+        set_params(labels={"count": 24}, baseline={"epochs": 1})
+        pipeline.reads.stage = "train_baseline"
+        run_stage("train_baseline@baseline")
     return pipeline.reads.of
 
 
@@ -261,6 +265,26 @@ def test_the_diffusion_model_and_what_was_measured_on_it_agree(inside: Path) -> 
     selection, blocks = Selection.load(FEATURES), pd.read_csv(FEATURES / "blocks.csv")
     assert len(blocks) == TINY["diffusion"]["depth"] + 1
     assert selection.best == blocks["block"][blocks["kept"]].to_list() and len(selection.best) >= 2
+
+
+def test_the_probe_reads_every_block_and_says_what_it_did(inside: Path) -> None:
+    definition, dataset = loaded(PROBE / "probe.json"), PreparedDataset.load(PREPARED)
+    labelled = len(dataset.indices("train"))
+    assert definition["labels"]["counts"] == [9, labelled] and definition["labels"]["skipped"] == [500]
+    assert definition["weights_sha256"] == sha256(DIFFUSION / "model.safetensors")
+    table, blocks = pd.read_csv(PROBE / "map.csv"), len(Selection.load(FEATURES).statistic)
+    assert len(table) == 2 * blocks * len(TINY["probe"]["timesteps"]) * 3 * 2
+    by_source = table.drop(columns="source").groupby(table["source"])["auroc"].apply(tuple)
+    assert by_source["trained"] != by_source["untrained"]
+    curves = pd.read_csv(PROBE / "labels.csv")
+    assert set(curves["features"]) == set(definition["labels"]["dimensions"]) and len(curves) == 5 * (2 + 1) * 2
+
+
+def test_the_probe_writes_the_same_bytes_twice(pipeline: Pipeline, own: Path) -> None:
+    shutil.rmtree(own / PROBE)
+    run_stage("probe")
+    for file in (pipeline.folder / PROBE).iterdir():
+        assert (own / PROBE / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 @pytest.mark.parametrize("name", CANDIDATES)

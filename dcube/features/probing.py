@@ -10,9 +10,8 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from dcube.data.draws import draw_labelled
@@ -110,15 +109,27 @@ def probe(
 
 
 def scores(labels: np.ndarray, model: LogisticRegression, features: np.ndarray) -> dict[str, float]:
-    """AUROC is the mean over the classes, each against the rest; of two classes, of the second."""
+    """AUROC is the mean over the classes, each against the rest; of two classes, of the second.
+
+    As scikit-learn has them, whose checks of every argument would take most of a study's time.
+    """
     probabilities = model.predict_proba(features)
-    predictions = model.classes_[probabilities.argmax(axis=1)]
-    ranked = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
+    classes = probabilities.shape[1]
+    predictions = probabilities.argmax(axis=1)
+    areas = [_auroc(labels == label, probabilities[:, label]) for label in range(classes)]
+    table = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
+    f1 = 2 * np.diagonal(table) / (table.sum(axis=0) + table.sum(axis=1))
     return {
-        "auroc": float(roc_auc_score(labels, ranked, multi_class="ovr")),
-        "accuracy": float(accuracy_score(labels, predictions)),
-        "macro_f1": float(f1_score(labels, predictions, average="macro")),
+        "auroc": float(areas[1] if classes == 2 else np.mean(areas)),
+        "accuracy": float((predictions == labels).mean()),
+        "macro_f1": float(f1.mean()),
     }
+
+
+def _auroc(positive: np.ndarray, score: np.ndarray) -> float:
+    """By Mann and Whitney: how often a positive image ranks above another, ties by half."""
+    positives, negatives = positive.sum(), (~positive).sum()
+    return (rankdata(score)[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 def probe_blocks(blocks: Sequence[Vectors], images: ProbeImages) -> pd.DataFrame:
