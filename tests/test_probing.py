@@ -14,7 +14,7 @@ from dcube.engine.progress import progress
 from dcube.features import probing
 from dcube.features.pooling import POOLINGS, pooled_maps, side_by_side
 from dcube.features.probe_figures import labels_figure, map_figure
-from dcube.features.probing import ProbeImages
+from dcube.features.probing import MAIN, ProbeImages, against_controls, over_draws
 
 SIZES = {"train": 90, "unlabelled": 15, "validation": 45, "test": 45}
 
@@ -201,3 +201,29 @@ def test_figures_show_every_set_and_block(tmp_path):
     assert "undefined" in constant.get_suptitle()
     figure.savefig(tmp_path / "labels.png")
     shown.savefig(tmp_path / "map.png")
+
+
+def test_the_summaries_are_those_of_the_draws() -> None:
+    """Against plain loops over an invented table in which the main features are ahead of one control in every draw."""
+    generator = np.random.default_rng(0)
+    rows = [
+        {"features": name, "labels": labels, "split": split, "draw": draw, "auroc": base + generator.normal() / 100}
+        for name, base in ((MAIN, 0.9), ("sub_features", 0.5), ("untrained", 0.9))
+        for labels in (20, 50)
+        for split in ("validation", "test")
+        for draw in range(4)
+    ]
+    table = pd.DataFrame(rows)
+    summary, gaps = over_draws(table), against_controls(table)
+    for line in summary.itertuples():
+        own = [row["auroc"] for row in rows if (row["features"], row["labels"], row["split"]) == line[1:4]]
+        assert (line.draws, line.auroc, line.deviation) == pytest.approx((4, np.mean(own), np.std(own, ddof=1)))
+    assert set(gaps["control"]) == {"sub_features", "untrained"}, "a control that was not measured is left out"
+    for line in gaps.itertuples():
+        of = {
+            name: np.array([r["auroc"] for r in rows if (r["features"], r["labels"], r["split"]) == (name, *line[2:4])])
+            for name in (MAIN, line.control)
+        }
+        gap = of[MAIN] - of[line.control]
+        assert (line.difference, line.deviation) == pytest.approx((gap.mean(), gap.std(ddof=1)))
+        assert line.ahead == (gap > 0).sum() and (line.control != "sub_features" or line.ahead == 4)

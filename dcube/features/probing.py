@@ -25,6 +25,7 @@ MAP_STRENGTH = 10.0
 MAP_IMAGES = 2000  # labelled training images that the map rests on at most: more move no block
 TOLERANCE, ITERATIONS = 1e-5, 2000
 SCORED = ("validation", "test")
+MAIN, CONTROLS = "diffusion+sub_features", ("untrained+sub_features", "sub_features", "untrained")
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,24 @@ def mean_validation(curve: pd.DataFrame) -> float:
     """Validation AUROC, in the mean over numbers of labels, each the mean over its draws."""
     validation = curve[curve["split"] == "validation"]
     return float(validation.groupby("labels")["auroc"].mean().mean())
+
+
+def over_draws(table: pd.DataFrame) -> pd.DataFrame:
+    """AUROC by features, labels and split: mean and standard deviation over the draws."""
+    grouped = table.groupby(["features", "labels", "split"], sort=False)["auroc"]
+    return grouped.agg(draws="count", auroc="mean", deviation="std").reset_index()
+
+
+def against_controls(table: pd.DataFrame) -> pd.DataFrame:
+    """`MAIN` minus each of `CONTROLS` in AUROC, draw by draw: mean, deviation, how often it is ahead."""
+    wide = table.pivot(index=["labels", "split", "draw"], columns="features", values="auroc")
+    rows = []
+    for control in (name for name in CONTROLS if {name, MAIN} <= set(wide.columns)):
+        gaps = (wide[MAIN] - wide[control]).groupby(["labels", "split"])
+        made = gaps.agg(draws="count", difference="mean", deviation="std", ahead=lambda gap: int((gap > 0).sum()))
+        rows.append(made.reset_index().assign(control=control))
+    columns = ["control", "labels", "split", "draws", "difference", "deviation", "ahead"]
+    return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
 
 
 def rank_agreement(statistic: Sequence[float], auroc: Sequence[float]) -> float | None:

@@ -26,9 +26,11 @@ from dcube.features.probing import (
     SCORED,
     STRENGTHS,
     ProbeImages,
+    against_controls,
     curves_fitted,
     label_efficiency,
     map_poolings,
+    over_draws,
     probe_blocks,
     rank_agreement,
 )
@@ -86,6 +88,8 @@ def main() -> None:
         with published(PROBE) as folder:
             the_map[MAP_COLUMNS].to_csv(folder / "map.csv", index=False)
             table.to_csv(folder / "labels.csv", index=False)
+            over_draws(table).to_csv(folder / "summary.csv", index=False)
+            against_controls(table).to_csv(folder / "differences.csv", index=False)
             (folder / "probe.json").write_text(json.dumps(definition, indent=2) + "\n", encoding="utf-8")
             labels_figure(table).savefig(folder / "labels.png", dpi=150)
             map_figure(shown, selection.statistic, compared_at, agreement).savefig(folder / "map.png", dpi=150)

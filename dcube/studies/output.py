@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MARKDOWN, LATEX, REPEATS, COMPARISONS, CURVE = "table.md", "table.tex", "repeats.csv", "comparisons.csv", "curve.png"
-LONGEST_SHOWN = 40  # rows of a reported CSV file that the Markdown shows
+LONGEST_SHOWN = 60  # rows of a reported CSV file that the Markdown shows
 
 
 def write(table: StudyTable, folder: Path) -> None:
