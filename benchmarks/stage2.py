@@ -9,7 +9,7 @@ from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import BFLOAT16, CLASSES, CPU, as_pair, name_of, uvit_of
 from dcube.classifier.candidate import DCUBE, FrozenUViT, build_head
 from dcube.classifier.losses import consistency_loss
-from dcube.classifier.methods.building import Task
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import classifier_losses
 from dcube.config import Baseline, Classifier, Diffusion, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, FrozenUViT, build_head, save_candidate
-from dcube.classifier.methods.building import Task
+from dcube.classifier.methods.contract import Task
 from dcube.config import Params
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit

@@ -23,7 +23,7 @@ from dcube.classifier.candidate import (
 )
 from dcube.classifier.head import DCubeHead, ImageNetwork, normalise_tokens
 from dcube.classifier.losses import consistency_loss, cycle_loss
-from dcube.classifier.methods.building import Task
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import ImageTable, classifier_losses, train_candidate
 from dcube.config import Params
 from dcube.data.prepared import PreparedDataset

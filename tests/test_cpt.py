@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from dcube.classifier.methods import cpt
-from dcube.classifier.methods.building import Draws, PretrainsItself, Task, build_method
+from dcube.classifier.methods.building import build_method
+from dcube.classifier.methods.contract import Draws, PretrainsItself, Task
 from dcube.classifier.methods.cpt import CPT, dice, with_wider_kernels
 from dcube.classifier.methods.pseudo_shapes import (
     PIXEL_CLASSES,

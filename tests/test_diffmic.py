@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from dcube.classifier.methods import diffmic
-from dcube.classifier.methods.building import Draws, OwnLosses, Task, build_method
+from dcube.classifier.methods.building import build_method
+from dcube.classifier.methods.contract import Draws, OwnLosses, Task
 from dcube.classifier.methods.diffmic import Denoiser, DiffMIC, LabelDiffusion, first_noises, mmd, of_all
 from dcube.classifier.methods.diffmic_guidance import DualGuidance, salient_regions
 from dcube.config import Pretrained

@@ -10,7 +10,7 @@ from conftest import CLASSES
 from scipy.stats import spearmanr
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, FrozenUViT, build_head, untrained
-from dcube.classifier.methods.building import Task
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import ImageTable, train_candidate
 from dcube.config import Params
 from dcube.data.prepared import PreparedDataset

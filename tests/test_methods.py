@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from dcube.classifier.methods.building import BUILDERS, Task, build_method
+from dcube.classifier.methods.building import BUILDERS, build_method
 from dcube.classifier.methods.catalogue import METHODS, TABLE_IX
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.frozen import Frozen
 from dcube.classifier.methods.t2t_vit import TokenPerformer
 from dcube.cli import app

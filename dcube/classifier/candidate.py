@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from dcube.classifier.calibration import tempered
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier
-from dcube.classifier.methods.building import Task, build_method
+from dcube.classifier.methods.building import build_method
+from dcube.classifier.methods.contract import Task
 from dcube.config import Baseline, Classifier, Diffusion, Pretrained, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dcube.classifier.candidate import FrozenUViT, probabilities
 from dcube.classifier.head import SharedDropout
 from dcube.classifier.losses import consistency_loss, cycle_loss
-from dcube.classifier.methods.building import Draws, OwnLosses, PretrainsItself
+from dcube.classifier.methods.contract import Draws, OwnLosses, PretrainsItself
 from dcube.config import Classifier, Compute
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.ranges import to_model_range

@@ -21,8 +21,8 @@ from dcube.classifier.candidate import (
     save_candidate,
     untrained,
 )
-from dcube.classifier.methods.building import Task
 from dcube.classifier.methods.catalogue import Optimiser, method
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.optimisers import optimiser_of
 from dcube.classifier.training import ClassifierResult, ImageTable, pretrain, train_candidate
 from dcube.config import Baseline, Classifier, Labels, Params, Pretrained

@@ -11,7 +11,6 @@ kernel sizes; every layer reduces its keys and values locally. The rest is open 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,12 +18,10 @@ from timm.models.pvt_v2 import OverlapPatchEmbed
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageNetwork
+from dcube.classifier.methods.contract import Draws, Task
 from dcube.classifier.methods.pseudo_shapes import PIXEL_CLASSES, made_images
 from dcube.config import Pretrained
 from dcube.engine.pretrained import create_pretrained
-
-if TYPE_CHECKING:
-    from dcube.classifier.methods.building import Draws, Task
 
 ARCHITECTURE = "pvt_v2_b1"
 PRETRAINING_STEPS = 2000
@@ -73,7 +70,7 @@ class CPT(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, channels: Sequence[int], task: "Task", pretraining_steps: int = PRETRAINING_STEPS
+        self, network: nn.Module, channels: Sequence[int], task: Task, pretraining_steps: int = PRETRAINING_STEPS
     ) -> None:
         super().__init__()
         self.pretraining_steps, self.image_size = pretraining_steps, task.image_size
@@ -84,7 +81,7 @@ class CPT(nn.Module):
         """Logits (B, classes) from images (B, C, S, S) uint8."""
         return self.logits(self.encoder(images)[-1].mean(dim=(2, 3)))
 
-    def pretraining_losses(self, draws: "Draws") -> dict[str, Tensor]:
+    def pretraining_losses(self, draws: Draws) -> dict[str, Tensor]:
         images, labels = made_images(draws, self.image_size)
         logits = self.decoder(self.encoder(images), self.image_size).float()
         values = {
@@ -114,7 +111,7 @@ def with_wider_kernels(network: nn.Module) -> nn.Module:
     return network
 
 
-def build(task: "Task", pretrained: Pretrained) -> nn.Module:
+def build(task: Task, pretrained: Pretrained) -> nn.Module:
     source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
     network = create_pretrained(ARCHITECTURE, *source, features_only=True)
     channels = network.feature_info.channels()  # type: ignore[union-attr, operator]

@@ -13,7 +13,6 @@ Departures:
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,14 +20,12 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageNetwork
+from dcube.classifier.methods.contract import Draws, Task
 from dcube.classifier.methods.diffmic_guidance import DualGuidance
 from dcube.config import Pretrained
 from dcube.engine.distributed import Share, summed
 from dcube.engine.pretrained import create_pretrained
 from dcube.engine.seeds import torch_generator
-
-if TYPE_CHECKING:
-    from dcube.classifier.methods.building import Draws, Task
 
 GUIDING_ARCHITECTURE = "resnet50"
 ENCODER_ARCHITECTURE = "resnet18"
@@ -134,7 +131,7 @@ class DiffMIC(nn.Module):
 
         return self.diffusion.sampled(denoise, prior, start).unflatten(0, (samples, -1)).mean(dim=0)
 
-    def losses(self, images: Tensor, labels: Tensor, draws: "Draws") -> dict[str, Tensor]:
+    def losses(self, images: Tensor, labels: Tensor, draws: Draws) -> dict[str, Tensor]:
         """Guidance, and L_ε + λ (L_MMD of the global prior + of the local one), all with the same noise (§2.2)."""
         from_whole, from_parts = (logits.float() for logits in self.guidance(images))
         classes = from_whole.shape[1]
@@ -186,7 +183,7 @@ def normalised(norm: nn.BatchNorm2d, vectors: Tensor) -> Tensor:
     return norm(vectors[..., None, None])[..., 0, 0]
 
 
-def build(task: "Task", pretrained: Pretrained) -> nn.Module:
+def build(task: Task, pretrained: Pretrained) -> nn.Module:
     """Pretrained weights are for both guiding encoders; the denoiser's starts from scratch."""
     source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
     whole, parts = (

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageNetwork
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.frozen import Frozen, StandardisedLinear
 from dcube.classifier.methods.loading import load_published, only_pickled
 from dcube.classifier.methods.transformers_networks import under_current_names
@@ -50,7 +51,7 @@ class MedClipProbe(nn.Module):
         return self.probe(self.encoder(images))
 
 
-def medclip_probe(classes: int, pretrained: Pretrained) -> MedClipProbe:
+def medclip_probe(task: Task, pretrained: Pretrained) -> MedClipProbe:
     """Frozen encoder, one trained layer. A file holds the whole of MedCLIP, whose text encoder is left out."""
     encoder = VisionEncoder()
     load_published(
@@ -60,7 +61,7 @@ def medclip_probe(classes: int, pretrained: Pretrained) -> MedClipProbe:
         only_pickled("MedCLIP", PUBLISHED),
         renamed=lambda tensors: _vision(encoder, under_prefix("vision_model", dict(tensors))),
     )
-    return MedClipProbe(encoder, classes)
+    return MedClipProbe(encoder, task.classes)
 
 
 def _vision(encoder: VisionEncoder, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

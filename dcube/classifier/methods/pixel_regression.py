@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.frozen import StandardisedLinear
+from dcube.config import Pretrained
 
 LARGEST = 28
 
@@ -23,3 +25,8 @@ class PixelRegression(nn.Module):
         pooled = F.adaptive_avg_pool2d(images.float().div(255), self.side)  # (B, C, 28, 28)
         # fmt: on
         return self.regression(pooled.flatten(1))
+
+
+def pixel_regression(task: Task, pretrained: Pretrained) -> PixelRegression:
+    """There are no weights to start from, whatever `pretrained` says."""
+    return PixelRegression(task.classes, task.image_size, task.channels)

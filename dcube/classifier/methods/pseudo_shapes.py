@@ -3,15 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from dcube.classifier.methods.building import Draws
-
+from dcube.classifier.methods.contract import Draws
 
 # Shapes of an image; one in six is left out.
 SLOTS = 4
@@ -46,7 +43,7 @@ class Shapes:
     contrast: Tensor
 
 
-def draw_shapes(draws: "Draws") -> Shapes:
+def draw_shapes(draws: Draws) -> Shapes:
     parts = uniform(draws, SLOTS, 8).unbind(dim=2)
     sign = torch.where(parts[6] < 0.5, -1.0, 1.0)
     return Shapes(
@@ -83,7 +80,7 @@ def insert(ground: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
     return ground + signal, labels
 
 
-def made_images(draws: "Draws", side: int) -> tuple[Tensor, Tensor]:
+def made_images(draws: Draws, side: int) -> tuple[Tensor, Tensor]:
     """Grey images (B, 1, side, side) uint8 and the labels of their pixels (B, side, side)."""
     levels, sharpness, noisiness = uniform(draws, 3, 1, 1).unbind(dim=1)
     # fmt: off
@@ -107,7 +104,7 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     return F.conv2d(across, kernels[:, None, :, None], groups=len(images))[0]
 
 
-def uniform(draws: "Draws", *shape: int) -> Tensor:
+def uniform(draws: Draws, *shape: int) -> Tensor:
     """(n, *shape) values between 0 and 1."""
     return torch.special.ndtr(draws.normal(*shape))
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageClassifier, ImageNetwork
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.frozen import Frozen, StandardisedLinear
 from dcube.config import Pretrained
 from dcube.engine.pretrained import create_pretrained
@@ -18,24 +19,24 @@ VISIBLE = {"init_values": 1.0}
 RANK = 8  # Hu et al., LoRA, ICLR 2022, Table 9: rank and alpha of RoBERTa
 
 
-def radio(classes: int, image_size: int, pretrained: Pretrained) -> ImageClassifier:
+def radio(task: Task, pretrained: Pretrained) -> ImageClassifier:
     """All weights are trained; logits from the class token."""
-    return ImageClassifier(_with_classifier(classes, image_size, pretrained))
+    return ImageClassifier(_with_classifier(task, pretrained))
 
 
-def radio_lora(classes: int, image_size: int, pretrained: Pretrained) -> "LoraClassifier":
+def radio_lora(task: Task, pretrained: Pretrained) -> "LoraClassifier":
     """Only low-rank additions to the attention's query, key and value are trained, and the last layer."""
     from peft import LoraConfig, inject_adapter_in_model  # slow to import
 
-    network = _with_classifier(classes, image_size, pretrained, **VISIBLE)
+    network = _with_classifier(task, pretrained, **VISIBLE)
     inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["qkv"]), network)
     network.head.requires_grad_(True)  # type: ignore[union-attr]
     return LoraClassifier(network)
 
 
-def radio_probe(classes: int, image_size: int, pretrained: Pretrained) -> "RadioProbe":
+def radio_probe(task: Task, pretrained: Pretrained) -> "RadioProbe":
     """One layer is trained on frozen features."""
-    return RadioProbe(_backbone(image_size, pretrained, **VISIBLE), classes)
+    return RadioProbe(_backbone(task.image_size, pretrained, **VISIBLE), task.classes)
 
 
 class LoraClassifier(ImageClassifier):
@@ -78,7 +79,7 @@ def _backbone(image_size: int, pretrained: Pretrained, **options: Any) -> nn.Mod
     return create_pretrained(ARCHITECTURE, *source, num_classes=0, img_size=image_size, **options)
 
 
-def _with_classifier(classes: int, image_size: int, pretrained: Pretrained, **options: Any) -> nn.Module:
-    network = _backbone(image_size, pretrained, **options)
-    network.reset_classifier(classes)  # type: ignore[operator]
+def _with_classifier(task: Task, pretrained: Pretrained, **options: Any) -> nn.Module:
+    network = _backbone(task.image_size, pretrained, **options)
+    network.reset_classifier(task.classes)  # type: ignore[operator]
     return network

@@ -13,6 +13,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageClassifier
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.loading import IMAGENET, load_published, only_pickled
 from dcube.config import Pretrained
 
@@ -100,9 +101,9 @@ class T2TViT(nn.Module):
         return self.head(self.norm(self.blocks(tokens))[:, 0])
 
 
-def t2t_vit(classes: int, image_size: int, pretrained: Pretrained) -> ImageClassifier:
+def t2t_vit(task: Task, pretrained: Pretrained) -> ImageClassifier:
     """Position embeddings for images of `image_size`, resampled from the published ones."""
-    network = T2TViT(classes, image_size)
+    network = T2TViT(task.classes, task.image_size)
     fetch = only_pickled("T2T-ViT-14", PUBLISHED)
     load_published(network, "T2T-ViT-14", pretrained, fetch, fresh="head.", positions="pos_embed")
     return ImageClassifier(network)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from dcube.classifier.head import ImageClassifier
+from dcube.classifier.methods.contract import Task
 from dcube.config import Pretrained
 from dcube.engine.pretrained import create_pretrained
 
@@ -24,11 +25,11 @@ def timm_classifier(architecture: str, classes: int, pretrained: Pretrained, **o
     return network
 
 
-def pit_b(classes: int, image_size: int, pretrained: Pretrained) -> ImageClassifier:
+def pit_b(task: Task, pretrained: Pretrained) -> ImageClassifier:
     """PiT-B; timm cannot adapt its position embedding (1, C, h, w) to another image size: done here."""
-    network = create_pretrained("pit_b_224", "none", num_classes=classes, img_size=image_size)
+    network = create_pretrained("pit_b_224", "none", num_classes=task.classes, img_size=task.image_size)
     if pretrained.weights != "none":
-        state = timm_classifier("pit_b_224", classes, pretrained).state_dict()
+        state = timm_classifier("pit_b_224", task.classes, pretrained).state_dict()
         grid = network.state_dict()["pos_embed"].shape[2:]
         state["pos_embed"] = F.interpolate(state["pos_embed"], list(grid), mode="bicubic", antialias=True)
         network.load_state_dict(state)

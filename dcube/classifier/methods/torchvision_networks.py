@@ -6,13 +6,14 @@ from torch import Tensor, nn
 from torchvision.models import ShuffleNet_V2_X1_0_Weights, shufflenet_v2_x1_0
 
 from dcube.classifier.head import ImageClassifier
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.loading import IMAGENET, load_published
 from dcube.config import Pretrained
 
 
-def shufflenet_v2(classes: int, pretrained: Pretrained) -> nn.Module:
+def shufflenet_v2(task: Task, pretrained: Pretrained) -> nn.Module:
     """ShuffleNet V2 1.0×: (B, C, S, S) uint8 to (B, classes)."""
-    network = shufflenet_v2_x1_0(num_classes=classes)
+    network = shufflenet_v2_x1_0(num_classes=task.classes)
     load_published(network, "ShuffleNet V2", pretrained, _published, fresh="fc.")
     network.pretrained_cfg = IMAGENET  # type: ignore[assignment]
     return ImageClassifier(network)

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageClassifier
+from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.loading import IMAGENET, load_published
 from dcube.config import Pretrained
 
@@ -23,27 +24,27 @@ class Logits(nn.Module):
         return self.network(pixel_values=pixels).logits
 
 
-def cvt(classes: int, pretrained: Pretrained) -> nn.Module:
+def cvt(task: Task, pretrained: Pretrained) -> nn.Module:
     """CvT-13."""
     from transformers import CvtConfig, CvtForImageClassification
 
-    network = CvtForImageClassification(CvtConfig(num_labels=classes))  # type: ignore[call-arg]
+    network = CvtForImageClassification(CvtConfig(num_labels=task.classes))  # type: ignore[call-arg]
     return _filled(network, "CvT-13", "microsoft/cvt-13", pretrained)
 
 
-def mit_b0(classes: int, pretrained: Pretrained) -> nn.Module:
+def mit_b0(task: Task, pretrained: Pretrained) -> nn.Module:
     """MiT-b0, the encoder of SegFormer with a linear layer on its mean token."""
     from transformers import SegformerConfig, SegformerForImageClassification
 
-    network = SegformerForImageClassification(SegformerConfig(num_labels=classes))  # type: ignore[call-arg]
+    network = SegformerForImageClassification(SegformerConfig(num_labels=task.classes))  # type: ignore[call-arg]
     return _filled(network, "MiT-b0", "nvidia/mit-b0", pretrained)
 
 
-def pvt_tiny(classes: int, image_size: int, pretrained: Pretrained) -> nn.Module:
+def pvt_tiny(task: Task, pretrained: Pretrained) -> nn.Module:
     """PVT-Tiny; position embeddings for images of `image_size`, resampled from the published ones."""
     from transformers import PvtConfig, PvtForImageClassification
 
-    network = PvtForImageClassification(PvtConfig(num_labels=classes, image_size=image_size))
+    network = PvtForImageClassification(PvtConfig(num_labels=task.classes, image_size=task.image_size))
     return _filled(network, "PVT-Tiny", "Xrenya/pvt-tiny-224", pretrained, positions="position_embeddings")
 
 
