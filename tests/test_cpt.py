@@ -1,12 +1,14 @@
 """CPT: made images and their labels, pretraining on them, and classification from there."""
 
 import copy
+import hashlib
 import math
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
@@ -186,6 +188,20 @@ def test_wider_kernels_change_nothing_at_first_and_learn() -> None:
     wide = [p for name, p in plain.named_parameters() if ".wide." in name]
     assert [p.shape[-1] for p in wide] == [9, 5, 5, 5]
     assert all(p.grad.abs().sum() > 0 for p in wide)  # type: ignore[union-attr]
+
+
+def test_a_file_fills_the_encoder(tmp_path: Path) -> None:
+    published, path = timm.create_model("pvt_v2_b0").state_dict(), tmp_path / "pvt.safetensors"
+    save_file(published, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    source = Pretrained(weights="file", weights_file=str(path), weights_sha256=digest)
+    loaded = build_method("cpt", Task(3, 32, 1), source).state_dict()
+    for name, tensor in published.items():
+        if not name.startswith("head."):
+            kept = "encoder.network.model." + name.replace(".proj.", ".proj.narrow.").replace(
+                "attn.proj.narrow", "attn.proj"
+            )
+            assert torch.equal(loaded[kept], tensor), name
 
 
 @pytest.mark.parametrize(("channels", "side", "classes"), [(1, 32, 2), (3, 96, 5)])

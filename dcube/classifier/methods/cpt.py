@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from dcube.classifier.head import ImageNetwork
 from dcube.classifier.methods.contract import Draws, Task
 from dcube.classifier.methods.pseudo_shapes import PIXEL_CLASSES, made_images
+from dcube.classifier.methods.timm_networks import timm_features
 from dcube.config import Pretrained
-from dcube.engine.pretrained import create_pretrained
 
 ARCHITECTURE = "pvt_v2_b1"
 PRETRAINING_STEPS = 2000
@@ -112,7 +112,6 @@ def with_wider_kernels(network: nn.Module) -> nn.Module:
 
 
 def build(task: Task, pretrained: Pretrained) -> nn.Module:
-    source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
-    network = create_pretrained(ARCHITECTURE, *source, features_only=True)
+    network = timm_features(ARCHITECTURE, pretrained, stages=(0, 1, 2, 3))
     channels = network.feature_info.channels()  # type: ignore[union-attr, operator]
     return CPT(with_wider_kernels(network), channels, task, PRETRAINING_STEPS)

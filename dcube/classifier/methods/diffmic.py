@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from dcube.classifier.head import ImageNetwork
 from dcube.classifier.methods.contract import Draws, Task
 from dcube.classifier.methods.diffmic_guidance import DualGuidance
+from dcube.classifier.methods.timm_networks import timm_features
 from dcube.config import Pretrained
 from dcube.engine.distributed import Share, summed
 from dcube.engine.pretrained import create_pretrained
@@ -185,10 +186,7 @@ def normalised(norm: nn.BatchNorm2d, vectors: Tensor) -> Tensor:
 
 def build(task: Task, pretrained: Pretrained) -> nn.Module:
     """Pretrained weights are for both guiding encoders; the denoiser's starts from scratch."""
-    source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
-    whole, parts = (
-        create_pretrained(GUIDING_ARCHITECTURE, *source, features_only=True, out_indices=(4,)) for _ in range(2)
-    )
+    whole, parts = (timm_features(GUIDING_ARCHITECTURE, pretrained, stages=(4,)) for _ in range(2))
     channels = whole.feature_info.channels()[0]  # type: ignore[union-attr, operator]
     described = create_pretrained(ENCODER_ARCHITECTURE, "none", num_classes=WIDTH)
     return DiffMIC(DualGuidance(whole, parts, channels, task.classes), described, task.classes, WIDTH)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch.nn.functional as F
+from timm.models._features import FeatureGetterNet  # no public name
 from torch import nn
 
 from dcube.classifier.head import ImageClassifier
@@ -23,6 +24,15 @@ def timm_classifier(architecture: str, classes: int, pretrained: Pretrained, **o
     network = create_pretrained(architecture, *source, **options)
     network.reset_classifier(classes)  # type: ignore[operator]
     return network
+
+
+def timm_features(architecture: str, pretrained: Pretrained, stages: tuple[int, ...]) -> nn.Module:
+    """The same without the layers behind the last of the stages, (B, 3, S, S) normalised pixels to a map of each."""
+    source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
+    network = create_pretrained(architecture, *source)
+    features = FeatureGetterNet(network, out_indices=stages)
+    features.pretrained_cfg = network.pretrained_cfg
+    return features
 
 
 def pit_b(task: Task, pretrained: Pretrained) -> ImageClassifier:
