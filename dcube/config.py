@@ -345,6 +345,9 @@ class Baseline(Pretrained):
     epochs: Count | None = Field(
         None, description="Passes over the training images. None: the method's own (paper Table IX)."
     )
+    pretraining_steps: Count | None = Field(
+        None, description="Steps of a method that is trained without labels first (CPT). None: the method's own."
+    )
     batch_size: Count = Field(64, description="Images a step.")
     optimiser: Literal["adamw", "sgd"] | None = Field(
         None, description="AdamW, or SGD with momentum 0.9. None: the method's own (paper Table IX)."

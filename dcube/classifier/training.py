@@ -128,8 +128,13 @@ def pretrain(
     compute: Compute,
     checkpoints: Checkpoints,
     on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
+    steps: int | None = None,
 ) -> None:
-    """Train a network that has one on its own task without labels first; resumes from `checkpoints`."""
+    """Train a network that has one on its own task without labels first; resumes from `checkpoints`.
+
+    Args:
+        steps: instead of the network's own number.
+    """
     if not isinstance(head, PretrainsItself):
         return
     device = next(head.parameters()).device
@@ -142,13 +147,14 @@ def pretrain(
             values = trainer.model.pretraining_losses(Draws(generator, share))
         return {name: value * share.weight for name, value in values.items()}
 
+    count = steps or head.pretraining_steps
     trainer = Trainer(head, settings, checkpoints)
     last = trainer.fit(
         "Pretraining without labels",
-        steps=head.pretraining_steps,
+        steps=count,
         losses=losses,
         validate=lambda _, step: {"score": step},
-        validate_every=head.pretraining_steps,
+        validate_every=count,
         on_rows=lambda rows: on_rows(
             [{key if key == "step" else f"pretraining_{key}": value for key, value in row.items()} for row in rows]
         ),

@@ -43,6 +43,9 @@ from dcube.stages import params, run
 from dcube.stages.paths import CHECKPOINTS, DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC
 from dcube.tracking import tracked_run
 
+# What of `baseline` decides the network that a training begins with.
+OF_NETWORK = {"pretraining_steps", *Pretrained.model_fields}
+
 
 def main() -> None:
     in_processes(params().compute, partial(train, "train_classifier", DCUBE, DCUBE), "dcube.stages.train_classifier")
@@ -71,7 +74,7 @@ def train(stage: str, name: str, kind: str) -> None:
     if classifier is not settings.classifier:
         groups["baseline"] = {
             "optimiser": optimiser,
-            **settings.baseline.model_dump(include=set(Pretrained.model_fields)),
+            **settings.baseline.model_dump(exclude={"method", "optimiser", *OF_NETWORK}, exclude_none=True),
         }
     defining = groups | {"compute": settings.compute.defining()}
 
@@ -83,7 +86,8 @@ def train(stage: str, name: str, kind: str) -> None:
     table = training_table(dataset, classifier, settings.labels)
 
     def fit(on_rows: Callable[[Iterable[Row]], None] = lambda rows: None) -> ClassifierResult:
-        pretrain(head, classifier, settings.compute, _checkpoints(first_key), on_rows)
+        steps = settings.baseline.pretraining_steps
+        pretrain(head, classifier, settings.compute, _checkpoints(first_key), on_rows, steps)
         return train_candidate(
             head,
             uvit,
@@ -125,7 +129,9 @@ def classifier_settings(kind: str, settings: Params) -> Classifier:
         "learning_rate": published.learning_rate,
         "weight_decay": published.weight_decay,
         "epochs": published.epochs,
-        **settings.baseline.model_dump(exclude={"method", "optimiser", *Pretrained.model_fields}, exclude_none=True),
+        **settings.baseline.model_dump(
+            exclude={"method", "optimiser", "pretraining_steps", *Pretrained.model_fields}, exclude_none=True
+        ),
     }
     return Classifier(**own, cycle_weight=0.0, consistency_weight=0.0)
 
