@@ -74,7 +74,7 @@ def train(stage: str, name: str, kind: str) -> None:
     if classifier is not settings.classifier:
         groups["baseline"] = {
             "optimiser": optimiser,
-            **settings.baseline.model_dump(exclude={"method", "optimiser", *OF_NETWORK}, exclude_none=True),
+            **settings.baseline.model_dump(include=OF_NETWORK),
         }
     defining = groups | {"compute": settings.compute.defining()}
 
@@ -129,9 +129,7 @@ def classifier_settings(kind: str, settings: Params) -> Classifier:
         "learning_rate": published.learning_rate,
         "weight_decay": published.weight_decay,
         "epochs": published.epochs,
-        **settings.baseline.model_dump(
-            exclude={"method", "optimiser", "pretraining_steps", *Pretrained.model_fields}, exclude_none=True
-        ),
+        **settings.baseline.model_dump(exclude={"method", "optimiser", *OF_NETWORK}, exclude_none=True),
     }
     return Classifier(**own, cycle_weight=0.0, consistency_weight=0.0)
 
