@@ -86,7 +86,7 @@ def train(stage: str, name: str, kind: str) -> None:
     table = training_table(dataset, classifier, settings.labels)
 
     def fit(on_rows: Callable[[Iterable[Row]], None] = lambda rows: None) -> ClassifierResult:
-        steps = settings.baseline.pretraining_steps
+        steps = None if classifier is settings.classifier else settings.baseline.pretraining_steps
         pretrain(head, classifier, settings.compute, _checkpoints(first_key), on_rows, steps)
         return train_candidate(
             head,
