@@ -277,16 +277,31 @@ def test_medclip_from_the_names_it_was_published_with(tmp_path: Path) -> None:
 
 
 def two_classes() -> tuple[Tensor, Tensor]:
-    """32 images (32, 1, 64, 64): a bright disc, small at the left or large at the right."""
+    """32 images (32, 1, 32, 32): a bright disc, small at the left or large at the right."""
     generator = torch.Generator().manual_seed(0)
-    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     labels = torch.arange(32) % 2
-    images = torch.randint(0, 40, (32, 1, 64, 64), generator=generator)
+    images = torch.randint(0, 40, (32, 1, 32, 32), generator=generator)
     for image, label in zip(images, labels, strict=True):
-        row, column = 32 + 6 * torch.randn(2, generator=generator)
-        inside = (y - row) ** 2 + (x - column - (14 if label else -14)) ** 2 < (18 if label else 9) ** 2
+        row, column = 16 + 2 * torch.randn(2, generator=generator)
+        inside = (y - row) ** 2 + (x - column - (6 if label else -6)) ** 2 < (9 if label else 5) ** 2
         image[0][inside] += 180
     return images.to(torch.uint8), labels
+
+
+RATES = {"radio_lora": 2e-3, "vit_b16": 1e-4, "pit_b": 1e-4, "cvt": 1e-3} | dict.fromkeys(
+    (*PROBES, "pixel_regression"), 0.02
+)
+
+
+def settle(network: nn.Module, images: Tensor) -> None:
+    """Batch normalisations take the statistics of these images: after few steps they still trail behind."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    with torch.no_grad():
+        network.train()(images)
 
 
 @pytest.mark.slow
@@ -294,8 +309,9 @@ def two_classes() -> tuple[Tensor, Tensor]:
 def test_every_method_can_learn_a_few_images_by_heart(name: str) -> None:
     torch.manual_seed(0)
     images, labels = two_classes()
-    network = build_method(name, Task(2, 64, 1), FRESH)
-    rate, steps = (0.02, 200) if name in (*PROBES, "pixel_regression") else (3e-4, 60)
+    network = build_method(name, Task(2, 32, 1), FRESH)
+    linear = name in (*PROBES, "pixel_regression")
+    rate, steps = RATES.get(name, 3e-4), 200 if linear else 80
     if name in PROBES:  # frozen: what it says of an image does not change
         known = network.encoder(images)  # type: ignore[operator]
         network.encoder.forward = lambda _: known  # type: ignore[union-attr]
@@ -303,15 +319,13 @@ def test_every_method_can_learn_a_few_images_by_heart(name: str) -> None:
     for _ in range(steps):
         network.train()
         loss = nn.functional.cross_entropy(network(images), labels)
+        if loss.item() < 0.02 and not linear:  # before the step: the next one can overshoot
+            break
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if name not in (*PROBES, "pixel_regression") and loss.item() < 0.02:
-            break
     if name in PROBES:
         del network.encoder.forward
-    if any(isinstance(module, nn.BatchNorm2d) for module in network.modules()) and name not in PROBES:
-        with torch.no_grad():  # running statistics of the weights as they are now
-            for _ in range(30):
-                network.train()(images)
+    if name not in PROBES:
+        settle(network, images)
     assert (network.eval()(images).argmax(dim=1) == labels).all(), f"{name}: loss {loss.item():.3f}"

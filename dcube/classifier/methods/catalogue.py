@@ -104,7 +104,7 @@ METHODS: dict[str, Method] = {
         ),
         Method(
             "pixel_regression", "Logistic regression on pixels", "Control", "adamw", 2e-4, 0.03, 70, STAGE_2,
-            "none: it says what the pixels give away without a network",
+            "what the pixels give away without a network",
         ),
         Method(
             "diffmic", "DiffMIC", "Diffusion", "adamw", 1e-3, 0.0, 1000, "the authors' code, with Adam",
