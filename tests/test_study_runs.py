@@ -3,16 +3,22 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
 from small_pipeline import checkout_of, command, dvc, workspaces
 from test_cli_models import dcube  # noqa: F401
 
 from dcube.config import Params
+from dcube.processes import process_group
+
+ROOT = Path(__file__).parents[1]
 
 DVC_YAML = """
 stages:
@@ -26,6 +32,14 @@ stages:
     deps: [outputs/prepared, stage.py]
     params: [diffusion]
     outs: [outputs/diffusion]
+  select_features:
+    cmd: python stage.py outputs/features
+    deps: [outputs/diffusion, stage.py]
+    outs: [outputs/features]
+  synthesize:
+    cmd: python stage.py outputs/synthetic
+    deps: [outputs/diffusion, stage.py]
+    outs: [outputs/synthetic]
   evaluate:
     matrix: {model: [dcube, baseline]}
     cmd: python stage.py outputs/evaluation/${item.model}
@@ -67,6 +81,8 @@ right = float(((chance > 0.5) == labels).mean())
 figures = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), right)
 (out / "metrics.json").write_text(json.dumps({"test": figures, "validation": {"auroc": 1 - abs(rate - 0.5)}}))
 """
+
+SERVE = "from flows.pipeline import pipeline; pipeline.serve(name='phantom', limit=2)"  # a worker, two runs at once
 
 STUDY = {
     "title": "A study",
@@ -124,13 +140,14 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
     assert runs.keys() == {"good", "poor", "table"}
     assert runs["poor"].data.params == {"baseline.learning_rate": "0.5", "classifier.epochs": "1"}
     assert runs["good"].data.metrics["accuracy/mean"] == pytest.approx(frame[frame["row"] == "good"]["result"].mean())
-    experiments = dvc(study, "exp", "list", "--all-commits").split()
+    experiments = dvc(study, "exp", "list", "--all-commits", "--name-only").split()
     assert sum(name.startswith("mine-") for name in experiments) == 6, "one experiment a cell"
 
     assert dcube("study", "mine.yaml")[0] == 0
     assert ran(tmp_path) == stages, "all of it is known"
 
 
+@pytest.mark.slow
 def test_other_code_or_data_are_computed_anew_and_what_dvc_knows_is_not(study, tmp_path, dcube):  # noqa: F811
     change(study, rows=STUDY["rows"][:1], repeats=1)
     assert dcube("study", "mine.yaml")[0] == 0
@@ -146,6 +163,7 @@ def test_other_code_or_data_are_computed_anew_and_what_dvc_knows_is_not(study, t
     assert ran(tmp_path) == [*before, *before]
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_is_told_and_the_others_are_computed(study, tmp_path, dcube):  # noqa: F811
     bad = {"name": "bad", "settings": {"classifier.batch_size": 13}}
     change(study, rows=[bad, STUDY["rows"][0]], reference=None)
@@ -160,6 +178,7 @@ def test_a_cell_that_fails_is_told_and_the_others_are_computed(study, tmp_path, 
     assert ran(tmp_path).count("evaluate@dcube") == 1 + 2, "what was computed beside the failure is known"
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, dcube):  # noqa: F811
     monkeypatch.setenv("SLOW", "1")
     process = subprocess.Popen([sys.executable, "-m", "dcube.cli", "study", "mine.yaml"], stdout=subprocess.DEVNULL)
@@ -175,6 +194,39 @@ def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, dcube):  # noqa: F
     stages = ran(tmp_path)
     assert stages.count("train_diffusion") == 1 and stages.count("evaluate@dcube") == 3, "only the cut-off cell again"
     assert workspaces(study) == []
+
+
+@pytest.mark.slow
+def test_over_workers_every_cell_is_a_run_and_what_is_shared_is_computed_once(
+    study,
+    server,
+    tmp_path,
+    monkeypatch,
+    dcube,  # noqa: F811
+):
+    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with process_group([sys.executable, "-c", SERVE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        with get_client(sync_client=True) as client:
+            wait_until(lambda: "phantom" in [deployment.name for deployment in client.read_deployments()])
+        code, shown = dcube("study", "mine.yaml", "--workers")
+        assert code == 0, shown
+    stages = ran(tmp_path)
+    assert stages.count("train_diffusion") == 1, "no two workers train the same model"
+    assert stages.count("evaluate@dcube") == 2 and stages.count("evaluate@baseline") == 4, "nothing is computed twice"
+    with get_client(sync_client=True) as client:
+        runs = [run for run in client.read_flow_runs() if "study" in run.tags]
+    names = sorted(run.name for run in runs)
+    assert len(runs) == 1 + 5 + 4 and all(run.state.is_completed() for run in runs), names
+    text = (next((study / "outputs/studies").iterdir()) / "table.md").read_text()
+    assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_the_plan_computes_nothing(study, tmp_path, dcube):  # noqa: F811
