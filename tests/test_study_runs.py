@@ -58,7 +58,7 @@ out = Path(sys.argv[1])
 with open(os.environ["RAN"], "a") as file:
     file.write(os.environ["DVC_STAGE"] + chr(10))
 params = yaml.safe_load(Path("params.yaml").read_text())
-if params["classifier"]["batch_size"] == 13:
+if params["classifier"]["batch_size"] == 13 and "evaluation" in sys.argv[1]:
     print("error: thirteen is not a batch")
     sys.exit(2)
 if os.environ.get("SLOW") and "evaluation" in sys.argv[1]:
@@ -246,11 +246,11 @@ def test_the_plan_computes_nothing(study, tmp_path, dcube):  # noqa: F811
         (["mine.yaml", "--row", "best"], "--row best: the study has good, poor"),
         (["mine.yaml", "--set", "classifier.epochz=1"], "unknown key classifier.epochz (did you mean epochs?)"),
         (["mine.yaml", "--data", "nobodys"], "--data nobodys: neither params.yaml nor a preset is about it"),
-        (["mine.yaml", "--workers"], "PREFECT_API_URL"),
+        (["mine.yaml", "--workers"], "the workers did not compute all of it"),
     ],
 )
-def test_wrong_words_are_one_line(study, monkeypatch, capfd, dcube, words, told):  # noqa: F811
+def test_wrong_words_are_one_line(study, monkeypatch, dcube, words, told):  # noqa: F811
     monkeypatch.setenv("PREFECT_API_URL", "")
     code, shown = dcube("study", *words)
     assert code == 2
-    assert told in shown + capfd.readouterr().err
+    assert told in shown and ran(study.parent) == []
