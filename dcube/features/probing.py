@@ -20,9 +20,9 @@ from dcube.engine.progress import Advance
 from dcube.features.pooling import Vectors
 
 # Inverse strengths of the regularisation, in scikit-learn's sense, of features whose variances add up to one.
-STRENGTHS = (0.1, 1.0, 10.0, 100.0, 1000.0)
+STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 MAP_STRENGTH = 10.0
-MAP_IMAGES = 2000  # labelled training images that the map rests on at most: more move no block
+MAP_IMAGES = 2000  # labelled training images that the map rests on at most, to bound its time
 TOLERANCE, ITERATIONS = 1e-5, 2000
 SCORED = ("validation", "test")
 MAIN, CONTROLS = "diffusion+sub_features", ("untrained+sub_features", "sub_features", "untrained")
