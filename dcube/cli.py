@@ -13,8 +13,9 @@ import typer
 from dcube.cli_predict import Reference, hush, predict
 from dcube.cli_report import report
 from dcube.cli_study import studies, study
-from dcube.config import Data, load_params, load_preset, params_from, preset_names
+from dcube.config import Data
 from dcube.errors import DcubeError, one_line_errors
+from dcube.params_file import load_params, load_preset, params_from, preset_names
 from dcube.stages.paths import PARAMS, RAW
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from prefect.states import Completed, State
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
-from dcube.config import Params, load_params, load_preset, params_with
+from dcube.config import Params
 from dcube.errors import DcubeError, one_line_errors
+from dcube.params_file import load_params, load_preset, params_with
 from dcube.workspace import (
     has_remote,
     push_results,

@@ -17,8 +17,9 @@ from platform_stack import platform  # noqa: F401  # a fixture
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
 from small_pipeline import STAGE, build, rewrite
 
-from dcube.config import Params, load_preset
+from dcube.config import Params
 from dcube.outbox import PIPELINE
+from dcube.params_file import load_preset
 from flows.stack.__main__ import set_up
 from flows.stack.settings import ADMINISTRATOR, Stack
 from flows.stack.worker import worker

@@ -4,8 +4,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from dcube.config import Params, load_params, load_preset, params_from, preset_names
+from dcube.config import Params
 from dcube.errors import DcubeError
+from dcube.params_file import load_params, load_preset, params_from, preset_names
 
 
 def test_presets_of_the_paper_have_the_papers_values() -> None:

@@ -19,11 +19,11 @@ from pydicom.dataset import Dataset
 from raw_sets import noise, save, write_metadata
 
 from dcube.cli import app
-from dcube.config import params_from
 from dcube.data.clinical import IDENTIFYING
 from dcube.data.preparing import prepare
 from dcube.data.privacy import pseudonym, read_salt
 from dcube.errors import DcubeError
+from dcube.params_file import params_from
 
 NAME = "Zwieselhuber"  # nowhere but where it is planted
 PERSONS = [keyword_for_tag(tag) for tag, (vr, *_) in DicomDictionary.items() if vr == "PN"]

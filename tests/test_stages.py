@@ -21,10 +21,11 @@ from mlflow import MlflowClient
 from raw_sets import save, write_metadata
 
 import dcube.stages
-from dcube.config import Group, Params, load_params
+from dcube.config import Group, Params
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 from dcube.features.selection import Selection
+from dcube.params_file import load_params
 from dcube.stages import train_classifier
 from dcube.stages.paths import (
     CHECKPOINTS,

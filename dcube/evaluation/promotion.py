@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 
 from pydantic import Field
 
-from dcube.config import Evaluation, Group, checked
+from dcube.config import Evaluation, Group
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import Comparison, Difference, compare
 from dcube.evaluation.predictions import Predictions
+from dcube.params_file import checked
 
 SENSITIVITY = "sensitivity/"
 ROUNDING = 1e-9  # two ways to add up the same figures may differ by less

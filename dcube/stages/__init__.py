@@ -5,8 +5,9 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from dcube.config import Params, load_params
+from dcube.config import Params
 from dcube.errors import one_line_errors
+from dcube.params_file import load_params
 from dcube.stages.paths import PARAMS
 
 

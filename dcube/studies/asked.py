@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dcube.config import Params, load_params, load_preset, params_with, preset_names
+from dcube.config import Params
 from dcube.errors import DcubeError
+from dcube.params_file import load_params, load_preset, params_with, preset_names
 from dcube.stages.paths import PARAMS
 from dcube.studies.running import Runner
 from dcube.studies.study import Study, load_study
