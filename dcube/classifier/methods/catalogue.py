@@ -9,7 +9,7 @@ from typing import Literal
 Family = Literal["CNN", "Transformer", "Diffusion", "Foundation", "Control"]
 Optimiser = Literal["adamw", "sgd"]
 
-TABLE_IX = "D-Cube paper, Table IX"
+TABLE_IX = "Table IX of the paper"
 STAGE_2 = "D-Cube paper, §IV-B2 (its own head)"
 MEDCLIP_PROBE = "Wang et al., code of MedCLIP, linear probes"
 
