@@ -88,11 +88,9 @@ def test_settings_of_table_ix() -> None:
 def test_the_command_lists_every_method() -> None:
     shown = CliRunner().invoke(app, ["methods"], env={"COLUMNS": "250"})
     assert shown.exit_code == 0
-    lines = [line for line in shown.output.splitlines() if line.startswith("│")]
-    assert [line.split("│")[1].strip() for line in lines] == list(METHODS)
-    assert [cell.strip() for cell in lines[list(METHODS).index("vit_b16")].split("│")[1:-1]] == [
-        "vit_b16", "ViT-B/16", "Transformer", "adamw", "6e-06", "0.3", "200", TABLE_IX
-    ]  # fmt: skip
+    lines = [line.split() for line in shown.output.splitlines()]
+    assert [line[0] for line in lines if line and line[0] in METHODS] == list(METHODS)
+    assert ["vit_b16", "adamw", "6e-06", "0.3", "200", *TABLE_IX.split()] in lines
 
 
 def test_a_model_card_names_the_publication() -> None:

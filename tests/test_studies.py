@@ -316,6 +316,23 @@ class TestTables:
         assert found.mean() == pytest.approx(line.figures["accuracy"].mean)
         assert len(pd.read_csv(tmp_path / "out/comparisons.csv")) == 3 * len(FIGURES)
 
+    def test_files_are_copied_and_short_tables_shown(self, tmp_path):
+        values = {"title": "T", "report": "files", "target": "probe", "files": ["a/few.csv"], "repeats": 1, "vary": []}
+        study = study_from({**values, "rows": [{"name": "only"}]}, "s")
+        kept = tmp_path / "kept"
+        kept.mkdir()
+        pd.DataFrame({"name": ["x", "y"], "value": [0.123456, None]}).to_csv(kept / "few.csv", index=False)
+        pd.DataFrame({"value": range(1000)}).to_csv(kept / "many.csv", index=False)
+        (kept / "curve.png").write_bytes(b"picture")
+        place = places(study)[0]
+        table = make_table(
+            "mine", study, load_preset("phantom"), Outcome({place: [Result.load(kept)]}, {place: {}}, {})
+        )
+        write(table, tmp_path / "out")
+        text = (tmp_path / "out/table.md").read_text()
+        assert "| x | 0.1235 |\n| y | – |" in text and "999" not in text and "![curve](curve.png)" in text
+        assert {file.name for file in (tmp_path / "out").iterdir()} == {"table.md", "few.csv", "many.csv", "curve.png"}
+
     @pytest.mark.parametrize(
         ("value", "words"),
         [

@@ -117,7 +117,8 @@ def _shown(file: Path) -> str:
     if file.suffix == ".png":
         return f"![{file.stem}]({file.name})"
     if file.suffix == ".csv" and len(frame := pd.read_csv(file)) <= LONGEST_SHOWN:
-        return markdown_table(list(frame.columns), frame.round(4).astype(str).values.tolist())
+        rows = frame.round(4).itertuples(index=False)
+        return markdown_table(list(frame.columns), (["–" if pd.isna(it) else str(it) for it in row] for row in rows))
     return ""
 
 
