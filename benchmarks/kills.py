@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import psutil
 import yaml
 from prefect.client.orchestration import get_client
@@ -157,8 +158,16 @@ def wait_for_end(run_id: UUID) -> FlowRun:
 
 
 def flow_run(run_id: UUID) -> FlowRun:
-    with get_client(sync_client=True) as client:
-        return client.read_flow_run(run_id)
+    """As the server has it; a server that was just killed is waited for."""
+    deadline = time.monotonic() + LONGEST_SECONDS
+    while True:
+        try:
+            with get_client(sync_client=True) as client:
+                return client.read_flow_run(run_id)
+        except httpx.HTTPError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def outputs_of(run: FlowRun) -> dict[str, str]:
