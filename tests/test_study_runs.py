@@ -79,7 +79,8 @@ pd.DataFrame({"id": np.arange(80), "file": "", "patient": "", "sha256": np.arang
               "probability_well": chance}).to_csv(out / "predictions.csv", index=False)
 right = float(((chance > 0.5) == labels).mean())
 figures = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), right)
-(out / "metrics.json").write_text(json.dumps({"test": figures, "validation": {"auroc": 1 - abs(rate - 0.5)}}))
+measured = {"test": figures, "interval": {name: {"low": 0.0, "high": 1.0} for name in figures}}
+(out / "metrics.json").write_text(json.dumps(measured | {"validation": {"auroc": 1 - abs(rate - 0.5)}}))
 """
 
 SERVE = "from flows.pipeline import pipeline; pipeline.serve(name='phantom', limit=2)"  # a worker, two runs at once
