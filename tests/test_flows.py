@@ -368,7 +368,7 @@ class TestCommand:
             (["diffusion.widht=64"], "--set: unknown key diffusion.widht (did you mean width?)"),
             (["diffusion.width=-8"], "--set: diffusion.width: input should be greater than or equal to 16 (got -8)"),
             (["diffusion.width"], "--set diffusion.width: write it as group.key=value"),
-            (["diffusion.width.more=1"], "--set diffusion.width.more=1: width holds no further keys"),
+            (["diffusion.width.more=1"], "--set: diffusion.width.more: width holds no further keys"),
         ],
     )
     def test_bad_settings_are_one_line_and_exit_code_2(self, repository, capsys, settings, message):
