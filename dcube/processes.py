@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from dcube import ending
@@ -35,6 +36,15 @@ def process_group(
                 process.poll()
                 time.sleep(SECONDS_BETWEEN_LOOKS)
             process.wait()
+
+
+def own_code_first(folder: Path) -> dict[str, str]:
+    """Variables by which a process runs this Python, and the code in `folder` before what is installed."""
+    paths = {
+        "PATH": (Path(sys.executable).parent, os.environ.get("PATH", os.defpath)),
+        "PYTHONPATH": (folder, os.environ.get("PYTHONPATH")),
+    }
+    return {key: os.pathsep.join(str(path) for path in both if path) for key, both in paths.items()}
 
 
 def _ender(mark: str) -> subprocess.Popen[bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dcube import lineage
 from dcube.errors import DcubeError
-from dcube.processes import process_group
+from dcube.processes import own_code_first, process_group
 from dcube.provenance import MACHINE, PYTHON, VERSION, Provenance
 from dcube.registry import WEIGHTS, number
 from dcube.stages.paths import EVALUATION, MODELS
@@ -96,9 +96,11 @@ def _compute(folder: Path, stage: str) -> None:
 
 def _environment(folder: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
-    paths = {"PATH": Path(sys.executable).parent, "PYTHONPATH": folder}
-    first = {key: os.pathsep.join(filter(None, (str(path), os.environ.get(key)))) for key, path in paths.items()}
-    return kept | first | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}", "DVC_NO_ANALYTICS": "1"}
+    return (
+        kept
+        | own_code_first(folder)
+        | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}", "DVC_NO_ANALYTICS": "1"}
+    )
 
 
 def _compare(origin: Provenance, folder: Path) -> Outcome:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dcube.errors import DcubeError
-from dcube.processes import process_group
+from dcube.processes import own_code_first, process_group
 from dcube.workspace import remove_torn_files
 
 SECONDS_BETWEEN_LOOKS = 0.5
@@ -146,16 +146,11 @@ class ProgressFile:
 def _environment(additions: dict[str, str], folder: Path, progress_file: Path) -> dict[str, str]:
     """The code of the working copy goes before what is installed, which may be another revision."""
     own = {
-        "PATH": _with_first(Path(sys.executable).parent, os.environ.get("PATH", os.defpath)),
-        "PYTHONPATH": _with_first(folder, os.environ.get("PYTHONPATH", "")),
+        **own_code_first(folder),
         "PYTHONUNBUFFERED": "1",
         "DCUBE_PROGRESS_FILE": str(progress_file),
     }
     return os.environ | own | additions
-
-
-def _with_first(folder: Path, others: str) -> str:
-    return f"{folder}{os.pathsep}{others}" if others else str(folder)
 
 
 def _output(process: subprocess.Popen[bytes]) -> Iterator[list[str]]:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -42,18 +43,16 @@ def write(table: StudyTable, folder: Path) -> None:
 
 
 def curve(table: StudyTable) -> Figure:
-    """Mean and standard deviation of the first two figures along the axis, a line a row."""
+    """Mean and standard deviation of the first and the last figure along the axis, a line a row."""
     assert table.study.along
-    shown = table.figures[:1] if len(table.figures) == 1 else [table.figures[0], table.figures[-1]]
+    shown = list(dict.fromkeys((table.figures[0], table.figures[-1])))
     figure = Figure(figsize=(5 * len(shown), 4.2), layout="constrained")
     values = [str(value) for value in table.study.along.values]
     for axis, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         for number, (title, lines) in enumerate(_by_row(table).items()):
             at = [values.index(str(line.place.value)) for line in lines]
             means = [line.figures[name].mean for line in lines]
-            spread = [
-                0.0 if math.isnan(line.figures[name].deviation) else line.figures[name].deviation for line in lines
-            ]
+            spread = np.nan_to_num([line.figures[name].deviation for line in lines])
             shifted = [place + 0.06 * (number - 1) for place in at]
             axis.errorbar(shifted, means, spread, marker="osD^v<>"[number % 7], capsize=3, label=title)
         axis.set_xticks(range(len(values)), values)

@@ -8,8 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from dcube.evaluation.metrics import spelled
-from dcube.evaluation.report import p_in_words
-from dcube.studies.statistics import SIGNIFICANT, Summary
+from dcube.evaluation.report import SIGNIFICANT, p_in_words
+from dcube.studies.statistics import Summary
 from dcube.studies.table import FROM_SCRATCH, Line, StudyTable
 
 Emphasise = Callable[[str], str]

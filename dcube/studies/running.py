@@ -18,7 +18,7 @@ from pathlib import Path
 from dcube.config import Params
 from dcube.engine.publish import published
 from dcube.errors import DcubeError
-from dcube.processes import process_group
+from dcube.processes import own_code_first, process_group
 from dcube.stages.paths import EVALUATION, FID
 from dcube.studies.cells import Cell, Place, candidates, cell, experiment_name, places
 from dcube.studies.results import Result
@@ -70,8 +70,7 @@ class Runner:
                 try:
                     outcome.chosen[place] = self._choose(place, stack)
                     outcome.results[place] = [
-                        self._result(cell(self.study, self.base, place, repeat, outcome.chosen[place]), stack)
-                        for repeat in range(self.study.repeats)
+                        self._result(made, stack) for made in self._cells_of(place, outcome.chosen[place])
                     ]
                 except DcubeError as error:
                     outcome.failures[place.title] = str(error)
@@ -90,11 +89,10 @@ class Runner:
 
     def cells(self, chosen: dict[Place, Settings]) -> list[Cell]:
         """All that the table is made from."""
-        return [
-            cell(self.study, self.base, place, repeat, chosen[place])
-            for place in places(self.study)
-            for repeat in range(self.study.repeats)
-        ]
+        return [made for place in places(self.study) for made in self._cells_of(place, chosen[place])]
+
+    def _cells_of(self, place: Place, chosen: Settings) -> list[Cell]:
+        return [cell(self.study, self.base, place, repeat, chosen) for repeat in range(self.study.repeats)]
 
     def first_cells(self) -> list[Cell]:
         """What can be computed before anything is known: of a row with a choice, what the choice is made from."""
@@ -152,12 +150,10 @@ class Runner:
     def _reproduce(self, made: Cell, folder: Path, shared: bool, experiment: str) -> None:
         """`dvc repro TARGET`; what the stages print goes to a log."""
         command = [sys.executable, "-m", "dvc", "repro", *(["--pull"] if shared else []), made.target]
-        paths = {"PATH": Path(sys.executable).parent, "PYTHONPATH": folder}
-        first = {key: os.pathsep.join(filter(None, (str(path), os.environ.get(key)))) for key, path in paths.items()}
         environment = {
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.repository / 'mlflow.db'}",
             **os.environ,
-            **first,
+            **own_code_first(folder),
             "DVC_NO_ANALYTICS": "1",
             "DCUBE_PIPELINE": experiment,
         }

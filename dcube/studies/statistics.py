@@ -19,9 +19,9 @@ from dcube.evaluation.bootstrap import interval, resample_weights, two_sided_p
 from dcube.evaluation.comparison import Difference, holm
 from dcube.evaluation.metrics import measure
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.report import SIGNIFICANT
 from dcube.studies.results import Result
 
-SIGNIFICANT = 0.05
 LOWER_IS_BETTER = ("fid", "kid", "ece", "brier", "nll")
 
 

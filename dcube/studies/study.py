@@ -66,7 +66,6 @@ class Study(Part):
     """Attributes:
     report: what a cell yields: figures of the test split, of generated images, or files as they are.
     figures: columns of the table, by their names in `metrics.json` or `fid.json`.
-    classes: whether `fid` reports every class beside the whole.
     repeats: how often every cell is computed, `vary` being 0, 1, 2 … then.
     vary: parameters that number the repeats.
     reference: row that all others are compared with.
