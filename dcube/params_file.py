@@ -41,13 +41,22 @@ def params_with(params: Params, settings: Sequence[str]) -> Params:
     Raises:
         DcubeError: for a setting that is none, or that no parameter allows.
     """
-    laid: dict[str, Any] = {}
+    return laid_over(params, parsed(settings), where="--set")
+
+
+def parsed(settings: Sequence[str]) -> dict[str, Any]:
+    """Dotted path → value of each `group.key=value`, values read as YAML.
+
+    Raises:
+        DcubeError: for a setting that is none.
+    """
+    values: dict[str, Any] = {}
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals:
             raise DcubeError(f"--set {setting}: write it as group.key=value")
-        laid[path] = yaml.safe_load(value)
-    return laid_over(params, laid, where="--set")
+        values[path] = yaml.safe_load(value)
+    return values
 
 
 def laid_over(params: Params, settings: Mapping[str, Any], where: str) -> Params:

@@ -17,7 +17,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.comparison import compare, holm
 from dcube.evaluation.predictions import Predictions
 from dcube.params_file import laid_over, load_preset, preset_names
-from dcube.studies.asked import narrowed
+from dcube.studies.asked import changed, narrowed
 from dcube.studies.cells import Place, candidates, cell, experiment_name, places
 from dcube.studies.output import write
 from dcube.studies.rendering import latex, markdown, repeats_frame, value_in_words
@@ -185,6 +185,19 @@ class TestCells:
         row = {"name": "a", "choose": {"classifier.learning_rate": [0.1, 0.2], "classifier.dropout": [0.0, 0.5]}}
         study = study_from({"title": "T", "rows": [row]}, "s")
         assert len(list(candidates(study, "phantom", study.rows[0]))) == 4
+
+    def test_what_is_asked_for_wins_over_what_the_study_has_for_all_rows_and_is_told(self):
+        study = load_study("table4")
+        made = changed(study, "covid_ct", {"classifier.epochs": 11})
+        epochs = {cell(made, load_preset("covid_ct"), place, 0).params.classifier.epochs for place in places(made)}
+        assert epochs == {11}
+        assert made.data["covid_ct"].note == study.data["covid_ct"].note + " By --set: classifier.epochs = 11."
+        assert made.data["pneumoniamnist"] == study.data["pneumoniamnist"]
+        for varied in ("classifier.selection", "classifier.seed"):
+            with pytest.raises(DcubeError, match=f"--set {varied}: the study varies it itself"):
+                changed(study, "covid_ct", {varied: 0})
+        with pytest.raises(DcubeError, match=r"--set baseline\.learning_rate"):
+            changed(load_study("table2"), "covid_ct", {"baseline.learning_rate": 0.1})
 
     @given(st.text(max_size=120))
     @settings(max_examples=50, deadline=None)

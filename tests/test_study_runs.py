@@ -187,6 +187,8 @@ def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, dcube):  # noqa: F
     while ran(tmp_path).count("evaluate@dcube") < 2:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    code, shown = dcube("study", "mine.yaml")
+    assert code == 2 and "another process computes mine" in shown
     process.kill()
     process.wait()
     time.sleep(1)
@@ -247,6 +249,7 @@ def test_the_plan_computes_nothing(study, tmp_path, dcube):  # noqa: F811
         (["tabel4"], "no study 'tabel4'"),
         (["mine.yaml", "--row", "best"], "--row best: the study has good, poor"),
         (["mine.yaml", "--set", "classifier.epochz=1"], "unknown key classifier.epochz (did you mean epochs?)"),
+        (["mine.yaml", "--set", "classifier.epochs=1"], "--set classifier.epochs: the study varies it itself"),
         (["mine.yaml", "--data", "nobodys"], "--data nobodys: neither params.yaml nor a preset is about it"),
         (["mine.yaml", "--workers"], "the workers did not compute all of it"),
     ],

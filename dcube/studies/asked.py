@@ -5,10 +5,10 @@ from pathlib import Path
 
 from dcube.config import Params
 from dcube.errors import DcubeError
-from dcube.params_file import load_params, load_preset, params_with, preset_names
+from dcube.params_file import laid_over, load_params, load_preset, parsed, preset_names
 from dcube.stages.paths import PARAMS
 from dcube.studies.running import Runner
-from dcube.studies.study import Study, load_study
+from dcube.studies.study import DataSettings, Settings, Study, load_study
 from dcube.workspace import repository_around
 
 
@@ -19,12 +19,13 @@ def asked(
 
     Args:
         data: data set and preset; None is what params.yaml says.
-        settings: `group.key=value` laid over these.
+        settings: `group.key=value`, in place of the preset's and of those that the study has for all rows.
         rows: the only ones to compute; empty: all.
         repeats: other number than the study's.
     """
-    study = narrowed(load_study(name), rows, repeats)
-    base = params_with(base_params(data), settings)
+    laid = parsed(settings)
+    base = laid_over(base_params(data), laid, where="--set")
+    study = changed(narrowed(load_study(name), rows, repeats), base.data.name, laid)
     return Runner(Path(name).stem, study, base, repository_around(Path.cwd()))
 
 
@@ -48,3 +49,20 @@ def narrowed(study: Study, rows: Sequence[str], repeats: int | None) -> Study:
     chosen = [row for row in study.rows if not rows or row.name in rows]
     reference = study.reference if study.reference in [row.name for row in chosen] else None
     return study.model_copy(update={"rows": chosen, "reference": reference, "repeats": repeats or study.repeats})
+
+
+def changed(study: Study, data: str, settings: Settings) -> Study:
+    """The study with other settings for all rows, which what tells its rows apart must not be among.
+
+    Raises:
+        DcubeError: the study varies one of them.
+    """
+    along = {study.along.parameter} if study.along else set()
+    own = [{*row.settings, *study.choices_of(row, data)} for row in study.rows]
+    if varied := sorted({*study.vary, *along}.union(*own) & settings.keys()):
+        raise DcubeError(f"--set {varied[0]}: the study varies it itself; change it in a copy of the study's file")
+    there = study.data.get(data, DataSettings())
+    by_hand = ", ".join(f"{parameter} = {value}" for parameter, value in settings.items())
+    said = f"By --set: {by_hand}." if by_hand else ""
+    now = {"settings": there.settings | settings, "note": " ".join(filter(None, (there.note, said)))}
+    return study.model_copy(update={"data": study.data | {data: there.model_copy(update=now)}})

@@ -10,10 +10,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from dcube.config import Params
 from dcube.engine.publish import published
@@ -59,33 +61,31 @@ class Runner:
         code = git(repository, "ls-tree", self.commit, "--", "dcube", "dvc.yaml")
         version = hashlib.sha256(repr((code, self.data_record)).encode()).hexdigest()[:12]
         self.store = repository / RESULTS / f"{base.data.name}-{version}"
+        self._open = ExitStack()
         self._working_copy: Path | None = None
 
     def run(self) -> Outcome:
         """All cells, each once; a cell that fails keeps no other one from being computed."""
         outcome = Outcome({}, {}, {})
         lines, began = places(self.study), time.monotonic()
-        with ExitStack() as stack:
+        with self._alone():
             for number, place in enumerate(lines, 1):
                 try:
-                    outcome.chosen[place] = self._choose(place, stack)
+                    outcome.chosen[place] = self._choose(place)
                     outcome.results[place] = [
-                        self._result(made, stack) for made in self._cells_of(place, outcome.chosen[place])
+                        self._result(made) for made in self._cells_of(place, outcome.chosen[place])
                     ]
                 except DcubeError as error:
                     outcome.failures[place.title] = str(error)
                     self.tell(f"  {place.title} failed: {error}")
                 left = (time.monotonic() - began) / number * (len(lines) - number) / 60
                 self.tell(f"{number}/{len(lines)} rows" + (f", about {left:.0f} min left" if left else ""))
-        self._working_copy = None
         return outcome
 
     def choices(self) -> dict[Place, Settings]:
         """What validation has chosen in every row, once the first cells are known."""
-        with ExitStack() as stack:
-            chosen = {place: self._choose(place, stack) for place in places(self.study)}
-        self._working_copy = None
-        return chosen
+        with self._alone():
+            return {place: self._choose(place) for place in places(self.study)}
 
     def cells(self, chosen: dict[Place, Settings]) -> list[Cell]:
         """All that the table is made from."""
@@ -103,23 +103,40 @@ class Runner:
             for repeat in range(1 if tried else self.study.repeats)
         ]
 
-    def _result(self, made: Cell, stack: ExitStack) -> Result:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process computes this study of this repository meanwhile; its working copy is gone at the end."""
+        asked = f"{self.name}-{self.base.data.name}"
+        lock = self.store.parent / f"{asked}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(lock, timeout=0), ExitStack() as self._open:
+                yield
+        except Timeout:
+            raise DcubeError(
+                f"another process computes {self.name} on {self.base.data.name} in {self.repository}: wait for its end,"
+                " or use another clone"
+            ) from None
+        finally:
+            self._working_copy = None
+
+    def _result(self, made: Cell) -> Result:
         """The cell's result, computed in the study's working copy where it is not known."""
         folder = self.store / made.key
         if not folder.is_dir():
             if self._working_copy is None:
                 name = f"study-{self.name}-{self.base.data.name}-{self.commit[:8]}"
                 entered = workspace(self.repository, self.commit, name, made.params.to_yaml(), self.data_record)
-                self._working_copy = stack.enter_context(entered)
+                self._working_copy = self._open.enter_context(entered)
             self._compute(made, self._working_copy)
         return Result.load(folder)
 
-    def _choose(self, place: Place, stack: ExitStack) -> Settings:
+    def _choose(self, place: Place) -> Settings:
         """The candidate with the best validation AUROC, judged by the first repeat."""
         tried = list(candidates(self.study, self.base.data.name, place.row))
         if len(tried) == 1:
             return tried[0]
-        results = [self._result(cell(self.study, self.base, place, 0, one), stack) for one in tried]
+        results = [self._result(cell(self.study, self.base, place, 0, one)) for one in tried]
         judged = [result.validation["auroc"] for result in results]
         return tried[judged.index(max(judged))]
 
