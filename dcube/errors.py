@@ -1,7 +1,7 @@
 """The one exception that a person is meant to read."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -12,16 +12,25 @@ class DcubeError(Exception):
     """
 
 
+ERROR = "error: "
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn a `DcubeError`, a full disk or a missing permission into one line and exit code 2."""
     try:
         yield
     except DcubeError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"{ERROR}{error}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        print(f"error: {error.strerror}: {error.filename or 'while writing'}", file=sys.stderr, flush=True)
+        print(f"{ERROR}{error.strerror}: {error.filename or 'while writing'}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
+
+
+def error_told(lines: Sequence[str]) -> str | None:
+    """The last error among the lines that another process of ours has printed."""
+    told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+    return told[-1] if told else None

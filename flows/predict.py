@@ -18,7 +18,7 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
 from dcube.engine.weights import CONFIG
-from dcube.errors import DcubeError
+from dcube.errors import DcubeError, error_told
 from dcube.inference import drift
 from dcube.inference.bucket import (
     IDENTITY,
@@ -109,8 +109,7 @@ def score(job: Job, folder: Path) -> None:
         command, Path.cwd(), {}, ProgressFile(folder / "progress.jsonl"), told, StageProgress("predict").show
     )
     if code:
-        errors = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
-        reason = (errors or said or ["without a word"])[-1]
+        reason = error_told(said) or (said or ["without a word"])[-1]
         raise StageError("predict", f"{reason} (exit code {code})", bad_input=code == BAD_INPUT, hindered=code < 0)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dcube.errors import DcubeError
+from dcube.errors import DcubeError, error_told
 from dcube.processes import own_code_first, process_group
 from dcube.workspace import remove_torn_files
 
@@ -111,11 +111,10 @@ class OutputDigest:
         match = re.search(r"exited with (-?\d+)$", self._dvc)
         code = int(match[1]) if match else 0
         killed_by = -code if code < 0 else code - SHELL_KILLED  # whether the shell became the stage or waited for it
-        told = [line.removeprefix("error: ") for line in self._own if line.startswith("error: ")]
         if killed_by > 0:
             reason = f"killed by {signal.Signals(killed_by).name}"
-        elif told:
-            reason = told[-1]
+        elif told := error_told(list(self._own)):
+            reason = told
         elif code:
             reason = f"{self._own[-1]} (exit code {code})"
         else:

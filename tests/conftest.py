@@ -104,10 +104,21 @@ def small_template(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory) -> Path:
+    """An empty one with its tables, to copy: making these takes seconds, copying them nothing."""
+    from mlflow import MlflowClient  # slow to import, and few tests need it
+
+    file = tmp_path_factory.mktemp("database") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
 @pytest.fixture
-def repository(small_template, tmp_path, monkeypatch) -> Path:
+def repository(small_template, mlflow_database, tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "repository"
     shutil.copytree(small_template, folder, symlinks=True)
+    shutil.copyfile(mlflow_database, folder / "mlflow.db")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("RAN", str(tmp_path / "ran.txt"))
     monkeypatch.setenv("PIDS", str(tmp_path / "pids.txt"))

@@ -69,9 +69,9 @@ def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, dcube):
     assert two_versions.aliases()[CHAMPION] == "1"
 
 
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
+def test_mistakes_are_one_line_and_exit_code_2(two_versions, dcube):
+    """In one test, since two versions take seconds."""
+    for words, error in (
         (("promote", "--set", "sensitivity_margn=0.1"), "did you mean sensitivity_margin?"),
         (("promote", "--set", "confidence"), "write it as key=value"),
         (("promote", "--set", "confidence=2"), "less than 1"),
@@ -79,11 +79,9 @@ def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, dcube):
         (("rollback", "--reason", "x", "--to", "12"), "no version '12'"),
         (("lineage", "dcube-discs"), "MODEL@ALIAS"),
         (("reproduce", "dcube-discs@best"), "no alias 'best'"),
-    ],
-)
-def test_mistakes_are_one_line_and_exit_code_2(two_versions, dcube, words, error):
-    code, shown = dcube(*words)
-    assert code == 2 and error in shown and "Traceback" not in shown
+    ):
+        code, shown = dcube(*words)
+        assert code == 2 and error in shown and "Traceback" not in shown, words
 
 
 def test_other_tests_do_not_compare(two_versions, dcube, tiny_params):

@@ -34,9 +34,10 @@ def made_template(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def repository(made_template, tmp_path, monkeypatch) -> Path:
+def repository(made_template, mlflow_database, tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "repository"
     shutil.copytree(made_template, folder, symlinks=True)
+    shutil.copyfile(mlflow_database, folder / "mlflow.db")
     monkeypatch.chdir(folder)
     monkeypatch.setenv("LOG", str(tmp_path / "log.txt"))
     for name in ("MLFLOW_TRACKING_URI", "DCUBE_PIPELINE", "PREFECT_API_URL", "DCUBE_STORAGE"):

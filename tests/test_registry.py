@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -51,8 +52,11 @@ def test_validation_chooses_the_challenger_and_a_control_is_none():
 
 
 @pytest.fixture
-def working_copy(phantom_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def working_copy(
+    phantom_dataset: PreparedDataset, mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     monkeypatch.chdir(tmp_path)
+    shutil.copyfile(mlflow_database, "mlflow.db")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     PREPARED.parent.mkdir()
     phantom_dataset.folder.rename(PREPARED)
@@ -61,12 +65,12 @@ def working_copy(phantom_dataset: PreparedDataset, tmp_path: Path, monkeypatch: 
 
 
 @pytest.fixture
-def server(working_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(working_copy: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A real MLflow server, asked over HTTP, that keeps the artifacts as well."""
     address = f"http://127.0.0.1:{free_port()}"
     command = [
         sys.executable, "-m", "mlflow", "server", "--port", address.rpartition(":")[2], "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{working_copy / 'server.db'}",
+        "--backend-store-uri", f"sqlite:///{shutil.copyfile(mlflow_database, working_copy / 'server.db')}",
         "--artifacts-destination", str(working_copy / "artifacts"),
     ]  # fmt: skip
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -259,6 +263,7 @@ def test_a_reference_names_a_version(working_copy, tiny_params):
 
 
 def test_looking_makes_no_database(working_copy):
+    (working_copy / "mlflow.db").unlink()
     with pytest.raises(DcubeError, match="MLFLOW_TRACKING_URI"):
         Registry.existing(NAME)
     assert not (working_copy / "mlflow.db").exists()

@@ -1,5 +1,6 @@
 """Studies through the command, with real DVC and MLflow over a small pipeline: what is computed, kept, refused."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -98,14 +99,14 @@ STUDY = {
 
 
 @pytest.fixture
-def study(repository: Path, tmp_path, monkeypatch) -> Path:
+def study(repository: Path, mlflow_database, tmp_path, monkeypatch) -> Path:
     """A repository with a pipeline that tells what ran, and a study of it in `mine.yaml`."""
     (repository / "dvc.yaml").write_text(DVC_YAML)
     (repository / "stage.py").write_text(STAGE)
     command(repository, "git", "commit", "--quiet", "--all", "--message", "Stages of a study")
     (repository / "mine.yaml").write_text(yaml.safe_dump(STUDY))
     monkeypatch.setenv("RAN", str(tmp_path / "ran.txt"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copyfile(mlflow_database, tmp_path / 'mlflow.db')}")
     monkeypatch.chdir(repository)
     return repository
 

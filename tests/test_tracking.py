@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,21 +21,13 @@ from dcube.tracking import flattened, metric_key, tracked_run
 ROWS = [{"step": step, "loss": 1 / step, "lr": 0.1} for step in range(1, 51)]
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory) -> Path:
-    """A database with its tables: making them takes seconds, copying them nothing."""
-    file = tmp_path_factory.mktemp("database") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
 @pytest.fixture
-def client(database, tmp_path, monkeypatch) -> MlflowClient:
+def client(mlflow_database, tmp_path, monkeypatch) -> MlflowClient:
     """A working copy of its own, with the default store in it."""
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_TRACKING_URI", "DCUBE_PIPELINE", "DVC_EXP_NAME"):
         monkeypatch.delenv(name, raising=False)
-    (tmp_path / "mlflow.db").write_bytes(database.read_bytes())
+    shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
     return MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 
@@ -305,11 +298,11 @@ class Server:
 
 
 @pytest.mark.slow
-def test_a_real_server_killed_and_restarted_while_logging(database, tmp_path, monkeypatch):
+def test_a_real_server_killed_and_restarted_while_logging(mlflow_database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tracking, "SECONDS_BETWEEN_SENDS", 0.2)
     monkeypatch.setattr(tracking, "LONGEST_PAUSE", 0.5)
-    (tmp_path / "mlflow.db").write_bytes(database.read_bytes())
+    shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
     server = Server(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     server.start()

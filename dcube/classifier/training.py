@@ -30,39 +30,39 @@ TIE_BREAK = 1e-6
 class ImageTable:
     """Labelled images at both sizes, (n, C, S, S) and (n, C, s, s) uint8, with labels (n,).
 
-    Synthetic images, if any, follow the real ones.
+    Extra images, synthetic or repeated real ones, follow.
     """
 
     images: np.ndarray
     diffusion_images: np.ndarray
     labels: np.ndarray
     rows: np.ndarray
-    synthetic: "ImageTable | None" = None
+    extra: "ImageTable | None" = None
 
     @classmethod
     def of_split(cls, dataset: PreparedDataset, split: str) -> "ImageTable":
         return cls.of_rows(dataset, dataset.indices(split))
 
     @classmethod
-    def of_rows(cls, dataset: PreparedDataset, rows: np.ndarray, synthetic: "ImageTable | None" = None) -> "ImageTable":
+    def of_rows(cls, dataset: PreparedDataset, rows: np.ndarray, extra: "ImageTable | None" = None) -> "ImageTable":
         images = dataset.images(dataset.image_size), dataset.images(dataset.diffusion_image_size)
-        return cls(*images, dataset.labels[rows], rows, synthetic)
+        return cls(*images, dataset.labels[rows], rows, extra)
 
     def __len__(self) -> int:
-        return len(self.rows) + (len(self.synthetic) if self.synthetic else 0)
+        return len(self.rows) + (len(self.extra) if self.extra else 0)
 
     def take(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Images at both sizes and labels of some positions, on the device."""
-        real = positions[positions < len(self.rows)]
-        parts = [[self.images[self.rows[real]], self.diffusion_images[self.rows[real]], self.labels[real]]]
-        if self.synthetic and len(real) < len(positions):
-            made = positions[positions >= len(self.rows)] - len(self.rows)
-            rows = self.synthetic.rows[made]
-            parts.append(
-                [self.synthetic.images[rows], self.synthetic.diffusion_images[rows], self.synthetic.labels[made]]
-            )
+        further = positions >= len(self.rows)
+        parts = [self._own(positions[~further])]
+        if self.extra and further.any():
+            parts.append(self.extra._own(positions[further] - len(self.rows)))
         images, small, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in (images, small, labels))  # type: ignore[return-value]
+
+    def _own(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = self.rows[positions]
+        return self.images[rows], self.diffusion_images[rows], self.labels[positions]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from dcube.config import Params
 from dcube.engine.publish import published
-from dcube.errors import DcubeError
+from dcube.errors import DcubeError, error_told
 from dcube.processes import own_code_first, process_group
 from dcube.stages.paths import EVALUATION, FID
 from dcube.studies.cells import Cell, Place, candidates, cell, experiment_name, places
@@ -191,9 +191,9 @@ class Runner:
 def _reason(output: str) -> str:
     """The stage's own last error line; else its last line before DVC's; else DVC's."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
+    if told := error_told(lines):
+        return told
     own = [line for line in lines if not line.startswith("ERROR: ")]
-    told = [line.removeprefix("error: ") for line in own if line.startswith("error: ")]
-    exited = any("exited with" in line for line in lines)
-    if told or (own and exited):
-        return told[-1] if told else own[-1]
+    if own and any("exited with" in line for line in lines):
+        return own[-1]
     return lines[-1].removeprefix("ERROR: ") if lines else "it ended without a word"
