@@ -1,5 +1,7 @@
 """params.yaml: bounds, unknown keys, presets."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -26,6 +28,12 @@ def test_every_preset_survives_the_file(name: str, tmp_path) -> None:
     (tmp_path / "params.yaml").write_text(preset.to_yaml())
     assert load_params(tmp_path / "params.yaml") == preset
     assert preset.data.name == name
+
+
+def test_a_fresh_clone_starts_from_the_phantoms_preset() -> None:
+    """Word for word: `dcube params use` keeps whatever was edited, so that `make demo` would end there."""
+    file = Path(__file__).parents[1] / "params.yaml"
+    assert file.read_text(encoding="utf-8") == load_preset("phantom").to_yaml()
 
 
 @pytest.mark.parametrize(
