@@ -29,7 +29,7 @@ def print_results(folder: Path = EVALUATION) -> None:
     console = Console(highlight=False)
     console.print(results_table(results))
     if BASELINE in results:
-        console.print(f"{BASELINE}: {kind_in_words(results[BASELINE]['kind'])}")
+        console.print(f"{BASELINE}: {kind_in_words(results[BASELINE]['kind']).removeprefix('Baseline: ')}")
     console.print(always_the_same(next(iter(tables.values())).table["label"]))
     if any(result["test"]["accuracy"] == 1 for result in results.values()):
         console.print(f"Without an error on the test, {NO_ERROR}.")
