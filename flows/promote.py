@@ -14,6 +14,7 @@ from prefect.states import Completed, State
 from pydantic import Field
 
 from dcube.evaluation.promotion import COLUMNS, PromotionPolicy
+from dcube.markdown import markdown_table
 from dcube.registry import Proposal, Registry, mlflow_errors_in_one_line, number
 from flows.reporting import slug
 
@@ -86,8 +87,7 @@ def creator() -> str:
 def proposal_text(proposal: Proposal) -> str:
     """The comparison in Markdown."""
     verdict = proposal.verdict
-    rows = [COLUMNS, ("---",) * len(COLUMNS), *verdict.rows] if verdict.criteria else []
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    table = markdown_table(COLUMNS, verdict.rows) if verdict.criteria else ""
     conclusion = f"**{'May be promoted' if verdict.promoted else 'Is not promoted'}:** {verdict.reason}."
     return "\n\n".join(part for part in (f"### {proposal.title}", table, conclusion) if part)
 

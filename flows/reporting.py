@@ -23,6 +23,7 @@ from prefect.artifacts import (
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES, spelled
 from dcube.evaluation.model_card import PHANTOM
+from dcube.markdown import markdown_table
 
 LARGEST_PICTURE = 800  # pixels
 
@@ -115,9 +116,8 @@ def show_results(evaluations: Path) -> None:
 
 def results_table(results: dict[str, dict[str, Any]]) -> str:
     """`results` (model → content of its `metrics.json`) as a Markdown table, each figure with its interval."""
-    rows = [["model", *map(spelled, HEADLINES)], ["---"] * (len(HEADLINES) + 1)]
-    rows += [[model, *(_cell(result, name) for name in HEADLINES)] for model, result in results.items()]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = ([model, *(_cell(result, name) for name in HEADLINES)] for model, result in results.items())
+    table = markdown_table(["model", *map(spelled, HEADLINES)], rows)
     phantom = any(result.get("is_phantom") for result in results.values())
     return f"**{PHANTOM}**\n\n{table}" if phantom else table
 

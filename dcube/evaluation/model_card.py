@@ -8,6 +8,7 @@ import pandas as pd
 from dcube.classifier.methods.catalogue import METHODS
 from dcube.data.prepared import SPLITS, PreparedDataset
 from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.markdown import markdown_table
 from dcube.tracking import flattened
 
 KINDS = {
@@ -109,7 +110,7 @@ def _data(dataset: PreparedDataset) -> str:
         f"{dataset.name}, {colour}, {dataset.image_size} × {dataset.image_size} pixels "
         f"({dataset.diffusion_image_size} × {dataset.diffusion_image_size} for the diffusion model), brought to a "
         f"square by `{dataset.info['fit']}`, fingerprint `{dataset.fingerprint}`.\n\n"
-        + _rows(("split", *counts.columns), rows)
+        + markdown_table(("split", *counts.columns), rows)
         + "\n\nImages"
         + (", and in brackets the patients they come from." if dataset.patients is not None else ".")
     )
@@ -139,7 +140,7 @@ def _figures(metrics: Mapping) -> str:
     how = f"Intervals: percentiles of {metrics['resamples']} bootstrap resamples of {metrics['resampled']}."
     seen = "The validation images chose the weights and the temperature: their figures flatter."
     abstains = f"It abstains where its confidence is below {metrics['abstain_below']:g}."
-    return f"{size}, looked at once. {how} {seen} {abstains}\n\n{_rows(header, rows)}"
+    return f"{size}, looked at once. {how} {seen} {abstains}\n\n{markdown_table(header, rows)}"
 
 
 def _validation(values: Mapping[str, float], name: str) -> str:
@@ -166,9 +167,4 @@ def limits_of(metrics: Mapping) -> list[str]:
 
 
 def _table(values: Mapping[str, object], header: tuple[str, str]) -> str:
-    return _rows(header, [(key, f"`{value}`") for key, value in values.items()])
-
-
-def _rows(header: tuple, rows: list[tuple]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return markdown_table(header, [(key, f"`{value}`") for key, value in values.items()])

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.stats import entropy, ks_2samp
 
 from dcube.inference.modes import stored_as
+from dcube.markdown import markdown_table
 
 REFERENCE = "reference.json"  # beside a candidate's config
 FIGURES = {
@@ -99,9 +100,8 @@ def as_markdown(found: list[Comparison]) -> str:
     """The table, after a line that says what to look at."""
     drifted = [one.what.split(" (")[0] for one in found if one.drifted]
     first = f"**Look at: {', '.join(drifted)}.**" if drifted else "**No drift is shown.**"
-    cells = [("", "validation", "new images", "distance"), ("---",) * 4]
-    cells += [(one.what, one.reference, one.new, f"{one.distance:.3f}{' ⚠' if one.drifted else ''}") for one in found]
-    return f"{first}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    rows = [(one.what, one.reference, one.new, f"{one.distance:.3f}{' ⚠' if one.drifted else ''}") for one in found]
+    return f"{first}\n\n{markdown_table(('', 'validation', 'new images', 'distance'), rows)}"
 
 
 def _refused(rows: pd.DataFrame) -> Comparison:

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from dcube.config import Params
 from dcube.engine.publish import published
 from dcube.evaluation.metrics import spelled
+from dcube.markdown import markdown_table
 from dcube.outbox import experiment_called, tracking_client
 from dcube.studies.cells import Place, cell
-from dcube.studies.rendering import comparisons_frame, latex, markdown, markdown_table, repeats_frame
+from dcube.studies.rendering import comparisons_frame, latex, markdown, repeats_frame
 from dcube.studies.table import Line, StudyTable
 from dcube.tracking import flattened, metric_key
 

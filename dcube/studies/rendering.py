@@ -9,6 +9,7 @@ from rich.table import Table
 
 from dcube.evaluation.metrics import spelled
 from dcube.evaluation.report import SIGNIFICANT, p_in_words
+from dcube.markdown import markdown_table
 from dcube.studies.statistics import Summary
 from dcube.studies.table import FROM_SCRATCH, Line, StudyTable
 
@@ -17,7 +18,8 @@ Emphasise = Callable[[str], str]
 
 def markdown(table: StudyTable) -> str:
     """Title, table, how it came about, comparisons, failures."""
-    parts = [f"## {table.study.title}: {table.data}", table.study.about, markdown_table(*_grid(table, _bold))]
+    parts = [f"## {table.study.title}: {table.data}", table.study.about]
+    parts += [markdown_table(*_grid(table, _bold))] if table.study.report != "files" else []
     parts += [" ".join(notes(table))]
     if table.comparisons:
         parts += [f"**{table.study.reference} minus each other row:**", markdown_table(*_comparison_grid(table))]
@@ -142,11 +144,6 @@ def _comparison_grid(table: StudyTable) -> tuple[list[str], list[list[str]]]:
             cells.append(f"{value.value:+.{digits}f} ({spread}), {p_in_words(one.p[figure])}")
         rows.append([one.other.title, *cells])
     return ["", *map(spelled, table.figures)], rows
-
-
-def markdown_table(head: list[str], rows: Iterable[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) if len(head) > 1 else ""
 
 
 def _rich(title: str, head: list[str], rows: Iterable[list[str]]) -> Table:
