@@ -19,7 +19,7 @@ Emphasise = Callable[[str], str]
 def markdown(table: StudyTable) -> str:
     """Title, table, how it came about, comparisons, failures."""
     parts = [f"## {table.study.title}: {table.data}", table.study.about]
-    parts += [markdown_table(*_grid(table, _bold))] if table.study.report != "files" else []
+    parts += [markdown_table(*_grid(table, _bold))] if table.figures else []
     parts += [" ".join(notes(table))]
     if table.comparisons:
         parts += [f"**{table.study.reference} minus each other row:**", markdown_table(*_comparison_grid(table))]

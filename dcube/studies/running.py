@@ -106,19 +106,21 @@ class Runner:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """No other process computes this study of this repository meanwhile; its working copy is gone at the end."""
-        asked = f"{self.name}-{self.base.data.name}"
-        lock = self.store.parent / f"{asked}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.store.parent / f"{self.name}-{self.base.data.name}.lock", timeout=0)
+        self.store.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(lock, timeout=0), ExitStack() as self._open:
-                yield
+            lock.acquire()
         except Timeout:
             raise DcubeError(
                 f"another process computes {self.name} on {self.base.data.name} in {self.repository}: wait for its end,"
                 " or use another clone"
             ) from None
+        try:
+            with ExitStack() as self._open:
+                yield
         finally:
             self._working_copy = None
+            lock.release()
 
     def _result(self, made: Cell) -> Result:
         """The cell's result, computed in the study's working copy where it is not known."""
