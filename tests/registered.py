@@ -1,7 +1,6 @@
 """Small evaluated candidates, and predictions as wished, for tests of the registry."""
 
 import json
-import socket
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +46,3 @@ def write_evaluated(
     folder.mkdir(parents=True, exist_ok=True)
     answers.save(folder / "predictions.csv")
     (folder / "metrics.json").write_text(json.dumps(metrics))
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]

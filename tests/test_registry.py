@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from registered import EACH, free_port, predictions, write_evaluated
+from registered import EACH, predictions, write_evaluated
+from s3_server import free_port
 
 from dcube.config import Params
 from dcube.data.prepared import PreparedDataset

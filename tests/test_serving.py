@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from asked_model import PICTURES, SCANS, hounsfield, register_candidate, write_dicom, write_picture
 from PIL import Image
-from registered import free_port
+from s3_server import free_port
 from serving_candidate import CLASSES, write_candidate
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES

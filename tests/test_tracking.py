@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
+from s3_server import free_port
 
 from dcube import lineage, outbox, tracking
 from dcube.tracking import flattened, metric_key, tracked_run
@@ -261,12 +262,6 @@ def test_hashes_of_what_a_stage_reads(tmp_path, monkeypatch):
     }
     (tmp_path / "dvc.lock").write_text(json.dumps({"stages": locked}))
     assert lineage.upstream_hashes("evaluate@a") == {"diffusion": "2", "models/a": "3", "prepared": "1"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Server:
