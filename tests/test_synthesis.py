@@ -167,6 +167,23 @@ def test_weights_from_a_file(tmp_path):
     assert torch.equal(features.state_dict()["model.conv1.0.weight"], original.state_dict()["conv1.0.weight"])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_of_another_network_are_refused(tmp_path, dtype):
+    files = {}
+    for name in ("test_vit", "test_resnet"):
+        files[name] = tmp_path / f"{name}.safetensors"
+        state = create_pretrained(name, "none").state_dict()
+        save_file({key: tensor.to(dtype).contiguous() for key, tensor in state.items()}, files[name])
+    as_features = {"features_only": True, "out_indices": (-1,)}
+    for options in ({}, as_features, {"num_classes": 3, "in_chans": 1}):
+        for name, file in files.items():
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            create_pretrained(name, "file", str(file), digest, **options)
+            other = "test_resnet" if name == "test_vit" else "test_vit"
+            with pytest.raises(DcubeError, match=f"{name}.safetensors holds .* weights of {other}"):
+                create_pretrained(other, "file", str(file), digest, **options)
+
+
 def test_features_come_without_the_layers_behind_them():
     whole = create_pretrained("tf_efficientnet_lite0", "package").eval()
     part = create_pretrained("tf_efficientnet_lite0", "package", features_only=True, out_indices=(-2,)).eval()

@@ -62,10 +62,27 @@ def _network(
         state = _state_from_file(Path(weights_file or ""), weights_sha256 or "")
     try:
         overlay = {"state_dict": state}
-        return timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+        network = timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DcubeError(f"{weights_file or 'the package'} holds no weights of {architecture}: {reason}") from None
+    if not _mostly_from(state, network):
+        raise DcubeError(f"{weights_file} holds few or no weights of {architecture}: give the file of that network")
+    return network
+
+
+def _mostly_from(state: dict[str, Tensor], network: nn.Module) -> bool:
+    """Whether most weights are some of these. timm adapts a few, and leaves without a word those that it misses.
+
+    They are told by their values, since the names in a file may be others than timm's.
+    """
+
+    def told(tensor: Tensor) -> tuple[float, ...]:
+        return (*tensor.shape, tensor.min().item(), tensor.max().item())
+
+    given = {told(tensor) for tensor in state.values() if tensor.ndim > 1}
+    found = [told(tensor) in given for tensor in network.state_dict().values() if tensor.ndim > 1]
+    return 2 * sum(found) > len(found)
 
 
 def verified(path: Path, sha256: str) -> Path:
