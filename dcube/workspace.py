@@ -5,6 +5,7 @@ The checkout that people work in is only read.
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,6 +120,8 @@ def dvc_errors_in_one_line(prefix: str = "") -> Iterator[None]:
         yield
     except DvcException as error:
         raise DcubeError(prefix + " ".join(str(error).split())) from None
+    except sqlite3.OperationalError as error:  # a full disk, for example
+        raise DcubeError(f"{prefix}DVC's own database: {error}") from None
 
 
 def git(folder: Path, *arguments: str) -> str:

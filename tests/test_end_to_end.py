@@ -229,6 +229,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_bit_for_bit_alike(
                 assert newest < step(checkpoint) <= newest + STEPS_PER_ROW, "it did not go on where it was"
         own.dvc("repro", training)
     own.dvc("repro", "evaluate@dcube")
+    assert not own.checkpoints("train_*"), "nobody needs those of a training that DVC has recorded"
     same_files(own, complete, DIFFUSION)
     same_files(own, complete, MODELS / "dcube")
     same_files(own, complete, EVALUATION / "dcube")

@@ -13,8 +13,8 @@ STAGES = GRAPH["stages"]
 # They report, or say where things stand; a change in them changes no result.
 REPORTING = {
     "dcube", "dcube.config", "dcube.params_file", "dcube.errors", "dcube.lineage", "dcube.markdown", "dcube.outbox",
-    "dcube.tracking", "dcube.stages", "dcube.stages.paths", "dcube.storage", "dcube.engine", "dcube.engine.progress",
-    "dcube.engine.publish",
+    "dcube.tracking", "dcube.stages", "dcube.stages.finished", "dcube.stages.paths", "dcube.storage", "dcube.engine",
+    "dcube.engine.progress", "dcube.engine.publish",
 }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ from dcube.stages.paths import (
     EVALUATION,
     FEATURES,
     FID,
+    LOCK,
     MODELS,
     PARAMS,
     PREPARED,
@@ -362,6 +363,23 @@ def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipe
 
 def trainings() -> set[str]:
     return {folder.name for folder in CHECKPOINTS.iterdir()}
+
+
+def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, *words = words_of("evaluate@dcube")
+    monkeypatch.setattr(sys, "argv", [module, *words])
+    evaluate, unended = importlib.import_module(module).main, CHECKPOINTS / "train_diffusion-cut-off"
+    unended.mkdir()
+    before = trainings()
+    dcube.stages.run(evaluate)
+    assert trainings() == before
+    LOCK.touch()  # as DVC does after every stage
+    dcube.stages.run(evaluate)
+    assert trainings() == {unended.name}
+    run_stage("train_classifier")
+    assert len(trainings()) == 2
+    dcube.stages.run(evaluate)
+    assert len(trainings()) == 2, "it ended after what DVC has recorded last"
 
 
 def test_a_training_on_other_synthetic_images_is_another_training(own: Path) -> None:

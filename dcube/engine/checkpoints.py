@@ -8,7 +8,6 @@ dies at, the previous one is whole.
 import hashlib
 import json
 import logging
-import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -89,11 +88,6 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
     with safe_open(path, framework="pt") as file:
         state = json.loads(file.metadata()["state"])
     return safetensors.torch.load_file(path), state
-
-
-def checkpoint_root(default: Path) -> Path:
-    """Where checkpoints stand: `DCUBE_CHECKPOINTS` (a folder that several workspaces share) or the default."""
-    return Path(os.environ.get("DCUBE_CHECKPOINTS", default))
 
 
 def training_key(stage: str, params: dict, inputs: list[str], packages: list[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dcube.config import Params
 from dcube.errors import one_line_errors
 from dcube.params_file import load_params
+from dcube.stages.finished import remove_recorded
 from dcube.stages.paths import PARAMS
 
 
@@ -23,4 +24,5 @@ def run(main: Callable[..., None]) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
     with one_line_errors():
+        remove_recorded()
         main(*sys.argv[1:])

@@ -1,8 +1,10 @@
 """Where everything of a working copy stands. Only stages and commands know these."""
 
+import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
 RAW = Path("data")
 PREPARED = Path("outputs/prepared")
 DIFFUSION = Path("outputs/diffusion")
@@ -14,6 +16,7 @@ MODELS = Path("outputs/models")
 EVALUATION = Path("outputs/evaluation")
 REGISTERED = Path("outputs/registered")
 CHECKPOINTS = Path(".dcube/checkpoints")
+FINISHED = Path(".dcube/finished")
 CACHE = Path(".dcube/cache")
 
 SAMPLES = "samples.npz"  # in FID: some real and generated images of every class
@@ -27,3 +30,8 @@ REPORTED = (  # … and these are it, as far as they are there
     FEATURES / "selection.json",
     SYNTHETIC / "audit.json",
 )
+
+
+def checkpoint_root() -> Path:
+    """Where checkpoints stand: `DCUBE_CHECKPOINTS`, a folder that several working copies share, or this one's own."""
+    return Path(os.environ.get("DCUBE_CHECKPOINTS", CHECKPOINTS))

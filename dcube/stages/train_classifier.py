@@ -29,7 +29,7 @@ from dcube.config import Baseline, Classifier, Labels, Params, Pretrained
 from dcube.data.draws import draw_labelled
 from dcube.data.prepared import MADE_FOR, PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
-from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
+from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
 from dcube.engine.distributed import is_first
 from dcube.engine.launcher import in_processes
@@ -40,7 +40,8 @@ from dcube.engine.trainer import Row
 from dcube.features.selection import Selection
 from dcube.inference.drift import REFERENCE, reference_of
 from dcube.stages import params, run
-from dcube.stages.paths import CHECKPOINTS, DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC
+from dcube.stages.finished import note_finished
+from dcube.stages.paths import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC, checkpoint_root
 from dcube.tracking import tracked_run
 
 # What of `baseline` decides the network that a training begins with.
@@ -114,10 +115,12 @@ def train(stage: str, name: str, kind: str) -> None:
             pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
         tracked.set_tags({"dcube.weights_sha256": digest, "dcube.kind": kind})
+    for ended in (first_key, key):
+        note_finished(ended)
 
 
 def _checkpoints(key: str) -> Checkpoints:
-    return Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key))
+    return Checkpoints(checkpoint_root(), key, Mirror.configured(key))
 
 
 def classifier_settings(kind: str, settings: Params) -> Classifier:

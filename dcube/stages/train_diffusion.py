@@ -10,14 +10,15 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.figures import sample_grid
 from dcube.diffusion.training import DiffusionResult, train_diffusion
 from dcube.diffusion.weights import save_diffusion
-from dcube.engine.checkpoints import Checkpoints, checkpoint_root, training_key
+from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
 from dcube.engine.distributed import is_first
 from dcube.engine.launcher import in_processes
 from dcube.engine.mirror import Mirror
 from dcube.engine.publish import published
 from dcube.stages import params, run
-from dcube.stages.paths import CACHE, CHECKPOINTS, DIFFUSION, PREPARED
+from dcube.stages.finished import note_finished
+from dcube.stages.paths import CACHE, DIFFUSION, PREPARED, checkpoint_root
 from dcube.synthesis.frechet import FrechetTracker
 from dcube.tracking import tracked_run
 
@@ -50,6 +51,7 @@ def train() -> None:
             pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
         tracked.set_tags({"dcube.weights_sha256": digest, "dcube.best_step": result.record.best_step})
+    note_finished(key)
 
 
 def fit(settings: Params, dataset: PreparedDataset, key: str, **told: Callable) -> DiffusionResult:
@@ -60,7 +62,7 @@ def fit(settings: Params, dataset: PreparedDataset, key: str, **told: Callable) 
         FrechetTracker(settings.fid, dataset, device, CACHE),
         settings.compute,
         device,
-        Checkpoints(checkpoint_root(CHECKPOINTS), key, Mirror.configured(key)),
+        Checkpoints(checkpoint_root(), key, Mirror.configured(key)),
         **told,
     )
 

@@ -29,6 +29,7 @@ from dcube.workspace import DATA_RECORD, commit_of, git, has_remote, push_result
 
 RESULTS = ".dcube/studies"
 LOG = "log.txt"
+DVC_ERROR = "ERROR: "
 Told = Callable[[str], None]
 
 
@@ -191,11 +192,12 @@ class Runner:
 
 
 def _reason(output: str) -> str:
-    """The stage's own last error line; else its last line before DVC's; else DVC's."""
+    """The stage's own last error line; else its last line before DVC's; else DVC's last error line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     if told := error_told(lines):
         return told
-    own = [line for line in lines if not line.startswith("ERROR: ")]
-    if own and any("exited with" in line for line in lines):
+    of_dvc = [line.removeprefix(DVC_ERROR) for line in lines if line.startswith(DVC_ERROR)]
+    own = [line for line in lines if not line.startswith(DVC_ERROR)]
+    if own and any("exited with" in line for line in of_dvc):
         return own[-1]
-    return lines[-1].removeprefix("ERROR: ") if lines else "it ended without a word"
+    return (of_dvc or lines or ["it ended without a word"])[-1]
