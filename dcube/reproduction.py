@@ -17,6 +17,7 @@ from dcube.errors import DcubeError
 from dcube.processes import own_code_first, process_group
 from dcube.provenance import MACHINE, PYTHON, VERSION, Provenance
 from dcube.registry import WEIGHTS, number
+from dcube.stages.finished import KEEP_CHECKPOINTS
 from dcube.stages.paths import EVALUATION, MODELS
 from dcube.tracking import flattened
 from dcube.workspace import commit_of, workspace
@@ -96,11 +97,12 @@ def _compute(folder: Path, stage: str) -> None:
 
 def _environment(folder: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
-    return (
-        kept
-        | own_code_first(folder)
-        | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}", "DVC_NO_ANALYTICS": "1"}
-    )
+    own = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}",
+        "DVC_NO_ANALYTICS": "1",
+        KEEP_CHECKPOINTS: "1",  # forced anew, what has ended goes on with them
+    }
+    return kept | own_code_first(folder) | own
 
 
 def _compare(origin: Provenance, folder: Path) -> Outcome:

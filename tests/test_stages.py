@@ -27,6 +27,7 @@ from dcube.errors import DcubeError
 from dcube.features.selection import Selection
 from dcube.params_file import load_params
 from dcube.stages import train_classifier
+from dcube.stages.finished import KEEP_CHECKPOINTS
 from dcube.stages.paths import (
     CHECKPOINTS,
     DIFFUSION,
@@ -374,6 +375,10 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
     dcube.stages.run(evaluate)
     assert trainings() == before
     LOCK.touch()  # as DVC does after every stage
+    monkeypatch.setenv(KEEP_CHECKPOINTS, "1")
+    dcube.stages.run(evaluate)
+    assert trainings() == before
+    monkeypatch.delenv(KEEP_CHECKPOINTS)
     dcube.stages.run(evaluate)
     assert trainings() == {unended.name}
     run_stage("train_classifier")

@@ -5,9 +5,12 @@ needs the last checkpoint. So the stage only notes that it has ended, in the wor
 takes the checkpoints away once `dvc.lock` is younger than the note.
 """
 
+import os
 import shutil
 
 from dcube.stages.paths import FINISHED, LOCK, checkpoint_root
+
+KEEP_CHECKPOINTS = "DCUBE_KEEP_CHECKPOINTS"  # set: nothing is removed
 
 
 def note_finished(key: str) -> None:
@@ -18,6 +21,8 @@ def note_finished(key: str) -> None:
 
 def remove_recorded() -> None:
     """Remove the checkpoints of what has ended and is recorded."""
+    if os.environ.get(KEEP_CHECKPOINTS):
+        return
     recorded = LOCK.stat().st_mtime_ns if LOCK.exists() else 0
     for note in FINISHED.glob("*"):
         if note.stat().st_mtime_ns < recorded:
