@@ -243,6 +243,11 @@ class TestStatistics:
         assert significantly_best([fair, good, twin], FIGURES, EVALUATION) == {}
         assert significantly_best([good], FIGURES, EVALUATION) == {}
 
+    def test_many_tests_can_still_be_significant(self, tmp_path):
+        good = repeats_of(tmp_path / "good", 4.0, range(3))
+        poor = [repeats_of(tmp_path / str(number), 0.0, range(3)) for number in range(12)]
+        assert significantly_best([good, *poor], FIGURES, EVALUATION) == dict.fromkeys(FIGURES, 0)
+
     def test_smaller_distances_are_better_and_tested_over_repeats(self, tmp_path):
         small, large = distance(tmp_path / "s", [10.0, 11.0, 12.0]), distance(tmp_path / "l", [20.0, 21.5, 22.0])
         assert significantly_best([large, small], ["fid", "kid"], EVALUATION) == {"fid": 1, "kid": 1}

@@ -7,6 +7,7 @@ than it is: (n - 1) / n of the variance.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.stats import t as student
@@ -23,6 +24,7 @@ from dcube.evaluation.report import SIGNIFICANT
 from dcube.studies.results import Result
 
 LOWER_IS_BETTER = ("fid", "kid", "ece", "brier", "nll")
+RESAMPLES_A_TEST = 100
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,15 @@ def lower_is_better(figure: str) -> bool:
     return figure.split(",")[0] in LOWER_IS_BETTER
 
 
+def resolving(evaluation: Evaluation, tests: int) -> Evaluation:
+    """With as many resamples as the correction for so many tests needs: the smallest p is 0.02 after it.
+
+    A p-value is at least two in the number of resamples; with too few of them nothing could ever be significant.
+    """
+    samples = max(evaluation.bootstrap_samples, RESAMPLES_A_TEST * tests)
+    return evaluation.model_copy(update={"bootstrap_samples": samples})
+
+
 def differences(
     first: Sequence[Result], second: Sequence[Result], figures: Sequence[str], evaluation: Evaluation
 ) -> dict[str, Difference]:
@@ -51,7 +62,7 @@ def differences(
         DcubeError: they were not tested on the same images.
     """
     if all(result.predictions is not None for result in (*first, *second)):
-        return _resampled(_predictions(first), _predictions(second), figures, evaluation)
+        return _resampled(first, second, figures, evaluation)
     return {figure: _over_repeats(first, second, figure, evaluation.confidence) for figure in figures}
 
 
@@ -66,12 +77,11 @@ def significantly_best(
         return {}
     best = {figure: _best(lines, figure) for figure in figures}
     tests = [(figure, other) for figure in figures for other in range(len(lines)) if other != best[figure]]
-    made: dict[tuple[int, int], dict[str, Difference]] = {}
-    for figure, other in tests:
-        pair = best[figure], other
-        if pair not in made:
-            mine = [name for name in figures if best[name] == best[figure]]
-            made[pair] = differences(lines[pair[0]], lines[pair[1]], mine, evaluation)
+    evaluation = resolving(evaluation, len(tests))
+    made = {
+        (mine, other): differences(lines[mine], lines[other], figures, evaluation)
+        for mine, other in {(best[figure], other) for figure, other in tests}
+    }
     p_values = holm(np.array([made[best[figure], other][figure].p for figure, other in tests]))
     worst = {
         figure: max(p for (name, _), p in zip(tests, p_values, strict=True) if name == figure) for figure in figures
@@ -85,18 +95,14 @@ def _best(lines: Sequence[Sequence[Result]], figure: str) -> int:
     return int(means.argmax())
 
 
-def _predictions(results: Sequence[Result]) -> list[Predictions]:
-    return [result.predictions for result in results if result.predictions is not None]
-
-
 def _resampled(
-    first: Sequence[Predictions], second: Sequence[Predictions], figures: Sequence[str], evaluation: Evaluation
+    first: Sequence[Result], second: Sequence[Result], figures: Sequence[str], evaluation: Evaluation
 ) -> dict[str, Difference]:
-    if len({predictions.fingerprint for predictions in (*first, *second)}) > 1:
+    if len({_predictions(result).fingerprint for result in (*first, *second)}) > 1:
         raise DcubeError("the rows were not tested on the same images: run the study again from one state of the data")
     values, point = [], []
     for side, repeats in enumerate((first, second)):
-        point.append({name: np.mean([_figures(one, name, evaluation) for one in repeats]) for name in figures})
+        point.append({name: np.mean([_figure(one, name, evaluation) for one in repeats]) for name in figures})
         values.append(_of_resamples(repeats, figures, evaluation, side))
     result = {}
     for name in figures:
@@ -107,29 +113,39 @@ def _resampled(
     return result
 
 
-def _figures(predictions: Predictions, name: str, evaluation: Evaluation) -> float:
-    bins = evaluation.calibration_bins
-    return float(measure(predictions.labels, predictions.probabilities, predictions.classes, bins)[name][0])
+def _figure(result: Result, name: str, evaluation: Evaluation) -> float:
+    one = _predictions(result)
+    return float(measure(one.labels, one.probabilities, one.classes, evaluation.calibration_bins)[name][0])
 
 
 def _of_resamples(
-    repeats: Sequence[Predictions], figures: Sequence[str], evaluation: Evaluation, side: int
+    repeats: Sequence[Result], figures: Sequence[str], evaluation: Evaluation, side: int
 ) -> dict[str, np.ndarray]:
     """Name → (samples,) mean of a figure over repeats drawn with replacement, on patients drawn the same way.
 
     The patients are the same on both sides of a comparison, the repeats are not.
     """
     samples, seed = evaluation.bootstrap_samples, evaluation.seed
-    of_repeats: list[dict[str, np.ndarray]] = []
-    for one in repeats:
-        chunks = [
-            measure(one.labels, one.probabilities, one.classes, evaluation.calibration_bins, weights)
-            for weights in resample_weights(one.groups, samples, seed)
-        ]
-        of_repeats.append({name: np.concatenate([chunk[name] for chunk in chunks]) for name in figures})
+    of_repeats = [_on_resampled_patients(one, tuple(figures), evaluation) for one in repeats]
     drawn = numpy_generator(seed, "repeats", side).integers(len(repeats), size=(len(repeats), samples))
     stacked = {name: np.stack([one[name] for one in of_repeats]) for name in figures}
     return {name: np.take_along_axis(values, drawn, axis=0).mean(axis=0) for name, values in stacked.items()}
+
+
+@lru_cache(maxsize=512)  # a row is compared with many others
+def _on_resampled_patients(result: Result, figures: tuple[str, ...], evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Name → (samples,)."""
+    one, bins = _predictions(result), evaluation.calibration_bins
+    chunks = [
+        measure(one.labels, one.probabilities, one.classes, bins, weights)
+        for weights in resample_weights(one.groups, evaluation.bootstrap_samples, evaluation.seed)
+    ]
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in figures}
+
+
+def _predictions(result: Result) -> Predictions:
+    assert result.predictions is not None
+    return result.predictions
 
 
 def _over_repeats(first: Sequence[Result], second: Sequence[Result], figure: str, confidence: float) -> Difference:

@@ -11,7 +11,7 @@ from dcube.evaluation.comparison import Difference, holm
 from dcube.studies.cells import Place, cell
 from dcube.studies.results import Result
 from dcube.studies.running import Outcome
-from dcube.studies.statistics import Summary, differences, significantly_best, summary
+from dcube.studies.statistics import Summary, differences, resolving, significantly_best, summary
 from dcube.studies.study import Settings, Study
 
 FROM_SCRATCH = "†"
@@ -111,7 +111,8 @@ def _comparisons(study: Study, base: Params, outcome: Outcome, figures: list[str
         for place in outcome.results
         if place.value in references and place.row.name != study.reference
     ]
-    made = [differences(outcome.results[one], outcome.results[other], figures, base.evaluation) for one, other in pairs]
+    evaluation = resolving(base.evaluation, len(pairs) * len(figures))
+    made = [differences(outcome.results[one], outcome.results[other], figures, evaluation) for one, other in pairs]
     if not made:
         return []
     corrected = holm(np.array([[one[figure].p for figure in figures] for one in made]))
