@@ -15,11 +15,13 @@ from dcube.classifier.methods.catalogue import METHODS
 from dcube.config import Evaluation, Params
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import compare, holm
+from dcube.evaluation.metrics import spelled
 from dcube.evaluation.predictions import Predictions
 from dcube.params_file import laid_over, load_preset, preset_names
 from dcube.studies.asked import changed, narrowed
 from dcube.studies.cells import Place, candidates, cell, experiment_name, places
 from dcube.studies.output import write
+from dcube.studies.pictures import picture
 from dcube.studies.rendering import latex, markdown, repeats_frame, value_in_words
 from dcube.studies.results import Result
 from dcube.studies.running import Outcome
@@ -325,7 +327,7 @@ class TestTables:
         table = table_of(tmp_path / "results", study_from(values, "s"), {"good": 2.5, "bad & old": 0.0})
         write(table, tmp_path / "out")
         assert {file.name for file in (tmp_path / "out").iterdir()} == {
-            "table.md", "table.tex", "repeats.csv", "comparisons.csv", "curve.png",
+            "table.md", "table.tex", "repeats.csv", "comparisons.csv", "picture.png",
         }  # fmt: skip
         frame = repeats_frame(table)
         assert len(frame) == 2 * 3 * 2 * (len(FIGURES) + 1), "rows, values, repeats, figures of test and validation"
@@ -333,6 +335,19 @@ class TestTables:
         line = next(one for one in table.lines if one.place == Place(table.study.rows[0], 50))
         assert found.mean() == pytest.approx(line.figures["accuracy"].mean)
         assert len(pd.read_csv(tmp_path / "out/comparisons.csv")) == 3 * len(FIGURES)
+
+    def test_the_picture_has_a_dot_a_repeat_and_a_name_a_row(self, tmp_path):
+        table = table_of(tmp_path, self.STUDY, {"good": 2.5, "bad & old": 0.0})
+        shown = picture(table)
+        assert [axis.get_xlabel() for axis in shown.axes] == [spelled(FIGURES[0]), spelled(FIGURES[-1])]
+        assert [label.get_text() for label in shown.axes[0].get_yticklabels()] == ["good", "CNN: bad & old†"]
+        for axis, name in zip(shown.axes, (FIGURES[0], FIGURES[-1]), strict=True):
+            dots = [one for one in axis.lines if one.get_marker() == "o"]
+            for height, (line, drawn) in enumerate(zip(table.lines, dots, strict=True)):
+                assert list(drawn.get_xdata()) == [result.figures[name] for result in line.results]
+                assert set(drawn.get_ydata()) == {height}
+            (dashed,) = (one for one in axis.lines if one.get_linestyle() == "--")
+            assert set(dashed.get_xdata()) == {table.lines[0].figures[name].mean}
 
     def test_files_are_copied_and_short_tables_shown(self, tmp_path):
         values = {"title": "T", "report": "files", "target": "probe", "files": ["a/few.csv"], "repeats": 1, "vary": []}

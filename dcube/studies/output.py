@@ -1,20 +1,18 @@
-"""What a study leaves: a folder of tables, every figure of every repeat, a curve where there is one; and MLflow."""
+"""What a study leaves: a folder of tables, a picture, every figure of every repeat; and MLflow."""
 
 import math
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from dcube.config import Params
 from dcube.engine.publish import published
-from dcube.evaluation.metrics import spelled
 from dcube.markdown import markdown_table
 from dcube.outbox import experiment_called, tracking_client
 from dcube.studies.cells import Place, cell
+from dcube.studies.pictures import picture
 from dcube.studies.rendering import comparisons_frame, latex, markdown, repeats_frame
 from dcube.studies.table import Line, StudyTable
 from dcube.tracking import flattened, metric_key
@@ -22,7 +20,8 @@ from dcube.tracking import flattened, metric_key
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MARKDOWN, LATEX, REPEATS, COMPARISONS, CURVE = "table.md", "table.tex", "repeats.csv", "comparisons.csv", "curve.png"
+MARKDOWN, LATEX, REPEATS, COMPARISONS = "table.md", "table.tex", "repeats.csv", "comparisons.csv"
+PICTURE = "picture.png"
 LONGEST_SHOWN = 60  # rows of a reported CSV file that the Markdown shows
 
 
@@ -35,33 +34,12 @@ def write(table: StudyTable, folder: Path) -> None:
         else:
             repeats_frame(table).to_csv(partial / REPEATS, index=False)
             (partial / LATEX).write_text(latex(table), encoding="utf-8")
+            if table.lines:
+                picture(table).savefig(partial / PICTURE, dpi=150)
+                text += f"\n![{table.study.title}]({PICTURE})\n"
         if table.comparisons:
             comparisons_frame(table).to_csv(partial / COMPARISONS, index=False)
-        if table.study.along and table.lines:
-            curve(table).savefig(partial / CURVE, dpi=150)
-            text += f"\n![{table.study.title}]({CURVE})\n"
         (partial / MARKDOWN).write_text(text, encoding="utf-8")
-
-
-def curve(table: StudyTable) -> Figure:
-    """Mean and standard deviation of the first and the last figure along the axis, a line a row."""
-    assert table.study.along
-    shown = list(dict.fromkeys((table.figures[0], table.figures[-1])))
-    figure = Figure(figsize=(5 * len(shown), 4.2), layout="constrained")
-    values = [str(value) for value in table.study.along.values]
-    for axis, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        for number, (title, lines) in enumerate(_by_row(table).items()):
-            at = [values.index(str(line.place.value)) for line in lines]
-            means = [line.figures[name].mean for line in lines]
-            spread = np.nan_to_num([line.figures[name].deviation for line in lines])
-            shifted = [place + 0.06 * (number - 1) for place in at]
-            axis.errorbar(shifted, means, spread, marker="osD^v<>"[number % 7], capsize=3, label=title)
-        axis.set_xticks(range(len(values)), values)
-        axis.set(xlabel=table.study.along.title, ylabel=spelled(name))
-        axis.grid(alpha=0.3)
-    axis.legend(fontsize="small")
-    figure.suptitle(f"{table.study.title}: {table.data}")
-    return figure
 
 
 def log(table: StudyTable, base: Params, folder: Path) -> str:
@@ -120,10 +98,3 @@ def _shown(file: Path) -> str:
         rows = frame.round(4).itertuples(index=False)
         return markdown_table(list(frame.columns), (["–" if pd.isna(it) else str(it) for it in row] for row in rows))
     return ""
-
-
-def _by_row(table: StudyTable) -> dict[str, list[Line]]:
-    rows: dict[str, list[Line]] = {}
-    for line in table.lines:
-        rows.setdefault(line.place.row.name, []).append(line)
-    return rows

@@ -111,8 +111,7 @@ def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list
     head += [f"paper: {spelled(name)}" for name in table.study.figures] if with_paper else []
     rows = []
     for line in table.lines:
-        name = line.place.row.name + (FROM_SCRATCH if line.from_scratch else "")
-        cells = [f"{line.place.row.group}: {name}" if line.place.row.group else name]
+        cells = [line.title]
         cells += [f"{line.place.value}"] if axis else []
         cells += [_cell(line, figure, emphasise) for figure in table.figures]
         if with_paper:

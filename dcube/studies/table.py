@@ -32,6 +32,13 @@ class Line:
     paper: dict[str, float]
     results: Sequence[Result]
 
+    @property
+    def title(self) -> str:
+        """The row's group and name, marked where it was trained from scratch."""
+        row = self.place.row
+        name = row.name + (FROM_SCRATCH if self.from_scratch else "")
+        return f"{row.group}: {name}" if row.group else name
+
 
 @dataclass(frozen=True)
 class Compared:

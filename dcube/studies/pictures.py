@@ -1,0 +1,61 @@
+"""A study's table as a picture: curves along its axis, or a line of dots a row."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dcube.evaluation.metrics import spelled
+from dcube.studies.table import Line, StudyTable
+
+MARKERS = "osD^v<>"
+
+
+def picture(table: StudyTable) -> Figure:
+    """The first and the last figure that the study reports, side by side."""
+    names = list(dict.fromkeys((table.study.figures[0], table.study.figures[-1])))
+    along = table.study.along is not None
+    size = (5 * len(names), 4.2) if along else (4.2 * len(names) + 2, 0.3 * len(table.lines) + 1.5)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False, sharey=not along)[0]
+    for axis, name in zip(axes, names, strict=True):
+        (_curves if along else _dots)(axis, table, name)
+        axis.grid(alpha=0.3)
+    if along:
+        axes[-1].legend(fontsize="small")
+    figure.suptitle(f"{table.study.title}: {table.data}")
+    return figure
+
+
+def _curves(axis: Axes, table: StudyTable, name: str) -> None:
+    """Mean and standard deviation along the study's axis, a curve a row."""
+    assert table.study.along
+    values = [str(value) for value in table.study.along.values]
+    for number, (title, lines) in enumerate(_by_row(table).items()):
+        at = [values.index(str(line.place.value)) + 0.06 * (number - 1) for line in lines]
+        means = [line.figures[name].mean for line in lines]
+        spread = np.nan_to_num([line.figures[name].deviation for line in lines])
+        axis.errorbar(at, means, spread, marker=MARKERS[number % len(MARKERS)], capsize=3, label=title)
+    axis.set_xticks(range(len(values)), values)
+    axis.set(xlabel=table.study.along.title, ylabel=spelled(name))
+
+
+def _dots(axis: Axes, table: StudyTable, name: str) -> None:
+    """Every repeat a dot, their mean a bar, a line a row; dashed, the reference's mean."""
+    groups = list(dict.fromkeys(line.place.row.group for line in table.lines))
+    for height, line in enumerate(table.lines):
+        colour = f"C{groups.index(line.place.row.group) % 10}"
+        values = [result.figures.get(name, np.nan) for result in line.results]
+        axis.plot(values, [height] * len(values), "o", color=colour, markerfacecolor="none")
+        axis.plot(line.figures[name].mean, height, "|", color=colour, markersize=14, markeredgewidth=2.5)
+        if line.place.row.name == table.study.reference:
+            axis.axvline(line.figures[name].mean, color="grey", linestyle="--", linewidth=1, zorder=0)
+    axis.set_yticks(range(len(table.lines)), [line.title for line in table.lines])
+    axis.set_ylim(len(table.lines) - 0.4, -0.6)
+    axis.set_xlabel(spelled(name))
+
+
+def _by_row(table: StudyTable) -> dict[str, list[Line]]:
+    rows: dict[str, list[Line]] = {}
+    for line in table.lines:
+        rows.setdefault(line.place.row.name, []).append(line)
+    return rows
