@@ -167,17 +167,14 @@ class TestCells:
         values = {
             "title": "T", "settings": {"classifier.epochs": 1, "classifier.dropout": 0.1},
             "data": {"phantom": {"settings": {"classifier.epochs": 2, "baseline.epochs": 2}}},
-            "along": {
-                "parameter": "labels.count", "title": "labels", "values": [20, 50],
-                "settings": {50: {"classifier.dropout": 0.3}},
-            },
+            "along": {"parameter": "labels.count", "title": "labels", "values": [20, 50]},
             "rows": [{"name": "a", "settings": {"classifier.epochs": 3}}],
         }  # fmt: skip
         study, base = study_from(values, "s"), load_preset("phantom")
         first, second = places(study)
         one, two = (cell(study, base, place, 4) for place in (first, second))
         assert (one.params.classifier.epochs, one.params.baseline.epochs) == (3, 2)
-        assert (one.params.classifier.dropout, two.params.classifier.dropout) == (0.1, 0.3)
+        assert one.params.classifier.dropout == two.params.classifier.dropout == 0.1
         assert (one.params.labels.count, two.params.labels.count) == (20, 50)
         assert one.params.classifier.seed == one.params.baseline.seed == 4
         elsewhere = cell(study, load_preset("covid_ct"), first, 0)
@@ -200,6 +197,8 @@ class TestCells:
                 changed(study, "covid_ct", {varied: 0})
         with pytest.raises(DcubeError, match=r"--set baseline\.learning_rate"):
             changed(load_study("table2"), "covid_ct", {"baseline.learning_rate": 0.1})
+        with pytest.raises(DcubeError, match=r"--set labels\.count"):
+            changed(load_study("labels_tuned"), "covid_ct", {"labels.count": 30})
 
     @given(st.text(max_size=120))
     @settings(max_examples=50, deadline=None)
@@ -322,7 +321,7 @@ class TestTables:
 
     def test_everything_is_written(self, tmp_path):
         values = self.STUDY.model_dump() | {"along": {
-            "parameter": "labels.count", "title": "labels", "values": [20, 50, 100], "settings": {},
+            "parameter": "labels.count", "title": "labels", "values": [20, 50, 100],
         }, "repeats": 2}  # fmt: skip
         table = table_of(tmp_path / "results", study_from(values, "s"), {"good": 2.5, "bad & old": 0.0})
         write(table, tmp_path / "out")

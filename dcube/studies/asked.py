@@ -57,7 +57,7 @@ def changed(study: Study, data: str, settings: Settings) -> Study:
     Raises:
         DcubeError: the study varies one of them.
     """
-    along = {study.along.parameter}.union(*study.along.settings.values()) if study.along else set()
+    along = {study.along.parameter} if study.along else set()
     own = [{*row.settings, *study.choices_of(row, data)} for row in study.rows]
     if varied := sorted({*study.vary, *along}.union(*own) & settings.keys()):
         raise DcubeError(f"--set {varied[0]}: the study varies it itself; change it in a copy of the study's file")

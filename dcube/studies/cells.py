@@ -85,7 +85,5 @@ def experiment_name(study: str, data: str, made: Cell) -> str:
 def _settings(study: Study, data: str, place: Place) -> Settings:
     """Later ones win: study, data set, row, axis."""
     own = study.data[data].settings if data in study.data else {}
-    axis: Settings = {}
-    if study.along:
-        axis = {study.along.parameter: place.value} | study.along.settings.get(place.value, {})
+    axis = {study.along.parameter: place.value} if study.along else {}
     return study.settings | own | place.row.settings | axis

@@ -47,7 +47,6 @@ class Axis(Part):
     parameter: str
     title: str
     values: list[Any] = Field(min_length=2)
-    settings: dict[Any, Settings] = {}  # further ones at single values
 
 
 class DataSettings(Part):
