@@ -56,12 +56,20 @@ def study(
 
     runner = asked(name, data, settings or [], row or [], repeats)
     if plan:
-        print("\n".join(f"{made.target}  {made.title}" for made in runner.first_cells()))
+        _print_plan(runner)
         return
     _warn_of_changes(runner)
     if workers:
         _fan_out(name, data, settings or [], row or [], repeats)
     _report(runner)
+
+
+def _print_plan(runner: "Runner") -> None:
+    cells = runner.first_cells()
+    known = [runner.knows(made) for made in cells]
+    for made, is_known in zip(cells, known, strict=True):
+        print(f"{made.target}  {made.title}{'  (known)' if is_known else ''}")
+    print(f"{sum(known)} of {len(cells)} cells are known")
 
 
 def _report(runner: "Runner") -> None:

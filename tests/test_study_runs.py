@@ -234,13 +234,20 @@ def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def test_the_plan_computes_nothing(study, tmp_path, dcube):  # noqa: F811
+def test_the_plan_computes_nothing_and_says_what_is_known(study, tmp_path, dcube):  # noqa: F811
     code, shown = dcube("study", "mine.yaml", "--plan")
     assert code == 0 and ran(tmp_path) == []
     assert shown.splitlines() == [
         "evaluate@dcube  good, repeat 1",
         "evaluate@dcube  good, repeat 2",
         *(f"evaluate@baseline  poor, baseline.learning_rate = {rate}, repeat 1" for rate in (0.1, 0.5, 0.9)),
+        "0 of 5 cells are known",
+    ]
+    assert dcube("study", "mine.yaml", "--row", "good")[0] == 0
+    assert dcube("study", "mine.yaml", "--plan")[1].splitlines()[1:] == [
+        "evaluate@dcube  good, repeat 2  (known)",
+        *(f"evaluate@baseline  poor, baseline.learning_rate = {rate}, repeat 1" for rate in (0.1, 0.5, 0.9)),
+        "2 of 5 cells are known",
     ]
 
 

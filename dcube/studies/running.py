@@ -104,6 +104,10 @@ class Runner:
             for repeat in range(1 if tried else self.study.repeats)
         ]
 
+    def knows(self, made: Cell) -> bool:
+        """Whether its results are here, computed with this code and data."""
+        return (self.store / made.key).is_dir()
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """No other process computes this study of this repository meanwhile; its working copy is gone at the end."""
@@ -125,14 +129,13 @@ class Runner:
 
     def _result(self, made: Cell) -> Result:
         """The cell's result, computed in the study's working copy where it is not known."""
-        folder = self.store / made.key
-        if not folder.is_dir():
+        if not self.knows(made):
             if self._working_copy is None:
                 name = f"study-{self.name}-{self.base.data.name}-{self.commit[:8]}"
                 entered = workspace(self.repository, self.commit, name, made.params.to_yaml(), self.data_record)
                 self._working_copy = self._open.enter_context(entered)
             self._compute(made, self._working_copy)
-        return Result.load(folder)
+        return Result.load(self.store / made.key)
 
     def _choose(self, place: Place) -> Settings:
         """The candidate with the best validation AUROC, judged by the first repeat."""
