@@ -30,6 +30,8 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
+from dcube.params_file import laid_over
+from dcube.studies.study import Row, load_study
 
 TASK = Task(classes=3, image_size=32, channels=1)
 KINDS = [DCUBE, UNTRAINED, SUB_FEATURES, "resnet10t"]
@@ -63,6 +65,16 @@ def test_head_shapes(channels: int, image_size: int, fused: int, tiny_params: Pa
     images = torch.randint(0, 256, (2, channels, image_size, image_size), dtype=torch.uint8)
     features = [torch.randn(2, 32, 4, 4) for _ in uvit.blocks]
     assert head(images, features).shape == (2, 3)
+
+
+@pytest.mark.parametrize("row", load_study("table8").rows, ids=lambda row: row.name)
+def test_every_sub_feature_network_of_table_8_takes_images_of_any_size(row: Row, tiny_params: Params) -> None:
+    settings = load_study("table8").settings | row.settings
+    params = laid_over(tiny_params, settings, where="table8")
+    for size in (32, 64):
+        task = Task(classes=2, image_size=size, channels=1)
+        head = build_head(SUB_FEATURES, params.classifier, params.baseline, task, None, load_pretrained=True).eval()
+        assert head(torch.zeros(1, 1, size, size, dtype=torch.uint8)).shape == (1, 2)
 
 
 def test_the_head_uses_both_its_sources(tiny_params: Params, uvit: FrozenUViT) -> None:

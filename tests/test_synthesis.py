@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -155,33 +156,53 @@ def test_bad_inception_files_end_in_one_line(tmp_path, content, suffix):
         load_extractor(Fid(), CPU)
 
 
+def in_a_file(network: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> tuple[str, str, str]:
+    """The source that the network's weights are from then on."""
+    save_file({name: tensor.to(dtype).contiguous() for name, tensor in network.state_dict().items()}, path)
+    return "file", str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def test_weights_from_a_file(tmp_path):
     original = create_pretrained("resnet10t", "none")
-    path = tmp_path / "weights.safetensors"
-    save_file({name: tensor.contiguous() for name, tensor in original.state_dict().items()}, path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    loaded = create_pretrained("resnet10t", "file", str(path), digest)
+    source = in_a_file(original, tmp_path / "weights.safetensors")
+    loaded = create_pretrained("resnet10t", *source)
     for ours, theirs in zip(loaded.state_dict().values(), original.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
-    features = create_pretrained("resnet10t", "file", str(path), digest, features_only=True, out_indices=(-1,))
+    features = create_pretrained("resnet10t", *source, features_only=True, out_indices=(-1,))
     assert torch.equal(features.state_dict()["model.conv1.0.weight"], original.state_dict()["conv1.0.weight"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_weights_of_another_network_are_refused(tmp_path, dtype):
-    files = {}
-    for name in ("test_vit", "test_resnet"):
-        files[name] = tmp_path / f"{name}.safetensors"
-        state = create_pretrained(name, "none").state_dict()
-        save_file({key: tensor.to(dtype).contiguous() for key, tensor in state.items()}, files[name])
+    sources = {
+        name: in_a_file(create_pretrained(name, "none"), tmp_path / f"{name}.safetensors", dtype)
+        for name in ("test_vit", "test_resnet")
+    }
     as_features = {"features_only": True, "out_indices": (-1,)}
     for options in ({}, as_features, {"num_classes": 3, "in_chans": 1}):
-        for name, file in files.items():
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            create_pretrained(name, "file", str(file), digest, **options)
+        for name, source in sources.items():
+            create_pretrained(name, *source, **options)
             other = "test_resnet" if name == "test_vit" else "test_vit"
             with pytest.raises(DcubeError, match=f"{name}.safetensors holds .* weights of {other}"):
-                create_pretrained(other, "file", str(file), digest, **options)
+                create_pretrained(other, *source, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"features_only": True, "out_indices": (-1,)}])
+def test_a_network_that_knows_one_size_is_told_that_of_the_images(tmp_path, options):
+    own = create_pretrained("test_vit", "none", image_size=160).eval()
+    source = in_a_file(own, tmp_path / "test_vit.safetensors")
+    images = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    same = create_pretrained("test_vit", *source, 160)
+    assert same.training
+    torch.testing.assert_close(same.eval()(images), own(images))
+    small = create_pretrained("test_vit", *source, 48, **options).eval()(images[:, :, :48, :48])
+    shape = small[0].shape if options else small.shape
+    assert shape == ((2, 64, 3, 3) if options else (2, 1000))
+
+
+def test_a_network_that_cannot_take_the_images_is_refused():
+    with pytest.raises(DcubeError, match="crossvit_9_240 takes no images of 64 × 64"):
+        create_pretrained("crossvit_9_240", "none", image_size=64)
 
 
 def test_features_come_without_the_layers_behind_them():

@@ -158,7 +158,7 @@ def build_head(
         return build_method(kind, task, baseline if load_pretrained else NO_WEIGHTS)
     sub_network, sub_channels = None, 0
     if classifier.use_sub_features or uvit is None:
-        sub_network, sub_channels = build_sub_network(classifier.sub_features, load_pretrained)
+        sub_network, sub_channels = build_sub_network(classifier.sub_features, task.image_size, load_pretrained)
     if uvit is None:
         assert sub_network is not None
         return SubFeatureClassifier(sub_network, sub_channels, task.classes, classifier.dropout)
@@ -220,13 +220,14 @@ def untrained(uvit: FrozenUViT, diffusion: Diffusion, seed: int) -> FrozenUViT:
     return replace(uvit, model=_frozen(model, next(uvit.model.parameters()).device))
 
 
-def build_sub_network(sub_features: SubFeatures, load_pretrained: bool) -> tuple[nn.Module, int]:
+def build_sub_network(sub_features: SubFeatures, image_size: int, load_pretrained: bool) -> tuple[nn.Module, int]:
     """The timm network beside the U-ViT, (B, 3, S, S) to [(B, channels, h, w)], and its channels."""
     network = create_pretrained(
         sub_features.architecture,
         sub_features.weights if load_pretrained else "none",
         sub_features.weights_file,
         sub_features.weights_sha256,
+        image_size,
         features_only=True,
         out_indices=(sub_features.stage,),
     )

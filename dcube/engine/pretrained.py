@@ -24,6 +24,7 @@ def create_pretrained(
     weights: WeightsSource,
     weights_file: str | None = None,
     weights_sha256: str | None = None,
+    image_size: int | None = None,
     **options: Any,
 ) -> nn.Module:
     """A timm network with the asked weights, its convolutions laid out channels last (up to 1.8 × faster on a CPU).
@@ -34,10 +35,12 @@ def create_pretrained(
             tf_efficientnet_lite0 only), `file` (a local .safetensors file), or `download` (timm's own).
         weights_file: path, for `file`; timm adapts its first and last layers to `in_chans` and `num_classes`.
         weights_sha256: checksum of that file, compared before a byte of it is interpreted.
+        image_size: of the square images to come, which some networks have to be told; None is the network's own.
         options: for `timm.create_model`, such as num_classes, in_chans, features_only, out_indices.
 
     Raises:
-        DcubeError: unknown architecture, or weights that are missing, altered or of another network.
+        DcubeError: unknown architecture, images that it cannot take, or weights that are missing, altered or of another
+            network.
     """
     if not timm.is_model(architecture):
         similar = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"
@@ -45,7 +48,12 @@ def create_pretrained(
     if options.get("features_only"):
         # Some networks' own way keeps, and runs, the layers behind the deepest output; this one drops them.
         options = {"feature_cls": "getter", **options}
-    network = _network(architecture, weights, weights_file, weights_sha256, options)
+    if image_size is not None and _knows_one_size(architecture):
+        options = {"img_size": image_size, **options}
+        network = _network(architecture, weights, weights_file, weights_sha256, options)
+        _refuse_size_it_cannot_take(network, architecture, image_size)
+    else:
+        network = _network(architecture, weights, weights_file, weights_sha256, options)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -69,6 +77,21 @@ def _network(
     if not _mostly_from(state, network):
         raise DcubeError(f"{weights_file} holds few or no weights of {architecture}: give the file of that network")
     return network
+
+
+def _knows_one_size(architecture: str) -> bool:
+    config = timm.get_pretrained_cfg(architecture)
+    return config is not None and config.fixed_input_size
+
+
+@torch.no_grad()
+def _refuse_size_it_cannot_take(network: nn.Module, architecture: str, image_size: int) -> None:
+    """A few networks fail in their first pass only."""
+    try:
+        network.eval()(torch.zeros(1, 3, image_size, image_size))
+    except (AssertionError, RuntimeError):
+        raise DcubeError(f"{architecture} takes no images of {image_size} × {image_size}: choose another") from None
+    network.train()
 
 
 def _mostly_from(state: dict[str, Tensor], network: nn.Module) -> bool:

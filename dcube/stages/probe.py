@@ -158,11 +158,12 @@ def sub_feature_vectors(
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(probe.seed, "first weights"))
-        network = ImageNetwork(build_sub_network(classifier.sub_features, load_pretrained=True)[0]).to(device).eval()
+        network, _ = build_sub_network(classifier.sub_features, dataset.image_size, load_pretrained=True)
+    shown = ImageNetwork(network).to(device).eval()
     stored = dataset.images(dataset.image_size)
 
     def maps_of(rows: np.ndarray) -> list[Tensor]:
-        return network(torch.from_numpy(stored[rows]).to(device))
+        return shown(torch.from_numpy(stored[rows]).to(device))
 
     with progress("Reading the sub-features", len(images.rows), "images") as advance:
         (vectors,) = pooled_maps(maps_of, images.rows, probe.batch_size, advance, poolings=["mean"])

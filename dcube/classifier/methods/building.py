@@ -1,7 +1,5 @@
 """Makes the network of a method. A new method is one small file with a `build`, and a line here and in `catalogue`."""
 
-from typing import Any
-
 from torch import nn
 
 from dcube.classifier.head import ImageClassifier
@@ -17,12 +15,11 @@ from dcube.classifier.methods.transformers_networks import cvt, mit_b0, pvt_tiny
 from dcube.config import Pretrained
 
 
-def timm_network(architecture: str, sized: bool = False) -> Build:
-    """A network of timm as it is; `sized` for those that must be told the size of their images."""
+def timm_network(architecture: str) -> Build:
+    """A network of timm as it is."""
 
     def build(task: Task, pretrained: Pretrained) -> nn.Module:
-        options: dict[str, Any] = {"img_size": task.image_size} if sized else {}
-        return ImageClassifier(timm_classifier(architecture, task.classes, pretrained, **options))
+        return ImageClassifier(timm_classifier(architecture, task.classes, pretrained, image_size=task.image_size))
 
     return build
 
@@ -35,7 +32,7 @@ BUILDERS: dict[str, Build] = {
     "shufflenet_v2": shufflenet_v2,
     # Transformers
     "t2t_vit": t2t_vit,
-    "vit_b16": timm_network("vit_base_patch16_224", sized=True),
+    "vit_b16": timm_network("vit_base_patch16_224"),
     "cvt": cvt,
     "mit_b0": mit_b0,
     "pit_b": pit_b,

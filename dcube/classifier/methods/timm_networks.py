@@ -37,7 +37,7 @@ def timm_features(architecture: str, pretrained: Pretrained, stages: tuple[int, 
 
 def pit_b(task: Task, pretrained: Pretrained) -> ImageClassifier:
     """PiT-B; timm cannot adapt its position embedding (1, C, h, w) to another image size: done here."""
-    network = create_pretrained("pit_b_224", "none", num_classes=task.classes, img_size=task.image_size)
+    network = create_pretrained("pit_b_224", "none", num_classes=task.classes, image_size=task.image_size)
     if pretrained.weights != "none":
         state = timm_classifier("pit_b_224", task.classes, pretrained).state_dict()
         grid = network.state_dict()["pos_embed"].shape[2:]
