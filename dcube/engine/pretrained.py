@@ -48,12 +48,10 @@ def create_pretrained(
     if options.get("features_only"):
         # Some networks' own way keeps, and runs, the layers behind the deepest output; this one drops them.
         options = {"feature_cls": "getter", **options}
-    if image_size is not None and _knows_one_size(architecture):
-        options = {"img_size": image_size, **options}
-        network = _network(architecture, weights, weights_file, weights_sha256, options)
-        _refuse_size_it_cannot_take(network, architecture, image_size)
-    else:
-        network = _network(architecture, weights, weights_file, weights_sha256, options)
+    sized = {"img_size": image_size} if image_size is not None and _knows_one_size(architecture) else {}
+    network = _network(architecture, weights, weights_file, weights_sha256, {**sized, **options})
+    if sized:
+        _refuse_size_it_cannot_take(network, architecture, sized["img_size"])
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

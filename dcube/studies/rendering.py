@@ -111,8 +111,7 @@ def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list
     head += [f"paper: {spelled(name)}" for name in table.study.figures] if with_paper else []
     rows = []
     for line in table.lines:
-        cells = [line.title]
-        cells += [f"{line.place.value}"] if axis else []
+        cells = [line.title, *([f"{line.place.value}"] if axis else [])]
         cells += [_cell(line, figure, emphasise) for figure in table.figures]
         if with_paper:
             cells += [f"{line.paper[name] / 100:.3f}" if name in line.paper else "" for name in table.study.figures]
