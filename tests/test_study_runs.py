@@ -128,6 +128,7 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
     assert stages.count("prepare") == stages.count("train_diffusion") == 1
     assert stages.count("evaluate@dcube") == 2 and stages.count("evaluate@baseline") == 3 + 1, "three tried, one more"
     assert workspaces(study) == [] and checkout_of(study) == before
+    assert "1/2 rows, about 1 min left\n" in shown and "2/2 rows\n" in shown
 
     folder = next((study / "outputs/studies").iterdir())
     text = (folder / "table.md").read_text()
@@ -145,8 +146,16 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
     experiments = dvc(study, "exp", "list", "--all-commits", "--name-only").split()
     assert sum(name.startswith("mine-") for name in experiments) == 6, "one experiment a cell"
 
-    assert dcube("study", "mine.yaml")[0] == 0
+    code, shown = dcube("study", "mine.yaml")
+    assert code == 0 and "1/2 rows\n" in shown, "nothing is left to compute"
     assert ran(tmp_path) == stages, "all of it is known"
+
+
+def test_settings_that_do_not_fit_together_are_told_before_anything_is_computed(study, tmp_path, dcube):  # noqa: F811
+    change(study, rows=[STUDY["rows"][0], {"name": "odd", "settings": {"diffusion.heads": 7}}])
+    code, shown = dcube("study", "mine.yaml")
+    assert code == 2 and "odd" in shown and shown.count("\n") == 1, shown
+    assert ran(tmp_path) == []
 
 
 @pytest.mark.slow

@@ -5,15 +5,17 @@ it was computed with, so that a study that was cut off goes on where it was.
 """
 
 import hashlib
+import math
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from filelock import FileLock, Timeout
 
@@ -63,12 +65,18 @@ class Runner:
         version = hashlib.sha256(repr((code, self.data_record)).encode()).hexdigest()[:12]
         self.store = repository / RESULTS / f"{base.data.name}-{version}"
         self._open = ExitStack()
+        self._seconds: list[float] = []  # of every cell that was computed
         self._working_copy: Path | None = None
 
     def run(self) -> Outcome:
-        """All cells, each once; a cell that fails keeps no other one from being computed."""
+        """All cells, each once; a cell that fails keeps no other one from being computed.
+
+        Raises:
+            DcubeError: settings of a row do not fit together; nothing has been computed then.
+        """
         outcome = Outcome({}, {}, {})
-        lines, began = places(self.study), time.monotonic()
+        self.first_cells()
+        lines = places(self.study)
         with self._alone():
             for number, place in enumerate(lines, 1):
                 try:
@@ -79,8 +87,7 @@ class Runner:
                 except DcubeError as error:
                     outcome.failures[place.title] = str(error)
                     self.tell(f"  {place.title} failed: {error}")
-                left = (time.monotonic() - began) / number * (len(lines) - number) / 60
-                self.tell(f"{number}/{len(lines)} rows" + (f", about {left:.0f} min left" if left else ""))
+                self.tell(f"{number}/{len(lines)} rows{self._left_in_words(lines[number:])}")
         return outcome
 
     def choices(self) -> dict[Place, Settings]:
@@ -97,12 +104,25 @@ class Runner:
 
     def first_cells(self) -> list[Cell]:
         """What can be computed before anything is known: of a row with a choice, what the choice is made from."""
+        return [made for place in places(self.study) for made in self._first_cells_of(place)]
+
+    def _first_cells_of(self, place: Place) -> list[Cell]:
         return [
             cell(self.study, self.base, place, repeat, tried)
-            for place in places(self.study)
             for tried in candidates(self.study, self.base.data.name, place.row)
             for repeat in range(1 if tried else self.study.repeats)
         ]
+
+    def _left_in_words(self, ahead: Sequence[Place]) -> str:
+        """By the mean time of the cells so far; of a choice that is open yet, as if its first candidate were taken."""
+        expected: dict[str, Cell] = {}
+        for place in ahead:
+            first = self._first_cells_of(place)
+            expected |= {made.key: made for made in (*first, *self._cells_of(place, first[0].chosen))}
+        unknown = sum(not self.knows(made) for made in expected.values())
+        if not unknown or not self._seconds:
+            return ""
+        return f", about {math.ceil(unknown * mean(self._seconds) / 60)} min left"
 
     def knows(self, made: Cell) -> bool:
         """Whether its results are here, computed with this code and data."""
@@ -160,7 +180,8 @@ class Runner:
         with published(self.store / made.key) as kept:
             for file in self._files(made):
                 shutil.copyfile(folder / file, kept / file.name)
-        self.tell(f"  {made.title}: {time.monotonic() - began:.0f} s")
+        self._seconds.append(time.monotonic() - began)
+        self.tell(f"  {made.title}: {self._seconds[-1]:.0f} s")
 
     def _files(self, made: Cell) -> list[Path]:
         if self.study.report == "evaluation":
