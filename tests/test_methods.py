@@ -200,6 +200,18 @@ def test_shufflenet_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path:
         build_method("shufflenet_v2", Task(3, 32, 1), Pretrained(weights="download"))
 
 
+def test_a_download_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ReadTimeoutError(Exception):  # as the hub's HTTP library has it: no OSError
+        pass
+
+    def broken(*_, **__):
+        raise ReadTimeoutError("the read operation timed out")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", broken)
+    with pytest.raises(DcubeError, match=r"could not be fetched \(the read operation timed out\)"):
+        build_method("vit_b16", Task(3, 32, 1), Pretrained(weights="download"))
+
+
 @pytest.mark.parametrize("name", ["t2t_vit", "medclip_probe"])
 def test_pickled_weights_are_refused(name: str) -> None:
     with pytest.raises(DcubeError, match="as a pickle only"):

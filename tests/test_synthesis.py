@@ -17,10 +17,10 @@ from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from dcube.config import Fid, Synthesis
+from dcube.config import Fid, Pretrained, Synthesis
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
-from dcube.engine.pretrained import create_pretrained
+from dcube.engine.pretrained import NO_WEIGHTS, PACKAGED, create_pretrained
 from dcube.errors import DcubeError
 from dcube.synthesis.blockiness import blockiness
 from dcube.synthesis.counts import apportion, synthetic_counts
@@ -121,7 +121,7 @@ def test_packaged_weights_are_the_pretrained_ones():
 
 def test_packaged_weights_recognise_a_photograph():
     photograph = pytest.importorskip("sklearn.datasets").load_sample_image("flower.jpg")[:, 100:527]
-    network = create_pretrained("tf_efficientnet_lite0", "package").eval()
+    network = create_pretrained("tf_efficientnet_lite0", PACKAGED).eval()
     pixels = torch.from_numpy(photograph.copy()).permute(2, 0, 1)[None].float()
     small = nn.functional.interpolate(pixels, (224, 224), mode="bilinear", antialias=True)
     daisy = 985
@@ -156,76 +156,81 @@ def test_bad_inception_files_end_in_one_line(tmp_path, content, suffix):
         load_extractor(Fid(), CPU)
 
 
-def in_a_file(network: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> tuple[str, str, str]:
+def in_a_file(network: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> Pretrained:
     """The source that the network's weights are from then on."""
     save_file({name: tensor.to(dtype).contiguous() for name, tensor in network.state_dict().items()}, path)
-    return "file", str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Pretrained(weights="file", weights_file=str(path), weights_sha256=sha256)
 
 
 def test_weights_from_a_file(tmp_path):
-    original = create_pretrained("resnet10t", "none")
+    original = create_pretrained("resnet10t")
     source = in_a_file(original, tmp_path / "weights.safetensors")
-    loaded = create_pretrained("resnet10t", *source)
+    loaded = create_pretrained("resnet10t", source)
     for ours, theirs in zip(loaded.state_dict().values(), original.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
-    features = create_pretrained("resnet10t", *source, features_only=True, out_indices=(-1,))
+    features = create_pretrained("resnet10t", source, features_only=True, out_indices=(-1,))
     assert torch.equal(features.state_dict()["model.conv1.0.weight"], original.state_dict()["conv1.0.weight"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_weights_of_another_network_are_refused(tmp_path, dtype):
     sources = {
-        name: in_a_file(create_pretrained(name, "none"), tmp_path / f"{name}.safetensors", dtype)
+        name: in_a_file(create_pretrained(name), tmp_path / f"{name}.safetensors", dtype)
         for name in ("test_vit", "test_resnet")
     }
     as_features = {"features_only": True, "out_indices": (-1,)}
     for options in ({}, as_features, {"num_classes": 3, "in_chans": 1}):
         for name, source in sources.items():
-            create_pretrained(name, *source, **options)
+            create_pretrained(name, source, **options)
             other = "test_resnet" if name == "test_vit" else "test_vit"
             with pytest.raises(DcubeError, match=f"{name}.safetensors holds .* weights of {other}"):
-                create_pretrained(other, *source, **options)
+                create_pretrained(other, source, **options)
 
 
 @pytest.mark.parametrize("options", [{}, {"features_only": True, "out_indices": (-1,)}])
 def test_a_network_that_knows_one_size_is_told_that_of_the_images(tmp_path, options):
-    own = create_pretrained("test_vit", "none", image_size=160).eval()
+    own = create_pretrained("test_vit", image_size=160).eval()
     source = in_a_file(own, tmp_path / "test_vit.safetensors")
     images = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
-    same = create_pretrained("test_vit", *source, 160)
+    same = create_pretrained("test_vit", source, 160)
     assert same.training
     torch.testing.assert_close(same.eval()(images), own(images))
-    small = create_pretrained("test_vit", *source, 48, **options).eval()(images[:, :, :48, :48])
+    small = create_pretrained("test_vit", source, 48, **options).eval()(images[:, :, :48, :48])
     shape = small[0].shape if options else small.shape
     assert shape == ((2, 64, 3, 3) if options else (2, 1000))
 
 
 def test_a_network_that_cannot_take_the_images_is_refused():
     with pytest.raises(DcubeError, match="crossvit_9_240 takes no images of 64 × 64"):
-        create_pretrained("crossvit_9_240", "none", image_size=64)
+        create_pretrained("crossvit_9_240", image_size=64)
 
 
 def test_features_come_without_the_layers_behind_them():
-    whole = create_pretrained("tf_efficientnet_lite0", "package").eval()
-    part = create_pretrained("tf_efficientnet_lite0", "package", features_only=True, out_indices=(-2,)).eval()
+    whole = create_pretrained("tf_efficientnet_lite0", PACKAGED).eval()
+    part = create_pretrained("tf_efficientnet_lite0", PACKAGED, features_only=True, out_indices=(-2,)).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     expected = whole.forward_intermediates(images, indices=[3], intermediates_only=True)
     torch.testing.assert_close(part(images)[0], expected[0], rtol=1e-3, atol=1e-4)
     assert sum(p.numel() for p in part.parameters()) < 0.25 * sum(p.numel() for p in whole.parameters())
 
 
+def file_called(name: str) -> Pretrained:
+    return Pretrained(weights="file", weights_file=name, weights_sha256="0" * 64)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("architecture", "source", "message"),
     [
-        (("no_such_net", "none"), "no network"),
-        (("resnet18", "package"), "tf_efficientnet_lite0 only"),
-        (("resnet18", "file", "missing.safetensors", "0" * 64), "missing"),
-        (("resnet18", "file", "weights.pth", "0" * 64), "can run code"),
+        ("no_such_net", NO_WEIGHTS, "no network"),
+        ("resnet18", PACKAGED, "tf_efficientnet_lite0 only"),
+        ("resnet18", file_called("missing.safetensors"), "missing"),
+        ("resnet18", file_called("weights.pth"), "can run code"),
     ],
 )
-def test_bad_weights_end_in_one_line(arguments, message):
+def test_bad_weights_end_in_one_line(architecture, source, message):
     with pytest.raises(DcubeError, match=message):
-        create_pretrained(*arguments)
+        create_pretrained(architecture, source)
 
 
 # -------------------------------------------------------------------------------------------- class ratios

@@ -18,12 +18,12 @@ from dcube.classifier.calibration import tempered
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier
 from dcube.classifier.methods.building import build_method
 from dcube.classifier.methods.contract import Task
-from dcube.config import Baseline, Classifier, Diffusion, Pretrained, SubFeatures
+from dcube.config import Baseline, Classifier, Diffusion, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
-from dcube.engine.pretrained import create_pretrained
+from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
 from dcube.engine.seeds import torch_generator
 from dcube.engine.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 from dcube.errors import DcubeError
@@ -31,7 +31,6 @@ from dcube.errors import DcubeError
 DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"
 BASELINE = "baseline"  # a candidate's name; its kind is the method's
 ON_DIFFUSION_FEATURES = (DCUBE, UNTRAINED)
-NO_WEIGHTS = Pretrained(weights="none")
 
 
 @dataclass(frozen=True)
@@ -224,9 +223,7 @@ def build_sub_network(sub_features: SubFeatures, image_size: int, load_pretraine
     """The timm network beside the U-ViT, (B, 3, S, S) to [(B, channels, h, w)], and its channels."""
     network = create_pretrained(
         sub_features.architecture,
-        sub_features.weights if load_pretrained else "none",
-        sub_features.weights_file,
-        sub_features.weights_sha256,
+        sub_features if load_pretrained else NO_WEIGHTS,
         image_size,
         features_only=True,
         out_indices=(sub_features.stage,),

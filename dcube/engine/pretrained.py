@@ -1,8 +1,9 @@
-"""Pretrained convolutional networks whose weights come from a checked place, and never from a pickle."""
+"""Networks of timm whose weights come from a checked place, and never from a pickle."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import timm
 import torch
@@ -11,30 +12,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dcube.config import Pretrained
 from dcube.errors import DcubeError
 
-WeightsSource = Literal["none", "package", "file", "download"]
+Fetched = TypeVar("Fetched")
+NO_WEIGHTS, PACKAGED = Pretrained(weights="none"), Pretrained(weights="package")
 
 PACKAGED_ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def create_pretrained(
-    architecture: str,
-    weights: WeightsSource,
-    weights_file: str | None = None,
-    weights_sha256: str | None = None,
-    image_size: int | None = None,
-    **options: Any,
+    architecture: str, source: Pretrained = NO_WEIGHTS, image_size: int | None = None, **options: Any
 ) -> nn.Module:
     """A timm network with the asked weights, its convolutions laid out channels last (up to 1.8 × faster on a CPU).
 
     Args:
         architecture: name in timm.
-        weights: `none` (freshly initialised), `package` (ImageNet weights that come with the installation, for
-            tf_efficientnet_lite0 only), `file` (a local .safetensors file), or `download` (timm's own).
-        weights_file: path, for `file`; timm adapts its first and last layers to `in_chans` and `num_classes`.
-        weights_sha256: checksum of that file, compared before a byte of it is interpreted.
+        source: of the weights: `none` (freshly initialised), `package` (ImageNet weights that come with the
+            installation, for tf_efficientnet_lite0 only), `file` (.safetensors, whose checksum is compared before a
+            byte of it is interpreted), or `download` (timm's own). timm adapts the first and last layers of a file's
+            weights to `in_chans` and `num_classes`.
         image_size: of the square images to come, which some networks have to be told; None is the network's own.
         options: for `timm.create_model`, such as num_classes, in_chans, features_only, out_indices.
 
@@ -49,31 +47,27 @@ def create_pretrained(
         # Some networks' own way keeps, and runs, the layers behind the deepest output; this one drops them.
         options = {"feature_cls": "getter", **options}
     sized = {"img_size": image_size} if image_size is not None and _knows_one_size(architecture) else {}
-    network = _network(architecture, weights, weights_file, weights_sha256, {**sized, **options})
+    network = _network(architecture, source, {**sized, **options})
     if sized:
         _refuse_size_it_cannot_take(network, architecture, sized["img_size"])
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _network(
-    architecture: str, weights: WeightsSource, weights_file: str | None, weights_sha256: str | None, options: dict
-) -> nn.Module:
-    if weights == "none":
+def _network(architecture: str, source: Pretrained, options: dict[str, Any]) -> nn.Module:
+    if source.weights == "none":
         return timm.create_model(architecture, pretrained=False, **options)
-    if weights == "download":
-        return _downloaded(architecture, options)
-    if weights == "package":
-        state = _packaged_state(architecture)
-    else:
-        state = _state_from_file(Path(weights_file or ""), weights_sha256 or "")
+    if source.weights == "download":
+        return fetched(architecture, lambda: timm.create_model(architecture, pretrained=True, **options))
+    state = _packaged_state(architecture) if source.weights == "package" else state_from_file(source)
+    origin = source.weights_file or "the package"
     try:
         overlay = {"state_dict": state}
         network = timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DcubeError(f"{weights_file or 'the package'} holds no weights of {architecture}: {reason}") from None
+        raise DcubeError(f"{origin} holds no weights of {architecture}: {reason}") from None
     if not _mostly_from(state, network):
-        raise DcubeError(f"{weights_file} holds few or no weights of {architecture}: give the file of that network")
+        raise DcubeError(f"{origin} holds few or no weights of {architecture}: give the file of that network")
     return network
 
 
@@ -131,21 +125,30 @@ def _packaged_state(architecture: str) -> dict[str, Tensor]:
     return dict(zip(names, packaged.values(), strict=True))
 
 
-def _state_from_file(path: Path, sha256: str) -> dict[str, Tensor]:
+def state_from_file(source: Pretrained) -> dict[str, Tensor]:
+    """The tensors of the file that `source` names, by name.
+
+    Raises:
+        DcubeError: missing, altered or no safetensors file.
+    """
+    path = Path(source.weights_file or "")
     if path.suffix != ".safetensors":
         raise DcubeError(f"weights file {path} must be .safetensors: other formats can run code when read")
     try:
-        return load_file(verified(path, sha256))
+        return load_file(verified(path, source.weights_sha256 or ""))
     except SafetensorError as error:
         raise DcubeError(f"weights file {path} is no safetensors file ({error}): fetch it again") from None
 
 
-def _downloaded(architecture: str, options: dict[str, Any]) -> nn.Module:
+def fetched(title: str, fetch: Callable[[], Fetched]) -> Fetched:
+    """What `fetch` gets where there is a network; any error of it means that it could not."""
     try:
-        return timm.create_model(architecture, pretrained=True, **options)
-    except (OSError, RuntimeError) as error:
+        return fetch()
+    except DcubeError:
+        raise
+    except Exception as error:  # the hub's client lets through what its HTTP library raises
         reason = " ".join(str(error).split())[:200]
         raise DcubeError(
-            f"the weights of {architecture} could not be fetched ({reason}): "
+            f"the weights of {title} could not be fetched ({reason}): "
             "give a local file with its sha256 (weights: file), or weights: none"
         ) from None

@@ -17,7 +17,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torchvision.transforms import Normalize
 
 from dcube.config import Fid
-from dcube.engine.pretrained import PACKAGED_ARCHITECTURE, PACKAGED_SHA256, create_pretrained, verified
+from dcube.engine.pretrained import PACKAGED, PACKAGED_ARCHITECTURE, PACKAGED_SHA256, create_pretrained, verified
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError
 
@@ -64,7 +64,7 @@ def load_extractor(fid: Fid, device: torch.device) -> FeatureExtractor:
         DcubeError: weights file not given, missing, altered or of another network.
     """
     if fid.extractor == "efficientnet_lite0":
-        network: nn.Module = _Normalised(create_pretrained(PACKAGED_ARCHITECTURE, "package", num_classes=0))
+        network: nn.Module = _Normalised(create_pretrained(PACKAGED_ARCHITECTURE, PACKAGED, num_classes=0))
         name, sha256 = "EfficientNet-Lite0 (ImageNet), pooled, 1280", PACKAGED_SHA256
     else:
         network, sha256 = _inception(fid), fid.weights_sha256 or ""

@@ -188,5 +188,5 @@ def build(task: Task, pretrained: Pretrained) -> nn.Module:
     """Pretrained weights are for both guiding encoders; the denoiser's starts from scratch."""
     whole, parts = (timm_features(GUIDING_ARCHITECTURE, pretrained, stages=(4,)) for _ in range(2))
     channels = whole.feature_info.channels()[0]  # type: ignore[union-attr, operator]
-    described = create_pretrained(ENCODER_ARCHITECTURE, "none", num_classes=WIDTH)
+    described = create_pretrained(ENCODER_ARCHITECTURE, num_classes=WIDTH)
     return DiffMIC(DualGuidance(whole, parts, channels, task.classes), described, task.classes, WIDTH)

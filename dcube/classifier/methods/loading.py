@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from dcube.config import Pretrained
-from dcube.engine.pretrained import _state_from_file as state_from_file
+from dcube.engine.pretrained import fetched, state_from_file
 from dcube.errors import DcubeError
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -44,23 +43,10 @@ def load_published(
         raise DcubeError(f"no package brings weights of {title}: choose weights: download, file or none")
     if pretrained.weights == "file":
         origin = str(pretrained.weights_file)
-        tensors: Mapping[str, Tensor] = state_from_file(Path(origin), pretrained.weights_sha256 or "")
+        tensors: Mapping[str, Tensor] = state_from_file(pretrained)
     else:
         origin, tensors = "what was fetched", fetched(title, fetch)
     _fill(network, title, renamed(tensors), origin, fresh, positions)
-
-
-def fetched(title: str, fetch: Fetch) -> Mapping[str, Tensor]:
-    try:
-        return fetch()
-    except DcubeError:
-        raise
-    except Exception as error:  # the hub's client lets through what its HTTP library raises
-        reason = " ".join(str(error).split())[:200]
-        raise DcubeError(
-            f"the weights of {title} could not be fetched ({reason}): "
-            "give a local file with its sha256 (weights: file), or weights: none"
-        ) from None
 
 
 def only_pickled(title: str, place: str) -> Fetch:

@@ -75,8 +75,7 @@ class RadioProbe(nn.Module):
 
 
 def _backbone(image_size: int, pretrained: Pretrained, **options: Any) -> nn.Module:
-    source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
-    return create_pretrained(ARCHITECTURE, *source, image_size=image_size, num_classes=0, **options)
+    return create_pretrained(ARCHITECTURE, pretrained, image_size, num_classes=0, **options)
 
 
 def _with_classifier(task: Task, pretrained: Pretrained, **options: Any) -> nn.Module:

@@ -18,18 +18,16 @@ def timm_classifier(architecture: str, classes: int, pretrained: Pretrained, **o
     From a file it is first made with the layers that its authors give it: only then does timm refuse a file that lacks
     some of them.
     """
-    source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
     if pretrained.weights != "file":
-        return create_pretrained(architecture, *source, num_classes=classes, **options)
-    network = create_pretrained(architecture, *source, **options)
+        return create_pretrained(architecture, pretrained, num_classes=classes, **options)
+    network = create_pretrained(architecture, pretrained, **options)
     network.reset_classifier(classes)  # type: ignore[operator]
     return network
 
 
 def timm_features(architecture: str, pretrained: Pretrained, stages: tuple[int, ...]) -> nn.Module:
     """The same without the layers behind the last of the stages, (B, 3, S, S) normalised pixels to a map of each."""
-    source = pretrained.weights, pretrained.weights_file, pretrained.weights_sha256
-    network = create_pretrained(architecture, *source)
+    network = create_pretrained(architecture, pretrained)
     features = FeatureGetterNet(network, out_indices=stages)
     features.pretrained_cfg = network.pretrained_cfg
     return features
@@ -37,7 +35,7 @@ def timm_features(architecture: str, pretrained: Pretrained, stages: tuple[int, 
 
 def pit_b(task: Task, pretrained: Pretrained) -> ImageClassifier:
     """PiT-B; timm cannot adapt its position embedding (1, C, h, w) to another image size: done here."""
-    network = create_pretrained("pit_b_224", "none", num_classes=task.classes, image_size=task.image_size)
+    network = create_pretrained("pit_b_224", image_size=task.image_size, num_classes=task.classes)
     if pretrained.weights != "none":
         state = timm_classifier("pit_b_224", task.classes, pretrained).state_dict()
         grid = network.state_dict()["pos_embed"].shape[2:]
