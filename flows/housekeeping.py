@@ -1,5 +1,6 @@
 """Clears away what runs have left that nobody could end properly: all of a machine was killed, for example."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,18 +12,26 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from pydantic import Field
 
+from dcube.stages.paths import CHECKPOINTS
 from dcube.workspace import remove_workspace, repository_around, workspaces_of
 from flows.mlflow_runs import end_runs, running_pipelines
 
 SECONDS_PER_DAY = 86_400
 
 
-@flow(name="housekeeping", description="Ends MLflow runs of ended Prefect runs, and removes old workspaces.")
-def housekeeping(keep_days: Annotated[float, Field(ge=0)] = 7) -> None:
-    """Look after this machine's workspaces and all of MLflow.
+@flow(
+    name="housekeeping",
+    description="Ends MLflow runs of ended Prefect runs, and removes old workspaces and forgotten checkpoints.",
+)
+def housekeeping(
+    keep_days: Annotated[float, Field(ge=0)] = 7, keep_checkpoint_days: Annotated[float, Field(ge=1)] = 30
+) -> None:
+    """Look after this machine's workspaces and checkpoints, and all of MLflow.
 
     Args:
         keep_days: how long the workspace of a failed run stays for a look.
+        keep_checkpoint_days: how long a training that never ended can go on from its checkpoints on this machine; one
+            that runs renews them every minute.
     """
     logger = get_run_logger()
     for pipeline in sorted(running_pipelines()):
@@ -31,10 +40,17 @@ def housekeeping(keep_days: Annotated[float, Field(ge=0)] = 7) -> None:
             logger.info("Ended the MLflow runs of %s", pipeline)
     repository = repository_around(Path.cwd())
     for workspace in sorted(workspaces_of(repository).glob("*-*-*-*-*")):
-        age = (time.time() - workspace.stat().st_mtime) / SECONDS_PER_DAY
-        if age >= keep_days and has_ended(workspace.name):
+        if days_untouched(workspace) >= keep_days and has_ended(workspace.name):
             remove_workspace(repository, workspace)
             logger.info("Removed the workspace %s", workspace)
+    for training in sorted((repository / CHECKPOINTS).glob("*")):
+        if days_untouched(training) >= keep_checkpoint_days:
+            shutil.rmtree(training)
+            logger.info("Removed the checkpoints %s", training)
+
+
+def days_untouched(folder: Path) -> float:
+    return (time.time() - folder.stat().st_mtime) / SECONDS_PER_DAY
 
 
 def has_ended(run: str) -> bool:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -185,6 +186,18 @@ class TestLeftovers:
         assert workspaces(repository) == []
         end_runs("by-hand")
         assert "by-hand" not in running_pipelines()
+
+    def test_checkpoints_that_nobody_resumed(self, repository, server, tmp_path, monkeypatch):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+        checkpoints = repository / ".dcube/checkpoints"
+        for name, days in (("running", 0), ("last-week", 8), ("forgotten", 31)):
+            (checkpoints / name).mkdir(parents=True)
+            (checkpoints / name / "step-000000001.safetensors").touch()
+            os.utime(checkpoints / name, (time.time() - days * 86_400,) * 2)
+        housekeeping()
+        assert {folder.name for folder in checkpoints.iterdir()} == {"running", "last-week"}
+        housekeeping(keep_checkpoint_days=7)
+        assert [folder.name for folder in checkpoints.iterdir()] == ["running"]
 
     @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
     def test_the_parent_ends_as_the_pipeline_does(self, error, status, tmp_path, monkeypatch):
