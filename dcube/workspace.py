@@ -198,8 +198,8 @@ def _restore_data(folder: Path) -> None:
 
 def _restore(repo: Repo, source: Stage) -> None:
     fetch = repo.pull if repo.config["core"].get("remote") else repo.checkout
-    mend = "`dvc push` them where they were added"
-    with dvc_errors_in_one_line(f"the data of {source.relpath} cannot be restored ({mend}): "):
+    mend = "`dcube data add` them here, or `dvc push` them where they were added"
+    with dvc_errors_in_one_line(f"the data of {source.path_in_repo} cannot be restored ({mend}): "):
         fetch(targets=[source.path])
 
 

@@ -158,6 +158,21 @@ def test_settings_that_do_not_fit_together_are_told_before_anything_is_computed(
     assert ran(tmp_path) == []
 
 
+def test_without_the_data_or_any_row_an_earlier_table_stays(study, tmp_path, dcube):  # noqa: F811
+    earlier = study / "outputs/studies" / f"mine-{Params().data.name}" / "table.md"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("earlier")
+    change(study, rows=[{"name": "bad", "settings": {"classifier.batch_size": 13}}], reference=None)
+    code, shown = dcube("study", "mine.yaml")
+    assert code == 2 and "error: no row of mine could be computed; the last: thirteen is not a batch" in shown
+    record = (study / "data.dvc").read_text()
+    (study / "data.dvc").write_text(record.replace("md5: ", "md5: 0", 1))
+    change(study, rows=STUDY["rows"][:1])
+    code, shown = dcube("study", "mine.yaml")
+    assert code == 2 and "error: the data of data.dvc cannot be restored (`dcube data add` them here" in shown
+    assert shown.count("cannot be restored") == 1 and earlier.read_text() == "earlier"
+
+
 @pytest.mark.slow
 def test_other_code_or_data_are_computed_anew_and_what_dvc_knows_is_not(study, tmp_path, dcube):  # noqa: F811
     change(study, rows=STUDY["rows"][:1], repeats=1)

@@ -72,7 +72,8 @@ class Runner:
         """All cells, each once; a cell that fails keeps no other one from being computed.
 
         Raises:
-            DcubeError: settings of a row do not fit together; nothing has been computed then.
+            DcubeError: settings of a row do not fit together, there is no working copy to compute in, or no row at all
+                could be computed.
         """
         outcome = Outcome({}, {}, {})
         self.first_cells()
@@ -85,9 +86,13 @@ class Runner:
                         self._result(made) for made in self._cells_of(place, outcome.chosen[place])
                     ]
                 except DcubeError as error:
+                    if self._working_copy is None:
+                        raise
                     outcome.failures[place.title] = str(error)
                     self.tell(f"  {place.title} failed: {error}")
                 self.tell(f"{number}/{len(lines)} rows{self._left_in_words(lines[number:])}")
+        if not outcome.results:
+            raise DcubeError(f"no row of {self.name} could be computed; the last: {[*outcome.failures.values()][-1]}")
         return outcome
 
     def choices(self) -> dict[Place, Settings]:
