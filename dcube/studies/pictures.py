@@ -30,8 +30,10 @@ def _curves(axis: Axes, table: StudyTable, name: str) -> None:
     """Mean and standard deviation along the study's axis, a curve a row."""
     assert table.study.along
     values = [str(value) for value in table.study.along.values]
-    for number, (title, lines) in enumerate(_by_row(table).items()):
-        at = [values.index(str(line.place.value)) + 0.06 * (number - 1) for line in lines]
+    rows = _by_row(table)
+    for number, (title, lines) in enumerate(rows.items()):
+        aside = 0.06 * (number - (len(rows) - 1) / 2)
+        at = [values.index(str(line.place.value)) + aside for line in lines]
         means = [line.figures[name].mean for line in lines]
         spread = np.nan_to_num([line.figures[name].deviation for line in lines])
         axis.errorbar(at, means, spread, marker=MARKERS[number % len(MARKERS)], capsize=3, label=title)
