@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from dcube.stages.paths import CHECKPOINTS
+from dcube.stages.paths import checkpoint_root
 from dcube.workspace import remove_workspace, repository_around, workspaces_of
 from flows.mlflow_runs import end_runs, running_pipelines
 
@@ -43,7 +43,7 @@ def housekeeping(
         if days_untouched(workspace) >= keep_days and has_ended(workspace.name):
             remove_workspace(repository, workspace)
             logger.info("Removed the workspace %s", workspace)
-    for training in sorted((repository / CHECKPOINTS).glob("*")):
+    for training in sorted((repository / checkpoint_root()).glob("*")):
         if days_untouched(training) >= keep_checkpoint_days:
             shutil.rmtree(training)
             logger.info("Removed the checkpoints %s", training)

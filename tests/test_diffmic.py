@@ -13,11 +13,9 @@ from dcube.classifier.methods.building import build_method
 from dcube.classifier.methods.contract import Draws, OwnLosses, Task
 from dcube.classifier.methods.diffmic import Denoiser, DiffMIC, LabelDiffusion, first_noises, mmd, of_all
 from dcube.classifier.methods.diffmic_guidance import DualGuidance, salient_regions
-from dcube.config import Pretrained
 from dcube.engine.distributed import Share
-from dcube.engine.pretrained import create_pretrained
+from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
 
-NO_WEIGHTS = Pretrained(weights="none")
 ALPHA_BARS = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 
 

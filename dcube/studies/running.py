@@ -76,7 +76,7 @@ class Runner:
                 could be computed.
         """
         outcome = Outcome({}, {}, {})
-        self.first_cells()
+        self.first_cells()  # raises before anything is computed
         lines = places(self.study)
         with self._alone():
             for number, place in enumerate(lines, 1):
@@ -86,7 +86,7 @@ class Runner:
                         self._result(made) for made in self._cells_of(place, outcome.chosen[place])
                     ]
                 except DcubeError as error:
-                    if self._working_copy is None:
+                    if self._working_copy is None:  # no other row could be computed either
                         raise
                     outcome.failures[place.title] = str(error)
                     self.tell(f"  {place.title} failed: {error}")
