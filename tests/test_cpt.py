@@ -30,8 +30,8 @@ from dcube.classifier.training import classifier_losses, pretrain
 from dcube.config import Params, Pretrained
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.distributed import Share
+from dcube.engine.pretrained import NO_WEIGHTS
 
-NO_WEIGHTS = Pretrained(weights="none")
 KINDS = list(RULES)
 
 

@@ -16,10 +16,10 @@ from dcube.classifier.methods.frozen import Frozen
 from dcube.classifier.methods.t2t_vit import TokenPerformer
 from dcube.cli import app
 from dcube.config import Pretrained
+from dcube.engine.pretrained import NO_WEIGHTS
 from dcube.errors import DcubeError
 from dcube.evaluation.model_card import kind_in_words
 
-FRESH = Pretrained(weights="none")
 # Millions of parameters that are published, at 224 pixels and 1000 classes, without what is added to a frozen encoder.
 PUBLISHED_SIZES = {
     "resnet101": 44.5, "resnext101": 88.8, "resnest50": 27.5, "shufflenet_v2": 2.28, "t2t_vit": 21.5, "vit_b16": 86.6,
@@ -39,8 +39,8 @@ FROM_TABLE_IX = {
 TRAINED_IN_THEIR_OWN_WAY = ("diffmic", "cpt")  # they have tests of their own
 PROBES = ("radio_probe", "medclip_probe")
 OF_TRANSFORMERS = ("cvt", "mit_b0", "pvt_tiny", "medclip_probe")
-NO_WEIGHTS = ("pixel_regression",)  # methods that nobody published weights of
-NOT_ON_THE_HUB = ("shufflenet_v2", "t2t_vit", "medclip_probe", *NO_WEIGHTS)
+UNPUBLISHED = ("pixel_regression",)  # methods that nobody published weights of
+NOT_ON_THE_HUB = ("shufflenet_v2", "t2t_vit", "medclip_probe", *UNPUBLISHED)
 
 
 def noise(n: int, channels: int, side: int) -> Tensor:
@@ -49,7 +49,7 @@ def noise(n: int, channels: int, side: int) -> Tensor:
     )
 
 
-def unfilled(name: str, task: Task, pretrained: Pretrained = FRESH) -> nn.Module:
+def unfilled(name: str, task: Task, pretrained: Pretrained = NO_WEIGHTS) -> nn.Module:
     """Without memory or numbers: built at once."""
     with torch.device("meta"):
         return build_method(name, task, pretrained)
@@ -114,7 +114,7 @@ def test_a_step_trains_what_it_should_and_survives_saving(name: str) -> None:
     """In one test, as the large ones take seconds to build: shape, gradients, frozen parts, saving."""
     channels = 1 if list(BUILDERS).index(name) % 2 else 3
     task, images = Task(classes=3, image_size=32, channels=channels), noise(3, channels, 32)
-    network = build_method(name, task, FRESH).train()
+    network = build_method(name, task, NO_WEIGHTS).train()
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     logits = network(images, ())
     assert logits.shape == (3, 3)
@@ -147,7 +147,7 @@ def test_a_step_trains_what_it_should_and_survives_saving(name: str) -> None:
 @pytest.mark.parametrize("name", ["shufflenet_v2", "t2t_vit", "mit_b0", "pvt_v2_b0", "pvt_tiny", "pixel_regression"])
 @pytest.mark.parametrize(("side", "channels"), [(64, 1), (96, 3)])
 def test_other_sizes_and_channels(name: str, side: int, channels: int) -> None:
-    network = build_method(name, Task(2, side, channels), FRESH).eval()
+    network = build_method(name, Task(2, side, channels), NO_WEIGHTS).eval()
     images = noise(2, channels, side)
     out = network(images)
     assert out.shape == (2, 2)
@@ -218,7 +218,7 @@ def test_pickled_weights_are_refused(name: str) -> None:
         build_method(name, Task(3, 32, 1), Pretrained(weights="download"))
 
 
-@pytest.mark.parametrize("name", [name for name in BUILDERS if name not in NO_WEIGHTS])
+@pytest.mark.parametrize("name", [name for name in BUILDERS if name not in UNPUBLISHED])
 def test_a_file_of_another_network_is_refused(name: str, tmp_path: Path) -> None:
     foreign = saved({"another.weight": torch.zeros(2, 2)}, tmp_path / "foreign.safetensors")
     build = build_method if name in OF_TRANSFORMERS else unfilled
@@ -232,7 +232,7 @@ def test_a_file_of_another_network_is_refused(name: str, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["shufflenet_v2", "t2t_vit", "pvt_v2_b0"])
 def test_a_file_fills_everything_but_the_last_layer(name: str, tmp_path: Path) -> None:
     """Made for 1000 classes, as published ones are."""
-    original = build_method(name, Task(1000, 64, 3), FRESH).state_dict()
+    original = build_method(name, Task(1000, 64, 3), NO_WEIGHTS).state_dict()
     inside = {key.removeprefix("network.network."): tensor for key, tensor in original.items()}
     loaded = build_method(name, Task(3, 64, 3), saved(inside, tmp_path / "w.safetensors")).state_dict()
     assert loaded.keys() == original.keys()
@@ -244,7 +244,7 @@ def test_a_file_fills_everything_but_the_last_layer(name: str, tmp_path: Path) -
 def test_published_names_of_transformers_and_positions_of_another_size(tmp_path: Path) -> None:
     """`save_pretrained` writes the names that published files have."""
     for name, side in (("mit_b0", 32), ("pvt_tiny", 64)):
-        whole = build_method(name, Task(1000, 224, 3), FRESH)
+        whole = build_method(name, Task(1000, 224, 3), NO_WEIGHTS)
         whole.network.network.network.save_pretrained(tmp_path / name)  # type: ignore[union-attr]
         published = load_file(tmp_path / name / "model.safetensors")
         loaded = build_method(name, Task(3, side, 3), saved(published, tmp_path / f"{name}.safetensors")).state_dict()
@@ -257,7 +257,7 @@ def test_published_names_of_transformers_and_positions_of_another_size(tmp_path:
 def test_positions_are_resampled_where_they_stand(name: str, tmp_path: Path) -> None:
     """What is marked in the grid's corner is in the corner of another size too."""
     key = "network.network.pos_embed"
-    original = build_method(name, Task(1000, 224, 3), FRESH).state_dict()
+    original = build_method(name, Task(1000, 224, 3), NO_WEIGHTS).state_dict()
     original[key].zero_()
     corner = original[key][:, 1] if name == "t2t_vit" else original[key][:, :, 0, 0]
     corner.fill_(100)
@@ -269,7 +269,7 @@ def test_positions_are_resampled_where_they_stand(name: str, tmp_path: Path) -> 
 
 
 def test_medclip_from_the_names_it_was_published_with(tmp_path: Path) -> None:
-    whole = build_method("medclip_probe", Task(2, 32, 1), FRESH)
+    whole = build_method("medclip_probe", Task(2, 32, 1), NO_WEIGHTS)
     encoder = whole.encoder.network.network  # type: ignore[union-attr]
     encoder.model.save_pretrained(tmp_path / "swin")
     swin = load_file(tmp_path / "swin" / "model.safetensors")
@@ -319,7 +319,7 @@ def settle(network: nn.Module, images: Tensor) -> None:
 def test_every_method_can_learn_a_few_images_by_heart(name: str) -> None:
     torch.manual_seed(0)
     images, labels = two_classes()
-    network = build_method(name, Task(2, 32, 1), FRESH)
+    network = build_method(name, Task(2, 32, 1), NO_WEIGHTS)
     linear = name in (*PROBES, "pixel_regression")
     rate, steps = RATES.get(name, 3e-4), 200 if linear else 80
     if name in PROBES:  # frozen: what it says of an image does not change
