@@ -33,8 +33,8 @@ test: setup      ## the default tests
 test-slow: setup ## the tests that take minutes each
 	@pytest -m slow --timeout 900
 
-lint: setup      ## style and types
-	@ruff check . && ruff format --check . && mypy
+lint: setup      ## style, types and the direction of imports
+	@ruff check . && ruff format --check . && mypy && lint-imports
 
 ui: setup        ## open the MLflow UI on http://127.0.0.1:5000
 	@mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///mlflow.db

@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import CLASSES, CPU
-from dcube.config import Diffusion
+from dcube.config.schema import Diffusion
 from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
 

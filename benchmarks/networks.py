@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from dcube.config import Compute, Diffusion
+from dcube.config.schema import Compute, Diffusion
 from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
 

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import CPU
-from dcube.config import Diffusion
+from dcube.config.schema import Diffusion
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
 from dcube.diffusion.training import _Batches
 

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 
 from benchmarks.measure import Result, Setting, interleaved, speed
+from dcube.artifacts.layout import MODELS
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
-from dcube.data.reading import read_file, to_square
-from dcube.inference.answers import answers
-from dcube.inference.studies import asked_of
-from dcube.stages.paths import MODELS
+from dcube.data.readers.images import read_file, to_square
+from dcube.inference.inputs import asked_of
+from dcube.inference.prediction import answers
 
 IMAGES = 128
 

@@ -17,8 +17,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.measure import Result, Setting, interleaved, speed
-from dcube.config import Data
-from dcube.data.sources import open_source
+from dcube.config.schema import Data
+from dcube.data.layouts.detection import open_source
 from dcube.data.survey import survey
 
 IMAGES, SIDE, SMALL = 64, 512, 256

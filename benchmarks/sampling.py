@@ -6,7 +6,7 @@ from torch import Tensor
 
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import BFLOAT16, CLASSES, CPU, as_pair, diffusion_of, name_of, uvit_of
-from dcube.config import Diffusion, Fid
+from dcube.config.schema import Diffusion, Fid
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import from_model_range
@@ -15,8 +15,8 @@ from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast
 from dcube.engine.progress import progress
-from dcube.engine.seeds import torch_generator
-from dcube.synthesis.frechet import FrechetTracker
+from dcube.engine.rng import torch_generator
+from dcube.generative_metrics.frechet import FrechetTracker
 
 OUR_STEPS = 20
 PLAIN_STEPS = 999

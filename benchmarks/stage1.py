@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import BFLOAT16, CLASSES, CPU, FLOAT32, diffusion_of, name_of, uvit_of
-from dcube.config import Compute, Diffusion
+from dcube.config.schema import Compute, Diffusion
 from dcube.diffusion.losses import contrastive_loss, squared_distance_pooled
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range

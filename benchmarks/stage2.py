@@ -11,7 +11,7 @@ from dcube.classifier.candidate import DCUBE, FrozenUViT, build_head
 from dcube.classifier.losses import consistency_loss
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import classifier_losses
-from dcube.config import Baseline, Classifier, Diffusion, SubFeatures
+from dcube.config.schema import Baseline, Classifier, Diffusion, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
 from dcube.engine.device import autocast

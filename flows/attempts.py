@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.runtime import flow_run
 
 from dcube.errors import DcubeError
-from dcube.workspace import commit_of
+from dcube.repository.workspace import commit_of
 
 COMMIT = "dcube.commit"  # label of a Prefect run
 ENDS = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED}

@@ -6,7 +6,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dcube.errors import DcubeError
-from dcube.workspace import git
+from dcube.repository.workspace import git
 
 
 def working_directory(repository: str = "") -> dict[str, str]:

@@ -12,8 +12,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from dcube.stages.paths import checkpoint_root
-from dcube.workspace import remove_workspace, repository_around, workspaces_of
+from dcube.artifacts.layout import checkpoint_root
+from dcube.repository.workspace import remove_workspace, repository_around, workspaces_of
 from flows.mlflow_runs import end_runs, running_pipelines
 
 SECONDS_PER_DAY = 86_400

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dcube.outbox import IMPATIENT, PIPELINE, environment, tracking_client
+from dcube.tracking.outbox import IMPATIENT, PIPELINE, environment, tracking_client
 
 RUNNING = "attributes.status = 'RUNNING'"
 

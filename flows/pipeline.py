@@ -17,10 +17,11 @@ from prefect.states import Completed, State
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
-from dcube.config import Params
+from dcube.config.loading import load_params, load_preset, params_with
+from dcube.config.schema import Params
 from dcube.errors import DcubeError, one_line_errors
-from dcube.params_file import load_params, load_preset, params_with
-from dcube.workspace import (
+from dcube.repository.graph import StageNeeds, stages_in_order
+from dcube.repository.workspace import (
     has_remote,
     push_results,
     repository_around,
@@ -30,11 +31,10 @@ from dcube.workspace import (
     workspaces_of,
 )
 from flows.attempts import begin_attempt
-from flows.graph import StageNeeds, stages_in_order
 from flows.mlflow_runs import mlflow_runs_ended, page_of
-from flows.patience import wait_for_storage
 from flows.reporting import ShownPictures, StageProgress, show_page, show_results, slug
 from flows.stage_process import StageError, reproduce
+from flows.storage_wait import wait_for_storage
 from flows.temporary_server import ensure_server
 
 SECONDS_BEFORE_RETRY = 10

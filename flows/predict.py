@@ -17,7 +17,7 @@ from prefect.states import Completed, State
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
-from dcube.engine.weights import CONFIG
+from dcube.artifacts.layout import CONFIG
 from dcube.errors import DcubeError, error_told
 from dcube.inference import drift
 from dcube.inference.bucket import (
@@ -30,9 +30,9 @@ from dcube.inference.bucket import (
     stored_in,
     unanswered,
 )
-from dcube.inference.model import Fetched, fetch
-from dcube.registry import mlflow_errors_in_one_line
-from dcube.storage import Storage, StorageAwayError
+from dcube.registry.download import Fetched, fetch
+from dcube.registry.versions import mlflow_errors_in_one_line
+from dcube.runtime.s3 import Storage, StorageAwayError
 from flows.reporting import StageProgress, slug
 from flows.stage_process import BAD_INPUT, ProgressFile, StageError, watched
 

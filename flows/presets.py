@@ -3,7 +3,7 @@
 from importlib import resources
 from typing import Any
 
-from dcube.params_file import load_preset, preset_names
+from dcube.config.loading import load_preset, preset_names
 
 HOW_TO_START = """
 **Run → Custom run** opens a form that holds the preset's values. Change what you like and press **Submit**: a worker

@@ -13,9 +13,9 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, State
 from pydantic import Field
 
-from dcube.evaluation.promotion import COLUMNS, PromotionPolicy
-from dcube.markdown import markdown_table
-from dcube.registry import Proposal, Registry, mlflow_errors_in_one_line, number
+from dcube.artifacts.markdown import markdown_table
+from dcube.registry.promotion import COLUMNS, PromotionPolicy
+from dcube.registry.versions import Proposal, Registry, mlflow_errors_in_one_line, number
 from flows.reporting import slug
 
 SECONDS_BETWEEN_LOOKS = 5

@@ -20,10 +20,10 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from dcube.artifacts.markdown import markdown_table
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES, spelled
 from dcube.evaluation.model_card import PHANTOM
-from dcube.markdown import markdown_table
 
 LARGEST_PICTURE = 800  # pixels
 

@@ -13,8 +13,8 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
 from dcube.errors import DcubeError
-from dcube.outbox import tracking_client
-from dcube.workspace import commit_of, git, repository_around
+from dcube.repository.workspace import commit_of, git, repository_around
+from dcube.tracking.outbox import tracking_client
 
 TAG = "retrain"  # of the runs started here: `promote` follows them
 

@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL
 
 from dcube.errors import DcubeError, one_line_errors
-from dcube.workspace import repository_around
+from dcube.repository.workspace import repository_around
 from flows.automations import automations, create
 
 POOL = "gpu"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dcube.errors import DcubeError, error_told
-from dcube.processes import own_code_first, process_group
-from dcube.workspace import remove_torn_files
+from dcube.repository.workspace import remove_torn_files
+from dcube.runtime.processes import own_code_first, process_group
 
 SECONDS_BETWEEN_LOOKS = 0.5
 

@@ -17,12 +17,12 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
 
-from dcube.cli_study import Data, Name, Repeats, Rows, Settings
 from dcube.errors import DcubeError, one_line_errors
+from dcube.repository.workspace import DATA_RECORD, git
 from dcube.studies.asked import asked
 from dcube.studies.cells import Cell
+from dcube.studies.options import Data, Name, Repeats, Rows, Settings
 from dcube.studies.running import Runner
-from dcube.workspace import DATA_RECORD, git
 from flows.reporting import StageProgress
 
 SECONDS_BETWEEN_LOOKS = 2.0

@@ -11,7 +11,7 @@ import httpx
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from dcube.errors import DcubeError
-from dcube.processes import process_group
+from dcube.runtime.processes import process_group
 
 SECONDS_TO_START = 120
 

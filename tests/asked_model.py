@@ -11,13 +11,13 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from serving_candidate import write_candidate
 
 from dcube.classifier.candidate import Candidate, load_candidate
-from dcube.config import Params
-from dcube.data.reading import to_square
+from dcube.config.schema import Params
+from dcube.data.readers.images import to_square
 from dcube.inference.drift import REFERENCE, reference_of
-from dcube.outbox import tracking_client
-from dcube.registration import Evaluated, register
-from dcube.registry import CHAMPION, Registry
-from dcube.tracking import tracked_run
+from dcube.registry.registration import Evaluated, register
+from dcube.registry.versions import CHAMPION, Registry
+from dcube.tracking.outbox import tracking_client
+from dcube.tracking.run import tracked_run
 
 NAME = "dcube-asked"
 SIZES = {"smallest": 40, "median": 48.0, "largest": 64}

@@ -15,7 +15,7 @@ import pytest
 from s3_server import s3_server  # noqa: F401, a fixture for all
 from small_pipeline import build
 
-from dcube.config import Params
+from dcube.config.schema import Params
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
 
 CLASSES = ["benign", "malignant", "normal"]

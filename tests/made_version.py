@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
 
-from dcube import lineage
-from dcube.outbox import tracking_client
-from dcube.registry import CHAMPION, CODE, EVALUATION, KIND, MODEL, TEST, WEIGHTS, Registry
-from dcube.tracking import tracked_run
+from dcube.registry.versions import CHAMPION, CODE, EVALUATION, KIND, MODEL, TEST, WEIGHTS, Registry
+from dcube.tracking import lineage
+from dcube.tracking.outbox import tracking_client
+from dcube.tracking.run import tracked_run
 
 NAME = "dcube-small"
 DVC_YAML = """

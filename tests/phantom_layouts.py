@@ -16,7 +16,7 @@ from openpyxl import Workbook
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from raw_sets import save, write_metadata
 
-from dcube.data.phantom import SIDE, SLICES, Patient
+from dcube.data.layouts.phantom import SIDE, SLICES, Patient
 
 WINDOW = {"window_center": 39.5, "window_width": 255.0}
 AIR = 88  # grey value of 0 Hounsfield units

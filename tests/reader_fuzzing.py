@@ -22,13 +22,13 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from raw_sets import medmnist_file, noise, with_metadata
 
-from dcube.config import Data
-from dcube.data.clinical import clinical
-from dcube.data.listing import visible_files
-from dcube.data.reading import UnusableImageError
-from dcube.data.sources import open_source
+from dcube.config.loading import params_from
+from dcube.config.schema import Data
+from dcube.data.checks.clinical import clinical
+from dcube.data.layouts.detection import open_source
+from dcube.data.layouts.listing import visible_files
+from dcube.data.readers.images import UnusableImageError
 from dcube.errors import DcubeError
-from dcube.params_file import params_from
 
 ADDRESS_SPACE = 12 * 2**30  # stops a runaway before the machine does
 HEAD = 1024  # bytes at the start of a file that decide how the rest is read

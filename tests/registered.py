@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from serving_candidate import CLASSES, write_candidate
 
-from dcube.config import Evaluation, Params
+from dcube.artifacts.layout import EVALUATION, MODELS
+from dcube.config.schema import Evaluation, Params
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
-from dcube.stages.paths import EVALUATION, MODELS
 
 EACH = 30  # images of a class
 

@@ -8,12 +8,12 @@ import pandas as pd
 from conftest import CLASSES, TINY, write_dataset
 from serving_candidate import write_candidate
 
-from dcube.config import Evaluation, Params
+from dcube.artifacts.layout import DIFFUSION, EVALUATION, FEATURES, FID, MODELS, PARAMS, PREPARED, SAMPLES, SYNTHETIC
+from dcube.config.schema import Evaluation, Params
 from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
 from dcube.features.selection import Selection
-from dcube.stages.paths import DIFFUSION, EVALUATION, FEATURES, FID, MODELS, PARAMS, PREPARED, SAMPLES, SYNTHETIC
 
 HOSTILE = '<img src="https://example.org/x.png" onerror="alert(1)">&amp;'
 NAMES = [HOSTILE, "malignant", "normal"]

@@ -6,7 +6,7 @@ import torch
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, FrozenUViT, build_head, save_candidate
 from dcube.classifier.methods.contract import Task
-from dcube.config import Params
+from dcube.config.schema import Params
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 

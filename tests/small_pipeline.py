@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from dcube.config import Params
+from dcube.config.schema import Params
 
 DVC_YAML = """
 stages:

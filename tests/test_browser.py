@@ -17,9 +17,9 @@ from platform_stack import platform  # noqa: F401  # a fixture
 from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
 from small_pipeline import STAGE, build, rewrite
 
-from dcube.config import Params
-from dcube.outbox import PIPELINE
-from dcube.params_file import load_preset
+from dcube.config.loading import load_preset
+from dcube.config.schema import Params
+from dcube.tracking.outbox import PIPELINE
 from flows.stack.__main__ import set_up
 from flows.stack.settings import ADMINISTRATOR, Stack
 from flows.stack.worker import worker
@@ -45,7 +45,7 @@ import time
 import yaml
 from matplotlib.figure import Figure
 from dcube.engine.progress import progress
-from dcube.tracking import tracked_run
+from dcube.tracking.run import tracked_run
 
 params = yaml.safe_load(open("params.yaml"))
 with tracked_run(os.environ["DVC_STAGE"], params) as run:

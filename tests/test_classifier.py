@@ -25,12 +25,12 @@ from dcube.classifier.head import DCubeHead, ImageNetwork, normalise_tokens
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import ImageTable, classifier_losses, train_candidate
-from dcube.config import Params
+from dcube.config.loading import laid_over
+from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
-from dcube.params_file import laid_over
 from dcube.studies.study import Row, load_study
 
 TASK = Task(classes=3, image_size=32, channels=1)

@@ -7,8 +7,8 @@ import pytest
 from registered import predictions, write_evaluated
 from test_registry import NAME, run_pipeline, server, working_copy  # noqa: F401
 
-from dcube import cli
-from dcube.registry import CHAMPION, Registry
+from dcube.cli import main as cli
+from dcube.registry.versions import CHAMPION, Registry
 from dcube.stages import register
 
 

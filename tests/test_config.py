@@ -6,9 +6,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from dcube.config import Params
+from dcube.config.loading import load_params, load_preset, params_from, preset_names
+from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from dcube.params_file import load_params, load_preset, params_from, preset_names
 
 
 def test_presets_of_the_paper_have_the_papers_values() -> None:

@@ -27,7 +27,7 @@ from dcube.classifier.methods.pseudo_shapes import (
     made_images,
 )
 from dcube.classifier.training import classifier_losses, pretrain
-from dcube.config import Params, Pretrained
+from dcube.config.schema import Params, Pretrained
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.distributed import Share
 from dcube.engine.pretrained import NO_WEIGHTS

@@ -15,9 +15,9 @@ from s3_server import S3Server
 from small_pipeline import alive, assert_gone, command, head
 from test_flows import STAGES, task_states
 
-from dcube import ending
-from dcube.config import Params
-from flows import patience
+from dcube.config.schema import Params
+from dcube.runtime import reaper
+from flows import storage_wait as patience
 from flows.pipeline import pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 STARTER = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job may have it ignored
-from dcube.processes import process_group
+from dcube.runtime.processes import process_group
 with process_group([sys.executable, "-c", sys.argv[1]]):
     print("started", flush=True)
     time.sleep(600)
@@ -61,7 +61,7 @@ class TestProcesses:
     def test_what_carries_no_mark_is_left_alone(self):
         other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         try:
-            ending.end("a-mark-of-nobody", grace_seconds=0.0)
+            reaper.end("a-mark-of-nobody", grace_seconds=0.0)
             assert psutil.pid_exists(other.pid) and other.poll() is None
         finally:
             other.kill()

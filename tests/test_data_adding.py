@@ -14,11 +14,11 @@ import yaml
 from PIL import Image
 from raw_sets import class_folders, medmnist_file, noise, save
 
-from dcube import cli
+from dcube.cli import main as cli
+from dcube.config.loading import load_params, load_preset
 from dcube.data.adding import digest
-from dcube.data.phantom import write_phantom
+from dcube.data.layouts.phantom import write_phantom
 from dcube.data.preparing import prepare
-from dcube.params_file import load_params, load_preset
 
 PHANTOM_DIGEST = "7103984985afe13ed083b5475db219a1e5fd9a8805146b1ab9e77602cb1ebdd5"
 

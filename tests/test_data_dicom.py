@@ -21,9 +21,9 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from dcube.data.dicom import header, is_dicom, read_frame
-from dcube.data.reading import UnusableImageError
-from dcube.data.windows import Window
+from dcube.data.readers.dicom import header, is_dicom, read_frame
+from dcube.data.readers.images import UnusableImageError
+from dcube.data.readers.windows import Window
 
 SHIPPED = sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm"))
 WHOLE = Window(2047.5, 4095.0)  # makes 12 bits 0 … 255

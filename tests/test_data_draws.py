@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcube.data.draws import draw_labelled
+from dcube.data.label_subset import draw_labelled
 from dcube.errors import DcubeError
 
 

@@ -10,13 +10,13 @@ import pytest
 from phantom_layouts import SLICES, WINDOW, Invented
 from raw_sets import save
 
-from dcube.config import Data
-from dcube.data.phantom import SIDE
+from dcube.config.loading import load_preset
+from dcube.config.schema import Data
+from dcube.data.layouts.detection import open_source
+from dcube.data.layouts.phantom import SIDE
+from dcube.data.layouts.source import Source
 from dcube.data.preparing import prepare
-from dcube.data.source import Source
-from dcube.data.sources import open_source
 from dcube.errors import DcubeError
-from dcube.params_file import load_preset
 
 PEOPLE = layouts.patients()
 PLAIN = Data(image_size=SIDE, diffusion_image_size=SIDE // 2)

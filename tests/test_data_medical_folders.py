@@ -8,11 +8,11 @@ from medical_files import dicom_dataset, dicom_file, nifti_file, save_dicom
 from pydicom.uid import SegmentationStorage
 from raw_sets import class_folders, noise, save, write_metadata
 
+from dcube.config.loading import params_from
+from dcube.data.layouts.detection import open_source
+from dcube.data.layouts.source import Source
 from dcube.data.preparing import prepare
-from dcube.data.source import Source
-from dcube.data.sources import open_source
 from dcube.errors import DcubeError
-from dcube.params_file import params_from
 
 WINDOW = {"window_center": 2047.5, "window_width": 4095.0}  # 12 bits as they are
 

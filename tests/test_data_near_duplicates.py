@@ -11,12 +11,12 @@ from phantom_layouts import patients, pictures
 from PIL import Image, ImageEnhance
 from raw_sets import REAL_DATA, save, write_metadata
 
-from dcube.config import Data
-from dcube.data.inspection import inspect
-from dcube.data.near_duplicates import same_picture, thumbnail
-from dcube.data.phantom import PATIENTS, SLICES, UNLABELLED_KINDS, Patient
+from dcube.config.schema import Data
+from dcube.data.checks.inspection import inspect
+from dcube.data.checks.near_duplicates import same_picture, thumbnail
+from dcube.data.layouts.detection import open_source
+from dcube.data.layouts.phantom import PATIENTS, SLICES, UNLABELLED_KINDS, Patient
 from dcube.data.preparing import prepare
-from dcube.data.sources import open_source
 
 DATA = Data(image_size=64, diffusion_image_size=32, fit="stretch", identifiers="kept")
 needs_real_data = pytest.mark.skipif(not REAL_DATA.exists(), reason=f"{REAL_DATA} is absent")

@@ -10,10 +10,10 @@ import pytest
 import SimpleITK
 from medical_files import dicom_file, nifti_file
 
-from dcube.data import dicom
-from dcube.data.nifti import is_nifti, open_volume
-from dcube.data.reading import UnusableImageError
-from dcube.data.windows import Window
+from dcube.data.readers import dicom
+from dcube.data.readers.images import UnusableImageError
+from dcube.data.readers.nifti import is_nifti, open_volume
+from dcube.data.readers.windows import Window
 
 WINDOW = Window(0, 2000)
 VALUES = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9)).astype(np.int16)  # left, back, head

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from raw_sets import REAL_DATA, class_folders, medmnist_file, noise, save, with_metadata, write_metadata
 
-from dcube.data.inspection import inspect
+from dcube.config.loading import load_preset, params_from
+from dcube.data.checks.inspection import inspect
 from dcube.data.prepared import SPLITS
 from dcube.data.preparing import prepare
 from dcube.data.splits import verify_splits
 from dcube.errors import DcubeError
-from dcube.params_file import load_preset, params_from
 
 
 def data_params(**values):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from raw_sets import noise
 
-from dcube.data.reading import UnusableImageError, read_array, read_file, to_square
+from dcube.data.readers.images import UnusableImageError, read_array, read_file, to_square
 
 GREY = noise(1, (20, 20))
 RGB = np.stack([noise(1, (20, 20)), noise(2, (20, 20)), noise(3, (20, 20))], axis=2)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from raw_sets import class_folders, noise, save
 
-from dcube.config import Data
+from dcube.config.schema import Data
 from dcube.data import survey
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
@@ -21,7 +21,7 @@ DATA = Data(image_size=24, diffusion_image_size=8, identifiers="kept")
 SLOW = """
 import sys, time
 from pathlib import Path
-from dcube.config import Data
+from dcube.config.schema import Data
 from dcube.data import survey
 from dcube.data.preparing import prepare
 survey.IMAGES_AT_ONCE = 20

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dcube.config.loading import params_from
 from dcube.data.prepared import SPLITS
 from dcube.data.splits import plan_splits, verify_splits
 from dcube.errors import DcubeError
-from dcube.params_file import params_from
 
 
 def data_params(**values):

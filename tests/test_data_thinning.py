@@ -12,7 +12,7 @@ from test_data_splits import data_params, raw_tables
 
 from dcube.data.preparing import prepare
 from dcube.data.splits import linked_groups, plan_splits
-from dcube.data.thinning import thin
+from dcube.data.subsampling import thin
 from dcube.errors import DcubeError
 
 FRACTIONS = st.floats(0.01, 1.0)

@@ -18,9 +18,9 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Crashed
 from small_pipeline import command, head, rewrite, workspaces
 
-from dcube.config import Params
+from dcube.config.loading import load_preset, params_from, preset_names
+from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from dcube.params_file import load_preset, params_from, preset_names
 from flows import presets
 from flows.attempts import crashes_in_a_row
 from flows.checkout import working_directory

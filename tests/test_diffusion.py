@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from dcube.config import Diffusion
+from dcube.config.schema import Diffusion
 from dcube.diffusion.losses import contrastive_loss, squared_distance_pooled, squared_distance_published
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.pairs import PairSampler

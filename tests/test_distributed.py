@@ -21,11 +21,11 @@ from torch import Tensor
 
 from dcube.classifier.training import ImageTable
 from dcube.classifier.training import _Batches as ImageBatches
-from dcube.config import Classifier, Diffusion, Params
+from dcube.config.loading import params_from
+from dcube.config.schema import Classifier, Diffusion, Params
 from dcube.diffusion.training import _Batches as PairBatches
 from dcube.engine.distributed import Share
 from dcube.errors import DcubeError
-from dcube.params_file import params_from
 
 TESTS = Path(__file__).parent
 # Sums of float32 in another order. AdamW's first steps turn a vanishing gradient's rounding into whole steps: at a

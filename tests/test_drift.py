@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy.stats import ks_2samp
 
-from dcube.inference.answers import judged
 from dcube.inference.drift import FIGURES, as_markdown, compare, looks, reference_of
+from dcube.inference.prediction import judged
 
 CLASSES = ["benign", "malignant"]
 MADE_FOR = {

@@ -17,9 +17,9 @@ import yaml
 from conftest import TINY
 from mlflow import MlflowClient
 
-from dcube.config import Params
+from dcube.artifacts.layout import CHECKPOINTS, DIFFUSION, EVALUATION, MODELS, PARAMS
+from dcube.config.schema import Params
 from dcube.engine.trainer import STEPS_PER_ROW
-from dcube.stages.paths import CHECKPOINTS, DIFFUSION, EVALUATION, MODELS, PARAMS
 
 pytestmark = pytest.mark.slow
 

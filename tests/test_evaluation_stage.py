@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dcube.config import Params
+from dcube.artifacts.layout import EVALUATION, PREPARED
+from dcube.cli.results_tables import print_results
+from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.report import print_results
 from dcube.stages import evaluate
-from dcube.stages.paths import EVALUATION, PREPARED
 
 CLASSES = ["benign", "malignant", "normal"]
 FILES = {
@@ -45,7 +45,7 @@ def evaluated(phantom_dataset, tmp_path, monkeypatch):
     PREPARED.parent.mkdir()
     phantom_dataset.folder.rename(PREPARED)
     (tmp_path / "params.yaml").write_text(Params.model_validate({"evaluation": {"bootstrap_samples": 200}}).to_yaml())
-    monkeypatch.setattr("dcube.outbox.Outbox.send", lambda outbox: outbox.header.status and outbox.remove())
+    monkeypatch.setattr("dcube.tracking.outbox.Outbox.send", lambda outbox: outbox.header.status and outbox.remove())
     candidates = {"dcube": fake_candidate("dcube", 9.0), "sub_features": fake_candidate("sub_features", 0.0)}
     monkeypatch.setattr(evaluate, "load_candidate", lambda folder, device: candidates[folder.name])
     for name in candidates:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcube.config import Evaluation
+from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import bootstrap, interval, resample_weights, two_sided_p
 from dcube.evaluation.comparison import compare, holm, mcnemar

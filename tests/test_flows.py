@@ -19,12 +19,12 @@ from prefect.utilities.callables import parameter_schema
 from small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
 
 import flows.pipeline
-from dcube import processes
-from dcube.config import Params
+from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from dcube.workspace import commit_of, push_results, save_experiment, workspace
+from dcube.repository.graph import StageNeeds, stages_in_order
+from dcube.repository.workspace import commit_of, push_results, save_experiment, workspace
+from dcube.runtime import processes
 from flows import stage_process
-from flows.graph import StageNeeds, stages_in_order
 from flows.pipeline import main, params_with, pipeline
 from flows.stage_process import reproduce
 

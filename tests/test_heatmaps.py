@@ -12,14 +12,14 @@ from scipy.stats import spearmanr
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, FrozenUViT, build_head, untrained
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import ImageTable, train_candidate
-from dcube.config import Params
+from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
-from dcube.data.reading import read_array
+from dcube.data.readers.images import read_array
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
-from dcube.inference.answers import Prepared, answered
 from dcube.inference.heatmaps import GRID, WINDOW, draw_all, heatmaps
+from dcube.inference.prediction import Prepared, answered
 
 
 def trained(kind: str, params: Params, dataset: PreparedDataset, folder: Path) -> Candidate:

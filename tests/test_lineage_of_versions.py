@@ -14,10 +14,10 @@ from made_version import NAME, build_repository, command, commit, register_versi
 from test_cli_models import dcube  # noqa: F401
 from test_registry import server, working_copy  # noqa: F401
 
-from dcube import lineage
-from dcube.config import Params
-from dcube.provenance import Provenance, fingerprint_at, trace
-from dcube.registry import referenced
+from dcube.config.schema import Params
+from dcube.registry.provenance import Provenance, fingerprint_at, trace
+from dcube.registry.versions import referenced
+from dcube.tracking import lineage
 
 PARAMS = Params.model_validate({"classifier": {"epochs": 7}}).to_yaml()
 
@@ -72,8 +72,8 @@ def test_everything_is_found(repository, dcube):  # noqa: F811
 def test_a_commit_is_hashed_like_a_folder(repository):
     assert fingerprint_at(repository, "HEAD") == lineage.code_fingerprint(Path("dcube"))
     Path("dcube/notes.txt").write_text("not code")
-    (Path("dcube/presets")).mkdir()
-    Path("dcube/presets/phantom.yaml").write_text("a: 1\n")
+    Path("dcube/config/presets").mkdir(parents=True)
+    Path("dcube/config/presets/phantom.yaml").write_text("a: 1\n")
     commit("More")
     assert fingerprint_at(repository, "HEAD") == lineage.code_fingerprint(Path("dcube"))
     assert fingerprint_at(repository, "HEAD") != fingerprint_at(repository, "HEAD~1")

@@ -14,8 +14,8 @@ from dcube.classifier.methods.catalogue import METHODS, TABLE_IX
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.frozen import Frozen
 from dcube.classifier.methods.t2t_vit import TokenPerformer
-from dcube.cli import app
-from dcube.config import Pretrained
+from dcube.cli.main import app
+from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import NO_WEIGHTS
 from dcube.errors import DcubeError
 from dcube.evaluation.model_card import kind_in_words

@@ -15,11 +15,11 @@ from botocore.config import Config
 from s3_server import S3Server, free_port
 from test_trainer import Killed, assert_same, damage, fit
 
-from dcube import storage as storage_module
-from dcube.engine import mirror as mirror_module
 from dcube.engine.checkpoints import Checkpoints
-from dcube.engine.mirror import Mirror
 from dcube.errors import DcubeError
+from dcube.runtime import checkpoint_sync as mirror_module
+from dcube.runtime import s3 as storage_module
+from dcube.runtime.checkpoint_sync import Mirror
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ STUCK = """
 import sys, torch
 from pathlib import Path
 from dcube.engine.checkpoints import Checkpoints
-from dcube.engine.mirror import Mirror
+from dcube.runtime.checkpoint_sync import Mirror
 checkpoints = Checkpoints(Path(sys.argv[1]), "toy", Mirror.configured("toy"))
 with checkpoints.mirrored():
     checkpoints.save(1, {"w": torch.zeros(5_000_000)}, {})

@@ -17,10 +17,10 @@ from asked_model import NAME, PICTURES, SCANS, hounsfield, pixels, register_cand
 from conftest import TINY
 from PIL import Image
 
-from dcube import cli
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, probabilities
-from dcube.config import Params
-from dcube.data.reading import to_square
+from dcube.cli import main as cli
+from dcube.config.schema import Params
+from dcube.data.readers.images import to_square
 
 CLASSES = ["benign", "malignant", "normal"]
 TINY_PARAMS = Params.model_validate(TINY)

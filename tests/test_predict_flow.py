@@ -20,9 +20,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.utilities.callables import parameter_schema
 
 from dcube.classifier.candidate import SUB_FEATURES, Candidate
-from dcube.config import Params
-from dcube.inference.answers import answers
-from dcube.inference.studies import asked_of
+from dcube.config.schema import Params
+from dcube.inference.inputs import asked_of
+from dcube.inference.prediction import answers
 from flows.predict import predict
 
 SOURCE, RESULTS = "s3://team/studies/Doe-Jane", "s3://team/answers"

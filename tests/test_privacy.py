@@ -18,12 +18,12 @@ from pydicom.datadict import DicomDictionary, keyword_for_tag
 from pydicom.dataset import Dataset
 from raw_sets import noise, save, write_metadata
 
-from dcube.cli import app
-from dcube.data.clinical import IDENTIFYING
+from dcube.cli.main import app
+from dcube.config.loading import params_from
+from dcube.data.checks.clinical import IDENTIFYING
+from dcube.data.checks.privacy import pseudonym, read_salt
 from dcube.data.preparing import prepare
-from dcube.data.privacy import pseudonym, read_salt
 from dcube.errors import DcubeError
-from dcube.params_file import params_from
 
 NAME = "Zwieselhuber"  # nowhere but where it is planted
 PERSONS = [keyword_for_tag(tag) for tag, (vr, *_) in DicomDictionary.items() if vr == "PN"]
@@ -195,7 +195,7 @@ def test_files_that_may_not_be_opened_are_not_named_either(tmp_path, salt, monke
     def denied(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("dcube.data.pictures.read_file", denied)
+    monkeypatch.setattr("dcube.data.readers.stored_images.read_file", denied)
     with pytest.raises(DcubeError, match="Permission denied") as caught:
         prepare(raw, data_params(), tmp_path / "prepared")
     assert NAME not in str(caught.value)

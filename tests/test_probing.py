@@ -13,7 +13,7 @@ from dcube.data.prepared import UNLABELLED
 from dcube.engine.progress import progress
 from dcube.features import probing
 from dcube.features.pooling import POOLINGS, pooled_maps, side_by_side
-from dcube.features.probe_figures import labels_figure, map_figure
+from dcube.features.probe_plots import labels_figure, map_figure
 from dcube.features.probing import MAIN, ProbeImages, against_controls, over_draws
 
 SIZES = {"train": 90, "unlabelled": 15, "validation": 45, "test": 45}

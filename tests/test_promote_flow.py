@@ -15,9 +15,9 @@ from prefect.testing.utilities import prefect_test_harness
 from prefect.utilities.callables import parameter_schema
 from test_registry import NAME, run_pipeline, working_copy  # noqa: F401
 
-from dcube.evaluation.promotion import PromotionPolicy
-from dcube.processes import process_group
-from dcube.registry import CHAMPION, Registry
+from dcube.registry.promotion import PromotionPolicy
+from dcube.registry.versions import CHAMPION, Registry
+from dcube.runtime.processes import process_group
 from flows.promote import Approval, promote
 
 POLICY = PromotionPolicy(bootstrap_samples=200)

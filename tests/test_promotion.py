@@ -11,12 +11,12 @@ from registered import EACH, predictions
 from serving_candidate import CLASSES
 from sklearn.metrics import f1_score, recall_score
 
-from dcube.config import Evaluation
+from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import resample_weights
 from dcube.evaluation.comparison import compare
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.promotion import PromotionPolicy, Verdict, judge
+from dcube.registry.promotion import PromotionPolicy, Verdict, judge
 
 POLICY = PromotionPolicy(bootstrap_samples=200)
 FIGURES = ["macro_f1", "ece", *(f"sensitivity/{name}" for name in CLASSES)]

@@ -14,13 +14,13 @@ import pytest
 from registered import EACH, predictions, write_evaluated
 from s3_server import free_port
 
-from dcube.config import Params
+from dcube.artifacts.layout import EVALUATION, PREPARED, REGISTERED
+from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
-from dcube.evaluation.promotion import PromotionPolicy
-from dcube.processes import process_group
-from dcube.registration import Evaluated, best_by_validation
-from dcube.registry import (
+from dcube.registry.promotion import PromotionPolicy
+from dcube.registry.registration import Evaluated, best_by_validation
+from dcube.registry.versions import (
     CHALLENGER,
     CHAMPION,
     Registry,
@@ -29,9 +29,9 @@ from dcube.registry import (
     parse_reference,
     referenced,
 )
+from dcube.runtime.processes import process_group
 from dcube.stages import register
-from dcube.stages.paths import EVALUATION, PREPARED, REGISTERED
-from dcube.tracking import tracked_run
+from dcube.tracking.run import tracked_run
 
 NAME = "dcube-discs"
 POLICY = PromotionPolicy(bootstrap_samples=200)
@@ -141,10 +141,10 @@ def test_only_controls_name_nobody(working_copy, tiny_params, capsys):
 
 def test_other_code_makes_another_version_and_another_commit_does_not(working_copy, tiny_params, monkeypatch):
     registry = run_pipeline(tiny_params, 0, 20)
-    monkeypatch.setattr("dcube.lineage.git_commit", lambda: "0" * 40)
+    monkeypatch.setattr("dcube.tracking.lineage.git_commit", lambda: "0" * 40)
     register.main()
     assert len(registry.versions()) == 1
-    monkeypatch.setattr("dcube.registration.code_fingerprint", lambda package: "other")
+    monkeypatch.setattr("dcube.registry.registration.code_fingerprint", lambda package: "other")
     register.main()
     assert len(registry.versions()) == 2 and registered()["versions"] == {"dcube": 2}
 
@@ -272,7 +272,7 @@ def test_looking_makes_no_database(working_copy):
 
 def test_a_server_that_is_away_is_one_line(working_copy, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    monkeypatch.setattr("dcube.registry.PATIENCE", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
+    monkeypatch.setattr("dcube.registry.versions.PATIENCE", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
     with pytest.raises(DcubeError, match=r"http://127\.0\.0\.1:1") as caught, mlflow_errors_in_one_line():
         Registry.existing(NAME)
     assert "\n" not in str(caught.value)
@@ -281,7 +281,7 @@ def test_a_server_that_is_away_is_one_line(working_copy, monkeypatch):
 def test_no_server_is_one_line_and_leaves_nothing(working_copy, tiny_params, monkeypatch):
     write_evaluated("dcube", seed=0, auroc=0.9, right=20, params=tiny_params)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    monkeypatch.setattr("dcube.tracking.PATIENCE", {"FAILED": 0.0})
+    monkeypatch.setattr("dcube.tracking.run.PATIENCE", {"FAILED": 0.0})
     with pytest.raises(DcubeError, match="does not answer"):
         register.main()
     assert not REGISTERED.exists()

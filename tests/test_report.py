@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from reported import HOSTILE, NAMES, write_run
 
-from dcube import cli
+from dcube.artifacts.layout import EVALUATION, FID, MODELS, PREPARED, REPORTED, SAMPLES
+from dcube.cli import main as cli
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
 from dcube.report.hard_images import most_unsure, most_wrong
 from dcube.stages import register
-from dcube.stages.paths import EVALUATION, FID, MODELS, PREPARED, REPORTED, SAMPLES
 
 LARGEST = 5_000_000  # bytes
 

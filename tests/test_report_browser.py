@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 from reported import HOSTILE, write_run
 
-from dcube.cli_report import report
+from dcube.cli.report import report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZES = {"phone": {"width": 390, "height": 844}, "screen": {"width": 1280, "height": 900}}

@@ -10,9 +10,9 @@ from test_cli_models import dcube  # noqa: F401
 from test_end_to_end import WorkingCopy, fresh  # noqa: F401
 from test_lineage_of_versions import break_cache, made_template, repository  # noqa: F401
 
-from dcube.config import Params
-from dcube.outbox import tracking_client
-from dcube.registry import Registry
+from dcube.config.schema import Params
+from dcube.registry.versions import Registry
+from dcube.tracking.outbox import tracking_client
 
 
 def everything_kept(repository: Path) -> dict:  # noqa: F811
@@ -68,7 +68,7 @@ def test_another_outcome_is_shown_and_kept(repository, tmp_path, dcube):  # noqa
 
 def test_another_machine_is_said_so(repository, monkeypatch, dcube):  # noqa: F811
     register_version()
-    monkeypatch.setattr("dcube.lineage._machine", lambda: "another processor")
+    monkeypatch.setattr("dcube.tracking.lineage._machine", lambda: "another processor")
     code, shown = dcube("reproduce", f"{NAME}@champion")
     assert code == 0 and "another processor" in " ".join(shown.split())
 

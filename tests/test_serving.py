@@ -24,11 +24,11 @@ from serving_candidate import CLASSES, write_candidate
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES
 from dcube.errors import DcubeError
-from dcube.inference.answers import answers
-from dcube.inference.studies import asked_of
-from dcube.processes import process_group
-from dcube.registration import SERVING_NEEDS
-from dcube.serving import Classifier, encoded
+from dcube.inference.inputs import asked_of
+from dcube.inference.prediction import answers
+from dcube.inference.serving import Classifier, encoded
+from dcube.registry.registration import SERVING_NEEDS
+from dcube.runtime.processes import process_group
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_everything_that_serving_imports_is_required():
     known = packages_distributions()
     needed = [
         {name.lower() for name in known[module]}
-        for module in imports("dcube.serving", set()) - {"dcube", *sys.stdlib_module_names}
+        for module in imports("dcube.inference.serving", set()) - {"dcube", *sys.stdlib_module_names}
     ]
     assert all(distributions & set(SERVING_NEEDS) for distributions in needed), needed
 

@@ -21,14 +21,7 @@ from mlflow import MlflowClient
 from raw_sets import save, write_metadata
 
 import dcube.stages
-from dcube.config import Group, Params
-from dcube.data.prepared import PreparedDataset
-from dcube.errors import DcubeError
-from dcube.features.selection import Selection
-from dcube.params_file import load_params
-from dcube.stages import train_classifier
-from dcube.stages.finished import KEEP_CHECKPOINTS
-from dcube.stages.paths import (
+from dcube.artifacts.layout import (
     CHECKPOINTS,
     DIFFUSION,
     EVALUATION,
@@ -42,6 +35,13 @@ from dcube.stages.paths import (
     REGISTERED,
     SYNTHETIC,
 )
+from dcube.config.loading import load_params
+from dcube.config.schema import Group, Params
+from dcube.data.prepared import PreparedDataset
+from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
+from dcube.errors import DcubeError
+from dcube.features.selection import Selection
+from dcube.stages import train_classifier
 
 STAGES = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())["stages"]
 CANDIDATES = STAGES["evaluate"]["matrix"]["model"]

@@ -10,7 +10,7 @@ import pytest
 from s3_server import S3Server
 
 from dcube.errors import DcubeError
-from dcube.storage import Storage, StorageAwayError, check_storage
+from dcube.runtime.s3 import Storage, StorageAwayError, check_storage
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_wrong_clock(hours: int, said: str, server: S3Server, monkeypatch: pyt
     monkeypatch.setattr(
         botocore.auth, "get_current_datetime", lambda *words, **named: right(*words, **named) + timedelta(hours=hours)
     )
-    monkeypatch.setattr("dcube.storage.datetime", _Shifted(hours))
+    monkeypatch.setattr("dcube.runtime.s3.datetime", _Shifted(hours))
     assert f"this machine's clock is {said} that of S3" in complaint()
 
 

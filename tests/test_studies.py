@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from dcube.classifier.methods.catalogue import METHODS
-from dcube.config import Evaluation, Params
+from dcube.config.loading import laid_over, load_preset, preset_names
+from dcube.config.schema import Evaluation, Params
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import compare, holm
 from dcube.evaluation.metrics import spelled
 from dcube.evaluation.predictions import Predictions
-from dcube.params_file import laid_over, load_preset, preset_names
 from dcube.studies.asked import changed, narrowed
 from dcube.studies.cells import Place, candidates, cell, experiment_name, places
 from dcube.studies.output import write

@@ -16,8 +16,8 @@ from prefect.settings import PREFECT_API_URL
 from small_pipeline import checkout_of, command, dvc, workspaces
 from test_cli_models import dcube  # noqa: F401
 
-from dcube.config import Params
-from dcube.processes import process_group
+from dcube.config.schema import Params
+from dcube.runtime.processes import process_group
 
 ROOT = Path(__file__).parents[1]
 

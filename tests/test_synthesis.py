@@ -17,15 +17,15 @@ from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from dcube.config import Fid, Pretrained, Synthesis
+from dcube.config.schema import Fid, Pretrained, Synthesis
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.pretrained import NO_WEIGHTS, PACKAGED, create_pretrained
 from dcube.errors import DcubeError
-from dcube.synthesis.blockiness import blockiness
-from dcube.synthesis.counts import apportion, synthetic_counts
-from dcube.synthesis.extractor import load_extractor
-from dcube.synthesis.frechet import FrechetTracker, frechet_distance, kernel_distance
+from dcube.generative_metrics.blockiness import blockiness
+from dcube.generative_metrics.class_counts import apportion, synthetic_counts
+from dcube.generative_metrics.extractor import load_extractor
+from dcube.generative_metrics.frechet import FrechetTracker, frechet_distance, kernel_distance
 from dcube.synthesis.generation import generate, save_synthetic
 from dcube.synthesis.memorisation import audit_memorisation, nearest_figure
 

@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from s3_server import free_port
 
-from dcube import lineage, outbox, tracking
-from dcube.tracking import flattened, metric_key, tracked_run
+from dcube.config.loading import flattened
+from dcube.tracking import lineage, outbox
+from dcube.tracking import run as tracking
+from dcube.tracking.run import metric_key, tracked_run
 
 ROWS = [{"step": step, "loss": 1 / step, "lr": 0.1} for step in range(1, 51)]
 
@@ -152,7 +154,7 @@ def test_a_resumed_training_goes_on_in_its_own_run(client):
 def test_kill_minus_nine_loses_nothing(client, tmp_path):
     """The rows written just before the kill were never sent; the next stage of the working copy delivers them."""
     program = (
-        "import os\nfrom dcube.tracking import tracked_run\n"
+        "import os\nfrom dcube.tracking.run import tracked_run\n"
         "with tracked_run('train_diffusion', {}) as run:\n"
         "    for step in range(1, 51): run.log_metrics([{'step': step, 'loss': 1 / step}])\n"
         "    os.kill(os.getpid(), 9)\n"

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from dcube.config import Classifier
+from dcube.artifacts.weights import load_into, load_weights, save_weights
+from dcube.config.schema import Classifier
 from dcube.engine.checkpoints import Checkpoints, training_key
-from dcube.engine.seeds import torch_generator
+from dcube.engine.rng import torch_generator
 from dcube.engine.trainer import STEPS_PER_ROW, Trainer
-from dcube.engine.weights import load_into, load_weights, save_weights
 from dcube.errors import DcubeError
 
 STEPS = 100

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from dcube.config import Classifier, Compute
+from dcube.config.schema import Classifier, Compute
 from dcube.engine.distributed import from_first, is_first, share_of, summed
 from dcube.engine.launcher import in_processes
 from dcube.errors import DcubeError
@@ -32,7 +32,7 @@ def train(folder: Path, trouble: str) -> None:
 
     from dcube.classifier.head import SharedDropout
     from dcube.engine.checkpoints import Checkpoints
-    from dcube.engine.seeds import torch_generator
+    from dcube.engine.rng import torch_generator
     from dcube.engine.trainer import Trainer
 
     class Network(nn.Module):

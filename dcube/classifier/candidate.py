@@ -14,18 +14,18 @@ import torch
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
+from dcube.artifacts.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 from dcube.classifier.calibration import tempered
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier
 from dcube.classifier.methods.building import build_method
 from dcube.classifier.methods.contract import Task
-from dcube.config import Baseline, Classifier, Diffusion, SubFeatures
+from dcube.config.schema import Baseline, Classifier, Diffusion, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
-from dcube.engine.seeds import torch_generator
-from dcube.engine.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
+from dcube.engine.rng import torch_generator
 from dcube.errors import DcubeError
 
 DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from dcube.classifier.methods.catalogue import Optimiser
-from dcube.config import Classifier
+from dcube.config.schema import Classifier
 from dcube.engine.trainer import OptimiserOf
 
 MOMENTUM = 0.9

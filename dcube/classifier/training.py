@@ -13,13 +13,14 @@ from dcube.classifier.candidate import FrozenUViT, probabilities
 from dcube.classifier.head import SharedDropout
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.classifier.methods.contract import Draws, OwnLosses, PretrainsItself
-from dcube.config import Classifier, Compute
+from dcube.config.schema import Classifier, Compute
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.ranges import to_model_range
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
 from dcube.engine.distributed import Share, gathered, share_of
-from dcube.engine.seeds import derived_seed, numpy_generator, torch_generator
+from dcube.engine.rng import torch_generator
+from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import OptimiserOf, Record, Row, Trainer
 
 # A validation AUROC decides; among equal ones the smaller cross-entropy does.

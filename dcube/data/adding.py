@@ -5,11 +5,11 @@ import shutil
 from dataclasses import replace as replace_fields
 from pathlib import Path
 
-from dcube.config import Data
-from dcube.data.archives import unpack
-from dcube.data.inspection import Report, inspect
-from dcube.data.phantom import PHANTOM, write_phantom
-from dcube.engine.publish import published
+from dcube.artifacts.atomic import published
+from dcube.config.schema import Data
+from dcube.data.checks.inspection import Report, inspect
+from dcube.data.layouts.phantom import PHANTOM, write_phantom
+from dcube.data.readers.archives import unpack
 from dcube.errors import DcubeError
 
 
@@ -51,7 +51,7 @@ def _fill(folder: Path, name: str, path: Path | None) -> None:
     if path is None and name == PHANTOM:
         write_phantom(folder)
     elif path is None:
-        from dcube.data.medmnist import download
+        from dcube.data.layouts.medmnist import download
 
         download(name, folder)
     elif path.is_dir():

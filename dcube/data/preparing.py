@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from dcube.config import Data
-from dcube.data.phantom import PHANTOM
+from dcube.artifacts.atomic import published
+from dcube.config.schema import Data
+from dcube.data.array_file import keep_rows
+from dcube.data.checks.privacy import open_private
+from dcube.data.layouts.phantom import PHANTOM
+from dcube.data.layouts.source import Seen
 from dcube.data.prepared import MADE_FOR, MANIFEST_COLUMNS, SPLITS, PreparedDataset
-from dcube.data.privacy import open_private
-from dcube.data.rows import keep_rows
-from dcube.data.source import Seen
 from dcube.data.splits import SplitPlan, describe_near_duplicates, plan_splits
+from dcube.data.subsampling import thin, thins
 from dcube.data.survey import describe, refuse_unusable, survey, tabulate
-from dcube.data.thinning import thin, thins
 from dcube.data.unfinished import unfinished
-from dcube.engine.publish import published
 
 
 def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:

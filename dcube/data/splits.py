@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dcube.config import Data
+from dcube.config.schema import Data
 from dcube.data.naming import some
 from dcube.data.prepared import SPLITS
 from dcube.errors import DcubeError

@@ -8,11 +8,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from dcube.config import Data
+from dcube.config.schema import Data
+from dcube.data.checks.near_duplicates import same_picture, thumbnail
+from dcube.data.layouts.source import Seen, Source
 from dcube.data.naming import some
-from dcube.data.near_duplicates import same_picture, thumbnail
-from dcube.data.reading import UnusableImageError, to_square
-from dcube.data.source import Seen, Source
+from dcube.data.readers.images import UnusableImageError, to_square
 from dcube.data.unfinished import Unfinished
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError

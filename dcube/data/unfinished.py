@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dcube.config import Data
-from dcube.data.listing import visible_files
-from dcube.data.rows import Rows
-from dcube.data.source import Seen
+from dcube.config.schema import Data
+from dcube.data.array_file import Rows
+from dcube.data.layouts.listing import visible_files
+from dcube.data.layouts.source import Seen
 
 KEY, SEEN = "key", "seen.jsonl"
 LATER = {  # decide nothing about a pixel
@@ -98,6 +98,6 @@ def _key(raw: Path, data: Data) -> str:
     for file in [raw / file for file in visible_files(raw)] if raw.is_dir() else [raw]:
         state = file.stat()
         digest.update(json.dumps([str(file), state.st_size, state.st_mtime_ns]).encode())
-    for module in sorted(Path(__file__).parent.glob("*.py")):
+    for module in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(module.read_bytes())
     return digest.hexdigest()

@@ -4,7 +4,7 @@ import torch
 from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 from torch import Tensor
 
-from dcube.config import Diffusion
+from dcube.config.schema import Diffusion
 
 
 class NoiseSchedule:

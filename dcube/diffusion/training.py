@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcube.config import Compute, Diffusion
+from dcube.config.schema import Compute, Diffusion
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.losses import contrastive_loss, squared_distance_pooled, squared_distance_published
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -20,10 +20,10 @@ from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
 from dcube.engine.distributed import Share, from_first, gathered, share_of
-from dcube.engine.seeds import torch_generator
+from dcube.engine.rng import torch_generator
 from dcube.engine.trainer import Record, Row, Trainer
-from dcube.synthesis.blockiness import blockiness
-from dcube.synthesis.frechet import FrechetTracker
+from dcube.generative_metrics.blockiness import blockiness
+from dcube.generative_metrics.frechet import FrechetTracker
 
 VALIDATION_IMAGES = 512
 SAMPLING_BATCH = 256

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dcube.config import Diffusion
+from dcube.artifacts.weights import load_into, load_weights, save_weights
+from dcube.config.schema import Diffusion
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.uvit import UViT
-from dcube.engine.weights import load_into, load_weights, save_weights
 
 
 def build_uvit(diffusion: Diffusion, image_size: int, channels: int, classes: int) -> UViT:

@@ -16,9 +16,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from dcube.engine.checksummed import has_checksum, is_whole, remove, write_checksummed
-from dcube.engine.mirror import KEPT, Mirror
+from dcube.artifacts.checksums import has_checksum, is_whole, remove, write_checksummed
 from dcube.errors import DcubeError
+from dcube.runtime.checkpoint_sync import KEPT, Mirror
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dcube.config import Compute
+from dcube.config.schema import Compute
 from dcube.errors import DcubeError
 
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 import torch
 import torch.distributed as dist
 
-from dcube.config import Compute
+from dcube.config.schema import Compute
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
 

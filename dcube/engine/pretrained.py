@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 from dcube.errors import DcubeError
 
 Fetched = TypeVar("Fetched")

@@ -1,24 +1,14 @@
 """Randomness as a pure function of (seed, purpose, position): a resumed run needs no replay and no stored state."""
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import torch
 
 
 def derived_seed(seed: int, *position: str | int) -> int:
     """A 63-bit seed for one purpose and place, e.g. `derived_seed(0, "noise", step)`."""
     digest = hashlib.blake2b(repr((seed, *position)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
-
-
-def torch_generator(device: "torch.device | str", seed: int, *position: str | int) -> "torch.Generator":
-    import torch  # here: comparing two models' predictions needs none
-
-    return torch.Generator(device).manual_seed(derived_seed(seed, *position))
 
 
 def numpy_generator(seed: int, *position: str | int) -> np.random.Generator:

@@ -16,11 +16,11 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from dcube.artifacts.weights import under_prefix, with_prefix
 from dcube.engine.batch_norm import normalise_over_processes
 from dcube.engine.checkpoints import Checkpoints, read
 from dcube.engine.distributed import from_first, is_first, spread, sum_gradients, summed
 from dcube.engine.progress import Advance, progress
-from dcube.engine.weights import under_prefix, with_prefix
 from dcube.errors import DcubeError
 
 # Losses leave the device and checkpoints are taken at multiples of this only: no step waits for a copy.

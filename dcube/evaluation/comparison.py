@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from dcube.config import Evaluation
+from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import bootstrap, interval, two_sided_p
 from dcube.evaluation.metrics import Figures, measure

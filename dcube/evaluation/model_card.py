@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.markdown import markdown_table
 from dcube.classifier.methods.catalogue import METHODS
+from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
 from dcube.evaluation.metrics import HEADLINES, spelled
-from dcube.markdown import markdown_table
-from dcube.tracking import flattened
 
 KINDS = {
     "dcube": "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dcube.config import Evaluation
+from dcube.config.schema import Evaluation
 from dcube.evaluation.bootstrap import bootstrap, interval
 from dcube.evaluation.metrics import Figures, measure, selective
 from dcube.evaluation.predictions import Predictions

@@ -14,7 +14,7 @@ from scipy.stats import rankdata, spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from dcube.data.draws import draw_labelled
+from dcube.data.label_subset import draw_labelled
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.progress import Advance
 from dcube.features.pooling import Vectors

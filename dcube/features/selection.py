@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from dcube.config import Features
+from dcube.config.schema import Features
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.uvit import UViT

@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 
 from dcube.classifier.candidate import Candidate, load_candidate
-from dcube.config import Compute
+from dcube.config.schema import Compute
 from dcube.engine.device import choose_device
 from dcube.engine.progress import progress
 from dcube.errors import one_line_errors
-from dcube.inference.answers import Prepared, answers
 from dcube.inference.bucket import IDENTITY, NO_IMAGE, Job, Stored, as_parquet, get, name_of, put
 from dcube.inference.drift import looks
-from dcube.inference.studies import Asked, of_file
-from dcube.storage import Storage
+from dcube.inference.inputs import Asked, of_file
+from dcube.inference.prediction import Prepared, answers
+from dcube.runtime.s3 import Storage
 
 DOWNLOADS_AT_ONCE = 8
 

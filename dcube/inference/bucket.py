@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
 
-from dcube.storage import Storage
+from dcube.runtime.s3 import Storage
 
 BATCH, PARQUET = "batch-", ".parquet"
 IDENTITY = ["object", "etag"]

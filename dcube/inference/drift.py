@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import entropy, ks_2samp
 
-from dcube.inference.modes import stored_as
-from dcube.markdown import markdown_table
+from dcube.artifacts.markdown import markdown_table
+from dcube.data.readers.modes import stored_as
 
 REFERENCE = "reference.json"  # beside a candidate's config
 FIGURES = {

@@ -23,7 +23,7 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from dcube.classifier.candidate import Candidate, probabilities
-from dcube.inference.answers import Prepared
+from dcube.inference.prediction import Prepared
 
 GRID = 16  # the image as GRID × GRID cells …
 WINDOW = 4  # … of which WINDOW × WINDOW are hidden at a time …

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dcube.data.reading import RawImage, UnusableImageError
-from dcube.inference.modes import MEASURED, may_be_coloured
+from dcube.data.readers.images import RawImage, UnusableImageError
+from dcube.data.readers.modes import MEASURED, may_be_coloured
 
 LARGEST_FACTOR = 2.0  # between a side and the smallest or largest side that training saw
 LARGEST_STRETCH = 1.25  # beyond the aspect ratios that sides seen in training can form

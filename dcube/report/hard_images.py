@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dcube.classifier.candidate import load_candidate
-from dcube.config import Compute
+from dcube.config.schema import Compute
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
 from dcube.evaluation.predictions import Predictions

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from dcube.artifacts.layout import DIFFUSION, EVALUATION, FEATURES, FID, MODELS, PARAMS, PREPARED, SAMPLES, SYNTHETIC
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
+from dcube.evaluation.conclusions import MAIN, evaluations
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.report import MAIN, evaluations
 from dcube.features.selection import SELECTION, Selection
-from dcube.stages.paths import DIFFUSION, EVALUATION, FEATURES, FID, MODELS, PARAMS, PREPARED, SAMPLES, SYNTHETIC
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
 
-from dcube import lineage
+from dcube.artifacts.layout import EVALUATION, PARAMS, PREPARED, REGISTERED, REPORT
 from dcube.errors import DcubeError
-from dcube.outbox import PIPELINE, environment
-from dcube.registry import MODEL, QUIET, TEST, Registry, evaluation_artifacts, number
+from dcube.registry.versions import MODEL, QUIET, TEST, Registry, evaluation_artifacts, number
 from dcube.report.material import Material
-from dcube.stages.paths import EVALUATION, PARAMS, PREPARED, REGISTERED, REPORT
+from dcube.tracking import lineage
+from dcube.tracking.outbox import PIPELINE, environment
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

@@ -4,12 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dcube.evaluation import figures
+from dcube.evaluation import plots
 from dcube.evaluation.comparison import COMPARED, Comparison, Difference
-from dcube.evaluation.metrics import HEADLINES, confusion, spelled
-from dcube.evaluation.model_card import FIGURES, always_the_same, kind_in_words, limits_of
-from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.report import (
+from dcube.evaluation.conclusions import (
     MAIN,
     TESTS,
     comparisons,
@@ -19,6 +16,9 @@ from dcube.evaluation.report import (
     p_in_words,
     results_title,
 )
+from dcube.evaluation.metrics import HEADLINES, confusion, spelled
+from dcube.evaluation.model_card import FIGURES, always_the_same, kind_in_words, limits_of
+from dcube.evaluation.predictions import Predictions
 from dcube.report.material import Material
 from dcube.report.parts import Fold, Gallery, Items, Part, Picture, Section, Table, Text
 from dcube.report.pictures import drawn
@@ -77,22 +77,22 @@ def _curves(material: Material, name: str) -> Iterator[Part]:
 def _pictures(name: str, metrics: dict, predictions: Predictions) -> Iterator[Picture]:
     bins = 10
     classes, test = predictions.classes, metrics["test"]
-    curves = figures.roc_table(predictions)["class"].unique()
+    curves = plots.roc_table(predictions)["class"].unique()
     yield drawn(
-        figures.roc_figure(predictions),
+        plots.roc_figure(predictions),
         f"ROC curves of {name} on the test split, one against the rest: {', '.join(curves)}. "
         f"The area (AUROC) is {test['auroc']:.3f}; chance is the diagonal with 0.5.",
         "ROC: sensitivity against false alarms",
     )
     yield drawn(
-        figures.precision_recall_figure(predictions),
+        plots.precision_recall_figure(predictions),
         f"Precision against recall of {name} on the test split: {', '.join(curves)}. "
         f"The mean area (average precision) is {test['auprc']:.3f}; chance is a class's share of the images.",
         "Precision and recall",
     )
     confidence = predictions.probabilities.max(1)
     yield drawn(
-        figures.reliability_figure(predictions, bins),
+        plots.reliability_figure(predictions, bins),
         f"Reliability of {name}: share of right answers against their confidence in {bins} steps. Mean confidence "
         f"{confidence.mean():.3f}, share that is right {test['accuracy']:.3f}, expected calibration error "
         f"{test['ece']:.3f}.",
@@ -100,7 +100,7 @@ def _pictures(name: str, metrics: dict, predictions: Predictions) -> Iterator[Pi
     )
     counts = confusion(predictions.labels, predictions.probabilities, np.ones((1, len(predictions.labels))))[0]
     yield drawn(
-        figures.confusion_figure(predictions),
+        plots.confusion_figure(predictions),
         f"Confusion matrix of {name}. " + " ".join(_row_in_words(classes, i, row) for i, row in enumerate(counts)),
         "Confusion: truth in rows, answers in columns",
     )

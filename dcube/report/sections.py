@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dcube.config import Params
+from dcube.config.loading import flattened
+from dcube.config.schema import Params
 from dcube.data.prepared import SPLITS
 from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, intended, kind_in_words
 from dcube.features.selection import selection_figure
-from dcube.report.figures import classifier_figure, diffusion_figure
 from dcube.report.material import Material
 from dcube.report.parts import Fold, Gallery, Heading, Notice, Part, Section, Table, Text
 from dcube.report.pictures import drawn, sheet
-from dcube.tracking import flattened
+from dcube.report.plots import classifier_figure, diffusion_figure
 
 NEAREST = 8
 

@@ -5,11 +5,11 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from dcube.config import Params
+from dcube.artifacts.layout import PARAMS
+from dcube.config.loading import load_params
+from dcube.config.schema import Params
+from dcube.engine.checkpoint_cleanup import remove_recorded
 from dcube.errors import one_line_errors
-from dcube.params_file import load_params
-from dcube.stages.finished import remove_recorded
-from dcube.stages.paths import PARAMS
 
 
 def params() -> Params:

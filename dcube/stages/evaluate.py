@@ -3,19 +3,19 @@
 import json
 from pathlib import Path
 
+from dcube.artifacts.atomic import published
+from dcube.artifacts.layout import EVALUATION, MODELS, PREPARED
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
-from dcube.engine.publish import published
-from dcube.evaluation import figures
+from dcube.evaluation import plots
 from dcube.evaluation.model_card import model_card
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
-from dcube.lineage import lineage_tags
-from dcube.outbox import PIPELINE
 from dcube.stages import params, run
-from dcube.stages.paths import EVALUATION, MODELS, PREPARED
-from dcube.tracking import tracked_run
+from dcube.tracking.lineage import lineage_tags
+from dcube.tracking.outbox import PIPELINE
+from dcube.tracking.run import tracked_run
 
 
 def main(name: str) -> None:
@@ -65,15 +65,15 @@ def _predict(candidate: Candidate, dataset: PreparedDataset) -> Predictions:
 
 def _draw(predictions: Predictions, bins: int, folder: Path, title: str) -> None:
     pictures = {
-        "confusion": figures.confusion_figure(predictions),
-        "roc": figures.roc_figure(predictions),
-        "precision_recall": figures.precision_recall_figure(predictions),
-        "reliability": figures.reliability_figure(predictions, bins),
+        "confusion": plots.confusion_figure(predictions),
+        "roc": plots.roc_figure(predictions),
+        "precision_recall": plots.precision_recall_figure(predictions),
+        "reliability": plots.reliability_figure(predictions, bins),
     }
     for name, picture in pictures.items():
         picture.suptitle(f"{title}, {len(predictions.labels)} images")
         picture.savefig(folder / f"{name}.png", dpi=150)
-    figures.roc_table(predictions).to_csv(folder / "roc.csv", index=False)
+    plots.roc_table(predictions).to_csv(folder / "roc.csv", index=False)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Stage `prepare`: raw images → arrays, manifest and splits."""
 
+from dcube.artifacts.layout import PREPARED, RAW
 from dcube.data.preparing import prepare
 from dcube.stages import params, run
-from dcube.stages.paths import PREPARED, RAW
-from dcube.tracking import tracked_run
+from dcube.tracking.run import tracked_run
 
 
 def main() -> None:

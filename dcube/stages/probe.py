@@ -8,19 +8,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dcube.artifacts.atomic import published
+from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE
+from dcube.artifacts.weights import load_weights
 from dcube.classifier.candidate import FrozenUViT, build_sub_network, untrained
 from dcube.classifier.head import ImageNetwork
-from dcube.config import Classifier, Probe
+from dcube.config.schema import Classifier, Probe
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast, choose_device
 from dcube.engine.progress import progress
-from dcube.engine.publish import published
-from dcube.engine.seeds import derived_seed, torch_generator
-from dcube.engine.weights import load_weights
+from dcube.engine.rng import torch_generator
+from dcube.engine.seeds import derived_seed
 from dcube.features.pooling import POOLINGS, Vectors, pooled_maps, side_by_side
-from dcube.features.probe_figures import labels_figure, map_figure
+from dcube.features.probe_plots import labels_figure, map_figure
 from dcube.features.probing import (
     MAP_STRENGTH,
     SCORED,
@@ -36,8 +38,7 @@ from dcube.features.probing import (
 )
 from dcube.features.selection import Selection
 from dcube.stages import params, run
-from dcube.stages.paths import DIFFUSION, FEATURES, PREPARED, PROBE
-from dcube.tracking import tracked_run
+from dcube.tracking.run import tracked_run
 
 Shown = Callable[[Tensor, Tensor, np.ndarray], Tensor]  # of clean images, at t, of rows of the data set
 MAP_COLUMNS = ["source", "block", "timestep", "pooling", "split", "auroc", "accuracy"]

@@ -5,16 +5,16 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dcube import lineage
+from dcube.artifacts.atomic import published
+from dcube.artifacts.layout import DIFFUSION, EVALUATION, MODELS, PREPARED, REGISTERED, REPORT, REPORTED
 from dcube.data.prepared import PreparedDataset
-from dcube.engine.publish import published
 from dcube.errors import DcubeError
-from dcube.outbox import tracking_client
-from dcube.registration import Evaluated, best_by_validation, register
-from dcube.registry import CHALLENGER, CHAMPION, Registry
+from dcube.registry.registration import Evaluated, best_by_validation, register
+from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import params, run
-from dcube.stages.paths import DIFFUSION, EVALUATION, MODELS, PREPARED, REGISTERED, REPORT, REPORTED
-from dcube.tracking import TrackedRun, tracked_run
+from dcube.tracking import lineage
+from dcube.tracking.outbox import tracking_client
+from dcube.tracking.run import TrackedRun, tracked_run
 
 
 def main() -> None:

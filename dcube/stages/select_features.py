@@ -1,13 +1,13 @@
 """Stage select_features: which blocks' features are not Gaussian."""
 
+from dcube.artifacts.atomic import published
+from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion
 from dcube.engine.device import choose_device
-from dcube.engine.publish import published
 from dcube.features.selection import select_blocks, selection_figure
 from dcube.stages import params, run
-from dcube.stages.paths import DIFFUSION, FEATURES, PREPARED
-from dcube.tracking import tracked_run
+from dcube.tracking.run import tracked_run
 
 
 def main() -> None:

@@ -1,15 +1,15 @@
 """Stage synthesize: images for the rare classes, audited for memorisation."""
 
+from dcube.artifacts.atomic import published
+from dcube.artifacts.layout import DIFFUSION, PREPARED, SYNTHETIC
 from dcube.data.prepared import PreparedDataset
-from dcube.diffusion.figures import sample_grid
+from dcube.diffusion.plots import sample_grid
 from dcube.diffusion.weights import load_diffusion
 from dcube.engine.device import autocast, choose_device
-from dcube.engine.publish import published
 from dcube.stages import params, run
-from dcube.stages.paths import DIFFUSION, PREPARED, SYNTHETIC
 from dcube.synthesis.generation import generate, save_synthetic
 from dcube.synthesis.memorisation import audit_memorisation, nearest_figure
-from dcube.tracking import tracked_run
+from dcube.tracking.run import tracked_run
 
 
 def main() -> None:

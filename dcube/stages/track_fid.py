@@ -5,18 +5,19 @@ import json
 import numpy as np
 from matplotlib.figure import Figure
 
+from dcube.artifacts.atomic import published
+from dcube.artifacts.layout import CACHE, DIFFUSION, FID, PREPARED, SAMPLES
+from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
-from dcube.diffusion.figures import image_rows
+from dcube.diffusion.plots import image_rows
 from dcube.diffusion.sampler import sample
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast, choose_device
 from dcube.engine.progress import progress
-from dcube.engine.publish import published
+from dcube.generative_metrics.blockiness import blockiness
+from dcube.generative_metrics.frechet import FrechetTracker
 from dcube.stages import params, run
-from dcube.stages.paths import CACHE, DIFFUSION, FID, PREPARED, SAMPLES
-from dcube.synthesis.blockiness import blockiness
-from dcube.synthesis.frechet import FrechetTracker
-from dcube.tracking import flattened, tracked_run
+from dcube.tracking.run import tracked_run
 
 SAMPLING_BATCH = 256
 SHOWN = 8

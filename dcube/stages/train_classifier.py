@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from dcube.artifacts.atomic import published
+from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC, checkpoint_root
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import (
     DCUBE,
@@ -25,24 +27,22 @@ from dcube.classifier.methods.catalogue import Optimiser, method
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.optimisers import optimiser_of
 from dcube.classifier.training import ClassifierResult, ImageTable, pretrain, train_candidate
-from dcube.config import Baseline, Classifier, Labels, Params, Pretrained
-from dcube.data.draws import draw_labelled
+from dcube.config.schema import Baseline, Classifier, Labels, Params, Pretrained
+from dcube.data.label_subset import draw_labelled
 from dcube.data.prepared import MADE_FOR, PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
+from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
 from dcube.engine.distributed import is_first
 from dcube.engine.launcher import in_processes
-from dcube.engine.mirror import Mirror
-from dcube.engine.publish import published
 from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import Row
 from dcube.features.selection import Selection
 from dcube.inference.drift import REFERENCE, reference_of
+from dcube.runtime.checkpoint_sync import Mirror
 from dcube.stages import params, run
-from dcube.stages.finished import note_finished
-from dcube.stages.paths import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC, checkpoint_root
-from dcube.tracking import tracked_run
+from dcube.tracking.run import tracked_run
 
 # What of `baseline` decides the network that a training begins with.
 OF_NETWORK = {"pretraining_steps", *Pretrained.model_fields}
@@ -81,7 +81,7 @@ def train(stage: str, name: str, kind: str) -> None:
 
     inputs = [dataset.fingerprint, *_inputs(kind, classifier, uvit)]
     key, first_key = (
-        training_key(part, defining, inputs, packages=["classifier", "diffusion", "engine"])
+        training_key(part, defining, inputs, packages=["artifacts", "classifier", "diffusion", "engine"])
         for part in (stage, f"{stage}, pretraining")
     )
     table = training_table(dataset, classifier, settings.labels)

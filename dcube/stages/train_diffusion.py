@@ -5,22 +5,22 @@ from collections.abc import Callable
 import pandas as pd
 from torch import Tensor
 
-from dcube.config import Params
+from dcube.artifacts.atomic import published
+from dcube.artifacts.layout import CACHE, DIFFUSION, PREPARED, checkpoint_root
+from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
-from dcube.diffusion.figures import sample_grid
+from dcube.diffusion.plots import sample_grid
 from dcube.diffusion.training import DiffusionResult, train_diffusion
 from dcube.diffusion.weights import save_diffusion
+from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
 from dcube.engine.distributed import is_first
 from dcube.engine.launcher import in_processes
-from dcube.engine.mirror import Mirror
-from dcube.engine.publish import published
+from dcube.generative_metrics.frechet import FrechetTracker
+from dcube.runtime.checkpoint_sync import Mirror
 from dcube.stages import params, run
-from dcube.stages.finished import note_finished
-from dcube.stages.paths import CACHE, DIFFUSION, PREPARED, checkpoint_root
-from dcube.synthesis.frechet import FrechetTracker
-from dcube.tracking import tracked_run
+from dcube.tracking.run import tracked_run
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def train() -> None:
         "compute": settings.compute.model_dump(),
     }
     defining = groups | {"compute": settings.compute.defining()}
-    packages = ["diffusion", "engine", "synthesis"]
+    packages = ["artifacts", "diffusion", "engine", "generative_metrics"]
     key = training_key("train_diffusion", defining, [dataset.fingerprint], packages)
     if not is_first():
         fit(settings, dataset, key)

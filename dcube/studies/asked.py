@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dcube.config import Params
+from dcube.artifacts.layout import PARAMS
+from dcube.config.loading import laid_over, load_params, load_preset, parsed, preset_names
+from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from dcube.params_file import laid_over, load_params, load_preset, parsed, preset_names
-from dcube.stages.paths import PARAMS
+from dcube.repository.workspace import repository_around
 from dcube.studies.running import Runner
 from dcube.studies.study import DataSettings, Settings, Study, load_study
-from dcube.workspace import repository_around
 
 
 def asked(

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dcube.config import Params
-from dcube.params_file import laid_over
+from dcube.config.loading import laid_over
+from dcube.config.schema import Params
 from dcube.studies.study import Row, Settings, Study
 
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dcube.config import Params
-from dcube.engine.publish import published
-from dcube.markdown import markdown_table
-from dcube.outbox import experiment_called, tracking_client
+from dcube.artifacts.atomic import published
+from dcube.artifacts.markdown import markdown_table
+from dcube.config.loading import flattened
+from dcube.config.schema import Params
 from dcube.studies.cells import Place, cell
 from dcube.studies.pictures import picture
 from dcube.studies.rendering import comparisons_frame, latex, markdown, repeats_frame
 from dcube.studies.table import Line, StudyTable
-from dcube.tracking import flattened, metric_key
+from dcube.tracking.outbox import experiment_called, tracking_client
+from dcube.tracking.run import metric_key
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -7,9 +7,9 @@ import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from dcube.artifacts.markdown import markdown_table
+from dcube.evaluation.conclusions import SIGNIFICANT, p_in_words
 from dcube.evaluation.metrics import spelled
-from dcube.evaluation.report import SIGNIFICANT, p_in_words
-from dcube.markdown import markdown_table
 from dcube.studies.statistics import Summary
 from dcube.studies.table import FROM_SCRATCH, Line, StudyTable
 

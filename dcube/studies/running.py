@@ -19,15 +19,15 @@ from statistics import mean
 
 from filelock import FileLock, Timeout
 
-from dcube.config import Params
-from dcube.engine.publish import published
+from dcube.artifacts.atomic import published
+from dcube.artifacts.layout import EVALUATION, FID
+from dcube.config.schema import Params
 from dcube.errors import DcubeError, error_told
-from dcube.processes import own_code_first, process_group
-from dcube.stages.paths import EVALUATION, FID
+from dcube.repository.workspace import DATA_RECORD, commit_of, git, has_remote, push_results, save_experiment, workspace
+from dcube.runtime.processes import own_code_first, process_group
 from dcube.studies.cells import Cell, Place, candidates, cell, experiment_name, places
 from dcube.studies.results import Result
 from dcube.studies.study import Settings, Study
-from dcube.workspace import DATA_RECORD, commit_of, git, has_remote, push_results, save_experiment, workspace
 
 RESULTS = ".dcube/studies"
 LOG = "log.txt"

@@ -13,14 +13,14 @@ import numpy as np
 from scipy.stats import t as student
 from scipy.stats import ttest_rel
 
-from dcube.config import Evaluation
+from dcube.config.schema import Evaluation
 from dcube.engine.seeds import numpy_generator
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import interval, resample_weights, two_sided_p
 from dcube.evaluation.comparison import Difference, holm
+from dcube.evaluation.conclusions import SIGNIFICANT
 from dcube.evaluation.metrics import measure
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.report import SIGNIFICANT
 from dcube.studies.results import Result
 
 LOWER_IS_BETTER = ("fid", "kid", "ece", "brier", "nll")

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dcube.config import Params
+from dcube.config.loading import laid_over
+from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from dcube.params_file import laid_over
 
 Settings = dict[str, Any]
 Choices = dict[str, list[Any]]

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcube.config import Synthesis
+from dcube.config.schema import Synthesis
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.sampler import sample
 from dcube.diffusion.uvit import UViT
 from dcube.engine.progress import progress
-from dcube.synthesis.counts import synthetic_counts
+from dcube.generative_metrics.class_counts import synthetic_counts
 
 ENLARGED_AT_ONCE = 256
 

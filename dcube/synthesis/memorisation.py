@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from dcube.diffusion.figures import image_rows
+from dcube.diffusion.plots import image_rows
 
 THUMBNAIL = 32
 REFERENCE_QUANTILE = 0.01

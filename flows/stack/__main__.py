@@ -13,7 +13,7 @@ import typer
 from filelock import FileLock, Timeout
 
 from dcube.errors import DcubeError, one_line_errors
-from dcube.workspace import repository_around
+from dcube.repository.workspace import repository_around
 from flows.stack.mlflow_server import mlflow_server
 from flows.stack.postgres import postgres
 from flows.stack.prefect_server import prefect_server

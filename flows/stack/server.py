@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from dcube.errors import DcubeError
-from dcube.processes import process_group
+from dcube.runtime.processes import process_group
 from flows.stack.settings import HOST
 
 SECONDS_TO_START = 120.0

@@ -12,7 +12,7 @@ from dcube.classifier.methods.t2t_vit import t2t_vit
 from dcube.classifier.methods.timm_networks import pit_b, timm_classifier
 from dcube.classifier.methods.torchvision_networks import shufflenet_v2
 from dcube.classifier.methods.transformers_networks import cvt, mit_b0, pvt_tiny
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 
 
 def timm_network(architecture: str) -> Build:

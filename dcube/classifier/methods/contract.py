@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 from dcube.engine.distributed import Share
 
 

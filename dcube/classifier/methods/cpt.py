@@ -21,7 +21,7 @@ from dcube.classifier.head import ImageNetwork
 from dcube.classifier.methods.contract import Draws, Task
 from dcube.classifier.methods.pseudo_shapes import PIXEL_CLASSES, made_images
 from dcube.classifier.methods.timm_networks import timm_features
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 
 ARCHITECTURE = "pvt_v2_b1"
 PRETRAINING_STEPS = 2000

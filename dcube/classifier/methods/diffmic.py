@@ -23,10 +23,10 @@ from dcube.classifier.head import ImageNetwork
 from dcube.classifier.methods.contract import Draws, Task
 from dcube.classifier.methods.diffmic_guidance import DualGuidance
 from dcube.classifier.methods.timm_networks import timm_features
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 from dcube.engine.distributed import Share, summed
 from dcube.engine.pretrained import create_pretrained
-from dcube.engine.seeds import torch_generator
+from dcube.engine.rng import torch_generator
 
 GUIDING_ARCHITECTURE = "resnet50"
 ENCODER_ARCHITECTURE = "resnet18"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import fetched, state_from_file
 from dcube.errors import DcubeError
 

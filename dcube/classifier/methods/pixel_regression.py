@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.frozen import StandardisedLinear
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 
 LARGEST = 28
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dcube.classifier.head import ImageClassifier, ImageNetwork
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.frozen import Frozen, StandardisedLinear
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import create_pretrained
 
 ARCHITECTURE = "vit_base_patch16_radio_v3"

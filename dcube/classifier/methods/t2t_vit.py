@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dcube.classifier.head import ImageClassifier
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.loading import IMAGENET, load_published, only_pickled
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 
 TOKEN_WIDTH = 64
 WIDTH, DEPTH, HEADS, MLP_RATIO = 384, 14, 6, 3

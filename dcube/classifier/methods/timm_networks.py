@@ -8,7 +8,7 @@ from torch import nn
 
 from dcube.classifier.head import ImageClassifier
 from dcube.classifier.methods.contract import Task
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import create_pretrained
 
 

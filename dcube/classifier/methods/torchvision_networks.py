@@ -8,7 +8,7 @@ from torchvision.models import ShuffleNet_V2_X1_0_Weights, shufflenet_v2_x1_0
 from dcube.classifier.head import ImageClassifier
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.loading import IMAGENET, load_published
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 
 
 def shufflenet_v2(task: Task, pretrained: Pretrained) -> nn.Module:

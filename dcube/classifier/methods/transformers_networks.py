@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from dcube.classifier.head import ImageClassifier
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.loading import IMAGENET, load_published
-from dcube.config import Pretrained
+from dcube.config.schema import Pretrained
 
 
 class Logits(nn.Module):

@@ -1,0 +1,35 @@
+"""Files with their checksum beside them, written after them: a file without it, or of other bytes, is not whole."""
+
+import hashlib
+from pathlib import Path
+
+from dcube.artifacts.atomic import write_durably
+
+
+def checksum_of(path: Path) -> Path:
+    """Where the checksum of a file stands."""
+    return path.with_suffix(".sha256")
+
+
+def write_checksummed(path: Path, content: bytes) -> None:
+    write_durably(path, content)
+    write_durably(checksum_of(path), hashlib.sha256(content).hexdigest().encode())
+
+
+def has_checksum(path: Path) -> bool:
+    return checksum_of(path).exists()
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file that has a checksum agrees with it."""
+    return sha256_of(path) == checksum_of(path).read_text()
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+    checksum_of(path).unlink(missing_ok=True)

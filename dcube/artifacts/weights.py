@@ -1,0 +1,59 @@
+"""Weights that load anywhere: safetensors with a JSON config and a checksum beside them; nothing unpickles."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from dcube.artifacts.layout import CONFIG, WEIGHTS
+from dcube.errors import DcubeError
+
+
+def save_weights(folder: Path, tensors: dict[str, Tensor], config: dict) -> str:
+    """Write weights and config into `folder`; returns the sha256 of the weights."""
+    content = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    (folder / WEIGHTS).write_bytes(content)
+    text = json.dumps({**config, "weights_sha256": digest}, indent=2, ensure_ascii=False)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    return digest
+
+
+def load_weights(folder: Path) -> tuple[dict[str, Tensor], dict]:
+    """Weights (on the CPU) and config of a folder.
+
+    Raises:
+        DcubeError: if a file is missing or is not what was written.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content = (folder / WEIGHTS).read_bytes()
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise DcubeError(f"{folder} holds no trained model ({error}): run `dvc repro`") from None
+    if hashlib.sha256(content).hexdigest() != config["weights_sha256"]:
+        raise DcubeError(f"{folder / WEIGHTS} is damaged (checksum differs): `dvc checkout` or train again")
+    return safetensors.torch.load(content), config
+
+
+def load_into(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
+    """Put the tensors that `load_weights` read from `folder` into a network.
+
+    Raises:
+        DcubeError: they belong to a network of another shape, as after a change of the code.
+    """
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError:
+        raise DcubeError(f"{folder} holds weights of another network than this version builds: train again") from None
+
+
+def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def under_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that `with_prefix` put there."""
+    start = prefix + "."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

@@ -1,0 +1,3 @@
+from dcube.cli.main import main
+
+main()

@@ -1,0 +1,29 @@
+"""The command `dcube`. Heavy imports stand inside the commands, so that help appears at once."""
+
+import typer
+
+from dcube.cli import data, params
+from dcube.cli.methods import methods
+from dcube.cli.models import lineage, models, promote, reproduce, rollback
+from dcube.cli.predict import predict
+from dcube.cli.report import report
+from dcube.cli.results import results
+from dcube.cli.study import studies, study
+from dcube.errors import one_line_errors
+
+app = typer.Typer(
+    help="From a folder of medical images to a diagnostic classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(data.app, name="data")
+app.add_typer(params.app, name="params")
+for command in (predict, report, study, studies, methods, results, models, promote, rollback, lineage, reproduce):
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point: what a user can mend ends in one line and exit code 2."""
+    with one_line_errors():
+        app()

@@ -1,0 +1,131 @@
+"""`dcube models`, `promote`, `rollback`, `lineage`, `reproduce`: the versions of a registered model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcube.artifacts.layout import PARAMS
+from dcube.cli.predict import Reference
+from dcube.cli.terminal import print_rich, quiet_mlflow
+from dcube.config.loading import load_params
+
+if TYPE_CHECKING:
+    from dcube.registry.provenance import Provenance
+    from dcube.registry.versions import Event, Registry
+
+Model = Annotated[
+    str | None, typer.Argument(help="Registered model; without: dcube-NAME, with data.name of params.yaml.")
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; stands in the history.")]
+
+
+def models(
+    name: Model = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Instead: who became champion when, by whom, why.")
+    ] = False,
+) -> None:
+    """The versions of a registered model, with aliases and figures as the registry shows them."""
+    with _registry(name) as registry:
+        from dcube.cli.registry_tables import history_table, versions_table
+
+        if not history:
+            print_rich(versions_table(registry))
+            return
+        events = registry.history()
+        print_rich(history_table(registry, events))
+        if (champion := registry.aliases().get("champion")) != (events[-1].version if events else None):
+            print(f"The alias champion was moved by other means: it is at version {champion or 'none'}.")
+
+
+def promote(
+    name: Model = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only compare: exit code 0 if it could be promoted.")] = False,
+    reason: Reason = "",
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Policy: key=value, any number of times.")] = None,
+) -> None:
+    """Compare the challenger with the champion, and make it champion. Exit code 1: it is not."""
+    with _registry(name) as registry:
+        from dcube.cli.registry_tables import proposal_table
+        from dcube.registry.promotion import policy_with
+        from dcube.tracking.lineage import person
+
+        proposal = registry.proposal(policy_with(settings or []))
+        print_rich(proposal_table(proposal) if proposal.verdict.criteria else proposal.title)
+        may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
+        print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
+        if not proposal.verdict.promoted:
+            raise typer.Exit(1)
+        if check:
+            return
+        if not yes and not typer.confirm("Make it champion?"):
+            raise typer.Exit(1)
+        _print_event(registry.name, registry.promote(proposal, person(), reason))
+
+
+def rollback(
+    reason: Reason,
+    name: Model = None,
+    to: Annotated[str | None, typer.Option("--to", help="A version, instead of the champion before this one.")] = None,
+) -> None:
+    """Make the previous champion champion again, without a comparison."""
+    with _registry(name) as registry:
+        from dcube.tracking.lineage import person
+
+        _print_event(registry.name, registry.rollback(person(), reason, to))
+
+
+def lineage(reference: Reference) -> None:
+    """What made a registered version: runs, commit, parameters, data, machine. Exit code 1: something is missing."""
+    with _origin(reference) as origin:
+        from dcube.cli.registry_tables import lineage_table
+
+        print_rich(lineage_table(origin))
+        print("\n".join(f"missing: {gap}" for gap in origin.gaps) or "Nothing is missing.")
+        if origin.gaps:
+            raise typer.Exit(1)
+
+
+def reproduce(reference: Reference) -> None:
+    """Make a registered version again in a working copy of its own, and compare. Exit code 1: it came out different."""
+    with _origin(reference) as origin:
+        from dcube.cli.registry_tables import outcome_table
+        from dcube.registry.reproduction import reproduce
+
+        outcome = reproduce(origin)
+        print_rich(outcome_table(outcome))
+        if not outcome.equal:
+            print(f"It came out different. The working copy is kept: {outcome.folder}")
+            raise typer.Exit(1)
+        print("Equal: the same weights, byte for byte, and the same evaluation.")
+
+
+@contextmanager
+def _origin(reference: str) -> "Iterator[Provenance]":
+    """The traced origin of `MODEL@ALIAS` or `MODEL/VERSION`."""
+    from dcube.registry.provenance import trace
+    from dcube.registry.versions import mlflow_errors_in_one_line, referenced
+    from dcube.repository.workspace import repository_around
+
+    quiet_mlflow()
+    with mlflow_errors_in_one_line():
+        yield trace(*referenced(reference), repository_around(Path.cwd()))
+
+
+def _print_event(name: str, event: "Event") -> None:
+    instead = f" instead of version {event.replaced}" if event.replaced else ""
+    print(f"Version {event.version} is the champion of {name} now{instead} ({event.how} by {event.who}).")
+
+
+@contextmanager
+def _registry(name: str | None) -> "Iterator[Registry]":
+    """The registered model `name`, or the one of params.yaml."""
+    from dcube.registry.versions import Registry, mlflow_errors_in_one_line
+
+    quiet_mlflow()
+    with mlflow_errors_in_one_line():
+        yield Registry.existing(name or f"dcube-{load_params(PARAMS).data.name}")

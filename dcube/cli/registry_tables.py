@@ -1,0 +1,98 @@
+"""The registry in a terminal: versions, champions, and a challenger against the champion."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from dcube.registry.promotion import COLUMNS
+from dcube.registry.versions import CHAMPION, KIND, MODEL, TEST, Event, Proposal, Registry, number
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+    from dcube.registry.provenance import Provenance
+    from dcube.registry.reproduction import Outcome
+
+FIGURES = {"test.macro_f1": "macro\nF1", "test.auroc": "AUROC", "validation.auroc": "AUROC\n(validation)"}
+
+
+def versions_table(registry: Registry) -> Table:
+    """Every version, the newest first; below its figures the difference to the champion's on the same test."""
+    versions, aliases = registry.versions(), registry.aliases()
+    champion = next((it for it in versions if number(it) == aliases.get(CHAMPION)), None)
+    table = _table(registry.name, "version", "model", "aliases", *FIGURES.values(), "test", "registered", "pipeline")
+    for version in versions:
+        tags = version.tags
+        table.add_row(
+            number(version),
+            _model(tags),
+            "\n".join(sorted(alias for alias, held in aliases.items() if held == number(version))),
+            *(_figure(version, champion, name) for name in FIGURES),
+            tags.get(TEST, "")[:6],
+            _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
+            tags.get("dcube.pipeline", "")[:8],
+        )
+    return table
+
+
+def _model(tags: dict[str, str]) -> str:
+    """The candidate's name, and of a baseline its method."""
+    name, kind = tags.get(MODEL, ""), tags.get(KIND, "")
+    return name if kind in (name, "") else f"{name}\n{kind}"
+
+
+def history_table(registry: Registry, events: list[Event]) -> Table:
+    table = _table(f"Champions of {registry.name}", "version", "since", "who", "how", "instead of", "why")
+    for event in events:
+        since = _moment(datetime.fromisoformat(event.when))
+        table.add_row(event.version, since, event.who, event.how, event.replaced or "", event.why)
+    return table
+
+
+def proposal_table(proposal: Proposal) -> Table:
+    table = _table(proposal.title, *COLUMNS)
+    for row in proposal.verdict.rows:
+        table.add_row(*row)
+    return table
+
+
+def lineage_table(origin: "Provenance") -> Table:
+    table = _table(f"{origin.registry.name} version {number(origin.version)}", "of", "what", "value")
+    for group, facts in origin.facts.items():
+        for place, (name, value) in enumerate(facts.items()):
+            table.add_row("" if place else group, name, value)
+    return table
+
+
+def outcome_table(outcome: "Outcome") -> Table:
+    table = _table("Recorded against made again", "", "recorded", "made again", "same")
+    weights = outcome.weights
+    table.add_row("weights (sha256)", weights[0][:16], weights[1][:16], "yes" if weights[0] == weights[1] else "NO")
+    if not outcome.figures:
+        table.add_row("evaluation, every figure", "", "", "yes")
+    for name, (before, after) in (*outcome.figures.items(), *outcome.circumstances.items()):
+        table.add_row(name, str(before), str(after), "NO")
+    return table
+
+
+def _figure(version: "ModelVersion", champion: "ModelVersion | None", name: str) -> str:
+    value = version.tags.get(name)
+    if value is None:
+        return ""
+    shown = f"{float(value):.3f}"
+    if champion is None or champion is version or champion.tags.get(TEST) != version.tags.get(TEST):
+        return shown
+    return f"{shown}\n[dim]{float(value) - float(champion.tags[name]):+.3f}[/]"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d}\n[dim]{moment:%H:%M} UTC[/]"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table

@@ -1,0 +1,49 @@
+"""The command `dcube report`."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+Reference = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL@ALIAS]",
+        help="A registered version, also MODEL/VERSION, as dcube-phantom/3. Without: the run in this working copy.",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="The file to write. Without: report.html, or report-MODEL-VERSION.html."),
+]
+
+
+def report(reference: Reference = None, output: Output = None) -> None:
+    """One HTML page about a run or a registered model, to look at: no server, no script, one file.
+
+    Figures of all candidates with intervals, the data, real images beside synthetic ones, curves, parameters, lineage,
+    and the test images that are most wrong and most unsure, with heatmaps. Of a registered version it shows everything
+    but the test images, which the registry does not keep; no working copy is needed then.
+    """
+    from dcube.report.origins import material_here, material_of
+    from dcube.report.page import page
+
+    if reference is None:
+        _write(output or Path("report.html"), page(material_here()))
+        return
+    from dcube.registry.versions import mlflow_errors_in_one_line, number, referenced
+
+    with mlflow_errors_in_one_line(), TemporaryDirectory() as folder:
+        registry, version = referenced(reference)
+        material = material_of(registry, version, Path(folder))
+        _write(output or Path(f"report-{registry.name}-{number(version)}.html"), page(material))
+
+
+def _write(file: Path, text: str) -> None:
+    from dcube.artifacts.atomic import write_durably
+
+    content = text.encode()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(file, content)
+    print(f"{file}, {len(content) / 1e6:.1f} MB: open it in a browser. It holds images of the data set.")

@@ -1,0 +1,105 @@
+"""`dcube study` and `dcube studies`: the paper's tables, and studies of one's own."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcube.cli.terminal import quiet_mlflow
+from dcube.errors import DcubeError
+from dcube.studies.options import Data, Name, Repeats, Rows, Settings
+
+if TYPE_CHECKING:
+    from dcube.studies.running import Runner
+
+STUDIES = Path("outputs/studies")
+
+
+def studies() -> None:
+    """The studies that come with the program: the paper's tables, and more."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dcube.studies.study import load_study, study_names
+
+    table = Table("study", "title", "rows", "repeats", box=None, pad_edge=False)
+    for name in study_names():
+        made = load_study(name)
+        lines = len(made.rows) * (len(made.along.values) if made.along else 1)
+        table.add_row(name, made.title, str(lines), str(made.repeats))
+    Console(highlight=False).print(table)
+
+
+def study(
+    name: Name,
+    data: Data = None,
+    settings: Settings = None,
+    row: Rows = None,
+    repeats: Repeats = None,
+    workers: Annotated[
+        bool, typer.Option("--workers", help="Compute on the workers of PREFECT_API_URL, then collect here.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be computed.")] = False,
+) -> None:
+    """Compute a table of the paper, or of your own, and print it with spread and significance."""
+    from dcube.studies.asked import asked
+
+    runner = asked(name, data, settings or [], row or [], repeats)
+    if plan:
+        _print_plan(runner)
+        return
+    _warn_of_changes(runner)
+    if workers:
+        _fan_out(name, data, settings or [], row or [], repeats)
+    _report(runner)
+
+
+def _print_plan(runner: "Runner") -> None:
+    cells = runner.first_cells()
+    known = [runner.knows(made) for made in cells]
+    for made, is_known in zip(cells, known, strict=True):
+        print(f"{made.target}  {made.title}{'  (known)' if is_known else ''}")
+    print(f"{sum(known)} of {len(cells)} cells are known")
+
+
+def _report(runner: "Runner") -> None:
+    from rich.console import Console
+
+    from dcube.registry.versions import mlflow_errors_in_one_line
+    from dcube.studies.output import log, write
+    from dcube.studies.rendering import terminal
+    from dcube.studies.table import make_table
+
+    outcome = runner.run()
+    table = make_table(runner.name, runner.study, runner.base, outcome)
+    folder = STUDIES / f"{runner.name}-{runner.base.data.name}"
+    write(table, folder)
+    console = Console(highlight=False)
+    for part in terminal(table):
+        console.print(part)
+    print(f"\nTables, every repeat's figures, pictures: {folder}")
+    quiet_mlflow()
+    with mlflow_errors_in_one_line():
+        print(f"The same in MLflow: experiment {log(table, runner.base, folder)}")
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def _warn_of_changes(runner: "Runner") -> None:
+    from dcube.repository.workspace import uncommitted_files
+
+    if changed := [line for line in uncommitted_files(runner.repository) if "dcube/" in line or "dvc.yaml" in line]:
+        print(
+            f"warning: the last commit is computed with, without the changes of {', '.join(changed)}", file=sys.stderr
+        )
+
+
+def _fan_out(name: str, data: str | None, settings: list[str], rows: list[str], repeats: int | None) -> None:
+    """Another program, since this package knows no orchestrator."""
+    options = [*(["--data", data] if data else []), *(["--repeats", str(repeats)] if repeats else [])]
+    options += [word for setting in settings for word in ("--set", setting)]
+    options += [word for row in rows for word in ("--row", row)]
+    if subprocess.run([sys.executable, "-m", "flows.study", *options, "--", name]).returncode:
+        raise DcubeError("the workers did not compute all of it: see above; what they did is known the next time")

@@ -1,0 +1,23 @@
+"""What the commands share: printing, and MLflow's silence."""
+
+import logging
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Replace = Annotated[bool, typer.Option("--replace", help="Put it in the place of what stands there.")]
+
+
+def print_rich(content: "RenderableType") -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(content)
+
+
+def quiet_mlflow() -> None:
+    """MLflow and its database log every step."""
+    for library in ("mlflow", "alembic"):
+        logging.getLogger(library).setLevel(logging.WARNING)

@@ -1,0 +1,129 @@
+"""Parameters from files, presets and single settings, checked; what is wrong is said in one line, with the mend."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from dcube.config.schema import Group, Params
+from dcube.errors import DcubeError
+
+SomeGroup = TypeVar("SomeGroup", bound=Group)
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        DcubeError: naming the file, the key, what is wrong and, for an unknown key, the nearest valid one.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DcubeError(f"{path} is missing: write one with `dcube params use phantom`") from None
+    except yaml.YAMLError as error:
+        raise DcubeError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    return params_from(values, where=str(path))
+
+
+def params_from(values: Any, where: str) -> Params:
+    """Check plain values; `where` says in errors what they came from."""
+    return checked(Params, values, where)
+
+
+def params_with(params: Params, settings: Sequence[str]) -> Params:
+    """`params` with each `group.key=value` laid over it, values read as YAML.
+
+    Raises:
+        DcubeError: for a setting that is none, or that no parameter allows.
+    """
+    return laid_over(params, parsed(settings), where="--set")
+
+
+def parsed(settings: Sequence[str]) -> dict[str, Any]:
+    """Dotted path → value of each `group.key=value`, values read as YAML.
+
+    Raises:
+        DcubeError: for a setting that is none.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise DcubeError(f"--set {setting}: write it as group.key=value")
+        values[path] = yaml.safe_load(value)
+    return values
+
+
+def laid_over(params: Params, settings: Mapping[str, Any], where: str) -> Params:
+    """`params` with other values at dotted paths; `where` says in errors what these came from."""
+    values = params.model_dump(mode="json")
+    for path, value in settings.items():
+        *groups, key = path.split(".")
+        target = values
+        for group in groups:
+            target = target.setdefault(group, {})
+            if not isinstance(target, dict):
+                raise DcubeError(f"{where}: {path}: {group} holds no further keys")
+        target[key] = value
+    return params_from(values, where)
+
+
+def checked(group: type[SomeGroup], values: Any, where: str) -> SomeGroup:
+    """Plain values as a group; `where` says in errors what they came from."""
+    try:
+        return group.model_validate(values)
+    except ValidationError as error:
+        raise DcubeError(f"{where}: " + "; ".join(_explain(e, group) for e in error.errors())) from None
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and pydantic models as one level of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, BaseModel):
+            value = value.model_dump(mode="json")
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def preset_names() -> list[str]:
+    return sorted(p.name.removesuffix(".yaml") for p in _preset_folder().iterdir() if p.name.endswith(".yaml"))
+
+
+def load_preset(name: str) -> Params:
+    """The named preset: its differences laid over the defaults."""
+    if name not in preset_names():
+        raise DcubeError(f"no preset {name!r}{_nearest(name, preset_names())}: choose from {', '.join(preset_names())}")
+    return params_from(yaml.safe_load((_preset_folder() / f"{name}.yaml").read_text()), where=f"preset {name}")
+
+
+def _preset_folder() -> Any:
+    return resources.files("dcube.config") / "presets"
+
+
+def _explain(error: Any, group: type[Group]) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}{_nearest(location[-1], _keys_at(group, location[:-1]))}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[0].lower()}{message[1:]} (got {error['input']!r})" if key else message
+
+
+def _keys_at(group: Any, location: list[str]) -> list[str]:
+    for part in location:
+        group = group.model_fields[part].annotation
+    return list(group.model_fields)
+
+
+def _nearest(word: str, choices: list[str]) -> str:
+    match = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
+    return f" (did you mean {match[0]}?)" if match else ""

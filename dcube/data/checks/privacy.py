@@ -1,0 +1,124 @@
+"""Where identities end: beyond the opened source, patients and files are known by pseudonyms alone.
+
+A pseudonym is the start of HMAC-SHA-256 over the name, keyed with a salt that is made once on this machine (or shared
+by a team through `DCUBE_SALT_FILE`). Without the salt nobody can try out names; with it the owner finds a file again.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from dcube.config.schema import Data
+from dcube.data.layouts.detection import open_source
+from dcube.data.layouts.source import Record, Source
+from dcube.data.naming import some
+from dcube.data.readers.images import RawImage, UnusableImageError
+from dcube.errors import DcubeError
+
+SALT_VARIABLE = "DCUBE_SALT_FILE"
+SALT_BYTES = 32
+FEWEST_SALT_BYTES = 16
+PSEUDONYM_LENGTH = 16  # hexadecimal digits
+
+
+def open_private(path: Path, data: Data) -> Source:
+    """The raw data set as everything beyond `data/` may see it; with `identifiers: kept`, as it is.
+
+    Raises:
+        DcubeError: where the set cannot be opened; with hashed identifiers the line names no file.
+    """
+    if data.identifiers == "kept":
+        source = open_source(path, data)
+        if source.identifying:
+            raise DcubeError(
+                f"data.identifiers: kept is for plain pictures, and {data.name} holds DICOM or NIfTI: set it to hashed"
+            )
+        return source
+    salt = read_salt()
+    try:
+        source = open_source(path, data)
+    except DcubeError:
+        raise DcubeError(
+            f"{data.name} cannot be used, and names stay out of logs: `dcube data check {path}` says why"
+        ) from None
+    return protected(source, salt)
+
+
+def protected(source: Source, salt: bytes) -> Source:
+    """The same images in the same order, under pseudonyms."""
+
+    def read(i: int) -> RawImage:
+        try:
+            return source.read(i)
+        except OSError as error:  # its text holds the path
+            raise UnusableImageError(error.strerror or "cannot be read") from None
+
+    records = [
+        replace(record, file=pseudonym(record.file, salt), patient=record.patient and pseudonym(record.patient, salt))
+        for record in source.records
+    ]
+    return replace(source, records=records, read=read, ignored=())
+
+
+def find(path: Path, data: Data, pseudonyms: Iterable[str]) -> dict[str, list[Record]]:
+    """The records whose file or patient goes by each pseudonym.
+
+    Raises:
+        DcubeError: naming those that nothing goes by.
+    """
+    salt = read_salt()
+    wanted: dict[str, list[Record]] = {name: [] for name in pseudonyms}
+    for record in open_source(path, data).records:
+        for name in {pseudonym(record.file, salt), pseudonym(record.patient, salt)} & set(wanted):
+            wanted[name].append(record)
+    unknown = [name for name, records in wanted.items() if not records]
+    if unknown:
+        raise DcubeError(
+            f"nothing in {path} goes by {some(unknown)} with the salt {_salt_file()}: is it the right one?"
+        )
+    return wanted
+
+
+def pseudonym(name: str, salt: bytes) -> str:
+    return hmac.new(salt, name.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:PSEUDONYM_LENGTH]
+
+
+def read_salt() -> bytes:
+    """This installation's salt, made on first use.
+
+    Raises:
+        DcubeError: where it is too short, or lies in a git repository, from which it would be pushed.
+    """
+    path = _salt_file()
+    if any((folder / ".git").exists() for folder in path.absolute().parents):
+        raise DcubeError(f"the salt {path} lies in a git repository: move it out, and set {SALT_VARIABLE} to its path")
+    if not path.exists():
+        _make_salt(path)
+    salt = path.read_bytes()
+    if len(salt) < FEWEST_SALT_BYTES:
+        raise DcubeError(f"the salt {path} has {len(salt)} bytes: give it at least {FEWEST_SALT_BYTES} random ones")
+    return salt
+
+
+def _salt_file() -> Path:
+    named = os.environ.get(SALT_VARIABLE)
+    return Path(named) if named else Path.home() / ".config" / "dcube" / "salt"
+
+
+def _make_salt(path: Path) -> None:
+    """Whole at once: of two processes that make it together, both use the first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(SALT_BYTES))
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

@@ -1,0 +1,126 @@
+"""MedMNIST archives (medmnist.com; Yang et al., Scientific Data 2023): six arrays in one `.npz`."""
+
+import errno
+import lzma
+import re
+import shutil
+import struct
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from dcube.data.layouts.source import Record, Source
+from dcube.data.naming import some
+from dcube.data.readers.images import RawImage, read_array
+from dcube.errors import DcubeError
+
+DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, struct.error)
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def open_medmnist(path: Path) -> Source:
+    """List the images of `{train,val,test}_images` (n, h, w) or (n, h, w, 3), with `…_labels` (n,) or (n, 1).
+
+    The arrays are unpacked into temporary files and memory-mapped, so that a set larger than memory can be read.
+
+    Raises:
+        DcubeError: for a damaged archive, missing arrays, images with depth, more than one label an image.
+    """
+    names = class_names(path)
+    images: list[np.ndarray] = []
+    records: list[Record] = []
+    places: list[tuple[int, int]] = []
+    for split, arrays in _unpack(path).items():
+        split_images, labels = _check(path, split, *arrays)
+        places += [(len(images), row) for row in range(len(split_images))]
+        records += [
+            Record(f"{path.name}/{split}/{row:06d}", _label(names, label, path), split=SPLITS[split])
+            for row, label in enumerate(labels.tolist())
+        ]
+        images.append(split_images)
+
+    def read(i: int) -> RawImage:
+        part, row = places[i]
+        return read_array(np.asarray(images[part][row]))
+
+    return Source("MedMNIST", records, read)
+
+
+def class_names(path: Path) -> dict[int, str] | None:
+    """Names of the labels where the file is called like a set of the collection, else None."""
+    from medmnist import INFO
+
+    info = INFO.get(re.sub(r"_\d+$", "", path.stem.lower()))
+    if info is None:
+        return None
+    if info["task"].startswith("multi-label"):
+        raise DcubeError(f"{path}: {path.stem} has several labels an image; choose a set with one")
+    return {int(number): name for number, name in info["label"].items()}
+
+
+def download(flag: str, folder: Path) -> None:
+    """Fetch a set of the collection by its name, as `folder/flag.npz`, checked against the published checksum."""
+    import medmnist
+
+    if flag not in medmnist.INFO:
+        raise DcubeError(f"{flag!r} is no MedMNIST set: give a PATH, or one of {', '.join(medmnist.INFO)}")
+    try:
+        getattr(medmnist, medmnist.INFO[flag]["python_class"])(split="train", download=True, root=str(folder))
+    except RuntimeError:
+        address = medmnist.INFO[flag]["url"]
+        raise DcubeError(f"{flag} could not be downloaded: fetch {address} and give the file as PATH") from None
+
+
+def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
+    """Images and labels by split, memory-mapped. The files vanish with the last mapping."""
+    try:
+        with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(path) as archive:
+            members = set(archive.namelist())
+            arrays: dict[str, list[np.ndarray]] = {}
+            for split in SPLITS:
+                wanted = [f"{split}_images.npy", f"{split}_labels.npy"]
+                if not members.isdisjoint(wanted):
+                    arrays[split] = [_map(archive, name, Path(temporary)) for name in wanted]
+    except DAMAGED as error:
+        raise DcubeError(f"{path} is no readable MedMNIST archive: {some(str(error).splitlines(), 1)}") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a damaged directory points outside the file
+            raise
+        raise DcubeError(f"{path} is no readable MedMNIST archive: it is damaged") from None
+    if not arrays:
+        found = ", ".join(sorted(members)) or "nothing"
+        raise DcubeError(f"{path} is no MedMNIST archive: it holds no train_images and train_labels, but {found}")
+    return arrays
+
+
+def _map(archive: zipfile.ZipFile, name: str, folder: Path) -> np.ndarray:
+    if archive.getinfo(name).file_size > shutil.disk_usage(folder).free:
+        raise ValueError(f"{name} does not fit on the disk unpacked")
+    with archive.open(name) as packed, (folder / name).open("wb") as unpacked:
+        shutil.copyfileobj(packed, unpacked)
+    try:
+        return np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # its header is parsed as Python: anything may come
+        raise ValueError(f"{name} is no array") from error
+
+
+def _check(path: Path, split: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    where = f"{path}: {split}"
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+        raise DcubeError(f"{where}_images has shape {images.shape}: expected (n, h, w) or (n, h, w, 3)")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise DcubeError(f"{where}_labels holds {labels.shape[1]} labels an image: choose a set with one")
+    if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
+        raise DcubeError(f"{where}_labels has shape {labels.shape} of {labels.dtype}: expected {len(images)} integers")
+    return images, labels.reshape(-1)
+
+
+def _label(names: dict[int, str] | None, number: int, path: Path) -> str:
+    if names is None:
+        return f"class_{number}"
+    if number not in names:
+        raise DcubeError(f"{path}: unknown label {number}: {path.stem} has {len(names)} classes")
+    return names[number]

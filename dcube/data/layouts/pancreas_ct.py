@@ -1,0 +1,205 @@
+"""Pancreas CT: the Medical Segmentation Decathlon's Task07 and TCIA's Pancreas-CT, one or both below one folder.
+
+    Task07_Pancreas/imagesTr/pancreas_001.nii.gz   Task07_Pancreas/labelsTr/pancreas_001.nii.gz (1 pancreas, 2 tumour)
+    …/PANCREAS_0001/…/1-001.dcm   TCIA_pancreas_labels-02-05-2017/label0001.nii.gz (1 pancreas)
+    diagnoses.csv (optional: patient_id, label)
+
+Slices without pancreas are dropped; the crop is centred on the pancreas of the slice (paper IV-A1). TCIA's patients are
+healthy. The Decathlon's had a mass resected that may be an intraductal mucinous neoplasm, a neuroendocrine tumour or an
+adenocarcinoma (Antonelli et al. 2022), and the set does not say who had which: without a table the class is `tumour`.
+Its slices that show no tumour have no label: neither are they healthy, nor do they show the disease.
+"""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from dcube.config.schema import Data
+from dcube.data.layouts.listing import read_patients, visible_files
+from dcube.data.layouts.source import Record, Source
+from dcube.data.readers import dicom, nifti
+from dcube.data.readers.images import RawImage, UnusableImageError, cropped
+from dcube.data.readers.windows import Window, window_of
+from dcube.engine.progress import progress
+from dcube.errors import DcubeError
+
+DIAGNOSES = "diagnoses.csv"
+TUMOUR, NORMAL = "tumour", "normal"
+TUMOUR_VOXEL = 2
+DECATHLON = re.compile(r"(^|/)labelsTr/pancreas_[^/]+\.nii(\.gz)?$")
+TCIA = re.compile(r"(^|/)TCIA_pancreas_labels[^/]*/label(\d{4})\.nii(\.gz)?$")
+AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+VISIBLE = Window(50, 400)  # Hounsfield units; black and white stand for what is outside
+PANCREAS_TISSUE = (-50, 200)  # its median
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A slice that shows the pancreas.
+
+    Attributes:
+        file: the image's, as `Record.file`.
+        centre: of the pancreas, as (row, column) of the shown image.
+        label: None stands for the patient's diagnosis.
+    """
+
+    file: str
+    patient: str
+    centre: tuple[float, float]
+    label: str | None
+
+
+def recognises(path: Path) -> bool:
+    patterns = ("labelsTr/pancreas_*", "*/labelsTr/pancreas_*", "TCIA_pancreas_labels*/label*")
+    return any(next(path.glob(pattern), None) for pattern in patterns)
+
+
+def open(path: Path, data: Data) -> Source:
+    """List the slices that show pancreas. Every label map is read once.
+
+    Raises:
+        DcubeError: naming the image, label map or table that does not fit.
+    """
+    files = visible_files(path)
+    decathlon = [file for file in files if DECATHLON.search(file)]
+    series = _series(files)
+    tcia = {file: f"PANCREAS_{match[2]}" for file in files if (match := TCIA.search(file))}
+    tcia = {file: patient for file, patient in tcia.items() if patient in series}  # two labels have no images any more
+    slices: list[Slice] = []
+    with progress("Finding the pancreas", total=len(decathlon) + len(tcia), unit="patients") as advance:
+        for file in decathlon:
+            slices += _decathlon_slices(path, file)
+            advance()
+        for file, patient in tcia.items():
+            slices += _tcia_slices(path, file, patient, series[patient])
+            advance()
+    if not slices:
+        raise DcubeError(f"{path}: no image has a label map: put imagesTr beside labelsTr, and PANCREAS_0001 … here")
+    has_table = (path / DIAGNOSES).is_file()
+    diagnoses = read_patients(path / DIAGNOSES, {one.patient for one in slices}) if has_table else {}
+    otherwise = ("", "") if has_table else (TUMOUR, "")
+    records = [
+        Record(one.file, diagnoses.get(one.patient, otherwise)[0] if one.label is None else one.label, one.patient)
+        for one in slices
+    ]
+    used = {*decathlon, *tcia, *(record.file.partition("#")[0] for record in records), DIAGNOSES}
+    return Source(
+        "pancreas CT",
+        records,
+        lambda i: _read(path, slices[i], data),
+        tuple(file for file in files if file not in used and not file.lower().endswith(".dcm")),
+        _notes(has_table, bool(decathlon)),
+        identifying=True,
+    )
+
+
+def _notes(has_table: bool, has_decathlon: bool) -> tuple[str, ...]:
+    notes = ["Slices that show no pancreas are not used."]
+    if has_decathlon and not has_table:
+        notes.append(
+            f"The class {TUMOUR!r} is a mass that was resected (mucinous neoplasm, neuroendocrine tumour or "
+            f"adenocarcinoma, which the set does not tell apart): neither all benign nor all malignant."
+        )
+    return tuple(notes)
+
+
+def _read(path: Path, one: Slice, data: Data) -> RawImage:
+    file, _, number = one.file.partition("#")
+    window = window_of(data)
+    if number:
+        raw = nifti.open_volume(path / file).slice(int(number), window)
+    else:
+        raw = dicom.read_frame(path / file, window=window)
+    return cropped(raw, data.crop, one.centre)
+
+
+def _decathlon_slices(path: Path, label_file: str) -> list[Slice]:
+    """Image and label map are two volumes of the same geometry."""
+    image_file = label_file.replace("labelsTr/", "imagesTr/")
+    try:
+        image, label = nifti.open_volume(path / image_file), nifti.open_volume(path / label_file)
+        values = nifti.load_array(path / label_file)
+    except FileNotFoundError:
+        raise DcubeError(f"{path / image_file} is missing: put the image of {label_file} there") from None
+    except UnusableImageError as problem:
+        raise DcubeError(f"{path / label_file} or its image cannot be used: {problem}") from None
+    if image.slices != label.slices or not np.allclose(image.spacing, label.spacing, rtol=1e-3):
+        raise DcubeError(f"{path / label_file} and {image_file} differ in size or spacing: fetch them again")
+    patient = PurePosixPath(label_file).name.partition(".")[0]
+    return [
+        Slice(f"{image_file}#{k}", patient, centre, None if (values[:, :, k] == TUMOUR_VOXEL).any() else "")
+        for k, centre in _centres(values, (image.spacing[1], image.spacing[0]))
+    ]
+
+
+def _tcia_slices(path: Path, label_file: str, patient: str, files: list[str]) -> list[Slice]:
+    """A series and its label map, whose header does not tell its orientation.
+
+    Its stored columns, rows and slices run with the DICOM files' columns, with their rows, and from the feet to the
+    head; turned by its header, as any other volume, it would lie mirrored on the images.
+    """
+    try:
+        with ThreadPoolExecutor() as pool:
+            headers = list(pool.map(lambda file: dicom.header(path / file), files))
+        values = nifti.load_stored(path / label_file)
+    except UnusableImageError as problem:
+        raise DcubeError(f"{path}: the images or the label map of {patient} cannot be used: {problem}") from None
+    if any(one.depth is None or not np.allclose(one.orientation or 0, AXIAL, atol=0.01) for one in headers):
+        raise DcubeError(f"{path}: the images of {patient} are no axial series with positions: fetch them again")
+    first = headers[0]
+    if values.shape != (first.columns, first.rows, len(files)):
+        raise DcubeError(
+            f"{path / label_file} has {' × '.join(map(str, values.shape))} voxels, and the series of {patient} "
+            f"{first.columns} × {first.rows} × {len(files)}: fetch both again"
+        )
+    files = [file for _, file in sorted(zip((one.depth for one in headers), files, strict=True))]
+    spacing = first.spacing or (1.0, 1.0)
+    _refuse_misplaced(path, label_file, files, values)
+    return [Slice(files[k], patient, centre, NORMAL) for k, centre in _centres(values, spacing)]
+
+
+def _refuse_misplaced(path: Path, label_file: str, files: list[str], values: np.ndarray) -> None:
+    """Where the labels show most of the pancreas, the image must show an organ, and neither air nor fat nor bone."""
+    fullest = int((values > 0).sum(axis=(0, 1)).argmax())
+    try:
+        shown = np.asarray(dicom.read_frame(path / files[fullest], window=VISIBLE).image, dtype=float)
+    except UnusableImageError as problem:
+        raise DcubeError(f"{path / files[fullest]} cannot be used: {problem}") from None
+    mask = (values[:, :, fullest] > 0).T
+    if mask.shape != shown.shape or not mask.any():
+        return
+    tissue = np.median(shown[mask]) / 255 * VISIBLE.width + VISIBLE.center - VISIBLE.width / 2
+    if not PANCREAS_TISSUE[0] <= tissue <= PANCREAS_TISSUE[1]:
+        raise DcubeError(
+            f"{path / label_file} marks tissue of {tissue:.0f} HU in {files[fullest]}, which is no pancreas: "
+            "the label map lies wrongly on the images"
+        )
+
+
+def _centres(values: np.ndarray, spacing: tuple[float, float]) -> list[tuple[int, tuple[float, float]]]:
+    """Number and centre (row, column) of the slices with pancreas, in square pixels of the finer spacing.
+
+    Args:
+        values: (columns, rows, slices) of a label map.
+        spacing: of rows, of columns.
+    """
+    centres = []
+    for k in np.flatnonzero((values > 0).any(axis=(0, 1))):
+        columns, rows = np.nonzero(values[:, :, k] > 0)
+        row, column = (rows.mean() + 0.5) * spacing[0], (columns.mean() + 0.5) * spacing[1]
+        centres.append((int(k), (float(row / min(spacing)), float(column / min(spacing)))))
+    return centres
+
+
+def _series(files: list[str]) -> dict[str, list[str]]:
+    """DICOM files by the patient's folder."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        if file.lower().endswith(".dcm"):
+            for part in PurePosixPath(file).parts:
+                if re.fullmatch(r"PANCREAS_\d{4}", part):
+                    found.setdefault(part, []).append(file)
+    return found

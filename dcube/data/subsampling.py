@@ -1,0 +1,75 @@
+"""Fewer training images on purpose: curves over the amount of data, or over how unequal the classes are.
+
+Validation and test images always stay, so that every point of a curve is measured on the same images.
+"""
+
+import numpy as np
+import pandas as pd
+
+from dcube.config.schema import Data
+from dcube.data.splits import linked_groups
+from dcube.engine.seeds import numpy_generator
+from dcube.errors import DcubeError
+
+
+def thins(data: Data) -> bool:
+    return data.train_fraction < 1 or data.imbalance is not None
+
+
+def thin(table: pd.DataFrame, data: Data) -> pd.DataFrame:
+    """The rows that are used, with their index, in their order.
+
+    Args:
+        table: as `plan_splits` makes it.
+
+    Raises:
+        DcubeError: a class would lose its last training image.
+    """
+    if data.train_fraction < 1:
+        train = table[table["split"] == "train"]
+        table = _without(table, train.index[~_in_fraction(train, data.train_fraction, data.seed)])
+    if data.imbalance is not None:
+        labelled = table[(table["split"] == "train") & (table["label"] != "")]
+        table = _without(table, labelled.index[~_imbalanced(labelled["label"], data.imbalance, data.seed)])
+    return table
+
+
+def _without(table: pd.DataFrame, left_out: pd.Index) -> pd.DataFrame:
+    return table[~table.index.isin(left_out)]
+
+
+def _in_fraction(train: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
+    """(n,) whether a training image is used: whole groups, of every class its share to within half a group.
+
+    Groups stand in one order of lot, whatever the fraction, and a fraction takes them from the front: a smaller
+    fraction's images are among a larger one's. The first group of every class is always taken. A group of several
+    classes counts as one of its rarest class, one without a label as of a class of its own.
+    """
+    groups = linked_groups(train)
+    lot = numpy_generator(seed, "training images left out").permutation(groups.max() + 1)
+    frequency = train["label"].map(train["label"].value_counts()).where(train["label"] != "", len(train) + 1)
+    rows = pd.DataFrame({"label": train["label"].to_numpy(), "frequency": frequency.to_numpy(), "lot": lot[groups]})
+    of_group = rows.sort_values(["lot", "frequency", "label"]).groupby("lot")  # in the order of lot
+    group = pd.DataFrame({"label": of_group["label"].first(), "images": of_group.size()})
+    images = group.groupby("label")["images"]
+    middle = images.cumsum() - group["images"] / 2
+    used = middle <= fraction * images.transform("sum")
+    firsts = rows[rows["label"] != ""].groupby("label")["lot"].min()
+    return (used | used.index.isin(firsts))[rows["lot"]].to_numpy()
+
+
+def _imbalanced(labels: pd.Series, ratio: float, seed: int) -> np.ndarray:
+    """(n,) whether a labelled training image is used: of the most frequent class `ratio` times as many as of each
+    other."""
+    available = labels.value_counts().sort_index()
+    frequent, most = available.idxmax(), int(available.max())
+    others = min(int(available.drop(frequent).min()), int(most // ratio))
+    if others == 0:
+        raise DcubeError(
+            f"data.imbalance: {ratio:g} leaves no training image of the other classes, since {frequent!r} has only "
+            f"{most}: choose at most {most}"
+        )
+    wanted = labels.map(lambda label: min(most, round(ratio * others)) if label == frequent else others)
+    lot = numpy_generator(seed, "images of an imbalance").permutation(len(labels))
+    place = pd.Series(lot, index=labels.index).groupby(labels).rank(method="first")
+    return (place <= wanted).to_numpy()

@@ -1,0 +1,136 @@
+"""Fréchet and kernel distance between real and generated images (paper Table V)."""
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torchmetrics.image.kid import poly_mmd
+
+from dcube.artifacts.atomic import write_durably
+from dcube.config.schema import Fid
+from dcube.data.prepared import PreparedDataset
+from dcube.engine.seeds import numpy_generator
+from dcube.generative_metrics.class_counts import apportion
+from dcube.generative_metrics.extractor import load_extractor
+
+KERNEL_SUBSETS, LARGEST_KERNEL_SUBSET = 100, 500
+
+
+def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """|μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½) of two feature sets (Heusel et al. 2017), (n, d) and (m, d).
+
+    With Σ = AᵀA for the centred and scaled features A, the last trace is the sum of the singular values of A₁ A₂ᵀ.
+    That needs no square root of a product of covariances, which with fewer images than features (the usual case
+    here) is singular and costs digits; and it is faster, since A can be shortened to the R of its QR decomposition.
+    """
+    means, roots = zip(*(_mean_and_root(features) for features in (first, second)), strict=True)
+    overlap = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
+    spread = sum(np.square(root).sum() for root in roots)
+    return float(max(0.0, np.square(means[0] - means[1]).sum() + spread - 2 * overlap))
+
+
+def _mean_and_root(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """μ (d,) and an A (min(n, d), d) with AᵀA = Σ."""
+    features = features.astype(np.float64)
+    mean = features.mean(axis=0)
+    root = (features - mean) / np.sqrt(len(features) - 1)
+    if len(root) > root.shape[1]:
+        root = np.linalg.qr(root, mode="r")
+    return mean, root
+
+
+def kernel_distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Kernel distance (Bińkowski et al. 2018, unbiased): mean and deviation over random subsets."""
+    size = min(LARGEST_KERNEL_SUBSET, max(2, min(len(first), len(second)) // 2))
+    generator = numpy_generator(0, "subsets of the kernel distance")
+
+    def subset(features: np.ndarray) -> Tensor:
+        return torch.from_numpy(features[generator.choice(len(features), size, replace=False)])
+
+    values = torch.stack([poly_mmd(subset(first), subset(second)) for _ in range(KERNEL_SUBSETS)])
+    return values.mean().item(), values.std().item()
+
+
+class FrechetTracker:
+    """Compares generated images with the labelled training images of a data set.
+
+    Args:
+        fid: what is measured and how.
+        dataset: whose labelled training images are the reference.
+        device: where the extractor computes.
+        cache: folder where features of real images are kept between runs; none keeps them in memory only.
+
+    Attributes:
+        labels: (fid.samples,) class indices to generate, in the classes' own ratio.
+        seeds: one for each image.
+
+    Raises:
+        DcubeError: the extractor's weights cannot be had.
+    """
+
+    def __init__(self, fid: Fid, dataset: PreparedDataset, device: torch.device, cache: Path | None = None) -> None:
+        self.fid, self.dataset, self.cache = fid, dataset, cache
+        self.extractor = load_extractor(fid, device)
+        self.rows = dataset.indices("train")
+        self.real_labels = dataset.labels[self.rows]
+        frequencies = np.bincount(self.real_labels, minlength=len(dataset.classes))
+        counts = apportion(fid.samples, dict(zip(dataset.classes, frequencies.tolist(), strict=True)))
+        self.labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(list(counts.values())))
+        self.seeds = [fid.seed + i for i in range(fid.samples)]
+
+    def measure(self, generated: Tensor, labels: Tensor) -> dict[str, float]:
+        """Distances to the real images of the same classes: `fid`, `kid`, `kid_std`.
+
+        Args:
+            generated: (n, C, S, S) uint8, n at least 2.
+            labels: (n,) class indices; one class alone is compared with its own real images.
+        """
+        real = self._real_features[np.isin(self.real_labels, labels.numpy())]
+        features = self.extractor(generated)
+        kid, deviation = kernel_distance(real, features)
+        return {"fid": frechet_distance(real, features), "kid": kid, "kid_std": deviation}
+
+    def measure_classes(self, generated: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
+        """The same class by class, under the name of each that has at least two images on either side."""
+        measured = {}
+        for index, name in enumerate(self.dataset.classes):
+            chosen = labels == index
+            if min(int(chosen.sum()), int((self.real_labels == index).sum())) >= 2:
+                measured[name] = self.measure(generated[chosen], labels[chosen])
+        return measured
+
+    @property
+    def definition(self) -> dict[str, str | int]:
+        """Everything that defines the numbers besides the images."""
+        return {
+            "extractor": self.extractor.name,
+            "weights_sha256": self.extractor.weights_sha256,
+            "resize": self.fid.resize,
+            "n_real": len(self.rows),
+            "n_generated": self.fid.samples,
+            "sampling_steps": self.fid.sampling_steps,
+            "seed": self.fid.seed,
+        }
+
+    @cached_property
+    def _real_features(self) -> np.ndarray:
+        if self.cache is None:
+            return self._extract_real()
+        identity = (self.dataset.fingerprint, self.dataset.diffusion_image_size, self.fid.resize)
+        key = hashlib.sha256(repr((*identity, self.extractor.weights_sha256)).encode()).hexdigest()
+        path = self.cache / f"features-{key}.safetensors"
+        try:
+            return safetensors.numpy.load_file(path)["features"]
+        except (FileNotFoundError, SafetensorError):
+            features = self._extract_real()
+            self.cache.mkdir(parents=True, exist_ok=True)
+            write_durably(path, safetensors.numpy.save({"features": features}))
+            return features
+
+    def _extract_real(self) -> np.ndarray:
+        return self.extractor(self.dataset.images(self.dataset.diffusion_image_size)[self.rows])

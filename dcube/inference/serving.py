@@ -1,0 +1,105 @@
+"""A registered model as MLflow serves it: images in, answers out, as `dcube predict` gives them.
+
+MLflow logs this file's text, no pickle.
+"""
+
+import base64
+import binascii
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from PIL import Image
+
+from dcube.classifier.candidate import load_candidate
+from dcube.config.schema import Compute
+from dcube.data.readers import dicom, nifti
+from dcube.data.readers.images import RawImage, UnusableImageError, check_size, finish, read_array
+from dcube.data.readers.windows import Window
+from dcube.engine.device import choose_device
+from dcube.errors import DcubeError
+from dcube.inference.inputs import of_file
+from dcube.inference.prediction import Prepared, answered, prepared, window_of
+
+CANDIDATE = "candidate"
+ABSTAIN_BELOW = "abstain_below"  # parameter of a request
+GZIP = b"\x1f\x8b"
+NIFTI_MAGIC = slice(344, 347)
+
+
+class Classifier(PythonModel):
+    """Input: a column `image`, each cell a file in base64 or an array. Output: the columns of `dcube predict`.
+
+    A file is a picture, a DICOM file of one frame or a NIfTI volume of one slice. An array is nested lists (h, w) of
+    measurements (Hounsfield units, say) for a model with a window; for others (h, w) or (h, w, 3) of whole numbers
+    0…255. One cell that cannot be answered refuses the request, which names its row.
+    """
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self.candidate = load_candidate(Path(context.artifacts[CANDIDATE]), choose_device(Compute()))
+
+    def predict(self, context, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        images = [self._prepared(cell, row) for row, cell in enumerate(model_input["image"])]
+        rows = answered(self.candidate, images, float((params or {}).get(ABSTAIN_BELOW, 0.0)))
+        return rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
+
+    def _prepared(self, cell: Any, row: int) -> Prepared:
+        try:
+            raw = self._decoded(cell) if isinstance(cell, str) else _of_array(cell, window_of(self.candidate))
+            return prepared(raw, self.candidate)
+        except UnusableImageError as error:
+            raise DcubeError(f"row {row}: {error}") from None
+
+    def _decoded(self, text: str) -> RawImage:
+        try:
+            content = base64.b64decode(text, validate=True)
+        except binascii.Error:
+            raise UnusableImageError("column image is no base64: encode a file's bytes") from None
+        with tempfile.TemporaryDirectory() as folder:  # the readers of image files take a file
+            name = f"image{_suffix(content)}"
+            (Path(folder) / name).write_bytes(content)
+            images = of_file(Path(folder), name, name)
+            if len(images) != 1:
+                raise UnusableImageError(f"a file of {len(images)} images: send them one by one")
+            return images[0].read(window_of(self.candidate))
+
+
+def encoded(file: Path) -> str:
+    """A file as a cell of the column `image`."""
+    return base64.b64encode(file.read_bytes()).decode("ascii")
+
+
+def _suffix(content: bytes) -> str:
+    """By what the bytes are: they come without a name."""
+    if content[128:132] == dicom.MARK:
+        return ".dcm"
+    if content.startswith(GZIP):
+        return nifti.SUFFIXES[1]
+    return nifti.SUFFIXES[0] if content[NIFTI_MAGIC] in (b"n+1", b"ni1") else ".png"
+
+
+def _of_array(cell: Any, window: Window | None) -> RawImage:
+    try:
+        values = np.array(_as_lists(cell), dtype=float)
+    except (TypeError, ValueError):
+        raise UnusableImageError("column image is neither base64 nor an array of numbers") from None
+    if values.ndim not in (2, 3) or (values.ndim == 3 and (window or values.shape[2] != 3)):
+        raise UnusableImageError(f"an array of shape {values.shape}: send (h, w), or (h, w, 3) for colour")
+    check_size(values.shape[1], values.shape[0])
+    if window:
+        return finish(Image.fromarray(window.apply(values)), "measured array")
+    if not ((values >= 0) & (values <= 255) & (values == np.rint(values))).all():
+        raise UnusableImageError("an array of other than whole numbers 0…255: send a file instead")
+    return read_array(values.astype(np.uint8))
+
+
+def _as_lists(cell: Any) -> Any:
+    """MLflow turns nested lists into arrays of arrays."""
+    return [_as_lists(item) for item in cell] if isinstance(cell, list | tuple | np.ndarray) else cell
+
+
+mlflow.models.set_model(Classifier())

@@ -1,0 +1,50 @@
+"""A registered version on this machine, from nothing but the registry. Imports no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.artifacts import download_artifacts
+
+from dcube.artifacts.layout import CONFIG
+from dcube.errors import DcubeError
+from dcube.registry.versions import ABSTAIN, QUIET, referenced
+from dcube.tracking.outbox import environment, tracking_uri
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What is needed to ask a version.
+
+    Attributes:
+        folder: holds its weights, `config.json` and `reference.json`.
+        abstain_below: the confidence below which it was evaluated as giving no answer.
+    """
+
+    name: str
+    version: str
+    folder: Path
+    abstain_below: float
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}/{self.version}"
+
+
+def fetch(reference: str, folder: Path) -> Fetched:
+    """Bring the version that `MODEL@ALIAS` or `MODEL/VERSION` names into `folder`.
+
+    Raises:
+        DcubeError: there is no such version, or its files are gone.
+    """
+    registry, version = referenced(reference)
+    number = str(version.version)
+    address = f"models:/{registry.name}/{number}/artifacts"
+    with environment({**QUIET, "MLFLOW_TRACKING_URI": tracking_uri()}):
+        try:
+            arrived = Path(download_artifacts(address, dst_path=str(folder), tracking_uri=tracking_uri()))
+        except OSError as error:
+            raise DcubeError(f"the files of {registry.name} version {number} are gone: {error}") from None
+    configs = list(arrived.rglob(CONFIG))
+    if len(configs) != 1:
+        raise DcubeError(f"{registry.name} version {number} holds no candidate of this program: register one")
+    return Fetched(registry.name, number, configs[0].parent, float(version.tags.get(ABSTAIN, 0.0)))

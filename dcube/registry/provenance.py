@@ -1,0 +1,287 @@
+"""From a registered version back to everything that made it, and what of that is missing."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import yaml
+from mlflow.exceptions import MlflowException
+
+from dcube.config.loading import flattened
+from dcube.config.schema import Params
+from dcube.errors import DcubeError
+from dcube.evaluation.metrics import HEADLINES
+from dcube.registry.versions import (
+    CODE,
+    EVALUATION,
+    KIND,
+    MODEL,
+    QUIET,
+    TEST,
+    WEIGHTS,
+    Registry,
+    evaluation_artifacts,
+    number,
+)
+from dcube.repository.data_remote import whereabouts
+from dcube.repository.workspace import git
+from dcube.tracking import lineage
+from dcube.tracking.outbox import PIPELINE, environment
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+COMMIT, UNCOMMITTED, DATA = "mlflow.source.git.commit", "dcube.uncommitted", "dcube.dvc.data"
+RUNS = {
+    "dcube.diffusion_run_id": "diffusion training",
+    "dcube.training_run_id": "training",
+    "dcube.evaluation_run_id": "evaluation",
+}
+MACHINE, VERSION = "dcube.machine", "dcube.version."
+PYTHON = f"{VERSION}python"
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass
+class Provenance:
+    """What is known about a version's origin.
+
+    Attributes:
+        facts: group → name → value.
+        gaps: what cannot be found any more, a sentence each.
+        obstacles: those gaps that keep the version from being made again.
+    """
+
+    registry: Registry
+    version: "ModelVersion"
+    repository: Path
+    facts: dict[str, dict[str, str]] = field(default_factory=dict)
+    gaps: list[str] = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
+
+    @property
+    def model(self) -> str:
+        """The candidate's name in the pipeline."""
+        return self.tag(MODEL)
+
+    @property
+    def commit(self) -> str:
+        return self.tag(COMMIT)
+
+    def tag(self, name: str) -> str:
+        return self.version.tags.get(name, "none")
+
+    def artifact(self, path: str) -> str | None:
+        """Text of a file that the registering run holds; None where it is gone."""
+        with TemporaryDirectory() as folder, environment(QUIET):
+            try:
+                file = self.registry.client.download_artifacts(self.version.run_id, path, folder)
+                return Path(file).read_text(encoding="utf-8")
+            except (MlflowException, OSError):
+                return None
+
+    @cached_property
+    def params(self) -> str | None:
+        """`params.yaml` as it was."""
+        return self.artifact(f"{lineage.ORIGIN}/{lineage.PARAMS}")
+
+    @cached_property
+    def metrics(self) -> dict | None:
+        """`metrics.json` as it was."""
+        text = self.artifact(f"{evaluation_artifacts(self.model)}/metrics.json")
+        return None if text is None else json.loads(text)
+
+    @cached_property
+    def packages(self) -> list[str]:
+        return (self.artifact(f"{lineage.ORIGIN}/packages.txt") or "").split()
+
+    @cached_property
+    def runs(self) -> "dict[str, Run]":
+        """The runs that MLflow still has, by what they did."""
+        return {what: run for tag, what in RUNS.items() if (run := self._run(self.tag(tag)))}
+
+    @property
+    def machine(self) -> dict[str, str]:
+        """What the training ran on."""
+        run = self.runs.get("training") or self._run(self.version.run_id)
+        tags = run.data.tags if run else {}
+        return {name: value for name, value in tags.items() if name == MACHINE or name.startswith(VERSION)}
+
+    def _run(self, run_id: str) -> "Run | None":
+        try:
+            run = self.registry.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
+
+
+def trace(registry: Registry, version: "ModelVersion", repository: Path) -> Provenance:
+    """Follow every trace of a version; `repository` is the clone in which commit and data are looked for."""
+    found = Provenance(registry, version, repository)
+    for group, look in (
+        ("model", _model),
+        ("parents", _parents),
+        ("runs", _runs),
+        ("code", _code),
+        ("data", _data),
+        ("parameters", _parameters),
+        ("DVC outputs", _outputs),
+        ("machine", _machine),
+    ):
+        found.facts[group] = dict(look(found))
+    return found
+
+
+def _model(found: Provenance) -> Iterator[tuple[str, str]]:
+    version = found.version
+    held = sorted(alias for alias, which in found.registry.aliases().items() if which == number(version))
+    yield "version", f"{found.registry.name}/{number(version)}"
+    yield "aliases", ", ".join(held) or "none"
+    yield "candidate", f"{found.model} ({found.tag(KIND)})"
+    yield "registered", f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+    yield "test", ", ".join(f"{name} {float(found.tag(f'test.{name}')):.3f}" for name in HEADLINES)
+    yield "weights (sha256)", found.tag(WEIGHTS)
+    yield "evaluation (sha256)", found.tag(EVALUATION)
+    if found.metrics is None:
+        _obstacle(found, f"the evaluation's figures are gone from run {found.version.run_id}: nothing to compare with")
+
+
+def _parents(found: Provenance) -> Iterator[tuple[str, str]]:
+    if (weights := found.version.tags.get("dcube.diffusion_weights_sha256")) is not None:
+        yield "diffusion weights (sha256)", weights
+        yield "diffusion weights (DVC)", found.tag("dcube.dvc.outputs/diffusion")
+
+
+def _runs(found: Provenance) -> Iterator[tuple[str, str]]:
+    for tag, what in RUNS.items():
+        wanted = tag in found.version.tags
+        if run := found.runs.get(what):
+            yield what, f"{run.info.run_id} ({run.info.run_name}, {run.info.status.lower()})"
+        elif wanted:
+            found.gaps.append(f"the run of the {what} ({found.tag(tag)}) was deleted from MLflow")
+        elif what != RUNS["dcube.diffusion_run_id"] or found.facts["parents"]:
+            found.gaps.append(f"this MLflow server knows no run of the {what}: it was done elsewhere, or is deleted")
+    yield "registration", found.version.run_id
+    if found._run(found.version.run_id) is None:
+        found.gaps.append(f"the run of the registration ({found.version.run_id}) was deleted from MLflow")
+    pipeline = found.tag(PIPELINE)
+    yield "pipeline", pipeline
+    if UUID.fullmatch(pipeline):
+        yield "Prefect run", _prefect_run(found, pipeline)
+
+
+def _prefect_run(found: Provenance, run_id: str) -> str:
+    """The flow run, asked of the server of `PREFECT_API_URL` where that is set."""
+    address = os.environ.get("PREFECT_API_URL")
+    if not address:
+        return f"{run_id} (PREFECT_API_URL is not set: not looked up)"
+    credentials = os.environ.get("PREFECT_API_AUTH_STRING")
+    login = httpx.BasicAuth(*credentials.split(":", 1)) if credentials and ":" in credentials else None
+    try:
+        answer = httpx.get(f"{address}/flow_runs/{run_id}", auth=login, timeout=10)
+    except httpx.HTTPError as error:
+        found.gaps.append(f"the Prefect server {address} does not answer ({type(error).__name__})")
+        return run_id
+    if not answer.is_success:
+        reason = "does not know" if answer.status_code == 404 else f"answers {answer.status_code} about"
+        found.gaps.append(f"the Prefect server {address} {reason} the flow run {run_id}")
+        return run_id
+    run = answer.json()
+    return f"{run_id} ({run['name']}, {run['state_name']})"
+
+
+def _code(found: Provenance) -> Iterator[tuple[str, str]]:
+    yield "commit", found.commit
+    yield "package (sha256)", found.tag(CODE)
+    if found.commit == "none":
+        return _obstacle(found, "the model was made outside git: no commit holds its code")
+    try:
+        yield "commit says", git(found.repository, "show", "--no-patch", "--format=%ci %s", found.commit, "--")
+    except DcubeError:
+        return _obstacle(found, f"commit {found.commit} is not in {found.repository}: `git fetch` it")
+    changed = found.tag(UNCOMMITTED)
+    yield "not committed", changed
+    if fingerprint_at(found.repository, found.commit) != found.tag(CODE):
+        _obstacle(found, f"the code is in no commit: at registration, {changed} differed from commit {found.commit}")
+    elif "dvc.yaml" in changed.split(", "):
+        _obstacle(found, f"the graph is in no commit: at registration, dvc.yaml differed from commit {found.commit}")
+    return None
+
+
+def _data(found: Provenance) -> Iterator[tuple[str, str]]:
+    digest = found.tag(DATA)
+    yield "raw data (DVC)", digest
+    yield "prepared (fingerprint)", found.tag("dcube.dataset_fingerprint")
+    yield "test (fingerprint)", found.tag(TEST)
+    if digest == "none":
+        return _obstacle(found, "the raw data were not tracked by DVC")
+    where, complete = whereabouts(found.repository, digest)
+    yield "raw data are", where
+    if not complete:
+        _obstacle(found, f"the raw data {digest} are {where}: `dvc push` them where they were added")
+    recorded = _data_at(found.repository, found.commit)
+    if recorded not in (digest, None):
+        _obstacle(found, f"data.dvc of commit {found.commit} records other data ({recorded}): it was not committed")
+    return None
+
+
+def _parameters(found: Provenance) -> Iterator[tuple[str, str]]:
+    yield "sha256", found.tag("dcube.params_sha256")
+    if found.params is None:
+        return _obstacle(found, f"params.yaml is gone from run {found.version.run_id}")
+    usual = flattened(Params().model_dump(mode="json"))
+    for name, value in flattened(yaml.safe_load(found.params)).items():
+        if name not in usual or usual[name] != value:
+            yield name, str(value)
+    return None
+
+
+def _outputs(found: Provenance) -> Iterator[tuple[str, str]]:
+    start = "dcube.dvc."
+    for name, value in sorted(found.version.tags.items()):
+        if name.startswith(start) and name != DATA:
+            yield name.removeprefix(start), value
+
+
+def _machine(found: Provenance) -> Iterator[tuple[str, str]]:
+    for name, value in found.machine.items():
+        yield name.removeprefix("dcube.").removeprefix("version."), value
+    yield "packages", f"{len(found.packages)}, in {lineage.ORIGIN}/packages.txt of run {found.version.run_id}"
+    if not found.packages:
+        found.gaps.append("the list of installed packages is gone")
+
+
+def _obstacle(found: Provenance, sentence: str) -> None:
+    found.gaps.append(sentence)
+    found.obstacles.append(sentence)
+
+
+def fingerprint_at(repository: Path, commit: str) -> str:
+    """`lineage.code_fingerprint` of the package as a commit holds it."""
+    start = "dcube/"
+    blobs = {}
+    for line in git(repository, "ls-tree", "-r", "-z", commit, "--", start).split("\0"):
+        if lineage.is_code(line):
+            description, _, path = line.partition("\t")
+            blobs[path.removeprefix(start)] = description.split()[2]
+    return lineage.fingerprint_of(blobs)
+
+
+def _data_at(repository: Path, commit: str) -> str | None:
+    """DVC's hash of the raw data that a commit records; None where it cannot be told."""
+    try:
+        recorded: dict[str, Any] = yaml.safe_load(git(repository, "show", f"{commit}:{lineage.DATA}"))
+    except DcubeError:
+        return None
+    return recorded["outs"][0]["md5"]

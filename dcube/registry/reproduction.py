@@ -1,0 +1,141 @@
+"""Make a registered model again, from its origin alone, and say whether it is the same.
+
+Nothing of it reaches the checkout, the registry or the tracking server: it happens in a working copy of its own, with
+an empty MLflow database, no checkpoints and no cached results.
+"""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+from dcube.artifacts.layout import EVALUATION, MODELS
+from dcube.config.loading import flattened
+from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
+from dcube.errors import DcubeError
+from dcube.registry.provenance import MACHINE, PYTHON, VERSION, Provenance
+from dcube.registry.versions import WEIGHTS, number
+from dcube.repository.workspace import commit_of, workspace
+from dcube.runtime.processes import own_code_first, process_group
+from dcube.tracking import lineage
+
+# What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
+FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
+OWN_STATE = ("checkpoints", "unsent")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Recorded against rebuilt.
+
+    Attributes:
+        weights: sha256 of both.
+        figures: those of the evaluation that differ, by name.
+        circumstances: what the machine and the installed packages are like now where they are not as recorded.
+        folder: the working copy, which is kept where the outcome differs.
+    """
+
+    weights: tuple[str, str]
+    figures: dict[str, tuple[object, object]]
+    circumstances: dict[str, tuple[str, str]]
+    folder: Path
+
+    @property
+    def equal(self) -> bool:
+        return self.weights[0] == self.weights[1] and not self.figures
+
+
+class _DiffersError(Exception):
+    """Leaves the working copy standing."""
+
+
+def reproduce(origin: Provenance) -> Outcome:
+    """Rebuild the version: its commit, parameters and data, every stage it needs computed anew.
+
+    A run of the same version that was cut off goes on with its own checkpoints.
+
+    Raises:
+        DcubeError: something that is needed is missing, or a stage fails.
+    """
+    if origin.obstacles:
+        raise DcubeError("it cannot be made again: " + "; ".join(origin.obstacles))
+    assert origin.params is not None
+    name = f"reproduce-{origin.registry.name}-{number(origin.version)}"
+    commit = commit_of(origin.repository, origin.commit)
+    try:
+        with workspace(origin.repository, commit, name, origin.params) as folder:
+            _own_state(folder)
+            _compute(folder, f"evaluate@{origin.model}")
+            outcome = _compare(origin, folder)
+            if not outcome.equal:
+                shutil.rmtree(folder / ".dcube/checkpoints")  # another attempt shall compute again, not go on
+                raise _DiffersError
+    except _DiffersError:
+        pass
+    return outcome
+
+
+def _own_state(folder: Path) -> None:
+    """Part with the checkpoints and the unsent reports of the repository."""
+    for name in OWN_STATE:
+        state = folder / ".dcube" / name
+        if state.is_symlink():
+            state.unlink()
+        state.mkdir(exist_ok=True)
+
+
+def _compute(folder: Path, stage: str) -> None:
+    """`--force` recomputes every stage, whatever the caches know; `--no-commit` leaves the caches as they are."""
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit", stage]
+    with process_group(command, cwd=folder, env=_environment(folder)) as process:
+        if process.wait():
+            raise DcubeError(f"{stage} could not be computed again: see above, and the working copy {folder}")
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
+    own = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}",
+        "DVC_NO_ANALYTICS": "1",
+        KEEP_CHECKPOINTS: "1",  # forced anew, what has ended goes on with them
+    }
+    return kept | own_code_first(folder) | own
+
+
+def _compare(origin: Provenance, folder: Path) -> Outcome:
+    rebuilt = json.loads((folder / EVALUATION / origin.model / "metrics.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / MODELS / origin.model / "config.json").read_text(encoding="utf-8"))
+    assert origin.metrics is not None
+    before, after = flattened(origin.metrics), flattened(rebuilt)
+    return Outcome(
+        weights=(origin.tag(WEIGHTS), config["weights_sha256"]),
+        figures={
+            name: (before.get(name), after.get(name))
+            for name in sorted(before.keys() | after.keys())
+            if not _same(before.get(name), after.get(name)) and name != "weights_sha256"
+        },
+        circumstances=_circumstances(origin),
+        folder=folder,
+    )
+
+
+def _same(one: object, other: object) -> bool:
+    return one == other or (one != one and other != other)  # NaN, where a resample lacked a class
+
+
+def _circumstances(origin: Provenance) -> dict[str, tuple[str, str]]:
+    """What differs between the recorded machine and packages and those here."""
+    here, then = lineage.lineage_tags("register"), origin.machine
+    installed = {found.name: found.version for found in distributions()}
+    before = dict(line.partition("==")[::2] for line in origin.packages)
+    before |= {it: then[f"{VERSION}{it}"] for it in lineage.PACKAGES if f"{VERSION}{it}" in then}  # the training's own
+    before |= {name: then[name] for name in (MACHINE, PYTHON) if name in then}
+    now = installed | {name: here[name] for name in (MACHINE, PYTHON)}
+    return {
+        name.removeprefix("dcube."): (value, now.get(name, "not installed"))
+        for name, value in sorted(before.items())
+        if value != now.get(name)
+    }

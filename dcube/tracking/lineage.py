@@ -1,0 +1,160 @@
+"""Where a result comes from: code, data, parameters, machine. Read from files; imports neither DVC nor MLflow."""
+
+import getpass
+import hashlib
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import distributions, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PARAMS, DATA, GRAPH, LOCK = Path("params.yaml"), Path("data.dvc"), Path("dvc.yaml"), Path("dvc.lock")
+PACKAGE = Path(__file__).parents[1]
+PACKAGES = ("dcube", "diffusers", "mlflow", "numpy", "timm", "torch", "torchvision")  # that numbers may depend on
+ORIGIN = "origin"  # artifact folder of a registering run
+MANY = 50
+
+
+def pipeline_id() -> str:
+    """Name that all stages of one pipeline share.
+
+    Given by an orchestrator (`DCUBE_PIPELINE`) or a DVC experiment (`DVC_EXP_NAME`), else a hash of
+    parameters, data version and git commit.
+    """
+    given = os.environ.get("DCUBE_PIPELINE") or os.environ.get("DVC_EXP_NAME")
+    if given:
+        return given
+    return hashlib.sha256(f"{params_hash()} {data_hash()} {git_commit()}".encode()).hexdigest()[:12]
+
+
+def person() -> str:
+    """Who sits at this terminal: git's name of them, else the account's."""
+    return _git("config", "user.name") or getpass.getuser()
+
+
+def params_hash() -> str:
+    return hashlib.sha256(PARAMS.read_bytes()).hexdigest() if PARAMS.exists() else "none"
+
+
+def data_hash() -> str:
+    """DVC's hash of the raw data, or "none" where they are not tracked."""
+    outs = _yaml(DATA).get("outs") or [{}]
+    return outs[0].get("md5", "none")
+
+
+def git_commit() -> str:
+    return _git("rev-parse", "HEAD") or "none"
+
+
+def uncommitted() -> list[str]:
+    """Files that no commit has as they are here, but for what is kept by other means: parameters and DVC's results."""
+    changed = _git("diff", "--name-only", "HEAD").splitlines()
+    added = _git("ls-files", "--others", "--exclude-standard").splitlines()
+    return sorted({*changed, *added} - {str(PARAMS), str(LOCK)})
+
+
+def code_fingerprint(package: Path) -> str:
+    """Hash of a copy of this package, from its files' contents alone."""
+    files = (file for file in package.rglob("*") if is_code(file.name))
+    return fingerprint_of({file.relative_to(package).as_posix(): _blob(file.read_bytes()) for file in files})
+
+
+def is_code(name: str) -> bool:
+    return name.endswith((".py", ".yaml"))
+
+
+def fingerprint_of(blobs: dict[str, str]) -> str:
+    """Hash of path → git's name for the content, so that a commit can be hashed without checking it out."""
+    return hashlib.sha256(repr(sorted(blobs.items())).encode()).hexdigest()
+
+
+def origin_files() -> dict[str, str]:
+    """Name → text of what making a model again needs beside code and data: the values, not only their hashes."""
+    packages = sorted({f"{found.name}=={found.version}" for found in distributions()}, key=str.lower)
+    files = {str(path): _text(path) for path in (PARAMS, LOCK, DATA) if path.exists()}
+    return files | {"packages.txt": "\n".join(packages) + "\n"}
+
+
+def upstream_hashes(stage: str) -> dict[str, str]:
+    """Path → DVC hash of every output that `stage` (or `stage@item`) directly or indirectly reads."""
+    locked = _yaml(LOCK).get("stages", {})
+    found: dict[str, str] = {}
+    waiting = _dependencies(stage)
+    while waiting:
+        path = waiting.pop()
+        for producer in locked.values():
+            outs = {out["path"]: out.get("md5", "") for out in producer.get("outs", []) if _overlaps(out["path"], path)}
+            if outs.keys() - found.keys():
+                found |= outs
+                waiting += [dependency["path"] for dependency in producer.get("deps", [])]
+    return dict(sorted(found.items()))
+
+
+def origin_tags(stage: str) -> dict[str, str]:
+    """Code, data and parameters that a result of `stage` comes from, as MLflow tags."""
+    return {
+        "dcube.pipeline": pipeline_id(),
+        "dcube.params_sha256": params_hash(),
+        "mlflow.source.git.commit": git_commit(),
+        "dcube.uncommitted": ", ".join(uncommitted()[:MANY]) or "none",
+        "dcube.dvc.data": data_hash(),
+        **{f"dcube.dvc.{path}": digest for path, digest in upstream_hashes(stage).items()},
+    }
+
+
+def lineage_tags(stage: str) -> dict[str, str]:
+    """Everything that identifies a run's origin: `origin_tags`, and what it ran on."""
+    return origin_tags(stage) | {
+        "dcube.stage": stage,
+        "dcube.machine": _machine(),
+        "mlflow.source.name": f"dcube.stages.{stage.partition('@')[0]}",
+        "mlflow.source.type": "LOCAL",
+        "dcube.version.python": platform.python_version(),
+        **{f"dcube.version.{package}": version(package) for package in PACKAGES},
+    }
+
+
+def _dependencies(stage: str) -> list[str]:
+    name, _, item = stage.partition("@")
+    entry = _yaml(GRAPH).get("stages", {}).get(name, {})
+    return [re.sub(r"\$\{item\.\w+\}", item, path) for path in entry.get("deps", [])]
+
+
+def _overlaps(first: str, second: str) -> bool:
+    return Path(first).is_relative_to(second) or Path(second).is_relative_to(first)
+
+
+def _machine() -> str:
+    """Hardware, not a host's name: results depend on the one and not on the other."""
+    import torch
+
+    cpu = re.search(r"^model name\s*: (.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
+    parts = [cpu[1] if cpu else platform.machine(), f"{os.cpu_count()} cores"]
+    if torch.cuda.is_available():
+        parts.append(f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()}")
+    return ", ".join(parts)
+
+
+def _blob(content: bytes) -> str:
+    """Git's name for a file's content."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def _git(*words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(_text(path)) or {}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""

@@ -1,0 +1,210 @@
+"""One MLflow run a stage: parameters, metrics over steps, pictures, the data set, and where all of it came from."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcube.config.loading import flattened
+from dcube.data.prepared import PreparedDataset
+from dcube.tracking import lineage
+from dcube.tracking.outbox import RUN_KEY, Header, Outbox, deliver_left_behind, fresh_key
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SECONDS_BETWEEN_SENDS = 2.0
+LONGEST_PAUSE = 60.0
+PATIENCE = {"FINISHED": 60.0, "FAILED": 10.0, "KILLED": 2.0}
+DIGEST_LENGTH = 36  # the longest that MLflow takes
+
+
+class TrackedRun:
+    """Collects what a stage reports and passes it on. No method raises because a server is away."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._next_attempt = 0.0
+        self._pause = SECONDS_BETWEEN_SENDS
+        self._trouble = ""
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id; None as long as no server has been reached."""
+        return self._outbox.header.run_id
+
+    def log_metrics(self, rows: Iterable[Mapping[str, float]]) -> None:
+        """Rows of `{"step": int, name: value, …}`, steps ascending within a name."""
+        for row in rows:
+            values = {metric_key(key): float(value) for key, value in row.items() if key != "step"}
+            self._outbox.write_metrics(int(row["step"]), values)
+        self.flush()
+
+    def log_figure(self, figure: "Figure | Path", name: str) -> None:
+        """A matplotlib figure, or an image file, under the artifact path `name` (with its suffix)."""
+        target = self._artifact(name)
+        if isinstance(figure, Path):
+            shutil.copyfile(figure, target)
+        else:
+            figure.savefig(target, dpi=150, bbox_inches="tight")
+        _show(target, name)
+        self.flush()
+
+    def log_artifacts(self, folder: Path, artifact_path: str = "") -> None:
+        shutil.copytree(folder, self._outbox.artifacts / artifact_path, dirs_exist_ok=True)
+        for picture in sorted(folder.glob("*.png")):
+            _show(picture, picture.name)
+        self.flush()
+
+    def log_text(self, text: str, name: str) -> None:
+        self._artifact(name).write_text(text, encoding="utf-8")
+        self.flush()
+
+    def log_dict(self, values: dict, name: str) -> None:
+        self.log_text(json.dumps(values, indent=2), name)
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        self._outbox.set_tags({key: str(value) for key, value in tags.items()})
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, unless that was just done or just failed."""
+        if time.monotonic() >= self._next_attempt:
+            self._try_to_send()
+
+    def close(self, status: str) -> None:
+        """End the run; what no server took within `PATIENCE` stays on disk for the next run to deliver."""
+        self._outbox.finish(status)
+        deadline = time.monotonic() + PATIENCE[status]
+        while not self._try_to_send():
+            if time.monotonic() >= deadline:
+                self._outbox.release()
+                print(
+                    f"warning: MLflow did not answer ({self._trouble}): this run waits in {self._outbox.folder} "
+                    "and is sent with the next stage",
+                    file=sys.stderr,
+                )
+                return
+            time.sleep(SECONDS_BETWEEN_SENDS)
+
+    def _try_to_send(self) -> bool:
+        try:
+            self._outbox.send()
+            self._pause, self._trouble = SECONDS_BETWEEN_SENDS, ""
+            return True
+        except Exception as error:  # whatever the tracking does, the training goes on
+            if not self._trouble:
+                print(f"MLflow does not answer ({type(error).__name__}): going on, sending later", file=sys.stderr)
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._trouble = type(error).__name__
+            return False
+        finally:
+            self._next_attempt = time.monotonic() + self._pause
+
+    def _artifact(self, name: str) -> Path:
+        target = self._outbox.artifacts / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target
+
+
+@contextmanager
+def tracked_run(
+    stage: str, params: Mapping[str, Any], dataset: PreparedDataset | None = None, run_key: str | None = None
+) -> Iterator[TrackedRun]:
+    """Give the MLflow run of one stage.
+
+    Args:
+        stage: DVC's name of it, `train_baseline@baseline` for an item of a matrix.
+        params: parameter groups by name (dicts or pydantic models, nested at will).
+        dataset: the data that the stage reads.
+        run_key: identifies a training: killed and started again, it goes on in the same run.
+
+    An exception ends the run as FAILED, an interruption or SIGTERM as KILLED; both go on.
+    """
+    header = Header(
+        experiment=f"dcube/{dataset.name}" if dataset else "dcube",
+        name=stage,
+        tags=lineage.lineage_tags(stage) | {RUN_KEY: run_key or fresh_key()},
+        params={key: str(value) for key, value in flattened(params).items()},
+        dataset=_described(dataset) if dataset else None,
+    )
+    _deliver_quietly()
+    run = TrackedRun(Outbox(header))
+    run.flush()
+    try:
+        with _sigterm_raises():
+            yield run
+    except (KeyboardInterrupt, Terminated):
+        run.close("KILLED")
+        raise
+    except BaseException:
+        run.close("FAILED")
+        raise
+    run.close("FINISHED")
+
+
+class Terminated(SystemExit):
+    """SIGTERM, as an exception: `finally` and `with` do their work, and the exit code stays the usual one."""
+
+
+def _show(picture: Path, name: str) -> None:
+    """Leave a copy where an orchestrator looks for pictures, if there is one: `DCUBE_PICTURES` names the folder.
+
+    Pictures of one series, "samples/step-0000100.png", replace one another there: "samples.png".
+    """
+    shown = os.environ.get("DCUBE_PICTURES")
+    if shown and name.endswith(".png"):
+        series = Path(name).parts[0] if "step-" in name else Path(name).stem
+        copy = Path(shown, f".{series}.png")
+        shutil.copyfile(picture, copy)
+        copy.replace(copy.with_name(f"{series}.png"))
+
+
+def metric_key(name: str) -> str:
+    """`name` with what MLflow refuses in a metric's name replaced, e.g. by a class called "CT (non-COVID)"."""
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+
+
+def _described(dataset: PreparedDataset) -> dict[str, str]:
+    """The fields of an `mlflow.entities.Dataset`: raw data by DVC's hash, arrays by the prepared fingerprint."""
+    raw = lineage.data_hash()
+    digest = dataset.fingerprint if raw == "none" else raw
+    profile = {"fingerprint": dataset.fingerprint, "classes": dataset.classes, "counts": dataset.info.get("counts")}
+    return {
+        "name": dataset.name,
+        "digest": digest[:DIGEST_LENGTH],
+        "source_type": "dvc",
+        "source": json.dumps({"data.dvc": raw, "prepared": str(dataset.folder)}),
+        "profile": json.dumps(profile),
+    }
+
+
+def _deliver_quietly() -> None:
+    try:
+        deliver_left_behind()
+    except Exception as error:  # still away: what was left behind goes on waiting
+        print(f"MLflow does not answer ({type(error).__name__}): earlier runs go on waiting", file=sys.stderr)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: object) -> None:
+        raise Terminated(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
