@@ -20,7 +20,7 @@ from dcube.data.adding import digest
 from dcube.data.layouts.phantom import write_phantom
 from dcube.data.preparing import prepare
 
-PHANTOM_DIGEST = "7103984985afe13ed083b5475db219a1e5fd9a8805146b1ab9e77602cb1ebdd5"
+PHANTOM_DIGEST = "8287c2a36a3d4a6c259ce096df0fd2a6b0b80174dc01474e10e88a02ee4fc61f"
 
 
 @pytest.fixture

@@ -22,12 +22,12 @@ SEED = 20_240_229
 
 README = """Invented images. No patient, no scanner and no hospital stands behind them.
 
-The shapes in these pictures were drawn by a program (dcube/data/layouts/phantom.py) to show that D-Cube runs.
+The shapes in these pictures were drawn by a program (D-Cube's phantom) to show that D-Cube runs.
 Nothing that a model reaches on them says anything about medicine.
 """
 
 
-class Dice:
+class PatientRng:
     """Random numbers of one patient."""
 
     def __init__(self, *key: int) -> None:
@@ -57,27 +57,27 @@ class Patient:
     """One invented anatomy, of which `slice` draws any level."""
 
     def __init__(self, number: int, kind: str) -> None:
-        dice = Dice(number)
+        rng = PatientRng(number)
         self.number, self.kind = number, kind
-        self.width, self.depth = dice.uniform(0.78, 0.93), dice.uniform(0.56, 0.72)
-        self.fat = dice.uniform(0.05, 0.13)
-        self.shift = dice.uniform(-0.04, 0.04)
-        self.liver = dice.uniform(0.26, 0.36)
-        self.enhancement = dice.uniform(-12.0, 12.0)
-        self.noise = dice.uniform(9.0, 18.0)
-        self.band = [(-0.26, 0.08), (-0.05, dice.uniform(-0.16, -0.04)), (0.36, dice.uniform(-0.16, 0.0))]
-        self.thickness = dice.uniform(0.055, 0.085)
+        self.width, self.depth = rng.uniform(0.78, 0.93), rng.uniform(0.56, 0.72)
+        self.fat = rng.uniform(0.05, 0.13)
+        self.shift = rng.uniform(-0.04, 0.04)
+        self.liver = rng.uniform(0.26, 0.36)
+        self.enhancement = rng.uniform(-12.0, 12.0)
+        self.noise = rng.uniform(9.0, 18.0)
+        self.band = [(-0.26, 0.08), (-0.05, rng.uniform(-0.16, -0.04)), (0.36, rng.uniform(-0.16, 0.0))]
+        self.thickness = rng.uniform(0.055, 0.085)
         self.loops = [
-            (dice.uniform(-0.45, 0.5), dice.uniform(-0.42, -0.22), dice.uniform(0.06, 0.13), dice.uniform(55.0, 175.0))
+            (rng.uniform(-0.45, 0.5), rng.uniform(-0.42, -0.22), rng.uniform(0.06, 0.13), rng.uniform(55.0, 175.0))
             for _ in range(5)
         ]
         malignant = kind == "malignant"
         self.lesion = Lesion(
-            along=dice.uniform(0.12, 0.7),
-            radius=dice.uniform(0.065, 0.15),
-            contrast=dice.uniform(16.0, 54.0),
-            wobble=(dice.uniform(-0.3, 0.3), dice.uniform(-0.3, 0.3), dice.uniform(-0.3, 0.3), dice.uniform(-0.3, 0.3)),
-            duct=dice.uniform(0.35, 1.0) if malignant else 0.0,
+            along=rng.uniform(0.12, 0.7),
+            radius=rng.uniform(0.065, 0.15),
+            contrast=rng.uniform(16.0, 54.0),
+            wobble=(rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0.3)),
+            duct=rng.uniform(0.35, 1.0) if malignant else 0.0,
         )
 
     def on_band(self, along: float) -> tuple[float, float]:
@@ -88,15 +88,15 @@ class Patient:
 
     def slice(self, level: int) -> np.ndarray:
         """(SIDE, SIDE) uint8; levels 0…SLICES − 1 run through the lesion."""
-        dice = Dice(self.number, 1 + level)
+        rng = PatientRng(self.number, 1 + level)
         canvas = Canvas()
         height = (level + 0.5) / SLICES * 2 - 1
         self._draw_body(canvas, height)
-        self._draw_organs(canvas, height, dice)
+        self._draw_organs(canvas, height, rng)
         self._draw_pancreas(canvas)
         if self.kind != "normal":
-            self._draw_lesion(canvas, 1 - 0.45 * height * height, dice)
-        return canvas.develop(self.noise, dice)
+            self._draw_lesion(canvas, 1 - 0.45 * height * height, rng)
+        return canvas.develop(self.noise, rng)
 
     def _draw_body(self, canvas: "Canvas", height: float) -> None:
         width, depth = self.width - 0.03 * height, self.depth - 0.03 * height
@@ -108,17 +108,17 @@ class Patient:
         canvas.ellipse(self.shift, 0.32, 0.12, 0.10, 205)
         canvas.ellipse(self.shift, 0.46, 0.045, 0.04, 105)
 
-    def _draw_organs(self, canvas: "Canvas", height: float, dice: Dice) -> None:
+    def _draw_organs(self, canvas: "Canvas", height: float, rng: PatientRng) -> None:
         x, bright = self.shift, self.enhancement
         grown = 1 - 0.18 * height
         canvas.ellipse(x - 0.42, -0.08, self.liver * grown, 0.34 * grown, 142 + bright)
-        canvas.ellipse(x - 0.40 + dice.uniform(-0.05, 0.05), -0.05, 0.03, 0.05, 168 + bright)
+        canvas.ellipse(x - 0.40 + rng.uniform(-0.05, 0.05), -0.05, 0.03, 0.05, 168 + bright)
         canvas.ellipse(x + 0.52, 0.06, 0.13 * grown, 0.2 * grown, 150 + bright)
         for side in (-1, 1):
             canvas.ellipse(x + side * 0.36, 0.27, 0.11, 0.13, 168 + bright)
             canvas.ellipse(x + side * 0.33, 0.27, 0.04, 0.06, 95)
         for place_x, place_y, radius, value in self.loops:
-            wander = dice.uniform(-0.03, 0.03)
+            wander = rng.uniform(-0.03, 0.03)
             canvas.ellipse(x + place_x + wander, place_y, radius + 0.015, radius + 0.01, 130)
             canvas.ellipse(x + place_x + wander, place_y, radius - 0.015, radius - 0.02, value)
         canvas.ellipse(x + 0.03, 0.17, 0.055, 0.055, 180 + bright)
@@ -130,10 +130,10 @@ class Patient:
             thick = self.thickness * (1.25 - 0.04 * step)
             canvas.ellipse(x, y, thick, thick, 128 + 0.6 * self.enhancement)
 
-    def _draw_lesion(self, canvas: "Canvas", grown: float, dice: Dice) -> None:
+    def _draw_lesion(self, canvas: "Canvas", grown: float, rng: PatientRng) -> None:
         lesion = self.lesion
         x, y = self.on_band(lesion.along)
-        x, y = x + dice.uniform(-0.012, 0.012), y + dice.uniform(-0.012, 0.012)
+        x, y = x + rng.uniform(-0.012, 0.012), y + rng.uniform(-0.012, 0.012)
         radius = lesion.radius * grown
         value = 128 - lesion.contrast
         if self.kind == "benign":
@@ -167,10 +167,10 @@ class Canvas:
         outline = outline + wobble[2] * u * (u * u - 3.0 * v * v) + wobble[3] * v * (3.0 * u * u - v * v)
         self._paint(radius * outline - distance, value, softness)
 
-    def develop(self, noise: float, dice: Dice) -> np.ndarray:
+    def develop(self, noise: float, rng: PatientRng) -> np.ndarray:
         """Fine and coarse noise, then whole numbers."""
-        fine = dice.field(SIDE, SIDE) + dice.field(SIDE, SIDE) + dice.field(SIDE, SIDE) - 1.5
-        coarse = _smooth(_smooth(dice.field(SIDE, SIDE) - 0.5))
+        fine = rng.field(SIDE, SIDE) + rng.field(SIDE, SIDE) + rng.field(SIDE, SIDE) - 1.5
+        coarse = _smooth(_smooth(rng.field(SIDE, SIDE) - 0.5))
         return np.floor(np.clip(self.grey + noise * fine + 3.0 * noise * coarse, 0.0, 255.0)).astype(np.uint8)
 
     def _paint(self, inside: np.ndarray, value: float, softness: float) -> None:
