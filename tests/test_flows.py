@@ -25,7 +25,7 @@ from dcube.repository.graph import StageNeeds, stages_in_order
 from dcube.repository.workspace import commit_of, push_results, save_experiment, workspace
 from dcube.runtime import processes
 from flows import stage_process
-from flows.pipeline import main, params_with, pipeline
+from flows.pipeline import main, pipeline, with_settings
 from flows.stage_process import reproduce
 
 ROOT = Path(__file__).parents[1]
@@ -146,7 +146,7 @@ class TestWorkspace:
         names = ["first", "second"]
 
         def save(name: str) -> None:
-            params = params_with(Params(), [f"data.name={name}"])
+            params = with_settings(Params(), [f"data.name={name}"])
             with workspace(repository, "HEAD", name, params.to_yaml()) as folder:
                 reproduce("prepare", folder, {}, print, print)
                 save_experiment(repository, folder, name, ["prepare"])
@@ -236,7 +236,7 @@ class TestPipeline:
         assert task_states(second) == dict.fromkeys(["prepare", "train"], "Cached")
 
         settings = ["diffusion.margin=0.2", "classifier.sub_features.architecture=$(touch pwned)`touch pwned`"]
-        changed = params_with(Params(), settings)
+        changed = with_settings(Params(), settings)
         third = pipeline(changed, targets=["train"], return_state=True)
         assert ran() == ["train"]
         assert not list(tmp_path.rglob("pwned"))
@@ -367,8 +367,8 @@ class TestCommand:
         [
             (["diffusion.widht=64"], "--set: unknown key diffusion.widht (did you mean width?)"),
             (["diffusion.width=-8"], "--set: diffusion.width: input should be greater than or equal to 16 (got -8)"),
-            (["diffusion.width"], "--set diffusion.width: write it as group.key=value"),
-            (["diffusion.width.more=1"], "--set: diffusion.width.more: width holds no further keys"),
+            (["diffusion.width"], "--set diffusion.width: expected group.key=value"),
+            (["diffusion.width.more=1"], "--set: diffusion.width.more: width has no keys below it"),
         ],
     )
     def test_bad_settings_are_one_line_and_exit_code_2(self, repository, capsys, settings, message):
@@ -378,7 +378,7 @@ class TestCommand:
         assert capsys.readouterr().err == f"error: {message}\n"
 
     def test_settings_are_laid_over_the_rest(self):
-        params = params_with(Params(), ["synthesis.ratio.benign=2", "classifier.evaluation_timesteps=[1, 5]"])
+        params = with_settings(Params(), ["synthesis.ratio.benign=2", "classifier.evaluation_timesteps=[1, 5]"])
         assert params.synthesis.ratio == {"benign": 2.0}
         assert params.classifier.evaluation_timesteps == [1, 5]
         assert params.diffusion == Params().diffusion

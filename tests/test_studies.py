@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from dcube.classifier.methods.catalogue import METHODS
-from dcube.config.loading import laid_over, load_preset, preset_names
+from dcube.config.loading import load_preset, preset_names, with_overrides
 from dcube.config.schema import Evaluation, Params
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import compare, holm
@@ -208,10 +208,10 @@ class TestCells:
         assert re.fullmatch(r"[a-z0-9][a-z0-9-]*[a-z0-9]", name) and len(name) < 100
 
     def test_settings_are_laid_over_nested_groups(self):
-        changed = laid_over(Params(), {"classifier.sub_features.stage": -2, "synthesis.ratio.ill": 2}, "x")
+        changed = with_overrides(Params(), {"classifier.sub_features.stage": -2, "synthesis.ratio.ill": 2}, "x")
         assert changed.classifier.sub_features.stage == -2 and changed.synthesis.ratio == {"ill": 2.0}
-        with pytest.raises(DcubeError, match=r"data.name.deep: name holds no further keys"):
-            laid_over(Params(), {"data.name.deep": 1}, "x")
+        with pytest.raises(DcubeError, match=r"data.name.deep: name has no keys below it"):
+            with_overrides(Params(), {"data.name.deep": 1}, "x")
 
 
 class TestStatistics:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dcube.config.loading import laid_over
+from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
 from dcube.studies.study import Row, Settings, Study
 
@@ -65,7 +65,7 @@ def cell(study: Study, base: Params, place: Place, repeat: int, chosen: Settings
     chosen = chosen or {}
     settings = _settings(study, base.data.name, place) | chosen | dict.fromkeys(study.vary, repeat)
     where = f"study, row {place.title}"
-    return Cell(place, repeat, chosen, laid_over(base, settings, where), study.target_of(place.row))
+    return Cell(place, repeat, chosen, with_overrides(base, settings, where), study.target_of(place.row))
 
 
 def candidates(study: Study, data: str, row: Row) -> Iterator[Settings]:

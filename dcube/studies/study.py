@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dcube.config.loading import laid_over
+from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 
@@ -157,7 +157,7 @@ def _check_values(choices: Choices, where: str) -> None:
 
 
 def _check(settings: Mapping[str, Any], where: str) -> None:
-    laid_over(Params(), settings, where)
+    with_overrides(Params(), settings, where)
 
 
 def _folder() -> Any:
