@@ -4,11 +4,12 @@ from pathlib import Path
 
 import torch
 
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES, FrozenUViT, build_head, save_candidate
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, build_head, save_candidate
 from dcube.classifier.methods.contract import Task
 from dcube.config.schema import Params
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
+from dcube.features.frozen_uvit import FrozenUViT
 
 CLASSES = ["benign", "malignant", "normal"]
 MADE_FOR = {"channels": 1, "image_size": 32, "diffusion_image_size": 16, "fit": "crop"}
@@ -23,7 +24,7 @@ def write_candidate(
     if kind == DCUBE:
         model = build_uvit(params.diffusion, 16, 1, len(CLASSES)).eval()
         uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
-    head = build_head(kind, params.classifier, params.baseline, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
+    head = build_head(kind, params.classifier, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
     config = {
         "kind": kind, "classes": CLASSES, "input": MADE_FOR | (made_for or {}), "calibration": {"temperature": 1.5},
         "evaluation_timesteps": [1], "data_fingerprint": "f" * 64,

@@ -125,7 +125,9 @@ def register(
 
 def _descends_from_diffusion(model: Evaluated) -> bool:
     """Whether its features are the trained diffusion model's, or some of its training images are."""
-    return model.metrics["kind"] == DCUBE or _config(model)["params"]["classifier"]["extra_images"] == "synthetic"
+    groups = _config(model)["params"]
+    extra_images = groups["classifier" if "classifier" in groups else "baseline"]["extra_images"]
+    return model.metrics["kind"] == DCUBE or extra_images == "synthetic"
 
 
 def _config(model: Evaluated) -> dict:

@@ -34,6 +34,11 @@ class Method:
     settings_from: str
     reference: str
 
+    @property
+    def published(self) -> dict[str, str | float]:
+        names = ("optimiser", "learning_rate", "weight_decay", "epochs")
+        return {name: getattr(self, name) for name in names}
+
 
 # What a network without an entry of its own is trained with: the settings of stage 2.
 UNLISTED = ("adamw", 2e-4, 0.03, 70, "D-Cube paper, §IV-B2")

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from timm.models.pvt_v2 import OverlapPatchEmbed
 from torch import Tensor, nn
 
-from dcube.classifier.head import ImageNetwork
 from dcube.classifier.methods.contract import Draws, Task
 from dcube.classifier.methods.pseudo_shapes import PIXEL_CLASSES, made_images
 from dcube.classifier.methods.timm_networks import timm_features
 from dcube.config.schema import Pretrained
+from dcube.engine.image_network import ImageNetwork
 
 ARCHITECTURE = "pvt_v2_b1"
 PRETRAINING_STEPS = 2000

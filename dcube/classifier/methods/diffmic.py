@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from dcube.classifier.head import ImageNetwork
 from dcube.classifier.methods.contract import Draws, Task
 from dcube.classifier.methods.diffmic_guidance import DualGuidance
 from dcube.classifier.methods.timm_networks import timm_features
 from dcube.config.schema import Pretrained
 from dcube.engine.distributed import Share, summed
+from dcube.engine.image_network import ImageNetwork
 from dcube.engine.pretrained import create_pretrained
 from dcube.engine.rng import torch_generator
 

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcube.artifacts.weights import under_prefix, with_prefix
-from dcube.classifier.head import ImageNetwork
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.frozen import Frozen, StandardisedLinear
 from dcube.classifier.methods.loading import load_published, only_pickled
 from dcube.classifier.methods.transformers_networks import under_current_names
 from dcube.config.schema import Pretrained
+from dcube.engine.image_network import ImageNetwork
 
 PIXELS = {"mean": (0.5862785803043838,) * 3, "std": (0.27950088968644304,) * 3}
 SIDE = 224  # windows of 7 patches fit this size, and MedCLIP saw no other

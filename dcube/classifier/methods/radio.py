@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dcube.classifier.head import ImageClassifier, ImageNetwork
+from dcube.classifier.head import ImageClassifier
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.methods.frozen import Frozen, StandardisedLinear
 from dcube.config.schema import Pretrained
+from dcube.engine.image_network import ImageNetwork
 from dcube.engine.pretrained import create_pretrained
 
 ARCHITECTURE = "vit_base_patch16_radio_v3"
