@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
 from dcube.data.checks.privacy import open_private
@@ -37,7 +37,7 @@ def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
         split = plan_splits(tabulate(source, seen), data)
         plan = replace(split, table=thin(split.table, data))
         left_out = len(split.table) - len(plan.table)
-        with published(folder) as partial:
+        with atomic_folder(folder) as partial:
             for size in work.sizes:
                 file = work.array_file(size).rename(partial / work.array_file(size).name)
                 if len(plan.table) < len(seen):

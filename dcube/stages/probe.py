@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE
 from dcube.artifacts.weights import load_weights
 from dcube.classifier.candidate import FrozenUViT, build_sub_network, untrained
@@ -86,7 +86,7 @@ def main() -> None:
             "data_fingerprint": dataset.fingerprint,
             "weights_sha256": load_weights(DIFFUSION)[1]["weights_sha256"],
         }  # fmt: skip
-        with published(PROBE) as folder:
+        with atomic_folder(PROBE) as folder:
             the_map[MAP_COLUMNS].to_csv(folder / "map.csv", index=False)
             table.to_csv(folder / "labels.csv", index=False)
             over_draws(table).to_csv(folder / "summary.csv", index=False)

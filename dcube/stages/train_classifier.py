@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC, checkpoint_root
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import (
@@ -106,7 +106,7 @@ def train(stage: str, name: str, kind: str) -> None:
         return
     with tracked_run(stage, groups, dataset, run_key=key) as tracked:
         result = fit(tracked.log_metrics)
-        with published(MODELS / name) as folder:
+        with atomic_folder(MODELS / name) as folder:
             config = candidate_config(kind, classifier, settings.baseline, dataset, result.validation)
             head.load_state_dict(result.weights)
             config, reference = with_temperature(Candidate(config, head.eval(), uvit), dataset)
