@@ -30,10 +30,10 @@ def main(name: str) -> None:
             "model": name,
             "kind": candidate.kind,
             **summarise(predictions, everything.evaluation),
-            "validation": candidate.config["validation"],
-            "weights_sha256": candidate.config["weights_sha256"],
+            "validation": candidate.config.validation,
+            "weights_sha256": candidate.config.weights_sha256,
             "dataset_fingerprint": dataset.fingerprint,
-            "is_phantom": bool(dataset.info.get("is_phantom")),
+            "is_phantom": dataset.info.is_phantom,
         }
         predictions.save(folder / "predictions.csv")
         _draw(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")

@@ -39,7 +39,7 @@ def main() -> None:
             images = sample(model, schedule, labels, tracker.seeds, steps, SAMPLING_BATCH, shape, on_batch=advance)
         measured = {"overall": tracker.measure(images, labels), "classes": tracker.measure_classes(images, labels)}
         real = dataset.images(dataset.diffusion_image_size)[tracker.rows]
-        patch = load_diffusion_config(DIFFUSION).patch_size
+        patch = load_diffusion_config(DIFFUSION).diffusion.patch_size
         measured["blockiness"] = {"generated": blockiness(images.numpy(), patch), "real": blockiness(real, patch)}
         with atomic_folder(FID) as folder:
             result = {**measured, "definition": tracker.definition}
