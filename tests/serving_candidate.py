@@ -1,6 +1,7 @@
 """A real candidate with random weights, small enough to log and serve in tests."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,8 +17,13 @@ CLASSES = ["benign", "malignant", "normal"]
 SPEC = InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop")
 
 
-def trained_with(params: Params) -> TrainedWith:
-    return TrainedWith(classifier=params.classifier, baseline=params.baseline, diffusion=params.diffusion)
+def candidate_config(params: Params, **changes: Any) -> CandidateConfig:
+    usual = {
+        "kind": SUB_FEATURES, "classes": CLASSES, "input": SPEC, "evaluation_timesteps": [1],
+        "params": TrainedWith(classifier=params.classifier, baseline=params.baseline, diffusion=params.diffusion),
+        "data_fingerprint": "f" * 64, "validation": {"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
+    }  # fmt: skip
+    return CandidateConfig(**usual | changes)
 
 
 def write_candidate(
@@ -30,10 +36,6 @@ def write_candidate(
         model = build_uvit(params.diffusion, 16, 1, len(CLASSES)).eval()
         uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
     head = build_head(kind, params.classifier, params.baseline, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
-    config = CandidateConfig(
-        kind=kind, classes=CLASSES, input=spec, calibration=Calibration(temperature=1.5), evaluation_timesteps=[1],
-        data_fingerprint="f" * 64, params=trained_with(params),
-        validation={"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
-    )  # fmt: skip
+    config = candidate_config(params, kind=kind, input=spec, calibration=Calibration(temperature=1.5))
     folder.mkdir(parents=True, exist_ok=True)
     return save_candidate(folder, head.state_dict(), uvit, config)

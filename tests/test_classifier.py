@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from serving_candidate import trained_with
+from serving_candidate import candidate_config
 from torch import nn
 from torchvision.transforms.functional import normalize
 
-from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig
+from dcube.artifacts.schemas.candidate import Calibration
 from dcube.classifier.calibration import tempered
 from dcube.classifier.candidate import (
     DCUBE,
@@ -178,10 +178,8 @@ def test_train_save_load_predict(
         head, used, train, validation, tiny_params.classifier, tiny_params.compute, Checkpoints(tmp_path / "c", "k")
     )
     assert len(train) == 48  # labelled only
-    config = CandidateConfig(
-        kind=kind, classes=phantom_dataset.classes, input=phantom_dataset.info.input, evaluation_timesteps=[1, 3],
-        calibration=Calibration(temperature=2.0), params=trained_with(tiny_params), data_fingerprint="f", validation={},
-    )  # fmt: skip
+    temperature = Calibration(temperature=2.0)
+    config = candidate_config(tiny_params, kind=kind, evaluation_timesteps=[1, 3], calibration=temperature)
     (tmp_path / "model").mkdir()
     save_candidate(tmp_path / "model", result.weights, used, config)
     candidate = load_candidate(tmp_path / "model", torch.device("cpu"))
