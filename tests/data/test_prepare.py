@@ -13,10 +13,9 @@ from PIL import Image
 from dcube.data.inspection import inspect
 from dcube.data.prepared import SPLITS
 from dcube.data.preparing import prepare
-from dcube.data.splits import verify_splits
 from dcube.errors import DcubeError
-from dcube.params_file import load_preset, params_from
-from tests.support.raw_sets import REAL_DATA, class_folders, medmnist_file, noise, save, with_metadata, write_metadata
+from dcube.params_file import params_from
+from tests.support.raw_sets import class_folders, medmnist_file, noise, save, with_metadata, write_metadata
 
 
 def data_params(**values):
@@ -276,25 +275,3 @@ def test_a_dark_sixteen_bit_set_is_warned_of(tmp_path):
         for i in range(5):
             save(tmp_path / "raw" / c / f"{i}.png", noise(10 * ord(c) + i).astype(np.uint16) * 16)
     assert "nearly black" in inspect(tmp_path / "raw", data_params()).warnings[0]
-
-
-real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data in {REAL_DATA}")
-
-
-@real_data
-def test_pneumoniamnist(tmp_path):
-    file, data = REAL_DATA / "pneumoniamnist.npz", load_preset("pneumoniamnist").data
-    report = inspect(file, data)
-    assert report.duplicates == {"test": 3, "train": 18, "train, validation": 8} and not report.problem
-    dataset = prepare(file, data, tmp_path / "out")
-    verify_splits(dataset.manifest)
-    assert dataset.classes == ["normal", "pneumonia"] and len(dataset.info["dropped_duplicates"]) == 10
-    assert [len(dataset.indices(split)) for split in SPLITS] == [4698, 524, 624]
-
-
-@real_data
-def test_covid_ct(tmp_path):
-    dataset = prepare(REAL_DATA / "covid-ct", load_preset("covid_ct").data, tmp_path / "out")
-    verify_splits(dataset.manifest)
-    assert dataset.info["counts"]["train"] == {"COVID": 191, "NonCOVID": 234} and dataset.info["patients"] == 384
-    assert [len(dataset.indices(split)) for split in SPLITS] == [425, 118, 203]

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+from tests.support.checkout import ROOT
+
+BREASTMNIST = ROOT / "dcube/data/embedded/breastmnist.npz"
+LARGER_SETS = ROOT.parent / "shared" / "data"  # real ones that the project does not bring along
 
 
 def noise(number: int, size: tuple[int, int] = (24, 24)) -> np.ndarray:
