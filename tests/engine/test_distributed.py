@@ -20,7 +20,7 @@ from torch import Tensor
 from dcube.classifier.training import ImageTable
 from dcube.classifier.training import _Batches as ImageBatches
 from dcube.config import Classifier, Diffusion, Params
-from dcube.diffusion.training import _Batches as PairBatches
+from dcube.diffusion.training import PairBatches
 from dcube.engine.distributed import Share
 from dcube.errors import DcubeError
 from dcube.params_file import params_from
