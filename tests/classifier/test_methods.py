@@ -170,9 +170,14 @@ def test_performer_estimates_the_attention_it_stands_for() -> None:
     torch.manual_seed(0)
     layer = TokenPerformer(12)
     layer.w = nn.Parameter(torch.randn(200_000, 64), requires_grad=False)
-    (keys, queries), values = torch.randn(2, 1, 9, 64) * 0.2, torch.randn(1, 9, 64)
+    nn.init.zeros_(layer.mlp[-1].weight)
+    nn.init.zeros_(layer.mlp[-1].bias)
+    layer.proj = nn.Identity()
+    nn.init.normal_(layer.kqv.weight[: 2 * 64], std=0.06)
+    x = torch.randn(1, 9, 12)
+    keys, queries, values = layer.kqv(layer.norm1(x)).chunk(3, dim=-1)
     expected = (queries @ keys.transpose(1, 2)).softmax(dim=-1) @ values
-    found = layer._attention(keys, queries, values)
+    found = layer(x) - values
     assert (found - expected).abs().mean() < 0.02
     assert (values.mean(dim=1, keepdim=True) - expected).abs().mean() > 0.05  # what equal attention would give
 

@@ -188,7 +188,7 @@ def test_label_maps_that_do_not_fit_their_images_are_refused(tmp_path: Path) -> 
         file.write_bytes(file.read_bytes() + bytes(500))
     air = np.zeros((SLICES + 2, SIDE, SIDE), np.uint8)
     air[2, :6, :6] = 1
-    layouts._write_tcia_labels(tcia, air)
+    layouts.write_tcia_labels(tcia, air)
     with pytest.raises(DcubeError, match="which is no pancreas: the label map lies wrongly"):
         open_source(raw, MEDICAL)
     tcia.write_bytes(b"no volume")

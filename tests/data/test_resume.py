@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dcube.config.schema import Data
-from dcube.data import survey
+from dcube.data import preparing
+from dcube.data.layouts.source import Source
 from dcube.data.preparing import prepare
+from dcube.data.readers.images import RawImage
 from dcube.errors import DcubeError
 from tests.support.raw_sets import class_folders, noise, save
 
@@ -20,14 +23,18 @@ IMAGES = 400
 DATA = Data(image_size=24, diffusion_image_size=8, identifiers="kept")
 SLOW = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 from dcube.config.schema import Data
-from dcube.data import survey
-from dcube.data.preparing import prepare
+from dcube.data import preparing, survey
+
+def opened_slow(raw, data):
+    source = opened(raw, data)
+    return replace(source, read=lambda i: (time.sleep(0.02), source.read(i))[1])
+
 survey.IMAGES_AT_ONCE = 20
-see = survey._see
-survey._see = lambda *given: (time.sleep(0.02), see(*given))[1]
-prepare(Path(sys.argv[1]), Data.model_validate_json(sys.argv[3]), Path(sys.argv[2]))
+opened, preparing.open_private = preparing.open_private, opened_slow
+preparing.prepare(Path(sys.argv[1]), Data.model_validate_json(sys.argv[3]), Path(sys.argv[2]))
 """
 
 
@@ -40,13 +47,18 @@ def raw(tmp_path: Path) -> Path:
 def read(monkeypatch) -> list[int]:
     """The images that are decoded from here on."""
     seen: list[int] = []
-    see = survey._see
+    opened = preparing.open_private
 
-    def counting(source, i, *rest):
-        seen.append(i)
-        return see(source, i, *rest)
+    def counting(raw: Path, data: Data) -> Source:
+        source = opened(raw, data)
 
-    monkeypatch.setattr(survey, "_see", counting)
+        def read(i: int) -> RawImage:
+            seen.append(i)
+            return source.read(i)
+
+        return replace(source, read=read)
+
+    monkeypatch.setattr(preparing, "open_private", counting)
     return seen
 
 

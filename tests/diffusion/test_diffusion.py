@@ -47,12 +47,23 @@ def test_any_size_patch_and_channel_count(size: int, channels: int, patch: int) 
     assert [tuple(f.shape) for f in features] == [(2, 16, size // patch, size // patch)] * 2
 
 
-def test_patches_come_back_where_they_were(model: UViT) -> None:
-    """With blocks and decoder replaced by the identity, unpatchify inverts the patch embedding's order."""
-    identity = UViT(image_size=8, channels=1, classes=1, patch_size=2, width=16, depth=2, heads=2)
-    x = torch.arange(64.0).view(1, 1, 8, 8)
-    tokens = torch.nn.functional.unfold(x, kernel_size=2, stride=2).transpose(1, 2)  # (1, 16, 4)
-    torch.testing.assert_close(identity.unpatchify(identity._to_grid(tokens)), x)
+@torch.no_grad()
+def test_a_patch_comes_back_where_it_was() -> None:
+    """With blocks that add nothing, a change of one patch changes this patch alone, in the output and in features."""
+    model = UViT(image_size=8, channels=1, classes=1, patch_size=2, width=16, depth=2, heads=2)
+    for block in model.blocks:
+        for layer in (block.attention.proj, block.mlp.fc2):
+            torch.nn.init.zeros_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+    x, t = torch.zeros(1, 1, 8, 8), torch.tensor([5])
+    changed = x.clone()
+    changed[0, 0, 2:4, 6:8] = torch.tensor([[1.0, 2.0], [3.0, 4.0]])  # row 1, column 3 of the patches
+    difference = (model(changed, t) - model(x, t)).abs()[0, 0]
+    assert difference[2:4, 6:8].sum() > 0 and difference.sum() == difference[2:4, 6:8].sum()
+    (before,), (after,) = (model.forward_intermediates(image, t, indices=[0]) for image in (x, changed))
+    assert (after != before).any(dim=1).nonzero().tolist() == [[0, 1, 3]]
+    grid = torch.nn.functional.unfold(image := torch.randn(1, 1, 8, 8), kernel_size=2, stride=2).view(1, 4, 4, 4)
+    assert torch.equal(model.unpatchify(grid), image), "pixels inside a patch too"
 
 
 def test_intermediates_are_those_of_the_full_pass(model: UViT) -> None:
@@ -260,8 +271,9 @@ def test_a_perfect_model_gives_the_image_it_knows() -> None:
             return None
 
         def forward(self, x, t, condition):
-            product = schedule._scheduler.alphas_cumprod[t].view(-1, 1, 1, 1)
-            return (x - product.sqrt() * image) / (1 - product).sqrt()
+            nothing, one = torch.zeros_like(x), torch.ones_like(x)
+            alpha, sigma = schedule.add_noise(one, nothing, t), schedule.add_noise(nothing, one, t)
+            return (x - alpha * image) / sigma
 
     made = sample(Oracle(), schedule, torch.tensor([0, 0]), [1, 2], steps=20, batch_size=2, shape=(1, 16, 16))  # type: ignore[arg-type]
     assert (made.int() - from_model_range(image).int()).abs().max() <= 2

@@ -21,7 +21,7 @@ from dcube.classifier.training import ImageTable
 from dcube.classifier.training import _Batches as ImageBatches
 from dcube.config.loading import params_from
 from dcube.config.schema import Classifier, Diffusion, Params
-from dcube.diffusion.training import _Batches as PairBatches
+from dcube.diffusion.training import PairBatches
 from dcube.engine.distributed import Share
 from dcube.errors import DcubeError
 from tests.support.checkout import ROOT

@@ -138,7 +138,7 @@ def pancreas(folder: Path, people: list[Invented], diagnoses: bool = True) -> Pa
         if one.kind == "normal":
             series = folder / "Pancreas-CT" / f"PANCREAS_{one.number:04d}" / "11-24-2015-NA-Pancreas-1" / "Pancreas-2"
             write_series(series, one, lambda level: f"1-{99 - level:03d}.dcm", values)
-            _write_tcia_labels(folder / "TCIA_pancreas_labels-02-05-2017" / f"label{one.number:04d}.nii.gz", labels)
+            write_tcia_labels(folder / "TCIA_pancreas_labels-02-05-2017" / f"label{one.number:04d}.nii.gz", labels)
         else:
             labels[:, 40:50, 40:50] *= 2  # a tumour inside the pancreas
             axes, name = next(orientations), f"pancreas_{one.number:03d}"
@@ -193,7 +193,7 @@ def write_volume(file: Path, values: np.ndarray, axes: tuple[str, ...]) -> None:
     nibabel.save(image, file)
 
 
-def _write_tcia_labels(file: Path, values: np.ndarray) -> None:
+def write_tcia_labels(file: Path, values: np.ndarray) -> None:
     """The array runs with the DICOM pixels and from the feet; the header claims that it runs to the right and front."""
     file.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(values.transpose(2, 1, 0)), np.diag([*SPACING, 1.0])), file)
