@@ -10,14 +10,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from dcube.artifacts.layout import CONFIG
+from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, UNTRAINED, Candidate, build_head
 from dcube.classifier.image_table import ImageTable, training_images
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.recipe import Recipe
 from dcube.classifier.training import ClassifierResult, pretrain, train_candidate
-from dcube.config.schema import Classifier, Compute, Labels
-from dcube.data.prepared import MADE_FOR, PreparedDataset
+from dcube.config.schema import Classifier, Compute, Diffusion, Labels
+from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion_config
 from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
@@ -54,7 +56,7 @@ class CandidateTraining:
     dataset: PreparedDataset
     head: nn.Module
     uvit: FrozenUViT | None
-    diffusion: dict[str, Any] | None
+    diffusion: Diffusion | None
     images: ImageTable
     compute: Compute
     checkpoints: Path
@@ -82,11 +84,10 @@ class CandidateTraining:
         uvit, diffusion, input_hashes = None, None, [dataset.fingerprint, recipe.kind]
         if recipe.kind in ON_DIFFUSION_FEATURES:
             assert isinstance(recipe.network, Classifier)
-            trained_with = load_diffusion_config(inputs.diffusion)
+            diffusion = load_diffusion_config(inputs.diffusion).diffusion
             uvit = load_frozen_uvit(inputs.diffusion, inputs.selection, recipe.network, device)
-            uvit = with_random_weights(uvit, trained_with, seed) if recipe.kind == UNTRAINED else uvit
-            diffusion = trained_with.model_dump(mode="json")
-            input_hashes += [(inputs.diffusion / "config.json").read_text(), repr(uvit.blocks)]
+            uvit = with_random_weights(uvit, diffusion, seed) if recipe.kind == UNTRAINED else uvit
+            input_hashes += [(inputs.diffusion / CONFIG).read_text(), repr(uvit.blocks)]
         if recipe.extra_images != "none":
             files = [inputs.synthetic / "manifest.csv", *sorted(inputs.synthetic.glob("images-*.npy"))]
             input_hashes += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
@@ -125,16 +126,15 @@ class CandidateTraining:
 
     def candidate(self, result: ClassifierResult) -> Candidate:
         """The trained candidate, not calibrated yet."""
-        config = {
-            "kind": self.recipe.kind,
-            "classes": self.dataset.classes,
-            "input": {key: self.dataset.info[key] for key in MADE_FOR if key in self.dataset.info},
-            "calibration": {"temperature": 1.0},
-            "evaluation_timesteps": self.recipe.losses.evaluation_timesteps,
-            "params": self.recipe.params | ({"diffusion": self.diffusion} if self.diffusion else {}),
-            "data_fingerprint": self.dataset.fingerprint,
-            "validation": result.validation,
-        }
+        config = CandidateConfig(
+            kind=self.recipe.kind,
+            classes=self.dataset.classes,
+            input=self.dataset.info.input,
+            evaluation_timesteps=self.recipe.losses.evaluation_timesteps,
+            params=TrainedWith(**self.recipe.params, diffusion=self.diffusion),
+            data_fingerprint=self.dataset.fingerprint,
+            validation=result.validation,
+        )
         self.head.load_state_dict(result.weights)
         return Candidate(config, self.head.eval(), self.uvit)
 
@@ -151,6 +151,6 @@ def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[Ca
     )
     plain = candidate.predict(images, small_images)
     fitted = calibrated(plain, dataset.labels[rows])
-    validation = candidate.config["validation"] | {"cross_entropy": fitted.cross_entropy}
-    config = candidate.config | {"calibration": fitted.as_dict(), "validation": validation}
+    validation = candidate.config.validation | {"cross_entropy": fitted.cross_entropy}
+    config = candidate.config.model_copy(update={"calibration": fitted, "validation": validation})
     return replace(candidate, config=config), tempered(plain, fitted.temperature)

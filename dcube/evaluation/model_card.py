@@ -1,11 +1,13 @@
 """What a person must know before using a model: one Markdown page beside the figures."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dcube.artifacts.markdown import markdown_table
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.classifier.methods.catalogue import METHODS
 from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
@@ -15,11 +17,6 @@ KINDS = {
     "dcube": "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",
     "untrained_uvit": "Control: D-Cube's head on a U-ViT that was never trained",
     "sub_features": "Control: D-Cube's sub-feature network alone, without a diffusion model",
-}
-OWN_PARAMS = {
-    "dcube": ("diffusion", "classifier"),
-    "untrained_uvit": ("classifier",),
-    "sub_features": ("classifier",),
 }
 FIGURES = (*HEADLINES, "auprc", "ece", "brier", "nll", "coverage", "accuracy_when_answering")
 IN_VALIDATION = {"nll": "cross_entropy"}
@@ -31,7 +28,7 @@ NOT_INTENDED = (
 PHANTOM = "Phantom data: invented images. This shows that everything runs and proves nothing about medicine."
 
 
-def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, lineage: Mapping[str, str]) -> str:
+def model_card(metrics: Mapping, config: CandidateConfig, dataset: PreparedDataset, lineage: Mapping[str, str]) -> str:
     """The page.
 
     Args:
@@ -40,12 +37,12 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
         lineage: tags that say where the model comes from.
     """
     kind = metrics["kind"]
-    params = {group: config["params"][group] for group in OWN_PARAMS.get(kind, ("baseline",))}
-    if "blocks" in config:
-        params["selected blocks"] = config["blocks"]
+    params: dict[str, Any] = config.params.model_dump(exclude_none=True)
+    if config.blocks is not None:
+        params["selected blocks"] = config.blocks
     parts = [
         f"# {metrics['model']} on {dataset.name}",
-        f"> **{PHANTOM}**" if dataset.info.get("is_phantom") else "",
+        f"> **{PHANTOM}**" if dataset.info.is_phantom else "",
         kind_in_words(kind),
         "## Intended use",
         intended(dataset.classes),
@@ -63,7 +60,7 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
         "## Limits",
         "\n".join(f"- {limit}" for limit in limits_of(metrics)),
         "## Training",
-        _table(flattened(params) | {"temperature": config["calibration"]["temperature"]}, ("parameter", "value")),
+        _table(flattened(params) | {"temperature": config.calibration.temperature}, ("parameter", "value")),
         "## Lineage",
         _table(
             {"weights (sha256)": metrics["weights_sha256"], "test (fingerprint)": metrics["test_fingerprint"]}
@@ -109,7 +106,7 @@ def _data(dataset: PreparedDataset) -> str:
     return (
         f"{dataset.name}, {colour}, {dataset.image_size} × {dataset.image_size} pixels "
         f"({dataset.diffusion_image_size} × {dataset.diffusion_image_size} for the diffusion model), brought to a "
-        f"square by `{dataset.info['fit']}`, fingerprint `{dataset.fingerprint}`.\n\n"
+        f"square by `{dataset.info.input.fit}`, fingerprint `{dataset.fingerprint}`.\n\n"
         + markdown_table(("split", *counts.columns), rows)
         + "\n\nImages"
         + (", and in brackets the patients they come from." if dataset.patients is not None else ".")

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from dcube.artifacts.weights import load_weights
 from dcube.config.schema import Classifier, Compute, Probe
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
@@ -87,7 +86,8 @@ def run_probes(
     images = ProbeImages.of(dataset)
     model, schedule = load_diffusion(diffusion, device)
     trained = FrozenUViT(model, schedule, tuple(range(len(model.blocks))), noised=classifier.input == "noised")
-    untrained = with_random_weights(trained, load_diffusion_config(diffusion), probe.seed)
+    diffusion_config = load_diffusion_config(diffusion)
+    untrained = with_random_weights(trained, diffusion_config.diffusion, probe.seed)
     with autocast(device, compute):
         maps = [
             probe_map(uvit, dataset, images.for_the_map(), probe).assign(source=name)
@@ -118,7 +118,7 @@ def run_probes(
         "unlabelled": len(images.train) - len(images.labelled),
         "seed": probe.seed,
         "data_fingerprint": dataset.fingerprint,
-        "weights_sha256": load_weights(diffusion)[1]["weights_sha256"],
+        "weights_sha256": diffusion_config.weights_sha256,
     }  # fmt: skip
     return ProbeResult(the_map, table, selection.statistic, definition)
 

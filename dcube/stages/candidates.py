@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC, checkpoint_root
 from dcube.classifier.candidate import save_candidate
 from dcube.classifier.candidate_training import CandidateTraining, Inputs, with_temperature
@@ -35,7 +35,7 @@ def train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
         result = training.fit(tracked.log_metrics)
         candidate, probabilities = with_temperature(training.candidate(result), dataset)
         validation_images = dataset.images(dataset.image_size)[dataset.indices("validation")]
-        with published(MODELS / name) as folder:
+        with atomic_folder(MODELS / name) as folder:
             reference = reference_of(validation_images, probabilities, dataset.classes)
             (folder / REFERENCE).write_text(json.dumps(reference), encoding="utf-8")
             digest = save_candidate(folder, result.weights, candidate.uvit, candidate.config)

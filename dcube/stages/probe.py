@@ -1,6 +1,6 @@
 """Stage probe: what a linear probe reads from the frozen features, by block, noise level and number of labels."""
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
@@ -18,7 +18,7 @@ def main() -> None:
     with tracked_run("probe", groups, dataset) as tracked:
         selection, device = Selection.load(FEATURES), choose_device(compute)
         result = run_probes(dataset, DIFFUSION, selection, classifier, probe, compute, device)
-        with published(PROBE) as folder:
+        with atomic_folder(PROBE) as folder:
             result.save(folder)
         tracked.log_artifacts(PROBE, "probe")
         tracked.log_metrics(result.mean_aurocs())

@@ -1,0 +1,61 @@
+"""`config.json` of a candidate: what the stages that train one say about it."""
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, field_serializer
+
+from dcube.artifacts.artifact import Part, run_again
+from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.artifacts.schemas.weights import WeightsConfig
+from dcube.config.schema import Baseline, Classifier, Diffusion
+
+
+class Calibration(Part):
+    """A fitted temperature, and the cross-entropy on the images that it was fitted on, without it and with it."""
+
+    temperature: float = 1.0
+    cross_entropy_before: float | None = None
+    cross_entropy: float | None = None
+
+
+class TrainedWith(Part):
+    """The parameters that a candidate was trained with, and no others.
+
+    Attributes:
+        classifier: of D-Cube and its controls; None for a method to compare with.
+        baseline: of a method to compare with, resolved: with the values that its authors publish.
+        diffusion: of the frozen U-ViT, if there is one.
+    """
+
+    classifier: Classifier | None = None
+    baseline: Baseline | None = None
+    diffusion: Diffusion | None = None
+
+    @field_serializer("*")
+    def _only_those_given(self, group: BaseModel | None) -> dict[str, Any] | None:
+        return None if group is None else group.model_dump(mode="json", exclude_unset=True)
+
+
+class CandidateConfig(WeightsConfig):
+    """Everything that loading, asking and judging a candidate needs.
+
+    Attributes:
+        kind: as in `dcube.classifier.candidate`.
+        blocks: of the frozen U-ViT; None for kinds that use no diffusion features.
+        noised: whether the U-ViT sees the image noised to t, instead of the clean one.
+        evaluation_timesteps: noise levels that probabilities are averaged over.
+        validation: metric → value on the validation split.
+    """
+
+    remedy: ClassVar[str] = run_again("train_classifier train_untrained_uvit train_sub_features train_baseline")
+
+    kind: str
+    classes: list[str]
+    input: InputSpec
+    blocks: list[int] | None = None
+    noised: bool = False
+    calibration: Calibration = Calibration()
+    evaluation_timesteps: list[int]
+    params: TrainedWith
+    data_fingerprint: str
+    validation: dict[str, float]

@@ -1,0 +1,77 @@
+"""The fingerprint of new images beside the training's: silent on more of the same, loud on what is not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ks_2samp
+
+from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
+from dcube.inference.drift import FIGURES, as_markdown, compare, looks, reference_of
+from dcube.inference.prediction import judged
+
+CLASSES = ["benign", "malignant"]
+SPEC = InputSpec(
+    channels=1, image_size=16, diffusion_image_size=16, fit="crop",
+    raw=RawImages(modes={"L": 5}, width=Extent(smallest=60, median=64.0, largest=70)),
+)  # fmt: skip
+
+
+def sample(seed: int, count: int, gain: float = 1.0, odds: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Images and the probabilities of their classes."""
+    generator = np.random.default_rng(seed)
+    images = np.clip(
+        generator.normal(90, 30, (count, 1, 16, 16)) * gain + generator.normal(0, 10, (count, 1, 1, 1)), 0, 255
+    )
+    chance = 1 / (1 + np.exp(-generator.normal(odds, 1, count)))
+    return images.astype(np.uint8), np.stack([1 - chance, chance], axis=1)
+
+
+def rows(seed: int, count: int, mode: str = "L", width: int = 64, **changes: float) -> pd.DataFrame:
+    images, chances = sample(seed, count, **changes)
+    return pd.concat([judged(chances, CLASSES, 0.0), looks(images)], axis=1).assign(
+        problem="", mode=mode, modality="", width=width, height=width
+    )
+
+
+@pytest.fixture
+def reference() -> dict:
+    return reference_of(*sample(0, 400), CLASSES)
+
+
+def drifted(table: pd.DataFrame, reference: dict) -> set[str]:
+    return {one.what.split(" (")[0] for one in compare(table, reference, SPEC) if one.drifted}
+
+
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_more_of_the_same_is_no_drift(reference, seed) -> None:
+    assert drifted(rows(seed, 40 + 20 * seed), reference) == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"gain": 1.4}, {"brightness", "contrast"}),
+        ({"odds": 3.0}, {"predicted classes", "confidence of the answer", "entropy of the answer"}),
+        ({"mode": "RGB"}, {"stored as"}),
+        ({"width": 300}, {"width"}),
+    ],
+)
+def test_each_kind_of_change_is_named(reference, changes, named) -> None:
+    found = drifted(rows(7, 200, **changes), reference)
+    assert named <= found and ("gain" in changes or found == named)
+
+
+def test_refused_images_are_told_and_do_not_count_as_answers(reference) -> None:
+    table = pd.concat([rows(1, 90), rows(2, 10).assign(problem="too small", brightness=np.nan)], ignore_index=True)
+    first, *others = compare(table, reference, SPEC)
+    assert (first.what, first.new, first.drifted) == ("images refused", "10.0%", True)
+    assert not any(one.drifted for one in others)
+
+
+def test_the_distance_is_that_of_scipy_and_stands_in_the_report(reference) -> None:
+    table = rows(3, 50, gain=1.2)
+    found = {one.what: one for one in compare(table, reference, SPEC)}
+    for name, what in FIGURES.items():
+        assert found[what].distance == ks_2samp(table[name], reference["figures"][name]).statistic
+    assert "**Look at: brightness" in as_markdown(list(found.values()))
+    assert "**No drift is shown.**" in as_markdown(compare(rows(1, 60), reference, SPEC))
