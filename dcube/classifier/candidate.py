@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 from dcube.classifier.calibration import tempered
+from dcube.classifier.contract import Task
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier
-from dcube.classifier.methods.building import build_method
-from dcube.classifier.methods.contract import Task
+from dcube.classifier.method import method
+from dcube.classifier.networks.timm_networks import timm_network
 from dcube.config.schema import Classifier, Pretrained
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
@@ -136,6 +137,16 @@ def build_head(
         fused_channels=settings.fused_channels,
         dropout=settings.dropout,
     )
+
+
+def build_method(name: str, task: Task, pretrained: Pretrained) -> nn.Module:
+    """The network of a method to compare with, or the network of timm with this name.
+
+    Raises:
+        DcubeError: no such network, or no such weights.
+    """
+    build = method(name).build
+    return timm_network(name, task, pretrained) if build is None else build(task, pretrained)
 
 
 def save_candidate(folder: Path, head: dict[str, Tensor], uvit: FrozenUViT | None, config: CandidateConfig) -> str:

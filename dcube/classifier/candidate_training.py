@@ -14,8 +14,8 @@ from dcube.artifacts.layout import CONFIG
 from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, UNTRAINED, Candidate, build_head
+from dcube.classifier.contract import Task
 from dcube.classifier.image_table import ImageTable, training_images
-from dcube.classifier.methods.contract import Task
 from dcube.classifier.recipe import Recipe
 from dcube.classifier.training import ClassifierResult, pretrain, train_candidate
 from dcube.config.schema import Classifier, Compute, Diffusion, Labels

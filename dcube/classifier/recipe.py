@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcube.classifier.candidate import SUB_FEATURES
-from dcube.classifier.methods.catalogue import method
+from dcube.classifier.method import method
 from dcube.config.schema import Baseline, Classifier, ExtraImages, HeadLosses, Optimisation, Pretrained
 
 BASELINE = "baseline"  # a candidate's name; its kind is the method's

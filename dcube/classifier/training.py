@@ -10,10 +10,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from dcube.classifier.candidate import probabilities
+from dcube.classifier.contract import Draws, OwnLosses, PretrainsItself
 from dcube.classifier.head import SharedDropout
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
-from dcube.classifier.methods.contract import Draws, OwnLosses, PretrainsItself
 from dcube.classifier.optimisers import optimiser_of
 from dcube.config.schema import Compute, HeadLosses, Optimisation
 from dcube.diffusion.ranges import to_model_range

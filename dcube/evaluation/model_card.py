@@ -8,7 +8,7 @@ import pandas as pd
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.candidate import CandidateConfig
-from dcube.classifier.methods.catalogue import METHODS
+from dcube.classifier.method import registered_method
 from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
 from dcube.evaluation.metrics import HEADLINES, spelled
@@ -75,11 +75,11 @@ def kind_in_words(kind: str) -> str:
     """A sentence about a candidate's kind."""
     if kind in KINDS:
         return f"{KINDS[kind]}."
-    if kind not in METHODS:
+    method = registered_method(kind)
+    if method is None:
         return f"Baseline: {kind} from timm."
-    listed = METHODS[kind]
-    role = "Control" if listed.family == "Control" else "Baseline"
-    return f"{role}: {listed.title} ({listed.reference})."
+    role = "Control" if method.family == "Control" else "Baseline"
+    return f"{role}: {method.title} ({method.reference})."
 
 
 def intended(classes: Sequence[str]) -> str:

@@ -20,10 +20,10 @@ from dcube.classifier.candidate import (
     probabilities,
     save_candidate,
 )
+from dcube.classifier.contract import Task
 from dcube.classifier.head import DCubeHead, normalise_tokens
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
-from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import classifier_losses, train_candidate
 from dcube.config.loading import with_overrides
 from dcube.config.schema import Classifier, HeadLosses, Params, Pretrained

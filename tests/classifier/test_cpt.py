@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
+from dcube.classifier.candidate import build_method
+from dcube.classifier.contract import Draws, PretrainsItself, Task
 from dcube.classifier.methods import cpt
-from dcube.classifier.methods.building import build_method
-from dcube.classifier.methods.contract import Draws, PretrainsItself, Task
 from dcube.classifier.methods.cpt import CPT, dice, with_wider_kernels
-from dcube.classifier.methods.pseudo_shapes import (
+from dcube.classifier.networks.pseudo_shapes import (
     PIXEL_CLASSES,
     RULES,
     Shapes,

@@ -9,8 +9,8 @@ import torch
 from scipy.stats import spearmanr
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, build_head
+from dcube.classifier.contract import Task
 from dcube.classifier.image_table import ImageTable
-from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import train_candidate
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset

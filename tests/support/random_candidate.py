@@ -8,7 +8,7 @@ import torch
 from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, TrainedWith
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import DCUBE, OWN_KINDS, SUB_FEATURES, build_head, save_candidate
-from dcube.classifier.methods.contract import Task
+from dcube.classifier.contract import Task
 from dcube.config.schema import Params
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
