@@ -12,8 +12,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from dcube.artifacts.layout import checkpoint_root
 from dcube.repository.workspace import remove_workspace, repository_around, workspaces_of
+from dcube.runtime.settings import settings
 from flows.mlflow_runs import end_runs, running_pipelines
 
 SECONDS_PER_DAY = 86_400
@@ -43,7 +43,7 @@ def housekeeping(
         if days_untouched(workspace) >= keep_days and has_ended(workspace.name):
             remove_workspace(repository, workspace)
             logger.info("Removed the workspace %s", workspace)
-    for training in sorted((repository / checkpoint_root()).glob("*")):
+    for training in sorted((repository / settings().checkpoints).glob("*")):
         if days_untouched(training) >= keep_checkpoint_days:
             shutil.rmtree(training)
             logger.info("Removed the checkpoints %s", training)

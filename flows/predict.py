@@ -31,8 +31,8 @@ from dcube.inference.bucket import (
     unanswered,
 )
 from dcube.registry.download import Fetched, fetch
-from dcube.registry.versions import mlflow_errors_in_one_line
 from dcube.runtime.s3 import Storage, StorageAwayError
+from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 from flows.reporting import StageProgress, slug
 from flows.stage_process import BAD_INPUT, ProgressFile, StageError, watched
 

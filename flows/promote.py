@@ -15,7 +15,8 @@ from pydantic import Field
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.registry.promotion import COLUMNS, PromotionPolicy
-from dcube.registry.versions import Proposal, Registry, mlflow_errors_in_one_line, number
+from dcube.registry.versions import Proposal, Registry
+from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
 from flows.reporting import slug
 
 SECONDS_BETWEEN_LOOKS = 5
@@ -69,8 +70,8 @@ def promote(
 def ask(proposal: Proposal, text: str, timeout: int) -> Approval:
     """Wait for a person's answer to this very comparison; another pair of versions is another question."""
     form = Approval.with_initial_data(description=text)
-    champion = number(proposal.champion) if proposal.champion else "none"
-    question = f"{number(proposal.challenger)}-against-{champion}"
+    champion = version_number(proposal.champion) if proposal.champion else "none"
+    question = f"{version_number(proposal.challenger)}-against-{champion}"
     if deployment.id:
         return suspend_flow_run(wait_for_input=form, timeout=timeout, key=question)
     return pause_flow_run(wait_for_input=form, timeout=timeout, key=question, poll_interval=SECONDS_BETWEEN_LOOKS)

@@ -14,7 +14,7 @@ from prefect.states import Completed, State
 
 from dcube.errors import DcubeError
 from dcube.repository.workspace import commit_of, git, repository_around
-from dcube.tracking.outbox import tracking_client
+from dcube.tracking.mlflow_client import tracking_client
 
 TAG = "retrain"  # of the runs started here: `promote` follows them
 

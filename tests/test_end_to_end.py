@@ -17,9 +17,10 @@ import yaml
 from conftest import TINY
 from mlflow import MlflowClient
 
-from dcube.artifacts.layout import CHECKPOINTS, DIFFUSION, EVALUATION, MODELS, PARAMS
+from dcube.artifacts.layout import DIFFUSION, EVALUATION, MODELS, PARAMS
 from dcube.config.schema import Params
 from dcube.engine.trainer import STEPS_PER_ROW
+from dcube.runtime.settings import settings
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +89,7 @@ class WorkingCopy:
 
     def checkpoints(self, training: str) -> set[Path]:
         """Whole checkpoints: those whose checksum has been written."""
-        return set((self.folder / CHECKPOINTS).glob(f"{training}-*/step-*.sha256"))
+        return set((self.folder / settings().checkpoints).glob(f"{training}-*/step-*.sha256"))
 
 
 def step(checkpoint: Path) -> int:
@@ -211,7 +212,7 @@ def start_and_kill(copy: WorkingCopy, training: str, new: int, delay: float = 0.
 
     def enough() -> bool:
         written.update(copy.checkpoints(training) - before)
-        return len(written) >= new and any((copy.folder / CHECKPOINTS).glob(f"{training}-*/*"))
+        return len(written) >= new and any((copy.folder / settings().checkpoints).glob(f"{training}-*/*"))
 
     wait_for(enough, process)
     time.sleep(delay)

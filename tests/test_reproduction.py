@@ -12,7 +12,7 @@ from test_lineage_of_versions import break_cache, made_template, repository  # n
 
 from dcube.config.schema import Params
 from dcube.registry.versions import Registry
-from dcube.tracking.outbox import tracking_client
+from dcube.tracking.mlflow_client import tracking_client
 
 
 def everything_kept(repository: Path) -> dict:  # noqa: F811

@@ -7,7 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from dcube.registry.promotion import COLUMNS
-from dcube.registry.versions import CHAMPION, KIND, MODEL, TEST, Event, Proposal, Registry, number
+from dcube.registry.versions import CHAMPION, KIND, MODEL, TEST, Event, Proposal, Registry
+from dcube.tracking.mlflow_client import version_number
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -21,14 +22,14 @@ FIGURES = {"test.macro_f1": "macro\nF1", "test.auroc": "AUROC", "validation.auro
 def versions_table(registry: Registry) -> Table:
     """Every version, the newest first; below its figures the difference to the champion's on the same test."""
     versions, aliases = registry.versions(), registry.aliases()
-    champion = next((it for it in versions if number(it) == aliases.get(CHAMPION)), None)
+    champion = next((it for it in versions if version_number(it) == aliases.get(CHAMPION)), None)
     table = _table(registry.name, "version", "model", "aliases", *FIGURES.values(), "test", "registered", "pipeline")
     for version in versions:
         tags = version.tags
         table.add_row(
-            number(version),
+            version_number(version),
             _model(tags),
-            "\n".join(sorted(alias for alias, held in aliases.items() if held == number(version))),
+            "\n".join(sorted(alias for alias, held in aliases.items() if held == version_number(version))),
             *(_figure(version, champion, name) for name in FIGURES),
             tags.get(TEST, "")[:6],
             _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
@@ -59,7 +60,7 @@ def proposal_table(proposal: Proposal) -> Table:
 
 
 def lineage_table(origin: "Provenance") -> Table:
-    table = _table(f"{origin.registry.name} version {number(origin.version)}", "of", "what", "value")
+    table = _table(f"{origin.registry.name} version {version_number(origin.version)}", "of", "what", "value")
     for group, facts in origin.facts.items():
         for place, (name, value) in enumerate(facts.items()):
             table.add_row("" if place else group, name, value)

@@ -67,10 +67,10 @@ def _print_plan(runner: "Runner") -> None:
 def _report(runner: "Runner") -> None:
     from rich.console import Console
 
-    from dcube.registry.versions import mlflow_errors_in_one_line
     from dcube.studies.output import log, write
     from dcube.studies.rendering import terminal
     from dcube.studies.table import make_table
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     outcome = runner.run()
     table = make_table(runner.name, runner.study, runner.base, outcome)

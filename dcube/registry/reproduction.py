@@ -17,10 +17,11 @@ from dcube.config.loading import flattened
 from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
 from dcube.errors import DcubeError
 from dcube.registry.provenance import MACHINE, PYTHON, VERSION, Provenance
-from dcube.registry.versions import WEIGHTS, number
+from dcube.registry.versions import WEIGHTS
 from dcube.repository.workspace import commit_of, workspace
 from dcube.runtime.processes import own_code_first, process_group
 from dcube.tracking import lineage
+from dcube.tracking.mlflow_client import version_number
 
 # What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
 FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
@@ -63,7 +64,7 @@ def reproduce(origin: Provenance) -> Outcome:
     if origin.obstacles:
         raise DcubeError("it cannot be made again: " + "; ".join(origin.obstacles))
     assert origin.params is not None
-    name = f"reproduce-{origin.registry.name}-{number(origin.version)}"
+    name = f"reproduce-{origin.registry.name}-{version_number(origin.version)}"
     commit = commit_of(origin.repository, origin.commit)
     try:
         with workspace(origin.repository, commit, name, origin.params) as folder:

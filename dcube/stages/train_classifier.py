@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from dcube.artifacts.atomic import published
-from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC, checkpoint_root
+from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import (
     DCUBE,
@@ -40,7 +40,8 @@ from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import Row
 from dcube.features.selection import Selection
 from dcube.inference.drift import REFERENCE, reference_of
-from dcube.runtime.checkpoint_sync import Mirror
+from dcube.runtime.checkpoint_sync import CheckpointSync
+from dcube.runtime.settings import settings
 from dcube.stages import params, run
 from dcube.tracking.run import tracked_run
 
@@ -120,7 +121,7 @@ def train(stage: str, name: str, kind: str) -> None:
 
 
 def _checkpoints(key: str) -> Checkpoints:
-    return Checkpoints(checkpoint_root(), key, Mirror.configured(key))
+    return Checkpoints(settings().checkpoints, key, CheckpointSync.configured(key))
 
 
 def classifier_settings(kind: str, settings: Params) -> Classifier:

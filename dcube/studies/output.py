@@ -15,7 +15,7 @@ from dcube.studies.cells import Place, cell
 from dcube.studies.pictures import picture
 from dcube.studies.rendering import comparisons_frame, latex, markdown, repeats_frame
 from dcube.studies.table import Line, StudyTable
-from dcube.tracking.outbox import experiment_called, tracking_client
+from dcube.tracking.mlflow_client import experiment_called, tracking_client
 from dcube.tracking.run import metric_key
 
 if TYPE_CHECKING:
