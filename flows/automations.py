@@ -66,14 +66,3 @@ def _missing(event: str, within: timedelta) -> EventTrigger:
         threshold=1,
         within=within,
     )
-
-
-def create(wanted: Automation) -> None:
-    """Create the automation, or bring the one of this name up to date."""
-    try:
-        found = Automation.read(name=wanted.name)
-    except ValueError:
-        wanted.create()
-        return
-    wanted.id = found.id  # type: ignore[attr-defined]  # synchronous where no event loop runs
-    wanted.update()

@@ -5,7 +5,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from dcube.errors import DcubeError
-from dcube.repository.workspace import git
+from dcube.repository.commands import git
 from dcube.runtime.settings import settings
 
 

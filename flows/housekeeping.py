@@ -7,14 +7,14 @@ from typing import Annotated
 from uuid import UUID
 
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from dcube.repository.workspace import remove_workspace, repository_around, workspaces_of
+from dcube.repository.commands import repository_around
+from dcube.repository.workspace import remove_workspace, workspaces_of
 from dcube.runtime.settings import settings
 from flows.mlflow_runs import end_runs, running_pipelines
+from flows.prefect_api import log_errors_in_one_line, run_of
 
 SECONDS_PER_DAY = 86_400
 
@@ -33,6 +33,7 @@ def housekeeping(
         keep_checkpoint_days: how long a training that never ended can go on from its checkpoints on this machine; one
             that runs renews them every minute.
     """
+    log_errors_in_one_line()
     logger = get_run_logger()
     for pipeline in sorted(running_pipelines()):
         if has_ended(pipeline):
@@ -56,12 +57,7 @@ def days_untouched(folder: Path) -> float:
 def has_ended(run: str) -> bool:
     """Whether the name is that of a Prefect run that has ended; pipelines outside Prefect have other names."""
     try:
-        run_id = UUID(run)
+        found = run_of(UUID(run))
     except ValueError:
         return False
-    with get_client(sync_client=True) as client:
-        try:
-            state = client.read_flow_run(run_id).state
-        except ObjectNotFound:
-            return False
-        return state is not None and state.is_final()
+    return bool(found and found.state and found.state.is_final())

@@ -103,7 +103,7 @@ def start(deployment: str, runner: Runner, cell: Cell, targets: Sequence[str], i
             flow_run_name=f"{runner.name}: {cell.title}",
         )  # fmt: skip
     except (ObjectNotFound, ValueError):
-        raise DcubeError(f"no deployment {deployment}: `python -m flows.setup` makes them") from None
+        raise DcubeError(f"no deployment {deployment}: `python -m flows.deploy` makes them") from None
     if _ended(run) and not run.state.is_completed():
         return start(deployment, runner, cell, targets, instead_of=str(run.id))
     return run.id

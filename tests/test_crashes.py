@@ -16,8 +16,8 @@ from small_pipeline import alive, assert_gone, command, head
 from test_flows import STAGES, task_states
 
 from dcube.config.schema import Params
-from dcube.runtime import reaper
-from flows import storage_wait as patience
+from dcube.runtime import reaper, retries
+from dcube.runtime.retries import RetryPolicy
 from flows.pipeline import pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ class TestSharedStorage:
     ):
         for name, value in s3_server.environment.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 1.0)
+        monkeypatch.setattr(retries, "WAIT_FOR_STORAGE", RetryPolicy(600, 1, 1))
         s3_server.stop()
         back = threading.Timer(15.0, s3_server.start)
         back.start()

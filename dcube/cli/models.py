@@ -109,7 +109,7 @@ def _origin(reference: str) -> "Iterator[Provenance]":
     """The traced origin of `MODEL@ALIAS` or `MODEL/VERSION`."""
     from dcube.registry.provenance import trace
     from dcube.registry.versions import referenced
-    from dcube.repository.workspace import repository_around
+    from dcube.repository.commands import repository_around
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     quiet_mlflow()

@@ -88,7 +88,7 @@ def _report(runner: "Runner") -> None:
 
 
 def _warn_of_changes(runner: "Runner") -> None:
-    from dcube.repository.workspace import uncommitted_files
+    from dcube.repository.commands import uncommitted_files
 
     if changed := [line for line in uncommitted_files(runner.repository) if "dcube/" in line or "dvc.yaml" in line]:
         print(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import yaml
@@ -27,8 +27,9 @@ from dcube.registry.versions import (
     Registry,
     evaluation_artifacts,
 )
-from dcube.repository.data_remote import whereabouts
-from dcube.repository.workspace import git
+from dcube.repository.commands import git
+from dcube.repository.data_record import recorded_data
+from dcube.repository.data_remote import locate_data
 from dcube.runtime.settings import settings
 from dcube.tracking import lineage
 from dcube.tracking.mlflow_client import downloaded, version_number
@@ -219,11 +220,11 @@ def _data(found: Provenance) -> Iterator[tuple[str, str]]:
     yield "test (fingerprint)", found.tag(TEST)
     if digest == "none":
         return _obstacle(found, "the raw data were not tracked by DVC")
-    where, complete = whereabouts(found.repository, digest)
+    where, complete = locate_data(found.repository, digest)
     yield "raw data are", where
     if not complete:
         _obstacle(found, f"the raw data {digest} are {where}: `dvc push` them where they were added")
-    recorded = _data_at(found.repository, found.commit)
+    recorded = recorded_data(found.repository, found.commit)
     if recorded not in (digest, None):
         _obstacle(found, f"data.dvc of commit {found.commit} records other data ({recorded}): it was not committed")
     return None
@@ -269,12 +270,3 @@ def fingerprint_at(repository: Path, commit: str) -> str:
             description, _, path = line.partition("\t")
             blobs[path.removeprefix(start)] = description.split()[2]
     return lineage.fingerprint_of(blobs)
-
-
-def _data_at(repository: Path, commit: str) -> str | None:
-    """DVC's hash of the raw data that a commit records; None where it cannot be told."""
-    try:
-        recorded: dict[str, Any] = yaml.safe_load(git(repository, "show", f"{commit}:{lineage.DATA}"))
-    except DcubeError:
-        return None
-    return recorded["outs"][0]["md5"]

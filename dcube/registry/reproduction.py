@@ -5,21 +5,19 @@ an empty MLflow database, no checkpoints and no cached results.
 """
 
 import json
-import os
 import shutil
-import sys
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
 from dcube.artifacts.layout import EVALUATION, MODELS
 from dcube.config.loading import flattened
-from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
 from dcube.errors import DcubeError
 from dcube.registry.provenance import MACHINE, PYTHON, VERSION, Provenance
 from dcube.registry.versions import WEIGHTS
-from dcube.repository.workspace import commit_of, workspace
-from dcube.runtime.processes import own_code_first, process_group
+from dcube.repository.commands import commit_of
+from dcube.repository.repro import repro
+from dcube.repository.workspace import workspace
 from dcube.tracking import lineage
 from dcube.tracking.mlflow_client import version_number
 
@@ -90,20 +88,13 @@ def _own_state(folder: Path) -> None:
 
 def _compute(folder: Path, stage: str) -> None:
     """`--force` recomputes every stage, whatever the caches know; `--no-commit` leaves the caches as they are."""
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit", stage]
-    with process_group(command, cwd=folder, env=_environment(folder)) as process:
-        if process.wait():
-            raise DcubeError(f"{stage} could not be computed again: see above, and the working copy {folder}")
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
-    own = {
+    variables = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}",
-        "DVC_NO_ANALYTICS": "1",
-        KEEP_CHECKPOINTS: "1",  # forced anew, what has ended goes on with them
+        "DCUBE_KEEP_CHECKPOINTS": "1",  # forced anew, what has ended goes on with them
     }
-    return kept | own_code_first(folder) | own
+    result = repro(stage, folder, ["--force", "--no-commit"], variables, without=FOREIGN)
+    if result.failed:
+        raise DcubeError(f"{stage} could not be computed again: {result.reason} (working copy: {folder})")
 
 
 def _compare(origin: Provenance, folder: Path) -> Outcome:

@@ -1,8 +1,6 @@
-"""Child processes: their environment, their output, and that they end whole, with everything that they started."""
+"""Child processes: their environment, and that they end whole, with everything that they started."""
 
 import os
-import re
-import selectors
 import subprocess
 import sys
 import time
@@ -16,7 +14,6 @@ from dcube.runtime import reaper
 
 GRACE_SECONDS = 8.0  # to close what is open, between SIGTERM and SIGKILL
 POLL_SECONDS = 0.05
-LARGEST_READ = 2**16
 # Runs over medical data report to nobody.
 NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
@@ -52,28 +49,6 @@ def process_group(
                 process.poll()  # collects it, so that the reaper sees it gone
                 time.sleep(POLL_SECONDS)
             process.wait()
-
-
-def output_lines(process: subprocess.Popen[bytes], every_seconds: float) -> Iterator[list[str]]:
-    """The lines written since the last look, until the process has ended, even if a child still holds the pipe.
-
-    Args:
-        process: with its standard output as a pipe.
-        every_seconds: the longest time between two looks; the list may be empty.
-    """
-    assert process.stdout
-    with process.stdout as pipe, selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        rest = ""
-        while True:
-            ended = process.poll() is not None
-            ready = selector.select(0 if ended else every_seconds)
-            chunk = os.read(pipe.fileno(), LARGEST_READ) if ready else b""
-            *lines, rest = re.split(r"[\r\n]+", rest + chunk.decode("utf-8", errors="replace"))
-            yield [line for line in lines if line.strip()]
-            if (ready and not chunk) or (ended and not ready):
-                yield [rest] if rest.strip() else []
-                return
 
 
 def _code_first(folder: Path) -> dict[str, str]:
