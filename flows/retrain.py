@@ -8,7 +8,6 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
-from dcube.errors import DcubeError
 from dcube.repository.commands import commit_of, repository_around
 from dcube.repository.data_record import recorded_data
 from dcube.tracking.mlflow_client import tracking_client
@@ -30,8 +29,6 @@ def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> Stat
     repository = repository_around(Path.cwd())
     commit = commit_of(repository, revision)
     data = recorded_data(repository, commit)
-    if data is None:
-        raise DcubeError(f"commit {commit} records no data: `dcube data add` them, then commit data.dvc")
     model = f"dcube-{parameters_of(pipeline)['params']['data']['name']}"
     if not always and data in known_data(model):
         return Completed(name="Nothing new", message=f"{model} has a version made of these data ({data})")

@@ -41,7 +41,7 @@ def params_with(params: Params, settings: Sequence[str]) -> Params:
     Raises:
         DcubeError: for a setting that is none, or that no parameter allows.
     """
-    return laid_over(params, parsed(settings), where="--set")
+    return with_overrides(params, parsed(settings), where="--set")
 
 
 def parsed(settings: Sequence[str]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def parsed(settings: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def laid_over(params: Params, settings: Mapping[str, Any], where: str) -> Params:
+def with_overrides(params: Params, settings: Mapping[str, Any], where: str) -> Params:
     """`params` with other values at dotted paths; `where` says in errors what these came from."""
     values = params.model_dump(mode="json")
     for path, value in settings.items():

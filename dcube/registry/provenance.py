@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -224,9 +225,9 @@ def _data(found: Provenance) -> Iterator[tuple[str, str]]:
     yield "raw data are", where
     if not complete:
         _obstacle(found, f"the raw data {digest} are {where}: `dvc push` them where they were added")
-    recorded = recorded_data(found.repository, found.commit)
-    if recorded not in (digest, None):
-        _obstacle(found, f"data.dvc of commit {found.commit} records other data ({recorded}): it was not committed")
+    with suppress(DcubeError):  # where the commit records none, there is nothing to compare with
+        if (recorded := recorded_data(found.repository, found.commit)) != digest:
+            _obstacle(found, f"data.dvc of commit {found.commit} records other data ({recorded}): it was not committed")
     return None
 
 

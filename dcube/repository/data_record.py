@@ -22,10 +22,14 @@ def add_data(folder: Path) -> None:
         raise DcubeError(f"{folder} is in place but was not versioned: {error}") from None
 
 
-def recorded_data(repository: Path, commit: str) -> str | None:
-    """DVC's hash of the raw data that a commit records; None where it records none."""
+def recorded_data(repository: Path, commit: str) -> str:
+    """DVC's hash of the raw data that a commit records.
+
+    Raises:
+        DcubeError: it records none.
+    """
     try:
         record = yaml.safe_load(git(repository, "show", f"{commit}:{DATA_RECORD}"))
     except DcubeError:
-        return None
+        raise DcubeError(f"commit {commit} records no data: `dcube data add` them, then commit {DATA_RECORD}") from None
     return str(record["outs"][0]["md5"])

@@ -25,7 +25,7 @@ from dcube.classifier.head import DCubeHead, ImageNetwork, normalise_tokens
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import ImageTable, classifier_losses, train_candidate
-from dcube.config.loading import laid_over
+from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -70,7 +70,7 @@ def test_head_shapes(channels: int, image_size: int, fused: int, tiny_params: Pa
 @pytest.mark.parametrize("row", load_study("table8").rows, ids=lambda row: row.name)
 def test_every_sub_feature_network_of_table_8_takes_images_of_any_size(row: Row, tiny_params: Params) -> None:
     settings = load_study("table8").settings | row.settings
-    params = laid_over(tiny_params, settings, where="table8")
+    params = with_overrides(tiny_params, settings, where="table8")
     for size in (32, 64):
         task = Task(classes=2, image_size=size, channels=1)
         head = build_head(SUB_FEATURES, params.classifier, params.baseline, task, None, load_pretrained=True).eval()

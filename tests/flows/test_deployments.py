@@ -20,13 +20,14 @@ from prefect.states import Crashed
 from dcube.config.loading import load_preset, params_from, preset_names
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
+from dcube.repository.data_record import recorded_data
 from flows import deployment_forms
 from flows.attempts import crashes_in_a_row
 from flows.checkout import working_directory
 from flows.housekeeping import housekeeping
 from flows.mlflow_runs import end_runs, mlflow_runs_ended, running_pipelines
 from flows.pipeline import pipeline
-from flows.retrain import known_data, recorded_data
+from flows.retrain import known_data
 from tests.support.checkout import ROOT
 from tests.support.small_pipeline import command, head, rewrite, workspaces
 

@@ -136,7 +136,7 @@ class TestWorkspace:
         def save(name: str) -> None:
             params = params_with(Params(), [f"data.name={name}"])
             with workspace(repository, "HEAD", name, params.to_yaml()) as folder:
-                repro("prepare", folder)
+                repro("prepare", folder, on_progress=print)
                 save_experiment(repository, folder, name, ["prepare"])
 
         threads = [threading.Thread(target=save, args=[name]) for name in names]
@@ -184,12 +184,12 @@ class TestStageProcess:
 
     @pytest.mark.parametrize("torn", [0, 100])
     def test_files_that_a_killed_dvc_has_torn_are_in_nobodys_way(self, repository, ran, torn):
-        assert repro("prepare", repository).ran == ("prepare",)
+        assert repro("prepare", repository, on_progress=print).ran == ("prepare",)
         lock = repository / "dvc.lock"
         lock.write_bytes(lock.read_bytes()[:torn])
         (repository / ".dvc/tmp/rwlock").touch()
         (repository / ".git/index.lock").touch()
-        again = repro("prepare", repository)
+        again = repro("prepare", repository, on_progress=print)
         assert not again.failed and not again.ran, "the run cache knows the result"
         command(repository, "git", "add", "dvc.lock")
         assert ran() == ["prepare"]
