@@ -12,7 +12,7 @@ from pydantic import Field
 
 from dcube.repository.commands import repository_around
 from dcube.repository.workspace import remove_workspace, workspaces_of
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 from flows.mlflow_runs import end_runs, running_pipelines
 from flows.prefect_api import log_errors_in_one_line, run_of
 
@@ -44,7 +44,7 @@ def housekeeping(
         if days_untouched(workspace) >= keep_days and has_ended(workspace.name):
             remove_workspace(repository, workspace)
             logger.info("Removed the workspace %s", workspace)
-    for training in sorted((repository / settings().checkpoints).glob("*")):
+    for training in sorted((repository / read_settings().checkpoints).glob("*")):
         if days_untouched(training) >= keep_checkpoint_days:
             shutil.rmtree(training)
             logger.info("Removed the checkpoints %s", training)

@@ -10,6 +10,7 @@ import json
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Self
 
 import safetensors.torch
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from dcube.artifacts.checksums import has_checksum, is_whole, remove, write_checksummed
 from dcube.errors import DcubeError
 from dcube.runtime.checkpoint_sync import KEPT, CheckpointSync
+from dcube.runtime.settings import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,11 @@ class Checkpoints:
 
     def __init__(self, root: Path, key: str, sync: CheckpointSync | None = None) -> None:
         self.folder, self.sync = root / key, sync
+
+    @classmethod
+    def configured(cls, key: str) -> Self:
+        """Those of a training as the settings say: in which folder, and on which bucket too."""
+        return cls(read_settings().checkpoints, key, CheckpointSync.configured(key))
 
     def synced(self) -> AbstractContextManager[None]:
         """Inside the block what is saved reaches the bucket too, if there is one."""

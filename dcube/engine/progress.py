@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_RECORDS = 1.0
@@ -64,7 +64,7 @@ class _Meter:
 def progress(description: str, total: int, unit: str, completed: int = 0) -> Iterator[Advance]:
     """Give `advance(count=1, **values)`; `values` (a loss, say) are shown beside the rate and the time left."""
     meter = _Meter(description, total, unit, completed)
-    record_file = settings().progress_file
+    record_file = read_settings().progress_file
     bar = _bar(meter) if sys.stderr.isatty() else None
     if bar:
         bar.start()

@@ -21,7 +21,7 @@ from dcube.engine.checkpoints import Checkpoints, read
 from dcube.engine.distributed import from_first, is_first, spread, sum_gradients, summed
 from dcube.engine.progress import Advance, progress
 from dcube.errors import DcubeError
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 
 # Losses leave the device and checkpoints are taken at multiples of this only: no step waits for a copy.
 STEPS_PER_ROW = 20
@@ -120,7 +120,7 @@ class Trainer:
         sent = len(self.record.history), len(self.record.validation)
         pending: list[dict[str, Tensor]] = []
         last_checkpoint = time.monotonic()
-        interval = settings().checkpoint_seconds
+        interval = read_settings().checkpoint_seconds
         with self._shown(description, steps) as advance:
             while self.record.step < steps and not self._exhausted(patience):
                 pending.append(self._step(losses))

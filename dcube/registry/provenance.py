@@ -31,7 +31,7 @@ from dcube.registry.versions import (
 from dcube.repository.commands import git
 from dcube.repository.data_record import recorded_data
 from dcube.repository.data_remote import locate_data
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage
 from dcube.tracking.mlflow_client import downloaded, version_number
 from dcube.tracking.outbox import PIPELINE
@@ -179,7 +179,7 @@ def _runs(found: Provenance) -> Iterator[tuple[str, str]]:
 
 def _prefect_run(found: Provenance, run_id: str) -> str:
     """The flow run, asked of the server of `PREFECT_API_URL` where that is set."""
-    address, credentials = settings().prefect_api_url, settings().prefect_credentials
+    address, credentials = read_settings().prefect_api_url, read_settings().prefect_credentials
     if not address:
         return f"{run_id} (PREFECT_API_URL is not set: not looked up)"
     login = httpx.BasicAuth(*credentials.split(":", 1)) if credentials and ":" in credentials else None

@@ -5,14 +5,14 @@ from typing import Any
 
 from dcube.repository import dvc_internals
 from dcube.repository.commands import dvc
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 
 REMOTE = "storage"  # name of the remote that DCUBE_STORAGE makes
 
 
 def remote_settings() -> dict[str, Any]:
     """DVC settings that make `DCUBE_STORAGE` the remote; none where it is not set."""
-    storage = settings().storage
+    storage = read_settings().storage
     return {"core": {"remote": REMOTE}, "remote": {REMOTE: {"url": f"{storage}/dvc"}}} if storage else {}
 
 

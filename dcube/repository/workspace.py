@@ -13,7 +13,7 @@ from dcube.repository.commands import git, repository_lock
 from dcube.repository.data_record import DATA_RECORD
 from dcube.repository.data_remote import remote_settings
 from dcube.repository.dvc_internals import copy_settings, is_lock_file, local_settings_file, restore_data
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def workspace(
 
 def workspaces_of(repository: Path) -> Path:
     """Where the working copies stand: `DCUBE_WORKSPACES`, or a folder of the repository that git ignores."""
-    return (settings().workspaces or repository / ".dcube/workspaces").absolute()
+    return (read_settings().workspaces or repository / ".dcube/workspaces").absolute()
 
 
 def remove_workspace(repository: Path, folder: Path) -> None:

@@ -28,7 +28,7 @@ from botocore.exceptions import (
 from s3transfer.exceptions import RetriesExceededError
 
 from dcube.errors import DcubeError
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 
 VARIABLE = "DCUBE_STORAGE"
 ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[\w.-]+(?:/[\w.-]+)*))?/?")
@@ -63,7 +63,7 @@ class Storage:
         Raises:
             DcubeError: it names something else than a bucket.
         """
-        address = settings().storage
+        address = read_settings().storage
         return cls.at(address, VARIABLE) if address else None
 
     @classmethod
@@ -108,7 +108,7 @@ class Storage:
     def _explain(self, error: BaseException) -> DcubeError:
         if isinstance(error, ClientError):
             return self._explain_answer(error)
-        endpoint = settings().s3_endpoint
+        endpoint = read_settings().s3_endpoint
         reason = " ".join(str(error).split())[:200]
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return DcubeError(f"no S3 credentials ({reason}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
@@ -122,7 +122,7 @@ class Storage:
         code = error.response.get("Error", {}).get("Code", "")
         metadata: Any = error.response.get("ResponseMetadata", {})
         status = metadata.get("HTTPStatusCode", 0)
-        place = f"{self.address()} at {settings().s3_endpoint}"
+        place = f"{self.address()} at {read_settings().s3_endpoint}"
         if status in (400, 403) and (difference := _clock_difference(metadata)):
             return DcubeError(f"this machine's clock is {difference} that of S3 ({place}): set it right")
         match code:

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
                 return [str(alias)]
 
 
-def settings() -> Settings:
+def read_settings() -> Settings:
     """What the environment says now.
 
     Raises:

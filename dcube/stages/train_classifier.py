@@ -40,8 +40,6 @@ from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import Row
 from dcube.features.selection import Selection
 from dcube.inference.drift import REFERENCE, reference_of
-from dcube.runtime.checkpoint_sync import CheckpointSync
-from dcube.runtime.settings import settings
 from dcube.stages import params, run
 from dcube.tracking.run import tracked_run
 
@@ -121,7 +119,7 @@ def train(stage: str, name: str, kind: str) -> None:
 
 
 def _checkpoints(key: str) -> Checkpoints:
-    return Checkpoints(settings().checkpoints, key, CheckpointSync.configured(key))
+    return Checkpoints.configured(key)
 
 
 def classifier_settings(kind: str, settings: Params) -> Classifier:

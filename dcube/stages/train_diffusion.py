@@ -18,7 +18,6 @@ from dcube.engine.device import choose_device
 from dcube.engine.distributed import is_first
 from dcube.engine.launcher import in_processes
 from dcube.generative_metrics.frechet import FrechetTracker
-from dcube.runtime.checkpoint_sync import CheckpointSync
 from dcube.stages import params, run
 from dcube.tracking.run import tracked_run
 
@@ -62,7 +61,7 @@ def fit(settings: Params, dataset: PreparedDataset, key: str, **told: Callable) 
         FrechetTracker(settings.fid, dataset, device, CACHE),
         settings.compute,
         device,
-        Checkpoints(settings().checkpoints, key, CheckpointSync.configured(key)),
+        Checkpoints.configured(key),
         **told,
     )
 

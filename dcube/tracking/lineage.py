@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 
 PARAMS, DATA, GRAPH, LOCK = Path("params.yaml"), Path("data.dvc"), Path("dvc.yaml"), Path("dvc.lock")
 PACKAGE = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def pipeline_id() -> str:
     parameters, data version and git commit.
     """
     origin = f"{params_hash()} {data_hash()} {git_commit()}"
-    return settings().pipeline or hashlib.sha256(origin.encode()).hexdigest()[:12]
+    return read_settings().pipeline or hashlib.sha256(origin.encode()).hexdigest()[:12]
 
 
 def person() -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from dcube.errors import DcubeError
-from dcube.runtime.settings import library_defaults, settings
+from dcube.runtime.settings import library_defaults, read_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,7 +28,7 @@ NO_PROGRESS_BAR = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 
 def tracking_uri(repository: Path | None = None) -> str:
     """`MLFLOW_TRACKING_URI`, else a database in `repository`, by default in this working copy."""
-    return settings().tracking_uri or f"sqlite:///{(repository or Path.cwd()) / 'mlflow.db'}"
+    return read_settings().tracking_uri or f"sqlite:///{(repository or Path.cwd()) / 'mlflow.db'}"
 
 
 def tracking_client(uri: str | None = None) -> "MlflowClient":

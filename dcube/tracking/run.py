@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
 from dcube.runtime import retries
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage
 from dcube.tracking.outbox import RUN_KEY, Header, Outbox, deliver_left_behind, fresh_key
 
@@ -149,7 +149,7 @@ def _show(picture: Path, name: str) -> None:
 
     Pictures of one series, "samples/step-0000100.png", replace one another there: "samples.png".
     """
-    shown = settings().pictures
+    shown = read_settings().pictures
     if shown and name.endswith(".png"):
         series = Path(name).parts[0] if "step-" in name else Path(name).stem
         copy = shown / f".{series}.png"

@@ -37,7 +37,7 @@ from dcube.config.schema import Group, Params
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 from dcube.features.selection import Selection
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 from dcube.stages import train_classifier
 from tests.support.checkout import ROOT
 from tests.support.discs import CLASSES, TINY, write_dataset
@@ -358,7 +358,7 @@ def test_the_same_training_in_another_folder_ends_bit_for_bit_alike(pipeline: Pi
 
 @pytest.mark.parametrize("name", [name for name in stage_names() if name.startswith("train_")])
 def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipeline: Pipeline, own: Path) -> None:
-    (folder,) = settings().checkpoints.glob(f"{name}-*")
+    (folder,) = read_settings().checkpoints.glob(f"{name}-*")
     earlier, last = sorted(folder.glob("*.sha256"))
     last.unlink()
     out = DIFFUSION if name == "train_diffusion" else MODELS / (name.partition("@")[2] or "dcube")
@@ -370,13 +370,13 @@ def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipe
 
 
 def trainings() -> set[str]:
-    return {folder.name for folder in settings().checkpoints.iterdir()}
+    return {folder.name for folder in read_settings().checkpoints.iterdir()}
 
 
 def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, *words = words_of("evaluate@dcube")
     monkeypatch.setattr(sys, "argv", [module, *words])
-    evaluate, unended = importlib.import_module(module).main, settings().checkpoints / "train_diffusion-cut-off"
+    evaluate, unended = importlib.import_module(module).main, read_settings().checkpoints / "train_diffusion-cut-off"
     unended.mkdir()
     before = trainings()
     dcube.stages.run(evaluate)
@@ -436,7 +436,7 @@ def nothing_prepared() -> None:
 
 
 def damaged_checkpoints() -> None:
-    for file in settings().checkpoints.glob("*/*.safetensors"):
+    for file in read_settings().checkpoints.glob("*/*.safetensors"):
         flip_a_byte(file)
 
 

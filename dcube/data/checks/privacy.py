@@ -18,7 +18,7 @@ from dcube.data.layouts.source import Record, Source
 from dcube.data.naming import some
 from dcube.data.readers.images import RawImage, UnusableImageError
 from dcube.errors import DcubeError
-from dcube.runtime.settings import settings
+from dcube.runtime.settings import read_settings
 
 SALT_BYTES = 32
 FEWEST_SALT_BYTES = 16
@@ -105,7 +105,7 @@ def read_salt() -> bytes:
 
 
 def _salt_file() -> Path:
-    return settings().salt_file.expanduser()
+    return read_settings().salt_file.expanduser()
 
 
 def _make_salt(path: Path) -> None:
