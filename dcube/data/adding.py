@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace as replace_fields
 from pathlib import Path
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.config.schema import Data
 from dcube.data.checks.inspection import Report, inspect
 from dcube.data.layouts.phantom import PHANTOM, write_phantom
@@ -27,7 +27,7 @@ def add(data: Data, path: Path | None, folder: Path, replace: bool = False) -> R
         raise DcubeError(f"the name {PHANTOM!r} belongs to the invented data set: choose another, or give no PATH")
     if path is not None and not path.exists():
         raise DcubeError(f"{path} does not exist")
-    with published(folder) as incoming:
+    with atomic_folder(folder) as incoming:
         _fill(incoming, data.name, path)
         report = _inspect_as(path or folder, incoming, data)
         if report.problem:

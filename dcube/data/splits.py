@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from dcube.artifacts.schemas.dataset import DroppedDuplicate, NearDuplicates
 from dcube.config.schema import Data
 from dcube.data.naming import some
 from dcube.data.prepared import SPLITS
@@ -26,12 +27,12 @@ class SplitPlan:
     Attributes:
         table: the kept rows of the input in their order and with their index, `split` filled.
         origin: whether the set came with its split.
-        dropped: copies that an official split had put into two places: file, split, reason, kept (the other files).
+        dropped: copies that an official split had put into two places.
     """
 
     table: pd.DataFrame
     origin: Literal["official", "generated"]
-    dropped: list[dict]
+    dropped: list[DroppedDuplicate]
 
 
 def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
@@ -47,7 +48,7 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
     _refuse_single_class(table)
     labelled = table["label"] != ""
     official = bool((table["split"][labelled] != "").any())
-    dropped: list[dict] = []
+    dropped: list[DroppedDuplicate] = []
     if official:
         _refuse_incomplete_split(table[labelled])
         table = _place_unlabelled(table)
@@ -116,15 +117,15 @@ def near_duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
     return [rows for _, rows in unexplained.groupby("picture", sort=False)]
 
 
-def describe_near_duplicates(table: pd.DataFrame) -> dict:
+def describe_near_duplicates(table: pd.DataFrame) -> NearDuplicates:
     """How many there are, and the files of the groups that stand in several splits, or have several labels."""
     groups = near_duplicate_groups(table)
-    return {
-        "images": sum(map(len, groups)),
-        "groups": len(groups),
-        "in_several_splits": [list(rows["file"]) for rows in groups if rows["split"].nunique() > 1],
-        "with_several_labels": [list(rows["file"]) for rows in groups if len(set(rows["label"]) - {""}) > 1],
-    }
+    return NearDuplicates(
+        images=sum(map(len, groups)),
+        groups=len(groups),
+        in_several_splits=[list(rows["file"]) for rows in groups if rows["split"].nunique() > 1],
+        with_several_labels=[list(rows["file"]) for rows in groups if len(set(rows["label"]) - {""}) > 1],
+    )
 
 
 def _refuse_single_class(table: pd.DataFrame) -> None:
@@ -157,9 +158,9 @@ def _place_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(split=table["split"].where(table["split"] != "", followed))
 
 
-def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
+def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[DroppedDuplicate]]:
     """Of copies in two splits the one nearer to training goes; of training copies with two labels, all go."""
-    dropped: dict[Hashable, dict] = {}
+    dropped: dict[Hashable, DroppedDuplicate] = {}
     for rows in duplicate_groups(table):
         last = max(rows["split"], key=SPLITS.index)
         keep = rows[rows["split"] == last]
@@ -167,9 +168,9 @@ def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict]]:
         if last == "train" and len(set(rows["label"]) - {""}) > 1:
             keep, reason = rows[:0], "the same image has several labels"
         for index, row in rows.drop(keep.index).iterrows():
-            dropped[index] = {
-                "file": row["file"], "split": row["split"], "reason": reason, "kept": list(keep["file"])
-            }  # fmt: skip
+            dropped[index] = DroppedDuplicate(
+                file=row["file"], split=row["split"], reason=reason, kept=list(keep["file"])
+            )
     return table.drop(index=list(dropped)), [dropped[index] for index in table.index if index in dropped]
 
 

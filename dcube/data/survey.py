@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.schemas.dataset import Extent, RawImages
 from dcube.config.schema import Data
 from dcube.data.checks.near_duplicates import same_picture, thumbnail
 from dcube.data.layouts.source import Seen, Source
@@ -65,17 +66,15 @@ def tabulate(source: Source, seen: list[Seen]) -> pd.DataFrame:
     return table[[not one.blank for one in seen]]
 
 
-def describe(seen: list[Seen]) -> dict:
-    """Sizes, storage modes and modalities of the usable raw images, for people and for JSON."""
+def describe(seen: list[Seen]) -> RawImages:
+    """Sizes, storage modes and modalities of the usable raw images."""
     usable = [one for one in seen if one.sha256]
-    if not usable:
-        return {"modes": {}, "modalities": {}, "width": None, "height": None}
-    return {
-        "modes": dict(Counter(one.mode for one in usable).most_common()),
-        "modalities": dict(Counter(one.modality for one in usable if one.modality).most_common()),
-        "width": _spread([one.width for one in usable]),
-        "height": _spread([one.height for one in usable]),
-    }
+    return RawImages(
+        modes=dict(Counter(one.mode for one in usable).most_common()),
+        modalities=dict(Counter(one.modality for one in usable if one.modality).most_common()),
+        width=_extent([one.width for one in usable]),
+        height=_extent([one.height for one in usable]),
+    )
 
 
 def _see(source: Source, i: int, data: Data, work: Unfinished | None) -> Seen:
@@ -97,5 +96,7 @@ def _see(source: Source, i: int, data: Data, work: Unfinished | None) -> Seen:
     return Seen(digest, raw.mode, *raw.image.size, raw.brightest, raw.modality, thumbnail=small)
 
 
-def _spread(values: list[int]) -> dict[str, float]:
-    return {"smallest": min(values), "median": float(np.median(values)), "largest": max(values)}
+def _extent(values: list[int]) -> Extent | None:
+    if not values:
+        return None
+    return Extent(smallest=min(values), median=float(np.median(values)), largest=max(values))

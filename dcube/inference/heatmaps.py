@@ -93,7 +93,7 @@ def heatmap_figure(image: np.ndarray, heatmap: np.ndarray, answer: str) -> Figur
 
 def _log_odds(candidate: Candidate, large: Versions, small: Versions, visible: Tensor) -> Tensor:
     """(B, classes) where `visible` (B, GRID, GRID) is 0 for hidden cells and 1 for others."""
-    timesteps = candidate.config["evaluation_timesteps"]
+    timesteps = candidate.config.evaluation_timesteps
     shown, small_shown = (_mixed(versions, visible) for versions in (large, small))
     chances = probabilities(candidate.head, candidate.uvit, shown, small_shown, timesteps)
     chances = chances.double().clamp(FINEST, 1 - FINEST)

@@ -21,7 +21,7 @@ from scipy.stats import entropy
 
 from dcube.classifier.candidate import Candidate
 from dcube.data.readers.images import RawImage, UnusableImageError, cropped, to_square
-from dcube.data.readers.windows import Window
+from dcube.data.readers.windows import window_of
 from dcube.evaluation.predictions import PREFIX
 from dcube.inference.inputs import Asked
 from dcube.inference.suitability import refuse_unsuitable
@@ -40,22 +40,16 @@ class Prepared:
     raw: RawImage
 
 
-def window_of(candidate: Candidate) -> Window | None:
-    """The window that the candidate's training images were shown with; None: each file's own."""
-    center, width = (candidate.config["input"].get(key) for key in ("window_center", "window_width"))
-    return None if center is None else Window(center, width)
-
-
 def prepared(raw: RawImage, candidate: Candidate) -> Prepared:
     """A decoded, windowed image, made into what the stage `prepare` would have made of it.
 
     Raises:
         UnusableImageError: the candidate was not made for it.
     """
-    made_for = candidate.config["input"]
-    used = cropped(raw, made_for.get("crop"))
-    refuse_unsuitable(used, made_for)
-    channels, fit = made_for["channels"], made_for["fit"]
+    spec = candidate.config.input
+    used = cropped(raw, spec.crop)
+    refuse_unsuitable(used, spec)
+    channels, fit = spec.channels, spec.fit
     image = to_square(used.image, candidate.image_size, channels, fit)
     if image.min() == image.max():
         raise UnusableImageError(f"constant within the square that fit: {fit} leaves")
@@ -73,7 +67,7 @@ def answers(
     Args:
         on_batch: gets the images of a batch (a text says why one was refused) and their rows.
     """
-    window = window_of(candidate)
+    window = window_of(candidate.config.input)
 
     def read(image: Asked) -> Prepared | str:
         try:
@@ -153,7 +147,7 @@ def _spread(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarr
     """Standard deviation of the chosen class's probability over noise levels, (n,); NaN without a diffusion model."""
     if candidate.uvit is None:
         return np.full(len(images), np.nan)
-    settings = candidate.config["params"]["classifier"]
-    levels = np.linspace(settings["timestep_low"], settings["timestep_high"], NOISE_LEVELS).round().astype(int)
+    settings = candidate.config.params.classifier
+    levels = np.linspace(settings.timestep_low, settings.timestep_high, NOISE_LEVELS).round().astype(int)
     each = [candidate.predict(images, diffusion_images, timesteps=[int(level)]) for level in np.unique(levels)]
     return np.std([found[np.arange(len(chosen)), chosen] for found in each], axis=0)

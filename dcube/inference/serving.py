@@ -18,11 +18,11 @@ from dcube.classifier.candidate import load_candidate
 from dcube.config.schema import Compute
 from dcube.data.readers import dicom, nifti
 from dcube.data.readers.images import RawImage, UnusableImageError, check_size, finish, read_array
-from dcube.data.readers.windows import Window
+from dcube.data.readers.windows import Window, window_of
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
 from dcube.inference.inputs import of_file
-from dcube.inference.prediction import Prepared, answered, prepared, window_of
+from dcube.inference.prediction import Prepared, answered, prepared
 
 CANDIDATE = "candidate"
 ABSTAIN_BELOW = "abstain_below"  # parameter of a request
@@ -46,9 +46,13 @@ class Classifier(PythonModel):
         rows = answered(self.candidate, images, float((params or {}).get(ABSTAIN_BELOW, 0.0)))
         return rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
 
+    @property
+    def _window(self) -> Window | None:
+        return window_of(self.candidate.config.input)
+
     def _prepared(self, cell: Any, row: int) -> Prepared:
         try:
-            raw = self._decoded(cell) if isinstance(cell, str) else _of_array(cell, window_of(self.candidate))
+            raw = self._decoded(cell) if isinstance(cell, str) else _of_array(cell, self._window)
             return prepared(raw, self.candidate)
         except UnusableImageError as error:
             raise DcubeError(f"row {row}: {error}") from None
@@ -64,7 +68,7 @@ class Classifier(PythonModel):
             images = of_file(Path(folder), name, name)
             if len(images) != 1:
                 raise UnusableImageError(f"a file of {len(images)} images: send them one by one")
-            return images[0].read(window_of(self.candidate))
+            return images[0].read(self._window)
 
 
 def encoded(file: Path) -> str:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from dcube.artifacts.layout import EVALUATION, MODELS
+from dcube.artifacts.layout import CONFIG, EVALUATION, MODELS
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.config.loading import flattened
 from dcube.errors import DcubeError
 from dcube.registry.provenance import MACHINE, PYTHON, VERSION, Provenance
@@ -99,11 +100,11 @@ def _compute(folder: Path, stage: str) -> None:
 
 def _compare(origin: Provenance, folder: Path) -> Outcome:
     rebuilt = json.loads((folder / EVALUATION / origin.model / "metrics.json").read_text(encoding="utf-8"))
-    config = json.loads((folder / MODELS / origin.model / "config.json").read_text(encoding="utf-8"))
+    config = CandidateConfig.load(folder / MODELS / origin.model / CONFIG)
     assert origin.metrics is not None
     before, after = flattened(origin.metrics), flattened(rebuilt)
     return Outcome(
-        weights=(origin.tag(WEIGHTS), config["weights_sha256"]),
+        weights=(origin.tag(WEIGHTS), config.weights_sha256),
         figures={
             name: (before.get(name), after.get(name))
             for name in sorted(before.keys() | after.keys())

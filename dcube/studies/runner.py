@@ -17,7 +17,7 @@ from statistics import mean
 
 from filelock import FileLock, Timeout
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import EVALUATION, FID
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
@@ -185,7 +185,7 @@ class Runner:
         save_experiment(self.repository, folder, experiment, [trial.target])
         if shared:
             push_results(folder)
-        with published(self.store / trial.key) as kept:
+        with atomic_folder(self.store / trial.key) as kept:
             for file in self._files(trial):
                 shutil.copyfile(folder / file, kept / file.name)
         self._seconds.append(time.monotonic() - began)

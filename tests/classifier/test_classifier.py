@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import normalize
 
+from dcube.artifacts.schemas.candidate import Calibration
 from dcube.classifier.calibration import tempered
 from dcube.classifier.candidate import (
     DCUBE,
@@ -32,6 +33,7 @@ from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
 from dcube.studies.study import Row, load_study
+from tests.support.random_candidate import candidate_config
 
 TASK = Task(classes=3, image_size=32, channels=1)
 KINDS = [DCUBE, UNTRAINED, SUB_FEATURES, "resnet10t"]
@@ -176,11 +178,8 @@ def test_train_save_load_predict(
         head, used, train, validation, tiny_params.classifier, tiny_params.compute, Checkpoints(tmp_path / "c", "k")
     )
     assert len(train) == 48  # labelled only
-    config = {
-        "kind": kind, "classes": phantom_dataset.classes, "calibration": {"temperature": 2.0},
-        "input": {"channels": 1, "image_size": 32, "diffusion_image_size": 16}, "evaluation_timesteps": [1, 3],
-        "params": tiny_params.model_dump(mode="json"),
-    }  # fmt: skip
+    temperature = Calibration(temperature=2.0)
+    config = candidate_config(tiny_params, kind=kind, evaluation_timesteps=[1, 3], calibration=temperature)
     (tmp_path / "model").mkdir()
     save_candidate(tmp_path / "model", result.weights, used, config)
     candidate = load_candidate(tmp_path / "model", torch.device("cpu"))

@@ -34,9 +34,9 @@ def pictures_of(file: Path) -> list[Image.Image]:
 def test_breastmnist_is_prepared_with_its_official_split(tmp_path: Path) -> None:
     dataset = prepare(BREASTMNIST, DATA, tmp_path / "out")
     verify_splits(dataset.manifest)
-    assert dataset.classes == ["malignant", "normal, benign"] and dataset.info["split_origin"] == "official"
+    assert dataset.classes == ["malignant", "normal, benign"] and dataset.info.split_origin == "official"
     assert [len(dataset.indices(split)) for split in SPLITS] == [545, 78, 156]
-    (dropped,) = dataset.info["dropped_duplicates"]
+    (dropped,) = dataset.info.dropped_duplicates
     assert (dropped["file"], dropped["kept"]) == ("breastmnist.npz/train/000115", ["breastmnist.npz/test/000076"])
     assert np.array_equal(dataset.images(28)[-156:, 0], np.load(BREASTMNIST)["test_images"]), "the very pixels"
 
@@ -86,7 +86,7 @@ def test_covid_ct(tmp_path: Path) -> None:
     """Two figures of one paper stand in test as COVID and in training as NonCOVID."""
     dataset = prepare(LARGER_SETS / "covid-ct", load_preset("covid_ct").data, tmp_path / "out")
     verify_splits(dataset.manifest)
-    assert dataset.info["counts"]["train"] == {"COVID": 191, "NonCOVID": 234} and dataset.info["patients"] == 384
+    assert dataset.info.counts["train"] == {"COVID": 191, "NonCOVID": 234} and dataset.info.patients == 384
     assert [len(dataset.indices(split)) for split in SPLITS] == [425, 118, 203]
     near = inspect(LARGER_SETS / "covid-ct", DATA).near_duplicates
     pairs = [["COVID/kjr-21-e24-p5-29.png", "NonCOVID/71_0.png"], ["COVID/kjr-21-e24-p5-31.png", "NonCOVID/71_1.png"]]
@@ -102,7 +102,7 @@ def test_pneumoniamnist(tmp_path: Path) -> None:
     assert report.duplicates == {"test": 3, "train": 18, "train, validation": 8} and not report.problem
     dataset = prepare(file, data, tmp_path / "out")
     verify_splits(dataset.manifest)
-    assert dataset.classes == ["normal", "pneumonia"] and len(dataset.info["dropped_duplicates"]) == 10
+    assert dataset.classes == ["normal", "pneumonia"] and len(dataset.info.dropped_duplicates) == 10
     assert [len(dataset.indices(split)) for split in SPLITS] == [4698, 524, 624]
     images = pictures_of(file)
     groups, exact = groups_of(images, DATA), np.unique([image.tobytes() for image in images], return_inverse=True)[1]

@@ -20,6 +20,7 @@ from dcube.engine.checkpoints import Checkpoints
 from dcube.inference.heatmaps import GRID, WINDOW, draw_all, heatmaps
 from dcube.inference.prediction import Prepared, answered
 from tests.support.discs import CLASSES
+from tests.support.random_candidate import candidate_config
 
 
 def trained(kind: str, params: Params, dataset: PreparedDataset, folder: Path) -> Candidate:
@@ -33,11 +34,7 @@ def trained(kind: str, params: Params, dataset: PreparedDataset, folder: Path) -
     tables = [ImageTable.of_split(dataset, split) for split in ("train", "validation")]
     result = train_candidate(head, uvit, *tables, settings, params.compute, Checkpoints(folder, "k"))
     head.load_state_dict(result.weights)
-    config = {
-        "classes": CLASSES, "evaluation_timesteps": [1], "calibration": {"temperature": 1.0},
-        "input": {"channels": 1, "image_size": 32, "diffusion_image_size": 16, "fit": "crop"},
-        "params": params.model_dump(mode="json"),
-    }  # fmt: skip
+    config = candidate_config(params, kind=kind, classes=CLASSES)
     return Candidate(config, head.eval(), uvit)
 
 
@@ -83,8 +80,8 @@ class Brightness(torch.nn.Module):
         return torch.stack([torch.zeros_like(logit), logit], dim=1)
 
 
-def test_it_points_at_the_only_part_that_the_model_looks_at_with_the_right_sign(tmp_path) -> None:
-    candidate = Candidate({"classes": ["a", "b"], "evaluation_timesteps": [1]}, Brightness(), None)
+def test_it_points_at_the_only_part_that_the_model_looks_at_with_the_right_sign(tiny_params) -> None:
+    candidate = Candidate(candidate_config(tiny_params, classes=["a", "b"]), Brightness(), None)
     image = np.random.default_rng(0).integers(0, 60, (1, 1, 64, 64), dtype=np.uint8)
     image[0, 0, 12:22, 12:22] = 250  # speaks for class 1, in the quarter that is looked at
     image[0, 0, 44:54, 44:54] = 250  # the same where nobody looks
@@ -98,10 +95,8 @@ def test_it_points_at_the_only_part_that_the_model_looks_at_with_the_right_sign(
     np.testing.assert_allclose(for_one, -for_zero, atol=1e-6)
 
 
-def test_a_picture_is_drawn_for_each_answer_and_named_like_the_image(tmp_path) -> None:
-    candidate = Candidate(
-        {"classes": ["a", "b"], "evaluation_timesteps": [1], "calibration": {"temperature": 1.0}}, Brightness(), None
-    )
+def test_a_picture_is_drawn_for_each_answer_and_named_like_the_image(tmp_path, tiny_params) -> None:
+    candidate = Candidate(candidate_config(tiny_params, classes=["a", "b"]), Brightness(), None)
     pixels = np.random.default_rng(0).integers(0, 255, (1, 32, 32), dtype=np.uint8)
     images = [Prepared(pixels, pixels, read_array(pixels[0])), "refused"]
     rows = answered(candidate, images, 0.5).assign(image=["study/scan 1.dcm#3", "bad.png"])

@@ -1,11 +1,12 @@
 """Discs whose brightness says the class: a data set small enough to train on in seconds, and parameters to match."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.layout import DATASET
+from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
 
 CLASSES = ["benign", "malignant", "normal"]
@@ -35,11 +36,12 @@ def write_dataset(folder: Path, unlabelled: int = 6) -> PreparedDataset:
     np.save(folder / "images-32.npy", large)
     np.save(folder / "images-16.npy", large[:, :, ::2, ::2].copy())
     pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).to_csv(folder / "manifest.csv", index=False)
-    info = {
-        "name": "discs", "classes": CLASSES, "channels": 1, "image_size": 32, "diffusion_image_size": 16,
-        "fit": "crop", "fingerprint": "f" * 64, "is_phantom": True,
-    }  # fmt: skip
-    (folder / "dataset.json").write_text(json.dumps(info))
+    DatasetInfo(
+        name="discs", is_phantom=True, classes=CLASSES,
+        input=InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop"),
+        counts={split: dict.fromkeys(CLASSES, count // 3) for split, count in SIZES.items()},
+        unlabelled=unlabelled, split_origin="generated", fingerprint="f" * 64,
+    ).save(folder / DATASET)  # fmt: skip
     return PreparedDataset.load(folder)
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from rich.console import Group
 from rich.table import Table
 
+from dcube.artifacts.schemas.dataset import Extent, NearDuplicates, RawImages
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import Clinical, clinical
 from dcube.data.layouts.detection import open_source
@@ -28,14 +29,13 @@ class Report:
 
     Attributes:
         counts: labelled images by split (empty where the set has none) and class.
-        raw: modes and sizes as stored.
         notes: what people must know of a published set.
         blank: frames and slices that show nothing, which are left out.
         clinical: what the files say beside their pixels; None where none is DICOM or NIfTI.
         duplicates: extra copies (all but one) by the splits that they stand in, e.g. `train` or `train, validation`.
         duplicate_files: the files of each group of equal images.
         contradictions: those groups whose labels differ.
-        near_duplicates: copies in other bytes, as `describe_near_duplicates` has them.
+        near_duplicates: copies in other bytes.
         problem: why `prepare` would refuse the set; empty where it would not.
         planned: as `counts`, after `prepare`; empty where it would refuse.
     """
@@ -45,13 +45,13 @@ class Report:
     images: int
     unlabelled: int
     counts: dict[str, dict[str, int]]
-    raw: dict
+    raw: RawImages
     patients: int
     patients_in_several_splits: list[str]
     duplicates: dict[str, int]
     duplicate_files: list[list[str]]
     contradictions: list[list[str]]
-    near_duplicates: dict
+    near_duplicates: NearDuplicates
     unusable: dict[str, str]
     ignored: list[str]
     notes: list[str]
@@ -63,7 +63,8 @@ class Report:
     dropped: int = 0
 
     def as_dict(self) -> dict:
-        return {**asdict(self), "accepted": not self.problem}
+        own = {"raw": self.raw.model_dump(), "near_duplicates": self.near_duplicates.model_dump()}
+        return {**asdict(self), **own, "accepted": not self.problem}
 
 
 def inspect(path: Path, data: Data) -> Report:
@@ -145,9 +146,9 @@ def _warnings(source: Source, seen: list[Seen], said: Clinical | None) -> list[s
     return warnings
 
 
-def _leaks(near: dict) -> list[str]:
-    leaks = [f"one picture in several splits, which tests memory: {some(files)}" for files in near["in_several_splits"]]
-    return leaks + [f"one picture with several labels: {some(files)}" for files in near["with_several_labels"]]
+def _leaks(near: NearDuplicates) -> list[str]:
+    leaks = [f"one picture in several splits, which tests memory: {some(files)}" for files in near.in_several_splits]
+    return leaks + [f"one picture with several labels: {some(files)}" for files in near.with_several_labels]
 
 
 def render(report: Report) -> Group:
@@ -159,18 +160,17 @@ def render(report: Report) -> Group:
 
 
 def _facts(report: Report) -> dict[str, str]:
-    width, height = report.raw["width"], report.raw["height"]
     several, near = report.patients_in_several_splits, report.near_duplicates
     extra = [f"{count} in {splits}" for splits, count in report.duplicates.items()]
     facts = {
         "images": f"{report.images}, {report.unlabelled} of them without a label"
         + (f"; {report.blank} blank slices are left out" if report.blank else ""),
-        "stored as": ", ".join(f"{mode} ({count})" for mode, count in report.raw["modes"].items()),
-        "width": f"{width['smallest']} … {width['largest']}, median {width['median']:g}" if width else "",
-        "height": f"{height['smallest']} … {height['largest']}, median {height['median']:g}" if height else "",
+        "stored as": ", ".join(f"{mode} ({count})" for mode, count in report.raw.modes.items()),
+        "width": _sides(report.raw.width),
+        "height": _sides(report.raw.height),
         "patients": f"{report.patients or 'unknown'}" + (f", in several splits: {some(several)}" if several else ""),
         "exact duplicates": "; ".join(extra) or "none",
-        "near duplicates": f"{near['images']} images of {near['groups']} pictures" if near["images"] else "none",
+        "near duplicates": f"{near.images} images of {near.groups} pictures" if near.images else "none",
         "contradicting labels": "; ".join(some(files) for files in report.contradictions) or "none",
         "unusable": some([f"{file} ({why})" for file, why in report.unusable.items()]) or "none",
         "other files": some(report.ignored) or "none",
@@ -180,6 +180,10 @@ def _facts(report: Report) -> dict[str, str]:
     facts |= {"warning": "\n".join(report.warnings)} if report.warnings else {}
     dropped = f", dropping {report.dropped} copies that stand in two splits" if report.dropped else ""
     return facts | {"prepare": f"would refuse it: {report.problem}" if report.problem else f"accepts it{dropped}"}
+
+
+def _sides(extent: Extent | None) -> str:
+    return f"{extent.smallest} … {extent.largest}, median {extent.median:g}" if extent else ""
 
 
 def _clinical_facts(said: Clinical) -> dict[str, str]:
