@@ -1,4 +1,4 @@
-"""Clears away what runs have left that nobody could end properly: all of a machine was killed, for example."""
+"""Removes what is left of runs that could not end properly, because their machine was lost for example."""
 
 import shutil
 import time
@@ -29,7 +29,7 @@ def housekeeping(
     """Look after this machine's workspaces and checkpoints, and all of MLflow.
 
     Args:
-        keep_days: how long the workspace of a failed run stays for a look.
+        keep_days: how long the workspace of a failed run is kept.
         keep_checkpoint_days: how long a training that never ended can go on from its checkpoints on this machine; one
             that runs renews them every minute.
     """

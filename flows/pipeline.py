@@ -26,7 +26,7 @@ from dcube.repository.graph import StageNeeds, stages_in_order
 from dcube.repository.repro import repro
 from dcube.repository.workspace import workspace, workspaces_of
 from dcube.runtime import retries
-from dcube.runtime.s3 import StorageAwayError, check_storage
+from dcube.runtime.s3 import StorageUnavailableError, check_storage
 from dcube.tracking.mlflow_client import tracking_uri
 from flows.attempts import begin_attempt
 from flows.mlflow_runs import mlflow_runs_ended, page_of
@@ -52,7 +52,7 @@ def pipeline(
 
     Args:
         params: The method's parameters, filled in from the preset: the groups and names of params.yaml.
-        settings: Single values laid over the ones above, each as group.key=value: diffusion.epochs=20 for example.
+        settings: Single values that override the ones above, each as group.key=value: diffusion.epochs=20 for example.
         revision: Commit, branch or tag of the repository to run. HEAD is the last commit of the worker's checkout.
         targets: Stages of dvc.yaml to run with all that they depend on, evaluate for example. Empty: all.
         attempts: How often a run that is cut off (killed, out of memory, machine lost) may begin, 1 to 100.
@@ -109,7 +109,7 @@ def wait_for_storage() -> None:
     """
     logger = get_run_logger()
     waiting = retries.WAIT_FOR_STORAGE.retrying(
-        StorageAwayError, on_error=lambda error: logger.warning("%s; trying again", error)
+        StorageUnavailableError, on_error=lambda error: logger.warning("%s; trying again", error)
     )
     waiting(check_storage)
 

@@ -32,7 +32,7 @@ from dcube.inference.bucket import (
 from dcube.registry.download import Fetched, fetch
 from dcube.runtime.process_output import ProgressFile, follow
 from dcube.runtime.processes import child_environment
-from dcube.runtime.s3 import Storage, StorageAwayError
+from dcube.runtime.s3 import Storage, StorageUnavailableError
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 from flows.prefect_api import log_errors_in_one_line, retry_if
 from flows.reporting import StageProgress, slug
@@ -77,7 +77,7 @@ def predict(
 
 def _worth_retrying(error: object, _: int) -> bool:
     """What only a person can mend is not tried again."""
-    mendable = isinstance(error, DcubeError) and not isinstance(error, StorageAwayError | StageError)
+    mendable = isinstance(error, DcubeError) and not isinstance(error, StorageUnavailableError | StageError)
     return not mendable and not (isinstance(error, StageError) and error.bad_input)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from dcube.registry.provenance import Provenance
-    from dcube.registry.reproduction import Outcome
+    from dcube.registry.reproduction import Reproduction
 
 FIGURES = {"test.macro_f1": "macro\nF1", "test.auroc": "AUROC", "validation.auroc": "AUROC\n(validation)"}
 
@@ -67,13 +67,13 @@ def lineage_table(origin: "Provenance") -> Table:
     return table
 
 
-def outcome_table(outcome: "Outcome") -> Table:
+def reproduction_table(result: "Reproduction") -> Table:
     table = _table("Recorded against made again", "", "recorded", "made again", "same")
-    weights = outcome.weights
+    weights = result.weights
     table.add_row("weights (sha256)", weights[0][:16], weights[1][:16], "yes" if weights[0] == weights[1] else "NO")
-    if not outcome.figures:
-        table.add_row("evaluation, every figure", "", "", "yes")
-    for name, (before, after) in (*outcome.figures.items(), *outcome.circumstances.items()):
+    if not result.metrics:
+        table.add_row("evaluation, every metric", "", "", "yes")
+    for name, (before, after) in (*result.metrics.items(), *result.machine.items()):
         table.add_row(name, str(before), str(after), "NO")
     return table
 

@@ -41,7 +41,7 @@ def study(
     workers: Annotated[
         bool, typer.Option("--workers", help="Compute on the workers of PREFECT_API_URL, then collect here.")
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be computed.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only print the trials, and which of them are known.")] = False,
 ) -> None:
     """Compute a table of the paper, or of your own, and print it with spread and significance."""
     from dcube.studies.building import build_runner

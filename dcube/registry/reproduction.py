@@ -28,31 +28,31 @@ OWN_STATE = ("checkpoints", "unsent")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reproduction:
     """Recorded against rebuilt.
 
     Attributes:
         weights: sha256 of both.
-        figures: those of the evaluation that differ, by name.
-        circumstances: what the machine and the installed packages are like now where they are not as recorded.
-        folder: the working copy, which is kept where the outcome differs.
+        metrics: those of the evaluation that differ, by name.
+        machine: facts of the machine and versions of packages that differ.
+        folder: the working copy, which is kept where something differs.
     """
 
     weights: tuple[str, str]
-    figures: dict[str, tuple[object, object]]
-    circumstances: dict[str, tuple[str, str]]
+    metrics: dict[str, tuple[object, object]]
+    machine: dict[str, tuple[str, str]]
     folder: Path
 
     @property
     def equal(self) -> bool:
-        return self.weights[0] == self.weights[1] and not self.figures
+        return self.weights[0] == self.weights[1] and not self.metrics
 
 
 class _DiffersError(Exception):
     """Leaves the working copy standing."""
 
 
-def reproduce(origin: Provenance) -> Outcome:
+def reproduce(origin: Provenance) -> Reproduction:
     """Rebuild the version: its commit, parameters and data, every stage it needs computed anew.
 
     A run of the same version that was cut off goes on with its own checkpoints.
@@ -69,13 +69,13 @@ def reproduce(origin: Provenance) -> Outcome:
         with workspace(origin.repository, commit, name, origin.params) as folder:
             _own_state(folder)
             _compute(folder, f"evaluate@{origin.model}")
-            outcome = _compare(origin, folder)
-            if not outcome.equal:
+            result = _compare(origin, folder)
+            if not result.equal:
                 shutil.rmtree(folder / ".dcube/checkpoints")  # another attempt shall compute again, not go on
                 raise _DiffersError
     except _DiffersError:
         pass
-    return outcome
+    return result
 
 
 def _own_state(folder: Path) -> None:
@@ -98,19 +98,19 @@ def _compute(folder: Path, stage: str) -> None:
         raise DcubeError(f"{stage} could not be computed again: {result.reason} (working copy: {folder})")
 
 
-def _compare(origin: Provenance, folder: Path) -> Outcome:
+def _compare(origin: Provenance, folder: Path) -> Reproduction:
     rebuilt = json.loads((folder / EVALUATION / origin.model / "metrics.json").read_text(encoding="utf-8"))
     config = CandidateConfig.load(folder / MODELS / origin.model / CONFIG)
     assert origin.metrics is not None
     before, after = flattened(origin.metrics), flattened(rebuilt)
-    return Outcome(
+    return Reproduction(
         weights=(origin.tag(WEIGHTS), config.weights_sha256),
-        figures={
+        metrics={
             name: (before.get(name), after.get(name))
             for name in sorted(before.keys() | after.keys())
             if not _same(before.get(name), after.get(name)) and name != "weights_sha256"
         },
-        circumstances=_circumstances(origin),
+        machine=_machine_differences(origin),
         folder=folder,
     )
 
@@ -119,7 +119,7 @@ def _same(one: object, other: object) -> bool:
     return one == other or (one != one and other != other)  # NaN, where a resample lacked a class
 
 
-def _circumstances(origin: Provenance) -> dict[str, tuple[str, str]]:
+def _machine_differences(origin: Provenance) -> dict[str, tuple[str, str]]:
     """What differs between the recorded machine and packages and those here."""
     here, then = lineage.lineage_tags("register"), origin.machine
     installed = {found.name: found.version for found in distributions()}

@@ -20,7 +20,7 @@ from tenacity import sleep_using_event, stop_when_event_set
 from dcube.artifacts.atomic import atomic_write
 from dcube.artifacts.checksums import checksum_of, sha256_of
 from dcube.runtime import retries
-from dcube.runtime.s3 import Storage, StorageAwayError
+from dcube.runtime.s3 import Storage, StorageUnavailableError
 
 KEPT = 2
 # Seconds for the last upload: an undisturbed training can wait, an interrupted one is killed soon.
@@ -138,7 +138,7 @@ class CheckpointSync:
                     logger.info("Fetched checkpoint %s from %s", name, self.storage.address("checkpoints", self.key))
                     return path
                 logger.warning("warning: checkpoint %s on S3 is damaged or gone, trying the one before it", name)
-        except StorageAwayError as error:
+        except StorageUnavailableError as error:
             logger.warning("warning: going on without the checkpoints on S3: %s", error)
         return None
 
@@ -148,7 +148,7 @@ class CheckpointSync:
                 return request()
 
         retrying = retries.FETCH_CHECKPOINT.retrying(
-            StorageAwayError,
+            StorageUnavailableError,
             on_error=lambda error: logger.warning("warning: waiting for the checkpoints on S3: %s", error),
         )
         return retrying(explained)

@@ -1,7 +1,7 @@
 """Ends every process that carries a mark. A program of its own, which outlives whoever started it.
 
-It waits until its standard input closes: its starter says so, or has died, by SIGKILL too. Whoever has the mark in
-the environment is asked to end, then made to, in whatever session or group it has put itself (torchrun's workers
+It waits until its standard input closes, because its starter has closed it or has died, by SIGKILL too. Every process
+with the mark in its environment gets SIGTERM, then SIGKILL, whatever session or group it has moved to (torchrun's workers
 have their own). Imports nothing of this package, which may be another revision's.
 """
 

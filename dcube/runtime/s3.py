@@ -41,11 +41,11 @@ CLIENT = Config(
     # What is read is compared with its own SHA-256; botocore's check breaks on errors that carry a checksum.
     response_checksum_validation="when_required",
 )
-AWAY = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
+NO_ANSWER = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
 
 
-class StorageAwayError(DcubeError):
-    """Nobody answers, or the server is unwell: the same request may succeed later."""
+class StorageUnavailableError(DcubeError):
+    """No server answers, or it reports that it is overloaded or failing: the same request may succeed later."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Storage:
         """Turn what boto3 raises into one line.
 
         Raises:
-            StorageAwayError: trying again later may help.
+            StorageUnavailableError: trying again later may help.
             DcubeError: a person has to mend something.
         """
         try:
@@ -114,8 +114,8 @@ class Storage:
             return DcubeError(f"no S3 credentials ({reason}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         if isinstance(error, SSLError):
             return DcubeError(f"S3 at {endpoint} has no valid TLS ({reason}): correct AWS_ENDPOINT_URL")
-        if isinstance(error, AWAY):
-            return StorageAwayError(f"S3 at {endpoint} does not answer: start it or correct AWS_ENDPOINT_URL")
+        if isinstance(error, NO_ANSWER):
+            return StorageUnavailableError(f"S3 at {endpoint} does not answer: start it or correct AWS_ENDPOINT_URL")
         return DcubeError(f"S3 cannot be used ({reason}): correct AWS_ENDPOINT_URL (now {endpoint}) or {self.named}")
 
     def _explain_answer(self, error: ClientError) -> DcubeError:
@@ -135,7 +135,9 @@ class Storage:
             case "AccessDenied" | "403":
                 return DcubeError(f"S3 does not allow this key to read and write {place}: widen its policy")
         if status >= 500 or status == 429 or code in {"SlowDown", "RequestTimeout"}:
-            return StorageAwayError(f"S3 is unwell ({code}) at {place}: look at the server")
+            return StorageUnavailableError(
+                f"S3 reports a failure of its own ({code}) at {place}: look at the server's log"
+            )
         return DcubeError(f"what answers for {place} is no S3 server or refuses ({code}): correct AWS_ENDPOINT_URL")
 
 

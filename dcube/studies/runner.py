@@ -1,4 +1,4 @@
-"""Computes the trials of a study one after the other in one working copy; what DVC knows already is computed no more.
+"""Computes the trials of a study one after the other in one working copy; what DVC knows is not computed again.
 
 Every trial becomes a DVC experiment. Its results are kept under a hash of its parameters and of the code and data that
 it was computed with, so that a study that was cut off goes on where it was.
@@ -72,7 +72,7 @@ class Runner:
         self._working_copy: Path | None = None
 
     def run(self) -> StudyResults:
-        """All trials, each once; a trial that fails keeps no other one from being computed.
+        """All trials, each once; one that fails does not stop the others.
 
         Raises:
             DcubeError: settings of a row do not fit together, there is no working copy to compute in, or no row at all
