@@ -18,7 +18,7 @@ from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_numb
 from flows.prefect_api import log_errors_in_one_line, run_of, this_run
 from flows.reporting import slug
 
-SECONDS_BETWEEN_LOOKS = 5
+POLL_SECONDS = 5
 
 
 class Approval(RunInput):
@@ -74,7 +74,7 @@ def ask(proposal: Proposal, text: str, timeout: int) -> Approval:
     question = f"{version_number(proposal.challenger)}-against-{champion}"
     if deployment.id:
         return suspend_flow_run(wait_for_input=form, timeout=timeout, key=question)
-    return pause_flow_run(wait_for_input=form, timeout=timeout, key=question, poll_interval=SECONDS_BETWEEN_LOOKS)
+    return pause_flow_run(wait_for_input=form, timeout=timeout, key=question, poll_interval=POLL_SECONDS)
 
 
 def creator() -> str:

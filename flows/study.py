@@ -23,7 +23,7 @@ from dcube.studies.trials import Trial
 from flows.prefect_api import has_ended, log_errors_in_one_line, require_server, run_of, start_run
 from flows.reporting import StageProgress
 
-SECONDS_BETWEEN_LOOKS = 2.0
+POLL_SECONDS = 2.0
 SHARED = ["select_features", "synthesize"]  # what trials of one diffusion model have in common
 UPSTREAM = {"data", "diffusion", "fid", "features", "synthesis", "compute"}  # the parameters that decide it
 TAG = "study"
@@ -122,7 +122,7 @@ def wait_for(runs: list[UUID]) -> dict[UUID, FlowRun]:
             get_run_logger().info("%d of %d runs have ended", seen, len(runs))
         if len(done) == len(runs):
             return states
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_SECONDS)
 
 
 def _existing(run: UUID) -> FlowRun:
