@@ -338,7 +338,7 @@ class TestTables:
         }  # fmt: skip
         frame = repeats_frame(table)
         assert len(frame) == 2 * 3 * 2 * (len(FIGURES) + 1), "rows, values, repeats, figures of test and validation"
-        found = frame[(frame["row"] == "good") & (frame["at"] == 50) & (frame["figure"] == "accuracy")]["result"]
+        found = frame[(frame["row"] == "good") & (frame["at"] == 50) & (frame["metric"] == "accuracy")]["result"]
         line = next(one for one in table.lines if one.variant == Variant(table.study.rows[0], 50))
         assert found.mean() == pytest.approx(line.metrics["accuracy"].mean)
         assert len(pd.read_csv(tmp_path / "out/comparisons.csv")) == 3 * len(FIGURES)
