@@ -7,6 +7,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from dcube.errors import DcubeError
+from dcube.runtime.processes import child_environment
+
+DVC_ERROR = "ERROR: "
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -45,8 +48,9 @@ def commit_of(repository: Path, revision: str) -> str:
 
 
 def _output_of(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=folder, env=child_environment(), capture_output=True, text=True)
     if done.returncode:
-        reason = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message")
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        reason = next((line for line in lines if line.startswith(DVC_ERROR)), lines[-1])
         raise DcubeError(f"`{' '.join(command[-4:])}` failed in {folder}: {reason}")
     return done.stdout.rstrip("\n")

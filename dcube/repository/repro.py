@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from dcube.errors import BAD_INPUT, last_error
+from dcube.repository.commands import DVC_ERROR
 from dcube.repository.workspace import remove_torn_files
 from dcube.runtime.process_output import ProgressFile, follow
 from dcube.runtime.processes import child_environment
 
 RUNNING = re.compile(r"Running stage '(.+)':")
-ERROR = "ERROR: "
 EXITED = re.compile(r"exited with (-?\d+)$")
 SHELL_KILLED = 128  # a shell that waits for a command killed by signal N exits with this + N
 LINES_KEPT = 200
@@ -112,8 +112,8 @@ class _Output:
         if begins := RUNNING.fullmatch(line):
             self._ran.append(begins[1])
             self._own.clear()
-        elif line.startswith(ERROR):
-            self._dvc = line.removeprefix(ERROR)
+        elif line.startswith(DVC_ERROR):
+            self._dvc = line.removeprefix(DVC_ERROR)
         else:
             self._own.append(line.strip())
 

@@ -25,7 +25,7 @@ def child_environment(code: Path | None = None, without: tuple[str, ...] = (), *
         code: a working copy whose code the child runs before what is installed, with this Python.
         without: beginnings of the names that the child does not inherit.
     """
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith((reaper.MARK, *without))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(without)}
     return inherited | NO_TELEMETRY | (_code_first(code) if code else {}) | variables
 
 
@@ -62,4 +62,5 @@ def _code_first(folder: Path) -> dict[str, str]:
 def _reaper(mark: str) -> subprocess.Popen[bytes]:
     """Runs `dcube.runtime.reaper` for the mark once our end of its standard input closes, whoever closes it."""
     command = [sys.executable, "-P", reaper.__file__, mark, str(GRACE_SECONDS)]
-    return subprocess.Popen(command, env=child_environment(), stdin=subprocess.PIPE, start_new_session=True)
+    environment = child_environment(without=(reaper.MARK,))
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)
