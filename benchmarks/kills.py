@@ -24,7 +24,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
 from dcube.errors import DcubeError
-from dcube.repository.workspace import git, repository_around
+from dcube.repository.commands import git, repository_around
 from dcube.runtime.s3 import Storage
 from flows.stack.server import marked_processes
 

@@ -1,7 +1,6 @@
 """What a run shows in the Prefect UI: the progress and the pictures of every stage, and the table of results."""
 
 import json
-import logging
 import re
 import tempfile
 from base64 import b64encode
@@ -21,7 +20,6 @@ from prefect.artifacts import (
 )
 
 from dcube.artifacts.markdown import markdown_table
-from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES, spelled
 from dcube.evaluation.model_card import PHANTOM
 
@@ -124,19 +122,6 @@ def results_table(results: dict[str, dict[str, Any]]) -> str:
 
 def _cell(result: dict[str, Any], name: str) -> str:
     return "{value:.3f} ({low:.3f}–{high:.3f})".format(value=result["test"][name], **result["interval"][name])
-
-
-class WithoutTraceback(logging.Filter):
-    """What a person can mend needs one line in the log, and no traceback."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], DcubeError):
-            record.exc_info = None
-        return True
-
-
-for runs in ("prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(runs).addFilter(WithoutTraceback())
 
 
 def slug(name: str) -> str:

@@ -26,7 +26,6 @@ from dcube.engine.device import choose_device
 from dcube.engine.seeds import derived_seed
 from dcube.engine.trainer import Row
 from dcube.features.frozen_uvit import FrozenUViT, load_frozen_uvit, with_random_weights
-from dcube.runtime.checkpoint_sync import Mirror
 
 DEFINING_PACKAGES = ["artifacts", "classifier", "diffusion", "engine", "features"]
 
@@ -59,7 +58,6 @@ class CandidateTraining:
     diffusion: Diffusion | None
     images: ImageTable
     compute: Compute
-    checkpoints: Path
     pretraining_key: str
     key: str
 
@@ -72,13 +70,11 @@ class CandidateTraining:
         labels: Labels,
         compute: Compute,
         inputs: Inputs,
-        checkpoints: Path,
     ) -> Self:
         """Build the network with its first weights, and read the images.
 
         Args:
             stage: DVC's name of it.
-            checkpoints: where all trainings keep theirs.
         """
         device, seed = choose_device(compute), recipe.optimisation.seed
         uvit, diffusion, input_hashes = None, None, [dataset.fingerprint, recipe.kind]
@@ -100,7 +96,7 @@ class CandidateTraining:
             training_key(part, defining, input_hashes, DEFINING_PACKAGES) for part in (f"{stage}, pretraining", stage)
         )
         images = training_images(dataset, labels, recipe.extra_images, inputs.synthetic, seed)
-        return cls(recipe, params, dataset, head, uvit, diffusion, images, compute, checkpoints, *keys)
+        return cls(recipe, params, dataset, head, uvit, diffusion, images, compute, *keys)
 
     def fit(self, on_rows: Callable[[Iterable[Row]], None] = lambda rows: None) -> ClassifierResult:
         """Train, or go on where the newest checkpoint is."""
@@ -108,7 +104,7 @@ class CandidateTraining:
             self.head,
             self.recipe.optimisation,
             self.compute,
-            self._checkpoints(self.pretraining_key),
+            Checkpoints.configured(self.pretraining_key),
             on_rows,
             self.recipe.pretraining_steps,
         )
@@ -120,7 +116,7 @@ class CandidateTraining:
             self.recipe.optimisation,
             self.recipe.losses,
             self.compute,
-            self._checkpoints(self.key),
+            Checkpoints.configured(self.key),
             on_rows,
         )
 
@@ -137,9 +133,6 @@ class CandidateTraining:
         )
         self.head.load_state_dict(result.weights)
         return Candidate(config, self.head.eval(), self.uvit)
-
-    def _checkpoints(self, key: str) -> Checkpoints:
-        return Checkpoints(self.checkpoints, key, Mirror.configured(key))
 
 
 def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[Candidate, np.ndarray]:

@@ -7,13 +7,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from dcube.registry.promotion import COLUMNS
-from dcube.registry.versions import CHAMPION, KIND, MODEL, TEST, Event, Proposal, Registry, number
+from dcube.registry.versions import CHAMPION, KIND, MODEL, TEST, Event, Proposal, Registry
+from dcube.tracking.mlflow_client import version_number
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from dcube.registry.provenance import Provenance
-    from dcube.registry.reproduction import Outcome
+    from dcube.registry.reproduction import Reproduction
 
 FIGURES = {"test.macro_f1": "macro\nF1", "test.auroc": "AUROC", "validation.auroc": "AUROC\n(validation)"}
 
@@ -21,14 +22,14 @@ FIGURES = {"test.macro_f1": "macro\nF1", "test.auroc": "AUROC", "validation.auro
 def versions_table(registry: Registry) -> Table:
     """Every version, the newest first; below its figures the difference to the champion's on the same test."""
     versions, aliases = registry.versions(), registry.aliases()
-    champion = next((it for it in versions if number(it) == aliases.get(CHAMPION)), None)
+    champion = next((it for it in versions if version_number(it) == aliases.get(CHAMPION)), None)
     table = _table(registry.name, "version", "model", "aliases", *FIGURES.values(), "test", "registered", "pipeline")
     for version in versions:
         tags = version.tags
         table.add_row(
-            number(version),
+            version_number(version),
             _model(tags),
-            "\n".join(sorted(alias for alias, held in aliases.items() if held == number(version))),
+            "\n".join(sorted(alias for alias, held in aliases.items() if held == version_number(version))),
             *(_figure(version, champion, name) for name in FIGURES),
             tags.get(TEST, "")[:6],
             _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
@@ -59,20 +60,20 @@ def proposal_table(proposal: Proposal) -> Table:
 
 
 def lineage_table(origin: "Provenance") -> Table:
-    table = _table(f"{origin.registry.name} version {number(origin.version)}", "of", "what", "value")
+    table = _table(f"{origin.registry.name} version {version_number(origin.version)}", "of", "what", "value")
     for group, facts in origin.facts.items():
         for place, (name, value) in enumerate(facts.items()):
             table.add_row("" if place else group, name, value)
     return table
 
 
-def outcome_table(outcome: "Outcome") -> Table:
+def reproduction_table(result: "Reproduction") -> Table:
     table = _table("Recorded against made again", "", "recorded", "made again", "same")
-    weights = outcome.weights
+    weights = result.weights
     table.add_row("weights (sha256)", weights[0][:16], weights[1][:16], "yes" if weights[0] == weights[1] else "NO")
-    if not outcome.figures:
-        table.add_row("evaluation, every figure", "", "", "yes")
-    for name, (before, after) in (*outcome.figures.items(), *outcome.circumstances.items()):
+    if not result.metrics:
+        table.add_row("evaluation, every metric", "", "", "yes")
+    for name, (before, after) in (*result.metrics.items(), *result.machine.items()):
         table.add_row(name, str(before), str(after), "NO")
     return table
 

@@ -5,9 +5,7 @@ an empty MLflow database, no checkpoints and no cached results.
 """
 
 import json
-import os
 import shutil
-import sys
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -15,13 +13,14 @@ from pathlib import Path
 from dcube.artifacts.layout import CONFIG, EVALUATION, MODELS
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.config.loading import flattened
-from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
 from dcube.errors import DcubeError
 from dcube.registry.provenance import MACHINE, PYTHON, VERSION, Provenance
-from dcube.registry.versions import WEIGHTS, number
-from dcube.repository.workspace import commit_of, workspace
-from dcube.runtime.processes import own_code_first, process_group
+from dcube.registry.versions import WEIGHTS
+from dcube.repository.commands import commit_of
+from dcube.repository.repro import repro
+from dcube.repository.workspace import workspace
 from dcube.tracking import lineage
+from dcube.tracking.mlflow_client import version_number
 
 # What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
 FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
@@ -29,31 +28,31 @@ OWN_STATE = ("checkpoints", "unsent")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reproduction:
     """Recorded against rebuilt.
 
     Attributes:
         weights: sha256 of both.
-        figures: those of the evaluation that differ, by name.
-        circumstances: what the machine and the installed packages are like now where they are not as recorded.
-        folder: the working copy, which is kept where the outcome differs.
+        metrics: those of the evaluation that differ, by name.
+        machine: facts of the machine and versions of packages that differ.
+        folder: the working copy, which is kept where something differs.
     """
 
     weights: tuple[str, str]
-    figures: dict[str, tuple[object, object]]
-    circumstances: dict[str, tuple[str, str]]
+    metrics: dict[str, tuple[object, object]]
+    machine: dict[str, tuple[str, str]]
     folder: Path
 
     @property
     def equal(self) -> bool:
-        return self.weights[0] == self.weights[1] and not self.figures
+        return self.weights[0] == self.weights[1] and not self.metrics
 
 
 class _DiffersError(Exception):
     """Leaves the working copy standing."""
 
 
-def reproduce(origin: Provenance) -> Outcome:
+def reproduce(origin: Provenance) -> Reproduction:
     """Rebuild the version: its commit, parameters and data, every stage it needs computed anew.
 
     A run of the same version that was cut off goes on with its own checkpoints.
@@ -64,19 +63,19 @@ def reproduce(origin: Provenance) -> Outcome:
     if origin.obstacles:
         raise DcubeError("it cannot be made again: " + "; ".join(origin.obstacles))
     assert origin.params is not None
-    name = f"reproduce-{origin.registry.name}-{number(origin.version)}"
+    name = f"reproduce-{origin.registry.name}-{version_number(origin.version)}"
     commit = commit_of(origin.repository, origin.commit)
     try:
         with workspace(origin.repository, commit, name, origin.params) as folder:
             _own_state(folder)
             _compute(folder, f"evaluate@{origin.model}")
-            outcome = _compare(origin, folder)
-            if not outcome.equal:
+            result = _compare(origin, folder)
+            if not result.equal:
                 shutil.rmtree(folder / ".dcube/checkpoints")  # another attempt shall compute again, not go on
                 raise _DiffersError
     except _DiffersError:
         pass
-    return outcome
+    return result
 
 
 def _own_state(folder: Path) -> None:
@@ -90,35 +89,28 @@ def _own_state(folder: Path) -> None:
 
 def _compute(folder: Path, stage: str) -> None:
     """`--force` recomputes every stage, whatever the caches know; `--no-commit` leaves the caches as they are."""
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit", stage]
-    with process_group(command, cwd=folder, env=_environment(folder)) as process:
-        if process.wait():
-            raise DcubeError(f"{stage} could not be computed again: see above, and the working copy {folder}")
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
-    own = {
+    variables = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}",
-        "DVC_NO_ANALYTICS": "1",
-        KEEP_CHECKPOINTS: "1",  # forced anew, what has ended goes on with them
+        "DCUBE_KEEP_CHECKPOINTS": "1",  # forced anew, what has ended goes on with them
     }
-    return kept | own_code_first(folder) | own
+    result = repro(stage, folder, ["--force", "--no-commit"], variables, without=FOREIGN)
+    if result.failed:
+        raise DcubeError(f"{stage} could not be computed again: {result.reason} (working copy: {folder})")
 
 
-def _compare(origin: Provenance, folder: Path) -> Outcome:
+def _compare(origin: Provenance, folder: Path) -> Reproduction:
     rebuilt = json.loads((folder / EVALUATION / origin.model / "metrics.json").read_text(encoding="utf-8"))
     config = CandidateConfig.load(folder / MODELS / origin.model / CONFIG)
     assert origin.metrics is not None
     before, after = flattened(origin.metrics), flattened(rebuilt)
-    return Outcome(
+    return Reproduction(
         weights=(origin.tag(WEIGHTS), config.weights_sha256),
-        figures={
+        metrics={
             name: (before.get(name), after.get(name))
             for name in sorted(before.keys() | after.keys())
             if not _same(before.get(name), after.get(name)) and name != "weights_sha256"
         },
-        circumstances=_circumstances(origin),
+        machine=_machine_differences(origin),
         folder=folder,
     )
 
@@ -127,7 +119,7 @@ def _same(one: object, other: object) -> bool:
     return one == other or (one != one and other != other)  # NaN, where a resample lacked a class
 
 
-def _circumstances(origin: Provenance) -> dict[str, tuple[str, str]]:
+def _machine_differences(origin: Provenance) -> dict[str, tuple[str, str]]:
     """What differs between the recorded machine and packages and those here."""
     here, then = lineage.lineage_tags("register"), origin.machine
     installed = {found.name: found.version for found in distributions()}

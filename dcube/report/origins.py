@@ -2,21 +2,18 @@
 
 import json
 import shutil
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-
-from mlflow.exceptions import MlflowException
 
 from dcube.artifacts.layout import EVALUATION, PARAMS, PREPARED, REGISTERED, REPORT
 from dcube.errors import DcubeError
-from dcube.registry.versions import MODEL, QUIET, TEST, Registry, evaluation_artifacts, number
+from dcube.registry.versions import MODEL, TEST, Registry, evaluation_artifacts
 from dcube.report.material import Material
 from dcube.tracking import lineage
-from dcube.tracking.outbox import PIPELINE, environment
+from dcube.tracking.mlflow_client import downloaded, version_number
+from dcube.tracking.outbox import PIPELINE
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -54,12 +51,12 @@ def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Ma
             _fetch(registry, one, evaluation_artifacts(name), folder / EVALUATION / name)
     if not (folder / EVALUATION / model / "metrics.json").exists():
         raise DcubeError(
-            f"the evaluation of {registry.name} version {number(version)} is gone from run {version.run_id}: evaluate "
-            "and register that model again"
+            f"the evaluation of {registry.name} version {version_number(version)} is gone from run {version.run_id}: "
+            "evaluate and register that model again"
         )
     return Material(
         folder,
-        title=f"{registry.name}, version {number(version)} ({model})",
+        title=f"{registry.name}, version {version_number(version)} ({model})",
         origin="what the registry keeps of this version",
         lineage=_facts(registry, version),
         absent="The registry does not keep that: make the report in the working copy of the run.",
@@ -78,9 +75,9 @@ def _siblings(registry: Registry, version: "ModelVersion") -> "list[ModelVersion
 
 def _fetch(registry: Registry, version: "ModelVersion", artifacts: str, target: Path) -> None:
     """What the version's run holds under `artifacts`, put at `target`, as far as it is there."""
-    with TemporaryDirectory() as folder, environment(QUIET), suppress(MlflowException, OSError):
-        # Where below `folder` it arrives depends on the server.
-        arrived = Path(registry.client.download_artifacts(version.run_id, artifacts, folder))
+    with downloaded(registry.client, version.run_id, artifacts) as arrived:
+        if arrived is None:
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         if arrived.is_dir():
             shutil.copytree(arrived, target, dirs_exist_ok=True)
@@ -89,10 +86,10 @@ def _fetch(registry: Registry, version: "ModelVersion", artifacts: str, target: 
 
 
 def _facts(registry: Registry, version: "ModelVersion") -> dict[str, str]:
-    held = sorted(alias for alias, which in registry.aliases().items() if which == number(version))
+    held = sorted(alias for alias, which in registry.aliases().items() if which == version_number(version))
     moment = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return {
-        "version": f"{registry.name}/{number(version)}",
+        "version": f"{registry.name}/{version_number(version)}",
         "aliases": ", ".join(held) or "none",
         "registered": f"{moment:%Y-%m-%d %H:%M} UTC",
         **_shown(version.tags),

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC, checkpoint_root
+from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC
 from dcube.classifier.candidate import save_candidate
 from dcube.classifier.candidate_training import CandidateTraining, Inputs, with_temperature
 from dcube.classifier.recipe import Recipe
@@ -25,9 +25,7 @@ def train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
         name: of the candidate's folder.
     """
     dataset, inputs = PreparedDataset.load(PREPARED), Inputs(DIFFUSION, FEATURES, SYNTHETIC)
-    training = CandidateTraining.of(
-        stage, recipe, dataset, settings.labels, settings.compute, inputs, checkpoint_root()
-    )
+    training = CandidateTraining.of(stage, recipe, dataset, settings.labels, settings.compute, inputs)
     if not is_first():
         training.fit()
         return

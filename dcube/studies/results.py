@@ -1,4 +1,4 @@
-"""What a cell has yielded: figures by name, and the predictions that they rest on."""
+"""What a trial has yielded: metrics by name, and the predictions that they rest on."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ class Result:
 
     @cached_property
     def content(self) -> dict:
-        """Of the one file of figures; empty where there is none."""
+        """Of the one file of metrics; empty where there is none."""
         for name in ("metrics.json", "fid.json"):
             if (self.folder / name).exists():
                 return json.loads((self.folder / name).read_text(encoding="utf-8"))
@@ -38,7 +38,7 @@ class Result:
         return self.content["validation"]
 
     @cached_property
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """By name: of the test split, or of the generated images: `fid`, `kid`, and `fid, CLASS` for every class."""
         if "test" in self.content:
             return self.content["test"]

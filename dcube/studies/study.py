@@ -30,7 +30,7 @@ class Row(Part):
         model: candidate that is evaluated, as `dvc.yaml` names them.
         settings: dotted parameter → value, laid over the data set's and the study's.
         choose: dotted parameter → values, of which validation chooses one.
-        paper: data set → the paper's figures, in the order of the study's `figures`.
+        paper: data set → the paper's metrics, in the order of the study's `metrics`.
     """
 
     name: Name
@@ -41,8 +41,8 @@ class Row(Part):
     paper: dict[str, list[float]] = {}
 
 
-class Axis(Part):
-    """A parameter along which every row is measured: the table becomes a curve."""
+class Sweep(Part):
+    """A parameter whose values every row is measured at: the table becomes a curve."""
 
     parameter: str
     title: str
@@ -63,9 +63,9 @@ class DataSettings(Part):
 
 class Study(Part):
     """Attributes:
-    report: what a cell yields: figures of the test split, of generated images, or files as they are.
-    figures: columns of the table, by their names in `metrics.json` or `fid.json`.
-    repeats: how often every cell is computed, `vary` being 0, 1, 2 … then.
+    report: what a trial yields: metrics of the test split, of generated images, or files as they are.
+    metrics: columns of the table, by their names in `metrics.json` or `fid.json`.
+    repeats: how often every trial is computed, `vary` being 0, 1, 2 … then.
     vary: parameters that number the repeats.
     reference: row that all others are compared with.
     target, files: of `files`: the stage of dvc.yaml, and what of its outputs is reported.
@@ -74,13 +74,13 @@ class Study(Part):
     title: str
     about: str = ""
     report: Report = "evaluation"
-    figures: list[str] = ["accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"]
+    metrics: list[str] = ["accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"]
     repeats: Annotated[int, Field(ge=1, le=100)] = 3
     vary: list[str] = ["classifier.seed", "baseline.seed"]
     reference: str | None = None
     settings: Settings = {}
     data: dict[str, DataSettings] = {}
-    along: Axis | None = None
+    sweep: Sweep | None = None
     rows: list[Row] = Field(min_length=1)
     target: str | None = None
     files: list[str] = []
@@ -132,8 +132,8 @@ def study_from(values: Any, where: str) -> Study:
     try:
         study = Study.model_validate(values)
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors()]
-        raise DcubeError(f"study {where}: {'; '.join(told)}") from None
+        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors()]
+        raise DcubeError(f"study {where}: {'; '.join(problems)}") from None
     _check_settings(study, where)
     return study
 
@@ -145,9 +145,9 @@ def _check_settings(study: Study, where: str) -> None:
         _check_values(own.choose, f"study {where}, choose")
     for parameter in study.vary:
         _check({parameter: 0}, f"study {where}, vary")
-    for value in study.along.values if study.along else ():
-        assert study.along
-        _check({study.along.parameter: value}, f"study {where}, along")
+    for value in study.sweep.values if study.sweep else ():
+        assert study.sweep
+        _check({study.sweep.parameter: value}, f"study {where}, sweep")
 
 
 def _check_values(choices: Choices, where: str) -> None:

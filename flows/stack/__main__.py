@@ -13,7 +13,7 @@ import typer
 from filelock import FileLock, Timeout
 
 from dcube.errors import DcubeError, one_line_errors
-from dcube.repository.workspace import repository_around
+from dcube.repository.commands import repository_around
 from flows.stack.mlflow_server import mlflow_server
 from flows.stack.postgres import postgres
 from flows.stack.prefect_server import prefect_server
@@ -78,7 +78,7 @@ def run(stack: Stack, repository: Path) -> None:
 def set_up(stack: Stack, repository: Path) -> None:
     """Create the work pool, the limits, the automations and the deployments, as any team's administrator would."""
     done = subprocess.run(
-        [sys.executable, "-m", "flows.setup"],
+        [sys.executable, "-m", "flows.deploy"],
         env=os.environ | stack.client,
         cwd=repository,
         stdin=subprocess.DEVNULL,

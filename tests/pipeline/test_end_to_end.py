@@ -13,8 +13,9 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from dcube.artifacts.layout import CHECKPOINTS, DIFFUSION, EVALUATION, MODELS, PARAMS
+from dcube.artifacts.layout import DIFFUSION, EVALUATION, MODELS, PARAMS
 from dcube.engine.trainer import STEPS_PER_ROW
+from dcube.runtime.settings import read_settings
 from tests.support.working_copy import LONGEST, WorkingCopy, finish
 
 pytestmark = pytest.mark.slow
@@ -118,7 +119,7 @@ def start_and_kill(copy: WorkingCopy, training: str, new: int, delay: float = 0.
 
     def enough() -> bool:
         written.update(copy.checkpoints(training) - before)
-        return len(written) >= new and any((copy.folder / CHECKPOINTS).glob(f"{training}-*/*"))
+        return len(written) >= new and any((copy.folder / read_settings().checkpoints).glob(f"{training}-*/*"))
 
     wait_for(enough, process)
     time.sleep(delay)

@@ -20,7 +20,6 @@ from mlflow import MlflowClient
 
 import dcube.stages
 from dcube.artifacts.layout import (
-    CHECKPOINTS,
     DIFFUSION,
     EVALUATION,
     FEATURES,
@@ -37,9 +36,9 @@ from dcube.classifier import candidate_training
 from dcube.config.loading import load_params
 from dcube.config.schema import Group, HeadLosses, Optimisation, Params
 from dcube.data.prepared import PreparedDataset
-from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
 from dcube.errors import DcubeError
 from dcube.features.selection import Selection
+from dcube.runtime.settings import read_settings
 from tests.support.checkout import ROOT
 from tests.support.discs import CLASSES, TINY, write_dataset
 from tests.support.raw_sets import save, write_metadata
@@ -353,7 +352,7 @@ def test_the_same_training_in_another_folder_ends_bit_for_bit_alike(pipeline: Pi
 
 @pytest.mark.parametrize("name", [name for name in stage_names() if name.startswith("train_")])
 def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipeline: Pipeline, own: Path) -> None:
-    (folder,) = CHECKPOINTS.glob(f"{name}-*")
+    (folder,) = read_settings().checkpoints.glob(f"{name}-*")
     earlier, last = sorted(folder.glob("*.sha256"))
     last.unlink()
     (out,) = map(Path, STAGES[name]["outs"])
@@ -365,22 +364,22 @@ def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipe
 
 
 def trainings() -> set[str]:
-    return {folder.name for folder in CHECKPOINTS.iterdir()}
+    return {folder.name for folder in read_settings().checkpoints.iterdir()}
 
 
 def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, *words = words_of("evaluate@dcube")
     monkeypatch.setattr(sys, "argv", [module, *words])
-    evaluate, unended = importlib.import_module(module).main, CHECKPOINTS / "train_diffusion-cut-off"
+    evaluate, unended = importlib.import_module(module).main, read_settings().checkpoints / "train_diffusion-cut-off"
     unended.mkdir()
     before = trainings()
     dcube.stages.run(evaluate)
     assert trainings() == before
     LOCK.touch()  # as DVC does after every stage
-    monkeypatch.setenv(KEEP_CHECKPOINTS, "1")
+    monkeypatch.setenv("DCUBE_KEEP_CHECKPOINTS", "1")
     dcube.stages.run(evaluate)
     assert trainings() == before
-    monkeypatch.delenv(KEEP_CHECKPOINTS)
+    monkeypatch.delenv("DCUBE_KEEP_CHECKPOINTS")
     dcube.stages.run(evaluate)
     assert trainings() == {unended.name}
     run_stage("train_classifier")
@@ -431,7 +430,7 @@ def nothing_prepared() -> None:
 
 
 def damaged_checkpoints() -> None:
-    for file in CHECKPOINTS.glob("*/*.safetensors"):
+    for file in read_settings().checkpoints.glob("*/*.safetensors"):
         flip_a_byte(file)
 
 

@@ -131,7 +131,7 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
     folder = next((study / "outputs/studies").iterdir())
     text = (folder / "table.md").read_text()
     assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
-    frame = pd.read_csv(folder / "repeats.csv").query("split == 'test' and figure == 'accuracy'")
+    frame = pd.read_csv(folder / "repeats.csv").query("split == 'test' and metric == 'accuracy'")
     assert frame.groupby("row")["result"].mean()["good"] > 0.99 > 0.7 > frame.groupby("row")["result"].mean()["poor"]
     assert text.count("**") // 2 - 1 == 5, "all five figures of the better row are bold; the other pair is a heading"
 
@@ -225,7 +225,7 @@ def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, run_dcube):
 @pytest.mark.slow
 def test_over_workers_every_cell_is_a_run_and_what_is_shared_is_computed_once(
     study,
-    server,
+    prefect_server,
     tmp_path,
     monkeypatch,
     run_dcube,

@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from dcube.config.schema import Params
 from dcube.registry.versions import CHAMPION, CODE, EVALUATION, KIND, MODEL, TEST, WEIGHTS, Registry
 from dcube.tracking import lineage
-from dcube.tracking.outbox import tracking_client
+from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
 
 NAME = "dcube-small"

@@ -1,4 +1,4 @@
-"""What a study computes: a cell is one set of parameters and the stage of dvc.yaml that it is computed up to."""
+"""What a study computes: a trial is one set of parameters and the stage of dvc.yaml that it is computed up to."""
 
 import hashlib
 import itertools
@@ -13,8 +13,8 @@ from dcube.studies.study import Row, Settings, Study
 
 
 @dataclass(frozen=True)
-class Place:
-    """A line of the table: a row, at one value of the axis if there is one."""
+class Variant:
+    """A line of the table: a row, at one value of the sweep if there is one."""
 
     row: Row
     value: Any = None
@@ -28,13 +28,13 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """Attributes:
     repeat: 0 … n - 1.
-    chosen: what of the row's `choose` this cell tries, or has been given.
+    chosen: what of the row's `choose` this trial tries, or has been given.
     """
 
-    place: Place
+    variant: Variant
     repeat: int
     chosen: Settings
     params: Params
@@ -42,30 +42,30 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Equal for cells that compute the same, of whatever study."""
+        """Equal for trials that compute the same, of whatever study."""
         return hashlib.sha256(f"{self.target}\n{self.params.to_yaml()}".encode()).hexdigest()[:16]
 
     @property
     def title(self) -> str:
         tried = "".join(f", {parameter} = {value}" for parameter, value in self.chosen.items())
-        return f"{self.place.title}{tried}, repeat {self.repeat + 1}"
+        return f"{self.variant.title}{tried}, repeat {self.repeat + 1}"
 
 
-def places(study: Study) -> list[Place]:
-    values: Sequence[Any] = study.along.values if study.along else [None]
-    return [Place(row, value) for row in study.rows for value in values]
+def variants(study: Study) -> list[Variant]:
+    values: Sequence[Any] = study.sweep.values if study.sweep else [None]
+    return [Variant(row, value) for row in study.rows for value in values]
 
 
-def cell(study: Study, base: Params, place: Place, repeat: int, chosen: Settings | None = None) -> Cell:
-    """One cell of a table over the data set that `base` is about.
+def make_trial(study: Study, base: Params, variant: Variant, repeat: int, chosen: Settings | None = None) -> Trial:
+    """One trial of a table over the data set that `base` is about.
 
     Raises:
         DcubeError: the settings do not fit together.
     """
     chosen = chosen or {}
-    settings = _settings(study, base.data.name, place) | chosen | dict.fromkeys(study.vary, repeat)
-    where = f"study, row {place.title}"
-    return Cell(place, repeat, chosen, with_overrides(base, settings, where), study.target_of(place.row))
+    settings = _settings(study, base.data.name, variant) | chosen | dict.fromkeys(study.vary, repeat)
+    where = f"study, row {variant.title}"
+    return Trial(variant, repeat, chosen, with_overrides(base, settings, where), study.target_of(variant.row))
 
 
 def candidates(study: Study, data: str, row: Row) -> Iterator[Settings]:
@@ -75,15 +75,15 @@ def candidates(study: Study, data: str, row: Row) -> Iterator[Settings]:
         yield dict(zip(choices, values, strict=True))
 
 
-def experiment_name(study: str, data: str, made: Cell) -> str:
+def experiment_name(study: str, data: str, trial: Trial) -> str:
     """A DVC experiment's name: letters, digits, dashes."""
-    words = f"{study}-{data}-{made.place.title}-{json.dumps(made.chosen) if made.chosen else ''}-{made.repeat}"
+    words = f"{study}-{data}-{trial.variant.title}-{json.dumps(trial.chosen) if trial.chosen else ''}-{trial.repeat}"
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in words.lower())
-    return f"{'-'.join(filter(None, plain.split('-')))[:80]}-{made.key[:6]}"
+    return f"{'-'.join(filter(None, plain.split('-')))[:80]}-{trial.key[:6]}"
 
 
-def _settings(study: Study, data: str, place: Place) -> Settings:
+def _settings(study: Study, data: str, variant: Variant) -> Settings:
     """Later ones win: study, data set, row, axis."""
     own = study.data[data].settings if data in study.data else {}
-    axis = {study.along.parameter: place.value} if study.along else {}
-    return study.settings | own | place.row.settings | axis
+    swept = {study.sweep.parameter: variant.value} if study.sweep else {}
+    return study.settings | own | variant.row.settings | swept

@@ -1,4 +1,4 @@
-"""From the words of a command to what computes a study."""
+"""From the options of a command to what computes a study."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,12 +7,12 @@ from dcube.artifacts.layout import PARAMS
 from dcube.config.loading import load_params, load_preset, parse_settings, preset_names, with_overrides
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from dcube.repository.workspace import repository_around
-from dcube.studies.running import Runner
+from dcube.repository.commands import repository_around
+from dcube.studies.runner import Runner
 from dcube.studies.study import DataSettings, Settings, Study, load_study
 
 
-def asked(
+def build_runner(
     name: str, data: str | None, settings: Sequence[str] = (), rows: Sequence[str] = (), repeats: int | None = None
 ) -> Runner:
     """The study of that name or file over a data set.
@@ -25,7 +25,7 @@ def asked(
     """
     laid = parse_settings(settings)
     base = with_overrides(base_params(data), laid, where="--set")
-    study = changed(narrowed(load_study(name), rows, repeats), base.data.name, laid)
+    study = with_settings(with_rows(load_study(name), rows, repeats), base.data.name, laid)
     return Runner(Path(name).stem, study, base, repository_around(Path.cwd()))
 
 
@@ -41,7 +41,7 @@ def base_params(data: str | None) -> Params:
     )
 
 
-def narrowed(study: Study, rows: Sequence[str], repeats: int | None) -> Study:
+def with_rows(study: Study, rows: Sequence[str], repeats: int | None) -> Study:
     """The study with some of its rows, and another number of repeats."""
     names = [row.name for row in study.rows]
     if unknown := [name for name in rows if name not in names]:
@@ -51,15 +51,15 @@ def narrowed(study: Study, rows: Sequence[str], repeats: int | None) -> Study:
     return study.model_copy(update={"rows": chosen, "reference": reference, "repeats": repeats or study.repeats})
 
 
-def changed(study: Study, data: str, settings: Settings) -> Study:
+def with_settings(study: Study, data: str, settings: Settings) -> Study:
     """The study with other settings for all rows, which what tells its rows apart must not be among.
 
     Raises:
         DcubeError: the study varies one of them.
     """
-    along = {study.along.parameter} if study.along else set()
+    swept = {study.sweep.parameter} if study.sweep else set()
     own = [{*row.settings, *study.choices_of(row, data)} for row in study.rows]
-    if varied := sorted({*study.vary, *along}.union(*own) & settings.keys()):
+    if varied := sorted({*study.vary, *swept}.union(*own) & settings.keys()):
         raise DcubeError(f"--set {varied[0]}: the study varies it itself; change it in a copy of the study's file")
     there = study.data.get(data, DataSettings())
     by_hand = ", ".join(f"{parameter} = {value}" for parameter, value in settings.items())

@@ -19,6 +19,6 @@ def values() -> dict[str, dict[str, Any]]:
 
 def descriptions() -> dict[str, str]:
     """Preset → Markdown: the comment that its file begins with, and how a run is started."""
-    files = {name: resources.files("dcube") / "presets" / f"{name}.yaml" for name in preset_names()}
+    files = {name: resources.files("dcube.config") / "presets" / f"{name}.yaml" for name in preset_names()}
     comments = {name: file.read_text(encoding="utf-8").splitlines()[0] for name, file in files.items()}
     return {name: f"{comment.removeprefix('# ')}\n{HOW_TO_START}" for name, comment in comments.items()}
