@@ -21,8 +21,9 @@ from dcube.config import Params
 from dcube.outbox import PIPELINE
 from dcube.params_file import load_preset
 from flows.stack.__main__ import set_up
+from flows.stack.servers import worker
 from flows.stack.settings import ADMINISTRATOR, Stack
-from flows.stack.worker import worker
+from flows.stack.supervision import supervised
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -79,7 +80,8 @@ def address(platform: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         environment.setenv("DCUBE_REPOSITORY", str(repository))
         environment.setenv("RAN", str(folder / "ran.txt"))
         set_up(platform, ROOT)
-        until_end.enter_context(worker(platform, repository))
+        server = worker(platform, repository)
+        until_end.enter_context(supervised(folder, [server])).start(server)
         yield platform.prefect_address
 
 
