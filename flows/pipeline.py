@@ -15,7 +15,7 @@ from prefect.states import Completed, State
 from prefect.tasks import exponential_backoff
 from pydantic import Field
 
-from dcube.config.loading import load_params, load_preset, params_with
+from dcube.config.loading import load_params, load_preset, with_settings
 from dcube.config.schema import Params
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import repository_around, uncommitted_files
@@ -62,7 +62,7 @@ def pipeline(
     """
     log_errors_in_one_line()
     logger = get_run_logger()
-    checked = params_with(params, settings)
+    validated = with_settings(params, settings)
     repository = repository_around(Path.cwd())
     run_id = str(flow_run.get_id())
     # Stages never log to a database inside the workspace, which is removed.
@@ -75,7 +75,7 @@ def pipeline(
             logger.warning("The run uses the last commit, without the changes of: %s", ", ".join(changed))
         logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
         wait_for_storage()
-        with workspace(repository, commit, run_id, checked.to_yaml()) as folder:
+        with workspace(repository, commit, run_id, validated.to_yaml()) as folder:
             shared = has_remote(folder)
             stages = stages_in_order(folder, targets)
             page = None
@@ -186,10 +186,10 @@ def main(
         if preset and params:
             raise DcubeError("give --preset or --params, not both")
         start = load_preset(preset) if preset else load_params(params or Path("params.yaml"))
-        checked = params_with(start, settings or [])
+        validated = with_settings(start, settings or [])
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was begun is ended
         ensure_server()
-        pipeline(checked, revision=revision, targets=target or ())
+        pipeline(validated, revision=revision, targets=target or ())
 
 
 if __name__ == "__main__":

@@ -131,7 +131,9 @@ def register(
 
 def _descends_from_diffusion(model: Evaluated) -> bool:
     """Whether its features are the trained diffusion model's, or some of its training images are."""
-    return model.metrics["kind"] == DCUBE or _config(model).params.classifier.extra_images == "synthetic"
+    params = _config(model).params
+    trained_with = params.classifier or params.baseline
+    return model.metrics["kind"] == DCUBE or (trained_with is not None and trained_with.extra_images == "synthetic")
 
 
 def _config(model: Evaluated) -> CandidateConfig:

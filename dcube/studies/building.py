@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcube.artifacts.layout import PARAMS
-from dcube.config.loading import load_params, load_preset, parsed, preset_names, with_overrides
+from dcube.config.loading import load_params, load_preset, parse_settings, preset_names, with_overrides
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.repository.commands import repository_around
@@ -23,7 +23,7 @@ def build_runner(
         rows: the only ones to compute; empty: all.
         repeats: other number than the study's.
     """
-    laid = parsed(settings)
+    laid = parse_settings(settings)
     base = with_overrides(base_params(data), laid, where="--set")
     study = with_settings(with_rows(load_study(name), rows, repeats), base.data.name, laid)
     return Runner(Path(name).stem, study, base, repository_around(Path.cwd()))

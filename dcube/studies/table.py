@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dcube.classifier.methods.catalogue import method
+from dcube.classifier.method import method
 from dcube.config.schema import Params
 from dcube.evaluation.comparison import Difference, holm
 from dcube.studies.results import Result

@@ -111,7 +111,7 @@ def tracked_run(
     """Give the MLflow run of one stage.
 
     Args:
-        stage: DVC's name of it, `train_baseline@baseline` for an item of a matrix.
+        stage: DVC's name of it, `evaluate@baseline` for an item of a matrix.
         params: parameter groups by name (dicts or pydantic models, nested at will).
         dataset: the data that the stage reads.
         run_key: identifies a training: killed and started again, it goes on in the same run.

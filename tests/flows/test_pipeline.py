@@ -28,7 +28,7 @@ from dcube.repository.graph import StageNeeds, stages_in_order
 from dcube.repository.repro import repro
 from dcube.repository.workspace import workspace
 from dcube.runtime import processes
-from flows.pipeline import main, params_with, pipeline
+from flows.pipeline import main, pipeline, with_settings
 from tests.support.checkout import ROOT
 from tests.support.flow_runs import STAGES, run_of, task_runs, task_states
 from tests.support.small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
@@ -134,7 +134,7 @@ class TestWorkspace:
         names = ["first", "second"]
 
         def save(name: str) -> None:
-            params = params_with(Params(), [f"data.name={name}"])
+            params = with_settings(Params(), [f"data.name={name}"])
             with workspace(repository, "HEAD", name, params.to_yaml()) as folder:
                 repro("prepare", folder, on_progress=print)
                 save_experiment(repository, folder, name, ["prepare"])
@@ -231,7 +231,7 @@ class TestPipeline:
         assert task_states(second) == dict.fromkeys(["prepare", "train"], "Cached")
 
         settings = ["diffusion.margin=0.2", "classifier.sub_features.architecture=$(touch pwned)`touch pwned`"]
-        changed = params_with(Params(), settings)
+        changed = with_settings(Params(), settings)
         third = pipeline(changed, targets=["train"], return_state=True)
         assert ran() == ["train"]
         assert not list(tmp_path.rglob("pwned"))
@@ -362,8 +362,8 @@ class TestCommand:
         [
             (["diffusion.widht=64"], "--set: unknown key diffusion.widht (did you mean width?)"),
             (["diffusion.width=-8"], "--set: diffusion.width: input should be greater than or equal to 16 (got -8)"),
-            (["diffusion.width"], "--set diffusion.width: write it as group.key=value"),
-            (["diffusion.width.more=1"], "--set: diffusion.width.more: width holds no further keys"),
+            (["diffusion.width"], "--set diffusion.width: expected group.key=value"),
+            (["diffusion.width.more=1"], "--set: diffusion.width.more: width has no keys below it"),
         ],
     )
     def test_bad_settings_are_one_line_and_exit_code_2(self, repository, capsys, settings, message):
@@ -373,7 +373,7 @@ class TestCommand:
         assert capsys.readouterr().err == f"error: {message}\n"
 
     def test_settings_are_laid_over_the_rest(self):
-        params = params_with(Params(), ["synthesis.ratio.benign=2", "classifier.evaluation_timesteps=[1, 5]"])
+        params = with_settings(Params(), ["synthesis.ratio.benign=2", "classifier.evaluation_timesteps=[1, 5]"])
         assert params.synthesis.ratio == {"benign": 2.0}
         assert params.classifier.evaluation_timesteps == [1, 5]
         assert params.diffusion == Params().diffusion

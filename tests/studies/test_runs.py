@@ -225,7 +225,7 @@ def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, run_dcube):
 @pytest.mark.slow
 def test_over_workers_every_trial_is_a_run_and_what_is_shared_is_computed_once(
     study,
-    server,
+    prefect_server,
     tmp_path,
     monkeypatch,
     run_dcube,

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from dcube.classifier.head import ImageNetwork
+from dcube.engine.image_network import ImageNetwork
 
 REGIONS = 6
 REGION_SIDE = 32  # in pixels, and the encoders' stride: one region is one cell of the saliency map

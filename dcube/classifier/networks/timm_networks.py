@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import torch.nn.functional as F
 from timm.models._features import FeatureGetterNet  # no public name
 from torch import nn
 
+from dcube.classifier.contract import Task
 from dcube.classifier.head import ImageClassifier
-from dcube.classifier.methods.contract import Task
 from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import create_pretrained
 
@@ -33,12 +32,6 @@ def timm_features(architecture: str, pretrained: Pretrained, stages: tuple[int, 
     return features
 
 
-def pit_b(task: Task, pretrained: Pretrained) -> ImageClassifier:
-    """PiT-B; timm cannot adapt its position embedding (1, C, h, w) to another image size: done here."""
-    network = create_pretrained("pit_b_224", image_size=task.image_size, num_classes=task.classes)
-    if pretrained.weights != "none":
-        state = timm_classifier("pit_b_224", task.classes, pretrained).state_dict()
-        grid = network.state_dict()["pos_embed"].shape[2:]
-        state["pos_embed"] = F.interpolate(state["pos_embed"], list(grid), mode="bicubic", antialias=True)
-        network.load_state_dict(state)
-    return ImageClassifier(network)
+def timm_network(architecture: str, task: Task, pretrained: Pretrained) -> ImageClassifier:
+    """A network of timm as it is, with another last layer: (B, C, S, S) uint8 to (B, classes)."""
+    return ImageClassifier(timm_classifier(architecture, task.classes, pretrained, image_size=task.image_size))

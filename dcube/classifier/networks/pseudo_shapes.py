@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcube.classifier.methods.contract import Draws
+from dcube.classifier.contract import Draws
 
 # Shapes of an image; one in six is left out.
 SLOTS = 4

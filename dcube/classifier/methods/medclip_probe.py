@@ -6,12 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcube.artifacts.weights import under_prefix, with_prefix
-from dcube.classifier.head import ImageNetwork
-from dcube.classifier.methods.contract import Task
-from dcube.classifier.methods.frozen import Frozen, StandardisedLinear
-from dcube.classifier.methods.loading import load_published, only_pickled
-from dcube.classifier.methods.transformers_networks import under_current_names
+from dcube.classifier.contract import Task
+from dcube.classifier.method import MEDCLIP_PROBE, register_method
+from dcube.classifier.networks.frozen import Frozen, StandardisedLinear
+from dcube.classifier.networks.loading import load_published, only_pickled
+from dcube.classifier.networks.transformers_networks import under_current_names
 from dcube.config.schema import Pretrained
+from dcube.engine.image_network import ImageNetwork
 
 PIXELS = {"mean": (0.5862785803043838,) * 3, "std": (0.27950088968644304,) * 3}
 SIDE = 224  # windows of 7 patches fit this size, and MedCLIP saw no other
@@ -51,7 +52,17 @@ class MedClipProbe(nn.Module):
         return self.probe(self.encoder(images))
 
 
-def medclip_probe(task: Task, pretrained: Pretrained) -> MedClipProbe:
+@register_method(
+    title="Med-CLIP + linear probe",
+    family="Foundation",
+    optimiser="adamw",
+    learning_rate=5e-4,
+    weight_decay=0.0,
+    epochs=10,
+    settings_from=MEDCLIP_PROBE,
+    reference="Wang et al., MedCLIP: Contrastive Learning from Unpaired Medical Images and Text, EMNLP 2022",
+)
+def build(task: Task, pretrained: Pretrained) -> MedClipProbe:
     """Frozen encoder, one trained layer. A file holds the whole of MedCLIP, whose text encoder is left out."""
     encoder = VisionEncoder()
     load_published(

@@ -6,8 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dcube.classifier.head import ImageClassifier
-from dcube.classifier.methods.contract import Task
-from dcube.classifier.methods.loading import IMAGENET, load_published
+from dcube.classifier.networks.loading import IMAGENET, load_published
 from dcube.config.schema import Pretrained
 
 
@@ -24,31 +23,7 @@ class Logits(nn.Module):
         return self.network(pixel_values=pixels).logits
 
 
-def cvt(task: Task, pretrained: Pretrained) -> nn.Module:
-    """CvT-13."""
-    from transformers import CvtConfig, CvtForImageClassification
-
-    network = CvtForImageClassification(CvtConfig(num_labels=task.classes))  # type: ignore[call-arg]
-    return _filled(network, "CvT-13", "microsoft/cvt-13", pretrained)
-
-
-def mit_b0(task: Task, pretrained: Pretrained) -> nn.Module:
-    """MiT-b0, the encoder of SegFormer with a linear layer on its mean token."""
-    from transformers import SegformerConfig, SegformerForImageClassification
-
-    network = SegformerForImageClassification(SegformerConfig(num_labels=task.classes))  # type: ignore[call-arg]
-    return _filled(network, "MiT-b0", "nvidia/mit-b0", pretrained)
-
-
-def pvt_tiny(task: Task, pretrained: Pretrained) -> nn.Module:
-    """PVT-Tiny; position embeddings for images of `image_size`, resampled from the published ones."""
-    from transformers import PvtConfig, PvtForImageClassification
-
-    network = PvtForImageClassification(PvtConfig(num_labels=task.classes, image_size=task.image_size))
-    return _filled(network, "PVT-Tiny", "Xrenya/pvt-tiny-224", pretrained, positions="position_embeddings")
-
-
-def _filled(
+def filled(
     network: nn.Module, title: str, repository: str, pretrained: Pretrained, positions: str | None = None
 ) -> ImageClassifier:
     load_published(
