@@ -1,6 +1,5 @@
 """`python -m flows.stack`: the platform, from its first server to its last."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import repository_around
+from dcube.runtime.processes import child_environment
 from flows.stack.postgres import postgres
 from flows.stack.servers import POOL, mlflow, prefect, s3, worker
 from flows.stack.settings import ADMINISTRATOR, HOST, Ports, Stack, log_file
@@ -83,7 +83,7 @@ def set_up(stack: Stack, repository: Path) -> None:
     with log.open("w") as output:
         code = subprocess.run(
             [sys.executable, "-m", "flows.deploy"],
-            env=os.environ | stack.client,
+            env=child_environment(**stack.client),
             cwd=repository,
             stdin=subprocess.DEVNULL,
             stdout=output,

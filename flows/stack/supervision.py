@@ -17,7 +17,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from dcube.errors import DcubeError
-from dcube.runtime.processes import process_group
+from dcube.runtime.processes import child_environment, process_group
 from flows.stack.settings import log_file, write_private
 
 START_TIMEOUT = 120.0
@@ -166,13 +166,7 @@ def configuration(socket: Path, servers: list[Server]) -> str:
 
 
 def environment_of(folder: Path) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
-    return inherited | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "PYTHONUNBUFFERED": "1",
-        "DO_NOT_TRACK": "1",
-        STACK_VARIABLE: str(folder),
-    }
+    return child_environment(without=NOT_INHERITED, PYTHONUNBUFFERED="1", **{STACK_VARIABLE: str(folder)})
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
