@@ -89,7 +89,7 @@ class Reads:
         owner = self._owners.get(id(group))
         if owner and name in type(group).model_fields:
             self.of[self.stage].add(f"{owner}.{name}")
-        if isinstance(group, Optimisation | HeadLosses) and name in type(group).model_fields:
+        if type(group) in (Optimisation, HeadLosses) and name in type(group).model_fields:
             self.yielded.add(f"{type(group).__name__}.{name}")
 
 
