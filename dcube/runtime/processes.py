@@ -19,14 +19,17 @@ NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_AN
 
 
 def child_environment(code: Path | None = None, without: tuple[str, ...] = (), **variables: str) -> dict[str, str]:
-    """The environment of a child process: this one's, and `variables`.
+    """The environment of a child process: this one's, with this Python before others, and `variables`.
 
     Args:
-        code: a working copy whose code the child runs before what is installed, with this Python.
+        code: a working copy whose code the child runs before what is installed.
         without: beginnings of the names that the child does not inherit.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(without)}
-    return inherited | NO_TELEMETRY | (_code_first(code) if code else {}) | variables
+    paths = {"PATH": _first(Path(sys.executable).parent, os.environ.get("PATH", os.defpath))}
+    if code:
+        paths["PYTHONPATH"] = _first(code, os.environ.get("PYTHONPATH", ""))
+    return inherited | NO_TELEMETRY | paths | variables
 
 
 @contextmanager
@@ -51,12 +54,9 @@ def process_group(
             process.wait()
 
 
-def _code_first(folder: Path) -> dict[str, str]:
-    paths = {
-        "PATH": (Path(sys.executable).parent, os.environ.get("PATH", os.defpath)),
-        "PYTHONPATH": (folder, os.environ.get("PYTHONPATH")),
-    }
-    return {key: os.pathsep.join(str(path) for path in both if path) for key, both in paths.items()}
+def _first(folder: Path, path: str) -> str:
+    others = [other for other in path.split(os.pathsep) if other and other != str(folder)]
+    return os.pathsep.join([str(folder), *others])
 
 
 def _reaper(mark: str) -> subprocess.Popen[bytes]:
