@@ -14,7 +14,7 @@ from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import CPU
 from dcube.config import Diffusion
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
-from dcube.diffusion.training import _Batches
+from dcube.diffusion.training import PairBatches
 
 CLASSES, RATIO = ["benign", "malignant", "normal"], (1, 1, 4)  # the paper's pancreas set
 IMAGES = 1200
@@ -28,7 +28,7 @@ def benchmark(setting: Setting) -> list[Result]:
             images, labels = _images(size)
             plain = PlainPairs(_files(Path(folder), images), labels)
             dataset = _prepared(Path(folder), images, labels)
-            ours = _Batches(dataset, np.arange(IMAGES), Diffusion(batch_size=OUR_BATCH), CPU)
+            ours = PairBatches(dataset, np.arange(IMAGES), Diffusion(batch_size=OUR_BATCH), CPU)
             seconds = interleaved(
                 lambda plain=plain: plain.batch(PLAIN_BATCH),
                 lambda ours=ours: [ours.at(step) for step in range(OUR_BATCHES)],

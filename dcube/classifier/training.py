@@ -1,5 +1,6 @@
 """Stage 2: training a candidate; selection on validation, with averaged weights at fixed timesteps."""
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -10,16 +11,17 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from dcube.classifier.candidate import FrozenUViT, probabilities
-from dcube.classifier.head import SharedDropout
 from dcube.classifier.losses import consistency_loss, cycle_loss
-from dcube.classifier.methods.contract import Draws, OwnLosses, PretrainsItself
+from dcube.classifier.methods.contract import OwnLosses, PretrainsItself
 from dcube.config import Classifier, Compute
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.ranges import to_model_range
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
-from dcube.engine.distributed import Share, gathered, share_of
-from dcube.engine.seeds import derived_seed, numpy_generator, torch_generator
+from dcube.engine.distributed import gather_uneven, rank, shard, shard_size
+from dcube.engine.rng import Rng
+from dcube.engine.sampler import DistributedBatchSampler
+from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import OptimiserOf, Record, Row, Trainer
 
 # A validation AUROC decides; among equal ones the smaller cross-entropy does.
@@ -95,15 +97,16 @@ def train_candidate(
         The averaged weights with the best validation AUROC.
     """
     device = next(head.parameters()).device
-    batch_size = min(settings.batch_size, len(train))
-    steps_per_epoch = len(train) // batch_size
-    batches = _Batches(train, batch_size, steps_per_epoch, settings)
+    sampler = DistributedBatchSampler(
+        len(train),
+        settings.batch_size,
+        order=lambda epoch: numpy_generator(settings.seed, "order", epoch).permutation(len(train)),
+    )
 
     def losses(step: int) -> dict[str, Tensor]:
-        share = share_of(batch_size)
-        images, diffusion_images, labels = train.take(share.of(batches.at(step)), device)
+        images, diffusion_images, labels = train.take(sampler.at(step), device)
         with autocast(device, compute):
-            return classifier_losses(trainer.model, uvit, images, diffusion_images, labels, settings, step, share)
+            return classifier_losses(head, uvit, images, diffusion_images, labels, settings, step)
 
     def validate(averaged: nn.Module, step: int) -> Row:
         measured = validation_metrics(averaged, uvit, validation, settings, device)
@@ -112,10 +115,10 @@ def train_candidate(
     trainer = Trainer(head, settings, checkpoints, optimiser=optimiser)
     best = trainer.fit(
         "Training the classifier",
-        steps=settings.epochs * steps_per_epoch,
+        steps=settings.epochs * sampler.steps_per_epoch,
         losses=losses,
         validate=validate,
-        validate_every=steps_per_epoch,
+        validate_every=sampler.steps_per_epoch,
         on_rows=on_rows,
     )
     chosen = next(row for row in trainer.record.validation if row["step"] == trainer.record.best_step)
@@ -137,18 +140,16 @@ def pretrain(
     """
     if not isinstance(head, PretrainsItself):
         return
+    network, images = copy.deepcopy(head), shard_size(settings.batch_size)
     device = next(head.parameters()).device
 
     def losses(step: int) -> dict[str, Tensor]:
-        share = share_of(settings.batch_size)
-        generator = torch_generator(device, settings.seed, "pretraining step", step)
+        rng = Rng(device, images, settings.seed, "pretraining step", step)
         with autocast(device, compute):
-            assert isinstance(trainer.model, PretrainsItself)
-            values = trainer.model.pretraining_losses(Draws(generator, share))
-        return {name: value * share.weight for name, value in values.items()}
+            return network.pretraining_losses(rng)
 
     count = steps or head.pretraining_steps
-    trainer = Trainer(head, settings, checkpoints)
+    trainer = Trainer(network, settings, checkpoints)
     last = trainer.fit(
         "Pretraining without labels",
         steps=count,
@@ -162,25 +163,6 @@ def pretrain(
     head.load_state_dict(last)
 
 
-class _Batches:
-    """Which images a step sees: a function of (seed, step) alone."""
-
-    def __init__(self, train: ImageTable, batch_size: int, steps_per_epoch: int, settings: Classifier) -> None:
-        self.n, self.batch_size, self.steps_per_epoch, self.seed = (
-            len(train),
-            batch_size,
-            steps_per_epoch,
-            settings.seed,
-        )
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
-
-    def at(self, step: int) -> np.ndarray:
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, numpy_generator(self.seed, "order", epoch).permutation(self.n)
-        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
-
-
 def classifier_losses(
     head: nn.Module,
     uvit: FrozenUViT | None,
@@ -189,32 +171,27 @@ def classifier_losses(
     labels: Tensor,
     settings: Classifier,
     step: int,
-    share: Share | None = None,
 ) -> dict[str, Tensor]:
     """L_cls of Eq. (10) and its parts; images and their mirror images share one forward pass.
 
     The input is the clean image at a random t (paper §IV-B2); the cycle loss noises it, as Eq. (7) says.
 
     Args:
-        share: which part of the step's batch the images are; everything random is drawn for the whole of it, and
-            over all processes the losses add up to the means over it. None: they are all of it.
+        images, diffusion_images, labels: this process's shard of the step's batch.
     """
-    n, device = len(labels), labels.device
-    share = share or Share(0, n, n)
-    _draw_dropout(head, derived_seed(settings.seed, "dropout", step), share)
-    generator = torch_generator(device, settings.seed, "classifier step", step)
-    flip = share.of(torch.rand(share.total, generator=generator, device=device)) < settings.flip_probability
+    n = len(labels)
+    torch.manual_seed(derived_seed(settings.seed, "dropout", step, rank()))  # and stochastic depth
+    rng = Rng(labels.device, n, settings.seed, "classifier step", step)
+    flip = rng.uniform() < settings.flip_probability
     images, diffusion_images = _flipped(images, flip), _flipped(diffusion_images, flip)
     if isinstance(head, OwnLosses):
-        own = head.losses(images, labels, Draws(generator, share))
-        return {name: value * share.weight for name, value in own.items()}
+        return head.losses(images, labels, rng)
     clean = to_model_range(diffusion_images)
-    levels = settings.timestep_low, settings.timestep_high + 1
-    t = share.of(torch.randint(*levels, (share.total,), generator=generator, device=device))
+    t = rng.integers(settings.timestep_low, settings.timestep_high + 1)
     mirrored = settings.consistency_weight > 0
     shown = clean
     if uvit is not None and uvit.noised:
-        shown = uvit.shown(clean, t, Draws(generator, share).normal(*clean.shape[1:]))
+        shown = uvit.shown(clean, t, rng.normal(*clean.shape[1:]))
     logits = _logits(head, uvit, _with_mirror(images, mirrored), _with_mirror(shown, mirrored), t)
     # fmt: off
     cross_entropy = F.cross_entropy(logits[:n].float(), labels)                # Eq. (9)
@@ -223,20 +200,13 @@ def classifier_losses(
         values["consistency_loss"] = consistency_loss(logits[:n], logits[n:])  # Eq. (8)
         values["loss"] = values["loss"] + settings.consistency_weight * values["consistency_loss"]
     if uvit is not None and settings.cycle_weight > 0:
-        noise = share.of(torch.randn((share.total, *clean.shape[1:]), generator=generator, device=device))
-        level = share.of(torch.randint(uvit.schedule.timesteps, (share.total,), generator=generator, device=device))
+        noise = rng.normal(*clean.shape[1:])
+        level = rng.integers(0, uvit.schedule.timesteps)
         noisy = uvit.schedule.add_noise(clean, noise, level)
         values["cycle_loss"] = cycle_loss(uvit.model, noisy, level, logits[:n], labels)
         values["loss"] = values["loss"] + settings.cycle_weight * values["cycle_loss"]
-    return {name: value * share.weight for name, value in values.items()}      # Eq. (10)
+    return values                                                              # Eq. (10)
     # fmt: on
-
-
-def _draw_dropout(head: nn.Module, seed: int, share: Share) -> None:
-    torch.manual_seed(seed)  # a timm network's own dropout and stochastic depth draw from here
-    for module in head.modules():
-        if isinstance(module, SharedDropout):
-            module.draw(seed, share)
 
 
 def _logits(head: nn.Module, uvit: FrozenUViT | None, images: Tensor, shown: Tensor, t: Tensor) -> Tensor:
@@ -257,13 +227,11 @@ def validation_metrics(
     head: nn.Module, uvit: FrozenUViT | None, table: ImageTable, settings: Classifier, device: torch.device
 ) -> dict[str, float]:
     """AUROC (one against the rest, mean over classes), cross-entropy and accuracy in float32."""
-    share = share_of(len(table))
-    batches = []
-    for start in range(share.start, share.stop, settings.batch_size):
-        positions = np.arange(start, min(start + settings.batch_size, share.stop))
-        images, diffusion_images, _ = table.take(positions, device)
+    positions, batches = shard(np.arange(len(table))), []
+    for start in range(0, len(positions), settings.batch_size):
+        images, diffusion_images, _ = table.take(positions[start : start + settings.batch_size], device)
         batches.append(probabilities(head, uvit, images, diffusion_images, settings.evaluation_timesteps).cpu())
-    predicted = gathered(torch.cat(batches), share).double().numpy()
+    predicted = gather_uneven(torch.cat(batches)).double().numpy()
     one_hot = np.eye(predicted.shape[1])[table.labels]
     chosen = np.clip(predicted[np.arange(len(predicted)), table.labels], 1e-12, 1.0)
     return {

@@ -3,7 +3,7 @@
 from functools import partial
 
 from dcube.classifier.candidate import BASELINE
-from dcube.engine.launcher import in_processes
+from dcube.engine.launcher import launch
 from dcube.stages import params, run
 from dcube.stages.train_classifier import train
 
@@ -12,7 +12,7 @@ def main(name: str) -> None:
     settings = params()
     kind = settings.baseline.method if name == BASELINE else name
     work = partial(train, f"train_baseline@{name}", name, kind)
-    in_processes(settings.compute, work, "dcube.stages.train_baseline", name)
+    launch(settings.compute.processes, work, "dcube.stages.train_baseline", name)
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ from dcube.data.prepared import MADE_FOR, PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
-from dcube.engine.distributed import is_first
-from dcube.engine.launcher import in_processes
+from dcube.engine.distributed import is_main_process
+from dcube.engine.launcher import launch
 from dcube.engine.mirror import Mirror
 from dcube.engine.publish import published
 from dcube.engine.seeds import derived_seed, numpy_generator
@@ -49,7 +49,8 @@ OF_NETWORK = {"pretraining_steps", *Pretrained.model_fields}
 
 
 def main() -> None:
-    in_processes(params().compute, partial(train, "train_classifier", DCUBE, DCUBE), "dcube.stages.train_classifier")
+    work = partial(train, "train_classifier", DCUBE, DCUBE)
+    launch(params().compute.processes, work, "dcube.stages.train_classifier")
 
 
 def train(stage: str, name: str, kind: str) -> None:
@@ -101,7 +102,7 @@ def train(stage: str, name: str, kind: str) -> None:
             optimiser_of(optimiser, classifier),
         )
 
-    if not is_first():
+    if not is_main_process():
         fit()
         return
     with tracked_run(stage, groups, dataset, run_key=key) as tracked:
