@@ -41,11 +41,18 @@ def process_group() -> Iterator[None]:
     try:
         yield
     except Exception:
-        if store.add("failures", 1) > 1:
-            time.sleep(SECONDS_TO_BE_ENDED)
-            raise SystemExit(1) from None
-        raise
+        if _is_first_failure(store):
+            raise
+        time.sleep(SECONDS_TO_BE_ENDED)
+        raise SystemExit(1) from None
     dist.destroy_process_group()
+
+
+def _is_first_failure(store: dist.Store) -> bool:
+    try:
+        return store.add("failures", 1) == 1
+    except dist.DistError:
+        return False  # the store has ended with the main process
 
 
 def rank() -> int:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable
 
 import torch
@@ -36,7 +37,8 @@ def _torchrun(*words: str) -> None:
     try:
         run(parse_args(words))
     except ChildFailedError as error:
-        codes = [failure.exitcode for failure in error.failures.values()]
-        raise SystemExit(max(code if code > 0 else 128 - code for code in codes)) from None
+        codes = {failure.exitcode for failure in error.failures.values()}
+        own = codes - {-signal.SIGTERM} or codes  # torchrun ends by SIGTERM those that did not fail themselves
+        raise SystemExit(max(code if code > 0 else 128 - code for code in own)) from None
     except SignalException as error:
         raise SystemExit(128 + error.sigval) from None
