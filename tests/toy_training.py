@@ -15,7 +15,7 @@ from dcube.errors import DcubeError
 from dcube.stages import run
 
 STEPS, BATCH, EPOCH = 60, 8, 20
-TROUBLE_AT = 25
+TROUBLE_AT, LATE = 25, 45
 
 
 def train(folder: Path, trouble: str) -> None:
@@ -75,8 +75,10 @@ def provoke(trouble: str, step: int) -> None:
     """Once: torchrun's second attempt is spared."""
     what, _, where = trouble.partition("@")
     own, attempt = os.environ.get("RANK", "0"), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if step != TROUBLE_AT or attempt != "0" or (where and where != own):
+    late = what.startswith("late-")
+    if step != (LATE if late else TROUBLE_AT) or attempt != "0" or (where and where != own):
         return
+    what = what.removeprefix("late-")
     if what == "bad-input":
         raise DcubeError("this is wrong: mend it")
     if what == "bug":

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as differentiable
-from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -144,7 +143,9 @@ def data_parallel(model: nn.Module) -> nn.Module:
 
 def _synchronise_batch_norm(model: nn.Module) -> None:
     if next(model.parameters()).is_cuda:
-        convert_sync_batchnorm(model)  # timm's, in place: torch's own loses the activation of timm's layers
+        from timm.layers import convert_sync_batchnorm  # knows timm's layers; here, as a launcher needs no timm
+
+        convert_sync_batchnorm(model)
         return
     for module in model.modules():
         if isinstance(module, _BatchNorm):  # torch's SyncBatchNorm is for GPUs only
