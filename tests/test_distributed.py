@@ -78,7 +78,10 @@ def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen[s
 
 
 def ended(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str]:
-    _, errors = process.communicate(timeout=timeout)
+    try:
+        _, errors = process.communicate(timeout=timeout)
+    finally:
+        process.terminate()
     return process.returncode, errors
 
 
@@ -170,7 +173,7 @@ def test_losses_and_metrics_of_every_training_on_1_2_and_4_processes(tmp_path: P
     for processes in (1, 2, 4):
         folder = tmp_path / str(processes)
         words = str(tmp_path / "prepared"), str(folder), str(processes)
-        code, errors = ended(start(folder, "distributed_trainings", *words), timeout=280)
+        code, errors = ended(start(folder, "distributed_trainings", *words), timeout=600)
         assert code == 0, errors
         rows[processes] = json.loads((folder / "rows.json").read_text())
     for processes in (2, 4):
@@ -197,7 +200,7 @@ def test_a_stage_starts_its_processes_itself_and_is_one_run(tmp_path: Path) -> N
     folder = working_copy(tmp_path)
     for stage in (["train_diffusion"], ["train_baseline", "baseline"]):
         module, *words = stage
-        code, errors = ended(start(folder, f"dcube.stages.{module}", *words), timeout=280)
+        code, errors = ended(start(folder, f"dcube.stages.{module}", *words), timeout=600)
         assert code == 0, errors
     assert (folder / "outputs/diffusion/model.safetensors").exists()
     assert (folder / "outputs/models/baseline/model.safetensors").exists()

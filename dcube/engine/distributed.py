@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as differentiable
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
@@ -98,7 +97,24 @@ def all_reduce_mean(value: Tensor) -> Tensor:
 
 def all_gather(part: Tensor) -> Tensor:
     """All processes' parts, equal in length, one after the other; differentiable."""
-    return torch.cat(differentiable.all_gather(part)) if world_size() > 1 else part
+    return _AllGather.apply(part) if world_size() > 1 else part
+
+
+class _AllGather(torch.autograd.Function):
+    """torch's own differentiable ones are deprecated, or private and of another name in every release."""
+
+    @staticmethod
+    def forward(_context: Any, part: Tensor) -> Tensor:
+        part = part.contiguous()
+        parts = [torch.empty_like(part) for _ in range(world_size())]
+        dist.all_gather(parts, part)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(_context: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()  # every process's loss depends on every part
+        dist.all_reduce(total)
+        return shard(total)
 
 
 def gather_uneven(part: Tensor) -> Tensor:
