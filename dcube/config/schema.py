@@ -444,7 +444,10 @@ class Compute(Group):
         1,
         ge=1,
         le=64,
-        description="Processes that train together, one a GPU (without GPUs they share the cores). Same result.",
+        description=(
+            "Processes that train together on this machine, one for each GPU (without GPUs they share the cores). "
+            "They divide every batch equally."
+        ),
     )
     compile: bool = Field(False, description="Use torch.compile: worth it for long runs on a GPU.")
 
@@ -477,9 +480,11 @@ class Params(Group):
         highest = max(self.features.timestep, self.classifier.timestep_high, *asked)
         if highest >= self.diffusion.timesteps:
             raise ValueError(f"timestep {highest} must be below diffusion.timesteps ({self.diffusion.timesteps})")
-        smallest_batch = min(group.batch_size for group in (self.diffusion, self.classifier, self.baseline))
-        if self.compute.processes > smallest_batch:
-            raise ValueError(f"compute.processes ({self.compute.processes}) exceeds a batch_size ({smallest_batch})")
+        for name in ("diffusion", "classifier", "baseline"):
+            if (batch_size := getattr(self, name).batch_size) % self.compute.processes:
+                raise ValueError(
+                    f"compute.processes ({self.compute.processes}) must divide {name}.batch_size ({batch_size})"
+                )
         if self.features.keep > self.diffusion.depth + 1:
             raise ValueError(f"features.keep ({self.features.keep}) exceeds the {self.diffusion.depth + 1} blocks")
         return self
