@@ -13,6 +13,7 @@ from dcube.registry.versions import CHAMPION, CODE, EVALUATION, KIND, MODEL, TES
 from dcube.tracking import lineage
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
+from tests.support.random_candidate import candidate_config
 
 NAME = "dcube-small"
 PARAMS = Params.model_validate({"classifier": {"epochs": 7}}).to_yaml()
@@ -34,7 +35,10 @@ stages:
     deps: ["outputs/models/${item.model}", stage.py]
     outs: ["outputs/evaluation/${item.model}"]
 """
-STAGE = """
+CONFIG = candidate_config(Params()).model_dump_json()
+STAGE = (
+    f"CONFIG = {CONFIG!r}"
+    + """
 import hashlib, json, os, sys
 from pathlib import Path
 
@@ -46,13 +50,14 @@ figure = int(digest[:8], 16) / 2**32
 weights = json.loads(source.read_text())["weights_sha256"] if out.name == "metrics.json" else digest
 contents = {
     "text": source.read_text(),
-    "config.json": json.dumps({"weights_sha256": digest}),
+    "config.json": json.dumps(json.loads(CONFIG) | {"weights_sha256": digest}),
     "metrics.json": json.dumps({"test": {"macro_f1": figure, "auroc": float("nan")}, "weights_sha256": weights}),
 }
 out.write_text(contents[out.name])
 with Path(os.environ["LOG"]).open("a") as file:
     file.write(out.parent.name + " " + os.environ.get("MLFLOW_TRACKING_URI", "") + chr(10))
 """
+)
 
 
 def command(*words: str) -> str:
