@@ -4,7 +4,7 @@ Defaults are the paper's values (§IV-B and the published configuration) whereve
 Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -246,6 +246,40 @@ class SubFeatures(Pretrained):
 
 
 ExtraImages = Literal["none", "synthetic", "duplicates"]
+Optimiser = Literal["adamw", "sgd"]
+
+
+class Optimisation(Group):
+    """How a classifier is trained, whatever it is: `Classifier` and `Baseline` both yield one."""
+
+    epochs: Count
+    batch_size: Count
+    optimiser: Optimiser
+    learning_rate: Rate
+    weight_decay: Weight
+    gradient_clip: float
+    ema_decay: float
+    flip_probability: Fraction
+    seed: Seed
+
+    @classmethod
+    def of(cls, group: Group, **published: Any) -> Self:
+        """The values of a group; what it has not, or leaves at None, from `published`."""
+        own = {name: getattr(group, name, None) for name in cls.model_fields}
+        return cls(**{name: published[name] if value is None else value for name, value in own.items()})
+
+
+class HeadLosses(Group):
+    """Eq. (10): the weights of its terms beside cross-entropy, and the timesteps at which the U-ViT is used.
+
+    By default there is cross-entropy alone.
+    """
+
+    consistency_weight: Weight = 0.0
+    cycle_weight: Weight = 0.0
+    timestep_low: Timestep = 0
+    timestep_high: Timestep = 0
+    evaluation_timesteps: list[Timestep] = []
 
 
 class Labels(Group):
@@ -320,6 +354,14 @@ class Classifier(Group):
             raise ValueError("timestep_low must not be above timestep_high")
         return self
 
+    @property
+    def optimisation(self) -> Optimisation:
+        return Optimisation.of(self, optimiser="adamw")
+
+    @property
+    def losses(self) -> HeadLosses:
+        return HeadLosses(**{name: getattr(self, name) for name in HeadLosses.model_fields})
+
 
 class Baseline(Pretrained):
     """A published method to compare with (paper Tables I and II), under the same protocol."""
@@ -341,7 +383,7 @@ class Baseline(Pretrained):
         None, description="Steps of a method that is trained without labels first (CPT). None: the method's own."
     )
     batch_size: Count = Field(64, description="Images a step.")
-    optimiser: Literal["adamw", "sgd"] | None = Field(
+    optimiser: Optimiser | None = Field(
         None, description="AdamW, or SGD with momentum 0.9. None: the method's own (paper Table IX)."
     )
     learning_rate: Rate | None = Field(

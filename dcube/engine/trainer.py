@@ -5,7 +5,6 @@ and, on the CPU, a killed and resumed training ends bit for bit like an undistur
 """
 
 import copy
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,10 +21,10 @@ from dcube.engine.checkpoints import Checkpoints, read
 from dcube.engine.distributed import from_first, is_first, spread, sum_gradients, summed
 from dcube.engine.progress import Advance, progress
 from dcube.errors import DcubeError
+from dcube.runtime.settings import read_settings
 
 # Losses leave the device and checkpoints are taken at multiples of this only: no step waits for a copy.
 STEPS_PER_ROW = 20
-SECONDS_PER_CHECKPOINT = 60.0
 
 Row = dict[str, Any]
 OptimiserOf = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -121,7 +120,7 @@ class Trainer:
         sent = len(self.record.history), len(self.record.validation)
         pending: list[dict[str, Tensor]] = []
         last_checkpoint = time.monotonic()
-        interval = float(os.environ.get("DCUBE_CHECKPOINT_SECONDS", SECONDS_PER_CHECKPOINT))
+        interval = read_settings().checkpoint_seconds
         with self._shown(description, steps) as advance:
             while self.record.step < steps and not self._exhausted(patience):
                 pending.append(self._step(losses))
@@ -146,7 +145,7 @@ class Trainer:
             yield lambda *_, **__: None
             return
         with (
-            self.checkpoints.mirrored(),
+            self.checkpoints.synced(),
             progress(description, total=steps, unit="steps", completed=self.record.step) as advance,
         ):
             yield advance

@@ -6,7 +6,7 @@ import pandas as pd
 from torch import Tensor
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import CACHE, DIFFUSION, PREPARED, checkpoint_root
+from dcube.artifacts.layout import CACHE, DIFFUSION, PREPARED
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import sample_grid
@@ -18,7 +18,6 @@ from dcube.engine.device import choose_device
 from dcube.engine.distributed import is_first
 from dcube.engine.launcher import in_processes
 from dcube.generative_metrics.frechet import FrechetTracker
-from dcube.runtime.checkpoint_sync import Mirror
 from dcube.stages import params, run
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
@@ -63,7 +62,7 @@ def fit(settings: Params, dataset: PreparedDataset, key: str, **told: Callable) 
         FrechetTracker(settings.fid, dataset, device, CACHE),
         settings.compute,
         device,
-        Checkpoints(checkpoint_root(), key, Mirror.configured(key)),
+        Checkpoints.configured(key),
         **told,
     )
 

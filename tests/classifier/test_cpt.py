@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
+from dcube.classifier.candidate import build_method
+from dcube.classifier.contract import Draws, PretrainsItself, Task
 from dcube.classifier.methods import cpt
-from dcube.classifier.methods.building import build_method
-from dcube.classifier.methods.contract import Draws, PretrainsItself, Task
 from dcube.classifier.methods.cpt import CPT, dice, with_wider_kernels
-from dcube.classifier.methods.pseudo_shapes import (
+from dcube.classifier.networks.pseudo_shapes import (
     PIXEL_CLASSES,
     RULES,
     Shapes,
@@ -27,7 +27,7 @@ from dcube.classifier.methods.pseudo_shapes import (
     made_images,
 )
 from dcube.classifier.training import classifier_losses, pretrain
-from dcube.config.schema import Params, Pretrained
+from dcube.config.schema import HeadLosses, Params, Pretrained
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.distributed import Share
 from dcube.engine.pretrained import NO_WEIGHTS
@@ -225,7 +225,8 @@ def test_pretraining_learns_and_classification_starts_from_it(tmp_path: Path, ti
     model = network()
     assert isinstance(model, PretrainsItself)
     assert model.pretraining_steps == 20
-    settings = tiny_params.classifier.model_copy(update={"batch_size": 8, "learning_rate": 1e-3, "ema_decay": 0.5})
+    changed = {"batch_size": 8, "learning_rate": 1e-3, "ema_decay": 0.5}
+    settings = tiny_params.classifier.optimisation.model_copy(update=changed)
     first, untrained = {name: value.clone() for name, value in model.state_dict().items()}, copy.deepcopy(model)
     pretrain(model, settings, tiny_params.compute, Checkpoints(tmp_path, "pretraining"))
     with torch.no_grad():
@@ -240,7 +241,7 @@ def test_pretraining_learns_and_classification_starts_from_it(tmp_path: Path, ti
         pooled = model.encoder(images)[-1].mean(dim=(2, 3))
         torch.testing.assert_close(model(images), model.logits(pooled))
         assert (pooled - untrained.encoder(images)[-1].mean(dim=(2, 3))).abs().max() > 0.05
-    classifier_losses(model, None, images, images, labels, settings, step=0)["loss"].backward()
+    classifier_losses(model, None, images, images, labels, settings, HeadLosses(), step=0)["loss"].backward()
     assert all(p.grad is None for p in model.decoder.parameters())
     assert sum(float(p.grad.abs().sum()) for p in model.encoder.parameters() if p.grad is not None) > 0
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dcube.classifier.candidate import build_method
+from dcube.classifier.contract import Draws, OwnLosses, Task
 from dcube.classifier.methods import diffmic
-from dcube.classifier.methods.building import build_method
-from dcube.classifier.methods.contract import Draws, OwnLosses, Task
 from dcube.classifier.methods.diffmic import Denoiser, DiffMIC, LabelDiffusion, first_noises, mmd, of_all
-from dcube.classifier.methods.diffmic_guidance import DualGuidance, salient_regions
+from dcube.classifier.networks.diffmic_guidance import DualGuidance, salient_regions
 from dcube.engine.distributed import Share
 from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
 

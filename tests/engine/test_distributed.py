@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dcube.classifier.training import ImageTable
+from dcube.classifier.image_table import ImageTable
 from dcube.classifier.training import _Batches as ImageBatches
 from dcube.config.loading import params_from
 from dcube.config.schema import Classifier, Diffusion, Params
@@ -46,7 +46,7 @@ def shares(total: int, processes: int) -> list[Share]:
 def test_every_image_is_seen_once_an_epoch_whatever_the_number_of_processes(phantom_dataset, processes: int) -> None:
     rows = phantom_dataset.indices("train", labelled=False)
     pairs = PairBatches(phantom_dataset, rows, Diffusion(batch_size=18), torch.device("cpu"))
-    order = ImageBatches(ImageTable.of_split(phantom_dataset, "train"), 16, 3, Classifier())
+    order = ImageBatches(ImageTable.of_split(phantom_dataset, "train"), 16, 3, Classifier().optimisation)
     seen: list[int] = []
     for step in range(pairs.steps_per_epoch):
         whole = pairs.at(step)
@@ -171,7 +171,7 @@ def test_both_trainings_in_two_processes_end_as_in_one(tmp_path: Path) -> None:
     run_stage(one, "select_features")
     for stage in ("diffusion", "features"):  # stage 2 starts from the same weights in both
         shutil.copytree(one / f"outputs/{stage}", two / f"outputs/{stage}", dirs_exist_ok=True)
-    for kind in (["train_classifier"], ["train_baseline", "baseline"]):
+    for kind in (["train_classifier"], ["train_baseline"]):
         for folder in (one, two):
             run_stage(folder, *kind)
         name = kind[-1] if len(kind) > 1 else "dcube"
@@ -179,7 +179,7 @@ def test_both_trainings_in_two_processes_end_as_in_one(tmp_path: Path) -> None:
     client = MlflowClient(f"sqlite:///{two / 'mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("dcube/discs").experiment_id])
     names = [run.info.run_name for run in runs if run.info.run_name.startswith("train_")]
-    assert sorted(names) == ["train_baseline@baseline", "train_classifier", "train_diffusion"], "one run a stage"
+    assert sorted(names) == ["train_baseline", "train_classifier", "train_diffusion"], "one run a stage"
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 

@@ -16,15 +16,15 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from dcube.classifier.head import ImageNetwork
-from dcube.classifier.methods.contract import Draws, Task
-from dcube.classifier.methods.diffmic_guidance import DualGuidance
-from dcube.classifier.methods.timm_networks import timm_features
+from dcube.classifier.contract import Draws, Task
+from dcube.classifier.method import register_method
+from dcube.classifier.networks.diffmic_guidance import DualGuidance
+from dcube.classifier.networks.timm_networks import timm_features
 from dcube.config.schema import Pretrained
 from dcube.engine.distributed import Share, summed
+from dcube.engine.image_network import ImageNetwork
 from dcube.engine.pretrained import create_pretrained
 from dcube.engine.rng import torch_generator
 
@@ -45,6 +45,8 @@ class LabelDiffusion:
     """
 
     def __init__(self) -> None:
+        from diffusers import DDIMScheduler  # slow to import
+
         self._scheduler = DDIMScheduler(
             TIMESTEPS,
             beta_start=1e-4,
@@ -184,6 +186,16 @@ def normalised(norm: nn.BatchNorm2d, vectors: Tensor) -> Tensor:
     return norm(vectors[..., None, None])[..., 0, 0]
 
 
+@register_method(
+    title="DiffMIC",
+    family="Diffusion",
+    optimiser="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    epochs=1000,
+    settings_from="the authors' code, with Adam",
+    reference="Yang et al., DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification, MICCAI 2023",
+)
 def build(task: Task, pretrained: Pretrained) -> nn.Module:
     """Pretrained weights are for both guiding encoders; the denoiser's starts from scratch."""
     whole, parts = (timm_features(GUIDING_ARCHITECTURE, pretrained, stages=(4,)) for _ in range(2))

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -40,12 +41,6 @@ HEADER_TAGS = [
     "ImageOrientationPatient", "ImagePositionPatient", "SeriesInstanceUID", "PatientID", "BurnedInAnnotation",
     "SharedFunctionalGroupsSequence", "SOPClassUID",
 ]  # fmt: skip
-
-# Complaints of pydicom quote what stands in the file.
-logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-jpeg.register()
 
 
 @dataclass(frozen=True)
@@ -151,8 +146,18 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
         return finish(image, f"DICOM {photometric} {dataset.BitsStored} bits", _modality(dataset), several)
 
 
+@cache
+def _set_up_pydicom() -> None:
+    """Before the first file. Warnings and log lines of pydicom would quote what stands in the file."""
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    jpeg.register()
+
+
 def _open(path: Path, **options: Any) -> Dataset:
     """A deflated dataset would be unpacked whole, however large that is."""
+    _set_up_pydicom()
     if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         raise UnusableImageError("deflated DICOM: store it without (dcmconv +te)")
     return pydicom.dcmread(path, **options)

@@ -3,7 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
 
@@ -24,8 +24,6 @@ MOST_BYTES = 2**30  # of a volume, unpacked; two are kept
 FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")
 MOST_EXTENSIONS = 2**24  # bytes of header extensions
 LARGEST_ANGLE = 20.0  # degrees between the stored axes and the body's
-
-logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # it quotes what stands in the file
 
 
 @dataclass(frozen=True)
@@ -157,8 +155,15 @@ def _own_window(header: Nifti1Header, dtype: np.dtype) -> Window | None:
     return Window(127.5, 255.0) if dtype == np.uint8 else None
 
 
+@cache
+def _silence_nibabel() -> None:
+    """Before the first file: its log lines quote what stands in the file."""
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
+
+
 def _header(path: Path) -> Nifti1Header:
     """The header, once nothing in it can make reading the volume fail, or take more memory than stated."""
+    _silence_nibabel()
     with ImageOpener(str(path)) as file:
         start = file.read(Nifti2Header.template_dtype.itemsize)
     kind = Nifti2Header if Nifti2Header.template_dtype.itemsize in _sizes(start) else Nifti1Header
