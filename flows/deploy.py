@@ -40,7 +40,7 @@ def _create_pool(client: SyncPrefectClient) -> None:
 
 def _deploy(repository: Path) -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    environment = child_environment(DCUBE_DEPLOYED_FROM=str(repository))
+    environment = child_environment({"DCUBE_DEPLOYED_FROM": str(repository)})
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
     if done.returncode:
         reason = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]

@@ -110,7 +110,7 @@ def score(job: Job, folder: Path) -> None:
         logger.info(line)
 
     command = [sys.executable, "-m", "dcube.inference.batch", str(job_file)]
-    environment = child_environment(code=Path.cwd(), PYTHONUNBUFFERED="1")
+    environment = child_environment({"PYTHONUNBUFFERED": "1"}, code=Path.cwd())
     progress = ProgressFile(folder / "progress.jsonl", StageProgress("predict").show)
     code = follow(command, Path.cwd(), environment, on_line, progress)
     if code:

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import Tensor, nn
 
 from dcube.config.schema import Pretrained
-from dcube.engine.distributed import Share
+from dcube.engine.rng import Rng
 
 
 @dataclass(frozen=True)
@@ -26,31 +25,11 @@ class Task:
     channels: int
 
 
-@dataclass(frozen=True)
-class Draws:
-    """Random numbers of one step, drawn for its whole batch, of which this process sees its share."""
-
-    generator: torch.Generator
-    share: Share
-
-    def normal(self, *shape: int) -> Tensor:
-        """(n, *shape) standard normal values, n images in this process."""
-        return self.share.of(torch.randn((self.share.total, *shape), generator=self.generator, device=self._device))
-
-    def integers(self, below: int) -> Tensor:
-        """(n,) integers from 0 to below - 1."""
-        return self.share.of(torch.randint(below, (self.share.total,), generator=self.generator, device=self._device))
-
-    @property
-    def _device(self) -> torch.device:
-        return self.generator.device
-
-
 @runtime_checkable
 class OwnLosses(Protocol):
     """A network that is not trained by cross-entropy on its output."""
 
-    def losses(self, images: Tensor, labels: Tensor, draws: Draws) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, labels: Tensor, rng: Rng) -> dict[str, Tensor]:
         """Means over the batch, the one named "loss" is minimised.
 
         Args:
@@ -67,8 +46,8 @@ class PretrainsItself(Protocol):
     @property
     def pretraining_steps(self) -> int: ...
 
-    def pretraining_losses(self, draws: Draws) -> dict[str, Tensor]:
-        """Losses of one pretraining step, the one named "loss" is minimised; the batch is made from `draws`."""
+    def pretraining_losses(self, rng: Rng) -> dict[str, Tensor]:
+        """Losses of one pretraining step, the one named "loss" is minimised; the batch is made from `rng`."""
         ...
 
 

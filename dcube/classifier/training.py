@@ -1,5 +1,6 @@
 """Stage 2: training a candidate; selection on validation, with averaged weights at fixed timesteps."""
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from dcube.classifier.candidate import probabilities
-from dcube.classifier.contract import Draws, OwnLosses, PretrainsItself
-from dcube.classifier.head import SharedDropout
+from dcube.classifier.contract import OwnLosses, PretrainsItself
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.classifier.optimisers import optimiser_of
@@ -19,8 +19,9 @@ from dcube.config.schema import Compute, HeadLosses, Optimisation
 from dcube.diffusion.ranges import to_model_range
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
-from dcube.engine.distributed import Share, gathered, share_of
-from dcube.engine.rng import torch_generator
+from dcube.engine.distributed import gather_uneven, rank, shard, shard_size
+from dcube.engine.rng import Rng
+from dcube.engine.sampler import DistributedBatchSampler
 from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import Record, Row, Trainer
 from dcube.features.frozen_uvit import FrozenUViT
@@ -58,17 +59,16 @@ def train_candidate(
         The averaged weights with the best validation AUROC.
     """
     device = next(head.parameters()).device
-    batch_size = min(optimisation.batch_size, len(train))
-    steps_per_epoch = len(train) // batch_size
-    batches = _Batches(train, batch_size, steps_per_epoch, optimisation)
+    sampler = DistributedBatchSampler(
+        len(train),
+        optimisation.batch_size,
+        order=lambda epoch: numpy_generator(optimisation.seed, "order", epoch).permutation(len(train)),
+    )
 
     def losses(step: int) -> dict[str, Tensor]:
-        share = share_of(batch_size)
-        images, diffusion_images, labels = train.take(share.of(batches.at(step)), device)
+        images, diffusion_images, labels = train.take(sampler.at(step), device)
         with autocast(device, compute):
-            return classifier_losses(
-                trainer.model, uvit, images, diffusion_images, labels, optimisation, loss_settings, step, share
-            )
+            return classifier_losses(head, uvit, images, diffusion_images, labels, optimisation, loss_settings, step)
 
     def validate(averaged: nn.Module, step: int) -> Row:
         timesteps, size = loss_settings.evaluation_timesteps, optimisation.batch_size
@@ -78,10 +78,10 @@ def train_candidate(
     trainer = Trainer(head, optimisation, checkpoints, optimiser=optimiser_of(optimisation))
     best = trainer.fit(
         "Training the classifier",
-        steps=optimisation.epochs * steps_per_epoch,
+        steps=optimisation.epochs * sampler.steps_per_epoch,
         losses=losses,
         validate=validate,
-        validate_every=steps_per_epoch,
+        validate_every=sampler.steps_per_epoch,
         on_rows=on_rows,
     )
     chosen = next(row for row in trainer.record.validation if row["step"] == trainer.record.best_step)
@@ -103,18 +103,16 @@ def pretrain(
     """
     if not isinstance(head, PretrainsItself):
         return
+    network, images = copy.deepcopy(head), shard_size(optimisation.batch_size)
     device = next(head.parameters()).device
 
     def losses(step: int) -> dict[str, Tensor]:
-        share = share_of(optimisation.batch_size)
-        generator = torch_generator(device, optimisation.seed, "pretraining step", step)
+        rng = Rng(device, images, optimisation.seed, "pretraining step", step)
         with autocast(device, compute):
-            assert isinstance(trainer.model, PretrainsItself)
-            values = trainer.model.pretraining_losses(Draws(generator, share))
-        return {name: value * share.weight for name, value in values.items()}
+            return network.pretraining_losses(rng)
 
     count = steps or head.pretraining_steps
-    trainer = Trainer(head, optimisation, checkpoints)
+    trainer = Trainer(network, optimisation, checkpoints)
     last = trainer.fit(
         "Pretraining without labels",
         steps=count,
@@ -128,25 +126,6 @@ def pretrain(
     head.load_state_dict(last)
 
 
-class _Batches:
-    """Which images a step sees: a function of (seed, step) alone."""
-
-    def __init__(self, train: ImageTable, batch_size: int, steps_per_epoch: int, settings: Optimisation) -> None:
-        self.n, self.batch_size, self.steps_per_epoch, self.seed = (
-            len(train),
-            batch_size,
-            steps_per_epoch,
-            settings.seed,
-        )
-        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
-
-    def at(self, step: int) -> np.ndarray:
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, numpy_generator(self.seed, "order", epoch).permutation(self.n)
-        return self._order[position * self.batch_size : (position + 1) * self.batch_size]
-
-
 def classifier_losses(
     head: nn.Module,
     uvit: FrozenUViT | None,
@@ -156,32 +135,27 @@ def classifier_losses(
     optimisation: Optimisation,
     settings: HeadLosses,
     step: int,
-    share: Share | None = None,
 ) -> dict[str, Tensor]:
     """L_cls of Eq. (10) and its parts; images and their mirror images share one forward pass.
 
     The input is the clean image at a random t (paper §IV-B2); the cycle loss noises it, as Eq. (7) says.
 
     Args:
-        share: which part of the step's batch the images are; everything random is drawn for the whole of it, and
-            over all processes the losses add up to the means over it. None: they are all of it.
+        images, diffusion_images, labels: this process's shard of the step's batch.
     """
-    n, device = len(labels), labels.device
-    share = share or Share(0, n, n)
-    _draw_dropout(head, derived_seed(optimisation.seed, "dropout", step), share)
-    generator = torch_generator(device, optimisation.seed, "classifier step", step)
-    flip = share.of(torch.rand(share.total, generator=generator, device=device)) < optimisation.flip_probability
+    n = len(labels)
+    torch.manual_seed(derived_seed(optimisation.seed, "dropout", step, rank()))  # and stochastic depth
+    rng = Rng(labels.device, n, optimisation.seed, "classifier step", step)
+    flip = rng.uniform() < optimisation.flip_probability
     images, diffusion_images = _flipped(images, flip), _flipped(diffusion_images, flip)
     if isinstance(head, OwnLosses):
-        own = head.losses(images, labels, Draws(generator, share))
-        return {name: value * share.weight for name, value in own.items()}
+        return head.losses(images, labels, rng)
     clean = to_model_range(diffusion_images)
-    levels = settings.timestep_low, settings.timestep_high + 1
-    t = share.of(torch.randint(*levels, (share.total,), generator=generator, device=device))
+    t = rng.integers(settings.timestep_low, settings.timestep_high + 1)
     mirrored = settings.consistency_weight > 0
     inputs = clean
     if uvit is not None and uvit.noised:
-        inputs = uvit.input_at(clean, t, Draws(generator, share).normal(*clean.shape[1:]))
+        inputs = uvit.input_at(clean, t, rng.normal(*clean.shape[1:]))
     logits = _logits(head, uvit, _with_mirror(images, mirrored), _with_mirror(inputs, mirrored), t)
     # fmt: off
     cross_entropy = F.cross_entropy(logits[:n].float(), labels)                # Eq. (9)
@@ -190,20 +164,13 @@ def classifier_losses(
         values["consistency_loss"] = consistency_loss(logits[:n], logits[n:])  # Eq. (8)
         values["loss"] = values["loss"] + settings.consistency_weight * values["consistency_loss"]
     if uvit is not None and settings.cycle_weight > 0:
-        noise = share.of(torch.randn((share.total, *clean.shape[1:]), generator=generator, device=device))
-        level = share.of(torch.randint(uvit.schedule.timesteps, (share.total,), generator=generator, device=device))
+        noise = rng.normal(*clean.shape[1:])
+        level = rng.integers(0, uvit.schedule.timesteps)
         noisy = uvit.schedule.add_noise(clean, noise, level)
         values["cycle_loss"] = cycle_loss(uvit.model, noisy, level, logits[:n], labels)
         values["loss"] = values["loss"] + settings.cycle_weight * values["cycle_loss"]
-    return {name: value * share.weight for name, value in values.items()}      # Eq. (10)
+    return values                                                              # Eq. (10)
     # fmt: on
-
-
-def _draw_dropout(head: nn.Module, seed: int, share: Share) -> None:
-    torch.manual_seed(seed)  # a timm network's own dropout and stochastic depth draw from here
-    for module in head.modules():
-        if isinstance(module, SharedDropout):
-            module.draw(seed, share)
 
 
 def _logits(head: nn.Module, uvit: FrozenUViT | None, images: Tensor, inputs: Tensor, t: Tensor) -> Tensor:
@@ -229,13 +196,11 @@ def validation_metrics(
     device: torch.device,
 ) -> dict[str, float]:
     """AUROC (one against the rest, mean over classes), cross-entropy and accuracy in float32."""
-    share = share_of(len(table))
-    batches = []
-    for start in range(share.start, share.stop, batch_size):
-        positions = np.arange(start, min(start + batch_size, share.stop))
-        images, diffusion_images, _ = table.take(positions, device)
+    positions, batches = shard(np.arange(len(table))), []
+    for start in range(0, len(positions), batch_size):
+        images, diffusion_images, _ = table.take(positions[start : start + batch_size], device)
         batches.append(probabilities(head, uvit, images, diffusion_images, timesteps).cpu())
-    predicted = gathered(torch.cat(batches), share).double().numpy()
+    predicted = gather_uneven(torch.cat(batches)).double().numpy()
     one_hot = np.eye(predicted.shape[1])[table.labels]
     chosen = np.clip(predicted[np.arange(len(predicted)), table.labels], 1e-12, 1.0)
     return {

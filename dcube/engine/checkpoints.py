@@ -60,12 +60,9 @@ class Checkpoints:
             self.sync.offer(path)
 
     def latest(self) -> tuple[dict[str, Tensor], dict] | None:
-        """Tensors and state of the newest whole checkpoint, as `read` gives them; None where there is none at all."""
-        path = self.newest()
-        return read(path) if path else None
+        """Tensors and state of the newest whole checkpoint; None where there is none.
 
-    def newest(self) -> Path | None:
-        """The newest whole checkpoint, fetched from the mirror if that has a newer one; None where there is none.
+        It is fetched from the mirror if that has a newer one.
 
         Raises:
             DcubeError: if there are checkpoints and all of them are damaged, or the mirror cannot be used.
@@ -77,7 +74,7 @@ class Checkpoints:
             raise DcubeError(
                 f"all checkpoints in {self.folder} are damaged: remove that folder to train from the start"
             )
-        return path
+        return _read(path) if path else None
 
     def _newest_whole(self) -> Path | None:
         for path in filter(has_checksum, reversed(self._files())):
@@ -90,8 +87,7 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*.safetensors"))
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and state of a whole checkpoint."""
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     with safe_open(path, framework="pt") as file:
         state = json.loads(file.metadata()["state"])
     return safetensors.torch.load_file(path), state

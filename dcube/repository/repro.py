@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dcube.errors import BAD_INPUT, last_error
@@ -65,7 +66,7 @@ def repro(
     target: str,
     folder: Path,
     options: Sequence[str] = (),
-    variables: Mapping[str, str] = {},
+    variables: Mapping[str, str] = MappingProxyType({}),
     without: tuple[str, ...] = (),
     on_line: Callable[[str], None] = print,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
@@ -89,7 +90,7 @@ def repro(
         on_line(line)
 
     command = [sys.executable, "-m", "dvc", "repro", *options, target]
-    environment = child_environment(code=folder, without=without, PYTHONUNBUFFERED="1", **variables)
+    environment = child_environment({"PYTHONUNBUFFERED": "1", **variables}, code=folder, without=without)
     progress = ProgressFile(folder / ".dvc/tmp" / f"progress-{target}.jsonl", on_progress) if on_progress else None
     return output.result(failed=follow(command, folder, environment, read, progress) != 0)
 

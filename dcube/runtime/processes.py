@@ -5,9 +5,10 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dcube.runtime import reaper
@@ -18,7 +19,9 @@ POLL_SECONDS = 0.05
 NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 
-def child_environment(code: Path | None = None, without: tuple[str, ...] = (), **variables: str) -> dict[str, str]:
+def child_environment(
+    variables: Mapping[str, str] = MappingProxyType({}), code: Path | None = None, without: tuple[str, ...] = ()
+) -> dict[str, str]:
     """The environment of a child process: this one's, with this Python before others, and `variables`.
 
     Args:
@@ -29,7 +32,7 @@ def child_environment(code: Path | None = None, without: tuple[str, ...] = (), *
     paths = {"PATH": _first(Path(sys.executable).parent, os.environ.get("PATH", os.defpath))}
     if code:
         paths["PYTHONPATH"] = _first(code, os.environ.get("PYTHONPATH", ""))
-    return inherited | NO_TELEMETRY | paths | variables
+    return {**inherited, **NO_TELEMETRY, **paths, **variables}
 
 
 @contextmanager

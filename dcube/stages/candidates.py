@@ -19,7 +19,7 @@ from dcube.classifier.recipe import Recipe
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.checkpoint_cleanup import note_finished
-from dcube.engine.distributed import is_first
+from dcube.engine.distributed import is_main_process
 from dcube.inference.drift import reference_of
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
@@ -34,7 +34,7 @@ def train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
     """
     dataset, inputs = PreparedDataset.load(PREPARED), Inputs(DIFFUSION, FEATURES, SYNTHETIC)
     training = CandidateTraining.of(stage, recipe, dataset, settings.labels, settings.compute, inputs)
-    if not is_first():
+    if not is_main_process():
         training.fit()
         return
     with tracked_run(stage, training.params, dataset, run_key=training.key) as tracked:

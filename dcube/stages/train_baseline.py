@@ -1,13 +1,13 @@
 """Stage train_baseline: the method that `baseline.method` names, under the protocol of train_classifier."""
 
 from dcube.classifier.recipe import BASELINE, method_recipe
-from dcube.engine.launcher import in_processes
+from dcube.engine.launcher import launch
 from dcube.stages import params, run
 from dcube.stages.candidates import train
 
 
 def main() -> None:
-    in_processes(params().compute, work, "dcube.stages.train_baseline")
+    launch(params().compute.processes, work, "dcube.stages.train_baseline")
 
 
 def work() -> None:

@@ -2,13 +2,13 @@
 
 from dcube.classifier.candidate import DCUBE
 from dcube.classifier.recipe import head_recipe
-from dcube.engine.launcher import in_processes
+from dcube.engine.launcher import launch
 from dcube.stages import params, run
 from dcube.stages.candidates import train
 
 
 def main() -> None:
-    in_processes(params().compute, work, "dcube.stages.train_classifier")
+    launch(params().compute.processes, work, "dcube.stages.train_classifier")
 
 
 def work() -> None:

@@ -15,8 +15,8 @@ from dcube.diffusion.weights import save_diffusion
 from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
-from dcube.engine.distributed import is_first
-from dcube.engine.launcher import in_processes
+from dcube.engine.distributed import is_main_process
+from dcube.engine.launcher import launch
 from dcube.generative_metrics.frechet import FrechetTracker
 from dcube.stages import params, run
 from dcube.tracking import tags
@@ -24,7 +24,7 @@ from dcube.tracking.run import tracked_run
 
 
 def main() -> None:
-    in_processes(params().compute, train, "dcube.stages.train_diffusion")
+    launch(params().compute.processes, train, "dcube.stages.train_diffusion")
 
 
 def train() -> None:
@@ -37,7 +37,7 @@ def train() -> None:
     defining = groups | {"compute": settings.compute.defining()}
     packages = ["artifacts", "diffusion", "engine", "generative_metrics"]
     key = training_key("train_diffusion", defining, [dataset.fingerprint], packages)
-    if not is_first():
+    if not is_main_process():
         fit(settings, dataset, key)
         return
     with tracked_run("train_diffusion", groups, dataset, run_key=key) as tracked:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,16 +129,17 @@ def tracked_run(
     _deliver_quietly()
     run = TrackedRun(Outbox(header))
     run.flush()
-    try:
-        with _sigterm_raises():
-            yield run
-    except (KeyboardInterrupt, Terminated):
-        run.close("KILLED")
-        raise
-    except BaseException:
-        run.close("FAILED")
-        raise
-    run.close("FINISHED")
+    with _on_sigterm(signal.SIG_IGN):  # while the run is closed: whoever ends a group may ask a process twice
+        try:
+            with _on_sigterm(_terminate):
+                yield run
+        except (KeyboardInterrupt, Terminated):
+            run.close("KILLED")
+            raise
+        except BaseException:
+            run.close("FAILED")
+            raise
+        run.close("FINISHED")
 
 
 class Terminated(SystemExit):
@@ -184,16 +185,16 @@ def _deliver_quietly() -> None:
         print(f"MLflow does not answer ({type(error).__name__}): earlier runs go on waiting", file=sys.stderr)
 
 
+def _terminate(number: int, _frame: object) -> None:
+    raise Terminated(128 + number)
+
+
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _on_sigterm(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def stop(number: int, _frame: object) -> None:
-        raise Terminated(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:

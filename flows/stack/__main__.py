@@ -83,7 +83,7 @@ def set_up(stack: Stack, repository: Path) -> None:
     with log.open("w") as output:
         code = subprocess.run(
             [sys.executable, "-m", "flows.deploy"],
-            env=child_environment(**stack.client),
+            env=child_environment(stack.client),
             cwd=repository,
             stdin=subprocess.DEVNULL,
             stdout=output,

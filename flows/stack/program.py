@@ -14,7 +14,7 @@ from dcube.runtime.processes import child_environment, process_group
 
 def main(name: str) -> int:
     program = json.loads(Path("programs.json").read_text())[name]
-    with process_group(program["args"], env=child_environment(**program["env"]), cwd=program["cwd"]) as process:
+    with process_group(program["args"], env=child_environment(program["env"]), cwd=program["cwd"]) as process:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: process.send_signal(number))
         code = process.wait()

@@ -166,7 +166,7 @@ def configuration(socket: Path, servers: list[Server]) -> str:
 
 
 def environment_of(folder: Path) -> dict[str, str]:
-    return child_environment(without=NOT_INHERITED, PYTHONUNBUFFERED="1", **{STACK_VARIABLE: str(folder)})
+    return child_environment({"PYTHONUNBUFFERED": "1", STACK_VARIABLE: str(folder)}, without=NOT_INHERITED)
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:

@@ -87,7 +87,8 @@ def test_a_killed_training_ends_on_another_machine_bit_for_bit(
     undisturbed = fit(tmp_path / "undisturbed")
     monkeypatch.setenv("DCUBE_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr(
-        "test_trainer.Checkpoints", lambda folder, key: Checkpoints(folder, key, CheckpointSync.configured(key))
+        "tests.support.regression.Checkpoints",
+        lambda folder, key: Checkpoints(folder, key, CheckpointSync.configured(key)),
     )
     for machine, step in enumerate([45, 77]):
         with pytest.raises(Killed):

@@ -68,6 +68,6 @@ def test_defaults_for_a_library_yield_to_the_user_and_end_with_the_block(monkeyp
 
 def test_a_child_reports_to_nobody_and_runs_the_code_that_it_is_given(monkeypatch, tmp_path):
     monkeypatch.setenv("DCUBE_STORAGE", "s3://bucket")
-    environment = child_environment(code=tmp_path, without=("DCUBE_",), DCUBE_PIPELINE="a-run")
+    environment = child_environment({"DCUBE_PIPELINE": "a-run"}, code=tmp_path, without=("DCUBE_",))
     assert "DCUBE_STORAGE" not in environment and environment["DCUBE_PIPELINE"] == "a-run"
     assert environment["DO_NOT_TRACK"] == "1" and environment["PYTHONPATH"].startswith(str(tmp_path))

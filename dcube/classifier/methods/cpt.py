@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from timm.models.pvt_v2 import OverlapPatchEmbed
 from torch import Tensor, nn
 
-from dcube.classifier.contract import Draws, Task
+from dcube.classifier.contract import Task
 from dcube.classifier.method import TABLE_IX, register_method
 from dcube.classifier.networks.pseudo_shapes import PIXEL_CLASSES, made_images
 from dcube.classifier.networks.timm_networks import timm_features
 from dcube.config.schema import Pretrained
 from dcube.engine.image_network import ImageNetwork
+from dcube.engine.rng import Rng
 
 ARCHITECTURE = "pvt_v2_b1"
 PRETRAINING_STEPS = 2000
@@ -82,8 +83,8 @@ class CPT(nn.Module):
         """Logits (B, classes) from images (B, C, S, S) uint8."""
         return self.logits(self.encoder(images)[-1].mean(dim=(2, 3)))
 
-    def pretraining_losses(self, draws: Draws) -> dict[str, Tensor]:
-        images, labels = made_images(draws, self.image_size)
+    def pretraining_losses(self, rng: Rng) -> dict[str, Tensor]:
+        images, labels = made_images(rng, self.image_size)
         logits = self.decoder(self.encoder(images), self.image_size).float()
         values = {
             "cross_entropy": F.cross_entropy(logits, labels),

@@ -29,14 +29,10 @@ class StandardisedLinear(nn.Module):
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
-        # Of two dimensions, so that several processes share its statistics; scale 1 and shift 0 are not trained.
-        self.standardise = nn.BatchNorm2d(features).requires_grad_(False)
+        self.standardise = nn.BatchNorm1d(features).requires_grad_(False)  # scale 1 and shift 0 are not trained
         self.logits = nn.Linear(features, classes)
         nn.init.zeros_(self.logits.weight)
         nn.init.zeros_(self.logits.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        # fmt: off
-        standard = self.standardise(features[:, :, None, None]).flatten(1)  # (B, F)
-        # fmt: on
-        return self.logits(standard)
+        return self.logits(self.standardise(features))

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcube.classifier.contract import Draws
+from dcube.engine.rng import Rng
 
 # Shapes of an image; one in six is left out.
 SLOTS = 4
@@ -43,8 +43,8 @@ class Shapes:
     contrast: Tensor
 
 
-def draw_shapes(draws: Draws) -> Shapes:
-    parts = uniform(draws, SLOTS, 8).unbind(dim=2)
+def draw_shapes(rng: Rng) -> Shapes:
+    parts = rng.uniform(SLOTS, 8).unbind(dim=2)
     sign = torch.where(parts[6] < 0.5, -1.0, 1.0)
     return Shapes(
         kind=(parts[0] * PIXEL_CLASSES).long().clamp(max=PIXEL_CLASSES - 1),
@@ -80,15 +80,15 @@ def insert(ground: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
     return ground + signal, labels
 
 
-def made_images(draws: Draws, side: int) -> tuple[Tensor, Tensor]:
+def made_images(rng: Rng, side: int) -> tuple[Tensor, Tensor]:
     """Grey images (B, 1, side, side) uint8 and the labels of their pixels (B, side, side)."""
-    levels, sharpness, noisiness = uniform(draws, 3, 1, 1).unbind(dim=1)
+    levels, sharpness, noisiness = rng.uniform(3, 1, 1).unbind(dim=1)
     # fmt: off
-    clouds = F.interpolate(draws.normal(1, 4, 4), (side, side), mode="bicubic")[:, 0]       # (B, S, S)
+    clouds = F.interpolate(rng.normal(1, 4, 4), (side, side), mode="bicubic")[:, 0]       # (B, S, S)
     ground = between(0.3, 0.7, levels) + 0.08 * clouds                                      # (B, S, S)
-    clear, labels = insert(ground, draw_shapes(draws))                                      # (B, S, S)
+    clear, labels = insert(ground, draw_shapes(rng))                                      # (B, S, S)
     blurred = blur(clear, between(0.004, 0.02, sharpness[:, 0, 0]) * side)                  # (B, S, S)
-    noisy = blurred + between(0.01, 0.08, noisiness) * draws.normal(side, side)             # (B, S, S)
+    noisy = blurred + between(0.01, 0.08, noisiness) * rng.normal(side, side)             # (B, S, S)
     # fmt: on
     return (noisy.clamp(0, 1) * 255).round().to(torch.uint8)[:, None], labels
 
@@ -102,11 +102,6 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     padded = F.pad(images[None], (radius,) * 4, mode="reflect")
     across = F.conv2d(padded, kernels[:, None, None, :], groups=len(images))
     return F.conv2d(across, kernels[:, None, :, None], groups=len(images))[0]
-
-
-def uniform(draws: Draws, *shape: int) -> Tensor:
-    """(n, *shape) values between 0 and 1."""
-    return torch.special.ndtr(draws.normal(*shape))
 
 
 def between(low: float, high: float, fraction: Tensor) -> Tensor:
