@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import FAIL_FAST, is_missing_database, run_page, tracking_client
-from dcube.tracking.outbox import PIPELINE
+from dcube.tracking.tags import PIPELINE, STAGE
 
 RUNNING = "attributes.status = 'RUNNING'"
 
@@ -65,7 +65,7 @@ def end_runs(pipeline: str, tracking_address: str | None = None) -> None:
 
 
 def _parents(pipeline: str, tracking_address: str) -> list:
-    return _search(f"tags.`{PIPELINE}` = '{pipeline}' and tags.`dcube.stage` = 'pipeline'", tracking_address)
+    return _search(f"tags.`{PIPELINE}` = '{pipeline}' and tags.`{STAGE}` = 'pipeline'", tracking_address)
 
 
 def _search(condition: str, tracking_address: str | None = None) -> list:

@@ -1,7 +1,6 @@
 """A registered model answers all images below an S3 prefix, batch by batch, and says whether they are its kind."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -15,14 +14,15 @@ from prefect.states import Completed, State
 from prefect.tasks import exponential_backoff
 from pydantic import Field
 
-from dcube.artifacts.layout import CONFIG
+from dcube.artifacts.layout import CONFIG, REFERENCE
 from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.drift import DriftReference
+from dcube.artifacts.schemas.job import Job
 from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.inference import drift
 from dcube.inference.bucket import (
     IDENTITY,
     NO_IMAGE,
-    Job,
     answers_in,
     newest_of,
     put,
@@ -67,7 +67,10 @@ def predict(
         fetched = fetch(model, Path(folder))
         below = fetched.abstain_below if abstain_below is None else abstain_below
         images, answers = _places(source, results, fetched, below)
-        job = Job(str(fetched.folder), images.address(), answers.address(), below, batch_size, [])
+        job = Job(
+            model=str(fetched.folder), source=images.address(), results=answers.address(), abstain_below=below,
+            batch_size=batch_size, waiting=[],
+        )  # fmt: skip
         score(job, Path(folder))
         rows = newest_of(stored_in(images), answers_in(answers))
         if not (rows["problem"] != NO_IMAGE).any():
@@ -99,7 +102,7 @@ def score(job: Job, folder: Path) -> None:
     if not waiting:
         return
     job_file = folder / "job.json"
-    replace(job, waiting=waiting).save(job_file)
+    job.model_copy(update={"waiting": waiting}).save(job_file)
     lines: list[str] = []
 
     def on_line(line: str) -> None:
@@ -127,7 +130,7 @@ def _places(source: str, results: str, fetched: Fetched, below: float) -> tuple[
 def _report(rows: pd.DataFrame, fetched: Fetched, answers: Storage) -> State[Any]:
     """Counts and distances only: names of files stay in the Parquet files."""
     spec = CandidateConfig.load(fetched.folder / CONFIG).input
-    found = drift.compare(rows, drift.load_reference(fetched.folder), spec)
+    found = drift.compare(rows, DriftReference.load(fetched.folder / REFERENCE), spec)
     put(answers, "drift.json", drift.as_json(found).encode())
     key = slug(fetched.title)
     create_table_artifact(counts_of(rows), key=f"answers-{key}", description=f"Answers, in full at {answers.address()}")

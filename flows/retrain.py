@@ -11,6 +11,7 @@ from prefect.states import Completed, State
 from dcube.repository.commands import commit_of, repository_around
 from dcube.repository.data_record import recorded_data
 from dcube.tracking.mlflow_client import tracking_client
+from dcube.tracking.tags import DATA
 from flows.prefect_api import log_errors_in_one_line, parameters_of, start_run
 
 TAG = "retrain"  # of the runs started here: `promote` follows them
@@ -46,4 +47,4 @@ def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> Stat
 def known_data(model: str) -> set[str]:
     """DVC's hashes of the data that the registered versions were made of."""
     versions = tracking_client().search_model_versions(f"name = '{model}'")
-    return {version.tags["dcube.dvc.data"] for version in versions if "dcube.dvc.data" in version.tags}
+    return {version.tags[DATA] for version in versions if DATA in version.tags}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dcube.artifacts.layout import CONFIG
+from dcube.artifacts.layout import CONFIG, MANIFEST
 from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, UNTRAINED, Candidate, build_head
@@ -85,7 +85,7 @@ class CandidateTraining:
             uvit = with_random_weights(uvit, diffusion, seed) if recipe.kind == UNTRAINED else uvit
             input_hashes += [(inputs.diffusion / CONFIG).read_text(), repr(uvit.blocks)]
         if recipe.extra_images != "none":
-            files = [inputs.synthetic / "manifest.csv", *sorted(inputs.synthetic.glob("images-*.npy"))]
+            files = [inputs.synthetic / MANIFEST, *sorted(inputs.synthetic.glob("images-*.npy"))]
             input_hashes += [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
         torch.manual_seed(derived_seed(seed, "first weights"))
         task = Task(len(dataset.classes), dataset.image_size, dataset.channels)

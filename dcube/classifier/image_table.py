@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dcube.artifacts.layout import MANIFEST
 from dcube.config.schema import ExtraImages, Labels
 from dcube.data.label_subset import draw_labelled
 from dcube.data.prepared import PreparedDataset
@@ -72,7 +73,7 @@ def training_images(
 
 
 def synthetic_images(folder: Path, dataset: PreparedDataset) -> ImageTable:
-    manifest = pd.read_csv(folder / "manifest.csv")
+    manifest = pd.read_csv(folder / MANIFEST)
     index = {name: i for i, name in enumerate(dataset.classes)}
     sizes = dataset.image_size, dataset.diffusion_image_size
     large, small = (np.load(folder / f"images-{size}.npy", mmap_mode="r") for size in sizes)

@@ -28,7 +28,7 @@ def models(
         bool, typer.Option("--history", help="Instead: who became champion when, by whom, why.")
     ] = False,
 ) -> None:
-    """The versions of a registered model, with aliases and figures as the registry shows them."""
+    """The versions of a registered model, with aliases and metrics as the registry shows them."""
     with _registry(name) as registry:
         from dcube.cli.registry_tables import history_table, versions_table
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from dcube.evaluation.metrics import title_of
 from dcube.registry.promotion import COLUMNS
-from dcube.registry.versions import CHAMPION, KIND, MODEL, TEST, Event, Proposal, Registry
+from dcube.registry.versions import CHAMPION, Event, Proposal, Registry
+from dcube.tracking import tags
 from dcube.tracking.mlflow_client import version_number
 
 if TYPE_CHECKING:
@@ -16,31 +18,34 @@ if TYPE_CHECKING:
     from dcube.registry.provenance import Provenance
     from dcube.registry.reproduction import Reproduction
 
-FIGURES = {"test.macro_f1": "macro\nF1", "test.auroc": "AUROC", "validation.auroc": "AUROC\n(validation)"}
+METRICS = {  # tag → head of its column
+    f"{tags.TEST_METRIC}macro_f1": title_of("macro_f1").replace(" ", "\n"),
+    f"{tags.TEST_METRIC}auroc": title_of("auroc"),
+    f"{tags.VALIDATION_METRIC}auroc": f"{title_of('auroc')}\n(validation)",
+}
 
 
 def versions_table(registry: Registry) -> Table:
-    """Every version, the newest first; below its figures the difference to the champion's on the same test."""
+    """Every version, the newest first; below its metrics the difference to the champion's on the same test."""
     versions, aliases = registry.versions(), registry.aliases()
     champion = next((it for it in versions if version_number(it) == aliases.get(CHAMPION)), None)
-    table = _table(registry.name, "version", "model", "aliases", *FIGURES.values(), "test", "registered", "pipeline")
+    table = _table(registry.name, "version", "model", "aliases", *METRICS.values(), "test", "registered", "pipeline")
     for version in versions:
-        tags = version.tags
         table.add_row(
             version_number(version),
-            _model(tags),
+            _model(version.tags),
             "\n".join(sorted(alias for alias, held in aliases.items() if held == version_number(version))),
-            *(_figure(version, champion, name) for name in FIGURES),
-            tags.get(TEST, "")[:6],
+            *(_metric(version, champion, name) for name in METRICS),
+            version.tags.get(tags.TEST, "")[:6],
             _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
-            tags.get("dcube.pipeline", "")[:8],
+            version.tags.get(tags.PIPELINE, "")[:8],
         )
     return table
 
 
-def _model(tags: dict[str, str]) -> str:
+def _model(known: dict[str, str]) -> str:
     """The candidate's name, and of a baseline its method."""
-    name, kind = tags.get(MODEL, ""), tags.get(KIND, "")
+    name, kind = known.get(tags.MODEL, ""), known.get(tags.KIND, "")
     return name if kind in (name, "") else f"{name}\n{kind}"
 
 
@@ -78,12 +83,12 @@ def reproduction_table(result: "Reproduction") -> Table:
     return table
 
 
-def _figure(version: "ModelVersion", champion: "ModelVersion | None", name: str) -> str:
+def _metric(version: "ModelVersion", champion: "ModelVersion | None", name: str) -> str:
     value = version.tags.get(name)
     if value is None:
         return ""
     shown = f"{float(value):.3f}"
-    if champion is None or champion is version or champion.tags.get(TEST) != version.tags.get(TEST):
+    if champion is None or champion is version or champion.tags.get(tags.TEST) != version.tags.get(tags.TEST):
         return shown
     return f"{shown}\n[dim]{float(value) - float(champion.tags[name]):+.3f}[/]"
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dcube.artifacts.layout import SELECTION
+from dcube.artifacts.schemas.selection import Selection
 from dcube.config.schema import Classifier, Diffusion
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit, load_diffusion
 from dcube.engine.rng import torch_generator
-from dcube.features.selection import Selection
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def load_frozen_uvit(diffusion: Path, selection: Path, classifier: Classifier, d
         diffusion: folder of the trained diffusion model.
         selection: folder of `select_features`.
     """
-    selected = Selection.load(selection)
+    selected = Selection.load(selection / SELECTION)
     model, schedule = load_diffusion(diffusion, device)
     last = [len(model.blocks) - 1]
     blocks = {"best": selected.best, "worst": selected.worst, "last": last}[classifier.selection]

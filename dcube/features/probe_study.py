@@ -1,13 +1,14 @@
 """Linear probes on everything that is frozen, as one study: a map of the blocks, and curves over the labels."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
+from dcube.artifacts.layout import PROBE_REPORT
+from dcube.artifacts.schemas.probe import Agreement, BlockMap, LabelCurves, ProbeReport
+from dcube.artifacts.schemas.selection import Selection
 from dcube.config.schema import Classifier, Compute, Probe
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
@@ -29,7 +30,6 @@ from dcube.features.probing import (
     over_draws,
     rank_agreement,
 )
-from dcube.features.selection import Selection
 
 MAP_COLUMNS = ["source", "block", "timestep", "pooling", "split", "auroc", "accuracy"]
 
@@ -40,26 +40,25 @@ class ProbeResult:
     map: scores by source (trained, untrained), block, timestep, pooling and split.
     labels: scores by features, number of labels, draw and split.
     statistic: median D of every block (Eq. 6), which the map is compared with.
-    definition: everything that defines the numbers, and what follows from them.
+    report: everything that defines the numbers, and what follows from them.
     """
 
     map: pd.DataFrame
     labels: pd.DataFrame
     statistic: list[float]
-    definition: dict[str, Any]
+    report: ProbeReport
 
     def save(self, folder: Path) -> None:
-        """Tables, plots and `probe.json`."""
+        """Tables, plots and the report."""
         self.map[MAP_COLUMNS].to_csv(folder / "map.csv", index=False)
         self.labels.to_csv(folder / "labels.csv", index=False)
         over_draws(self.labels).to_csv(folder / "summary.csv", index=False)
         against_controls(self.labels).to_csv(folder / "differences.csv", index=False)
-        (folder / "probe.json").write_text(json.dumps(self.definition, indent=2) + "\n", encoding="utf-8")
+        self.report.save(folder / PROBE_REPORT)
         labels_figure(self.labels).savefig(folder / "labels.png", dpi=150)
-        compared = self.definition["selection"]
-        map_figure(trained_map(self.map), self.statistic, compared["timestep"], compared["spearman"]).savefig(
-            folder / "map.png", dpi=150
-        )
+        compared = self.report.selection
+        figure = map_figure(trained_map(self.map), self.statistic, compared.timestep, compared.spearman)
+        figure.savefig(folder / "map.png", dpi=150)
 
     def mean_aurocs(self) -> list[dict[str, float]]:
         """AUROC in the mean over the draws, with the number of labels as the step."""
@@ -104,23 +103,23 @@ def run_probes(
     total = curves * ((len(counts) - 1) * probe.draws + 1)
     with progress("Fitting probes", total=total, unit="draws") as advance:
         table, poolings, dimensions = label_efficiency(vectors, sub_features, images, counts, probe.draws, advance)
-    compared_at = min(probe.timesteps, key=lambda t: abs(t - selection.definition["timestep"]))
+    compared_at = min(probe.timesteps, key=lambda t: abs(t - selection.definition.timestep))
     scores = trained_map(the_map)
     auroc = scores["auroc"][scores["timestep"] == compared_at].to_list()
-    definition = {
-        "map": {"images": len(images.for_the_map().labelled), "C": MAP_STRENGTH, "poolings": map_poolings(the_map)},
-        "labels": {
-            "counts": counts, "skipped": skipped, "draws": probe.draws, "C_tried": STRENGTHS,
-            "timesteps": classifier.evaluation_timesteps, "poolings": poolings, "dimensions": dimensions,
-        },
-        "selection": {"timestep": compared_at, "spearman": rank_agreement(selection.statistic, auroc)},
-        "images": {split: len(dataset.indices(split)) for split in ("train", *SCORED)},
-        "unlabelled": len(images.train) - len(images.labelled),
-        "seed": probe.seed,
-        "data_fingerprint": dataset.fingerprint,
-        "weights_sha256": diffusion_config.weights_sha256,
-    }  # fmt: skip
-    return ProbeResult(the_map, table, selection.statistic, definition)
+    report = ProbeReport(
+        map=BlockMap(images=len(images.for_the_map().labelled), C=MAP_STRENGTH, poolings=map_poolings(the_map)),
+        labels=LabelCurves(
+            counts=counts, skipped=skipped, draws=probe.draws, C_tried=list(STRENGTHS),
+            timesteps=classifier.evaluation_timesteps, poolings=poolings, dimensions=dimensions,
+        ),
+        selection=Agreement(timestep=compared_at, spearman=rank_agreement(selection.statistic, auroc)),
+        images={split: len(dataset.indices(split)) for split in ("train", *SCORED)},
+        unlabelled=len(images.train) - len(images.labelled),
+        seed=probe.seed,
+        data_fingerprint=dataset.fingerprint,
+        weights_sha256=diffusion_config.weights_sha256,
+    )  # fmt: skip
+    return ProbeResult(the_map, table, selection.statistic, report)
 
 
 def trained_map(the_map: pd.DataFrame) -> pd.DataFrame:

@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.schemas.job import Job, Stored
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Compute
 from dcube.engine.device import choose_device
 from dcube.engine.progress import progress
 from dcube.errors import one_line_errors
-from dcube.inference.bucket import IDENTITY, NO_IMAGE, Job, Stored, as_parquet, get, name_of, put
+from dcube.inference.bucket import IDENTITY, NO_IMAGE, as_parquet, get, name_of, put
 from dcube.inference.drift import looks
 from dcube.inference.inputs import Asked, of_file
 from dcube.inference.prediction import Prepared, answers

@@ -1,14 +1,13 @@
 """Whether new images are still such as the model was made for: their fingerprint beside that of the validation images.
 
 The reference is the validation split's: the model has not learnt it by heart, as it may have the training images, and
-the test split stays closed. Two samples are compared figure by figure by the Kolmogorov–Smirnov statistic D (0: the
-same distribution, 1: no overlap), which needs no bins and takes figures of any shape.
+the test split stays closed. Two samples are compared property by property by the Kolmogorov–Smirnov statistic D (0: the
+same distribution, 1: no overlap), which needs no bins and takes distributions of any shape.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,16 +15,16 @@ from scipy.stats import entropy, ks_2samp
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.dataset import InputSpec, RawImages
+from dcube.artifacts.schemas.drift import DriftReference
 from dcube.data.readers.modes import stored_as
 
-REFERENCE = "reference.json"  # beside a candidate's config
-FIGURES = {
+PROPERTIES = {  # of an image, and of the prediction for it
     "brightness": "brightness (mean grey value, 0…255)",
     "contrast": "contrast (standard deviation of the grey values)",
     "dark": "share of dark pixels (below 32)",
     "bright": "share of bright pixels (above 223)",
-    "entropy": "entropy of the answer (0…1)",
-    "confidence": "confidence of the answer",
+    "entropy": "entropy of the prediction (0…1)",
+    "confidence": "confidence of the prediction",
 }
 DARK, BRIGHT = 32, 223
 MOST_IMAGES = 2000  # of the reference
@@ -35,7 +34,7 @@ MOST_REFUSED = 0.05  # a share of refused images that may be an accident
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DriftRow:
     """One line of the report: medians (or shares, or names), the distance, and whether to look."""
 
     what: str
@@ -58,27 +57,23 @@ def looks(images: np.ndarray) -> pd.DataFrame:
     )
 
 
-def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict:
-    """What `compare` needs of the reference images and of the calibrated answers to them, for JSON."""
+def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> DriftReference:
+    """What `compare` needs of the reference images and of the calibrated probabilities for them."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int))
     chances = probabilities[rows]
-    figures = looks(images[rows]).assign(
+    table = looks(images[rows]).assign(
         entropy=entropy(chances, axis=1) / np.log(len(classes)), confidence=chances.max(axis=1)
     )
     shares = np.bincount(chances.argmax(axis=1), minlength=len(classes)) / len(rows)
-    return {
-        "images": len(rows),
-        "figures": {name: [round(float(value), 6) for value in figures[name]] for name in FIGURES},
-        "predicted": dict(zip(classes, shares.tolist(), strict=True)),
-    }
+    return DriftReference(
+        images=len(rows),
+        values={name: [round(float(value), 6) for value in table[name]] for name in PROPERTIES},
+        predicted=dict(zip(classes, shares.tolist(), strict=True)),
+    )
 
 
-def load_reference(folder: Path) -> dict:
-    return json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
-
-
-def compare(rows: pd.DataFrame, reference: Mapping, spec: InputSpec) -> list[Comparison]:
-    """New answers against the reference.
+def compare(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) -> list[DriftRow]:
+    """New images, and the predictions for them, against the reference.
 
     Args:
         rows: with the columns of `answers` and `looks`, and `width`, `height`, `mode`, `modality`; refused images too.
@@ -87,17 +82,17 @@ def compare(rows: pd.DataFrame, reference: Mapping, spec: InputSpec) -> list[Com
     usable = rows[rows["problem"] == ""]
     found = [_refused(rows)]
     if len(usable):
-        found += [_figure(name, usable[name].to_numpy(float), reference["figures"][name]) for name in FIGURES]
+        found += [_property(name, usable[name].to_numpy(float), reference.values[name]) for name in PROPERTIES]
         found.append(_predicted(usable, reference))
     found += _stored(rows[rows["mode"] != ""], spec.raw)
     return found
 
 
-def as_json(found: list[Comparison]) -> str:
+def as_json(found: list[DriftRow]) -> str:
     return json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False)
 
 
-def as_markdown(found: list[Comparison]) -> str:
+def as_markdown(found: list[DriftRow]) -> str:
     """The table, after a line that says what to look at."""
     drifted = [one.what.split(" (")[0] for one in found if one.drifted]
     first = f"**Look at: {', '.join(drifted)}.**" if drifted else "**No drift is shown.**"
@@ -105,15 +100,15 @@ def as_markdown(found: list[Comparison]) -> str:
     return f"{first}\n\n{markdown_table(('', 'validation', 'new images', 'distance'), rows)}"
 
 
-def _refused(rows: pd.DataFrame) -> Comparison:
+def _refused(rows: pd.DataFrame) -> DriftRow:
     share = float((rows["problem"] != "").mean())
-    return Comparison("images refused", "0 %", f"{share:.1%}", share, share > MOST_REFUSED)
+    return DriftRow("images refused", "0 %", f"{share:.1%}", share, share > MOST_REFUSED)
 
 
-def _figure(name: str, new: np.ndarray, reference: list[float]) -> Comparison:
+def _property(name: str, new: np.ndarray, reference: list[float]) -> DriftRow:
     test = ks_2samp(new, reference)
     drifted = bool(test.statistic > NOTICEABLE and test.pvalue < SIGNIFICANCE)
-    return Comparison(FIGURES[name], _quartiles(np.array(reference)), _quartiles(new), float(test.statistic), drifted)
+    return DriftRow(PROPERTIES[name], _quartiles(np.array(reference)), _quartiles(new), float(test.statistic), drifted)
 
 
 def _quartiles(values: np.ndarray) -> str:
@@ -121,13 +116,13 @@ def _quartiles(values: np.ndarray) -> str:
     return f"{median:.3g} ({low:.3g} … {high:.3g})"
 
 
-def _predicted(usable: pd.DataFrame, reference: Mapping) -> Comparison:
-    """Distance: the share of images that would have to be answered otherwise (total variation)."""
-    before = reference["predicted"]
+def _predicted(usable: pd.DataFrame, reference: DriftReference) -> DriftRow:
+    """Distance: the share of images whose prediction would have to be another (total variation)."""
+    before = reference.predicted
     shares = {name: float((usable["prediction"] == name).mean()) for name in before}
     distance = sum(abs(shares[name] - before[name]) for name in before) / 2
-    chance = np.sqrt(len(before) / min(len(usable), reference["images"]))  # how far two small samples can be apart
-    return Comparison(
+    chance = np.sqrt(len(before) / min(len(usable), reference.images))  # how far two small samples can be apart
+    return DriftRow(
         "predicted classes", _shares(before), _shares(shares), distance, bool(distance > max(NOTICEABLE, chance))
     )
 
@@ -136,7 +131,7 @@ def _shares(of_classes: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in of_classes.items())
 
 
-def _stored(rows: pd.DataFrame, raw: RawImages) -> list[Comparison]:
+def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftRow]:
     """Sizes and modes as stored; distance: the share of images that training never saw the like of."""
     found = []
     for side, extent in (("width", raw.width), ("height", raw.height)):
@@ -144,7 +139,7 @@ def _stored(rows: pd.DataFrame, raw: RawImages) -> list[Comparison]:
             low, high = extent.smallest, extent.largest
             outside = float((~rows[side].between(low, high)).mean())
             new = f"{rows[side].min():g} … {rows[side].max():g}"
-            found.append(Comparison(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
+            found.append(DriftRow(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
     kinds = {stored_as(mode) for mode in raw.modes}
     for what, known, named in (
         ("stored as", kinds, rows["mode"].map(stored_as)),
@@ -153,5 +148,5 @@ def _stored(rows: pd.DataFrame, raw: RawImages) -> list[Comparison]:
         if known and len(rows):
             strange = float((~named.isin([*known, ""])).mean())
             names = ", ".join(sorted(set(named) - {""})) or "unknown"
-            found.append(Comparison(what, ", ".join(sorted(known)), names, strange, strange > NOTICEABLE))
+            found.append(DriftRow(what, ", ".join(sorted(known)), names, strange, strange > NOTICEABLE))
     return found

@@ -4,22 +4,20 @@ Nothing of it reaches the checkout, the registry or the tracking server: it happ
 an empty MLflow database, no checkpoints and no cached results.
 """
 
-import json
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from dcube.artifacts.layout import CONFIG, EVALUATION, MODELS
-from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.errors import DcubeError
-from dcube.registry.provenance import MACHINE, PYTHON, VERSION, Provenance
-from dcube.registry.versions import WEIGHTS
+from dcube.registry.provenance import Provenance
 from dcube.repository.commands import commit_of
 from dcube.repository.repro import repro
 from dcube.repository.workspace import workspace
-from dcube.tracking import lineage
+from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import version_number
 
 # What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
@@ -99,16 +97,15 @@ def _compute(folder: Path, stage: str) -> None:
 
 
 def _compare(origin: Provenance, folder: Path) -> Reproduction:
-    rebuilt = json.loads((folder / EVALUATION / origin.model / "metrics.json").read_text(encoding="utf-8"))
-    config = CandidateConfig.load(folder / MODELS / origin.model / CONFIG)
+    rebuilt = Metrics.load(folder / EVALUATION / origin.model / METRICS_FILE)
     assert origin.metrics is not None
-    before, after = flattened(origin.metrics), flattened(rebuilt)
+    before, after = (flattened(it.model_dump(exclude={"weights_sha256"})) for it in (origin.metrics, rebuilt))
     return Reproduction(
-        weights=(origin.tag(WEIGHTS), config.weights_sha256),
+        weights=(origin.tag(tags.WEIGHTS), rebuilt.weights_sha256),
         metrics={
             name: (before.get(name), after.get(name))
             for name in sorted(before.keys() | after.keys())
-            if not _same(before.get(name), after.get(name)) and name != "weights_sha256"
+            if not _same(before.get(name), after.get(name))
         },
         machine=_machine_differences(origin),
         folder=folder,
@@ -124,11 +121,12 @@ def _machine_differences(origin: Provenance) -> dict[str, tuple[str, str]]:
     here, then = lineage.lineage_tags("register"), origin.machine
     installed = {found.name: found.version for found in distributions()}
     before = dict(line.partition("==")[::2] for line in origin.packages)
-    before |= {it: then[f"{VERSION}{it}"] for it in lineage.PACKAGES if f"{VERSION}{it}" in then}  # the training's own
-    before |= {name: then[name] for name in (MACHINE, PYTHON) if name in then}
-    now = installed | {name: here[name] for name in (MACHINE, PYTHON)}
+    own = {package: f"{tags.VERSION}{package}" for package in lineage.PACKAGES}  # the training's
+    before |= {package: then[tag] for package, tag in own.items() if tag in then}
+    before |= {name: then[name] for name in (tags.MACHINE, tags.PYTHON) if name in then}
+    now = installed | {name: here[name] for name in (tags.MACHINE, tags.PYTHON)}
     return {
-        name.removeprefix("dcube."): (value, now.get(name, "not installed"))
+        name.removeprefix(tags.OWN): (value, now.get(name, "not installed"))
         for name, value in sorted(before.items())
         if value != now.get(name)
     }

@@ -1,11 +1,18 @@
 """What the stages that train a candidate share."""
 
-import json
-
 import pandas as pd
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC
+from dcube.artifacts.layout import (
+    DIFFUSION,
+    FEATURES,
+    HISTORY,
+    MODELS,
+    PREPARED,
+    REFERENCE,
+    SYNTHETIC,
+    VALIDATION,
+)
 from dcube.classifier.candidate import save_candidate
 from dcube.classifier.candidate_training import CandidateTraining, Inputs, with_temperature
 from dcube.classifier.recipe import Recipe
@@ -13,7 +20,8 @@ from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.distributed import is_main_process
-from dcube.inference.drift import REFERENCE, reference_of
+from dcube.inference.drift import reference_of
+from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
@@ -34,11 +42,10 @@ def train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
         candidate, probabilities = with_temperature(training.candidate(result), dataset)
         validation_images = dataset.images(dataset.image_size)[dataset.indices("validation")]
         with atomic_folder(MODELS / name) as folder:
-            reference = reference_of(validation_images, probabilities, dataset.classes)
-            (folder / REFERENCE).write_text(json.dumps(reference), encoding="utf-8")
+            reference_of(validation_images, probabilities, dataset.classes).save(folder / REFERENCE)
             digest = save_candidate(folder, result.weights, candidate.uvit, candidate.config)
-            pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
-            pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
-        tracked.set_tags({"dcube.weights_sha256": digest, "dcube.kind": recipe.kind})
+            pd.DataFrame(result.record.history).to_csv(folder / HISTORY, index=False)
+            pd.DataFrame(result.record.validation).to_csv(folder / VALIDATION, index=False)
+        tracked.set_tags({tags.WEIGHTS: digest, tags.KIND: recipe.kind})
     for key in (training.pretraining_key, training.key):
         note_finished(key)

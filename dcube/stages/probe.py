@@ -1,11 +1,11 @@
 """Stage probe: what a linear probe reads from the frozen features, by block, noise level and number of labels."""
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE
+from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE, SELECTION
+from dcube.artifacts.schemas.selection import Selection
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
 from dcube.features.probe_study import run_probes
-from dcube.features.selection import Selection
 from dcube.stages import params, run
 from dcube.tracking.run import tracked_run
 
@@ -16,7 +16,7 @@ def main() -> None:
     read = {"evaluation_timesteps", "input", "sub_features", "use_sub_features"}
     groups = {"probe": probe, "classifier": classifier.model_dump(include=read), "compute": compute}
     with tracked_run("probe", groups, dataset) as tracked:
-        selection, device = Selection.load(FEATURES), choose_device(compute)
+        selection, device = Selection.load(FEATURES / SELECTION), choose_device(compute)
         result = run_probes(dataset, DIFFUSION, selection, classifier, probe, compute, device)
         with atomic_folder(PROBE) as folder:
             result.save(folder)

@@ -15,6 +15,7 @@ from dcube.studies.plots import plot
 from dcube.studies.rendering import comparisons_frame, latex, markdown, repeats_frame
 from dcube.studies.table import Line, StudyTable
 from dcube.studies.trials import Variant, make_trial
+from dcube.tracking import tags
 from dcube.tracking.mlflow_client import experiment_called, tracking_client
 from dcube.tracking.run import metric_key
 
@@ -56,7 +57,7 @@ def log(table: StudyTable, base: Params, folder: Path) -> str:
         _log_line(client, experiment, table, line, base)
     run = client.create_run(experiment, run_name="table").info.run_id
     client.log_artifacts(run, str(folder))
-    client.set_tag(run, "mlflow.note.content", (folder / MARKDOWN).read_text(encoding="utf-8"))
+    client.set_tag(run, tags.NOTE, (folder / MARKDOWN).read_text(encoding="utf-8"))
     client.set_terminated(run)
     return name
 
@@ -72,7 +73,7 @@ def _log_line(client: "MlflowClient", experiment: str, table: StudyTable, line: 
         client.log_metric(run, metric_key(f"{metric}/mean"), value.mean)
         if not math.isnan(value.deviation):
             client.log_metric(run, metric_key(f"{metric}/deviation"), value.deviation)
-    client.set_tag(run, "dcube.study.row", line.variant.row.name)
+    client.set_tag(run, tags.STUDY_ROW, line.variant.row.name)
     client.set_terminated(run)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dcube.evaluation.metrics import spelled
+from dcube.evaluation.metrics import title_of
 from dcube.studies.table import Line, StudyTable
 
 MARKERS = "osD^v<>"
@@ -38,7 +38,7 @@ def _curves(axis: Axes, table: StudyTable, name: str) -> None:
         spread = np.nan_to_num([line.metrics[name].deviation for line in lines])
         axis.errorbar(at, means, spread, marker=MARKERS[number % len(MARKERS)], capsize=3, label=title)
     axis.set_xticks(range(len(values)), values)
-    axis.set(xlabel=table.study.sweep.title, ylabel=spelled(name))
+    axis.set(xlabel=table.study.sweep.title, ylabel=title_of(name))
 
 
 def _dots(axis: Axes, table: StudyTable, name: str) -> None:
@@ -53,7 +53,7 @@ def _dots(axis: Axes, table: StudyTable, name: str) -> None:
             axis.axvline(line.metrics[name].mean, color="grey", linestyle="--", linewidth=1, zorder=0)
     axis.set_yticks(range(len(table.lines)), [line.title for line in table.lines])
     axis.set_ylim(len(table.lines) - 0.4, -0.6)
-    axis.set_xlabel(spelled(name))
+    axis.set_xlabel(title_of(name))
 
 
 def _by_row(table: StudyTable) -> dict[str, list[Line]]:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.evaluation.conclusions import SIGNIFICANT, p_in_words
-from dcube.evaluation.metrics import spelled
+from dcube.evaluation.metrics import title_of
 from dcube.studies.statistics import RepeatStatistics
 from dcube.studies.table import FROM_SCRATCH, Line, StudyTable
 
@@ -53,7 +53,7 @@ def repeats_frame(table: StudyTable) -> pd.DataFrame:
     rows = []
     for line in table.lines:
         for repeat, result in enumerate(line.results):
-            validation = result.content.get("validation", {})
+            validation = result.validation
             own = {"test": {name: result.metrics.get(name, math.nan) for name in table.metrics}}
             own |= {"validation": validation} if validation else {}
             rows += [
@@ -107,8 +107,8 @@ def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list
     """Head and rows; groups stand before their first row's name."""
     sweep = table.study.sweep
     with_paper = any(line.paper for line in table.lines)
-    head = ["", *([sweep.title] if sweep else []), *map(spelled, table.metrics)]
-    head += [f"paper: {spelled(name)}" for name in table.study.metrics] if with_paper else []
+    head = ["", *([sweep.title] if sweep else []), *map(title_of, table.metrics)]
+    head += [f"paper: {title_of(name)}" for name in table.study.metrics] if with_paper else []
     rows = []
     for line in table.lines:
         cells = [line.title, *([f"{line.variant.value}"] if sweep else [])]
@@ -141,7 +141,7 @@ def _comparison_grid(table: StudyTable) -> tuple[list[str], list[list[str]]]:
             spread = f"{value.low:+.{digits}f} … {value.high:+.{digits}f}"
             cells.append(f"{value.value:+.{digits}f} ({spread}), {p_in_words(one.p[metric])}")
         rows.append([one.other.title, *cells])
-    return ["", *map(spelled, table.metrics)], rows
+    return ["", *map(title_of, table.metrics)], rows
 
 
 def _rich(title: str, head: list[str], rows: Iterable[list[str]]) -> Table:

@@ -1,11 +1,13 @@
 """What a trial has yielded: metrics by name, and the predictions that they rest on."""
 
-import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dcube.artifacts.artifact import SomeArtifact
+from dcube.artifacts.layout import FID_REPORT, METRICS_FILE, PREDICTIONS
+from dcube.artifacts.schemas.fid import FidReport
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 
@@ -25,33 +27,35 @@ class Result:
         return cls(folder)
 
     @cached_property
-    def content(self) -> dict:
-        """Of the one file of metrics; empty where there is none."""
-        for name in ("metrics.json", "fid.json"):
-            if (self.folder / name).exists():
-                return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        return {}
+    def evaluation(self) -> Metrics | None:
+        """Of a classifier."""
+        return self._artifact(Metrics, METRICS_FILE)
+
+    @cached_property
+    def generation(self) -> FidReport | None:
+        """Of generated images."""
+        return self._artifact(FidReport, FID_REPORT)
 
     @property
     def validation(self) -> dict[str, float]:
-        """Figures of the validation split."""
-        return self.content["validation"]
+        """Metrics of the validation split; none of generated images."""
+        return self.evaluation.validation if self.evaluation else {}
 
     @cached_property
     def metrics(self) -> dict[str, float]:
         """By name: of the test split, or of the generated images: `fid`, `kid`, and `fid, CLASS` for every class."""
-        if "test" in self.content:
-            return self.content["test"]
-        classes = self.content.get("classes", {})
-        return dict(_numbers(self.content.get("overall", {}))) | {
-            f"{name}, {label}": value for label, own in classes.items() for name, value in _numbers(own)
-        }
+        if self.evaluation:
+            return self.evaluation.test
+        if not self.generation:
+            return {}
+        classes = self.generation.classes.items()
+        by_class = {f"{name}, {label}": value for label, distances in classes for name, value in distances}
+        return dict(self.generation.overall) | by_class
 
     @cached_property
     def predictions(self) -> Predictions | None:
-        path = self.folder / "predictions.csv"
+        path = self.folder / PREDICTIONS
         return Predictions.load(path) if path.exists() else None
 
-
-def _numbers(values: Mapping) -> Iterator[tuple[str, float]]:
-    return ((name, float(value)) for name, value in values.items() if isinstance(value, int | float))
+    def _artifact(self, schema: type[SomeArtifact], name: str) -> SomeArtifact | None:
+        return schema.load(self.folder / name) if (self.folder / name).exists() else None

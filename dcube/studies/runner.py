@@ -18,7 +18,7 @@ from statistics import mean
 from filelock import FileLock, Timeout
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import EVALUATION, FID
+from dcube.artifacts.layout import EVALUATION, FID, FID_REPORT, METRICS_FILE, PREDICTIONS
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.repository.commands import commit_of, git
@@ -194,9 +194,9 @@ class Runner:
     def _files(self, trial: Trial) -> list[Path]:
         if self.study.report == "evaluation":
             folder = EVALUATION / trial.variant.row.model
-            return [folder / "metrics.json", folder / "predictions.csv"]
+            return [folder / METRICS_FILE, folder / PREDICTIONS]
         if self.study.report == "fid":
-            return [FID / "fid.json"]
+            return [FID / FID_REPORT]
         return [Path(file) for file in self.study.files]
 
     def _reproduce(self, trial: Trial, folder: Path, shared: bool, experiment: str) -> None:

@@ -19,11 +19,10 @@ from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import interval, resample_weights, two_sided_p
 from dcube.evaluation.comparison import Difference, holm
 from dcube.evaluation.conclusions import SIGNIFICANT
-from dcube.evaluation.metrics import measure
+from dcube.evaluation.metrics import measure, metric_of
 from dcube.evaluation.predictions import Predictions
 from dcube.studies.results import Result
 
-LOWER_IS_BETTER = ("fid", "kid", "ece", "brier", "nll")
 RESAMPLES_A_TEST = 100
 
 
@@ -38,10 +37,6 @@ class RepeatStatistics:
 def repeat_statistics(results: Sequence[Result], metric: str) -> RepeatStatistics:
     values = np.array([result.metrics.get(metric, np.nan) for result in results])
     return RepeatStatistics(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"))
-
-
-def lower_is_better(metric: str) -> bool:
-    return metric.split(",")[0] in LOWER_IS_BETTER
 
 
 def resolving(evaluation: Evaluation, tests: int) -> Evaluation:
@@ -91,7 +86,7 @@ def significantly_best(
 
 def _best(lines: Sequence[Sequence[Result]], metric: str) -> int:
     means = np.array([repeat_statistics(results, metric).mean for results in lines])
-    means = np.where(np.isnan(means), -np.inf, -means if lower_is_better(metric) else means)
+    means = np.where(np.isnan(means), -np.inf, means if metric_of(metric).higher_is_better else -means)
     return int(means.argmax())
 
 

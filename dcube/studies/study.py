@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
+from dcube.evaluation.metrics import HEADLINES, metric_of
 
 Settings = dict[str, Any]
 Choices = dict[str, list[Any]]
@@ -74,7 +75,7 @@ class Study(Part):
     title: str
     about: str = ""
     report: Report = "evaluation"
-    metrics: list[str] = ["accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"]
+    metrics: list[str] = [metric.name for metric in HEADLINES]
     repeats: Annotated[int, Field(ge=1, le=100)] = 3
     vary: list[str] = ["classifier.seed", "baseline.seed"]
     reference: str | None = None
@@ -139,6 +140,8 @@ def study_from(values: Any, where: str) -> Study:
 
 
 def _check_settings(study: Study, where: str) -> None:
+    for name in study.metrics:
+        metric_of(name)
     for choices in (row.choose for row in study.rows):
         _check_values(choices, f"study {where}, choose")
     for own in study.data.values():

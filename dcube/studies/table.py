@@ -82,10 +82,8 @@ def make_table(name: str, study: Study, base: Params, computed: StudyResults) ->
         )
         for variant, results in computed.by_variant.items()
     ]
-    definitions = [
-        result.content.get("definition", {}) for results in computed.by_variant.values() for result in results
-    ]
-    definition = {key: str(value) for key, value in definitions[0].items()} if definitions else {}
+    generations = [result.generation for results in computed.by_variant.values() for result in results]
+    definition = {key: str(value) for key, value in generations[0].definition} if generations and generations[0] else {}
     compared = _comparisons(study, base, computed, metrics)
     return StudyTable(name, base.data.name, study, metrics, lines, compared, computed.failures, definition)
 

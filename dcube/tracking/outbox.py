@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from dcube.errors import DcubeError
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import FAIL_FAST, LOCKS, experiment_called, tracking_client
+from dcube.tracking.tags import PARENT, PIPELINE, RUN_KEY, STAGE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 UNSENT = Path(".dcube/unsent")
 LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
-RUN_KEY, PIPELINE, PARENT = "dcube.run_key", "dcube.pipeline", "mlflow.parentRunId"
 
 
 @dataclass
@@ -191,7 +191,7 @@ def milliseconds() -> int:
 
 def _parent(client: "MlflowClient", experiment_id: str, pipeline: str) -> str:
     """The run that holds all runs of one pipeline together, and lasts from its first stage to its last."""
-    tags = {PIPELINE: pipeline, "dcube.stage": "pipeline"}
+    tags = {PIPELINE: pipeline, STAGE: "pipeline"}
     with FileLock(LOCKS / "pipeline.lock"):
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         found = client.search_runs([experiment_id], wanted, max_results=1)

@@ -17,7 +17,8 @@ from dcube.data.prepared import PreparedDataset
 from dcube.runtime import retries
 from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage
-from dcube.tracking.outbox import RUN_KEY, Header, Outbox, deliver_left_behind, fresh_key
+from dcube.tracking.outbox import Header, Outbox, deliver_left_behind, fresh_key
+from dcube.tracking.tags import RUN_KEY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -37,7 +37,7 @@ def test_breastmnist_is_prepared_with_its_official_split(tmp_path: Path) -> None
     assert dataset.classes == ["malignant", "normal, benign"] and dataset.info.split_origin == "official"
     assert [len(dataset.indices(split)) for split in SPLITS] == [545, 78, 156]
     (dropped,) = dataset.info.dropped_duplicates
-    assert (dropped["file"], dropped["kept"]) == ("breastmnist.npz/train/000115", ["breastmnist.npz/test/000076"])
+    assert (dropped.file, dropped.kept) == ("breastmnist.npz/train/000115", ["breastmnist.npz/test/000076"])
     assert np.array_equal(dataset.images(28)[-156:, 0], np.load(BREASTMNIST)["test_images"]), "the very pixels"
 
 

@@ -1,6 +1,5 @@
 """`dcube report`: what stands on the page, in a working copy and from the registry alone."""
 
-import json
 import sys
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -10,12 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcube.artifacts.layout import EVALUATION, FID, MODELS, PREPARED, REPORTED, SAMPLES
+from dcube.artifacts.layout import EVALUATION, FID, METRICS_FILE, MODELS, PARAMS, PREPARED, REPORTED, SAMPLES
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli import main as cli
+from dcube.config.loading import with_overrides
+from dcube.config.schema import Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
 from dcube.report.hard_images import most_unsure, most_wrong
 from dcube.stages import register
+from tests.support.discs import TINY
 from tests.support.finished_run import HOSTILE, NAMES, write_run
 
 LARGEST = 5_000_000  # bytes
@@ -81,9 +84,10 @@ def test_the_page_holds_everything_and_asks_for_nothing(working_copy: Path, monk
     assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
     assert min(map(len, page.alts)) > 20  # each says what it shows
     for kind in ("dcube", "sub_features"):
-        metrics = json.loads((EVALUATION / kind / "metrics.json").read_text())
-        for name in HEADLINES:
-            shown = "{:.3f}\n{low:.2f}–{high:.2f}".format(metrics["test"][name], **metrics["interval"][name])
+        metrics = Metrics.load(EVALUATION / kind / METRICS_FILE)
+        for name in (metric.name for metric in HEADLINES):
+            interval = metrics.interval[name]
+            shown = f"{metrics.test[name]:.3f}\n{interval.low:.2f}–{interval.high:.2f}"
             assert shown in page.text
     for said in (
         HOSTILE, "Phantom data", "Not intended for diagnosis", "f" * 64, "1 (training images", "45",
@@ -106,6 +110,33 @@ def test_the_pictures_say_in_words_what_they_show(working_copy: Path, monkeypatc
     hard = [alt for alt in alts if alt.startswith("Test image")]
     wrong = (table["label"] != table["prediction"]).sum()
     assert len(hard) == min(6, wrong) + 6 and all("what spoke for" in alt for alt in hard)
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        ("best", "uses the best."),
+        ("worst", "uses the worst."),
+        ("last", "uses the last block, whatever"),
+    ],
+)
+def test_the_page_says_which_blocks_the_classifier_uses(
+    working_copy: Path, monkeypatch: pytest.MonkeyPatch, selection: str, words: str
+) -> None:
+    params = with_overrides(Params.model_validate(TINY), {"classifier.selection": selection}, where="test")
+    (working_copy / PARAMS).write_text(params.to_yaml())
+    assert run(monkeypatch, "report") == 0
+    assert f"The classifier {words}" in Page.of(working_copy / "report.html").text
+
+
+def test_reliability_is_drawn_with_the_bins_of_the_evaluation(
+    working_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = EVALUATION / "dcube" / METRICS_FILE
+    Metrics.load(file).model_copy(update={"calibration_bins": 7}).save(file)
+    assert run(monkeypatch, "report") == 0
+    alts = [alt for alt in Page.of(working_copy / "report.html").alts if alt.startswith("Reliability of dcube")]
+    assert len(alts) == 1 and "in 7 steps" in alts[0]
 
 
 def test_the_hard_images_are_those_that_a_plain_search_finds() -> None:
