@@ -1,6 +1,5 @@
 """The prepared data set: what the stage `prepare` writes and every later stage reads."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,14 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.layout import DATASET, MANIFEST
+from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.errors import DcubeError
 
 SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
-# What `info` says about images that a model of them is made for.
-MADE_FOR = (
-    "channels", "image_size", "diffusion_image_size", "fit", "crop", "window_center", "window_width", "raw",
-)  # fmt: skip
 MANIFEST_COLUMNS = ("id", "file", "label", "patient", "split", "sha256")
 
 
@@ -26,49 +23,48 @@ class PreparedDataset:
     Attributes:
         folder: where `images-SIZE.npy`, `manifest.csv` and `dataset.json` stand.
         manifest: columns `MANIFEST_COLUMNS`; an image without a label has an empty `label`.
-        info: `dataset.json`: name, classes, channels, image_size, diffusion_image_size, counts,
-            fingerprint, is_phantom, dropped_duplicates …
+        info: `dataset.json`.
     """
 
     folder: Path
     manifest: pd.DataFrame
-    info: dict
+    info: DatasetInfo
 
     @classmethod
     def load(cls, folder: Path) -> "PreparedDataset":
+        info = DatasetInfo.load(folder / DATASET)
         try:
-            info = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-            manifest = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
-        except (FileNotFoundError, json.JSONDecodeError) as error:
-            raise DcubeError(f"{folder} holds no prepared data set ({error}): run `dvc repro prepare`") from None
+            manifest = pd.read_csv(folder / MANIFEST, dtype=str, keep_default_na=False)
+        except FileNotFoundError:
+            raise DcubeError(f"{folder / MANIFEST} is missing: {DatasetInfo.remedy}") from None
         return cls(folder, manifest, info)
 
     @property
     def name(self) -> str:
-        return self.info["name"]
+        return self.info.name
 
     @property
     def classes(self) -> list[str]:
-        return self.info["classes"]
+        return self.info.classes
 
     @property
     def channels(self) -> int:
-        return self.info["channels"]
+        return self.info.input.channels
 
     @property
     def fingerprint(self) -> str:
         """Hash over every image, label, patient and split."""
-        return self.info["fingerprint"]
+        return self.info.fingerprint
 
     @property
     def image_size(self) -> int:
         """Side in pixels that CNNs see."""
-        return self.info["image_size"]
+        return self.info.input.image_size
 
     @property
     def diffusion_image_size(self) -> int:
         """Side in pixels that the U-ViT sees."""
-        return self.info["diffusion_image_size"]
+        return self.info.input.diffusion_image_size
 
     @cached_property
     def labels(self) -> np.ndarray:

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.stats import entropy, ks_2samp
 
 from dcube.artifacts.markdown import markdown_table
+from dcube.artifacts.schemas.dataset import InputSpec, RawImages
 from dcube.data.readers.modes import stored_as
 
 REFERENCE = "reference.json"  # beside a candidate's config
@@ -76,19 +77,19 @@ def load_reference(folder: Path) -> dict:
     return json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
 
 
-def compare(rows: pd.DataFrame, reference: Mapping, made_for: Mapping) -> list[Comparison]:
+def compare(rows: pd.DataFrame, reference: Mapping, spec: InputSpec) -> list[Comparison]:
     """New answers against the reference.
 
     Args:
         rows: with the columns of `answers` and `looks`, and `width`, `height`, `mode`, `modality`; refused images too.
-        made_for: `input` of the candidate's `config.json`.
+        spec: of the model.
     """
     usable = rows[rows["problem"] == ""]
     found = [_refused(rows)]
     if len(usable):
         found += [_figure(name, usable[name].to_numpy(float), reference["figures"][name]) for name in FIGURES]
         found.append(_predicted(usable, reference))
-    found += _stored(rows[rows["mode"] != ""], made_for.get("raw") or {})
+    found += _stored(rows[rows["mode"] != ""], spec.raw)
     return found
 
 
@@ -135,19 +136,19 @@ def _shares(of_classes: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in of_classes.items())
 
 
-def _stored(rows: pd.DataFrame, raw: Mapping) -> list[Comparison]:
+def _stored(rows: pd.DataFrame, raw: RawImages) -> list[Comparison]:
     """Sizes and modes as stored; distance: the share of images that training never saw the like of."""
     found = []
-    for side in ("width", "height"):
-        if raw.get(side) and len(rows):
-            low, high = raw[side]["smallest"], raw[side]["largest"]
+    for side, extent in (("width", raw.width), ("height", raw.height)):
+        if extent and len(rows):
+            low, high = extent.smallest, extent.largest
             outside = float((~rows[side].between(low, high)).mean())
             new = f"{rows[side].min():g} … {rows[side].max():g}"
             found.append(Comparison(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
-    kinds = {stored_as(mode) for mode in raw.get("modes") or ()}
+    kinds = {stored_as(mode) for mode in raw.modes}
     for what, known, named in (
         ("stored as", kinds, rows["mode"].map(stored_as)),
-        ("modality", set(raw.get("modalities") or ()), rows["modality"]),
+        ("modality", set(raw.modalities), rows["modality"]),
     ):
         if known and len(rows):
             strange = float((~named.isin([*known, ""])).mean())

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.config.schema import Data
 
 Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
@@ -41,7 +42,7 @@ class Window:
         return np.clip(shown, 0, 255, out=shown)
 
 
-def window_of(data: Data) -> Window | None:
-    """The window that the parameters ask for."""
-    center, width = data.window_center, data.window_width
+def window_of(spec: Data | InputSpec) -> Window | None:
+    """The window that the parameters ask for, or that a model was trained with; None: each file's own."""
+    center, width = spec.window_center, spec.window_width
     return None if center is None or width is None else Window(center, width)
