@@ -1,6 +1,5 @@
 """Pairs a second: partners drawn from an index and a memory map, against image files opened while sampling."""
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import CPU
+from dcube.artifacts.layout import DATASET
+from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
 from dcube.config.schema import Diffusion
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
 from dcube.diffusion.training import _Batches
@@ -87,6 +88,8 @@ def _prepared(folder: Path, images: np.ndarray, labels: np.ndarray) -> PreparedD
     np.save(folder / f"images-{size}.npy", images)
     rows = [(i, f"{i}.png", CLASSES[label], "", "train", "") for i, label in enumerate(labels)]
     pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).to_csv(folder / "manifest.csv", index=False)
-    info = {"name": "benchmark", "classes": CLASSES, "channels": 1, "diffusion_image_size": size}
-    (folder / "dataset.json").write_text(json.dumps(info))
+    DatasetInfo(
+        name="benchmark", is_phantom=False, classes=CLASSES, counts={}, split_origin="generated", fingerprint="",
+        input=InputSpec(channels=1, image_size=size, diffusion_image_size=size, fit="crop"),
+    ).save(folder / DATASET)  # fmt: skip
     return PreparedDataset.load(folder)

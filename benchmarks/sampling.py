@@ -48,7 +48,7 @@ def _distances(setting: Setting) -> list[Result]:
         print(f"no trained model in {setting.weights}: the Fréchet distances are left out (run `make demo` first)")
         return []
     model, schedule = load_diffusion(setting.weights, CPU)
-    diffusion, dataset = load_diffusion_config(setting.weights), PreparedDataset.load(setting.prepared)
+    diffusion, dataset = load_diffusion_config(setting.weights).diffusion, PreparedDataset.load(setting.prepared)
     fid = Fid(extractor="efficientnet_lite0", resize=64, samples=setting.samples)
     tracker = FrechetTracker(fid, dataset, CPU)
     size = dataset.diffusion_image_size

@@ -1,6 +1,5 @@
 """A registered model answers all images below an S3 prefix, batch by batch, and says whether they are its kind."""
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
 from dcube.artifacts.layout import CONFIG
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.errors import DcubeError, error_told
 from dcube.inference import drift
 from dcube.inference.bucket import (
@@ -124,8 +124,8 @@ def _places(source: str, results: str, fetched: Fetched, below: float) -> tuple[
 
 def _report(rows: pd.DataFrame, fetched: Fetched, answers: Storage) -> State[Any]:
     """Counts and distances only: names of files stay in the Parquet files."""
-    config = json.loads((fetched.folder / CONFIG).read_text(encoding="utf-8"))
-    found = drift.compare(rows, drift.load_reference(fetched.folder), config["input"])
+    spec = CandidateConfig.load(fetched.folder / CONFIG).input
+    found = drift.compare(rows, drift.load_reference(fetched.folder), spec)
     put(answers, "drift.json", drift.as_json(found).encode())
     key = slug(fetched.title)
     create_table_artifact(counts_of(rows), key=f"answers-{key}", description=f"Answers, in full at {answers.address()}")

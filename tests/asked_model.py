@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from serving_candidate import write_candidate
+from serving_candidate import SPEC, write_candidate
 
+from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Params
 from dcube.data.readers.images import to_square
@@ -20,19 +21,21 @@ from dcube.tracking.outbox import tracking_client
 from dcube.tracking.run import tracked_run
 
 NAME = "dcube-asked"
-SIZES = {"smallest": 40, "median": 48.0, "largest": 64}
-PICTURES = {"raw": {"modes": {"L": 9}, "modalities": {"": 9}, "width": SIZES, "height": SIZES}}
-SCANS = {
-    "raw": {"modes": {"DICOM MONOCHROME2 16 bits": 9}, "modalities": {"CT": 9}, "width": SIZES, "height": SIZES},
-    "window_center": 40.0, "window_width": 400.0,
-}  # fmt: skip
+SIZES = Extent(smallest=40, median=48.0, largest=64)
+PICTURES = SPEC.model_copy(update={"raw": RawImages(modes={"L": 9}, modalities={"": 9}, width=SIZES, height=SIZES)})
+SCANS = SPEC.model_copy(
+    update={
+        "raw": RawImages(modes={"DICOM MONOCHROME2 16 bits": 9}, modalities={"CT": 9}, width=SIZES, height=SIZES),
+        "window_center": 40.0, "window_width": 400.0,
+    }
+)  # fmt: skip
 
 
 def register_candidate(
-    home: Path, params: Params, kind: str, made_for: dict, abstain_below: float = 0.0
+    home: Path, params: Params, kind: str, spec: InputSpec, abstain_below: float = 0.0
 ) -> tuple[str, Candidate]:
     """A new champion of `dcube-asked` in the current folder's registry: its reference, and the candidate."""
-    digest = write_candidate(home / "models" / kind, params, kind=kind, made_for=made_for)
+    digest = write_candidate(home / "models" / kind, params, kind=kind, spec=spec)
     candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
     write_reference(home / "models" / kind, candidate)
     figures = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), 0.5)

@@ -1,6 +1,5 @@
 """Shared fixtures: a data set small enough to train on in seconds, and parameters to match."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -15,6 +14,8 @@ import pytest
 from s3_server import s3_server  # noqa: F401, a fixture for all
 from small_pipeline import build
 
+from dcube.artifacts.layout import DATASET
+from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
 from dcube.config.schema import Params
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
 
@@ -45,11 +46,12 @@ def write_dataset(folder: Path, unlabelled: int = 6) -> PreparedDataset:
     np.save(folder / "images-32.npy", large)
     np.save(folder / "images-16.npy", large[:, :, ::2, ::2].copy())
     pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).to_csv(folder / "manifest.csv", index=False)
-    info = {
-        "name": "discs", "classes": CLASSES, "channels": 1, "image_size": 32, "diffusion_image_size": 16,
-        "fit": "crop", "fingerprint": "f" * 64, "is_phantom": True,
-    }  # fmt: skip
-    (folder / "dataset.json").write_text(json.dumps(info))
+    DatasetInfo(
+        name="discs", is_phantom=True, classes=CLASSES,
+        input=InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop"),
+        counts={split: dict.fromkeys(CLASSES, count // 3) for split, count in SIZES.items()},
+        unlabelled=unlabelled, split_origin="generated", fingerprint="f" * 64,
+    ).save(folder / DATASET)  # fmt: skip
     return PreparedDataset.load(folder)
 
 

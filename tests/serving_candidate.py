@@ -4,6 +4,8 @@ from pathlib import Path
 
 import torch
 
+from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, TrainedWith
+from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, FrozenUViT, build_head, save_candidate
 from dcube.classifier.methods.contract import Task
 from dcube.config.schema import Params
@@ -11,11 +13,15 @@ from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 
 CLASSES = ["benign", "malignant", "normal"]
-MADE_FOR = {"channels": 1, "image_size": 32, "diffusion_image_size": 16, "fit": "crop"}
+SPEC = InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop")
+
+
+def trained_with(params: Params) -> TrainedWith:
+    return TrainedWith(classifier=params.classifier, baseline=params.baseline, diffusion=params.diffusion)
 
 
 def write_candidate(
-    folder: Path, params: Params, seed: int = 0, kind: str = SUB_FEATURES, made_for: dict | None = None
+    folder: Path, params: Params, seed: int = 0, kind: str = SUB_FEATURES, spec: InputSpec = SPEC
 ) -> str:
     """Write it and return the sha256 of its weights."""
     torch.manual_seed(seed)
@@ -24,11 +30,10 @@ def write_candidate(
         model = build_uvit(params.diffusion, 16, 1, len(CLASSES)).eval()
         uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
     head = build_head(kind, params.classifier, params.baseline, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
-    config = {
-        "kind": kind, "classes": CLASSES, "input": MADE_FOR | (made_for or {}), "calibration": {"temperature": 1.5},
-        "evaluation_timesteps": [1], "data_fingerprint": "f" * 64,
-        "params": params.model_dump(mode="json", include={"classifier", "baseline", "diffusion"}),
-        "validation": {"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
-    }  # fmt: skip
+    config = CandidateConfig(
+        kind=kind, classes=CLASSES, input=spec, calibration=Calibration(temperature=1.5), evaluation_timesteps=[1],
+        data_fingerprint="f" * 64, params=trained_with(params),
+        validation={"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
+    )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     return save_candidate(folder, head.state_dict(), uvit, config)

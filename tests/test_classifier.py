@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import timm
 import torch
+from serving_candidate import trained_with
 from torch import nn
 from torchvision.transforms.functional import normalize
 
+from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig
 from dcube.classifier.calibration import tempered
 from dcube.classifier.candidate import (
     DCUBE,
@@ -176,11 +178,10 @@ def test_train_save_load_predict(
         head, used, train, validation, tiny_params.classifier, tiny_params.compute, Checkpoints(tmp_path / "c", "k")
     )
     assert len(train) == 48  # labelled only
-    config = {
-        "kind": kind, "classes": phantom_dataset.classes, "calibration": {"temperature": 2.0},
-        "input": {"channels": 1, "image_size": 32, "diffusion_image_size": 16}, "evaluation_timesteps": [1, 3],
-        "params": tiny_params.model_dump(mode="json"),
-    }  # fmt: skip
+    config = CandidateConfig(
+        kind=kind, classes=phantom_dataset.classes, input=phantom_dataset.info.input, evaluation_timesteps=[1, 3],
+        calibration=Calibration(temperature=2.0), params=trained_with(tiny_params), data_fingerprint="f", validation={},
+    )  # fmt: skip
     (tmp_path / "model").mkdir()
     save_candidate(tmp_path / "model", result.weights, used, config)
     candidate = load_candidate(tmp_path / "model", torch.device("cpu"))

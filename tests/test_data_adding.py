@@ -63,7 +63,7 @@ def test_the_phantom_is_the_same_everywhere(tmp_path):
 def test_the_phantom_prepares(tmp_path):
     write_phantom(tmp_path / "phantom")
     dataset = prepare(tmp_path / "phantom", load_preset("phantom").data, tmp_path / "out")
-    assert dataset.info["is_phantom"] and dataset.info["unlabelled"] == 120 and dataset.info["patients"] == 180
+    assert dataset.info.is_phantom and dataset.info.unlabelled == 120 and dataset.info.patients == 180
     totals = dataset.manifest["label"].value_counts()
     assert (totals["benign"], totals["malignant"], totals["normal"]) == (100, 100, 400)
 

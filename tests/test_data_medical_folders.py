@@ -49,9 +49,9 @@ def test_class_folders_of_series(tmp_path):
     for patient in range(20):
         series(tmp_path / "raw" / ("ill" if patient % 2 else "well") / f"study {patient}", patient)
     dataset = prepare(tmp_path / "raw", data_params(), tmp_path / "out")
-    assert len(dataset.manifest) == 60 and dataset.info["patients"] == 20
+    assert len(dataset.manifest) == 60 and dataset.info.patients == 20
     assert (dataset.manifest.groupby("patient")["split"].nunique() == 1).all()
-    assert dataset.info["raw"]["modalities"] == {"CT": 60}
+    assert dataset.info.input.raw.modalities == {"CT": 60}
     shown = {image.tobytes() for image in np.asarray(dataset.images(24)[:, 0])}
     assert shown == {np.rint(slice_of(100 * p + n) / 4095 * 255).astype(np.uint8).tobytes()
                      for p in range(20) for n in range(3)}  # fmt: skip
@@ -62,8 +62,8 @@ def test_split_folders(tmp_path):
         for c, name in enumerate(("ill", "well")):
             series(tmp_path / "raw" / split / name / "series", 10 * number + c)
     dataset = prepare(tmp_path / "raw", data_params(), tmp_path / "out")
-    assert dataset.info["split_origin"] == "official"
-    assert dataset.info["counts"]["test"] == {"ill": 3, "well": 3}
+    assert dataset.info.split_origin == "official"
+    assert dataset.info.counts["test"] == {"ill": 3, "well": 3}
 
 
 def test_a_table_names_files_series_frames_and_volumes(tmp_path):
@@ -143,7 +143,7 @@ def test_blank_slices_are_left_out_and_counted(tmp_path):
         values = np.stack([slice_of(10 * number), np.zeros((24, 24)), slice_of(10 * number + 1)], axis=2)
         nifti_file(tmp_path / "raw" / ("ill" if number % 2 else "well") / f"{number}.nii", values.astype(np.int16))
     dataset = prepare(tmp_path / "raw", data_params(), tmp_path / "out")
-    assert dataset.info["blank_slices"] == 8 and len(dataset.manifest) == 16
+    assert dataset.info.blank_slices == 8 and len(dataset.manifest) == 16
     assert len(dataset.images(24)) == 16 and dataset.images(24).reshape(16, -1).std(axis=1).min() > 0
 
 
@@ -162,7 +162,7 @@ def test_the_crop_is_taken_from_the_middle_before_resizing(tmp_path):
     whole, middle = (np.asarray(opened(tmp_path / "raw", crop=crop).read(0).image) for crop in (None, 32))
     assert np.array_equal(middle, whole[16:48, 16:48])
     prepared = prepare(class_folders(tmp_path / "plain"), no_window(crop=16), tmp_path / "out")
-    assert prepared.images(24).shape[-1] == 24 and prepared.info["raw"]["width"]["largest"] == 16
+    assert prepared.images(24).shape[-1] == 24 and prepared.info.input.raw.width.largest == 16
 
 
 def no_window(**values):

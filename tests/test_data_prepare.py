@@ -28,16 +28,16 @@ def test_arrays_manifest_and_info_agree(tmp_path):
     raw = class_folders(tmp_path / "raw")
     save(raw / "unlabelled" / "more" / "ü x.png", noise(7))
     dataset = prepare(raw, data_params(), tmp_path / "out")
-    assert dataset.classes == ["ill", "well"] and dataset.info["unlabelled"] == 1
+    assert dataset.classes == ["ill", "well"] and dataset.info.unlabelled == 1
     assert dataset.images(24).shape == (21, 1, 24, 24) and dataset.images(16).shape == (21, 1, 16, 16)
     for i, row in dataset.manifest.iterrows():
         assert np.array_equal(dataset.images(24)[i, 0], np.asarray(Image.open(raw / row["file"])))
         assert row["sha256"] == hashlib.sha256(dataset.images(24)[i].tobytes()).hexdigest()
         assert row["label"] == ("" if "unlabelled" in row["file"] else row["file"].split("/")[0])
     assert dataset.manifest["file"].is_monotonic_increasing and dataset.patients is None
-    counted = {s: sum(dataset.info["counts"][s].values()) for s in SPLITS}
+    counted = {s: sum(dataset.info.counts[s].values()) for s in SPLITS}
     assert counted == {s: len(dataset.indices(s)) for s in SPLITS}
-    assert not dataset.info["is_phantom"] or dataset.name == "phantom"
+    assert not dataset.info.is_phantom or dataset.name == "phantom"
 
 
 def test_preparing_twice_gives_the_same_bytes(tmp_path):
@@ -67,7 +67,7 @@ def test_metadata_with_official_splits(tmp_path):
     split = dict(enumerate(["train", "train", "VAL", "valid", "test", "Test"]))
     raw = with_metadata(tmp_path / "raw", patients=6, split=split)
     dataset = prepare(raw, data_params(), tmp_path / "out")
-    assert dataset.info["split_origin"] == "official" and dataset.info["patients"] == 6
+    assert dataset.info.split_origin == "official" and dataset.info.patients == 6
     assert dataset.manifest["split"].value_counts().to_dict() == {"train": 4, "validation": 4, "test": 4}
 
 
@@ -77,7 +77,7 @@ def test_split_folders(tmp_path):
             save(tmp_path / "raw" / split / c / "deep" / "a.png", noise(10 * number + len(c)))
     save(tmp_path / "raw" / "unlabelled" / "b.png", noise(99))
     dataset = prepare(tmp_path / "raw", data_params(), tmp_path / "out")
-    assert dataset.info["split_origin"] == "official" and len(dataset.indices("train", labelled=False)) == 3
+    assert dataset.info.split_origin == "official" and len(dataset.indices("train", labelled=False)) == 3
 
 
 def test_rows_of_dropped_copies_leave_the_arrays(tmp_path):
@@ -86,7 +86,7 @@ def test_rows_of_dropped_copies_leave_the_arrays(tmp_path):
     arrays["train_images"][3] = arrays["val_images"][1]
     np.savez(file, **arrays)
     dataset = prepare(file, data_params(image_size=28), tmp_path / "out")
-    assert [entry["file"] for entry in dataset.info["dropped_duplicates"]] == ["set.npz/train/000003"]
+    assert [entry.file for entry in dataset.info.dropped_duplicates] == ["set.npz/train/000003"]
     assert len(dataset.images(28)) == len(dataset.images(16)) == len(dataset.manifest) == 23
     assert np.array_equal(dataset.images(28)[3, 0], arrays["train_images"][4])
     assert dataset.manifest["id"].tolist() == [str(i) for i in range(23)]
@@ -288,7 +288,7 @@ def test_pneumoniamnist(tmp_path):
     assert report.duplicates == {"test": 3, "train": 18, "train, validation": 8} and not report.problem
     dataset = prepare(file, data, tmp_path / "out")
     verify_splits(dataset.manifest)
-    assert dataset.classes == ["normal", "pneumonia"] and len(dataset.info["dropped_duplicates"]) == 10
+    assert dataset.classes == ["normal", "pneumonia"] and len(dataset.info.dropped_duplicates) == 10
     assert [len(dataset.indices(split)) for split in SPLITS] == [4698, 524, 624]
 
 
@@ -296,5 +296,5 @@ def test_pneumoniamnist(tmp_path):
 def test_covid_ct(tmp_path):
     dataset = prepare(REAL_DATA / "covid-ct", load_preset("covid_ct").data, tmp_path / "out")
     verify_splits(dataset.manifest)
-    assert dataset.info["counts"]["train"] == {"COVID": 191, "NonCOVID": 234} and dataset.info["patients"] == 384
+    assert dataset.info.counts["train"] == {"COVID": 191, "NonCOVID": 234} and dataset.info.patients == 384
     assert [len(dataset.indices(split)) for split in SPLITS] == [425, 118, 203]

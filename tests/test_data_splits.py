@@ -97,9 +97,9 @@ def test_an_official_split_is_kept():
 def test_of_copies_in_two_official_splits_the_one_nearer_to_training_is_dropped(first, second, gone):
     rows = [*official(), ("a", "", first, "copy"), ("a", "", second, "copy")]
     plan = plan_splits(table(rows), data_params())
-    assert [(entry["split"], len(entry["kept"])) for entry in plan.dropped] == [(gone, 1)]
+    assert [(entry.split, len(entry.kept)) for entry in plan.dropped] == [(gone, 1)]
     assert len(plan.table) == len(rows) - 1
-    assert plan.dropped[0]["file"] not in set(plan.table["file"])
+    assert plan.dropped[0].file not in set(plan.table["file"])
 
 
 def test_training_copies_with_two_labels_are_all_dropped_from_an_official_split():

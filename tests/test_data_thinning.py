@@ -1,7 +1,5 @@
 """Training images left out on purpose: what must hold for every data set."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,19 +113,18 @@ def test_a_thinned_set_says_so_in_info_and_fingerprint(thinning, tmp_path):
     thinned = prepare(raw, data_params(**small, **thinning), tmp_path / "thinned")
     assert "left_out" not in whole.info
     gone = len(whole.manifest) - len(thinned.manifest)
-    assert thinned.info["left_out"] == {"count": gone, "train_fraction": 1.0, "imbalance": None, **thinning}
+    expected = {"count": gone, "train_fraction": 1.0, "imbalance": None, **thinning}
+    assert thinned.info.left_out.model_dump() == expected
     assert gone > 0 and thinned.fingerprint != whole.fingerprint
     rows = [whole.manifest["file"].to_list().index(file) for file in thinned.manifest["file"]]
     for size in (24, 16):
         assert np.array_equal(thinned.images(size), whole.images(size)[rows])
-    assert thinned.info["counts"]["test"] == whole.info["counts"]["test"]
+    assert thinned.info.counts["test"] == whole.info.counts["test"]
 
 
 def test_nothing_is_left_out_unless_asked(tmp_path):
     raw = with_metadata(tmp_path / "raw", patients=20)
     small = {"image_size": 24, "diffusion_image_size": 16, "identifiers": "kept"}
-    prepare(raw, data_params(**small), tmp_path / "out")
-    info = json.loads((tmp_path / "out" / "dataset.json").read_text())
-    assert "left_out" not in info
+    assert prepare(raw, data_params(**small), tmp_path / "out").info.left_out is None
     table = planned(singles(a=10, b=10).assign(split=""))
     assert thin(table, data_params()) is table

@@ -5,18 +5,15 @@ import pandas as pd
 import pytest
 from scipy.stats import ks_2samp
 
+from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
 from dcube.inference.drift import FIGURES, as_markdown, compare, looks, reference_of
 from dcube.inference.prediction import judged
 
 CLASSES = ["benign", "malignant"]
-MADE_FOR = {
-    "raw": {
-        "modes": {"L": 5},
-        "modalities": {},
-        "width": {"smallest": 60, "median": 64.0, "largest": 70},
-        "height": None,
-    }
-}
+SPEC = InputSpec(
+    channels=1, image_size=16, diffusion_image_size=16, fit="crop",
+    raw=RawImages(modes={"L": 5}, width=Extent(smallest=60, median=64.0, largest=70)),
+)  # fmt: skip
 
 
 def sample(seed: int, count: int, gain: float = 1.0, odds: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +39,7 @@ def reference() -> dict:
 
 
 def drifted(table: pd.DataFrame, reference: dict) -> set[str]:
-    return {one.what.split(" (")[0] for one in compare(table, reference, MADE_FOR) if one.drifted}
+    return {one.what.split(" (")[0] for one in compare(table, reference, SPEC) if one.drifted}
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
@@ -66,15 +63,15 @@ def test_each_kind_of_change_is_named(reference, changes, named) -> None:
 
 def test_refused_images_are_told_and_do_not_count_as_answers(reference) -> None:
     table = pd.concat([rows(1, 90), rows(2, 10).assign(problem="too small", brightness=np.nan)], ignore_index=True)
-    first, *others = compare(table, reference, MADE_FOR)
+    first, *others = compare(table, reference, SPEC)
     assert (first.what, first.new, first.drifted) == ("images refused", "10.0%", True)
     assert not any(one.drifted for one in others)
 
 
 def test_the_distance_is_that_of_scipy_and_stands_in_the_report(reference) -> None:
     table = rows(3, 50, gain=1.2)
-    found = {one.what: one for one in compare(table, reference, MADE_FOR)}
+    found = {one.what: one for one in compare(table, reference, SPEC)}
     for name, what in FIGURES.items():
         assert found[what].distance == ks_2samp(table[name], reference["figures"][name]).statistic
     assert "**Look at: brightness" in as_markdown(list(found.values()))
-    assert "**No drift is shown.**" in as_markdown(compare(rows(1, 60), reference, MADE_FOR))
+    assert "**No drift is shown.**" in as_markdown(compare(rows(1, 60), reference, SPEC))

@@ -50,13 +50,13 @@ def served(folder: Path) -> Classifier:
 
 @pytest.fixture
 def classifier(tmp_path: Path, tiny_params) -> Classifier:
-    write_candidate(tmp_path / "model", tiny_params, made_for=PICTURES)
+    write_candidate(tmp_path / "model", tiny_params, spec=PICTURES)
     return served(tmp_path / "model")
 
 
 @pytest.fixture
 def of_scans(tmp_path: Path, tiny_params) -> Classifier:
-    write_candidate(tmp_path / "scans", tiny_params, kind=DCUBE, made_for=SCANS)
+    write_candidate(tmp_path / "scans", tiny_params, kind=DCUBE, spec=SCANS)
     return served(tmp_path / "scans")
 
 
@@ -161,16 +161,16 @@ def elsewhere(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "made_for"), [(SUB_FEATURES, PICTURES), (DCUBE, SCANS)])
+@pytest.mark.parametrize(("kind", "spec"), [(SUB_FEATURES, PICTURES), (DCUBE, SCANS)])
 def test_a_server_with_the_registry_alone_answers_as_the_terminal(
-    tmp_path, tiny_params, files, elsewhere, monkeypatch, kind, made_for
+    tmp_path, tiny_params, files, elsewhere, monkeypatch, kind, spec
 ):
     """`mlflow models serve` in a process that finds the package nowhere but inside the model."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
-    reference, _ = register_candidate(home, tiny_params, kind, made_for, abstain_below=0.5)
+    reference, _ = register_candidate(home, tiny_params, kind, spec, abstain_below=0.5)
     if kind == DCUBE:
         folder = tmp_path / "scans"
         cells = [encoded(write_dicom(folder / "0.dcm", 3)), hounsfield(3).tolist()]

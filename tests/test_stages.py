@@ -254,8 +254,8 @@ def test_the_declared_outputs_are_there_and_nothing_half_written(inside: Path) -
 
 def test_prepared_and_synthetic_images_fit_their_manifests(inside: Path) -> None:
     dataset = PreparedDataset.load(PREPARED)
-    assert dataset.classes == CLASSES and dataset.info["unlabelled"] == 6 and not dataset.info["is_phantom"]
-    assert sum(sum(classes.values()) for classes in dataset.info["counts"].values()) == 84
+    assert dataset.classes == CLASSES and dataset.info.unlabelled == 6 and not dataset.info.is_phantom
+    assert sum(sum(classes.values()) for classes in dataset.info.counts.values()) == 84
     assert len(dataset.images(32)) == len(dataset.images(16)) == len(dataset.manifest) == 90
     assert (dataset.manifest.groupby("patient")["split"].nunique() == 1).all()
     synthetic = pd.read_csv(SYNTHETIC / "manifest.csv")

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from dcube.artifacts.schemas.diffusion import DiffusionConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights
-from dcube.config.schema import Classifier
+from dcube.config.schema import Classifier, Diffusion
 from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.rng import torch_generator
 from dcube.engine.trainer import STEPS_PER_ROW, Trainer
@@ -167,15 +168,20 @@ def test_the_key_changes_with_everything_that_defines_a_training() -> None:
 # --- published weights
 
 
+CONFIG = {
+    "diffusion": Diffusion(), "image_size": 16, "channels": 1, "classes": ["ill", "well"], "data_fingerprint": "f",
+}  # fmt: skip
+
+
 def test_weights_round_trip_and_damage(tmp_path: Path) -> None:
-    save_weights(tmp_path, {"a": torch.arange(5.0)}, {"kind": "x"})
-    tensors, config = load_weights(tmp_path)
+    save_weights(tmp_path, {"a": torch.arange(5.0)}, DiffusionConfig(**CONFIG))
+    tensors, config = load_weights(tmp_path, DiffusionConfig)
     assert torch.equal(tensors["a"], torch.arange(5.0))
-    assert config["kind"] == "x"
+    assert config.classes == ["ill", "well"]
     with pytest.raises(DcubeError, match="weights of another network"):
         load_into(nn.Linear(2, 2), tensors, tmp_path)
     damage(tmp_path / "model.safetensors", "flipped")
     with pytest.raises(DcubeError, match="is damaged"):
-        load_weights(tmp_path)
-    with pytest.raises(DcubeError, match="holds no trained model"):
-        load_weights(tmp_path / "nowhere")
+        load_weights(tmp_path, DiffusionConfig)
+    with pytest.raises(DcubeError, match="missing: run `dvc repro train_diffusion`"):
+        load_weights(tmp_path / "nowhere", DiffusionConfig)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def published(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a temporary folder beside `folder` that takes its place on success and is removed on failure."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -21,7 +21,7 @@ def published(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write a file so that at every instant either the old or the new content stands under `path`."""
     partial = path.with_name(f".{path.name}.partial")
     try:

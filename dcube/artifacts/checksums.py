@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from dcube.artifacts.atomic import write_durably
+from dcube.artifacts.atomic import atomic_write
 
 
 def checksum_of(path: Path) -> Path:
@@ -12,8 +12,8 @@ def checksum_of(path: Path) -> Path:
 
 
 def write_checksummed(path: Path, content: bytes) -> None:
-    write_durably(path, content)
-    write_durably(checksum_of(path), hashlib.sha256(content).hexdigest().encode())
+    atomic_write(path, content)
+    atomic_write(checksum_of(path), hashlib.sha256(content).hexdigest().encode())
 
 
 def has_checksum(path: Path) -> bool:

@@ -19,11 +19,12 @@ CHECKPOINTS = Path(".dcube/checkpoints")
 FINISHED = Path(".dcube/finished")
 CACHE = Path(".dcube/cache")
 
+DATASET, MANIFEST = "dataset.json", "manifest.csv"  # in PREPARED; SYNTHETIC has such a manifest too
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # in a folder of a trained model
 SAMPLES = "samples.npz"  # in FID: some real and generated images of every class
 REPORT = "report"  # artifact folder of a registering run: what a page about the version is made from …
 REPORTED = (  # … and these are it, as far as they are there
-    PREPARED / "dataset.json",
+    PREPARED / DATASET,
     DIFFUSION / "history.csv",
     DIFFUSION / "validation.csv",
     FID / "fid.json",

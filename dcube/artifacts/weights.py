@@ -1,38 +1,40 @@
 """Weights that load anywhere: safetensors with a JSON config and a checksum beside them; nothing unpickles."""
 
 import hashlib
-import json
 from pathlib import Path
+from typing import TypeVar
 
 import safetensors.torch
 from torch import Tensor, nn
 
 from dcube.artifacts.layout import CONFIG, WEIGHTS
+from dcube.artifacts.schemas.weights import WeightsConfig
 from dcube.errors import DcubeError
 
+Config = TypeVar("Config", bound=WeightsConfig)
 
-def save_weights(folder: Path, tensors: dict[str, Tensor], config: dict) -> str:
+
+def save_weights(folder: Path, tensors: dict[str, Tensor], config: WeightsConfig) -> str:
     """Write weights and config into `folder`; returns the sha256 of the weights."""
     content = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     digest = hashlib.sha256(content).hexdigest()
     (folder / WEIGHTS).write_bytes(content)
-    text = json.dumps({**config, "weights_sha256": digest}, indent=2, ensure_ascii=False)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+    config.model_copy(update={"weights_sha256": digest}).save(folder / CONFIG)
     return digest
 
 
-def load_weights(folder: Path) -> tuple[dict[str, Tensor], dict]:
-    """Weights (on the CPU) and config of a folder.
+def load_weights(folder: Path, schema: type[Config]) -> tuple[dict[str, Tensor], Config]:
+    """Weights (on the CPU) and config of a folder. The config alone: `schema.load(folder / CONFIG)`.
 
     Raises:
         DcubeError: if a file is missing or is not what was written.
     """
+    config = schema.load(folder / CONFIG)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         content = (folder / WEIGHTS).read_bytes()
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise DcubeError(f"{folder} holds no trained model ({error}): run `dvc repro`") from None
-    if hashlib.sha256(content).hexdigest() != config["weights_sha256"]:
+    except FileNotFoundError:
+        raise DcubeError(f"{folder / WEIGHTS} is missing: {schema.remedy}") from None
+    if hashlib.sha256(content).hexdigest() != config.weights_sha256:
         raise DcubeError(f"{folder / WEIGHTS} is damaged (checksum differs): `dvc checkout` or train again")
     return safetensors.torch.load(content), config
 

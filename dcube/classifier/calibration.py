@@ -1,25 +1,13 @@
 """One temperature that makes a classifier's probabilities say how often it is right (Guo et al., ICML 2017)."""
 
-from dataclasses import asdict, dataclass
-
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
+from dcube.artifacts.schemas.candidate import Calibration
+
 SMALLEST = np.finfo(np.float32).tiny  # the logarithm of a probability that float32 rounds to 0 must exist
 LARGEST = 20.0
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A fitted temperature, and the cross-entropy on the images that it was fitted on, without it and with it."""
-
-    temperature: float
-    cross_entropy_before: float
-    cross_entropy: float
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
 
 
 def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
@@ -42,7 +30,8 @@ def calibrated(probabilities: np.ndarray, labels: np.ndarray) -> Calibration:
         options={"xatol": 1e-9},
     ).x
     after = _cross_entropy(probabilities, labels, 1.0 / sharpness)
-    return Calibration(float(1.0 / sharpness), before, after) if after < before else Calibration(1.0, before, before)
+    temperature, after = (float(1.0 / sharpness), after) if after < before else (1.0, before)
+    return Calibration(temperature=temperature, cross_entropy_before=before, cross_entropy=after)
 
 
 def _cross_entropy(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> float:

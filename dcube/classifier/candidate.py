@@ -14,6 +14,7 @@ import torch
 from timm.models import FeatureInfo
 from torch import Tensor, nn
 
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 from dcube.classifier.calibration import tempered
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier
@@ -26,7 +27,6 @@ from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
 from dcube.engine.rng import torch_generator
-from dcube.errors import DcubeError
 
 DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"
 BASELINE = "baseline"  # a candidate's name; its kind is the method's
@@ -70,39 +70,38 @@ class Candidate:
     """A trained classifier.
 
     Attributes:
-        config: `config.json`: kind, classes, what it was made for (`input`), temperature, the parameters it was trained
-            with, the data's fingerprint and the validation metrics.
+        config: `config.json`.
         head: the trained part, in eval mode.
         uvit: the frozen part; None for kinds that use no diffusion features.
     """
 
-    config: dict
+    config: CandidateConfig
     head: nn.Module
     uvit: FrozenUViT | None
 
     @property
     def kind(self) -> str:
-        return self.config["kind"]
+        return self.config.kind
 
     @property
     def classes(self) -> list[str]:
-        return self.config["classes"]
+        return self.config.classes
 
     @property
     def channels(self) -> int:
-        return self.config["input"]["channels"]
+        return self.config.input.channels
 
     @property
     def image_size(self) -> int:
-        return self.config["input"]["image_size"]
+        return self.config.input.image_size
 
     @property
     def diffusion_image_size(self) -> int:
-        return self.config["input"]["diffusion_image_size"]
+        return self.config.input.diffusion_image_size
 
     @property
     def temperature(self) -> float:
-        return self.config["calibration"]["temperature"]
+        return self.config.calibration.temperature
 
     def predict(
         self,
@@ -125,7 +124,7 @@ class Candidate:
                 self.uvit,
                 torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(device),
                 torch.from_numpy(np.ascontiguousarray(diffusion_images[start : start + batch_size])).to(device),
-                timesteps or self.config["evaluation_timesteps"],
+                timesteps or self.config.evaluation_timesteps,
             ).cpu()
             for start in range(0, len(images), batch_size)
         ]
@@ -172,37 +171,27 @@ def build_head(
     )
 
 
-def save_candidate(folder: Path, head: dict[str, Tensor], uvit: FrozenUViT | None, config: dict) -> str:
+def save_candidate(folder: Path, head: dict[str, Tensor], uvit: FrozenUViT | None, config: CandidateConfig) -> str:
     """Write a candidate that needs nothing but this folder; returns the sha256 of its weights."""
     tensors = with_prefix("head", head)
     if uvit is not None:
         tensors |= with_prefix("uvit", uvit.model.state_dict())
-        config = {**config, "blocks": list(uvit.blocks), "noised": uvit.noised}
+        config = config.model_copy(update={"blocks": list(uvit.blocks), "noised": uvit.noised})
     return save_weights(folder, tensors, config)
 
 
 def load_candidate(folder: Path, device: torch.device) -> Candidate:
-    """Raises: DcubeError: it is damaged, or an older version of this program made it."""
-    tensors, config = load_weights(folder)
-    if not {"input", "calibration"} <= config.keys():
-        raise DcubeError(f"{folder} was trained before models said what they were made for: train it again")
-    made_for = config["input"]
-    task = Task(len(config["classes"]), made_for["image_size"], made_for["channels"])
+    """Raises: DcubeError: it is damaged, or another version of this program made it."""
+    tensors, config = load_weights(folder, CandidateConfig)
+    params = config.params
+    task = Task(len(config.classes), config.input.image_size, config.input.channels)
     uvit = None
-    if "blocks" in config:
-        diffusion = Diffusion.model_validate(config["params"]["diffusion"])
-        model = build_uvit(diffusion, made_for["diffusion_image_size"], task.channels, task.classes)
+    if config.blocks is not None:
+        model = build_uvit(params.diffusion, config.input.diffusion_image_size, task.channels, task.classes)
         load_into(model, under_prefix("uvit", tensors), folder)
-        blocks, noised = tuple(config["blocks"]), config.get("noised", False)
-        uvit = FrozenUViT(_frozen(model, device), NoiseSchedule(diffusion), blocks, noised)
-    head = build_head(
-        config["kind"],
-        Classifier.model_validate(config["params"]["classifier"]),
-        Baseline.model_validate(config["params"]["baseline"]),
-        task,
-        uvit,
-        load_pretrained=False,
-    )
+        schedule = NoiseSchedule(params.diffusion)
+        uvit = FrozenUViT(_frozen(model, device), schedule, tuple(config.blocks), config.noised)
+    head = build_head(config.kind, params.classifier, params.baseline, task, uvit, load_pretrained=False)
     load_into(head, under_prefix("head", tensors), folder)
     return Candidate(config, head.to(device).eval(), uvit)
 

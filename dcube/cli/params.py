@@ -17,13 +17,13 @@ def params_use(
     name: Annotated[str, typer.Argument(help="Name of a preset, see `dcube params list`.")], replace: Replace = False
 ) -> None:
     """Write params.yaml from a preset."""
-    from dcube.artifacts.atomic import write_durably
+    from dcube.artifacts.atomic import atomic_write
 
     text = load_preset(name).to_yaml()
     known = {load_preset(preset).to_yaml() for preset in preset_names()}
     if PARAMS.exists() and not replace and PARAMS.read_text(encoding="utf-8") not in known:
         raise DcubeError(f"{PARAMS} was edited and differs from every preset: keep a copy of it, then give --replace")
-    write_durably(PARAMS, text.encode())
+    atomic_write(PARAMS, text.encode())
     print(f"{PARAMS} holds the preset {name}")
 
 

@@ -41,9 +41,9 @@ def report(reference: Reference = None, output: Output = None) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    from dcube.artifacts.atomic import write_durably
+    from dcube.artifacts.atomic import atomic_write
 
     content = text.encode()
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(file, content)
+    atomic_write(file, content)
     print(f"{file}, {len(content) / 1e6:.1f} MB: open it in a browser. It holds images of the data set.")

@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dcube.artifacts.layout import CONFIG
+from dcube.artifacts.schemas.diffusion import DiffusionConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights
 from dcube.config.schema import Diffusion
 from dcube.data.prepared import PreparedDataset
@@ -24,25 +26,24 @@ def build_uvit(diffusion: Diffusion, image_size: int, channels: int, classes: in
 
 def save_diffusion(folder: Path, tensors: dict[str, Tensor], diffusion: Diffusion, dataset: PreparedDataset) -> str:
     """Returns the sha256 of the weights."""
-    config = {
-        "diffusion": diffusion.model_dump(mode="json"),
-        "image_size": dataset.diffusion_image_size,
-        "channels": dataset.channels,
-        "classes": dataset.classes,
-        "data_fingerprint": dataset.fingerprint,
-    }
+    config = DiffusionConfig(
+        diffusion=diffusion,
+        image_size=dataset.diffusion_image_size,
+        channels=dataset.channels,
+        classes=dataset.classes,
+        data_fingerprint=dataset.fingerprint,
+    )
     return save_weights(folder, tensors, config)
 
 
 def load_diffusion(folder: Path, device: torch.device) -> tuple[UViT, NoiseSchedule]:
     """The frozen U-ViT in eval mode, and its noise schedule."""
-    tensors, config = load_weights(folder)
-    diffusion = Diffusion.model_validate(config["diffusion"])
-    model = build_uvit(diffusion, config["image_size"], config["channels"], len(config["classes"]))
+    tensors, config = load_weights(folder, DiffusionConfig)
+    model = build_uvit(config.diffusion, config.image_size, config.channels, len(config.classes))
     load_into(model, tensors, folder)
-    return model.to(device).eval().requires_grad_(False), NoiseSchedule(diffusion)
+    return model.to(device).eval().requires_grad_(False), NoiseSchedule(config.diffusion)
 
 
-def load_diffusion_config(folder: Path) -> Diffusion:
-    """The parameters that the model in `folder` was trained with."""
-    return Diffusion.model_validate(load_weights(folder)[1]["diffusion"])
+def load_diffusion_config(folder: Path) -> DiffusionConfig:
+    """What the model in `folder` is; its weights are not read."""
+    return DiffusionConfig.load(folder / CONFIG)

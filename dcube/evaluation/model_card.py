@@ -1,11 +1,13 @@
 """What a person must know before using a model: one Markdown page beside the figures."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from dcube.artifacts.markdown import markdown_table
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.classifier.methods.catalogue import METHODS
 from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
@@ -31,7 +33,7 @@ NOT_INTENDED = (
 PHANTOM = "Phantom data: invented images. This shows that everything runs and proves nothing about medicine."
 
 
-def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, lineage: Mapping[str, str]) -> str:
+def model_card(metrics: Mapping, config: CandidateConfig, dataset: PreparedDataset, lineage: Mapping[str, str]) -> str:
     """The page.
 
     Args:
@@ -40,12 +42,13 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
         lineage: tags that say where the model comes from.
     """
     kind = metrics["kind"]
-    params = {group: config["params"][group] for group in OWN_PARAMS.get(kind, ("baseline",))}
-    if "blocks" in config:
-        params["selected blocks"] = config["blocks"]
+    own = OWN_PARAMS.get(kind, ("baseline",))
+    params: dict[str, Any] = {group: getattr(config.params, group) for group in own}
+    if config.blocks is not None:
+        params["selected blocks"] = config.blocks
     parts = [
         f"# {metrics['model']} on {dataset.name}",
-        f"> **{PHANTOM}**" if dataset.info.get("is_phantom") else "",
+        f"> **{PHANTOM}**" if dataset.info.is_phantom else "",
         kind_in_words(kind),
         "## Intended use",
         intended(dataset.classes),
@@ -63,7 +66,7 @@ def model_card(metrics: Mapping, config: Mapping, dataset: PreparedDataset, line
         "## Limits",
         "\n".join(f"- {limit}" for limit in limits_of(metrics)),
         "## Training",
-        _table(flattened(params) | {"temperature": config["calibration"]["temperature"]}, ("parameter", "value")),
+        _table(flattened(params) | {"temperature": config.calibration.temperature}, ("parameter", "value")),
         "## Lineage",
         _table(
             {"weights (sha256)": metrics["weights_sha256"], "test (fingerprint)": metrics["test_fingerprint"]}
@@ -109,7 +112,7 @@ def _data(dataset: PreparedDataset) -> str:
     return (
         f"{dataset.name}, {colour}, {dataset.image_size} × {dataset.image_size} pixels "
         f"({dataset.diffusion_image_size} × {dataset.diffusion_image_size} for the diffusion model), brought to a "
-        f"square by `{dataset.info['fit']}`, fingerprint `{dataset.fingerprint}`.\n\n"
+        f"square by `{dataset.info.input.fit}`, fingerprint `{dataset.fingerprint}`.\n\n"
         + markdown_table(("split", *counts.columns), rows)
         + "\n\nImages"
         + (", and in brackets the patients they come from." if dataset.patients is not None else ".")

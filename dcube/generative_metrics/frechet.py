@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
-from dcube.artifacts.atomic import write_durably
+from dcube.artifacts.atomic import atomic_write
 from dcube.config.schema import Fid
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.seeds import numpy_generator
@@ -129,7 +129,7 @@ class FrechetTracker:
         except (FileNotFoundError, SafetensorError):
             features = self._extract_real()
             self.cache.mkdir(parents=True, exist_ok=True)
-            write_durably(path, safetensors.numpy.save({"features": features}))
+            atomic_write(path, safetensors.numpy.save({"features": features}))
             return features
 
     def _extract_real(self) -> np.ndarray:

@@ -72,7 +72,7 @@ def _check_size(raw: RawImage, width: Extent, height: Extent) -> None:
     for name, side, seen in sides:
         if not seen.smallest / LARGEST_FACTOR <= side <= seen.largest * LARGEST_FACTOR:
             raise UnusableImageError(
-                f"{size}: training saw a {name} of {seen['smallest']:g} to {seen['largest']:g}, and up to "
+                f"{size}: training saw a {name} of {seen.smallest:g} to {seen.largest:g}, and up to "
                 f"{LARGEST_FACTOR:g} times less or more is accepted"
             )
     ratio = raw.image.width / raw.image.height

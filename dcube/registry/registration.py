@@ -20,7 +20,11 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 from PIL import Image
 
+from dcube.artifacts.layout import CONFIG
+from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
+from dcube.data.readers.windows import window_of
 from dcube.evaluation.metrics import HEADLINES, spelled
 from dcube.evaluation.model_card import PHANTOM, kind_in_words
 from dcube.evaluation.predictions import PREFIX
@@ -125,11 +129,11 @@ def register(
 
 def _descends_from_diffusion(model: Evaluated) -> bool:
     """Whether its features are the trained diffusion model's, or some of its training images are."""
-    return model.metrics["kind"] == DCUBE or _config(model)["params"]["classifier"]["extra_images"] == "synthetic"
+    return model.metrics["kind"] == DCUBE or _config(model).params.classifier.extra_images == "synthetic"
 
 
-def _config(model: Evaluated) -> dict:
-    return json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+def _config(model: Evaluated) -> CandidateConfig:
+    return CandidateConfig.load(model.folder / CONFIG)
 
 
 def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
@@ -155,8 +159,8 @@ def _log_model(model: Evaluated, run_id: str):
             artifacts={serving.CANDIDATE: str(model.folder)},
             code_paths=[str(PACKAGE)],
             pip_requirements=requirements(),
-            signature=_signature(_config(model)["classes"], model.metrics["abstain_below"]),
-            input_example=_input_example(_config(model)["input"]),
+            signature=_signature(_config(model).classes, model.metrics["abstain_below"]),
+            input_example=_input_example(_config(model).input),
         )
 
 
@@ -182,16 +186,14 @@ def _signature(classes: list[str], abstain_below: float) -> ModelSignature:
     )
 
 
-def _input_example(made_for: Mapping) -> pd.DataFrame:
+def _input_example(spec: InputSpec) -> pd.DataFrame:
     """A ramp of a size that the model knows: no patient's image leaves the data set."""
-    sizes = made_for.get("raw") or {}
-    width, height = (int(sizes[side]["median"]) if sizes.get(side) else 64 for side in ("width", "height"))
+    width, height = (int(extent.median) if extent else 64 for extent in (spec.raw.width, spec.raw.height))
     ramp = np.tile(np.linspace(0, 255, width), (height, 1))
-    window = made_for.get("window_width")
-    if window:
-        return pd.DataFrame({"image": [(made_for["window_center"] + (ramp / 255 - 0.5) * window).round().tolist()]})
+    if window := window_of(spec):
+        return pd.DataFrame({"image": [(window.center + (ramp / 255 - 0.5) * window.width).round().tolist()]})
     buffer = io.BytesIO()
-    pixels = np.stack([ramp, ramp[:, ::-1], ramp], axis=2) if made_for["channels"] == 3 else ramp
+    pixels = np.stack([ramp, ramp[:, ::-1], ramp], axis=2) if spec.channels == 3 else ramp
     Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG")
     return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})
 

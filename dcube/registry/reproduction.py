@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from dcube.artifacts.layout import EVALUATION, MODELS
+from dcube.artifacts.layout import CONFIG, EVALUATION, MODELS
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.config.loading import flattened
 from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
 from dcube.errors import DcubeError
@@ -107,11 +108,11 @@ def _environment(folder: Path) -> dict[str, str]:
 
 def _compare(origin: Provenance, folder: Path) -> Outcome:
     rebuilt = json.loads((folder / EVALUATION / origin.model / "metrics.json").read_text(encoding="utf-8"))
-    config = json.loads((folder / MODELS / origin.model / "config.json").read_text(encoding="utf-8"))
+    config = CandidateConfig.load(folder / MODELS / origin.model / CONFIG)
     assert origin.metrics is not None
     before, after = flattened(origin.metrics), flattened(rebuilt)
     return Outcome(
-        weights=(origin.tag(WEIGHTS), config["weights_sha256"]),
+        weights=(origin.tag(WEIGHTS), config.weights_sha256),
         figures={
             name: (before.get(name), after.get(name))
             for name in sorted(before.keys() | after.keys())

@@ -13,7 +13,19 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from dcube.artifacts.layout import DIFFUSION, EVALUATION, FEATURES, FID, MODELS, PARAMS, PREPARED, SAMPLES, SYNTHETIC
+from dcube.artifacts.layout import (
+    DATASET,
+    DIFFUSION,
+    EVALUATION,
+    FEATURES,
+    FID,
+    MODELS,
+    PARAMS,
+    PREPARED,
+    SAMPLES,
+    SYNTHETIC,
+)
+from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 from dcube.evaluation.conclusions import MAIN, evaluations
@@ -62,9 +74,9 @@ class Material:
         }
 
     @cached_property
-    def info(self) -> dict | None:
-        """`dataset.json`."""
-        return self._json(PREPARED / "dataset.json")
+    def info(self) -> DatasetInfo | None:
+        file = self.folder / PREPARED / DATASET
+        return DatasetInfo.load(file) if file.exists() else None
 
     @cached_property
     def dataset(self) -> PreparedDataset | None:
@@ -119,7 +131,7 @@ class Material:
     @cached_property
     def synthetic(self) -> np.ndarray | None:
         """All synthetic images at the U-ViT's size, (n, C, s, s)."""
-        size = self.info["diffusion_image_size"] if self.info else 0
+        size = self.info.input.diffusion_image_size if self.info else 0
         file = self.folder / SYNTHETIC / f"images-{size}.npy"
         return np.load(file, mmap_mode="r") if file.exists() else None
 

@@ -37,7 +37,7 @@ def material_here() -> Material:
     if material.info is None:
         raise DcubeError(f"{PREPARED} holds no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
     told = _shown(lineage.lineage_tags(f"evaluate@{material.model}"))
-    return replace(material, title=f"D-Cube on {material.info['name']}", lineage=told | _registered())
+    return replace(material, title=f"D-Cube on {material.info.name}", lineage=told | _registered())
 
 
 def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Material:

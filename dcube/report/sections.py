@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
 from dcube.data.prepared import SPLITS
@@ -39,33 +40,33 @@ def data_section(material: Material) -> Section:
     return Section("data", "Data", list(_data(info)) if info else [_missing("The data's description", material)])
 
 
-def _data(info: dict) -> Iterator[Part]:
-    counts = info["counts"]
+def _data(info: DatasetInfo) -> Iterator[Part]:
+    counts, spec = info.counts, info.input
     rows = [
-        (split, *(str(counts.get(split, {}).get(name, 0)) for name in info["classes"]), str(sum(of_split.values())))
+        (split, *(str(counts.get(split, {}).get(name, 0)) for name in info.classes), str(sum(of_split.values())))
         for split in SPLITS
         if (of_split := counts.get(split, {}))
     ]
-    unlabelled = f" {info['unlabelled']} more have no label; stage 1 trains on them." if info["unlabelled"] else ""
-    yield Table("Labelled images", ("split", *info["classes"], "all"), rows, numbers=True)
-    dropped = len(info["dropped_duplicates"])
+    unlabelled = f" {info.unlabelled} more have no label; stage 1 trains on them." if info.unlabelled else ""
+    yield Table("Labelled images", ("split", *info.classes, "all"), rows, numbers=True)
+    dropped = len(info.dropped_duplicates)
     facts = {
-        "name": info["name"],
-        "patients": str(info["patients"]) if info["patients"] else "unknown",
-        "split": {"official": "came with the data", "generated": "made here, by patient"}[info["split_origin"]],
-        "for the CNNs": _size(info, "image_size"),
-        "for the diffusion model": _size(info, "diffusion_image_size"),
-        "made square by": info["fit"],
+        "name": info.name,
+        "patients": str(info.patients) if info.patients else "unknown",
+        "split": {"official": "came with the data", "generated": "made here, by patient"}[info.split_origin],
+        "for the CNNs": _size(spec.image_size, spec),
+        "for the diffusion model": _size(spec.diffusion_image_size, spec),
+        "made square by": spec.fit,
         "copies dropped": f"{dropped} (training images that also stand in validation or test)" if dropped else "none",
-        "fingerprint": info["fingerprint"],
+        "fingerprint": info.fingerprint,
     }
     if unlabelled:
         yield Text(unlabelled.strip())
     yield Table("How they were prepared", ("what", "value"), list(facts.items()))
 
 
-def _size(info: dict, which: str) -> str:
-    return f"{info[which]} × {info[which]} pixels, {'grey' if info['channels'] == 1 else 'colour'}"
+def _size(side: int, spec: InputSpec) -> str:
+    return f"{side} × {side} pixels, {'grey' if spec.channels == 1 else 'colour'}"
 
 
 def images_section(material: Material) -> Section:

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
-from dcube.artifacts.atomic import write_durably
+from dcube.artifacts.atomic import atomic_write
 from dcube.artifacts.checksums import checksum_of, sha256_of
 from dcube.runtime.s3 import Storage, StorageAwayError
 
@@ -175,7 +175,7 @@ class Mirror:
             if sha256_of(partial).encode() != checksum:
                 return None
             partial.replace(path)
-            write_durably(checksum_of(path), checksum)
+            atomic_write(checksum_of(path), checksum)
             return path
         except ClientError as error:
             if error.response["Error"]["Code"] in ("404", "NoSuchKey"):

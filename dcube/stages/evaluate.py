@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import EVALUATION, MODELS, PREPARED
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
@@ -23,17 +23,17 @@ def main(name: str) -> None:
     dataset = PreparedDataset.load(PREPARED)
     stage = f"evaluate@{name}"
     groups = {"evaluation": everything.evaluation, "compute": everything.compute}
-    with tracked_run(stage, groups, dataset) as tracked, published(EVALUATION / name) as folder:
+    with tracked_run(stage, groups, dataset) as tracked, atomic_folder(EVALUATION / name) as folder:
         candidate = load_candidate(MODELS / name, choose_device(everything.compute))
         predictions = _predict(candidate, dataset)
         metrics = {
             "model": name,
             "kind": candidate.kind,
             **summarise(predictions, everything.evaluation),
-            "validation": candidate.config["validation"],
-            "weights_sha256": candidate.config["weights_sha256"],
+            "validation": candidate.config.validation,
+            "weights_sha256": candidate.config.weights_sha256,
             "dataset_fingerprint": dataset.fingerprint,
-            "is_phantom": bool(dataset.info.get("is_phantom")),
+            "is_phantom": dataset.info.is_phantom,
         }
         predictions.save(folder / "predictions.csv")
         _draw(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")

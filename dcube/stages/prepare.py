@@ -1,6 +1,6 @@
 """Stage `prepare`: raw images → arrays, manifest and splits."""
 
-from dcube.artifacts.layout import PREPARED, RAW
+from dcube.artifacts.layout import DATASET, PREPARED, RAW
 from dcube.data.preparing import prepare
 from dcube.stages import params, run
 from dcube.tracking.run import tracked_run
@@ -10,7 +10,7 @@ def main() -> None:
     data = params().data
     dataset = prepare(RAW / data.name, data, PREPARED)
     with tracked_run("prepare", {"data": data}, dataset) as tracked:
-        tracked.log_dict(dataset.info, "dataset.json")
+        tracked.log_text((PREPARED / DATASET).read_text(encoding="utf-8"), DATASET)
 
 
 if __name__ == "__main__":

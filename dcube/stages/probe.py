@@ -8,9 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE
-from dcube.artifacts.weights import load_weights
 from dcube.classifier.candidate import FrozenUViT, build_sub_network, untrained
 from dcube.classifier.head import ImageNetwork
 from dcube.config.schema import Classifier, Probe
@@ -84,9 +83,9 @@ def main() -> None:
             "unlabelled": len(images.train) - len(images.labelled),
             "seed": probe.seed,
             "data_fingerprint": dataset.fingerprint,
-            "weights_sha256": load_weights(DIFFUSION)[1]["weights_sha256"],
+            "weights_sha256": load_diffusion_config(DIFFUSION).weights_sha256,
         }  # fmt: skip
-        with published(PROBE) as folder:
+        with atomic_folder(PROBE) as folder:
             the_map[MAP_COLUMNS].to_csv(folder / "map.csv", index=False)
             table.to_csv(folder / "labels.csv", index=False)
             over_draws(table).to_csv(folder / "summary.csv", index=False)
@@ -102,7 +101,7 @@ def both_models(classifier: Classifier, probe: Probe, device: torch.device) -> t
     """The trained U-ViT with all its blocks as stage 2 sees it, and its untrained control."""
     model, schedule = load_diffusion(DIFFUSION, device)
     uvit = FrozenUViT(model, schedule, tuple(range(len(model.blocks))), noised=classifier.input == "noised")
-    return uvit, untrained(uvit, load_diffusion_config(DIFFUSION), probe.seed)
+    return uvit, untrained(uvit, load_diffusion_config(DIFFUSION).diffusion, probe.seed)
 
 
 def map_of(uvit: FrozenUViT, dataset: PreparedDataset, images: ProbeImages, probe: Probe) -> pd.DataFrame:

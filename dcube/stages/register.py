@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, EVALUATION, MODELS, PREPARED, REGISTERED, REPORT, REPORTED
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
@@ -23,7 +23,7 @@ def main() -> None:
     if not models:
         raise DcubeError(f"nothing has been evaluated in {EVALUATION}: run `dvc repro`")
     dataset = PreparedDataset.load(PREPARED)
-    with tracked_run("register", {}, dataset) as tracked, published(REGISTERED) as folder:
+    with tracked_run("register", {}, dataset) as tracked, atomic_folder(REGISTERED) as folder:
         if tracked.run_id is None:
             raise DcubeError(
                 "MLflow does not answer: start the server that MLFLOW_TRACKING_URI names, then `dvc repro`"

@@ -1,6 +1,6 @@
 """Stage select_features: which blocks' features are not Gaussian."""
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion
@@ -17,7 +17,7 @@ def main() -> None:
     with tracked_run("select_features", groups, dataset) as tracked:
         model, _ = load_diffusion(DIFFUSION, device)
         selection = select_blocks(model, dataset, settings.features, device)
-        with published(FEATURES) as folder:
+        with atomic_folder(FEATURES) as folder:
             selection.save(folder)
             selection.table().to_csv(folder / "blocks.csv", index=False)
             selection_figure(selection).savefig(folder / "blocks.png", dpi=150)

@@ -1,6 +1,6 @@
 """Stage synthesize: images for the rare classes, audited for memorisation."""
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, PREPARED, SYNTHETIC
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import sample_grid
@@ -22,7 +22,7 @@ def main() -> None:
         images, real = synthetic.images.numpy(), dataset.images(dataset.diffusion_image_size)
         training, held_out = (real[dataset.indices(split, labelled=False)] for split in ("train", "validation"))
         audit = audit_memorisation(images, training, held_out)
-        with published(SYNTHETIC) as folder:
+        with atomic_folder(SYNTHETIC) as folder:
             save_synthetic(folder, synthetic, dataset)
             audit.save(folder / "audit.json")
             if len(images):  # a balanced set needs none

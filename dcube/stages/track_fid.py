@@ -5,7 +5,7 @@ import json
 import numpy as np
 from matplotlib.figure import Figure
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import CACHE, DIFFUSION, FID, PREPARED, SAMPLES
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
@@ -39,9 +39,9 @@ def main() -> None:
             images = sample(model, schedule, labels, tracker.seeds, steps, SAMPLING_BATCH, shape, on_batch=advance)
         measured = {"overall": tracker.measure(images, labels), "classes": tracker.measure_classes(images, labels)}
         real = dataset.images(dataset.diffusion_image_size)[tracker.rows]
-        patch = load_diffusion_config(DIFFUSION).patch_size
+        patch = load_diffusion_config(DIFFUSION).diffusion.patch_size
         measured["blockiness"] = {"generated": blockiness(images.numpy(), patch), "real": blockiness(real, patch)}
-        with published(FID) as folder:
+        with atomic_folder(FID) as folder:
             result = {**measured, "definition": tracker.definition}
             (folder / "fid.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
             shown = _shown(dataset.classes, real, tracker.real_labels, images.numpy(), labels.numpy())

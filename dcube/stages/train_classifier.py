@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC, checkpoint_root
+from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import (
     DCUBE,
@@ -29,7 +30,7 @@ from dcube.classifier.optimisers import optimiser_of
 from dcube.classifier.training import ClassifierResult, ImageTable, pretrain, train_candidate
 from dcube.config.schema import Baseline, Classifier, Labels, Params, Pretrained
 from dcube.data.label_subset import draw_labelled
-from dcube.data.prepared import MADE_FOR, PreparedDataset
+from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.checkpoints import Checkpoints, training_key
@@ -106,7 +107,7 @@ def train(stage: str, name: str, kind: str) -> None:
         return
     with tracked_run(stage, groups, dataset, run_key=key) as tracked:
         result = fit(tracked.log_metrics)
-        with published(MODELS / name) as folder:
+        with atomic_folder(MODELS / name) as folder:
             config = candidate_config(kind, classifier, settings.baseline, dataset, result.validation)
             head.load_state_dict(result.weights)
             config, reference = with_temperature(Candidate(config, head.eval(), uvit), dataset)
@@ -172,7 +173,7 @@ def frozen_uvit(kind: str, classifier: Classifier, device: torch.device) -> Froz
     model, schedule = load_diffusion(DIFFUSION, device)
     blocks = {"best": selection.best, "worst": selection.worst, "last": [len(model.blocks) - 1]}[classifier.selection]
     uvit = FrozenUViT(model, schedule, tuple(blocks), noised=classifier.input == "noised")
-    return untrained(uvit, load_diffusion_config(DIFFUSION), classifier.seed) if kind == UNTRAINED else uvit
+    return untrained(uvit, load_diffusion_config(DIFFUSION).diffusion, classifier.seed) if kind == UNTRAINED else uvit
 
 
 def synthetic_table(dataset: PreparedDataset) -> ImageTable:
@@ -186,26 +187,21 @@ def synthetic_table(dataset: PreparedDataset) -> ImageTable:
 
 def candidate_config(
     kind: str, classifier: Classifier, baseline: Baseline, dataset: PreparedDataset, validation: dict[str, float]
-) -> dict:
-    """Everything that loading, asking and judging the candidate needs."""
-    diffusion = load_diffusion_config(DIFFUSION)
-    return {
-        "kind": kind,
-        "classes": dataset.classes,
-        "input": {key: dataset.info[key] for key in MADE_FOR if key in dataset.info},
-        "calibration": {"temperature": 1.0},
-        "evaluation_timesteps": classifier.evaluation_timesteps,
-        "params": {
-            "classifier": classifier.model_dump(mode="json"),
-            "baseline": baseline.model_dump(mode="json"),
-            "diffusion": diffusion.model_dump(mode="json"),
-        },
-        "data_fingerprint": dataset.fingerprint,
-        "validation": validation,
-    }
+) -> CandidateConfig:
+    return CandidateConfig(
+        kind=kind,
+        classes=dataset.classes,
+        input=dataset.info.input,
+        evaluation_timesteps=classifier.evaluation_timesteps,
+        params=TrainedWith(
+            classifier=classifier, baseline=baseline, diffusion=load_diffusion_config(DIFFUSION).diffusion
+        ),
+        data_fingerprint=dataset.fingerprint,
+        validation=validation,
+    )
 
 
-def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[dict, dict]:
+def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[CandidateConfig, dict]:
     """The candidate's config with the temperature that the validation images ask for, and what new images will be
     compared with."""
     rows = dataset.indices("validation")
@@ -214,8 +210,8 @@ def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[di
     )
     plain = candidate.predict(images, small_images)
     fitted = calibrated(plain, dataset.labels[rows])
-    validation = candidate.config["validation"] | {"cross_entropy": fitted.cross_entropy}
-    config = candidate.config | {"calibration": fitted.as_dict(), "validation": validation}
+    validation = candidate.config.validation | {"cross_entropy": fitted.cross_entropy}
+    config = candidate.config.model_copy(update={"calibration": fitted, "validation": validation})
     return config, reference_of(images, tempered(plain, fitted.temperature), candidate.classes)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 from torch import Tensor
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import CACHE, DIFFUSION, PREPARED, checkpoint_root
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
@@ -46,7 +46,7 @@ def train() -> None:
             tracked.log_figure(sample_grid(images, labels, dataset.classes), f"samples/step-{step:07d}.png")
 
         result = fit(settings, dataset, key, on_rows=tracked.log_metrics, on_samples=show)
-        with published(DIFFUSION) as folder:
+        with atomic_folder(DIFFUSION) as folder:
             digest = save_diffusion(folder, result.weights, settings.diffusion, dataset)
             pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.markdown import markdown_table
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
@@ -28,7 +28,7 @@ LONGEST_SHOWN = 60  # rows of a reported CSV file that the Markdown shows
 
 def write(table: StudyTable, folder: Path) -> None:
     """Everything, in place of what an earlier run of the study has left."""
-    with published(folder) as partial:
+    with atomic_folder(folder) as partial:
         text = markdown(table)
         if table.study.report == "files":
             text += "".join(f"\n{_reported(line, partial)}" for line in table.lines)

@@ -19,7 +19,7 @@ from statistics import mean
 
 from filelock import FileLock, Timeout
 
-from dcube.artifacts.atomic import published
+from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import EVALUATION, FID
 from dcube.config.schema import Params
 from dcube.errors import DcubeError, error_told
@@ -182,7 +182,7 @@ class Runner:
         save_experiment(self.repository, folder, experiment, [made.target])
         if shared:
             push_results(folder)
-        with published(self.store / made.key) as kept:
+        with atomic_folder(self.store / made.key) as kept:
             for file in self._files(made):
                 shutil.copyfile(folder / file, kept / file.name)
         self._seconds.append(time.monotonic() - began)

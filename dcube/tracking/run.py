@@ -177,7 +177,7 @@ def _described(dataset: PreparedDataset) -> dict[str, str]:
     """The fields of an `mlflow.entities.Dataset`: raw data by DVC's hash, arrays by the prepared fingerprint."""
     raw = lineage.data_hash()
     digest = dataset.fingerprint if raw == "none" else raw
-    profile = {"fingerprint": dataset.fingerprint, "classes": dataset.classes, "counts": dataset.info.get("counts")}
+    profile = {"fingerprint": dataset.fingerprint, "classes": dataset.classes, "counts": dataset.info.counts}
     return {
         "name": dataset.name,
         "digest": digest[:DIGEST_LENGTH],

@@ -1,0 +1,110 @@
+"""`dataset.json`: what the stage `prepare` says about the images that it has prepared."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field
+
+from dcube.artifacts.artifact import Artifact, Part, run_again
+from dcube.config.schema import Data
+
+
+class Extent(Part):
+    """Of one side of the raw images, in pixels."""
+
+    smallest: int
+    median: float
+    largest: int
+
+
+class RawImages(Part):
+    """The usable raw images, before anything was done to them.
+
+    Attributes:
+        modes: how they are stored → their number.
+        modalities: DICOM's modality → their number.
+        width, height: None where no image is usable.
+    """
+
+    modes: dict[str, int] = Field(default_factory=dict)
+    modalities: dict[str, int] = Field(default_factory=dict)
+    width: Extent | None = None
+    height: Extent | None = None
+
+
+class InputSpec(Part):
+    """What a model's images are made from, and how: the same for training, `predict` and serving.
+
+    The fields but `raw` are those of the parameter group `data`.
+
+    Attributes:
+        raw: the images that training saw, which tells images that a model is not suitable for.
+    """
+
+    channels: Literal[1, 3]
+    image_size: int = Field(ge=1)
+    diffusion_image_size: int = Field(ge=1)
+    fit: Literal["crop", "pad", "stretch"]
+    crop: int | None = None
+    window_center: float | None = None
+    window_width: float | None = None
+    raw: RawImages = RawImages()
+
+    @classmethod
+    def of(cls, data: Data) -> Self:
+        return cls(**data.model_dump(include=cls.model_fields.keys() - {"raw"}))
+
+
+class DroppedDuplicate(Part):
+    """A copy that an official split had put into two places, and the files that stay."""
+
+    file: str
+    split: str
+    reason: str
+    kept: list[str]
+
+
+class NearDuplicates(Part):
+    """Copies that were re-encoded, resized or brightened; the last two are groups of files."""
+
+    images: int
+    groups: int
+    in_several_splits: list[list[str]]
+    with_several_labels: list[list[str]]
+
+
+class LeftOut(Part):
+    """Training images that are not used, on purpose."""
+
+    count: int
+    train_fraction: float
+    imbalance: float | None
+
+
+class DatasetInfo(Artifact):
+    """Attributes:
+    counts: split → class → labelled images.
+    unlabelled: images without a label, in all splits.
+    patients: 0 where they are unknown.
+    split_origin: the set's own split, or one that was made here.
+    near_duplicates: None where they were not looked for.
+    notes: what the reader of the layout has to say, a sentence each.
+    left_out: None where every training image is used.
+    fingerprint: hash over every image, label, patient and split, and over what the images were made into.
+    """
+
+    remedy: ClassVar[str] = run_again("prepare")
+
+    name: str
+    is_phantom: bool
+    classes: list[str]
+    input: InputSpec
+    counts: dict[str, dict[str, int]]
+    unlabelled: int = 0
+    patients: int = 0
+    split_origin: Literal["official", "generated"]
+    dropped_duplicates: list[DroppedDuplicate] = Field(default_factory=list)
+    blank_slices: int = 0
+    near_duplicates: NearDuplicates | None = None
+    notes: list[str] = Field(default_factory=list)
+    left_out: LeftOut | None = None
+    fingerprint: str

@@ -1,0 +1,22 @@
+"""`config.json` of the trained diffusion model."""
+
+from typing import ClassVar
+
+from dcube.artifacts.artifact import run_again
+from dcube.artifacts.schemas.weights import WeightsConfig
+from dcube.config.schema import Diffusion
+
+
+class DiffusionConfig(WeightsConfig):
+    """Attributes:
+    diffusion: the parameters that it was trained with.
+    image_size: side in pixels of its images.
+    """
+
+    remedy: ClassVar[str] = run_again("train_diffusion")
+
+    diffusion: Diffusion
+    image_size: int
+    channels: int
+    classes: list[str]
+    data_fingerprint: str
