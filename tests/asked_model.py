@@ -13,7 +13,7 @@ from serving_candidate import SPEC, write_candidate
 from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Params
-from dcube.data.readers.images import to_square
+from dcube.data.preprocessing import to_square
 from dcube.inference.drift import REFERENCE, reference_of
 from dcube.registry.registration import Evaluated, register
 from dcube.registry.versions import CHAMPION, Registry

@@ -9,8 +9,8 @@ from pydicom.uid import SegmentationStorage
 from raw_sets import class_folders, noise, save, write_metadata
 
 from dcube.config.loading import params_from
-from dcube.data.layouts.detection import open_source
-from dcube.data.layouts.source import Source
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
 
@@ -37,11 +37,11 @@ def series(folder: Path, patient: int, slices: int = 3, **tags) -> Path:
     return folder
 
 
-def opened(raw: Path, **values) -> Source:
-    return open_source(raw, data_params(**values))
+def opened(raw: Path, **values) -> RawDataset:
+    return read_raw_dataset(raw, data_params(**values))
 
 
-def labels(source: Source) -> dict[str, str]:
+def labels(source: RawDataset) -> dict[str, str]:
     return {record.file: record.label for record in source.records}
 
 
@@ -151,7 +151,7 @@ def test_a_damaged_file_is_reported_like_any_other(tmp_path):
     raw = class_folders(tmp_path / "raw")
     (raw / "ill" / "cut.dcm").write_bytes(dicom_file(tmp_path / "a.dcm", slice_of(1)).read_bytes()[:600])
     (raw / "ill" / "cut.nii").write_bytes(b"text")
-    source = open_source(raw, data_params())
+    source = read_raw_dataset(raw, data_params())
     assert {"ill/cut.dcm", "ill/cut.nii"} <= set(labels(source))
 
 

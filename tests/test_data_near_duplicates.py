@@ -12,9 +12,9 @@ from PIL import Image, ImageEnhance
 from raw_sets import REAL_DATA, save, write_metadata
 
 from dcube.config.schema import Data
-from dcube.data.checks.inspection import inspect
-from dcube.data.checks.near_duplicates import same_picture, thumbnail
-from dcube.data.layouts.detection import open_source
+from dcube.data.checks.inspection import inspect_dataset
+from dcube.data.checks.near_duplicates import group_near_duplicates, thumbnail
+from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.phantom import PATIENTS, SLICES, UNLABELLED_KINDS, Patient
 from dcube.data.preparing import prepare
 
@@ -44,7 +44,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def groups_of(images: list[Image.Image]) -> np.ndarray:
-    return same_picture([thumbnail(image, DATA).tobytes() for image in images])
+    return group_near_duplicates([thumbnail(image, DATA).tobytes() for image in images])
 
 
 @needs_real_data
@@ -61,7 +61,7 @@ def test_copies_of_real_slices_are_found(change: str) -> None:
 
 @needs_real_data
 def test_no_two_films_of_pneumoniamnist_are_taken_for_one_but_its_exact_copies() -> None:
-    source = open_source(REAL_DATA / "pneumoniamnist.npz", DATA)
+    source = read_raw_dataset(REAL_DATA / "pneumoniamnist.npz", DATA)
     images = [source.read(i).image for i in range(len(source.records))]
     groups, exact = groups_of(images), np.unique([image.tobytes() for image in images], return_inverse=True)[1]
     assert len(set(groups)) == len(set(exact)) == len(set(zip(groups, exact, strict=True)))
@@ -70,7 +70,7 @@ def test_no_two_films_of_pneumoniamnist_are_taken_for_one_but_its_exact_copies()
 @needs_real_data
 def test_what_covid_ct_leaks_is_reported() -> None:
     """Two figures of one paper stand in test as COVID and in training as NonCOVID."""
-    near = inspect(REAL_DATA / "covid-ct", DATA).near_duplicates
+    near = inspect_dataset(REAL_DATA / "covid-ct", DATA).near_duplicates
     pairs = [["COVID/kjr-21-e24-p5-29.png", "NonCOVID/71_0.png"], ["COVID/kjr-21-e24-p5-31.png", "NonCOVID/71_1.png"]]
     assert near["in_several_splits"] == near["with_several_labels"] == pairs
     assert near["images"] == 4
@@ -126,5 +126,5 @@ def test_a_leak_in_an_official_split_is_a_warning(tmp_path: Path) -> None:
             rows.append({"file": f"{i}-{level}.png", "label": one.kind, "patient_id": one.name, "split": split})
     jpeg(Image.open(tmp_path / "0-1.png")).save(tmp_path / "z.png")
     rows.append({"file": "z.png", "label": "benign", "patient_id": "P099", "split": "test"})
-    report = inspect(write_metadata(tmp_path, rows), DATA)
+    report = inspect_dataset(write_metadata(tmp_path, rows), DATA)
     assert report.warnings == ["one picture in several splits, which tests memory: 0-1.png, z.png"]

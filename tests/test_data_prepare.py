@@ -12,10 +12,10 @@ from PIL import Image
 from raw_sets import REAL_DATA, class_folders, medmnist_file, noise, save, with_metadata, write_metadata
 
 from dcube.config.loading import load_preset, params_from
-from dcube.data.checks.inspection import inspect
+from dcube.data.checks.inspection import inspect_dataset
+from dcube.data.checks.leaks import verify_splits
 from dcube.data.prepared import SPLITS
 from dcube.data.preparing import prepare
-from dcube.data.splits import verify_splits
 from dcube.errors import DcubeError
 
 
@@ -206,7 +206,7 @@ BAD = [
     (one_class, ["two classes", "ill"]),
     (class_missing_in_a_split, ["'rare'", "rare/a.png"]),
     (empty_class, ["rare", "no images"]),
-    (three_bad_files, ["3 of 20", "ill/05.png (empty", "ill/06.png (no readable", "well/07.png (constant"]),
+    (three_bad_files, ["3 of 20", "ill/05.png (empty", "ill/06.png (not a readable", "well/07.png (constant"]),
     (one_pixel, ["ill/05.png", "1 × 1"]),
     (huge, ["ill/05.png", "too large"]),
     (patient_in_two_splits, ["'P0'", "train and test", "0_0.png", "4_0.png"]),
@@ -243,7 +243,10 @@ def test_bad_input_is_one_line_and_leaves_the_last_good_output(tmp_path, make, w
         ({"train_labels": np.zeros((8, 14), np.uint8)}, ["14 labels"]),
         ({"train_images": np.zeros((8, 28, 28, 28), np.uint8)}, ["(8, 28, 28, 28)"]),
         ({"train_labels": np.zeros((7, 1), np.uint8)}, ["expected 8 integers"]),
-        ({"val_images": np.array([{}], dtype=object)}, ["no readable MedMNIST archive", "val_images.npy is no array"]),
+        (
+            {"val_images": np.array([{}], dtype=object)},
+            ["not a readable MedMNIST", "val_images.npy is not an array"],
+        ),
         ({"test_images": np.full((8, 28, 28), np.nan)}, ["8 of 24", "NaN"]),
     ],
 )
@@ -255,7 +258,7 @@ def test_bad_archives(tmp_path, arrays, words):
 
 def test_a_damaged_archive_and_a_multi_label_set_by_name(tmp_path):
     (tmp_path / "set.npz").write_text("no archive")
-    with pytest.raises(DcubeError, match="no readable MedMNIST archive"):
+    with pytest.raises(DcubeError, match="not a readable MedMNIST archive"):
         prepare(tmp_path / "set.npz", data_params(), tmp_path / "out")
     with pytest.raises(DcubeError, match="several labels an image"):
         prepare(medmnist_file(tmp_path / "chestmnist.npz"), data_params(), tmp_path / "out")
@@ -275,7 +278,7 @@ def test_a_dark_sixteen_bit_set_is_warned_of(tmp_path):
     for c in "ab":
         for i in range(5):
             save(tmp_path / "raw" / c / f"{i}.png", noise(10 * ord(c) + i).astype(np.uint16) * 16)
-    assert "nearly black" in inspect(tmp_path / "raw", data_params()).warnings[0]
+    assert "nearly black" in inspect_dataset(tmp_path / "raw", data_params()).warnings[0]
 
 
 real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data in {REAL_DATA}")
@@ -284,7 +287,7 @@ real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason=f"no real data in 
 @real_data
 def test_pneumoniamnist(tmp_path):
     file, data = REAL_DATA / "pneumoniamnist.npz", load_preset("pneumoniamnist").data
-    report = inspect(file, data)
+    report = inspect_dataset(file, data)
     assert report.duplicates == {"test": 3, "train": 18, "train, validation": 8} and not report.problem
     dataset = prepare(file, data, tmp_path / "out")
     verify_splits(dataset.manifest)

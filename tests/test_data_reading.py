@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from raw_sets import noise
 
-from dcube.data.readers.images import UnusableImageError, read_array, read_file, to_square
+from dcube.data.preprocessing import to_square
+from dcube.data.readers.images import read_array, read_file
+from dcube.data.readers.raw_image import UnusableImageError
 
 GREY = noise(1, (20, 20))
 RGB = np.stack([noise(1, (20, 20)), noise(2, (20, 20)), noise(3, (20, 20))], axis=2)
@@ -143,8 +145,8 @@ def _animation(file: Path) -> None:
     ("make", "why"),
     [
         (lambda file: file.touch(), "empty file"),
-        (_text, "no readable image"),
-        (_half, "no readable image"),
+        (_text, "not a readable image"),
+        (_half, "not a readable image"),
         (_nan, "NaN"),
         (_animation, "several pictures"),
         (lambda file: Image.new("L", (20, 20), 7).save(file), "constant"),

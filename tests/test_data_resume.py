@@ -6,28 +6,35 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from raw_sets import class_folders, noise, save
 
 from dcube.config.schema import Data
-from dcube.data import survey
+from dcube.data import preparing
+from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preparing import prepare
+from dcube.data.readers.raw_image import RawImage
 from dcube.errors import DcubeError
 
 IMAGES = 400
 DATA = Data(image_size=24, diffusion_image_size=8, identifiers="kept")
 SLOW = """
 import sys, time
+from dataclasses import replace
 from pathlib import Path
 from dcube.config.schema import Data
-from dcube.data import survey
-from dcube.data.preparing import prepare
-survey.IMAGES_AT_ONCE = 20
-see = survey._see
-survey._see = lambda *given: (time.sleep(0.02), see(*given))[1]
-prepare(Path(sys.argv[1]), Data.model_validate_json(sys.argv[3]), Path(sys.argv[2]))
+from dcube.data import preparing, scan
+
+def read_slowly(path, data):
+    dataset = original(path, data)
+    return replace(dataset, read=lambda i: (time.sleep(0.02), dataset.read(i))[1])
+
+scan.IMAGES_AT_ONCE = 20
+original, preparing.read_private_dataset = preparing.read_private_dataset, read_slowly
+preparing.prepare(Path(sys.argv[1]), Data.model_validate_json(sys.argv[3]), Path(sys.argv[2]))
 """
 
 
@@ -40,19 +47,24 @@ def raw(tmp_path: Path) -> Path:
 def read(monkeypatch) -> list[int]:
     """The images that are decoded from here on."""
     seen: list[int] = []
-    see = survey._see
+    original = preparing.read_private_dataset
 
-    def counting(source, i, *rest):
-        seen.append(i)
-        return see(source, i, *rest)
+    def counting(path: Path, data: Data) -> RawDataset:
+        dataset = original(path, data)
 
-    monkeypatch.setattr(survey, "_see", counting)
+        def read(i: int) -> RawImage:
+            seen.append(i)
+            return dataset.read(i)
+
+        return replace(dataset, read=read)
+
+    monkeypatch.setattr(preparing, "read_private_dataset", counting)
     return seen
 
 
 def killed(raw: Path, out: Path, after: int) -> int:
     """Start `prepare`, kill it once so many blocks are noted, and give the number of images noted."""
-    notes = out.with_name(f".{out.name}.unfinished") / "seen.jsonl"
+    notes = out.with_name(f".{out.name}.unfinished") / "summaries.jsonl"
     process = subprocess.Popen([sys.executable, "-c", SLOW, str(raw), str(out), DATA.model_dump_json()])
     deadline = time.monotonic() + 60
     while not notes.exists() or notes.read_bytes().count(b"\n") < after:
@@ -72,7 +84,7 @@ def test_killed_twice_and_still_the_same_bytes(raw: Path, tmp_path: Path, read: 
     out = tmp_path / "out"
     first, second = killed(raw, out, after=2), killed(raw, out, after=6)
     assert 40 <= first < second < IMAGES and not out.exists()
-    with (tmp_path / ".out.unfinished" / "seen.jsonl").open("a") as notes:
+    with (tmp_path / ".out.unfinished" / "summaries.jsonl").open("a") as notes:
         notes.write('[{"sha256": "cut of')  # what a kill inside a line leaves
     read.clear()
     assert content(prepare(raw, DATA, out).folder) == expected

@@ -195,7 +195,7 @@ def test_files_that_may_not_be_opened_are_not_named_either(tmp_path, salt, monke
     def denied(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("dcube.data.readers.stored_images.read_file", denied)
+    monkeypatch.setattr("dcube.data.readers.images.read_file", denied)
     with pytest.raises(DcubeError, match="Permission denied") as caught:
         prepare(raw, data_params(), tmp_path / "prepared")
     assert NAME not in str(caught.value)

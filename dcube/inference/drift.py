@@ -1,8 +1,8 @@
-"""Whether new images are still such as the model was made for: their fingerprint beside that of the validation images.
+"""Drift: whether new images are still like those that the model was trained on.
 
-The reference is the validation split's: the model has not learnt it by heart, as it may have the training images, and
-the test split stays closed. Two samples are compared figure by figure by the Kolmogorov–Smirnov statistic D (0: the
-same distribution, 1: no overlap), which needs no bins and takes figures of any shape.
+The reference is the validation split: the model may have memorised the training images, and the test split stays
+closed. Each statistic of the images is compared by the Kolmogorov–Smirnov statistic D (0: the same distribution, 1: no
+overlap), which needs no bins and suits distributions of any shape.
 """
 
 import json
@@ -16,27 +16,27 @@ from scipy.stats import entropy, ks_2samp
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.dataset import InputSpec, RawImages
-from dcube.data.readers.modes import stored_as
+from dcube.data.readers.modes import storage_kind
 
 REFERENCE = "reference.json"  # beside a candidate's config
-FIGURES = {
+STATISTICS = {
     "brightness": "brightness (mean grey value, 0…255)",
     "contrast": "contrast (standard deviation of the grey values)",
     "dark": "share of dark pixels (below 32)",
     "bright": "share of bright pixels (above 223)",
-    "entropy": "entropy of the answer (0…1)",
-    "confidence": "confidence of the answer",
+    "entropy": "entropy of the prediction (0…1)",
+    "confidence": "confidence of the prediction",
 }
 DARK, BRIGHT = 32, 223
 MOST_IMAGES = 2000  # of the reference
-NOTICEABLE = 0.2  # a D below this is no reason to look, however many images make it significant
+NOTICEABLE = 0.2  # a smaller D does not count, however many images make it significant
 SIGNIFICANCE = 0.01
-MOST_REFUSED = 0.05  # a share of refused images that may be an accident
+MOST_REFUSED = 0.05  # a larger share of refused images counts as drift
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One line of the report: medians (or shares, or names), the distance, and whether to look."""
+class DriftFinding:
+    """One line of the report: medians (or shares, or names), the distance, and whether it counts as drift."""
 
     what: str
     reference: str
@@ -45,8 +45,8 @@ class Comparison:
     drifted: bool
 
 
-def looks(images: np.ndarray) -> pd.DataFrame:
-    """Brightness, contrast, shares of dark and bright pixels of (n, C, S, S) uint8 images as a model sees them."""
+def image_statistics(images: np.ndarray) -> pd.DataFrame:
+    """Brightness, contrast, shares of dark and bright pixels of (n, C, S, S) uint8 preprocessed images."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     return pd.DataFrame(
         {
@@ -59,16 +59,16 @@ def looks(images: np.ndarray) -> pd.DataFrame:
 
 
 def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict:
-    """What `compare` needs of the reference images and of the calibrated answers to them, for JSON."""
+    """What `compare` needs of the reference images and of the calibrated predictions on them, for JSON."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int))
-    chances = probabilities[rows]
-    figures = looks(images[rows]).assign(
-        entropy=entropy(chances, axis=1) / np.log(len(classes)), confidence=chances.max(axis=1)
+    chosen = probabilities[rows]
+    figures = image_statistics(images[rows]).assign(
+        entropy=entropy(chosen, axis=1) / np.log(len(classes)), confidence=chosen.max(axis=1)
     )
-    shares = np.bincount(chances.argmax(axis=1), minlength=len(classes)) / len(rows)
+    shares = np.bincount(chosen.argmax(axis=1), minlength=len(classes)) / len(rows)
     return {
         "images": len(rows),
-        "figures": {name: [round(float(value), 6) for value in figures[name]] for name in FIGURES},
+        "figures": {name: [round(float(value), 6) for value in figures[name]] for name in STATISTICS},
         "predicted": dict(zip(classes, shares.tolist(), strict=True)),
     }
 
@@ -77,43 +77,46 @@ def load_reference(folder: Path) -> dict:
     return json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
 
 
-def compare(rows: pd.DataFrame, reference: Mapping, spec: InputSpec) -> list[Comparison]:
-    """New answers against the reference.
+def compare(rows: pd.DataFrame, reference: Mapping, spec: InputSpec) -> list[DriftFinding]:
+    """New predictions against the reference.
 
     Args:
-        rows: with the columns of `answers` and `looks`, and `width`, `height`, `mode`, `modality`; refused images too.
+        rows: with the columns of `predict` and `image_statistics`, and `width`, `height`, `mode`, `modality`; also of
+            refused images.
         spec: of the model.
     """
     usable = rows[rows["problem"] == ""]
     found = [_refused(rows)]
     if len(usable):
-        found += [_figure(name, usable[name].to_numpy(float), reference["figures"][name]) for name in FIGURES]
+        found += [_statistic(name, usable[name].to_numpy(float), reference["figures"][name]) for name in STATISTICS]
         found.append(_predicted(usable, reference))
     found += _stored(rows[rows["mode"] != ""], spec.raw)
     return found
 
 
-def as_json(found: list[Comparison]) -> str:
+def as_json(found: list[DriftFinding]) -> str:
     return json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False)
 
 
-def as_markdown(found: list[Comparison]) -> str:
-    """The table, after a line that says what to look at."""
+def as_markdown(found: list[DriftFinding]) -> str:
+    """The table, after a line that names what has drifted."""
     drifted = [one.what.split(" (")[0] for one in found if one.drifted]
-    first = f"**Look at: {', '.join(drifted)}.**" if drifted else "**No drift is shown.**"
+    first = f"**Drift: {', '.join(drifted)}.**" if drifted else "**No drift is shown.**"
     rows = [(one.what, one.reference, one.new, f"{one.distance:.3f}{' ⚠' if one.drifted else ''}") for one in found]
     return f"{first}\n\n{markdown_table(('', 'validation', 'new images', 'distance'), rows)}"
 
 
-def _refused(rows: pd.DataFrame) -> Comparison:
+def _refused(rows: pd.DataFrame) -> DriftFinding:
     share = float((rows["problem"] != "").mean())
-    return Comparison("images refused", "0 %", f"{share:.1%}", share, share > MOST_REFUSED)
+    return DriftFinding("images refused", "0 %", f"{share:.1%}", share, share > MOST_REFUSED)
 
 
-def _figure(name: str, new: np.ndarray, reference: list[float]) -> Comparison:
+def _statistic(name: str, new: np.ndarray, reference: list[float]) -> DriftFinding:
     test = ks_2samp(new, reference)
     drifted = bool(test.statistic > NOTICEABLE and test.pvalue < SIGNIFICANCE)
-    return Comparison(FIGURES[name], _quartiles(np.array(reference)), _quartiles(new), float(test.statistic), drifted)
+    return DriftFinding(
+        STATISTICS[name], _quartiles(np.array(reference)), _quartiles(new), float(test.statistic), drifted
+    )
 
 
 def _quartiles(values: np.ndarray) -> str:
@@ -121,13 +124,13 @@ def _quartiles(values: np.ndarray) -> str:
     return f"{median:.3g} ({low:.3g} … {high:.3g})"
 
 
-def _predicted(usable: pd.DataFrame, reference: Mapping) -> Comparison:
-    """Distance: the share of images that would have to be answered otherwise (total variation)."""
+def _predicted(usable: pd.DataFrame, reference: Mapping) -> DriftFinding:
+    """Distance: the share of images whose predicted class would have to change (total variation)."""
     before = reference["predicted"]
     shares = {name: float((usable["prediction"] == name).mean()) for name in before}
     distance = sum(abs(shares[name] - before[name]) for name in before) / 2
     chance = np.sqrt(len(before) / min(len(usable), reference["images"]))  # how far two small samples can be apart
-    return Comparison(
+    return DriftFinding(
         "predicted classes", _shares(before), _shares(shares), distance, bool(distance > max(NOTICEABLE, chance))
     )
 
@@ -136,22 +139,22 @@ def _shares(of_classes: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in of_classes.items())
 
 
-def _stored(rows: pd.DataFrame, raw: RawImages) -> list[Comparison]:
-    """Sizes and modes as stored; distance: the share of images that training never saw the like of."""
+def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftFinding]:
+    """Sizes and modes as stored; distance: the share of images unlike all that training saw."""
     found = []
     for side, extent in (("width", raw.width), ("height", raw.height)):
         if extent and len(rows):
             low, high = extent.smallest, extent.largest
             outside = float((~rows[side].between(low, high)).mean())
             new = f"{rows[side].min():g} … {rows[side].max():g}"
-            found.append(Comparison(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
-    kinds = {stored_as(mode) for mode in raw.modes}
+            found.append(DriftFinding(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
+    kinds = {storage_kind(mode) for mode in raw.modes}
     for what, known, named in (
-        ("stored as", kinds, rows["mode"].map(stored_as)),
+        ("stored as", kinds, rows["mode"].map(storage_kind)),
         ("modality", set(raw.modalities), rows["modality"]),
     ):
         if known and len(rows):
-            strange = float((~named.isin([*known, ""])).mean())
+            unknown = float((~named.isin([*known, ""])).mean())
             names = ", ".join(sorted(set(named) - {""})) or "unknown"
-            found.append(Comparison(what, ", ".join(sorted(known)), names, strange, strange > NOTICEABLE))
+            found.append(DriftFinding(what, ", ".join(sorted(known)), names, unknown, unknown > NOTICEABLE))
     return found

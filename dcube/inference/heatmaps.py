@@ -58,9 +58,7 @@ def heatmaps(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndar
     return np.stack(results)
 
 
-def save_heatmaps(
-    candidate: Candidate, inputs: Sequence[ModelInput | str], rows: pd.DataFrame, folder: Path
-) -> None:
+def save_heatmaps(candidate: Candidate, inputs: Sequence[ModelInput | str], rows: pd.DataFrame, folder: Path) -> None:
     """A PNG for every image with a prediction, named like the image."""
     folder.mkdir(parents=True, exist_ok=True)
     for found, row in zip(inputs, rows.to_dict("records"), strict=True):

@@ -64,9 +64,7 @@ def images_in_file(folder: Path, file: str, name: str) -> list[InputImage]:
     """The images of one file in a folder, which users know as `name`; none where the file is of another kind."""
     if not is_image_file(folder / file):
         return []
-    return [
-        InputImage(replace(stored, file=name).name, folder, stored) for stored in list_stored_images(folder, file)
-    ]
+    return [InputImage(replace(stored, file=name).name, folder, stored) for stored in list_stored_images(folder, file)]
 
 
 def _in_path(path: Path, temporary: ExitStack) -> tuple[list[InputImage], list[str]]:

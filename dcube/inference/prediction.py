@@ -32,7 +32,7 @@ BATCH_SIZE = 64  # images in memory
 NOISE_LEVELS = 3  # for `spread`: the lowest, the middle and the highest that training used
 
 
-def model_input(raw: RawImage, spec: InputSpec) -> ModelInput:
+def to_model_input(raw: RawImage, spec: InputSpec) -> ModelInput:
     """A decoded, windowed image, preprocessed as the model's training images were.
 
     Raises:
@@ -59,7 +59,7 @@ def predict(
 
     def read(image: InputImage) -> ModelInput | str:
         try:
-            return model_input(image.read(window), spec)
+            return to_model_input(image.read(window), spec)
         except UnusableImageError as problem:
             return str(problem)
 

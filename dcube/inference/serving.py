@@ -26,7 +26,7 @@ from dcube.data.readers.windows import Window, window_of
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
 from dcube.inference.inputs import images_in_file
-from dcube.inference.prediction import model_input, predict_batch
+from dcube.inference.prediction import predict_batch, to_model_input
 
 CANDIDATE = "candidate"
 ABSTAIN_BELOW = "abstain_below"  # parameter of a request
@@ -60,7 +60,7 @@ def encode_file(file: Path) -> str:
 def _input_of_cell(cell: Any, row: int, spec: InputSpec) -> ModelInput:
     try:
         read = _read_base64 if isinstance(cell, str) else _read_array
-        return model_input(read(cell, window_of(spec)), spec)
+        return to_model_input(read(cell, window_of(spec)), spec)
     except UnusableImageError as error:
         raise DcubeError(f"row {row}: {error}") from None
 

@@ -29,7 +29,7 @@ def check_suitability(raw: RawImage, spec: InputSpec) -> None:
 
 
 def _check_format(raw: RawImage, modes: list[str], spec: InputSpec) -> None:
-    """Plain images have a grey scale of their own; measurements have a window. A model of one means nothing on the other."""
+    """Plain images have a grey scale of their own; measurements have a window. A model knows one of the two."""
     if not modes:
         return
     measured = {mode.startswith(MEASURED) for mode in modes}
