@@ -14,6 +14,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.data.preprocessing import to_square
 from dcube.data.readers.images import read_file
 from dcube.inference.inputs import collect_images
+from dcube.inference.prediction import predict
 
 IMAGES = 128
 

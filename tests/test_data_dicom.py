@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from dcube.data.readers.dicom import read_frame
-from dcube.data.readers.dicom_header import is_dicom
+from dcube.data.readers.dicom_header import is_dicom, read_header
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.data.readers.windows import Window
 
@@ -232,7 +232,7 @@ def test_facts_of_a_file(tmp_path):
     facts = read_header(file)
     assert (facts.modality, facts.rows, facts.columns, facts.frames) == ("CT", 16, 16, 1)
     assert (facts.patient, facts.series, facts.spacing) == ("17", "1.2.3", (0.5, 0.5))
-    assert facts.depth == 42.5 and facts.burned_in is True and not facts.document
+    assert facts.depth == 42.5 and facts.burned_in is True and not facts.is_document
 
 
 def test_most_tags_may_miss(tmp_path):

@@ -16,6 +16,7 @@ from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.phantom import SIDE
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preparing import prepare
+from dcube.data.preprocessing import crop
 from dcube.errors import DcubeError
 
 PEOPLE = layouts.patients()
@@ -37,8 +38,9 @@ def salt(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "salt"))
 
 
-def images(source: RawDataset) -> list[np.ndarray]:
-    return [np.rint(np.asarray(source.read(i).image)).astype(np.uint8) for i in range(len(source.records))]
+def images(source: RawDataset, side: int | None = None) -> list[np.ndarray]:
+    cropped = [crop(source.read(i), side).image for i in range(len(source.records))]
+    return [np.rint(np.asarray(image)).astype(np.uint8) for image in cropped]
 
 
 def expected() -> list[tuple[bytes, str]]:
@@ -138,8 +140,8 @@ def test_the_pancreas_crop_follows_the_pancreas_of_each_slice(tmp_path: Path) ->
     """Against the middle of the mask computed here; TCIA's turned label maps and the Decathlon's alike."""
     side = 40
     raw = layouts.pancreas(tmp_path / "raw", PEOPLE)
-    source = read_raw_dataset(raw, Data(crop=side, **WINDOW))
-    found = sorted(image.tobytes() for image in images(source))
+    source = read_raw_dataset(raw, MEDICAL)
+    found = sorted(image.tobytes() for image in images(source, side))
     wanted = []
     for one in PEOPLE:
         for pixels, mask in zip(one.slices, one.pancreas, strict=True):
@@ -189,7 +191,7 @@ def test_label_maps_that_do_not_fit_their_images_are_refused(tmp_path: Path) -> 
     air = np.zeros((SLICES + 2, SIDE, SIDE), np.uint8)
     air[2, :6, :6] = 1
     layouts._write_tcia_labels(tcia, air)
-    with pytest.raises(DcubeError, match="which is no pancreas: the label map lies wrongly"):
+    with pytest.raises(DcubeError, match="which is not pancreas: the label map does not lie on the images"):
         read_raw_dataset(raw, MEDICAL)
     tcia.write_bytes(b"no volume")
     with pytest.raises(DcubeError, match="label map of PANCREAS_0003 cannot be used"):

@@ -158,7 +158,7 @@ def _huge(file: Path) -> None:
         (_four_dimensions, "three dimensions"),
         (_colour, "one number a voxel"),
         (_nan, "NaN"),
-        (_nowhere, "how the patient lies"),
+        (_nowhere, "how the patient is oriented"),
         (_cut, "cut off"),
         (_huge, "GiB"),
         (lambda file: nifti_file(file, VALUES[:4]), "smaller than 8"),

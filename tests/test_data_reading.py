@@ -148,7 +148,7 @@ def _animation(file: Path) -> None:
         (_text, "not a readable image"),
         (_half, "not a readable image"),
         (_nan, "NaN"),
-        (_animation, "several pictures"),
+        (_animation, "several images"),
         (lambda file: Image.new("L", (20, 20), 7).save(file), "constant"),
         (lambda file: Image.new("RGB", (20, 20), (1, 2, 3)).save(file), "constant"),
         (lambda file: Image.new("L", (1, 1)).save(file), "1 × 1"),

@@ -256,7 +256,7 @@ def test_check_says_what_identifies(tmp_path, salt, capsys):
 
 
 def test_plain_public_sets_may_keep_their_names_and_no_other(tmp_path, salt):
-    with pytest.raises(DcubeError, match=r"data\.identifiers: kept is for plain pictures"):
+    with pytest.raises(DcubeError, match=r"data\.identifiers: kept is for plain images"):
         prepare(plant(tmp_path / "ward"), data_params(identifiers="kept"), tmp_path / "a")
 
 

@@ -25,7 +25,8 @@ from serving_candidate import CLASSES, write_candidate
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES
 from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
-from dcube.inference.serving import encode_file
+from dcube.inference.prediction import predict
+from dcube.inference.serving import ServedModel, encode_file
 from dcube.registry.registration import SERVING_NEEDS
 from dcube.runtime.processes import process_group
 

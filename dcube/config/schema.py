@@ -66,7 +66,7 @@ class Data(Group):
         "hashed",
         description=(
             "Patient ids and file names beyond data/: hashed with this installation's salt, or kept as they are "
-            "(public sets of plain pictures only)."
+            "(public sets of plain images only)."
         ),
     )
     near_duplicates: bool = Field(
