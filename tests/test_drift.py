@@ -73,5 +73,5 @@ def test_the_distance_is_that_of_scipy_and_stands_in_the_report(reference) -> No
     found = {one.what: one for one in compare(table, reference, SPEC)}
     for name, what in STATISTICS.items():
         assert found[what].distance == ks_2samp(table[name], reference["figures"][name]).statistic
-    assert "**Look at: brightness" in as_markdown(list(found.values()))
+    assert "**Drift: brightness" in as_markdown(list(found.values()))
     assert "**No drift is shown.**" in as_markdown(compare(rows(1, 60), reference, SPEC))

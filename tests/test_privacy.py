@@ -235,7 +235,7 @@ def test_the_owner_finds_files_again(tmp_path, salt, capsys):
     assert capsys.readouterr().out.split() == [dicom, NAME, f"3/{NAME}-7.dcm", f"{NAME}-3"]
     run("data", "find", raw, pseudonym(f"{NAME}-3", read_salt()))
     assert capsys.readouterr().out.count(f"{NAME} 3/") == 2
-    with pytest.raises(DcubeError, match=r"nothing in .* goes by 0123"):
+    with pytest.raises(DcubeError, match=r"nothing in .* has the pseudonym 0123"):
         run("data", "find", raw, "0123")
 
 

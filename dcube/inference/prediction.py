@@ -20,7 +20,7 @@ from scipy.stats import entropy
 
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import Candidate
-from dcube.data.preprocessing import ModelInput, preprocess
+from dcube.data.preprocessing import ModelInput, crop, preprocess
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import window_of
 from dcube.evaluation.predictions import PREFIX
@@ -38,9 +38,9 @@ def to_model_input(raw: RawImage, spec: InputSpec) -> ModelInput:
     Raises:
         UnusableImageError: the image cannot be used, or the model is not suitable for it.
     """
-    found = preprocess(raw, spec)
-    check_suitability(found.raw, spec)
-    return found
+    raw = crop(raw, spec.crop)  # cropping once more changes nothing
+    check_suitability(raw, spec)
+    return preprocess(raw, spec)
 
 
 def predict(
