@@ -15,7 +15,7 @@ from dcube.artifacts.layout import DATASET
 from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
 from dcube.config.schema import Diffusion
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
-from dcube.diffusion.training import _Batches
+from dcube.diffusion.training import PairBatches
 
 CLASSES, RATIO = ["benign", "malignant", "normal"], (1, 1, 4)  # the paper's pancreas set
 IMAGES = 1200
@@ -29,7 +29,7 @@ def benchmark(setting: Setting) -> list[Result]:
             images, labels = _images(size)
             plain = PlainPairs(_files(Path(folder), images), labels)
             dataset = _prepared(Path(folder), images, labels)
-            ours = _Batches(dataset, np.arange(IMAGES), Diffusion(batch_size=OUR_BATCH), CPU)
+            ours = PairBatches(dataset, np.arange(IMAGES), Diffusion(batch_size=OUR_BATCH), CPU)
             seconds = interleaved(
                 lambda plain=plain: plain.batch(PLAIN_BATCH),
                 lambda ours=ours: [ours.at(step) for step in range(OUR_BATCHES)],

@@ -1,149 +1,20 @@
-"""Shared fixtures: a data set small enough to train on in seconds, and parameters to match."""
+"""What every test process starts with. Fixtures stand in `plugins/`, plain functions and toy data in `support/`."""
 
 import os
-import shutil
-from collections.abc import Callable
-from pathlib import Path
+
+import pytest
 
 # Before torch is imported: these tests are too small to gain from threads, which only disturb other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np
-import pandas as pd
-import pytest
-from s3_server import s3_server  # noqa: F401, a fixture for all
-from small_pipeline import build
+pytest.register_assert_rewrite("tests.support")
 
-from dcube.artifacts.layout import DATASET
-from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
-from dcube.config.schema import Params
-from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
-
-CLASSES = ["benign", "malignant", "normal"]
-SIZES = {"train": 48, "validation": 18, "test": 18}
-
-
-def write_dataset(folder: Path, unlabelled: int = 6) -> PreparedDataset:
-    """Discs whose brightness says the class: arrays, manifest and dataset.json as `prepare` writes them."""
-    generator = np.random.default_rng(0)
-    splits = [split for split, n in SIZES.items() for _ in range(n)] + ["train"] * unlabelled
-    labels = [CLASSES[i % 3] for i in range(sum(SIZES.values()))] + [""] * unlabelled
-    rows, images = [], []
-    for number, (split, label) in enumerate(zip(splits, labels, strict=True)):
-        images.append(_disc(CLASSES.index(label) if label else number % 3, generator))
-        rows.append(
-            (
-                number,
-                f"{label or 'unlabelled'}/{number}.png",
-                label,
-                f"patient-{number // 2}-{split}",
-                split,
-                f"{number:064x}",
-            )
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    large = np.stack(images)[:, None]
-    np.save(folder / "images-32.npy", large)
-    np.save(folder / "images-16.npy", large[:, :, ::2, ::2].copy())
-    pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).to_csv(folder / "manifest.csv", index=False)
-    DatasetInfo(
-        name="discs", is_phantom=True, classes=CLASSES,
-        input=InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop"),
-        counts={split: dict.fromkeys(CLASSES, count // 3) for split, count in SIZES.items()},
-        unlabelled=unlabelled, split_origin="generated", fingerprint="f" * 64,
-    ).save(folder / DATASET)  # fmt: skip
-    return PreparedDataset.load(folder)
-
-
-def _disc(kind: int, generator: np.random.Generator) -> np.ndarray:
-    y, x = np.mgrid[:32, :32]
-    centre = generator.uniform(12, 20, size=2)
-    inside = (x - centre[0]) ** 2 + (y - centre[1]) ** 2 < generator.uniform(5, 9) ** 2
-    image = 30 + generator.integers(0, 20, (32, 32)) + inside * (60 + 60 * kind)
-    return np.clip(image, 0, 255).astype(np.uint8)
-
-
-@pytest.fixture
-def phantom_dataset(tmp_path: Path) -> PreparedDataset:
-    """84 labelled and 6 unlabelled images at 32 (and 16) pixels, three classes, two images a patient."""
-    return write_dataset(tmp_path / "prepared")
-
-
-@pytest.fixture
-def tiny_params() -> Params:
-    """Parameters with which every stage takes seconds on `phantom_dataset`."""
-    return Params.model_validate(TINY)
-
-
-TINY = {
-    "data": {"name": "discs", "image_size": 32, "diffusion_image_size": 16},
-    "diffusion": {
-        "patch_size": 4, "width": 32, "depth": 2, "heads": 2, "prediction": "v_prediction", "epochs": 4,
-        "batch_size": 16, "learning_rate": 0.002, "fid_every": 2, "ema_decay": 0.99, "label_dropout": 0.5,
-        "margin": 1.0,
-    },
-    "fid": {"extractor": "efficientnet_lite0", "resize": 32, "samples": 12, "sampling_steps": 4},
-    "features": {"keep": 2, "images": 16},
-    "synthesis": {"sampling_steps": 4, "ratio": {"benign": 2, "malignant": 1, "normal": 1}, "maximum": 20},
-    "classifier": {
-        "sub_features": {"architecture": "tf_efficientnet_lite0", "stage": 1, "weights": "none"},
-        "timestep_high": 5, "epochs": 3, "batch_size": 16, "learning_rate": 0.002, "ema_decay": 0.9,
-    },
-    "baseline": {
-        "method": "resnet18", "weights": "none", "optimiser": "adamw", "epochs": 2, "batch_size": 16,
-        "learning_rate": 0.002, "ema_decay": 0.9,
-    },
-    "probe": {"labels": [9, 500], "draws": 2, "timesteps": [1, 50], "batch_size": 32},
-    "evaluation": {"bootstrap_samples": 100},
-    "compute": {"device": "cpu", "precision": "float32"},
-}  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def small_template(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("template")
-    build(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def mlflow_database(tmp_path_factory) -> Path:
-    """An empty one with its tables, to copy: making these takes seconds, copying them nothing."""
-    from mlflow import MlflowClient  # slow to import, and few tests need it
-
-    file = tmp_path_factory.mktemp("database") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
-
-
-@pytest.fixture
-def repository(small_template, mlflow_database, tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "repository"
-    shutil.copytree(small_template, folder, symlinks=True)
-    shutil.copyfile(mlflow_database, folder / "mlflow.db")
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("RAN", str(tmp_path / "ran.txt"))
-    monkeypatch.setenv("PIDS", str(tmp_path / "pids.txt"))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return folder
-
-
-@pytest.fixture
-def ran(tmp_path) -> Callable[[], list[str]]:
-    """The stages that ran since it was last called."""
-
-    def read() -> list[str]:
-        file = tmp_path / "ran.txt"
-        names = file.read_text().split() if file.exists() else []
-        file.unlink(missing_ok=True)
-        return names
-
-    return read
-
-
-@pytest.fixture(scope="session")
-def server():
-    from prefect.testing.utilities import prefect_test_harness  # slow to import, and few tests need it
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytest_plugins = [
+    "tests.plugins.browser",
+    "tests.plugins.command_line",
+    "tests.plugins.datasets",
+    "tests.plugins.platform",
+    "tests.plugins.repositories",
+    "tests.plugins.servers",
+    "tests.plugins.tracking",
+]

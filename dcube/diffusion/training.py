@@ -56,7 +56,7 @@ def train_diffusion(
         The averaged weights with the best FID.
     """
     rows = dataset.indices("train", labelled=False)
-    batches = _Batches(dataset, rows, diffusion, device)
+    batches = PairBatches(dataset, rows, diffusion, device)
     model = build_uvit(diffusion, dataset.diffusion_image_size, dataset.channels, len(dataset.classes)).to(device)
     schedule = NoiseSchedule(diffusion)
     network = torch.compile(model) if compute.compile else model
@@ -109,7 +109,7 @@ class PairBatch:
     labelled: Tensor
 
 
-class _Batches:
+class PairBatches:
     """Which pairs a step sees: a function of the step alone. Images stay in the memory map until they are needed."""
 
     def __init__(self, dataset: PreparedDataset, rows: np.ndarray, diffusion: Diffusion, device: torch.device) -> None:

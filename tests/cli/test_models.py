@@ -1,0 +1,74 @@
+"""`dcube models`, `promote` and `rollback`, as typed."""
+
+import subprocess
+
+import pytest
+
+from dcube.registry.versions import CHAMPION, Registry
+from dcube.stages import register
+from tests.support.evaluated_candidates import NAME, predictions, run_pipeline, write_evaluated
+
+
+@pytest.fixture
+def two_versions(working_copy, tiny_params) -> Registry:
+    run_pipeline(tiny_params, 0, 20)
+    return run_pipeline(tiny_params, 1, 27)
+
+
+def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatch):
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run(["git", "config", "user.name", "Ada L."], check=True)
+    code, shown = run_dcube("promote", "--check")
+    assert code == 0 and two_versions.aliases()[CHAMPION] == "1"
+    for words in (f"{NAME}: challenger 2 (dcube) against champion 1 (dcube)", "McNemar", "sensitivity, normal", "+0.2"):
+        assert words in shown
+
+    monkeypatch.setattr("typer.confirm", lambda question: False)
+    assert run_dcube("promote")[0] == 1 and two_versions.aliases()[CHAMPION] == "1"
+    monkeypatch.setattr("typer.confirm", lambda question: True)
+    code, shown = run_dcube("promote", "--reason", "agreed")
+    assert (
+        code == 0 and "Version 2 is the champion of dcube-discs now instead of version 1 (promoted by Ada L.)" in shown
+    )
+
+    code, shown = run_dcube("models")
+    assert code == 0 and "challenger" in shown and "champion" in shown
+    assert "0.667" in shown and f"{20 / 30 - 27 / 30:+.3f}" in shown, "a figure, and its difference to the champion's"
+
+    assert run_dcube("rollback")[0] == 2, "a rollback needs a reason"
+    code, shown = run_dcube("rollback", "--reason", "wrong on the new scanner")
+    assert code == 0 and two_versions.aliases()[CHAMPION] == "1"
+    code, shown = run_dcube("models", NAME, "--history")
+    assert code == 0 and shown.count("Ada L.") == 2 and "agreed: macro F1" in " ".join(shown.split())
+    two_versions.client.set_registered_model_alias(NAME, CHAMPION, "2")
+    assert "moved by other means: it is at version 2" in run_dcube("models", "--history")[1]
+
+
+def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, run_dcube):
+    code, shown = run_dcube("promote", "--yes", "--set", "minimum_improvement=0.2")
+    assert code == 1 and "not lower bound above +0.200" in " ".join(shown.split())
+    assert two_versions.aliases()[CHAMPION] == "1"
+
+
+def test_mistakes_are_one_line_and_exit_code_2(two_versions, run_dcube):
+    """In one test, since two versions take seconds."""
+    for words, error in (
+        (("promote", "--set", "sensitivity_margn=0.1"), "did you mean sensitivity_margin?"),
+        (("promote", "--set", "confidence"), "write it as key=value"),
+        (("promote", "--set", "confidence=2"), "less than 1"),
+        (("models", "dcube-nothing"), "no registered model 'dcube-nothing'"),
+        (("rollback", "--reason", "x", "--to", "12"), "no version '12'"),
+        (("lineage", "dcube-discs"), "MODEL@ALIAS"),
+        (("reproduce", "dcube-discs@best"), "no alias 'best'"),
+    ):
+        code, shown = run_dcube(*words)
+        assert code == 2 and error in shown and "Traceback" not in shown, words
+
+
+def test_other_tests_do_not_compare(two_versions, run_dcube, tiny_params):
+    write_evaluated("dcube", seed=3, auroc=0.9, right=30, params=tiny_params, test="other-")
+    register.main()
+    code, shown = run_dcube("promote", "--yes")
+    assert code == 2 and "tested on different images" in shown
+    code, shown = run_dcube("models")
+    assert predictions({"benign": 30, "malignant": 30, "normal": 30}, test="other-").fingerprint[:6] in shown

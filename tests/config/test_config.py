@@ -1,0 +1,91 @@
+"""params.yaml: bounds, unknown keys, presets."""
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from dcube.config.loading import load_params, load_preset, params_from, preset_names
+from dcube.config.schema import Params
+from dcube.errors import DcubeError
+from tests.support.checkout import ROOT
+
+
+def test_presets_of_the_paper_have_the_papers_values() -> None:
+    pancreas, breast = load_preset("pancreas"), load_preset("breast")
+    assert (pancreas.data.image_size, pancreas.data.diffusion_image_size) == (256, 128)
+    diffusion = pancreas.diffusion
+    assert (diffusion.patch_size, diffusion.width, diffusion.depth, diffusion.heads) == (8, 512, 12, 8)
+    assert (diffusion.batch_size, diffusion.learning_rate, diffusion.margin, diffusion.epochs) == (64, 2e-4, 0.1, 280)
+    assert (pancreas.classifier.cycle_weight, breast.classifier.cycle_weight) == (10, 100)
+    assert (breast.classifier.weight_decay, breast.classifier.epochs, breast.diffusion.epochs) == (0.1, 50, 950)
+    assert load_preset("covid_radiography").diffusion.epochs == 730
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_survives_the_file(name: str, tmp_path) -> None:
+    preset = load_preset(name)
+    (tmp_path / "params.yaml").write_text(preset.to_yaml())
+    assert load_params(tmp_path / "params.yaml") == preset
+    assert preset.data.name == name
+
+
+def test_a_fresh_clone_starts_from_the_phantoms_preset() -> None:
+    """Word for word: `dcube params use` keeps whatever was edited, so that `make demo` would end there."""
+    file = ROOT / "params.yaml"
+    assert file.read_text(encoding="utf-8") == load_preset("phantom").to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"diffusion": {"widht": 64}}, ["diffusion.widht", "did you mean width?"]),
+        ({"classifer": {}}, ["classifer", "did you mean classifier?"]),
+        ({"classifier": {"sub_features": {"stgae": 1}}}, ["classifier.sub_features.stgae", "did you mean stage?"]),
+        ({"diffusion": {"epochs": 0}}, ["diffusion.epochs", "greater than or equal to 1", "got 0"]),
+        ({"diffusion": {"width": 100, "heads": 8}}, ["multiple of 8"]),
+        ({"diffusion": {"width": 104, "heads": 5}}, ["heads (5) must divide width (104)"]),
+        ({"diffusion": {"patch_size": 7}}, ["must divide data.diffusion_image_size (128)"]),
+        ({"data": {"name": "../escape"}}, ["data.name"]),
+        ({"data": {"name": "$(touch x)"}}, ["data.name"]),
+        ({"data": {"fit": "squeeze"}}, ["data.fit", "'crop', 'pad' or 'stretch'"]),
+        ({"classifier": {"timestep_high": 1000}}, ["1000 must be below diffusion.timesteps"]),
+        ("text", ["valid dictionary"]),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_key(values, words) -> None:
+    with pytest.raises(DcubeError) as caught:
+        params_from(values, where="params.yaml")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in ["params.yaml", *words]), message
+
+
+def test_parameters_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Params().diffusion.epochs = 3  # type: ignore[misc]
+
+
+def test_every_field_says_what_it_means() -> None:
+    def fields(model):
+        for name, field in model.model_fields.items():
+            if hasattr(field.annotation, "model_fields"):
+                yield from fields(field.annotation)
+            else:
+                yield f"{model.__name__}.{name}", field.description
+
+    assert [name for name, description in fields(Params) if not description] == []
+
+
+def test_no_file_and_no_yaml(tmp_path) -> None:
+    with pytest.raises(DcubeError, match="dcube params use"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(DcubeError, match="is no YAML"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_the_schema_is_a_form() -> None:
+    """An orchestrator's form needs descriptions, bounds and choices in the JSON schema."""
+    schema = yaml.safe_load(yaml.safe_dump(Params.model_json_schema()))
+    assert schema["$defs"]["Data"]["properties"]["fit"]["enum"] == ["crop", "pad", "stretch"]
+    assert schema["$defs"]["Diffusion"]["properties"]["width"]["maximum"] == 2048

@@ -1,0 +1,183 @@
+"""The phantom, `dcube data …` and `dcube params …`."""
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from dcube.cli import main as cli
+from dcube.config.loading import load_params, load_preset
+from dcube.data.adding import digest
+from dcube.data.layouts.phantom import write_phantom
+from dcube.data.preparing import prepare
+from tests.support.checkout import ROOT
+from tests.support.raw_sets import class_folders, medmnist_file, noise, save
+
+PHANTOM_DIGEST = "8287c2a36a3d4a6c259ce096df0fd2a6b0b80174dc01474e10e88a02ee4fc61f"
+
+
+@pytest.fixture
+def dcube(tmp_path, monkeypatch, capsys):
+    """Run a command line in an empty DVC repository; gives exit code, output, errors."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
+    (repository / ".gitignore").write_text("/data/\n")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=repository, check=True)
+    monkeypatch.chdir(repository)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dcube", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        printed = capsys.readouterr()
+        errors = [line for line in printed.err.splitlines() if "images/s" not in line and "patients/s" not in line]
+        return end.value.code or 0, printed.out, "\n".join(errors)
+
+    return run
+
+
+def refused(result: tuple[int, str, str], *words: str) -> None:
+    code, _, errors = result
+    assert code == 2 and len(errors.splitlines()) == 1 and errors.startswith("error: "), result
+    assert all(word in errors for word in words), errors
+
+
+def left_behind() -> list[str]:
+    return sorted(path.name for path in Path("data").iterdir()) if Path("data").exists() else []
+
+
+def test_the_phantom_is_the_same_everywhere(tmp_path):
+    write_phantom(tmp_path / "phantom")
+    assert digest(tmp_path / "phantom") == PHANTOM_DIGEST
+
+
+def test_the_phantom_prepares(tmp_path):
+    write_phantom(tmp_path / "phantom")
+    dataset = prepare(tmp_path / "phantom", load_preset("phantom").data, tmp_path / "out")
+    assert dataset.info.is_phantom and dataset.info.unlabelled == 120 and dataset.info.patients == 180
+    totals = dataset.manifest["label"].value_counts()
+    assert (totals["benign"], totals["malignant"], totals["normal"]) == (100, 100, 400)
+
+
+def test_add_versions_the_set_and_may_be_repeated(dcube, tmp_path):
+    raw = class_folders(tmp_path / "raw with spaces")
+    code, out, _ = dcube("data", "add", "mine", raw)
+    first = Path("data.dvc").read_bytes()
+    assert code == 0 and "accepts it" in out and "dvc repro" in out and "raw with spaces" in out
+    assert digest(Path("data/mine")) == digest(raw) and yaml.safe_load(first)["outs"][0]["nfiles"] == 20
+    assert dcube("data", "add", "mine", raw)[0] == 0 and Path("data.dvc").read_bytes() == first
+    save(raw / "ill" / "new.png", noise(77))
+    refused(dcube("data", "add", "mine", raw), "data/mine", "--replace")
+    assert Path("data.dvc").read_bytes() == first
+    assert dcube("data", "add", "mine", raw, "--replace")[0] == 0 and Path("data.dvc").read_bytes() != first
+    assert left_behind() == ["mine"]
+
+
+def test_a_fresh_phantom_is_the_versioned_one(dcube):
+    assert dcube("data", "add", "phantom")[0] == 0
+    committed = ROOT / "data.dvc"
+    assert yaml.safe_load(Path("data.dvc").read_text()) == yaml.safe_load(committed.read_text())
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz", "npz"])
+def test_add_from_files(dcube, tmp_path, kind):
+    raw = class_folders(tmp_path / "wrapped" / "set")
+    file = tmp_path / f"set.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            for image in raw.rglob("*.png"):
+                archive.write(image, image.relative_to(tmp_path))
+    elif kind == "tar.gz":
+        with tarfile.open(file, "w:gz") as archive:
+            archive.add(raw, "set")
+    else:
+        medmnist_file(file)
+    assert dcube("data", "add", "mine", file)[0] == 0
+    expected = ["set.npz"] if kind == "npz" else ["ill", "well"]
+    assert sorted(path.name for path in Path("data/mine").iterdir()) == expected
+
+
+def test_unsafe_archives(dcube, tmp_path):
+    for name in ("../out.png", "/tmp/out.png", "a/../../out.png", "C:\\out.png", "..\\out.png"):
+        with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+            archive.writestr(name, b"x")
+        refused(dcube("data", "add", "mine", tmp_path / "set.zip"), "points outside")
+        with tarfile.open(tmp_path / "set.tar", "w") as archive:
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+        refused(dcube("data", "add", "mine", tmp_path / "set.tar"), "points outside")
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
+        member = tarfile.TarInfo("a.png")
+        member.type, member.linkname = kind, "/etc/passwd"
+        with tarfile.open(tmp_path / "set.tar", "w") as archive:
+            archive.addfile(member)
+        refused(dcube("data", "add", "mine", tmp_path / "set.tar"), "link or device")
+    link = zipfile.ZipInfo("a.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    refused(dcube("data", "add", "mine", tmp_path / "set.zip"), "link or device")
+    assert left_behind() == [] and not Path("data.dvc").exists()
+
+
+def test_refusals_of_add_leave_nothing(dcube, tmp_path):
+    raw = class_folders(tmp_path / "raw")
+    (raw / "ill" / "00.png").write_text("text")
+    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 cut")
+    refused(dcube("data", "add", "mine", raw), "mine was not added", "ill/00.png")
+    refused(dcube("data", "add", "mine", tmp_path / "nowhere"), "nowhere does not exist")
+    refused(dcube("data", "add", "mine", tmp_path / "notes.txt"), "neither a folder")
+    refused(dcube("data", "add", "mine", tmp_path / "cut.zip"), "cut.zip")
+    refused(dcube("data", "add", "../mine", raw), "data.name")
+    refused(dcube("data", "add", "phantom", raw), "phantom")
+    refused(dcube("data", "add", "no-such-set"), "not a MedMNIST set", "pneumoniamnist")
+    assert left_behind() == [] and not Path("data.dvc").exists()
+
+
+def test_check(dcube, tmp_path):
+    raw = class_folders(tmp_path / "raw")
+    Image.open(raw / "ill" / "00.png").save(raw / "ill" / "copy.png")
+    code, out, _ = dcube("data", "check", raw, "--json")
+    report = json.loads(out)
+    assert code == 0 and report["accepted"] and report["duplicates"] == {"all": 1}
+    assert report["duplicate_files"] == [["ill/00.png", "ill/copy.png"]]
+    assert report["raw"]["modes"] == {"L": 21} and report["counts"] == {"": {"ill": 11, "well": 10}}
+    (raw / "well" / "03.png").write_bytes(b"")
+    np.save(raw / "other.npy", np.zeros(3))
+    code, out, errors = dcube("data", "check", raw)
+    assert "well/03.png" in out and "other.npy" in out and "would refuse it" in out
+    refused((code, out, errors), "1 of 21 images", "well/03.png (empty file)")
+    refused(dcube("data", "check", tmp_path / "nowhere"), "nowhere is missing")
+
+
+def test_params(dcube):
+    assert dcube("params", "list")[1].split() == sorted(dcube("params", "list")[1].split())
+    for name in dcube("params", "list")[1].split():
+        assert dcube("params", "use", name)[0] == 0
+        assert load_params(Path("params.yaml")) == load_preset(name)
+    assert "patch_size" in dcube("params", "show")[1] and dcube("params", "check")[0] == 0
+    edited = Path("params.yaml").read_text().replace("seed: 0", "seed: 1", 1)
+    Path("params.yaml").write_text(edited)
+    refused(dcube("params", "use", "phantom"), "--replace")
+    assert Path("params.yaml").read_text() == edited
+    assert dcube("params", "use", "phantom", "--replace")[0] == 0
+    refused(dcube("params", "use", "fantom"), "phantom")
+    Path("params.yaml").write_text("data: {image_sise: 3}\n")
+    refused(dcube("params", "check"), "image_sise", "image_size")
+
+
+def test_help_is_fast():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "dcube.cli", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not any(f" {heavy}\n" in done.stderr for heavy in ("torch", "pandas", "mlflow"))

@@ -1,0 +1,186 @@
+"""DICOM and NIfTI in class folders, split folders, and folders with a table."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom.uid import SegmentationStorage
+
+from dcube.config.loading import params_from
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layouts.raw_dataset import RawDataset
+from dcube.data.preparing import prepare
+from dcube.data.preprocessing import crop
+from dcube.errors import DcubeError
+from tests.support.medical_files import dicom_dataset, dicom_file, nifti_file, save_dicom
+from tests.support.raw_sets import class_folders, noise, save, write_metadata
+
+WINDOW = {"window_center": 2047.5, "window_width": 4095.0}  # 12 bits as they are
+
+
+@pytest.fixture(autouse=True)
+def _salt(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))
+
+
+def data_params(**values):
+    return params_from({"data": {"image_size": 24, "diffusion_image_size": 16, **WINDOW, **values}}, "test").data
+
+
+def slice_of(number: int, side: int = 24) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 4096, (side, side), dtype=np.uint16)
+
+
+def series(folder: Path, patient: int, slices: int = 3, **tags) -> Path:
+    for number in range(slices):
+        pixels = slice_of(100 * patient + number)
+        dicom_file(folder / f"{number}.dcm", pixels, BitsStored=12, PatientID=f"P{patient}", **tags)
+    return folder
+
+
+def opened(raw: Path, **values) -> RawDataset:
+    return read_raw_dataset(raw, data_params(**values))
+
+
+def labels(source: RawDataset) -> dict[str, str]:
+    return {record.file: record.label for record in source.records}
+
+
+def test_class_folders_of_series(tmp_path):
+    for patient in range(20):
+        series(tmp_path / "raw" / ("ill" if patient % 2 else "well") / f"study {patient}", patient)
+    dataset = prepare(tmp_path / "raw", data_params(), tmp_path / "out")
+    assert len(dataset.manifest) == 60 and dataset.info.patients == 20
+    assert (dataset.manifest.groupby("patient")["split"].nunique() == 1).all()
+    assert dataset.info.input.raw.modalities == {"CT": 60}
+    shown = {image.tobytes() for image in np.asarray(dataset.images(24)[:, 0])}
+    assert shown == {np.rint(slice_of(100 * p + n) / 4095 * 255).astype(np.uint8).tobytes()
+                     for p in range(20) for n in range(3)}  # fmt: skip
+
+
+def test_split_folders(tmp_path):
+    for number, split in enumerate(("train", "val", "test")):
+        for c, name in enumerate(("ill", "well")):
+            series(tmp_path / "raw" / split / name / "series", 10 * number + c)
+    dataset = prepare(tmp_path / "raw", data_params(), tmp_path / "out")
+    assert dataset.info.split_origin == "official"
+    assert dataset.info.counts["test"] == {"ill": 3, "well": 3}
+
+
+def test_a_table_names_files_series_frames_and_volumes(tmp_path):
+    raw = tmp_path / "raw"
+    dicom_file(raw / "single.dcm", slice_of(1), BitsStored=12)
+    series(raw / "patient 2" / "series", 2)
+    dicom_file(raw / "film.dcm", np.stack([slice_of(3), slice_of(4), slice_of(5)]), BitsStored=12, NumberOfFrames=3)
+    nifti_file(raw / "volume.nii.gz", np.stack([slice_of(6), slice_of(7)], axis=2).astype(np.int16))
+    nifti_file(raw / "part.nii", np.stack([slice_of(8), slice_of(9)], axis=2).astype(np.int16))
+    save(raw / "plain.png", noise(1))
+    rows = [
+        ("single.dcm", "ill"), ("patient 2/", "well"), ("film.dcm#0", "ill"), ("film.dcm#2", "well"),
+        ("volume.nii.gz", "ill"), ("part.nii#1", "well"), ("plain.png", ""),
+    ]  # fmt: skip
+    write_metadata(raw, [{"file": file, "label": label, "patient_id": ""} for file, label in rows])
+    assert labels(opened(raw)) == {
+        "single.dcm": "ill", "film.dcm#0": "ill", "film.dcm#2": "well", "part.nii#1": "well", "plain.png": "",
+        "volume.nii.gz#0": "ill", "volume.nii.gz#1": "ill",
+        **{f"patient 2/series/{number}.dcm": "well" for number in range(3)},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("film.dcm#7", "line 3: there is no image 'film.dcm#7'"),
+        ("film.dcm", "'film.dcm#0' is listed twice"),
+        ("elsewhere", "there is no image 'elsewhere'"),
+        (".", "there is no image"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(tmp_path, row, why):
+    dicom_file(tmp_path / "raw" / "film.dcm", np.stack([slice_of(3), slice_of(4)]), NumberOfFrames=2)
+    write_metadata(tmp_path / "raw", [{"file": "film.dcm#0", "label": "ill"}, {"file": row, "label": "well"}])
+    with pytest.raises(DcubeError, match=why):
+        opened(tmp_path / "raw")
+
+
+def test_a_tables_patient_comes_before_the_files(tmp_path):
+    series(tmp_path / "raw" / "a", 1)
+    series(tmp_path / "raw" / "b", 2)
+    rows = [{"file": "a", "label": "ill", "patient_id": "known"}, {"file": "b", "label": "well", "patient_id": ""}]
+    write_metadata(tmp_path / "raw", rows)
+    assert {record.patient for record in opened(tmp_path / "raw").records} == {"known", "P2"}
+
+
+def test_without_an_id_a_series_or_a_file_stands_for_the_patient(tmp_path):
+    raw = tmp_path / "raw"
+    for number in range(2):
+        dicom_file(raw / "ill" / f"{number}.dcm", slice_of(number), SeriesInstanceUID="1.2.3")
+    dicom_file(raw / "ill" / "film.dcm", np.stack([slice_of(3), slice_of(4)]), NumberOfFrames=2)
+    nifti_file(raw / "well" / "v.nii", np.stack([slice_of(6), slice_of(7)], axis=2).astype(np.int16))
+    patients = {record.file: record.patient for record in opened(raw).records}
+    assert patients == {
+        "ill/0.dcm": "1.2.3", "ill/1.dcm": "1.2.3", "ill/film.dcm#0": "ill/film.dcm", "ill/film.dcm#1": "ill/film.dcm",
+        "well/v.nii#0": "well/v.nii", "well/v.nii#1": "well/v.nii",
+    }  # fmt: skip
+
+
+def test_documents_beside_the_pictures_are_left_alone(tmp_path):
+    raw = tmp_path / "raw"
+    series(raw / "ill", 1)
+    series(raw / "well", 2)
+    report = dicom_dataset(slice_of(1))
+    for keyword in ("Rows", "Columns", "PixelData"):
+        delattr(report, keyword)
+    save_dicom(raw / "ill" / "report.dcm", report)
+    dicom_file(raw / "ill" / "outline.dcm", slice_of(2), SOPClassUID=SegmentationStorage)
+    save_dicom(raw / "DICOMDIR", report)
+    source = opened(raw)
+    assert len(source.records) == 6
+    assert set(source.ignored) == {"ill/report.dcm", "ill/outline.dcm", "DICOMDIR"}
+
+
+def test_blank_slices_are_left_out_and_counted(tmp_path):
+    for number in range(8):
+        values = np.stack([slice_of(10 * number), np.zeros((24, 24)), slice_of(10 * number + 1)], axis=2)
+        nifti_file(tmp_path / "raw" / ("ill" if number % 2 else "well") / f"{number}.nii", values.astype(np.int16))
+    dataset = prepare(tmp_path / "raw", data_params(), tmp_path / "out")
+    assert dataset.info.blank_slices == 8 and len(dataset.manifest) == 16
+    assert len(dataset.images(24)) == 16 and dataset.images(24).reshape(16, -1).std(axis=1).min() > 0
+
+
+def test_a_damaged_file_is_reported_like_any_other(tmp_path):
+    raw = class_folders(tmp_path / "raw")
+    (raw / "ill" / "cut.dcm").write_bytes(dicom_file(tmp_path / "a.dcm", slice_of(1)).read_bytes()[:600])
+    (raw / "ill" / "cut.nii").write_bytes(b"text")
+    source = read_raw_dataset(raw, data_params())
+    assert {"ill/cut.dcm", "ill/cut.nii"} <= set(labels(source))
+
+
+def test_the_crop_is_taken_from_the_middle_before_resizing(tmp_path):
+    pixels = slice_of(1, side=64)
+    dicom_file(tmp_path / "raw" / "ill" / "a.dcm", pixels)
+    dicom_file(tmp_path / "raw" / "well" / "b.dcm", slice_of(2, side=64))
+    raw = opened(tmp_path / "raw").read(0)
+    whole, middle = (np.asarray(crop(raw, side).image) for side in (None, 32))
+    assert np.array_equal(middle, whole[16:48, 16:48])
+    prepared = prepare(class_folders(tmp_path / "plain"), no_window(crop=16), tmp_path / "out")
+    assert prepared.images(24).shape[-1] == 24 and prepared.info.input.raw.width.largest == 16
+
+
+def no_window(**values):
+    return data_params(window_center=None, window_width=None, **values)
+
+
+def test_an_image_smaller_than_the_crop_is_refused(tmp_path):
+    with pytest.raises(DcubeError, match="smaller than the crop of 32"):
+        prepare(class_folders(tmp_path / "raw"), no_window(crop=32), tmp_path / "out")
+
+
+def test_a_window_for_plain_images_is_refused(tmp_path):
+    with pytest.raises(DcubeError, match="holds plain images"):
+        opened(class_folders(tmp_path / "raw"))
+
+
+def test_half_a_window_is_refused():
+    with pytest.raises(DcubeError, match="window_center and window_width together"):
+        params_from({"data": {"window_center": 40}}, "test")

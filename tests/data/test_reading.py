@@ -1,0 +1,163 @@
+"""Decoding: every way of storing the same picture gives the same pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dcube.data.preprocessing import to_square
+from dcube.data.readers.images import read_array, read_file
+from dcube.data.readers.raw_image import UnusableImageError
+from tests.support.raw_sets import noise
+
+GREY = noise(1, (20, 20))
+RGB = np.stack([noise(1, (20, 20)), noise(2, (20, 20)), noise(3, (20, 20))], axis=2)
+
+
+def pixels(file: Path, channels: int = 1, size: int = 20, fit: str = "stretch") -> np.ndarray:
+    return to_square(read_file(file).image, size, channels, fit)  # type: ignore[arg-type]
+
+
+def stored(tmp_path: Path, image: Image.Image, name: str = "a.png", **options) -> Path:
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.pgm", "A.TIFF"])
+def test_lossless_grey_is_kept(tmp_path, name):
+    assert np.array_equal(pixels(stored(tmp_path, Image.fromarray(GREY), name))[0], GREY)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
+def test_sixteen_bits_are_scaled_by_the_range_of_the_type(tmp_path, name):
+    deep = GREY.astype(np.uint16) * 257
+    assert np.array_equal(pixels(stored(tmp_path, Image.fromarray(deep), name))[0], GREY)
+
+
+def test_a_dark_sixteen_bit_image_stays_dark(tmp_path):
+    assert pixels(stored(tmp_path, Image.fromarray(GREY.astype(np.uint16)))).max() <= 1
+
+
+def test_floats_between_0_and_1(tmp_path):
+    assert np.array_equal(pixels(stored(tmp_path, Image.fromarray((GREY / 255).astype(np.float32)), "a.tif"))[0], GREY)
+
+
+def test_colour(tmp_path):
+    file = stored(tmp_path, Image.fromarray(RGB))
+    assert np.array_equal(pixels(file, channels=3), RGB.transpose(2, 0, 1))
+    assert np.array_equal(pixels(file)[0], np.asarray(Image.fromarray(RGB).convert("L")))
+
+
+def test_grey_in_three_channels(tmp_path):
+    assert (pixels(stored(tmp_path, Image.fromarray(GREY)), channels=3) == GREY).all()
+
+
+def test_palette(tmp_path):
+    image = Image.fromarray(GREY // 16).convert("P")
+    image.putpalette([value for i in range(16) for value in (17 * i,) * 3])
+    assert np.array_equal(pixels(stored(tmp_path, image))[0], GREY // 16 * 17)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparent_is_black(tmp_path, mode):
+    image = Image.fromarray(GREY).convert(mode)
+    alpha = np.zeros_like(GREY)
+    alpha[:, :10] = 255
+    image.putalpha(Image.fromarray(alpha))
+    assert np.array_equal(pixels(stored(tmp_path, image))[0], np.where(alpha, GREY, 0))
+
+
+def test_one_bit(tmp_path):
+    bits = Image.fromarray(GREY).point(lambda value: 255 * (value > 127), "1")
+    assert np.array_equal(pixels(stored(tmp_path, bits))[0], np.where(GREY > 127, 255, 0))
+
+
+def test_cmyk(tmp_path):
+    assert pixels(stored(tmp_path, Image.fromarray(RGB).convert("CMYK"), "a.tif"), channels=3).shape == (3, 20, 20)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(tmp_path, orientation):
+    half = np.zeros((20, 30), np.uint8)
+    half[:10] = 200
+    upright = Image.fromarray(half)
+    turned = {
+        1: upright, 2: upright.transpose(0), 3: upright.transpose(3), 4: upright.transpose(1),
+        5: upright.transpose(5), 6: upright.transpose(2), 7: upright.transpose(6), 8: upright.transpose(4),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert np.array_equal(np.asarray(read_file(stored(tmp_path, turned, exif=exif)).image), half)
+
+
+def test_fits_of_a_wide_image():
+    wide = np.zeros((20, 40), np.uint8)
+    wide[:, 10:30] = 200
+    image = Image.fromarray(wide)
+    assert (to_square(image, 20, 1, "crop") == 200).all()
+    padded = to_square(image, 40, 1, "pad")[0]
+    assert (padded[:9] == 0).all() and (padded[31:] == 0).all() and padded[20, 20] == 200
+    assert to_square(image, 20, 1, "stretch")[0, :, 0].max() == 0
+
+
+def test_downscaling_is_antialiased():
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
+    assert np.abs(to_square(Image.fromarray(stripes), 8, 1, "stretch").astype(int) - 127).max() <= 8
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    width=st.integers(8, 90), height=st.integers(8, 90), size=st.integers(8, 64), channels=st.sampled_from([1, 3]),
+    fit=st.sampled_from(["crop", "pad", "stretch"]), colour=st.booleans(),
+    dtype=st.sampled_from([np.uint8, np.uint16, np.float32]),
+)  # fmt: skip
+def test_any_array_becomes_a_square_of_bytes(width, height, size, channels, fit, colour, dtype):
+    values = np.random.default_rng(0).random((height, width, 3) if colour else (height, width))
+    values = (values * (1 if dtype == np.float32 else np.iinfo(dtype).max)).astype(dtype)
+    square = to_square(read_array(values).image, size, channels, fit)
+    assert square.shape == (channels, size, size) and square.dtype == np.uint8
+
+
+def _text(file: Path) -> None:
+    file.write_text("not an image")
+
+
+def _half(file: Path) -> None:
+    Image.fromarray(noise(0, (64, 64))).save(file)
+    file.write_bytes(file.read_bytes()[:2000])
+
+
+def _nan(file: Path) -> None:
+    values = np.random.default_rng(0).random((20, 20), dtype=np.float32)
+    values[3, 3] = np.nan
+    Image.fromarray(values).save(file, format="TIFF")
+
+
+def _animation(file: Path) -> None:
+    frames = [Image.fromarray(noise(i)) for i in range(2)]
+    frames[0].save(file, format="TIFF", save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda file: file.touch(), "empty file"),
+        (_text, "not a readable image"),
+        (_half, "not a readable image"),
+        (_nan, "NaN"),
+        (_animation, "several images"),
+        (lambda file: Image.new("L", (20, 20), 7).save(file), "constant"),
+        (lambda file: Image.new("RGB", (20, 20), (1, 2, 3)).save(file), "constant"),
+        (lambda file: Image.new("L", (1, 1)).save(file), "1 × 1"),
+        (lambda file: Image.new("1", (20_000, 20_000)).save(file), "too large"),
+        (lambda file: Image.new("L", (20_000, 20)).save(file), "20000 × 20"),
+        (lambda file: Image.fromarray(np.full((20, 20), 300.0, np.float32)).save(file, format="TIFF"), "outside 0…1"),
+    ],
+)
+def test_unusable(tmp_path, make, why):
+    make(tmp_path / "a.png")
+    with pytest.raises(UnusableImageError, match=why):
+        read_file(tmp_path / "a.png")

@@ -1,0 +1,127 @@
+"""The shared bucket, on a real S3 server: what a wrong setting says, and that a right one works."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import botocore.auth
+import pytest
+
+from dcube.errors import DcubeError
+from dcube.runtime.s3 import Storage, StorageAwayError, check_storage
+from tests.support.s3_server import S3Server
+
+
+@pytest.fixture
+def server(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+def complaint() -> str:
+    with pytest.raises(DcubeError) as caught:
+        check_storage()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_right_setting_works_and_leaves_nothing_behind(server: S3Server) -> None:
+    check_storage()
+    assert list(server.folder.rglob("*probe*")) == []
+
+
+def test_without_a_setting_there_is_nothing_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DCUBE_STORAGE", raising=False)
+    assert Storage.configured() is None
+    check_storage()
+
+
+@pytest.mark.parametrize(
+    "variable, value, said",
+    [
+        ("AWS_ACCESS_KEY_ID", "another", "correct AWS_ACCESS_KEY_ID"),
+        ("AWS_SECRET_ACCESS_KEY", "another", "correct AWS_SECRET_ACCESS_KEY"),
+        ("AWS_SECRET_ACCESS_KEY", "", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        ("DCUBE_STORAGE", "s3://elsewhere/project", "bucket elsewhere of"),
+        ("AWS_ENDPOINT_URL", "nonsense", "correct AWS_ENDPOINT_URL"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1", "does not answer"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_the_mend(
+    variable: str, value: str, said: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert said in complaint()
+
+
+def test_tls_where_there_is_none(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://127.0.0.1:{server.port}")
+    assert "has no valid TLS" in complaint()
+
+
+@pytest.mark.parametrize("hours, said", [(2, "120 minutes ahead of"), (-2, "120 minutes behind")])
+def test_a_wrong_clock(hours: int, said: str, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = botocore.auth.get_current_datetime
+    monkeypatch.setattr(
+        botocore.auth, "get_current_datetime", lambda *words, **named: right(*words, **named) + timedelta(hours=hours)
+    )
+    monkeypatch.setattr("dcube.runtime.s3.datetime", _Shifted(hours))
+    assert f"this machine's clock is {said} that of S3" in complaint()
+
+
+class _Shifted:
+    def __init__(self, hours: int) -> None:
+        self.hours = hours
+
+    def now(self, zone):
+        return datetime.now(zone) + timedelta(hours=self.hours)
+
+
+@pytest.fixture
+def web_server() -> Iterator[http.server.HTTPServer]:
+    """A server that answers every request with the status in its `status`, and is no S3 server."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(server.status)  # type: ignore[attr-defined]
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("status, kind", [(404, DcubeError), (503, StorageAwayError)])
+def test_an_endpoint_that_is_something_else(
+    status: int, kind: type, web_server, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web_server.status = status
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{web_server.server_port}")
+    with pytest.raises(kind, match="no S3 server" if status == 404 else "unwell"):
+        check_storage()
+
+
+@pytest.mark.parametrize(
+    "address", ["team", "s3://", "s3://x", "https://host/team", "s3://team/../other", "s3://te am"]
+)
+def test_what_is_no_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCUBE_STORAGE", address)
+    assert "write it as s3://bucket/prefix" in complaint()
+
+
+def test_names_inside_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCUBE_STORAGE", "s3://team/")
+    storage = Storage.configured()
+    assert storage and storage.key("a", "b") == "a/b" and storage.address("dvc") == "s3://team/dvc"
+    monkeypatch.setenv("DCUBE_STORAGE", "s3://team/one/two/")
+    storage = Storage.configured()
+    assert storage and storage.address("dvc") == "s3://team/one/two/dvc"

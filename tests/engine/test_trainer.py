@@ -1,0 +1,133 @@
+"""The shared training loop and its checkpoints: kills, damage, strangers."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dcube.artifacts.schemas.diffusion import DiffusionConfig
+from dcube.artifacts.weights import load_into, load_weights, save_weights
+from dcube.config.schema import Classifier, Diffusion
+from dcube.engine.checkpoints import Checkpoints, training_key
+from dcube.engine.trainer import STEPS_PER_ROW, Trainer
+from dcube.errors import DcubeError
+from tests.support.regression import STEPS, Killed, assert_same, damage, fit
+
+
+@pytest.mark.parametrize("deaths", [[1], [21], [50, 51], [99], [30, 60, 90]])
+def test_killed_and_resumed_is_bit_identical(tmp_path: Path, deaths: list[int], monkeypatch) -> None:
+    monkeypatch.setenv("DCUBE_CHECKPOINT_SECONDS", "0")
+    undisturbed = fit(tmp_path / "undisturbed")
+    for step in deaths:
+        with pytest.raises(Killed):
+            fit(tmp_path / "killed", die_at=step)
+    assert_same(fit(tmp_path / "killed"), undisturbed)
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
+    first = fit(tmp_path)
+    assert_same(fit(tmp_path, die_at=0), first)
+
+
+def test_it_learns_and_every_row_is_handed_out_once(tmp_path: Path) -> None:
+    rows: list[dict] = []
+    trainer = fit(tmp_path, rows=rows)
+    assert len(rows) == len({(row["step"], "loss" in row) for row in rows})
+    assert {r["step"] for r in rows if "loss" in r} == set(range(STEPS_PER_ROW, STEPS + 1, STEPS_PER_ROW)) | {
+        25,
+        50,
+        75,
+        100,
+    }
+    assert trainer.record.validation[-1]["score"] > trainer.record.validation[0]["score"]
+
+
+def test_patience_ends_the_training_and_the_best_is_the_first(tmp_path: Path) -> None:
+    trainer = fit(tmp_path, patience=2)
+    assert [row["step"] for row in trainer.record.validation] == [25, 50, 75]
+    assert trainer.record.best_step == 25
+
+
+def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1)
+    trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"))
+    with pytest.raises(DcubeError, match="no longer finite at step 20: lower the learning rate"):
+        trainer.fit(
+            "Toy",
+            40,
+            lambda step: {"loss": model(torch.ones(1, 1)).sum() * float("nan")},
+            lambda m, s: {"score": 0.0},
+            40,
+        )
+
+
+# --- checkpoints
+
+
+def saved(tmp_path: Path) -> Checkpoints:
+    checkpoints = Checkpoints(tmp_path, "key")
+    for step in (1, 2, 3):
+        checkpoints.save(step, {"w": torch.full((1000,), float(step))}, {"note": step})
+    return checkpoints
+
+
+def test_the_last_two_are_kept(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path)
+    assert [p.name for p in sorted(checkpoints.folder.glob("*.safetensors"))] == [
+        "step-000000002.safetensors",
+        "step-000000003.safetensors",
+    ]
+    tensors, state = checkpoints.latest()  # type: ignore[misc]
+    assert (tensors["w"][0].item(), state) == (3.0, {"note": 3, "step": 3})
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "empty"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, how: str, caplog) -> None:
+    checkpoints = saved(tmp_path)
+    damage(checkpoints.folder / "step-000000003.safetensors", how)
+    _, state = checkpoints.latest()  # type: ignore[misc]
+    assert state["step"] == 2
+    assert "step-000000003.safetensors is damaged" in caplog.text
+    damage(checkpoints.folder / "step-000000002.safetensors", how)
+    with pytest.raises(DcubeError, match=r"all checkpoints in .* are damaged: remove that folder"):
+        checkpoints.latest()
+
+
+def test_a_death_between_file_and_checksum_leaves_the_previous_one(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path)
+    (checkpoints.folder / "step-000000003.sha256").unlink()
+    (checkpoints.folder / ".step-000000004.safetensors.partial").write_bytes(b"half")
+    assert checkpoints.latest()[1]["step"] == 2  # type: ignore[index]
+
+
+def test_the_key_changes_with_everything_that_defines_a_training() -> None:
+    def key(**changes) -> str:
+        values = {"stage": "s", "params": {"a": 1}, "inputs": ["data"], "packages": ["diffusion"], **changes}
+        return training_key(**values)
+
+    assert key() == key()
+    others = [key(stage="t"), key(params={"a": 2}), key(inputs=["other"]), key(packages=["diffusion", "engine"])]
+    assert len({key(), *others}) == 5
+
+
+# --- published weights
+
+
+CONFIG = {
+    "diffusion": Diffusion(), "image_size": 16, "channels": 1, "classes": ["ill", "well"], "data_fingerprint": "f",
+}  # fmt: skip
+
+
+def test_weights_round_trip_and_damage(tmp_path: Path) -> None:
+    save_weights(tmp_path, {"a": torch.arange(5.0)}, DiffusionConfig(**CONFIG))
+    tensors, config = load_weights(tmp_path, DiffusionConfig)
+    assert torch.equal(tensors["a"], torch.arange(5.0))
+    assert config.classes == ["ill", "well"]
+    with pytest.raises(DcubeError, match="weights of another network"):
+        load_into(nn.Linear(2, 2), tensors, tmp_path)
+    damage(tmp_path / "model.safetensors", "flipped")
+    with pytest.raises(DcubeError, match="is damaged"):
+        load_weights(tmp_path, DiffusionConfig)
+    with pytest.raises(DcubeError, match="missing: run `dvc repro train_diffusion`"):
+        load_weights(tmp_path / "nowhere", DiffusionConfig)

@@ -1,0 +1,140 @@
+"""What is killed, fills up or goes away, and what remains of it: nothing half-done, and no orphan."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+
+from dcube.config.schema import Params
+from dcube.runtime import reaper
+from flows import storage_wait as patience
+from flows.pipeline import pipeline
+from tests.support.checkout import ROOT
+from tests.support.flow_runs import STAGES, task_states
+from tests.support.s3_server import S3Server
+from tests.support.small_pipeline import alive, assert_gone, command, head
+
+STARTER = """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job may have it ignored
+from dcube.runtime.processes import process_group
+with process_group([sys.executable, "-c", sys.argv[1]]):
+    print("started", flush=True)
+    time.sleep(600)
+"""
+# Like torchrun, it starts a worker in a session of its own.
+PARENT_OF_A_SESSION = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+with open(os.environ["PIDS"], "w") as file:
+    file.write(f"{os.getpid()} {child.pid}")
+time.sleep(600)
+"""
+
+
+class TestProcesses:
+    @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    def test_whatever_ends_the_starter_ends_all(self, stop, tmp_path):
+        pids = tmp_path / "pids.txt"
+        starter = subprocess.Popen(
+            [sys.executable, "-c", STARTER, PARENT_OF_A_SESSION],
+            env=os.environ | {"PIDS": str(pids), "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while not (pids.exists() and pids.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert all(map(alive, map(int, pids.read_text().split())))
+        starter.send_signal(stop)
+        starter.wait(timeout=30)
+        assert_gone(pids)
+
+    def test_what_carries_no_mark_is_left_alone(self):
+        other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        try:
+            reaper.end("a-mark-of-nobody", grace_seconds=0.0)
+            assert psutil.pid_exists(other.pid) and other.poll() is None
+        finally:
+            other.kill()
+            other.wait()
+
+
+class TestSharedStorage:
+    @pytest.mark.slow
+    def test_what_one_machine_computed_another_knows(
+        self, repository, prefect_server, ran, s3_server: S3Server, tmp_path, monkeypatch
+    ):
+        """Two clones with nothing in common but the bucket: cache, run cache and data come from there."""
+        for name, value in s3_server.environment.items():
+            monkeypatch.setenv(name, value)
+        first = pipeline(Params(), return_state=True)
+        assert first.is_completed() and ran() == STAGES
+        elsewhere = tmp_path / "elsewhere"
+        command(tmp_path, "git", "clone", "--quiet", str(repository), str(elsewhere))
+        shutil.rmtree(repository / ".dvc/cache")
+        monkeypatch.chdir(elsewhere)
+        second = pipeline(Params(), return_state=True)
+        assert task_states(second) == {**dict.fromkeys(STAGES, "Cached"), **_share_of(second)}
+        assert ran() == []
+        assert head(elsewhere) == head(repository)
+
+    @pytest.mark.slow
+    def test_a_bucket_that_is_away_for_a_while_is_waited_for(
+        self, repository, prefect_server, ran, s3_server: S3Server, monkeypatch
+    ):
+        for name, value in s3_server.environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 1.0)
+        s3_server.stop()
+        back = threading.Timer(15.0, s3_server.start)
+        back.start()
+        try:
+            state = pipeline(Params(), return_state=True)
+        finally:
+            back.join()
+        assert state.is_completed() and ran() == STAGES
+
+    def test_a_wrong_key_is_one_line_before_anything_runs(
+        self, repository, prefect_server, ran, s3_server: S3Server, monkeypatch
+    ):
+        for name, value in (s3_server.environment | {"AWS_SECRET_ACCESS_KEY": "wrong"}).items():
+            monkeypatch.setenv(name, value)
+        state = pipeline(Params(), return_state=True)
+        assert state.is_failed() and ran() == []
+        assert "S3" in str(state.message) and "\n" not in str(state.message)
+
+
+def _share_of(state) -> dict[str, str | None]:
+    return {name: kind for name, kind in task_states(state).items() if name.startswith("share_results")}
+
+
+CAN_MOUNT = subprocess.run(
+    ["unshare", "--mount", "--map-root-user", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True
+)
+
+
+@pytest.mark.skipif(CAN_MOUNT.returncode != 0, reason="needs a file system of its own (unshare, mount)")
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path):
+    (tmp_path / "params.yaml").write_text(Params().to_yaml().replace("name: pancreas", "name: phantom"))
+    (tmp_path / "outputs").mkdir()
+    shutil.copytree(ROOT / "dcube", tmp_path / "dcube", ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        f"mount -t tmpfs -o size=64k tmpfs outputs && {sys.executable} -m dcube.cli data add phantom >/dev/null 2>&1;"
+        f"{sys.executable} -m dcube.stages.prepare; echo code $?; ls -A outputs"
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
+        cwd=tmp_path,
+        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"},
+        capture_output=True,
+        text=True,
+    )
+    assert "error: No space left on device" in done.stderr
+    assert done.stdout.splitlines()[-1] == "code 2", done.stdout

@@ -1,0 +1,232 @@
+"""Deployments, automations and the attempts of a run, on a real Prefect server."""
+
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from prefect.automations import Automation
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State, StateType
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Crashed
+
+from dcube.config.loading import load_preset, params_from, preset_names
+from dcube.config.schema import Params
+from dcube.errors import DcubeError
+from flows import presets
+from flows.attempts import crashes_in_a_row
+from flows.checkout import working_directory
+from flows.housekeeping import housekeeping
+from flows.mlflow_runs import end_runs, mlflow_runs_ended, running_pipelines
+from flows.pipeline import pipeline
+from flows.retrain import known_data, recorded_data
+from tests.support.checkout import ROOT
+from tests.support.small_pipeline import command, head, rewrite, workspaces
+
+SEVERAL_PRESETS = sorted(preset_names())
+
+
+@pytest.fixture(scope="module")
+def set_up(prefect_server) -> list[str]:
+    """`python -m flows.setup`, twice; gives what it printed."""
+    environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(ROOT)}
+    runs = [
+        subprocess.run(
+            [sys.executable, "-m", "flows.setup"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    ]
+    return [run.stdout for run in runs]
+
+
+class TestSetup:
+    def test_again_changes_nothing(self, set_up):
+        assert set_up[0] == set_up[1]
+        with get_client(sync_client=True) as client:
+            names = [deployment.name for deployment in client.read_deployments()]
+            assert sorted(names) == sorted([*SEVERAL_PRESETS, "predict", "promote", "retrain", "housekeeping"])
+            assert client.read_work_pool("gpu").type == "process"
+        assert Automation.read(name="dcube: a crashed run goes on").enabled
+
+    @pytest.mark.parametrize("name", SEVERAL_PRESETS)
+    def test_a_preset_is_a_deployment_whose_form_holds_its_values(self, set_up, name):
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name(f"pipeline/{name}")
+        assert params_from(deployment.parameters["params"], "form") == load_preset(name)
+        assert deployment.tags == ["dcube"]
+        assert deployment.job_variables == {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}
+
+    def test_the_form_explains_itself(self, set_up):
+        with get_client(sync_client=True) as client:
+            schema = client.read_deployment_by_name("pipeline/phantom").parameter_openapi_schema
+        assert all("description" in schema["properties"][name] for name in ("settings", "revision", "attempts"))
+        assert schema["properties"]["attempts"]["minimum"] == 1
+        groups = [Params.model_fields[name].annotation.__name__ for name in Params.model_fields]
+        for group in groups:
+            fields = schema["definitions"][group]["properties"].values()
+            assert schema["definitions"][group]["description"]
+            assert all(field.keys() & {"title", "$ref", "allOf"} and field.get("description") for field in fields)
+
+    def test_no_server_is_one_line(self):
+        environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_API_URL": ""}
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.setup"], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert done.stderr.strip() == "error: no Prefect server: set PREFECT_API_URL, e.g. to http://127.0.0.1:4200/api"
+
+    def test_all_presets_are_offered(self):
+        deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+        asked = [one["parameters"]["params"] for one in deployed if "params" in one.get("parameters", {})]
+        assert sorted(asked) == [f"{{{{ presets.{name} }}}}" for name in SEVERAL_PRESETS]
+        assert presets.values().keys() == set(SEVERAL_PRESETS)
+
+
+class TestAttempts:
+    def test_a_retry_by_a_person_counts_anew(self):
+        def at(minute: int, kind: StateType) -> State:
+            return State(type=kind, timestamp=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute))
+
+        kinds = [StateType.CRASHED, StateType.RUNNING, StateType.FAILED, StateType.RUNNING, StateType.CRASHED]
+        states = [at(minute, kind) for minute, kind in enumerate(kinds)]
+        assert crashes_in_a_row(states) == crashes_in_a_row(states[::-1]) == 1
+        assert crashes_in_a_row(states[:2]) == 1
+        assert crashes_in_a_row(states[:3]) == 0
+
+    def test_the_commit_of_the_first_attempt_counts_and_attempts_end(self, repository, prefect_server, ran):
+        """A run that is cut off goes on with the commit that it began with, and not for ever."""
+        rewrite(repository, "stage.py", "import json,", "raise SystemExit('broken')\nimport json,")
+        state = pipeline(Params(), return_state=True)
+        first = head(repository)
+        assert state.is_failed()
+        rewrite(repository, "stage.py", "raise SystemExit('broken')\n", "")
+        with get_client(sync_client=True) as client:
+            run = client.read_flow_run(state.state_details.flow_run_id)
+            assert run.labels["dcube.commit"] == first != head(repository)
+            for _ in range(2):
+                client.set_flow_run_state(run.id, Crashed(), force=True)
+        begun = subprocess.run(
+            [sys.executable, "-c", AGAIN, str(run.id)],
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(PREFECT_API_URL.value())},
+            capture_output=True,
+            text=True,
+        )
+        commit, given_up = begun.stdout.splitlines()
+        assert commit == first
+        assert "given up: 2 attempts were cut off from outside" in given_up
+
+
+AGAIN = """
+import os, sys
+os.environ["PREFECT__FLOW_RUN_ID"] = sys.argv[1]
+from pathlib import Path
+from dcube.errors import DcubeError
+from flows.attempts import begin_attempt
+print(begin_attempt(Path.cwd(), "HEAD", most=3))
+try:
+    begin_attempt(Path.cwd(), "HEAD", most=2)
+except DcubeError as error:
+    print(error)
+"""
+
+
+class TestCheckout:
+    def test_a_checkout_here_is_used_as_it_is(self, repository, monkeypatch):
+        monkeypatch.delenv("DCUBE_REPOSITORY", raising=False)
+        assert working_directory(str(repository)) == {"directory": str(repository)}
+
+    def test_one_elsewhere_is_cloned_once_and_followed(self, repository, tmp_path, monkeypatch):
+        monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
+        monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
+        clone = Path(working_directory("ignored")["directory"])
+        assert clone == tmp_path / "home/repository" and head(clone) == head(repository)
+        (clone / ".dcube").mkdir()
+        rewrite(repository, "stage.py", "import json,", "import json, re,")
+        assert working_directory()["directory"] == str(clone)
+        assert head(clone) == head(repository) and (clone / ".dcube").exists()
+
+    @pytest.mark.parametrize("address", ["--upload-pack=touch pwned", "ext::sh -c touch% pwned", "/nowhere", ""])
+    def test_what_is_no_repository_is_one_line(self, address, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("DCUBE_REPOSITORY", address)
+        monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
+        with pytest.raises(DcubeError) as caught:
+            working_directory()
+        assert "\n" not in str(caught.value)
+        assert not list(tmp_path.rglob("pwned"))
+
+
+class TestLeftovers:
+    def test_runs_that_nobody_ended(self, repository, prefect_server, tmp_path, monkeypatch):
+        """A run whose Prefect run has ended is ended too; one of a pipeline outside Prefect is left alone."""
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+        rewrite(repository, "stage.py", "import json,", "raise SystemExit('broken')\nimport json,")
+        failed = str(pipeline(Params(), return_state=True).state_details.flow_run_id)
+        client = MlflowClient()
+        experiment = client.create_experiment("dcube")
+        runs = {
+            name: client.create_run(experiment, tags={"dcube.pipeline": name}).info.run_id
+            for name in (failed, str(uuid4()), "by-hand")
+        }
+        assert running_pipelines() == runs.keys()
+        assert [folder.name for folder in workspaces(repository)] == [failed]
+        housekeeping(keep_days=1)
+        assert [folder.name for folder in workspaces(repository)] == [failed]
+        assert {name: client.get_run(run).info.status for name, run in runs.items()} == {
+            name: "KILLED" if name == failed else "RUNNING" for name in runs
+        }
+        housekeeping(keep_days=0)
+        assert workspaces(repository) == []
+        end_runs("by-hand")
+        assert "by-hand" not in running_pipelines()
+
+    def test_checkpoints_that_nobody_resumed(self, repository, prefect_server, tmp_path, monkeypatch):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+        checkpoints = repository / ".dcube/checkpoints"
+        for name, days in (("running", 0), ("last-week", 8), ("forgotten", 31)):
+            (checkpoints / name).mkdir(parents=True)
+            (checkpoints / name / "step-000000001.safetensors").touch()
+            os.utime(checkpoints / name, (time.time() - days * 86_400,) * 2)
+        housekeeping()
+        assert {folder.name for folder in checkpoints.iterdir()} == {"running", "last-week"}
+        housekeeping(keep_checkpoint_days=7)
+        assert [folder.name for folder in checkpoints.iterdir()] == ["running"]
+
+    @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+    def test_the_parent_ends_as_the_pipeline_does(self, error, status, tmp_path, monkeypatch):
+        """Though every stage that began may have ended well."""
+        address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        client = MlflowClient()
+        tags = {"dcube.pipeline": "one", "dcube.stage": "pipeline"}
+        parent = client.create_run(client.create_experiment("dcube"), tags=tags).info.run_id
+        client.set_terminated(parent, "FINISHED")
+        with mlflow_runs_ended("one", address):
+            pass
+        assert client.get_run(parent).info.status == "FINISHED"
+        with pytest.raises(error), mlflow_runs_ended("one", address):
+            raise error
+        assert client.get_run(parent).info.status == status
+
+
+class TestRetrain:
+    def test_which_data_a_model_knows(self, repository, tmp_path, monkeypatch):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+        data = recorded_data(repository, "HEAD")
+        assert data == yaml.safe_load((repository / "data.dvc").read_text())["outs"][0]["md5"]
+        assert known_data("dcube-phantom") == set()
+        client = MlflowClient()
+        client.create_registered_model("dcube-phantom")
+        client.create_model_version("dcube-phantom", str(tmp_path), tags={"dcube.dvc.data": data})
+        assert known_data("dcube-phantom") == {data}
+        command(repository, "git", "rm", "--quiet", "data.dvc")
+        command(repository, "git", "commit", "--quiet", "--message", "No data")
+        with pytest.raises(DcubeError, match=r"records no data: .dcube data add"):
+            recorded_data(repository, "HEAD")

@@ -1,0 +1,369 @@
+"""The pipeline as a Prefect flow, on a small repository and against a server of its own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter
+from prefect.client.schemas.objects import State
+from prefect.utilities.callables import parameter_schema
+
+import flows.pipeline
+from dcube.config.schema import Params
+from dcube.errors import DcubeError
+from dcube.repository.graph import StageNeeds, stages_in_order
+from dcube.repository.workspace import commit_of, push_results, save_experiment, workspace
+from dcube.runtime import processes
+from flows import stage_process
+from flows.pipeline import main, params_with, pipeline
+from flows.stage_process import reproduce
+from tests.support.checkout import ROOT
+from tests.support.flow_runs import STAGES, run_of, task_runs, task_states
+from tests.support.small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
+
+PARAMS = Params().to_yaml()
+
+
+class TestGraph:
+    def test_order_names_and_needs_come_from_dvc(self, repository):
+        stages = {stage.name: stage for stage in stages_in_order(repository)}
+        assert list(stages) == STAGES
+        assert stages["train"] == StageNeeds("train", "Train a model", gpu=True)
+        assert stages["evaluate@control"] == StageNeeds("evaluate@control", "Measure a model", True, 1, 5)
+        assert [stage.name for stage in stages_in_order(repository, ["train"])] == ["prepare", "train"]
+        assert [stage.name for stage in stages_in_order(repository, ["evaluate"])] == STAGES
+
+    def test_errors_are_one_line(self, repository):
+        with pytest.raises(DcubeError, match="nothing"):
+            stages_in_order(repository, ["nothing"])
+        rewrite(repository, "dvc.yaml", "gpu: true}", "gpus: 2}")
+        with pytest.raises(DcubeError, match="meta of train may hold gpu, retries, timeout_minutes; found gpus"):
+            stages_in_order(repository)
+
+    def test_the_real_pipeline(self):
+        """Its `meta` holds what the flow understands, and no command holds a parameter (they come from a form)."""
+        for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
+            StageNeeds("name", stage["desc"], **stage["meta"])
+            assert "$" not in stage["cmd"].replace("${item.", "")
+
+
+class TestWorkspace:
+    def test_found_again_after_a_failure_and_removed_after_a_success(self, repository):
+        before = checkout_of(repository)
+        with pytest.raises(ZeroDivisionError), workspace(repository, "HEAD", "run", PARAMS) as folder:
+            (folder / "half-done").touch()
+            raise ZeroDivisionError
+        with workspace(repository, "HEAD", "run", PARAMS) as again:
+            assert again == folder
+            assert (again / "half-done").exists()
+            assert (again / "data/raw.txt").read_text() == "raw "
+        assert workspaces(repository) == []
+        assert "run" not in command(repository, "git", "worktree", "list")
+        assert checkout_of(repository) == before
+
+    def test_half_made_is_made_anew(self, repository):
+        leftover = repository / ".dcube/workspaces/run/.dvc"
+        leftover.mkdir(parents=True)
+        with workspace(repository, "HEAD", "run", PARAMS) as folder:
+            assert (folder / "dvc.yaml").exists()
+
+    def test_state_that_outlives_it_is_the_repositorys(self, repository, tmp_path, monkeypatch):
+        monkeypatch.setenv("DCUBE_WORKSPACES", str(tmp_path / "elsewhere"))
+        with workspace(repository, "HEAD", "run", PARAMS) as folder:
+            assert folder.parent == tmp_path / "elsewhere"
+            for name in ("checkpoints", "unsent"):
+                (folder / ".dcube" / name / "kept").touch()
+            assert command(folder, "git", "status", "--porcelain") == ""
+        assert (repository / ".dcube/checkpoints/kept").exists()
+        assert (repository / ".dcube/unsent/kept").exists()
+
+    @pytest.mark.parametrize("revision", ["nowhere", "--help", "$(touch pwned)"])
+    def test_unknown_revision(self, repository, revision):
+        with (
+            pytest.raises(DcubeError, match="is unknown"),
+            workspace(repository, commit_of(repository, revision), "run", PARAMS),
+        ):
+            pass
+        assert workspaces(repository) == []
+
+    def test_damaged_data_are_refused(self, repository):
+        record = (repository / "data.dvc").read_text()
+        for file in (repository / ".dvc/cache/files").rglob("*"):
+            if file.is_file() and file.read_text() == "raw ":
+                file.chmod(0o600)
+                file.write_text("rot ")
+        with pytest.raises(DcubeError, match=r"is not what .*data\.dvc records"):
+            with workspace(repository, "HEAD", "run", PARAMS):
+                pass
+        assert (repository / ".dcube/workspaces/run/data.dvc").read_text() == record
+
+    def test_missing_data_come_from_the_remote_or_are_named(self, repository, tmp_path):
+        settings = repository / ".dvc/config.local"
+        settings.write_text("[core]\nremote = store\n['remote \"store\"']\nurl = ../../store\n")
+        dvc(repository, "push", "--quiet")
+        shutil.rmtree(repository / ".dvc/cache")
+        with workspace(repository, "HEAD", "run", PARAMS) as folder:
+            assert (folder / "data/raw.txt").read_text() == "raw "
+            push_results(folder)
+        settings.unlink()
+        shutil.rmtree(repository / ".dvc/cache")
+        with pytest.raises(DcubeError, match=r"the data of .*data\.dvc cannot be restored"):
+            with workspace(repository, "HEAD", "another", PARAMS) as folder:
+                pass
+
+    def test_data_that_nobody_committed_are_named(self, repository):
+        command(repository, "git", "rm", "--quiet", "--cached", "data.dvc")
+        command(repository, "git", "commit", "--quiet", "--message", "Forgotten")
+        with workspace(repository, "HEAD", "run", PARAMS) as folder:
+            with pytest.raises(DcubeError, match=r"data, which prepare reads, .* commit data or data\.dvc"):
+                stages_in_order(folder)
+
+    def test_experiments_saved_at_once_do_not_collide(self, repository):
+        names = ["first", "second"]
+
+        def save(name: str) -> None:
+            params = params_with(Params(), [f"data.name={name}"])
+            with workspace(repository, "HEAD", name, params.to_yaml()) as folder:
+                reproduce("prepare", folder, {}, print, print)
+                save_experiment(repository, folder, name, ["prepare"])
+
+        threads = [threading.Thread(target=save, args=[name]) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(dvc(repository, "exp", "list", "--name-only").split()) == names
+        for name in names:
+            assert yaml.safe_load(saved_file(repository, name, "params.yaml"))["data"]["name"] == name
+
+
+def saved_file(repository: Path, experiment: str, path: str) -> str:
+    references = command(repository, "git", "for-each-ref", "--format=%(refname)", "refs/exps").split()
+    reference = next(reference for reference in references if reference.endswith(f"/{experiment}"))
+    return command(repository, "git", "show", f"{reference}:{path}")
+
+
+class TestStageProcess:
+    def test_an_interruption_ends_the_whole_group(self, repository, tmp_path, monkeypatch):
+        monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
+        rewrite(repository, "stage.py", "import json,", HANG)
+        (repository / "outputs/prepared").parent.mkdir()
+        (repository / "outputs/prepared").touch()
+
+        def interrupt(line: str) -> None:
+            if line == "hanging":
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            reproduce("train", repository, {}, interrupt, lambda record: None)
+        assert_gone(tmp_path / "pids.txt")
+
+    def test_the_code_of_the_revision_runs(self, repository, monkeypatch):
+        """Not the package that is installed, nor the one that the caller's PYTHONPATH names."""
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        (repository / "dcube").mkdir()
+        (repository / "dcube/__init__.py").write_text("NAME = 'own'")
+        (repository / "scripts").mkdir()  # the folder of a script stands before everything: here it holds no package
+        (repository / "scripts/prepare.py").write_text("import dcube; print('ran', dcube.NAME)")
+        (repository / "dvc.yaml").write_text("stages: {prepare: {cmd: python scripts/prepare.py}}")
+        lines: list[str] = []
+        reproduce("prepare", repository, {}, lines.append, print)
+        assert "ran own" in lines
+
+    @pytest.mark.parametrize("torn", [0, 100])
+    def test_files_that_a_killed_dvc_has_torn_are_in_nobodys_way(self, repository, ran, torn):
+        reproduce("prepare", repository, {}, print, print)
+        lock = repository / "dvc.lock"
+        lock.write_bytes(lock.read_bytes()[:torn])
+        (repository / ".dvc/tmp/rwlock").touch()
+        (repository / ".git/index.lock").touch()
+        assert not reproduce("prepare", repository, {}, print, print), "the run cache knows the result"
+        command(repository, "git", "add", "dvc.lock")
+        assert ran() == ["prepare"]
+
+    @pytest.mark.parametrize(
+        ("ending", "reason", "bad_input"),
+        [
+            ("raise ValueError('boom')", r"ValueError: boom \(exit code 1\)", False),
+            ("print('error: mend it', file=sys.stderr); sys.exit(2)", "mend it", True),
+            ("os.kill(os.getpid(), 9)", "killed by SIGKILL", False),
+            ("sys.exit(137)  # of a shell that waited", "killed by SIGKILL", False),
+        ],
+    )
+    def test_the_reason_of_a_failure(self, repository, ending, reason, bad_input):
+        (repository / "stage.py").write_text(f"import os, sys\n{ending}")
+        with pytest.raises(stage_process.StageError, match=f"^prepare: {reason}$") as caught:
+            reproduce("prepare", repository, {}, lambda line: None, lambda record: None)
+        assert caught.value.bad_input is bad_input
+
+
+class TestPipeline:
+    def test_runs_are_isolated_and_only_what_changed_runs(self, repository, prefect_server, ran, tmp_path):
+        before = checkout_of(repository)
+
+        first = pipeline(Params(), return_state=True)
+        assert ran() == STAGES
+        assert set(task_states(first).values()) == {"Completed"}
+        assert task_runs(first)["train"].tags == ["gpu"]
+        assert_shows_progress_and_results(first)
+
+        second = pipeline(Params(), targets=["train"], return_state=True)
+        assert ran() == []
+        assert task_states(second) == dict.fromkeys(["prepare", "train"], "Cached")
+
+        settings = ["diffusion.margin=0.2", "classifier.sub_features.architecture=$(touch pwned)`touch pwned`"]
+        changed = params_with(Params(), settings)
+        third = pipeline(changed, targets=["train"], return_state=True)
+        assert ran() == ["train"]
+        assert not list(tmp_path.rglob("pwned"))
+
+        assert checkout_of(repository) == before
+        assert workspaces(repository) == []
+        names = [state.result() for state in (first, second, third)]
+        assert sorted(dvc(repository, "exp", "list", "--name-only").split()) == sorted(names)
+        assert Params.model_validate(yaml.safe_load(saved_file(repository, names[2], "params.yaml"))) == changed
+        assert set(yaml.safe_load(saved_file(repository, names[2], "dvc.lock"))["stages"]) == {"prepare", "train"}
+
+    def test_a_failing_stage_fails_the_run_with_its_own_reason(self, repository, prefect_server, ran):
+        rewrite(repository, "stage.py", "from pathlib import Path\n", UNREADABLE)
+        rewrite(repository, "dvc.yaml", "meta: {gpu: true}", "meta: {retries: 3}")
+        state = pipeline(Params(), return_state=True)
+        assert state.is_failed()
+        assert state.message.endswith("train: 3 images are unreadable: convert them")
+        assert ran() == ["prepare"]
+        assert task_states(state) == {"prepare": "Completed", "train": "Failed"}
+        assert task_runs(state)["train"].run_count == 1, "what a person must mend is not retried"
+        assert [folder.name for folder in workspaces(repository)] == [str(run_of(state).id)]
+
+    @pytest.mark.parametrize(
+        "retries, trouble",
+        [(0, "os.kill(os.getpid(), 9)"), (1, "raise OSError('the GPU fell off the bus')")],
+        ids=["killed", "its own fault"],
+    )
+    def test_a_stage_is_tried_again(self, repository, prefect_server, ran, tmp_path, monkeypatch, retries, trouble):
+        """Once more after a fault of its own where `dvc.yaml` grants that, and always after a kill."""
+        monkeypatch.setattr(flows.pipeline, "SECONDS_BEFORE_RETRY", 0)
+        before = tmp_path / "tried"
+        first_time = f"if not os.path.exists({str(before)!r}):\n    open({str(before)!r}, 'w').close()\n    {trouble}\n"
+        rewrite(repository, "stage.py", "from pathlib import Path\n", f"from pathlib import Path\n\n{first_time}")
+        rewrite(
+            repository,
+            "dvc.yaml",
+            "outs: [outputs/prepared]",
+            f"outs: [outputs/prepared]\n    meta: {{retries: {retries}}}",
+        )
+        state = pipeline(Params(), targets=["prepare"], return_state=True)
+        assert state.is_completed()
+        assert ran() == ["prepare"]
+        assert task_runs(state)["prepare"].run_count == 2
+
+    @pytest.mark.slow
+    def test_a_stage_that_overstays_is_killed_whole(self, repository, prefect_server, tmp_path, monkeypatch):
+        monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
+        rewrite(repository, "stage.py", "import json,", HANG)
+        rewrite(repository, "dvc.yaml", "meta: {gpu: true}", "meta: {timeout_minutes: 0.1}")
+        state = pipeline(Params(), targets=["train"], return_state=True)
+        assert state.message.endswith("train: still running after 0.1 minutes, its timeout")
+        assert_gone(tmp_path / "pids.txt")
+
+    def test_a_wrong_parameter_starts_nothing(self, repository, prefect_server, ran):
+        state = pipeline({"diffusion": {"width": -8}}, return_state=True)
+        assert state.is_failed()
+        assert "diffusion.width" in state.message
+        assert ran() == []
+        assert workspaces(repository) == []
+
+    def test_the_form_has_groups_bounds_choices_and_help(self):
+        schema = parameter_schema(pipeline).model_dump_for_openapi()
+        width = schema["definitions"]["Diffusion"]["properties"]["width"]
+        assert (width["minimum"], width["maximum"], width["default"]) == (16, 2048, 512)
+        assert "paper" in width["description"]
+        assert schema["definitions"]["Data"]["properties"]["fit"]["enum"] == ["crop", "pad", "stretch"]
+
+    def test_knows_no_torch(self):
+        program = "import sys, flows.pipeline; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+    def test_the_command_when_stopped_leaves_no_process_and_no_lock(self, repository, tmp_path, ran, stop):
+        rewrite(repository, "stage.py", "import json,", HANG)
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "flows.pipeline"]
+        process = subprocess.Popen(
+            command,
+            cwd=repository,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a job may ignore it
+        )
+        wait_for(tmp_path / "pids.txt")
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert any("server" in child.cmdline() for child in started)
+        if stop == signal.SIGINT:
+            os.killpg(process.pid, stop)  # as Ctrl-C in a terminal does
+        else:
+            process.send_signal(stop)
+        assert process.wait(timeout=60) == 128 + stop
+        _, left = psutil.wait_procs(started, timeout=5)
+        assert left == []
+        assert ran() == ["prepare"]
+        (kept,) = workspaces(repository)
+        dvc(kept, "repro", "prepare")
+
+
+def wait_for(file: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def assert_shows_progress_and_results(state: State) -> None:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id={"any_": [run_of(state).id]}))
+    artifacts = {artifact.key: artifact for artifact in found if artifact.key}
+    bars = {f"progress-{name.replace('@', '-')}" for name in STAGES}
+    assert set(artifacts) == bars | {"results"}
+    assert artifacts["progress-train"].data == 50.0
+    assert artifacts["progress-train"].description == "Working: 5/10 steps, 2 steps/s, 2 s left, loss 0.25"
+    assert "| dcube | 0.500 (0.400–0.600) |" in artifacts["results"].data
+
+
+UNREADABLE = """from pathlib import Path
+if sys.argv[1] == "outputs/model":
+    print("error: 3 images are unreadable: convert them", file=sys.stderr)
+    sys.exit(2)
+"""
+
+
+class TestCommand:
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            (["diffusion.widht=64"], "--set: unknown key diffusion.widht (did you mean width?)"),
+            (["diffusion.width=-8"], "--set: diffusion.width: input should be greater than or equal to 16 (got -8)"),
+            (["diffusion.width"], "--set diffusion.width: write it as group.key=value"),
+            (["diffusion.width.more=1"], "--set: diffusion.width.more: width holds no further keys"),
+        ],
+    )
+    def test_bad_settings_are_one_line_and_exit_code_2(self, repository, capsys, settings, message):
+        with pytest.raises(SystemExit) as caught:
+            main(settings=settings)
+        assert caught.value.code == 2
+        assert capsys.readouterr().err == f"error: {message}\n"
+
+    def test_settings_are_laid_over_the_rest(self):
+        params = params_with(Params(), ["synthesis.ratio.benign=2", "classifier.evaluation_timesteps=[1, 5]"])
+        assert params.synthesis.ratio == {"benign": 2.0}
+        assert params.classifier.evaluation_timesteps == [1, 5]
+        assert params.diffusion == Params().diffusion

@@ -1,0 +1,105 @@
+"""The picture of why: it points at what was trained on, and a network with random weights draws another one."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, FrozenUViT, build_head, untrained
+from dcube.classifier.methods.contract import Task
+from dcube.classifier.training import ImageTable, train_candidate
+from dcube.config.schema import Params
+from dcube.data.prepared import PreparedDataset
+from dcube.data.preprocessing import ModelInput
+from dcube.data.readers.images import read_array
+from dcube.diffusion.noise_schedule import NoiseSchedule
+from dcube.diffusion.weights import build_uvit
+from dcube.engine.checkpoints import Checkpoints
+from dcube.inference.heatmaps import GRID, WINDOW, heatmaps, save_heatmaps
+from dcube.inference.prediction import predict_batch
+from tests.support.discs import CLASSES
+from tests.support.random_candidate import candidate_config
+
+
+def trained(kind: str, params: Params, dataset: PreparedDataset, folder: Path) -> Candidate:
+    uvit = None
+    if kind == DCUBE:
+        model = build_uvit(params.diffusion, 16, 1, len(CLASSES)).eval()
+        uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
+    settings = params.classifier.model_copy(update={"epochs": 12, "flip_probability": 0.0})
+    torch.manual_seed(0)
+    head = build_head(kind, settings, params.baseline, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
+    tables = [ImageTable.of_split(dataset, split) for split in ("train", "validation")]
+    result = train_candidate(head, uvit, *tables, settings, params.compute, Checkpoints(folder, "k"))
+    head.load_state_dict(result.weights)
+    config = candidate_config(params, kind=kind, classes=CLASSES)
+    return Candidate(config, head.eval(), uvit)
+
+
+def randomised(candidate: Candidate, params: Params) -> Candidate:
+    """The same network with the weights of another beginning, all of them."""
+    head = copy.deepcopy(candidate.head)
+    torch.manual_seed(1)
+    for module in head.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    uvit = candidate.uvit and untrained(candidate.uvit, params.diffusion, seed=9)
+    return Candidate(candidate.config, head.eval(), uvit)
+
+
+def images_of(dataset: PreparedDataset) -> tuple[np.ndarray, np.ndarray]:
+    rows = dataset.indices("test")
+    return dataset.images(32)[rows], dataset.images(16)[rows]
+
+
+@pytest.mark.parametrize("kind", [SUB_FEATURES, DCUBE])
+def test_random_weights_draw_another_picture(kind, tiny_params, phantom_dataset, tmp_path) -> None:
+    """Adebayo et al., 2018: a map that survives the loss of all that was learnt shows the image, not the model."""
+    candidate = trained(kind, tiny_params, phantom_dataset, tmp_path)
+    images = images_of(phantom_dataset)
+    classes = candidate.predict(*images).argmax(axis=1)
+    maps = heatmaps(candidate, *images, classes)
+    others = heatmaps(randomised(candidate, tiny_params), *images, classes)
+    likeness = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(maps, others, strict=True)]
+    assert np.abs(np.mean(likeness)) < 0.35, likeness
+    np.testing.assert_array_equal(maps, heatmaps(candidate, *images, classes))  # and the same weights the same
+
+
+class Brightness(torch.nn.Module):
+    """Log-odds of class 1 that are the mean grey value of the upper left quarter alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.02))
+
+    def forward(self, images: torch.Tensor, features=()) -> torch.Tensor:
+        height, width = images.shape[-2:]
+        logit = self.weight * (images[..., : height // 2, : width // 2].float().mean(dim=(1, 2, 3)) - 100)
+        return torch.stack([torch.zeros_like(logit), logit], dim=1)
+
+
+def test_it_points_at_the_only_part_that_the_model_looks_at_with_the_right_sign(tiny_params) -> None:
+    candidate = Candidate(candidate_config(tiny_params, classes=["a", "b"]), Brightness(), None)
+    image = np.random.default_rng(0).integers(0, 60, (1, 1, 64, 64), dtype=np.uint8)
+    image[0, 0, 12:22, 12:22] = 250  # speaks for class 1, in the quarter that is looked at
+    image[0, 0, 44:54, 44:54] = 250  # the same where nobody looks
+    (for_one,) = heatmaps(candidate, image, image, np.array([1]))
+    (for_zero,) = heatmaps(candidate, image, image, np.array([0]))
+    half = GRID // 2
+    elsewhere = for_one.copy()
+    elsewhere[: half + WINDOW, : half + WINDOW] = 0  # parts that overlap the quarter
+    assert for_one[:half, :half].max() == for_one.max() > 0
+    assert np.abs(elsewhere).max() < 1e-6
+    np.testing.assert_allclose(for_one, -for_zero, atol=1e-6)
+
+
+def test_a_picture_is_drawn_for_each_answer_and_named_like_the_image(tmp_path, tiny_params) -> None:
+    candidate = Candidate(candidate_config(tiny_params, classes=["a", "b"]), Brightness(), None)
+    pixels = np.random.default_rng(0).integers(0, 255, (1, 32, 32), dtype=np.uint8)
+    images = [ModelInput(pixels, pixels, read_array(pixels[0])), "refused"]
+    rows = predict_batch(candidate, images, 0.5).assign(image=["study/scan 1.dcm#3", "bad.png"])
+    save_heatmaps(candidate, images, rows, tmp_path / "maps")
+    assert [file.name for file in (tmp_path / "maps").iterdir()] == ["study_scan_1.dcm#3.png"]

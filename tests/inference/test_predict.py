@@ -1,0 +1,228 @@
+"""`dcube predict`: what comes out is what the model says about those very pixels, and of nobody in particular."""
+
+import io
+import json
+import re
+import shutil
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, probabilities
+from dcube.cli import main as cli
+from dcube.config.schema import Params
+from dcube.data.preprocessing import to_square
+from tests.support.discs import TINY
+from tests.support.registered_model import (
+    NAME,
+    PICTURES,
+    SCANS,
+    hounsfield,
+    pixels,
+    register_candidate,
+    write_dicom,
+    write_picture,
+)
+
+CLASSES = ["benign", "malignant", "normal"]
+TINY_PARAMS = Params.model_validate(TINY)
+COLUMNS = [f"probability_{name}" for name in CLASSES]
+
+
+@dataclass
+class Asking:
+    """A registered version, and `dcube predict` with it."""
+
+    reference: str
+    candidate: Candidate
+
+    def command(self, capsys, *words: object) -> tuple[int, str, str]:
+        """Exit code, output and errors without the line of progress."""
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr("sys.argv", ["dcube", "predict", self.reference, *map(str, words)])
+            cli.main()
+        told = capsys.readouterr()
+        errors = [line for line in told.err.splitlines() if not line.startswith("Predicting with ")]
+        return int(ended.value.code or 0), told.out, "\n".join(errors)
+
+    def rows(self, capsys, *words: object, refused: bool = False) -> pd.DataFrame:
+        """The answers as a table; the command must succeed, or end with 2 where `refused`."""
+        code, out, err = self.command(capsys, *words, "--format", "json")
+        assert code == (2 if refused else 0), err
+        return pd.DataFrame(json.loads(out))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder whose registry holds the versions that the other fixtures register."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def of_pictures(home) -> Asking:
+    return Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES))
+
+
+@pytest.fixture(scope="module")
+def of_scans(home) -> Asking:
+    return Asking(*register_candidate(home, TINY_PARAMS, DCUBE, SCANS))
+
+
+def by_hand(candidate: Candidate, images: list[Image.Image]) -> np.ndarray:
+    """Calibrated probabilities, from the networks and the formula of the temperature."""
+    large, small = (torch.from_numpy(np.stack([to_square(one, s, 1, "crop") for one in images])) for s in (32, 16))
+    plain = probabilities(candidate.head, candidate.uvit, large, small, [1]).double().numpy()
+    sharpened = plain ** (1 / 1.5)
+    return sharpened / sharpened.sum(axis=1, keepdims=True)
+
+
+def test_pictures_are_answered_as_the_model_answers(of_pictures, capsys, tmp_path):
+    files = [write_picture(tmp_path / "in" / f"{n}.png", n) for n in range(3)]
+    rows = of_pictures.rows(capsys, tmp_path / "in")
+    assert list(rows["image"]) == [str(file) for file in files]
+    expected = by_hand(of_pictures.candidate, [Image.fromarray(pixels(n)) for n in range(3)])
+    np.testing.assert_allclose(rows[COLUMNS].to_numpy(), expected, atol=1e-6)
+    assert list(rows["decision"]) == list(rows["prediction"]) == [CLASSES[i] for i in expected.argmax(axis=1)]
+    np.testing.assert_allclose(rows["entropy"], -(expected * np.log(expected)).sum(axis=1) / np.log(3), atol=1e-6)
+    assert rows["spread"].isna().all()  # this kind looks at no noise level
+
+
+@pytest.mark.parametrize("pack", ["zip", "tar", "gztar"])
+def test_an_archive_is_its_folder(of_pictures, capsys, tmp_path, pack):
+    write_picture(tmp_path / "in" / "a" / "0.png", 0)
+    write_picture(tmp_path / "in" / "b" / "1.png", 1)
+    packed = shutil.make_archive(str(tmp_path / "packed"), pack, tmp_path / "in")
+    rows, plain = of_pictures.rows(capsys, packed), of_pictures.rows(capsys, tmp_path / "in")
+    pd.testing.assert_frame_equal(rows.drop(columns="image"), plain.drop(columns="image"))
+    assert list(rows["image"]) == [f"{packed}/a/0.png", f"{packed}/b/1.png"]
+
+
+def test_a_scan_is_windowed_as_in_training_by_whatever_route_it_comes(of_scans, capsys, tmp_path):
+    file = write_dicom(tmp_path / "slice.dcm", 5)
+    frames = write_dicom(tmp_path / "frames.dcm", 4, frames=2)
+    volume = np.stack([hounsfield(5).T] * 2, axis=2).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1.0, -1.0, 1.0, 1.0])), tmp_path / "volume.nii.gz")
+    rows = of_scans.rows(capsys, file, frames, tmp_path / "volume.nii.gz").set_index("image")
+    shown = np.clip((hounsfield(5) - 40) / 400 + 0.5, 0, 1).astype(np.float32) * np.float32(255)
+    expected = by_hand(of_scans.candidate, [Image.fromarray(shown)])[0]
+    for name in (file, f"{frames}#1", f"{tmp_path / 'volume.nii.gz'}#0", f"{tmp_path / 'volume.nii.gz'}#1"):
+        np.testing.assert_allclose(rows.loc[str(name), COLUMNS].to_numpy(float), expected, atol=1e-5)
+    assert (rows["spread"] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (lambda file: write_picture(file.with_suffix(".png"), 0, (48, 48, 3)), "made for grey images"),
+        (lambda file: write_picture(file.with_suffix(".png"), 0, (48, 300)), "training saw a width of 40 to 64"),
+        (lambda file: write_picture(file.with_suffix(".png"), 0, (19, 19)), "training saw a width"),
+        (lambda file: write_picture(file.with_suffix(".png"), 0, (40, 100)), "aspect ratio of 2.50"),
+        (lambda file: write_dicom(file.with_suffix(".dcm"), 0), "made for plain images"),
+    ],
+)
+def test_what_the_model_was_not_made_for_is_refused_and_the_others_are_answered(
+    of_pictures, capsys, tmp_path, write, reason
+):
+    write_picture(tmp_path / "in" / "0.png", 0)
+    bad = write(tmp_path / "in" / "bad")
+    rows = of_pictures.rows(capsys, tmp_path / "in", refused=True).set_index("image")
+    assert reason in rows.loc[str(bad), "problem"] and rows.loc[str(bad), "decision"] == ""
+    assert rows.loc[str(tmp_path / "in" / "0.png"), "decision"] in CLASSES
+    code, _, err = of_pictures.command(capsys, tmp_path / "in")
+    assert (code, len(err.strip().splitlines())) == (2, 1)
+    assert err.startswith(f"error: 1 of 2 images were refused, e.g. {bad}: ")
+
+
+def test_a_model_of_ct_refuses_mr_and_pictures(of_scans, capsys, tmp_path):
+    write_dicom(tmp_path / "in" / "mr.dcm", 0, modality="MR")
+    write_picture(tmp_path / "in" / "photo.png", 0)
+    damaged = write_dicom(tmp_path / "in" / "damaged.dcm", 0)
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    problems = dict(of_scans.rows(capsys, tmp_path / "in", refused=True)[["image", "problem"]].itertuples(index=False))
+    told = {Path(name).name: problem for name, problem in problems.items()}
+    assert told["mr.dcm"] == "the model was made for CT, and this is MR"
+    made_for = "the model was made for window 40 ± 200 of DICOM or NIfTI values"
+    assert told["photo.png"] == f"{made_for}, and this is a plain image (L)"
+    assert told["damaged.dcm"].startswith("cut off")
+
+
+def test_it_abstains_below_what_it_was_evaluated_with_or_what_is_asked(home, capsys, tmp_path):
+    model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, abstain_below=0.99))
+    file = write_picture(tmp_path / "0.png", 0)
+    assert list(model.rows(capsys, file)["decision"]) == ["abstain"]
+    answering = model.rows(capsys, file, "--abstain-below", 0.1)
+    assert list(answering["decision"]) == list(answering["prediction"])
+
+
+def test_a_patient_gets_the_geometric_mean_and_keeps_the_name(of_scans, capsys, tmp_path):
+    for number, patient in enumerate(["Smith-77", "Jones-12", "Smith-77"]):
+        write_dicom(tmp_path / "in" / f"{number}.dcm", number, patient=patient)
+    rows, patients = of_scans.rows(capsys, tmp_path / "in"), of_scans.rows(capsys, tmp_path / "in", "--by-patient")
+    assert list(patients["images"]) == [2, 1] and list(patients["patient"]) == [1, 2]
+    product = rows[COLUMNS].to_numpy()[0] * rows[COLUMNS].to_numpy()[2]
+    expected = np.sqrt(product) / np.sqrt(product).sum()
+    np.testing.assert_allclose(patients[COLUMNS].to_numpy()[0], expected, atol=1e-6)
+    np.testing.assert_allclose(patients[COLUMNS].to_numpy()[1], rows[COLUMNS].to_numpy()[1], atol=1e-6)
+    for kind in ("table", "csv", "json"):
+        _, out, err = of_scans.command(capsys, tmp_path / "in", "--by-patient", "--format", kind)
+        assert not re.search("Smith|Jones|Doe|1\\.2\\.3", out + err)
+
+
+def test_csv_json_and_table_say_the_same(of_pictures, capsys, tmp_path):
+    file = write_picture(tmp_path / "0.png", 0)
+    told = {kind: of_pictures.command(capsys, file, "--format", kind)[1] for kind in ("table", "csv", "json")}
+    from_csv, from_json = pd.read_csv(io.StringIO(told["csv"])), pd.DataFrame(json.loads(told["json"]))
+    np.testing.assert_allclose(from_csv[COLUMNS], from_json[COLUMNS], rtol=1e-5)
+    assert f"{from_json['confidence'][0]:.3f}" in told["table"] and from_json["decision"][0] in told["table"]
+    target = tmp_path / "answers.csv"
+    assert of_pictures.command(capsys, file, "--format", "csv", "--output", target)[1] == ""
+    assert target.read_text() == told["csv"]
+
+
+def packed_evil(file: Path) -> Path:
+    with tarfile.open(file, "w") as archive:
+        archive.addfile(tarfile.TarInfo("../escaped.png"))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: folder / "nowhere", "does not exist"),
+        (lambda folder: (folder / "notes.txt").write_text("x") and folder / "notes.txt", "holds no image"),
+        (lambda folder: folder, "holds no image"),
+        (lambda folder: packed_evil(folder / "evil.tar"), "points outside"),
+    ],
+)
+def test_a_wrong_path_is_one_line(of_pictures, capsys, tmp_path, make, words):
+    folder = tmp_path / "given"
+    folder.mkdir()
+    code, out, err = of_pictures.command(capsys, make(folder))
+    assert (code, out) == (2, "") and err.startswith("error: ") and words in err and err.count("\n") == 0
+    assert not (tmp_path / "escaped.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        (f"{NAME}@nobody", "has no alias 'nobody'"),
+        (f"{NAME}/77", "has no version '77'"),
+        ("other@champion", "no registered model"),
+        ("champion", "names no version"),
+    ],
+)
+def test_a_wrong_model_is_one_line(of_pictures, capsys, tmp_path, reference, words):
+    file = write_picture(tmp_path / "0.png", 0)
+    code, out, err = Asking(reference, of_pictures.candidate).command(capsys, file)
+    assert (code, out) == (2, "") and words in err and "\n" not in err

@@ -1,0 +1,214 @@
+"""A registered model answers like the candidate it was made from, wherever it is asked."""
+
+import base64
+import importlib.util
+import io
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES
+from dcube.errors import DcubeError
+from dcube.inference.inputs import collect_images
+from dcube.inference.prediction import predict
+from dcube.inference.serving import ServedModel, encode_file
+from dcube.registry.registration import SERVING_NEEDS
+from dcube.runtime.processes import process_group
+from tests.support.checkout import ROOT
+from tests.support.ports import free_port
+from tests.support.random_candidate import CLASSES, write_candidate
+from tests.support.registered_model import PICTURES, SCANS, hounsfield, register_candidate, write_dicom, write_picture
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Square and not, PNG and JPEG."""
+    shapes = {"square.png": (40, 40), "wide.png": (50, 60), "jpeg.jpg": (64, 48)}
+    return [write_picture(tmp_path / "in" / name, n, shape) for n, (name, shape) in enumerate(shapes.items())]
+
+
+def table(files: list[Path]) -> pd.DataFrame:
+    return pd.DataFrame({"image": [encode_file(file) for file in files]})
+
+
+def served(folder: Path) -> ServedModel:
+    model = ServedModel()
+    model.load_context(SimpleNamespace(artifacts={"candidate": str(folder)}))
+    return model
+
+
+@pytest.fixture
+def classifier(tmp_path: Path, tiny_params) -> ServedModel:
+    write_candidate(tmp_path / "model", tiny_params, spec=PICTURES)
+    return served(tmp_path / "model")
+
+
+@pytest.fixture
+def of_scans(tmp_path: Path, tiny_params) -> ServedModel:
+    write_candidate(tmp_path / "scans", tiny_params, kind=DCUBE, spec=SCANS)
+    return served(tmp_path / "scans")
+
+
+def at_the_terminal(classifier: ServedModel, folder: Path, abstain_below: float = 0.0) -> pd.DataFrame:
+    with collect_images([folder]) as (images, _):
+        return predict(classifier.candidate, images, abstain_below)
+
+
+def same(served: pd.DataFrame, predicted: pd.DataFrame) -> None:
+    shared = predicted[list(served.columns)]
+    pd.testing.assert_frame_equal(served.reset_index(drop=True), shared, check_dtype=False, rtol=1e-5)
+    assert {"decision", "confidence", "entropy", "probability_benign"} < set(served.columns)
+
+
+def test_pictures_are_answered_as_at_the_terminal(classifier, files):
+    predicted = at_the_terminal(classifier, files[0].parent)
+    same(classifier.predict(None, table(sorted(files))), predicted)
+    same(
+        classifier.predict(None, table(sorted(files)), {"abstain_below": 0.99}),
+        at_the_terminal(classifier, files[0].parent, 0.99),
+    )
+
+
+def test_arrays_are_answered_as_the_pictures_that_hold_them(classifier, files):
+    lossless = [file for file in files if file.suffix == ".png"]
+    arrays = pd.DataFrame({"image": [np.asarray(Image.open(file)).tolist() for file in lossless]})
+    pd.testing.assert_frame_equal(classifier.predict(None, arrays), classifier.predict(None, table(lossless)))
+
+
+def test_scans_and_their_values_are_answered_as_at_the_terminal(of_scans, tmp_path):
+    file = write_dicom(tmp_path / "in" / "0.dcm", 3)
+    predicted = at_the_terminal(of_scans, tmp_path / "in")
+    same(of_scans.predict(None, table([file])), predicted)
+    same(of_scans.predict(None, pd.DataFrame({"image": [hounsfield(3).tolist()]})), predicted)
+
+
+def base64_of(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def png(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return base64_of(buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("no base64!", "not base64"),
+        ("", "empty file"),
+        (base64_of(b"text"), "not a readable image"),
+        (base64_of(b"\0" * 128 + b"DICM" + b"text"), ""),
+        (png(np.zeros((40, 40), np.uint8)), "constant"),
+        (png(np.eye(300, dtype=np.uint8)), "training saw a width of 40 to 64"),
+        ([[1, 2], [3]], "neither base64 nor an array"),
+        ([[1, 2], [3, 4]], "smaller than 8 a side"),
+        ((np.eye(48) / 2).tolist(), "whole numbers"),
+        ((np.eye(48) * 256).tolist(), "whole numbers"),
+        (np.zeros((2, 48, 48, 3)).tolist(), "shape (2, 48, 48, 3)"),
+        (7, "shape ()"),
+        (None, "shape ()"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_its_row(classifier, files, cell, words):
+    with pytest.raises(DcubeError, match="row 1: ") as refused:
+        classifier.predict(None, pd.DataFrame({"image": [encode_file(files[0]), cell]}))
+    assert words in str(refused.value)
+
+
+def imports(module: str, seen: set[str]) -> set[str]:
+    """Top-level names of everything that a module of this package imports, directly or through the package."""
+    spec = importlib.util.find_spec(module)
+    assert spec and spec.origin
+    found = set(re.findall(r"^(?:from|import) ([\w.]+)", Path(spec.origin).read_text(encoding="utf-8"), re.MULTILINE))
+    seen.add(module)
+    for inner in sorted(name for name in found if name.startswith("dcube.") and name not in seen):
+        found |= imports(inner, seen)
+    return {name.partition(".")[0] for name in found}
+
+
+def test_everything_that_serving_imports_is_required():
+    known = packages_distributions()
+    needed = [
+        {name.lower() for name in known[module]}
+        for module in imports("dcube.inference.serving", set()) - {"dcube", *sys.stdlib_module_names}
+    ]
+    assert all(distributions & set(SERVING_NEEDS) for distributions in needed), needed
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A directory in which Python finds the package nowhere: an editable installation would lend it to any."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    hide = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
+    hide += f"sys.path[:] = [p for p in sys.path if p != {str(ROOT)!r}]"
+    (folder / "sitecustomize.py").write_text(hide)
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    assert subprocess.run([sys.executable, "-c", "import dcube"], cwd=folder, env=environment).returncode == 1
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "spec"), [(SUB_FEATURES, PICTURES), (DCUBE, SCANS)])
+def test_a_server_with_the_registry_alone_answers_as_the_terminal(
+    tmp_path, tiny_params, files, elsewhere, monkeypatch, kind, spec
+):
+    """`mlflow models serve` in a process that finds the package nowhere but inside the model."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow.db'}")
+    reference, _ = register_candidate(home, tiny_params, kind, spec, abstain_below=0.5)
+    if kind == DCUBE:
+        folder = tmp_path / "scans"
+        cells = [encode_file(write_dicom(folder / "0.dcm", 3)), hounsfield(3).tolist()]
+        write_dicom(folder / "1.dcm", 3)
+    else:
+        folder = files[0].parent
+        cells = [encode_file(file) for file in sorted(files)]
+    predicted = at_the_terminal(served(home / "models" / kind), folder, 0.5)
+    port = free_port()
+    command = [
+        sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{reference}", "--env-manager", "local",
+        "--host", "127.0.0.1", "--port", str(port),
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(elsewhere)}
+    with process_group(command, env=environment, cwd=elsewhere):
+        address = f"http://127.0.0.1:{port}"
+        wait_for(f"{address}/ping")
+        rows = ask(address, {"dataframe_split": {"columns": ["image"], "data": [[cell] for cell in cells]}})
+        same(rows, predicted)
+        assert set(rows["decision"]) <= {"abstain", *CLASSES}
+        open_ = ask(address, {"dataframe_records": [{"image": cells[0]}], "params": {"abstain_below": 0.0}})
+        assert open_["decision"][0] == open_["prediction"][0]
+        refused = httpx.post(f"{address}/invocations", json={"dataframe_records": [{"image": "?"}]}, timeout=60)
+        assert refused.status_code == 400 and "row 0: column image is not base64" in refused.text
+
+
+def wait_for(address: str) -> None:
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            if httpx.get(address).is_success:
+                return
+        time.sleep(0.3)
+    raise AssertionError(f"{address} does not answer")
+
+
+def ask(address: str, question: dict) -> pd.DataFrame:
+    answer = httpx.post(f"{address}/invocations", json=question, timeout=60)
+    assert answer.is_success, answer.text
+    return pd.DataFrame(answer.json()["predictions"])

@@ -1,0 +1,178 @@
+"""The pipeline as a person runs it: `dvc` in a fresh clone, the phantom, small parameters. Minutes each."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from dcube.artifacts.layout import CHECKPOINTS, DIFFUSION, EVALUATION, MODELS, PARAMS
+from dcube.engine.trainer import STEPS_PER_ROW
+from tests.support.working_copy import LONGEST, WorkingCopy, finish
+
+pytestmark = pytest.mark.slow
+
+CANDIDATES = ("dcube", "untrained_uvit", "sub_features", "baseline")
+EVALUATIONS = {f"evaluate@{name}" for name in CANDIDATES}
+BASELINES = {f"train_baseline@{name}" for name in CANDIDATES[1:]}
+
+
+def step(checkpoint: Path) -> int:
+    return int(checkpoint.stem.removeprefix("step-"))
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """As a power cut: DVC and the stage together."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=LONGEST)
+
+
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + LONGEST
+    while not reached():
+        assert process.poll() is None, finish(process)
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def same_files(one: WorkingCopy, other: WorkingCopy, folder: Path) -> None:
+    """All but the model card, which names the commit that it comes from."""
+    mine, theirs = (
+        {file.name: file.read_bytes() for file in (copy.folder / folder).iterdir() if file.name != "model_card.md"}
+        for copy in (one, other)
+    )
+    assert mine.keys() == theirs.keys()
+    assert [name for name in mine if mine[name] != theirs[name]] == []
+
+
+@pytest.fixture(scope="module")
+def complete(fresh: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """Everything has run, undisturbed, and is committed."""
+    copy = fresh.copy(tmp_path_factory.mktemp("complete") / "copy")
+    graph = yaml.safe_load((copy.folder / "dvc.yaml").read_text())["stages"]
+    plain = {name for name, stage in graph.items() if "matrix" not in stage}
+    assert copy.dvc("repro").ran == (plain - {"prepare"}) | BASELINES | EVALUATIONS
+    copy.commit()
+    return copy
+
+
+@pytest.fixture
+def own(fresh: WorkingCopy, tmp_path: Path) -> WorkingCopy:
+    return fresh.copy(tmp_path / "own")
+
+
+# --- what is rerun, and what DVC can tell
+
+
+def test_nothing_changed_reruns_nothing_and_a_changed_module_the_stages_that_use_it(
+    complete: WorkingCopy, tmp_path: Path
+) -> None:
+    copy = complete.copy(tmp_path / "own")
+    again = copy.dvc("repro")
+    assert again.ran == set() and "up to date" in again.output
+    with (copy.folder / "dcube/evaluation/metrics.py").open("a") as module:
+        module.write("# A comment.\n")
+    assert copy.dvc("repro").ran == EVALUATIONS | {"register"}
+    for name in CANDIDATES:
+        same_files(copy, complete, EVALUATION / name)
+
+
+def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
+    complete: WorkingCopy, tmp_path: Path
+) -> None:
+    copy, file = complete.copy(tmp_path / "own"), f"{EVALUATION}/dcube/metrics.json"
+    changed = copy.dvc("exp", "run", "--name", "another-seed", "-S", "classifier.seed=1")
+    # The timm network ends with the same weights, since it reads no parameter that changed: nothing new to evaluate.
+    assert changed.ran == {"train_classifier", "register"} | BASELINES | EVALUATIONS - {"evaluate@baseline"}
+    before, after = (json.loads((one.folder / file).read_text())["test"] for one in (complete, copy))
+    shown = json.loads(copy.dvc("metrics", "show", "--json").output)[""]["data"]
+    assert {f"{EVALUATION}/{name}/metrics.json" for name in CANDIDATES} < set(shown)
+    assert shown[file]["data"]["test"] == pytest.approx(after)
+    differences = json.loads(copy.dvc("metrics", "diff", "--all", "--json").output)
+    loss = differences[file]["test.nll"]
+    assert (loss["old"], loss["new"]) == pytest.approx((before["nll"], after["nll"]))
+    assert json.loads(copy.dvc("params", "diff", "--json").output)[str(PARAMS)] == {
+        "classifier.seed": {"old": 0, "new": 1, "diff": 1}
+    }
+    copy.dvc("plots", "show", "--out", "shown")
+    copy.dvc("plots", "diff", "HEAD", "--out", "compared")
+    assert all("vega" in (copy.folder / page / "index.html").read_text() for page in ("shown", "compared"))
+    table = csv.DictReader(copy.dvc("exp", "show", "--csv").output.splitlines())
+    (row,) = (row for row in table if row["Experiment"] == "another-seed")
+    assert float(row[f"{file}:test.nll"]) == pytest.approx(after["nll"])
+
+
+# --- kills
+
+
+def start_and_kill(copy: WorkingCopy, training: str, new: int, delay: float = 0.0) -> list[Path]:
+    """Kill `delay` seconds after so many checkpoints have been written; the new ones, oldest first."""
+    before, written = copy.checkpoints(training), set[Path]()
+    process = copy.start("dvc", "repro", training)
+
+    def enough() -> bool:
+        written.update(copy.checkpoints(training) - before)
+        return len(written) >= new and any((copy.folder / CHECKPOINTS).glob(f"{training}-*/*"))
+
+    wait_for(enough, process)
+    time.sleep(delay)
+    kill(process)
+    return sorted(written | (copy.checkpoints(training) - before), key=step)
+
+
+def test_killed_at_any_moment_and_started_again_it_ends_bit_for_bit_alike(
+    complete: WorkingCopy, own: WorkingCopy
+) -> None:
+    for training in ("train_diffusion", "train_classifier"):
+        for new, delay in ((0, 0.0), (2, 0.0), (3, 0.1), (1, 0.3)):
+            newest = max(map(step, own.checkpoints(training)), default=0)
+            for checkpoint in start_and_kill(own, training, new, delay)[:1]:
+                assert newest < step(checkpoint) <= newest + STEPS_PER_ROW, "it did not go on where it was"
+        own.dvc("repro", training)
+    own.dvc("repro", "evaluate@dcube")
+    assert not own.checkpoints("train_*"), "nobody needs those of a training that DVC has recorded"
+    same_files(own, complete, DIFFUSION)
+    same_files(own, complete, MODELS / "dcube")
+    same_files(own, complete, EVALUATION / "dcube")
+    client = MlflowClient(f"sqlite:///{own.folder / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("dcube/phantom").experiment_id])
+    stages = ["prepare", "train_diffusion", "select_features", "synthesize", "train_classifier", "evaluate@dcube"]
+    assert sorted(run.info.run_name for run in runs if not run.info.run_name.startswith("pipeline")) == sorted(stages)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_other_parameters_after_a_kill_start_from_the_first_step(own: WorkingCopy) -> None:
+    newest = start_and_kill(own, "train_diffusion", new=3)[-1]
+    own.set_params(diffusion={"seed": 1})
+    other = start_and_kill(own, "train_diffusion", new=1)[0]
+    assert other.parent != newest.parent and step(other) <= STEPS_PER_ROW < step(newest)
+    own.set_params()
+    again = start_and_kill(own, "train_diffusion", new=1)[0]
+    assert again.parent == newest.parent and step(again) > step(newest)
+
+
+# --- mistakes
+
+
+def test_a_second_repro_is_refused_and_the_first_goes_on(complete: WorkingCopy, own: WorkingCopy) -> None:
+    first = own.start("dvc", "repro", "train_diffusion")
+    wait_for(lambda: bool(own.checkpoints("train_diffusion")), first)
+    assert "busy" in own.dvc("repro", "train_diffusion", fails=True).errors
+    assert finish(first).code == 0
+    same_files(own, complete, DIFFUSION)
+
+
+def test_a_wrong_parameter_is_one_line(own: WorkingCopy) -> None:
+    file = own.folder / PARAMS
+    file.write_text(file.read_text().replace("width: 32", "width: 33"))
+    failed = own.dvc("repro", fails=True)
+    errors = [line for line in failed.errors.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: params.yaml: diffusion.width: input should be a multiple of 8 (got 33)"]
+    assert "Traceback" not in failed.errors

@@ -1,0 +1,63 @@
+"""MLflow: an empty database, a working copy that logs to it, and a server."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dcube.artifacts.layout import PREPARED
+from dcube.config.schema import Params
+from dcube.data.prepared import PreparedDataset
+from dcube.runtime.processes import process_group
+from tests.support.ports import free_port
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory) -> Path:
+    """An empty one with its tables, to copy: making these takes seconds, copying them nothing."""
+    from mlflow import MlflowClient  # slow to import, and few tests need it
+
+    file = tmp_path_factory.mktemp("database") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def working_copy(
+    phantom_dataset: PreparedDataset, mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(mlflow_database, "mlflow.db")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    PREPARED.parent.mkdir()
+    phantom_dataset.folder.rename(PREPARED)
+    (tmp_path / "params.yaml").write_text(Params.model_validate({"data": {"name": "discs"}}).to_yaml())
+    return tmp_path
+
+
+@pytest.fixture
+def mlflow_server(working_copy: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A real MLflow server, asked over HTTP, that keeps the artifacts as well."""
+    address = f"http://127.0.0.1:{free_port()}"
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--port", address.rpartition(":")[2], "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{shutil.copyfile(mlflow_database, working_copy / 'server.db')}",
+        "--artifacts-destination", str(working_copy / "artifacts"),
+    ]  # fmt: skip
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with process_group(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        for _ in range(600):
+            assert process.poll() is None
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.1)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        yield address

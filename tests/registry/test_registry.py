@@ -1,0 +1,238 @@
+"""Versions and their aliases, who becomes champion, and the history that stands in the registry itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dcube.artifacts.layout import EVALUATION, REGISTERED
+from dcube.errors import DcubeError
+from dcube.registry.promotion import PromotionPolicy
+from dcube.registry.registration import Evaluated, best_by_validation
+from dcube.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    Registry,
+    mlflow_errors_in_one_line,
+    number,
+    parse_reference,
+    referenced,
+)
+from dcube.stages import register
+from dcube.tracking.run import tracked_run
+from tests.support.evaluated_candidates import EACH, NAME, predictions, run_pipeline, write_evaluated
+
+POLICY = PromotionPolicy(bootstrap_samples=200)
+
+
+def evaluated(name: str, auroc: float, cross_entropy: float = 0.5, kind: str = "dcube") -> Evaluated:
+    metrics = {"validation": {"auroc": auroc, "cross_entropy": cross_entropy}, "kind": kind}
+    return Evaluated(name, Path(), Path(), metrics)
+
+
+def test_validation_chooses_the_challenger_and_a_control_is_none():
+    assert best_by_validation([evaluated("a", 0.8), evaluated("b", 0.9), evaluated("c", 0.85)]).name == "b"
+    assert (
+        best_by_validation([evaluated("a", 0.9, 0.4), evaluated("b", 0.9, 0.3), evaluated("c", 0.9, 0.5)]).name == "b"
+    )
+    controls = [evaluated(name, 0.99, kind=name) for name in ("untrained_uvit", "sub_features")]
+    assert best_by_validation([evaluated("a", 0.6, kind="resnet18"), *controls]).name == "a"
+    assert best_by_validation(controls) is None
+
+
+def registered() -> dict:
+    return json.loads((REGISTERED / "registered.json").read_text())
+
+
+def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
+    write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=tiny_params)
+    write_evaluated("sub_features", seed=1, auroc=0.9, right=25, params=tiny_params)
+    weights = json.loads((EVALUATION / "dcube/metrics.json").read_text())["weights_sha256"]
+    with tracked_run("train_classifier@dcube", {}) as training:
+        training.set_tags({"dcube.weights_sha256": weights})
+    register.main()
+    first = registered()
+    assert first["name"] == NAME
+    assert first["aliases"] == dict.fromkeys((CHALLENGER, CHAMPION), first["versions"]["dcube"])
+    assert "challenger: dcube, version 1" in capsys.readouterr().out, "a control is better, and stays a control"
+
+    registry = Registry.existing(NAME)
+    champion = registry.holder(CHAMPION)
+    assert champion.tags["dcube.training_run_id"] == training.run_id
+    assert float(champion.tags["test.macro_f1"]) == pytest.approx(20 / 30)
+    assert champion.tags["dcube.weights_sha256"] == weights
+    assert {"dcube.pipeline", "dcube.params_sha256", "mlflow.source.git.commit"} <= champion.tags.keys()
+    assert "macro F1 0.667" in champion.description and "Phantom" in champion.description
+    assert not list(working_copy.rglob("*.pkl")), "nothing may have to be unpickled"
+    (event,) = registry.history()
+    assert (event.version, event.how, event.replaced) == ("1", "first", None) and "pipeline" in event.who
+
+    register.main()  # again: nothing new
+    assert registered() == first and len(registry.versions()) == 2 and len(registry.history()) == 1
+
+    write_evaluated("dcube", seed=2, auroc=0.95, right=30, params=tiny_params)  # better: challenger and no more
+    register.main()
+    assert registered()["aliases"] == {CHALLENGER: 3, CHAMPION: 1}
+    assert "champion: still version 1" in capsys.readouterr().out
+
+
+def test_only_controls_name_nobody(working_copy, tiny_params, capsys):
+    write_evaluated("sub_features", seed=0, auroc=0.9, right=25, params=tiny_params)
+    register.main()
+    assert registered()["aliases"] == {} and registered()["challenger"] is None
+    assert "only controls" in capsys.readouterr().out
+    with pytest.raises(DcubeError, match="no challenger"):
+        Registry.existing(NAME).proposal(POLICY)
+
+
+def test_other_code_makes_another_version_and_another_commit_does_not(working_copy, tiny_params, monkeypatch):
+    registry = run_pipeline(tiny_params, 0, 20)
+    monkeypatch.setattr("dcube.tracking.lineage.git_commit", lambda: "0" * 40)
+    register.main()
+    assert len(registry.versions()) == 1
+    monkeypatch.setattr("dcube.registry.registration.code_fingerprint", lambda package: "other")
+    register.main()
+    assert len(registry.versions()) == 2 and registered()["versions"] == {"dcube": 2}
+
+
+class TestPromotion:
+    """Over HTTP, with predictions that travel through the server's artifact store."""
+
+    def test_a_better_challenger_a_worse_one_and_the_way_back(self, mlflow_server, tiny_params):
+        registry = run_pipeline(tiny_params, 0, 20)
+        proposal = registry.proposal(POLICY)
+        assert number(proposal.champion) == "1" and "already" in proposal.verdict.reason
+        with pytest.raises(DcubeError, match="already"):
+            registry.promote(proposal, "Ada")
+
+        run_pipeline(tiny_params, 1, 27)
+        proposal = registry.proposal(POLICY)
+        assert proposal.verdict.promoted and "+0.2" in proposal.verdict.reason
+        event = registry.promote(proposal, "Ada", "agreed on Monday")
+        assert registry.aliases() == {CHALLENGER: "2", CHAMPION: "2"}
+        assert (event.who, event.replaced, event.how) == ("Ada", "1", "promoted")
+        assert event.why.startswith("agreed on Monday: macro F1 +0.2")
+        assert event.record["policy"]["bootstrap_samples"] == 200 and len(event.record["criteria"]) == 6
+
+        run_pipeline(tiny_params, 2, 15)
+        worse = registry.proposal(POLICY)
+        assert not worse.verdict.promoted and "macro F1" in worse.verdict.reason
+        with pytest.raises(DcubeError, match="version 3 is not promoted"):
+            registry.promote(worse, "Ada")
+        assert registry.aliases()[CHAMPION] == "2"
+
+        with pytest.raises(DcubeError, match="--reason"):
+            registry.rollback("Grace", " ")
+        back = registry.rollback("Grace", "wrong on the new scanner; asked by “B”")
+        assert (back.version, back.replaced, back.how) == ("1", "2", "rolled back")
+        assert registry.aliases()[CHAMPION] == "1"
+        with pytest.raises(DcubeError, match="had no champion before"):
+            registry.rollback("Grace", "once more")
+        registry.rollback("Grace", "sorry", to="2")
+        assert [(event.version, event.how) for event in registry.history()] == [
+            ("1", "first"), ("2", "promoted"), ("1", "rolled back"), ("2", "rolled back"),
+        ]  # fmt: skip
+        assert len([key for key in registry.version("1").tags if key.startswith("dcube.champion.")]) == 2
+        for to, words in (("9", "no version '9': it has 1, 2, 3"), ("2", "champion already"), ("x", "no version")):
+            with pytest.raises(DcubeError, match=words):
+                registry.rollback("Grace", "why", to=to)
+
+    def test_two_rollbacks_go_back_two_champions(self, working_copy, tiny_params):
+        for seed, right in enumerate((12, 18, 24)):
+            registry = run_pipeline(tiny_params, seed, right)
+            if seed:
+                registry.promote(registry.proposal(POLICY), "Ada")
+        assert [registry.rollback("Ada", "bad").version for _ in range(2)] == ["2", "1"]
+        assert registry.promote(registry.proposal(POLICY), "Ada").version == "3"
+        assert registry.previous_champion() == "1"
+
+    def test_other_test_images_are_refused(self, working_copy, tiny_params):
+        run_pipeline(tiny_params, 0, 20)
+        registry = run_pipeline(tiny_params, 1, 30, test="other-")
+        with pytest.raises(DcubeError, match=r"different images.*dcube rollback dcube-discs --to 2"):
+            registry.proposal(POLICY)
+
+    def test_a_champion_that_changed_meanwhile_stops_the_promotion(self, working_copy, tiny_params):
+        run_pipeline(tiny_params, 0, 10)
+        registry = run_pipeline(tiny_params, 1, 30)
+        stale = registry.proposal(POLICY)
+        registry.promote(stale, "Ada")
+        with pytest.raises(DcubeError, match="another champion by now"):
+            registry.promote(stale, "Grace")
+        run_pipeline(tiny_params, 2, 25)
+        with pytest.raises(DcubeError, match="another challenger by now"):
+            registry.promote(stale, "Grace")
+
+    def test_an_alias_that_cannot_be_set_leaves_no_event(self, working_copy, tiny_params, monkeypatch):
+        run_pipeline(tiny_params, 0, 10)
+        registry = run_pipeline(tiny_params, 1, 30)
+        proposal = registry.proposal(POLICY)
+
+        def away(*_):
+            raise ConnectionError
+
+        monkeypatch.setattr(registry.client, "set_registered_model_alias", away)
+        with pytest.raises(ConnectionError):
+            registry.promote(proposal, "Ada")
+        assert [event.version for event in registry.history()] == ["1"]
+
+    def test_predictions_survive_the_way_and_lost_ones_are_named(self, mlflow_server, tiny_params, working_copy):
+        registry = run_pipeline(tiny_params, 0, 20)
+        version = registry.version("1")
+        sent = predictions(dict.fromkeys(("benign", "malignant", "normal"), 20))
+        assert registry.predictions(version).table.equals(sent.table) and EACH == 30
+        registry.client.delete_run(version.run_id)
+        for file in (working_copy / "artifacts").rglob("predictions.csv"):
+            file.unlink()
+        with pytest.raises(DcubeError, match="version 1 are gone"):
+            registry.predictions(version)
+
+
+def test_a_reference_names_a_version(working_copy, tiny_params):
+    run_pipeline(tiny_params, 0, 20)
+    assert parse_reference("a-b@champion") == ("a-b", "champion", True) and parse_reference("m/12") == (
+        "m",
+        "12",
+        False,
+    )
+    for reference in (f"{NAME}@champion", f"{NAME}/1"):
+        assert number(referenced(reference)[1]) == "1"
+    for reference, words in (
+        (NAME, "MODEL@ALIAS"),
+        (f"{NAME}/x", "MODEL@ALIAS"),
+        (f"{NAME}@best", "no alias 'best': it has challenger, champion"),
+        (f"{NAME}/7", "no version '7'"),
+        ("dcube-nothing@champion", "there are dcube-discs"),
+        ("x' or '1'='1@champion", "no registered model"),
+    ):
+        with pytest.raises(DcubeError, match=words):
+            referenced(reference)
+
+
+def test_looking_makes_no_database(working_copy):
+    (working_copy / "mlflow.db").unlink()
+    with pytest.raises(DcubeError, match="MLFLOW_TRACKING_URI"):
+        Registry.existing(NAME)
+    assert not (working_copy / "mlflow.db").exists()
+
+
+def test_a_server_that_is_away_is_one_line(working_copy, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setattr("dcube.registry.versions.PATIENCE", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
+    with pytest.raises(DcubeError, match=r"http://127\.0\.0\.1:1") as caught, mlflow_errors_in_one_line():
+        Registry.existing(NAME)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_server_is_one_line_and_leaves_nothing(working_copy, tiny_params, monkeypatch):
+    write_evaluated("dcube", seed=0, auroc=0.9, right=20, params=tiny_params)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setattr("dcube.tracking.run.PATIENCE", {"FAILED": 0.0})
+    with pytest.raises(DcubeError, match="does not answer"):
+        register.main()
+    assert not REGISTERED.exists()
+
+
+def test_nothing_evaluated_is_said_so(working_copy):
+    with pytest.raises(DcubeError, match="dvc repro"):
+        register.main()

@@ -1,0 +1,104 @@
+"""A version made again from its origin alone: really computed, equal or not, and without a trace elsewhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dcube.config.schema import Params
+from dcube.registry.versions import Registry
+from dcube.tracking.outbox import tracking_client
+from tests.support.small_pipeline import checkout_of, workspaces
+from tests.support.traced_version import NAME, break_cache, commit, register_version
+from tests.support.working_copy import WorkingCopy
+
+
+def everything_kept(repository: Path) -> dict:
+    """What must stay as it is: the checkout, DVC's caches, MLflow's runs and the registry."""
+    client = tracking_client()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return {
+        "checkout": checkout_of(repository),
+        "caches": sorted(str(file) for file in (repository / ".dvc/cache").rglob("*") if file.is_file()),
+        "runs": sorted(run.info.run_id for run in client.search_runs(experiments)),
+        "registry": [(version.version, version.tags) for version in Registry.existing(NAME).versions()],
+        "aliases": Registry.existing(NAME).aliases(),
+        "unsent": sorted(map(str, (repository / ".dcube").glob("unsent/*"))),
+        "checkpoints": sorted(map(str, (repository / ".dcube").glob("checkpoints/*"))),
+    }
+
+
+def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_path, run_dcube):
+    register_version()
+    Path("stage.py").write_text("raise SystemExit('the code of today')\n")
+    Path("params.yaml").write_text(Params().to_yaml())
+    commit("Work goes on")
+    Path("README.md").write_text("and is not committed\n")
+    waiting = traced_repository / ".dcube/unsent/somebody"
+    waiting.mkdir(parents=True)
+    (traced_repository / ".dcube/checkpoints").mkdir()
+    before = everything_kept(traced_repository)
+    (tmp_path / "log.txt").unlink()
+
+    code, shown = run_dcube("reproduce", f"{NAME}@champion")
+    assert code == 0 and "Equal: the same weights, byte for byte" in shown, shown
+    ran = [line.split() for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert [stage for stage, _ in ran] == ["prepared", "dcube", "dcube"], "every stage, whatever the run cache knows"
+    assert all(".dcube/workspaces/" in address for _, address in ran), "its runs stay in the working copy"
+    assert everything_kept(traced_repository) == before and workspaces(traced_repository) == []
+
+
+def test_another_outcome_is_shown_and_kept(traced_repository, tmp_path, run_dcube):
+    register_version()
+    (tmp_path / "log.txt.chance").touch()
+    code, shown = run_dcube("reproduce", f"{NAME}/1")
+    assert code == 1 and "It came out different" in shown
+    rows = [line.split() for line in shown.splitlines()]
+    assert any(row[:1] == ["test.macro_f1"] and row[-1] == "NO" for row in rows)
+    assert not any(row[:1] == ["test.auroc"] for row in rows), "an undefined figure equals itself"
+    (folder,) = workspaces(traced_repository)
+    assert json.loads((folder / "outputs/evaluation/dcube/metrics.json").read_text())
+
+    assert not (folder / ".dcube/checkpoints").exists(), "another attempt has nothing to go on with"
+    (tmp_path / "log.txt.chance").unlink()
+    assert run_dcube("reproduce", f"{NAME}/1")[0] == 0 and workspaces(traced_repository) == []
+
+
+def test_another_machine_is_said_so(traced_repository, monkeypatch, run_dcube):
+    register_version()
+    monkeypatch.setattr("os.cpu_count", lambda: 4321)
+    code, shown = run_dcube("reproduce", f"{NAME}@champion")
+    assert code == 0 and "4321 cores" in " ".join(shown.split())
+
+
+def test_what_is_missing_stops_it_before_anything_starts(traced_repository, tmp_path, run_dcube):
+    register_version()
+    break_cache(traced_repository)
+    (tmp_path / "log.txt").unlink()
+    code, shown = run_dcube("reproduce", f"{NAME}@champion")
+    assert code == 2 and "it cannot be made again: the raw data" in shown
+    assert not (tmp_path / "log.txt").exists() and workspaces(traced_repository) == []
+
+
+def test_a_stage_that_fails_is_one_line(traced_repository, run_dcube, monkeypatch):
+    register_version()
+    monkeypatch.delenv("LOG")
+    code, shown = run_dcube("reproduce", f"{NAME}@champion")
+    assert code == 2 and "error: evaluate@dcube could not be computed again" in shown
+
+
+@pytest.mark.slow
+def test_a_real_pipeline_comes_out_bit_for_bit_alike(fresh: WorkingCopy, tmp_path):
+    """The method on the phantom: diffusion model, classifier and evaluation, trained again from the registry alone."""
+    copy = fresh.copy(tmp_path / "own")
+    copy.set_params(diffusion={"epochs": 4, "fid_every": 4}, classifier={"epochs": 2})
+    copy.commit()
+    copy.dvc("repro", "evaluate@dcube", "track_fid")
+    copy.dvc("repro", "--single-item", "register")
+    shown = copy.run("dcube", "lineage", "dcube-phantom@champion").output
+    assert "Nothing is missing." in shown and "diffusion training" in shown
+    before = copy.run("git", "status", "--porcelain").output
+    made = copy.run("dcube", "reproduce", "dcube-phantom@champion").output
+    assert "Equal: the same weights, byte for byte, and the same evaluation." in made
+    assert "Running stage 'train_diffusion'" in made and "Running stage 'train_classifier'" in made
+    assert copy.run("git", "status", "--porcelain").output == before

@@ -1,0 +1,165 @@
+"""`dcube report`: what stands on the page, in a working copy and from the registry alone."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dcube.artifacts.layout import EVALUATION, FID, MODELS, PREPARED, REPORTED, SAMPLES
+from dcube.cli import main as cli
+from dcube.evaluation.metrics import HEADLINES
+from dcube.evaluation.predictions import Predictions
+from dcube.report.hard_images import most_unsure, most_wrong
+from dcube.stages import register
+from tests.support.finished_run import HOSTILE, NAMES, write_run
+
+LARGEST = 5_000_000  # bytes
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a reader program sees: text, pictures, headings, and every address that the file names."""
+
+    text: str = ""
+    alts: list[str] = field(default_factory=list)
+    headings: list[int] = field(default_factory=list)
+    tags: set[str] = field(default_factory=set)
+    addresses: list[str] = field(default_factory=list)
+    hidden: bool = False
+
+    @classmethod
+    def of(cls, file: Path) -> "Page":
+        found = cls()
+        HTMLParser.__init__(found)
+        found.feed(file.read_text(encoding="utf-8"))
+        return found
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        self.tags.add(tag)
+        self.hidden = tag == "style"
+        self.addresses += [values[name] or "" for name in ("src", "href", "srcset", "action") if name in values]
+        assert not [name for name in values if name.startswith("on")], values
+        if tag == "img":
+            self.alts.append(values["alt"] or "")
+        if tag in ("h1", "h2", "h3", "h4"):
+            self.headings.append(int(tag[1]))
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.text += data
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["dcube", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def working_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    write_run(tmp_path)
+    return tmp_path
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(working_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "report") == 0
+    file = working_copy / "report.html"
+    assert file.stat().st_size < LARGEST
+    page = Page.of(file)
+    assert all(address.startswith(("#", "data:")) for address in page.addresses)
+    assert not page.tags & {"script", "iframe", "object", "form", "base"}
+    assert page.headings[0] == 1 and page.headings.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
+    assert min(map(len, page.alts)) > 20  # each says what it shows
+    for kind in ("dcube", "sub_features"):
+        metrics = json.loads((EVALUATION / kind / "metrics.json").read_text())
+        for name in HEADLINES:
+            shown = "{:.3f}\n{low:.2f}–{high:.2f}".format(metrics["test"][name], **metrics["interval"][name])
+            assert shown in page.text
+    for said in (
+        HOSTILE, "Phantom data", "Not intended for diagnosis", "f" * 64, "1 (training images", "45",
+        "6 more have no label", "share block 2", "30.0", "diffusion.width"[10:], "Channels of a token",
+    ):  # fmt: skip
+        assert said in page.text, said
+    assert "not shown" not in page.text
+
+
+def test_the_pictures_say_in_words_what_they_show(working_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "report") == 0
+    alts = Page.of(working_copy / "report.html").alts
+    table = pd.read_csv(EVALUATION / "dcube" / "predictions.csv")
+    malignant = table[table["label"] == "malignant"]["prediction"].value_counts()
+    (confusion,) = (alt for alt in alts if alt.startswith("Confusion matrix of dcube."))
+    assert f"Of {malignant.sum()} malignant" in confusion and f"{malignant['malignant']} as malignant" in confusion
+    (curves,) = (alt for alt in alts if alt.startswith("Stage 1"))
+    assert "the loss falls from 0.2 to 0.04" in curves and "smallest, 30, at step 30" in curves
+    assert sum(f"images of the class {HOSTILE}." in alt for alt in alts) == 2  # real, and synthetic
+    hard = [alt for alt in alts if alt.startswith("Test image")]
+    wrong = (table["label"] != table["prediction"]).sum()
+    assert len(hard) == min(6, wrong) + 6 and all("what spoke for" in alt for alt in hard)
+
+
+def test_the_hard_images_are_those_that_a_plain_search_finds() -> None:
+    generator = np.random.default_rng(1)
+    chances = generator.dirichlet([0.6] * 3, size=40)
+    truth = generator.integers(0, 3, 40)
+    columns = {"id": range(40), "file": "", "patient": "", "sha256": "", "label": [NAMES[i] for i in truth]}
+    table = pd.DataFrame(columns | {f"probability_{name}": chances[:, i] for i, name in enumerate(NAMES)})
+    found = Predictions(table)
+    wrong = sorted((chances[i, truth[i]], i) for i in range(40) if max(chances[i]) > chances[i, truth[i]])
+    assert most_wrong(found).tolist() == [i for _, i in wrong[:6]]
+    unsure = sorted((sum(p * np.log(p) for p in chances[i]), i) for i in range(40))
+    assert most_unsure(found).tolist() == [i for _, i in unsure[:6]]
+
+
+def test_what_has_not_been_computed_is_said_in_its_place(working_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (working_copy / FID / SAMPLES).unlink()
+    (working_copy / MODELS / "dcube" / "model.safetensors").unlink()
+    assert run(monkeypatch, "report", "-o", "pages/other.html") == 0
+    page = Page.of(working_copy / "pages/other.html")
+    assert "Real images beside synthetic ones: not shown." in page.text
+    assert "Heatmaps: not shown." in page.text
+    assert page.text.count("not shown") == 2
+
+
+def test_without_a_run_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "report") == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_registry_alone_is_enough_but_for_the_test_images(
+    working_copy: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register.main()
+    assert all((working_copy / file).exists() for file in REPORTED)
+    assert run(monkeypatch, "report") == 0
+    here = Page.of(working_copy / "report.html")
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{working_copy / 'mlflow.db'}")
+    (working_copy / PREPARED).rename(working_copy / "away")
+    monkeypatch.chdir(elsewhere)
+    assert run(monkeypatch, "report", "dcube-discs@champion") == 0
+    (file,) = elsewhere.iterdir()
+    assert file.name == "report-dcube-discs-1.html"
+    page = Page.of(file)
+    assert "dcube-discs, version 1 (dcube)" in page.text and "champion" in page.text
+    missing = {alt for alt in here.alts if alt not in page.alts}
+    assert missing and all(
+        alt.startswith(("Test image", "The synthetic", "The 3 syn", "The training")) for alt in missing
+    )
+    assert set(page.alts) <= set(here.alts)
+    assert "The images themselves: not shown." in page.text and page.text.count("not shown") == 1
+    assert "patient-" not in file.read_text(encoding="utf-8")

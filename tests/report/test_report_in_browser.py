@@ -1,0 +1,139 @@
+"""The page of `dcube report` in Chromium, from the file: on a phone and a screen, by keyboard, for everybody."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from dcube.cli.report import report
+from tests.support.finished_run import HOSTILE, write_run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SIZES = {"phone": {"width": 390, "height": 844}, "screen": {"width": 1280, "height": 900}}
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: `apt-get install chromium`")
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("run")
+    write_run(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        report()
+    return (folder / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(
+            executable_path=CHROMIUM, chromium_sandbox=False, args=["--disable-gpu"]
+        ) as chromium:
+            yield chromium
+
+
+@pytest.fixture
+def opened(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
+    """Open the page; at the end nothing was asked for, said on the console, or popped up."""
+    requests: list[str] = []
+    said: list[str] = []
+    contexts = []
+
+    def open_page(**settings) -> Page:
+        context = browser.new_context(**settings)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.goto(address)
+        return page
+
+    yield open_page
+    for context in contexts:
+        with suppress(Exception):
+            context.close()
+    assert {url.partition("#")[0] for url in requests if not url.startswith("data:")} == {address}
+    assert said == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_it_fits_and_nobody_is_shut_out(size: str, scheme: str, opened: Callable[..., Page]) -> None:
+    page = opened(viewport=SIZES[size], color_scheme=scheme, bypass_csp=True)  # axe is a script of its own
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["width"]
+    pictures = page.locator("img")
+    assert pictures.count() > 10
+    assert pictures.evaluate_all("all => all.every(one => one.complete && one.naturalWidth > 0)")
+    found = Axe().run(page).response
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
+    assert {"color-contrast", "image-alt", "heading-order"} <= {one["id"] for one in found["passes"]}
+
+
+def test_a_name_from_outside_stays_a_name(opened: Callable[..., Page]) -> None:
+    page = opened()
+    assert page.get_by_role("rowheader", name=HOSTILE).count() + page.get_by_text(HOSTILE).count() > 0
+    assert page.locator("img[onerror]").count() == 0
+
+
+def focused(page: Page, what: str) -> str:
+    return page.evaluate(f"document.activeElement.{what}")
+
+
+def test_the_keyboard_reaches_everything_in_order(opened: Callable[..., Page]) -> None:
+    page = opened(viewport=SIZES["screen"])
+    page.keyboard.press("Tab")
+    assert focused(page, "textContent") == "Skip to the content"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().x") >= 0  # seen once it has the focus
+    page.keyboard.press("Enter")
+    assert focused(page, "id") == "content"
+    reached = page.evaluate_handle("[]")
+    while True:
+        page.keyboard.press("Tab")
+        if focused(page, "tagName") == "BODY":  # through, and back at the browser's own controls
+            break
+        reached.evaluate("all => all.push(document.activeElement)")
+        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    in_order = "all.every((one, i) => one === expected[i]) && all.length === expected.length && all.length > 20"
+    focusable = "'main a, main summary, main [tabindex=\"0\"]'"
+    visible = f"[...document.querySelectorAll({focusable})].filter(one => one.checkVisibility())"
+    assert reached.evaluate(f"all => {{ const expected = {visible}; return {in_order} }}")
+
+
+def test_a_picture_opens_larger_and_closes_by_keyboard(opened: Callable[..., Page]) -> None:
+    page = opened(viewport=SIZES["screen"])
+    link = page.get_by_role("link", name="Validation AUROC")
+    small = link.bounding_box()
+    link.focus()
+    page.keyboard.press("Enter")
+    large = link.bounding_box()
+    assert small and large and large["width"] > 1.2 * small["width"]
+    assert large["y"] + large["height"] <= SIZES["screen"]["height"]
+    assert page.locator("figure:target").bounding_box() == {"x": 0, "y": 0, **SIZES["screen"]}
+    page.get_by_role("link", name="Close").focus()
+    page.keyboard.press("Enter")
+    assert page.locator("figure:target").count() == 0
+    page.keyboard.press("Tab")
+    assert focused(page, "closest('figure') !== null")  # goes on where the picture is
+
+
+def test_without_javascript_it_is_the_same_page(opened: Callable[..., Page]) -> None:
+    plain, usual = (opened(java_script_enabled=enabled).locator("main").inner_text() for enabled in (False, True))
+    assert plain == usual and "Results" in plain
+
+
+def test_on_paper_folded_parts_are_there_too(opened: Callable[..., Page], tmp_path: Path) -> None:
+    page = opened(viewport=SIZES["screen"], color_scheme="dark")
+    meaning = page.get_by_text("Channels of a token").first
+    assert not meaning.is_visible()
+    page.emulate_media(media="print")
+    assert meaning.is_visible()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

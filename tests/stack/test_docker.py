@@ -1,0 +1,257 @@
+"""Images, compose file and job templates, as far as they can be proven without a Docker engine."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import compose
+import jsonschema
+import psycopg2
+import pytest
+import yaml
+from docker.models.containers import _create_container_args
+from kubernetes_asyncio.client import models
+from prefect_docker.worker import DockerWorker, DockerWorkerJobConfiguration
+from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
+
+from flows.stack.mlflow_server import AUTHENTICATION
+from flows.stack.postgres import as_unprivileged, binaries
+from flows.stack.server import Server
+from flows.stack.settings import HOST, Secrets
+from tests.support.checkout import ROOT
+from tests.support.ports import free_port
+
+DOCKER = ROOT / "docker"
+DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
+CREDENTIALS = [
+    "POSTGRES_PASSWORD",
+    "MLFLOW_DATABASE_PASSWORD",
+    "PREFECT_DATABASE_PASSWORD",
+    "S3_ACCESS_KEY",
+    "S3_SECRET_KEY",
+    "MLFLOW_ADMIN_PASSWORD",
+    "MLFLOW_SESSION_KEY",
+    "PREFECT_PASSWORD",
+]
+
+
+NOBODY: Any = object()  # a Prefect client that nobody asks anything; without one, Prefect starts a server
+
+
+def instructions(dockerfile: Path) -> list[tuple[str, str]]:
+    """(instruction, arguments), continued lines joined, comments left out."""
+    text = re.sub(r"^\s*#.*\n", "", dockerfile.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in text.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_the_linter_has_nothing_to_say(dockerfile: Path) -> None:
+    hadolint = shutil.which("hadolint")
+    assert hadolint, "hadolint is among the development requirements: `make setup`"
+    done = subprocess.run([hadolint, str(dockerfile)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_copies_what_exists_and_runs_as_nobody_special(dockerfile: Path) -> None:
+    found = instructions(dockerfile)
+    for instruction, arguments in found:
+        if instruction in {"COPY", "ADD"}:
+            assert all((ROOT / source).exists() for source in arguments.split()[:-1]), arguments
+        if instruction in {"ENV", "ARG", "LABEL"}:
+            assert not re.search(r"password|secret|token|_key", arguments, re.IGNORECASE), arguments
+    assert [arguments for instruction, arguments in found if instruction == "USER"] == ["1000"]
+    after_user = found[[instruction for instruction, _ in found].index("USER") :]
+    assert not [instruction for instruction, _ in after_user if instruction == "RUN"]
+    assert "--constraint requirements.lock" in dockerfile.read_text()
+
+
+def test_the_context_of_a_build_is_an_explicit_list() -> None:
+    """No data, credential, database or history can reach an image."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert rules[0] == "*"
+    allowed = {rule.removeprefix("!").rstrip("/") for rule in rules if rule.startswith("!")}
+    assert allowed == {"dcube", "flows", "docker/*.sh", "pyproject.toml", "requirements.lock", "README.md", "LICENSE"}
+    assert not [path for path in DOCKER.glob("*.sh") if ".env" in path.name]
+
+
+@pytest.mark.parametrize("script", sorted(DOCKER.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_can_be_read_and_run(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    subprocess.run(["sh", "-n", str(script)], check=True)
+
+
+def resolved(*files: str, without: str = "") -> "subprocess.CompletedProcess[str]":
+    """`docker compose config` with every credential but one."""
+    environment = {name: f"value-of-{name}" for name in CREDENTIALS if name != without}
+    command = [str(Path(compose.__file__).with_name("docker-compose"))]
+    for file in ("compose.yaml", *files):
+        command += ["--file", str(DOCKER / file)]
+    # An empty file instead of docker/.env, which a person may have filled.
+    command += ["--env-file", os.devnull, "config", "--format", "json"]
+    path = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    return subprocess.run(command, env=path | environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def platform() -> dict[str, Any]:
+    done = resolved()
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("missing", CREDENTIALS)
+def test_nothing_starts_without_every_credential(missing: str) -> None:
+    done = resolved(without=missing)
+    assert done.returncode != 0
+    assert f"required variable {missing} is missing a value: give it in docker/.env" in done.stderr
+
+
+def test_every_credential_is_one_that_must_be_given(platform: dict[str, Any]) -> None:
+    """No password stands in the file itself."""
+    assert set(re.findall(r"\${(\w+):\?", (DOCKER / "compose.yaml").read_text())) == set(CREDENTIALS)
+    for service in platform["services"].values():
+        for name, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|SECRET|_KEY|AUTH_STRING|CONNECTION_URL|STORE_URI", name):
+                assert "value-of-" in value, name
+
+
+def test_only_this_machine_reaches_the_servers(platform: dict[str, Any]) -> None:
+    ports = {name: service.get("ports", []) for name, service in platform["services"].items()}
+    assert {port["host_ip"] for published in ports.values() for port in published} == {"127.0.0.1"}
+    assert {name for name, published in ports.items() if published} == {"s3", "mlflow", "prefect"}
+
+
+def test_services_are_watched_contained_and_lose_nothing(platform: dict[str, Any]) -> None:
+    services = platform["services"]
+    assert set(services) == {"postgres", "s3", "mlflow", "prefect", "setup", "worker"}
+    for name, service in services.items():
+        assert service["security_opt"] == ["no-new-privileges:true"] and service["cap_drop"] == ["ALL"], name
+        assert not service.get("privileged")
+        built_here = service["image"].startswith("dcube-")
+        assert built_here or re.search(r":\d", service["image"]), f"{name}: an image without a version"
+        for other in service.get("depends_on", {}):
+            assert other in services
+    watched = {name for name, service in services.items() if "test" in service.get("healthcheck", {})}
+    assert watched == {"postgres", "s3", "mlflow", "prefect"}  # the worker's image brings its own
+    assert "HEALTHCHECK" in dict(instructions(DOCKER / "worker.Dockerfile"))
+    mounts = [volume for service in services.values() for volume in service.get("volumes", [])]
+    kept = {mount["source"] for mount in mounts if mount["type"] == "volume"}
+    assert kept == set(platform["volumes"]) == {"postgres", "objects", "worker"}
+
+
+def test_the_worker_gets_one_gpu_and_shared_memory(platform: dict[str, Any]) -> None:
+    worker = platform["services"]["worker"]
+    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert int(worker["shm_size"]) == 2 * 1024**3
+
+
+def test_without_a_gpu_the_same_platform_asks_for_none() -> None:
+    done = resolved("compose.cpu.yaml")
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    for name in ("worker", "setup"):
+        assert services[name]["image"] == "dcube-worker:cpu"
+        assert services[name]["build"]["args"] == {"TORCH_BACKEND": "cpu"}
+    assert "deploy" not in services["worker"]
+
+
+def test_mlflow_has_the_same_users_as_without_docker() -> None:
+    written = re.search(r"<<END\n(.*?)END\n", (DOCKER / "mlflow.sh").read_text(), re.DOTALL)
+    assert written
+    here = re.sub(r"\${MLFLOW_USERS_STORE_URI[^}]*}", "ADDRESS", written[1])
+    assert here == AUTHENTICATION.format(database="ADDRESS", administrator="admin")
+
+
+def test_the_database_script_makes_what_the_servers_need(tmp_path: Path) -> None:
+    data, port = tmp_path / "data", free_port()
+    data.mkdir(mode=0o700)
+    if as_unprivileged():
+        shutil.chown(data, "nobody")
+    initdb = [str(binaries() / "initdb"), "-D", str(data), "-U", "postgres", "--no-locale", "--auth=scram-sha-256"]
+    password = tmp_path / "password"
+    password.write_text("super")
+    subprocess.run([*as_unprivileged(), *initdb, f"--pwfile={password}"], check=True, capture_output=True)
+    clients = {"PGHOST": HOST, "PGPORT": str(port), "PGPASSWORD": "super"}
+    ready = [str(binaries() / "pg_isready"), "-q", "-h", HOST, "-p", str(port)]
+    options = ["-D", str(data), "-p", str(port), "-c", f"listen_addresses={HOST}", "-c", "unix_socket_directories="]
+    passwords = {"mlflow": "it's; DROP", "prefect": Secrets().prefect_database}
+    with Server(
+        name="PostgreSQL",
+        folder=tmp_path,
+        command=[*as_unprivileged(), str(binaries() / "postgres"), *options],
+        environment={},
+        healthy=lambda: subprocess.run(ready, check=False).returncode == 0,
+        log=tmp_path / "log",
+    ):
+        environment = clients | {"PATH": f"{binaries()}:{os.environ['PATH']}", "POSTGRES_USER": "postgres"}
+        environment |= {f"{role.upper()}_DATABASE_PASSWORD": value for role, value in passwords.items()}
+        subprocess.run([str(DOCKER / "databases.sh")], env=environment, check=True)
+        for role, databases in {"mlflow": ["mlflow", "mlflow_auth"], "prefect": ["prefect"]}.items():
+            for database in ("mlflow", "mlflow_auth", "prefect"):
+                address = {"host": HOST, "port": port, "user": role, "dbname": database, "password": passwords[role]}
+                if database in databases:
+                    psycopg2.connect(**address).close()
+                else:
+                    with pytest.raises(psycopg2.OperationalError, match="permission denied"):
+                        psycopg2.connect(**address)
+
+
+def documented(kind: str) -> dict[str, Any]:
+    """The example of `job_variables` in docs/platform.md."""
+    text = (ROOT / "docs/platform.md").read_text()
+    (block,) = re.findall(rf"```yaml\n# {kind}\n(.*?)```", text, re.DOTALL)
+    return yaml.safe_load(block)["job_variables"]
+
+
+def checked(variables: dict[str, Any], template: dict[str, Any]) -> None:
+    """Types as the pool's schema says; and no name that it does not know, which Prefect would pass over in silence."""
+    assert set(variables) <= set(template["variables"]["properties"])
+    jsonschema.validate(variables, template["variables"])
+
+
+def test_the_documented_docker_variables_reach_the_container() -> None:
+    variables, template = documented("docker"), DockerWorker.get_default_base_job_template()
+    checked(variables, template)
+    filled = asyncio.run(DockerWorkerJobConfiguration.from_template_and_values(template, variables, client=NOBODY))
+    container = _create_container_args({**filled.container_create_kwargs, "image": filled.image, "version": "1.44"})
+    host = container["host_config"]
+    (device,) = host["DeviceRequests"]
+    assert device["Driver"] == "nvidia" and device["Capabilities"] == [["gpu"]] and device["DeviceIDs"] == ["0"]
+    assert host["ShmSize"] == 2 * 1024**3
+    assert filled.image == "dcube-worker:cuda" and filled.networks == ["dcube_default"]
+
+
+def test_the_documented_kubernetes_variables_reach_the_pod() -> None:
+    template = json.loads((DOCKER / "kubernetes-job-template.json").read_text())
+    default = KubernetesWorker.get_default_base_job_template()
+    assert set(default["variables"]["properties"]) < set(template["variables"]["properties"])
+    variables = documented("kubernetes")
+    checked(variables, template)
+    filled = asyncio.run(KubernetesWorkerJobConfiguration.from_template_and_values(template, variables, client=NOBODY))
+    known_to_kubernetes(filled.job_manifest, "V1Job")
+    pod = filled.job_manifest["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["envFrom"] == [{"secretRef": {"name": "dcube"}}]
+    assert container["volumeMounts"] == [{"name": "shared-memory", "mountPath": "/dev/shm"}]
+    assert pod["volumes"] == [{"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}]
+
+
+def known_to_kubernetes(value: Any, kind: str) -> None:
+    """Every name in a manifest is one of Kubernetes' own schema, which its server would drop in silence otherwise."""
+    if inner := re.fullmatch(r"list\[(.*)\]", kind):
+        for one in value:
+            known_to_kubernetes(one, inner[1])
+    elif (model := getattr(models, kind, None)) is not None and isinstance(value, dict):
+        types = {model.attribute_map[name]: inner for name, inner in model.openapi_types.items()}
+        assert set(value) <= set(types), f"{kind} knows no {set(value) - set(types)}"
+        for name, one in value.items():
+            known_to_kubernetes(one, types[name])

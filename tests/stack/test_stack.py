@@ -1,0 +1,216 @@
+"""The platform on one machine: what it keeps private, what it survives, what it leaves behind."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg2
+import pytest
+
+from dcube.errors import DcubeError
+from flows.stack.postgres import ROLES, postgres
+from flows.stack.server import Server
+from flows.stack.settings import ADMINISTRATOR, HOST, Ports, Stack
+from tests.support.checkout import ROOT
+from tests.support.ports import free_ports
+
+
+def server_of(folder: Path, program: str, port: int | None = None) -> Server:
+    return Server(
+        name="listener",
+        folder=folder,
+        command=[sys.executable, "-c", program],
+        environment={},
+        healthy=lambda: True,
+        log=folder / "listener.log",
+        port=port,
+        option="--listener-port",
+    )
+
+
+def stack_command(folder: Path, ports: Ports) -> list[str]:
+    options = [argument for name, port in asdict(ports).items() for argument in (f"--{name}-port", str(port))]
+    return [sys.executable, "-m", "flows.stack", *options, "--folder", str(folder)]
+
+
+def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+    first = Stack.at(tmp_path / "a")
+    file, environment = tmp_path / "a/credentials.json", first.write_environment()
+    assert Stack.at(tmp_path / "a").secrets == first.secrets != Stack.at(tmp_path / "b").secrets
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (file, environment)} == {0o600}
+    values = list(first.secrets.model_dump().values())
+    assert len(set(values)) == len(values) and min(map(len, values)) >= 40
+
+
+def test_the_environment_file_says_to_a_shell_what_a_client_needs(tmp_path: Path) -> None:
+    stack = Stack.at(tmp_path / "it's here")
+    file = stack.write_environment()
+    told = subprocess.run(["sh", "-c", '. "$0"; env', str(file)], capture_output=True, text=True, env={}, check=True)
+    assert stack.client.items() <= dict(line.split("=", 1) for line in told.stdout.splitlines()).items()
+
+
+def test_lost_secrets_are_not_replaced_by_others_that_no_server_knows(tmp_path: Path) -> None:
+    Stack.at(tmp_path)
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "credentials.json").unlink()
+    with pytest.raises(DcubeError, match=r"credentials.json is gone.*bring it back, or remove"):
+        Stack.at(tmp_path)
+
+
+def test_a_taken_port_is_one_line_with_the_mend(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        command = stack_command(tmp_path, replace(free_ports(), mlflow=port))
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: port {port} of MLflow is taken: end what listens there, or choose another: --mlflow-port\n"
+    )
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(DcubeError, match=r"listener did not start: no such disk \(all of it: .*listener.log\)"):
+        never = server_of(tmp_path, "print('no such disk'); exit(1)")
+        never.healthy = lambda: False
+        with never:
+            pass
+
+
+def test_what_a_server_leaves_running_ends_with_it(tmp_path: Path) -> None:
+    """A flow that a worker has started in a session of its own ends with the worker."""
+    flow = "import subprocess, time; subprocess.Popen(['sleep', '1000'], start_new_session=True); time.sleep(1000)"
+    with server_of(tmp_path, flow) as server:
+        group = psutil.Process(server.process.pid)
+        eventually(lambda: group.children())
+        (left,) = group.children()
+        server.kill()
+        assert left.is_running()
+    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+
+
+def test_settings_of_other_servers_do_not_reach_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "AWS_PROFILE", "RCLONE_CONFIG", "PGHOST"):
+        monkeypatch.setenv(name, "elsewhere")
+    program = "import os; print(sorted(n for n, v in os.environ.items() if v == 'elsewhere'))"
+    server = server_of(tmp_path, program)
+    server.start()
+    server.process.wait()
+    server.stop()
+    assert server.last_line() == "[]"
+
+
+def test_postgres_keeps_its_data_and_lets_nobody_in_without_the_password(tmp_path: Path) -> None:
+    stack = Stack.at(tmp_path, free_ports())
+
+    def connect(role: str, database: str, password: str) -> "psycopg2.extensions.connection":
+        return psycopg2.connect(host=HOST, port=stack.ports.postgres, user=role, dbname=database, password=password)
+
+    passwords = {"mlflow": stack.secrets.mlflow_database, "prefect": stack.secrets.prefect_database}
+    with postgres(stack) as server:
+        with connect("mlflow", "mlflow", passwords["mlflow"]) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE kept AS SELECT 42 AS value")
+        for role in (*ROLES, "postgres"):
+            for password in ("", "wrong"):
+                with pytest.raises(psycopg2.OperationalError, match="password"):
+                    connect(role, "mlflow", password)
+        with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+            connect("prefect", "mlflow", passwords["prefect"])
+        server.kill()  # its stale postmaster.pid stays behind
+        server.start()
+        server.wait_until_healthy()
+        with connect("mlflow", "mlflow", passwords["mlflow"]) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT value FROM kept")
+            assert cursor.fetchone() == (42,)
+
+
+@contextmanager
+def running_stack(folder: Path, ports: Ports) -> "Iterator[tuple[subprocess.Popen[str], Path]]":
+    """`python -m flows.stack`, ready; yields the process and the file with what it prints."""
+    output = folder.with_suffix(".out")
+    with output.open("w") as file:
+        process = subprocess.Popen(stack_command(folder, ports), cwd=ROOT, stdout=file, stderr=file, text=True)
+    try:
+        eventually(lambda: "ready after" in output.read_text() or process.poll() is not None, seconds=300)
+        assert "ready after" in output.read_text(), output.read_text()
+        yield process, output
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("DCUBE_STACK", "").startswith(f"{folder}:"):
+                found.append(process)
+    return found
+
+
+def eventually(true: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "not within the time"
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_the_whole_platform_through_kills_and_restarts(tmp_path: Path) -> None:
+    folder, ports = tmp_path / "stack", free_ports()
+    with running_stack(folder, ports) as (process, output):
+        stack = Stack.at(folder, ports)
+        mlflow, administrator = stack.mlflow_address, (ADMINISTRATOR, stack.secrets.mlflow_password)
+        experiments = f"{mlflow}/api/2.0/mlflow/experiments"
+        made = httpx.post(f"{experiments}/create", json={"name": "kept"}, auth=administrator).raise_for_status()
+        assert_private(stack, output)
+        assert "already: end it first" in refusal(folder, ports)
+
+        for name in ("MLflow", "PostgreSQL"):
+            (leader,) = [one for one in processes_of(folder) if one.pid == os.getpgid(one.pid) and name in mark(one)]
+            leader.kill()
+            eventually(lambda name=name: f"{name} is back" in output.read_text())
+        # Clients of a restarted database connect anew by themselves.
+        found = httpx.get(f"{experiments}/get", params=made.json(), auth=administrator)
+        assert found.json()["experiment"]["name"] == "kept"
+
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with running_stack(folder, ports) as (process, output):
+        assert httpx.get(f"{experiments}/get", params=made.json(), auth=administrator).is_success
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert time.monotonic() - began < 30
+        assert output.read_text().endswith("stack: ended\n")
+        assert processes_of(folder) == []
+
+
+def mark(process: psutil.Process) -> str:
+    return process.environ()["DCUBE_STACK"]
+
+
+def refusal(folder: Path, ports: Ports) -> str:
+    done = subprocess.run(stack_command(folder, ports), cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stderr
+
+
+def assert_private(stack: Stack, output: Path) -> None:
+    """No secret on a command line, in a log or on the screen; no port for other machines."""
+    secrets = list(stack.secrets.model_dump().values())
+    texts = [output.read_text(), *(log.read_text() for log in stack.log("").parent.glob("*.log"))]
+    running = processes_of(stack.folder)
+    texts += [" ".join(process.cmdline()) for process in running]
+    assert not [text for text in texts for secret in secrets if secret in text]
+    listening = [c for one in running for c in one.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert {connection.laddr.ip for connection in listening} == {HOST}
+    assert {connection.laddr.port for connection in listening} >= set(asdict(stack.ports).values())

@@ -1,0 +1,480 @@
+"""Every stage as DVC runs it, in one small working copy: what it reads, what it leaves, what it refuses."""
+
+import copy
+import hashlib
+import importlib
+import json
+import shutil
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+import dcube.stages
+from dcube.artifacts.layout import (
+    CHECKPOINTS,
+    DIFFUSION,
+    EVALUATION,
+    FEATURES,
+    FID,
+    LOCK,
+    MODELS,
+    PARAMS,
+    PREPARED,
+    PROBE,
+    REGISTERED,
+    SYNTHETIC,
+)
+from dcube.config.loading import load_params
+from dcube.config.schema import Group, Params
+from dcube.data.prepared import PreparedDataset
+from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
+from dcube.errors import DcubeError
+from dcube.features.selection import Selection
+from dcube.stages import train_classifier
+from tests.support.checkout import ROOT
+from tests.support.discs import CLASSES, TINY, write_dataset
+from tests.support.raw_sets import save, write_metadata
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+CANDIDATES = STAGES["evaluate"]["matrix"]["model"]
+
+
+def items(stage: str) -> list[str]:
+    return STAGES[stage].get("matrix", {}).get("model", [""])
+
+
+def stage_names() -> list[str]:
+    return [f"{stage}@{item}" if item else stage for stage in STAGES for item in items(stage)]
+
+
+def words_of(name: str) -> list[str]:
+    """Module and arguments of a stage's command in dvc.yaml."""
+    stage, _, item = name.partition("@")
+    return STAGES[stage]["cmd"].replace("${item.model}", item).split()[2:]
+
+
+def run_stage(name: str) -> None:
+    module, *words = words_of(name)
+    importlib.import_module(module).main(*words)
+
+
+class Reads:
+    """Which parameters each stage reads, as `group.field`. Only the parameters of params.yaml count: not their
+    copies in a model's config, nor that a whole group is logged or hashed."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, set[str]] = defaultdict(set)
+        self.stage = ""
+        self._owners: dict[int, str] = {}
+        self._kept: list[Group] = []  # an id is only unique while its object lives
+
+    def watch(self, group: Group, owner: str) -> None:
+        self._kept.append(group)
+        self._owners[id(group)] = owner
+        for name in type(group).model_fields:
+            value = object.__getattribute__(group, name)
+            if isinstance(value, Group):
+                self.watch(value, f"{owner}.{name}" if owner else name)
+
+    def note(self, group: Group, name: str) -> None:
+        owner = self._owners.get(id(group))
+        if owner and name in type(group).model_fields:
+            self.of[self.stage].add(f"{owner}.{name}")
+
+
+@contextmanager
+def recorded(reads: Reads) -> Iterator[None]:
+    def load(path: Path) -> Params:
+        params = load_params(path)
+        reads.watch(params, "")
+        return params
+
+    def read(group: Group, name: str) -> object:
+        reads.note(group, name)
+        return object.__getattribute__(group, name)
+
+    def settings(kind: str, params: Params) -> Group:
+        """A timm baseline's parameters reach the training as a `Classifier` made of them."""
+        made = plain_settings(kind, params)
+        if made is not params.classifier:
+            reads.watch(made, "baseline")
+        return made
+
+    plain_settings = train_classifier.classifier_settings
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dcube.stages, "load_params", load)
+        patch.setattr(train_classifier, "classifier_settings", settings)
+        patch.setattr(Group, "__getattribute__", read, raising=False)
+        yield
+
+
+def fields(group: type[Group], owner: str = "") -> set[str]:
+    """Every parameter as `group.field`, however deep."""
+    found = set()
+    for name, info in group.model_fields.items():
+        path = f"{owner}.{name}" if owner else name
+        nested = isinstance(info.annotation, type) and issubclass(info.annotation, Group)
+        found |= fields(info.annotation, path) if nested else {path}
+    return found
+
+
+def covers(declared: str, field: str) -> bool:
+    return field == declared or field.startswith(f"{declared}.")
+
+
+def write_raw(folder: Path, scratch: Path) -> None:
+    """The discs of conftest as people have them: files, and a table with patients, some without a label."""
+    dataset = write_dataset(scratch)
+    images = dataset.images(32)
+    rows = []
+    for row, pixels in zip(dataset.manifest.to_dict("records"), images[:, 0], strict=True):
+        save(folder / row["file"], pixels)
+        rows.append({"file": row["file"], "label": row["label"], "patient_id": row["patient"]})
+    write_metadata(folder, rows)
+
+
+def set_params(**groups: dict) -> None:
+    values = copy.deepcopy(TINY)
+    for group, changes in groups.items():
+        values[group] = values.get(group, {}) | changes
+    PARAMS.write_text(Params.model_validate(values).to_yaml())
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    folder: Path
+    reads: Reads
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """All stages, once, in the order of dvc.yaml."""
+    folder, reads = tmp_path_factory.mktemp("working copy"), Reads()
+    write_raw(folder / "data" / "discs", tmp_path_factory.mktemp("discs"))
+    with pytest.MonkeyPatch.context() as patch, recorded(reads):
+        patch.chdir(folder)
+        for variable in ("MLFLOW_TRACKING_URI", "DCUBE_PIPELINE", "DVC_EXP_NAME", "DCUBE_CHECKPOINTS"):
+            patch.delenv(variable, raising=False)
+        set_params()
+        for name in stage_names():
+            reads.stage = name.partition("@")[0]
+            run_stage(name)
+    return Pipeline(folder, reads)
+
+
+@pytest.fixture
+def inside(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The finished working copy, for looking at."""
+    monkeypatch.chdir(pipeline.folder)
+    return pipeline.folder
+
+
+@pytest.fixture
+def own(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished working copy, for changing things."""
+    folder = tmp_path / "own"
+    shutil.copytree(pipeline.folder, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+# --- parameters
+
+
+@pytest.fixture(scope="module")
+def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """What the stages read with the small parameters, with few labels, and where networks need a file of weights."""
+    folder = tmp_path_factory.mktemp("weights") / "own"
+    shutil.copytree(pipeline.folder, folder)
+    file = {"weights_file": "absent.safetensors", "weights_sha256": "0" * 64}
+    pretrained = {"weights": "file", **file}
+    with pytest.MonkeyPatch.context() as patch, recorded(pipeline.reads):
+        patch.chdir(folder)
+        set_params(
+            fid={"extractor": "inception", **file},
+            baseline=pretrained,
+            classifier={"sub_features": TINY["classifier"]["sub_features"] | pretrained},
+        )
+        for name in ("train_diffusion", "track_fid", "train_classifier", "train_baseline@baseline"):
+            pipeline.reads.stage = name.partition("@")[0]
+            with pytest.raises(DcubeError, match=r"weights file absent\.safetensors is missing"):
+                run_stage(name)
+        set_params(labels={"count": 24}, baseline={"epochs": 1})
+        pipeline.reads.stage = "train_baseline"
+        run_stage("train_baseline@baseline")
+    return pipeline.reads.of
+
+
+def test_every_parameter_that_a_stage_reads_is_tracked_there(reads: dict[str, set[str]]) -> None:
+    for stage, read in reads.items():
+        untracked = {field for field in read if not any(covers(declared, field) for declared in tracked(stage))}
+        assert not untracked, f"{stage} reads them, and dvc.yaml does not say so"
+
+
+def test_every_parameter_is_read_by_some_stage(reads: dict[str, set[str]]) -> None:
+    assert fields(Params) - set().union(*reads.values()) == set()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_reads_every_group_that_it_tracks(stage: str, reads: dict[str, set[str]]) -> None:
+    for declared in tracked(stage):
+        assert any(covers(declared, field) for field in reads[stage]), declared
+
+
+def tracked(stage: str) -> list[str]:
+    return STAGES[stage]["params"]
+
+
+# --- what is left behind
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def loaded(file: Path) -> dict:
+    return json.loads(file.read_text())
+
+
+def test_the_declared_outputs_are_there_and_nothing_half_written(inside: Path) -> None:
+    outs = {out.replace("${item.model}", item) for s in STAGES for item in items(s) for out in STAGES[s]["outs"]}
+    assert all(any(Path(out).iterdir()) for out in outs)
+    assert not list(inside.rglob("*.partial"))
+    assert not list(inside.glob(".dcube/unsent/*"))
+
+
+def test_prepared_and_synthetic_images_fit_their_manifests(inside: Path) -> None:
+    dataset = PreparedDataset.load(PREPARED)
+    assert dataset.classes == CLASSES and dataset.info.unlabelled == 6 and not dataset.info.is_phantom
+    assert sum(sum(classes.values()) for classes in dataset.info.counts.values()) == 84
+    assert len(dataset.images(32)) == len(dataset.images(16)) == len(dataset.manifest) == 90
+    assert (dataset.manifest.groupby("patient")["split"].nunique() == 1).all()
+    synthetic = pd.read_csv(SYNTHETIC / "manifest.csv")
+    assert 0 < len(synthetic) == loaded(SYNTHETIC / "audit.json")["n_synthetic"] <= TINY["synthesis"]["maximum"]
+    for size in (32, 16):
+        assert np.load(SYNTHETIC / f"images-{size}.npy").shape == (len(synthetic), 1, size, size)
+
+
+def test_the_diffusion_model_and_what_was_measured_on_it_agree(inside: Path) -> None:
+    config, dataset = loaded(DIFFUSION / "config.json"), PreparedDataset.load(PREPARED)
+    assert config["weights_sha256"] == sha256(DIFFUSION / "model.safetensors")
+    assert config["data_fingerprint"] == dataset.fingerprint
+    measured, fid = pd.read_csv(DIFFUSION / "validation.csv"), loaded(FID / "fid.json")
+    assert fid["overall"]["fid"] == pytest.approx(measured["fid"].min())
+    assert set(fid["classes"]) == set(CLASSES)
+    assert fid["definition"]["n_real"] == len(dataset.indices("train"))
+    selection, blocks = Selection.load(FEATURES), pd.read_csv(FEATURES / "blocks.csv")
+    assert len(blocks) == TINY["diffusion"]["depth"] + 1
+    assert selection.best == blocks["block"][blocks["kept"]].to_list() and len(selection.best) >= 2
+
+
+def test_the_probe_reads_every_block_and_says_what_it_did(inside: Path) -> None:
+    definition, dataset = loaded(PROBE / "probe.json"), PreparedDataset.load(PREPARED)
+    labelled = len(dataset.indices("train"))
+    assert definition["labels"]["counts"] == [9, labelled] and definition["labels"]["skipped"] == [500]
+    assert definition["weights_sha256"] == sha256(DIFFUSION / "model.safetensors")
+    table, blocks = pd.read_csv(PROBE / "map.csv"), len(Selection.load(FEATURES).statistic)
+    assert len(table) == 2 * blocks * len(TINY["probe"]["timesteps"]) * 3 * 2
+    by_source = table.drop(columns="source").groupby(table["source"])["auroc"].apply(tuple)
+    assert by_source["trained"] != by_source["untrained"]
+    curves = pd.read_csv(PROBE / "labels.csv")
+    assert set(curves["features"]) == set(definition["labels"]["dimensions"]) and len(curves) == 5 * (2 + 1) * 2
+
+
+def test_the_probe_writes_the_same_bytes_twice(pipeline: Pipeline, own: Path) -> None:
+    shutil.rmtree(own / PROBE)
+    run_stage("probe")
+    for file in (pipeline.folder / PROBE).iterdir():
+        assert (own / PROBE / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_a_candidate_and_its_evaluation_agree(name: str, inside: Path) -> None:
+    dataset, config = PreparedDataset.load(PREPARED), loaded(MODELS / name / "config.json")
+    assert config["kind"] == (TINY["baseline"]["method"] if name == "baseline" else name)
+    assert config["data_fingerprint"] == dataset.fingerprint
+    assert config["weights_sha256"] == sha256(MODELS / name / "model.safetensors")
+    best = pd.read_csv(MODELS / name / "validation.csv").sort_values(["auroc", "cross_entropy"]).iloc[-1]
+    assert config["validation"]["auroc"] == pytest.approx(best["auroc"])
+    metrics = loaded(EVALUATION / name / "metrics.json")
+    assert metrics["weights_sha256"] == config["weights_sha256"]
+    assert metrics["dataset_fingerprint"] == dataset.fingerprint
+    assert metrics["validation"] == config["validation"]
+    predictions = pd.read_csv(EVALUATION / name / "predictions.csv")
+    assert len(predictions) == len(dataset.indices("test")) == metrics["test_images"]
+    assert metrics["test"]["accuracy"] == pytest.approx((predictions["label"] == predictions["prediction"]).mean())
+    card = (EVALUATION / name / "model_card.md").read_text()
+    assert name in card and dataset.fingerprint[:12] in card
+
+
+def test_one_run_a_stage_under_one_parent(inside: Path) -> None:
+    client = MlflowClient(f"sqlite:///{inside / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("dcube/discs")
+    found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    (parent,) = (run for name, run in found.items() if name.startswith("pipeline "))
+    stages = {name: run for name, run in found.items() if run is not parent}
+    assert sorted(stages) == sorted(stage_names())
+    assert len(client.search_runs([experiment.experiment_id])) == len(stage_names()) + 1
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in stages.values()} == {parent.info.run_id}
+    digests = {run.inputs.dataset_inputs[0].dataset.digest for run in stages.values()}
+    assert digests == {PreparedDataset.load(PREPARED).fingerprint[:36]}
+
+
+def test_every_candidate_is_a_version_and_the_aliases_name_the_best(inside: Path) -> None:
+    client, registered = MlflowClient(f"sqlite:///{inside / 'mlflow.db'}"), loaded(REGISTERED / "registered.json")
+    versions = {v.tags["dcube.model"]: v for v in client.search_model_versions("name = 'dcube-discs'")}
+    assert {name: int(version.version) for name, version in versions.items()} == registered["versions"]
+    assert sorted(versions) == sorted(CANDIDATES)
+    challenger = client.get_model_version_by_alias("dcube-discs", "challenger")
+    eligible = set(CANDIDATES) - {"untrained_uvit", "sub_features"}
+    best = max(eligible, key=lambda name: loaded(EVALUATION / name / "metrics.json")["validation"]["auroc"])
+    assert challenger.tags["dcube.model"] == best
+    assert client.get_model_version_by_alias("dcube-discs", "champion").version == challenger.version
+    for name, version in versions.items():
+        runs = [client.get_run(version.tags[f"dcube.{what}_run_id"]) for what in ("training", "evaluation")]
+        assert {run.data.tags["dcube.weights_sha256"] for run in runs} == {version.tags["dcube.weights_sha256"]}, name
+
+
+# --- trainings
+
+
+def test_the_same_training_in_another_folder_ends_bit_for_bit_alike(pipeline: Pipeline, own: Path) -> None:
+    for leftover in (own / ".dcube", own / DIFFUSION):
+        shutil.rmtree(leftover)
+    run_stage("train_diffusion")
+    for file in (pipeline.folder / DIFFUSION).iterdir():
+        assert (own / DIFFUSION / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.mark.parametrize("name", [name for name in stage_names() if name.startswith("train_")])
+def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipeline: Pipeline, own: Path) -> None:
+    (folder,) = CHECKPOINTS.glob(f"{name}-*")
+    earlier, last = sorted(folder.glob("*.sha256"))
+    last.unlink()
+    out = DIFFUSION if name == "train_diffusion" else MODELS / (name.partition("@")[2] or "dcube")
+    shutil.rmtree(out)
+    run_stage(name)
+    assert earlier.exists()
+    for file in (pipeline.folder / out).iterdir():
+        assert (out / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def trainings() -> set[str]:
+    return {folder.name for folder in CHECKPOINTS.iterdir()}
+
+
+def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, *words = words_of("evaluate@dcube")
+    monkeypatch.setattr(sys, "argv", [module, *words])
+    evaluate, unended = importlib.import_module(module).main, CHECKPOINTS / "train_diffusion-cut-off"
+    unended.mkdir()
+    before = trainings()
+    dcube.stages.run(evaluate)
+    assert trainings() == before
+    LOCK.touch()  # as DVC does after every stage
+    monkeypatch.setenv(KEEP_CHECKPOINTS, "1")
+    dcube.stages.run(evaluate)
+    assert trainings() == before
+    monkeypatch.delenv(KEEP_CHECKPOINTS)
+    dcube.stages.run(evaluate)
+    assert trainings() == {unended.name}
+    run_stage("train_classifier")
+    assert len(trainings()) == 2
+    dcube.stages.run(evaluate)
+    assert len(trainings()) == 2, "it ended after what DVC has recorded last"
+
+
+def test_a_training_on_other_synthetic_images_is_another_training(own: Path) -> None:
+    set_params(baseline={"extra_images": "synthetic", "epochs": 1})
+    run_stage("train_baseline@baseline")
+    before, images = trainings(), SYNTHETIC / "images-32.npy"
+    np.save(images, 255 - np.load(images))
+    run_stage("train_baseline@baseline")
+    assert len(trainings() - before) == 1
+
+
+def test_a_training_from_pretrained_weights_is_another_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, build = trainings(), train_classifier.build_head
+    monkeypatch.setattr(
+        train_classifier, "build_head", lambda *arguments, **_: build(*arguments, load_pretrained=False)
+    )
+    set_params(baseline={"weights": "download"})
+    run_stage("train_baseline@baseline")
+    assert len(trainings() - before) == 1
+
+
+# --- bad input
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def damaged_diffusion() -> None:
+    flip_a_byte(DIFFUSION / "model.safetensors")
+
+
+def half_a_candidate() -> None:
+    file = MODELS / "dcube" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def nothing_prepared() -> None:
+    shutil.rmtree(PREPARED)
+
+
+def damaged_checkpoints() -> None:
+    for file in CHECKPOINTS.glob("*/*.safetensors"):
+        flip_a_byte(file)
+
+
+def unknown_parameter() -> None:
+    PARAMS.write_text(PARAMS.read_text().replace("learning_rate", "learningrate", 1))
+
+
+def no_selection() -> None:
+    shutil.rmtree(FEATURES)
+
+
+@pytest.mark.parametrize(
+    "name, harm, said",
+    [
+        ("select_features", damaged_diffusion, "outputs/diffusion/model.safetensors is damaged"),
+        ("train_classifier", damaged_diffusion, "outputs/diffusion/model.safetensors is damaged"),
+        ("evaluate@dcube", half_a_candidate, "outputs/models/dcube/model.safetensors is damaged"),
+        ("train_diffusion", nothing_prepared, "outputs/prepared holds no prepared data set"),
+        ("train_classifier", no_selection, "outputs/features holds no selection"),
+        ("train_diffusion", damaged_checkpoints, "are damaged: remove that folder to train from the start"),
+        ("prepare", unknown_parameter, "unknown key diffusion.learningrate (did you mean learning_rate?)"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    name: str,
+    harm: Callable[[], None],
+    said: str,
+    own: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    harm()
+    module, *words = words_of(name)
+    monkeypatch.setattr(sys, "argv", [module, *words])
+    with pytest.raises(SystemExit) as ended:
+        dcube.stages.run(importlib.import_module(module).main)
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert ended.value.code == 2
+    assert len(errors) == 1 and said in errors[0]
+    assert not list(own.glob("outputs/**/*.partial"))

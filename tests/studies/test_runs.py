@@ -1,0 +1,291 @@
+"""Studies through the command, with real DVC and MLflow over a small pipeline: what is computed, kept, refused."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
+
+from dcube.config.schema import Params
+from dcube.runtime.processes import process_group
+from tests.support.checkout import ROOT
+from tests.support.small_pipeline import checkout_of, command, dvc, workspaces
+
+DVC_YAML = """
+stages:
+  prepare:
+    cmd: python stage.py outputs/prepared
+    deps: [data, stage.py]
+    params: [data]
+    outs: [outputs/prepared]
+  train_diffusion:
+    cmd: python stage.py outputs/diffusion
+    deps: [outputs/prepared, stage.py]
+    params: [diffusion]
+    outs: [outputs/diffusion]
+  select_features:
+    cmd: python stage.py outputs/features
+    deps: [outputs/diffusion, stage.py]
+    outs: [outputs/features]
+  synthesize:
+    cmd: python stage.py outputs/synthetic
+    deps: [outputs/diffusion, stage.py]
+    outs: [outputs/synthetic]
+  evaluate:
+    matrix: {model: [dcube, baseline]}
+    cmd: python stage.py outputs/evaluation/${item.model}
+    deps: [outputs/diffusion, stage.py]
+    params: [classifier, baseline]
+    outs: ["outputs/evaluation/${item.model}"]
+"""
+
+# Skill grows with classifier.epochs; step sizes of 0.5 are best on validation and useless on test.
+STAGE = """
+import json, os, sys, time
+from pathlib import Path
+import numpy as np, pandas as pd, yaml
+
+out = Path(sys.argv[1])
+with open(os.environ["RAN"], "a") as file:
+    file.write(os.environ["DVC_STAGE"] + chr(10))
+params = yaml.safe_load(Path("params.yaml").read_text())
+if params["classifier"]["batch_size"] == 13 and "evaluation" in sys.argv[1]:
+    print("error: thirteen is not a batch")
+    sys.exit(2)
+if os.environ.get("SLOW") and "evaluation" in sys.argv[1]:
+    time.sleep(3)
+if "evaluation" not in sys.argv[1]:
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(Path("data/raw.txt").read_text() + str(params["diffusion"]["epochs"]))
+    sys.exit()
+seed, skill = params["classifier"]["seed"], params["classifier"]["epochs"] / 10
+rate = params["baseline"]["learning_rate"] or 0.1
+generator = np.random.default_rng(seed)
+labels = np.arange(80) % 2
+chance = 1 / (1 + np.exp(-(skill * (2 * labels - 1) + generator.normal(size=80))))
+out.mkdir(parents=True)
+names = np.array(["ill", "well"])
+pd.DataFrame({"id": np.arange(80), "file": "", "patient": "", "sha256": np.arange(80), "label": names[labels],
+              "prediction": names[(chance > 0.5).astype(int)], "probability_ill": 1 - chance,
+              "probability_well": chance}).to_csv(out / "predictions.csv", index=False)
+right = float(((chance > 0.5) == labels).mean())
+figures = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), right)
+measured = {"test": figures, "interval": {name: {"low": 0.0, "high": 1.0} for name in figures}}
+(out / "metrics.json").write_text(json.dumps(measured | {"validation": {"auroc": 1 - abs(rate - 0.5)}}))
+"""
+
+SERVE = "from flows.pipeline import pipeline; pipeline.serve(name='phantom', limit=2)"  # a worker, two runs at once
+
+STUDY = {
+    "title": "A study",
+    "repeats": 2,
+    "reference": "good",
+    "rows": [
+        {"name": "good", "settings": {"classifier.epochs": 30}},
+        {"name": "poor", "model": "baseline", "settings": {"classifier.epochs": 1},
+         "choose": {"baseline.learning_rate": [0.1, 0.5, 0.9]}},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def study(repository: Path, mlflow_database, tmp_path, monkeypatch) -> Path:
+    """A repository with a pipeline that tells what ran, and a study of it in `mine.yaml`."""
+    (repository / "dvc.yaml").write_text(DVC_YAML)
+    (repository / "stage.py").write_text(STAGE)
+    command(repository, "git", "commit", "--quiet", "--all", "--message", "Stages of a study")
+    (repository / "mine.yaml").write_text(yaml.safe_dump(STUDY))
+    monkeypatch.setenv("RAN", str(tmp_path / "ran.txt"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copyfile(mlflow_database, tmp_path / 'mlflow.db')}")
+    monkeypatch.chdir(repository)
+    return repository
+
+
+def ran(tmp_path: Path) -> list[str]:
+    file = tmp_path / "ran.txt"
+    return file.read_text().split() if file.exists() else []
+
+
+def change(study: Path, **values: object) -> None:
+    (study / "mine.yaml").write_text(yaml.safe_dump(STUDY | values))
+
+
+def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path, run_dcube):
+    before = checkout_of(study)
+    code, shown = run_dcube("study", "mine.yaml")
+    assert code == 0, shown
+    stages = ran(tmp_path)
+    assert stages.count("prepare") == stages.count("train_diffusion") == 1
+    assert stages.count("evaluate@dcube") == 2 and stages.count("evaluate@baseline") == 3 + 1, "three tried, one more"
+    assert workspaces(study) == [] and checkout_of(study) == before
+    assert "1/2 rows, about 1 min left\n" in shown and "2/2 rows\n" in shown
+
+    folder = next((study / "outputs/studies").iterdir())
+    text = (folder / "table.md").read_text()
+    assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
+    frame = pd.read_csv(folder / "repeats.csv").query("split == 'test' and figure == 'accuracy'")
+    assert frame.groupby("row")["result"].mean()["good"] > 0.99 > 0.7 > frame.groupby("row")["result"].mean()["poor"]
+    assert text.count("**") // 2 - 1 == 5, "all five figures of the better row are bold; the other pair is a heading"
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name(f"dcube-study/mine/{Params().data.name}")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert runs.keys() == {"good", "poor", "table"}
+    assert runs["poor"].data.params == {"baseline.learning_rate": "0.5", "classifier.epochs": "1"}
+    assert runs["good"].data.metrics["accuracy/mean"] == pytest.approx(frame[frame["row"] == "good"]["result"].mean())
+    experiments = dvc(study, "exp", "list", "--all-commits", "--name-only").split()
+    assert sum(name.startswith("mine-") for name in experiments) == 6, "one experiment a cell"
+
+    code, shown = run_dcube("study", "mine.yaml")
+    assert code == 0 and "1/2 rows\n" in shown, "nothing is left to compute"
+    assert ran(tmp_path) == stages, "all of it is known"
+
+
+def test_settings_that_do_not_fit_together_are_told_before_anything_is_computed(study, tmp_path, run_dcube):
+    change(study, rows=[STUDY["rows"][0], {"name": "odd", "settings": {"diffusion.heads": 7}}])
+    code, shown = run_dcube("study", "mine.yaml")
+    assert code == 2 and "odd" in shown and shown.count("\n") == 1, shown
+    assert ran(tmp_path) == []
+
+
+def test_without_the_data_or_any_row_an_earlier_table_stays(study, tmp_path, run_dcube):
+    earlier = study / "outputs/studies" / f"mine-{Params().data.name}" / "table.md"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("earlier")
+    change(study, rows=[{"name": "bad", "settings": {"classifier.batch_size": 13}}], reference=None)
+    code, shown = run_dcube("study", "mine.yaml")
+    assert code == 2 and "error: no row of mine could be computed; the last: thirteen is not a batch" in shown
+    record = (study / "data.dvc").read_text()
+    (study / "data.dvc").write_text(record.replace("md5: ", "md5: 0", 1))
+    change(study, rows=STUDY["rows"][:1])
+    code, shown = run_dcube("study", "mine.yaml")
+    assert code == 2 and "error: the data of data.dvc cannot be restored (`dcube data add` them here" in shown
+    assert shown.count("cannot be restored") == 1 and earlier.read_text() == "earlier"
+
+
+@pytest.mark.slow
+def test_other_code_or_data_are_computed_anew_and_what_dvc_knows_is_not(study, tmp_path, run_dcube):
+    change(study, rows=STUDY["rows"][:1], repeats=1)
+    assert run_dcube("study", "mine.yaml")[0] == 0
+    before = ran(tmp_path)
+    with (study / "dvc.yaml").open("a") as file:
+        file.write("\n# another word\n")
+    command(study, "git", "commit", "--quiet", "--all", "--message", "A comment")
+    assert run_dcube("study", "mine.yaml")[0] == 0
+    assert ran(tmp_path) == before, "DVC knew all of it"
+    (study / "data/raw.txt").write_text("other data ")
+    dvc(study, "add", "--quiet", "data")
+    assert run_dcube("study", "mine.yaml")[0] == 0, "data.dvc of the working copy counts, committed or not"
+    assert ran(tmp_path) == [*before, *before]
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_is_told_and_the_others_are_computed(study, tmp_path, run_dcube):
+    bad = {"name": "bad", "settings": {"classifier.batch_size": 13}}
+    change(study, rows=[bad, STUDY["rows"][0]], reference=None)
+    code, shown = run_dcube("study", "mine.yaml")
+    assert code == 1
+    assert "bad: thirteen is not a batch" in " ".join(shown.split())
+    assert ran(tmp_path).count("evaluate@dcube") == 1 + 2
+    text = (next((study / "outputs/studies").iterdir()) / "table.md").read_text()
+    assert "Not computed: bad: thirteen is not a batch" in text and "| good |" in text
+    change(study, rows=[STUDY["rows"][0]], reference=None)
+    assert run_dcube("study", "mine.yaml")[0] == 0
+    assert ran(tmp_path).count("evaluate@dcube") == 1 + 2, "what was computed beside the failure is known"
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, run_dcube):
+    monkeypatch.setenv("SLOW", "1")
+    process = subprocess.Popen([sys.executable, "-m", "dcube.cli", "study", "mine.yaml"], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while ran(tmp_path).count("evaluate@dcube") < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    code, shown = run_dcube("study", "mine.yaml")
+    assert code == 2 and "another process computes mine" in shown
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    monkeypatch.delenv("SLOW")
+    assert run_dcube("study", "mine.yaml")[0] == 0
+    stages = ran(tmp_path)
+    assert stages.count("train_diffusion") == 1 and stages.count("evaluate@dcube") == 3, "only the cut-off cell again"
+    assert workspaces(study) == []
+
+
+@pytest.mark.slow
+def test_over_workers_every_cell_is_a_run_and_what_is_shared_is_computed_once(
+    study,
+    server,
+    tmp_path,
+    monkeypatch,
+    run_dcube,
+):
+    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with process_group([sys.executable, "-c", SERVE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        with get_client(sync_client=True) as client:
+            wait_until(lambda: "phantom" in [deployment.name for deployment in client.read_deployments()])
+        code, shown = run_dcube("study", "mine.yaml", "--workers")
+        assert code == 0, shown
+    stages = ran(tmp_path)
+    assert stages.count("train_diffusion") == 1, "no two workers train the same model"
+    assert stages.count("evaluate@dcube") == 2 and stages.count("evaluate@baseline") == 4, "nothing is computed twice"
+    with get_client(sync_client=True) as client:
+        runs = [run for run in client.read_flow_runs() if "study" in run.tags]
+    names = sorted(run.name for run in runs)
+    assert len(runs) == 1 + 5 + 1, f"what they share, the first cells, and the one that the choice adds: {names}"
+    assert all(run.state.is_completed() for run in runs)
+    text = (next((study / "outputs/studies").iterdir()) / "table.md").read_text()
+    assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_the_plan_computes_nothing_and_says_what_is_known(study, tmp_path, run_dcube):
+    code, shown = run_dcube("study", "mine.yaml", "--plan")
+    assert code == 0 and ran(tmp_path) == []
+    assert shown.splitlines() == [
+        "evaluate@dcube  good, repeat 1",
+        "evaluate@dcube  good, repeat 2",
+        *(f"evaluate@baseline  poor, baseline.learning_rate = {rate}, repeat 1" for rate in (0.1, 0.5, 0.9)),
+        "0 of 5 cells are known",
+    ]
+    assert run_dcube("study", "mine.yaml", "--row", "good")[0] == 0
+    assert run_dcube("study", "mine.yaml", "--plan")[1].splitlines()[1:] == [
+        "evaluate@dcube  good, repeat 2  (known)",
+        *(f"evaluate@baseline  poor, baseline.learning_rate = {rate}, repeat 1" for rate in (0.1, 0.5, 0.9)),
+        "2 of 5 cells are known",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["tabel4"], "no study 'tabel4'"),
+        (["mine.yaml", "--row", "best"], "--row best: the study has good, poor"),
+        (["mine.yaml", "--set", "classifier.epochz=1"], "unknown key classifier.epochz (did you mean epochs?)"),
+        (["mine.yaml", "--set", "classifier.epochs=1"], "--set classifier.epochs: the study varies it itself"),
+        (["mine.yaml", "--data", "nobodys"], "--data nobodys: neither params.yaml nor a preset is about it"),
+        (["mine.yaml", "--workers"], "the workers did not compute all of it"),
+    ],
+)
+def test_wrong_words_are_one_line(study, monkeypatch, run_dcube, words, told):
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    code, shown = run_dcube("study", *words)
+    assert code == 2
+    assert told in shown and ran(study.parent) == []

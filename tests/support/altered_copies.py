@@ -1,0 +1,38 @@
+"""Copies of a picture in other bytes, as they come about on its way through the web."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from dcube.config.schema import Data
+from dcube.data.checks.near_duplicates import group_near_duplicates, thumbnail
+
+RECODED, SMALLER, CROPPED = "re-encoded", "half as large", "cropped by 1 %"
+
+
+def jpeg(image: Image.Image) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=50)
+    return Image.open(buffer).convert("L")
+
+
+def crop(image: Image.Image) -> Image.Image:
+    w, h = image.size
+    return image.crop((w // 100, h // 100, w - w // 100, h - h // 100))
+
+
+COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    RECODED: jpeg,
+    SMALLER: lambda image: image.resize((image.width // 2, image.height // 2), Image.Resampling.BILINEAR),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.2),
+    "paler": lambda image: ImageEnhance.Contrast(image).enhance(0.8),
+    "of another gamma": lambda image: image.point([round(255 * (v / 255) ** 0.8) for v in range(256)]),
+    CROPPED: crop,
+}
+
+
+def groups_of(images: list[Image.Image], data: Data) -> np.ndarray:
+    """Equal numbers for what is taken for one picture, (n,)."""
+    return group_near_duplicates([thumbnail(image, data).tobytes() for image in images])

@@ -1,0 +1,58 @@
+"""Small evaluated candidates, and predictions as wished, for tests of the registry."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dcube.artifacts.layout import EVALUATION, MODELS
+from dcube.config.schema import Evaluation, Params
+from dcube.evaluation.predictions import PREFIX, Predictions
+from dcube.evaluation.summary import summarise
+from dcube.registry.versions import Registry
+from dcube.stages import register
+from tests.support.random_candidate import CLASSES, write_candidate
+
+NAME = "dcube-discs"  # the registered model of the data set `discs`
+EACH = 30  # images of a class
+
+
+def predictions(right: dict[str, int], confidence: float = 0.8, test: str = "", classes: list[str] = CLASSES):
+    """Of every class's `EACH` images (two a patient) the first `right` are predicted rightly, others as the next."""
+    rows = []
+    for index, label in enumerate(classes):
+        for number in range(EACH):
+            predicted = index if number < right[label] else (index + 1) % len(classes)
+            probabilities = np.full(len(classes), (1 - confidence) / (len(classes) - 1))
+            probabilities[predicted] = confidence
+            name = f"{test}{label}-{number}"
+            patient = f"{label}-{number // 2}"
+            rows.append((name, f"{name}.png", patient, f"hash of {name}", label, classes[predicted], *probabilities))
+    columns = ["id", "file", "patient", "sha256", "label", "prediction", *(PREFIX + name for name in classes)]
+    return Predictions(pd.DataFrame(rows, columns=columns))
+
+
+def write_evaluated(
+    name: str, seed: int, auroc: float, right: int | dict[str, int], params: Params, test: str = "", kind: str = ""
+) -> None:
+    """A candidate in `outputs`, with `right` of every class's 30 test images predicted rightly."""
+    if isinstance(right, int):
+        right = dict.fromkeys(CLASSES, right)
+    answers = predictions(right, test=test)
+    metrics = summarise(answers, Evaluation(bootstrap_samples=100)) | {
+        "model": name, "kind": kind or name, "validation": {"auroc": auroc, "cross_entropy": 0.5},
+        "weights_sha256": write_candidate(MODELS / name, params, seed), "dataset_fingerprint": "f" * 64,
+        "is_phantom": True,
+    }  # fmt: skip
+    folder: Path = EVALUATION / name
+    folder.mkdir(parents=True, exist_ok=True)
+    answers.save(folder / "predictions.csv")
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def run_pipeline(params: Params, seed: int, right: int | dict[str, int], **options) -> Registry:
+    """A pipeline of one candidate, D-Cube."""
+    write_evaluated("dcube", seed=seed, auroc=0.9, right=right, params=params, **options)
+    register.main()
+    return Registry.existing(NAME)

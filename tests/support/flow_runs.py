@@ -1,0 +1,22 @@
+"""What the Prefect server knows of a run of the pipeline."""
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+
+STAGES = ["prepare", "train", "evaluate@dcube", "evaluate@control"]  # of the small pipeline
+
+
+def run_of(state: State) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(state.state_details.flow_run_id)
+
+
+def task_runs(state: State) -> dict[str, TaskRun]:
+    with get_client(sync_client=True) as client:
+        found = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run_of(state).id]}))
+    return {run.name: run for run in found}
+
+
+def task_states(state: State) -> dict[str, str | None]:
+    return {name: run.state_name for name, run in task_runs(state).items()}

@@ -1,0 +1,41 @@
+"""A real candidate with random weights, small enough to log and serve in tests."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, TrainedWith
+from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, FrozenUViT, build_head, save_candidate
+from dcube.classifier.methods.contract import Task
+from dcube.config.schema import Params
+from dcube.diffusion.noise_schedule import NoiseSchedule
+from dcube.diffusion.weights import build_uvit
+
+CLASSES = ["benign", "malignant", "normal"]
+SPEC = InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop")
+
+
+def candidate_config(params: Params, **changes: Any) -> CandidateConfig:
+    usual = {
+        "kind": SUB_FEATURES, "classes": CLASSES, "input": SPEC, "evaluation_timesteps": [1],
+        "params": TrainedWith(classifier=params.classifier, baseline=params.baseline, diffusion=params.diffusion),
+        "data_fingerprint": "f" * 64, "validation": {"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
+    }  # fmt: skip
+    return CandidateConfig(**usual | changes)
+
+
+def write_candidate(
+    folder: Path, params: Params, seed: int = 0, kind: str = SUB_FEATURES, spec: InputSpec = SPEC
+) -> str:
+    """Write it and return the sha256 of its weights."""
+    torch.manual_seed(seed)
+    uvit = None
+    if kind == DCUBE:
+        model = build_uvit(params.diffusion, 16, 1, len(CLASSES)).eval()
+        uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
+    head = build_head(kind, params.classifier, params.baseline, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
+    config = candidate_config(params, kind=kind, input=spec, calibration=Calibration(temperature=1.5))
+    folder.mkdir(parents=True, exist_ok=True)
+    return save_candidate(folder, head.state_dict(), uvit, config)

@@ -1,0 +1,101 @@
+"""A small registered version, and images to ask it about."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
+from dcube.classifier.candidate import Candidate, load_candidate
+from dcube.config.schema import Params
+from dcube.data.preprocessing import to_square
+from dcube.inference.drift import REFERENCE, reference_of
+from dcube.registry.registration import Evaluated, register
+from dcube.registry.versions import CHAMPION, Registry
+from dcube.tracking.outbox import tracking_client
+from dcube.tracking.run import tracked_run
+from tests.support.random_candidate import SPEC, write_candidate
+
+NAME = "dcube-asked"
+SIZES = Extent(smallest=40, median=48.0, largest=64)
+PICTURES = SPEC.model_copy(update={"raw": RawImages(modes={"L": 9}, modalities={"": 9}, width=SIZES, height=SIZES)})
+SCANS = SPEC.model_copy(
+    update={
+        "raw": RawImages(modes={"DICOM MONOCHROME2 16 bits": 9}, modalities={"CT": 9}, width=SIZES, height=SIZES),
+        "window_center": 40.0, "window_width": 400.0,
+    }
+)  # fmt: skip
+
+
+def register_candidate(
+    home: Path, params: Params, kind: str, spec: InputSpec, abstain_below: float = 0.0
+) -> tuple[str, Candidate]:
+    """A new champion of `dcube-asked` in the current folder's registry: its reference, and the candidate."""
+    digest = write_candidate(home / "models" / kind, params, kind=kind, spec=spec)
+    candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
+    write_reference(home / "models" / kind, candidate)
+    figures = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), 0.5)
+    metrics = {
+        "kind": kind, "weights_sha256": digest, "test": figures, "validation": {}, "test_fingerprint": "t",
+        "dataset_fingerprint": "f", "is_phantom": True, "abstain_below": abstain_below,
+    }  # fmt: skip
+    evaluation = home / "evaluation"
+    evaluation.mkdir(exist_ok=True)
+    for name in ("predictions.csv", "metrics.json"):
+        (evaluation / name).touch()
+    with tracked_run("register", {}) as run:
+        registry = Registry.created(tracking_client(), NAME)
+        version = register(registry, Evaluated(kind, home / "models" / kind, evaluation, metrics), run.run_id, {})
+    registry.client.set_registered_model_alias(NAME, CHAMPION, version.version)
+    return f"{NAME}/{version.version}", candidate
+
+
+def write_reference(folder: Path, candidate: Candidate) -> None:
+    """What the model's training would have written, of pictures 1000 … 1059."""
+    images, small = (
+        np.stack([to_square(Image.fromarray(pixels(n)), size, 1, "crop") for n in range(1000, 1060)])
+        for size in (32, 16)
+    )
+    reference = reference_of(images, candidate.predict(images, small), candidate.classes)
+    (folder / REFERENCE).write_text(json.dumps(reference))
+
+
+def pixels(number: int, shape: tuple[int, ...] = (48, 48)) -> np.ndarray:
+    return np.random.default_rng(number).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write_picture(file: Path, number: int, shape: tuple[int, ...] = (48, 48)) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels(number, shape)).save(file)
+    return file
+
+
+def write_dicom(file: Path, number: int, patient: str = "P1", modality: str = "CT", frames: int = 1) -> Path:
+    """Hounsfield units -200 … 309, which the window 40 ± 200 cuts on both sides."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = CTImageStorage, ExplicitVRLittleEndian
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = FileDataset(str(file), {}, file_meta=meta, preamble=b"\0" * 128)
+    stored = np.stack([hounsfield(number + frame) + 1024 for frame in range(frames)]).astype(np.uint16)
+    dataset.update({})
+    dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    dataset.PatientID, dataset.PatientName, dataset.Modality = patient, "Doe^Jane", modality
+    dataset.SeriesInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns = stored.shape[1:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
+    dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
+    if frames > 1:
+        dataset.NumberOfFrames = frames
+    dataset.PixelData = stored.tobytes()
+    dataset.save_as(file, enforce_file_format=True)
+    return file
+
+
+def hounsfield(number: int) -> np.ndarray:
+    return pixels(number).astype(int) * 2 - 200

@@ -1,0 +1,109 @@
+"""A repository of a few plain stages, and a version registered from it as the stage `register` would."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
+
+from dcube.config.schema import Params
+from dcube.registry.versions import CHAMPION, CODE, EVALUATION, KIND, MODEL, TEST, WEIGHTS, Registry
+from dcube.tracking import lineage
+from dcube.tracking.outbox import tracking_client
+from dcube.tracking.run import tracked_run
+
+NAME = "dcube-small"
+PARAMS = Params.model_validate({"classifier": {"epochs": 7}}).to_yaml()
+DVC_YAML = """
+stages:
+  prepare:
+    cmd: python stage.py outputs/prepared/text data/raw.txt
+    deps: [data, stage.py]
+    params: [data]
+    outs: [outputs/prepared]
+  train_classifier:
+    cmd: python stage.py outputs/models/dcube/config.json outputs/prepared/text
+    deps: [outputs/prepared, stage.py]
+    params: [classifier]
+    outs: [outputs/models/dcube]
+  evaluate:
+    matrix: {model: [dcube]}
+    cmd: python stage.py outputs/evaluation/${item.model}/metrics.json outputs/models/dcube/config.json
+    deps: ["outputs/models/${item.model}", stage.py]
+    outs: ["outputs/evaluation/${item.model}"]
+"""
+STAGE = """
+import hashlib, json, os, sys
+from pathlib import Path
+
+out, source = map(Path, sys.argv[1:])
+out.parent.mkdir(parents=True, exist_ok=True)
+chance = os.urandom(8) if Path(os.environ["LOG"] + ".chance").exists() else b""
+digest = hashlib.sha256(source.read_bytes() + Path("params.yaml").read_bytes() + chance).hexdigest()
+figure = int(digest[:8], 16) / 2**32
+weights = json.loads(source.read_text())["weights_sha256"] if out.name == "metrics.json" else digest
+contents = {
+    "text": source.read_text(),
+    "config.json": json.dumps({"weights_sha256": digest}),
+    "metrics.json": json.dumps({"test": {"macro_f1": figure, "auroc": float("nan")}, "weights_sha256": weights}),
+}
+out.write_text(contents[out.name])
+with Path(os.environ["LOG"]).open("a") as file:
+    file.write(out.parent.name + " " + os.environ.get("MLFLOW_TRACKING_URI", "") + chr(10))
+"""
+
+
+def command(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+def commit(message: str) -> str:
+    command("git", "add", "--all")
+    command("git", "-c", "user.name=A Tester", "-c", "user.email=a@example.org", "commit", "-qm", message)
+    return command("git", "rev-parse", "HEAD").strip()
+
+
+def build_repository() -> None:
+    """In the current folder: committed, and everything computed."""
+    command("git", "init", "--quiet")
+    command(sys.executable, "-m", "dvc", "init", "--quiet")
+    files = {
+        "data/raw.txt": "raw", "dvc.yaml": DVC_YAML, "stage.py": STAGE, "params.yaml": PARAMS,
+        "dcube/code.py": "answer = 42\n", ".gitignore": "/data\n/outputs/\n/.dcube/\n*.db\n/mlruns/\n/artifacts/\n",
+    }  # fmt: skip
+    for name, text in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    command(sys.executable, "-m", "dvc", "add", "--quiet", "data")
+    commit("A small pipeline")
+    command(sys.executable, "-m", "dvc", "repro", "--quiet")
+
+
+def register_version() -> ModelVersion:
+    """The version of what stands in `outputs`, its training and its evaluation with runs of their own."""
+    metrics_text = Path("outputs/evaluation/dcube/metrics.json").read_text()
+    weights = json.loads(metrics_text)["weights_sha256"]
+    runs = {}
+    for what, stage in (("training", "train_classifier"), ("evaluation", "evaluate@dcube")):
+        with tracked_run(stage, {}) as run:
+            run.set_tags({WEIGHTS: weights})
+        runs[f"dcube.{what}_run_id"] = run.run_id
+    with tracked_run("register", {}) as run:
+        for name, text in lineage.origin_files().items():
+            run.log_text(text, f"{lineage.ORIGIN}/{name}")
+        run.log_text(metrics_text, "evaluation/dcube/metrics.json")
+    registry = Registry.created(tracking_client(), NAME)
+    figures = {f"test.{name}": "0.5" for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc")}
+    tags = lineage.origin_tags("evaluate@dcube") | runs | figures | {
+        MODEL: "dcube", KIND: "dcube", WEIGHTS: weights, EVALUATION: "e" * 64, TEST: "t" * 64,
+        CODE: lineage.code_fingerprint(Path("dcube")), "dcube.dataset_fingerprint": "f" * 64,
+    }  # fmt: skip
+    version = registry.client.create_model_version(NAME, f"runs:/{run.run_id}/model", run_id=run.run_id, tags=tags)
+    registry.client.set_registered_model_alias(NAME, CHAMPION, version.version)
+    return version
+
+
+def break_cache(repository: Path) -> None:
+    shutil.rmtree(repository / ".dvc/cache")

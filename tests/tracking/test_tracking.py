@@ -1,0 +1,327 @@
+"""Runs arrive whole: with the server away, after a kill, and in the right order."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from mlflow import MlflowClient
+
+from dcube.config.loading import flattened
+from dcube.tracking import lineage, outbox
+from dcube.tracking import run as tracking
+from dcube.tracking.run import metric_key, tracked_run
+from tests.support.ports import free_port
+
+ROWS = [{"step": step, "loss": 1 / step, "lr": 0.1} for step in range(1, 51)]
+
+
+@pytest.fixture
+def client(mlflow_database, tmp_path, monkeypatch) -> MlflowClient:
+    """A working copy of its own, with the default store in it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "DCUBE_PIPELINE", "DVC_EXP_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
+    return MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture
+def server_away(monkeypatch):
+    """Call with True to take the server away, with False to bring it back."""
+    reachable = outbox.tracking_client
+
+    def absent():
+        raise ConnectionError("nobody there")
+
+    def switch(away: bool) -> None:
+        monkeypatch.setattr(outbox, "tracking_client", absent if away else reachable)
+
+    monkeypatch.setattr(tracking, "SECONDS_BETWEEN_SENDS", 0.01)
+    monkeypatch.setattr(tracking, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(tracking, "PATIENCE", dict.fromkeys(tracking.PATIENCE, 0.05))
+    return switch
+
+
+def runs(client: MlflowClient, stage: str):
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(experiments, f"tags.`dcube.stage` = '{stage}'")
+
+
+def history(client: MlflowClient, run, key: str = "loss") -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, key)]
+
+
+EXPECTED = [(row["step"], row["loss"]) for row in ROWS]
+
+
+def test_a_run_holds_everything(client, tmp_path, phantom_dataset):
+    (tmp_path / "data.dvc").write_text("outs:\n- md5: 0123456789abcdef0123456789abcdef.dir\n  path: data\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "table.csv").write_text("a\n1\n")
+    with tracked_run("train_diffusion", {"diffusion": {"width": 64, "deep": {"list": [1, 2]}}}, phantom_dataset) as run:
+        run.log_metrics(ROWS)
+        run.log_figure(Figure(), "pictures/empty.png")
+        run.log_text("words", "notes/a.txt")
+        run.log_artifacts(tmp_path / "more", "folder")
+        run.set_tags({"dcube.weights_sha256": "abc"})
+    (found,) = runs(client, "train_diffusion")
+    assert found.info.status == "FINISHED"
+    assert found.data.params == {"diffusion.width": "64", "diffusion.deep.list": "[1, 2]"}
+    assert history(client, found) == EXPECTED
+    assert found.data.tags["dcube.weights_sha256"] == "abc"
+    assert {"dcube.machine", "dcube.version.torch", "mlflow.source.git.commit"} <= found.data.tags.keys()
+    files = {
+        item.path for folder in ("pictures", "notes", "folder") for item in client.list_artifacts(run.run_id, folder)
+    }
+    assert files == {"pictures/empty.png", "notes/a.txt", "folder/table.csv"}
+    (data,) = found.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("discs", "0123456789abcdef0123456789abcdef.dir")
+    assert client.get_experiment_by_name("dcube/discs").artifact_location == (tmp_path / "mlruns").as_uri()
+    assert not list(outbox.UNSENT.iterdir())
+
+
+def test_runs_of_one_pipeline_share_a_parent(client, monkeypatch):
+    monkeypatch.setenv("DCUBE_PIPELINE", "one")
+    for stage in ("prepare", "track_fid"):
+        with tracked_run(stage, {}):
+            pass
+    monkeypatch.setenv("DCUBE_PIPELINE", "two")
+    with tracked_run("evaluate@dcube", {}):
+        pass
+    stages = ("prepare", "track_fid", "evaluate@dcube")
+    parent = {stage: runs(client, stage)[0].data.tags["mlflow.parentRunId"] for stage in stages}
+    assert parent["prepare"] == parent["track_fid"] != parent["evaluate@dcube"]
+    assert [run.info.status for run in runs(client, "pipeline")] == ["FINISHED"] * 2
+
+
+def test_a_pipeline_ends_as_its_last_stage_did(client, monkeypatch):
+    monkeypatch.setenv("DCUBE_PIPELINE", "one")
+
+    def status() -> str:
+        (parent,) = runs(client, "pipeline")
+        return parent.info.status
+
+    with tracked_run("prepare", {}):
+        assert status() == "RUNNING"
+    with pytest.raises(ValueError), tracked_run("train_diffusion", {}, run_key="key"):
+        raise ValueError
+    assert status() == "FAILED"
+    with tracked_run("train_diffusion", {}, run_key="key"):
+        pass
+    assert status() == "FINISHED"
+
+
+@pytest.mark.parametrize("error, status", [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_the_end_is_told_as_it_was(client, error, status):
+    with pytest.raises(error), tracked_run("prepare", {}):
+        raise error
+    assert runs(client, "prepare")[0].info.status == status
+
+
+def test_sigterm_ends_the_run_as_killed(client):
+    with pytest.raises(SystemExit) as ended, tracked_run("prepare", {}):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    assert ended.value.code == 143
+    assert runs(client, "prepare")[0].info.status == "KILLED"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_resumed_training_goes_on_in_its_own_run(client):
+    """Stopped at step 30, resumed from the checkpoint of step 20: one run, every step once."""
+    with pytest.raises(KeyboardInterrupt), tracked_run("train_diffusion", {"a": 1}, run_key="key") as run:
+        run.log_metrics(ROWS[:30])
+        raise KeyboardInterrupt
+    with tracked_run("train_diffusion", {"a": 1}, run_key="key") as run:
+        run.log_metrics(ROWS[20:])
+    (found,) = runs(client, "train_diffusion")
+    assert found.info.status == "FINISHED"
+    assert history(client, found) == EXPECTED
+    with tracked_run("train_diffusion", {"a": 1}, run_key="key"):
+        pass
+    assert len(runs(client, "train_diffusion")) == 2
+
+
+def test_kill_minus_nine_loses_nothing(client, tmp_path):
+    """The rows written just before the kill were never sent; the next stage of the working copy delivers them."""
+    program = (
+        "import os\nfrom dcube.tracking.run import tracked_run\n"
+        "with tracked_run('train_diffusion', {}) as run:\n"
+        "    for step in range(1, 51): run.log_metrics([{'step': step, 'loss': 1 / step}])\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=tmp_path).returncode == -9
+    with tracked_run("track_fid", {}):
+        pass
+    (found,) = runs(client, "train_diffusion")
+    assert found.info.status == "KILLED"
+    assert history(client, found) == EXPECTED
+    assert not list(outbox.UNSENT.iterdir())
+
+
+def test_half_a_line_of_a_killed_process_is_passed_over(client):
+    with tracked_run("train_diffusion", {}) as run:
+        run.log_metrics(ROWS)
+        (journal,) = outbox.UNSENT.glob("*/metrics.jsonl")
+        with journal.open("a") as file:
+            file.write('{"step": 51, "val')
+    assert history(client, runs(client, "train_diffusion")[0]) == EXPECTED
+
+
+def test_a_server_that_is_away_for_a_while_misses_nothing(client, server_away):
+    server_away(True)
+    with tracked_run("train_diffusion", {"a": 1}) as run:
+        run.log_metrics(ROWS[:10])
+        server_away(False)
+        time.sleep(0.02)
+        run.log_metrics(ROWS[10:30])
+        server_away(True)
+        time.sleep(0.02)
+        run.log_metrics(ROWS[30:40])
+        run.log_text("words", "a.txt")
+        server_away(False)
+        time.sleep(0.02)
+        run.log_metrics(ROWS[40:])
+    (found,) = runs(client, "train_diffusion")
+    assert history(client, found) == EXPECTED
+    assert [item.path for item in client.list_artifacts(found.info.run_id)] == ["a.txt"]
+
+
+def test_a_server_that_stays_away_gets_everything_with_the_next_stage(client, server_away, capfd):
+    server_away(True)
+    with tracked_run("train_diffusion", {"a": 1}) as run:
+        run.log_metrics(ROWS)
+        run.set_tags({"dcube.kind": "dcube"})
+    assert ".dcube/unsent/" in capfd.readouterr().err.splitlines()[-1]
+    server_away(False)
+    with tracked_run("track_fid", {}):
+        pass
+    (found,) = runs(client, "train_diffusion")
+    assert (found.info.status, found.data.tags["dcube.kind"]) == ("FINISHED", "dcube")
+    assert history(client, found) == EXPECTED
+
+
+def test_sending_twice_is_sending_once(client, monkeypatch):
+    """A server that took a batch and lost the connection before it said so."""
+    send, calls = MlflowClient.log_batch, []
+
+    def interrupted(self, run_id, metrics=(), **rest):
+        send(self, run_id, metrics=metrics, **rest)
+        if metrics and not calls:
+            calls.append(1)
+            raise ConnectionError("the answer got lost")
+
+    monkeypatch.setattr(tracking, "SECONDS_BETWEEN_SENDS", 0.01)
+    monkeypatch.setattr(MlflowClient, "log_batch", interrupted)
+    with tracked_run("train_diffusion", {}) as run:
+        run.log_metrics(ROWS)
+    assert calls
+    assert history(client, runs(client, "train_diffusion")[0]) == EXPECTED
+
+
+def test_the_same_training_twice_at_once_is_refused(client):
+    with tracked_run("train_diffusion", {}, run_key="key"):
+        refused = []
+
+        def second():
+            try:
+                with tracked_run("train_diffusion", {}, run_key="key"):
+                    pass
+            except Exception as error:
+                refused.append(str(error))
+
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert "another process" in refused[0]
+
+
+def test_names_and_nesting():
+    assert metric_key("sensitivity/CT (non-COVID), ü") == "sensitivity/CT _non-COVID__ _"
+    assert flattened({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+
+
+def test_hashes_of_what_a_stage_reads(tmp_path, monkeypatch):
+    """Only what is upstream: the lock file also knows later stages, from an earlier run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  evaluate:\n    matrix: {model: [a, b]}\n    deps: [prepared, 'models/${item.model}', dcube]\n"
+    )
+    locked = {
+        "prepare": {"deps": [{"path": "data"}], "outs": [{"path": "prepared", "md5": "1"}]},
+        "diffusion": {"deps": [{"path": "prepared"}], "outs": [{"path": "diffusion", "md5": "2"}]},
+        "train@a": {"deps": [{"path": "diffusion"}], "outs": [{"path": "models/a", "md5": "3"}]},
+        "train@b": {"deps": [{"path": "diffusion"}], "outs": [{"path": "models/b", "md5": "4"}]},
+        "evaluate@a": {"deps": [{"path": "models/a"}], "outs": [{"path": "evaluation/a", "md5": "5"}]},
+    }
+    (tmp_path / "dvc.lock").write_text(json.dumps({"stages": locked}))
+    assert lineage.upstream_hashes("evaluate@a") == {"diffusion": "2", "models/a": "3", "prepared": "1"}
+
+
+class Server:
+    """A real `mlflow server` that can be stopped and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [
+            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
+            "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}", "--artifacts-destination",
+            str(self.folder / "artifacts"),
+        ]  # fmt: skip
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.2)
+        raise TimeoutError((self.folder / "server.log").read_text())
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.mark.slow
+def test_a_real_server_killed_and_restarted_while_logging(mlflow_database, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tracking, "SECONDS_BETWEEN_SENDS", 0.2)
+    monkeypatch.setattr(tracking, "LONGEST_PAUSE", 0.5)
+    shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
+    server = Server(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+    server.start()
+    longest = 0.0
+    try:
+        with tracked_run("train_diffusion", {"a": 1}) as run:
+            for position, row in enumerate(ROWS):
+                if position == 15:
+                    server.stop()
+                if position == 35:
+                    server.start()
+                before = time.monotonic()
+                run.log_metrics([row])
+                run.log_text(str(position), f"notes/{position}.txt")
+                longest = max(longest, time.monotonic() - before)
+                time.sleep(0.05)
+        client = MlflowClient(server.uri)
+        (found,) = runs(client, "train_diffusion")
+        assert found.info.status == "FINISHED"
+        assert history(client, found) == EXPECTED
+        assert len(client.list_artifacts(found.info.run_id, "notes")) == len(ROWS)
+        assert longest < 15
+    finally:
+        server.stop()
