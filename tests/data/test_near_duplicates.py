@@ -43,7 +43,7 @@ def test_against_the_plain_comparison_of_all_pairs() -> None:
     from scipy.ndimage import gaussian_filter
 
     def detail(image: Image.Image) -> np.ndarray:
-        small = thumbnail(image, DATA).astype(float)
+        small = thumbnail(image, DATA.fit).astype(float)
         return (small - gaussian_filter(small, 1.0)).ravel()
 
     details, groups = [detail(image) for image in images], groups_of(images, DATA)

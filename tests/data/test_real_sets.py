@@ -37,7 +37,7 @@ def test_breastmnist_is_prepared_with_its_official_split(tmp_path: Path) -> None
     assert dataset.classes == ["malignant", "normal, benign"] and dataset.info.split_origin == "official"
     assert [len(dataset.indices(split)) for split in SPLITS] == [545, 78, 156]
     (dropped,) = dataset.info.dropped_duplicates
-    assert (dropped["file"], dropped["kept"]) == ("breastmnist.npz/train/000115", ["breastmnist.npz/test/000076"])
+    assert (dropped.file, dropped.kept) == ("breastmnist.npz/train/000115", ["breastmnist.npz/test/000076"])
     assert np.array_equal(dataset.images(28)[-156:, 0], np.load(BREASTMNIST)["test_images"]), "the very pixels"
 
 
@@ -45,8 +45,8 @@ def test_the_copies_inside_breastmnist_are_reported() -> None:
     """Pictures that its source holds several times: across splits they test memory, under two labels they confuse."""
     report = inspect_dataset(BREASTMNIST, DATA)
     near = report.near_duplicates
-    assert (near["images"], near["groups"]) == (255, 115)
-    assert (len(near["in_several_splits"]), len(near["with_several_labels"])) == (67, 3)
+    assert (near.images, near.groups) == (255, 115)
+    assert (len(near.in_several_splits), len(near.with_several_labels)) == (67, 3)
     assert report.duplicates == {"test, train": 1} and not report.problem
 
 
@@ -90,8 +90,8 @@ def test_covid_ct(tmp_path: Path) -> None:
     assert [len(dataset.indices(split)) for split in SPLITS] == [425, 118, 203]
     near = inspect_dataset(LARGER_SETS / "covid-ct", DATA).near_duplicates
     pairs = [["COVID/kjr-21-e24-p5-29.png", "NonCOVID/71_0.png"], ["COVID/kjr-21-e24-p5-31.png", "NonCOVID/71_1.png"]]
-    assert near["in_several_splits"] == near["with_several_labels"] == pairs
-    assert near["images"] == 4
+    assert near.in_several_splits == near.with_several_labels == pairs
+    assert near.images == 4
 
 
 @larger("pneumoniamnist.npz")

@@ -35,4 +35,4 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def groups_of(images: list[Image.Image], data: Data) -> np.ndarray:
     """Equal numbers for what is taken for one picture, (n,)."""
-    return group_near_duplicates([thumbnail(image, data).tobytes() for image in images])
+    return group_near_duplicates([thumbnail(image, data.fit).tobytes() for image in images])
