@@ -6,6 +6,7 @@ from torch import Tensor
 
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import BFLOAT16, CLASSES, CPU, as_pair, diffusion_of, name_of, uvit_of
+from dcube.artifacts.layout import CONFIG
 from dcube.config.schema import Diffusion, Fid
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -44,7 +45,7 @@ def _speed(size: int, setting: Setting) -> Result:
 
 def _distances(setting: Setting) -> list[Result]:
     """Fréchet distance of both samplers' images on the same trained weights, labels and number of images."""
-    if not (setting.weights / "config.json").exists():
+    if not (setting.weights / CONFIG).exists():
         print(f"no trained model in {setting.weights}: the Fréchet distances are left out (run `make demo` first)")
         return []
     model, schedule = load_diffusion(setting.weights, CPU)
@@ -57,7 +58,7 @@ def _distances(setting: Setting) -> list[Result]:
         "plain": _all_ancestral(model, diffusion, tracker.labels, shape),
         "ours": fast(model, schedule, tracker.labels, shape),
     }
-    plain, ours = (tracker.measure(images[who], tracker.labels)["fid"] for who in ("plain", "ours"))
+    plain, ours = (tracker.measure(images[who], tracker.labels).fid for who in ("plain", "ours"))
     lever = "Fréchet distance of the samples (lower is better)"
     remark = f"{setting.samples} images, {dataset.name}, {tracker.extractor.name}"
     return [Result(lever, f"{size} px", plain, ours, "", plain / ours, 1.0, remark)]

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dcube.tracking.outbox import IMPATIENT, PIPELINE, environment, tracking_client
+from dcube.tracking.outbox import IMPATIENT, environment, tracking_client
+from dcube.tracking.tags import PIPELINE, STAGE
 
 RUNNING = "attributes.status = 'RUNNING'"
 
@@ -64,7 +65,7 @@ def end_runs(pipeline: str) -> None:
 
 
 def _parents(pipeline: str) -> list:
-    return _search(f"tags.`{PIPELINE}` = '{pipeline}' and tags.`dcube.stage` = 'pipeline'")
+    return _search(f"tags.`{PIPELINE}` = '{pipeline}' and tags.`{STAGE}` = 'pipeline'")
 
 
 def _exists(tracking_address: str) -> bool:

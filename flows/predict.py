@@ -1,7 +1,6 @@
 """A registered model predicts on all images below an S3 prefix, batch by batch, and reports drift."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -16,14 +15,15 @@ from prefect.states import Completed, State
 from prefect.tasks import Task, exponential_backoff
 from pydantic import Field
 
-from dcube.artifacts.layout import CONFIG
+from dcube.artifacts.layout import CONFIG, REFERENCE
 from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.drift import DriftReference
+from dcube.artifacts.schemas.job import BatchJob
 from dcube.errors import DcubeError, error_told
 from dcube.inference import drift
 from dcube.inference.bucket import (
     IDENTITY,
     NO_IMAGE,
-    BatchJob,
     current_predictions,
     list_objects,
     pending_objects,
@@ -65,7 +65,10 @@ def predict(
         fetched = fetch(model, Path(folder))
         below = fetched.abstain_below if abstain_below is None else abstain_below
         images, predictions = _storages(source, results, fetched, below)
-        job = BatchJob(str(fetched.folder), images.address(), predictions.address(), below, batch_size, [])
+        job = BatchJob(
+            model=str(fetched.folder), source=images.address(), results=predictions.address(), abstain_below=below,
+            batch_size=batch_size, pending=[],
+        )  # fmt: skip
         predict_pending(job, Path(folder))
         rows = current_predictions(list_objects(images), read_predictions(predictions))
         if not (rows["problem"] != NO_IMAGE).any():
@@ -98,7 +101,7 @@ def predict_pending(job: BatchJob, folder: Path) -> None:
     if not pending:
         return
     job_file = folder / "job.json"
-    replace(job, pending=pending).save(job_file)
+    job.model_copy(update={"pending": pending}).save(job_file)
     lines: list[str] = []
 
     def on_message(line: str) -> None:
@@ -126,7 +129,7 @@ def _storages(source: str, results: str, fetched: Fetched, below: float) -> tupl
 def _report(rows: pd.DataFrame, fetched: Fetched, predictions: Storage) -> State[Any]:
     """Counts and distances only: names of files stay in the Parquet files."""
     spec = CandidateConfig.load(fetched.folder / CONFIG).input
-    found = drift.compare(rows, drift.load_reference(fetched.folder), spec)
+    found = drift.compare(rows, DriftReference.load(fetched.folder / REFERENCE), spec)
     write_object(predictions, "drift.json", drift.as_json(found).encode())
     key = slug(fetched.title)
     create_table_artifact(

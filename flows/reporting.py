@@ -1,6 +1,5 @@
 """What a run shows in the Prefect UI: the progress and the pictures of every stage, and the table of results."""
 
-import json
 import logging
 import re
 import tempfile
@@ -20,10 +19,13 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from dcube.artifacts.layout import METRICS_FILE
 from dcube.artifacts.markdown import markdown_table
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
-from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import PHANTOM
+from dcube.evaluation.summary import interval_text
 
 LARGEST_PICTURE = 800  # pixels
 
@@ -103,27 +105,27 @@ def progress_text(record: dict[str, Any]) -> str:
 
 def show_page(address: str) -> None:
     create_link_artifact(
-        address, "This run in MLflow", key="mlflow", description="All its curves, figures and pictures"
+        address, "This run in MLflow", key="mlflow", description="All its curves, metrics and pictures"
     )
 
 
-def show_results(evaluations: Path) -> None:
+def show_results(folder: Path) -> None:
     """Put the table of all evaluations below the folder, if there are any, on the run's page."""
-    results = {file.parent.name: json.loads(file.read_text()) for file in sorted(evaluations.glob("*/metrics.json"))}
+    results = {file.parent.name: Metrics.load(file) for file in sorted(folder.glob(f"*/{METRICS_FILE}"))}
     if results:
-        create_markdown_artifact(results_table(results), key="results", description="Figures on the test split")
+        create_markdown_artifact(results_table(results), key="results", description="Metrics on the test split")
 
 
-def results_table(results: dict[str, dict[str, Any]]) -> str:
-    """`results` (model → content of its `metrics.json`) as a Markdown table, each figure with its interval."""
-    rows = ([model, *(_cell(result, name) for name in HEADLINES)] for model, result in results.items())
-    table = markdown_table(["model", *map(spelled, HEADLINES)], rows)
-    phantom = any(result.get("is_phantom") for result in results.values())
+def results_table(results: dict[str, Metrics]) -> str:
+    """`results` (model → its metrics) as a Markdown table, each metric with its interval."""
+    rows = ([model, *(_cell(metrics, metric.name) for metric in HEADLINES)] for model, metrics in results.items())
+    table = markdown_table(["model", *(metric.title for metric in HEADLINES)], rows)
+    phantom = any(metrics.is_phantom for metrics in results.values())
     return f"**{PHANTOM}**\n\n{table}" if phantom else table
 
 
-def _cell(result: dict[str, Any], name: str) -> str:
-    return "{value:.3f} ({low:.3f}–{high:.3f})".format(value=result["test"][name], **result["interval"][name])
+def _cell(metrics: Metrics, name: str) -> str:
+    return f"{metrics.test[name]:.3f} ({interval_text(metrics, name)})"
 
 
 class WithoutTraceback(logging.Filter):

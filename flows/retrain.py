@@ -15,6 +15,7 @@ from prefect.states import Completed, State
 from dcube.errors import DcubeError
 from dcube.repository.workspace import commit_of, git, repository_around
 from dcube.tracking.outbox import tracking_client
+from dcube.tracking.tags import DATA
 
 TAG = "retrain"  # of the runs started here: `promote` follows them
 
@@ -59,7 +60,7 @@ def recorded_data(repository: Path, commit: str) -> str:
 def known_data(model: str) -> set[str]:
     """DVC's hashes of the data that the registered versions were made of."""
     versions = tracking_client().search_model_versions(f"name = '{model}'")
-    return {version.tags["dcube.dvc.data"] for version in versions if "dcube.dvc.data" in version.tags}
+    return {version.tags[DATA] for version in versions if DATA in version.tags}
 
 
 def _data_name(pipeline: str) -> str:

@@ -21,16 +21,23 @@ CACHE = Path(".dcube/cache")
 
 DATASET, MANIFEST = "dataset.json", "manifest.csv"  # in PREPARED; SYNTHETIC has such a manifest too
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # in a folder of a trained model
-SAMPLES = "samples.npz"  # in FID: some real and generated images of every class
+HISTORY, VALIDATION = "history.csv", "validation.csv"  # there too: losses, and metrics of validation, over the steps
+REFERENCE = "reference.json"  # in a candidate's folder: what new images are compared with
+FID_REPORT, SAMPLES = "fid.json", "samples.npz"  # in FID; the latter are real and generated images of every class
+SELECTION = "selection.json"  # in FEATURES
+PROBE_REPORT = "probe.json"  # in PROBE
+AUDIT = "audit.json"  # in SYNTHETIC
+METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"  # in a candidate's folder below EVALUATION
+VERSIONS = "registered.json"  # in REGISTERED
 REPORT = "report"  # artifact folder of a registering run: what a page about the version is made from …
 REPORTED = (  # … and these are it, as far as they are there
     PREPARED / DATASET,
-    DIFFUSION / "history.csv",
-    DIFFUSION / "validation.csv",
-    FID / "fid.json",
+    DIFFUSION / HISTORY,
+    DIFFUSION / VALIDATION,
+    FID / FID_REPORT,
     FID / SAMPLES,
-    FEATURES / "selection.json",
-    SYNTHETIC / "audit.json",
+    FEATURES / SELECTION,
+    SYNTHETIC / AUDIT,
 )
 
 

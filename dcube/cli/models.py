@@ -28,7 +28,7 @@ def models(
         bool, typer.Option("--history", help="Instead: who became champion when, by whom, why.")
     ] = False,
 ) -> None:
-    """The versions of a registered model, with aliases and figures as the registry shows them."""
+    """The versions of a registered model, with aliases and metrics as the registry shows them."""
     with _registry(name) as registry:
         from dcube.cli.registry_tables import history_table, versions_table
 
@@ -93,13 +93,13 @@ def lineage(reference: Reference) -> None:
 def reproduce(reference: Reference) -> None:
     """Make a registered version again in a working copy of its own, and compare. Exit code 1: it came out different."""
     with _origin(reference) as origin:
-        from dcube.cli.registry_tables import outcome_table
+        from dcube.cli.registry_tables import reproduction_table
         from dcube.registry.reproduction import reproduce
 
-        outcome = reproduce(origin)
-        print_rich(outcome_table(outcome))
-        if not outcome.equal:
-            print(f"It came out different. The working copy is kept: {outcome.folder}")
+        result = reproduce(origin)
+        print_rich(reproduction_table(result))
+        if not result.equal:
+            print(f"It came out different. The working copy is kept: {result.folder}")
             raise typer.Exit(1)
         print("Equal: the same weights, byte for byte, and the same evaluation.")
 

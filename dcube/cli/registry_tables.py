@@ -6,40 +6,45 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from dcube.evaluation.metrics import title_of
 from dcube.registry.promotion import COLUMNS
-from dcube.registry.versions import CHAMPION, KIND, MODEL, TEST, Event, Proposal, Registry, number
+from dcube.registry.versions import CHAMPION, Event, Proposal, Registry, number
+from dcube.tracking import tags
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from dcube.registry.provenance import Provenance
-    from dcube.registry.reproduction import Outcome
+    from dcube.registry.reproduction import ReproductionResult
 
-FIGURES = {"test.macro_f1": "macro\nF1", "test.auroc": "AUROC", "validation.auroc": "AUROC\n(validation)"}
+METRICS = {  # tag → head of its column
+    f"{tags.TEST_METRIC}macro_f1": title_of("macro_f1").replace(" ", "\n"),
+    f"{tags.TEST_METRIC}auroc": title_of("auroc"),
+    f"{tags.VALIDATION_METRIC}auroc": f"{title_of('auroc')}\n(validation)",
+}
 
 
 def versions_table(registry: Registry) -> Table:
-    """Every version, the newest first; below its figures the difference to the champion's on the same test."""
+    """Every version, the newest first; below its metrics the difference to the champion's on the same test."""
     versions, aliases = registry.versions(), registry.aliases()
     champion = next((it for it in versions if number(it) == aliases.get(CHAMPION)), None)
-    table = _table(registry.name, "version", "model", "aliases", *FIGURES.values(), "test", "registered", "pipeline")
+    table = _table(registry.name, "version", "model", "aliases", *METRICS.values(), "test", "registered", "pipeline")
     for version in versions:
-        tags = version.tags
         table.add_row(
             number(version),
-            _model(tags),
+            _model(version.tags),
             "\n".join(sorted(alias for alias, held in aliases.items() if held == number(version))),
-            *(_figure(version, champion, name) for name in FIGURES),
-            tags.get(TEST, "")[:6],
+            *(_metric(version, champion, name) for name in METRICS),
+            version.tags.get(tags.TEST, "")[:6],
             _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
-            tags.get("dcube.pipeline", "")[:8],
+            version.tags.get(tags.PIPELINE, "")[:8],
         )
     return table
 
 
-def _model(tags: dict[str, str]) -> str:
+def _model(known: dict[str, str]) -> str:
     """The candidate's name, and of a baseline its method."""
-    name, kind = tags.get(MODEL, ""), tags.get(KIND, "")
+    name, kind = known.get(tags.MODEL, ""), known.get(tags.KIND, "")
     return name if kind in (name, "") else f"{name}\n{kind}"
 
 
@@ -66,23 +71,23 @@ def lineage_table(origin: "Provenance") -> Table:
     return table
 
 
-def outcome_table(outcome: "Outcome") -> Table:
+def reproduction_table(result: "ReproductionResult") -> Table:
     table = _table("Recorded against made again", "", "recorded", "made again", "same")
-    weights = outcome.weights
+    weights = result.weights
     table.add_row("weights (sha256)", weights[0][:16], weights[1][:16], "yes" if weights[0] == weights[1] else "NO")
-    if not outcome.figures:
-        table.add_row("evaluation, every figure", "", "", "yes")
-    for name, (before, after) in (*outcome.figures.items(), *outcome.circumstances.items()):
+    if not result.metrics:
+        table.add_row("evaluation, every metric", "", "", "yes")
+    for name, (before, after) in (*result.metrics.items(), *result.circumstances.items()):
         table.add_row(name, str(before), str(after), "NO")
     return table
 
 
-def _figure(version: "ModelVersion", champion: "ModelVersion | None", name: str) -> str:
+def _metric(version: "ModelVersion", champion: "ModelVersion | None", name: str) -> str:
     value = version.tags.get(name)
     if value is None:
         return ""
     shown = f"{float(value):.3f}"
-    if champion is None or champion is version or champion.tags.get(TEST) != version.tags.get(TEST):
+    if champion is None or champion is version or champion.tags.get(tags.TEST) != version.tags.get(tags.TEST):
         return shown
     return f"{shown}\n[dim]{float(value) - float(champion.tags[name]):+.3f}[/]"
 

@@ -1,4 +1,4 @@
-"""The tables that end a run: every model's figures with intervals, and what can honestly be said about them."""
+"""The tables that end a run: every model's metrics with intervals, and what can honestly be said about them."""
 
 from pathlib import Path
 
@@ -6,11 +6,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from dcube.artifacts.layout import EVALUATION
-from dcube.evaluation.comparison import COMPARED, Comparison, Difference
+from dcube.artifacts.layout import EVALUATION, PREDICTIONS
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.evaluation.comparison import Difference, ModelComparison
 from dcube.evaluation.conclusions import (
     MAIN,
-    TESTS,
+    TEST_TITLES,
     comparisons,
     conclusions,
     corrected,
@@ -19,9 +20,10 @@ from dcube.evaluation.conclusions import (
     p_in_words,
     results_title,
 )
-from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same, kind_in_words
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.summary import interval_text
 
 BASELINE = "baseline"
 
@@ -29,35 +31,36 @@ BASELINE = "baseline"
 def print_results(folder: Path = EVALUATION) -> None:
     """Print all evaluations below `folder`, readable from 80 columns on."""
     results = evaluations(folder)
-    tables = {name: Predictions.load(folder / name / "predictions.csv") for name in results}
+    tables = {name: Predictions.load(folder / name / PREDICTIONS) for name in results}
     console = Console(highlight=False)
     console.print(results_table(results))
     if BASELINE in results:
-        console.print(f"{BASELINE}: {kind_in_words(results[BASELINE]['kind']).removeprefix('Baseline: ')}")
+        console.print(f"{BASELINE}: {kind_in_words(results[BASELINE].kind).removeprefix('Baseline: ')}")
     console.print(always_the_same(next(iter(tables.values())).table["label"]))
-    if any(result["test"]["accuracy"] == 1 for result in results.values()):
+    if any(metrics.test["accuracy"] == 1 for metrics in results.values()):
         console.print(f"Without an error on the test, {NO_ERROR}.")
     if MAIN in results and len(results) > 1:
         _print_comparisons(console, comparisons(tables, results[MAIN]))
     console.print(f"\nPictures and model cards: {folder}/*/")
     console.print("All of it on one page, with images: dcube report")
     console.print("All runs, curves and registered models: make ui")
-    if any(result["is_phantom"] for result in results.values()):
+    if any(metrics.is_phantom for metrics in results.values()):
         console.print(f"[bold]{PHANTOM}[/]")
 
 
-def results_table(results: dict[str, dict]) -> Table:
-    table = _table(results_title(next(iter(results.values()))), "model", *map(spelled, HEADLINES))
-    for model, result in results.items():
-        table.add_row(model, *(_figure(result, name) for name in HEADLINES))
+def results_table(results: dict[str, Metrics]) -> Table:
+    title = results_title(next(iter(results.values())))
+    table = _table(title, "model", *(metric.title for metric in HEADLINES))
+    for model, metrics in results.items():
+        table.add_row(model, *(_cell(metrics, metric.name) for metric in HEADLINES))
     return table
 
 
-def _print_comparisons(console: Console, made: dict[str, Comparison]) -> None:
+def _print_comparisons(console: Console, made: dict[str, ModelComparison]) -> None:
     p_values = corrected(made)
-    table = _table(f"{MAIN} minus each other model, on the same images", f"{MAIN} minus", *map(spelled, TESTS))
+    table = _table(f"{MAIN} minus each other model, on the same images", f"{MAIN} minus", *TEST_TITLES)
     for other, comparison in made.items():
-        cells = [_difference(comparison.differences[name]) for name in COMPARED]
+        cells = [_difference(difference) for difference in comparison.differences.values()]
         cells.append(f"{comparison.only_first} : {comparison.only_second}\n")
         pairs = zip(cells, p_values[other].values(), strict=True)
         table.add_row(other, *(f"{cell}\n{p_in_words(p)}" for cell, p in pairs))
@@ -73,8 +76,8 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _figure(result: dict, name: str) -> str:
-    return "{value:.3f}\n[dim]{low:.2f}–{high:.2f}[/]".format(value=result["test"][name], **result["interval"][name])
+def _cell(metrics: Metrics, name: str) -> str:
+    return f"{metrics.test[name]:.3f}\n[dim]{interval_text(metrics, name, 2)}[/]"
 
 
 def _difference(value: Difference) -> str:

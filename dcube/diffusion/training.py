@@ -79,7 +79,7 @@ def train_diffusion(
     def measure(averaged: UViT, images: Tensor, step: int) -> Row:
         on_samples(images, tracker.labels, step)
         measured = {
-            **tracker.measure(images, tracker.labels),
+            **tracker.measure(images, tracker.labels).model_dump(),
             "blockiness": blockiness(images.numpy(), diffusion.patch_size),
         }
         return {**measured, "noise_mse": noise_error(averaged, schedule, dataset, device), "score": -measured["fid"]}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from dcube.engine.seeds import numpy_generator
-from dcube.evaluation.metrics import Figures
+from dcube.evaluation.metrics import MetricValues
 
 ENTRIES_AT_ONCE = 4_000_000  # of the weights matrix, to bound memory
 
@@ -29,7 +29,7 @@ def resample_weights(groups: np.ndarray, samples: int, seed: int) -> Iterator[np
 
 
 def bootstrap(
-    statistics: Callable[[np.ndarray], Figures], groups: np.ndarray, samples: int, seed: int
+    statistics: Callable[[np.ndarray], MetricValues], groups: np.ndarray, samples: int, seed: int
 ) -> dict[str, np.ndarray]:
     """Name → (samples,) values of `statistics`, which maps (b, n) weights to name → (b,)."""
     chunks = [statistics(weights) for weights in resample_weights(groups, samples, seed)]
@@ -39,7 +39,7 @@ def bootstrap(
 def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
     """Percentile interval of (samples,) resampled values.
 
-    Resamples that lack a class leave some figures undefined (NaN) and are left out; if that is all of them,
+    Resamples that lack a class leave some metrics undefined (NaN) and are left out; if that is all of them,
     the interval is (NaN, NaN).
     """
     defined = values[~np.isnan(values)]

@@ -9,10 +9,10 @@ from scipy.stats import binomtest
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import bootstrap, interval, two_sided_p
-from dcube.evaluation.metrics import Figures, measure
+from dcube.evaluation.metrics import COMPARED, MetricValues, measure
 from dcube.evaluation.predictions import Predictions
 
-COMPARED = ("accuracy", "macro_f1", "auroc")
+NAMES = tuple(metric.name for metric in COMPARED)
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """Attributes:
-    differences: by figure, from a paired bootstrap over patients; its p-values know nothing of other tests.
+    differences: by metric, from a paired bootstrap over patients; its p-values know nothing of other tests.
     only_first, only_second: images that just one of the two predicts rightly.
     mcnemar_p: exact McNemar test of those two counts. It takes images for independent, which several images of
         one patient are not: there, trust the bootstrap.
@@ -43,9 +43,12 @@ class Comparison:
 
 
 def compare(
-    first: Predictions, second: Predictions, evaluation: Evaluation, compared: Sequence[str] = COMPARED
-) -> Comparison:
-    """Differences of the figures `compared`, which are names of `measure`.
+    first: Predictions,
+    second: Predictions,
+    evaluation: Evaluation,
+    compared: Sequence[str] = NAMES,
+) -> ModelComparison:
+    """Differences of the metrics `compared`, which are names of `measure`.
 
     Raises:
         DcubeError: if the two tables are not about the same images with the same labels.
@@ -54,21 +57,21 @@ def compare(
         raise DcubeError("the two models were tested on different images: evaluate both on one prepared data set")
     second = Predictions(second.table.set_index("id").loc[first.table["id"]].reset_index())
 
-    def figures(weights: np.ndarray | None = None) -> list[Figures]:
+    def metrics(weights: np.ndarray | None = None) -> list[MetricValues]:
         return [
             measure(first.labels, model.probabilities, first.classes, evaluation.calibration_bins, weights)
             for model in (first, second)
         ]
 
-    def differences(weights: np.ndarray) -> Figures:
-        ours, theirs = figures(weights)
+    def differences(weights: np.ndarray) -> MetricValues:
+        ours, theirs = metrics(weights)
         return {name: ours[name] - theirs[name] for name in compared}
 
-    ours, theirs = figures()
+    ours, theirs = metrics()
     resampled = bootstrap(differences, first.groups, evaluation.bootstrap_samples, evaluation.seed)
     right = [model.probabilities.argmax(1) == first.labels for model in (first, second)]
     only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    return Comparison(
+    return ModelComparison(
         differences={
             name: Difference(
                 float(ours[name][0]),

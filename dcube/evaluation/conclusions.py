@@ -1,54 +1,57 @@
 """What can honestly be said about evaluated models: differences on the same images, corrected p-values, sentences."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from dcube.artifacts.layout import METRICS_FILE
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
-from dcube.evaluation.comparison import COMPARED, Comparison, compare, holm
-from dcube.evaluation.metrics import spelled
+from dcube.evaluation.comparison import ModelComparison, compare, holm
+from dcube.evaluation.metrics import COMPARED, title_of
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.summary import tested_on
 
 MAIN = "dcube"
 MCNEMAR = "McNemar"
-TESTS = (*COMPARED, MCNEMAR)
+TESTS = (*(metric.name for metric in COMPARED), MCNEMAR)  # of every comparison, in this order
+TEST_TITLES = (*(metric.title for metric in COMPARED), MCNEMAR)
 SIGNIFICANT = 0.05
 
 
-def evaluations(folder: Path) -> dict[str, dict]:
-    """Name → content of `metrics.json`, the main model first."""
-    files = sorted(folder.glob("*/metrics.json"), key=lambda file: (file.parent.name != MAIN, file.parent.name))
+def evaluations(folder: Path) -> dict[str, Metrics]:
+    """Name → its metrics, the main model first."""
+    files = sorted(folder.glob(f"*/{METRICS_FILE}"), key=lambda file: (file.parent.name != MAIN, file.parent.name))
     if not files:
         raise DcubeError(f"nothing has been evaluated in {folder}: run `dvc repro`")
-    return {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    return {file.parent.name: Metrics.load(file) for file in files}
 
 
-def results_title(result: dict) -> str:
-    """What the figures of a `metrics.json` rest on."""
-    size = f"{result['test_images']} images"
-    if result["test_patients"]:
-        size += f" of {result['test_patients']} patients"
-    return f"Test split ({size}), {result['confidence']:.0%} intervals over {result['resampled']}"
+def results_title(metrics: Metrics) -> str:
+    """What the metrics rest on."""
+    return f"Test split ({tested_on(metrics)}), {metrics.confidence:.0%} intervals over {metrics.resampled}"
 
 
-def comparisons(tables: dict[str, Predictions], made: dict) -> dict[str, Comparison]:
-    """The main model against every other, by name; `made` is its `metrics.json`."""
-    evaluation = Evaluation(bootstrap_samples=made["resamples"], confidence=made["confidence"])
+def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, ModelComparison]:
+    """The main model, whose `metrics` these are, against every other, by name."""
+    evaluation = Evaluation(
+        bootstrap_samples=metrics.resamples, confidence=metrics.confidence, calibration_bins=metrics.calibration_bins
+    )
     return {name: compare(tables[MAIN], table, evaluation) for name, table in tables.items() if name != MAIN}
 
 
-def corrected(made: dict[str, Comparison]) -> dict[str, dict[str, float]]:
+def corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
     """Model → test (`TESTS`) → p-value, corrected for all of them together."""
-    p_values = holm(np.array([[*(it.differences[name].p for name in COMPARED), it.mcnemar_p] for it in made.values()]))
+    rows = [[*(difference.p for difference in it.differences.values()), it.mcnemar_p] for it in made.values()]
+    p_values = holm(np.array(rows))
     return {other: dict(zip(TESTS, row, strict=True)) for other, row in zip(made, p_values.tolist(), strict=True)}
 
 
-def conclusions(made: dict[str, Comparison], p_values: dict[str, dict[str, float]]) -> list[str]:
+def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]]) -> list[str]:
     """What can be said of the main model, a sentence each."""
     shown = [
-        f"{MAIN} is {'better' if difference.value > 0 else 'worse'} than {other} in {spelled(name)}."
+        f"{MAIN} is {'better' if difference.value > 0 else 'worse'} than {other} in {title_of(name)}."
         for other, comparison in made.items()
         for name, difference in comparison.differences.items()
         if p_values[other][name] < SIGNIFICANT
@@ -56,7 +59,7 @@ def conclusions(made: dict[str, Comparison], p_values: dict[str, dict[str, float
     return shown or [f"No difference between {MAIN} and another model is shown (p < {SIGNIFICANT})."]
 
 
-def explanation(made: dict[str, Comparison]) -> list[str]:
+def explanation(made: dict[str, ModelComparison]) -> list[str]:
     """How the table of differences is to be read, a sentence each."""
     return [
         f"{MCNEMAR}: images that only {MAIN} : only the other model predicts rightly.",

@@ -1,34 +1,96 @@
-"""The figures of a classifier, each as a function of per-image weights.
+"""The metrics of a classifier, each as a function of per-image weights, and the one list that describes them.
 
-With weight one everywhere they are the usual figures; with the counts of a bootstrap resample they are that
-resample's. All resamples go through one set of array operations. Tests compare every figure with scikit-learn.
+With weight one everywhere they are the usual metrics; with the counts of a bootstrap resample they are that
+resample's. All resamples go through one set of array operations. Tests compare every metric with scikit-learn.
 """
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
-Figures = dict[str, np.ndarray]
+from dcube.errors import DcubeError
 
-HEADLINES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc")
-SPELLED = {
-    "macro_f1": "macro F1",
-    "auroc": "AUROC",
-    "auprc": "AUPRC (average precision)",
-    "ece": "expected calibration error (lower is better)",
-    "brier": "Brier score (lower is better)",
-    "nll": "cross-entropy (lower is better)",
-    "coverage": "coverage (share that is answered)",
-}
+MetricValues = dict[str, np.ndarray]
 
 
-def spelled(name: str) -> str:
-    """A figure's name for people: `macro F1`, `sensitivity, benign`."""
-    return SPELLED.get(name, name.replace("_", " ") if "/" not in name else name.replace("/", ", ", 1))
+@dataclass(frozen=True)
+class Metric:
+    """What people are told about a number. A new metric is one of these in `METRICS`, and its formula below.
+
+    Attributes:
+        name: in `metrics.json`, `fid.json` and MLflow.
+        label: for people.
+        headline: whether it stands in tables of models and among the tags of a registered version.
+        compared: whether `dcube results` tests the main model's difference to the others in it.
+        by_class: whether there is one value a class, under `NAME/CLASS` (or `NAME, CLASS` of generated images).
+        of_images: whether it judges generated images, not a classifier.
+        in_validation: its name in the `validation` of `metrics.json`, where that is another.
+    """
+
+    name: str
+    label: str
+    higher_is_better: bool = True
+    headline: bool = False
+    compared: bool = False
+    by_class: bool = False
+    of_images: bool = False
+    in_validation: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.label if self.higher_is_better else f"{self.label} (lower is better)"
+
+
+METRICS = (
+    Metric("accuracy", "accuracy", headline=True, compared=True),
+    Metric("macro_precision", "macro precision", headline=True),
+    Metric("macro_recall", "macro recall", headline=True),
+    Metric("macro_f1", "macro F1", headline=True, compared=True),
+    Metric("auroc", "AUROC", headline=True, compared=True),
+    Metric("auprc", "AUPRC (average precision)"),
+    Metric("ece", "expected calibration error", higher_is_better=False),
+    Metric("brier", "Brier score", higher_is_better=False),
+    Metric("nll", "cross-entropy", higher_is_better=False, in_validation="cross_entropy"),
+    Metric("coverage", "coverage (share that is predicted)"),
+    Metric("accuracy_when_predicting", "accuracy when predicting"),
+    Metric("sensitivity", "sensitivity", by_class=True),
+    Metric("specificity", "specificity", by_class=True),
+    Metric("fid", "Fréchet distance (FID)", higher_is_better=False, of_images=True),
+    Metric("kid", "kernel distance (KID)", higher_is_better=False, of_images=True),
+    Metric("kid_std", "standard deviation of KID", higher_is_better=False, of_images=True),
+)
+HEADLINES = tuple(metric for metric in METRICS if metric.headline)
+COMPARED = tuple(metric for metric in METRICS if metric.compared)
+
+
+def metric_of(name: str) -> Metric:
+    """The metric of a value's name, which may end in a class: `sensitivity/benign`, `fid, benign`."""
+    own = re.split("/|, ", name, maxsplit=1)[0]
+    for metric in METRICS:
+        if metric.name == own:
+            return metric
+    raise DcubeError(f"no metric {name!r}: choose from {', '.join(metric.name for metric in METRICS)}")
+
+
+def title_of(name: str) -> str:
+    """A value's name for people: `macro F1`, `sensitivity, benign`."""
+    metric = metric_of(name)
+    label = name.removeprefix(metric.name).lstrip("/, ")
+    return f"{metric.title}, {label}" if label else metric.title
+
+
+def names_of(test: Iterable[str]) -> list[str]:
+    """The names of a test's values in the order of `METRICS`, those of classes last and in their own order."""
+    order = [metric.name for metric in METRICS]
+    return sorted(test, key=lambda name: order.index(metric_of(name).name))
 
 
 def measure(
     labels: np.ndarray, probabilities: np.ndarray, classes: list[str], bins: int, weights: np.ndarray | None = None
-) -> Figures:
-    """Figures for every row of weights.
+) -> MetricValues:
+    """Metrics for every row of weights.
 
     Args:
         labels: (n,) class indices.
@@ -50,17 +112,17 @@ def measure(
     )
 
 
-def selective(labels: np.ndarray, probabilities: np.ndarray, abstain_below: float, weights: np.ndarray) -> Figures:
-    """How often a model answers that abstains below a confidence, and how often its answers are then right.
+def selective(labels: np.ndarray, probabilities: np.ndarray, abstain_below: float, weights: np.ndarray) -> MetricValues:
+    """How often a model predicts that abstains below a confidence, and how often it is then right.
 
-    The second is NaN where it never answers. Arguments as of `measure`; (b,) each.
+    The second is NaN where it never predicts. Arguments as of `measure`; (b,) each.
     """
-    answers = probabilities.max(1) >= abstain_below
-    right = answers & (probabilities.argmax(1) == labels)
-    answered = weights @ answers
+    confident = probabilities.max(1) >= abstain_below
+    right = confident & (probabilities.argmax(1) == labels)
+    predicted = weights @ confident
     return {
-        "coverage": answered / weights.sum(1),
-        "accuracy_when_answering": _ratio(weights @ right, answered),
+        "coverage": predicted / weights.sum(1),
+        "accuracy_when_predicting": _ratio(weights @ right, predicted),
     }
 
 
@@ -78,7 +140,7 @@ def calibration_bins(labels: np.ndarray, probabilities: np.ndarray, bins: int) -
     return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1), confidence, correct
 
 
-def _from_confusion(table: np.ndarray, classes: list[str]) -> Figures:
+def _from_confusion(table: np.ndarray, classes: list[str]) -> MetricValues:
     total = table.sum((1, 2))
     hits = np.diagonal(table, axis1=1, axis2=2)
     actual, predicted = table.sum(2), table.sum(1)
@@ -98,7 +160,7 @@ def _from_confusion(table: np.ndarray, classes: list[str]) -> Figures:
     }
 
 
-def _ranking(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> Figures:
+def _ranking(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> MetricValues:
     areas = np.array([_areas(labels == i, probabilities[:, i], weights) for i in range(probabilities.shape[1])])
     auroc, auprc = areas.swapaxes(0, 1)
     return {"auroc": auroc[1] if len(auroc) == 2 else auroc.mean(0), "auprc": auprc.mean(0)}
@@ -119,7 +181,7 @@ def _areas(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tupl
     return auroc, np.where(negatives > 0, auprc, np.nan)
 
 
-def _calibration(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, bins: int) -> Figures:
+def _calibration(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, bins: int) -> MetricValues:
     """Expected calibration error (Guo et al., 2017), Brier score, negative log-likelihood.
 
     The Brier score is the squared distance to the true class's unit vector, halved for two classes (as in

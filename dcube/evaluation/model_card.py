@@ -1,4 +1,4 @@
-"""What a person must know before using a model: one Markdown page beside the figures."""
+"""What a person must know before using a model: one Markdown page beside the metrics."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,10 +8,12 @@ import pandas as pd
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.classifier.methods.catalogue import METHODS
 from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
-from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.evaluation.metrics import metric_of, names_of, title_of
+from dcube.evaluation.summary import interval_text, tested_on
 
 KINDS = {
     "dcube": "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",
@@ -23,8 +25,6 @@ OWN_PARAMS = {
     "untrained_uvit": ("classifier",),
     "sub_features": ("classifier",),
 }
-FIGURES = (*HEADLINES, "auprc", "ece", "brier", "nll", "coverage", "accuracy_when_answering")
-IN_VALIDATION = {"nll": "cross_entropy"}
 NO_ERROR = "resampling then knows of none, and an interval without width is no certainty"
 NOT_INTENDED = (
     "for diagnosis or for any decision about a patient, for other devices, protocols or populations, or for images of "
@@ -33,21 +33,20 @@ NOT_INTENDED = (
 PHANTOM = "Phantom data: invented images. This shows that everything runs and proves nothing about medicine."
 
 
-def model_card(metrics: Mapping, config: CandidateConfig, dataset: PreparedDataset, lineage: Mapping[str, str]) -> str:
+def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDataset, lineage: Mapping[str, str]) -> str:
     """The page.
 
     Args:
-        metrics: content of `metrics.json`.
-        config: the candidate's `config.json`; of its `params` those are shown that this kind uses.
+        config: the candidate's; of its `params` those are shown that this kind uses.
         lineage: tags that say where the model comes from.
     """
-    kind = metrics["kind"]
+    kind = metrics.kind
     own = OWN_PARAMS.get(kind, ("baseline",))
     params: dict[str, Any] = {group: getattr(config.params, group) for group in own}
     if config.blocks is not None:
         params["selected blocks"] = config.blocks
     parts = [
-        f"# {metrics['model']} on {dataset.name}",
+        f"# {metrics.model} on {dataset.name}",
         f"> **{PHANTOM}**" if dataset.info.is_phantom else "",
         kind_in_words(kind),
         "## Intended use",
@@ -55,8 +54,8 @@ def model_card(metrics: Mapping, config: CandidateConfig, dataset: PreparedDatas
         f"**Not intended** {NOT_INTENDED}",
         "## Data",
         _data(dataset),
-        "## Figures on the test split",
-        _figures(metrics),
+        "## Metrics on the test split",
+        _metrics(metrics),
         always_the_same(dataset.manifest.loc[dataset.manifest["split"] == "test", "label"]),
         "![confusion matrix](confusion.png) ![ROC](roc.png) ![precision and recall](precision_recall.png) "
         "![reliability](reliability.png)",
@@ -69,7 +68,7 @@ def model_card(metrics: Mapping, config: CandidateConfig, dataset: PreparedDatas
         _table(flattened(params) | {"temperature": config.calibration.temperature}, ("parameter", "value")),
         "## Lineage",
         _table(
-            {"weights (sha256)": metrics["weights_sha256"], "test (fingerprint)": metrics["test_fingerprint"]}
+            {"weights (sha256)": metrics.weights_sha256, "test (fingerprint)": metrics.test_fingerprint}
             | dict(lineage),
             ("what", "value"),
         ),
@@ -122,48 +121,39 @@ def _data(dataset: PreparedDataset) -> str:
 def always_the_same(labels: pd.Series) -> str:
     """The accuracy that takes no model, from the true labels of a test."""
     shares = labels.value_counts(normalize=True)
-    return f"To answer “{shares.index[0]}” to every image would reach accuracy {shares.iloc[0]:.3f}."
+    return f"To predict “{shares.index[0]}” for every image would reach accuracy {shares.iloc[0]:.3f}."
 
 
-def _figures(metrics: Mapping) -> str:
-    by_class = [name for name in metrics["test"] if "/" in name]
-    header = ("figure", "value", f"{metrics['confidence']:.0%} interval", "validation")
+def _metrics(metrics: Metrics) -> str:
+    header = ("metric", "value", f"{metrics.confidence:.0%} interval", "validation")
     rows = [
-        (
-            spelled(name),
-            f"{metrics['test'][name]:.3f}",
-            "{low:.3f} – {high:.3f}".format(**metrics["interval"][name]),
-            _validation(metrics["validation"], name),
-        )
-        for name in (*FIGURES, *by_class)
+        (title_of(name), f"{metrics.test[name]:.3f}", interval_text(metrics, name), _validation(metrics, name))
+        for name in names_of(metrics.test)
     ]
-    size = f"{metrics['test_images']} images"
-    if metrics["test_patients"]:
-        size += f" of {metrics['test_patients']} patients"
-    how = f"Intervals: percentiles of {metrics['resamples']} bootstrap resamples of {metrics['resampled']}."
-    seen = "The validation images chose the weights and the temperature: their figures flatter."
-    abstains = f"It abstains where its confidence is below {metrics['abstain_below']:g}."
-    return f"{size}, looked at once. {how} {seen} {abstains}\n\n{markdown_table(header, rows)}"
+    how = f"Intervals: percentiles of {metrics.resamples} bootstrap resamples of {metrics.resampled}."
+    seen = "The validation images chose the weights and the temperature: their metrics flatter."
+    abstains = f"It abstains where its confidence is below {metrics.abstain_below:g}."
+    return f"{tested_on(metrics)}, looked at once. {how} {seen} {abstains}\n\n{markdown_table(header, rows)}"
 
 
-def _validation(values: Mapping[str, float], name: str) -> str:
-    value = values.get(IN_VALIDATION.get(name, name))
+def _validation(metrics: Metrics, name: str) -> str:
+    value = metrics.validation.get(metric_of(name).in_validation or name)
     return "" if value is None else f"{value:.3f}"
 
 
-def limits_of(metrics: Mapping) -> list[str]:
-    """What the figures do not say, a sentence each."""
+def limits_of(metrics: Metrics) -> list[str]:
+    """What the metrics do not say, a sentence each."""
     limits = [
-        "One test set from one source: figures elsewhere can be worse, and the intervals do not cover that.",
-        "One training: another seed gives other weights and other figures; the intervals do not cover that either.",
+        "One test set from one source: metrics elsewhere can be worse, and the intervals do not cover that.",
+        "One training: another seed gives other weights and other metrics; the intervals do not cover that either.",
     ]
-    if metrics["resampled"] == "images":
+    if metrics.resampled == "images":
         limits.append("Patients are unknown: if some have several images, the intervals are too narrow.")
-    if metrics["test"]["accuracy"] == 1:
+    if metrics.test["accuracy"] == 1:
         limits.append(f"No error on the test: {NO_ERROR}.")
-    if metrics["resamples_without_a_class"]:
+    if metrics.resamples_without_a_class:
         limits.append(
-            f"{metrics['resamples_without_a_class']} of {metrics['resamples']} resamples lacked a class and were left "
+            f"{metrics.resamples_without_a_class} of {metrics.resamples} resamples lacked a class and were left "
             "out: the test set is small."
         )
     return limits

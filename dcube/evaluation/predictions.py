@@ -1,4 +1,4 @@
-"""What a model said about every test image: the one table from which all figures follow."""
+"""What a model said about every test image: the one table from which all metrics follow."""
 
 import hashlib
 from dataclasses import dataclass

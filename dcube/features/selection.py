@@ -1,70 +1,21 @@
 """Which blocks of the frozen U-ViT carry meaning: those whose feature maps are not Gaussian (paper §III-B2)."""
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from dcube.artifacts.schemas.selection import Selection, SelectionDefinition
 from dcube.config.schema import Features
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.uvit import UViT
 from dcube.engine.progress import progress
 from dcube.engine.seeds import numpy_generator
-from dcube.errors import DcubeError
 from dcube.features.gaussianity import gaussianity
 
-SELECTION = "selection.json"
 SMALLEST_SHOWN_P = 1e-6
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The choice, and what it rests on.
-
-    Attributes:
-        best: blocks to use, ascending.
-        worst: as many with the smallest statistic, the counter-example of Table VI.
-        statistic: median D of every block, 0 … depth.
-        p_value: median p of every block.
-        definition: what was tested: timestep, images, values a map, significance, keep, seed.
-    """
-
-    best: list[int]
-    worst: list[int]
-    statistic: list[float]
-    p_value: list[float]
-    definition: dict[str, float]
-
-    def save(self, folder: Path) -> None:
-        (folder / SELECTION).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> "Selection":
-        """Raises `DcubeError` where `folder` holds none."""
-        try:
-            return cls(**json.loads((folder / SELECTION).read_text(encoding="utf-8")))
-        except (FileNotFoundError, json.JSONDecodeError, TypeError) as error:
-            raise DcubeError(f"{folder} holds no selection ({error}): run `dvc repro select_features`") from None
-
-    def table(self) -> pd.DataFrame:
-        """One row a block: block, position (in, middle, out), statistic, p_value, kept."""
-        blocks = range(len(self.statistic))
-        middle = len(self.statistic) // 2
-        return pd.DataFrame(
-            {
-                "block": blocks,
-                "position": ["in" if b < middle else "middle" if b == middle else "out" for b in blocks],
-                "statistic": self.statistic,
-                "p_value": self.p_value,
-                "kept": [b in self.best for b in blocks],
-            }
-        )
 
 
 def select_blocks(model: UViT, dataset: PreparedDataset, features: Features, device: torch.device) -> Selection:
@@ -79,15 +30,32 @@ def select_blocks(model: UViT, dataset: PreparedDataset, features: Features, dev
     statistics, p_values = block_gaussianity(model, dataset, np.sort(chosen), features, device)
     statistic, p_value = np.median(statistics, axis=0), np.median(p_values, axis=0)
     best, worst = choose_blocks(statistic, p_value, features.significance, features.keep)
-    definition = {
-        "timestep": features.timestep,
-        "images": count,
-        "values_a_map": model.grid**2,
-        "significance": features.significance,
-        "keep": features.keep,
-        "seed": features.seed,
-    }
-    return Selection(best, worst, statistic.tolist(), p_value.tolist(), definition)
+    definition = SelectionDefinition(
+        timestep=features.timestep,
+        images=count,
+        values_a_map=model.grid**2,
+        significance=features.significance,
+        keep=features.keep,
+        seed=features.seed,
+    )
+    return Selection(
+        best=best, worst=worst, statistic=statistic.tolist(), p_value=p_value.tolist(), definition=definition
+    )
+
+
+def blocks_table(selection: Selection) -> pd.DataFrame:
+    """One row a block: block, position (in, middle, out), statistic, p_value, kept."""
+    blocks = range(len(selection.statistic))
+    middle = len(blocks) // 2
+    return pd.DataFrame(
+        {
+            "block": blocks,
+            "position": ["in" if b < middle else "middle" if b == middle else "out" for b in blocks],
+            "statistic": selection.statistic,
+            "p_value": selection.p_value,
+            "kept": [b in selection.best for b in blocks],
+        }
+    )
 
 
 @torch.inference_mode()
@@ -137,7 +105,7 @@ def selection_figure(selection: Selection) -> Figure:
         axis.scatter(selection.best, values[selection.best], marker="*", s=200, c="gold", edgecolors="k", label="best")
         axis.scatter(selection.worst, values[selection.worst], marker="x", s=80, c="firebrick", label="worst")
         axis.grid(alpha=0.3)
-    significance = selection.definition["significance"]
+    significance = selection.definition.significance
     p_axis.axhline(significance, color="k", linestyle="--", linewidth=1, label=f"p = {significance:g}")
     p_axis.set(yscale="log", ylabel="median p-value", title="Kolmogorov–Smirnov test of each block's feature map")
     p_axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())

@@ -12,6 +12,7 @@ from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
 from dcube.artifacts.atomic import atomic_write
+from dcube.artifacts.schemas.fid import Distances, FidDefinition
 from dcube.config.schema import Fid
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.seeds import numpy_generator
@@ -83,8 +84,8 @@ class FrechetTracker:
         self.labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(list(counts.values())))
         self.seeds = [fid.seed + i for i in range(fid.samples)]
 
-    def measure(self, generated: Tensor, labels: Tensor) -> dict[str, float]:
-        """Distances to the real images of the same classes: `fid`, `kid`, `kid_std`.
+    def measure(self, generated: Tensor, labels: Tensor) -> Distances:
+        """Distances to the real images of the same classes.
 
         Args:
             generated: (n, C, S, S) uint8, n at least 2.
@@ -93,9 +94,9 @@ class FrechetTracker:
         real = self._real_features[np.isin(self.real_labels, labels.numpy())]
         features = self.extractor(generated)
         kid, deviation = kernel_distance(real, features)
-        return {"fid": frechet_distance(real, features), "kid": kid, "kid_std": deviation}
+        return Distances(fid=frechet_distance(real, features), kid=kid, kid_std=deviation)
 
-    def measure_classes(self, generated: Tensor, labels: Tensor) -> dict[str, dict[str, float]]:
+    def measure_classes(self, generated: Tensor, labels: Tensor) -> dict[str, Distances]:
         """The same class by class, under the name of each that has at least two images on either side."""
         measured = {}
         for index, name in enumerate(self.dataset.classes):
@@ -105,17 +106,16 @@ class FrechetTracker:
         return measured
 
     @property
-    def definition(self) -> dict[str, str | int]:
-        """Everything that defines the numbers besides the images."""
-        return {
-            "extractor": self.extractor.name,
-            "weights_sha256": self.extractor.weights_sha256,
-            "resize": self.fid.resize,
-            "n_real": len(self.rows),
-            "n_generated": self.fid.samples,
-            "sampling_steps": self.fid.sampling_steps,
-            "seed": self.fid.seed,
-        }
+    def definition(self) -> FidDefinition:
+        return FidDefinition(
+            extractor=self.extractor.name,
+            weights_sha256=self.extractor.weights_sha256,
+            resize=self.fid.resize,
+            n_real=len(self.rows),
+            n_generated=self.fid.samples,
+            sampling_steps=self.fid.sampling_steps,
+            seed=self.fid.seed,
+        )
 
     @cached_property
     def _real_features(self) -> np.ndarray:

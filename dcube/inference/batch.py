@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.schemas.job import BatchJob, StoredObject
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Compute
 from dcube.data.preprocessing import ModelInput
@@ -19,8 +20,6 @@ from dcube.errors import one_line_errors
 from dcube.inference.bucket import (
     IDENTITY,
     NO_IMAGE,
-    BatchJob,
-    StoredObject,
     batch_file_name,
     read_object,
     to_parquet,

@@ -3,15 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
 
+from dcube.artifacts.schemas.job import StoredObject
 from dcube.runtime.s3 import Storage
 
 BATCH, PARQUET = "batch-", ".parquet"
@@ -19,47 +18,9 @@ IDENTITY = ["object", "etag"]
 NO_IMAGE = "not an image: a file of another kind"
 
 
-@dataclass(frozen=True)
-class StoredObject:
-    """One object: its name below the prefix, and the hash by which S3 tells that it has changed."""
-
-    object: str
-    etag: str
-
-
-@dataclass(frozen=True)
-class BatchJob:
-    """What the predicting process needs to know.
-
-    Attributes:
-        model: folder with the candidate.
-        source, results: addresses of the two prefixes.
-        pending: the objects to predict on, in batches of `batch_size`.
-    """
-
-    model: str
-    source: str
-    results: str
-    abstain_below: float
-    batch_size: int
-    pending: list[StoredObject]
-
-    @property
-    def batches(self) -> list[list[StoredObject]]:
-        return [self.pending[start : start + self.batch_size] for start in range(0, len(self.pending), self.batch_size)]
-
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self)), encoding="utf-8")
-
-    @classmethod
-    def load(cls, path: Path) -> "BatchJob":
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**values | {"pending": [StoredObject(**one) for one in values["pending"]]})
-
-
 def batch_file_name(batch: Sequence[StoredObject]) -> str:
     """The name of the batch's Parquet file: the same for the same objects."""
-    content = json.dumps([asdict(one) for one in batch])
+    content = json.dumps([one.model_dump() for one in batch])
     return f"{BATCH}{hashlib.sha256(content.encode()).hexdigest()[:16]}{PARQUET}"
 
 
@@ -69,14 +30,9 @@ def list_objects(storage: Storage) -> list[StoredObject]:
     with storage.explained():
         pages = storage.client().get_paginator("list_objects_v2").paginate(Bucket=storage.bucket, Prefix=start)
         found = [item for page in pages for item in page.get("Contents", [])]
-    return sorted(
-        (
-            StoredObject(item["Key"].removeprefix(start), item["ETag"])
-            for item in found
-            if not item["Key"].endswith("/")
-        ),
-        key=lambda one: one.object,
-    )
+    objects = [item for item in found if not item["Key"].endswith("/")]
+    stored = [StoredObject(object=item["Key"].removeprefix(start), etag=item["ETag"]) for item in objects]
+    return sorted(stored, key=lambda one: one.object)
 
 
 def read_predictions(storage: Storage, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -103,7 +59,7 @@ def pending_objects(stored: Iterable[StoredObject], rows: pd.DataFrame) -> list[
 
 def current_predictions(stored: Iterable[StoredObject], rows: pd.DataFrame) -> pd.DataFrame:
     """The rows about the objects as they are now, each once."""
-    present = pd.DataFrame([asdict(one) for one in stored], columns=IDENTITY)
+    present = pd.DataFrame([one.model_dump() for one in stored], columns=IDENTITY)
     return rows.merge(present, on=IDENTITY).drop_duplicates([*IDENTITY, "image"])
 
 

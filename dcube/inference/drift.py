@@ -1,14 +1,13 @@
 """Drift: whether new images are still like those that the model was trained on.
 
 The reference is the validation split: the model may have memorised the training images, and the test split stays
-closed. Each statistic of the images is compared by the Kolmogorov–Smirnov statistic D (0: the same distribution, 1: no
-overlap), which needs no bins and suits distributions of any shape.
+closed. Each property is compared by the Kolmogorov–Smirnov statistic D (0: the same distribution, 1: no overlap), which
+needs no bins and suits distributions of any shape.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,10 +15,10 @@ from scipy.stats import entropy, ks_2samp
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.dataset import InputSpec, RawImages
+from dcube.artifacts.schemas.drift import DriftReference
 from dcube.data.readers.modes import storage_kind
 
-REFERENCE = "reference.json"  # beside a candidate's config
-STATISTICS = {
+PROPERTIES = {  # of an image, and of the prediction for it
     "brightness": "brightness (mean grey value, 0…255)",
     "contrast": "contrast (standard deviation of the grey values)",
     "dark": "share of dark pixels (below 32)",
@@ -35,7 +34,7 @@ MOST_REFUSED = 0.05  # a larger share of refused images counts as drift
 
 
 @dataclass(frozen=True)
-class DriftFinding:
+class DriftRow:
     """One line of the report: medians (or shares, or names), the distance, and whether it counts as drift."""
 
     what: str
@@ -58,27 +57,23 @@ def image_statistics(images: np.ndarray) -> pd.DataFrame:
     )
 
 
-def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict:
-    """What `compare` needs of the reference images and of the calibrated predictions on them, for JSON."""
+def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> DriftReference:
+    """What `compare` needs of the reference images and of the calibrated probabilities for them."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int))
     chosen = probabilities[rows]
-    figures = image_statistics(images[rows]).assign(
+    table = image_statistics(images[rows]).assign(
         entropy=entropy(chosen, axis=1) / np.log(len(classes)), confidence=chosen.max(axis=1)
     )
     shares = np.bincount(chosen.argmax(axis=1), minlength=len(classes)) / len(rows)
-    return {
-        "images": len(rows),
-        "figures": {name: [round(float(value), 6) for value in figures[name]] for name in STATISTICS},
-        "predicted": dict(zip(classes, shares.tolist(), strict=True)),
-    }
+    return DriftReference(
+        images=len(rows),
+        values={name: [round(float(value), 6) for value in table[name]] for name in PROPERTIES},
+        predicted=dict(zip(classes, shares.tolist(), strict=True)),
+    )
 
 
-def load_reference(folder: Path) -> dict:
-    return json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
-
-
-def compare(rows: pd.DataFrame, reference: Mapping, spec: InputSpec) -> list[DriftFinding]:
-    """New predictions against the reference.
+def compare(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) -> list[DriftRow]:
+    """New images, and the predictions for them, against the reference.
 
     Args:
         rows: with the columns of `predict` and `image_statistics`, and `width`, `height`, `mode`, `modality`; also of
@@ -88,17 +83,17 @@ def compare(rows: pd.DataFrame, reference: Mapping, spec: InputSpec) -> list[Dri
     usable = rows[rows["problem"] == ""]
     found = [_refused(rows)]
     if len(usable):
-        found += [_statistic(name, usable[name].to_numpy(float), reference["figures"][name]) for name in STATISTICS]
+        found += [_property(name, usable[name].to_numpy(float), reference.values[name]) for name in PROPERTIES]
         found.append(_predicted(usable, reference))
     found += _stored(rows[rows["mode"] != ""], spec.raw)
     return found
 
 
-def as_json(found: list[DriftFinding]) -> str:
+def as_json(found: list[DriftRow]) -> str:
     return json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False)
 
 
-def as_markdown(found: list[DriftFinding]) -> str:
+def as_markdown(found: list[DriftRow]) -> str:
     """The table, after a line that names what has drifted."""
     drifted = [one.what.split(" (")[0] for one in found if one.drifted]
     first = f"**Drift: {', '.join(drifted)}.**" if drifted else "**No drift is shown.**"
@@ -106,17 +101,15 @@ def as_markdown(found: list[DriftFinding]) -> str:
     return f"{first}\n\n{markdown_table(('', 'validation', 'new images', 'distance'), rows)}"
 
 
-def _refused(rows: pd.DataFrame) -> DriftFinding:
+def _refused(rows: pd.DataFrame) -> DriftRow:
     share = float((rows["problem"] != "").mean())
-    return DriftFinding("images refused", "0 %", f"{share:.1%}", share, share > MOST_REFUSED)
+    return DriftRow("images refused", "0 %", f"{share:.1%}", share, share > MOST_REFUSED)
 
 
-def _statistic(name: str, new: np.ndarray, reference: list[float]) -> DriftFinding:
+def _property(name: str, new: np.ndarray, reference: list[float]) -> DriftRow:
     test = ks_2samp(new, reference)
     drifted = bool(test.statistic > NOTICEABLE and test.pvalue < SIGNIFICANCE)
-    return DriftFinding(
-        STATISTICS[name], _quartiles(np.array(reference)), _quartiles(new), float(test.statistic), drifted
-    )
+    return DriftRow(PROPERTIES[name], _quartiles(np.array(reference)), _quartiles(new), float(test.statistic), drifted)
 
 
 def _quartiles(values: np.ndarray) -> str:
@@ -124,13 +117,13 @@ def _quartiles(values: np.ndarray) -> str:
     return f"{median:.3g} ({low:.3g} … {high:.3g})"
 
 
-def _predicted(usable: pd.DataFrame, reference: Mapping) -> DriftFinding:
+def _predicted(usable: pd.DataFrame, reference: DriftReference) -> DriftRow:
     """Distance: the share of images whose predicted class would have to change (total variation)."""
-    before = reference["predicted"]
+    before = reference.predicted
     shares = {name: float((usable["prediction"] == name).mean()) for name in before}
     distance = sum(abs(shares[name] - before[name]) for name in before) / 2
-    chance = np.sqrt(len(before) / min(len(usable), reference["images"]))  # how far two small samples can be apart
-    return DriftFinding(
+    chance = np.sqrt(len(before) / min(len(usable), reference.images))  # how far two small samples can be apart
+    return DriftRow(
         "predicted classes", _shares(before), _shares(shares), distance, bool(distance > max(NOTICEABLE, chance))
     )
 
@@ -139,7 +132,7 @@ def _shares(of_classes: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in of_classes.items())
 
 
-def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftFinding]:
+def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftRow]:
     """Sizes and modes as stored; distance: the share of images unlike all that training saw."""
     found = []
     for side, extent in (("width", raw.width), ("height", raw.height)):
@@ -147,7 +140,7 @@ def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftFinding]:
             low, high = extent.smallest, extent.largest
             outside = float((~rows[side].between(low, high)).mean())
             new = f"{rows[side].min():g} … {rows[side].max():g}"
-            found.append(DriftFinding(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
+            found.append(DriftRow(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
     kinds = {storage_kind(mode) for mode in raw.modes}
     for what, known, named in (
         ("stored as", kinds, rows["mode"].map(storage_kind)),
@@ -156,5 +149,5 @@ def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftFinding]:
         if known and len(rows):
             unknown = float((~named.isin([*known, ""])).mean())
             names = ", ".join(sorted(set(named) - {""})) or "unknown"
-            found.append(DriftFinding(what, ", ".join(sorted(known)), names, unknown, unknown > NOTICEABLE))
+            found.append(DriftRow(what, ", ".join(sorted(known)), names, unknown, unknown > NOTICEABLE))
     return found

@@ -7,7 +7,8 @@ from mlflow.artifacts import download_artifacts
 
 from dcube.artifacts.layout import CONFIG
 from dcube.errors import DcubeError
-from dcube.registry.versions import ABSTAIN, QUIET, referenced
+from dcube.registry.versions import QUIET, referenced
+from dcube.tracking import tags
 from dcube.tracking.outbox import environment, tracking_uri
 
 
@@ -17,7 +18,7 @@ class Fetched:
 
     Attributes:
         folder: holds its weights, `config.json` and `reference.json`.
-        abstain_below: the confidence below which it was evaluated as giving no answer.
+        abstain_below: the confidence below which it was evaluated as giving no prediction.
     """
 
     name: str
@@ -47,4 +48,4 @@ def fetch(reference: str, folder: Path) -> Fetched:
     configs = list(arrived.rglob(CONFIG))
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} holds no candidate of this program: register one")
-    return Fetched(registry.name, number, configs[0].parent, float(version.tags.get(ABSTAIN, 0.0)))
+    return Fetched(registry.name, number, configs[0].parent, float(version.tags.get(tags.ABSTAIN, 0.0)))

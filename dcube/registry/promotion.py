@@ -1,4 +1,4 @@
-"""May a challenger take the champion's place? A pure decision over the two models' answers to one test."""
+"""May a challenger take the champion's place? A pure decision over the two models' predictions for one test."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -8,11 +8,12 @@ from pydantic import Field
 from dcube.config.loading import checked
 from dcube.config.schema import Evaluation, Group
 from dcube.errors import DcubeError
-from dcube.evaluation.comparison import Comparison, Difference, compare
+from dcube.evaluation.comparison import Difference, ModelComparison, compare
+from dcube.evaluation.metrics import metric_of, title_of
 from dcube.evaluation.predictions import Predictions
 
-SENSITIVITY = "sensitivity/"
-ROUNDING = 1e-9  # two ways to add up the same figures may differ by less
+MACRO_F1, ECE, SENSITIVITY = metric_of("macro_f1"), metric_of("ece"), "sensitivity"
+ROUNDING = 1e-9  # two ways to add up the same numbers may differ by less
 
 
 class PromotionPolicy(Group):
@@ -93,7 +94,7 @@ def policy_with(settings: list[str]) -> PromotionPolicy:
 
 
 def judge(champion: Predictions, challenger: Predictions, policy: PromotionPolicy) -> Verdict:
-    """Compare two models' answers to the same test images.
+    """Compare two models' predictions for the same test images.
 
     All criteria must be met. That makes promotion by chance no likelier than the single test's error rate: it is an
     intersection-union test, whose p-values need no correction.
@@ -101,15 +102,15 @@ def judge(champion: Predictions, challenger: Predictions, policy: PromotionPolic
     Raises:
         DcubeError: the two tables are not about the same images with the same labels.
     """
-    sensitivities = [SENSITIVITY + name for name in champion.classes]
+    sensitivities = [f"{SENSITIVITY}/{name}" for name in champion.classes]
     two_sided = 2 * policy.confidence - 1  # its ends are the one-sided bounds
     settings = Evaluation(bootstrap_samples=policy.bootstrap_samples, confidence=two_sided)
-    found = compare(_in_order(challenger), champion, settings, ["macro_f1", "ece", *sensitivities])
+    found = compare(_in_order(challenger), champion, settings, [MACRO_F1.name, ECE.name, *sensitivities])
     criteria = tuple(_criteria(found, policy, champion.classes))
     failed = [criterion for criterion in criteria if not criterion.passed]
     if failed:
         return Verdict(False, "; ".join(f"{it.name}: {it.found}, not {it.demanded}" for it in failed), criteria)
-    return Verdict(True, f"macro F1 {criteria[0].found}, and every other criterion met", criteria)
+    return Verdict(True, f"{MACRO_F1.label} {criteria[0].found}, and every other criterion met", criteria)
 
 
 def _in_order(predictions: Predictions) -> Predictions:
@@ -117,11 +118,11 @@ def _in_order(predictions: Predictions) -> Predictions:
     return Predictions(predictions.table.sort_values("id", ignore_index=True))
 
 
-def _criteria(found: Comparison, policy: PromotionPolicy, classes: list[str]) -> Iterator[Criterion]:
-    gain = found.differences["macro_f1"]
+def _criteria(found: ModelComparison, policy: PromotionPolicy, classes: list[str]) -> Iterator[Criterion]:
+    gain = found.differences[MACRO_F1.name]
     yield Criterion(
-        "macro F1",
-        *_figures(gain),
+        MACRO_F1.label,
+        *_values(gain),
         _with_bound(gain, policy),
         f"lower bound above {_signed(policy.minimum_improvement)}",
         gain.low > policy.minimum_improvement + ROUNDING,
@@ -137,25 +138,25 @@ def _criteria(found: Comparison, policy: PromotionPolicy, classes: list[str]) ->
         not worse,
     )
     for name in classes:
-        change = found.differences[SENSITIVITY + name]
+        change = found.differences[f"{SENSITIVITY}/{name}"]
         yield Criterion(
-            f"sensitivity, {name}",
-            *_figures(change),
+            title_of(f"{SENSITIVITY}/{name}"),
+            *_values(change),
             _with_bound(change, policy),
             f"lower bound above {_signed(-policy.sensitivity_margin)}",
             change.low > ROUNDING - policy.sensitivity_margin,  # an undefined bound (NaN) shows nothing
         )
-    loss = found.differences["ece"]
+    loss = found.differences[ECE.name]
     yield Criterion(
-        "expected calibration error",
-        *_figures(loss),
+        ECE.label,
+        *_values(loss),
         _signed(loss.value),  # no bound: resampling inflates this error, of either model to another degree
         f"at most {_signed(policy.calibration_loss)}",
         loss.value <= policy.calibration_loss + ROUNDING,
     )
 
 
-def _figures(difference: Difference) -> tuple[str, str]:
+def _values(difference: Difference) -> tuple[str, str]:
     return f"{difference.second:.3f}", f"{difference.first:.3f}"
 
 

@@ -1,6 +1,5 @@
 """From a registered version back to everything that made it, and what of that is missing."""
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -15,39 +14,27 @@ import httpx
 import yaml
 from mlflow.exceptions import MlflowException
 
+from dcube.artifacts.layout import DIFFUSION, METRICS_FILE
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
-from dcube.registry.versions import (
-    CODE,
-    EVALUATION,
-    KIND,
-    MODEL,
-    QUIET,
-    TEST,
-    WEIGHTS,
-    Registry,
-    evaluation_artifacts,
-    number,
-)
+from dcube.registry.versions import QUIET, Registry, evaluation_artifacts, number
 from dcube.repository.data_remote import whereabouts
 from dcube.repository.workspace import git
-from dcube.tracking import lineage
-from dcube.tracking.outbox import PIPELINE, environment
+from dcube.tracking import lineage, tags
+from dcube.tracking.outbox import environment
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-COMMIT, UNCOMMITTED, DATA = "mlflow.source.git.commit", "dcube.uncommitted", "dcube.dvc.data"
 RUNS = {
-    "dcube.diffusion_run_id": "diffusion training",
-    "dcube.training_run_id": "training",
-    "dcube.evaluation_run_id": "evaluation",
+    tags.DIFFUSION_RUN: "diffusion training",
+    tags.TRAINING_RUN: "training",
+    tags.EVALUATION_RUN: "evaluation",
 }
-MACHINE, VERSION = "dcube.machine", "dcube.version."
-PYTHON = f"{VERSION}python"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -71,11 +58,11 @@ class Provenance:
     @property
     def model(self) -> str:
         """The candidate's name in the pipeline."""
-        return self.tag(MODEL)
+        return self.tag(tags.MODEL)
 
     @property
     def commit(self) -> str:
-        return self.tag(COMMIT)
+        return self.tag(tags.COMMIT)
 
     def tag(self, name: str) -> str:
         return self.version.tags.get(name, "none")
@@ -95,10 +82,11 @@ class Provenance:
         return self.artifact(f"{lineage.ORIGIN}/{lineage.PARAMS}")
 
     @cached_property
-    def metrics(self) -> dict | None:
-        """`metrics.json` as it was."""
-        text = self.artifact(f"{evaluation_artifacts(self.model)}/metrics.json")
-        return None if text is None else json.loads(text)
+    def metrics(self) -> Metrics | None:
+        """As they were."""
+        path = f"{evaluation_artifacts(self.model)}/{METRICS_FILE}"
+        text = self.artifact(path)
+        return None if text is None else Metrics.parse(text, f"{path} of run {self.version.run_id}")
 
     @cached_property
     def packages(self) -> list[str]:
@@ -113,8 +101,8 @@ class Provenance:
     def machine(self) -> dict[str, str]:
         """What the training ran on."""
         run = self.runs.get("training") or self._run(self.version.run_id)
-        tags = run.data.tags if run else {}
-        return {name: value for name, value in tags.items() if name == MACHINE or name.startswith(VERSION)}
+        known = run.data.tags if run else {}
+        return {name: value for name, value in known.items() if name == tags.MACHINE or name.startswith(tags.VERSION)}
 
     def _run(self, run_id: str) -> "Run | None":
         try:
@@ -148,19 +136,22 @@ def _model(found: Provenance) -> Iterator[tuple[str, str]]:
     held = sorted(alias for alias, which in found.registry.aliases().items() if which == number(version))
     yield "version", f"{found.registry.name}/{number(version)}"
     yield "aliases", ", ".join(held) or "none"
-    yield "candidate", f"{found.model} ({found.tag(KIND)})"
+    yield "candidate", f"{found.model} ({found.tag(tags.KIND)})"
     yield "registered", f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-    yield "test", ", ".join(f"{name} {float(found.tag(f'test.{name}')):.3f}" for name in HEADLINES)
-    yield "weights (sha256)", found.tag(WEIGHTS)
-    yield "evaluation (sha256)", found.tag(EVALUATION)
+    yield (
+        "test",
+        ", ".join(f"{metric.label} {float(found.tag(tags.TEST_METRIC + metric.name)):.3f}" for metric in HEADLINES),
+    )
+    yield "weights (sha256)", found.tag(tags.WEIGHTS)
+    yield "evaluation (sha256)", found.tag(tags.EVALUATION)
     if found.metrics is None:
-        _obstacle(found, f"the evaluation's figures are gone from run {found.version.run_id}: nothing to compare with")
+        _obstacle(found, f"the evaluation's metrics are gone from run {found.version.run_id}: nothing to compare with")
 
 
 def _parents(found: Provenance) -> Iterator[tuple[str, str]]:
-    if (weights := found.version.tags.get("dcube.diffusion_weights_sha256")) is not None:
+    if (weights := found.version.tags.get(tags.DIFFUSION_WEIGHTS)) is not None:
         yield "diffusion weights (sha256)", weights
-        yield "diffusion weights (DVC)", found.tag("dcube.dvc.outputs/diffusion")
+        yield "diffusion weights (DVC)", found.tag(f"{tags.DVC}{DIFFUSION}")
 
 
 def _runs(found: Provenance) -> Iterator[tuple[str, str]]:
@@ -170,12 +161,12 @@ def _runs(found: Provenance) -> Iterator[tuple[str, str]]:
             yield what, f"{run.info.run_id} ({run.info.run_name}, {run.info.status.lower()})"
         elif wanted:
             found.gaps.append(f"the run of the {what} ({found.tag(tag)}) was deleted from MLflow")
-        elif what != RUNS["dcube.diffusion_run_id"] or found.facts["parents"]:
+        elif what != RUNS[tags.DIFFUSION_RUN] or found.facts["parents"]:
             found.gaps.append(f"this MLflow server knows no run of the {what}: it was done elsewhere, or is deleted")
     yield "registration", found.version.run_id
     if found._run(found.version.run_id) is None:
         found.gaps.append(f"the run of the registration ({found.version.run_id}) was deleted from MLflow")
-    pipeline = found.tag(PIPELINE)
+    pipeline = found.tag(tags.PIPELINE)
     yield "pipeline", pipeline
     if UUID.fullmatch(pipeline):
         yield "Prefect run", _prefect_run(found, pipeline)
@@ -203,16 +194,16 @@ def _prefect_run(found: Provenance, run_id: str) -> str:
 
 def _code(found: Provenance) -> Iterator[tuple[str, str]]:
     yield "commit", found.commit
-    yield "package (sha256)", found.tag(CODE)
+    yield "package (sha256)", found.tag(tags.CODE)
     if found.commit == "none":
         return _obstacle(found, "the model was made outside git: no commit holds its code")
     try:
         yield "commit says", git(found.repository, "show", "--no-patch", "--format=%ci %s", found.commit, "--")
     except DcubeError:
         return _obstacle(found, f"commit {found.commit} is not in {found.repository}: `git fetch` it")
-    changed = found.tag(UNCOMMITTED)
+    changed = found.tag(tags.UNCOMMITTED)
     yield "not committed", changed
-    if fingerprint_at(found.repository, found.commit) != found.tag(CODE):
+    if fingerprint_at(found.repository, found.commit) != found.tag(tags.CODE):
         _obstacle(found, f"the code is in no commit: at registration, {changed} differed from commit {found.commit}")
     elif "dvc.yaml" in changed.split(", "):
         _obstacle(found, f"the graph is in no commit: at registration, dvc.yaml differed from commit {found.commit}")
@@ -220,10 +211,10 @@ def _code(found: Provenance) -> Iterator[tuple[str, str]]:
 
 
 def _data(found: Provenance) -> Iterator[tuple[str, str]]:
-    digest = found.tag(DATA)
+    digest = found.tag(tags.DATA)
     yield "raw data (DVC)", digest
-    yield "prepared (fingerprint)", found.tag("dcube.dataset_fingerprint")
-    yield "test (fingerprint)", found.tag(TEST)
+    yield "prepared (fingerprint)", found.tag(tags.DATASET)
+    yield "test (fingerprint)", found.tag(tags.TEST)
     if digest == "none":
         return _obstacle(found, "the raw data were not tracked by DVC")
     where, complete = whereabouts(found.repository, digest)
@@ -237,7 +228,7 @@ def _data(found: Provenance) -> Iterator[tuple[str, str]]:
 
 
 def _parameters(found: Provenance) -> Iterator[tuple[str, str]]:
-    yield "sha256", found.tag("dcube.params_sha256")
+    yield "sha256", found.tag(tags.PARAMS_SHA256)
     if found.params is None:
         return _obstacle(found, f"params.yaml is gone from run {found.version.run_id}")
     usual = flattened(Params().model_dump(mode="json"))
@@ -248,15 +239,14 @@ def _parameters(found: Provenance) -> Iterator[tuple[str, str]]:
 
 
 def _outputs(found: Provenance) -> Iterator[tuple[str, str]]:
-    start = "dcube.dvc."
     for name, value in sorted(found.version.tags.items()):
-        if name.startswith(start) and name != DATA:
-            yield name.removeprefix(start), value
+        if name.startswith(tags.DVC) and name != tags.DATA:
+            yield name.removeprefix(tags.DVC), value
 
 
 def _machine(found: Provenance) -> Iterator[tuple[str, str]]:
     for name, value in found.machine.items():
-        yield name.removeprefix("dcube.").removeprefix("version."), value
+        yield name.removeprefix(tags.VERSION).removeprefix(tags.OWN), value
     yield "packages", f"{len(found.packages)}, in {lineage.ORIGIN}/packages.txt of run {found.version.run_id}"
     if not found.packages:
         found.gaps.append("the list of installed packages is gone")

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,26 +19,18 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 from PIL import Image
 
-from dcube.artifacts.layout import CONFIG
+from dcube.artifacts.layout import CONFIG, METRICS_FILE, PREDICTIONS
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.data.readers.windows import window_of
-from dcube.evaluation.metrics import HEADLINES, spelled
+from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import PHANTOM, kind_in_words
 from dcube.evaluation.predictions import PREFIX
 from dcube.inference import serving
-from dcube.registry.versions import (
-    ABSTAIN,
-    CODE,
-    EVALUATION,
-    KIND,
-    MODEL,
-    TEST,
-    WEIGHTS,
-    Registry,
-    evaluation_artifacts,
-)
+from dcube.registry.versions import Registry, evaluation_artifacts
+from dcube.tracking import tags
 from dcube.tracking.lineage import PACKAGE, code_fingerprint
 from dcube.tracking.outbox import environment, tracking_uri
 
@@ -56,42 +47,41 @@ SERVING_NEEDS = (
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A candidate's folder, its evaluation's folder, and the content of the `metrics.json` there."""
+    """A candidate's folder, its evaluation's folder, and the metrics there."""
 
     name: str
     folder: Path
     evaluation: Path
-    metrics: dict
+    metrics: Metrics
 
     @classmethod
     def load(cls, models: Path, evaluation: Path) -> "Evaluated":
-        metrics = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))
-        return cls(evaluation.name, models / evaluation.name, evaluation, metrics)
+        return cls(evaluation.name, models / evaluation.name, evaluation, Metrics.load(evaluation / METRICS_FILE))
 
     @property
     def identity(self) -> dict[str, str]:
-        """What makes a version: the weights, their evaluation, and the code that answers with them.
+        """What makes a version: the weights, their evaluation, and the code that predicts with them.
 
         The code by its content, not by its commit: a commit that changes a page of documentation makes no other
         model, and an uncommitted change to the code does.
         """
-        content = json.dumps(self.metrics, sort_keys=True).encode()
         return {
-            WEIGHTS: self.metrics["weights_sha256"],
-            EVALUATION: sha256(content).hexdigest(),
-            CODE: code_fingerprint(PACKAGE),
+            tags.WEIGHTS: self.metrics.weights_sha256,
+            tags.EVALUATION: sha256(self.metrics.model_dump_json().encode()).hexdigest(),
+            tags.CODE: code_fingerprint(PACKAGE),
         }
 
     @property
-    def tags(self) -> dict[str, str]:
+    def version_tags(self) -> dict[str, str]:
+        metrics = self.metrics
         return {
-            MODEL: self.name,
-            KIND: self.metrics["kind"],
-            **{f"test.{figure}": repr(self.metrics["test"][figure]) for figure in HEADLINES},
-            **{f"validation.{figure}": repr(value) for figure, value in self.metrics["validation"].items()},
-            TEST: self.metrics["test_fingerprint"],
-            ABSTAIN: repr(self.metrics["abstain_below"]),
-            "dcube.dataset_fingerprint": self.metrics["dataset_fingerprint"],
+            tags.MODEL: self.name,
+            tags.KIND: metrics.kind,
+            **{f"{tags.TEST_METRIC}{metric.name}": repr(metrics.test[metric.name]) for metric in HEADLINES},
+            **{f"{tags.VALIDATION_METRIC}{name}": repr(value) for name, value in metrics.validation.items()},
+            tags.TEST: metrics.test_fingerprint,
+            tags.ABSTAIN: repr(metrics.abstain_below),
+            tags.DATASET: metrics.dataset_fingerprint,
             **self.identity,
         }
 
@@ -109,27 +99,27 @@ def register(
     if existing:
         return existing
     client = registry.client
-    for file in ("predictions.csv", "metrics.json"):  # what any later comparison and reproduction needs
+    for file in (PREDICTIONS, METRICS_FILE):  # what any later comparison and reproduction needs
         client.log_artifact(run_id, str(model.evaluation / file), evaluation_artifacts(model.name))
     logged = _log_model(model, run_id)
-    weights = {"training": model.metrics["weights_sha256"], "evaluation": model.metrics["weights_sha256"]}
+    weights = dict.fromkeys((tags.TRAINING_RUN, tags.EVALUATION_RUN), model.metrics.weights_sha256)
     parents = {}
     if diffusion and _descends_from_diffusion(model):
-        weights["diffusion"] = parents["dcube.diffusion_weights_sha256"] = diffusion
+        weights[tags.DIFFUSION_RUN] = parents[tags.DIFFUSION_WEIGHTS] = diffusion
     origin = _runs(client, weights)
     return client.create_model_version(
         registry.name,
         logged.model_uri,
         run_id=run_id,
-        tags=model.tags | {f"dcube.{it}_run_id": run.info.run_id for it, run in origin.items()} | parents | {**lineage},
-        description=_description(model, origin.get("evaluation")),
+        tags=model.version_tags | {tag: run.info.run_id for tag, run in origin.items()} | parents | {**lineage},
+        description=_description(model, origin.get(tags.EVALUATION_RUN)),
         model_id=logged.model_id,
     )
 
 
 def _descends_from_diffusion(model: Evaluated) -> bool:
     """Whether its features are the trained diffusion model's, or some of its training images are."""
-    return model.metrics["kind"] == DCUBE or _config(model).params.classifier.extra_images == "synthetic"
+    return model.metrics.kind == DCUBE or _config(model).params.classifier.extra_images == "synthetic"
 
 
 def _config(model: Evaluated) -> CandidateConfig:
@@ -144,10 +134,10 @@ def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
     """
 
     def merit(model: Evaluated) -> tuple[float, float]:
-        validation = model.metrics["validation"]
+        validation = model.metrics.validation
         return validation["auroc"], -validation["cross_entropy"]
 
-    return max((model for model in models if model.metrics["kind"] not in CONTROLS), key=merit, default=None)
+    return max((model for model in models if model.metrics.kind not in CONTROLS), key=merit, default=None)
 
 
 def _log_model(model: Evaluated, run_id: str):
@@ -159,7 +149,7 @@ def _log_model(model: Evaluated, run_id: str):
             artifacts={serving.CANDIDATE: str(model.folder)},
             code_paths=[str(PACKAGE)],
             pip_requirements=requirements(),
-            signature=_signature(_config(model).classes, model.metrics["abstain_below"]),
+            signature=_signature(_config(model).classes, model.metrics.abstain_below),
             input_example=_input_example(_config(model).input),
         )
 
@@ -199,24 +189,26 @@ def _input_example(spec: InputSpec) -> pd.DataFrame:
 
 
 def _runs(client: "MlflowClient", weights: Mapping[str, str]) -> dict[str, Run]:
-    """The newest runs that trained or evaluated these weights (what was done → sha256)."""
+    """The newest runs that trained or evaluated these weights (tag of the run → sha256)."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    stages = {"training": "train_%", "evaluation": "evaluate@%", "diffusion": "train_diffusion"}
+    stages = {
+        tags.TRAINING_RUN: "train_%", tags.EVALUATION_RUN: "evaluate@%", tags.DIFFUSION_RUN: "train_diffusion"
+    }  # fmt: skip
     found: dict[str, Run] = {}
-    for what, digest in weights.items():
-        wanted = f"tags.`{WEIGHTS}` = '{digest}' and tags.`dcube.stage` LIKE '{stages[what]}'"
+    for tag, digest in weights.items():
+        wanted = f"tags.`{tags.WEIGHTS}` = '{digest}' and tags.`{tags.STAGE}` LIKE '{stages[tag]}'"
         if runs := client.search_runs(experiments, wanted, max_results=1):
-            found[what] = runs[0]
+            found[tag] = runs[0]
     return found
 
 
 def _description(model: Evaluated, evaluation: Run | None) -> str:
     """What the registry's page says, in Markdown; the model card stands in the evaluation's run."""
-    figures = ", ".join(f"{spelled(name)} {model.metrics['test'][name]:.3f}" for name in HEADLINES)
-    parts = [kind_in_words(model.metrics["kind"]), f"Test: {figures}."]
+    values = ", ".join(f"{metric.label} {model.metrics.test[metric.name]:.3f}" for metric in HEADLINES)
+    parts = [kind_in_words(model.metrics.kind), f"Test: {values}."]
     if evaluation:
         page = f"#/experiments/{evaluation.info.experiment_id}/runs/{evaluation.info.run_id}"
         parts.append(f"[Model card]({page}), [pictures]({page}/artifacts).")
-    if model.metrics["is_phantom"]:
+    if model.metrics.is_phantom:
         parts.append(f"**{PHANTOM}**")
     return "\n\n".join(parts)

@@ -4,7 +4,6 @@ Nothing of it reaches the checkout, the registry or the tracking server: it happ
 an empty MLflow database, no checkpoints and no cached results.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -12,16 +11,16 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from dcube.artifacts.layout import CONFIG, EVALUATION, MODELS
-from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
 from dcube.errors import DcubeError
-from dcube.registry.provenance import MACHINE, PYTHON, VERSION, Provenance
-from dcube.registry.versions import WEIGHTS, number
+from dcube.registry.provenance import Provenance
+from dcube.registry.versions import number
 from dcube.repository.workspace import commit_of, workspace
 from dcube.runtime.processes import own_code_first, process_group
-from dcube.tracking import lineage
+from dcube.tracking import lineage, tags
 
 # What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
 FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
@@ -29,31 +28,31 @@ OWN_STATE = ("checkpoints", "unsent")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReproductionResult:
     """Recorded against rebuilt.
 
     Attributes:
         weights: sha256 of both.
-        figures: those of the evaluation that differ, by name.
+        metrics: what of the evaluation differs, by name.
         circumstances: what the machine and the installed packages are like now where they are not as recorded.
-        folder: the working copy, which is kept where the outcome differs.
+        folder: the working copy, which is kept where the result differs.
     """
 
     weights: tuple[str, str]
-    figures: dict[str, tuple[object, object]]
+    metrics: dict[str, tuple[object, object]]
     circumstances: dict[str, tuple[str, str]]
     folder: Path
 
     @property
     def equal(self) -> bool:
-        return self.weights[0] == self.weights[1] and not self.figures
+        return self.weights[0] == self.weights[1] and not self.metrics
 
 
 class _DiffersError(Exception):
     """Leaves the working copy standing."""
 
 
-def reproduce(origin: Provenance) -> Outcome:
+def reproduce(origin: Provenance) -> ReproductionResult:
     """Rebuild the version: its commit, parameters and data, every stage it needs computed anew.
 
     A run of the same version that was cut off goes on with its own checkpoints.
@@ -70,13 +69,13 @@ def reproduce(origin: Provenance) -> Outcome:
         with workspace(origin.repository, commit, name, origin.params) as folder:
             _own_state(folder)
             _compute(folder, f"evaluate@{origin.model}")
-            outcome = _compare(origin, folder)
-            if not outcome.equal:
+            result = _compare(origin, folder)
+            if not result.equal:
                 shutil.rmtree(folder / ".dcube/checkpoints")  # another attempt shall compute again, not go on
                 raise _DiffersError
     except _DiffersError:
         pass
-    return outcome
+    return result
 
 
 def _own_state(folder: Path) -> None:
@@ -106,17 +105,16 @@ def _environment(folder: Path) -> dict[str, str]:
     return kept | own_code_first(folder) | own
 
 
-def _compare(origin: Provenance, folder: Path) -> Outcome:
-    rebuilt = json.loads((folder / EVALUATION / origin.model / "metrics.json").read_text(encoding="utf-8"))
-    config = CandidateConfig.load(folder / MODELS / origin.model / CONFIG)
+def _compare(origin: Provenance, folder: Path) -> ReproductionResult:
+    rebuilt = Metrics.load(folder / EVALUATION / origin.model / METRICS_FILE)
     assert origin.metrics is not None
-    before, after = flattened(origin.metrics), flattened(rebuilt)
-    return Outcome(
-        weights=(origin.tag(WEIGHTS), config.weights_sha256),
-        figures={
+    before, after = (flattened(it.model_dump(exclude={"weights_sha256"})) for it in (origin.metrics, rebuilt))
+    return ReproductionResult(
+        weights=(origin.tag(tags.WEIGHTS), rebuilt.weights_sha256),
+        metrics={
             name: (before.get(name), after.get(name))
             for name in sorted(before.keys() | after.keys())
-            if not _same(before.get(name), after.get(name)) and name != "weights_sha256"
+            if not _same(before.get(name), after.get(name))
         },
         circumstances=_circumstances(origin),
         folder=folder,
@@ -132,11 +130,12 @@ def _circumstances(origin: Provenance) -> dict[str, tuple[str, str]]:
     here, then = lineage.lineage_tags("register"), origin.machine
     installed = {found.name: found.version for found in distributions()}
     before = dict(line.partition("==")[::2] for line in origin.packages)
-    before |= {it: then[f"{VERSION}{it}"] for it in lineage.PACKAGES if f"{VERSION}{it}" in then}  # the training's own
-    before |= {name: then[name] for name in (MACHINE, PYTHON) if name in then}
-    now = installed | {name: here[name] for name in (MACHINE, PYTHON)}
+    own = {package: f"{tags.VERSION}{package}" for package in lineage.PACKAGES}  # the training's
+    before |= {package: then[tag] for package, tag in own.items() if tag in then}
+    before |= {name: then[name] for name in (tags.MACHINE, tags.PYTHON) if name in then}
+    now = installed | {name: here[name] for name in (tags.MACHINE, tags.PYTHON)}
     return {
-        name.removeprefix("dcube."): (value, now.get(name, "not installed"))
+        name.removeprefix(tags.OWN): (value, now.get(name, "not installed"))
         for name, value in sorted(before.items())
         if value != now.get(name)
     }

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
 
+from dcube.artifacts.layout import PREDICTIONS
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
+from dcube.tracking import tags
 from dcube.tracking.outbox import environment, tracking_client, tracking_uri
 
 if TYPE_CHECKING:
@@ -26,10 +28,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER, CHAMPION = "challenger", "champion"
-MODEL, KIND, TEST = "dcube.model", "dcube.kind", "dcube.test_fingerprint"
-WEIGHTS, EVALUATION, CODE = "dcube.weights_sha256", "dcube.evaluation_sha256", "dcube.code_sha256"
-ABSTAIN = "dcube.abstain_below"  # the confidence below which the version was evaluated as giving no answer
-EVENT = "dcube.champion."  # + the moment: a version that is champion twice has two of these tags
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 TASK = (
@@ -125,8 +123,8 @@ class Registry:
             numbers = ", ".join(number(version) for version in reversed(self.versions()))
             raise DcubeError(f"{self.name} has no version {which!r}: it has {numbers or 'none'}") from None
 
-    def find(self, tags: Mapping[str, str]) -> "ModelVersion | None":
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    def find(self, wanted_tags: Mapping[str, str]) -> "ModelVersion | None":
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted_tags.items())
         return next(iter(self.client.search_model_versions(f"name = '{self.name}' and {wanted}")), None)
 
     def aliases(self) -> dict[str, str]:
@@ -143,7 +141,7 @@ class Registry:
         Raises:
             DcubeError: they are gone.
         """
-        path = f"{evaluation_artifacts(version.tags.get(MODEL, ''))}/predictions.csv"
+        path = f"{evaluation_artifacts(version.tags.get(tags.MODEL, ''))}/{PREDICTIONS}"
         with TemporaryDirectory() as folder, environment(QUIET):
             try:
                 return Predictions.load(Path(self.client.download_artifacts(version.run_id, path, folder)))
@@ -219,7 +217,7 @@ class Registry:
             Event(number(version), **json.loads(value))
             for version in self.versions()
             for key, value in version.tags.items()
-            if key.startswith(EVENT)
+            if key.startswith(tags.CHAMPION)
         ]
         return sorted(events, key=lambda event: event.when)
 
@@ -248,7 +246,7 @@ class Registry:
         moment = datetime.now(UTC)
         event = Event(target, how, who, why, moment.isoformat(timespec="microseconds"), over, record)
         told = {key: value for key, value in asdict(event).items() if key != "version"}
-        key = EVENT + moment.strftime("%Y%m%dT%H%M%S.%fZ")
+        key = tags.CHAMPION + moment.strftime("%Y%m%dT%H%M%S.%fZ")
         self.client.set_model_version_tag(self.name, target, key, json.dumps(told, ensure_ascii=False))
         try:
             self.client.set_registered_model_alias(self.name, CHAMPION, target)
@@ -258,7 +256,7 @@ class Registry:
         return event
 
     def _refuse_other_test(self, champion: "ModelVersion", challenger: "ModelVersion") -> None:
-        tests = [version.tags.get(TEST, "unknown") for version in (champion, challenger)]
+        tests = [version.tags.get(tags.TEST, "unknown") for version in (champion, challenger)]
         if tests[0] != tests[1]:
             raise DcubeError(
                 f"champion (version {champion.version}) and challenger (version {challenger.version}) were tested on "
@@ -322,4 +320,4 @@ def mlflow_errors_in_one_line() -> Iterator[None]:
 
 
 def _named(version: "ModelVersion") -> str:
-    return f"{version.version} ({version.tags.get(MODEL, 'unknown')})"
+    return f"{version.version} ({version.tags.get(tags.MODEL, 'unknown')})"

@@ -11,7 +11,7 @@ from dcube.engine.device import choose_device
 from dcube.evaluation.predictions import Predictions
 from dcube.inference.heatmaps import heatmaps
 from dcube.report.material import Material
-from dcube.report.parts import Gallery, Heading, Part, Picture, Section, Table, Text
+from dcube.report.parts import Gallery, Heading, PageImage, Part, Section, Table, Text
 from dcube.report.pictures import beside_heatmap, photograph
 
 SHOWN = 6
@@ -36,7 +36,7 @@ def _explanation(material: Material) -> str:
     if material.weights is None:
         return f"Heatmaps: not shown. {material.absent}"
     return (
-        "On the right of each image, what spoke for the answer (red) and against it (blue): how much surer or less "
+        "On the right of each image, what spoke for the prediction (red) and against it (blue): how much surer or less "
         "sure the model becomes where that part is blurred away. It shows what the model used, not what is ill."
     )
 
@@ -59,7 +59,7 @@ def _shown(material: Material, rows: np.ndarray, title: str) -> Iterator[Part]:
     predictions, dataset = material.predictions[material.model], material.dataset
     told = [_words(predictions, row) for row in rows]
     if dataset is None:
-        yield Table(f"{title}, without the images", ("image", "truth", "answer", "its probability"), told)
+        yield Table(f"{title}, without the images", ("image", "truth", "prediction", "its probability"), told)
         return
     # `predictions` lists test images only: an image is found by its id.
     places = {name: place for place, name in enumerate(dataset.manifest["id"])}
@@ -70,29 +70,29 @@ def _shown(material: Material, rows: np.ndarray, title: str) -> Iterator[Part]:
 
 
 def _heatmaps(
-    material: Material, dataset: PreparedDataset, chosen: np.ndarray, answers: np.ndarray
+    material: Material, dataset: PreparedDataset, chosen: np.ndarray, classes: np.ndarray
 ) -> np.ndarray | list[None]:
-    """What spoke for the answers, (k, h, w); nothing where the weights are not at hand."""
+    """What spoke for the predicted `classes`, (k, h, w); nothing where the weights are not at hand."""
     if material.weights is None:
         return [None] * len(chosen)
     candidate = load_candidate(material.weights, choose_device(Compute()))
     images, small_images = (dataset.images(size)[chosen] for size in (dataset.image_size, dataset.diffusion_image_size))
-    return heatmaps(candidate, images, small_images, answers)
+    return heatmaps(candidate, images, small_images, classes)
 
 
 def _words(predictions: Predictions, row: int) -> tuple[str, str, str, str]:
-    """File, truth, answer and its probability."""
+    """File, truth, prediction and its probability."""
     line = predictions.table.iloc[row]
     return line["file"], line["label"], line["prediction"], f"{predictions.probabilities[row].max():.1%}"
 
 
-def _picture(image: np.ndarray, heatmap: np.ndarray | None, told: tuple[str, str, str, str]) -> Picture:
-    file, truth, answer, sure = told
-    alt = f"Test image {file}, which is {truth}; answered {answer} with {sure}."
-    caption = f"{truth}, answered {answer} ({sure})\n{file}"
+def _picture(image: np.ndarray, heatmap: np.ndarray | None, told: tuple[str, str, str, str]) -> PageImage:
+    file, truth, predicted, sure = told
+    alt = f"Test image {file}, which is {truth}; predicted as {predicted} with {sure}."
+    caption = f"{truth}, predicted as {predicted} ({sure})\n{file}"
     if heatmap is None:
         return photograph(image, alt, caption)
-    return beside_heatmap(image, heatmap, f"{alt} Beside it what spoke for {answer}: {_place(heatmap)}.", caption)
+    return beside_heatmap(image, heatmap, f"{alt} Beside it what spoke for {predicted}: {_place(heatmap)}.", caption)
 
 
 def _place(heatmap: np.ndarray) -> str:

@@ -3,34 +3,29 @@
 What has not been computed, or is kept elsewhere, is None: the page says so in its place.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from dcube.artifacts.layout import (
-    DATASET,
-    DIFFUSION,
-    EVALUATION,
-    FEATURES,
-    FID,
-    MODELS,
-    PARAMS,
-    PREPARED,
-    SAMPLES,
-    SYNTHETIC,
-)
+from dcube.artifacts import layout
+from dcube.artifacts.artifact import Artifact
+from dcube.artifacts.schemas.audit import Audit
 from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.schemas.fid import FidReport
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.artifacts.schemas.selection import Selection
+from dcube.config.loading import load_params
+from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
-from dcube.errors import DcubeError
 from dcube.evaluation.conclusions import MAIN, evaluations
 from dcube.evaluation.predictions import Predictions
-from dcube.features.selection import SELECTION, Selection
+
+SomeArtifact = TypeVar("SomeArtifact", bound=Artifact)
 
 
 @dataclass(frozen=True)
@@ -53,13 +48,13 @@ class Material:
     wanted: str | None = None
 
     @cached_property
-    def evaluations(self) -> dict[str, dict]:
-        """Name → content of `metrics.json`, this page's model first.
+    def evaluations(self) -> dict[str, Metrics]:
+        """Name → its metrics, this page's model first.
 
         Raises:
             DcubeError: there is none.
         """
-        found = evaluations(self.folder / EVALUATION)
+        found = evaluations(self.folder / layout.EVALUATION)
         return dict(sorted(found.items(), key=lambda item: item[0] != (self.wanted or MAIN)))
 
     @property
@@ -69,80 +64,73 @@ class Material:
 
     @cached_property
     def predictions(self) -> dict[str, Predictions]:
-        return {
-            name: Predictions.load(self.folder / EVALUATION / name / "predictions.csv") for name in self.evaluations
-        }
+        folder = self.folder / layout.EVALUATION
+        return {name: Predictions.load(folder / name / layout.PREDICTIONS) for name in self.evaluations}
 
     @cached_property
     def info(self) -> DatasetInfo | None:
-        file = self.folder / PREPARED / DATASET
-        return DatasetInfo.load(file) if file.exists() else None
+        return self._artifact(DatasetInfo, layout.PREPARED / layout.DATASET)
 
     @cached_property
     def dataset(self) -> PreparedDataset | None:
         """The images themselves."""
-        there = (self.folder / PREPARED / "manifest.csv").exists()
-        return PreparedDataset.load(self.folder / PREPARED) if there else None
+        there = (self.folder / layout.PREPARED / layout.MANIFEST).exists()
+        return PreparedDataset.load(self.folder / layout.PREPARED) if there else None
 
     @cached_property
-    def params(self) -> dict | None:
-        file = self.folder / PARAMS
-        return yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
+    def params(self) -> Params | None:
+        file = self.folder / layout.PARAMS
+        return load_params(file) if file.exists() else None
 
     @cached_property
-    def fid(self) -> dict | None:
-        return self._json(FID / "fid.json")
+    def fid(self) -> FidReport | None:
+        return self._artifact(FidReport, layout.FID / layout.FID_REPORT)
 
     @cached_property
     def samples(self) -> dict[str, np.ndarray] | None:
         """Real and generated images with their labels, as the stage track_fid keeps them."""
-        file = self.folder / FID / SAMPLES
+        file = self.folder / layout.FID / layout.SAMPLES
         if not file.exists():
             return None
         with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
 
     @cached_property
-    def audit(self) -> dict | None:
-        return self._json(SYNTHETIC / "audit.json")
+    def audit(self) -> Audit | None:
+        return self._artifact(Audit, layout.SYNTHETIC / layout.AUDIT)
 
     @cached_property
     def selection(self) -> Selection | None:
-        return Selection.load(self.folder / FEATURES) if (self.folder / FEATURES / SELECTION).exists() else None
+        return self._artifact(Selection, layout.FEATURES / layout.SELECTION)
 
     @cached_property
     def diffusion_curves(self) -> tuple[pd.DataFrame, pd.DataFrame] | None:
         """Losses and measurements over the steps."""
-        history, validation = (self._csv(DIFFUSION / f"{name}.csv") for name in ("history", "validation"))
+        history, validation = (self._csv(layout.DIFFUSION / name) for name in (layout.HISTORY, layout.VALIDATION))
         return None if history is None or validation is None else (history, validation)
 
     @cached_property
     def classifier_curves(self) -> dict[str, pd.DataFrame]:
-        """Name → validation figures over the steps."""
-        curves = {name: self._csv(MODELS / name / "validation.csv") for name in self.evaluations}
+        """Name → validation metrics over the steps."""
+        curves = {name: self._csv(layout.MODELS / name / layout.VALIDATION) for name in self.evaluations}
         return {name: curve for name, curve in curves.items() if curve is not None}
 
     @property
     def weights(self) -> Path | None:
         """Folder of the candidate that the page is about."""
-        folder = self.folder / MODELS / self.model
-        return folder if (folder / "model.safetensors").exists() else None
+        folder = self.folder / layout.MODELS / self.model
+        return folder if (folder / layout.WEIGHTS).exists() else None
 
     @cached_property
     def synthetic(self) -> np.ndarray | None:
         """All synthetic images at the U-ViT's size, (n, C, s, s)."""
         size = self.info.input.diffusion_image_size if self.info else 0
-        file = self.folder / SYNTHETIC / f"images-{size}.npy"
+        file = self.folder / layout.SYNTHETIC / f"images-{size}.npy"
         return np.load(file, mmap_mode="r") if file.exists() else None
 
-    def _json(self, path: Path) -> dict | None:
+    def _artifact(self, schema: type[SomeArtifact], path: Path) -> SomeArtifact | None:
         file = self.folder / path
-        if not file.exists():
-            return None
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise DcubeError(f"{file} is damaged ({error}): run `dvc repro`, or register the model again") from None
+        return schema.load(file) if file.exists() else None
 
     def _csv(self, path: Path) -> pd.DataFrame | None:
         file = self.folder / path

@@ -1,6 +1,5 @@
 """Where a page's material comes from: the run in this working copy, or a registered version and nothing else."""
 
-import json
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -11,18 +10,19 @@ from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
 
-from dcube.artifacts.layout import EVALUATION, PARAMS, PREPARED, REGISTERED, REPORT
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PARAMS, PREPARED, REGISTERED, REPORT, VERSIONS
+from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
-from dcube.registry.versions import MODEL, QUIET, TEST, Registry, evaluation_artifacts, number
+from dcube.registry.versions import QUIET, Registry, evaluation_artifacts, number
 from dcube.report.material import Material
-from dcube.tracking import lineage
-from dcube.tracking.outbox import PIPELINE, environment
+from dcube.tracking import lineage, tags
+from dcube.tracking.outbox import environment
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-COMMIT = "mlflow.source.git.commit"
-HIDDEN = ("mlflow.", "test.", "validation.", "dcube.champion.", "dcube.stage")  # shown elsewhere, or nobody's business
+# Shown elsewhere, or nobody's business.
+HIDDEN = (tags.MLFLOW, tags.TEST_METRIC, tags.VALIDATION_METRIC, tags.CHAMPION, tags.STAGE)
 
 
 def material_here() -> Material:
@@ -43,16 +43,16 @@ def material_here() -> Material:
 def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Material:
     """A registered version, from what the registry keeps; its files go below `folder`.
 
-    Beside it the candidates of the same pipeline that answered the same test.
+    Beside it the candidates of the same pipeline that were tested on the same images.
     """
-    model = version.tags.get(MODEL, "unknown")
+    model = version.tags.get(tags.MODEL, "unknown")
     _fetch(registry, version, REPORT, folder)
     _fetch(registry, version, f"{lineage.ORIGIN}/{PARAMS}", folder / PARAMS)
     for one in (version, *_siblings(registry, version)):
-        name = one.tags.get(MODEL, model)
+        name = one.tags.get(tags.MODEL, model)
         if not (folder / EVALUATION / name).exists():
             _fetch(registry, one, evaluation_artifacts(name), folder / EVALUATION / name)
-    if not (folder / EVALUATION / model / "metrics.json").exists():
+    if not (folder / EVALUATION / model / METRICS_FILE).exists():
         raise DcubeError(
             f"the evaluation of {registry.name} version {number(version)} is gone from run {version.run_id}: evaluate "
             "and register that model again"
@@ -68,11 +68,11 @@ def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Ma
 
 
 def _siblings(registry: Registry, version: "ModelVersion") -> "list[ModelVersion]":
-    same = (PIPELINE, TEST)
+    same = (tags.PIPELINE, tags.TEST)
     return [
         one
         for one in registry.versions()
-        if one.tags.get(MODEL) and all(one.tags.get(tag) == version.tags.get(tag) for tag in same)
+        if one.tags.get(tags.MODEL) and all(one.tags.get(tag) == version.tags.get(tag) for tag in same)
     ]
 
 
@@ -99,16 +99,16 @@ def _facts(registry: Registry, version: "ModelVersion") -> dict[str, str]:
     }
 
 
-def _shown(tags: dict[str, str]) -> dict[str, str]:
+def _shown(known: dict[str, str]) -> dict[str, str]:
     """Tags as rows for people, the commit first."""
-    rest = {name.removeprefix("dcube."): value for name, value in tags.items() if not name.startswith(HIDDEN)}
-    return {"commit": tags.get(COMMIT, "none"), **dict(sorted(rest.items()))}
+    rest = {name.removeprefix(tags.OWN): value for name, value in known.items() if not name.startswith(HIDDEN)}
+    return {"commit": known.get(tags.COMMIT, "none"), **dict(sorted(rest.items()))}
 
 
 def _registered() -> dict[str, str]:
     """The versions that the run's models became, where they were registered."""
-    file = REGISTERED / "registered.json"
+    file = REGISTERED / VERSIONS
     if not file.exists():
         return {}
-    result = json.loads(file.read_text(encoding="utf-8"))
-    return {f"registered: {model}": f"{result['name']}/{version}" for model, version in result["versions"].items()}
+    result = Registered.load(file)
+    return {f"registered: {model}": f"{result.name}/{version}" for model, version in result.versions.items()}

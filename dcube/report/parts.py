@@ -42,7 +42,7 @@ class Table:
     """Rows of text; the first cell of each names the row. A line break in a cell is shown as one.
 
     Attributes:
-        numbers: whether all other cells are figures, which are set narrower.
+        numbers: whether all other cells are numbers, which are set narrower.
     """
 
     caption: str
@@ -53,7 +53,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PageImage:
     """An image in the page itself.
 
     Attributes:
@@ -80,7 +80,7 @@ class Gallery:
         small: many small ones instead of a few large ones.
     """
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[PageImage]
     small: bool = False
     kind: ClassVar[str] = "gallery"
 
@@ -94,7 +94,7 @@ class Fold:
     kind: ClassVar[str] = "fold"
 
 
-Part = Text | Notice | Items | Heading | Table | Picture | Gallery | Fold
+Part = Text | Notice | Items | Heading | Table | PageImage | Gallery | Fold
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,17 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dcube.report.parts import Picture
+from dcube.report.parts import PageImage
 
 DPI = 130
 COLOURS = 64  # of a figure: lines, text and their smoothed edges need no more
-GAP = 2  # pixels between the images of a sheet
+GAP = 2  # pixels between the images of a grid
 COLUMNS = 4
 STRONGEST = 0.6  # opacity of a heatmap
 LARGEST = 192  # side in pixels of one image in a page
 
 
-def drawn(figure: Figure, alt: str, caption: str) -> Picture:
+def drawn(figure: Figure, alt: str, caption: str) -> PageImage:
     """A matplotlib figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
@@ -26,12 +26,12 @@ def drawn(figure: Figure, alt: str, caption: str) -> Picture:
     return _picture(few_colours, alt, caption, plot=True)
 
 
-def photograph(image: np.ndarray, alt: str, caption: str) -> Picture:
+def photograph(image: np.ndarray, alt: str, caption: str) -> PageImage:
     """One image, (C, S, S) uint8, grey or colour."""
     return _picture(_thumbnail(image), alt, caption, plot=False)
 
 
-def beside_heatmap(image: np.ndarray, heatmap: np.ndarray, alt: str, caption: str) -> Picture:
+def beside_heatmap(image: np.ndarray, heatmap: np.ndarray, alt: str, caption: str) -> PageImage:
     """One image (C, S, S), and the same under a map of any size: red where it is positive, blue where negative."""
     plain = _thumbnail(image).convert("RGB")
     reach = max(float(np.abs(heatmap).max()), 1e-6)
@@ -45,7 +45,7 @@ def beside_heatmap(image: np.ndarray, heatmap: np.ndarray, alt: str, caption: st
     return _picture(whole, alt, caption, plot=False)
 
 
-def sheet(images: np.ndarray, alt: str, caption: str) -> Picture:
+def image_grid(images: np.ndarray, alt: str, caption: str) -> PageImage:
     """Several images (n, C, S, S) uint8 in rows of four, with see-through gaps."""
     tiles = [_thumbnail(image).convert("LA" if len(image) == 1 else "RGBA") for image in images]
     side, columns = tiles[0].width, min(COLUMNS, len(tiles))
@@ -63,8 +63,8 @@ def _thumbnail(image: np.ndarray) -> Image.Image:
     return picture
 
 
-def _picture(image: Image.Image, alt: str, caption: str, plot: bool) -> Picture:
+def _picture(image: Image.Image, alt: str, caption: str, plot: bool) -> PageImage:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     source = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return Picture(source, alt, caption, image.width, image.height, plot)
+    return PageImage(source, alt, caption, image.width, image.height, plot)

@@ -1,14 +1,15 @@
-"""The figures of all candidates, what can be said about them, and one candidate's curves."""
+"""The metrics of all candidates, what can be said about them, and one candidate's curves."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.evaluation import plots
-from dcube.evaluation.comparison import COMPARED, Comparison, Difference
+from dcube.evaluation.comparison import Difference, ModelComparison
 from dcube.evaluation.conclusions import (
     MAIN,
-    TESTS,
+    TEST_TITLES,
     comparisons,
     conclusions,
     corrected,
@@ -16,11 +17,12 @@ from dcube.evaluation.conclusions import (
     p_in_words,
     results_title,
 )
-from dcube.evaluation.metrics import HEADLINES, confusion, spelled
-from dcube.evaluation.model_card import FIGURES, always_the_same, kind_in_words, limits_of
+from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
+from dcube.evaluation.model_card import always_the_same, kind_in_words, limits_of
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.summary import interval_text
 from dcube.report.material import Material
-from dcube.report.parts import Fold, Gallery, Items, Part, Picture, Section, Table, Text
+from dcube.report.parts import Fold, Gallery, Items, PageImage, Part, Section, Table, Text
 from dcube.report.pictures import drawn
 
 
@@ -28,15 +30,15 @@ def results_section(material: Material) -> Section:
     """All candidates beside one another, on the same test images."""
     metrics = material.evaluations
     first = metrics[material.model]
-    rows = [(name, *(_with_interval(its, figure) for figure in HEADLINES)) for name, its in metrics.items()]
+    rows = [(name, *(_with_interval(its, metric.name) for metric in HEADLINES)) for name, its in metrics.items()]
     parts: list[Part] = [
-        Table(results_title(first), ("model", *map(spelled, HEADLINES)), rows, numbers=True),
+        Table(results_title(first), ("model", *(metric.title for metric in HEADLINES)), rows, numbers=True),
         Text(always_the_same(material.predictions[material.model].table["label"])),
-        Items([f"{name}: {kind_in_words(its['kind'])}" for name, its in metrics.items()]),
+        Items([f"{name}: {kind_in_words(its.kind)}" for name, its in metrics.items()]),
     ]
-    if MAIN in metrics and len({its["test_fingerprint"] for its in metrics.values()}) == 1 < len(metrics):
+    if MAIN in metrics and len({its.test_fingerprint for its in metrics.values()}) == 1 < len(metrics):
         parts += _compared(comparisons(material.predictions, metrics[MAIN]))
-    return Section("results", "Results", [*parts, Fold("What these figures do not say", [Items(limits_of(first))])])
+    return Section("results", "Results", [*parts, Fold("What these metrics do not say", [Items(limits_of(first))])])
 
 
 def test_section(material: Material) -> Section:
@@ -46,17 +48,17 @@ def test_section(material: Material) -> Section:
     return Section("test", f"On the test split: {name}", [*_curves(material, name), *folded])
 
 
-def _compared(made: dict[str, Comparison]) -> Iterator[Part]:
+def _compared(made: dict[str, ModelComparison]) -> Iterator[Part]:
     p_values = corrected(made)
     rows = []
     for other, comparison in made.items():
-        cells = [_difference(comparison.differences[name]) for name in COMPARED]
+        cells = [_difference(difference) for difference in comparison.differences.values()]
         cells.append(f"{comparison.only_first} : {comparison.only_second}")
         rows.append(
             (other, *(f"{cell}\n{p_in_words(p)}" for cell, p in zip(cells, p_values[other].values(), strict=True)))
         )
     title = f"{MAIN} minus each other model, on the same images"
-    yield Table(title, (f"{MAIN} minus", *map(spelled, TESTS)), rows, numbers=True)
+    yield Table(title, (f"{MAIN} minus", *TEST_TITLES), rows, numbers=True)
     yield Text(" ".join(conclusions(made, p_values)))
     yield Text(" ".join(explanation(made)))
 
@@ -64,19 +66,16 @@ def _compared(made: dict[str, Comparison]) -> Iterator[Part]:
 def _curves(material: Material, name: str) -> Iterator[Part]:
     metrics, predictions = material.evaluations[name], material.predictions[name]
     yield Gallery(list(_pictures(name, metrics, predictions)))
-    by_class = [figure for figure in metrics["test"] if "/" in figure]
     rows = [
-        (spelled(figure), f"{metrics['test'][figure]:.3f}", _interval(metrics, figure, 3))
-        for figure in (*FIGURES, *by_class)
-        if figure in metrics["test"]
+        (title_of(metric), f"{metrics.test[metric]:.3f}", interval_text(metrics, metric))
+        for metric in names_of(metrics.test)
     ]
-    columns = ("figure", "value", f"{metrics['confidence']:.0%} interval")
-    yield Fold(f"All figures of {name}", [Table(f"{name}, test split", columns, rows, numbers=True)])
+    columns = ("metric", "value", f"{metrics.confidence:.0%} interval")
+    yield Fold(f"All metrics of {name}", [Table(f"{name}, test split", columns, rows, numbers=True)])
 
 
-def _pictures(name: str, metrics: dict, predictions: Predictions) -> Iterator[Picture]:
-    bins = 10
-    classes, test = predictions.classes, metrics["test"]
+def _pictures(name: str, metrics: Metrics, predictions: Predictions) -> Iterator[PageImage]:
+    bins, classes, test = metrics.calibration_bins, predictions.classes, metrics.test
     curves = plots.roc_table(predictions)["class"].unique()
     yield drawn(
         plots.roc_figure(predictions),
@@ -93,7 +92,7 @@ def _pictures(name: str, metrics: dict, predictions: Predictions) -> Iterator[Pi
     confidence = predictions.probabilities.max(1)
     yield drawn(
         plots.reliability_figure(predictions, bins),
-        f"Reliability of {name}: share of right answers against their confidence in {bins} steps. Mean confidence "
+        f"Reliability of {name}: share of right predictions against their confidence in {bins} steps. Mean confidence "
         f"{confidence.mean():.3f}, share that is right {test['accuracy']:.3f}, expected calibration error "
         f"{test['ece']:.3f}.",
         "Reliability: is 80% sure right in 80%?",
@@ -102,21 +101,17 @@ def _pictures(name: str, metrics: dict, predictions: Predictions) -> Iterator[Pi
     yield drawn(
         plots.confusion_figure(predictions),
         f"Confusion matrix of {name}. " + " ".join(_row_in_words(classes, i, row) for i, row in enumerate(counts)),
-        "Confusion: truth in rows, answers in columns",
+        "Confusion: truth in rows, predictions in columns",
     )
 
 
 def _row_in_words(classes: list[str], truth: int, row: np.ndarray) -> str:
-    answers = ", ".join(f"{int(count)} as {name}" for name, count in zip(classes, row, strict=True) if count)
-    return f"Of {int(row.sum())} {classes[truth]}: {answers}."
+    predicted = ", ".join(f"{int(count)} as {name}" for name, count in zip(classes, row, strict=True) if count)
+    return f"Of {int(row.sum())} {classes[truth]}: {predicted}."
 
 
-def _with_interval(metrics: dict, figure: str) -> str:
-    return f"{metrics['test'][figure]:.3f}\n{_interval(metrics, figure, 2)}"
-
-
-def _interval(metrics: dict, figure: str, digits: int) -> str:
-    return "{low:.{n}f}–{high:.{n}f}".format(**metrics["interval"][figure], n=digits)
+def _with_interval(metrics: Metrics, name: str) -> str:
+    return f"{metrics.test[name]:.3f}\n{interval_text(metrics, name, 2)}"
 
 
 def _difference(value: Difference) -> str:

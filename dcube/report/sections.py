@@ -4,15 +4,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dcube.artifacts.schemas.audit import Audit, Neighbour
 from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
+from dcube.artifacts.schemas.fid import FidReport
 from dcube.config.loading import flattened
-from dcube.config.schema import Params
+from dcube.config.schema import Group, Params
 from dcube.data.prepared import SPLITS
+from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, intended, kind_in_words
-from dcube.features.selection import selection_figure
+from dcube.features.selection import blocks_table, selection_figure
 from dcube.report.material import Material
 from dcube.report.parts import Fold, Gallery, Heading, Notice, Part, Section, Table, Text
-from dcube.report.pictures import drawn, sheet
+from dcube.report.pictures import drawn, image_grid
 from dcube.report.plots import classifier_figure, diffusion_figure
 
 NEAREST = 8
@@ -20,14 +23,14 @@ NEAREST = 8
 
 def about_section(material: Material) -> Section:
     metrics = material.evaluations[material.model]
-    parts: list[Part] = [Notice(PHANTOM)] if metrics["is_phantom"] else []
+    parts: list[Part] = [Notice(PHANTOM)] if metrics.is_phantom else []
     classes = material.predictions[material.model].classes
     return Section(
         "about",
         "What this is, and what it is not",
         [
             *parts,
-            Text(f"{material.model}: {kind_in_words(metrics['kind'])}"),
+            Text(f"{material.model}: {kind_in_words(metrics.kind)}"),
             Text(intended(classes)),
             Notice(f"Not intended {NOT_INTENDED}"),
             Text(f"Made from {material.origin}."),
@@ -81,7 +84,7 @@ def images_section(material: Material) -> Section:
         parts += [
             Heading("Are synthetic images copies?"),
             Text(_audit(material.audit)),
-            *_nearest(material, material.audit["nearest"][:NEAREST]),
+            *_nearest(material, material.audit.nearest[:NEAREST]),
         ]
     return Section("images", "Real and synthetic images", parts)
 
@@ -96,49 +99,49 @@ def _real_and_synthetic(samples: dict[str, np.ndarray], classes: list[str]) -> I
             images = samples[which][samples[f"{which}_labels"] == index]
             if len(images):
                 alt = f"{len(images)} {words} images of the class {name}."
-                pictures.append(sheet(images, alt, f"{name}, {words}"))
+                pictures.append(image_grid(images, alt, f"{name}, {words}"))
         yield Heading(name)
         yield Gallery(pictures)
 
 
-def _fid(fid: dict) -> Iterator[Part]:
-    definition = fid["definition"]
-    measured = {"all": fid["overall"], **fid["classes"]}
-    rows = [(name, f"{values['fid']:.1f}", f"{values['kid']:.3f}") for name, values in measured.items()]
-    title = f"Distance of synthetic images from real ones, lower is better. Extractor: {definition['extractor']}"
-    yield Table(title, ("class", "Fréchet distance", "kernel distance (KID)"), rows, numbers=True)
-    blocks = fid["blockiness"]
+def _fid(fid: FidReport) -> Iterator[Part]:
+    definition = fid.definition
+    measured = {"all": fid.overall, **fid.classes}
+    rows = [(name, f"{values.fid:.1f}", f"{values.kid:.3f}") for name, values in measured.items()]
+    title = f"Distance of synthetic images from real ones, lower is better. Extractor: {definition.extractor}"
+    yield Table(title, ("class", metric_of("fid").label, metric_of("kid").label), rows, numbers=True)
+    blocks = fid.blockiness
     yield Text(
-        f"{definition['n_generated']} synthetic against {definition['n_real']} real images. Numbers of another "
+        f"{definition.n_generated} synthetic against {definition.n_real} real images. Numbers of another "
         "extractor, size or count do not compare. "
-        f"Jumps across patch borders against jumps inside: {blocks['generated']:.2f} in synthetic images, "
-        f"{blocks['real']:.2f} in real ones; above the real ones' value, borders of patches can be seen."
+        f"Jumps across patch borders against jumps inside: {blocks.generated:.2f} in synthetic images, "
+        f"{blocks.real:.2f} in real ones; above the real ones' value, borders of patches can be seen."
     )
 
 
-def _audit(audit: dict) -> str:
-    if not audit["n_synthetic"]:
+def _audit(audit: Audit) -> str:
+    if not audit.n_synthetic:
         return "No image was synthesised to fill up a class: none lacks any."
-    near, natural = audit["share_nearer_than_threshold"], audit["threshold_quantile_of_held_out"]
+    near, natural = audit.share_nearer_than_threshold, audit.threshold_quantile_of_held_out
     return (
-        f"{audit['n_synthetic']} were synthesised to fill up the rare classes, {audit['exact_copies']} of them exact "
+        f"{audit.n_synthetic} were synthesised to fill up the rare classes, {audit.exact_copies} of them exact "
         f"copies of a training image. {near:.1%} are nearer to a training image than {natural:.0%} of the held-out "
         "images are, which no model can have copied; a much larger share would mean that they were memorised."
     )
 
 
-def _nearest(material: Material, nearest: list[dict]) -> Iterator[Part]:
+def _nearest(material: Material, nearest: list[Neighbour]) -> Iterator[Part]:
     dataset, synthetic = material.dataset, material.synthetic
     if dataset is None or synthetic is None or not nearest:
         return
     training = dataset.indices("train", labelled=False)
     real = dataset.images(dataset.diffusion_image_size)
-    made = synthetic[[one["synthetic"] for one in nearest]]
-    like = real[training[[one["training"] for one in nearest]]]
+    made = synthetic[[one.synthetic for one in nearest]]
+    like = real[training[[one.training for one in nearest]]]
     yield Gallery(
         [
-            sheet(made, f"The {len(made)} synthetic images that are nearest to a training image.", "synthetic"),
-            sheet(like, "The training images that they are nearest to, in the same order.", "nearest in training"),
+            image_grid(made, f"The {len(made)} synthetic images that are nearest to a training image.", "synthetic"),
+            image_grid(like, "The training images that they are nearest to, in the same order.", "nearest in training"),
         ]
     )
 
@@ -172,16 +175,17 @@ def blocks_section(material: Material) -> Section:
         return Section("blocks", "Blocks of the diffusion model", [_missing("The test of the blocks", material)])
     chosen = {block: "best" for block in selection.best}
     chosen |= {block: "best and worst" if block in chosen else "worst" for block in selection.worst}
-    tested_blocks = selection.table()[["position", "statistic", "p_value"]].itertuples(index=False, name=None)
+    tested_blocks = blocks_table(selection)[["position", "statistic", "p_value"]].itertuples(index=False, name=None)
     rows = [
         (str(block), position, f"{statistic:.3f}", f"{p_value:.3g}", chosen.get(block, ""))
         for block, (position, statistic, p_value) in enumerate(tested_blocks)
     ]
     tested = selection.definition
     text = (
-        f"Kolmogorov–Smirnov test of every block's feature map against a Gaussian, median over {tested['images']:.0f} "
-        f"training images at noise level {tested['timestep']:.0f}. The classifier uses the best: blocks with p below "
-        f"{tested['significance']:g}, filled up to {tested['keep']:.0f} by the largest D."
+        f"Kolmogorov–Smirnov test of every block's feature map against a Gaussian, median over {tested.images} "
+        f"training images at noise level {tested.timestep}. The best are the blocks with p below "
+        f"{tested.significance:g}, filled up to {tested.keep} by the largest D; the worst are as many with the "
+        f"smallest.{_used(material)}"
     )
     both = sorted(set(selection.best) & set(selection.worst))
     overlap = (
@@ -201,6 +205,14 @@ def blocks_section(material: Material) -> Section:
     )
 
 
+def _used(material: Material) -> str:
+    """Which of them stage 2 was told to use."""
+    if material.params is None:
+        return ""
+    used = {"best": "the best", "worst": "the worst", "last": "the last block, whatever the test says"}
+    return f" The classifier uses {used[material.params.classifier.selection]}."
+
+
 def parameters_section(material: Material) -> Section:
     if material.params is None:
         return Section("parameters", "Parameters", [_missing("The parameters", material)])
@@ -208,13 +220,16 @@ def parameters_section(material: Material) -> Section:
         Fold(
             group, [Table(f"{group}: {_meaning(group)}", ("parameter", "value", "meaning"), _parameters(group, values))]
         )
-        for group, values in material.params.items()
+        for group, values in material.params
     ]
     return Section("parameters", "Parameters", folds)
 
 
-def _parameters(group: str, values: dict) -> list[tuple[str, str, str]]:
-    return [(name, _plain(value), _meaning(f"{group}.{name}")) for name, value in flattened(values).items()]
+def _parameters(group: str, values: Group) -> list[tuple[str, str, str]]:
+    return [
+        (name.removeprefix(f"{group}."), _plain(value), _meaning(name))
+        for name, value in flattened({group: values}).items()
+    ]
 
 
 def _plain(value: object) -> str:

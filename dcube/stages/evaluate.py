@@ -1,10 +1,9 @@
 """Stage: measure one model, once, on the test split."""
 
-import json
 from pathlib import Path
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import EVALUATION, MODELS, PREPARED
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
@@ -13,8 +12,8 @@ from dcube.evaluation.model_card import model_card
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
 from dcube.stages import params, run
+from dcube.tracking import tags
 from dcube.tracking.lineage import lineage_tags
-from dcube.tracking.outbox import PIPELINE
 from dcube.tracking.run import tracked_run
 
 
@@ -26,32 +25,24 @@ def main(name: str) -> None:
     with tracked_run(stage, groups, dataset) as tracked, atomic_folder(EVALUATION / name) as folder:
         candidate = load_candidate(MODELS / name, choose_device(everything.compute))
         predictions = _predict(candidate, dataset)
-        metrics = {
-            "model": name,
-            "kind": candidate.kind,
-            **summarise(predictions, everything.evaluation),
-            "validation": candidate.config.validation,
-            "weights_sha256": candidate.config.weights_sha256,
-            "dataset_fingerprint": dataset.fingerprint,
-            "is_phantom": dataset.info.is_phantom,
-        }
-        predictions.save(folder / "predictions.csv")
+        metrics = summarise(name, candidate.config, dataset.info, predictions, everything.evaluation)
+        predictions.save(folder / PREDICTIONS)
         _draw(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+        metrics.save(folder / METRICS_FILE)
         # Not which pipeline: equal models of two pipelines have equal cards.
-        origin = {tag: value for tag, value in lineage_tags(stage).items() if tag != PIPELINE}
+        origin = {tag: value for tag, value in lineage_tags(stage).items() if tag != tags.PIPELINE}
         card = model_card(metrics, candidate.config, dataset, origin)
         (folder / "model_card.md").write_text(card, encoding="utf-8")
         tracked.set_tags(
             {
-                "dcube.model": name,
-                "dcube.kind": candidate.kind,
-                "dcube.weights_sha256": metrics["weights_sha256"],
-                "dcube.test_fingerprint": metrics["test_fingerprint"],
-                "mlflow.note.content": card,
+                tags.MODEL: name,
+                tags.KIND: candidate.kind,
+                tags.WEIGHTS: metrics.weights_sha256,
+                tags.TEST: metrics.test_fingerprint,
+                tags.NOTE: card,
             }
         )
-        tracked.log_metrics([{"step": 0, **{f"test/{key}": value for key, value in metrics["test"].items()}}])
+        tracked.log_metrics([{"step": 0, **{f"test/{key}": value for key, value in metrics.test.items()}}])
         tracked.log_artifacts(folder)
 
 

@@ -1,6 +1,5 @@
 """Stage probe: what a linear probe reads from the frozen features, by block, noise level and number of labels."""
 
-import json
 from collections.abc import Callable
 
 import numpy as np
@@ -9,7 +8,9 @@ import torch
 from torch import Tensor
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE
+from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE, PROBE_REPORT, SELECTION
+from dcube.artifacts.schemas.probe import Agreement, BlockMap, LabelCurves, ProbeReport
+from dcube.artifacts.schemas.selection import Selection
 from dcube.classifier.candidate import FrozenUViT, build_sub_network, untrained
 from dcube.classifier.head import ImageNetwork
 from dcube.config.schema import Classifier, Probe
@@ -35,7 +36,6 @@ from dcube.features.probing import (
     probe_blocks,
     rank_agreement,
 )
-from dcube.features.selection import Selection
 from dcube.stages import params, run
 from dcube.tracking.run import tracked_run
 
@@ -48,7 +48,7 @@ def main() -> None:
     classifier, probe, device = settings.classifier, settings.probe, choose_device(settings.compute)
     groups = {"probe": probe, "classifier": classifier, "compute": settings.compute}
     with tracked_run("probe", groups, dataset) as tracked:
-        selection, images = Selection.load(FEATURES), ProbeImages.of(dataset)
+        selection, images = Selection.load(FEATURES / SELECTION), ProbeImages.of(dataset)
         trained, control = both_models(classifier, probe, device)
         with autocast(device, settings.compute):
             the_map = pd.concat(
@@ -69,28 +69,28 @@ def main() -> None:
         with progress("Fitting probes", total=total, unit="draws") as advance:
             table, poolings, dimensions = label_efficiency(vectors, sub_features, images, counts, probe.draws, advance)
         shown = trained_map(the_map)
-        compared_at = min(probe.timesteps, key=lambda t: abs(t - selection.definition["timestep"]))
+        compared_at = min(probe.timesteps, key=lambda t: abs(t - selection.definition.timestep))
         read = shown["auroc"][shown["timestep"] == compared_at].to_list()
         agreement = rank_agreement(selection.statistic, read)
-        definition = {
-            "map": {"images": len(images.for_the_map().labelled), "C": MAP_STRENGTH, "poolings": map_poolings(the_map)},
-            "labels": {
-                "counts": counts, "skipped": skipped, "draws": probe.draws, "C_tried": STRENGTHS,
-                "timesteps": classifier.evaluation_timesteps, "poolings": poolings, "dimensions": dimensions,
-            },
-            "selection": {"timestep": compared_at, "spearman": agreement},
-            "images": {split: len(dataset.indices(split)) for split in ("train", *SCORED)},
-            "unlabelled": len(images.train) - len(images.labelled),
-            "seed": probe.seed,
-            "data_fingerprint": dataset.fingerprint,
-            "weights_sha256": load_diffusion_config(DIFFUSION).weights_sha256,
-        }  # fmt: skip
+        report = ProbeReport(
+            map=BlockMap(images=len(images.for_the_map().labelled), C=MAP_STRENGTH, poolings=map_poolings(the_map)),
+            labels=LabelCurves(
+                counts=counts, skipped=skipped, draws=probe.draws, C_tried=list(STRENGTHS),
+                timesteps=classifier.evaluation_timesteps, poolings=poolings, dimensions=dimensions,
+            ),
+            selection=Agreement(timestep=compared_at, spearman=agreement),
+            images={split: len(dataset.indices(split)) for split in ("train", *SCORED)},
+            unlabelled=len(images.train) - len(images.labelled),
+            seed=probe.seed,
+            data_fingerprint=dataset.fingerprint,
+            weights_sha256=load_diffusion_config(DIFFUSION).weights_sha256,
+        )  # fmt: skip
         with atomic_folder(PROBE) as folder:
             the_map[MAP_COLUMNS].to_csv(folder / "map.csv", index=False)
             table.to_csv(folder / "labels.csv", index=False)
             over_draws(table).to_csv(folder / "summary.csv", index=False)
             against_controls(table).to_csv(folder / "differences.csv", index=False)
-            (folder / "probe.json").write_text(json.dumps(definition, indent=2) + "\n", encoding="utf-8")
+            report.save(folder / PROBE_REPORT)
             labels_figure(table).savefig(folder / "labels.png", dpi=150)
             map_figure(shown, selection.statistic, compared_at, agreement).savefig(folder / "map.png", dpi=150)
         tracked.log_artifacts(PROBE, "probe")

@@ -1,13 +1,27 @@
 """Stage: put every evaluated model into the registry, name the challenger and, where there is none, the champion."""
 
-import json
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import DIFFUSION, EVALUATION, MODELS, PREPARED, REGISTERED, REPORT, REPORTED
+from dcube.artifacts.layout import (
+    CONFIG,
+    DIFFUSION,
+    EVALUATION,
+    HISTORY,
+    METRICS_FILE,
+    MODELS,
+    PREPARED,
+    REGISTERED,
+    REPORT,
+    REPORTED,
+    VALIDATION,
+    VERSIONS,
+)
+from dcube.artifacts.schemas.registered import Registered
 from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.weights import load_diffusion_config
 from dcube.errors import DcubeError
 from dcube.registry.registration import Evaluated, best_by_validation, register
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
@@ -19,7 +33,7 @@ from dcube.tracking.run import TrackedRun, tracked_run
 
 def main() -> None:
     name = f"dcube-{params().data.name}"
-    models = [Evaluated.load(MODELS, file.parent) for file in sorted(EVALUATION.glob("*/metrics.json"))]
+    models = [Evaluated.load(MODELS, file.parent) for file in sorted(EVALUATION.glob(f"*/{METRICS_FILE}"))]
     if not models:
         raise DcubeError(f"nothing has been evaluated in {EVALUATION}: run `dvc repro`")
     dataset = PreparedDataset.load(PREPARED)
@@ -44,13 +58,13 @@ def main() -> None:
             registry.name_challenger(versions[best.name])
             if registry.holder(CHAMPION) is None:
                 registry.appoint_first(versions[best.name], who=f"pipeline {lineage.pipeline_id()}")
-        result = {
-            "name": name,
-            "versions": {model: int(version.version) for model, version in versions.items()},
-            "aliases": {alias: int(number) for alias, number in registry.aliases().items()},
-            "challenger": best.name if best else None,
-        }
-        (folder / "registered.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
+        result = Registered(
+            name=name,
+            versions={model: int(version.version) for model, version in versions.items()},
+            aliases={alias: int(number) for alias, number in registry.aliases().items()},
+            challenger=best.name if best else None,
+        )
+        result.save(folder / VERSIONS)
         tracked.log_artifacts(folder)
     _print(result)
 
@@ -58,7 +72,7 @@ def main() -> None:
 def _log_for_reports(tracked: TrackedRun) -> None:
     """What `dcube report MODEL@ALIAS` shows without a working copy, in a working copy's layout."""
     with TemporaryDirectory() as folder:
-        for file in (*REPORTED, *MODELS.glob("*/history.csv"), *MODELS.glob("*/validation.csv")):
+        for file in (*REPORTED, *MODELS.glob(f"*/{HISTORY}"), *MODELS.glob(f"*/{VALIDATION}")):
             if file.exists():
                 copy = Path(folder, file)
                 copy.parent.mkdir(parents=True, exist_ok=True)
@@ -68,16 +82,15 @@ def _log_for_reports(tracked: TrackedRun) -> None:
 
 def _diffusion_weights() -> str | None:
     """Their sha256, where this pipeline trained any."""
-    config = DIFFUSION / "config.json"
-    return json.loads(config.read_text(encoding="utf-8"))["weights_sha256"] if config.exists() else None
+    return load_diffusion_config(DIFFUSION).weights_sha256 if (DIFFUSION / CONFIG).exists() else None
 
 
-def _print(result: dict) -> None:
-    for model, version in result["versions"].items():
-        print(f"{result['name']} version {version}: {model}")
-    aliases = result["aliases"]
-    if result["challenger"]:
-        print(f"challenger: {result['challenger']}, version {aliases[CHALLENGER]} (largest validation AUROC)")
+def _print(result: Registered) -> None:
+    for model, version in result.versions.items():
+        print(f"{result.name} version {version}: {model}")
+    aliases = result.aliases
+    if result.challenger:
+        print(f"challenger: {result.challenger}, version {aliases[CHALLENGER]} (largest validation AUROC)")
     else:
         print("challenger: none, since only controls were evaluated")
     if CHAMPION in aliases and aliases[CHAMPION] != aliases.get(CHALLENGER):

@@ -1,7 +1,7 @@
 """Stage synthesize: images for the rare classes, audited for memorisation."""
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import DIFFUSION, PREPARED, SYNTHETIC
+from dcube.artifacts.layout import AUDIT, DIFFUSION, PREPARED, SYNTHETIC
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import sample_grid
 from dcube.diffusion.weights import load_diffusion
@@ -22,15 +22,16 @@ def main() -> None:
         images, real = synthetic.images.numpy(), dataset.images(dataset.diffusion_image_size)
         training, held_out = (real[dataset.indices(split, labelled=False)] for split in ("train", "validation"))
         audit = audit_memorisation(images, training, held_out)
+        summary = audit.summary()
         with atomic_folder(SYNTHETIC) as folder:
             save_synthetic(folder, synthetic, dataset)
-            audit.save(folder / "audit.json")
+            summary.save(folder / AUDIT)
             if len(images):  # a balanced set needs none
                 sample_grid(synthetic.images, synthetic.labels, dataset.classes).savefig(folder / "grid.png", dpi=150)
                 nearest_figure(audit, images, training).savefig(folder / "nearest.png", dpi=150)
-        for file in (*sorted(SYNTHETIC.glob("*.png")), SYNTHETIC / "audit.json"):
+        for file in (*sorted(SYNTHETIC.glob("*.png")), SYNTHETIC / AUDIT):
             tracked.log_figure(file, f"synthetic/{file.name}")
-        numbers = {name: value for name, value in audit.summary().items() if isinstance(value, int | float)}
+        numbers = summary.model_dump(exclude={"format_version", "nearest"}, exclude_none=True)
         tracked.log_metrics([{"step": 0, **numbers}])
 
 

@@ -1,12 +1,11 @@
 """Stage track_fid: how far images of the chosen weights are from real ones, overall and per class."""
 
-import json
-
 import numpy as np
 from matplotlib.figure import Figure
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import CACHE, DIFFUSION, FID, PREPARED, SAMPLES
+from dcube.artifacts.layout import CACHE, DIFFUSION, FID, FID_REPORT, PREPARED, SAMPLES
+from dcube.artifacts.schemas.fid import Blockiness, FidReport
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import image_rows
@@ -17,6 +16,7 @@ from dcube.engine.progress import progress
 from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.frechet import FrechetTracker
 from dcube.stages import params, run
+from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 SAMPLING_BATCH = 256
@@ -37,19 +37,22 @@ def main() -> None:
             progress("Generating images", total=len(labels), unit="images") as advance,
         ):
             images = sample(model, schedule, labels, tracker.seeds, steps, SAMPLING_BATCH, shape, on_batch=advance)
-        measured = {"overall": tracker.measure(images, labels), "classes": tracker.measure_classes(images, labels)}
         real = dataset.images(dataset.diffusion_image_size)[tracker.rows]
         patch = load_diffusion_config(DIFFUSION).diffusion.patch_size
-        measured["blockiness"] = {"generated": blockiness(images.numpy(), patch), "real": blockiness(real, patch)}
+        report = FidReport(
+            overall=tracker.measure(images, labels),
+            classes=tracker.measure_classes(images, labels),
+            blockiness=Blockiness(generated=blockiness(images.numpy(), patch), real=blockiness(real, patch)),
+            definition=tracker.definition,
+        )
         with atomic_folder(FID) as folder:
-            result = {**measured, "definition": tracker.definition}
-            (folder / "fid.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            report.save(folder / FID_REPORT)
             shown = _shown(dataset.classes, real, tracker.real_labels, images.numpy(), labels.numpy())
             _samples_figure(shown, dataset.classes).savefig(folder / "samples.png", dpi=150)
             np.savez_compressed(folder / SAMPLES, **shown)  # type: ignore[arg-type]  # numpy's stub
         tracked.log_artifacts(FID, "fid")
-        tracked.log_metrics([{"step": 0, **flattened(measured)}])
-        tracked.set_tags({f"dcube.fid_{key}": value for key, value in tracker.definition.items()})
+        tracked.log_metrics([{"step": 0, **flattened(report.model_dump(exclude={"format_version", "definition"}))}])
+        tracked.set_tags({f"{tags.FID}{key}": value for key, value in report.definition})
 
 
 def _shown(

@@ -1,7 +1,6 @@
 """Stage train_classifier: the D-Cube classifier on the frozen features of the trained U-ViT."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -10,8 +9,19 @@ import pandas as pd
 import torch
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import DIFFUSION, FEATURES, MODELS, PREPARED, SYNTHETIC, checkpoint_root
+from dcube.artifacts.layout import (
+    DIFFUSION,
+    FEATURES,
+    MODELS,
+    PREPARED,
+    REFERENCE,
+    SELECTION,
+    SYNTHETIC,
+    checkpoint_root,
+)
 from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
+from dcube.artifacts.schemas.drift import DriftReference
+from dcube.artifacts.schemas.selection import Selection
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import (
     DCUBE,
@@ -39,10 +49,10 @@ from dcube.engine.distributed import is_first
 from dcube.engine.launcher import in_processes
 from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import Row
-from dcube.features.selection import Selection
-from dcube.inference.drift import REFERENCE, reference_of
+from dcube.inference.drift import reference_of
 from dcube.runtime.checkpoint_sync import Mirror
 from dcube.stages import params, run
+from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 # What of `baseline` decides the network that a training begins with.
@@ -111,11 +121,11 @@ def train(stage: str, name: str, kind: str) -> None:
             config = candidate_config(kind, classifier, settings.baseline, dataset, result.validation)
             head.load_state_dict(result.weights)
             config, reference = with_temperature(Candidate(config, head.eval(), uvit), dataset)
-            (folder / REFERENCE).write_text(json.dumps(reference), encoding="utf-8")
+            reference.save(folder / REFERENCE)
             digest = save_candidate(folder, result.weights, uvit, config)
             pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
-        tracked.set_tags({"dcube.weights_sha256": digest, "dcube.kind": kind})
+        tracked.set_tags({tags.WEIGHTS: digest, tags.KIND: kind})
     for ended in (first_key, key):
         note_finished(ended)
 
@@ -169,7 +179,7 @@ def repeated(dataset: PreparedDataset, rows: np.ndarray, wanted: np.ndarray, see
 def frozen_uvit(kind: str, classifier: Classifier, device: torch.device) -> FrozenUViT | None:
     if kind not in ON_DIFFUSION_FEATURES:
         return None
-    selection = Selection.load(FEATURES)
+    selection = Selection.load(FEATURES / SELECTION)
     model, schedule = load_diffusion(DIFFUSION, device)
     blocks = {"best": selection.best, "worst": selection.worst, "last": [len(model.blocks) - 1]}[classifier.selection]
     uvit = FrozenUViT(model, schedule, tuple(blocks), noised=classifier.input == "noised")
@@ -201,7 +211,7 @@ def candidate_config(
     )
 
 
-def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[CandidateConfig, dict]:
+def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[CandidateConfig, DriftReference]:
     """The candidate's config with the temperature that the validation images ask for, and what new images will be
     compared with."""
     rows = dataset.indices("validation")

@@ -20,6 +20,7 @@ from dcube.engine.launcher import in_processes
 from dcube.generative_metrics.frechet import FrechetTracker
 from dcube.runtime.checkpoint_sync import Mirror
 from dcube.stages import params, run
+from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
@@ -50,7 +51,7 @@ def train() -> None:
             digest = save_diffusion(folder, result.weights, settings.diffusion, dataset)
             pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
-        tracked.set_tags({"dcube.weights_sha256": digest, "dcube.best_step": result.record.best_step})
+        tracked.set_tags({tags.WEIGHTS: digest, tags.BEST_STEP: result.record.best_step})
     note_finished(key)
 
 

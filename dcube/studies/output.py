@@ -1,4 +1,4 @@
-"""What a study leaves: a folder of tables, a picture, every figure of every repeat; and MLflow."""
+"""What a study leaves: a folder of tables, a picture, every metric of every repeat; and MLflow."""
 
 import math
 import shutil
@@ -15,6 +15,7 @@ from dcube.studies.cells import Place, cell
 from dcube.studies.pictures import picture
 from dcube.studies.rendering import comparisons_frame, latex, markdown, repeats_frame
 from dcube.studies.table import Line, StudyTable
+from dcube.tracking import tags
 from dcube.tracking.outbox import experiment_called, tracking_client
 from dcube.tracking.run import metric_key
 
@@ -44,7 +45,7 @@ def write(table: StudyTable, folder: Path) -> None:
 
 
 def log(table: StudyTable, base: Params, folder: Path) -> str:
-    """One MLflow experiment a study: a run a line with its settings and figures, and one with the tables.
+    """One MLflow experiment a study: a run a line with its settings and metrics, and one with the tables.
 
     Returns:
         The experiment's name.
@@ -56,7 +57,7 @@ def log(table: StudyTable, base: Params, folder: Path) -> str:
         _log_line(client, experiment, table, line, base)
     run = client.create_run(experiment, run_name="table").info.run_id
     client.log_artifacts(run, str(folder))
-    client.set_tag(run, "mlflow.note.content", (folder / MARKDOWN).read_text(encoding="utf-8"))
+    client.set_tag(run, tags.NOTE, (folder / MARKDOWN).read_text(encoding="utf-8"))
     client.set_terminated(run)
     return name
 
@@ -68,11 +69,11 @@ def _log_line(client: "MlflowClient", experiment: str, table: StudyTable, line: 
     for parameter, value in flattened(own.model_dump(mode="json")).items():
         if value != before.get(parameter):
             client.log_param(run, parameter, value)
-    for figure, value in line.figures.items():
-        client.log_metric(run, metric_key(f"{figure}/mean"), value.mean)
+    for metric, value in line.metrics.items():
+        client.log_metric(run, metric_key(f"{metric}/mean"), value.mean)
         if not math.isnan(value.deviation):
-            client.log_metric(run, metric_key(f"{figure}/deviation"), value.deviation)
-    client.set_tag(run, "dcube.study.row", line.place.row.name)
+            client.log_metric(run, metric_key(f"{metric}/deviation"), value.deviation)
+    client.set_tag(run, tags.STUDY_ROW, line.place.row.name)
     client.set_terminated(run)
 
 

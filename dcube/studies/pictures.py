@@ -4,15 +4,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dcube.evaluation.metrics import spelled
+from dcube.evaluation.metrics import title_of
 from dcube.studies.table import Line, StudyTable
 
 MARKERS = "osD^v<>"
 
 
 def picture(table: StudyTable) -> Figure:
-    """The first and the last figure that the study reports, side by side."""
-    names = list(dict.fromkeys((table.study.figures[0], table.study.figures[-1])))
+    """The first and the last metric that the study reports, side by side."""
+    names = list(dict.fromkeys((table.study.metrics[0], table.study.metrics[-1])))
     along = table.study.along is not None
     size = (5 * len(names), 4.2) if along else (4.2 * len(names) + 2, 0.3 * len(table.lines) + 1.5)
     figure = Figure(figsize=size, layout="constrained")
@@ -34,11 +34,11 @@ def _curves(axis: Axes, table: StudyTable, name: str) -> None:
     for number, (title, lines) in enumerate(rows.items()):
         aside = 0.06 * (number - (len(rows) - 1) / 2)
         at = [values.index(str(line.place.value)) + aside for line in lines]
-        means = [line.figures[name].mean for line in lines]
-        spread = np.nan_to_num([line.figures[name].deviation for line in lines])
+        means = [line.metrics[name].mean for line in lines]
+        spread = np.nan_to_num([line.metrics[name].deviation for line in lines])
         axis.errorbar(at, means, spread, marker=MARKERS[number % len(MARKERS)], capsize=3, label=title)
     axis.set_xticks(range(len(values)), values)
-    axis.set(xlabel=table.study.along.title, ylabel=spelled(name))
+    axis.set(xlabel=table.study.along.title, ylabel=title_of(name))
 
 
 def _dots(axis: Axes, table: StudyTable, name: str) -> None:
@@ -46,14 +46,14 @@ def _dots(axis: Axes, table: StudyTable, name: str) -> None:
     groups = list(dict.fromkeys(line.place.row.group for line in table.lines))
     for height, line in enumerate(table.lines):
         colour = f"C{groups.index(line.place.row.group) % 10}"
-        values = [result.figures.get(name, np.nan) for result in line.results]
+        values = [result.metrics.get(name, np.nan) for result in line.results]
         axis.plot(values, [height] * len(values), "o", color=colour, markerfacecolor="none")
-        axis.plot(line.figures[name].mean, height, "|", color=colour, markersize=14, markeredgewidth=2.5)
+        axis.plot(line.metrics[name].mean, height, "|", color=colour, markersize=14, markeredgewidth=2.5)
         if line.place.row.name == table.study.reference:
-            axis.axvline(line.figures[name].mean, color="grey", linestyle="--", linewidth=1, zorder=0)
+            axis.axvline(line.metrics[name].mean, color="grey", linestyle="--", linewidth=1, zorder=0)
     axis.set_yticks(range(len(table.lines)), [line.title for line in table.lines])
     axis.set_ylim(len(table.lines) - 0.4, -0.6)
-    axis.set_xlabel(spelled(name))
+    axis.set_xlabel(title_of(name))
 
 
 def _by_row(table: StudyTable) -> dict[str, list[Line]]:

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.evaluation.conclusions import SIGNIFICANT, p_in_words
-from dcube.evaluation.metrics import spelled
-from dcube.studies.statistics import Summary
+from dcube.evaluation.metrics import title_of
+from dcube.studies.statistics import MeanAndDeviation
 from dcube.studies.table import FROM_SCRATCH, Line, StudyTable
 
 Emphasise = Callable[[str], str]
@@ -19,7 +19,7 @@ Emphasise = Callable[[str], str]
 def markdown(table: StudyTable) -> str:
     """Title, table, how it came about, comparisons, failures."""
     parts = [f"## {table.study.title}: {table.data}", table.study.about]
-    parts += [markdown_table(*_grid(table, _bold))] if table.figures else []
+    parts += [markdown_table(*_grid(table, _bold))] if table.metrics else []
     parts += [" ".join(notes(table))]
     if table.comparisons:
         parts += [f"**{table.study.reference} minus each other row:**", markdown_table(*_comparison_grid(table))]
@@ -49,29 +49,29 @@ def latex(table: StudyTable) -> str:
 
 
 def repeats_frame(table: StudyTable) -> pd.DataFrame:
-    """Every figure of every repeat: row, group, value of the axis, repeat, split, figure, result."""
+    """Every metric of every repeat: row, group, value of the axis, repeat, split, metric, result."""
     rows = []
     for line in table.lines:
         for repeat, result in enumerate(line.results):
-            validation = result.content.get("validation", {})
-            own = {"test": {name: result.figures.get(name, math.nan) for name in table.figures}}
+            validation = result.validation
+            own = {"test": {name: result.metrics.get(name, math.nan) for name in table.metrics}}
             own |= {"validation": validation} if validation else {}
             rows += [
-                (line.place.row.name, line.place.row.group, line.place.value, repeat, split, figure, value)
-                for split, figures in own.items()
-                for figure, value in figures.items()
+                (line.place.row.name, line.place.row.group, line.place.value, repeat, split, metric, value)
+                for split, metrics in own.items()
+                for metric, value in metrics.items()
             ]
-    return pd.DataFrame(rows, columns=["row", "group", "at", "repeat", "split", "figure", "result"])
+    return pd.DataFrame(rows, columns=["row", "group", "at", "repeat", "split", "metric", "result"])
 
 
 def comparisons_frame(table: StudyTable) -> pd.DataFrame:
     rows = [
-        (table.study.reference, one.other.row.name, one.other.value, figure, *vars(difference).values(), one.p[figure])
+        (table.study.reference, one.other.row.name, one.other.value, metric, *vars(difference).values(), one.p[metric])
         for one in table.comparisons
-        for figure, difference in one.differences.items()
+        for metric, difference in one.differences.items()
     ]
     own = ["first", "second", "difference", "low", "high", "p"]
-    return pd.DataFrame(rows, columns=["reference", "row", "at", "figure", *own, "p_corrected"])
+    return pd.DataFrame(rows, columns=["reference", "row", "at", "metric", *own, "p_corrected"])
 
 
 def notes(table: StudyTable) -> list[str]:
@@ -80,7 +80,7 @@ def notes(table: StudyTable) -> list[str]:
     said = [table.note] if table.note else []
     if repeats > 1:
         said.append(f"Mean ± standard deviation of {repeats} repeats ({', '.join(study.vary)}).")
-    if table.figures:
+    if table.metrics:
         said.append(f"Bold: better than every other row, p < {SIGNIFICANT} (Holm).")
     if any(line.from_scratch for line in table.lines):
         said.append(f"{FROM_SCRATCH} trained from scratch: the weights that its authors start from were not at hand.")
@@ -95,7 +95,7 @@ def notes(table: StudyTable) -> list[str]:
 def terminal(table: StudyTable) -> list[Table | str]:
     """What `dcube study` prints."""
     shown: list[Table | str] = []
-    if table.figures:
+    if table.metrics:
         shown.append(_rich(f"{table.study.title}: {table.data}", *_grid(table, lambda text: f"[bold]{text}[/]")))
     shown += notes(table)
     if table.comparisons:
@@ -107,24 +107,24 @@ def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list
     """Head and rows; groups stand before their first row's name."""
     axis = table.study.along
     with_paper = any(line.paper for line in table.lines)
-    head = ["", *([axis.title] if axis else []), *map(spelled, table.figures)]
-    head += [f"paper: {spelled(name)}" for name in table.study.figures] if with_paper else []
+    head = ["", *([axis.title] if axis else []), *map(title_of, table.metrics)]
+    head += [f"paper: {title_of(name)}" for name in table.study.metrics] if with_paper else []
     rows = []
     for line in table.lines:
         cells = [line.title, *([f"{line.place.value}"] if axis else [])]
-        cells += [_cell(line, figure, emphasise) for figure in table.figures]
+        cells += [_cell(line, metric, emphasise) for metric in table.metrics]
         if with_paper:
-            cells += [f"{line.paper[name] / 100:.3f}" if name in line.paper else "" for name in table.study.figures]
+            cells += [f"{line.paper[name] / 100:.3f}" if name in line.paper else "" for name in table.study.metrics]
         rows.append(cells)
     return head, rows
 
 
-def _cell(line: Line, figure: str, emphasise: Emphasise) -> str:
-    text = value_in_words(line.figures[figure])
-    return emphasise(text) if figure in line.best else text
+def _cell(line: Line, metric: str, emphasise: Emphasise) -> str:
+    text = value_in_words(line.metrics[metric])
+    return emphasise(text) if metric in line.best else text
 
 
-def value_in_words(value: Summary) -> str:
+def value_in_words(value: MeanAndDeviation) -> str:
     digits = 3 if abs(value.mean) < 10 else 1
     if math.isnan(value.mean):
         return "–"
@@ -136,12 +136,12 @@ def _comparison_grid(table: StudyTable) -> tuple[list[str], list[list[str]]]:
     rows = []
     for one in table.comparisons:
         cells = []
-        for figure, value in one.differences.items():
+        for metric, value in one.differences.items():
             digits = 3 if abs(value.first) < 10 else 1
             spread = f"{value.low:+.{digits}f} … {value.high:+.{digits}f}"
-            cells.append(f"{value.value:+.{digits}f} ({spread}), {p_in_words(one.p[figure])}")
+            cells.append(f"{value.value:+.{digits}f} ({spread}), {p_in_words(one.p[metric])}")
         rows.append([one.other.title, *cells])
-    return ["", *map(spelled, table.figures)], rows
+    return ["", *map(title_of, table.metrics)], rows
 
 
 def _rich(title: str, head: list[str], rows: Iterable[list[str]]) -> Table:

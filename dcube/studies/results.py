@@ -1,11 +1,12 @@
-"""What a cell has yielded: figures by name, and the predictions that they rest on."""
+"""What a cell has yielded: metrics by name, and the predictions that they rest on."""
 
-import json
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dcube.artifacts.layout import FID_REPORT, METRICS_FILE, PREDICTIONS
+from dcube.artifacts.schemas.fid import FidReport
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 
@@ -25,33 +26,33 @@ class Result:
         return cls(folder)
 
     @cached_property
-    def content(self) -> dict:
-        """Of the one file of figures; empty where there is none."""
-        for name in ("metrics.json", "fid.json"):
-            if (self.folder / name).exists():
-                return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        return {}
+    def evaluation(self) -> Metrics | None:
+        """Of a classifier."""
+        return Metrics.load(self.folder / METRICS_FILE) if (self.folder / METRICS_FILE).exists() else None
+
+    @cached_property
+    def generation(self) -> FidReport | None:
+        """Of generated images."""
+        return FidReport.load(self.folder / FID_REPORT) if (self.folder / FID_REPORT).exists() else None
 
     @property
     def validation(self) -> dict[str, float]:
-        """Figures of the validation split."""
-        return self.content["validation"]
+        """Metrics of the validation split; none of generated images."""
+        return self.evaluation.validation if self.evaluation else {}
 
     @cached_property
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """By name: of the test split, or of the generated images: `fid`, `kid`, and `fid, CLASS` for every class."""
-        if "test" in self.content:
-            return self.content["test"]
-        classes = self.content.get("classes", {})
-        return dict(_numbers(self.content.get("overall", {}))) | {
-            f"{name}, {label}": value for label, own in classes.items() for name, value in _numbers(own)
-        }
+        if self.evaluation:
+            return self.evaluation.test
+        if self.generation:
+            classes = self.generation.classes.items()
+            return self.generation.overall.model_dump() | {
+                f"{name}, {label}": value for label, own in classes for name, value in own
+            }
+        return {}
 
     @cached_property
     def predictions(self) -> Predictions | None:
-        path = self.folder / "predictions.csv"
+        path = self.folder / PREDICTIONS
         return Predictions.load(path) if path.exists() else None
-
-
-def _numbers(values: Mapping) -> Iterator[tuple[str, float]]:
-    return ((name, float(value)) for name, value in values.items() if isinstance(value, int | float))

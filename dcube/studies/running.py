@@ -20,7 +20,7 @@ from statistics import mean
 from filelock import FileLock, Timeout
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import EVALUATION, FID
+from dcube.artifacts.layout import EVALUATION, FID, FID_REPORT, METRICS_FILE, PREDICTIONS
 from dcube.config.schema import Params
 from dcube.errors import DcubeError, error_told
 from dcube.repository.workspace import DATA_RECORD, commit_of, git, has_remote, push_results, save_experiment, workspace
@@ -191,9 +191,9 @@ class Runner:
     def _files(self, made: Cell) -> list[Path]:
         if self.study.report == "evaluation":
             folder = EVALUATION / made.place.row.model
-            return [folder / "metrics.json", folder / "predictions.csv"]
+            return [folder / METRICS_FILE, folder / PREDICTIONS]
         if self.study.report == "fid":
-            return [FID / "fid.json"]
+            return [FID / FID_REPORT]
         return [Path(file) for file in self.study.files]
 
     def _reproduce(self, made: Cell, folder: Path, shared: bool, experiment: str) -> None:

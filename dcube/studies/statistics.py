@@ -1,4 +1,4 @@
-"""What a study's figures say: their spread over repeats, and which differences are more than that and chance.
+"""What a study's metrics say: their spread over repeats, and which differences are more than that and chance.
 
 A difference of two rows is tested by a bootstrap over both things that could have come out otherwise: the test images
 (whole patients, where these are known) and the repeats. With few repeats it takes their spread for a little smaller
@@ -19,29 +19,24 @@ from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import interval, resample_weights, two_sided_p
 from dcube.evaluation.comparison import Difference, holm
 from dcube.evaluation.conclusions import SIGNIFICANT
-from dcube.evaluation.metrics import measure
+from dcube.evaluation.metrics import measure, metric_of
 from dcube.evaluation.predictions import Predictions
 from dcube.studies.results import Result
 
-LOWER_IS_BETTER = ("fid", "kid", "ece", "brier", "nll")
 RESAMPLES_A_TEST = 100
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Mean and standard deviation (n - 1; NaN of one repeat) of a figure."""
+class MeanAndDeviation:
+    """Mean and standard deviation (n - 1; NaN of one repeat) of a metric."""
 
     mean: float
     deviation: float
 
 
-def summary(results: Sequence[Result], figure: str) -> Summary:
-    values = np.array([result.figures.get(figure, np.nan) for result in results])
-    return Summary(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"))
-
-
-def lower_is_better(figure: str) -> bool:
-    return figure.split(",")[0] in LOWER_IS_BETTER
+def mean_and_deviation(results: Sequence[Result], metric: str) -> MeanAndDeviation:
+    values = np.array([result.metrics.get(metric, np.nan) for result in results])
+    return MeanAndDeviation(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"))
 
 
 def resolving(evaluation: Evaluation, tests: int) -> Evaluation:
@@ -54,58 +49,58 @@ def resolving(evaluation: Evaluation, tests: int) -> Evaluation:
 
 
 def differences(
-    first: Sequence[Result], second: Sequence[Result], figures: Sequence[str], evaluation: Evaluation
+    first: Sequence[Result], second: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation
 ) -> dict[str, Difference]:
-    """First minus second, by figure; p-values know nothing of other tests.
+    """First minus second, by metric; p-values know nothing of other tests.
 
     Raises:
         DcubeError: they were not tested on the same images.
     """
     if all(result.predictions is not None for result in (*first, *second)):
-        return _resampled(first, second, figures, evaluation)
-    return {figure: _over_repeats(first, second, figure, evaluation.confidence) for figure in figures}
+        return _resampled(first, second, metrics, evaluation)
+    return {metric: _over_repeats(first, second, metric, evaluation.confidence) for metric in metrics}
 
 
 def significantly_best(
-    lines: Sequence[Sequence[Result]], figures: Sequence[str], evaluation: Evaluation
+    lines: Sequence[Sequence[Result]], metrics: Sequence[str], evaluation: Evaluation
 ) -> dict[str, int]:
     """Figure → number of the line that is better than every other one, corrected for all these tests (Holm).
 
-    Figures without such a line are missing.
+    Metrics without such a line are missing.
     """
     if len(lines) < 2:
         return {}
-    best = {figure: _best(lines, figure) for figure in figures}
-    tests = [(figure, other) for figure in figures for other in range(len(lines)) if other != best[figure]]
+    best = {metric: _best(lines, metric) for metric in metrics}
+    tests = [(metric, other) for metric in metrics for other in range(len(lines)) if other != best[metric]]
     evaluation = resolving(evaluation, len(tests))
     made = {
-        (mine, other): differences(lines[mine], lines[other], figures, evaluation)
-        for mine, other in {(best[figure], other) for figure, other in tests}
+        (mine, other): differences(lines[mine], lines[other], metrics, evaluation)
+        for mine, other in {(best[metric], other) for metric, other in tests}
     }
-    p_values = holm(np.array([made[best[figure], other][figure].p for figure, other in tests]))
+    p_values = holm(np.array([made[best[metric], other][metric].p for metric, other in tests]))
     worst = {
-        figure: max(p for (name, _), p in zip(tests, p_values, strict=True) if name == figure) for figure in figures
+        metric: max(p for (name, _), p in zip(tests, p_values, strict=True) if name == metric) for metric in metrics
     }
-    return {figure: best[figure] for figure in figures if worst[figure] < SIGNIFICANT}
+    return {metric: best[metric] for metric in metrics if worst[metric] < SIGNIFICANT}
 
 
-def _best(lines: Sequence[Sequence[Result]], figure: str) -> int:
-    means = np.array([summary(results, figure).mean for results in lines])
-    means = np.where(np.isnan(means), -np.inf, -means if lower_is_better(figure) else means)
+def _best(lines: Sequence[Sequence[Result]], metric: str) -> int:
+    means = np.array([mean_and_deviation(results, metric).mean for results in lines])
+    means = np.where(np.isnan(means), -np.inf, means if metric_of(metric).higher_is_better else -means)
     return int(means.argmax())
 
 
 def _resampled(
-    first: Sequence[Result], second: Sequence[Result], figures: Sequence[str], evaluation: Evaluation
+    first: Sequence[Result], second: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation
 ) -> dict[str, Difference]:
     if len({_predictions(result).fingerprint for result in (*first, *second)}) > 1:
         raise DcubeError("the rows were not tested on the same images: run the study again from one state of the data")
     values, point = [], []
     for side, repeats in enumerate((first, second)):
-        point.append({name: np.mean([_figure(one, name, evaluation) for one in repeats]) for name in figures})
-        values.append(_of_resamples(repeats, figures, evaluation, side))
+        point.append({name: np.mean([_metric(one, name, evaluation) for one in repeats]) for name in metrics})
+        values.append(_of_resamples(repeats, metrics, evaluation, side))
     result = {}
-    for name in figures:
+    for name in metrics:
         resampled = values[0][name] - values[1][name]
         ours, theirs = float(point[0][name]), float(point[1][name])
         low, high = interval(resampled, evaluation.confidence)
@@ -113,34 +108,34 @@ def _resampled(
     return result
 
 
-def _figure(result: Result, name: str, evaluation: Evaluation) -> float:
+def _metric(result: Result, name: str, evaluation: Evaluation) -> float:
     one = _predictions(result)
     return float(measure(one.labels, one.probabilities, one.classes, evaluation.calibration_bins)[name][0])
 
 
 def _of_resamples(
-    repeats: Sequence[Result], figures: Sequence[str], evaluation: Evaluation, side: int
+    repeats: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation, side: int
 ) -> dict[str, np.ndarray]:
-    """Name → (samples,) mean of a figure over repeats drawn with replacement, on patients drawn the same way.
+    """Name → (samples,) mean of a metric over repeats drawn with replacement, on patients drawn the same way.
 
     The patients are the same on both sides of a comparison, the repeats are not.
     """
     samples, seed = evaluation.bootstrap_samples, evaluation.seed
-    of_repeats = [_on_resampled_patients(one, tuple(figures), evaluation) for one in repeats]
+    of_repeats = [_on_resampled_patients(one, tuple(metrics), evaluation) for one in repeats]
     drawn = numpy_generator(seed, "repeats", side).integers(len(repeats), size=(len(repeats), samples))
-    stacked = {name: np.stack([one[name] for one in of_repeats]) for name in figures}
+    stacked = {name: np.stack([one[name] for one in of_repeats]) for name in metrics}
     return {name: np.take_along_axis(values, drawn, axis=0).mean(axis=0) for name, values in stacked.items()}
 
 
 @lru_cache(maxsize=512)  # a row is compared with many others
-def _on_resampled_patients(result: Result, figures: tuple[str, ...], evaluation: Evaluation) -> dict[str, np.ndarray]:
+def _on_resampled_patients(result: Result, metrics: tuple[str, ...], evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Name → (samples,)."""
     one, bins = _predictions(result), evaluation.calibration_bins
     chunks = [
         measure(one.labels, one.probabilities, one.classes, bins, weights)
         for weights in resample_weights(one.groups, evaluation.bootstrap_samples, evaluation.seed)
     ]
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in figures}
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in metrics}
 
 
 def _predictions(result: Result) -> Predictions:
@@ -148,9 +143,9 @@ def _predictions(result: Result) -> Predictions:
     return result.predictions
 
 
-def _over_repeats(first: Sequence[Result], second: Sequence[Result], figure: str, confidence: float) -> Difference:
+def _over_repeats(first: Sequence[Result], second: Sequence[Result], metric: str, confidence: float) -> Difference:
     """Where there are no predictions: a paired t-test over the repeats; p is 1 where there are fewer than two."""
-    ours, theirs = (np.array([one.figures.get(figure, np.nan) for one in side]) for side in (first, second))
+    ours, theirs = (np.array([one.metrics.get(metric, np.nan) for one in side]) for side in (first, second))
     gap = ours - theirs
     value, p, half = float(gap.mean()), 1.0, float("nan")
     if len(gap) > 1 and gap.std() > 0:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from dcube.config.loading import laid_over
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
+from dcube.evaluation.metrics import HEADLINES, metric_of
 
 Settings = dict[str, Any]
 Choices = dict[str, list[Any]]
@@ -30,7 +31,7 @@ class Row(Part):
         model: candidate that is evaluated, as `dvc.yaml` names them.
         settings: dotted parameter → value, laid over the data set's and the study's.
         choose: dotted parameter → values, of which validation chooses one.
-        paper: data set → the paper's figures, in the order of the study's `figures`.
+        paper: data set → the paper's metrics, in the order of the study's `metrics`.
     """
 
     name: Name
@@ -63,8 +64,8 @@ class DataSettings(Part):
 
 class Study(Part):
     """Attributes:
-    report: what a cell yields: figures of the test split, of generated images, or files as they are.
-    figures: columns of the table, by their names in `metrics.json` or `fid.json`.
+    report: what a cell yields: metrics of the test split, of generated images, or files as they are.
+    metrics: columns of the table, by their names in `metrics.json` or `fid.json`.
     repeats: how often every cell is computed, `vary` being 0, 1, 2 … then.
     vary: parameters that number the repeats.
     reference: row that all others are compared with.
@@ -74,7 +75,7 @@ class Study(Part):
     title: str
     about: str = ""
     report: Report = "evaluation"
-    figures: list[str] = ["accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"]
+    metrics: list[str] = [metric.name for metric in HEADLINES]
     repeats: Annotated[int, Field(ge=1, le=100)] = 3
     vary: list[str] = ["classifier.seed", "baseline.seed"]
     reference: str | None = None
@@ -139,6 +140,8 @@ def study_from(values: Any, where: str) -> Study:
 
 
 def _check_settings(study: Study, where: str) -> None:
+    for name in study.metrics:
+        metric_of(name)
     for choices in (row.choose for row in study.rows):
         _check_values(choices, f"study {where}, choose")
     for own in study.data.values():

@@ -11,7 +11,7 @@ from dcube.evaluation.comparison import Difference, holm
 from dcube.studies.cells import Place, cell
 from dcube.studies.results import Result
 from dcube.studies.running import Outcome
-from dcube.studies.statistics import Summary, differences, resolving, significantly_best, summary
+from dcube.studies.statistics import MeanAndDeviation, differences, mean_and_deviation, resolving, significantly_best
 from dcube.studies.study import Settings, Study
 
 FROM_SCRATCH = "†"
@@ -20,12 +20,12 @@ FROM_SCRATCH = "†"
 @dataclass(frozen=True)
 class Line:
     """Attributes:
-    best: figures in which it is better than every other line at its value of the axis, significantly.
+    best: metrics in which it is better than every other line at its value of the axis, significantly.
     from_scratch: a published method that was trained without the weights that its authors start from.
     """
 
     place: Place
-    figures: dict[str, Summary]
+    metrics: dict[str, MeanAndDeviation]
     best: set[str]
     from_scratch: bool
     chosen: Settings
@@ -54,7 +54,7 @@ class StudyTable:
     name: str
     data: str
     study: Study
-    figures: list[str]
+    metrics: list[str]
     lines: list[Line]
     comparisons: list[Compared]
     failures: dict[str, str]
@@ -68,47 +68,47 @@ class StudyTable:
 
 def make_table(name: str, study: Study, base: Params, outcome: Outcome) -> StudyTable:
     """The table of what has been computed."""
-    figures = _figures(study, outcome)
-    best = _best(study, base, outcome, figures)
+    metrics = _metrics(study, outcome)
+    best = _best(study, base, outcome, metrics)
     lines = [
         Line(
             place,
-            {figure: summary(results, figure) for figure in figures},
+            {metric: mean_and_deviation(results, metric) for metric in metrics},
             best.get(place, set()),
             _from_scratch(cell(study, base, place, 0).params, place),
             outcome.chosen[place],
-            dict(zip(study.figures, place.row.paper.get(base.data.name, []), strict=False)),
+            dict(zip(study.metrics, place.row.paper.get(base.data.name, []), strict=False)),
             results,
         )
         for place, results in outcome.results.items()
     ]
-    definitions = [result.content.get("definition", {}) for results in outcome.results.values() for result in results]
-    definition = {key: str(value) for key, value in definitions[0].items()} if definitions else {}
-    compared = _comparisons(study, base, outcome, figures)
-    return StudyTable(name, base.data.name, study, figures, lines, compared, outcome.failures, definition)
+    generations = [result.generation for results in outcome.results.values() for result in results]
+    definition = {key: str(value) for key, value in generations[0].definition} if generations and generations[0] else {}
+    compared = _comparisons(study, base, outcome, metrics)
+    return StudyTable(name, base.data.name, study, metrics, lines, compared, outcome.failures, definition)
 
 
-def _figures(study: Study, outcome: Outcome) -> list[str]:
+def _metrics(study: Study, outcome: Outcome) -> list[str]:
     """The study's, and where images of every class are measured, those class by class."""
     if study.report == "files":
         return []
     if study.report == "evaluation" or not outcome.results:
-        return study.figures
-    known = next(iter(outcome.results.values()))[0].figures
-    return [name for figure in study.figures for name in known if name == figure or name.startswith(f"{figure}, ")]
+        return study.metrics
+    known = next(iter(outcome.results.values()))[0].metrics
+    return [name for metric in study.metrics for name in known if name == metric or name.startswith(f"{metric}, ")]
 
 
-def _best(study: Study, base: Params, outcome: Outcome, figures: list[str]) -> dict[Place, set[str]]:
+def _best(study: Study, base: Params, outcome: Outcome, metrics: list[str]) -> dict[Place, set[str]]:
     best: dict[Place, set[str]] = {}
     for value in {place.value: None for place in outcome.results}:
         here = [place for place in outcome.results if place.value == value]
         lines = [outcome.results[place] for place in here]
-        for figure, number in significantly_best(lines, figures, base.evaluation).items():
-            best.setdefault(here[number], set()).add(figure)
+        for metric, number in significantly_best(lines, metrics, base.evaluation).items():
+            best.setdefault(here[number], set()).add(metric)
     return best
 
 
-def _comparisons(study: Study, base: Params, outcome: Outcome, figures: list[str]) -> list[Compared]:
+def _comparisons(study: Study, base: Params, outcome: Outcome, metrics: list[str]) -> list[Compared]:
     """The reference against every other row at the same value of the axis."""
     if study.reference is None:
         return []
@@ -118,13 +118,13 @@ def _comparisons(study: Study, base: Params, outcome: Outcome, figures: list[str
         for place in outcome.results
         if place.value in references and place.row.name != study.reference
     ]
-    evaluation = resolving(base.evaluation, len(pairs) * len(figures))
-    made = [differences(outcome.results[one], outcome.results[other], figures, evaluation) for one, other in pairs]
+    evaluation = resolving(base.evaluation, len(pairs) * len(metrics))
+    made = [differences(outcome.results[one], outcome.results[other], metrics, evaluation) for one, other in pairs]
     if not made:
         return []
-    corrected = holm(np.array([[one[figure].p for figure in figures] for one in made]))
+    corrected = holm(np.array([[one[metric].p for metric in metrics] for one in made]))
     return [
-        Compared(other, one, dict(zip(figures, row.tolist(), strict=True)))
+        Compared(other, one, dict(zip(metrics, row.tolist(), strict=True)))
         for (_, other), one, row in zip(pairs, made, corrected, strict=True)
     ]
 

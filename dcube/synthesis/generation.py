@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dcube.artifacts.layout import MANIFEST
 from dcube.config.schema import Synthesis
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -57,7 +58,7 @@ def generate(
 
 
 def save_synthetic(folder: Path, synthetic: SyntheticImages, dataset: PreparedDataset) -> None:
-    """Write `manifest.csv` (id, label, seed) and `images-SIZE.npy` at both sizes that the classifiers see."""
+    """Write the manifest (id, label, seed) and `images-SIZE.npy` at both sizes that the classifiers see."""
     small = dataset.diffusion_image_size
     np.save(folder / f"images-{small}.npy", synthetic.images.numpy())
     if dataset.image_size != small:
@@ -68,7 +69,7 @@ def save_synthetic(folder: Path, synthetic: SyntheticImages, dataset: PreparedDa
             "label": [dataset.classes[label] for label in synthetic.labels],
             "seed": synthetic.seeds,
         }
-    ).to_csv(folder / "manifest.csv", index=False)
+    ).to_csv(folder / MANIFEST, index=False)
 
 
 def _save_enlarged(path: Path, images: Tensor, size: int) -> None:

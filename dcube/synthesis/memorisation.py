@@ -7,9 +7,7 @@ the data set; images of held-out patients, which no model can have copied, say w
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from dcube.artifacts.schemas.audit import Audit, Neighbour
 from dcube.diffusion.plots import image_rows
 
 THUMBNAIL = 32
@@ -50,25 +49,20 @@ class MemorisationAudit:
         """Rows of the synthetic images that are nearest to a training image, nearest first."""
         return np.argsort(self.distances, kind="stable")[:SHOWN]
 
-    def summary(self) -> dict:
-        """Without memorisation, about 1 % of the synthetic images are nearer than the threshold."""
-        return {
-            "n_synthetic": len(self.distances),
-            "n_held_out": len(self.reference),
-            "exact_copies": self.exact_copies,
-            "share_nearer_than_threshold": _or_none(np.mean, self.distances < self.threshold),
-            "threshold": self.threshold,
-            "threshold_quantile_of_held_out": REFERENCE_QUANTILE,
-            "median_distance": _or_none(np.median, self.distances),
-            "median_distance_of_held_out": float(np.median(self.reference)),
-            "nearest": [
-                {"synthetic": int(i), "training": int(self.neighbours[i]), "distance": float(self.distances[i])}
-                for i in self.nearest()
+    def summary(self) -> Audit:
+        return Audit(
+            n_synthetic=len(self.distances),
+            n_held_out=len(self.reference),
+            exact_copies=self.exact_copies,
+            share_nearer_than_threshold=_or_none(np.mean, self.distances < self.threshold),
+            threshold=self.threshold,
+            threshold_quantile_of_held_out=REFERENCE_QUANTILE,
+            median_distance=_or_none(np.median, self.distances),
+            median_distance_of_held_out=float(np.median(self.reference)),
+            nearest=[
+                Neighbour(synthetic=i, training=self.neighbours[i], distance=self.distances[i]) for i in self.nearest()
             ],
-        }
-
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(self.summary(), indent=2) + "\n", encoding="utf-8")
+        )
 
 
 def audit_memorisation(synthetic: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> MemorisationAudit:

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from dcube.tracking import tags
+
 PARAMS, DATA, GRAPH, LOCK = Path("params.yaml"), Path("data.dvc"), Path("dvc.yaml"), Path("dvc.lock")
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = ("dcube", "diffusers", "mlflow", "numpy", "timm", "torch", "torchvision")  # that numbers may depend on
@@ -97,24 +99,24 @@ def upstream_hashes(stage: str) -> dict[str, str]:
 def origin_tags(stage: str) -> dict[str, str]:
     """Code, data and parameters that a result of `stage` comes from, as MLflow tags."""
     return {
-        "dcube.pipeline": pipeline_id(),
-        "dcube.params_sha256": params_hash(),
-        "mlflow.source.git.commit": git_commit(),
-        "dcube.uncommitted": ", ".join(uncommitted()[:MANY]) or "none",
-        "dcube.dvc.data": data_hash(),
-        **{f"dcube.dvc.{path}": digest for path, digest in upstream_hashes(stage).items()},
+        tags.PIPELINE: pipeline_id(),
+        tags.PARAMS_SHA256: params_hash(),
+        tags.COMMIT: git_commit(),
+        tags.UNCOMMITTED: ", ".join(uncommitted()[:MANY]) or "none",
+        tags.DATA: data_hash(),
+        **{f"{tags.DVC}{path}": digest for path, digest in upstream_hashes(stage).items()},
     }
 
 
 def lineage_tags(stage: str) -> dict[str, str]:
     """Everything that identifies a run's origin: `origin_tags`, and what it ran on."""
     return origin_tags(stage) | {
-        "dcube.stage": stage,
-        "dcube.machine": _machine(),
-        "mlflow.source.name": f"dcube.stages.{stage.partition('@')[0]}",
-        "mlflow.source.type": "LOCAL",
-        "dcube.version.python": platform.python_version(),
-        **{f"dcube.version.{package}": version(package) for package in PACKAGES},
+        tags.STAGE: stage,
+        tags.MACHINE: _machine(),
+        tags.SOURCE_NAME: f"dcube.stages.{stage.partition('@')[0]}",
+        tags.SOURCE_TYPE: "LOCAL",
+        tags.PYTHON: platform.python_version(),
+        **{f"{tags.VERSION}{package}": version(package) for package in PACKAGES},
     }
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from dcube.errors import DcubeError
+from dcube.tracking.tags import PARENT, PIPELINE, RUN_KEY, STAGE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 UNSENT = Path(".dcube/unsent")
 LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
-RUN_KEY, PIPELINE, PARENT = "dcube.run_key", "dcube.pipeline", "mlflow.parentRunId"
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
@@ -217,7 +217,7 @@ def _artifact_location() -> str | None:
 
 def _parent(client: "MlflowClient", experiment_id: str, pipeline: str) -> str:
     """The run that holds all runs of one pipeline together, and lasts from its first stage to its last."""
-    tags = {PIPELINE: pipeline, "dcube.stage": "pipeline"}
+    tags = {PIPELINE: pipeline, STAGE: "pipeline"}
     with FileLock(_locks() / "pipeline.lock"):
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         found = client.search_runs([experiment_id], wanted, max_results=1)

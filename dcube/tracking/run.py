@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
 from dcube.tracking import lineage
-from dcube.tracking.outbox import RUN_KEY, Header, Outbox, deliver_left_behind, fresh_key
+from dcube.tracking.outbox import Header, Outbox, deliver_left_behind, fresh_key
+from dcube.tracking.tags import RUN_KEY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

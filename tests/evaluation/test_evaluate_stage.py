@@ -1,18 +1,20 @@
 """The stage, the card and the table, on a candidate that guesses from the brightness of an image."""
 
-import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dcube.artifacts.layout import EVALUATION, PREPARED
+from dcube.artifacts.schemas.candidate import Calibration
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli.results_tables import print_results
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM
 from dcube.evaluation.predictions import Predictions
 from dcube.stages import evaluate
+from tests.support.random_candidate import candidate_config
 
 CLASSES = ["benign", "malignant", "normal"]
 FILES = {
@@ -28,11 +30,10 @@ def fake_candidate(kind: str, sharpness: float):
         closeness = np.exp(-sharpness * np.abs(brightest[:, None] - [110, 170, 230]) / 60)
         return closeness / closeness.sum(1, keepdims=True)
 
-    config = {
-        "kind": kind, "weights_sha256": kind * 3, "validation": {"auroc": 0.9, "cross_entropy": 0.4, "accuracy": 0.8},
-        "calibration": {"temperature": 1.25},
-        "params": Params().model_dump(mode="json"),
-    }  # fmt: skip
+    config = candidate_config(
+        Params(), kind=kind, weights_sha256=kind * 3, calibration=Calibration(temperature=1.25),
+        validation={"auroc": 0.9, "cross_entropy": 0.4, "accuracy": 0.8},
+    )  # fmt: skip
     return SimpleNamespace(
         kind=kind, classes=CLASSES, image_size=32, diffusion_image_size=16, config=config, predict=predict
     )
@@ -55,16 +56,16 @@ def evaluated(phantom_dataset, tmp_path, monkeypatch):
 def test_everything_is_written_and_the_test_split_is_what_was_asked(evaluated):
     folder = EVALUATION / "dcube"
     assert {file.name for file in folder.iterdir()} == FILES
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = Metrics.load(folder / "metrics.json")
     predictions = Predictions.load(folder / "predictions.csv")
-    assert len(predictions.table) == metrics["test_images"] == 18
-    assert metrics["test_patients"] == 9 and metrics["resampled"] == "patients"
-    assert metrics["test"]["accuracy"] == (predictions.table["label"] == predictions.table["prediction"]).mean() == 1.0
-    assert metrics["test_fingerprint"] == predictions.fingerprint
-    assert metrics["validation"]["auroc"] == 0.9
-    other = json.loads((EVALUATION / "sub_features" / "metrics.json").read_text())
-    assert other["test_fingerprint"] == metrics["test_fingerprint"]
-    assert other["test"]["auroc"] == 0.5
+    assert len(predictions.table) == metrics.test_images == 18
+    assert metrics.test_patients == 9 and metrics.resampled == "patients"
+    assert metrics.test["accuracy"] == (predictions.table["label"] == predictions.table["prediction"]).mean() == 1.0
+    assert metrics.test_fingerprint == predictions.fingerprint
+    assert metrics.validation["auroc"] == 0.9
+    other = Metrics.load(EVALUATION / "sub_features" / "metrics.json")
+    assert other.test_fingerprint == metrics.test_fingerprint
+    assert other.test["auroc"] == 0.5
 
 
 def test_the_card_says_what_the_model_is_for_and_what_the_data_prove(evaluated):
@@ -86,9 +87,9 @@ def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, capsy
     print_results()
     lines = capsys.readouterr().out.splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 80 and not any(line.rstrip().endswith("…") for line in lines)
-    metrics = json.loads((EVALUATION / "sub_features" / "metrics.json").read_text())
-    for interval in (metrics["interval"][name] for name in ("accuracy", "macro_f1", "auroc")):
-        assert any("{low:.2f}–{high:.2f}".format(**interval) in line for line in lines)
+    metrics = Metrics.load(EVALUATION / "sub_features" / "metrics.json")
+    for interval in (metrics.interval[name] for name in ("accuracy", "macro_f1", "auroc")):
+        assert any(f"{interval.low:.2f}–{interval.high:.2f}" in line for line in lines)
     shown = " ".join(" ".join(lines).split())
     assert "+0.667" in shown and "dcube is better than sub_features in accuracy." in shown
     assert "corrected for the 4 tests" in shown and "would reach accuracy 0.333" in shown

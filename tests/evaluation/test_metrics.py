@@ -1,4 +1,4 @@
-"""Every figure three ways: known cases, scikit-learn as an independent implementation, and invariances."""
+"""Every metric three ways: known cases, scikit-learn as an independent implementation, and invariances."""
 
 import numpy as np
 import pytest
@@ -83,9 +83,9 @@ def test_perfect_and_useless():
 
 def test_a_missing_class_is_undefined_and_never_a_number():
     labels, probabilities = np.array([0, 0, 1]), np.array([[0.8, 0.1, 0.1], [0.3, 0.4, 0.3], [0.1, 0.8, 0.1]])
-    figures = values(labels, probabilities)
+    found = values(labels, probabilities)
     undefined = {"auroc", "auprc", "macro_precision", "macro_recall", "macro_f1", "sensitivity/normal"}
-    assert {name for name, value in figures.items() if np.isnan(value)} == undefined
+    assert {name for name, value in found.items() if np.isnan(value)} == undefined
 
 
 cases = st.integers(0, 10_000).map(lambda seed: random_case(seed, 2 + seed % 2, n=40, digits=seed % 3))
@@ -132,6 +132,6 @@ def test_who_abstains_answers_less_and_is_judged_by_the_answers():
     ones = np.ones((1, 4))
     for below, coverage, accuracy in ((0.0, 1.0, 0.75), (0.6, 0.75, 2 / 3), (0.75, 0.5, 1.0)):
         found = selective(labels, probabilities, below, ones)
-        assert (found["coverage"][0], found["accuracy_when_answering"][0]) == pytest.approx((coverage, accuracy))
+        assert (found["coverage"][0], found["accuracy_when_predicting"][0]) == pytest.approx((coverage, accuracy))
     assert selective(labels, probabilities, 0.95, ones)["coverage"][0] == 0
-    assert np.isnan(selective(labels, probabilities, 0.95, ones)["accuracy_when_answering"][0])
+    assert np.isnan(selective(labels, probabilities, 0.95, ones)["accuracy_when_predicting"][0])

@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcube.config.schema import Evaluation
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.config.schema import Evaluation, Params
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import bootstrap, interval, resample_weights, two_sided_p
 from dcube.evaluation.comparison import compare, holm, mcnemar
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
+from tests.support.evaluated_candidates import DATASET
+from tests.support.random_candidate import candidate_config
 
 EVALUATION = Evaluation(bootstrap_samples=500)
 
@@ -36,8 +39,12 @@ def scores(labels, strength, generator):
     return np.stack([1 - score, score], 1)
 
 
+def summarised(predictions: Predictions) -> Metrics:
+    return summarise("a", candidate_config(Params()), DATASET, predictions, EVALUATION)
+
+
 def width(result, name="accuracy"):
-    return result["interval"][name]["high"] - result["interval"][name]["low"]
+    return result.interval[name].high - result.interval[name].low
 
 
 def test_resamples_draw_whole_patients_and_as_many_as_there_are():
@@ -67,20 +74,20 @@ def test_repeated_images_of_a_patient_add_no_certainty():
     probabilities = scores(labels, 0.5, generator)
     many_labels, many_probabilities = np.repeat(labels, 10), np.repeat(probabilities, 10, axis=0)
     patients = [f"p{i}" for i in np.repeat(np.arange(60), 10)]
-    once = width(summarise(table(probabilities, labels), EVALUATION))
-    by_patient = summarise(table(many_probabilities, many_labels, patients), EVALUATION)
-    by_image = summarise(table(many_probabilities, many_labels), EVALUATION)
+    once = width(summarised(table(probabilities, labels)))
+    by_patient = summarised(table(many_probabilities, many_labels, patients))
+    by_image = summarised(table(many_probabilities, many_labels))
     assert width(by_patient) == pytest.approx(once, rel=0.25)
     assert width(by_image) == pytest.approx(once / np.sqrt(10), rel=0.25)
-    assert by_patient["test_patients"] == 60 and by_image["test_patients"] is None
+    assert by_patient.test_patients == 60 and by_image.test_patients is None
 
 
 def test_resamples_without_a_class_are_left_out_and_counted():
     labels = np.array([0] * 8 + [1])
-    summary = summarise(table(scores(labels, 1.0, np.random.default_rng(0)), labels), EVALUATION)
-    missing = summary["resamples_without_a_class"] / EVALUATION.bootstrap_samples
+    summary = summarised(table(scores(labels, 1.0, np.random.default_rng(0)), labels))
+    missing = summary.resamples_without_a_class / EVALUATION.bootstrap_samples
     assert missing == pytest.approx((8 / 9) ** 9, abs=0.06)
-    assert 0 <= summary["interval"]["auroc"]["low"] <= summary["interval"]["auroc"]["high"] <= 1
+    assert 0 <= summary.interval["auroc"].low <= summary.interval["auroc"].high <= 1
 
 
 def test_mcnemar_by_hand():

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+from dcube.artifacts.layout import SELECTION
+from dcube.artifacts.schemas.selection import Selection
 from dcube.diffusion.weights import build_uvit
 from dcube.errors import DcubeError
 from dcube.features.gaussianity import gaussianity, ks_p_value, ks_statistic
-from dcube.features.selection import Selection, choose_blocks, select_blocks, selection_figure
+from dcube.features.selection import blocks_table, choose_blocks, select_blocks, selection_figure
 
 CPU = torch.device("cpu")
 
@@ -76,9 +78,9 @@ def test_selection_on_training_images_repeats_and_survives_the_file(phantom_data
     model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
     selection = select_blocks(model, phantom_dataset, tiny_params.features, CPU)
     assert selection == select_blocks(model, phantom_dataset, tiny_params.features, CPU)
-    selection.save(tmp_path)
-    assert Selection.load(tmp_path) == selection
-    table = selection.table()
+    selection.save(tmp_path / SELECTION)
+    assert Selection.load(tmp_path / SELECTION) == selection
+    table = blocks_table(selection)
     assert table["position"].tolist() == ["in", "middle", "out"]
     assert table["block"][table["kept"]].tolist() == selection.best
     selection_figure(selection).savefig(tmp_path / "blocks.png")
@@ -96,4 +98,4 @@ def test_selection_never_looks_at_validation_or_test_images(phantom_dataset, tin
 
 def test_missing_selection_names_the_stage(tmp_path):
     with pytest.raises(DcubeError, match="select_features"):
-        Selection.load(tmp_path)
+        Selection.load(tmp_path / SELECTION)

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
-from dcube.inference.drift import STATISTICS, as_markdown, compare, image_statistics, reference_of
+from dcube.inference.drift import PROPERTIES, as_markdown, compare, image_statistics, reference_of
 from dcube.inference.prediction import decide
 
 CLASSES = ["benign", "malignant"]
@@ -71,7 +71,7 @@ def test_refused_images_are_told_and_do_not_count_as_answers(reference) -> None:
 def test_the_distance_is_that_of_scipy_and_stands_in_the_report(reference) -> None:
     table = rows(3, 50, gain=1.2)
     found = {one.what: one for one in compare(table, reference, SPEC)}
-    for name, what in STATISTICS.items():
-        assert found[what].distance == ks_2samp(table[name], reference["figures"][name]).statistic
+    for name, what in PROPERTIES.items():
+        assert found[what].distance == ks_2samp(table[name], reference.values[name]).statistic
     assert "**Drift: brightness" in as_markdown(list(found.values()))
     assert "**No drift is shown.**" in as_markdown(compare(rows(1, 60), reference, SPEC))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dcube.artifacts.layout import EVALUATION, REGISTERED
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.registry.promotion import PromotionPolicy
 from dcube.registry.registration import Evaluated, best_by_validation
@@ -21,12 +22,13 @@ from dcube.registry.versions import (
 from dcube.stages import register
 from dcube.tracking.run import tracked_run
 from tests.support.evaluated_candidates import EACH, NAME, predictions, run_pipeline, write_evaluated
+from tests.support.metrics import made_metrics
 
 POLICY = PromotionPolicy(bootstrap_samples=200)
 
 
 def evaluated(name: str, auroc: float, cross_entropy: float = 0.5, kind: str = "dcube") -> Evaluated:
-    metrics = {"validation": {"auroc": auroc, "cross_entropy": cross_entropy}, "kind": kind}
+    metrics = made_metrics(validation={"auroc": auroc, "cross_entropy": cross_entropy}, kind=kind)
     return Evaluated(name, Path(), Path(), metrics)
 
 
@@ -47,7 +49,7 @@ def registered() -> dict:
 def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=tiny_params)
     write_evaluated("sub_features", seed=1, auroc=0.9, right=25, params=tiny_params)
-    weights = json.loads((EVALUATION / "dcube/metrics.json").read_text())["weights_sha256"]
+    weights = Metrics.load(EVALUATION / "dcube/metrics.json").weights_sha256
     with tracked_run("train_classifier@dcube", {}) as training:
         training.set_tags({"dcube.weights_sha256": weights})
     register.main()

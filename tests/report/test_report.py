@@ -1,6 +1,5 @@
 """`dcube report`: what stands on the page, in a working copy and from the registry alone."""
 
-import json
 import sys
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -10,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcube.artifacts.layout import EVALUATION, FID, MODELS, PREPARED, REPORTED, SAMPLES
+from dcube.artifacts.layout import EVALUATION, FID, METRICS_FILE, MODELS, PREPARED, REPORTED, SAMPLES
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli import main as cli
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
@@ -81,9 +81,10 @@ def test_the_page_holds_everything_and_asks_for_nothing(working_copy: Path, monk
     assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
     assert min(map(len, page.alts)) > 20  # each says what it shows
     for kind in ("dcube", "sub_features"):
-        metrics = json.loads((EVALUATION / kind / "metrics.json").read_text())
-        for name in HEADLINES:
-            shown = "{:.3f}\n{low:.2f}–{high:.2f}".format(metrics["test"][name], **metrics["interval"][name])
+        metrics = Metrics.load(EVALUATION / kind / METRICS_FILE)
+        for name in (metric.name for metric in HEADLINES):
+            interval = metrics.interval[name]
+            shown = f"{metrics.test[name]:.3f}\n{interval.low:.2f}–{interval.high:.2f}"
             assert shown in page.text
     for said in (
         HOSTILE, "Phantom data", "Not intended for diagnosis", "f" * 64, "1 (training images", "45",

@@ -31,14 +31,15 @@ from dcube.artifacts.layout import (
     PREPARED,
     PROBE,
     REGISTERED,
+    SELECTION,
     SYNTHETIC,
 )
+from dcube.artifacts.schemas.selection import Selection
 from dcube.config.loading import load_params
 from dcube.config.schema import Group, Params
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
 from dcube.errors import DcubeError
-from dcube.features.selection import Selection
 from dcube.stages import train_classifier
 from tests.support.checkout import ROOT
 from tests.support.discs import CLASSES, TINY, write_dataset
@@ -273,7 +274,7 @@ def test_the_diffusion_model_and_what_was_measured_on_it_agree(inside: Path) -> 
     assert fid["overall"]["fid"] == pytest.approx(measured["fid"].min())
     assert set(fid["classes"]) == set(CLASSES)
     assert fid["definition"]["n_real"] == len(dataset.indices("train"))
-    selection, blocks = Selection.load(FEATURES), pd.read_csv(FEATURES / "blocks.csv")
+    selection, blocks = Selection.load(FEATURES / SELECTION), pd.read_csv(FEATURES / "blocks.csv")
     assert len(blocks) == TINY["diffusion"]["depth"] + 1
     assert selection.best == blocks["block"][blocks["kept"]].to_list() and len(selection.best) >= 2
 
@@ -283,7 +284,7 @@ def test_the_probe_reads_every_block_and_says_what_it_did(inside: Path) -> None:
     labelled = len(dataset.indices("train"))
     assert definition["labels"]["counts"] == [9, labelled] and definition["labels"]["skipped"] == [500]
     assert definition["weights_sha256"] == sha256(DIFFUSION / "model.safetensors")
-    table, blocks = pd.read_csv(PROBE / "map.csv"), len(Selection.load(FEATURES).statistic)
+    table, blocks = pd.read_csv(PROBE / "map.csv"), len(Selection.load(FEATURES / SELECTION).statistic)
     assert len(table) == 2 * blocks * len(TINY["probe"]["timesteps"]) * 3 * 2
     by_source = table.drop(columns="source").groupby(table["source"])["auroc"].apply(tuple)
     assert by_source["trained"] != by_source["untrained"]

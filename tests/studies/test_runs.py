@@ -17,6 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from dcube.config.schema import Params
 from dcube.runtime.processes import process_group
 from tests.support.checkout import ROOT
+from tests.support.metrics import made_metrics
 from tests.support.small_pipeline import checkout_of, command, dvc, workspaces
 
 DVC_YAML = """
@@ -48,7 +49,9 @@ stages:
 """
 
 # Skill grows with classifier.epochs; step sizes of 0.5 are best on validation and useless on test.
-STAGE = """
+STAGE = (
+    f"METRICS = {made_metrics().model_dump_json()!r}\n"
+    + """
 import json, os, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd, yaml
@@ -77,10 +80,12 @@ pd.DataFrame({"id": np.arange(80), "file": "", "patient": "", "sha256": np.arang
               "prediction": names[(chance > 0.5).astype(int)], "probability_ill": 1 - chance,
               "probability_well": chance}).to_csv(out / "predictions.csv", index=False)
 right = float(((chance > 0.5) == labels).mean())
-figures = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), right)
-measured = {"test": figures, "interval": {name: {"low": 0.0, "high": 1.0} for name in figures}}
-(out / "metrics.json").write_text(json.dumps(measured | {"validation": {"auroc": 1 - abs(rate - 0.5)}}))
+measured = json.loads(METRICS)
+measured["test"] = dict.fromkeys(measured["test"], right)
+measured["validation"] = {"auroc": 1 - abs(rate - 0.5)}
+(out / "metrics.json").write_text(json.dumps(measured))
 """
+)
 
 SERVE = "from flows.pipeline import pipeline; pipeline.serve(name='phantom', limit=2)"  # a worker, two runs at once
 
@@ -131,9 +136,9 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
     folder = next((study / "outputs/studies").iterdir())
     text = (folder / "table.md").read_text()
     assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
-    frame = pd.read_csv(folder / "repeats.csv").query("split == 'test' and figure == 'accuracy'")
+    frame = pd.read_csv(folder / "repeats.csv").query("split == 'test' and metric == 'accuracy'")
     assert frame.groupby("row")["result"].mean()["good"] > 0.99 > 0.7 > frame.groupby("row")["result"].mean()["poor"]
-    assert text.count("**") // 2 - 1 == 5, "all five figures of the better row are bold; the other pair is a heading"
+    assert text.count("**") // 2 - 1 == 5, "all five metrics of the better row are bold; the other pair is a heading"
 
     client = MlflowClient()
     experiment = client.get_experiment_by_name(f"dcube-study/mine/{Params().data.name}")

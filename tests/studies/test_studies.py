@@ -1,6 +1,5 @@
 """Studies: what they expand to, what their statistics say, and how their tables look."""
 
-import json
 import re
 from pathlib import Path
 
@@ -11,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
+from dcube.artifacts.layout import FID_REPORT, METRICS_FILE
+from dcube.artifacts.schemas.fid import Blockiness, Distances, FidDefinition, FidReport
 from dcube.classifier.methods.catalogue import METHODS
 from dcube.config.loading import laid_over, load_preset, preset_names
 from dcube.config.schema import Evaluation, Params
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import compare, holm
-from dcube.evaluation.metrics import spelled
+from dcube.evaluation.metrics import title_of
 from dcube.evaluation.predictions import Predictions
 from dcube.studies.asked import changed, narrowed
 from dcube.studies.cells import Place, candidates, cell, experiment_name, places
@@ -25,13 +26,17 @@ from dcube.studies.pictures import picture
 from dcube.studies.rendering import latex, markdown, repeats_frame, value_in_words
 from dcube.studies.results import Result
 from dcube.studies.running import Outcome
-from dcube.studies.statistics import Summary, differences, significantly_best, summary
+from dcube.studies.statistics import MeanAndDeviation, differences, mean_and_deviation, significantly_best
 from dcube.studies.study import Study, load_study, study_from, study_names
 from dcube.studies.table import make_table
+from tests.support.metrics import made_metrics
 
 EVALUATION = Evaluation(bootstrap_samples=400)
-FIGURES = ["accuracy", "macro_f1", "auroc"]
+METRICS = ["accuracy", "macro_f1", "auroc"]
 PAPERS = {"table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure2"}
+DEFINITION = FidDefinition(
+    extractor="lite0", weights_sha256="", resize=32, n_real=9, n_generated=9, sampling_steps=4, seed=0
+)
 ROWS = {"rows": [{"name": "one"}, {"name": "two", "settings": {"classifier.seed": 7}}]}
 
 
@@ -54,11 +59,11 @@ def predicted(folder: Path, skill: float, seed: int, n: int = 90, shift: str = "
     test = {
         name: float(value)
         for name, value in zip(
-            FIGURES, (np.mean((chance > 0.5) == labels), np.mean((chance > 0.5) == labels), skill), strict=True
+            METRICS, (np.mean((chance > 0.5) == labels), np.mean((chance > 0.5) == labels), skill), strict=True
         )
     }
-    content = {"test": test, "validation": {"auroc": 0.5 + skill / 10}, "test_fingerprint": loaded.fingerprint}
-    (folder / "metrics.json").write_text(json.dumps(content))
+    validation = {"auroc": 0.5 + skill / 10}
+    made_metrics(test=test, validation=validation, test_fingerprint=loaded.fingerprint).save(folder / METRICS_FILE)
     return Result.load(folder)
 
 
@@ -71,8 +76,11 @@ def distance(folder: Path, values: list[float]) -> list[Result]:
     for number, value in enumerate(values):
         place = folder / str(number)
         place.mkdir(parents=True)
-        content = {"overall": {"fid": value, "kid": value / 100}, "classes": {"ill": {"fid": value + 1}}}
-        (place / "fid.json").write_text(json.dumps(content | {"definition": {"extractor": "lite0"}}))
+        FidReport(
+            overall=Distances(fid=value, kid=value / 100, kid_std=0.0), definition=DEFINITION,
+            classes={"ill": Distances(fid=value + 1, kid=value / 50, kid_std=0.0)},
+            blockiness=Blockiness(generated=1.0, real=1.0),
+        ).save(place / FID_REPORT)  # fmt: skip
         results.append(Result.load(place))
     return results
 
@@ -159,7 +167,7 @@ class TestErrors:
     def test_other_test_images_are_refused(self, tmp_path):
         others = [predicted(tmp_path / "other", 1.0, 1, shift="x")]
         with pytest.raises(DcubeError, match="not tested on the same images"):
-            differences(repeats_of(tmp_path, 1.0, range(1)), others, FIGURES, EVALUATION)
+            differences(repeats_of(tmp_path, 1.0, range(1)), others, METRICS, EVALUATION)
 
 
 class TestCells:
@@ -218,15 +226,15 @@ class TestStatistics:
     def test_one_repeat_is_the_paired_comparison_of_two_models(self, tmp_path):
         """With one repeat nothing but the patients is drawn: the numbers of `dcube results`, exactly."""
         ours, theirs = predicted(tmp_path / "a", 1.5, 1), predicted(tmp_path / "b", 0.5, 2)
-        made = differences([ours], [theirs], FIGURES, EVALUATION)
+        made = differences([ours], [theirs], METRICS, EVALUATION)
         assert ours.predictions and theirs.predictions
         expected = compare(ours.predictions, theirs.predictions, EVALUATION).differences
-        for name in FIGURES:
+        for name in METRICS:
             assert vars(made[name]) == pytest.approx(vars(expected[name]))
 
     def test_a_row_does_not_differ_from_itself(self, tmp_path):
         same = repeats_of(tmp_path, 1.0, range(3))
-        made = differences(same, same, FIGURES, EVALUATION)
+        made = differences(same, same, METRICS, EVALUATION)
         assert all(one.value == 0 and one.low <= 0 <= one.high and one.p > 0.5 for one in made.values())
 
     def test_repeats_that_differ_widen_the_interval(self, tmp_path):
@@ -239,15 +247,15 @@ class TestStatistics:
 
     def test_bold_needs_to_beat_every_other_row(self, tmp_path):
         good, fair, poor = (repeats_of(tmp_path, skill, range(3)) for skill in (2.5, 0.5, 0.0))
-        assert significantly_best([fair, good, poor], FIGURES, EVALUATION) == dict.fromkeys(FIGURES, 1)
+        assert significantly_best([fair, good, poor], METRICS, EVALUATION) == dict.fromkeys(METRICS, 1)
         twin = [predicted(tmp_path / f"twin{seed}", 2.5, seed + 50) for seed in range(3)]
-        assert significantly_best([fair, good, twin], FIGURES, EVALUATION) == {}
-        assert significantly_best([good], FIGURES, EVALUATION) == {}
+        assert significantly_best([fair, good, twin], METRICS, EVALUATION) == {}
+        assert significantly_best([good], METRICS, EVALUATION) == {}
 
     def test_many_tests_can_still_be_significant(self, tmp_path):
         good = repeats_of(tmp_path / "good", 4.0, range(3))
         poor = [repeats_of(tmp_path / str(number), 0.0, range(3)) for number in range(12)]
-        assert significantly_best([good, *poor], FIGURES, EVALUATION) == dict.fromkeys(FIGURES, 0)
+        assert significantly_best([good, *poor], METRICS, EVALUATION) == dict.fromkeys(METRICS, 0)
 
     def test_smaller_distances_are_better_and_tested_over_repeats(self, tmp_path):
         small, large = distance(tmp_path / "s", [10.0, 11.0, 12.0]), distance(tmp_path / "l", [20.0, 21.5, 22.0])
@@ -259,10 +267,12 @@ class TestStatistics:
         assert differences(small[:1], large[:1], ["fid"], EVALUATION)["fid"].p == 1.0, "one repeat shows nothing"
 
     def test_summary_is_mean_and_sample_deviation(self, tmp_path):
-        made = summary(distance(tmp_path, [1.0, 2.0, 6.0]), "fid")
+        made = mean_and_deviation(distance(tmp_path, [1.0, 2.0, 6.0]), "fid")
         assert (made.mean, made.deviation) == pytest.approx((3.0, np.std([1, 2, 6], ddof=1)))
-        assert np.isnan(summary(distance(tmp_path / "one", [1.0]), "fid").deviation)
-        assert distance(tmp_path / "f", [4.0])[0].figures == {"fid": 4.0, "kid": 0.04, "fid, ill": 5.0}
+        assert np.isnan(mean_and_deviation(distance(tmp_path / "one", [1.0]), "fid").deviation)
+        assert distance(tmp_path / "f", [4.0])[0].metrics == {
+            "fid": 4.0, "kid": 0.04, "kid_std": 0.0, "fid, ill": 5.0, "kid, ill": 0.08, "kid_std, ill": 0.0,
+        }  # fmt: skip
 
 
 def table_of(folder: Path, study: Study, skills: dict[str, float], data: str = "phantom"):
@@ -277,7 +287,7 @@ def table_of(folder: Path, study: Study, skills: dict[str, float], data: str = "
 class TestTables:
     STUDY = study_from(
         {
-            "title": "A_study, 100 %", "reference": "good", "figures": FIGURES,
+            "title": "A_study, 100 %", "reference": "good", "metrics": METRICS,
             "data": {"phantom": {"note": "Small."}},
             "rows": [
                 {"name": "good", "paper": {"phantom": [93.61, 89.69]}},
@@ -293,7 +303,7 @@ class TestTables:
         lines = text.splitlines()
         good = next(line for line in lines if line.startswith("| good |"))
         bad = next(line for line in lines if line.startswith("| CNN: bad & old†"))
-        assert good.count("**") == 2 * len(FIGURES) and bad.count("**") == 0
+        assert good.count("**") == 2 * len(METRICS) and bad.count("**") == 0
         assert "0.936" in good and "0.897" in good, "the paper's figures"
         assert "Small. Mean ± standard deviation of 3 repeats (classifier.seed, baseline.seed)." in text
         assert "† trained from scratch" in text
@@ -316,7 +326,7 @@ class TestTables:
     def test_corrected_p_values_are_holms_over_the_whole_table(self, tmp_path):
         table = table_of(tmp_path, self.STUDY, {"good": 1.2, "bad & old": 0.8})
         (one,) = table.comparisons
-        plain = np.array([one.differences[name].p for name in FIGURES])
+        plain = np.array([one.differences[name].p for name in METRICS])
         assert list(one.p.values()) == pytest.approx(holm(plain).tolist())
 
     def test_everything_is_written(self, tmp_path):
@@ -329,24 +339,24 @@ class TestTables:
             "table.md", "table.tex", "repeats.csv", "comparisons.csv", "picture.png",
         }  # fmt: skip
         frame = repeats_frame(table)
-        assert len(frame) == 2 * 3 * 2 * (len(FIGURES) + 1), "rows, values, repeats, figures of test and validation"
-        found = frame[(frame["row"] == "good") & (frame["at"] == 50) & (frame["figure"] == "accuracy")]["result"]
+        assert len(frame) == 2 * 3 * 2 * (len(METRICS) + 1), "rows, values, repeats, metrics of test and validation"
+        found = frame[(frame["row"] == "good") & (frame["at"] == 50) & (frame["metric"] == "accuracy")]["result"]
         line = next(one for one in table.lines if one.place == Place(table.study.rows[0], 50))
-        assert found.mean() == pytest.approx(line.figures["accuracy"].mean)
-        assert len(pd.read_csv(tmp_path / "out/comparisons.csv")) == 3 * len(FIGURES)
+        assert found.mean() == pytest.approx(line.metrics["accuracy"].mean)
+        assert len(pd.read_csv(tmp_path / "out/comparisons.csv")) == 3 * len(METRICS)
 
     def test_the_picture_has_a_dot_a_repeat_and_a_name_a_row(self, tmp_path):
         table = table_of(tmp_path, self.STUDY, {"good": 2.5, "bad & old": 0.0})
         shown = picture(table)
-        assert [axis.get_xlabel() for axis in shown.axes] == [spelled(FIGURES[0]), spelled(FIGURES[-1])]
+        assert [axis.get_xlabel() for axis in shown.axes] == [title_of(METRICS[0]), title_of(METRICS[-1])]
         assert [label.get_text() for label in shown.axes[0].get_yticklabels()] == ["good", "CNN: bad & old†"]
-        for axis, name in zip(shown.axes, (FIGURES[0], FIGURES[-1]), strict=True):
+        for axis, name in zip(shown.axes, (METRICS[0], METRICS[-1]), strict=True):
             dots = [one for one in axis.lines if one.get_marker() == "o"]
             for height, (line, drawn) in enumerate(zip(table.lines, dots, strict=True)):
-                assert list(drawn.get_xdata()) == [result.figures[name] for result in line.results]
+                assert list(drawn.get_xdata()) == [result.metrics[name] for result in line.results]
                 assert set(drawn.get_ydata()) == {height}
             (dashed,) = (one for one in axis.lines if one.get_linestyle() == "--")
-            assert set(dashed.get_xdata()) == {table.lines[0].figures[name].mean}
+            assert set(dashed.get_xdata()) == {table.lines[0].metrics[name].mean}
 
     def test_files_are_copied_and_short_tables_shown(self, tmp_path):
         values = {"title": "T", "report": "files", "target": "probe", "files": ["a/few.csv"], "repeats": 1, "vary": []}
@@ -368,10 +378,10 @@ class TestTables:
     @pytest.mark.parametrize(
         ("value", "words"),
         [
-            (Summary(0.87345, 0.0142), "0.873 ± 0.014"),
-            (Summary(2032.44, 12.3), "2032.4 ± 12.3"),
-            (Summary(0.5, float("nan")), "0.500"),
-            (Summary(float("nan"), float("nan")), "–"),
+            (MeanAndDeviation(0.87345, 0.0142), "0.873 ± 0.014"),
+            (MeanAndDeviation(2032.44, 12.3), "2032.4 ± 12.3"),
+            (MeanAndDeviation(0.5, float("nan")), "0.500"),
+            (MeanAndDeviation(float("nan"), float("nan")), "–"),
         ],
     )
     def test_values_in_words(self, value, words):

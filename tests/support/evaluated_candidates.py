@@ -1,20 +1,29 @@
 """Small evaluated candidates, and predictions as wished, for tests of the registry."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.layout import EVALUATION, MODELS
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE, MODELS, PREDICTIONS
+from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.config.schema import Evaluation, Params
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
 from dcube.registry.versions import Registry
 from dcube.stages import register
-from tests.support.random_candidate import CLASSES, write_candidate
+from tests.support.random_candidate import CLASSES, SPEC, candidate_config, write_candidate
 
 NAME = "dcube-discs"  # the registered model of the data set `discs`
+DATASET = DatasetInfo(
+    name="discs",
+    is_phantom=True,
+    classes=CLASSES,
+    input=SPEC,
+    counts={},
+    split_origin="generated",
+    fingerprint="f" * 64,
+)
 EACH = 30  # images of a class
 
 
@@ -39,16 +48,16 @@ def write_evaluated(
     """A candidate in `outputs`, with `right` of every class's 30 test images predicted rightly."""
     if isinstance(right, int):
         right = dict.fromkeys(CLASSES, right)
-    answers = predictions(right, test=test)
-    metrics = summarise(answers, Evaluation(bootstrap_samples=100)) | {
-        "model": name, "kind": kind or name, "validation": {"auroc": auroc, "cross_entropy": 0.5},
-        "weights_sha256": write_candidate(MODELS / name, params, seed), "dataset_fingerprint": "f" * 64,
-        "is_phantom": True,
-    }  # fmt: skip
+    weights = write_candidate(MODELS / name, params, seed)
+    config = candidate_config(
+        params, kind=kind or name, validation={"auroc": auroc, "cross_entropy": 0.5}, weights_sha256=weights
+    )
+    made = predictions(right, test=test)
+    metrics = summarise(name, config, DATASET, made, Evaluation(bootstrap_samples=100))
     folder: Path = EVALUATION / name
     folder.mkdir(parents=True, exist_ok=True)
-    answers.save(folder / "predictions.csv")
-    (folder / "metrics.json").write_text(json.dumps(metrics))
+    made.save(folder / PREDICTIONS)
+    metrics.save(folder / METRICS_FILE)
 
 
 def run_pipeline(params: Params, seed: int, right: int | dict[str, int], **options) -> Registry:

@@ -1,19 +1,39 @@
 """A finished run in miniature, of a data set whose names try to break out of a page."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.layout import DIFFUSION, EVALUATION, FEATURES, FID, MODELS, PARAMS, PREPARED, SAMPLES, SYNTHETIC
-from dcube.config.schema import Evaluation, Params
+from dcube.artifacts.layout import (
+    AUDIT,
+    CONFIG,
+    DATASET,
+    DIFFUSION,
+    EVALUATION,
+    FEATURES,
+    FID,
+    FID_REPORT,
+    METRICS_FILE,
+    MODELS,
+    PARAMS,
+    PREDICTIONS,
+    PREPARED,
+    SAMPLES,
+    SELECTION,
+    SYNTHETIC,
+)  # fmt: skip
+from dcube.artifacts.schemas.audit import Audit, Neighbour
+from dcube.artifacts.schemas.dataset import DroppedDuplicate
+from dcube.artifacts.schemas.diffusion import DiffusionConfig
+from dcube.artifacts.schemas.fid import Blockiness, Distances, FidDefinition, FidReport
+from dcube.artifacts.schemas.selection import Selection, SelectionDefinition
+from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
-from dcube.features.selection import Selection
 from tests.support.discs import CLASSES, TINY, write_dataset
-from tests.support.random_candidate import write_candidate
+from tests.support.random_candidate import candidate_config, write_candidate
 
 HOSTILE = '<img src="https://example.org/x.png" onerror="alert(1)">&amp;'
 NAMES = [HOSTILE, "malignant", "normal"]
@@ -30,11 +50,15 @@ def write_run(folder: Path) -> None:
     steps = np.arange(1, 6) * 10
     _table(folder / DIFFUSION / "history.csv", step=steps, loss=2.0 / steps, diffusion_loss=1.9 / steps)
     _table(folder / DIFFUSION / "validation.csv", step=steps, fid=[50.0, 40.0, 30.0, 35.0, 36.0])
-    _json(folder / DIFFUSION / "config.json", {"weights_sha256": "d" * 64})
+    DiffusionConfig(
+        diffusion=params.diffusion, image_size=16, channels=1, classes=NAMES, data_fingerprint="f" * 64,
+        weights_sha256="d" * 64,
+    ).save(folder / DIFFUSION / CONFIG)  # fmt: skip
     (folder / FEATURES).mkdir()
-    statistic, p_value = [0.1, 0.3, 0.2], [0.5, 0.01, 0.2]
-    definition = {"timestep": 1, "images": 16, "values_a_map": 16, "significance": 0.05, "keep": 2, "seed": 0}
-    Selection([1, 2], [0, 2], statistic, p_value, definition).save(folder / FEATURES)
+    definition = SelectionDefinition(timestep=1, images=16, values_a_map=16, significance=0.05, keep=2, seed=0)
+    Selection(
+        best=[1, 2], worst=[0, 2], statistic=[0.1, 0.3, 0.2], p_value=[0.5, 0.01, 0.2], definition=definition
+    ).save(folder / FEATURES / SELECTION)
     _measured(folder, dataset)
 
 
@@ -44,11 +68,12 @@ def _prepared(folder: Path) -> PreparedDataset:
     manifest.to_csv(folder / "manifest.csv", index=False)
     labelled = manifest[manifest["label"] != ""]
     counts = {split: rows["label"].value_counts().to_dict() for split, rows in labelled.groupby("split")}
-    info = dataset.info | {
+    dropped = DroppedDuplicate(file="train/1.png", split="train", reason="copy", kept=["test/2.png"])
+    changes = {
         "classes": NAMES, "counts": counts, "unlabelled": 6, "patients": 45, "split_origin": "official",
-        "dropped_duplicates": [{"file": "train/1.png", "split": "train", "reason": "copy", "kept": ["test/2.png"]}],
+        "dropped_duplicates": [dropped],
     }  # fmt: skip
-    (folder / "dataset.json").write_text(json.dumps(info))
+    dataset.info.model_copy(update=changes).save(folder / DATASET)
     return PreparedDataset.load(folder)
 
 
@@ -56,41 +81,40 @@ def _candidate(folder: Path, dataset: PreparedDataset, params: Params, kind: str
     rows = dataset.indices("test")
     scores = np.random.default_rng(0).normal(size=(len(rows), 3)) + sharpness * np.eye(3)[dataset.labels[rows]]
     chances = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-    answers = Predictions.of(dataset, rows, chances)
-    metrics = summarise(answers, Evaluation(bootstrap_samples=100)) | {
-        "model": kind, "kind": kind, "validation": {"auroc": 0.7 + 0.1 * sharpness, "cross_entropy": 0.5},
-        "weights_sha256": write_candidate(folder / MODELS / kind, params, 0, kind), "is_phantom": True,
-        "dataset_fingerprint": dataset.fingerprint,
-    }  # fmt: skip
+    predictions = Predictions.of(dataset, rows, chances)
+    config = candidate_config(
+        params, kind=kind, weights_sha256=write_candidate(folder / MODELS / kind, params, 0, kind),
+        validation={"auroc": 0.7 + 0.1 * sharpness, "cross_entropy": 0.5},
+    )  # fmt: skip
+    metrics = summarise(kind, config, dataset.info, predictions, params.evaluation)
     evaluation = folder / EVALUATION / kind
     evaluation.mkdir(parents=True)
-    answers.save(evaluation / "predictions.csv")
-    _json(evaluation / "metrics.json", metrics)
+    predictions.save(evaluation / PREDICTIONS)
+    metrics.save(evaluation / METRICS_FILE)
     _table(folder / MODELS / kind / "history.csv", step=[20, 40], loss=[1.0, 0.5])
     _table(folder / MODELS / kind / "validation.csv", step=[12, 24, 36], auroc=[0.6, 0.7, 0.7 + 0.1 * sharpness])
 
 
 def _measured(folder: Path, dataset: PreparedDataset) -> None:
-    values = {"fid": 30.0, "kid": 1.25, "kid_std": 0.1}
-    definition = {"extractor": "EfficientNet-Lite0", "n_generated": 12, "n_real": 48}
-    blockiness = {"generated": 1.5, "real": 1.0}
-    classes = dict.fromkeys(dataset.classes, values)
-    fid = {"overall": values, "classes": classes, "blockiness": blockiness, "definition": definition}
-    _json(folder / FID / "fid.json", fid)
+    values = Distances(fid=30.0, kid=1.25, kid_std=0.1)
+    definition = FidDefinition(
+        extractor="EfficientNet-Lite0", weights_sha256="e" * 64, resize=32, n_generated=12, n_real=48,
+        sampling_steps=4, seed=0,
+    )  # fmt: skip
+    (folder / FID).mkdir()
+    FidReport(
+        overall=values, classes=dict.fromkeys(dataset.classes, values), definition=definition,
+        blockiness=Blockiness(generated=1.5, real=1.0),
+    ).save(folder / FID / FID_REPORT)  # fmt: skip
     real, labels = dataset.images(16)[:9], dataset.labels[:9]
     np.savez(folder / FID / SAMPLES, real=real, real_labels=labels, generated=255 - real, generated_labels=labels)
-    nearest = [{"synthetic": row, "training": row, "distance": 0.4} for row in range(3)]
-    audit = {
-        "n_synthetic": 9, "exact_copies": 0, "share_nearer_than_threshold": 0.01,
-        "threshold_quantile_of_held_out": 0.01, "nearest": nearest,
-    }  # fmt: skip
-    _json(folder / SYNTHETIC / "audit.json", audit)
+    (folder / SYNTHETIC).mkdir()
+    Audit(
+        n_synthetic=9, n_held_out=18, exact_copies=0, share_nearer_than_threshold=0.01, threshold=0.2,
+        threshold_quantile_of_held_out=0.01, median_distance=0.5, median_distance_of_held_out=0.5,
+        nearest=[Neighbour(synthetic=row, training=row, distance=0.4) for row in range(3)],
+    ).save(folder / SYNTHETIC / AUDIT)  # fmt: skip
     np.save(folder / SYNTHETIC / "images-16.npy", 255 - real)
-
-
-def _json(file: Path, values: dict) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(values))
 
 
 def _table(file: Path, **columns) -> None:

@@ -1,6 +1,5 @@
 """A small registered version, and images to ask it about."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +8,17 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS, REFERENCE
 from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Params
 from dcube.data.preprocessing import to_square
-from dcube.inference.drift import REFERENCE, reference_of
+from dcube.inference.drift import reference_of
 from dcube.registry.registration import Evaluated, register
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking.outbox import tracking_client
 from dcube.tracking.run import tracked_run
+from tests.support.metrics import made_metrics
 from tests.support.random_candidate import SPEC, write_candidate
 
 NAME = "dcube-asked"
@@ -38,15 +39,11 @@ def register_candidate(
     digest = write_candidate(home / "models" / kind, params, kind=kind, spec=spec)
     candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
     write_reference(home / "models" / kind, candidate)
-    figures = dict.fromkeys(("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc"), 0.5)
-    metrics = {
-        "kind": kind, "weights_sha256": digest, "test": figures, "validation": {}, "test_fingerprint": "t",
-        "dataset_fingerprint": "f", "is_phantom": True, "abstain_below": abstain_below,
-    }  # fmt: skip
+    metrics = made_metrics(model=kind, kind=kind, weights_sha256=digest, abstain_below=abstain_below)
     evaluation = home / "evaluation"
     evaluation.mkdir(exist_ok=True)
-    for name in ("predictions.csv", "metrics.json"):
-        (evaluation / name).touch()
+    (evaluation / PREDICTIONS).touch()
+    metrics.save(evaluation / METRICS_FILE)
     with tracked_run("register", {}) as run:
         registry = Registry.created(tracking_client(), NAME)
         version = register(registry, Evaluated(kind, home / "models" / kind, evaluation, metrics), run.run_id, {})
@@ -61,7 +58,7 @@ def write_reference(folder: Path, candidate: Candidate) -> None:
         for size in (32, 16)
     )
     reference = reference_of(images, candidate.predict(images, small), candidate.classes)
-    (folder / REFERENCE).write_text(json.dumps(reference))
+    reference.save(folder / REFERENCE)
 
 
 def pixels(number: int, shape: tuple[int, ...] = (48, 48)) -> np.ndarray:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from dcube.config.schema import Params
+from tests.support.metrics import made_metrics
 
 DVC_YAML = """
 stages:
@@ -34,15 +35,15 @@ stages:
     meta: {gpu: true}
 """
 
-STAGE = """
+STAGE = (
+    f"METRICS = {made_metrics().model_dump_json()!r}\n"
+    + """
 import json, os, sys
 from pathlib import Path
 
 out, source = map(Path, sys.argv[1:])
 out.parent.mkdir(parents=True, exist_ok=True)
-names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc")
-figures = {"test": dict.fromkeys(names, 0.5), "interval": dict.fromkeys(names, {"low": 0.4, "high": 0.6})}
-out.write_text(json.dumps(figures) if out.suffix == ".json" else source.read_text() + out.name)
+out.write_text(METRICS if out.suffix == ".json" else source.read_text() + out.name)
 record = {"description": "Working", "completed": 5, "total": 10, "unit": "steps", "rate": 2.0, "remaining_s": 2.5,
           "values": {"loss": 0.25}}
 with open(os.environ["DCUBE_PROGRESS_FILE"], "a") as file:
@@ -50,6 +51,7 @@ with open(os.environ["DCUBE_PROGRESS_FILE"], "a") as file:
 with Path(os.environ["RAN"]).open("a") as file:
     file.write(os.environ["DVC_STAGE"] + chr(10))
 """
+)
 
 
 def command(folder: Path, *words: str) -> str:

@@ -9,10 +9,12 @@ from pathlib import Path
 from mlflow.entities.model_registry import ModelVersion
 
 from dcube.config.schema import Params
-from dcube.registry.versions import CHAMPION, CODE, EVALUATION, KIND, MODEL, TEST, WEIGHTS, Registry
-from dcube.tracking import lineage
+from dcube.evaluation.metrics import HEADLINES
+from dcube.registry.versions import CHAMPION, Registry
+from dcube.tracking import lineage, tags
 from dcube.tracking.outbox import tracking_client
 from dcube.tracking.run import tracked_run
+from tests.support.metrics import made_metrics
 
 NAME = "dcube-small"
 PARAMS = Params.model_validate({"classifier": {"epochs": 7}}).to_yaml()
@@ -34,7 +36,9 @@ stages:
     deps: ["outputs/models/${item.model}", stage.py]
     outs: ["outputs/evaluation/${item.model}"]
 """
-STAGE = """
+STAGE = (
+    f"METRICS = {made_metrics().model_dump_json()!r}\n"
+    + """
 import hashlib, json, os, sys
 from pathlib import Path
 
@@ -42,17 +46,18 @@ out, source = map(Path, sys.argv[1:])
 out.parent.mkdir(parents=True, exist_ok=True)
 chance = os.urandom(8) if Path(os.environ["LOG"] + ".chance").exists() else b""
 digest = hashlib.sha256(source.read_bytes() + Path("params.yaml").read_bytes() + chance).hexdigest()
-figure = int(digest[:8], 16) / 2**32
+test = {"macro_f1": int(digest[:8], 16) / 2**32, "auroc": float("nan")}
 weights = json.loads(source.read_text())["weights_sha256"] if out.name == "metrics.json" else digest
 contents = {
     "text": source.read_text(),
     "config.json": json.dumps({"weights_sha256": digest}),
-    "metrics.json": json.dumps({"test": {"macro_f1": figure, "auroc": float("nan")}, "weights_sha256": weights}),
+    "metrics.json": json.dumps(json.loads(METRICS) | {"test": test, "weights_sha256": weights}),
 }
 out.write_text(contents[out.name])
 with Path(os.environ["LOG"]).open("a") as file:
     file.write(out.parent.name + " " + os.environ.get("MLFLOW_TRACKING_URI", "") + chr(10))
 """
+)
 
 
 def command(*words: str) -> str:
@@ -86,21 +91,21 @@ def register_version() -> ModelVersion:
     metrics_text = Path("outputs/evaluation/dcube/metrics.json").read_text()
     weights = json.loads(metrics_text)["weights_sha256"]
     runs = {}
-    for what, stage in (("training", "train_classifier"), ("evaluation", "evaluate@dcube")):
+    for tag, stage in ((tags.TRAINING_RUN, "train_classifier"), (tags.EVALUATION_RUN, "evaluate@dcube")):
         with tracked_run(stage, {}) as run:
-            run.set_tags({WEIGHTS: weights})
-        runs[f"dcube.{what}_run_id"] = run.run_id
+            run.set_tags({tags.WEIGHTS: weights})
+        runs[tag] = run.run_id
     with tracked_run("register", {}) as run:
         for name, text in lineage.origin_files().items():
             run.log_text(text, f"{lineage.ORIGIN}/{name}")
         run.log_text(metrics_text, "evaluation/dcube/metrics.json")
     registry = Registry.created(tracking_client(), NAME)
-    figures = {f"test.{name}": "0.5" for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auroc")}
-    tags = lineage.origin_tags("evaluate@dcube") | runs | figures | {
-        MODEL: "dcube", KIND: "dcube", WEIGHTS: weights, EVALUATION: "e" * 64, TEST: "t" * 64,
-        CODE: lineage.code_fingerprint(Path("dcube")), "dcube.dataset_fingerprint": "f" * 64,
+    values = {f"{tags.TEST_METRIC}{metric.name}": "0.5" for metric in HEADLINES}
+    own = lineage.origin_tags("evaluate@dcube") | runs | values | {
+        tags.MODEL: "dcube", tags.KIND: "dcube", tags.WEIGHTS: weights, tags.EVALUATION: "e" * 64,
+        tags.TEST: "t" * 64, tags.CODE: lineage.code_fingerprint(Path("dcube")), tags.DATASET: "f" * 64,
     }  # fmt: skip
-    version = registry.client.create_model_version(NAME, f"runs:/{run.run_id}/model", run_id=run.run_id, tags=tags)
+    version = registry.client.create_model_version(NAME, f"runs:/{run.run_id}/model", run_id=run.run_id, tags=own)
     registry.client.set_registered_model_alias(NAME, CHAMPION, version.version)
     return version
 

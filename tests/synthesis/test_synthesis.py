@@ -1,7 +1,6 @@
 """Distances between image sets, class ratios, generation and the memorisation audit."""
 
 import hashlib
-import json
 import math
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from dcube.artifacts.schemas.audit import Audit
 from dcube.config.schema import Fid, Pretrained, Synthesis
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
@@ -91,15 +91,15 @@ def test_a_class_is_compared_with_its_own_images_and_features_are_kept(phantom_d
     tracker = FrechetTracker(LITE, phantom_dataset, CPU, cache=tmp_path)
     real = torch.from_numpy(phantom_dataset.images(16)[tracker.rows])
     labels = torch.from_numpy(tracker.real_labels)
-    assert tracker.measure(real, labels)["fid"] == pytest.approx(0, abs=1e-6)
+    assert tracker.measure(real, labels).fid == pytest.approx(0, abs=1e-6)
     measured = tracker.measure_classes(real, labels)
     assert list(measured) == phantom_dataset.classes
-    assert all(values["fid"] == pytest.approx(0, abs=1e-6) for values in measured.values())
+    assert all(values.fid == pytest.approx(0, abs=1e-6) for values in measured.values())
     swapped = tracker.measure_classes(real, (labels + 1) % 3)
-    assert min(values["fid"] for values in swapped.values()) > 1
+    assert min(values.fid for values in swapped.values()) > 1
     (phantom_dataset.folder / "images-16.npy").unlink()
     again = FrechetTracker(LITE, phantom_dataset, CPU, cache=tmp_path)
-    assert again.measure(real, labels)["fid"] == pytest.approx(0, abs=1e-6)
+    assert again.measure(real, labels).fid == pytest.approx(0, abs=1e-6)
 
 
 def test_generated_labels_follow_the_training_split(phantom_dataset):
@@ -311,20 +311,20 @@ def test_copies_are_found_and_new_images_are_not(generator, tmp_path):
     synthetic = np.concatenate((new, training[[3]], brighter[None].astype(np.uint8)))
     audit = audit_memorisation(synthetic, training, held_out)
     summary = audit.summary()
-    assert summary["exact_copies"] == 1
+    assert summary.exact_copies == 1
     assert set(audit.nearest()[:2]) == {100, 101}
     assert audit.neighbours[[100, 101]].tolist() == [3, 7]
-    assert 2 / 102 <= summary["share_nearer_than_threshold"] < 0.06
+    assert 2 / 102 <= summary.share_nearer_than_threshold < 0.06
     nearest_figure(audit, synthetic, training).savefig(tmp_path / "nearest.png")
-    audit.save(tmp_path / "audit.json")
-    assert json.loads((tmp_path / "audit.json").read_text()) == summary
+    summary.save(tmp_path / "audit.json")
+    assert Audit.load(tmp_path / "audit.json") == summary
 
 
 def test_audit_of_no_images(generator, tmp_path):
     training, held_out = _smooth_images(generator, 20), _smooth_images(generator, 10)
     audit = audit_memorisation(training[:0], training, held_out)
-    assert audit.summary()["share_nearer_than_threshold"] is None
-    assert audit.summary()["nearest"] == []
+    assert audit.summary().share_nearer_than_threshold is None
+    assert audit.summary().nearest == []
     nearest_figure(audit, training[:0], training).savefig(tmp_path / "nearest.png")
 
 

@@ -1,0 +1,35 @@
+"""`audit.json`: whether the images of the stage `synthesize` are copies of training images."""
+
+from typing import ClassVar
+
+from dcube.artifacts.artifact import Artifact, Part, run_again
+
+
+class Neighbour(Part):
+    """A synthetic image and the training image that is nearest to it: rows of their arrays, and the distance."""
+
+    synthetic: int
+    training: int
+    distance: float
+
+
+class Audit(Artifact):
+    """Without memorisation, a share of about `threshold_quantile_of_held_out` is nearer than the threshold.
+
+    Attributes:
+        exact_copies: synthetic images that equal a training image in every pixel.
+        threshold: distance to the nearest training image that few held-out images undercut.
+        nearest: the most suspicious images, nearest first.
+    """
+
+    remedy: ClassVar[str] = run_again("synthesize")
+
+    n_synthetic: int
+    n_held_out: int
+    exact_copies: int
+    share_nearer_than_threshold: float | None
+    threshold: float
+    threshold_quantile_of_held_out: float
+    median_distance: float | None
+    median_distance_of_held_out: float
+    nearest: list[Neighbour]

@@ -1,0 +1,19 @@
+"""`reference.json` beside a candidate's config: what new images are compared with."""
+
+from typing import ClassVar
+
+from dcube.artifacts.artifact import Artifact, run_again
+
+
+class DriftReference(Artifact):
+    """Attributes:
+    images: number of validation images.
+    values: property of an image (`dcube.inference.drift`) → its value for each of them.
+    predicted: class → share of them that is predicted to be it.
+    """
+
+    remedy: ClassVar[str] = run_again("train_classifier train_baseline")
+
+    images: int
+    values: dict[str, list[float]]
+    predicted: dict[str, float]

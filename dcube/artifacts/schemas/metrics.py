@@ -1,0 +1,46 @@
+"""`metrics.json`: one model on the test split, with intervals."""
+
+from typing import ClassVar, Literal
+
+from dcube.artifacts.artifact import Artifact, Part, run_again
+
+
+class Interval(Part):
+    low: float
+    high: float
+
+
+class Metrics(Artifact):
+    """Attributes:
+    model: name of the candidate in dvc.yaml.
+    kind: as in `dcube.classifier.candidate`.
+    test: metric (`dcube.evaluation.metrics`) → value; NaN where it is undefined.
+    interval: of each of them, from resamples of `resampled`.
+    confidence: coverage of the intervals.
+    abstain_below: confidence below which the model gives no prediction.
+    calibration_bins: of the expected calibration error and the reliability plot.
+    resamples_without_a_class: those that the intervals leave out.
+    test_patients: None where they are unknown.
+    test_fingerprint: hash over the test images and their labels.
+    validation: metric → value on the validation split, as training measured it.
+    """
+
+    remedy: ClassVar[str] = run_again("evaluate")
+
+    model: str
+    kind: str
+    test: dict[str, float]
+    interval: dict[str, Interval]
+    confidence: float
+    abstain_below: float
+    calibration_bins: int
+    resampled: Literal["patients", "images"]
+    resamples: int
+    resamples_without_a_class: int
+    test_images: int
+    test_patients: int | None
+    test_fingerprint: str
+    validation: dict[str, float]
+    weights_sha256: str
+    dataset_fingerprint: str
+    is_phantom: bool

@@ -1,0 +1,54 @@
+"""`probe.json`: what the tables of the stage `probe` rest on."""
+
+from typing import ClassVar
+
+from dcube.artifacts.artifact import Artifact, Part, run_again
+
+
+class BlockMap(Part):
+    """Blocks by noise levels: labelled training images, the probe's C, and the poolings chosen."""
+
+    images: int
+    C: float
+    poolings: dict[str, str]
+
+
+class LabelCurves(Part):
+    """AUROC by number of labels."""
+
+    counts: list[int]
+    skipped: list[int]
+    draws: int
+    C_tried: list[float]
+    timesteps: list[int]
+    poolings: dict[str, str]
+    dimensions: dict[str, int]
+
+
+class Agreement(Part):
+    """Rank correlation of the blocks' statistic with what is read from them at a noise level.
+
+    Attributes:
+        spearman: None where one of them is constant.
+    """
+
+    timestep: int
+    spearman: float | None
+
+
+class ProbeReport(Artifact):
+    """Attributes:
+    images: split → labelled images.
+    unlabelled: training images without a label.
+    """
+
+    remedy: ClassVar[str] = run_again("probe")
+
+    map: BlockMap
+    labels: LabelCurves
+    selection: Agreement
+    images: dict[str, int]
+    unlabelled: int
+    seed: int
+    data_fingerprint: str
+    weights_sha256: str

@@ -1,0 +1,42 @@
+"""The name of every tag that a run or a model version carries in MLflow."""
+
+OWN = "dcube."  # what all tags of this project begin with
+
+# Of every run.
+RUN_KEY = "dcube.run_key"  # identifies a training: killed and started again, it goes on in the same run
+PIPELINE = "dcube.pipeline"  # that all stages of one pipeline share
+STAGE = "dcube.stage"
+PARAMS_SHA256 = "dcube.params_sha256"
+UNCOMMITTED = "dcube.uncommitted"  # files that no commit has as they were
+DVC = "dcube.dvc."  # + path: DVC's hash of an output that was read
+DATA = f"{DVC}data"
+MACHINE = "dcube.machine"
+VERSION = "dcube.version."  # + package
+PYTHON = f"{VERSION}python"
+
+# Of a stage's run, or of a model version.
+MODEL = "dcube.model"  # name of the candidate in dvc.yaml
+KIND = "dcube.kind"
+WEIGHTS = "dcube.weights_sha256"
+TEST = "dcube.test_fingerprint"
+DATASET = "dcube.dataset_fingerprint"
+EVALUATION = "dcube.evaluation_sha256"
+CODE = "dcube.code_sha256"
+ABSTAIN = "dcube.abstain_below"  # the confidence below which the version was evaluated as giving no prediction
+DIFFUSION_WEIGHTS = "dcube.diffusion_weights_sha256"
+DIFFUSION_RUN = "dcube.diffusion_run_id"
+TRAINING_RUN = "dcube.training_run_id"
+EVALUATION_RUN = "dcube.evaluation_run_id"
+CHAMPION = "dcube.champion."  # + the moment: a version that is champion twice has two of these tags
+TEST_METRIC, VALIDATION_METRIC = "test.", "validation."  # + name of the metric
+BEST_STEP = "dcube.best_step"
+BEST_BLOCKS, WORST_BLOCKS = "dcube.blocks_best", "dcube.blocks_worst"
+FID = "dcube.fid_"  # + what defines a distance
+STUDY_ROW = "dcube.study.row"
+
+# MLflow's own.
+PARENT = "mlflow.parentRunId"
+COMMIT = "mlflow.source.git.commit"
+SOURCE_NAME, SOURCE_TYPE = "mlflow.source.name", "mlflow.source.type"
+NOTE = "mlflow.note.content"
+MLFLOW = "mlflow."
