@@ -49,7 +49,7 @@ def predict(
     batch_size: Annotated[int, Field(ge=1, le=10_000, description="Objects in one Parquet file of predictions.")] = 256,
     abstain_below: Annotated[
         float | None,
-        Field(ge=0, le=1, description="Abstain below this confidence. Empty: as in the model's evaluation."),
+        Field(ge=0, le=1, description="Abstain below this confidence. Empty: as in its evaluation."),
     ] = None,
 ) -> State[Any]:
     """Predict on all objects that no finished batch's file holds yet.
