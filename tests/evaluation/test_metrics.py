@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
-from dcube.evaluation.metrics import measure, selective
+from dcube.errors import DcubeError
+from dcube.evaluation.metrics import METRICS, measure, metric_of, selective, title_of
 
 NAMES = ["benign", "malignant", "normal"]
 
@@ -135,3 +136,14 @@ def test_who_abstains_answers_less_and_is_judged_by_the_answers():
         assert (found["coverage"][0], found["accuracy_when_predicting"][0]) == pytest.approx((coverage, accuracy))
     assert selective(labels, probabilities, 0.95, ones)["coverage"][0] == 0
     assert np.isnan(selective(labels, probabilities, 0.95, ones)["accuracy_when_predicting"][0])
+
+
+def test_every_value_has_one_metric_that_describes_it():
+    labels, probabilities = random_case(0, 3)
+    found = values(labels, probabilities) | selective(labels, probabilities, 0.5, np.ones((1, len(labels))))
+    ours = {metric.name: metric for metric in METRICS if not metric.of_images}
+    assert {metric_of(name) for name in found} == set(ours.values()) and len(ours) == len({*ours})
+    assert {metric_of(name) for name in found if "/" in name} == {it for it in ours.values() if it.by_class}
+    assert title_of("sensitivity/non, small") == "sensitivity, non, small" and "lower is better" in title_of("ece")
+    with pytest.raises(DcubeError, match="no metric 'acuracy'"):
+        metric_of("acuracy")

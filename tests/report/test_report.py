@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcube.artifacts.layout import EVALUATION, FID, METRICS_FILE, MODELS, PREPARED, REPORTED, SAMPLES
+from dcube.artifacts.layout import EVALUATION, FID, METRICS_FILE, MODELS, PARAMS, PREPARED, REPORTED, SAMPLES
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli import main as cli
+from dcube.config.loading import laid_over
+from dcube.config.schema import Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
 from dcube.report.hard_images import most_unsure, most_wrong
 from dcube.stages import register
+from tests.support.discs import TINY
 from tests.support.finished_run import HOSTILE, NAMES, write_run
 
 LARGEST = 5_000_000  # bytes
@@ -107,6 +110,33 @@ def test_the_pictures_say_in_words_what_they_show(working_copy: Path, monkeypatc
     hard = [alt for alt in alts if alt.startswith("Test image")]
     wrong = (table["label"] != table["prediction"]).sum()
     assert len(hard) == min(6, wrong) + 6 and all("what spoke for" in alt for alt in hard)
+
+
+@pytest.mark.parametrize(
+    ("selection", "words"),
+    [
+        ("best", "uses the best."),
+        ("worst", "uses the worst."),
+        ("last", "uses the last block, whatever"),
+    ],
+)
+def test_the_page_says_which_blocks_the_classifier_uses(
+    working_copy: Path, monkeypatch: pytest.MonkeyPatch, selection: str, words: str
+) -> None:
+    params = laid_over(Params.model_validate(TINY), {"classifier.selection": selection}, where="test")
+    (working_copy / PARAMS).write_text(params.to_yaml())
+    assert run(monkeypatch, "report") == 0
+    assert f"The classifier {words}" in Page.of(working_copy / "report.html").text
+
+
+def test_reliability_is_drawn_with_the_bins_of_the_evaluation(
+    working_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = EVALUATION / "dcube" / METRICS_FILE
+    Metrics.load(file).model_copy(update={"calibration_bins": 7}).save(file)
+    assert run(monkeypatch, "report") == 0
+    alts = [alt for alt in Page.of(working_copy / "report.html").alts if alt.startswith("Reliability of dcube")]
+    assert len(alts) == 1 and "in 7 steps" in alts[0]
 
 
 def test_the_hard_images_are_those_that_a_plain_search_finds() -> None:
