@@ -24,9 +24,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
 from dcube.errors import DcubeError
-from dcube.repository.workspace import git, repository_around
+from dcube.repository.commands import git, repository_around
 from dcube.runtime.s3 import Storage
-from flows.stack.server import marked_processes
+from flows.stack.supervision import STACK_VARIABLE
 
 VICTIMS = {
     "stage": ["dcube.stages."],
@@ -34,7 +34,12 @@ VICTIMS = {
     "worker": ["prefect worker start"],
 }
 ALL = "all three"
-SERVERS = ("Prefect", "MLflow", "PostgreSQL", "S3")  # as `make stack` names them; it starts each again
+SERVERS = {  # of `make stack`, which starts each again
+    "prefect": ["prefect server"],
+    "mlflow": ["mlflow server", "mlflow.server"],
+    "postgres": ["bin/postgres", "postgres:"],
+    "s3": ["rclone serve s3"],
+}
 STACK = ".dcube/stack"
 LONGEST_SECONDS = 1800.0
 REGISTERED = "outputs/registered"  # numbers of versions, other ones every time
@@ -64,7 +69,7 @@ def main() -> None:
     parser.add_argument("--servers", action="store_true", help="kill servers instead of what works on a run")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    kinds = SERVERS if arguments.servers else (*VICTIMS, ALL)
+    kinds = tuple(SERVERS) if arguments.servers else (*VICTIMS, ALL)
     chance = random.Random(arguments.seed)
     undisturbed = one_run(arguments.deployment, arguments.settings, [], chance)
     print(f"undisturbed: {undisturbed.state} after {undisturbed.seconds:.0f} s", flush=True)
@@ -122,7 +127,7 @@ def kill(victim: str, run_id: UUID) -> None:
 
 def called(name: str, run_id: UUID) -> list[psutil.Process]:
     if name in SERVERS:
-        return marked_processes(f"{repository_around(Path.cwd()) / STACK}:{name}")
+        return processes(STACK_VARIABLE, str(repository_around(Path.cwd()) / STACK), SERVERS[name])
     if name == "stage":
         return stages(run_id)
     return processes("PREFECT_API_URL", os.environ["PREFECT_API_URL"], VICTIMS[name])

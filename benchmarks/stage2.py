@@ -7,14 +7,15 @@ from torch import Tensor, nn
 from benchmarks.early_stop import SELECTED, whole_pass
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import BFLOAT16, CLASSES, CPU, as_pair, name_of, uvit_of
-from dcube.classifier.candidate import DCUBE, FrozenUViT, build_head
+from dcube.classifier.candidate import DCUBE, build_head
+from dcube.classifier.contract import Task
 from dcube.classifier.losses import consistency_loss
-from dcube.classifier.methods.contract import Task
 from dcube.classifier.training import classifier_losses
-from dcube.config.schema import Baseline, Classifier, Diffusion, SubFeatures
+from dcube.config.schema import Classifier, Diffusion, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
 from dcube.engine.device import autocast
+from dcube.features.frozen_uvit import FrozenUViT
 
 SMALL = SubFeatures(architecture="tf_efficientnet_lite0", stage=-2, weights="none")
 PAPERS = SubFeatures(weights="none")
@@ -44,7 +45,7 @@ def _batch(size: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _trained(losses, classifier: Classifier, uvit: FrozenUViT, layout: torch.memory_format):
-    head = build_head(DCUBE, classifier, Baseline(), Task(CLASSES, 32, 1), uvit, load_pretrained=False)
+    head = build_head(DCUBE, classifier, Task(CLASSES, 32, 1), uvit, load_pretrained=False)
     head = head.to(CPU, memory_format=layout).train()
     optimizer = torch.optim.AdamW(head.parameters(), classifier.learning_rate, fused=losses is our_losses)
 
@@ -60,7 +61,8 @@ def _trained(losses, classifier: Classifier, uvit: FrozenUViT, layout: torch.mem
 
 def our_losses(head, uvit: FrozenUViT, images, diffusion_images, labels, classifier: Classifier) -> Tensor:
     with autocast(CPU, BFLOAT16):
-        return classifier_losses(head, uvit, images, diffusion_images, labels, classifier, step=0)["loss"]
+        settings = classifier.optimisation, classifier.losses
+        return classifier_losses(head, uvit, images, diffusion_images, labels, *settings, step=0)["loss"]
 
 
 def plain_losses(head, uvit: FrozenUViT, images, diffusion_images, labels, classifier: Classifier) -> Tensor:

@@ -13,6 +13,7 @@ class DcubeError(Exception):
 
 
 ERROR = "error: "
+BAD_INPUT = 2  # exit code of a command or a stage that found something for a person to mend
 
 
 @contextmanager
@@ -22,18 +23,18 @@ def one_line_errors() -> Iterator[None]:
         yield
     except DcubeError as error:
         print(f"{ERROR}{error}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+        raise SystemExit(BAD_INPUT) from None
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
         print(f"{ERROR}{error.strerror}: {error.filename or 'while writing'}", file=sys.stderr, flush=True)
-        raise SystemExit(2) from None
+        raise SystemExit(BAD_INPUT) from None
 
 
-def error_told(lines: Sequence[str]) -> str | None:
+def last_error(lines: Sequence[str]) -> str | None:
     """The last error among the lines that another process of ours has printed."""
-    told = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
-    return told[-1] if told else None
+    errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
+    return errors[-1] if errors else None
 
 
 def abbreviated(names: Sequence[str], limit: int = 3) -> str:

@@ -1,16 +1,13 @@
-"""What an attempt of a run must know of the earlier ones: with which commit they began, and how often they were cut."""
+"""What an attempt of a run takes over from the earlier ones: their commit, and how often they were cut off."""
 
 from pathlib import Path
-from uuid import UUID
 
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, StateType
-from prefect.runtime import flow_run
 
 from dcube.errors import DcubeError
-from dcube.repository.workspace import commit_of
+from dcube.repository.commands import commit_of
+from flows.prefect_api import remember_commit, remembered_commit, states_of, this_run
 
-COMMIT = "dcube.commit"  # label of a Prefect run
 ENDS = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED}
 
 
@@ -20,18 +17,16 @@ def begin_attempt(repository: Path, revision: str, most: int) -> str:
     Raises:
         DcubeError: after `most` attempts that were cut off, or where the revision is unknown.
     """
-    run_id = UUID(str(flow_run.get_id()))
-    with get_client(sync_client=True) as client:
-        cut_off = crashes_in_a_row(client.read_flow_run_states(run_id))
-        if cut_off >= most:
-            raise DcubeError(
-                f"given up: {cut_off} attempts were cut off from outside (killed, out of memory, machine lost); "
-                "read the log of the worker, then retry the run"
-            )
-        known = client.read_flow_run(run_id).labels.get(COMMIT)
-        commit = commit_of(repository, str(known or revision))
-        if not known:
-            client.update_flow_run_labels(run_id, {COMMIT: commit})
+    run_id = this_run()
+    if (cut_off := crashes_in_a_row(states_of(run_id))) >= most:
+        raise DcubeError(
+            f"given up: {cut_off} attempts were cut off from outside (killed, out of memory, machine lost); "
+            "read the log of the worker, then retry the run"
+        )
+    known = remembered_commit(run_id)
+    commit = commit_of(repository, known or revision)
+    if not known:
+        remember_commit(run_id, commit)
     return commit
 
 

@@ -1,4 +1,4 @@
-"""What the Prefect server does about runs whose machine can no longer speak for them.
+"""What the Prefect server does about runs whose machine is lost.
 
 A run that works sends a heartbeat. One that falls silent, or never begins, counts as crashed; a crashed run is
 scheduled again, and whichever worker is free goes on with it. The run itself counts how often that happened.
@@ -20,7 +20,7 @@ OURS = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.dcub
 
 
 def automations(housekeeping: UUID) -> list[Automation]:
-    """All automations, by name; `housekeeping` is the deployment that clears away after runs nobody could end."""
+    """All automations, by name; `housekeeping` is the deployment that removes what such runs leave."""
     crashed = ChangeFlowRunState(state=StateType.CRASHED, message="Its machine fell silent")
     again = ChangeFlowRunState(state=StateType.SCHEDULED, name="Rescheduled", message="It was cut off: going on")
     cancelled = ChangeFlowRunState(state=StateType.CANCELLED, message="Its machine was gone", force=True)
@@ -66,14 +66,3 @@ def _missing(event: str, within: timedelta) -> EventTrigger:
         threshold=1,
         within=within,
     )
-
-
-def create(wanted: Automation) -> None:
-    """Create the automation, or bring the one of this name up to date."""
-    try:
-        found = Automation.read(name=wanted.name)
-    except ValueError:
-        wanted.create()
-        return
-    wanted.id = found.id  # type: ignore[attr-defined]  # synchronous where no event loop runs
-    wanted.update()

@@ -1,12 +1,12 @@
 """The step before every deployed run: the worker goes to the repository that the run works on."""
 
-import os
 from pathlib import Path
 
 from filelock import FileLock
 
 from dcube.errors import DcubeError
-from dcube.repository.workspace import git
+from dcube.repository.commands import git
+from dcube.runtime.settings import read_settings
 
 
 def working_directory(repository: str = "") -> dict[str, str]:
@@ -16,7 +16,7 @@ def working_directory(repository: str = "") -> dict[str, str]:
         repository: a checkout on this machine; or the address of one elsewhere, of which the worker keeps a clone
             below `DCUBE_HOME` (by default ~/.dcube) and brings it up to date. Empty: `DCUBE_REPOSITORY`.
     """
-    source = os.environ.get("DCUBE_REPOSITORY") or repository
+    source = read_settings().repository or repository
     if not source:
         raise DcubeError("no repository: set DCUBE_REPOSITORY where the worker runs, or deploy from a checkout")
     folder = Path(source) if Path(source).is_dir() else _clone(source)
@@ -24,8 +24,7 @@ def working_directory(repository: str = "") -> dict[str, str]:
 
 
 def _clone(address: str) -> Path:
-    home = Path(os.environ.get("DCUBE_HOME") or Path.home() / ".dcube")
-    folder = home / Path(address.rstrip("/")).stem
+    folder = read_settings().home.expanduser() / Path(address.rstrip("/")).stem
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / ".git").exists():

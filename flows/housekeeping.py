@@ -1,4 +1,4 @@
-"""Clears away what runs have left that nobody could end properly: all of a machine was killed, for example."""
+"""Removes what is left of runs that could not end properly, because their machine was lost for example."""
 
 import shutil
 import time
@@ -7,14 +7,14 @@ from typing import Annotated
 from uuid import UUID
 
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from pydantic import Field
 
-from dcube.artifacts.layout import checkpoint_root
-from dcube.repository.workspace import remove_workspace, repository_around, workspaces_of
+from dcube.repository.commands import repository_around
+from dcube.repository.workspace import remove_workspace, workspaces_of
+from dcube.runtime.settings import read_settings
 from flows.mlflow_runs import end_runs, running_pipelines
+from flows.prefect_api import log_errors_in_one_line, run_of
 
 SECONDS_PER_DAY = 86_400
 
@@ -29,10 +29,11 @@ def housekeeping(
     """Look after this machine's workspaces and checkpoints, and all of MLflow.
 
     Args:
-        keep_days: how long the workspace of a failed run stays for a look.
+        keep_days: how long the workspace of a failed run is kept.
         keep_checkpoint_days: how long a training that never ended can go on from its checkpoints on this machine; one
             that runs renews them every minute.
     """
+    log_errors_in_one_line()
     logger = get_run_logger()
     for pipeline in sorted(running_pipelines()):
         if has_ended(pipeline):
@@ -43,7 +44,7 @@ def housekeeping(
         if days_untouched(workspace) >= keep_days and has_ended(workspace.name):
             remove_workspace(repository, workspace)
             logger.info("Removed the workspace %s", workspace)
-    for training in sorted((repository / checkpoint_root()).glob("*")):
+    for training in sorted((repository / read_settings().checkpoints).glob("*")):
         if days_untouched(training) >= keep_checkpoint_days:
             shutil.rmtree(training)
             logger.info("Removed the checkpoints %s", training)
@@ -56,12 +57,7 @@ def days_untouched(folder: Path) -> float:
 def has_ended(run: str) -> bool:
     """Whether the name is that of a Prefect run that has ended; pipelines outside Prefect have other names."""
     try:
-        run_id = UUID(run)
+        found = run_of(UUID(run))
     except ValueError:
         return False
-    with get_client(sync_client=True) as client:
-        try:
-            state = client.read_flow_run(run_id).state
-        except ObjectNotFound:
-            return False
-        return state is not None and state.is_final()
+    return bool(found and found.state and found.state.is_final())

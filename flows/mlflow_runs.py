@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-from dcube.tracking.outbox import IMPATIENT, environment, tracking_client
+from dcube.runtime.settings import library_defaults
+from dcube.tracking.mlflow_client import FAIL_FAST, is_missing_database, run_page, tracking_client
 from dcube.tracking.tags import PIPELINE, STAGE
 
 RUNNING = "attributes.status = 'RUNNING'"
@@ -28,13 +28,13 @@ def mlflow_runs_ended(pipeline: str, tracking_address: str) -> Iterator[None]:
 
 
 def _close(pipeline: str, tracking_address: str, parent_status: str = "") -> None:
-    if not _exists(tracking_address):
+    if is_missing_database(tracking_address):  # asking would make an empty one
         return
     try:
-        with environment({**IMPATIENT, "MLFLOW_TRACKING_URI": tracking_address}):
-            end_runs(pipeline)
-            for run in _parents(pipeline) if parent_status else []:
-                tracking_client().set_terminated(run.info.run_id, parent_status)
+        with library_defaults(FAIL_FAST):
+            end_runs(pipeline, tracking_address)
+            for run in _parents(pipeline, tracking_address) if parent_status else []:
+                tracking_client(tracking_address).set_terminated(run.info.run_id, parent_status)
     except Exception as error:  # the run ends as it does; `housekeeping` comes back to it
         logger.warning("MLflow does not answer (%s): runs of this pipeline may still be shown running", error)
 
@@ -44,13 +44,12 @@ def page_of(pipeline: str, tracking_address: str) -> str | None:
     if not tracking_address.startswith("http"):
         return None
     try:
-        with environment({**IMPATIENT, "MLFLOW_TRACKING_URI": tracking_address}):
-            found = _parents(pipeline)
+        with library_defaults(FAIL_FAST):
+            found = _parents(pipeline, tracking_address)
     except Exception as error:
         logger.warning("MLflow does not answer (%s): its page is not linked yet", error)
         return None
-    pages = [f"{tracking_address}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}" for run in found]
-    return pages[0] if pages else None
+    return run_page(tracking_address, found[0]) if found else None
 
 
 def running_pipelines() -> set[str]:
@@ -58,23 +57,18 @@ def running_pipelines() -> set[str]:
     return {run.data.tags[PIPELINE] for run in _search(RUNNING) if PIPELINE in run.data.tags}
 
 
-def end_runs(pipeline: str) -> None:
-    client = tracking_client()
-    for run in _search(f"{RUNNING} and tags.`{PIPELINE}` = '{pipeline}'"):
+def end_runs(pipeline: str, tracking_address: str | None = None) -> None:
+    """Mark what is still running of the pipeline as killed; without an address, on the configured server."""
+    client = tracking_client(tracking_address)
+    for run in _search(f"{RUNNING} and tags.`{PIPELINE}` = '{pipeline}'", tracking_address):
         client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _parents(pipeline: str) -> list:
-    return _search(f"tags.`{PIPELINE}` = '{pipeline}' and tags.`{STAGE}` = 'pipeline'")
+def _parents(pipeline: str, tracking_address: str) -> list:
+    return _search(f"tags.`{PIPELINE}` = '{pipeline}' and tags.`{STAGE}` = 'pipeline'", tracking_address)
 
 
-def _exists(tracking_address: str) -> bool:
-    """Whether anything was ever logged there: asking would make an empty database."""
-    scheme, _, database = tracking_address.partition(":///")
-    return scheme != "sqlite" or Path(database).exists()
-
-
-def _search(condition: str) -> list:
-    client = tracking_client()
+def _search(condition: str, tracking_address: str | None = None) -> list:
+    client = tracking_client(tracking_address)
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     return list(client.search_runs(experiments, condition)) if experiments else []

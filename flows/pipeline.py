@@ -1,44 +1,42 @@
 """The stages of `dvc.yaml` as one Prefect flow: `python -m flows.pipeline --help`."""
 
-import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
-from prefect.tasks import Task, exponential_backoff
+from prefect.tasks import exponential_backoff
 from pydantic import Field
 
-from dcube.config.loading import load_params, load_preset, params_with
+from dcube.config.loading import load_params, load_preset, with_settings
 from dcube.config.schema import Params
 from dcube.errors import DcubeError, one_line_errors
+from dcube.repository.commands import repository_around, uncommitted_files
+from dcube.repository.data_remote import push_results
+from dcube.repository.dvc_internals import has_remote
+from dcube.repository.experiments import save_experiment
 from dcube.repository.graph import StageNeeds, stages_in_order
-from dcube.repository.workspace import (
-    has_remote,
-    push_results,
-    repository_around,
-    save_experiment,
-    uncommitted_files,
-    workspace,
-    workspaces_of,
-)
+from dcube.repository.repro import repro
+from dcube.repository.workspace import workspace, workspaces_of
+from dcube.runtime import retries
+from dcube.runtime.s3 import StorageUnavailableError, check_storage
+from dcube.tracking.mlflow_client import tracking_uri
 from flows.attempts import begin_attempt
 from flows.mlflow_runs import mlflow_runs_ended, page_of
+from flows.prefect_api import log_errors_in_one_line, retry_if
 from flows.reporting import ShownPictures, StageProgress, show_page, show_results, slug
-from flows.stage_process import StageError, reproduce
-from flows.storage_wait import wait_for_storage
+from flows.stage_errors import StageError
 from flows.temporary_server import ensure_server
 
 SECONDS_BEFORE_RETRY = 10
-RETRIES_IF_HINDERED = 3  # at least, whatever a stage says: it was killed, or could not begin
+RETRIES_IF_INTERRUPTED = 3  # at least, whatever a stage says: it was killed, or could not begin
 PAPER = Params()
 
 
@@ -54,7 +52,7 @@ def pipeline(
 
     Args:
         params: The method's parameters, filled in from the preset: the groups and names of params.yaml.
-        settings: Single values laid over the ones above, each as group.key=value: diffusion.epochs=20 for example.
+        settings: Single values that override the ones above, each as group.key=value: diffusion.epochs=20 for example.
         revision: Commit, branch or tag of the repository to run. HEAD is the last commit of the worker's checkout.
         targets: Stages of dvc.yaml to run with all that they depend on, evaluate for example. Empty: all.
         attempts: How often a run that is cut off (killed, out of memory, machine lost) may begin, 1 to 100.
@@ -62,25 +60,28 @@ def pipeline(
     Returns:
         The name of the DVC experiment that holds parameters and results.
     """
+    log_errors_in_one_line()
     logger = get_run_logger()
-    checked = params_with(params, settings)
+    validated = with_settings(params, settings)
     repository = repository_around(Path.cwd())
     run_id = str(flow_run.get_id())
-    environment = {"DCUBE_PIPELINE": run_id, "MLFLOW_TRACKING_URI": tracking_address(repository)}
+    # Stages never log to a database inside the workspace, which is removed.
+    tracking = tracking_uri(repository)
+    variables = {"DCUBE_PIPELINE": run_id, "MLFLOW_TRACKING_URI": tracking}
     experiment = f"{slug(str(flow_run.get_name()))}-{run_id[:8]}"
-    with mlflow_runs_ended(run_id, environment["MLFLOW_TRACKING_URI"]):
+    with mlflow_runs_ended(run_id, tracking):
         commit = begin_attempt(repository, revision, attempts)
         if revision == "HEAD" and (changed := uncommitted_files(repository)):
             logger.warning("The run uses the last commit, without the changes of: %s", ", ".join(changed))
         logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
         wait_for_storage()
-        with workspace(repository, commit, run_id, checked.to_yaml()) as folder:
+        with workspace(repository, commit, run_id, validated.to_yaml()) as folder:
             shared = has_remote(folder)
             stages = stages_in_order(folder, targets)
             page = None
             for stage in stages:
-                run_one(stage, folder, environment, shared)
-                if not page and (page := page_of(run_id, environment["MLFLOW_TRACKING_URI"])):
+                run_one(stage, folder, variables, shared)
+                if not page and (page := page_of(run_id, tracking)):
                     show_page(page)
             show_results(folder / "outputs/evaluation")
             save_experiment(repository, folder, experiment, [stage.name for stage in stages])
@@ -92,21 +93,29 @@ def pipeline(
     return experiment
 
 
-def run_one(stage: StageNeeds, folder: Path, environment: dict[str, str], shared: bool) -> None:
+def run_one(stage: StageNeeds, folder: Path, variables: Mapping[str, str], shared: bool) -> None:
     """Run a stage as a task with the retries, the timeout and the tag that it needs."""
     try:
-        _task_of(stage)(stage.name, folder, environment, shared)
+        _task_of(stage)(stage.name, folder, variables, shared)
     except TimeoutError:
         raise DcubeError(f"{stage.name}: still running after {stage.timeout_minutes} minutes, its timeout") from None
 
 
-def tracking_address(repository: Path) -> str:
-    """Where stages log to: never a database inside the workspace, which is removed."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{repository / 'mlflow.db'}"
+def wait_for_storage() -> None:
+    """Return once the configured bucket answers, or at once where none is configured.
+
+    Raises:
+        DcubeError: it cannot be used, or did not answer within the timeout.
+    """
+    logger = get_run_logger()
+    waiting = retries.WAIT_FOR_STORAGE.retrying(
+        StorageUnavailableError, on_error=lambda error: logger.warning("%s; trying again", error)
+    )
+    waiting(check_storage)
 
 
 @task(cache_policy=NO_CACHE)
-def run_stage(name: str, folder: Path, environment: dict[str, str], shared: bool) -> State[Any]:
+def run_stage(name: str, folder: Path, variables: Mapping[str, str], shared: bool) -> State[Any]:
     """One `dvc repro --single-item` process; DVC decides whether there is anything to do.
 
     Where results are `shared`, those that another machine has computed count as known, and new ones are sent at once:
@@ -115,45 +124,54 @@ def run_stage(name: str, folder: Path, environment: dict[str, str], shared: bool
     logger = get_run_logger()
     wait_for_storage()
     with ShownPictures(name) as pictures:
-        told = {"DCUBE_PICTURES": str(pictures.folder)}
-        ran = reproduce(name, folder, environment | told, logger.info, StageProgress(name, pictures).show, shared)
-    if ran and shared:
+        result = repro(
+            name,
+            folder,
+            ["--single-item", *(["--pull"] if shared else [])],
+            {**variables, "DCUBE_PICTURES": str(pictures.folder)},
+            on_line=logger.info,
+            on_progress=StageProgress(name, pictures).show,
+        )
+    if result.failed:
+        raise StageError.of(result)
+    if result.ran and shared:
         try:
             push_results(folder)
         except DcubeError as error:
             logger.warning("The results of %s are not shared yet, the next push takes them along: %s", name, error)
-    return Completed(message="Ran") if ran else Completed(name="Cached", message="Its results were known already")
+    if result.ran:
+        return Completed(message="Ran")
+    return Completed(name="Cached", message="Its results were known already")
 
 
 @task(task_run_name="share_results", cache_policy=NO_CACHE, retries=6, retry_delay_seconds=exponential_backoff(10))
 def share_results(folder: Path) -> None:
-    """Everything to the DVC remote; patient, because all the computing is done."""
+    """Everything to the DVC remote; tried for long, because all the computing is done."""
     push_results(folder)
 
 
-def _task_of(stage: StageNeeds) -> Callable[[str, Path, dict[str, str], bool], object]:
+def _task_of(stage: StageNeeds) -> Callable[[str, Path, Mapping[str, str], bool], object]:
     return run_stage.with_options(
         name=stage.name,
         task_run_name=stage.name,
         description=stage.description,
         tags=["gpu"] if stage.gpu else [],
-        retries=max(stage.retries, RETRIES_IF_HINDERED),
+        retries=max(stage.retries, RETRIES_IF_INTERRUPTED),
         retry_delay_seconds=SECONDS_BEFORE_RETRY,
-        retry_condition_fn=_worth_retrying(stage.retries),
+        retry_condition_fn=retry_if(_worth_retrying(stage.retries)),
         timeout_seconds=stage.timeout_minutes and stage.timeout_minutes * 60,
     )
 
 
-def _worth_retrying(own_retries: int) -> Callable[[Task[..., Any], TaskRun, State[Any]], bool]:
-    """What only a person can mend is not tried again; a stage that was hindered is, beyond its own retries."""
+def _worth_retrying(own_retries: int) -> Callable[[object, int], bool]:
+    """What only a person can mend is not tried again; a stage that was interrupted is, beyond its own retries."""
 
-    def worth_retrying(_: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-        error = state.result(raise_on_failure=False)
-        if isinstance(error, StageError) and (error.bad_input or error.hindered):
-            return error.hindered
-        return run.run_count <= own_retries
+    def worth_retrying(error: object, attempts: int) -> bool:
+        if isinstance(error, StageError) and (error.bad_input or error.interrupted):
+            return error.interrupted
+        return attempts <= own_retries
 
-    return worth_retrying  # Prefect asks a plain function, and takes a partial one for a No
+    return worth_retrying
 
 
 def main(
@@ -168,10 +186,10 @@ def main(
         if preset and params:
             raise DcubeError("give --preset or --params, not both")
         start = load_preset(preset) if preset else load_params(params or Path("params.yaml"))
-        checked = params_with(start, settings or [])
+        validated = with_settings(start, settings or [])
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was begun is ended
         ensure_server()
-        pipeline(checked, revision=revision, targets=target or ())
+        pipeline(validated, revision=revision, targets=target or ())
 
 
 if __name__ == "__main__":

@@ -9,17 +9,16 @@ import pandas as pd
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import TaskRun
 from prefect.logging import get_run_logger
 from prefect.states import Completed, State
-from prefect.tasks import Task, exponential_backoff
+from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from dcube.artifacts.layout import CONFIG, REFERENCE
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.drift import DriftReference
 from dcube.artifacts.schemas.job import BatchJob
-from dcube.errors import DcubeError, error_told
+from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.inference import drift
 from dcube.inference.bucket import (
     IDENTITY,
@@ -31,10 +30,13 @@ from dcube.inference.bucket import (
     write_object,
 )
 from dcube.registry.download import Fetched, fetch
-from dcube.registry.versions import mlflow_errors_in_one_line
-from dcube.runtime.s3 import Storage, StorageAwayError
+from dcube.runtime.process_output import ProgressFile, follow
+from dcube.runtime.processes import child_environment
+from dcube.runtime.s3 import Storage, StorageUnavailableError
+from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
+from flows.prefect_api import log_errors_in_one_line, retry_if
 from flows.reporting import StageProgress, slug
-from flows.stage_process import BAD_INPUT, ProgressFile, StageError, watched
+from flows.stage_errors import StageError
 
 RETRIES = 3
 
@@ -61,6 +63,7 @@ def predict(
         batch_size: at most this many predictions are lost when the process is killed.
         abstain_below: the lowest confidence with which the model decides.
     """
+    log_errors_in_one_line()
     with TemporaryDirectory(prefix="dcube-predict-") as folder, mlflow_errors_in_one_line():
         fetched = fetch(model, Path(folder))
         below = fetched.abstain_below if abstain_below is None else abstain_below
@@ -76,10 +79,9 @@ def predict(
         return _report(rows[rows["problem"] != NO_IMAGE], fetched, predictions)
 
 
-def _worth_retrying(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
+def _worth_retrying(error: object, _: int) -> bool:
     """Errors that only a user can fix are not retried."""
-    error = state.result(raise_on_failure=False)
-    user_error = isinstance(error, DcubeError) and not isinstance(error, StorageAwayError | StageError)
+    user_error = isinstance(error, DcubeError) and not isinstance(error, StorageUnavailableError | StageError)
     return not user_error and not (isinstance(error, StageError) and error.bad_input)
 
 
@@ -89,7 +91,7 @@ def _worth_retrying(_: Task[..., Any], __: TaskRun, state: State[Any]) -> bool:
     cache_policy=NO_CACHE,
     retries=RETRIES,
     retry_delay_seconds=exponential_backoff(5),
-    retry_condition_fn=_worth_retrying,
+    retry_condition_fn=retry_if(_worth_retrying),
 )
 def predict_pending(job: BatchJob, folder: Path) -> None:
     """One process loads the model once and predicts; where it is killed, a retry continues with what is pending."""
@@ -104,17 +106,17 @@ def predict_pending(job: BatchJob, folder: Path) -> None:
     job.model_copy(update={"pending": pending}).save(job_file)
     lines: list[str] = []
 
-    def on_message(line: str) -> None:
+    def on_line(line: str) -> None:
         lines.append(line)
         logger.info(line)
 
     command = [sys.executable, "-m", "dcube.inference.batch", str(job_file)]
-    code = watched(
-        command, Path.cwd(), {}, ProgressFile(folder / "progress.jsonl"), on_message, StageProgress("predict").show
-    )
+    environment = child_environment({"PYTHONUNBUFFERED": "1"}, code=Path.cwd())
+    progress = ProgressFile(folder / "progress.jsonl", StageProgress("predict").show)
+    code = follow(command, Path.cwd(), environment, on_line, progress)
     if code:
-        reason = error_told(lines) or (lines or ["without a message"])[-1]
-        raise StageError("predict", f"{reason} (exit code {code})", bad_input=code == BAD_INPUT, hindered=code < 0)
+        reason = last_error(lines) or (lines or ["no message"])[-1]
+        raise StageError("predict", f"{reason} (exit code {code})", bad_input=code == BAD_INPUT, interrupted=code < 0)
 
 
 def _storages(source: str, results: str, fetched: Fetched, below: float) -> tuple[Storage, Storage]:

@@ -1,24 +1,24 @@
 """Challenger against champion, as a Prefect run: the comparison is shown, and a person can be asked."""
 
 from typing import Annotated, Any
-from uuid import UUID
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.client.orchestration import get_client
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import deployment
 from prefect.states import Completed, State
 from pydantic import Field
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.registry.promotion import COLUMNS, PromotionPolicy
-from dcube.registry.versions import Proposal, Registry, mlflow_errors_in_one_line, number
+from dcube.registry.versions import Proposal, Registry
+from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
+from flows.prefect_api import log_errors_in_one_line, run_of, this_run
 from flows.reporting import slug
 
-SECONDS_BETWEEN_LOOKS = 5
+POLL_SECONDS = 5
 
 
 class Approval(RunInput):
@@ -47,6 +47,7 @@ def promote(
             of every one, and compares again when it goes on.
         hours_to_answer: then the run fails, and the champion stays.
     """
+    log_errors_in_one_line()
     with mlflow_errors_in_one_line():
         registry = Registry.existing(model)
         proposal = registry.proposal(policy)
@@ -69,17 +70,17 @@ def promote(
 def ask(proposal: Proposal, text: str, timeout: int) -> Approval:
     """Wait for a person's answer to this very comparison; another pair of versions is another question."""
     form = Approval.with_initial_data(description=text)
-    champion = number(proposal.champion) if proposal.champion else "none"
-    question = f"{number(proposal.challenger)}-against-{champion}"
+    champion = version_number(proposal.champion) if proposal.champion else "none"
+    question = f"{version_number(proposal.challenger)}-against-{champion}"
     if deployment.id:
         return suspend_flow_run(wait_for_input=form, timeout=timeout, key=question)
-    return pause_flow_run(wait_for_input=form, timeout=timeout, key=question, poll_interval=SECONDS_BETWEEN_LOOKS)
+    return pause_flow_run(wait_for_input=form, timeout=timeout, key=question, poll_interval=POLL_SECONDS)
 
 
 def creator() -> str:
     """Who started the run, as far as the server knows."""
-    with get_client(sync_client=True) as client:
-        run = client.read_flow_run(UUID(flow_run.get_id()))
+    run = run_of(this_run())
+    assert run
     by = run.created_by.display_value if run.created_by else None
     return by or f"flow run {run.name}"
 

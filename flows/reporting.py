@@ -1,6 +1,5 @@
 """What a run shows in the Prefect UI: the progress and the pictures of every stage, and the table of results."""
 
-import logging
 import re
 import tempfile
 from base64 import b64encode
@@ -22,7 +21,6 @@ from prefect.artifacts import (
 from dcube.artifacts.layout import METRICS_FILE
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.metrics import Metrics
-from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import PHANTOM
 from dcube.evaluation.summary import interval_text
@@ -126,19 +124,6 @@ def results_table(results: dict[str, Metrics]) -> str:
 
 def _cell(metrics: Metrics, name: str) -> str:
     return f"{metrics.test[name]:.3f} ({interval_text(metrics, name)})"
-
-
-class WithoutTraceback(logging.Filter):
-    """What a person can mend needs one line in the log, and no traceback."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], DcubeError):
-            record.exc_info = None
-        return True
-
-
-for runs in ("prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(runs).addFilter(WithoutTraceback())
 
 
 def slug(name: str) -> str:

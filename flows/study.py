@@ -1,37 +1,35 @@
-"""The cells of a study over all workers: every cell is a run of the pipeline, up to the stage that the study reports.
+"""The trials of a study over all workers: every trial is a run of the pipeline, up to the stage that the study reports.
 
 `dcube study NAME --workers` calls this, and then collects: what the workers have computed is known by then.
 """
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
 from prefect import flow
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
-from prefect.settings import PREFECT_API_URL
 
 from dcube.errors import DcubeError, one_line_errors
-from dcube.repository.workspace import DATA_RECORD, git
-from dcube.studies.asked import asked
-from dcube.studies.cells import Cell
+from dcube.repository.commands import git
+from dcube.repository.data_record import DATA_RECORD
+from dcube.studies.building import build_runner
 from dcube.studies.options import Data, Name, Repeats, Rows, Settings
-from dcube.studies.running import Runner
+from dcube.studies.runner import Runner
+from dcube.studies.trials import Trial
+from flows.prefect_api import has_ended, log_errors_in_one_line, require_server, run_of, start_run
 from flows.reporting import StageProgress
 
-SECONDS_BETWEEN_LOOKS = 2.0
-SHARED = ["select_features", "synthesize"]  # what cells of one diffusion model have in common
+POLL_SECONDS = 2.0
+SHARED = ["select_features", "synthesize"]  # what trials of one diffusion model have in common
 UPSTREAM = {"data", "diffusion", "fid", "features", "synthesis", "compute"}  # the parameters that decide it
 TAG = "study"
 
 
-@flow(name="study", description="Compute the cells of a study on the workers, what they share first.")
+@flow(name="study", description="Compute the trials of a study on the workers, what they share first.")
 def study(
     name: str,
     data: str | None = None,
@@ -40,7 +38,7 @@ def study(
     repeats: int | None = None,
     deployment: str | None = None,
 ) -> int:
-    """Run every cell as a run of the pipeline's deployment.
+    """Run every trial as a run of the pipeline's deployment.
 
     Args:
         name: of the study, or a .yaml file of one.
@@ -49,14 +47,15 @@ def study(
     Returns:
         The number of runs.
     """
-    runner = asked(name, data, settings, rows, repeats)
+    log_errors_in_one_line()
+    runner = build_runner(name, data, settings, rows, repeats)
     used = deployment or f"pipeline/{runner.base.data.name}"
     refuse_unshared(runner)
-    first = runner.first_cells()
+    first = runner.first_trials()
     began = [compute(used, runner, _one_of_each(first), SHARED)] if runner.study.report == "evaluation" else []
     began.append(compute(used, runner, first))
-    if any(cell.chosen for cell in first):
-        began.append(compute(used, runner, runner.cells(runner.choices())))
+    if any(trial.chosen for trial in first):
+        began.append(compute(used, runner, runner.trials(runner.choices())))
     return sum(began)
 
 
@@ -66,17 +65,17 @@ def refuse_unshared(runner: Runner) -> None:
         raise DcubeError(f"{DATA_RECORD} is not committed, and workers compute with the last commit: commit it")
 
 
-def compute(deployment: str, runner: Runner, cells: Iterable[Cell], targets: Sequence[str] = ()) -> int:
-    """Start a run a cell (equal ones once) and wait for all of them.
+def compute(deployment: str, runner: Runner, trials: Iterable[Trial], targets: Sequence[str] = ()) -> int:
+    """Start a run a trial (equal ones once) and wait for all of them.
 
     Args:
-        targets: stages to run instead of the cells' own.
+        targets: stages to run instead of the trials' own.
 
     Raises:
         DcubeError: naming the runs that did not end well.
     """
-    wanted = {cell.key: cell for cell in cells}
-    runs = {key: start(deployment, runner, cell, targets or [cell.target]) for key, cell in wanted.items()}
+    wanted = {trial.key: trial for trial in trials}
+    runs = {key: start(deployment, runner, trial, targets or [trial.target]) for key, trial in wanted.items()}
     ended = wait_for(list(runs.values()))
     failed = [
         f"{wanted[key].title}: {ended[run].state.message}"  # type: ignore[union-attr]
@@ -88,24 +87,19 @@ def compute(deployment: str, runner: Runner, cells: Iterable[Cell], targets: Seq
     return len(runs)
 
 
-def start(deployment: str, runner: Runner, cell: Cell, targets: Sequence[str], instead_of: str = "") -> UUID:
-    """Start the cell's run, or find the one that an earlier attempt at the study has started, unless it failed."""
-    try:
-        run: Any = run_deployment(
-            deployment,
-            parameters={
-                "params": cell.params.model_dump(mode="json"), "targets": list(targets), "revision": runner.commit
-            },
-            timeout=0,
-            tags=["dcube", TAG, runner.name],
-            as_subflow=False,
-            idempotency_key=f"{TAG} {runner.commit} {runner.store.name} {cell.key} {' '.join(targets)} {instead_of}",
-            flow_run_name=f"{runner.name}: {cell.title}",
-        )  # fmt: skip
-    except (ObjectNotFound, ValueError):
-        raise DcubeError(f"no deployment {deployment}: `python -m flows.setup` makes them") from None
-    if _ended(run) and not run.state.is_completed():
-        return start(deployment, runner, cell, targets, instead_of=str(run.id))
+def start(deployment: str, runner: Runner, trial: Trial, targets: Sequence[str], instead_of: str = "") -> UUID:
+    """Start the trial's run, or find the one that an earlier attempt at the study has started, unless it failed."""
+    run = start_run(
+        deployment,
+        parameters={
+            "params": trial.params.model_dump(mode="json"), "targets": list(targets), "revision": runner.commit
+        },
+        tags=["dcube", TAG, runner.name],
+        idempotency_key=f"{TAG} {runner.commit} {runner.store.name} {trial.key} {' '.join(targets)} {instead_of}",
+        flow_run_name=f"{runner.name}: {trial.title}",
+    )  # fmt: skip
+    if has_ended(run) and not (run.state and run.state.is_completed()):
+        return start(deployment, runner, trial, targets, instead_of=str(run.id))
     return run.id
 
 
@@ -114,9 +108,8 @@ def wait_for(runs: list[UUID]) -> dict[UUID, FlowRun]:
     progress, seen = StageProgress("study"), -1
     began = time.monotonic()
     while True:
-        with get_client(sync_client=True) as client:
-            states = {run: client.read_flow_run(run) for run in runs}
-        done = {run: one for run, one in states.items() if _ended(one)}
+        states = {run: _existing(run) for run in runs}
+        done = {run: one for run, one in states.items() if has_ended(one)}
         if len(done) != seen:
             seen = len(done)
             elapsed = max(time.monotonic() - began, 1e-9)
@@ -129,16 +122,19 @@ def wait_for(runs: list[UUID]) -> dict[UUID, FlowRun]:
             get_run_logger().info("%d of %d runs have ended", seen, len(runs))
         if len(done) == len(runs):
             return states
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_SECONDS)
 
 
-def _ended(run: FlowRun) -> bool:
-    return bool(run.state and run.state.is_final() and not run.state.is_crashed())
+def _existing(run: UUID) -> FlowRun:
+    found = run_of(run)
+    if found is None:
+        raise DcubeError(f"run {run} was deleted from the Prefect server: start the study again")
+    return found
 
 
-def _one_of_each(cells: list[Cell]) -> list[Cell]:
-    """One cell for each diffusion model: two workers shall not train the same one at once."""
-    return list({cell.params.model_dump_json(include=UPSTREAM): cell for cell in cells}.values())
+def _one_of_each(trials: list[Trial]) -> list[Trial]:
+    """One trial for each diffusion model: two workers shall not train the same one at once."""
+    return list({trial.params.model_dump_json(include=UPSTREAM): trial for trial in trials}.values())
 
 
 def main(
@@ -149,10 +145,9 @@ def main(
     repeats: Repeats = None,
     deployment: Annotated[str | None, typer.Option(help="Of the pipeline; without: pipeline/DATA.")] = None,
 ) -> None:
-    """Compute the cells of a study on the workers of PREFECT_API_URL."""
+    """Compute the trials of a study on the workers of PREFECT_API_URL."""
     with one_line_errors():
-        if not PREFECT_API_URL.value():
-            raise DcubeError("no Prefect server: set PREFECT_API_URL, e.g. to http://127.0.0.1:4200/api")
+        require_server()
         study(name, data, settings or [], row or [], repeats, deployment)
 
 

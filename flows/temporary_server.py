@@ -4,16 +4,14 @@ import atexit
 import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 
 import httpx
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from dcube.errors import DcubeError
+from dcube.runtime import retries
 from dcube.runtime.processes import process_group
-
-SECONDS_TO_START = 120
 
 
 def ensure_server() -> None:
@@ -41,11 +39,18 @@ def _free_port() -> int:
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], address: str) -> None:
-    deadline = time.monotonic() + SECONDS_TO_START
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{address}/health").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise DcubeError("the temporary Prefect server did not start: try `prefect server start` and set PREFECT_API_URL")
+    def check() -> None:
+        if process.poll() is not None:
+            raise EndedError
+        httpx.get(f"{address}/health").raise_for_status()
+
+    try:
+        retries.START_SERVER.retrying(httpx.HTTPError)(check)
+    except (httpx.HTTPError, EndedError):
+        raise DcubeError(
+            "the temporary Prefect server did not start: try `prefect server start` and set PREFECT_API_URL"
+        ) from None
+
+
+class EndedError(Exception):
+    """The server's process has ended."""

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -62,6 +62,9 @@ class Artifact(Part):
             shown = "; ".join(problems[:PROBLEMS_SHOWN])
             more = f" and {len(problems) - PROBLEMS_SHOWN} more" if len(problems) > PROBLEMS_SHOWN else ""
             raise DcubeError(f"{where} does not fit this version of D-Cube ({shown}{more}): {cls.remedy}") from None
+
+
+SomeArtifact = TypeVar("SomeArtifact", bound=Artifact)
 
 
 def run_again(stage: str) -> str:

@@ -1,6 +1,5 @@
 """Where everything of a working copy stands. Only stages and commands know these."""
 
-import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
@@ -15,7 +14,6 @@ SYNTHETIC = Path("outputs/synthetic")
 MODELS = Path("outputs/models")
 EVALUATION = Path("outputs/evaluation")
 REGISTERED = Path("outputs/registered")
-CHECKPOINTS = Path(".dcube/checkpoints")
 FINISHED = Path(".dcube/finished")
 CACHE = Path(".dcube/cache")
 
@@ -39,8 +37,3 @@ REPORTED = (  # … and these are it, as far as they are there
     FEATURES / SELECTION,
     SYNTHETIC / AUDIT,
 )
-
-
-def checkpoint_root() -> Path:
-    """Where checkpoints stand: `DCUBE_CHECKPOINTS`, a folder that several working copies share, or this one's own."""
-    return Path(os.environ.get("DCUBE_CHECKPOINTS", CHECKPOINTS))

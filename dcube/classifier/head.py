@@ -7,63 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcube.engine.distributed import Share
+from dcube.engine.image_network import ImageNetwork
 
 SUB_SCORES = 3
 HIDDEN_CHANNELS = (64, 32, 4)
 HIDDEN_FEATURES = 32
-
-
-class ImageNetwork(nn.Module):
-    """A timm network on stored pixels, normalised as its pretrained weights expect: uint8, grey or colour."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        for name in ("mean", "std"):
-            values = torch.tensor(network.pretrained_cfg[name])  # type: ignore[index]
-            self.register_buffer(name, values.view(1, 3, 1, 1), persistent=False)
-        # Measured on CPUs with bfloat16: depthwise convolutions are slower in it than in float32.
-        self.slow_in_bfloat16 = any(
-            isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels for m in network.modules()
-        )
-
-    def forward(self, images: Tensor):
-        # fmt: off
-        colour = images.float().div(255).expand(-1, 3, -1, -1)  # (B, 3, S, S)
-        normalised = (colour - self.mean) / self.std            # (B, 3, S, S)
-        # fmt: on
-        if self.slow_in_bfloat16 and images.device.type == "cpu":
-            with torch.autocast("cpu", enabled=False):
-                return self.network(normalised)
-        return self.network(normalised)
-
-
-class SharedDropout(nn.Dropout):
-    """Dropout whose mask is drawn for the whole batch, of which one of several processes sees its share.
-
-    Without `draw` before every forward pass in training the mask would not change.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__(p)
-        self.draw(0, Share(0, 1, 1))
-
-    def draw(self, seed: int, share: Share) -> None:
-        """Take another mask; the rows to come are the share's images, once or several times over (mirrored)."""
-        self.seed, self.share = seed, share
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        generator = torch.Generator(x.device).manual_seed(self.seed)
-        shape = (len(x) // len(self.share), self.share.total, *x.shape[1:])
-        kept = torch.rand(shape, generator=generator, device=x.device) >= self.p
-        kept = kept[:, self.share.start : self.share.stop].flatten(0, 1)
-        return x * kept / (1 - self.p)
 
 
 class MultiKernelLayer(nn.Module):
@@ -110,7 +58,7 @@ class DCubeHead(nn.Module):
         sizes = (fused_channels if sub_network is None else SUB_SCORES * fused_channels, *HIDDEN_CHANNELS)
         self.layers = nn.Sequential(*(MultiKernelLayer(a, b) for a, b in itertools.pairwise(sizes)))
         self.hidden = nn.Linear(HIDDEN_CHANNELS[-1] * grid**2, HIDDEN_FEATURES)
-        self.dropout = SharedDropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.logits = nn.Linear(HIDDEN_FEATURES, classes)
 
     def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
@@ -142,7 +90,7 @@ class SubFeatureClassifier(nn.Module):
     def __init__(self, sub_network: nn.Module, sub_channels: int, classes: int, dropout: float) -> None:
         super().__init__()
         self.sub_network = ImageNetwork(sub_network)
-        self.dropout = SharedDropout(dropout)
+        self.dropout = nn.Dropout(dropout)
         self.logits = nn.Linear(sub_channels, classes)
 
     def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:

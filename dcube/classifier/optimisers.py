@@ -3,16 +3,15 @@
 import torch
 from torch import nn
 
-from dcube.classifier.methods.catalogue import Optimiser
-from dcube.config.schema import Classifier
+from dcube.config.schema import Optimisation
 from dcube.engine.trainer import OptimiserOf
 
 MOMENTUM = 0.9
 
 
-def optimiser_of(name: Optimiser, settings: Classifier) -> OptimiserOf | None:
+def optimiser_of(settings: Optimisation) -> OptimiserOf | None:
     """Makes the optimiser of given parameters; None is the trainer's own, AdamW."""
-    if name == "adamw":
+    if settings.optimiser == "adamw":
         return None
 
     def sgd(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:

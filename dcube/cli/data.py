@@ -1,8 +1,6 @@
 """`dcube data`: add raw images, and check them before anything is trained."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,10 +30,11 @@ def data_add(
 ) -> None:
     """Copy a raw data set to data/NAME, check it, and version it with DVC (data.dvc)."""
     from dcube.data.adding import add_dataset
+    from dcube.repository.data_record import add_data
 
     report = add_dataset(_data_params(name), path, RAW / name, replace)
     _print_report(report)
-    _version(RAW)
+    add_data(RAW)
     preset = f"dcube params use {name}" if name in preset_names() else f"set data.name: {name} in params.yaml"
     print(f"\n{RAW / name} is in place and versioned in {RAW}.dvc. Next:\n  {preset}\n  dvc repro")
 
@@ -79,13 +78,6 @@ def _data_params(name: str, strict: bool = True) -> Data:
     if name in preset_names():
         return load_preset(name).data
     return params_from({"data": {"name": name} if strict else {}}, where="NAME").data
-
-
-def _version(folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "dvc", "add", "--quiet", str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        reason = done.stderr.strip().splitlines() or ["no reason given"]
-        raise DcubeError(f"{folder} is in place but was not versioned: {reason[0].removeprefix('ERROR: ')}")
 
 
 def _print_report(report: "InspectionReport") -> None:

@@ -108,8 +108,9 @@ def reproduce(reference: Reference) -> None:
 def _origin(reference: str) -> "Iterator[Provenance]":
     """The traced origin of `MODEL@ALIAS` or `MODEL/VERSION`."""
     from dcube.registry.provenance import trace
-    from dcube.registry.versions import mlflow_errors_in_one_line, referenced
-    from dcube.repository.workspace import repository_around
+    from dcube.registry.versions import referenced
+    from dcube.repository.commands import repository_around
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     quiet_mlflow()
     with mlflow_errors_in_one_line():
@@ -124,7 +125,8 @@ def _print_event(name: str, event: "Event") -> None:
 @contextmanager
 def _registry(name: str | None) -> "Iterator[Registry]":
     """The registered model `name`, or the one of params.yaml."""
-    from dcube.registry.versions import Registry, mlflow_errors_in_one_line
+    from dcube.registry.versions import Registry
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     quiet_mlflow()
     with mlflow_errors_in_one_line():

@@ -85,7 +85,7 @@ def predict(
 
 def _fetched(model: str, folder: Path) -> "Fetched":
     from dcube.registry.download import fetch
-    from dcube.registry.versions import mlflow_errors_in_one_line
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     quiet_mlflow()
     with mlflow_errors_in_one_line():

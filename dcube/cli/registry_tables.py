@@ -8,14 +8,15 @@ from rich.table import Table
 
 from dcube.evaluation.metrics import title_of
 from dcube.registry.promotion import COLUMNS
-from dcube.registry.versions import CHAMPION, Event, Proposal, Registry, number
+from dcube.registry.versions import CHAMPION, Event, Proposal, Registry
 from dcube.tracking import tags
+from dcube.tracking.mlflow_client import version_number
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from dcube.registry.provenance import Provenance
-    from dcube.registry.reproduction import ReproductionResult
+    from dcube.registry.reproduction import Reproduction
 
 METRICS = {  # tag → head of its column
     f"{tags.TEST_METRIC}macro_f1": title_of("macro_f1").replace(" ", "\n"),
@@ -27,13 +28,13 @@ METRICS = {  # tag → head of its column
 def versions_table(registry: Registry) -> Table:
     """Every version, the newest first; below its metrics the difference to the champion's on the same test."""
     versions, aliases = registry.versions(), registry.aliases()
-    champion = next((it for it in versions if number(it) == aliases.get(CHAMPION)), None)
+    champion = next((it for it in versions if version_number(it) == aliases.get(CHAMPION)), None)
     table = _table(registry.name, "version", "model", "aliases", *METRICS.values(), "test", "registered", "pipeline")
     for version in versions:
         table.add_row(
-            number(version),
+            version_number(version),
             _model(version.tags),
-            "\n".join(sorted(alias for alias, held in aliases.items() if held == number(version))),
+            "\n".join(sorted(alias for alias, held in aliases.items() if held == version_number(version))),
             *(_metric(version, champion, name) for name in METRICS),
             version.tags.get(tags.TEST, "")[:6],
             _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
@@ -64,20 +65,20 @@ def proposal_table(proposal: Proposal) -> Table:
 
 
 def lineage_table(origin: "Provenance") -> Table:
-    table = _table(f"{origin.registry.name} version {number(origin.version)}", "of", "what", "value")
+    table = _table(f"{origin.registry.name} version {version_number(origin.version)}", "of", "what", "value")
     for group, facts in origin.facts.items():
         for place, (name, value) in enumerate(facts.items()):
             table.add_row("" if place else group, name, value)
     return table
 
 
-def reproduction_table(result: "ReproductionResult") -> Table:
+def reproduction_table(result: "Reproduction") -> Table:
     table = _table("Recorded against made again", "", "recorded", "made again", "same")
     weights = result.weights
     table.add_row("weights (sha256)", weights[0][:16], weights[1][:16], "yes" if weights[0] == weights[1] else "NO")
     if not result.metrics:
         table.add_row("evaluation, every metric", "", "", "yes")
-    for name, (before, after) in (*result.metrics.items(), *result.circumstances.items()):
+    for name, (before, after) in (*result.metrics.items(), *result.machine.items()):
         table.add_row(name, str(before), str(after), "NO")
     return table
 

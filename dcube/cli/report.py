@@ -32,12 +32,13 @@ def report(reference: Reference = None, output: Output = None) -> None:
     if reference is None:
         _write(output or Path("report.html"), page(material_here()))
         return
-    from dcube.registry.versions import mlflow_errors_in_one_line, number, referenced
+    from dcube.registry.versions import referenced
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
 
     with mlflow_errors_in_one_line(), TemporaryDirectory() as folder:
         registry, version = referenced(reference)
         material = material_of(registry, version, Path(folder))
-        _write(output or Path(f"report-{registry.name}-{number(version)}.html"), page(material))
+        _write(output or Path(f"report-{registry.name}-{version_number(version)}.html"), page(material))
 
 
 def _write(file: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from dcube.errors import DcubeError
 from dcube.studies.options import Data, Name, Repeats, Rows, Settings
 
 if TYPE_CHECKING:
-    from dcube.studies.running import Runner
+    from dcube.studies.runner import Runner
 
 STUDIES = Path("outputs/studies")
 
@@ -27,7 +27,7 @@ def studies() -> None:
     table = Table("study", "title", "rows", "repeats", box=None, pad_edge=False)
     for name in study_names():
         made = load_study(name)
-        lines = len(made.rows) * (len(made.along.values) if made.along else 1)
+        lines = len(made.rows) * (len(made.sweep.values) if made.sweep else 1)
         table.add_row(name, made.title, str(lines), str(made.repeats))
     Console(highlight=False).print(table)
 
@@ -41,12 +41,12 @@ def study(
     workers: Annotated[
         bool, typer.Option("--workers", help="Compute on the workers of PREFECT_API_URL, then collect here.")
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say what would be computed.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only print the trials, and which of them are known.")] = False,
 ) -> None:
     """Compute a table of the paper, or of your own, and print it with spread and significance."""
-    from dcube.studies.asked import asked
+    from dcube.studies.building import build_runner
 
-    runner = asked(name, data, settings or [], row or [], repeats)
+    runner = build_runner(name, data, settings or [], row or [], repeats)
     if plan:
         _print_plan(runner)
         return
@@ -57,38 +57,38 @@ def study(
 
 
 def _print_plan(runner: "Runner") -> None:
-    cells = runner.first_cells()
-    known = [runner.knows(made) for made in cells]
-    for made, is_known in zip(cells, known, strict=True):
-        print(f"{made.target}  {made.title}{'  (known)' if is_known else ''}")
-    print(f"{sum(known)} of {len(cells)} cells are known")
+    trials = runner.first_trials()
+    known = [runner.knows(trial) for trial in trials]
+    for trial, is_known in zip(trials, known, strict=True):
+        print(f"{trial.target}  {trial.title}{'  (known)' if is_known else ''}")
+    print(f"{sum(known)} of {len(trials)} trials are known")
 
 
 def _report(runner: "Runner") -> None:
     from rich.console import Console
 
-    from dcube.registry.versions import mlflow_errors_in_one_line
     from dcube.studies.output import log, write
     from dcube.studies.rendering import terminal
     from dcube.studies.table import make_table
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
-    outcome = runner.run()
-    table = make_table(runner.name, runner.study, runner.base, outcome)
+    results = runner.run()
+    table = make_table(runner.name, runner.study, runner.base, results)
     folder = STUDIES / f"{runner.name}-{runner.base.data.name}"
     write(table, folder)
     console = Console(highlight=False)
     for part in terminal(table):
         console.print(part)
-    print(f"\nTables, every repeat's figures, pictures: {folder}")
+    print(f"\nTables, every repeat's metrics, plots: {folder}")
     quiet_mlflow()
     with mlflow_errors_in_one_line():
         print(f"The same in MLflow: experiment {log(table, runner.base, folder)}")
-    if outcome.failures:
+    if results.failures:
         raise typer.Exit(1)
 
 
 def _warn_of_changes(runner: "Runner") -> None:
-    from dcube.repository.workspace import uncommitted_files
+    from dcube.repository.commands import uncommitted_files
 
     if changed := [line for line in uncommitted_files(runner.repository) if "dcube/" in line or "dvc.yaml" in line]:
         print(

@@ -1,4 +1,4 @@
-"""Parameters from files, presets and single settings, checked; what is wrong is said in one line, with the mend."""
+"""Parameters from files, presets and single settings. An invalid one raises a one-line error that says what to do."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -16,51 +16,51 @@ SomeGroup = TypeVar("SomeGroup", bound=Group)
 
 
 def load_params(path: Path) -> Params:
-    """Read and check a parameter file.
+    """Read and validate a parameter file.
 
     Raises:
-        DcubeError: naming the file, the key, what is wrong and, for an unknown key, the nearest valid one.
+        DcubeError: names the file, the key, what is wrong and, for an unknown key, the nearest valid one.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DcubeError(f"{path} is missing: write one with `dcube params use phantom`") from None
     except yaml.YAMLError as error:
-        raise DcubeError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise DcubeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     return params_from(values, where=str(path))
 
 
 def params_from(values: Any, where: str) -> Params:
-    """Check plain values; `where` says in errors what they came from."""
-    return checked(Params, values, where)
+    """Validate plain values; `where` names their source in errors."""
+    return validated(Params, values, where)
 
 
-def params_with(params: Params, settings: Sequence[str]) -> Params:
-    """`params` with each `group.key=value` laid over it, values read as YAML.
+def with_settings(params: Params, settings: Sequence[str]) -> Params:
+    """`params` with each `group.key=value` applied, values read as YAML.
 
     Raises:
-        DcubeError: for a setting that is none, or that no parameter allows.
+        DcubeError: not of the form `group.key=value`, or not valid.
     """
-    return laid_over(params, parsed(settings), where="--set")
+    return with_overrides(params, parse_settings(settings), where="--set")
 
 
-def parsed(settings: Sequence[str]) -> dict[str, Any]:
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """Dotted path → value of each `group.key=value`, values read as YAML.
 
     Raises:
-        DcubeError: for a setting that is none.
+        DcubeError: not of this form.
     """
     values: dict[str, Any] = {}
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals:
-            raise DcubeError(f"--set {setting}: write it as group.key=value")
+            raise DcubeError(f"--set {setting}: expected group.key=value")
         values[path] = yaml.safe_load(value)
     return values
 
 
-def laid_over(params: Params, settings: Mapping[str, Any], where: str) -> Params:
-    """`params` with other values at dotted paths; `where` says in errors what these came from."""
+def with_overrides(params: Params, settings: Mapping[str, Any], where: str) -> Params:
+    """`params` with other values at dotted paths; `where` names the source of these in errors."""
     values = params.model_dump(mode="json")
     for path, value in settings.items():
         *groups, key = path.split(".")
@@ -68,13 +68,17 @@ def laid_over(params: Params, settings: Mapping[str, Any], where: str) -> Params
         for group in groups:
             target = target.setdefault(group, {})
             if not isinstance(target, dict):
-                raise DcubeError(f"{where}: {path}: {group} holds no further keys")
+                raise DcubeError(f"{where}: {path}: {group} has no keys below it")
         target[key] = value
     return params_from(values, where)
 
 
-def checked(group: type[SomeGroup], values: Any, where: str) -> SomeGroup:
-    """Plain values as a group; `where` says in errors what they came from."""
+def validated(group: type[SomeGroup], values: Any, where: str) -> SomeGroup:
+    """Plain values as a group; `where` names their source in errors.
+
+    Raises:
+        DcubeError: what is wrong with every key that is not valid.
+    """
     try:
         return group.model_validate(values)
     except ValidationError as error:
@@ -99,7 +103,7 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> Params:
-    """The named preset: its differences laid over the defaults."""
+    """The named preset: the defaults with its differences."""
     if name not in preset_names():
         raise DcubeError(f"no preset {name!r}{_nearest(name, preset_names())}: choose from {', '.join(preset_names())}")
     return params_from(yaml.safe_load((_preset_folder() / f"{name}.yaml").read_text()), where=f"preset {name}")

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcube.engine.distributed import summed
+from dcube.engine.distributed import all_reduce_mean, world_size
 
 
 def squared_distance_pooled(first: Tensor, second: Tensor) -> Tensor:
@@ -31,9 +31,9 @@ def contrastive_loss(squared_distance: Tensor, different: Tensor, margin: float,
         squared_distance: (N,) d².
         different: (N,) bool, Y of Eq. (4): the labels differ.
         margin: m.
-        valid: (N,) bool, pairs that count; the mean is over these, and 0 where there are none. Of several processes
-            each gets its part of the mean over all of theirs.
+        valid: (N,) bool, pairs that count; the mean is over these, and 0 where there are none. The mean over several
+            processes is that over all valid pairs, wherever they are.
     """
     push = (margin - squared_distance).clamp(min=0.0)
     terms = torch.where(different, push, squared_distance)
-    return (terms * valid).sum() / summed(valid.sum()).clamp(min=1)
+    return (terms * valid).sum() / all_reduce_mean(valid.sum().float()).clamp(min=1 / world_size())

@@ -12,15 +12,16 @@ from dcube.config.schema import Compute, Diffusion
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.losses import contrastive_loss, squared_distance_pooled, squared_distance_published
 from dcube.diffusion.noise_schedule import NoiseSchedule
-from dcube.diffusion.pairs import Pairs, PairSampler
+from dcube.diffusion.pairs import PairSampler
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.sampler import sample
 from dcube.diffusion.uvit import NO_LABEL, UViT
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
-from dcube.engine.distributed import Share, from_first, gathered, share_of
-from dcube.engine.rng import torch_generator
+from dcube.engine.distributed import broadcast_object, gather_uneven, shard
+from dcube.engine.rng import Rng, torch_generator
+from dcube.engine.sampler import DistributedBatchSampler
 from dcube.engine.trainer import Record, Row, Trainer
 from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.frechet import FrechetTracker
@@ -62,19 +63,17 @@ def train_diffusion(
     network = torch.compile(model) if compute.compile else model
 
     def losses(step: int) -> dict[str, Tensor]:
-        share = share_of(batches.batch_size)
         with autocast(device, compute):
-            return pair_losses(network, model, schedule, diffusion, batches.at(step, share), step, share)
+            return pair_losses(network, model, schedule, diffusion, batches.at(step), step)
 
     def validate(averaged: nn.Module, step: int) -> Row:
         assert isinstance(averaged, UViT)
         shape = (dataset.channels, dataset.diffusion_image_size, dataset.diffusion_image_size)
-        share = share_of(len(tracker.labels))
-        labels, seeds = share.of(tracker.labels), share.of(tracker.seeds)
+        labels, seeds = shard(tracker.labels), shard(tracker.seeds)
         with autocast(device, compute):
             part = sample(averaged, schedule, labels, seeds, tracker.fid.sampling_steps, SAMPLING_BATCH, shape)
-        images = gathered(part, share)
-        return from_first(lambda: measure(averaged, images, step))
+        images = gather_uneven(part)
+        return broadcast_object(lambda: measure(averaged, images, step))
 
     def measure(averaged: UViT, images: Tensor, step: int) -> Row:
         on_samples(images, tracker.labels, step)
@@ -87,10 +86,10 @@ def train_diffusion(
     trainer = Trainer(model, diffusion, checkpoints, diffusion.warmup_steps)
     best = trainer.fit(
         "Training the diffusion model",
-        steps=diffusion.epochs * batches.steps_per_epoch,
+        steps=diffusion.epochs * batches.sampler.steps_per_epoch,
         losses=losses,
         validate=validate,
-        validate_every=diffusion.fid_every * batches.steps_per_epoch,
+        validate_every=diffusion.fid_every * batches.sampler.steps_per_epoch,
         patience=diffusion.patience,
         on_rows=on_rows,
     )
@@ -110,22 +109,17 @@ class PairBatch:
 
 
 class PairBatches:
-    """Which pairs a step sees: a function of the step alone. Images stay in the memory map until they are needed."""
+    """The pairs of this process at a step. Images stay in the memory map until they are needed."""
 
     def __init__(self, dataset: PreparedDataset, rows: np.ndarray, diffusion: Diffusion, device: torch.device) -> None:
         self.images, self.rows, self.labels = dataset.images(dataset.diffusion_image_size), rows, dataset.labels[rows]
-        self.sampler = PairSampler(self.labels, diffusion.seed)
-        self.batch_size, self.device = min(diffusion.batch_size, len(rows)), device
-        self.steps_per_epoch = len(rows) // self.batch_size
-        self._epoch, self._pairs = -1, Pairs(*(np.empty(0, dtype=np.int64),) * 4)
+        self.sampler = DistributedBatchSampler(
+            len(rows), diffusion.batch_size, order=PairSampler(self.labels, diffusion.seed).epoch
+        )
+        self.device = device
 
-    def at(self, step: int, share: Share | None = None) -> PairBatch:
-        """The step's pairs, or a share of them."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._pairs = epoch, self.sampler.epoch(epoch)
-        pairs = self._pairs[position * self.batch_size : (position + 1) * self.batch_size]
-        pairs = share.of(pairs) if share else pairs
+    def at(self, step: int) -> PairBatch:
+        pairs = self.sampler.at(step)
         return PairBatch(
             self._to_device(self.images[self.rows[pairs.first]]),
             self._to_device(self.images[self.rows[pairs.second]]),
@@ -146,7 +140,6 @@ def pair_losses(
     diffusion: Diffusion,
     batch: PairBatch,
     step: int,
-    share: Share | None = None,
 ) -> dict[str, Tensor]:
     """L_gen of Eq. (5) and its parts for one batch of pairs, in one forward pass over both images of every pair.
 
@@ -156,25 +149,22 @@ def pair_losses(
 
     Args:
         network: `model`, compiled or not.
-        share: which part of the step's pairs the batch is; everything random is drawn for the whole of them, and over
-            all processes the losses add up to the means over them. None: it is all of them.
+        batch: this process's shard of the step's pairs.
     """
-    n, device = len(batch.first), batch.first.device
-    share = share or Share(0, n, n)
-    generator = torch_generator(device, diffusion.seed, "diffusion step", step)
-    t = share.of(torch.randint(schedule.timesteps, (share.total,), generator=generator, device=device))
-    dropped = share.of(torch.rand(share.total, generator=generator, device=device)) < diffusion.label_dropout
+    n = len(batch.first)
+    rng = Rng(batch.first.device, n, diffusion.seed, "diffusion step", step)
+    t = rng.integers(0, schedule.timesteps)
+    dropped = rng.uniform() < diffusion.label_dropout
     # fmt: off
     clean = to_model_range(torch.cat((batch.first, batch.second)))              # (2N, C, S, S)
-    noise = torch.randn((share.total, *clean.shape[1:]), generator=generator, device=device)
-    noise = share.of(noise)                                                     # (N, C, S, S)
+    noise = rng.normal(*clean.shape[1:])                                        # (N, C, S, S)
     noise, t = noise.repeat(2, 1, 1, 1), t.repeat(2)
     labels = torch.cat((batch.first_labels, batch.second_labels))               # (2N,)
     labels = labels.masked_fill(dropped.repeat(2), NO_LABEL)
     noisy = schedule.add_noise(clean, noise, t)
     output, middle = network(noisy, t, model.embed_labels(labels), middle_features=True)
     error = (output.float() - schedule.target(clean, noise, t)).square().flatten(1).mean(dim=1)
-    diffusion_loss = (error[:n].mean() + error[n:].mean()) * share.weight       # Eq. (3), both images
+    diffusion_loss = error[:n].mean() + error[n:].mean()                        # Eq. (3), both images
     contrastive = _contrastive(middle, batch, dropped, diffusion)
     loss = diffusion_loss + diffusion.contrastive_weight * contrastive          # Eq. (5)
     # fmt: on

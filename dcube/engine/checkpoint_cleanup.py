@@ -5,12 +5,10 @@ needs the last checkpoint. So the stage only notes that it has ended, in the wor
 takes the checkpoints away once `dvc.lock` is younger than the note.
 """
 
-import os
 import shutil
 
-from dcube.artifacts.layout import FINISHED, LOCK, checkpoint_root
-
-KEEP_CHECKPOINTS = "DCUBE_KEEP_CHECKPOINTS"  # set: nothing is removed
+from dcube.artifacts.layout import FINISHED, LOCK
+from dcube.runtime.settings import read_settings
 
 
 def note_finished(key: str) -> None:
@@ -21,10 +19,10 @@ def note_finished(key: str) -> None:
 
 def remove_recorded() -> None:
     """Remove the checkpoints of what has ended and is recorded."""
-    if os.environ.get(KEEP_CHECKPOINTS):
+    if read_settings().keep_checkpoints:
         return
     recorded = LOCK.stat().st_mtime_ns if LOCK.exists() else 0
     for note in FINISHED.glob("*"):
         if note.stat().st_mtime_ns < recorded:
-            shutil.rmtree(checkpoint_root() / note.name, ignore_errors=True)
+            shutil.rmtree(read_settings().checkpoints / note.name, ignore_errors=True)
             note.unlink(missing_ok=True)

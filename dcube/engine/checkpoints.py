@@ -10,6 +10,7 @@ import json
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Self
 
 import safetensors.torch
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from dcube.artifacts.checksums import has_checksum, is_whole, remove, write_checksummed
 from dcube.errors import DcubeError
-from dcube.runtime.checkpoint_sync import KEPT, Mirror
+from dcube.runtime.checkpoint_sync import KEPT, CheckpointSync
+from dcube.runtime.settings import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +31,20 @@ class Checkpoints:
     Args:
         root: where all trainings keep theirs.
         key: `training_key` of everything that defines this training: a changed parameter never finds a stranger's.
-        mirror: where other machines find them.
+        sync: where other machines find them.
     """
 
-    def __init__(self, root: Path, key: str, mirror: Mirror | None = None) -> None:
-        self.folder, self.mirror = root / key, mirror
+    def __init__(self, root: Path, key: str, sync: CheckpointSync | None = None) -> None:
+        self.folder, self.sync = root / key, sync
 
-    def mirrored(self) -> AbstractContextManager[None]:
-        """Inside the block what is saved reaches the mirror too, if there is one."""
-        return self.mirror.uploading() if self.mirror else nullcontext()
+    @classmethod
+    def configured(cls, key: str) -> Self:
+        """Those of a training as the settings say: in which folder, and on which bucket too."""
+        return cls(read_settings().checkpoints, key, CheckpointSync.configured(key))
+
+    def synced(self) -> AbstractContextManager[None]:
+        """Inside the block what is saved reaches the bucket too, if there is one."""
+        return self.sync.uploading() if self.sync else nullcontext()
 
     def save(self, step: int, tensors: dict[str, Tensor], state: dict) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -49,28 +56,25 @@ class Checkpoints:
         write_checksummed(path, content)
         for old in self._files()[:-KEPT]:
             remove(old)
-        if self.mirror:
-            self.mirror.offer(path)
+        if self.sync:
+            self.sync.offer(path)
 
     def latest(self) -> tuple[dict[str, Tensor], dict] | None:
-        """Tensors and state of the newest whole checkpoint, as `read` gives them; None where there is none at all."""
-        path = self.newest()
-        return read(path) if path else None
+        """Tensors and state of the newest whole checkpoint; None where there is none.
 
-    def newest(self) -> Path | None:
-        """The newest whole checkpoint, fetched from the mirror if that has a newer one; None where there is none.
+        It is fetched from the mirror if that has a newer one.
 
         Raises:
             DcubeError: if there are checkpoints and all of them are damaged, or the mirror cannot be used.
         """
         path = self._newest_whole()
-        if self.mirror:
-            path = self.mirror.fetch(self.folder, newer_than=path.name if path else "") or path
+        if self.sync:
+            path = self.sync.fetch(self.folder, newer_than=path.name if path else "") or path
         if path is None and any(map(has_checksum, self._files())):
             raise DcubeError(
                 f"all checkpoints in {self.folder} are damaged: remove that folder to train from the start"
             )
-        return path
+        return _read(path) if path else None
 
     def _newest_whole(self) -> Path | None:
         for path in filter(has_checksum, reversed(self._files())):
@@ -83,8 +87,7 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*.safetensors"))
 
 
-def read(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Tensors and state of a whole checkpoint."""
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     with safe_open(path, framework="pt") as file:
         state = json.loads(file.metadata()["state"])
     return safetensors.torch.load_file(path), state

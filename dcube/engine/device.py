@@ -16,8 +16,11 @@ def choose_device(compute: Compute) -> torch.device:
         raise DcubeError("compute.device is cuda, and this machine has no usable GPU: set it to auto or cpu")
     if compute.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    # One of several processes on this machine has the GPU of its number.
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"])) if "LOCAL_RANK" in os.environ else torch.device("cuda")
+    index = int(os.environ.get("LOCAL_RANK", 0))  # torchrun's: a process on this machine has the GPU of its number
+    if index >= (gpus := torch.cuda.device_count()):
+        raise DcubeError(f"this machine has {gpus} usable GPUs: start at most {gpus} processes on it, one a GPU")
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
 
 
 def computes_in_bfloat16(device: torch.device, compute: Compute) -> bool:

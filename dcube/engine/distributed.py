@@ -1,108 +1,169 @@
-"""Several processes compute as one: each takes its share of a global batch, and what they find is added up.
+"""A training in several processes, by torch.distributed: every process computes the losses of its shard of a batch.
 
-A process's losses are *parts*: over all processes they add up to the losses of the global batch, and so do the
-gradients. Without a process group every function here is that of one process with one share, the whole.
+torchrun starts the processes, on one node or several. Without it every function here is that of one process.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from dcube.errors import DcubeError
+
+# How long a process waits for the others: the main one measures FID, and fetches checkpoints, alone.
+TIMEOUT = timedelta(hours=1)
+SECONDS_TO_BE_ENDED = 10
 
 Result = TypeVar("Result")
+Losses = Callable[[int], dict[str, Tensor]]
 
 
-def processes() -> int:
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that torchrun has started together with this one, if it has.
+
+    The process that fails first says why. The others fail because of it and say nothing: torchrun ends them.
+    """
+    if not dist.is_torchelastic_launched():
+        yield
+        return
+    store, own_rank, size = next(dist.rendezvous("env://"))
+    dist.init_process_group(store=store, rank=own_rank, world_size=size, timeout=TIMEOUT)
+    try:
+        yield
+    except Exception:
+        if _is_first_failure(store):
+            raise
+        time.sleep(SECONDS_TO_BE_ENDED)
+        raise SystemExit(1) from None
+    dist.destroy_process_group()
+
+
+def _is_first_failure(store: dist.Store) -> bool:
+    try:
+        return store.add("failures", 1) == 1
+    except dist.DistError:
+        return False  # the store has ended with the main process
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def is_first() -> bool:
-    """Whether this is the process that speaks: it measures, saves, logs and publishes."""
-    return not dist.is_initialized() or dist.get_rank() == 0
+def is_main_process() -> bool:
+    """Whether this is the process that measures, saves, logs and publishes."""
+    return rank() == 0
 
 
-@dataclass(frozen=True)
-class Share:
-    """Which items of a global batch of `total` are this process's."""
-
-    start: int
-    stop: int
-    total: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def of(self, batch: Any) -> Any:
-        """This process's part of something that has one item an image."""
-        return batch[self.start : self.stop]
-
-    @property
-    def weight(self) -> float:
-        """What a mean over the share counts in the mean over the batch."""
-        return len(self) / self.total
+def shard(items: Any) -> Any:
+    """This process's consecutive part of something that can be sliced; two parts differ by one item at most."""
+    n = len(items)
+    return items[n * rank() // world_size() : n * (rank() + 1) // world_size()]
 
 
-def share_of(total: int) -> Share:
-    rank = dist.get_rank() if dist.is_initialized() else 0
-    return Share(total * rank // processes(), total * (rank + 1) // processes(), total)
+def shard_size(batch_size: int) -> int:
+    """How many images of a training batch each process has.
+
+    Raises:
+        DcubeError: not all of them the same number; the mean of the processes' losses would not be that of the batch.
+    """
+    if batch_size % world_size():
+        raise DcubeError(
+            f"a batch of {batch_size} images cannot be divided equally among {world_size()} processes: "
+            "change the batch size or the number of processes"
+        )
+    return batch_size // world_size()
 
 
-def summed(part: Tensor) -> Tensor:
-    """The sum over all processes; differentiable."""
-    return _Sum.apply(part) if dist.is_initialized() else part
+def all_reduce_mean(value: Tensor) -> Tensor:
+    """The mean over all processes, without gradient."""
+    if world_size() == 1:
+        return value
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
 
 
-class _Sum(torch.autograd.Function):
+def all_gather(part: Tensor) -> Tensor:
+    """All processes' parts, equal in length, one after the other; differentiable."""
+    return _AllGather.apply(part) if world_size() > 1 else part
+
+
+class _AllGather(torch.autograd.Function):
+    """torch's own differentiable ones are deprecated, or private and of another name in every release."""
+
     @staticmethod
     def forward(_context: Any, part: Tensor) -> Tensor:
-        total = part.contiguous().clone()
-        dist.all_reduce(total)
-        return total
+        part = part.contiguous()
+        parts = [torch.empty_like(part) for _ in range(world_size())]
+        dist.all_gather(parts, part)
+        return torch.cat(parts)
 
     @staticmethod
     def backward(_context: Any, *gradients: Tensor) -> Tensor:
-        # Every process's part of the loss depends on the sum: the gradient is the sum of theirs.
-        return _Sum.forward(None, gradients[0])
+        total = gradients[0].contiguous().clone()  # every process's loss depends on every part
+        dist.all_reduce(total)
+        return shard(total)
 
 
-def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Turn the gradients of the parts into that of the global batch, in one message."""
-    if not dist.is_initialized():
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    for gradient, chunk in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(chunk.view_as(gradient))
+def gather_uneven(part: Tensor) -> Tensor:
+    """The same for parts on the CPU that may differ in length, without gradient."""
+    parts: list[Any] = [part] * world_size()
+    if world_size() > 1:
+        dist.all_gather_object(parts, part)
+    return torch.cat(parts)
 
 
-def gathered(part: Tensor, share: Share) -> Tensor:
-    """The whole batch in every process, from everybody's share of it."""
-    if not dist.is_initialized():
-        return part
-    whole = part.new_zeros((share.total, *part.shape[1:]))
-    share.of(whole).copy_(part)
-    dist.all_reduce(whole)
-    return whole
-
-
-def from_first(compute: Callable[[], Result]) -> Result:
-    """What `compute` returns in the first process, in all of them; the others wait."""
-    if not dist.is_initialized():
-        return compute()
-    box: list[Any] = [compute() if is_first() else None]
-    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+def broadcast_object(compute: Callable[[], Result]) -> Result:
+    """What `compute` returns in the main process, in all of them; the others wait."""
+    box: list[Any] = [compute() if is_main_process() else None]
+    if world_size() > 1:
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
     return box[0]
 
 
-def spread(tensors: Sequence[Tensor]) -> None:
-    """Overwrite the tensors with the first process's."""
-    if not dist.is_initialized():
+class LossesOfStep(nn.Module):
+    """Calls `losses(step)` within a forward pass: DistributedDataParallel then sees whatever they do with the model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, losses: Losses, step: int) -> dict[str, Tensor]:
+        return losses(step)
+
+
+def data_parallel(model: nn.Module) -> nn.Module:
+    """A module that is called with (losses, step) and averages the gradients of those losses over all processes.
+
+    The main process's weights are copied to the others. From then on batch normalisation sees the global batch, so
+    that its statistics are the same everywhere. A training's losses use the same parameters at every step.
+    """
+    step = LossesOfStep(model)
+    if world_size() == 1:
+        return step
+    _synchronise_batch_norm(model)
+    return DistributedDataParallel(step, static_graph=True)
+
+
+def _synchronise_batch_norm(model: nn.Module) -> None:
+    if next(model.parameters()).is_cuda:
+        from timm.layers import convert_sync_batchnorm  # knows timm's layers; here, as a launcher needs no timm
+
+        convert_sync_batchnorm(model)
         return
-    for tensor in tensors:
-        copy = tensor.detach().contiguous()
-        dist.broadcast(copy, src=0)
-        tensor.detach().copy_(copy)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):  # torch's SyncBatchNorm is for GPUs only
+            module.register_forward_pre_hook(lambda layer, x: (all_gather(x[0]),) if layer.training else None)
+            module.register_forward_hook(lambda layer, _, y: shard(y) if layer.training else None)

@@ -4,14 +4,14 @@ The orchestrator names a file in `DCUBE_PROGRESS_FILE`; this package knows nothi
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dcube.runtime.settings import read_settings
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_RECORDS = 1.0
@@ -64,7 +64,7 @@ class _Meter:
 def progress(description: str, total: int, unit: str, completed: int = 0) -> Iterator[Advance]:
     """Give `advance(count=1, **values)`; `values` (a loss, say) are shown beside the rate and the time left."""
     meter = _Meter(description, total, unit, completed)
-    record_file = os.environ.get("DCUBE_PROGRESS_FILE")
+    record_file = read_settings().progress_file
     bar = _bar(meter) if sys.stderr.isatty() else None
     if bar:
         bar.start()
@@ -77,7 +77,7 @@ def progress(description: str, total: int, unit: str, completed: int = 0) -> Ite
         elif meter.due("line", SECONDS_BETWEEN_LINES):
             print(meter.line(), file=sys.stderr, flush=True)
         if record_file and meter.due("record", SECONDS_BETWEEN_RECORDS):
-            with Path(record_file).open("a", encoding="utf-8") as file:
+            with record_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(meter.record()) + "\n")
 
     try:

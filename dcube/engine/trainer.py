@@ -5,7 +5,6 @@ and, on the CPU, a killed and resumed training ends bit for bit like an undistur
 """
 
 import copy
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,15 +16,14 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from dcube.artifacts.weights import under_prefix, with_prefix
-from dcube.engine.batch_norm import normalise_over_processes
-from dcube.engine.checkpoints import Checkpoints, read
-from dcube.engine.distributed import from_first, is_first, spread, sum_gradients, summed
+from dcube.engine.checkpoints import Checkpoints
+from dcube.engine.distributed import Losses, all_reduce_mean, broadcast_object, data_parallel, is_main_process
 from dcube.engine.progress import Advance, progress
 from dcube.errors import DcubeError
+from dcube.runtime.settings import read_settings
 
 # Losses leave the device and checkpoints are taken at multiples of this only: no step waits for a copy.
 STEPS_PER_ROW = 20
-SECONDS_PER_CHECKPOINT = 60.0
 
 Row = dict[str, Any]
 OptimiserOf = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -59,10 +57,10 @@ class Record:
 class Trainer:
     """Trains `model`; `averaged` holds its exponential moving average and `best` the best of those.
 
-    Several processes hold the same weights at every step; the first one shows, hands out and saves.
+    Several processes hold the same weights at every step; the main one shows, hands out and saves.
 
     Args:
-        model: on its device; parameters that need no gradient are left alone.
+        model: on its device, of no other trainer; parameters that need no gradient are left alone.
         settings: learning rate, weight decay, gradient clip, EMA decay.
         checkpoints: where to resume from and to save to.
         warmup_steps: over which the learning rate rises linearly.
@@ -78,8 +76,7 @@ class Trainer:
         optimiser: OptimiserOf | None = None,
     ) -> None:
         self.model, self.settings, self.checkpoints, self.warmup_steps = model, settings, checkpoints, warmup_steps
-        normalise_over_processes(model)
-        spread(list(model.state_dict().values()))
+        self.losses_of_step = data_parallel(model)
         # Warmed up: a fixed decay would hold the random first weights for thousands of steps.
         self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -100,7 +97,7 @@ class Trainer:
         self,
         description: str,
         steps: int,
-        losses: Callable[[int], dict[str, Tensor]],
+        losses: Losses,
         validate: Callable[[nn.Module, int], Row],
         validate_every: int,
         patience: int | None = None,
@@ -110,8 +107,8 @@ class Trainer:
 
         Args:
             description: for the progress display.
-            losses: step to scalar tensors, of several processes the parts that add up to those of the global batch;
-                the one named "loss" is minimised.
+            losses: step to scalar tensors, means over this process's shard of the batch, whose mean over all
+                processes is that of the batch; the one named "loss" is minimised.
             validate: (averaged model, step) to a row, the same in every process, whose "score" decides which weights
                 are best (higher is better).
             validate_every: steps between two validations; the last step is always validated.
@@ -121,7 +118,7 @@ class Trainer:
         sent = len(self.record.history), len(self.record.validation)
         pending: list[dict[str, Tensor]] = []
         last_checkpoint = time.monotonic()
-        interval = float(os.environ.get("DCUBE_CHECKPOINT_SECONDS", SECONDS_PER_CHECKPOINT))
+        interval = read_settings().checkpoint_seconds
         with self._shown(description, steps) as advance:
             while self.record.step < steps and not self._exhausted(patience):
                 pending.append(self._step(losses))
@@ -131,35 +128,34 @@ class Trainer:
                     self._add_row(pending)
                 if validation_due:
                     self._validate(validate)
-                at_boundary = not pending
-                if is_first() and at_boundary and (validation_due or time.monotonic() - last_checkpoint >= interval):
+                save_due = validation_due or time.monotonic() - last_checkpoint >= interval
+                if is_main_process() and save_due and not pending:
                     sent = self._hand_out(on_rows, sent)
                     self._save()
                     last_checkpoint = time.monotonic()
-        if is_first():
+        if is_main_process():
             self._hand_out(on_rows, sent)
         return self.best
 
     @contextmanager
     def _shown(self, description: str, steps: int) -> Iterator[Advance]:
-        if not is_first():
+        if not is_main_process():
             yield lambda *_, **__: None
             return
         with (
-            self.checkpoints.mirrored(),
+            self.checkpoints.synced(),
             progress(description, total=steps, unit="steps", completed=self.record.step) as advance,
         ):
             yield advance
 
-    def _step(self, losses: Callable[[int], dict[str, Tensor]]) -> dict[str, Tensor]:
+    def _step(self, losses: Losses) -> dict[str, Tensor]:
         step = self.record.step
         self.model.train()
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
-        values = losses(step)
+        values = self.losses_of_step(losses, step)
         self.optimizer.zero_grad(set_to_none=True)
         values["loss"].backward()
-        sum_gradients(self.model.parameters())
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
         self.record.step = step + 1
@@ -167,8 +163,8 @@ class Trainer:
         return {name: value.detach() for name, value in values.items()}
 
     def _add_row(self, pending: list[dict[str, Tensor]]) -> None:
-        parts = torch.stack([torch.stack(list(values.values())).float() for values in pending]).mean(dim=0)
-        means = dict(zip(pending[0], summed(parts).tolist(), strict=True))
+        shard_means = torch.stack([torch.stack(list(values.values())).float() for values in pending]).mean(dim=0)
+        means = dict(zip(pending[0], all_reduce_mean(shard_means).tolist(), strict=True))
         pending.clear()
         if not all(torch.isfinite(torch.tensor(value)) for value in means.values()):
             raise DcubeError(f"the loss is no longer finite at step {self.record.step}: lower the learning rate")
@@ -210,10 +206,10 @@ class Trainer:
         self.checkpoints.save(self.record.step, tensors, vars(self.record))
 
     def _resume(self) -> None:
-        path = from_first(self.checkpoints.newest)
-        if path is None:
+        latest = broadcast_object(self.checkpoints.latest)  # so that other nodes need not share the disk
+        if latest is None:
             return
-        tensors, record = read(path)
+        tensors, record = latest
         self.model.load_state_dict(under_prefix("model", tensors))
         self.averaged.load_state_dict(under_prefix("averaged", tensors))
         self.best = under_prefix("best", tensors)

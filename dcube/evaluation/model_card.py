@@ -9,7 +9,7 @@ import pandas as pd
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.metrics import Metrics
-from dcube.classifier.methods.catalogue import METHODS
+from dcube.classifier.method import registered_method
 from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
 from dcube.evaluation.metrics import metric_of, names_of, title_of
@@ -19,11 +19,6 @@ KINDS = {
     "dcube": "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",
     "untrained_uvit": "Control: D-Cube's head on a U-ViT that was never trained",
     "sub_features": "Control: D-Cube's sub-feature network alone, without a diffusion model",
-}
-OWN_PARAMS = {
-    "dcube": ("diffusion", "classifier"),
-    "untrained_uvit": ("classifier",),
-    "sub_features": ("classifier",),
 }
 NO_ERROR = "resampling then knows of none, and an interval without width is no certainty"
 NOT_INTENDED = (
@@ -41,8 +36,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         lineage: tags that say where the model comes from.
     """
     kind = metrics.kind
-    own = OWN_PARAMS.get(kind, ("baseline",))
-    params: dict[str, Any] = {group: getattr(config.params, group) for group in own}
+    params: dict[str, Any] = config.params.model_dump(exclude_none=True)
     if config.blocks is not None:
         params["selected blocks"] = config.blocks
     parts = [
@@ -80,11 +74,11 @@ def kind_in_words(kind: str) -> str:
     """A sentence about a candidate's kind."""
     if kind in KINDS:
         return f"{KINDS[kind]}."
-    if kind not in METHODS:
+    method = registered_method(kind)
+    if method is None:
         return f"Baseline: {kind} from timm."
-    listed = METHODS[kind]
-    role = "Control" if listed.family == "Control" else "Baseline"
-    return f"{role}: {listed.title} ({listed.reference})."
+    role = "Control" if method.family == "Control" else "Baseline"
+    return f"{role}: {method.title} ({method.reference})."
 
 
 def intended(classes: Sequence[str]) -> str:

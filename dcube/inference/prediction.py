@@ -134,9 +134,9 @@ def aggregate_by_patient(rows: pd.DataFrame, images: Sequence[InputImage], absta
 
 def _spread(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Standard deviation of the chosen class's probability over noise levels, (n,); NaN without a diffusion model."""
-    if candidate.uvit is None:
-        return np.full(len(images), np.nan)
     settings = candidate.config.params.classifier
+    if candidate.uvit is None or settings is None:
+        return np.full(len(images), np.nan)
     levels = np.linspace(settings.timestep_low, settings.timestep_high, NOISE_LEVELS).round().astype(int)
     each = [candidate.predict(images, diffusion_images, timesteps=[int(level)]) for level in np.unique(levels)]
     return np.std([found[np.arange(len(chosen)), chosen] for found in each], axis=0)

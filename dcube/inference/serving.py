@@ -1,6 +1,6 @@
 """A registered model as MLflow serves it: images in, rows out, equal to those of `dcube predict`.
 
-MLflow stores the text of this file with the model, not a pickle.
+MLflow loads it through `model_code.py`: no pickle.
 """
 
 import base64
@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
@@ -106,6 +105,3 @@ def _read_array(cell: Any, window: Window | None) -> RawImage:
 def _as_lists(cell: Any) -> Any:
     """MLflow turns nested lists into arrays of arrays."""
     return [_as_lists(item) for item in cell] if isinstance(cell, list | tuple | np.ndarray) else cell
-
-
-mlflow.models.set_model(ServedModel())

@@ -7,9 +7,10 @@ from mlflow.artifacts import download_artifacts
 
 from dcube.artifacts.layout import CONFIG
 from dcube.errors import DcubeError
-from dcube.registry.versions import QUIET, referenced
+from dcube.registry.versions import referenced
+from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
-from dcube.tracking.outbox import environment, tracking_uri
+from dcube.tracking.mlflow_client import NO_PROGRESS_BAR, tracking_uri, version_number
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ def fetch(reference: str, folder: Path) -> Fetched:
         DcubeError: there is no such version, or its files are gone.
     """
     registry, version = referenced(reference)
-    number = str(version.version)
+    number = version_number(version)
     address = f"models:/{registry.name}/{number}/artifacts"
-    with environment({**QUIET, "MLFLOW_TRACKING_URI": tracking_uri()}):
+    with library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR):
         try:
             arrived = Path(download_artifacts(address, dst_path=str(folder), tracking_uri=tracking_uri()))
         except OSError as error:

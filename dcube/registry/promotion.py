@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from pydantic import Field
 
-from dcube.config.loading import checked
+from dcube.config.loading import validated
 from dcube.config.schema import Evaluation, Group
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import Difference, ModelComparison, compare
@@ -90,7 +90,7 @@ def policy_with(settings: list[str]) -> PromotionPolicy:
     for setting in settings:
         if "=" not in setting:
             raise DcubeError(f"--set {setting}: write it as key=value, with {', '.join(PromotionPolicy.model_fields)}")
-    return checked(PromotionPolicy, dict(setting.split("=", 1) for setting in settings), where="--set")
+    return validated(PromotionPolicy, dict(setting.split("=", 1) for setting in settings), where="--set")
 
 
 def judge(champion: Predictions, challenger: Predictions, policy: PromotionPolicy) -> Verdict:

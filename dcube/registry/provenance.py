@@ -1,14 +1,13 @@
 """From a registered version back to everything that made it, and what of that is missing."""
 
-import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import yaml
@@ -20,11 +19,13 @@ from dcube.config.loading import flattened
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
-from dcube.registry.versions import QUIET, Registry, evaluation_artifacts, number
-from dcube.repository.data_remote import whereabouts
-from dcube.repository.workspace import git
+from dcube.registry.versions import Registry, evaluation_artifacts
+from dcube.repository.commands import git
+from dcube.repository.data_record import recorded_data
+from dcube.repository.data_remote import locate_data
+from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage, tags
-from dcube.tracking.outbox import environment
+from dcube.tracking.mlflow_client import downloaded, version_number
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -69,12 +70,8 @@ class Provenance:
 
     def artifact(self, path: str) -> str | None:
         """Text of a file that the registering run holds; None where it is gone."""
-        with TemporaryDirectory() as folder, environment(QUIET):
-            try:
-                file = self.registry.client.download_artifacts(self.version.run_id, path, folder)
-                return Path(file).read_text(encoding="utf-8")
-            except (MlflowException, OSError):
-                return None
+        with downloaded(self.registry.client, self.version.run_id, path) as file:
+            return file.read_text(encoding="utf-8") if file else None
 
     @cached_property
     def params(self) -> str | None:
@@ -133,8 +130,8 @@ def trace(registry: Registry, version: "ModelVersion", repository: Path) -> Prov
 
 def _model(found: Provenance) -> Iterator[tuple[str, str]]:
     version = found.version
-    held = sorted(alias for alias, which in found.registry.aliases().items() if which == number(version))
-    yield "version", f"{found.registry.name}/{number(version)}"
+    held = sorted(alias for alias, which in found.registry.aliases().items() if which == version_number(version))
+    yield "version", f"{found.registry.name}/{version_number(version)}"
     yield "aliases", ", ".join(held) or "none"
     yield "candidate", f"{found.model} ({found.tag(tags.KIND)})"
     yield "registered", f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M} UTC"
@@ -174,10 +171,9 @@ def _runs(found: Provenance) -> Iterator[tuple[str, str]]:
 
 def _prefect_run(found: Provenance, run_id: str) -> str:
     """The flow run, asked of the server of `PREFECT_API_URL` where that is set."""
-    address = os.environ.get("PREFECT_API_URL")
+    address, credentials = read_settings().prefect_api_url, read_settings().prefect_credentials
     if not address:
         return f"{run_id} (PREFECT_API_URL is not set: not looked up)"
-    credentials = os.environ.get("PREFECT_API_AUTH_STRING")
     login = httpx.BasicAuth(*credentials.split(":", 1)) if credentials and ":" in credentials else None
     try:
         answer = httpx.get(f"{address}/flow_runs/{run_id}", auth=login, timeout=10)
@@ -217,13 +213,13 @@ def _data(found: Provenance) -> Iterator[tuple[str, str]]:
     yield "test (fingerprint)", found.tag(tags.TEST)
     if digest == "none":
         return _obstacle(found, "the raw data were not tracked by DVC")
-    where, complete = whereabouts(found.repository, digest)
+    where, complete = locate_data(found.repository, digest)
     yield "raw data are", where
     if not complete:
         _obstacle(found, f"the raw data {digest} are {where}: `dvc push` them where they were added")
-    recorded = _data_at(found.repository, found.commit)
-    if recorded not in (digest, None):
-        _obstacle(found, f"data.dvc of commit {found.commit} records other data ({recorded}): it was not committed")
+    with suppress(DcubeError):  # where the commit records none, there is nothing to compare with
+        if (recorded := recorded_data(found.repository, found.commit)) != digest:
+            _obstacle(found, f"data.dvc of commit {found.commit} records other data ({recorded}): it was not committed")
     return None
 
 
@@ -266,12 +262,3 @@ def fingerprint_at(repository: Path, commit: str) -> str:
             description, _, path = line.partition("\t")
             blobs[path.removeprefix(start)] = description.split()[2]
     return lineage.fingerprint_of(blobs)
-
-
-def _data_at(repository: Path, commit: str) -> str | None:
-    """DVC's hash of the raw data that a commit records; None where it cannot be told."""
-    try:
-        recorded: dict[str, Any] = yaml.safe_load(git(repository, "show", f"{commit}:{lineage.DATA}"))
-    except DcubeError:
-        return None
-    return recorded["outs"][0]["md5"]

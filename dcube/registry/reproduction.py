@@ -4,9 +4,7 @@ Nothing of it reaches the checkout, the registry or the tracking server: it happ
 an empty MLflow database, no checkpoints and no cached results.
 """
 
-import os
 import shutil
-import sys
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -14,13 +12,13 @@ from pathlib import Path
 from dcube.artifacts.layout import EVALUATION, METRICS_FILE
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
-from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
 from dcube.errors import DcubeError
 from dcube.registry.provenance import Provenance
-from dcube.registry.versions import number
-from dcube.repository.workspace import commit_of, workspace
-from dcube.runtime.processes import own_code_first, process_group
+from dcube.repository.commands import commit_of
+from dcube.repository.repro import repro
+from dcube.repository.workspace import workspace
 from dcube.tracking import lineage, tags
+from dcube.tracking.mlflow_client import version_number
 
 # What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
 FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
@@ -28,19 +26,19 @@ OWN_STATE = ("checkpoints", "unsent")
 
 
 @dataclass(frozen=True)
-class ReproductionResult:
+class Reproduction:
     """Recorded against rebuilt.
 
     Attributes:
         weights: sha256 of both.
-        metrics: what of the evaluation differs, by name.
-        circumstances: what the machine and the installed packages are like now where they are not as recorded.
-        folder: the working copy, which is kept where the result differs.
+        metrics: those of the evaluation that differ, by name.
+        machine: facts of the machine and versions of packages that differ.
+        folder: the working copy, which is kept where something differs.
     """
 
     weights: tuple[str, str]
     metrics: dict[str, tuple[object, object]]
-    circumstances: dict[str, tuple[str, str]]
+    machine: dict[str, tuple[str, str]]
     folder: Path
 
     @property
@@ -52,7 +50,7 @@ class _DiffersError(Exception):
     """Leaves the working copy standing."""
 
 
-def reproduce(origin: Provenance) -> ReproductionResult:
+def reproduce(origin: Provenance) -> Reproduction:
     """Rebuild the version: its commit, parameters and data, every stage it needs computed anew.
 
     A run of the same version that was cut off goes on with its own checkpoints.
@@ -63,7 +61,7 @@ def reproduce(origin: Provenance) -> ReproductionResult:
     if origin.obstacles:
         raise DcubeError("it cannot be made again: " + "; ".join(origin.obstacles))
     assert origin.params is not None
-    name = f"reproduce-{origin.registry.name}-{number(origin.version)}"
+    name = f"reproduce-{origin.registry.name}-{version_number(origin.version)}"
     commit = commit_of(origin.repository, origin.commit)
     try:
         with workspace(origin.repository, commit, name, origin.params) as folder:
@@ -89,34 +87,27 @@ def _own_state(folder: Path) -> None:
 
 def _compute(folder: Path, stage: str) -> None:
     """`--force` recomputes every stage, whatever the caches know; `--no-commit` leaves the caches as they are."""
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-commit", stage]
-    with process_group(command, cwd=folder, env=_environment(folder)) as process:
-        if process.wait():
-            raise DcubeError(f"{stage} could not be computed again: see above, and the working copy {folder}")
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN)}
-    own = {
+    variables = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}",
-        "DVC_NO_ANALYTICS": "1",
-        KEEP_CHECKPOINTS: "1",  # forced anew, what has ended goes on with them
+        "DCUBE_KEEP_CHECKPOINTS": "1",  # forced anew, what has ended goes on with them
     }
-    return kept | own_code_first(folder) | own
+    result = repro(stage, folder, ["--force", "--no-commit"], variables, without=FOREIGN)
+    if result.failed:
+        raise DcubeError(f"{stage} could not be computed again: {result.reason} (working copy: {folder})")
 
 
-def _compare(origin: Provenance, folder: Path) -> ReproductionResult:
+def _compare(origin: Provenance, folder: Path) -> Reproduction:
     rebuilt = Metrics.load(folder / EVALUATION / origin.model / METRICS_FILE)
     assert origin.metrics is not None
     before, after = (flattened(it.model_dump(exclude={"weights_sha256"})) for it in (origin.metrics, rebuilt))
-    return ReproductionResult(
+    return Reproduction(
         weights=(origin.tag(tags.WEIGHTS), rebuilt.weights_sha256),
         metrics={
             name: (before.get(name), after.get(name))
             for name in sorted(before.keys() | after.keys())
             if not _same(before.get(name), after.get(name))
         },
-        circumstances=_circumstances(origin),
+        machine=_machine_differences(origin),
         folder=folder,
     )
 
@@ -125,7 +116,7 @@ def _same(one: object, other: object) -> bool:
     return one == other or (one != one and other != other)  # NaN, where a resample lacked a class
 
 
-def _circumstances(origin: Provenance) -> dict[str, tuple[str, str]]:
+def _machine_differences(origin: Provenance) -> dict[str, tuple[str, str]]:
     """What differs between the recorded machine and packages and those here."""
     here, then = lineage.lineage_tags("register"), origin.machine
     installed = {found.name: found.version for found in distributions()}

@@ -6,12 +6,9 @@ event with its version, so that the champions' history stands in the registry it
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
@@ -21,15 +18,19 @@ from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
 from dcube.tracking import tags
-from dcube.tracking.outbox import environment, tracking_client, tracking_uri
+from dcube.tracking.mlflow_client import (
+    aliases_of,
+    downloaded,
+    existing_tracking_client,
+    tracking_uri,
+    version_number,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER, CHAMPION = "challenger", "champion"
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-QUIET = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 TASK = (
     "All candidates for one task, D-Cube as well as its controls and baselines. "
     f"`{CHALLENGER}`: the best by validation of the last pipeline. "
@@ -120,7 +121,7 @@ class Registry:
         try:
             return self.client.get_model_version(self.name, which)
         except MlflowException:
-            numbers = ", ".join(number(version) for version in reversed(self.versions()))
+            numbers = ", ".join(version_number(version) for version in reversed(self.versions()))
             raise DcubeError(f"{self.name} has no version {which!r}: it has {numbers or 'none'}") from None
 
     def find(self, wanted_tags: Mapping[str, str]) -> "ModelVersion | None":
@@ -129,7 +130,7 @@ class Registry:
 
     def aliases(self) -> dict[str, str]:
         """Alias → version."""
-        return {alias: str(held) for alias, held in self.client.get_registered_model(self.name).aliases.items()}
+        return aliases_of(self.client, self.name)
 
     def holder(self, alias: str) -> "ModelVersion | None":
         held = self.aliases().get(alias)
@@ -142,17 +143,16 @@ class Registry:
             DcubeError: they are gone.
         """
         path = f"{evaluation_artifacts(version.tags.get(tags.MODEL, ''))}/{PREDICTIONS}"
-        with TemporaryDirectory() as folder, environment(QUIET):
-            try:
-                return Predictions.load(Path(self.client.download_artifacts(version.run_id, path, folder)))
-            except (MlflowException, OSError):
+        with downloaded(self.client, version.run_id, path) as file:
+            if file is None:
                 raise DcubeError(
                     f"the predictions of {self.name} version {version.version} are gone ({path} of run "
                     f"{version.run_id}): evaluate and register that model again"
-                ) from None
+                )
+            return Predictions.load(file)
 
     def name_challenger(self, version: "ModelVersion") -> None:
-        self.client.set_registered_model_alias(self.name, CHALLENGER, number(version))
+        self.client.set_registered_model_alias(self.name, CHALLENGER, version_number(version))
 
     def proposal(self, policy: PromotionPolicy) -> Proposal:
         """Compare challenger and champion.
@@ -165,7 +165,7 @@ class Registry:
             raise DcubeError(f"{self.name} has no challenger: run `dvc repro register`, which names one")
         if champion is None:
             verdict = NO_CHAMPION
-        elif number(champion) == number(challenger):
+        elif version_number(champion) == version_number(challenger):
             verdict = IS_CHAMPION
         else:
             self._refuse_other_test(champion, challenger)
@@ -180,20 +180,20 @@ class Registry:
         """
         if not proposal.verdict.promoted:
             raise DcubeError(f"version {proposal.challenger.version} is not promoted: {proposal.verdict.reason}")
-        if self.aliases().get(CHALLENGER) != number(proposal.challenger):
+        if self.aliases().get(CHALLENGER) != version_number(proposal.challenger):
             raise DcubeError(f"{self.name} has another challenger by now: compare again")
         return self._appoint(
-            number(proposal.challenger),
+            version_number(proposal.challenger),
             how="promoted" if proposal.champion else "first",
             who=who,
             why=": ".join(filter(None, (why, proposal.verdict.reason))),
-            over=number(proposal.champion) if proposal.champion else None,
+            over=version_number(proposal.champion) if proposal.champion else None,
             record=as_record(proposal.policy, proposal.verdict),
         )
 
     def appoint_first(self, version: "ModelVersion", who: str) -> Event:
         """Make a version the first champion."""
-        return self._appoint(number(version), how="first", who=who, why=NO_CHAMPION.reason, over=None)
+        return self._appoint(version_number(version), how="first", who=who, why=NO_CHAMPION.reason, over=None)
 
     def rollback(self, who: str, why: str, to: str | None = None) -> Event:
         """Make the champion before this one champion again, or the version `to`, without a comparison.
@@ -206,7 +206,7 @@ class Registry:
         current = self.aliases().get(CHAMPION)
         if current is None:
             raise DcubeError(f"{self.name} has no champion: nothing can be rolled back")
-        target = number(self.version(to)) if to else self.previous_champion()
+        target = version_number(self.version(to)) if to else self.previous_champion()
         if target == current:
             raise DcubeError(f"version {target} of {self.name} is the champion already")
         return self._appoint(target, how="rolled back", who=who, why=why, over=current)
@@ -214,7 +214,7 @@ class Registry:
     def history(self) -> list[Event]:
         """Who became champion, the oldest first."""
         events = [
-            Event(number(version), **json.loads(value))
+            Event(version_number(version), **json.loads(value))
             for version in self.versions()
             for key, value in version.tags.items()
             if key.startswith(tags.CHAMPION)
@@ -266,11 +266,6 @@ class Registry:
             )
 
 
-def number(version: "ModelVersion") -> str:
-    """A version's number as text: some of MLflow's stores give it as such, some as an integer."""
-    return str(version.version)
-
-
 def evaluation_artifacts(model: str) -> str:
     """Where the run that registered `model` keeps its evaluation."""
     return f"evaluation/{model}"
@@ -296,27 +291,6 @@ def referenced(reference: str) -> "tuple[Registry, ModelVersion]":
         known = ", ".join(sorted(registry.aliases())) or "none"
         raise DcubeError(f"{model} has no alias {which!r}: it has {known}")
     return registry, version
-
-
-def existing_tracking_client() -> "MlflowClient":
-    """For commands that only look: a database that is not there is not made."""
-    scheme, _, database = tracking_uri().partition(":///")
-    if scheme == "sqlite" and not Path(database).exists():
-        raise DcubeError(f"{database} is missing: run where the pipeline ran, or set MLFLOW_TRACKING_URI")
-    return tracking_client()
-
-
-@contextmanager
-def mlflow_errors_in_one_line() -> Iterator[None]:
-    """A server that is away or refuses ends in one line, soon."""
-    with environment(PATIENCE):
-        try:
-            yield
-        except MlflowException as error:
-            reason = " ".join(str(error).split())[:300]
-            raise DcubeError(
-                f"MLflow ({tracking_uri()}): {reason}: check MLFLOW_TRACKING_URI and credentials"
-            ) from None
 
 
 def _named(version: "ModelVersion") -> str:

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from dcube.artifacts import layout
-from dcube.artifacts.artifact import Artifact
+from dcube.artifacts.artifact import SomeArtifact
 from dcube.artifacts.schemas.audit import Audit
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.fid import FidReport
@@ -24,8 +23,6 @@ from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.conclusions import MAIN, evaluations
 from dcube.evaluation.predictions import Predictions
-
-SomeArtifact = TypeVar("SomeArtifact", bound=Artifact)
 
 
 @dataclass(frozen=True)

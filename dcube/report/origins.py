@@ -1,22 +1,18 @@
 """Where a page's material comes from: the run in this working copy, or a registered version and nothing else."""
 
 import shutil
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-
-from mlflow.exceptions import MlflowException
 
 from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PARAMS, PREPARED, REGISTERED, REPORT, VERSIONS
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
-from dcube.registry.versions import QUIET, Registry, evaluation_artifacts, number
+from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.report.material import Material
 from dcube.tracking import lineage, tags
-from dcube.tracking.outbox import environment
+from dcube.tracking.mlflow_client import downloaded, version_number
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -54,12 +50,12 @@ def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Ma
             _fetch(registry, one, evaluation_artifacts(name), folder / EVALUATION / name)
     if not (folder / EVALUATION / model / METRICS_FILE).exists():
         raise DcubeError(
-            f"the evaluation of {registry.name} version {number(version)} is gone from run {version.run_id}: evaluate "
-            "and register that model again"
+            f"the evaluation of {registry.name} version {version_number(version)} is gone from run {version.run_id}: "
+            "evaluate and register that model again"
         )
     return Material(
         folder,
-        title=f"{registry.name}, version {number(version)} ({model})",
+        title=f"{registry.name}, version {version_number(version)} ({model})",
         origin="what the registry keeps of this version",
         lineage=_facts(registry, version),
         absent="The registry does not keep that: make the report in the working copy of the run.",
@@ -78,9 +74,9 @@ def _siblings(registry: Registry, version: "ModelVersion") -> "list[ModelVersion
 
 def _fetch(registry: Registry, version: "ModelVersion", artifacts: str, target: Path) -> None:
     """What the version's run holds under `artifacts`, put at `target`, as far as it is there."""
-    with TemporaryDirectory() as folder, environment(QUIET), suppress(MlflowException, OSError):
-        # Where below `folder` it arrives depends on the server.
-        arrived = Path(registry.client.download_artifacts(version.run_id, artifacts, folder))
+    with downloaded(registry.client, version.run_id, artifacts) as arrived:
+        if arrived is None:
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         if arrived.is_dir():
             shutil.copytree(arrived, target, dirs_exist_ok=True)
@@ -89,10 +85,10 @@ def _fetch(registry: Registry, version: "ModelVersion", artifacts: str, target: 
 
 
 def _facts(registry: Registry, version: "ModelVersion") -> dict[str, str]:
-    held = sorted(alias for alias, which in registry.aliases().items() if which == number(version))
+    held = sorted(alias for alias, which in registry.aliases().items() if which == version_number(version))
     moment = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return {
-        "version": f"{registry.name}/{number(version)}",
+        "version": f"{registry.name}/{version_number(version)}",
         "aliases": ", ".join(held) or "none",
         "registered": f"{moment:%Y-%m-%d %H:%M} UTC",
         **_shown(version.tags),

@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dvc.repo import Repo
-from dvc.repo.reproduce import get_active_graph, plan_repro
-from dvc.stage import PipelineStage
-
 from dcube.errors import DcubeError
-from dcube.repository.workspace import dvc_errors_in_one_line
+from dcube.repository.dvc_internals import PlannedStage, open_repository, outputs, planned_stages
 
 
 @dataclass(frozen=True)
@@ -29,34 +25,26 @@ def stages_in_order(folder: Path, targets: Sequence[str] = ()) -> list[StageNeed
     Raises:
         DcubeError: for a graph that DVC refuses, an unknown target, or a source file that nothing makes.
     """
-    with dvc_errors_in_one_line(), Repo(str(folder)) as repo:
-        chosen = [stage for target in targets for stage in repo.stage.collect(_addressed(folder, target))]
-        plan = plan_repro(get_active_graph(repo.index.graph), chosen or None)
-        stages = [stage for stage in plan if isinstance(stage, PipelineStage)]
-        _refuse_missing_sources(repo, stages)
+    with open_repository(folder) as repo:
+        stages = planned_stages(repo, targets)
+        _refuse_missing_sources(folder, stages, outputs(repo))
         return [_needs(stage) for stage in stages]
 
 
-def _addressed(folder: Path, target: str) -> str:
-    return f"{folder / 'dvc.yaml'}:{target}"
-
-
-def _needs(stage: PipelineStage) -> StageNeeds:
+def _needs(stage: PlannedStage) -> StageNeeds:
     try:
-        return StageNeeds(name=stage.name, description=stage.desc or stage.name, **(stage.meta or {}))
+        return StageNeeds(name=stage.name, description=stage.description or stage.name, **stage.meta)
     except TypeError:
         known = ", ".join(list(StageNeeds.__dataclass_fields__)[2:])
         raise DcubeError(f"dvc.yaml: meta of {stage.name} may hold {known}; found {', '.join(stage.meta)}") from None
 
 
-def _refuse_missing_sources(repo: Repo, stages: list[PipelineStage]) -> None:
-    made = [Path(out.fs_path) for out in repo.index.outs]
+def _refuse_missing_sources(folder: Path, stages: list[PlannedStage], made: list[Path]) -> None:
     for stage in stages:
-        for dependency in stage.deps:
-            path = Path(dependency.fs_path)
+        for path in stage.reads:
             related = any(path.is_relative_to(out) or out.is_relative_to(path) for out in made)
             if not related and not path.exists():
-                name = path.relative_to(repo.root_dir)
+                name = path.relative_to(folder.resolve())
                 raise DcubeError(
                     f"{name}, which {stage.name} reads, is not in this revision: commit {name} or {name}.dvc"
                 )

@@ -7,34 +7,32 @@ once its checksum stands beside it, which is written last.
 import logging
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
+from tenacity import sleep_using_event, stop_when_event_set
 
 from dcube.artifacts.atomic import atomic_write
 from dcube.artifacts.checksums import checksum_of, sha256_of
-from dcube.runtime.s3 import Storage, StorageAwayError
+from dcube.runtime import retries
+from dcube.runtime.s3 import Storage, StorageUnavailableError
 
 KEPT = 2
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
-# An undisturbed training can wait for its last upload; one that is told to end has seconds until it is killed.
-PATIENCE_AT_END, PATIENCE_WHEN_INTERRUPTED = 30.0, 3.0
-# How long the start of a training waits for a server that is away: longer than its restart takes.
-PATIENCE_AT_START = 150.0
+# Seconds for the last upload: an undisturbed training can wait, an interrupted one is killed soon.
+TIMEOUT_AT_END, TIMEOUT_WHEN_INTERRUPTED = 30.0, 3.0
 # In the calling thread: a pool of threads would be waited for when the process ends.
 TRANSFER = TransferConfig(use_threads=False)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
 
-class Mirror:
+class CheckpointSync:
     """The checkpoints of one training on the bucket.
 
     Args:
@@ -46,12 +44,12 @@ class Mirror:
         self.storage, self.key = storage, key
         self._client = storage.client()
         self._changed = threading.Condition()
-        self._waiting: Path | None = None
-        self._busy = self._ending = False
+        self._offered: Path | None = None  # until it is uploaded
+        self._closed = threading.Event()
 
     @classmethod
     def configured(cls, key: str) -> Self | None:
-        """The mirror on the bucket that the environment names, if it names one."""
+        """Those on the bucket that `DCUBE_STORAGE` names, if it names one."""
         storage = Storage.configured()
         return cls(storage, key) if storage else None
 
@@ -60,62 +58,56 @@ class Mirror:
     @contextmanager
     def uploading(self) -> Iterator[None]:
         """Upload what is offered inside the block; what then still waits gets a short time."""
-        threading.Thread(target=self._upload_offers, name="checkpoint mirror", daemon=True).start()
-        patience = PATIENCE_WHEN_INTERRUPTED
+        threading.Thread(target=self._upload_offers, name="checkpoint upload", daemon=True).start()
+        timeout = TIMEOUT_WHEN_INTERRUPTED
         try:
             yield
-            patience = PATIENCE_AT_END
+            timeout = TIMEOUT_AT_END
         finally:
             with self._changed:
-                done = self._changed.wait_for(lambda: not (self._waiting or self._busy), patience)
-                self._ending = True
+                uploaded = self._changed.wait_for(lambda: self._offered is None, timeout)
+                self._closed.set()
                 self._changed.notify_all()
-            if not done:
+            if not uploaded:
                 print("warning: the newest checkpoint did not reach S3 before the end", file=sys.stderr)
 
     def offer(self, checkpoint: Path) -> None:
         """Have a whole checkpoint uploaded soon; it replaces one that still waits. Returns at once."""
         with self._changed:
-            self._waiting = checkpoint
+            self._offered = checkpoint
             self._changed.notify_all()
 
     def _upload_offers(self) -> None:
-        pause, trouble = FIRST_PAUSE, False
-        while checkpoint := self._next_offer():
+        retrying = retries.UPLOAD_CHECKPOINT.retrying(
+            Exception,  # whatever happens here, the training goes on
+            on_error=lambda error: print(
+                f"warning: checkpoints stay on this machine for now: {error}", file=sys.stderr
+            ),
+            stop=stop_when_event_set(self._closed),
+            sleep=sleep_using_event(self._closed),
+        )
+        while self._wait_for_offer():
             try:
-                self._upload(checkpoint)
-            except FileNotFoundError:
-                pass  # newer ones have taken its place on disk, and one of them is offered
-            except Exception as error:  # whatever the mirror does, the training goes on
-                if not trouble:
-                    print(f"warning: checkpoints stay on this machine for now: {error}", file=sys.stderr)
-                trouble = True
-                self._put_back(checkpoint, pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
-                continue
-            if trouble:
+                retrying(self._upload_newest)
+            except Exception:
+                return  # closed
+            if retrying.statistics["attempt_number"] > 1:
                 print("checkpoints reach S3 again", file=sys.stderr)
-            pause, trouble = FIRST_PAUSE, False
-            self._rest()
 
-    def _next_offer(self) -> Path | None:
-        """Wait for one; None at the end."""
+    def _wait_for_offer(self) -> bool:
+        """False at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._ending)
-            offer, self._waiting = self._waiting, None
-            self._busy = not self._ending
-            return None if self._ending else offer
+            self._changed.wait_for(lambda: self._offered or self._closed.is_set())
+        return not self._closed.is_set()
 
-    def _put_back(self, checkpoint: Path, pause: float) -> None:
-        """Have it wait for the next attempt, unless a newer one does."""
+    def _upload_newest(self) -> None:
+        checkpoint = self._offered
+        assert checkpoint
+        with suppress(FileNotFoundError):  # newer ones have taken its place on disk, and one of them is offered
+            self._upload(checkpoint)
         with self._changed:
-            self._waiting = self._waiting or checkpoint
-            self._busy = False
-            self._changed.wait_for(lambda: self._ending, pause)
-
-    def _rest(self) -> None:
-        with self._changed:
-            self._busy = False
+            if self._offered == checkpoint:
+                self._offered = None
             self._changed.notify_all()
 
     def _upload(self, checkpoint: Path) -> None:
@@ -140,29 +132,26 @@ class Mirror:
             DcubeError: the bucket cannot be used as it is configured.
         """
         try:
-            names = self._patiently(self._whole)
+            names = self._with_retries(self._whole)
             for name in reversed([name for name in names if name > newer_than]):
-                if path := self._patiently(partial(self._download, name, folder)):
+                if path := self._with_retries(partial(self._download, name, folder)):
                     logger.info("Fetched checkpoint %s from %s", name, self.storage.address("checkpoints", self.key))
                     return path
                 logger.warning("warning: checkpoint %s on S3 is damaged or gone, trying the one before it", name)
-        except StorageAwayError as error:
+        except StorageUnavailableError as error:
             logger.warning("warning: going on without the checkpoints on S3: %s", error)
         return None
 
-    def _patiently(self, ask: Callable[[], Answer]) -> Answer:
-        deadline, pause, told = time.monotonic() + PATIENCE_AT_START, FIRST_PAUSE, False
-        while True:
-            try:
-                with self.storage.explained():
-                    return ask()
-            except StorageAwayError as error:
-                if time.monotonic() >= deadline:
-                    raise
-                if not told:
-                    logger.warning("warning: waiting for the checkpoints on S3: %s", error)
-                told = True
-            time.sleep(pause)
+    def _with_retries(self, request: Callable[[], Result]) -> Result:
+        def explained() -> Result:
+            with self.storage.explained():
+                return request()
+
+        retrying = retries.FETCH_CHECKPOINT.retrying(
+            StorageUnavailableError,
+            on_error=lambda error: logger.warning("warning: waiting for the checkpoints on S3: %s", error),
+        )
+        return retrying(explained)
 
     def _download(self, name: str, folder: Path) -> Path | None:
         """The checkpoint, once its bytes agree with its checksum; None where they do not, or were just removed."""

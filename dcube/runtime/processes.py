@@ -1,19 +1,38 @@
-"""Processes that end whole, with everything that they started, even if their starter is killed."""
+"""Child processes: their environment, and that they end whole, with everything that they started."""
 
 import os
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from dcube.runtime import reaper
 
 GRACE_SECONDS = 8.0  # to close what is open, between SIGTERM and SIGKILL
-SECONDS_BETWEEN_LOOKS = 0.05
+POLL_SECONDS = 0.05
+# Runs over medical data report to nobody.
+NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+
+
+def child_environment(
+    variables: Mapping[str, str] = MappingProxyType({}), code: Path | None = None, without: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """The environment of a child process: this one's, with this Python before others, and `variables`.
+
+    Args:
+        code: a working copy whose code the child runs before what is installed.
+        without: beginnings of the names that the child does not inherit.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(without)}
+    paths = {"PATH": _first(Path(sys.executable).parent, os.environ.get("PATH", os.defpath))}
+    if code:
+        paths["PYTHONPATH"] = _first(code, os.environ.get("PYTHONPATH", ""))
+    return {**inherited, **NO_TELEMETRY, **paths, **variables}
 
 
 @contextmanager
@@ -22,33 +41,29 @@ def process_group(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with the block, and all that it started with it; `options` as of `subprocess.Popen`."""
     mark = uuid.uuid4().hex
-    environment = {**(os.environ if env is None else env), reaper.MARK: mark}
-    with _ender(mark) as ender:
+    environment = (child_environment() if env is None else env) | NO_TELEMETRY | {reaper.MARK: mark}
+    with _reaper(mark) as at_end:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, start_new_session=True, **options
         )
         try:
             yield process
         finally:
-            assert ender.stdin
-            ender.stdin.close()
-            while ender.poll() is None:
-                process.poll()
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+            assert at_end.stdin
+            at_end.stdin.close()
+            while at_end.poll() is None:
+                process.poll()  # collects it, so that the reaper sees it gone
+                time.sleep(POLL_SECONDS)
             process.wait()
 
 
-def own_code_first(folder: Path) -> dict[str, str]:
-    """Variables by which a process runs this Python, and the code in `folder` before what is installed."""
-    paths = {
-        "PATH": (Path(sys.executable).parent, os.environ.get("PATH", os.defpath)),
-        "PYTHONPATH": (folder, os.environ.get("PYTHONPATH")),
-    }
-    return {key: os.pathsep.join(str(path) for path in both if path) for key, both in paths.items()}
+def _first(folder: Path, path: str) -> str:
+    others = [other for other in path.split(os.pathsep) if other and other != str(folder)]
+    return os.pathsep.join([str(folder), *others])
 
 
-def _ender(mark: str) -> subprocess.Popen[bytes]:
+def _reaper(mark: str) -> subprocess.Popen[bytes]:
     """Runs `dcube.runtime.reaper` for the mark once our end of its standard input closes, whoever closes it."""
-    own = {key: value for key, value in os.environ.items() if key != reaper.MARK}
     command = [sys.executable, "-P", reaper.__file__, mark, str(GRACE_SECONDS)]
-    return subprocess.Popen(command, env=own, stdin=subprocess.PIPE, start_new_session=True)
+    environment = child_environment(without=(reaper.MARK,))
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)

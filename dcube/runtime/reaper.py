@@ -1,8 +1,8 @@
 """Ends every process that carries a mark. A program of its own, which outlives whoever started it.
 
-It waits until its standard input closes: its starter says so, or has died, by SIGKILL too. Whoever has the mark in
-the environment is asked to end, then made to, in whatever session or group it has put itself (torchrun's workers
-have their own). Imports nothing of this package, which may be another revision's.
+It waits until its standard input closes, because its starter has closed it or has died, by SIGKILL too. Every process
+with the mark in its environment gets SIGTERM, then SIGKILL, whatever session or group it has moved to (torchrun's
+workers have their own). Imports nothing of this package, which may be another revision's.
 """
 
 import os
@@ -13,7 +13,7 @@ from contextlib import suppress
 import psutil
 
 MARK = "DCUBE_PROCESS_MARK"
-SECONDS_BETWEEN_LOOKS = 0.1
+POLL_SECONDS = 0.1
 
 
 def marked(mark: str) -> list[psutil.Process]:
@@ -32,12 +32,12 @@ def end(mark: str, grace_seconds: float) -> None:
             process.terminate()
     deadline = time.monotonic() + grace_seconds
     while (left := marked(mark)) and time.monotonic() < deadline:
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_SECONDS)
     while left:
         for process in left:
             with suppress(psutil.Error):
                 process.kill()
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_SECONDS)
         left = marked(mark)
 
 

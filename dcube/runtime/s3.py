@@ -4,7 +4,6 @@ Endpoint and credentials come under the names that boto3 and DVC know: AWS_ENDPO
 AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION.
 """
 
-import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -29,23 +28,24 @@ from botocore.exceptions import (
 from s3transfer.exceptions import RetriesExceededError
 
 from dcube.errors import DcubeError
+from dcube.runtime.settings import read_settings
 
 VARIABLE = "DCUBE_STORAGE"
 ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[\w.-]+(?:/[\w.-]+)*))?/?")
 TOLERATED_SKEW_MINUTES = 5.0  # servers refuse from 15 on, some from 5
 CLIENT = Config(
-    # A hanging connection must not outlive the patience of those who wait for it.
+    # A hanging connection must not outlive the timeout of those who wait for it.
     connect_timeout=5,
     read_timeout=20,
     retries={"mode": "standard", "total_max_attempts": 3},
     # What is read is compared with its own SHA-256; botocore's check breaks on errors that carry a checksum.
     response_checksum_validation="when_required",
 )
-AWAY = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
+NO_ANSWER = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
 
 
-class StorageAwayError(DcubeError):
-    """Nobody answers, or the server is unwell: the same request may succeed later."""
+class StorageUnavailableError(DcubeError):
+    """No server answers, or it reports that it is overloaded or failing: the same request may succeed later."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Storage:
         Raises:
             DcubeError: it names something else than a bucket.
         """
-        address = os.environ.get(VARIABLE)
+        address = read_settings().storage
         return cls.at(address, VARIABLE) if address else None
 
     @classmethod
@@ -97,7 +97,7 @@ class Storage:
         """Turn what boto3 raises into one line.
 
         Raises:
-            StorageAwayError: trying again later may help.
+            StorageUnavailableError: trying again later may help.
             DcubeError: a person has to mend something.
         """
         try:
@@ -108,21 +108,21 @@ class Storage:
     def _explain(self, error: BaseException) -> DcubeError:
         if isinstance(error, ClientError):
             return self._explain_answer(error)
-        endpoint = os.environ.get("AWS_ENDPOINT_URL", "https://s3.amazonaws.com")
+        endpoint = read_settings().s3_endpoint
         reason = " ".join(str(error).split())[:200]
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return DcubeError(f"no S3 credentials ({reason}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         if isinstance(error, SSLError):
             return DcubeError(f"S3 at {endpoint} has no valid TLS ({reason}): correct AWS_ENDPOINT_URL")
-        if isinstance(error, AWAY):
-            return StorageAwayError(f"S3 at {endpoint} does not answer: start it or correct AWS_ENDPOINT_URL")
+        if isinstance(error, NO_ANSWER):
+            return StorageUnavailableError(f"S3 at {endpoint} does not answer: start it or correct AWS_ENDPOINT_URL")
         return DcubeError(f"S3 cannot be used ({reason}): correct AWS_ENDPOINT_URL (now {endpoint}) or {self.named}")
 
     def _explain_answer(self, error: ClientError) -> DcubeError:
         code = error.response.get("Error", {}).get("Code", "")
         metadata: Any = error.response.get("ResponseMetadata", {})
         status = metadata.get("HTTPStatusCode", 0)
-        place = f"{self.address()} at {os.environ.get('AWS_ENDPOINT_URL', 'AWS')}"
+        place = f"{self.address()} at {read_settings().s3_endpoint}"
         if status in (400, 403) and (difference := _clock_difference(metadata)):
             return DcubeError(f"this machine's clock is {difference} that of S3 ({place}): set it right")
         match code:
@@ -135,7 +135,9 @@ class Storage:
             case "AccessDenied" | "403":
                 return DcubeError(f"S3 does not allow this key to read and write {place}: widen its policy")
         if status >= 500 or status == 429 or code in {"SlowDown", "RequestTimeout"}:
-            return StorageAwayError(f"S3 is unwell ({code}) at {place}: look at the server")
+            return StorageUnavailableError(
+                f"S3 reports a failure of its own ({code}) at {place}: look at the server's log"
+            )
         return DcubeError(f"what answers for {place} is no S3 server or refuses ({code}): correct AWS_ENDPOINT_URL")
 
 

@@ -27,7 +27,7 @@ from dcube.registry.registration import Evaluated, best_by_validation, register
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import params, run
 from dcube.tracking import lineage
-from dcube.tracking.outbox import tracking_client
+from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import TrackedRun, tracked_run
 
 

@@ -1,18 +1,18 @@
-"""Stage train_baseline: a control or the method to compare with, under the protocol of train_classifier."""
+"""Stage train_baseline: the method that `baseline.method` names, under the protocol of train_classifier."""
 
-from functools import partial
-
-from dcube.classifier.candidate import BASELINE
-from dcube.engine.launcher import in_processes
+from dcube.classifier.recipe import BASELINE, method_recipe
+from dcube.engine.launcher import launch
 from dcube.stages import params, run
-from dcube.stages.train_classifier import train
+from dcube.stages.candidates import train
 
 
-def main(name: str) -> None:
+def main() -> None:
+    launch(params().compute.processes, work, "dcube.stages.train_baseline")
+
+
+def work() -> None:
     settings = params()
-    kind = settings.baseline.method if name == BASELINE else name
-    work = partial(train, f"train_baseline@{name}", name, kind)
-    in_processes(settings.compute, work, "dcube.stages.train_baseline", name)
+    train("train_baseline", BASELINE, method_recipe(settings.baseline), settings)
 
 
 if __name__ == "__main__":

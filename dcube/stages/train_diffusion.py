@@ -6,7 +6,7 @@ import pandas as pd
 from torch import Tensor
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import CACHE, DIFFUSION, PREPARED, checkpoint_root
+from dcube.artifacts.layout import CACHE, DIFFUSION, PREPARED
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import sample_grid
@@ -15,17 +15,16 @@ from dcube.diffusion.weights import save_diffusion
 from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
-from dcube.engine.distributed import is_first
-from dcube.engine.launcher import in_processes
+from dcube.engine.distributed import is_main_process
+from dcube.engine.launcher import launch
 from dcube.generative_metrics.frechet import FrechetTracker
-from dcube.runtime.checkpoint_sync import Mirror
 from dcube.stages import params, run
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
 def main() -> None:
-    in_processes(params().compute, train, "dcube.stages.train_diffusion")
+    launch(params().compute.processes, train, "dcube.stages.train_diffusion")
 
 
 def train() -> None:
@@ -38,7 +37,7 @@ def train() -> None:
     defining = groups | {"compute": settings.compute.defining()}
     packages = ["artifacts", "diffusion", "engine", "generative_metrics"]
     key = training_key("train_diffusion", defining, [dataset.fingerprint], packages)
-    if not is_first():
+    if not is_main_process():
         fit(settings, dataset, key)
         return
     with tracked_run("train_diffusion", groups, dataset, run_key=key) as tracked:
@@ -63,7 +62,7 @@ def fit(settings: Params, dataset: PreparedDataset, key: str, **told: Callable) 
         FrechetTracker(settings.fid, dataset, device, CACHE),
         settings.compute,
         device,
-        Checkpoints(checkpoint_root(), key, Mirror.configured(key)),
+        Checkpoints.configured(key),
         **told,
     )
 

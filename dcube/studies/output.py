@@ -1,4 +1,4 @@
-"""What a study leaves: a folder of tables, a picture, every metric of every repeat; and MLflow."""
+"""What a study leaves: a folder of tables, a plot, every metric of every repeat; and MLflow."""
 
 import math
 import shutil
@@ -11,19 +11,19 @@ from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.markdown import markdown_table
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
-from dcube.studies.cells import Place, cell
-from dcube.studies.pictures import picture
+from dcube.studies.plots import plot
 from dcube.studies.rendering import comparisons_frame, latex, markdown, repeats_frame
 from dcube.studies.table import Line, StudyTable
+from dcube.studies.trials import Variant, make_trial
 from dcube.tracking import tags
-from dcube.tracking.outbox import experiment_called, tracking_client
+from dcube.tracking.mlflow_client import experiment_called, tracking_client
 from dcube.tracking.run import metric_key
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MARKDOWN, LATEX, REPEATS, COMPARISONS = "table.md", "table.tex", "repeats.csv", "comparisons.csv"
-PICTURE = "picture.png"
+PLOT = "plot.png"
 LONGEST_SHOWN = 60  # rows of a reported CSV file that the Markdown shows
 
 
@@ -37,8 +37,8 @@ def write(table: StudyTable, folder: Path) -> None:
             repeats_frame(table).to_csv(partial / REPEATS, index=False)
             (partial / LATEX).write_text(latex(table), encoding="utf-8")
             if table.lines:
-                picture(table).savefig(partial / PICTURE, dpi=150)
-                text += f"\n![{table.study.title}]({PICTURE})\n"
+                plot(table).savefig(partial / PLOT, dpi=150)
+                text += f"\n![{table.study.title}]({PLOT})\n"
         if table.comparisons:
             comparisons_frame(table).to_csv(partial / COMPARISONS, index=False)
         (partial / MARKDOWN).write_text(text, encoding="utf-8")
@@ -63,8 +63,8 @@ def log(table: StudyTable, base: Params, folder: Path) -> str:
 
 
 def _log_line(client: "MlflowClient", experiment: str, table: StudyTable, line: Line, base: Params) -> None:
-    run = client.create_run(experiment, run_name=line.place.title).info.run_id
-    own = cell(table.study, base, line.place, 0, line.chosen).params
+    run = client.create_run(experiment, run_name=line.variant.title).info.run_id
+    own = make_trial(table.study, base, line.variant, 0, line.chosen).params
     before = flattened(base.model_dump(mode="json"))
     for parameter, value in flattened(own.model_dump(mode="json")).items():
         if value != before.get(parameter):
@@ -73,7 +73,7 @@ def _log_line(client: "MlflowClient", experiment: str, table: StudyTable, line: 
         client.log_metric(run, metric_key(f"{metric}/mean"), value.mean)
         if not math.isnan(value.deviation):
             client.log_metric(run, metric_key(f"{metric}/deviation"), value.deviation)
-    client.set_tag(run, tags.STUDY_ROW, line.place.row.name)
+    client.set_tag(run, tags.STUDY_ROW, line.variant.row.name)
     client.set_terminated(run)
 
 
@@ -83,14 +83,14 @@ def _reported(line: Line, folder: Path) -> str:
     for repeat, result in enumerate(line.results):
         for file in sorted(result.folder.iterdir()):
             name = file.name if len(line.results) == 1 else f"{file.stem}-{repeat}{file.suffix}"
-            name = name if line.place.value is None else _slug(line.place) + name
+            name = name if line.variant.value is None else _slug(line.variant) + name
             shutil.copyfile(file, folder / name)
             shown.append(_shown(folder / name))
     return "\n\n".join(filter(None, shown)) + "\n"
 
 
-def _slug(place: Place) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in place.title.lower()) + "-"
+def _slug(variant: Variant) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in variant.title.lower()) + "-"
 
 
 def _shown(file: Path) -> str:

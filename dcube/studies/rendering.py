@@ -10,7 +10,7 @@ from rich.table import Table
 from dcube.artifacts.markdown import markdown_table
 from dcube.evaluation.conclusions import SIGNIFICANT, p_in_words
 from dcube.evaluation.metrics import title_of
-from dcube.studies.statistics import MeanAndDeviation
+from dcube.studies.statistics import RepeatStatistics
 from dcube.studies.table import FROM_SCRATCH, Line, StudyTable
 
 Emphasise = Callable[[str], str]
@@ -49,7 +49,7 @@ def latex(table: StudyTable) -> str:
 
 
 def repeats_frame(table: StudyTable) -> pd.DataFrame:
-    """Every metric of every repeat: row, group, value of the axis, repeat, split, metric, result."""
+    """Every metric of every repeat: row, group, value of the sweep, repeat, split, metric, result."""
     rows = []
     for line in table.lines:
         for repeat, result in enumerate(line.results):
@@ -57,7 +57,7 @@ def repeats_frame(table: StudyTable) -> pd.DataFrame:
             own = {"test": {name: result.metrics.get(name, math.nan) for name in table.metrics}}
             own |= {"validation": validation} if validation else {}
             rows += [
-                (line.place.row.name, line.place.row.group, line.place.value, repeat, split, metric, value)
+                (line.variant.row.name, line.variant.row.group, line.variant.value, repeat, split, metric, value)
                 for split, metrics in own.items()
                 for metric, value in metrics.items()
             ]
@@ -86,7 +86,7 @@ def notes(table: StudyTable) -> list[str]:
         said.append(f"{FROM_SCRATCH} trained from scratch: the weights that its authors start from were not at hand.")
     if table.definition:
         said.append("Measured with " + ", ".join(f"{key} {value}" for key, value in table.definition.items()) + ".")
-    chosen = [f"{line.place.title}: {_settings(line)}" for line in table.lines if line.chosen]
+    chosen = [f"{line.variant.title}: {_settings(line)}" for line in table.lines if line.chosen]
     if chosen:
         said.append(f"Chosen on validation: {'; '.join(chosen)}.")
     return said
@@ -105,13 +105,13 @@ def terminal(table: StudyTable) -> list[Table | str]:
 
 def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list[str]]]:
     """Head and rows; groups stand before their first row's name."""
-    axis = table.study.along
+    sweep = table.study.sweep
     with_paper = any(line.paper for line in table.lines)
-    head = ["", *([axis.title] if axis else []), *map(title_of, table.metrics)]
+    head = ["", *([sweep.title] if sweep else []), *map(title_of, table.metrics)]
     head += [f"paper: {title_of(name)}" for name in table.study.metrics] if with_paper else []
     rows = []
     for line in table.lines:
-        cells = [line.title, *([f"{line.place.value}"] if axis else [])]
+        cells = [line.title, *([f"{line.variant.value}"] if sweep else [])]
         cells += [_cell(line, metric, emphasise) for metric in table.metrics]
         if with_paper:
             cells += [f"{line.paper[name] / 100:.3f}" if name in line.paper else "" for name in table.study.metrics]
@@ -124,7 +124,7 @@ def _cell(line: Line, metric: str, emphasise: Emphasise) -> str:
     return emphasise(text) if metric in line.best else text
 
 
-def value_in_words(value: MeanAndDeviation) -> str:
+def value_in_words(value: RepeatStatistics) -> str:
     digits = 3 if abs(value.mean) < 10 else 1
     if math.isnan(value.mean):
         return "–"

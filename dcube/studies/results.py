@@ -1,9 +1,10 @@
-"""What a cell has yielded: metrics by name, and the predictions that they rest on."""
+"""What a trial has yielded: metrics by name, and the predictions that they rest on."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dcube.artifacts.artifact import SomeArtifact
 from dcube.artifacts.layout import FID_REPORT, METRICS_FILE, PREDICTIONS
 from dcube.artifacts.schemas.fid import FidReport
 from dcube.artifacts.schemas.metrics import Metrics
@@ -28,12 +29,12 @@ class Result:
     @cached_property
     def evaluation(self) -> Metrics | None:
         """Of a classifier."""
-        return Metrics.load(self.folder / METRICS_FILE) if (self.folder / METRICS_FILE).exists() else None
+        return self._artifact(Metrics, METRICS_FILE)
 
     @cached_property
     def generation(self) -> FidReport | None:
         """Of generated images."""
-        return FidReport.load(self.folder / FID_REPORT) if (self.folder / FID_REPORT).exists() else None
+        return self._artifact(FidReport, FID_REPORT)
 
     @property
     def validation(self) -> dict[str, float]:
@@ -45,14 +46,16 @@ class Result:
         """By name: of the test split, or of the generated images: `fid`, `kid`, and `fid, CLASS` for every class."""
         if self.evaluation:
             return self.evaluation.test
-        if self.generation:
-            classes = self.generation.classes.items()
-            return self.generation.overall.model_dump() | {
-                f"{name}, {label}": value for label, own in classes for name, value in own
-            }
-        return {}
+        if not self.generation:
+            return {}
+        classes = self.generation.classes.items()
+        by_class = {f"{name}, {label}": value for label, distances in classes for name, value in distances}
+        return dict(self.generation.overall) | by_class
 
     @cached_property
     def predictions(self) -> Predictions | None:
         path = self.folder / PREDICTIONS
         return Predictions.load(path) if path.exists() else None
+
+    def _artifact(self, schema: type[SomeArtifact], name: str) -> SomeArtifact | None:
+        return schema.load(self.folder / name) if (self.folder / name).exists() else None

@@ -27,16 +27,16 @@ RESAMPLES_A_TEST = 100
 
 
 @dataclass(frozen=True)
-class MeanAndDeviation:
+class RepeatStatistics:
     """Mean and standard deviation (n - 1; NaN of one repeat) of a metric."""
 
     mean: float
     deviation: float
 
 
-def mean_and_deviation(results: Sequence[Result], metric: str) -> MeanAndDeviation:
+def repeat_statistics(results: Sequence[Result], metric: str) -> RepeatStatistics:
     values = np.array([result.metrics.get(metric, np.nan) for result in results])
-    return MeanAndDeviation(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"))
+    return RepeatStatistics(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else float("nan"))
 
 
 def resolving(evaluation: Evaluation, tests: int) -> Evaluation:
@@ -66,7 +66,7 @@ def significantly_best(
 ) -> dict[str, int]:
     """Figure → number of the line that is better than every other one, corrected for all these tests (Holm).
 
-    Metrics without such a line are missing.
+    Figures without such a line are missing.
     """
     if len(lines) < 2:
         return {}
@@ -85,7 +85,7 @@ def significantly_best(
 
 
 def _best(lines: Sequence[Sequence[Result]], metric: str) -> int:
-    means = np.array([mean_and_deviation(results, metric).mean for results in lines])
+    means = np.array([repeat_statistics(results, metric).mean for results in lines])
     means = np.where(np.isnan(means), -np.inf, means if metric_of(metric).higher_is_better else -means)
     return int(means.argmax())
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dcube.config.loading import laid_over
+from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES, metric_of
@@ -42,8 +42,8 @@ class Row(Part):
     paper: dict[str, list[float]] = {}
 
 
-class Axis(Part):
-    """A parameter along which every row is measured: the table becomes a curve."""
+class Sweep(Part):
+    """A parameter whose values every row is measured at: the table becomes a curve."""
 
     parameter: str
     title: str
@@ -64,9 +64,9 @@ class DataSettings(Part):
 
 class Study(Part):
     """Attributes:
-    report: what a cell yields: metrics of the test split, of generated images, or files as they are.
+    report: what a trial yields: metrics of the test split, of generated images, or files as they are.
     metrics: columns of the table, by their names in `metrics.json` or `fid.json`.
-    repeats: how often every cell is computed, `vary` being 0, 1, 2 … then.
+    repeats: how often every trial is computed, `vary` being 0, 1, 2 … then.
     vary: parameters that number the repeats.
     reference: row that all others are compared with.
     target, files: of `files`: the stage of dvc.yaml, and what of its outputs is reported.
@@ -81,7 +81,7 @@ class Study(Part):
     reference: str | None = None
     settings: Settings = {}
     data: dict[str, DataSettings] = {}
-    along: Axis | None = None
+    sweep: Sweep | None = None
     rows: list[Row] = Field(min_length=1)
     target: str | None = None
     files: list[str] = []
@@ -133,8 +133,8 @@ def study_from(values: Any, where: str) -> Study:
     try:
         study = Study.model_validate(values)
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors()]
-        raise DcubeError(f"study {where}: {'; '.join(told)}") from None
+        problems = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors()]
+        raise DcubeError(f"study {where}: {'; '.join(problems)}") from None
     _check_settings(study, where)
     return study
 
@@ -148,9 +148,9 @@ def _check_settings(study: Study, where: str) -> None:
         _check_values(own.choose, f"study {where}, choose")
     for parameter in study.vary:
         _check({parameter: 0}, f"study {where}, vary")
-    for value in study.along.values if study.along else ():
-        assert study.along
-        _check({study.along.parameter: value}, f"study {where}, along")
+    for value in study.sweep.values if study.sweep else ():
+        assert study.sweep
+        _check({study.sweep.parameter: value}, f"study {where}, sweep")
 
 
 def _check_values(choices: Choices, where: str) -> None:
@@ -160,7 +160,7 @@ def _check_values(choices: Choices, where: str) -> None:
 
 
 def _check(settings: Mapping[str, Any], where: str) -> None:
-    laid_over(Params(), settings, where)
+    with_overrides(Params(), settings, where)
 
 
 def _folder() -> Any:

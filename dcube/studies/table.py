@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dcube.classifier.methods.catalogue import method
+from dcube.classifier.method import method
 from dcube.config.schema import Params
 from dcube.evaluation.comparison import Difference, holm
-from dcube.studies.cells import Place, cell
 from dcube.studies.results import Result
-from dcube.studies.running import Outcome
-from dcube.studies.statistics import MeanAndDeviation, differences, mean_and_deviation, resolving, significantly_best
+from dcube.studies.runner import StudyResults
+from dcube.studies.statistics import RepeatStatistics, differences, repeat_statistics, resolving, significantly_best
 from dcube.studies.study import Settings, Study
+from dcube.studies.trials import Variant, make_trial
 
 FROM_SCRATCH = "†"
 
@@ -20,12 +20,12 @@ FROM_SCRATCH = "†"
 @dataclass(frozen=True)
 class Line:
     """Attributes:
-    best: metrics in which it is better than every other line at its value of the axis, significantly.
+    best: metrics in which it is better than every other line at its value of the sweep, significantly.
     from_scratch: a published method that was trained without the weights that its authors start from.
     """
 
-    place: Place
-    metrics: dict[str, MeanAndDeviation]
+    variant: Variant
+    metrics: dict[str, RepeatStatistics]
     best: set[str]
     from_scratch: bool
     chosen: Settings
@@ -35,16 +35,16 @@ class Line:
     @property
     def title(self) -> str:
         """The row's group and name, marked where it was trained from scratch."""
-        row = self.place.row
+        row = self.variant.row
         name = row.name + (FROM_SCRATCH if self.from_scratch else "")
         return f"{row.group}: {name}" if row.group else name
 
 
 @dataclass(frozen=True)
-class Compared:
+class RowComparison:
     """The reference minus one other line; `p` is corrected for all tests of the table, the differences' own are not."""
 
-    other: Place
+    other: Variant
     differences: dict[str, Difference]
     p: dict[str, float]
 
@@ -56,7 +56,7 @@ class StudyTable:
     study: Study
     metrics: list[str]
     lines: list[Line]
-    comparisons: list[Compared]
+    comparisons: list[RowComparison]
     failures: dict[str, str]
     definition: dict[str, str] = field(default_factory=dict)
 
@@ -66,71 +66,73 @@ class StudyTable:
         return self.study.data[self.data].note if self.data in self.study.data else ""
 
 
-def make_table(name: str, study: Study, base: Params, outcome: Outcome) -> StudyTable:
+def make_table(name: str, study: Study, base: Params, computed: StudyResults) -> StudyTable:
     """The table of what has been computed."""
-    metrics = _metrics(study, outcome)
-    best = _best(study, base, outcome, metrics)
+    metrics = _metrics(study, computed)
+    best = _best(study, base, computed, metrics)
     lines = [
         Line(
-            place,
-            {metric: mean_and_deviation(results, metric) for metric in metrics},
-            best.get(place, set()),
-            _from_scratch(cell(study, base, place, 0).params, place),
-            outcome.chosen[place],
-            dict(zip(study.metrics, place.row.paper.get(base.data.name, []), strict=False)),
+            variant,
+            {metric: repeat_statistics(results, metric) for metric in metrics},
+            best.get(variant, set()),
+            _from_scratch(make_trial(study, base, variant, 0).params, variant),
+            computed.chosen[variant],
+            dict(zip(study.metrics, variant.row.paper.get(base.data.name, []), strict=False)),
             results,
         )
-        for place, results in outcome.results.items()
+        for variant, results in computed.by_variant.items()
     ]
-    generations = [result.generation for results in outcome.results.values() for result in results]
+    generations = [result.generation for results in computed.by_variant.values() for result in results]
     definition = {key: str(value) for key, value in generations[0].definition} if generations and generations[0] else {}
-    compared = _comparisons(study, base, outcome, metrics)
-    return StudyTable(name, base.data.name, study, metrics, lines, compared, outcome.failures, definition)
+    compared = _comparisons(study, base, computed, metrics)
+    return StudyTable(name, base.data.name, study, metrics, lines, compared, computed.failures, definition)
 
 
-def _metrics(study: Study, outcome: Outcome) -> list[str]:
+def _metrics(study: Study, computed: StudyResults) -> list[str]:
     """The study's, and where images of every class are measured, those class by class."""
     if study.report == "files":
         return []
-    if study.report == "evaluation" or not outcome.results:
+    if study.report == "evaluation" or not computed.by_variant:
         return study.metrics
-    known = next(iter(outcome.results.values()))[0].metrics
+    known = next(iter(computed.by_variant.values()))[0].metrics
     return [name for metric in study.metrics for name in known if name == metric or name.startswith(f"{metric}, ")]
 
 
-def _best(study: Study, base: Params, outcome: Outcome, metrics: list[str]) -> dict[Place, set[str]]:
-    best: dict[Place, set[str]] = {}
-    for value in {place.value: None for place in outcome.results}:
-        here = [place for place in outcome.results if place.value == value]
-        lines = [outcome.results[place] for place in here]
+def _best(study: Study, base: Params, computed: StudyResults, metrics: list[str]) -> dict[Variant, set[str]]:
+    best: dict[Variant, set[str]] = {}
+    for value in {variant.value: None for variant in computed.by_variant}:
+        here = [variant for variant in computed.by_variant if variant.value == value]
+        lines = [computed.by_variant[variant] for variant in here]
         for metric, number in significantly_best(lines, metrics, base.evaluation).items():
             best.setdefault(here[number], set()).add(metric)
     return best
 
 
-def _comparisons(study: Study, base: Params, outcome: Outcome, metrics: list[str]) -> list[Compared]:
-    """The reference against every other row at the same value of the axis."""
+def _comparisons(study: Study, base: Params, computed: StudyResults, metrics: list[str]) -> list[RowComparison]:
+    """The reference against every other row at the same value of the sweep."""
     if study.reference is None:
         return []
-    references = {place.value: place for place in outcome.results if place.row.name == study.reference}
+    references = {variant.value: variant for variant in computed.by_variant if variant.row.name == study.reference}
     pairs = [
-        (references[place.value], place)
-        for place in outcome.results
-        if place.value in references and place.row.name != study.reference
+        (references[variant.value], variant)
+        for variant in computed.by_variant
+        if variant.value in references and variant.row.name != study.reference
     ]
     evaluation = resolving(base.evaluation, len(pairs) * len(metrics))
-    made = [differences(outcome.results[one], outcome.results[other], metrics, evaluation) for one, other in pairs]
+    made = [
+        differences(computed.by_variant[one], computed.by_variant[other], metrics, evaluation) for one, other in pairs
+    ]
     if not made:
         return []
     corrected = holm(np.array([[one[metric].p for metric in metrics] for one in made]))
     return [
-        Compared(other, one, dict(zip(metrics, row.tolist(), strict=True)))
+        RowComparison(other, one, dict(zip(metrics, row.tolist(), strict=True)))
         for (_, other), one, row in zip(pairs, made, corrected, strict=True)
     ]
 
 
-def _from_scratch(params: Params, place: Place) -> bool:
-    if place.row.model == "baseline":
+def _from_scratch(params: Params, variant: Variant) -> bool:
+    if variant.row.model == "baseline":
         return params.baseline.weights == "none" and method(params.baseline.method).family != "Control"
-    needs_weights = place.row.model == "sub_features" or params.classifier.use_sub_features
+    needs_weights = variant.row.model == "sub_features" or params.classifier.use_sub_features
     return needs_weights and params.classifier.sub_features.weights == "none"

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from dcube.runtime.settings import read_settings
 from dcube.tracking import tags
 
 PARAMS, DATA, GRAPH, LOCK = Path("params.yaml"), Path("data.dvc"), Path("dvc.yaml"), Path("dvc.lock")
@@ -27,10 +28,8 @@ def pipeline_id() -> str:
     Given by an orchestrator (`DCUBE_PIPELINE`) or a DVC experiment (`DVC_EXP_NAME`), else a hash of
     parameters, data version and git commit.
     """
-    given = os.environ.get("DCUBE_PIPELINE") or os.environ.get("DVC_EXP_NAME")
-    if given:
-        return given
-    return hashlib.sha256(f"{params_hash()} {data_hash()} {git_commit()}".encode()).hexdigest()[:12]
+    origin = f"{params_hash()} {data_hash()} {git_commit()}"
+    return read_settings().pipeline or hashlib.sha256(origin.encode()).hexdigest()[:12]
 
 
 def person() -> str:

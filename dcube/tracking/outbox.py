@@ -1,24 +1,23 @@
-"""What a run has to tell MLflow, on disk until it is told: a server that is away stops nothing and loses nothing.
+"""What a run reports to MLflow, on disk until it is sent: a server that is away stops nothing and loses nothing.
 
 One folder a run below `.dcube/unsent`: `run.json` (what to create), `metrics.jsonl`, `artifacts/`. It disappears
 once everything has arrived. A process that was killed leaves its folder behind; the next run delivers it.
 """
 
 import json
-import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
 from dcube.errors import DcubeError
+from dcube.runtime.settings import library_defaults
+from dcube.tracking.mlflow_client import FAIL_FAST, LOCKS, experiment_called, tracking_client
 from dcube.tracking.tags import PARENT, PIPELINE, RUN_KEY, STAGE
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 UNSENT = Path(".dcube/unsent")
 LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
-IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Header:
 
 
 class Outbox:
-    """One run's mail. `send` raises whatever MLflow raises and can be repeated at will: nothing arrives twice."""
+    """What one run reports. `send` raises whatever MLflow raises and can be repeated at will: nothing arrives twice."""
 
     def __init__(self, header: Header) -> None:
         self.header = header
@@ -83,7 +81,7 @@ class Outbox:
         self.save()
 
     def send(self) -> None:
-        with environment(IMPATIENT):
+        with library_defaults(FAIL_FAST):
             client = tracking_client()
             if self.last_step is None:
                 self._open(client)
@@ -183,17 +181,6 @@ def deliver_left_behind() -> None:
             outbox.lock.release()
 
 
-def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, else a database in the working copy."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-
-
-def tracking_client() -> "MlflowClient":
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri())
-
-
 def fresh_key() -> str:
     return uuid.uuid4().hex
 
@@ -202,23 +189,10 @@ def milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
-def experiment_called(client: "MlflowClient", name: str) -> str:
-    """The id of the experiment, made where there is none."""
-    with FileLock(_locks() / "experiment.lock"):
-        found = client.get_experiment_by_name(name)
-        return found.experiment_id if found else client.create_experiment(name, _artifact_location())
-
-
-def _artifact_location() -> str | None:
-    """Beside the database; a server decides for itself."""
-    scheme, _, database = tracking_uri().partition(":///")
-    return (Path(database).resolve().parent / "mlruns").as_uri() if scheme == "sqlite" else None
-
-
 def _parent(client: "MlflowClient", experiment_id: str, pipeline: str) -> str:
     """The run that holds all runs of one pipeline together, and lasts from its first stage to its last."""
     tags = {PIPELINE: pipeline, STAGE: "pipeline"}
-    with FileLock(_locks() / "pipeline.lock"):
+    with FileLock(LOCKS / "pipeline.lock"):
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         found = client.search_runs([experiment_id], wanted, max_results=1)
         if found:
@@ -237,11 +211,6 @@ def _set_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
-def _locks() -> Path:
-    UNSENT.parent.mkdir(parents=True, exist_ok=True)
-    return UNSENT.parent
-
-
 def _lock(folder: Path) -> FileLock:
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{folder}.lock")
@@ -250,15 +219,3 @@ def _lock(folder: Path) -> FileLock:
     except Timeout:
         raise DcubeError(f"another process is at the same training ({folder}): wait for it, or stop it") from None
     return lock
-
-
-@contextmanager
-def environment(values: dict[str, str]) -> Iterator[None]:
-    """Defaults for MLflow's own variables; what a user set stays."""
-    added: dict[str, Any] = {key: value for key, value in values.items() if key not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for key in added:
-            del os.environ[key]

@@ -1,20 +1,21 @@
 """One MLflow run a stage: parameters, metrics over steps, pictures, the data set, and where all of it came from."""
 
 import json
-import os
 import re
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
+from dcube.runtime import retries
+from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage
 from dcube.tracking.outbox import Header, Outbox, deliver_left_behind, fresh_key
 from dcube.tracking.tags import RUN_KEY
@@ -22,9 +23,6 @@ from dcube.tracking.tags import RUN_KEY
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SECONDS_BETWEEN_SENDS = 2.0
-LONGEST_PAUSE = 60.0
-PATIENCE = {"FINISHED": 60.0, "FAILED": 10.0, "KILLED": 2.0}
 DIGEST_LENGTH = 36  # the longest that MLflow takes
 
 
@@ -34,8 +32,7 @@ class TrackedRun:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._next_attempt = 0.0
-        self._pause = SECONDS_BETWEEN_SENDS
-        self._trouble = ""
+        self._failures = 0  # in a row
 
     @property
     def run_id(self) -> str | None:
@@ -78,37 +75,29 @@ class TrackedRun:
 
     def flush(self) -> None:
         """Send what waits, unless that was just done or just failed."""
-        if time.monotonic() >= self._next_attempt:
-            self._try_to_send()
-
-    def close(self, status: str) -> None:
-        """End the run; what no server took within `PATIENCE` stays on disk for the next run to deliver."""
-        self._outbox.finish(status)
-        deadline = time.monotonic() + PATIENCE[status]
-        while not self._try_to_send():
-            if time.monotonic() >= deadline:
-                self._outbox.release()
-                print(
-                    f"warning: MLflow did not answer ({self._trouble}): this run waits in {self._outbox.folder} "
-                    "and is sent with the next stage",
-                    file=sys.stderr,
-                )
-                return
-            time.sleep(SECONDS_BETWEEN_SENDS)
-
-    def _try_to_send(self) -> bool:
+        if time.monotonic() < self._next_attempt:
+            return
         try:
             self._outbox.send()
-            self._pause, self._trouble = SECONDS_BETWEEN_SENDS, ""
-            return True
+            self._failures = 0
         except Exception as error:  # whatever the tracking does, the training goes on
-            if not self._trouble:
+            if not self._failures:
                 print(f"MLflow does not answer ({type(error).__name__}): going on, sending later", file=sys.stderr)
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
-            self._trouble = type(error).__name__
-            return False
-        finally:
-            self._next_attempt = time.monotonic() + self._pause
+            self._failures += 1
+        self._next_attempt = time.monotonic() + retries.SEND_TRACKING.pause_after(self._failures)
+
+    def close(self, status: str) -> None:
+        """End the run; what no server took within the status's timeout is sent by the next run."""
+        self._outbox.finish(status)
+        try:
+            retries.CLOSE_TRACKING[status].retrying(Exception)(self._outbox.send)
+        except Exception as error:
+            self._outbox.release()
+            print(
+                f"warning: MLflow did not answer ({type(error).__name__}): this run waits in {self._outbox.folder} "
+                "and is sent with the next stage",
+                file=sys.stderr,
+            )
 
     def _artifact(self, name: str) -> Path:
         target = self._outbox.artifacts / name
@@ -123,7 +112,7 @@ def tracked_run(
     """Give the MLflow run of one stage.
 
     Args:
-        stage: DVC's name of it, `train_baseline@baseline` for an item of a matrix.
+        stage: DVC's name of it, `evaluate@baseline` for an item of a matrix.
         params: parameter groups by name (dicts or pydantic models, nested at will).
         dataset: the data that the stage reads.
         run_key: identifies a training: killed and started again, it goes on in the same run.
@@ -140,16 +129,17 @@ def tracked_run(
     _deliver_quietly()
     run = TrackedRun(Outbox(header))
     run.flush()
-    try:
-        with _sigterm_raises():
-            yield run
-    except (KeyboardInterrupt, Terminated):
-        run.close("KILLED")
-        raise
-    except BaseException:
-        run.close("FAILED")
-        raise
-    run.close("FINISHED")
+    with _on_sigterm(signal.SIG_IGN):  # while the run is closed: whoever ends a group may ask a process twice
+        try:
+            with _on_sigterm(_terminate):
+                yield run
+        except (KeyboardInterrupt, Terminated):
+            run.close("KILLED")
+            raise
+        except BaseException:
+            run.close("FAILED")
+            raise
+        run.close("FINISHED")
 
 
 class Terminated(SystemExit):
@@ -161,10 +151,10 @@ def _show(picture: Path, name: str) -> None:
 
     Pictures of one series, "samples/step-0000100.png", replace one another there: "samples.png".
     """
-    shown = os.environ.get("DCUBE_PICTURES")
+    shown = read_settings().pictures
     if shown and name.endswith(".png"):
         series = Path(name).parts[0] if "step-" in name else Path(name).stem
-        copy = Path(shown, f".{series}.png")
+        copy = shown / f".{series}.png"
         shutil.copyfile(picture, copy)
         copy.replace(copy.with_name(f"{series}.png"))
 
@@ -195,16 +185,16 @@ def _deliver_quietly() -> None:
         print(f"MLflow does not answer ({type(error).__name__}): earlier runs go on waiting", file=sys.stderr)
 
 
+def _terminate(number: int, _frame: object) -> None:
+    raise Terminated(128 + number)
+
+
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
+def _on_sigterm(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def stop(number: int, _frame: object) -> None:
-        raise Terminated(128 + number)
-
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, handler)
     try:
         yield
     finally:

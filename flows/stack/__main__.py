@@ -1,11 +1,11 @@
 """`python -m flows.stack`: the platform, from its first server to its last."""
 
-import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +13,12 @@ import typer
 from filelock import FileLock, Timeout
 
 from dcube.errors import DcubeError, one_line_errors
-from dcube.repository.workspace import repository_around
-from flows.stack.mlflow_server import mlflow_server
+from dcube.repository.commands import repository_around
+from dcube.runtime.processes import child_environment
 from flows.stack.postgres import postgres
-from flows.stack.prefect_server import prefect_server
-from flows.stack.s3 import s3
-from flows.stack.settings import ADMINISTRATOR, Ports, Stack
-from flows.stack.supervision import kept_running, started
-from flows.stack.worker import POOL, worker
+from flows.stack.servers import POOL, mlflow, prefect, s3, worker
+from flows.stack.settings import ADMINISTRATOR, HOST, Ports, Stack, log_file
+from flows.stack.supervision import last_line, supervised, wait_for_reapers
 
 DEFAULT = Ports()
 
@@ -35,62 +33,65 @@ def main(
     """PostgreSQL, an S3 server, MLflow, Prefect and one worker on this machine, until Ctrl-C."""
     with one_line_errors():
         repository = repository_around(Path.cwd())
-        place = (folder or repository / ".dcube/stack").absolute()
-        place.mkdir(parents=True, exist_ok=True)
+        ports = Ports(mlflow=mlflow_port, prefect=prefect_port, s3=s3_port, postgres=postgres_port)
+        stack = Stack.at(folder or repository / ".dcube/stack", ports)
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, _end)
         try:
-            with FileLock(place / "lock", timeout=0):
-                ports = Ports(mlflow=mlflow_port, prefect=prefect_port, s3=s3_port, postgres=postgres_port)
-                run(Stack.at(place, ports), repository)
+            with FileLock(stack.folder / "lock", timeout=0):
+                run(stack, repository)
         except Timeout:
-            raise DcubeError(f"a platform runs in {place} already: end it first, or choose another --folder") from None
+            raise DcubeError(
+                f"a platform runs in {stack.folder} already: end it first, or choose another --folder"
+            ) from None
 
 
 def run(stack: Stack, repository: Path) -> None:
     """Start everything, say where it is, and keep it running until a signal."""
     began = time.monotonic()
-    data, services, workers = (
-        [postgres(stack), s3(stack)],
-        [mlflow_server(stack), prefect_server(stack)],
-        [worker(stack, repository)],
-    )
-    servers = [*data, *services, *workers]
-    for server in reversed(servers):
-        server.end_leftovers()
-    for server in servers:
-        server.refuse_taken_port()
-    with ExitStack() as until_end:
-        until_end.callback(say, "ended")
-        say("starts PostgreSQL and S3, then MLflow and Prefect …")
-        until_end.enter_context(started(data))
-        until_end.enter_context(started(services))
-        set_up(stack, repository)
-        until_end.enter_context(started(workers))
-        environment = stack.write_environment()
-        print(summary(stack, environment, time.monotonic() - began), flush=True)
-        until_end.callback(say, "ends the worker, then the servers …")
-        until_end.enter_context(kept_running(servers, say))
-        while True:
-            signal.pause()
+    wait_for_reapers(stack.folder)
+    for name, port in asdict(stack.ports).items():
+        refuse_taken_port(name, port)
+    data, services, runs = [postgres(stack), s3(stack)], [mlflow(stack), prefect(stack)], [worker(stack, repository)]
+    print("stack: starts PostgreSQL and S3, then MLflow and Prefect …", flush=True)
+    try:
+        with supervised(stack.folder, [*data, *services, *runs]) as supervisor:
+            supervisor.start(*data)
+            supervisor.start(*services)
+            set_up(stack, repository)
+            supervisor.start(*runs)
+            print(summary(stack, stack.write_environment(), time.monotonic() - began), flush=True)
+            supervisor.follow()
+            raise DcubeError(f"supervisord ended: see {log_file(stack.folder, 'supervisord')}")
+    finally:
+        print("stack: ended", flush=True)
+
+
+def refuse_taken_port(name: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are ending do not count
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            mend = f"end what listens there, or choose another: --{name}-port"
+            raise DcubeError(f"port {port} of {name} is taken: {mend}") from None
 
 
 def set_up(stack: Stack, repository: Path) -> None:
     """Create the work pool, the limits, the automations and the deployments, as any team's administrator would."""
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.setup"],
-        env=os.environ | stack.client,
-        cwd=repository,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    stack.log("setup").write_text(done.stdout)
-    if done.returncode:
-        last = (done.stdout.strip().splitlines() or ["it said nothing"])[-1]
-        raise DcubeError(f"the deployments could not be made: {last} (all of it: {stack.log('setup')})")
+    log = log_file(stack.folder, "setup")
+    with log.open("w") as output:
+        code = subprocess.run(
+            [sys.executable, "-m", "flows.deploy"],
+            env=child_environment(stack.client),
+            cwd=repository,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        ).returncode
+    if code:
+        raise DcubeError(f"the deployments could not be made: {last_line(log)} (all of it: {log})")
 
 
 def summary(stack: Stack, environment: Path, seconds: float) -> str:
@@ -100,16 +101,12 @@ The platform is ready after {seconds:.0f} s. Ctrl-C ends it.
   Prefect     {stack.prefect_address}   sign in with the value of PREFECT_API_AUTH_STRING
   MLflow      {stack.mlflow_address}   user {ADMINISTRATOR}, password MLFLOW_TRACKING_PASSWORD
   S3          {stack.storage["AWS_ENDPOINT_URL"]}   keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
-  worker      one, of the work pool {POOL}; what its runs print: {stack.log("worker")}
+  worker      one, of the work pool {POOL}; what its runs print: {log_file(stack.folder, "worker")}
 
   The values stand in {environment}; to use the servers from another terminal:
       source {environment}
   Data and logs: {stack.folder}
 """
-
-
-def say(line: str) -> None:
-    print(f"stack: {line}", flush=True)
 
 
 def _end(*_: object) -> None:

@@ -3,27 +3,20 @@
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
 from pathlib import Path
 
 import psycopg2
 
 from dcube.errors import DcubeError
-from flows.stack.server import Server
 from flows.stack.settings import HOST, Stack
+from flows.stack.supervision import Server
 
 ROLES = {"mlflow": ["mlflow", "mlflow_auth"], "prefect": ["prefect"]}
 UNPRIVILEGED = "nobody"
 # PostgreSQL refuses to run as root. As `nobody` with this one capability it still reaches a checkout in /root.
-AS_NOBODY = [
-    "setpriv",
-    f"--reuid={UNPRIVILEGED}",
-    "--regid=65534",
-    "--clear-groups",
-    "--inh-caps=+dac_override",
-    "--ambient-caps=+dac_override",
-]
+AS_NOBODY = ["setpriv", f"--reuid={UNPRIVILEGED}", "--regid=65534", "--clear-groups"]
+AS_NOBODY += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
 
 
 def postgres(stack: Stack) -> Server:
@@ -36,18 +29,14 @@ def postgres(stack: Stack) -> Server:
         "shared_buffers": "64MB",
         "max_connections": 100,
     }
-    options = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
+    options = [f"--{name}={value}" for name, value in settings.items()]
     return Server(
-        name="PostgreSQL",
-        folder=stack.folder,
+        name="postgres",
         command=[*as_unprivileged(), str(binaries() / "postgres"), "-D", str(data), *options],
         environment={},
-        healthy=lambda: answers(stack),
-        log=stack.log("postgres"),
+        is_healthy=lambda: answers(stack),
         prepare=lambda: None if data.exists() else _create(data, stack),
-        port=stack.ports.postgres,
-        option="--postgres-port",
-        end_signal=signal.SIGINT,  # "fast": it does not wait for clients to leave
+        stop_signal="INT",  # "fast": it does not wait for clients to leave
     )
 
 
@@ -72,21 +61,10 @@ def _create(data: Path, stack: Stack) -> None:
     if os.geteuid() == 0:
         shutil.chown(unfinished, UNPRIVILEGED)
     methods = ["--auth-host=scram-sha-256", "--auth-local=reject"]
-    initdb = [
-        str(binaries() / "initdb"),
-        "-D",
-        str(unfinished),
-        "-U",
-        "postgres",
-        "-E",
-        "UTF8",
-        "--no-locale",
-        *methods,
-    ]
-    _run([*as_unprivileged(), *initdb])
+    options = [f"--pgdata={unfinished}", "--username=postgres", "--encoding=UTF8", "--no-locale"]
+    _run([str(binaries() / "initdb"), *options, *methods])
     # The single-user mode listens nowhere, so that no instant is without passwords; the superuser never gets one.
-    single = [str(binaries() / "postgres"), "--single", "-D", str(unfinished), "postgres"]
-    _run([*as_unprivileged(), *single], _statements(stack))
+    _run([str(binaries() / "postgres"), "--single", "-D", str(unfinished), "postgres"], _statements(stack))
     unfinished.rename(data)
 
 
@@ -101,6 +79,7 @@ def _statements(stack: Stack) -> str:
 
 
 def _run(command: list[str], statements: str = "") -> None:
+    command = [*as_unprivileged(), *command]
     done = subprocess.run(command, input=statements, text=True, capture_output=True, check=False)
     errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "FATAL" in line]
     if done.returncode or errors:

@@ -52,11 +52,8 @@ class Stack:
     def at(cls, folder: Path, ports: Ports | None = None) -> "Stack":
         """The platform in `folder`, with new secrets where there is none yet."""
         folder = folder.absolute()
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return cls(folder, ports or Ports(), _secrets_of(folder))
-
-    def log(self, name: str) -> Path:
-        return self.folder / "logs" / f"{name}.log"
 
     @property
     def mlflow_address(self) -> str:
@@ -112,6 +109,10 @@ def _secrets_of(folder: Path) -> Secrets:
     made = Secrets()
     write_private(file, made.model_dump_json(indent=2) + "\n")
     return made
+
+
+def log_file(folder: Path, name: str) -> Path:
+    return folder / "logs" / f"{name}.log"
 
 
 def write_private(path: Path, text: str) -> Path:

@@ -1,65 +1,191 @@
-"""Servers started in order, kept running, and ended in the opposite order."""
+"""The servers under supervisord, which starts each again when it ends, rotates its log, and ends all in order."""
 
-import signal
-import threading
+import json
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+from tempfile import TemporaryDirectory
+from typing import Any
+from xmlrpc.client import ServerProxy
+
+import psutil
+from supervisor.xmlrpc import SupervisorTransport
 
 from dcube.errors import DcubeError
-from flows.stack.server import Server
+from dcube.runtime.processes import child_environment, process_group
+from flows.stack.settings import log_file, write_private
 
-SECONDS_BETWEEN_LOOKS = 0.5
-LONGEST_PAUSE = 60.0
-STEADY_SECONDS = 60.0  # a server that has run for so long begins anew with short pauses
+START_TIMEOUT = 120.0
+REAPER_TIMEOUT = 60.0
+POLL_SECONDS = 0.1
+STACK_VARIABLE = "DCUBE_STACK"  # the folder, in the environment of supervisord and of everything below it
+NOT_INHERITED = ("PREFECT_", "MLFLOW_", "_MLFLOW_", "AWS_", "RCLONE_", "PG")  # settings of a person's own servers
+
+# Paths are relative to the folder that supervisord runs in. It opens no port, but a socket for its owner alone, in a
+# folder of its own: the path of a socket must be short.
+CONFIG = """\
+[supervisord]
+nodaemon = true
+silent = true
+user = {user}
+logfile = logs/supervisord.log
+pidfile = supervisord.pid
+
+[unix_http_server]
+file = {socket}
+
+[supervisorctl]
+serverurl = unix://{socket}
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+"""
+# A server that ends within `startsecs` counts as not started: the pause before each retry grows by a second.
+PROGRAM = """
+[program:{name}]
+command = python -m flows.stack.program {name}
+priority = {priority}
+autostart = false
+autorestart = true
+startsecs = 20
+startretries = 1000000
+stopsignal = {stop_signal}
+stopwaitsecs = 30
+redirect_stderr = true
+stdout_logfile = logs/{name}.log
+stdout_logfile_maxbytes = 10MB
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A program of supervisord's.
+
+    Attributes:
+        name: of the program and of its log.
+        command: carries no secret: every user of the machine sees it in `ps`.
+        environment: on top of this process's own, without the settings of other servers.
+        is_healthy: whether it answers.
+        prepare: makes what it needs on disk.
+        directory: that it runs in; the platform's folder by default.
+        stop_signal: what asks it to end.
+    """
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(repr=False)
+    is_healthy: Callable[[], bool]
+    prepare: Callable[[], object] = bool
+    directory: Path | None = None
+    stop_signal: str = "TERM"
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """A running supervisord in `folder`, asked over its `socket`."""
+
+    folder: Path
+    socket: Path
+    process: "Popen[bytes]"
+
+    @property
+    def rpc(self) -> Any:
+        # A new connection each time: one that has failed once stays failed.
+        return ServerProxy("http://localhost", SupervisorTransport(serverurl=f"unix://{self.socket}")).supervisor
+
+    def wait_until_ready(self) -> None:
+        while True:
+            with suppress(OSError):
+                self.rpc.getState()
+                return
+            if self.process.poll() is not None:
+                raise DcubeError(f"supervisord ended with exit code {self.process.returncode}")
+            time.sleep(POLL_SECONDS)
+
+    def start(self, *servers: Server) -> None:
+        """Start them all at once; return as soon as every one is healthy."""
+        for server in servers:
+            server.prepare()
+            self.rpc.startProcess(server.name, False)
+        for server in servers:
+            self._wait_until_healthy(server)
+
+    def _wait_until_healthy(self, server: Server) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while not server.is_healthy():
+            if self.rpc.getProcessInfo(server.name)["stop"] or time.monotonic() > deadline:
+                log = log_file(self.folder, server.name)
+                raise DcubeError(f"{server.name} did not start: {last_line(log)} (all of it: {log})")
+            time.sleep(POLL_SECONDS)
+
+    def follow(self) -> None:
+        """Print what supervisord reports from now on, until it ends."""
+        with log_file(self.folder, "supervisord").open() as log:
+            log.seek(0, os.SEEK_END)
+            while self.process.poll() is None:
+                print(log.read(), end="", flush=True)
+                time.sleep(POLL_SECONDS)
 
 
 @contextmanager
-def started(servers: list[Server]) -> Iterator[None]:
-    """All of them started at once, and healthy."""
-    with ExitStack() as until_end:
-        for server in servers:
-            until_end.callback(server.stop)
-            server.start()
-        for server in servers:
-            server.wait_until_healthy()
-        yield
+def supervised(folder: Path, servers: list[Server]) -> Iterator[Supervisor]:
+    """supervisord in `folder`, ready to start these servers; they end in the opposite order."""
+    log_file(folder, "").parent.mkdir(exist_ok=True)
+    # Not in supervisord's own file, which cannot hold every value: it takes quotes and % for its own.
+    programs = {
+        server.name: {"args": server.command, "env": server.environment, "cwd": str(server.directory or folder)}
+        for server in servers
+    }
+    write_private(folder / "programs.json", json.dumps(programs))
+    command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", "supervisord.conf"]
+    with TemporaryDirectory(prefix="dcube-") as private:
+        socket = Path(private) / "supervisord.sock"
+        (folder / "supervisord.conf").write_text(configuration(socket, servers))
+        with process_group(command, env=environment_of(folder), cwd=folder) as process:
+            try:
+                supervisor = Supervisor(folder, socket, process)
+                supervisor.wait_until_ready()
+                yield supervisor
+            finally:
+                process.terminate()
+                process.wait()
 
 
-@contextmanager
-def kept_running(servers: list[Server], say: Callable[[str], None]) -> Iterator[None]:
-    """Start any of them again that ends before the block does, after growing pauses."""
-    end = threading.Event()
-    watchers = [threading.Thread(target=_watch, args=(server, say, end)) for server in servers]
-    for watcher in watchers:
-        watcher.start()
-    try:
-        yield
-    finally:
-        end.set()
-        for watcher in watchers:
-            watcher.join()
+def configuration(socket: Path, servers: list[Server]) -> str:
+    """Of supervisord; it ends programs in the order of falling priority."""
+    programs = [
+        PROGRAM.format(name=server.name, priority=priority, stop_signal=server.stop_signal)
+        for priority, server in enumerate(servers)
+    ]
+    return "".join([CONFIG.format(user=os.geteuid(), socket=socket), *programs])
 
 
-def _watch(server: Server, say: Callable[[str], None], end: threading.Event) -> None:
-    pause, since = 1.0, time.monotonic()
-    while not end.wait(SECONDS_BETWEEN_LOOKS):
-        if server.is_running():
-            continue
-        if time.monotonic() - since > STEADY_SECONDS:
-            pause = 1.0
-        say(f"{server.name} ended ({_manner(server)}); it is started again in {pause:.0f} s. Its log: {server.log}")
-        if end.wait(pause):
-            return
-        pause, since = min(2 * pause, LONGEST_PAUSE), time.monotonic()
-        try:
-            server.start()
-            server.wait_until_healthy()
-            say(f"{server.name} is back")
-        except DcubeError as error:
-            say(str(error))
+def environment_of(folder: Path) -> dict[str, str]:
+    return child_environment({"PYTHONUNBUFFERED": "1", STACK_VARIABLE: str(folder)}, without=NOT_INHERITED)
 
 
-def _manner(server: Server) -> str:
-    code = server.process.returncode if server.process else None
-    return f"exit code {code}" if code is None or code >= 0 else signal.Signals(-code).name
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """supervisord in `folder` and everything below it, whoever is its parent by now."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(STACK_VARIABLE) == str(folder):
+                found.append(process)
+    return found
+
+
+def wait_for_reapers(folder: Path) -> None:
+    """After a SIGKILL of the whole, its reapers end the servers: return when they have."""
+    deadline = time.monotonic() + REAPER_TIMEOUT
+    while processes_of(folder) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")

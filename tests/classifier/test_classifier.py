@@ -15,23 +15,24 @@ from dcube.classifier.candidate import (
     DCUBE,
     SUB_FEATURES,
     UNTRAINED,
-    FrozenUViT,
     build_head,
     load_candidate,
     probabilities,
     save_candidate,
-    untrained,
 )
-from dcube.classifier.head import DCubeHead, ImageNetwork, normalise_tokens
+from dcube.classifier.contract import Task
+from dcube.classifier.head import DCubeHead, normalise_tokens
+from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
-from dcube.classifier.methods.contract import Task
-from dcube.classifier.training import ImageTable, classifier_losses, train_candidate
-from dcube.config.loading import laid_over
-from dcube.config.schema import Params
+from dcube.classifier.training import classifier_losses, train_candidate
+from dcube.config.loading import with_overrides
+from dcube.config.schema import Classifier, HeadLosses, Params, Pretrained
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
+from dcube.engine.image_network import ImageNetwork
+from dcube.features.frozen_uvit import FrozenUViT, with_random_weights
 from dcube.studies.study import Row, load_study
 from tests.support.random_candidate import candidate_config
 
@@ -48,7 +49,11 @@ def uvit(tiny_params: Params) -> FrozenUViT:
 def head_of(kind: str, params: Params, uvit: FrozenUViT) -> nn.Module:
     torch.manual_seed(0)
     used = uvit if kind in (DCUBE, UNTRAINED) else None
-    return build_head(kind, params.classifier, params.baseline, TASK, used, load_pretrained=True)
+    return build_head(kind, settings_of(kind, params), TASK, used, load_pretrained=True)
+
+
+def settings_of(kind: str, params: Params) -> Classifier | Pretrained:
+    return params.baseline if kind == "resnet10t" else params.classifier
 
 
 def batch(n: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -63,7 +68,7 @@ def batch(n: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(("channels", "image_size", "fused"), [(1, 32, 1), (3, 48, 4)])
 def test_head_shapes(channels: int, image_size: int, fused: int, tiny_params: Params, uvit: FrozenUViT) -> None:
     classifier = tiny_params.classifier.model_copy(update={"fused_channels": fused})
-    head = build_head(DCUBE, classifier, tiny_params.baseline, TASK, uvit, load_pretrained=False)
+    head = build_head(DCUBE, classifier, TASK, uvit, load_pretrained=False)
     images = torch.randint(0, 256, (2, channels, image_size, image_size), dtype=torch.uint8)
     features = [torch.randn(2, 32, 4, 4) for _ in uvit.blocks]
     assert head(images, features).shape == (2, 3)
@@ -72,10 +77,10 @@ def test_head_shapes(channels: int, image_size: int, fused: int, tiny_params: Pa
 @pytest.mark.parametrize("row", load_study("table8").rows, ids=lambda row: row.name)
 def test_every_sub_feature_network_of_table_8_takes_images_of_any_size(row: Row, tiny_params: Params) -> None:
     settings = load_study("table8").settings | row.settings
-    params = laid_over(tiny_params, settings, where="table8")
+    params = with_overrides(tiny_params, settings, where="table8")
     for size in (32, 64):
         task = Task(classes=2, image_size=size, channels=1)
-        head = build_head(SUB_FEATURES, params.classifier, params.baseline, task, None, load_pretrained=True).eval()
+        head = build_head(SUB_FEATURES, params.classifier, task, None, load_pretrained=True).eval()
         assert head(torch.zeros(1, 1, size, size, dtype=torch.uint8)).shape == (1, 2)
 
 
@@ -127,7 +132,8 @@ def test_every_loss_of_stage_2_has_a_gradient(tiny_params: Params, uvit: FrozenU
     """Fault 1: the published cycle loss passes through an argmax and has none."""
     for name in ("cross_entropy", "consistency_loss", "cycle_loss"):
         head = head_of(DCUBE, tiny_params, uvit)
-        values = classifier_losses(head, uvit, *batch(), tiny_params.classifier, step=0)
+        settings = tiny_params.classifier
+        values = classifier_losses(head, uvit, *batch(), settings.optimisation, settings.losses, step=0)
         values[name].backward()
         assert head.fuse.weight.grad.abs().sum() > 0, name  # type: ignore[union-attr]
         assert all(p.grad is None for p in uvit.model.parameters())
@@ -149,19 +155,20 @@ def test_consistency_loss_by_hand() -> None:
 
 
 def test_weights_of_the_losses_add_up(tiny_params: Params, uvit: FrozenUViT) -> None:
-    settings = tiny_params.classifier
-    values = classifier_losses(head_of(DCUBE, tiny_params, uvit), uvit, *batch(), settings, step=0)
+    settings = tiny_params.classifier.losses
+
+    def losses(weights: HeadLosses) -> dict[str, torch.Tensor]:
+        head = head_of(DCUBE, tiny_params, uvit)
+        return classifier_losses(head, uvit, *batch(), tiny_params.classifier.optimisation, weights, step=0)
+
+    values = losses(settings)
     expected = (
         values["cross_entropy"]
         + settings.cycle_weight * values["cycle_loss"]
         + settings.consistency_weight * values["consistency_loss"]
     )
     torch.testing.assert_close(values["loss"], expected)
-    plain = settings.model_copy(update={"cycle_weight": 0.0, "consistency_weight": 0.0})
-    assert classifier_losses(head_of(DCUBE, tiny_params, uvit), uvit, *batch(), plain, step=0).keys() == {
-        "loss",
-        "cross_entropy",
-    }
+    assert losses(HeadLosses()).keys() == {"loss", "cross_entropy"}
 
 
 # --- candidates
@@ -171,11 +178,12 @@ def test_weights_of_the_losses_add_up(tiny_params: Params, uvit: FrozenUViT) -> 
 def test_train_save_load_predict(
     kind: str, tiny_params: Params, uvit: FrozenUViT, phantom_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    used = {DCUBE: uvit, UNTRAINED: untrained(uvit, tiny_params.diffusion, seed=7)}.get(kind)
-    head = build_head(kind, tiny_params.classifier, tiny_params.baseline, TASK, used, load_pretrained=True)
+    used = {DCUBE: uvit, UNTRAINED: with_random_weights(uvit, tiny_params.diffusion, seed=7)}.get(kind)
+    head = build_head(kind, tiny_params.classifier, TASK, used, load_pretrained=True)
     train, validation = (ImageTable.of_split(phantom_dataset, split) for split in ("train", "validation"))
+    settings, checkpoints = tiny_params.classifier, Checkpoints(tmp_path / "c", "k")
     result = train_candidate(
-        head, used, train, validation, tiny_params.classifier, tiny_params.compute, Checkpoints(tmp_path / "c", "k")
+        head, used, train, validation, settings.optimisation, settings.losses, tiny_params.compute, checkpoints
     )
     assert len(train) == 48  # labelled only
     temperature = Calibration(temperature=2.0)
@@ -198,21 +206,21 @@ def test_the_untrained_control_differs_from_the_model_and_is_reproducible(
 ) -> None:
     clean, t = torch.randn(1, 1, 16, 16), torch.tensor([1])
     trained = uvit.features(clean, t)[0]
-    control = untrained(uvit, tiny_params.diffusion, seed=1)
+    control = with_random_weights(uvit, tiny_params.diffusion, seed=1)
     assert not torch.allclose(control.features(clean, t)[0], trained)
     torch.testing.assert_close(
-        control.features(clean, t), untrained(uvit, tiny_params.diffusion, seed=1).features(clean, t)
+        control.features(clean, t), with_random_weights(uvit, tiny_params.diffusion, seed=1).features(clean, t)
     )
 
 
 def test_dcube_overfits_a_few_images(tiny_params: Params, uvit: FrozenUViT) -> None:
     images, small, labels = batch(12)
     settings = tiny_params.classifier.model_copy(update={"flip_probability": 0.0, "dropout": 0.0, "cycle_weight": 1.0})
-    head = build_head(DCUBE, settings, tiny_params.baseline, TASK, uvit, load_pretrained=True)
+    head = build_head(DCUBE, settings, TASK, uvit, load_pretrained=True)
     optimizer = torch.optim.AdamW(head.parameters(), 2e-3)
     for step in range(60):
         optimizer.zero_grad()
-        values = classifier_losses(head, uvit, images, small, labels, settings, step)
+        values = classifier_losses(head, uvit, images, small, labels, settings.optimisation, settings.losses, step)
         values["loss"].backward()
         optimizer.step()
     assert values["cross_entropy"].item() < 0.1

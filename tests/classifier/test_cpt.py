@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
+from dcube.classifier.candidate import build_method
+from dcube.classifier.contract import PretrainsItself, Task
 from dcube.classifier.methods import cpt
-from dcube.classifier.methods.building import build_method
-from dcube.classifier.methods.contract import Draws, PretrainsItself, Task
 from dcube.classifier.methods.cpt import CPT, dice, with_wider_kernels
-from dcube.classifier.methods.pseudo_shapes import (
+from dcube.classifier.networks.pseudo_shapes import (
     PIXEL_CLASSES,
     RULES,
     Shapes,
@@ -27,10 +27,10 @@ from dcube.classifier.methods.pseudo_shapes import (
     made_images,
 )
 from dcube.classifier.training import classifier_losses, pretrain
-from dcube.config.schema import Params, Pretrained
+from dcube.config.schema import HeadLosses, Params, Pretrained
 from dcube.engine.checkpoints import Checkpoints
-from dcube.engine.distributed import Share
 from dcube.engine.pretrained import NO_WEIGHTS
+from dcube.engine.rng import Rng
 
 KINDS = list(RULES)
 
@@ -53,8 +53,8 @@ def images_of(n: int, side: int = 32, channels: int = 1) -> Tensor:
     return torch.randint(0, 256, (n, channels, side, side), generator=generator, dtype=torch.uint8)
 
 
-def draws_of(n: int, seed: int = 0) -> Draws:
-    return Draws(torch.Generator().manual_seed(seed), Share(0, n, n))
+def rng_of(n: int, seed: int = 0) -> Rng:
+    return Rng("cpu", n, seed)
 
 
 def one_shape(kind: str, centre: tuple, half_axes: tuple, angle: float, contrast: float = 0.5) -> Shapes:
@@ -137,7 +137,7 @@ def test_blurring_is_gaussian_and_each_images_own() -> None:
 
 
 def test_made_images_are_a_function_of_their_draws() -> None:
-    (images, labels), (again, _), (other, _) = (made_images(draws_of(4, seed), 32) for seed in (0, 0, 1))
+    (images, labels), (again, _), (other, _) = (made_images(rng_of(4, seed), 32) for seed in (0, 0, 1))
     assert images.shape == (4, 1, 32, 32)
     assert labels.shape == (4, 32, 32)
     assert images.dtype == torch.uint8
@@ -146,21 +146,13 @@ def test_made_images_are_a_function_of_their_draws() -> None:
     assert images.float().std() > 5
 
 
-def test_processes_make_their_shares_of_the_same_images() -> None:
-    whole, labels = made_images(draws_of(5), 32)
-    parts = [made_images(Draws(torch.Generator().manual_seed(0), s), 32) for s in (Share(0, 2, 5), Share(2, 5, 5))]
-    assert torch.equal(torch.cat([labels for _, labels in parts]), labels)
-    difference = torch.cat([images for images, _ in parts]).int() - whole.int()
-    assert difference.abs().max() <= 1  # a group of convolutions rounds otherwise than another
-
-
 def test_every_kind_of_shape_occurs_about_as_often() -> None:
-    shapes = draw_shapes(draws_of(2000))
+    shapes = draw_shapes(rng_of(2000))
     counts = torch.bincount(shapes.kind.flatten(), minlength=PIXEL_CLASSES)
     assert len(counts) == PIXEL_CLASSES
     expected = shapes.kind.numel() / PIXEL_CLASSES
     assert ((counts - expected).abs() < 0.1 * expected).all()
-    assert set(made_images(draws_of(24), 32)[1].unique().tolist()) == set(range(PIXEL_CLASSES))
+    assert set(made_images(rng_of(24), 32)[1].unique().tolist()) == set(range(PIXEL_CLASSES))
     assert (shapes.contrast.abs() >= 0.08).all()
     assert 0.4 < float((shapes.contrast > 0).float().mean()) < 0.6
 
@@ -208,14 +200,14 @@ def test_a_file_fills_the_encoder(tmp_path: Path) -> None:
 def test_shapes(channels: int, side: int, classes: int) -> None:
     model = network(classes, side, channels).eval()
     assert model(images_of(2, side, channels)).shape == (2, classes)
-    assert torch.isfinite(model.pretraining_losses(draws_of(2))["loss"])
+    assert torch.isfinite(model.pretraining_losses(rng_of(2))["loss"])
 
 
 def test_both_losses_of_pretraining_train_encoder_and_decoder_but_not_the_classifier() -> None:
     model = network()
     for name in ("cross_entropy", "dice_loss"):
         model.zero_grad()
-        model.pretraining_losses(draws_of(4))[name].backward()
+        model.pretraining_losses(rng_of(4))[name].backward()
         for part in (model.encoder, model.decoder):
             assert sum(float(p.grad.abs().sum()) for p in part.parameters() if p.grad is not None) > 0, name
         assert model.logits.weight.grad is None
@@ -225,11 +217,12 @@ def test_pretraining_learns_and_classification_starts_from_it(tmp_path: Path, ti
     model = network()
     assert isinstance(model, PretrainsItself)
     assert model.pretraining_steps == 20
-    settings = tiny_params.classifier.model_copy(update={"batch_size": 8, "learning_rate": 1e-3, "ema_decay": 0.5})
+    changed = {"batch_size": 8, "learning_rate": 1e-3, "ema_decay": 0.5}
+    settings = tiny_params.classifier.optimisation.model_copy(update=changed)
     first, untrained = {name: value.clone() for name, value in model.state_dict().items()}, copy.deepcopy(model)
     pretrain(model, settings, tiny_params.compute, Checkpoints(tmp_path, "pretraining"))
     with torch.no_grad():
-        before, after = (float(m.eval().pretraining_losses(draws_of(16, 99))["loss"]) for m in (untrained, model))
+        before, after = (float(m.eval().pretraining_losses(rng_of(16, 99))["loss"]) for m in (untrained, model))
     assert after < before - 0.3
     assert torch.equal(model.logits.weight, first["logits.weight"])
     assert all(not torch.equal(v, first[name]) for name, v in model.state_dict().items() if ".proj.wide." in name)
@@ -240,7 +233,7 @@ def test_pretraining_learns_and_classification_starts_from_it(tmp_path: Path, ti
         pooled = model.encoder(images)[-1].mean(dim=(2, 3))
         torch.testing.assert_close(model(images), model.logits(pooled))
         assert (pooled - untrained.encoder(images)[-1].mean(dim=(2, 3))).abs().max() > 0.05
-    classifier_losses(model, None, images, images, labels, settings, step=0)["loss"].backward()
+    classifier_losses(model, None, images, images, labels, settings, HeadLosses(), step=0)["loss"].backward()
     assert all(p.grad is None for p in model.decoder.parameters())
     assert sum(float(p.grad.abs().sum()) for p in model.encoder.parameters() if p.grad is not None) > 0
 

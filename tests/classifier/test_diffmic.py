@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dcube.classifier.candidate import build_method
+from dcube.classifier.contract import OwnLosses, Task
 from dcube.classifier.methods import diffmic
-from dcube.classifier.methods.building import build_method
-from dcube.classifier.methods.contract import Draws, OwnLosses, Task
-from dcube.classifier.methods.diffmic import Denoiser, DiffMIC, LabelDiffusion, first_noises, mmd, of_all
-from dcube.classifier.methods.diffmic_guidance import DualGuidance, salient_regions
-from dcube.engine.distributed import Share
+from dcube.classifier.methods.diffmic import Denoiser, DiffMIC, LabelDiffusion, first_noises, mmd
+from dcube.classifier.networks.diffmic_guidance import DualGuidance, salient_regions
 from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
+from dcube.engine.rng import Rng
 
 ALPHA_BARS = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 
@@ -31,8 +31,8 @@ def images_of(n: int, side: int = 64, channels: int = 1) -> Tensor:
     return torch.randint(0, 256, (n, channels, side, side), generator=generator, dtype=torch.uint8)
 
 
-def draws_of(n: int, seed: int = 0) -> Draws:
-    return Draws(torch.Generator().manual_seed(seed), Share(0, n, n))
+def rng_of(n: int, seed: int = 0) -> Rng:
+    return Rng("cpu", n, seed)
 
 
 def gradient(parameters: Iterable[nn.Parameter]) -> float:
@@ -108,11 +108,6 @@ def test_discrepancy_is_that_of_a_plain_double_loop() -> None:
     assert float(mmd(x, x[[3, 0, 4, 1, 2]])) == pytest.approx(0, abs=1e-6)
 
 
-def test_processes_add_up_their_samples_to_those_of_the_batch() -> None:
-    whole = torch.randn(5, 3)
-    torch.testing.assert_close(of_all(whole[:2], Share(0, 2, 5)) + of_all(whole[2:], Share(2, 5, 5)), whole)
-
-
 # --- guidance
 
 
@@ -158,11 +153,11 @@ def test_every_loss_trains_what_it_should() -> None:
     guide, rest = model.guidance, [*model.denoiser.parameters(), *model.encoder.parameters()]
     for name in ("noise_loss", "global_mmd", "local_mmd"):
         model.zero_grad()
-        model.losses(images, labels, draws_of(6))[name].backward()
+        model.losses(images, labels, rng_of(6))[name].backward()
         assert gradient(rest) > 0, name
         assert gradient(guide.parameters()) == 0, name
     model.zero_grad()
-    model.losses(images, labels, draws_of(6))["guidance_loss"].backward()
+    model.losses(images, labels, rng_of(6))["guidance_loss"].backward()
     assert gradient(rest) == 0
     for part in (guide.saliency, guide.local_logits, guide.attention, guide.global_encoder, guide.local_encoder):
         assert gradient(part.parameters()) > 0
@@ -170,7 +165,7 @@ def test_every_loss_trains_what_it_should() -> None:
 
 def test_the_loss_is_the_weighted_sum_of_its_parts_and_a_function_of_its_draws() -> None:
     model, labels = small(), torch.arange(6) % 3
-    values, again, other = (model.losses(images_of(6), labels, draws_of(6, seed)) for seed in (0, 0, 1))
+    values, again, other = (model.losses(images_of(6), labels, rng_of(6, seed)) for seed in (0, 0, 1))
     parts = values["guidance_loss"] + values["noise_loss"] + 0.5 * (values["global_mmd"] + values["local_mmd"])
     torch.testing.assert_close(values["loss"], parts)
     torch.testing.assert_close(values["noise_loss"], again["noise_loss"])
@@ -190,7 +185,7 @@ def test_the_denoiser_uses_all_that_it_is_told() -> None:
 
 def test_losses_stay_finite_in_half_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        values = small().losses(images_of(4), torch.arange(4) % 3, draws_of(4))
+        values = small().losses(images_of(4), torch.arange(4) % 3, rng_of(4))
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in values.values())
 
 
@@ -200,7 +195,7 @@ def test_losses_stay_finite_in_half_precision() -> None:
 @pytest.mark.parametrize(("channels", "side", "classes"), [(1, 32, 2), (3, 96, 5)])
 def test_shapes(channels: int, side: int, classes: int) -> None:
     model, images = small(classes), images_of(2, side, channels)
-    assert torch.isfinite(model.losses(images, torch.tensor([0, 1]), draws_of(2))["loss"])
+    assert torch.isfinite(model.losses(images, torch.tensor([0, 1]), rng_of(2))["loss"])
     assert model.eval()(images).shape == (2, classes)
 
 
@@ -244,7 +239,7 @@ def test_it_learns_32_images_by_heart() -> None:
     for step in range(100):
         chosen = torch.randperm(32, generator=torch.Generator().manual_seed(step))[:16]
         optimiser.zero_grad()
-        model.losses(images[chosen], labels[chosen], draws_of(16, step))["loss"].backward()
+        model.losses(images[chosen], labels[chosen], rng_of(16, step))["loss"].backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
     with torch.no_grad():
@@ -262,7 +257,7 @@ def test_the_denoiser_finds_labels_without_help_from_the_prior() -> None:
     model.guidance = lambda images: (prior, prior)  # type: ignore[assignment]
     optimiser = torch.optim.AdamW(denoiser.parameters(), 1e-3, weight_decay=0)
     for step in range(600):
-        noise, t = draws_of(32, step).normal(2), draws_of(32, step).integers(1000)
+        noise, t = rng_of(32, step).normal(2), rng_of(32, step).integers(1000)
         noisy = diffusion.noised(nn.functional.one_hot(labels, 2).float(), prior, noise, t)
         optimiser.zero_grad()
         (denoiser(described, noisy, prior, t) - noise).square().mean().backward()

@@ -1,6 +1,8 @@
 """The methods to compare with: what they are, what of them is trained, and where their weights come from."""
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from dcube.classifier.methods.building import BUILDERS, build_method
-from dcube.classifier.methods.catalogue import METHODS, TABLE_IX
-from dcube.classifier.methods.contract import Task
-from dcube.classifier.methods.frozen import Frozen
+from dcube.classifier.candidate import build_method
+from dcube.classifier.contract import Task
+from dcube.classifier.method import TABLE_IX, all_methods, method_names, registered_method
 from dcube.classifier.methods.t2t_vit import TokenPerformer
+from dcube.classifier.networks.frozen import Frozen
 from dcube.cli.main import app
 from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import NO_WEIGHTS
@@ -69,17 +71,27 @@ def saved(tensors: dict[str, Tensor], path: Path) -> Pretrained:
     return Pretrained(weights="file", weights_file=str(path), weights_sha256=digest)
 
 
-# --- catalogue
+# --- the list
 
 
-def test_every_listed_method_can_be_built_and_every_built_one_is_listed() -> None:
-    assert METHODS.keys() == BUILDERS.keys()
+def test_every_file_of_a_method_registers_it() -> None:
+    assert {name for name in method_names() if registered_method(name)} == set(method_names())
+
+
+def test_help_and_names_import_no_network() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from dcube.cli.main import app\n"
+        "from dcube.classifier.method import method_names\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0 and 'cpt' in method_names()\n"
+        "assert not {'torch', 'timm'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_settings_of_table_ix() -> None:
     listed = {
-        name: (it.optimiser, it.learning_rate, it.weight_decay, it.epochs)
-        for name, it in METHODS.items()
+        it.name: (it.optimiser, it.learning_rate, it.weight_decay, it.epochs)
+        for it in all_methods()
         if it.settings_from == TABLE_IX
     }
     assert listed == FROM_TABLE_IX
@@ -89,7 +101,7 @@ def test_the_command_lists_every_method() -> None:
     shown = CliRunner().invoke(app, ["methods"], env={"COLUMNS": "250"})
     assert shown.exit_code == 0
     lines = [line.split() for line in shown.output.splitlines()]
-    assert [line[0] for line in lines if line and line[0] in METHODS] == list(METHODS)
+    assert [line[0] for line in lines if line and line[0] in method_names()] == [it.name for it in all_methods()]
     assert ["vit_b16", "adamw", "6e-06", "0.3", "200", *TABLE_IX.split()] in lines
 
 
@@ -109,10 +121,10 @@ def test_networks_have_the_published_size(name: str) -> None:
     assert count / 1e6 == pytest.approx(PUBLISHED_SIZES[name], rel=0.02)
 
 
-@pytest.mark.parametrize("name", [name for name in BUILDERS if name not in TRAINED_IN_THEIR_OWN_WAY])
+@pytest.mark.parametrize("name", [name for name in method_names() if name not in TRAINED_IN_THEIR_OWN_WAY])
 def test_a_step_trains_what_it_should_and_survives_saving(name: str) -> None:
     """In one test, as the large ones take seconds to build: shape, gradients, frozen parts, saving."""
-    channels = 1 if list(BUILDERS).index(name) % 2 else 3
+    channels = 1 if method_names().index(name) % 2 else 3
     task, images = Task(classes=3, image_size=32, channels=channels), noise(3, channels, 32)
     network = build_method(name, task, NO_WEIGHTS).train()
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
@@ -185,7 +197,7 @@ def test_performer_estimates_the_attention_it_stands_for() -> None:
 # --- weights
 
 
-@pytest.mark.parametrize("name", [name for name in BUILDERS if name not in NOT_ON_THE_HUB])
+@pytest.mark.parametrize("name", [name for name in method_names() if name not in NOT_ON_THE_HUB])
 def test_without_a_network_a_download_ends_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -223,7 +235,7 @@ def test_pickled_weights_are_refused(name: str) -> None:
         build_method(name, Task(3, 32, 1), Pretrained(weights="download"))
 
 
-@pytest.mark.parametrize("name", [name for name in BUILDERS if name not in UNPUBLISHED])
+@pytest.mark.parametrize("name", [name for name in method_names() if name not in UNPUBLISHED])
 def test_a_file_of_another_network_is_refused(name: str, tmp_path: Path) -> None:
     foreign = saved({"another.weight": torch.zeros(2, 2)}, tmp_path / "foreign.safetensors")
     build = build_method if name in OF_TRANSFORMERS else unfilled
@@ -320,7 +332,7 @@ def settle(network: nn.Module, images: Tensor) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in BUILDERS if name not in TRAINED_IN_THEIR_OWN_WAY])
+@pytest.mark.parametrize("name", [name for name in method_names() if name not in TRAINED_IN_THEIR_OWN_WAY])
 def test_every_method_can_learn_a_few_images_by_heart(name: str) -> None:
     torch.manual_seed(0)
     images, labels = two_classes()

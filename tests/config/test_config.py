@@ -80,7 +80,7 @@ def test_no_file_and_no_yaml(tmp_path) -> None:
     with pytest.raises(DcubeError, match="dcube params use"):
         load_params(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_text("a: [")
-    with pytest.raises(DcubeError, match="is no YAML"):
+    with pytest.raises(DcubeError, match="is not valid YAML"):
         load_params(tmp_path / "params.yaml")
 
 

@@ -15,9 +15,10 @@ from botocore.config import Config
 
 from dcube.engine.checkpoints import Checkpoints
 from dcube.errors import DcubeError
-from dcube.runtime import checkpoint_sync as mirror_module
+from dcube.runtime import checkpoint_sync, retries
 from dcube.runtime import s3 as storage_module
-from dcube.runtime.checkpoint_sync import Mirror
+from dcube.runtime.checkpoint_sync import CheckpointSync
+from dcube.runtime.retries import RetryPolicy
 from tests.support.ports import free_port
 from tests.support.regression import Killed, assert_same, damage, fit
 from tests.support.s3_server import S3Server
@@ -30,13 +31,13 @@ def server(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     monkeypatch.setattr(
         storage_module, "CLIENT", storage_module.CLIENT.merge(Config(retries={"total_max_attempts": 1}))
     )
-    monkeypatch.setattr(mirror_module, "FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(mirror_module, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setattr(retries, "UPLOAD_CHECKPOINT", RetryPolicy(None, first_pause=0.1, longest_pause=0.2))
+    monkeypatch.setattr(retries, "FETCH_CHECKPOINT", RetryPolicy(150, first_pause=0.1, longest_pause=0.1))
     return s3_server
 
 
 def here(folder: Path) -> Checkpoints:
-    return Checkpoints(folder, "toy", Mirror.configured("toy"))
+    return Checkpoints(folder, "toy", CheckpointSync.configured("toy"))
 
 
 def mirrored(server: S3Server) -> list[str]:
@@ -57,7 +58,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 def saved_on_the_way(folder: Path, server: S3Server, steps: list[int]) -> None:
     """One machine's training, each checkpoint of which reaches the server."""
     checkpoints = here(folder)
-    with checkpoints.mirrored():
+    with checkpoints.synced():
         for step in steps:
             save(checkpoints, step)
             eventually(lambda step=step: f"step-{step:09d}.sha256" in mirrored(server))
@@ -86,7 +87,8 @@ def test_a_killed_training_ends_on_another_machine_bit_for_bit(
     undisturbed = fit(tmp_path / "undisturbed")
     monkeypatch.setenv("DCUBE_CHECKPOINT_SECONDS", "0")
     monkeypatch.setattr(
-        "test_trainer.Checkpoints", lambda folder, key: Checkpoints(folder, key, Mirror.configured(key))
+        "tests.support.regression.Checkpoints",
+        lambda folder, key: Checkpoints(folder, key, CheckpointSync.configured(key)),
     )
     for machine, step in enumerate([45, 77]):
         with pytest.raises(Killed):
@@ -106,14 +108,14 @@ def test_only_what_is_newer_is_fetched(server: S3Server, tmp_path: Path) -> None
 
 def test_a_large_checkpoint_goes_in_parts(server: S3Server, tmp_path: Path) -> None:
     checkpoints = here(tmp_path / "one")
-    with checkpoints.mirrored():
+    with checkpoints.synced():
         save(checkpoints, 7, numbers=6_000_000)
     assert step_of(here(tmp_path / "two")) == 7
 
 
 def test_without_storage_there_is_no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DCUBE_STORAGE", raising=False)
-    assert Mirror.configured("toy") is None
+    assert CheckpointSync.configured("toy") is None
 
 
 # --- damage
@@ -149,7 +151,7 @@ def test_a_damaged_local_checkpoint_is_mended_from_the_mirror(server: S3Server, 
 
 def test_a_server_that_goes_away_for_a_while_stops_nothing(server: S3Server, tmp_path: Path, capsys) -> None:
     checkpoints = here(tmp_path / "one")
-    with checkpoints.mirrored():
+    with checkpoints.synced():
         save(checkpoints, 1)
         eventually(lambda: "step-000000001.sha256" in mirrored(server))
         server.stop()
@@ -171,13 +173,13 @@ def test_a_server_that_goes_away_for_a_while_stops_nothing(server: S3Server, tmp
 def test_a_dead_server_holds_up_the_end_for_a_bounded_time_only(
     interrupted: bool, most: float, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    monkeypatch.setattr(mirror_module, "PATIENCE_AT_END", 2.0)
-    monkeypatch.setattr(mirror_module, "PATIENCE_WHEN_INTERRUPTED", 0.5)
+    monkeypatch.setattr(checkpoint_sync, "TIMEOUT_AT_END", 2.0)
+    monkeypatch.setattr(checkpoint_sync, "TIMEOUT_WHEN_INTERRUPTED", 0.5)
     checkpoints = here(tmp_path)
     server.stop()
     start = time.monotonic()
     try:
-        with checkpoints.mirrored():
+        with checkpoints.synced():
             save(checkpoints, 1)
             if interrupted:
                 raise Killed
@@ -196,7 +198,7 @@ def test_a_start_without_the_server_waits_and_then_goes_on_alone(
     assert step_of(here(tmp_path / "two")) == 2
     assert caplog.text.count("waiting for the checkpoints on S3") == 1
     server.stop()
-    monkeypatch.setattr(mirror_module, "PATIENCE_AT_START", 0.5)
+    monkeypatch.setattr(retries, "FETCH_CHECKPOINT", RetryPolicy(0.5, first_pause=0.1, longest_pause=0.1))
     assert here(tmp_path / "three").latest() is None
     assert step_of(here(tmp_path / "one")) == 2
     assert "going on without the checkpoints on S3" in caplog.text
@@ -215,9 +217,10 @@ STUCK = """
 import sys, torch
 from pathlib import Path
 from dcube.engine.checkpoints import Checkpoints
-from dcube.runtime.checkpoint_sync import Mirror
-checkpoints = Checkpoints(Path(sys.argv[1]), "toy", Mirror.configured("toy"))
-with checkpoints.mirrored():
+from dcube.runtime.checkpoint_sync import CheckpointSync
+from dcube.runtime.retries import RetryPolicy
+checkpoints = Checkpoints(Path(sys.argv[1]), "toy", CheckpointSync.configured("toy"))
+with checkpoints.synced():
     checkpoints.save(1, {"w": torch.zeros(5_000_000)}, {})
     raise SystemExit(7)
 """

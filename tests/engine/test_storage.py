@@ -9,7 +9,7 @@ import botocore.auth
 import pytest
 
 from dcube.errors import DcubeError
-from dcube.runtime.s3 import Storage, StorageAwayError, check_storage
+from dcube.runtime.s3 import Storage, StorageUnavailableError, check_storage
 from tests.support.s3_server import S3Server
 
 
@@ -100,13 +100,13 @@ def web_server() -> Iterator[http.server.HTTPServer]:
     server.server_close()
 
 
-@pytest.mark.parametrize("status, kind", [(404, DcubeError), (503, StorageAwayError)])
+@pytest.mark.parametrize("status, kind", [(404, DcubeError), (503, StorageUnavailableError)])
 def test_an_endpoint_that_is_something_else(
     status: int, kind: type, web_server, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web_server.status = status
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{web_server.server_port}")
-    with pytest.raises(kind, match="no S3 server" if status == 404 else "unwell"):
+    with pytest.raises(kind, match="no S3 server" if status == 404 else "a failure of its own"):
         check_storage()
 
 

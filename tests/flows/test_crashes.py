@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from dcube.config.schema import Params
-from dcube.runtime import reaper
-from flows import storage_wait as patience
+from dcube.runtime import reaper, retries
+from dcube.runtime.retries import RetryPolicy
 from flows.pipeline import pipeline
 from tests.support.checkout import ROOT
 from tests.support.flow_runs import STAGES, task_states
@@ -91,7 +91,7 @@ class TestSharedStorage:
     ):
         for name, value in s3_server.environment.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(patience, "SECONDS_BETWEEN_TRIES", 1.0)
+        monkeypatch.setattr(retries, "WAIT_FOR_STORAGE", RetryPolicy(600, 1, 1))
         s3_server.stop()
         back = threading.Timer(15.0, s3_server.start)
         back.start()

@@ -20,13 +20,14 @@ from prefect.states import Crashed
 from dcube.config.loading import load_preset, params_from, preset_names
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from flows import presets
+from dcube.repository.data_record import recorded_data
+from flows import deployment_forms
 from flows.attempts import crashes_in_a_row
 from flows.checkout import working_directory
 from flows.housekeeping import housekeeping
 from flows.mlflow_runs import end_runs, mlflow_runs_ended, running_pipelines
 from flows.pipeline import pipeline
-from flows.retrain import known_data, recorded_data
+from flows.retrain import known_data
 from tests.support.checkout import ROOT
 from tests.support.small_pipeline import command, head, rewrite, workspaces
 
@@ -35,11 +36,16 @@ SEVERAL_PRESETS = sorted(preset_names())
 
 @pytest.fixture(scope="module")
 def set_up(prefect_server) -> list[str]:
-    """`python -m flows.setup`, twice; gives what it printed."""
+    """`python -m flows.deploy`, twice; gives what it printed."""
     environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(ROOT)}
     runs = [
         subprocess.run(
-            [sys.executable, "-m", "flows.setup"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-m", "flows.deploy"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         for _ in range(2)
     ]
@@ -61,7 +67,7 @@ class TestSetup:
             deployment = client.read_deployment_by_name(f"pipeline/{name}")
         assert params_from(deployment.parameters["params"], "form") == load_preset(name)
         assert deployment.tags == ["dcube"]
-        assert deployment.job_variables == {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}}
+        assert deployment.job_variables == {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "DO_NOT_TRACK": "1"}}
 
     def test_the_form_explains_itself(self, set_up):
         with get_client(sync_client=True) as client:
@@ -77,7 +83,7 @@ class TestSetup:
     def test_no_server_is_one_line(self):
         environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_API_URL": ""}
         done = subprocess.run(
-            [sys.executable, "-m", "flows.setup"], cwd=ROOT, env=environment, capture_output=True, text=True
+            [sys.executable, "-m", "flows.deploy"], cwd=ROOT, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 2
         assert done.stderr.strip() == "error: no Prefect server: set PREFECT_API_URL, e.g. to http://127.0.0.1:4200/api"
@@ -86,7 +92,7 @@ class TestSetup:
         deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
         asked = [one["parameters"]["params"] for one in deployed if "params" in one.get("parameters", {})]
         assert sorted(asked) == [f"{{{{ presets.{name} }}}}" for name in SEVERAL_PRESETS]
-        assert presets.values().keys() == set(SEVERAL_PRESETS)
+        assert deployment_forms.values().keys() == set(SEVERAL_PRESETS)
 
 
 class TestAttempts:

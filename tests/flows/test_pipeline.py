@@ -1,6 +1,7 @@
 """The pipeline as a Prefect flow, on a small repository and against a server of its own."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,14 @@ from prefect.utilities.callables import parameter_schema
 import flows.pipeline
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
+from dcube.repository.commands import commit_of
+from dcube.repository.data_remote import push_results
+from dcube.repository.experiments import save_experiment
 from dcube.repository.graph import StageNeeds, stages_in_order
-from dcube.repository.workspace import commit_of, push_results, save_experiment, workspace
+from dcube.repository.repro import repro
+from dcube.repository.workspace import workspace
 from dcube.runtime import processes
-from flows import stage_process
-from flows.pipeline import main, params_with, pipeline
-from flows.stage_process import reproduce
+from flows.pipeline import main, pipeline, with_settings
 from tests.support.checkout import ROOT
 from tests.support.flow_runs import STAGES, run_of, task_runs, task_states
 from tests.support.small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
@@ -131,9 +134,9 @@ class TestWorkspace:
         names = ["first", "second"]
 
         def save(name: str) -> None:
-            params = params_with(Params(), [f"data.name={name}"])
+            params = with_settings(Params(), [f"data.name={name}"])
             with workspace(repository, "HEAD", name, params.to_yaml()) as folder:
-                reproduce("prepare", folder, {}, print, print)
+                repro("prepare", folder, on_progress=print)
                 save_experiment(repository, folder, name, ["prepare"])
 
         threads = [threading.Thread(target=save, args=[name]) for name in names]
@@ -164,7 +167,7 @@ class TestStageProcess:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            reproduce("train", repository, {}, interrupt, lambda record: None)
+            repro("train", repository, ["--single-item"], on_line=interrupt)
         assert_gone(tmp_path / "pids.txt")
 
     def test_the_code_of_the_revision_runs(self, repository, monkeypatch):
@@ -176,17 +179,18 @@ class TestStageProcess:
         (repository / "scripts/prepare.py").write_text("import dcube; print('ran', dcube.NAME)")
         (repository / "dvc.yaml").write_text("stages: {prepare: {cmd: python scripts/prepare.py}}")
         lines: list[str] = []
-        reproduce("prepare", repository, {}, lines.append, print)
+        repro("prepare", repository, on_line=lines.append)
         assert "ran own" in lines
 
     @pytest.mark.parametrize("torn", [0, 100])
     def test_files_that_a_killed_dvc_has_torn_are_in_nobodys_way(self, repository, ran, torn):
-        reproduce("prepare", repository, {}, print, print)
+        assert repro("prepare", repository, on_progress=print).ran == ("prepare",)
         lock = repository / "dvc.lock"
         lock.write_bytes(lock.read_bytes()[:torn])
         (repository / ".dvc/tmp/rwlock").touch()
         (repository / ".git/index.lock").touch()
-        assert not reproduce("prepare", repository, {}, print, print), "the run cache knows the result"
+        again = repro("prepare", repository, on_progress=print)
+        assert not again.failed and not again.ran, "the run cache knows the result"
         command(repository, "git", "add", "dvc.lock")
         assert ran() == ["prepare"]
 
@@ -201,9 +205,15 @@ class TestStageProcess:
     )
     def test_the_reason_of_a_failure(self, repository, ending, reason, bad_input):
         (repository / "stage.py").write_text(f"import os, sys\n{ending}")
-        with pytest.raises(stage_process.StageError, match=f"^prepare: {reason}$") as caught:
-            reproduce("prepare", repository, {}, lambda line: None, lambda record: None)
-        assert caught.value.bad_input is bad_input
+        result = repro("prepare", repository)
+        assert result.failed and result.ran == ("prepare",) and re.fullmatch(reason, result.reason)
+        assert result.bad_input is bad_input and result.interrupted is ("SIGKILL" in reason)
+
+    def test_what_never_began(self, repository):
+        (repository / "dvc.yaml").write_text("stages: {prepare: {cmd: python stage.py, deps: [missing]}}")
+        result = repro("prepare", repository)
+        assert result.ran == () and result.exit_code is None and result.interrupted
+        assert "missing" in result.reason
 
 
 class TestPipeline:
@@ -221,7 +231,7 @@ class TestPipeline:
         assert task_states(second) == dict.fromkeys(["prepare", "train"], "Cached")
 
         settings = ["diffusion.margin=0.2", "classifier.sub_features.architecture=$(touch pwned)`touch pwned`"]
-        changed = params_with(Params(), settings)
+        changed = with_settings(Params(), settings)
         third = pipeline(changed, targets=["train"], return_state=True)
         assert ran() == ["train"]
         assert not list(tmp_path.rglob("pwned"))
@@ -352,8 +362,8 @@ class TestCommand:
         [
             (["diffusion.widht=64"], "--set: unknown key diffusion.widht (did you mean width?)"),
             (["diffusion.width=-8"], "--set: diffusion.width: input should be greater than or equal to 16 (got -8)"),
-            (["diffusion.width"], "--set diffusion.width: write it as group.key=value"),
-            (["diffusion.width.more=1"], "--set: diffusion.width.more: width holds no further keys"),
+            (["diffusion.width"], "--set diffusion.width: expected group.key=value"),
+            (["diffusion.width.more=1"], "--set: diffusion.width.more: width has no keys below it"),
         ],
     )
     def test_bad_settings_are_one_line_and_exit_code_2(self, repository, capsys, settings, message):
@@ -363,7 +373,7 @@ class TestCommand:
         assert capsys.readouterr().err == f"error: {message}\n"
 
     def test_settings_are_laid_over_the_rest(self):
-        params = params_with(Params(), ["synthesis.ratio.benign=2", "classifier.evaluation_timesteps=[1, 5]"])
+        params = with_settings(Params(), ["synthesis.ratio.benign=2", "classifier.evaluation_timesteps=[1, 5]"])
         assert params.synthesis.ratio == {"benign": 2.0}
         assert params.classifier.evaluation_timesteps == [1, 5]
         assert params.diffusion == Params().diffusion

@@ -8,9 +8,10 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, FrozenUViT, build_head, untrained
-from dcube.classifier.methods.contract import Task
-from dcube.classifier.training import ImageTable, train_candidate
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, build_head
+from dcube.classifier.contract import Task
+from dcube.classifier.image_table import ImageTable
+from dcube.classifier.training import train_candidate
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.data.preprocessing import ModelInput
@@ -18,6 +19,7 @@ from dcube.data.readers.images import read_array
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
+from dcube.features.frozen_uvit import FrozenUViT, with_random_weights
 from dcube.inference.heatmaps import GRID, WINDOW, heatmaps, save_heatmaps
 from dcube.inference.prediction import predict_batch
 from tests.support.discs import CLASSES
@@ -31,9 +33,11 @@ def trained(kind: str, params: Params, dataset: PreparedDataset, folder: Path) -
         uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
     settings = params.classifier.model_copy(update={"epochs": 12, "flip_probability": 0.0})
     torch.manual_seed(0)
-    head = build_head(kind, settings, params.baseline, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
+    head = build_head(kind, settings, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
     tables = [ImageTable.of_split(dataset, split) for split in ("train", "validation")]
-    result = train_candidate(head, uvit, *tables, settings, params.compute, Checkpoints(folder, "k"))
+    result = train_candidate(
+        head, uvit, *tables, settings.optimisation, settings.losses, params.compute, Checkpoints(folder, "k")
+    )
     head.load_state_dict(result.weights)
     config = candidate_config(params, kind=kind, classes=CLASSES)
     return Candidate(config, head.eval(), uvit)
@@ -46,7 +50,7 @@ def randomised(candidate: Candidate, params: Params) -> Candidate:
     for module in head.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    uvit = candidate.uvit and untrained(candidate.uvit, params.diffusion, seed=9)
+    uvit = candidate.uvit and with_random_weights(candidate.uvit, params.diffusion, seed=9)
     return Candidate(candidate.config, head.eval(), uvit)
 
 

@@ -14,12 +14,12 @@ from dcube.registry.versions import (
     CHALLENGER,
     CHAMPION,
     Registry,
-    mlflow_errors_in_one_line,
-    number,
     parse_reference,
     referenced,
 )
+from dcube.runtime.retries import RetryPolicy
 from dcube.stages import register
+from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
 from dcube.tracking.run import tracked_run
 from tests.support.evaluated_candidates import EACH, NAME, predictions, run_pipeline, write_evaluated
 from tests.support.metrics import made_metrics
@@ -103,7 +103,7 @@ class TestPromotion:
     def test_a_better_challenger_a_worse_one_and_the_way_back(self, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
         proposal = registry.proposal(POLICY)
-        assert number(proposal.champion) == "1" and "already" in proposal.verdict.reason
+        assert version_number(proposal.champion) == "1" and "already" in proposal.verdict.reason
         with pytest.raises(DcubeError, match="already"):
             registry.promote(proposal, "Ada")
 
@@ -198,7 +198,7 @@ def test_a_reference_names_a_version(working_copy, tiny_params):
         False,
     )
     for reference in (f"{NAME}@champion", f"{NAME}/1"):
-        assert number(referenced(reference)[1]) == "1"
+        assert version_number(referenced(reference)[1]) == "1"
     for reference, words in (
         (NAME, "MODEL@ALIAS"),
         (f"{NAME}/x", "MODEL@ALIAS"),
@@ -220,7 +220,7 @@ def test_looking_makes_no_database(working_copy):
 
 def test_a_server_that_is_away_is_one_line(working_copy, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    monkeypatch.setattr("dcube.registry.versions.PATIENCE", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
+    monkeypatch.setattr("dcube.tracking.mlflow_client.FEW_RETRIES", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
     with pytest.raises(DcubeError, match=r"http://127\.0\.0\.1:1") as caught, mlflow_errors_in_one_line():
         Registry.existing(NAME)
     assert "\n" not in str(caught.value)
@@ -229,7 +229,7 @@ def test_a_server_that_is_away_is_one_line(working_copy, monkeypatch):
 def test_no_server_is_one_line_and_leaves_nothing(working_copy, tiny_params, monkeypatch):
     write_evaluated("dcube", seed=0, auroc=0.9, right=20, params=tiny_params)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    monkeypatch.setattr("dcube.tracking.run.PATIENCE", {"FAILED": 0.0})
+    monkeypatch.setattr("dcube.runtime.retries.CLOSE_TRACKING", {"FAILED": RetryPolicy(0, 0.1, 0.1)})
     with pytest.raises(DcubeError, match="does not answer"):
         register.main()
     assert not REGISTERED.exists()

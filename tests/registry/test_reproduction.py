@@ -7,7 +7,7 @@ import pytest
 
 from dcube.config.schema import Params
 from dcube.registry.versions import Registry
-from dcube.tracking.outbox import tracking_client
+from dcube.tracking.mlflow_client import tracking_client
 from tests.support.small_pipeline import checkout_of, workspaces
 from tests.support.traced_version import NAME, break_cache, commit, register_version
 from tests.support.working_copy import WorkingCopy

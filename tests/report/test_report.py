@@ -12,7 +12,7 @@ import pytest
 from dcube.artifacts.layout import EVALUATION, FID, METRICS_FILE, MODELS, PARAMS, PREPARED, REPORTED, SAMPLES
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli import main as cli
-from dcube.config.loading import laid_over
+from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
@@ -123,7 +123,7 @@ def test_the_pictures_say_in_words_what_they_show(working_copy: Path, monkeypatc
 def test_the_page_says_which_blocks_the_classifier_uses(
     working_copy: Path, monkeypatch: pytest.MonkeyPatch, selection: str, words: str
 ) -> None:
-    params = laid_over(Params.model_validate(TINY), {"classifier.selection": selection}, where="test")
+    params = with_overrides(Params.model_validate(TINY), {"classifier.selection": selection}, where="test")
     (working_copy / PARAMS).write_text(params.to_yaml())
     assert run(monkeypatch, "report") == 0
     assert f"The classifier {words}" in Page.of(working_copy / "report.html").text

@@ -19,10 +19,10 @@ from kubernetes_asyncio.client import models
 from prefect_docker.worker import DockerWorker, DockerWorkerJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 
-from flows.stack.mlflow_server import AUTHENTICATION
 from flows.stack.postgres import as_unprivileged, binaries
-from flows.stack.server import Server
+from flows.stack.servers import MLFLOW_USERS
 from flows.stack.settings import HOST, Secrets
+from flows.stack.supervision import Server, supervised
 from tests.support.checkout import ROOT
 from tests.support.ports import free_port
 
@@ -166,7 +166,7 @@ def test_mlflow_has_the_same_users_as_without_docker() -> None:
     written = re.search(r"<<END\n(.*?)END\n", (DOCKER / "mlflow.sh").read_text(), re.DOTALL)
     assert written
     here = re.sub(r"\${MLFLOW_USERS_STORE_URI[^}]*}", "ADDRESS", written[1])
-    assert here == AUTHENTICATION.format(database="ADDRESS", administrator="admin")
+    assert here == MLFLOW_USERS.format(database="ADDRESS", administrator="admin")
 
 
 def test_the_database_script_makes_what_the_servers_need(tmp_path: Path) -> None:
@@ -182,14 +182,14 @@ def test_the_database_script_makes_what_the_servers_need(tmp_path: Path) -> None
     ready = [str(binaries() / "pg_isready"), "-q", "-h", HOST, "-p", str(port)]
     options = ["-D", str(data), "-p", str(port), "-c", f"listen_addresses={HOST}", "-c", "unix_socket_directories="]
     passwords = {"mlflow": "it's; DROP", "prefect": Secrets().prefect_database}
-    with Server(
-        name="PostgreSQL",
-        folder=tmp_path,
+    server = Server(
+        name="postgres",
         command=[*as_unprivileged(), str(binaries() / "postgres"), *options],
         environment={},
-        healthy=lambda: subprocess.run(ready, check=False).returncode == 0,
-        log=tmp_path / "log",
-    ):
+        is_healthy=lambda: subprocess.run(ready, check=False).returncode == 0,
+    )
+    with supervised(tmp_path, [server]) as supervisor:
+        supervisor.start(server)
         environment = clients | {"PATH": f"{binaries()}:{os.environ['PATH']}", "POSTGRES_USER": "postgres"}
         environment |= {f"{role.upper()}_DATABASE_PASSWORD": value for role, value in passwords.items()}
         subprocess.run([str(DOCKER / "databases.sh")], env=environment, check=True)

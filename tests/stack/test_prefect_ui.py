@@ -18,8 +18,9 @@ from dcube.config.loading import load_preset
 from dcube.config.schema import Params
 from dcube.tracking.outbox import PIPELINE
 from flows.stack.__main__ import set_up
+from flows.stack.servers import worker
 from flows.stack.settings import ADMINISTRATOR, Stack
-from flows.stack.worker import worker
+from flows.stack.supervision import supervised
 from tests.support.checkout import ROOT
 from tests.support.small_pipeline import STAGE, build, rewrite
 
@@ -43,7 +44,7 @@ import time
 import yaml
 from matplotlib.figure import Figure
 from dcube.engine.progress import progress
-from dcube.tracking.run import tracked_run
+from dcube.tracking.run.run import tracked_run
 
 params = yaml.safe_load(open("params.yaml"))
 with tracked_run(os.environ["DVC_STAGE"], params) as run:
@@ -77,7 +78,8 @@ def address(platform: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         environment.setenv("DCUBE_REPOSITORY", str(repository))
         environment.setenv("RAN", str(folder / "ran.txt"))
         set_up(platform, ROOT)
-        until_end.enter_context(worker(platform, repository))
+        server = worker(platform, repository)
+        until_end.enter_context(supervised(folder, [server])).start(server)
         yield platform.prefect_address
 
 

@@ -1,6 +1,7 @@
 """No route of the platform answers without credentials, tried one by one from the servers' own lists."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -15,10 +16,9 @@ from botocore.exceptions import ClientError
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
-from flows.stack.mlflow_server import mlflow_server
-from flows.stack.prefect_server import prefect_server
-from flows.stack.server import Server
+from flows.stack.servers import mlflow, prefect
 from flows.stack.settings import ADMINISTRATOR, HOST, Stack
+from flows.stack.supervision import Server
 from tests.support.checkout import ROOT
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ OPEN = {
 
 def routes_of(name: str, server: Server) -> list[tuple[str, str]]:
     """(method or kind, path) of every route, asked from the server's own application with its own settings."""
-    environment = server.full_environment()
+    environment = os.environ | server.environment
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.server_routes", name],
         env=environment,
@@ -74,12 +74,12 @@ def answering(name: str, address: str, routes: list[tuple[str, str]], who: tuple
 @pytest.fixture(scope="module")
 def mlflow_routes(platform: Stack) -> list[tuple[str, str]]:
     # OPTIONS is a browser's question what it may ask, which it puts without credentials; it is answered from the list.
-    return [route for route in routes_of("mlflow", mlflow_server(platform)) if route[0] != "OPTIONS"]
+    return [route for route in routes_of("mlflow", mlflow(platform)) if route[0] != "OPTIONS"]
 
 
 @pytest.fixture(scope="module")
 def prefect_routes(platform: Stack) -> list[tuple[str, str]]:
-    return routes_of("prefect", prefect_server(platform))
+    return routes_of("prefect", prefect(platform))
 
 
 def test_mlflow(platform: Stack, mlflow_routes: list[tuple[str, str]]) -> None:

@@ -1,6 +1,5 @@
 """The platform on one machine: what it keeps private, what it survives, what it leaves behind."""
 
-import os
 import signal
 import socket
 import stat
@@ -19,23 +18,14 @@ import pytest
 
 from dcube.errors import DcubeError
 from flows.stack.postgres import ROLES, postgres
-from flows.stack.server import Server
 from flows.stack.settings import ADMINISTRATOR, HOST, Ports, Stack
+from flows.stack.supervision import Server, processes_of, supervised
 from tests.support.checkout import ROOT
 from tests.support.ports import free_ports
 
 
-def server_of(folder: Path, program: str, port: int | None = None) -> Server:
-    return Server(
-        name="listener",
-        folder=folder,
-        command=[sys.executable, "-c", program],
-        environment={},
-        healthy=lambda: True,
-        log=folder / "listener.log",
-        port=port,
-        option="--listener-port",
-    )
+def server_of(program: str, healthy: bool = True) -> Server:
+    return Server(name="listener", command=[sys.executable, "-c", program], environment={}, is_healthy=lambda: healthy)
 
 
 def stack_command(folder: Path, ports: Ports) -> list[str]:
@@ -74,39 +64,65 @@ def test_a_taken_port_is_one_line_with_the_mend(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: port {port} of MLflow is taken: end what listens there, or choose another: --mlflow-port\n"
+        f"error: port {port} of mlflow is taken: end what listens there, or choose another: --mlflow-port\n"
     )
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
-    with pytest.raises(DcubeError, match=r"listener did not start: no such disk \(all of it: .*listener.log\)"):
-        never = server_of(tmp_path, "print('no such disk'); exit(1)")
-        never.healthy = lambda: False
-        with never:
-            pass
+    server = server_of("print('no such disk'); exit(1)", healthy=False)
+    with (
+        pytest.raises(DcubeError, match=r"listener did not start: no such disk \(all of it: .*listener.log\)"),
+        supervised(tmp_path, [server]) as supervisor,
+    ):
+        supervisor.start(server)
 
 
-def test_what_a_server_leaves_running_ends_with_it(tmp_path: Path) -> None:
+def test_what_a_server_leaves_running_ends_before_it_is_started_again(tmp_path: Path) -> None:
     """A flow that a worker has started in a session of its own ends with the worker."""
     flow = "import subprocess, time; subprocess.Popen(['sleep', '1000'], start_new_session=True); time.sleep(1000)"
-    with server_of(tmp_path, flow) as server:
-        group = psutil.Process(server.process.pid)
-        eventually(lambda: group.children())
-        (left,) = group.children()
-        server.kill()
-        assert left.is_running()
-    assert not left.is_running() or left.status() == psutil.STATUS_ZOMBIE
+    server = server_of(flow)
+    with supervised(tmp_path, [server]) as supervisor:
+        supervisor.start(server)
+        first = leader(tmp_path, flow)
+        eventually(first.children)
+        (left,) = first.children()
+        first.kill()
+        second = leader(tmp_path, flow, after=first)
+        assert is_gone(left)
+        eventually(second.children)
+        (left,) = second.children()
+    assert is_gone(left) and processes_of(tmp_path) == []
+
+
+def leader(folder: Path, words: str, after: psutil.Process | None = None) -> psutil.Process:
+    """The process of a server that has these words in its command, as soon as there is one."""
+    found: list[psutil.Process] = []
+
+    def has_started() -> bool:
+        for process in processes_of(folder):
+            with suppress(psutil.Error):
+                parent, command = process.parent() or process, " ".join(process.cmdline())
+                if "flows.stack.program" in parent.cmdline() and words in command and process != after:
+                    found.append(process)
+        return bool(found)
+
+    eventually(has_started)
+    return found[0]
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def test_settings_of_other_servers_do_not_reach_the_platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "AWS_PROFILE", "RCLONE_CONFIG", "PGHOST"):
         monkeypatch.setenv(name, "elsewhere")
-    program = "import os; print(sorted(n for n, v in os.environ.items() if v == 'elsewhere'))"
-    server = server_of(tmp_path, program)
-    server.start()
-    server.process.wait()
-    server.stop()
-    assert server.last_line() == "[]"
+    program = "import os, time; print(sorted(n for n, v in os.environ.items() if v == 'elsewhere')); time.sleep(100)"
+    server, log = server_of(program), tmp_path / "logs/listener.log"
+    with supervised(tmp_path, [server]) as supervisor:
+        supervisor.start(server)
+        eventually(lambda: log.exists() and log.read_text())
+    assert log.read_text() == "[]\n"
 
 
 def test_postgres_keeps_its_data_and_lets_nobody_in_without_the_password(tmp_path: Path) -> None:
@@ -116,7 +132,9 @@ def test_postgres_keeps_its_data_and_lets_nobody_in_without_the_password(tmp_pat
         return psycopg2.connect(host=HOST, port=stack.ports.postgres, user=role, dbname=database, password=password)
 
     passwords = {"mlflow": stack.secrets.mlflow_database, "prefect": stack.secrets.prefect_database}
-    with postgres(stack) as server:
+    server = postgres(stack)
+    with supervised(tmp_path, [server]) as supervisor:
+        supervisor.start(server)
         with connect("mlflow", "mlflow", passwords["mlflow"]) as connection, connection.cursor() as cursor:
             cursor.execute("CREATE TABLE kept AS SELECT 42 AS value")
         for role in (*ROLES, "postgres"):
@@ -125,9 +143,9 @@ def test_postgres_keeps_its_data_and_lets_nobody_in_without_the_password(tmp_pat
                     connect(role, "mlflow", password)
         with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
             connect("prefect", "mlflow", passwords["prefect"])
-        server.kill()  # its stale postmaster.pid stays behind
-        server.start()
-        server.wait_until_healthy()
+        leader(tmp_path, "bin/postgres").kill()  # its stale postmaster.pid stays behind
+        eventually(lambda: not server.is_healthy())
+        eventually(server.is_healthy)
         with connect("mlflow", "mlflow", passwords["mlflow"]) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT value FROM kept")
             assert cursor.fetchone() == (42,)
@@ -148,15 +166,6 @@ def running_stack(folder: Path, ports: Ports) -> "Iterator[tuple[subprocess.Pope
         process.wait(60)
 
 
-def processes_of(folder: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("DCUBE_STACK", "").startswith(f"{folder}:"):
-                found.append(process)
-    return found
-
-
 def eventually(true: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not true():
@@ -175,13 +184,16 @@ def test_the_whole_platform_through_kills_and_restarts(tmp_path: Path) -> None:
         assert_private(stack, output)
         assert "already: end it first" in refusal(folder, ports)
 
-        for name in ("MLflow", "PostgreSQL"):
-            (leader,) = [one for one in processes_of(folder) if one.pid == os.getpgid(one.pid) and name in mark(one)]
-            leader.kill()
-            eventually(lambda name=name: f"{name} is back" in output.read_text())
-        # Clients of a restarted database connect anew by themselves.
-        found = httpx.get(f"{experiments}/get", params=made.json(), auth=administrator)
-        assert found.json()["experiment"]["name"] == "kept"
+        def is_kept() -> bool:
+            found = httpx.get(f"{experiments}/get", params=made.json(), auth=administrator)
+            return found.is_success and found.json()["experiment"]["name"] == "kept"
+
+        leader(folder, "mlflow server").kill()
+        eventually(lambda: "exited: mlflow" in output.read_text())
+        eventually(lambda: answers(is_kept))
+        leader(folder, "bin/postgres").kill()
+        eventually(lambda: "exited: postgres" in output.read_text())
+        eventually(lambda: answers(is_kept))  # clients of a restarted database connect anew by themselves
 
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -195,8 +207,10 @@ def test_the_whole_platform_through_kills_and_restarts(tmp_path: Path) -> None:
         assert processes_of(folder) == []
 
 
-def mark(process: psutil.Process) -> str:
-    return process.environ()["DCUBE_STACK"]
+def answers(ask: Callable[[], bool]) -> bool:
+    with suppress(httpx.TransportError):
+        return ask()
+    return False
 
 
 def refusal(folder: Path, ports: Ports) -> str:
@@ -207,7 +221,8 @@ def refusal(folder: Path, ports: Ports) -> str:
 def assert_private(stack: Stack, output: Path) -> None:
     """No secret on a command line, in a log or on the screen; no port for other machines."""
     secrets = list(stack.secrets.model_dump().values())
-    texts = [output.read_text(), *(log.read_text() for log in stack.log("").parent.glob("*.log"))]
+    readable = [path for path in stack.folder.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
+    texts = [output.read_text(), *(path.read_bytes().decode(errors="replace") for path in readable)]
     running = processes_of(stack.folder)
     texts += [" ".join(process.cmdline()) for process in running]
     assert not [text for text in texts for secret in secrets if secret in text]

@@ -20,7 +20,6 @@ from mlflow import MlflowClient
 
 import dcube.stages
 from dcube.artifacts.layout import (
-    CHECKPOINTS,
     DIFFUSION,
     EVALUATION,
     FEATURES,
@@ -35,12 +34,12 @@ from dcube.artifacts.layout import (
     SYNTHETIC,
 )
 from dcube.artifacts.schemas.selection import Selection
+from dcube.classifier import candidate_training
 from dcube.config.loading import load_params
-from dcube.config.schema import Group, Params
+from dcube.config.schema import Group, HeadLosses, Optimisation, Params
 from dcube.data.prepared import PreparedDataset
-from dcube.engine.checkpoint_cleanup import KEEP_CHECKPOINTS
 from dcube.errors import DcubeError
-from dcube.stages import train_classifier
+from dcube.runtime.settings import read_settings
 from tests.support.checkout import ROOT
 from tests.support.discs import CLASSES, TINY, write_dataset
 from tests.support.raw_sets import save, write_metadata
@@ -74,6 +73,7 @@ class Reads:
 
     def __init__(self) -> None:
         self.of: dict[str, set[str]] = defaultdict(set)
+        self.yielded: set[str] = set()  # what is read of the models that groups yield
         self.stage = ""
         self._owners: dict[int, str] = {}
         self._kept: list[Group] = []  # an id is only unique while its object lives
@@ -90,6 +90,8 @@ class Reads:
         owner = self._owners.get(id(group))
         if owner and name in type(group).model_fields:
             self.of[self.stage].add(f"{owner}.{name}")
+        if type(group) in (Optimisation, HeadLosses) and name in type(group).model_fields:
+            self.yielded.add(f"{type(group).__name__}.{name}")
 
 
 @contextmanager
@@ -103,17 +105,8 @@ def recorded(reads: Reads) -> Iterator[None]:
         reads.note(group, name)
         return object.__getattribute__(group, name)
 
-    def settings(kind: str, params: Params) -> Group:
-        """A timm baseline's parameters reach the training as a `Classifier` made of them."""
-        made = plain_settings(kind, params)
-        if made is not params.classifier:
-            reads.watch(made, "baseline")
-        return made
-
-    plain_settings = train_classifier.classifier_settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dcube.stages, "load_params", load)
-        patch.setattr(train_classifier, "classifier_settings", settings)
         patch.setattr(Group, "__getattribute__", read, raising=False)
         yield
 
@@ -206,13 +199,12 @@ def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[
             baseline=pretrained,
             classifier={"sub_features": TINY["classifier"]["sub_features"] | pretrained},
         )
-        for name in ("train_diffusion", "track_fid", "train_classifier", "train_baseline@baseline"):
+        for name in ("train_diffusion", "track_fid", "train_classifier", "train_baseline"):
             pipeline.reads.stage = name.partition("@")[0]
             with pytest.raises(DcubeError, match=r"weights file absent\.safetensors is missing"):
                 run_stage(name)
         set_params(labels={"count": 24}, baseline={"epochs": 1})
-        pipeline.reads.stage = "train_baseline"
-        run_stage("train_baseline@baseline")
+        run_stage("train_baseline")
     return pipeline.reads.of
 
 
@@ -222,8 +214,9 @@ def test_every_parameter_that_a_stage_reads_is_tracked_there(reads: dict[str, se
         assert not untracked, f"{stage} reads them, and dvc.yaml does not say so"
 
 
-def test_every_parameter_is_read_by_some_stage(reads: dict[str, set[str]]) -> None:
+def test_every_parameter_is_read_by_some_stage(reads: dict[str, set[str]], pipeline: Pipeline) -> None:
     assert fields(Params) - set().union(*reads.values()) == set()
+    assert pipeline.reads.yielded == fields(Optimisation, "Optimisation") | fields(HeadLosses, "HeadLosses")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -360,10 +353,10 @@ def test_the_same_training_in_another_folder_ends_bit_for_bit_alike(pipeline: Pi
 
 @pytest.mark.parametrize("name", [name for name in stage_names() if name.startswith("train_")])
 def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipeline: Pipeline, own: Path) -> None:
-    (folder,) = CHECKPOINTS.glob(f"{name}-*")
+    (folder,) = read_settings().checkpoints.glob(f"{name}-*")
     earlier, last = sorted(folder.glob("*.sha256"))
     last.unlink()
-    out = DIFFUSION if name == "train_diffusion" else MODELS / (name.partition("@")[2] or "dcube")
+    (out,) = map(Path, STAGES[name]["outs"])
     shutil.rmtree(out)
     run_stage(name)
     assert earlier.exists()
@@ -372,22 +365,22 @@ def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipe
 
 
 def trainings() -> set[str]:
-    return {folder.name for folder in CHECKPOINTS.iterdir()}
+    return {folder.name for folder in read_settings().checkpoints.iterdir()}
 
 
 def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, *words = words_of("evaluate@dcube")
     monkeypatch.setattr(sys, "argv", [module, *words])
-    evaluate, unended = importlib.import_module(module).main, CHECKPOINTS / "train_diffusion-cut-off"
+    evaluate, unended = importlib.import_module(module).main, read_settings().checkpoints / "train_diffusion-cut-off"
     unended.mkdir()
     before = trainings()
     dcube.stages.run(evaluate)
     assert trainings() == before
     LOCK.touch()  # as DVC does after every stage
-    monkeypatch.setenv(KEEP_CHECKPOINTS, "1")
+    monkeypatch.setenv("DCUBE_KEEP_CHECKPOINTS", "1")
     dcube.stages.run(evaluate)
     assert trainings() == before
-    monkeypatch.delenv(KEEP_CHECKPOINTS)
+    monkeypatch.delenv("DCUBE_KEEP_CHECKPOINTS")
     dcube.stages.run(evaluate)
     assert trainings() == {unended.name}
     run_stage("train_classifier")
@@ -398,20 +391,20 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
 
 def test_a_training_on_other_synthetic_images_is_another_training(own: Path) -> None:
     set_params(baseline={"extra_images": "synthetic", "epochs": 1})
-    run_stage("train_baseline@baseline")
+    run_stage("train_baseline")
     before, images = trainings(), SYNTHETIC / "images-32.npy"
     np.save(images, 255 - np.load(images))
-    run_stage("train_baseline@baseline")
+    run_stage("train_baseline")
     assert len(trainings() - before) == 1
 
 
 def test_a_training_from_pretrained_weights_is_another_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, build = trainings(), train_classifier.build_head
+    before, build = trainings(), candidate_training.build_head
     monkeypatch.setattr(
-        train_classifier, "build_head", lambda *arguments, **_: build(*arguments, load_pretrained=False)
+        candidate_training, "build_head", lambda *arguments, **_: build(*arguments, load_pretrained=False)
     )
     set_params(baseline={"weights": "download"})
-    run_stage("train_baseline@baseline")
+    run_stage("train_baseline")
     assert len(trainings() - before) == 1
 
 
@@ -438,7 +431,7 @@ def nothing_prepared() -> None:
 
 
 def damaged_checkpoints() -> None:
-    for file in CHECKPOINTS.glob("*/*.safetensors"):
+    for file in read_settings().checkpoints.glob("*/*.safetensors"):
         flip_a_byte(file)
 
 

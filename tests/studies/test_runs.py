@@ -147,7 +147,7 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
     assert runs["poor"].data.params == {"baseline.learning_rate": "0.5", "classifier.epochs": "1"}
     assert runs["good"].data.metrics["accuracy/mean"] == pytest.approx(frame[frame["row"] == "good"]["result"].mean())
     experiments = dvc(study, "exp", "list", "--all-commits", "--name-only").split()
-    assert sum(name.startswith("mine-") for name in experiments) == 6, "one experiment a cell"
+    assert sum(name.startswith("mine-") for name in experiments) == 6, "one experiment a trial"
 
     code, shown = run_dcube("study", "mine.yaml")
     assert code == 0 and "1/2 rows\n" in shown, "nothing is left to compute"
@@ -193,7 +193,7 @@ def test_other_code_or_data_are_computed_anew_and_what_dvc_knows_is_not(study, t
 
 
 @pytest.mark.slow
-def test_a_cell_that_fails_is_told_and_the_others_are_computed(study, tmp_path, run_dcube):
+def test_a_trial_that_fails_is_reported_and_the_others_are_computed(study, tmp_path, run_dcube):
     bad = {"name": "bad", "settings": {"classifier.batch_size": 13}}
     change(study, rows=[bad, STUDY["rows"][0]], reference=None)
     code, shown = run_dcube("study", "mine.yaml")
@@ -223,14 +223,14 @@ def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, run_dcube):
     monkeypatch.delenv("SLOW")
     assert run_dcube("study", "mine.yaml")[0] == 0
     stages = ran(tmp_path)
-    assert stages.count("train_diffusion") == 1 and stages.count("evaluate@dcube") == 3, "only the cut-off cell again"
+    assert stages.count("train_diffusion") == 1 and stages.count("evaluate@dcube") == 3, "only the cut-off trial again"
     assert workspaces(study) == []
 
 
 @pytest.mark.slow
-def test_over_workers_every_cell_is_a_run_and_what_is_shared_is_computed_once(
+def test_over_workers_every_trial_is_a_run_and_what_is_shared_is_computed_once(
     study,
-    server,
+    prefect_server,
     tmp_path,
     monkeypatch,
     run_dcube,
@@ -248,7 +248,7 @@ def test_over_workers_every_cell_is_a_run_and_what_is_shared_is_computed_once(
     with get_client(sync_client=True) as client:
         runs = [run for run in client.read_flow_runs() if "study" in run.tags]
     names = sorted(run.name for run in runs)
-    assert len(runs) == 1 + 5 + 1, f"what they share, the first cells, and the one that the choice adds: {names}"
+    assert len(runs) == 1 + 5 + 1, f"what they share, the first trials, and the one that the choice adds: {names}"
     assert all(run.state.is_completed() for run in runs)
     text = (next((study / "outputs/studies").iterdir()) / "table.md").read_text()
     assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
@@ -268,13 +268,13 @@ def test_the_plan_computes_nothing_and_says_what_is_known(study, tmp_path, run_d
         "evaluate@dcube  good, repeat 1",
         "evaluate@dcube  good, repeat 2",
         *(f"evaluate@baseline  poor, baseline.learning_rate = {rate}, repeat 1" for rate in (0.1, 0.5, 0.9)),
-        "0 of 5 cells are known",
+        "0 of 5 trials are known",
     ]
     assert run_dcube("study", "mine.yaml", "--row", "good")[0] == 0
     assert run_dcube("study", "mine.yaml", "--plan")[1].splitlines()[1:] == [
         "evaluate@dcube  good, repeat 2  (known)",
         *(f"evaluate@baseline  poor, baseline.learning_rate = {rate}, repeat 1" for rate in (0.1, 0.5, 0.9)),
-        "2 of 5 cells are known",
+        "2 of 5 trials are known",
     ]
 
 

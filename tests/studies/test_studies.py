@@ -1,5 +1,6 @@
 """Studies: what they expand to, what their statistics say, and how their tables look."""
 
+import json
 import re
 from pathlib import Path
 
@@ -10,25 +11,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from dcube.artifacts.layout import FID_REPORT, METRICS_FILE
-from dcube.artifacts.schemas.fid import Blockiness, Distances, FidDefinition, FidReport
-from dcube.classifier.methods.catalogue import METHODS
-from dcube.config.loading import laid_over, load_preset, preset_names
+from dcube.artifacts.layout import METRICS_FILE
+from dcube.artifacts.schemas.fid import FidDefinition
+from dcube.classifier.method import method_names
+from dcube.config.loading import load_preset, preset_names, with_overrides
 from dcube.config.schema import Evaluation, Params
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import compare, holm
 from dcube.evaluation.metrics import title_of
 from dcube.evaluation.predictions import Predictions
-from dcube.studies.asked import changed, narrowed
-from dcube.studies.cells import Place, candidates, cell, experiment_name, places
+from dcube.studies.building import with_rows, with_settings
 from dcube.studies.output import write
-from dcube.studies.pictures import picture
+from dcube.studies.plots import plot
 from dcube.studies.rendering import latex, markdown, repeats_frame, value_in_words
 from dcube.studies.results import Result
-from dcube.studies.running import Outcome
-from dcube.studies.statistics import MeanAndDeviation, differences, mean_and_deviation, significantly_best
+from dcube.studies.runner import StudyResults
+from dcube.studies.statistics import RepeatStatistics, differences, repeat_statistics, significantly_best
 from dcube.studies.study import Study, load_study, study_from, study_names
 from dcube.studies.table import make_table
+from dcube.studies.trials import Variant, candidates, experiment_name, make_trial, variants
 from tests.support.metrics import made_metrics
 
 EVALUATION = Evaluation(bootstrap_samples=400)
@@ -74,14 +75,11 @@ def repeats_of(folder: Path, skill: float, seeds: range) -> list[Result]:
 def distance(folder: Path, values: list[float]) -> list[Result]:
     results = []
     for number, value in enumerate(values):
-        place = folder / str(number)
-        place.mkdir(parents=True)
-        FidReport(
-            overall=Distances(fid=value, kid=value / 100, kid_std=0.0), definition=DEFINITION,
-            classes={"ill": Distances(fid=value + 1, kid=value / 50, kid_std=0.0)},
-            blockiness=Blockiness(generated=1.0, real=1.0),
-        ).save(place / FID_REPORT)  # fmt: skip
-        results.append(Result.load(place))
+        variant = folder / str(number)
+        variant.mkdir(parents=True)
+        content = {"overall": {"fid": value, "kid": value / 100}, "classes": {"ill": {"fid": value + 1}}}
+        (variant / "fid.json").write_text(json.dumps(content | {"definition": {"extractor": "lite0"}}))
+        results.append(Result.load(variant))
     return results
 
 
@@ -91,32 +89,36 @@ class TestStudiesThatComeAlong:
 
     @pytest.mark.parametrize("data", preset_names())
     @pytest.mark.parametrize("name", study_names())
-    def test_every_cell_has_valid_parameters_and_a_name_of_its_own(self, name, data):
+    def test_every_trial_has_valid_parameters_and_a_name_of_its_own(self, name, data):
         study, base = load_study(name), load_preset(data)
-        cells = [
-            cell(study, base, place, repeat, chosen)
-            for place in places(study)
-            for chosen in candidates(study, data, place.row)
+        trials = [
+            make_trial(study, base, variant, repeat, chosen)
+            for variant in variants(study)
+            for chosen in candidates(study, data, variant.row)
             for repeat in range(study.repeats)
         ]
-        names = [experiment_name(name, data, made) for made in cells]
-        assert len({made.key for made in cells}) == len(set(names)) == len(cells), "no cell is computed twice"
+        names = [experiment_name(name, data, made) for made in trials]
+        assert len({made.key for made in trials}) == len(set(names)) == len(trials), "no trial is computed twice"
         assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*[a-z0-9]", one) and len(one) < 100 for one in names)
 
     @pytest.mark.parametrize("name", study_names())
-    def test_methods_are_in_the_catalogue(self, name):
+    def test_methods_are_registered(self, name):
         named = [row.settings.get("baseline.method") for row in load_study(name).rows]
-        assert set(named) - {None} <= METHODS.keys()
+        assert set(named) - {None} <= set(method_names())
 
     def test_table_two_has_every_method_of_the_paper(self):
         methods = {row.settings.get("baseline.method", row.model) for row in load_study("table2").rows}
         foundation = {row.settings.get("baseline.method") for row in load_study("table1").rows}
-        assert METHODS.keys() <= methods | foundation
+        assert set(method_names()) <= methods | foundation
 
     def test_ablations_share_one_diffusion_model(self):
         """All rows of Table IV but the first differ in what stage 2 reads alone."""
         study, base = load_study("table4"), load_preset("covid_ct")
-        made = [cell(study, base, place, repeat).params for place in places(study) for repeat in range(study.repeats)]
+        made = [
+            make_trial(study, base, variant, repeat).params
+            for variant in variants(study)
+            for repeat in range(study.repeats)
+        ]
         shared = [
             params.model_dump_json(include={"data", "diffusion", "fid", "features", "synthesis"}) for params in made
         ]
@@ -137,7 +139,7 @@ class TestErrors:
             ({**ROWS, "reference": "three"}, "reference 'three' is no row: one, two"),
             ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have one name"),
             ({**ROWS, "vary": ["classifier.sed"]}, "unknown key classifier.sed (did you mean seed?)"),
-            ({**ROWS, "along": {"parameter": "labels.count", "title": "x", "values": [2, 0]}}, "labels.count"),
+            ({**ROWS, "sweep": {"parameter": "labels.count", "title": "x", "values": [2, 0]}}, "labels.count"),
             ({"rows": [{"name": "a", "choose": {"baseline.learning_rate": [5.0]}}]}, "learning_rate"),
             ({**ROWS, "report": "files"}, "target and files belong to report: files"),
             ({**ROWS, "rowz": 1}, "rowz"),
@@ -151,7 +153,7 @@ class TestErrors:
     def test_a_wrong_setting_of_a_row_names_it(self):
         study = study_from({"title": "T", "rows": [{"name": "odd", "settings": {"classifier.epochz": 2}}]}, "s")
         with pytest.raises(DcubeError, match=r"row odd: unknown key classifier.epochz \(did you mean epochs\?\)"):
-            cell(study, Params(), places(study)[0], 0)
+            make_trial(study, Params(), variants(study)[0], 0)
 
     def test_unknown_studies_and_broken_files(self, tmp_path):
         with pytest.raises(DcubeError, match="no study 'tabel2': choose from "):
@@ -162,7 +164,7 @@ class TestErrors:
 
     def test_unknown_rows(self):
         with pytest.raises(DcubeError, match="--row D-Cub: the study has ResNet-101"):
-            narrowed(load_study("table2"), ["D-Cub"], None)
+            with_rows(load_study("table2"), ["D-Cub"], None)
 
     def test_other_test_images_are_refused(self, tmp_path):
         others = [predicted(tmp_path / "other", 1.0, 1, shift="x")]
@@ -170,22 +172,22 @@ class TestErrors:
             differences(repeats_of(tmp_path, 1.0, range(1)), others, METRICS, EVALUATION)
 
 
-class TestCells:
+class TestTrials:
     def test_later_settings_win_and_repeats_are_numbered(self):
         values = {
             "title": "T", "settings": {"classifier.epochs": 1, "classifier.dropout": 0.1},
             "data": {"phantom": {"settings": {"classifier.epochs": 2, "baseline.epochs": 2}}},
-            "along": {"parameter": "labels.count", "title": "labels", "values": [20, 50]},
+            "sweep": {"parameter": "labels.count", "title": "labels", "values": [20, 50]},
             "rows": [{"name": "a", "settings": {"classifier.epochs": 3}}],
         }  # fmt: skip
         study, base = study_from(values, "s"), load_preset("phantom")
-        first, second = places(study)
-        one, two = (cell(study, base, place, 4) for place in (first, second))
+        first, second = variants(study)
+        one, two = (make_trial(study, base, variant, 4) for variant in (first, second))
         assert (one.params.classifier.epochs, one.params.baseline.epochs) == (3, 2)
         assert one.params.classifier.dropout == two.params.classifier.dropout == 0.1
         assert (one.params.labels.count, two.params.labels.count) == (20, 50)
         assert one.params.classifier.seed == one.params.baseline.seed == 4
-        elsewhere = cell(study, load_preset("covid_ct"), first, 0)
+        elsewhere = make_trial(study, load_preset("covid_ct"), first, 0)
         assert elsewhere.params.baseline.epochs == load_preset("covid_ct").baseline.epochs
 
     def test_choices_are_all_combinations(self):
@@ -195,31 +197,33 @@ class TestCells:
 
     def test_what_is_asked_for_wins_over_what_the_study_has_for_all_rows_and_is_told(self):
         study = load_study("table4")
-        made = changed(study, "covid_ct", {"classifier.epochs": 11})
-        epochs = {cell(made, load_preset("covid_ct"), place, 0).params.classifier.epochs for place in places(made)}
+        made = with_settings(study, "covid_ct", {"classifier.epochs": 11})
+        epochs = {
+            make_trial(made, load_preset("covid_ct"), variant, 0).params.classifier.epochs for variant in variants(made)
+        }
         assert epochs == {11}
         assert made.data["covid_ct"].note == study.data["covid_ct"].note + " By --set: classifier.epochs = 11."
         assert made.data["pneumoniamnist"] == study.data["pneumoniamnist"]
         for varied in ("classifier.selection", "classifier.seed"):
             with pytest.raises(DcubeError, match=f"--set {varied}: the study varies it itself"):
-                changed(study, "covid_ct", {varied: 0})
+                with_settings(study, "covid_ct", {varied: 0})
         with pytest.raises(DcubeError, match=r"--set baseline\.learning_rate"):
-            changed(load_study("table2"), "covid_ct", {"baseline.learning_rate": 0.1})
+            with_settings(load_study("table2"), "covid_ct", {"baseline.learning_rate": 0.1})
         with pytest.raises(DcubeError, match=r"--set labels\.count"):
-            changed(load_study("labels_tuned"), "covid_ct", {"labels.count": 30})
+            with_settings(load_study("labels_tuned"), "covid_ct", {"labels.count": 30})
 
     @given(st.text(max_size=120))
     @settings(max_examples=50, deadline=None)
     def test_any_name_makes_a_valid_experiment(self, text):
         study = Study.model_validate({"title": "T", "rows": [{"name": text[:80] or "x"}]})
-        name = experiment_name("mine", "phantom", cell(study, Params(), places(study)[0], 0))
+        name = experiment_name("mine", "phantom", make_trial(study, Params(), variants(study)[0], 0))
         assert re.fullmatch(r"[a-z0-9][a-z0-9-]*[a-z0-9]", name) and len(name) < 100
 
-    def test_settings_are_laid_over_nested_groups(self):
-        changed = laid_over(Params(), {"classifier.sub_features.stage": -2, "synthesis.ratio.ill": 2}, "x")
+    def test_overrides_reach_nested_groups(self):
+        changed = with_overrides(Params(), {"classifier.sub_features.stage": -2, "synthesis.ratio.ill": 2}, "x")
         assert changed.classifier.sub_features.stage == -2 and changed.synthesis.ratio == {"ill": 2.0}
-        with pytest.raises(DcubeError, match=r"data.name.deep: name holds no further keys"):
-            laid_over(Params(), {"data.name.deep": 1}, "x")
+        with pytest.raises(DcubeError, match=r"data.name.deep: name has no keys below it"):
+            with_overrides(Params(), {"data.name.deep": 1}, "x")
 
 
 class TestStatistics:
@@ -267,21 +271,23 @@ class TestStatistics:
         assert differences(small[:1], large[:1], ["fid"], EVALUATION)["fid"].p == 1.0, "one repeat shows nothing"
 
     def test_summary_is_mean_and_sample_deviation(self, tmp_path):
-        made = mean_and_deviation(distance(tmp_path, [1.0, 2.0, 6.0]), "fid")
+        made = repeat_statistics(distance(tmp_path, [1.0, 2.0, 6.0]), "fid")
         assert (made.mean, made.deviation) == pytest.approx((3.0, np.std([1, 2, 6], ddof=1)))
-        assert np.isnan(mean_and_deviation(distance(tmp_path / "one", [1.0]), "fid").deviation)
+        assert np.isnan(repeat_statistics(distance(tmp_path / "one", [1.0]), "fid").deviation)
         assert distance(tmp_path / "f", [4.0])[0].metrics == {
             "fid": 4.0, "kid": 0.04, "kid_std": 0.0, "fid, ill": 5.0, "kid, ill": 0.08, "kid_std, ill": 0.0,
         }  # fmt: skip
 
 
 def table_of(folder: Path, study: Study, skills: dict[str, float], data: str = "phantom"):
-    outcome = Outcome({}, {}, {})
-    for place in places(study):
+    results = StudyResults({}, {}, {})
+    for variant in variants(study):
         seeds = range(study.repeats)
-        outcome.results[place] = [predicted(folder / f"{place.title}{s}", skills[place.row.name], s) for s in seeds]
-        outcome.chosen[place] = next(candidates(study, data, place.row))
-    return make_table("mine", study, load_preset(data), outcome)
+        results.by_variant[variant] = [
+            predicted(folder / f"{variant.title}{s}", skills[variant.row.name], s) for s in seeds
+        ]
+        results.chosen[variant] = next(candidates(study, data, variant.row))
+    return make_table("mine", study, load_preset(data), results)
 
 
 class TestTables:
@@ -330,24 +336,24 @@ class TestTables:
         assert list(one.p.values()) == pytest.approx(holm(plain).tolist())
 
     def test_everything_is_written(self, tmp_path):
-        values = self.STUDY.model_dump() | {"along": {
+        values = self.STUDY.model_dump() | {"sweep": {
             "parameter": "labels.count", "title": "labels", "values": [20, 50, 100],
         }, "repeats": 2}  # fmt: skip
         table = table_of(tmp_path / "results", study_from(values, "s"), {"good": 2.5, "bad & old": 0.0})
         write(table, tmp_path / "out")
         assert {file.name for file in (tmp_path / "out").iterdir()} == {
-            "table.md", "table.tex", "repeats.csv", "comparisons.csv", "picture.png",
+            "table.md", "table.tex", "repeats.csv", "comparisons.csv", "plot.png",
         }  # fmt: skip
         frame = repeats_frame(table)
-        assert len(frame) == 2 * 3 * 2 * (len(METRICS) + 1), "rows, values, repeats, metrics of test and validation"
+        assert len(frame) == 2 * 3 * 2 * (len(METRICS) + 1), "rows, values, repeats, figures of test and validation"
         found = frame[(frame["row"] == "good") & (frame["at"] == 50) & (frame["metric"] == "accuracy")]["result"]
-        line = next(one for one in table.lines if one.place == Place(table.study.rows[0], 50))
+        line = next(one for one in table.lines if one.variant == Variant(table.study.rows[0], 50))
         assert found.mean() == pytest.approx(line.metrics["accuracy"].mean)
         assert len(pd.read_csv(tmp_path / "out/comparisons.csv")) == 3 * len(METRICS)
 
     def test_the_picture_has_a_dot_a_repeat_and_a_name_a_row(self, tmp_path):
         table = table_of(tmp_path, self.STUDY, {"good": 2.5, "bad & old": 0.0})
-        shown = picture(table)
+        shown = plot(table)
         assert [axis.get_xlabel() for axis in shown.axes] == [title_of(METRICS[0]), title_of(METRICS[-1])]
         assert [label.get_text() for label in shown.axes[0].get_yticklabels()] == ["good", "CNN: bad & old†"]
         for axis, name in zip(shown.axes, (METRICS[0], METRICS[-1]), strict=True):
@@ -366,9 +372,9 @@ class TestTables:
         pd.DataFrame({"name": ["x", "y"], "value": [0.123456, None]}).to_csv(kept / "few.csv", index=False)
         pd.DataFrame({"value": range(1000)}).to_csv(kept / "many.csv", index=False)
         (kept / "curve.png").write_bytes(b"picture")
-        place = places(study)[0]
+        variant = variants(study)[0]
         table = make_table(
-            "mine", study, load_preset("phantom"), Outcome({place: [Result.load(kept)]}, {place: {}}, {})
+            "mine", study, load_preset("phantom"), StudyResults({variant: [Result.load(kept)]}, {variant: {}}, {})
         )
         write(table, tmp_path / "out")
         text = (tmp_path / "out/table.md").read_text()
@@ -378,10 +384,10 @@ class TestTables:
     @pytest.mark.parametrize(
         ("value", "words"),
         [
-            (MeanAndDeviation(0.87345, 0.0142), "0.873 ± 0.014"),
-            (MeanAndDeviation(2032.44, 12.3), "2032.4 ± 12.3"),
-            (MeanAndDeviation(0.5, float("nan")), "0.500"),
-            (MeanAndDeviation(float("nan"), float("nan")), "–"),
+            (RepeatStatistics(0.87345, 0.0142), "0.873 ± 0.014"),
+            (RepeatStatistics(2032.44, 12.3), "2032.4 ± 12.3"),
+            (RepeatStatistics(0.5, float("nan")), "0.500"),
+            (RepeatStatistics(float("nan"), float("nan")), "–"),
         ],
     )
     def test_values_in_words(self, value, words):

@@ -7,11 +7,12 @@ import torch
 
 from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, TrainedWith
 from dcube.artifacts.schemas.dataset import InputSpec
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES, FrozenUViT, build_head, save_candidate
-from dcube.classifier.methods.contract import Task
+from dcube.classifier.candidate import DCUBE, OWN_KINDS, SUB_FEATURES, build_head, save_candidate
+from dcube.classifier.contract import Task
 from dcube.config.schema import Params
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
+from dcube.features.frozen_uvit import FrozenUViT
 
 CLASSES = ["benign", "malignant", "normal"]
 SPEC = InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop")
@@ -35,7 +36,8 @@ def write_candidate(
     if kind == DCUBE:
         model = build_uvit(params.diffusion, 16, 1, len(CLASSES)).eval()
         uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
-    head = build_head(kind, params.classifier, params.baseline, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
+    settings = params.classifier if kind in OWN_KINDS else params.baseline
+    head = build_head(kind, settings, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
     config = candidate_config(params, kind=kind, input=spec, calibration=Calibration(temperature=1.5))
     folder.mkdir(parents=True, exist_ok=True)
     return save_candidate(folder, head.state_dict(), uvit, config)

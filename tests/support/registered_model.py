@@ -16,7 +16,7 @@ from dcube.data.preprocessing import to_square
 from dcube.inference.drift import reference_of
 from dcube.registry.registration import Evaluated, register
 from dcube.registry.versions import CHAMPION, Registry
-from dcube.tracking.outbox import tracking_client
+from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
 from tests.support.metrics import made_metrics
 from tests.support.random_candidate import SPEC, write_candidate

@@ -1,38 +1,35 @@
-"""Work of seconds in several processes: `python -m tests.support.toy_training FOLDER PROCESSES WORK [TROUBLE]`.
+"""A training of seconds: `python -m tests.support.toy_training FOLDER PROCESSES [TROUBLE]`, or by torchrun.
 
-WORK is `train`, a training with everything that processes must agree on, or `count`, which only adds up.
+TROUBLE says what is to happen in the middle of it, and in which process: `bad-input@1`; without a number in all.
 """
 
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from dcube.config.schema import Classifier, Compute
-from dcube.engine.distributed import from_first, is_first, share_of, summed
-from dcube.engine.launcher import in_processes
+from dcube.engine.launcher import launch
 from dcube.errors import DcubeError
 from dcube.stages import run
 
-STEPS, BATCH, EPOCH = 60, 10, 20
-TROUBLE_AT = 45
+STEPS, BATCH, EPOCH = 60, 8, 20
+TROUBLE_AT, LATE = 25, 45
 
 
 def train(folder: Path, trouble: str) -> None:
-    """Convolutions, both kinds of batch normalisation, dropout, parameters without a gradient, uneven shares."""
+    """Convolutions, both kinds of batch normalisation, parameters without a gradient, a loss of the whole batch."""
     import safetensors.torch
+    import torch
     from timm.layers import BatchNormAct2d
     from torch import nn
 
-    from dcube.classifier.head import SharedDropout
+    from dcube.config.schema import Classifier
+    from dcube.diffusion.losses import contrastive_loss
     from dcube.engine.checkpoints import Checkpoints
-    from dcube.engine.rng import torch_generator
+    from dcube.engine.distributed import all_gather, broadcast_object, is_main_process, shard_size
+    from dcube.engine.rng import Rng, torch_generator
     from dcube.engine.trainer import Trainer
 
     class Network(nn.Module):
@@ -41,59 +38,46 @@ def train(folder: Path, trouble: str) -> None:
             # No biases right before normalisation: their gradient is rounding alone, which AdamW would blow up.
             first, second = nn.Conv2d(1, 6, 3, bias=False), nn.Conv2d(6, 4, 3, bias=False)
             self.layers = nn.Sequential(first, nn.BatchNorm2d(6), nn.ReLU(), second, BatchNormAct2d(4))
-            self.dropout = SharedDropout(0.3)
             self.out, self.unused = nn.Linear(4, 1), nn.Linear(2, 2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.out(self.dropout(self.layers(x).mean(dim=(2, 3))))
+            return self.out(self.layers(x).mean(dim=(2, 3)))[:, 0]
 
-    share = share_of(BATCH)
-    torch.manual_seed(0 if is_first() else 1)  # the first process's weights count
-    trainer = Trainer(Network(), Classifier(ema_decay=0.9, learning_rate=0.01), Checkpoints(folder, "toy"), 5)
+    torch.manual_seed(0)
+    model = Network()
+    trainer = Trainer(model, Classifier(ema_decay=0.9, learning_rate=0.01), Checkpoints(folder, "toy"), 5)
 
     def losses(step: int) -> dict[str, torch.Tensor]:
         provoke(trouble, step)
-        trainer.model.dropout.draw(step, share)
-        x = share.of(torch.randn(BATCH, 1, 8, 8, generator=torch_generator("cpu", 0, "x", step)))
-        loss = (trainer.model(x) - x.mean(dim=(1, 2, 3))[:, None]).square().mean()
-        return {"loss": loss * share.weight}
+        rng = Rng("cpu", shard_size(BATCH), 0, "x", step)
+        x = rng.normal(1, 8, 8)
+        found, error = model(x), (model(x) - x.mean(dim=(1, 2, 3))).square()
+        pairs = contrastive_loss(error, different=rng.uniform() < 0.5, margin=0.1, valid=rng.uniform() < 0.3)
+        spread = all_gather(found).var()  # of the whole batch: no mean of the processes' own
+        return {"loss": error.mean() + pairs + 0.1 * spread, "pairs": pairs, "spread": spread}
 
     def validate(averaged: nn.Module, step: int) -> dict:
         x = torch.randn(16, 1, 8, 8, generator=torch_generator("cpu", 0, "validation"))
         with torch.no_grad():
-            return from_first(lambda: {"score": -(averaged(x) - x.mean()).square().mean().item()})
+            return broadcast_object(lambda: {"score": -(averaged(x) - x.mean()).square().mean().item()})
 
     best = trainer.fit("Toy", STEPS, losses, validate, EPOCH)
-    if is_first():
-        weights = {f"best.{name}": tensor for name, tensor in best.items()} | trainer.model.state_dict()
-        history = {"history": torch.tensor([row["loss"] for row in trainer.record.history])}
-        safetensors.torch.save_file(weights | history, folder / "result.safetensors")
-
-
-def count(folder: Path, trouble: str) -> None:
-    """Like a stage, the first process closes what is open when it is told to end."""
-    with closed_by_first(folder):
-        for step in range(STEPS):
-            provoke(trouble, step)
-            summed(torch.ones(1))
-
-
-@contextmanager
-def closed_by_first(folder: Path):
-    try:
-        yield
-    except SystemExit:
-        time.sleep(1)
-        if is_first():
-            (folder / "closed").touch()
-        raise
+    if is_main_process():
+        rows = [[row["loss"], row["pairs"], row["spread"]] for row in trainer.record.history]
+        scores = [row["score"] for row in trainer.record.validation]
+        results = {f"best.{name}": tensor for name, tensor in best.items()} | trainer.model.state_dict()
+        results |= {"history": torch.tensor(rows), "scores": torch.tensor(scores)}
+        safetensors.torch.save_file(results, folder / "result.safetensors")
 
 
 def provoke(trouble: str, step: int) -> None:
-    """What is to happen, and in which process: `bad-input@1`; without a number in all of them."""
+    """Once: torchrun's second attempt is spared."""
     what, _, where = trouble.partition("@")
-    if step != TROUBLE_AT or (where and where != os.environ.get("RANK", "0")):
+    own, attempt = os.environ.get("RANK", "0"), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    late = what.startswith("late-")
+    if step != (LATE if late else TROUBLE_AT) or attempt != "0" or (where and where != own):
         return
+    what = what.removeprefix("late-")
     if what == "bad-input":
         raise DcubeError("this is wrong: mend it")
     if what == "bug":
@@ -105,11 +89,10 @@ def provoke(trouble: str, step: int) -> None:
         time.sleep(600)
 
 
-def main(folder: str, processes: str, kind: str, trouble: str = "") -> None:
-    works: dict[str, Callable[[Path, str], None]] = {"train": train, "count": count}
-    work = partial(works[kind], Path(folder), trouble)
-    compute = Compute(processes=int(processes), device="cpu")
-    in_processes(compute, work, "tests.support.toy_training", folder, processes, kind, trouble)
+def main(folder: str, processes: str, trouble: str = "") -> None:
+    launch(
+        int(processes), partial(train, Path(folder), trouble), "tests.support.toy_training", folder, processes, trouble
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dcube.config.schema import Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking import lineage, tags
-from dcube.tracking.outbox import tracking_client
+from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
 from tests.support.metrics import made_metrics
 

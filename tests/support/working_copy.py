@@ -7,8 +7,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcube.artifacts.layout import CHECKPOINTS, PARAMS
+from dcube.artifacts.layout import PARAMS
 from dcube.config.schema import Params
+from dcube.runtime.settings import read_settings
 from tests.support.discs import TINY
 
 LONGEST = 600.0  # seconds that anything here may take on a busy machine
@@ -72,7 +73,7 @@ class WorkingCopy:
 
     def checkpoints(self, training: str) -> set[Path]:
         """Whole checkpoints: those whose checksum has been written."""
-        return set((self.folder / CHECKPOINTS).glob(f"{training}-*/step-*.sha256"))
+        return set((self.folder / read_settings().checkpoints).glob(f"{training}-*/step-*.sha256"))
 
 
 def finish(process: subprocess.Popen[str]) -> Finished:

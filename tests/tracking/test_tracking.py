@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from mlflow import MlflowClient
 
 from dcube.config.loading import flattened
+from dcube.runtime import retries
+from dcube.runtime.retries import RetryPolicy
 from dcube.tracking import lineage, outbox
-from dcube.tracking import run as tracking
 from dcube.tracking.run import metric_key, tracked_run
 from tests.support.ports import free_port
 
@@ -45,9 +46,8 @@ def server_away(monkeypatch):
     def switch(away: bool) -> None:
         monkeypatch.setattr(outbox, "tracking_client", absent if away else reachable)
 
-    monkeypatch.setattr(tracking, "SECONDS_BETWEEN_SENDS", 0.01)
-    monkeypatch.setattr(tracking, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(tracking, "PATIENCE", dict.fromkeys(tracking.PATIENCE, 0.05))
+    monkeypatch.setattr(retries, "SEND_TRACKING", RetryPolicy(None, 0.01, 0.01))
+    monkeypatch.setattr(retries, "CLOSE_TRACKING", dict.fromkeys(retries.CLOSE_TRACKING, RetryPolicy(0.05, 0.01, 0.01)))
     return switch
 
 
@@ -220,7 +220,7 @@ def test_sending_twice_is_sending_once(client, monkeypatch):
             calls.append(1)
             raise ConnectionError("the answer got lost")
 
-    monkeypatch.setattr(tracking, "SECONDS_BETWEEN_SENDS", 0.01)
+    monkeypatch.setattr(retries, "SEND_TRACKING", RetryPolicy(None, 0.01, 60))
     monkeypatch.setattr(MlflowClient, "log_batch", interrupted)
     with tracked_run("train_diffusion", {}) as run:
         run.log_metrics(ROWS)
@@ -298,8 +298,7 @@ class Server:
 @pytest.mark.slow
 def test_a_real_server_killed_and_restarted_while_logging(mlflow_database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tracking, "SECONDS_BETWEEN_SENDS", 0.2)
-    monkeypatch.setattr(tracking, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(retries, "SEND_TRACKING", RetryPolicy(None, 0.2, 0.5))
     shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
     server = Server(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)

@@ -1,6 +1,8 @@
-"""`config.json` of a candidate: what `train_classifier` and `train_baseline` say about the model that they trained."""
+"""`config.json` of a candidate: what the stages that train one say about it."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, field_serializer
 
 from dcube.artifacts.artifact import Part, run_again
 from dcube.artifacts.schemas.dataset import InputSpec
@@ -17,11 +19,21 @@ class Calibration(Part):
 
 
 class TrainedWith(Part):
-    """The parameter groups that a candidate was trained with."""
+    """The parameters that a candidate was trained with, and no others.
 
-    classifier: Classifier
-    baseline: Baseline
-    diffusion: Diffusion
+    Attributes:
+        classifier: of D-Cube and its controls; None for a method to compare with.
+        baseline: of a method to compare with, resolved: with the values that its authors publish.
+        diffusion: of the frozen U-ViT, if there is one.
+    """
+
+    classifier: Classifier | None = None
+    baseline: Baseline | None = None
+    diffusion: Diffusion | None = None
+
+    @field_serializer("*")
+    def _only_those_given(self, group: BaseModel | None) -> dict[str, Any] | None:
+        return None if group is None else group.model_dump(mode="json", exclude_unset=True)
 
 
 class CandidateConfig(WeightsConfig):
@@ -35,7 +47,7 @@ class CandidateConfig(WeightsConfig):
         validation: metric → value on the validation split.
     """
 
-    remedy: ClassVar[str] = run_again("train_classifier train_baseline")
+    remedy: ClassVar[str] = run_again("train_classifier train_untrained_uvit train_sub_features train_baseline")
 
     kind: str
     classes: list[str]

@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from timm.models.pvt_v2 import OverlapPatchEmbed
 from torch import Tensor, nn
 
-from dcube.classifier.head import ImageNetwork
-from dcube.classifier.methods.contract import Draws, Task
-from dcube.classifier.methods.pseudo_shapes import PIXEL_CLASSES, made_images
-from dcube.classifier.methods.timm_networks import timm_features
+from dcube.classifier.contract import Task
+from dcube.classifier.method import TABLE_IX, register_method
+from dcube.classifier.networks.pseudo_shapes import PIXEL_CLASSES, made_images
+from dcube.classifier.networks.timm_networks import timm_features
 from dcube.config.schema import Pretrained
+from dcube.engine.image_network import ImageNetwork
+from dcube.engine.rng import Rng
 
 ARCHITECTURE = "pvt_v2_b1"
 PRETRAINING_STEPS = 2000
@@ -81,8 +83,8 @@ class CPT(nn.Module):
         """Logits (B, classes) from images (B, C, S, S) uint8."""
         return self.logits(self.encoder(images)[-1].mean(dim=(2, 3)))
 
-    def pretraining_losses(self, draws: Draws) -> dict[str, Tensor]:
-        images, labels = made_images(draws, self.image_size)
+    def pretraining_losses(self, rng: Rng) -> dict[str, Tensor]:
+        images, labels = made_images(rng, self.image_size)
         logits = self.decoder(self.encoder(images), self.image_size).float()
         values = {
             "cross_entropy": F.cross_entropy(logits, labels),
@@ -111,6 +113,19 @@ def with_wider_kernels(network: nn.Module) -> nn.Module:
     return network
 
 
+@register_method(
+    title="CPT",
+    family="Transformer",
+    optimiser="adamw",
+    learning_rate=5e-5,
+    weight_decay=1e-2,
+    epochs=50,
+    settings_from=TABLE_IX,
+    reference=(
+        "Viriyasaranon et al., Unsupervised Visual Representation Learning Based on Segmentation of "
+        "Geometric Pseudo-Shapes for Transformer-Based Medical Tasks, IEEE JBHI 2023"
+    ),
+)
 def build(task: Task, pretrained: Pretrained) -> nn.Module:
     network = timm_features(ARCHITECTURE, pretrained, stages=(0, 1, 2, 3))
     channels = network.feature_info.channels()  # type: ignore[union-attr, operator]

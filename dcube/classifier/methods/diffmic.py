@@ -16,17 +16,17 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
-from dcube.classifier.head import ImageNetwork
-from dcube.classifier.methods.contract import Draws, Task
-from dcube.classifier.methods.diffmic_guidance import DualGuidance
-from dcube.classifier.methods.timm_networks import timm_features
+from dcube.classifier.contract import Task
+from dcube.classifier.method import register_method
+from dcube.classifier.networks.diffmic_guidance import DualGuidance
+from dcube.classifier.networks.timm_networks import timm_features
 from dcube.config.schema import Pretrained
-from dcube.engine.distributed import Share, summed
+from dcube.engine.distributed import all_gather
+from dcube.engine.image_network import ImageNetwork
 from dcube.engine.pretrained import create_pretrained
-from dcube.engine.rng import torch_generator
+from dcube.engine.rng import Rng, torch_generator
 
 GUIDING_ARCHITECTURE = "resnet50"
 ENCODER_ARCHITECTURE = "resnet18"
@@ -45,6 +45,8 @@ class LabelDiffusion:
     """
 
     def __init__(self) -> None:
+        from diffusers import DDIMScheduler  # slow to import
+
         self._scheduler = DDIMScheduler(
             TIMESTEPS,
             beta_start=1e-4,
@@ -76,10 +78,10 @@ class TimedLayer(nn.Module):
         self.linear = nn.Linear(size_in, size_out)
         self.weight_at = nn.Embedding(TIMESTEPS, size_out)
         nn.init.uniform_(self.weight_at.weight)
-        self.norm = nn.BatchNorm2d(size_out)
+        self.norm = nn.BatchNorm1d(size_out)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        return F.softplus(normalised(self.norm, self.weight_at(t) * self.linear(x)))
+        return F.softplus(self.norm(self.weight_at(t) * self.linear(x)))
 
 
 class Denoiser(nn.Module):
@@ -87,7 +89,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
-        self.image_norm = nn.BatchNorm2d(width)
+        self.image_norm = nn.BatchNorm1d(width)
         self.enter = TimedLayer(2 * classes, width)
         self.first, self.second = TimedLayer(width, width), TimedLayer(width, width)
         self.noise = nn.Linear(width, classes)
@@ -96,7 +98,7 @@ class Denoiser(nn.Module):
         """(B, classes) from described (B, width), noisy and prior (B, classes), t (B,)."""
         # fmt: off
         hidden = self.enter(torch.cat((noisy, prior), dim=1), t)   # (B, width)
-        hidden = normalised(self.image_norm, described) * hidden   # (B, width)
+        hidden = self.image_norm(described) * hidden   # (B, width)
         hidden = self.second(self.first(hidden, t), t)             # (B, width)
         # fmt: on
         return self.noise(hidden)
@@ -132,11 +134,11 @@ class DiffMIC(nn.Module):
 
         return self.diffusion.sampled(denoise, prior, start).unflatten(0, (samples, -1)).mean(dim=0)
 
-    def losses(self, images: Tensor, labels: Tensor, draws: Draws) -> dict[str, Tensor]:
+    def losses(self, images: Tensor, labels: Tensor, rng: Rng) -> dict[str, Tensor]:
         """Guidance, and L_ε + λ (L_MMD of the global prior + of the local one), all with the same noise (§2.2)."""
         from_whole, from_parts = (logits.float() for logits in self.guidance(images))
         classes = from_whole.shape[1]
-        noise, t = draws.normal(classes), draws.integers(TIMESTEPS)
+        noise, t = rng.normal(classes), rng.integers(0, TIMESTEPS)
         target, described = F.one_hot(labels, classes).float(), self.encoder(images)
 
         def predicted(logits: Tensor) -> Tensor:
@@ -146,8 +148,8 @@ class DiffMIC(nn.Module):
         values = {
             "guidance_loss": F.cross_entropy(fused(from_whole, from_parts), labels),
             "noise_loss": F.mse_loss(predicted(fused(from_whole, from_parts)), noise),
-            "global_mmd": mmd(*(of_all(v, draws.share) for v in (predicted(from_whole), noise))),
-            "local_mmd": mmd(*(of_all(v, draws.share) for v in (predicted(from_parts), noise))),
+            "global_mmd": mmd(all_gather(predicted(from_whole)), all_gather(noise)),
+            "local_mmd": mmd(all_gather(predicted(from_parts)), all_gather(noise)),
         }
         diffusion = values["noise_loss"] + MMD_WEIGHT * (values["global_mmd"] + values["local_mmd"])
         return {"loss": values["guidance_loss"] + diffusion, **values}
@@ -174,16 +176,16 @@ def mmd(x: Tensor, y: Tensor) -> Tensor:
     return kernel(x, x) + kernel(y, y) - 2 * kernel(x, y)
 
 
-def of_all(part: Tensor, share: Share) -> Tensor:
-    """(total, d) of all processes from this one's (n, d), differentiable: a discrepancy of parts would be another."""
-    return summed(F.pad(part, (0, 0, share.start, share.total - share.stop)))
-
-
-def normalised(norm: nn.BatchNorm2d, vectors: Tensor) -> Tensor:
-    """Vectors (B, width) as images of one pixel, which several processes know to normalise together."""
-    return norm(vectors[..., None, None])[..., 0, 0]
-
-
+@register_method(
+    title="DiffMIC",
+    family="Diffusion",
+    optimiser="adamw",
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    epochs=1000,
+    settings_from="the authors' code, with Adam",
+    reference="Yang et al., DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification, MICCAI 2023",
+)
 def build(task: Task, pretrained: Pretrained) -> nn.Module:
     """Pretrained weights are for both guiding encoders; the denoiser's starts from scratch."""
     whole, parts = (timm_features(GUIDING_ARCHITECTURE, pretrained, stages=(4,)) for _ in range(2))

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcube.classifier.methods.contract import Task
-from dcube.classifier.methods.frozen import StandardisedLinear
+from dcube.classifier.contract import Task
+from dcube.classifier.method import STAGE_2, register_method
+from dcube.classifier.networks.frozen import StandardisedLinear
 from dcube.config.schema import Pretrained
 
 LARGEST = 28
@@ -27,6 +28,16 @@ class PixelRegression(nn.Module):
         return self.regression(pooled.flatten(1))
 
 
-def pixel_regression(task: Task, pretrained: Pretrained) -> PixelRegression:
+@register_method(
+    title="Logistic regression on pixels",
+    family="Control",
+    optimiser="adamw",
+    learning_rate=2e-4,
+    weight_decay=0.03,
+    epochs=70,
+    settings_from=STAGE_2,
+    reference="what the pixels give away without a network",
+)
+def build(task: Task, pretrained: Pretrained) -> PixelRegression:
     """There are no weights to start from, whatever `pretrained` says."""
     return PixelRegression(task.classes, task.image_size, task.channels)

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from dcube.classifier.contract import Task
 from dcube.classifier.head import ImageClassifier
-from dcube.classifier.methods.contract import Task
-from dcube.classifier.methods.loading import IMAGENET, load_published, only_pickled
+from dcube.classifier.method import register_method
+from dcube.classifier.networks.loading import IMAGENET, load_published, only_pickled
 from dcube.config.schema import Pretrained
 
 TOKEN_WIDTH = 64
@@ -101,7 +102,17 @@ class T2TViT(nn.Module):
         return self.head(self.norm(self.blocks(tokens))[:, 0])
 
 
-def t2t_vit(task: Task, pretrained: Pretrained) -> ImageClassifier:
+@register_method(
+    title="T2T-ViT-14",
+    family="Transformer",
+    optimiser="adamw",
+    learning_rate=6.25e-5,
+    weight_decay=0.05,
+    epochs=310,
+    settings_from="Yuan et al., 1e-3 for 1024 images",
+    reference="Yuan et al., Tokens-to-Token ViT: Training Vision Transformers from Scratch on ImageNet, ICCV 2021",
+)
+def build(task: Task, pretrained: Pretrained) -> ImageClassifier:
     """Position embeddings for images of `image_size`, resampled from the published ones."""
     network = T2TViT(task.classes, task.image_size)
     fetch = only_pickled("T2T-ViT-14", PUBLISHED)

@@ -17,8 +17,8 @@ from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.errors import DcubeError, abbreviated
+from dcube.runtime.settings import read_settings
 
-SALT_VARIABLE = "DCUBE_SALT_FILE"
 SALT_BYTES = 32
 FEWEST_SALT_BYTES = 16
 PSEUDONYM_LENGTH = 16  # hexadecimal digits
@@ -94,7 +94,7 @@ def read_salt() -> bytes:
     """
     path = _salt_file()
     if any((folder / ".git").exists() for folder in path.absolute().parents):
-        raise DcubeError(f"the salt {path} lies in a git repository: move it out, and set {SALT_VARIABLE} to its path")
+        raise DcubeError(f"the salt {path} lies in a git repository: move it out, and set DCUBE_SALT_FILE to its path")
     if not path.exists():
         _make_salt(path)
     salt = path.read_bytes()
@@ -104,8 +104,7 @@ def read_salt() -> bytes:
 
 
 def _salt_file() -> Path:
-    named = os.environ.get(SALT_VARIABLE)
-    return Path(named) if named else Path.home() / ".config" / "dcube" / "salt"
+    return read_settings().salt_file.expanduser()
 
 
 def _make_salt(path: Path) -> None:

@@ -3,7 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from threading import Lock
 
@@ -155,9 +155,15 @@ def _own_window(header: Nifti1Header, dtype: np.dtype) -> Window | None:
     return Window(127.5, 255.0) if dtype == np.uint8 else None
 
 
+@cache
+def _silence_nibabel() -> None:
+    """Its log lines quote the file's content."""
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
+
+
 def _header(path: Path) -> Nifti1Header:
     """The header, checked so that reading the volume takes no more memory than stated."""
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)  # it quotes the file's content
+    _silence_nibabel()
     with ImageOpener(str(path)) as file:
         start = file.read(Nifti2Header.template_dtype.itemsize)
     kind = Nifti2Header if Nifti2Header.template_dtype.itemsize in _sizes(start) else Nifti1Header

@@ -1,0 +1,80 @@
+"""MedCLIP's image encoder with a linear probe (Wang et al., MedCLIP, EMNLP 2022)."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcube.artifacts.weights import under_prefix, with_prefix
+from dcube.classifier.contract import Task
+from dcube.classifier.method import MEDCLIP_PROBE, register_method
+from dcube.classifier.networks.frozen import Frozen, StandardisedLinear
+from dcube.classifier.networks.loading import load_published, only_pickled
+from dcube.classifier.networks.transformers_networks import under_current_names
+from dcube.config.schema import Pretrained
+from dcube.engine.image_network import ImageNetwork
+
+PIXELS = {"mean": (0.5862785803043838,) * 3, "std": (0.27950088968644304,) * 3}
+SIDE = 224  # windows of 7 patches fit this size, and MedCLIP saw no other
+FEATURES = 512
+PUBLISHED = "storage.googleapis.com/pytrial/medclip-vit-pretrained.zip"
+
+
+class VisionEncoder(nn.Module):
+    """A Swin-Tiny and the projection into the space that images and texts share."""
+
+    pretrained_cfg = PIXELS
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers import SwinConfig, SwinModel  # slow to import
+
+        self.model = SwinModel(SwinConfig())
+        self.projection_head = nn.Linear(self.model.num_features, FEATURES, bias=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        # fmt: off
+        resized = F.interpolate(pixels, (SIDE, SIDE), mode="bilinear", antialias=True)  # (B, 3, 224, 224)
+        pooled = self.model(pixel_values=resized).pooler_output                         # (B, 768)
+        # fmt: on
+        return self.projection_head(pooled)  # (B, 512)
+
+
+class MedClipProbe(nn.Module):
+    """(B, C, S, S) uint8 to (B, classes)."""
+
+    def __init__(self, encoder: VisionEncoder, classes: int) -> None:
+        super().__init__()
+        self.encoder = Frozen(ImageNetwork(encoder))
+        self.probe = StandardisedLinear(FEATURES, classes)
+
+    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        return self.probe(self.encoder(images))
+
+
+@register_method(
+    title="Med-CLIP + linear probe",
+    family="Foundation",
+    optimiser="adamw",
+    learning_rate=5e-4,
+    weight_decay=0.0,
+    epochs=10,
+    settings_from=MEDCLIP_PROBE,
+    reference="Wang et al., MedCLIP: Contrastive Learning from Unpaired Medical Images and Text, EMNLP 2022",
+)
+def build(task: Task, pretrained: Pretrained) -> MedClipProbe:
+    """Frozen encoder, one trained layer. A file holds the whole of MedCLIP, whose text encoder is left out."""
+    encoder = VisionEncoder()
+    load_published(
+        encoder,
+        "MedCLIP",
+        pretrained,
+        only_pickled("MedCLIP", PUBLISHED),
+        renamed=lambda tensors: _vision(encoder, under_prefix("vision_model", dict(tensors))),
+    )
+    return MedClipProbe(encoder, task.classes)
+
+
+def _vision(encoder: VisionEncoder, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    swin = under_current_names(encoder.model, under_prefix("model", tensors))
+    return with_prefix("model", swin) | with_prefix("projection_head", under_prefix("projection_head", tensors))

@@ -1,0 +1,25 @@
+"""PVT-Tiny; position embeddings for images of `image_size`, resampled from the published ones."""
+
+from torch import nn
+
+from dcube.classifier.contract import Task
+from dcube.classifier.method import TABLE_IX, register_method
+from dcube.classifier.networks.transformers_networks import filled
+from dcube.config.schema import Pretrained
+
+
+@register_method(
+    title="PVT-Tiny",
+    family="Transformer",
+    optimiser="adamw",
+    learning_rate=8e-6,
+    weight_decay=1e-2,
+    epochs=50,
+    settings_from=TABLE_IX,
+    reference="Wang et al., Pyramid Vision Transformer, ICCV 2021",
+)
+def build(task: Task, pretrained: Pretrained) -> nn.Module:
+    from transformers import PvtConfig, PvtForImageClassification  # slow to import
+
+    network = PvtForImageClassification(PvtConfig(num_labels=task.classes, image_size=task.image_size))
+    return filled(network, "PVT-Tiny", "Xrenya/pvt-tiny-224", pretrained, positions="position_embeddings")

@@ -1,0 +1,36 @@
+"""C-RADIOv3-B with low-rank additions to its attention (Hu et al., LoRA, ICLR 2022)."""
+
+from dcube.classifier.contract import Task
+from dcube.classifier.head import ImageClassifier
+from dcube.classifier.method import register_method
+from dcube.classifier.networks.radio import VISIBLE, with_classifier
+from dcube.config.schema import Pretrained
+
+RANK = 8  # Hu et al., LoRA, ICLR 2022, Table 9: rank and alpha of RoBERTa
+
+
+class LoraClassifier(ImageClassifier):
+    """Always in eval mode: nothing that is trained knows another, and the frozen rest has to stay as it is."""
+
+    def train(self, mode: bool = True) -> "LoraClassifier":
+        return super().train(False)
+
+
+@register_method(
+    title="RADIO + LoRA",
+    family="Foundation",
+    optimiser="adamw",
+    learning_rate=5e-4,
+    weight_decay=1e-2,
+    epochs=30,
+    settings_from="Hu et al., LoRA, as RoBERTa-base",
+    reference="Ranzinger et al., AM-RADIO, CVPR 2024; Hu et al., LoRA, ICLR 2022",
+)
+def build(task: Task, pretrained: Pretrained) -> LoraClassifier:
+    """Only the additions to query, key and value are trained, and the last layer."""
+    from peft import LoraConfig, inject_adapter_in_model  # slow to import
+
+    network = with_classifier(task, pretrained, **VISIBLE)
+    inject_adapter_in_model(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=["qkv"]), network)
+    network.head.requires_grad_(True)  # type: ignore[union-attr]
+    return LoraClassifier(network)

@@ -1,0 +1,56 @@
+"""C-RADIOv3-B, frozen, with a linear probe."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dcube.classifier.contract import Task
+from dcube.classifier.method import MEDCLIP_PROBE, register_method
+from dcube.classifier.networks.frozen import Frozen, StandardisedLinear
+from dcube.classifier.networks.radio import VISIBLE, backbone
+from dcube.config.schema import Pretrained
+from dcube.engine.image_network import ImageNetwork
+
+
+class Summary(nn.Module):
+    """(B, 3, S, S) normalised pixels to (B, 2F): the class token and the mean of the patches' tokens."""
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pretrained_cfg = backbone.pretrained_cfg
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        # fmt: off
+        tokens = self.backbone.forward_features(pixels)                       # (B, 1 + registers + N, F)
+        patches = tokens[:, self.backbone.num_prefix_tokens:].mean(dim=1)     # (B, F)
+        # fmt: on
+        return torch.cat((tokens[:, 0], patches), dim=1)
+
+
+class RadioProbe(nn.Module):
+    """(B, C, S, S) uint8 to (B, classes)."""
+
+    def __init__(self, backbone: Any, classes: int) -> None:
+        super().__init__()
+        self.encoder = Frozen(ImageNetwork(Summary(backbone)))
+        self.probe = StandardisedLinear(2 * backbone.num_features, classes)
+
+    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        return self.probe(self.encoder(images))
+
+
+@register_method(
+    title="RADIO + linear probe",
+    family="Foundation",
+    optimiser="adamw",
+    learning_rate=5e-4,
+    weight_decay=0.0,
+    epochs=10,
+    settings_from=MEDCLIP_PROBE,
+    reference="Ranzinger et al., AM-RADIO: Reduce All Domains Into One, CVPR 2024",
+)
+def build(task: Task, pretrained: Pretrained) -> RadioProbe:
+    return RadioProbe(backbone(task.image_size, pretrained, **VISIBLE), task.classes)

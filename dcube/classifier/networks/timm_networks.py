@@ -1,0 +1,37 @@
+"""Networks of timm as they are, with another last layer."""
+
+from typing import Any
+
+from timm.models._features import FeatureGetterNet  # no public name
+from torch import nn
+
+from dcube.classifier.contract import Task
+from dcube.classifier.head import ImageClassifier
+from dcube.config.schema import Pretrained
+from dcube.engine.pretrained import create_pretrained
+
+
+def timm_classifier(architecture: str, classes: int, pretrained: Pretrained, **options: Any) -> nn.Module:
+    """The bare network, (B, 3, S, S) normalised pixels to (B, classes).
+
+    From a file it is first made with the layers that its authors give it: only then does timm refuse a file that lacks
+    some of them.
+    """
+    if pretrained.weights != "file":
+        return create_pretrained(architecture, pretrained, num_classes=classes, **options)
+    network = create_pretrained(architecture, pretrained, **options)
+    network.reset_classifier(classes)  # type: ignore[operator]
+    return network
+
+
+def timm_features(architecture: str, pretrained: Pretrained, stages: tuple[int, ...]) -> nn.Module:
+    """The same without the layers behind the last of the stages, (B, 3, S, S) normalised pixels to a map of each."""
+    network = create_pretrained(architecture, pretrained)
+    features = FeatureGetterNet(network, out_indices=stages)
+    features.pretrained_cfg = network.pretrained_cfg
+    return features
+
+
+def timm_network(architecture: str, task: Task, pretrained: Pretrained) -> ImageClassifier:
+    """A network of timm as it is, with another last layer: (B, C, S, S) uint8 to (B, classes)."""
+    return ImageClassifier(timm_classifier(architecture, task.classes, pretrained, image_size=task.image_size))

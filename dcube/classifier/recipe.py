@@ -1,0 +1,57 @@
+"""What a candidate is made of and how it is trained: the parameters of its kind, and no others."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dcube.classifier.candidate import SUB_FEATURES
+from dcube.classifier.method import method
+from dcube.config.schema import Baseline, Classifier, ExtraImages, HeadLosses, Optimisation, Pretrained
+
+BASELINE = "baseline"  # a candidate's name; its kind is the method's
+OF_SUB_FEATURES = {"sub_features", "dropout", "consistency_weight", "extra_images", *Optimisation.model_fields}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Attributes:
+    kind: of the candidate (`dcube.classifier.candidate`).
+    network: parameters of D-Cube's network and its controls', or the weights that a method starts from.
+    params: the parameter group that all of this comes from, as it is tracked and kept with the candidate.
+    pretraining_steps: of a method that is trained without labels first; None: the method's own.
+    """
+
+    kind: str
+    network: Classifier | Pretrained
+    optimisation: Optimisation
+    losses: HeadLosses
+    extra_images: ExtraImages
+    params: dict[str, dict[str, Any]]
+    pretraining_steps: int | None = None
+
+
+def head_recipe(kind: str, classifier: Classifier) -> Recipe:
+    """D-Cube and the untrained control."""
+    params = {"classifier": classifier.model_dump(mode="json")}
+    return Recipe(kind, classifier, classifier.optimisation, classifier.losses, classifier.extra_images, params)
+
+
+def sub_features_recipe(classifier: Classifier) -> Recipe:
+    """The sub-feature network alone: nothing of the diffusion model."""
+    losses = HeadLosses(consistency_weight=classifier.consistency_weight)
+    params = {"classifier": classifier.model_dump(mode="json", include=OF_SUB_FEATURES)}
+    return Recipe(SUB_FEATURES, classifier, classifier.optimisation, losses, classifier.extra_images, params)
+
+
+def method_recipe(baseline: Baseline) -> Recipe:
+    """A published method, with its authors' settings where `baseline` gives none."""
+    optimisation = Optimisation.of(baseline, **method(baseline.method).published)
+    params = {"baseline": baseline.model_dump(mode="json") | optimisation.model_dump(mode="json")}
+    return Recipe(
+        baseline.method,
+        baseline,
+        optimisation,
+        HeadLosses(),
+        baseline.extra_images,
+        params,
+        baseline.pretraining_steps,
+    )

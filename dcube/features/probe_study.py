@@ -1,0 +1,129 @@
+"""Linear probes on everything that is frozen, as one study: a map of the blocks, and curves over the labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from dcube.artifacts.layout import PROBE_REPORT
+from dcube.artifacts.schemas.probe import Agreement, BlockMap, LabelCurves, ProbeReport
+from dcube.artifacts.schemas.selection import Selection
+from dcube.config.schema import Classifier, Compute, Probe
+from dcube.data.prepared import PreparedDataset
+from dcube.diffusion.weights import load_diffusion, load_diffusion_config
+from dcube.engine.device import autocast
+from dcube.engine.progress import progress
+from dcube.features.frozen_uvit import FrozenUViT, with_random_weights
+from dcube.features.pooling import POOLINGS
+from dcube.features.probe_features import probe_map, stage_2_vectors, sub_feature_vectors
+from dcube.features.probe_plots import labels_figure, map_figure
+from dcube.features.probing import (
+    MAP_STRENGTH,
+    SCORED,
+    STRENGTHS,
+    ProbeImages,
+    against_controls,
+    curves_fitted,
+    label_efficiency,
+    map_poolings,
+    over_draws,
+    rank_agreement,
+)
+
+MAP_COLUMNS = ["source", "block", "timestep", "pooling", "split", "auroc", "accuracy"]
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Attributes:
+    map: scores by source (trained, untrained), block, timestep, pooling and split.
+    labels: scores by features, number of labels, draw and split.
+    statistic: median D of every block (Eq. 6), which the map is compared with.
+    report: everything that defines the numbers, and what follows from them.
+    """
+
+    map: pd.DataFrame
+    labels: pd.DataFrame
+    statistic: list[float]
+    report: ProbeReport
+
+    def save(self, folder: Path) -> None:
+        """Tables, plots and the report."""
+        self.map[MAP_COLUMNS].to_csv(folder / "map.csv", index=False)
+        self.labels.to_csv(folder / "labels.csv", index=False)
+        over_draws(self.labels).to_csv(folder / "summary.csv", index=False)
+        against_controls(self.labels).to_csv(folder / "differences.csv", index=False)
+        self.report.save(folder / PROBE_REPORT)
+        labels_figure(self.labels).savefig(folder / "labels.png", dpi=150)
+        compared = self.report.selection
+        figure = map_figure(trained_map(self.map), self.statistic, compared.timestep, compared.spearman)
+        figure.savefig(folder / "map.png", dpi=150)
+
+    def mean_aurocs(self) -> list[dict[str, float]]:
+        """AUROC in the mean over the draws, with the number of labels as the step."""
+        means = self.labels.groupby(["labels", "features", "split"], as_index=False)["auroc"].mean()
+        rows = means.itertuples(index=False)
+        return [{"step": row.labels, f"{row.split}_auroc_{row.features}": row.auroc} for row in rows]
+
+
+def run_probes(
+    dataset: PreparedDataset,
+    diffusion: Path,
+    selection: Selection,
+    classifier: Classifier,
+    probe: Probe,
+    compute: Compute,
+    device: torch.device,
+) -> ProbeResult:
+    """Probe the trained U-ViT, its untrained control and the sub-features.
+
+    Args:
+        diffusion: folder of the trained diffusion model.
+        classifier: how stage 2 uses the models.
+    """
+    images = ProbeImages.of(dataset)
+    model, schedule = load_diffusion(diffusion, device)
+    trained = FrozenUViT(model, schedule, tuple(range(len(model.blocks))), noised=classifier.input == "noised")
+    diffusion_config = load_diffusion_config(diffusion)
+    untrained = with_random_weights(trained, diffusion_config.diffusion, probe.seed)
+    with autocast(device, compute):
+        maps = [
+            probe_map(uvit, dataset, images.for_the_map(), probe).assign(source=name)
+            for name, uvit in (("trained", trained), ("untrained", untrained))
+        ]
+        vectors = {
+            name: stage_2_vectors(uvit, dataset, images, classifier, probe)
+            for name, uvit in (("diffusion", trained), ("untrained", untrained))
+        }
+        sub_features = sub_feature_vectors(dataset, images, classifier, probe, device)
+    the_map = pd.concat(maps, ignore_index=True)
+    counts, skipped = images.counts(probe.labels)
+    curves = curves_fitted(len(vectors), len(POOLINGS), sub_features is not None)
+    total = curves * ((len(counts) - 1) * probe.draws + 1)
+    with progress("Fitting probes", total=total, unit="draws") as advance:
+        table, poolings, dimensions = label_efficiency(vectors, sub_features, images, counts, probe.draws, advance)
+    compared_at = min(probe.timesteps, key=lambda t: abs(t - selection.definition.timestep))
+    scores = trained_map(the_map)
+    auroc = scores["auroc"][scores["timestep"] == compared_at].to_list()
+    report = ProbeReport(
+        map=BlockMap(images=len(images.for_the_map().labelled), C=MAP_STRENGTH, poolings=map_poolings(the_map)),
+        labels=LabelCurves(
+            counts=counts, skipped=skipped, draws=probe.draws, C_tried=list(STRENGTHS),
+            timesteps=classifier.evaluation_timesteps, poolings=poolings, dimensions=dimensions,
+        ),
+        selection=Agreement(timestep=compared_at, spearman=rank_agreement(selection.statistic, auroc)),
+        images={split: len(dataset.indices(split)) for split in ("train", *SCORED)},
+        unlabelled=len(images.train) - len(images.labelled),
+        seed=probe.seed,
+        data_fingerprint=dataset.fingerprint,
+        weights_sha256=diffusion_config.weights_sha256,
+    )  # fmt: skip
+    return ProbeResult(the_map, table, selection.statistic, report)
+
+
+def trained_map(the_map: pd.DataFrame) -> pd.DataFrame:
+    """The validation scores of the trained model at its best pooling."""
+    trained = the_map["source"] == "trained"
+    pooling = map_poolings(the_map)["trained"]
+    return the_map[trained & (the_map["pooling"] == pooling) & (the_map["split"] == "validation")]

@@ -1,0 +1,56 @@
+"""git and DVC as commands, and what is read from git."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+
+from dcube.errors import DcubeError
+from dcube.runtime.processes import child_environment
+
+DVC_ERROR = "ERROR: "
+
+
+def git(folder: Path, *arguments: str) -> str:
+    # Hooks belong to the people who work in the checkout; optional locks would rewrite its index.
+    return _output_of(["git", "-c", "core.hooksPath=/dev/null", "--no-optional-locks", *arguments], folder)
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    return _output_of([sys.executable, "-m", "dvc", *arguments], folder)
+
+
+def repository_around(folder: Path) -> Path:
+    """The root of the git and DVC repository that `folder` lies in."""
+    root = Path(git(folder, "rev-parse", "--show-toplevel"))
+    if not (root / ".dvc").is_dir():
+        raise DcubeError(f"{root} is no DVC repository: run `dvc init` there")
+    return root
+
+
+def repository_lock(repository: Path) -> FileLock:
+    """For what concurrent runs must not do to a repository at once."""
+    return FileLock(repository / git(repository, "rev-parse", "--git-common-dir") / "dcube.lock")
+
+
+def uncommitted_files(repository: Path) -> list[str]:
+    """Files that differ from the last commit, which is all that a workspace gets."""
+    return git(repository, "status", "--porcelain", "--untracked-files=normal").splitlines()
+
+
+def commit_of(repository: Path, revision: str) -> str:
+    """The commit that `revision` (commit, branch or tag) names now."""
+    try:
+        return git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except DcubeError:
+        raise DcubeError(f"revision {revision!r} is unknown in {repository}: fetch it, or check its name") from None
+
+
+def _output_of(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, env=child_environment(), capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        reason = next((line for line in lines if line.startswith(DVC_ERROR)), lines[-1])
+        raise DcubeError(f"`{' '.join(command[-4:])}` failed in {folder}: {reason}")
+    return done.stdout.rstrip("\n")

@@ -1,0 +1,35 @@
+"""`data.dvc`, DVC's record of the raw data."""
+
+from pathlib import Path
+
+import yaml
+
+from dcube.errors import DcubeError
+from dcube.repository.commands import dvc, git
+
+DATA_RECORD = "data.dvc"
+
+
+def add_data(folder: Path) -> None:
+    """Record the raw data as they are now.
+
+    Raises:
+        DcubeError: DVC refuses.
+    """
+    try:
+        dvc(Path.cwd(), "add", "--quiet", str(folder))
+    except DcubeError as error:
+        raise DcubeError(f"{folder} is in place but was not versioned: {error}") from None
+
+
+def recorded_data(repository: Path, commit: str) -> str:
+    """DVC's hash of the raw data that a commit records.
+
+    Raises:
+        DcubeError: it records none.
+    """
+    try:
+        record = yaml.safe_load(git(repository, "show", f"{commit}:{DATA_RECORD}"))
+    except DcubeError:
+        raise DcubeError(f"commit {commit} records no data: `dcube data add` them, then commit {DATA_RECORD}") from None
+    return str(record["outs"][0]["md5"])

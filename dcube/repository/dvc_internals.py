@@ -1,0 +1,157 @@
+"""What is used of DVC beyond its command line: the only module that imports it, and that an upgrade of it can break.
+
+`docs/architecture.md` lists these places, with the version that they were checked on.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dvc.config import Config
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc.repo.reproduce import get_active_graph, plan_repro
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from dvc.stage import PipelineStage, Stage
+from dvc_data.hashfile.build import build
+from dvc_data.hashfile.db import HashFileDB
+from voluptuous import Invalid
+
+from dcube.errors import DcubeError
+
+
+@contextmanager
+def dvc_errors_in_one_line(prefix: str = "") -> Iterator[None]:
+    try:
+        yield
+    except DvcException as error:
+        raise DcubeError(prefix + " ".join(str(error).split())) from None
+    except sqlite3.OperationalError as error:  # a full disk, for example
+        raise DcubeError(f"{prefix}DVC's own database: {error}") from None
+
+
+@contextmanager
+def open_repository(folder: Path, config: dict[str, Any] | None = None) -> Iterator[Repo]:
+    """`config` is laid over the repository's own settings."""
+    with dvc_errors_in_one_line(), Repo(str(folder), config=config or {}) as repo:
+        yield repo
+
+
+# --- the graph
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage as `dvc.yaml` has it, the paths absolute."""
+
+    name: str
+    description: str | None
+    meta: dict[str, Any]
+    reads: tuple[Path, ...]
+
+
+def planned_stages(repo: Repo, targets: Sequence[str]) -> list[PlannedStage]:
+    """All stages in the order in which `dvc repro` runs them, or `targets` and what they depend on."""
+    graph_file = Path(repo.root_dir) / "dvc.yaml"
+    chosen = [stage for target in targets for stage in repo.stage.collect(f"{graph_file}:{target}")]
+    plan = plan_repro(get_active_graph(repo.index.graph), chosen or None)
+    return [
+        PlannedStage(stage.name, stage.desc, stage.meta or {}, tuple(Path(dep.fs_path) for dep in stage.deps))
+        for stage in plan
+        if isinstance(stage, PipelineStage)
+    ]
+
+
+def outputs(repo: Repo) -> list[Path]:
+    """Of all stages and all `.dvc` files, absolute."""
+    return [Path(out.fs_path) for out in repo.index.outs]
+
+
+# --- settings
+
+
+def local_settings_file(folder: Path) -> Path:
+    return folder / ".dvc" / Config.CONFIG_LOCAL
+
+
+def has_remote(folder: Path) -> bool:
+    """Whether results can be shared with other machines."""
+    return bool(Config(str(folder / ".dvc"))["core"].get("remote"))
+
+
+def copy_settings(repository: Path, folder: Path, changed: dict[str, Any]) -> None:
+    """Give a workspace the repository's settings and cache, relative paths resolved where they were written."""
+    settings = Config(str(repository / ".dvc")).read()
+    settings["cache"].setdefault("dir", str(repository / ".dvc/cache"))
+    for section, values in changed.items():
+        settings[section].update(values)
+    with Config(str(folder / ".dvc")).edit("local") as local:
+        local.update(settings)
+        local["core"]["autostage"] = True  # dvc.lock belongs to the experiment; without it DVC asks to add it
+    local_settings_file(folder).chmod(0o600)  # may hold credentials
+
+
+def is_lock_file(content: bytes) -> bool:
+    """Whether it is a whole `dvc.lock`."""
+    try:
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(content))
+    except (yaml.YAMLError, UnicodeDecodeError, Invalid):
+        return False
+    return True
+
+
+# --- data
+
+
+def restore_data(folder: Path) -> None:
+    """Bring the data that `.dvc` files record, from the cache or the remote, and compare every byte with the record.
+
+    `dvc repro` would rewrite the record instead, and DVC trusts the cache that a checkout came from.
+    """
+    with open_repository(folder) as repo:
+        for source in repo.index.stages:
+            if source.is_data_source:
+                _restore(repo, source)
+                _verify(source)
+
+
+def names_remote(repo: Repo) -> bool:
+    return bool(repo.config["core"].get("remote"))
+
+
+def missing_objects(repo: Repo, digest: str, with_remote: bool) -> set[str]:
+    """Of the object and, if it lists a folder, of the objects in it, those that are nowhere: in cache (or remote)."""
+    stores: list[HashFileDB] = [repo.cache.local, *([repo.cloud.get_remote_odb()] if with_remote else [])]
+    holder = next((store for store in stores if store.exists(digest)), None)
+    if holder is None:
+        return {digest}
+    if not digest.endswith(".dir"):
+        return set()
+    listing = json.loads(holder.fs.cat_file(holder.oid_to_path(digest)))
+    missing = {entry["md5"] for entry in listing}
+    for store in stores:
+        missing -= set(store.oids_exist(list(missing)))
+    return missing
+
+
+def _restore(repo: Repo, source: Stage) -> None:
+    fetch = repo.pull if names_remote(repo) else repo.checkout
+    mend = "`dcube data add` them here, or `dvc push` them where they were added"
+    with dvc_errors_in_one_line(f"the data of {source.path_in_repo} cannot be restored ({mend}): "):
+        fetch(targets=[source.path])
+
+
+def _verify(source: Stage) -> None:
+    for out in source.outs:
+        untrusting = HashFileDB(out.fs, out.cache.path)  # holds no remembered hashes
+        _, _, found = build(untrusting, out.fs_path, out.fs, out.hash_name, ignore=out.dvcignore, dry_run=True)
+        if found.hash_info != out.hash_info:
+            raise DcubeError(
+                f"{out.fs_path} is not what {source.relpath} records ({found.hash_info.value} instead of "
+                f"{out.hash_info.value}): remove the damaged copy from the cache, then add or pull the data again"
+            )

@@ -1,0 +1,136 @@
+"""The one runner of `dvc repro`, as a process group of its own: DVC passes no signal on to what it starts.
+
+What DVC says is read here and nowhere else. It has to be: its exit code is the same for every failure, `dvc.lock` and
+the run cache do not say whether a stage ran or was known, and its Python interface, too, gives the exit code of a
+stage's command in the text of an exception only.
+"""
+
+import re
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from dcube.errors import BAD_INPUT, last_error
+from dcube.repository.commands import DVC_ERROR
+from dcube.repository.workspace import remove_torn_files
+from dcube.runtime.process_output import ProgressFile, follow
+from dcube.runtime.processes import child_environment
+
+RUNNING = re.compile(r"Running stage '(.+)':")
+EXITED = re.compile(r"exited with (-?\d+)$")
+SHELL_KILLED = 128  # a shell that waits for a command killed by signal N exits with this + N
+LINES_KEPT = 200
+
+
+@dataclass(frozen=True)
+class ReproResult:
+    """How `dvc repro TARGET` ended.
+
+    Attributes:
+        ran: stages whose command ran; the results of the others were known.
+        reason: why it failed, in one line; None where it did not.
+        exit_code: of the command that failed; None where no command did: DVC refused to begin, or was killed itself.
+    """
+
+    target: str
+    ran: tuple[str, ...] = ()
+    reason: str | None = None
+    exit_code: int | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.reason is not None
+
+    @property
+    def killed_by(self) -> signal.Signals | None:
+        """The signal that ended the command, whether the shell became the command or waited for it."""
+        return killed_by(self.exit_code) if self.exit_code else None
+
+    @property
+    def bad_input(self) -> bool:
+        """Only a person can mend it, trying again is of no use."""
+        return self.exit_code == BAD_INPUT
+
+    @property
+    def interrupted(self) -> bool:
+        """It was killed, or never began: not its own fault."""
+        return self.failed and (self.exit_code is None or self.killed_by is not None)
+
+
+def repro(
+    target: str,
+    folder: Path,
+    options: Sequence[str] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
+    without: tuple[str, ...] = (),
+    on_line: Callable[[str], None] = print,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> ReproResult:
+    """Run `dvc repro` in the workspace `folder`, with the code that stands there.
+
+    Whatever ends this call, an exception as well, ends all processes of it.
+
+    Args:
+        options: of `dvc repro`.
+        variables: added to the environment.
+        without: beginnings of the names of variables that the stages must not inherit.
+        on_line: called with every line of output.
+        on_progress: called with the newest progress record of the stage that runs.
+    """
+    remove_torn_files(folder)
+    output = _Output(target)
+
+    def read(line: str) -> None:
+        output.add(line)
+        on_line(line)
+
+    command = [sys.executable, "-m", "dvc", "repro", *options, target]
+    environment = child_environment({"PYTHONUNBUFFERED": "1", **variables}, code=folder, without=without)
+    progress = ProgressFile(folder / ".dvc/tmp" / f"progress-{target}.jsonl", on_progress) if on_progress else None
+    return output.result(failed=follow(command, folder, environment, read, progress) != 0)
+
+
+def killed_by(exit_code: int) -> signal.Signals | None:
+    number = -exit_code if exit_code < 0 else exit_code - SHELL_KILLED
+    return signal.Signals(number) if number > 0 else None
+
+
+class _Output:
+    """What the lines of `dvc repro` say."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self._ran: list[str] = []
+        self._own: deque[str] = deque(maxlen=LINES_KEPT)  # of the stage that runs
+        self._dvc = ""
+
+    def add(self, line: str) -> None:
+        if begins := RUNNING.fullmatch(line):
+            self._ran.append(begins[1])
+            self._own.clear()
+        elif line.startswith(DVC_ERROR):
+            self._dvc = line.removeprefix(DVC_ERROR)
+        else:
+            self._own.append(line.strip())
+
+    def result(self, failed: bool) -> ReproResult:
+        if not failed:
+            return ReproResult(self.target, tuple(self._ran))
+        exited = EXITED.search(self._dvc)
+        exit_code = int(exited[1]) if exited else None
+        return ReproResult(self.target, tuple(self._ran), self._reason(exit_code), exit_code)
+
+    def _reason(self, exit_code: int | None) -> str:
+        """The stage's last `error:` line; else its last line of all; else, where no command failed, DVC's."""
+        if exit_code and (signal := killed_by(exit_code)):
+            return f"killed by {signal.name}"
+        if own := last_error(list(self._own)):
+            return own
+        if exit_code:
+            return f"{self._own[-1]} (exit code {exit_code})"
+        return self._dvc or "dvc ended without a message"

@@ -1,0 +1,84 @@
+"""A child process whose lines of output and whose progress are followed while it runs."""
+
+import json
+import os
+import re
+import selectors
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dcube.runtime.processes import process_group
+
+POLL_SECONDS = 0.5
+LARGEST_READ = 2**16
+PROGRESS_FILE = "DCUBE_PROGRESS_FILE"
+
+
+class ProgressFile:
+    """The JSON lines that a process appends to the file named in `DCUBE_PROGRESS_FILE`.
+
+    Args:
+        on_progress: called with the newest record.
+    """
+
+    def __init__(self, path: Path, on_progress: Callable[[dict[str, Any]], None]) -> None:
+        self.path, self.on_progress = path, on_progress
+        self._position = 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+
+    def read(self) -> None:
+        """Report the last whole record since the last look, if there is one."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as file:
+            file.seek(self._position)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._position += len(whole) + len(newline)
+        if whole:
+            self.on_progress(json.loads(whole.splitlines()[-1]))
+
+
+def follow(
+    command: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    on_line: Callable[[str], None],
+    progress: ProgressFile | None = None,
+) -> int:
+    """Run a command in `folder`, and call `on_line` with every line that it prints.
+
+    Whatever ends this call, an exception as well, ends all its processes.
+
+    Returns:
+        The exit code.
+    """
+    environment = environment | ({PROGRESS_FILE: str(progress.path)} if progress else {})
+    with process_group(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        for lines in _lines(process):
+            for line in lines:
+                on_line(line)
+            if progress:
+                progress.read()
+        return process.wait()
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[list[str]]:
+    """The lines written since the last look, until the process has ended, even if a child still holds the pipe."""
+    assert process.stdout
+    with process.stdout as pipe, selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        rest = ""
+        while True:
+            ended = process.poll() is not None
+            ready = selector.select(0 if ended else POLL_SECONDS)
+            chunk = os.read(pipe.fileno(), LARGEST_READ) if ready else b""
+            *lines, rest = re.split(r"[\r\n]+", rest + chunk.decode("utf-8", errors="replace"))
+            yield [line for line in lines if line.strip()]
+            if (ready and not chunk) or (ended and not ready):
+                yield [rest] if rest.strip() else []
+                return

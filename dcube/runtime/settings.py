@@ -1,0 +1,150 @@
+"""Every environment variable that this program reads. `docs/reference/settings.md` is generated from this model."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dcube.errors import DcubeError
+
+PREFIX = "DCUBE_"
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """The field `storage` is the variable `DCUBE_STORAGE`; variables of other programs are named by an alias."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+
+    storage: str | None = Field(
+        None, description="`s3://bucket/prefix` that all machines share: DVC remote and checkpoints."
+    )
+    checkpoints: Path = Field(
+        Path(".dcube/checkpoints"), description="Folder of the checkpoints; several working copies may share one."
+    )
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = Field(60.0, description="Seconds between two checkpoints.")
+    keep_checkpoints: bool = Field(False, description="`1` keeps the checkpoints of trainings that have ended.")
+    salt_file: Path = Field(
+        Path("~/.config/dcube/salt"), description="Salt of the pseudonyms: the same file on every machine."
+    )
+    workspaces: Path | None = Field(
+        None, description="Folder of the workspaces of runs. Default: `.dcube/workspaces` of the repository."
+    )
+    repository: str | None = Field(
+        None,
+        description="Repository that a worker runs: a checkout, or an address to clone. "
+        "Default: where it was deployed from.",
+    )
+    home: Path = Field(Path("~/.dcube"), description="Folder in which a worker keeps its clone.")
+    deployed_from: str | None = Field(
+        None, description="Set by `python -m flows.deploy` for `prefect.yaml`: the checkout that is deployed."
+    )
+    pipeline: str | None = Field(
+        None,
+        description="Set by the flow and by studies: the name that joins the MLflow runs of one pipeline. Default: "
+        "`DVC_EXP_NAME`, else a hash of parameters, data and commit.",
+        validation_alias=AliasChoices("DCUBE_PIPELINE", "DVC_EXP_NAME"),
+    )
+    progress_file: Path | None = Field(
+        None, description="Set by the flow: file to which a stage appends its progress, a JSON object a line."
+    )
+    pictures: Path | None = Field(None, description="Set by the flow: folder to which a stage copies its pictures.")
+    mlflow_port: Port = Field(5000, description="Port of MLflow, for `make stack` and `docker/compose.yaml`.")
+    prefect_port: Port = Field(4200, description="Port of Prefect, likewise.")
+    s3_port: Port = Field(9000, description="Port of the S3 server, likewise.")
+    postgres_port: Port = Field(5433, description="Port of PostgreSQL, for `make stack`.")
+    tracking_uri: str | None = Field(
+        None,
+        description="MLflow server. Default: the database `mlflow.db` in the repository.",
+        validation_alias="MLFLOW_TRACKING_URI",
+    )
+    prefect_api_url: str | None = Field(
+        None, description="Prefect server. Default: a temporary one.", validation_alias="PREFECT_API_URL"
+    )
+    prefect_credentials: str | None = Field(
+        None, description="`user:password` of the Prefect server.", validation_alias="PREFECT_API_AUTH_STRING"
+    )
+    s3_endpoint: str = Field(
+        "https://s3.amazonaws.com", description="Address of the S3 server.", validation_alias="AWS_ENDPOINT_URL"
+    )
+
+    @classmethod
+    def variables(cls, name: str) -> list[str]:
+        """The environment variables of a field, the one that wins first."""
+        match cls.model_fields[name].validation_alias:
+            case AliasChoices(choices=choices):
+                return [str(choice) for choice in choices]
+            case None:
+                return [f"{PREFIX}{name.upper()}"]
+            case alias:
+                return [str(alias)]
+
+
+def read_settings() -> Settings:
+    """What the environment says now.
+
+    Raises:
+        DcubeError: naming the variable whose value is wrong.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise DcubeError("; ".join(map(_explain, error.errors()))) from None
+
+
+@contextmanager
+def library_defaults(values: Mapping[str, str]) -> Iterator[None]:
+    """Inside the block, defaults for variables that a library reads; what the user has set stays."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def settings_page() -> str:
+    """`docs/reference/settings.md`."""
+    rows = [
+        f"| {_cell(', '.join(f'`{name}`' for name in Settings.variables(field)))} | {_cell(info.description or '')} | "
+        f"{'' if info.default is None else f'`{_shown(info.default)}`'} |"
+        for field, info in Settings.model_fields.items()
+    ]
+    return "\n".join(
+        [
+            "# Environment variables",
+            "",
+            "Generated from [`dcube/runtime/settings.py`](../../dcube/runtime/settings.py) by",
+            "`python -m dcube.runtime.settings > docs/reference/settings.md`.",
+            "",
+            "boto3, DVC, MLflow and Prefect read variables of their own as well: credentials for example.",
+            "",
+            "| variable | meaning | default |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _shown(default: object) -> object:
+    return int(default) if isinstance(default, bool) else default
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def _explain(error: Any) -> str:
+    field = str(error["loc"][0])
+    names = Settings.variables(field) if field in Settings.model_fields else [field]
+    return f"{names[0]}={error['input']}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")

@@ -1,0 +1,51 @@
+"""What the stages that train a candidate share."""
+
+import pandas as pd
+
+from dcube.artifacts.atomic import atomic_folder
+from dcube.artifacts.layout import (
+    DIFFUSION,
+    FEATURES,
+    HISTORY,
+    MODELS,
+    PREPARED,
+    REFERENCE,
+    SYNTHETIC,
+    VALIDATION,
+)
+from dcube.classifier.candidate import save_candidate
+from dcube.classifier.candidate_training import CandidateTraining, Inputs, with_temperature
+from dcube.classifier.recipe import Recipe
+from dcube.config.schema import Params
+from dcube.data.prepared import PreparedDataset
+from dcube.engine.checkpoint_cleanup import note_finished
+from dcube.engine.distributed import is_main_process
+from dcube.inference.drift import reference_of
+from dcube.tracking import tags
+from dcube.tracking.run import tracked_run
+
+
+def train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
+    """Train, save and track one candidate.
+
+    Args:
+        stage: DVC's name of it.
+        name: of the candidate's folder.
+    """
+    dataset, inputs = PreparedDataset.load(PREPARED), Inputs(DIFFUSION, FEATURES, SYNTHETIC)
+    training = CandidateTraining.of(stage, recipe, dataset, settings.labels, settings.compute, inputs)
+    if not is_main_process():
+        training.fit()
+        return
+    with tracked_run(stage, training.params, dataset, run_key=training.key) as tracked:
+        result = training.fit(tracked.log_metrics)
+        candidate, probabilities = with_temperature(training.candidate(result), dataset)
+        validation_images = dataset.images(dataset.image_size)[dataset.indices("validation")]
+        with atomic_folder(MODELS / name) as folder:
+            reference_of(validation_images, probabilities, dataset.classes).save(folder / REFERENCE)
+            digest = save_candidate(folder, result.weights, candidate.uvit, candidate.config)
+            pd.DataFrame(result.record.history).to_csv(folder / HISTORY, index=False)
+            pd.DataFrame(result.record.validation).to_csv(folder / VALIDATION, index=False)
+        tracked.set_tags({tags.WEIGHTS: digest, tags.KIND: recipe.kind})
+    for key in (training.pretraining_key, training.key):
+        note_finished(key)

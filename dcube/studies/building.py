@@ -1,0 +1,68 @@
+"""From the options of a command to what computes a study."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcube.artifacts.layout import PARAMS
+from dcube.config.loading import load_params, load_preset, parse_settings, preset_names, with_overrides
+from dcube.config.schema import Params
+from dcube.errors import DcubeError
+from dcube.repository.commands import repository_around
+from dcube.studies.runner import Runner
+from dcube.studies.study import DataSettings, Settings, Study, load_study
+
+
+def build_runner(
+    name: str, data: str | None, settings: Sequence[str] = (), rows: Sequence[str] = (), repeats: int | None = None
+) -> Runner:
+    """The study of that name or file over a data set.
+
+    Args:
+        data: data set and preset; None is what params.yaml says.
+        settings: `group.key=value`, in place of the preset's and of those that the study has for all rows.
+        rows: the only ones to compute; empty: all.
+        repeats: other number than the study's.
+    """
+    laid = parse_settings(settings)
+    base = with_overrides(base_params(data), laid, where="--set")
+    study = with_settings(with_rows(load_study(name), rows, repeats), base.data.name, laid)
+    return Runner(Path(name).stem, study, base, repository_around(Path.cwd()))
+
+
+def base_params(data: str | None) -> Params:
+    """params.yaml where it is about this data set, else the preset of this name."""
+    if data is None or (PARAMS.exists() and load_params(PARAMS).data.name == data):
+        return load_params(PARAMS)
+    if data in preset_names():
+        return load_preset(data)
+    raise DcubeError(
+        f"--data {data}: neither params.yaml nor a preset is about it: set data.name: {data} in params.yaml, "
+        f"or choose from {', '.join(preset_names())}"
+    )
+
+
+def with_rows(study: Study, rows: Sequence[str], repeats: int | None) -> Study:
+    """The study with some of its rows, and another number of repeats."""
+    names = [row.name for row in study.rows]
+    if unknown := [name for name in rows if name not in names]:
+        raise DcubeError(f"--row {unknown[0]}: the study has {', '.join(names)}")
+    chosen = [row for row in study.rows if not rows or row.name in rows]
+    reference = study.reference if study.reference in [row.name for row in chosen] else None
+    return study.model_copy(update={"rows": chosen, "reference": reference, "repeats": repeats or study.repeats})
+
+
+def with_settings(study: Study, data: str, settings: Settings) -> Study:
+    """The study with other settings for all rows, which what tells its rows apart must not be among.
+
+    Raises:
+        DcubeError: the study varies one of them.
+    """
+    swept = {study.sweep.parameter} if study.sweep else set()
+    own = [{*row.settings, *study.choices_of(row, data)} for row in study.rows]
+    if varied := sorted({*study.vary, *swept}.union(*own) & settings.keys()):
+        raise DcubeError(f"--set {varied[0]}: the study varies it itself; change it in a copy of the study's file")
+    there = study.data.get(data, DataSettings())
+    by_hand = ", ".join(f"{parameter} = {value}" for parameter, value in settings.items())
+    said = f"By --set: {by_hand}." if by_hand else ""
+    now = {"settings": there.settings | settings, "note": " ".join(filter(None, (there.note, said)))}
+    return study.model_copy(update={"data": study.data | {data: there.model_copy(update=now)}})

@@ -1,0 +1,51 @@
+"""`python -m flows.deploy`: everything that runs need of the Prefect server. Doing it again changes nothing."""
+
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+
+from dcube.errors import DcubeError, one_line_errors
+from dcube.repository.commands import repository_around
+from dcube.runtime.processes import child_environment
+from flows.automations import automations
+from flows.prefect_api import create_or_update, require_server
+
+POOL = "gpu"
+
+
+def main() -> None:
+    """Work pool, deployments of `prefect.yaml`, automations."""
+    with one_line_errors():
+        server = require_server()
+        repository = repository_around(Path.cwd())
+        with get_client(sync_client=True) as client:
+            _create_pool(client)
+            _deploy(repository)
+            housekeeping = client.read_deployment_by_name("housekeeping/housekeeping").id
+        wanted = automations(housekeeping)
+        for automation in wanted:
+            create_or_update(automation)
+        print(f"work pool {POOL}, deployments and {len(wanted)} automations are in place at {server}")
+
+
+def _create_pool(client: SyncPrefectClient) -> None:
+    with suppress(ObjectAlreadyExists):  # it may be of another type by now: Docker, Kubernetes
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+
+
+def _deploy(repository: Path) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    environment = child_environment({"DCUBE_DEPLOYED_FROM": str(repository)})
+    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        reason = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise DcubeError(f"prefect deploy failed: {reason[-1] if reason else 'no message'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Which stages a changed parameter reruns, as DVC itself says of the true dvc.yaml, with files of a line."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dvc.repo import Repo
+from networkx import ancestors
+
+from dcube.config.loading import with_overrides
+from dcube.config.schema import Params
+from tests.support.checkout import ROOT
+
+GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+CANDIDATES = {
+    "dcube": "train_classifier",
+    "untrained_uvit": "train_untrained_uvit",
+    "sub_features": "train_sub_features",
+    "baseline": "train_baseline",
+}
+ALL = {"prepare", "train_diffusion", "track_fid", "select_features", "probe", "synthesize", "register"} | {
+    name for candidate, training in CANDIDATES.items() for name in (training, f"evaluate@{candidate}")
+}
+
+
+def trainings(*candidates: str) -> set[str]:
+    """The stages that train these candidates, and what follows from them."""
+    evaluations = {f"evaluate@{name}" for name in candidates}
+    return {CANDIDATES[name] for name in candidates} | evaluations | {"register"}
+
+
+RERUN: dict[str, tuple[Any, set[str]]] = {
+    "data.seed": (1, ALL),
+    "diffusion.seed": (1, ALL - {"prepare"}),
+    "fid.seed": (1, ALL - {"prepare"}),
+    "features.keep": (2, {"select_features", "probe"} | trainings("dcube", "untrained_uvit")),
+    "synthesis.seed": (1, {"synthesize"} | trainings(*CANDIDATES)),
+    "labels.count": (20, trainings(*CANDIDATES)),
+    "classifier.seed": (1, trainings("dcube", "untrained_uvit", "sub_features")),
+    "classifier.cycle_weight": (1.0, trainings("dcube", "untrained_uvit")),
+    "classifier.evaluation_timesteps": ([2], {"probe"} | trainings("dcube", "untrained_uvit")),
+    "baseline.seed": (1, trainings("baseline")),
+    "probe.seed": (1, {"probe"}),
+    "evaluation.seed": (1, {f"evaluate@{name}" for name in CANDIDATES} | {"register"}),
+    "compute.precision": ("float32", ALL - {"prepare"}),
+}
+
+
+@pytest.fixture(scope="module")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DVC repository in which every stage is up to date: its inputs and outputs are files of a line."""
+    folder = tmp_path_factory.mktemp("committed")
+    paths = {path for stage in GRAPH["stages"].values() for path in (*stage["deps"], *stage["outs"])}
+    names = {path.replace("${item.model}", name) for path in paths for name in CANDIDATES}
+    for name in names:
+        file = folder / name if Path(name).suffix else folder / name / "file"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a line\n")
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    (folder / "params.yaml").write_text(Params().to_yaml())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        with Repo.init(str(folder), no_scm=True) as repo:
+            repo.commit(force=True)
+    return folder
+
+
+def rerun(folder: Path) -> set[str]:
+    """The stages whose inputs or parameters changed, and all that depend on them."""
+    with Repo(str(folder)) as repo:
+        changed = [stage for name in repo.status() for stage in repo.stage.collect(name)]
+        return {stage.name for it in changed for stage in (it, *ancestors(repo.index.graph, it))}
+
+
+@pytest.mark.parametrize("parameter", ["", *RERUN])
+def test_a_changed_parameter_reruns_what_reads_it_and_what_follows(
+    parameter: str, committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(committed)
+    value, expected = RERUN.get(parameter, (None, set()))
+    changed = with_overrides(Params(), {parameter: value}, "test") if parameter else Params()
+    Path("params.yaml").write_text(changed.to_yaml())
+    assert rerun(committed) == expected
+
+
+def test_a_parameter_of_every_group_is_changed() -> None:
+    assert {parameter.partition(".")[0] for parameter in RERUN} == set(Params.model_fields)
