@@ -1,7 +1,6 @@
 """The flow `predict` on a real Prefect server and a real S3 server."""
 
 import json
-import shutil
 import threading
 import time
 from io import BytesIO
@@ -29,10 +28,9 @@ SOURCE, RESULTS = "s3://team/studies/Doe-Jane", "s3://team/answers"
 
 
 @pytest.fixture
-def candidate(mlflow_database, tmp_path, monkeypatch, s3_server) -> Candidate:
+def candidate(tracking_address, tmp_path, monkeypatch, s3_server) -> Candidate:
     """Registered as `dcube-asked@champion`; the servers are in the environment."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copyfile(mlflow_database, tmp_path / 'mlflow.db')}")
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
     return register_candidate(tmp_path, Params.model_validate(TINY), SUB_FEATURES, PICTURES)[1]
