@@ -28,7 +28,8 @@ class RecordingCandidate:
     """Keeps the arrays that it is asked to predict on."""
 
     def __init__(self, spec: InputSpec) -> None:
-        self.config, self.classes, self.uvit = SimpleNamespace(input=spec), ["ill", "well"], None
+        self.config = SimpleNamespace(input=spec, params=SimpleNamespace(classifier=None))
+        self.classes, self.uvit = ["ill", "well"], None
         self.seen: list[tuple[bytes, bytes]] = []
 
     def predict(self, images: np.ndarray, diffusion_images: np.ndarray) -> np.ndarray:
