@@ -28,7 +28,7 @@ demo: setup      ## the whole method on the embedded phantom data set
 	@dcube results
 
 test: setup      ## the default tests
-	@pytest -n auto --maxprocesses 4 --dist loadfile
+	@pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 test-slow: setup ## the tests that take minutes each
 	@pytest -m slow --timeout 900

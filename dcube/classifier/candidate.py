@@ -1,4 +1,4 @@
-"""A candidate: any classifier of this project, built, saved, loaded and asked in the same way.
+"""A candidate: any classifier of this project, built, saved, loaded and evaluated in the same way.
 
 Kinds: `dcube` (head on the trained U-ViT), `untrained_uvit` (the same head on random U-ViT weights), `sub_features`
 (the sub-feature network alone), or the name of a method to compare with.
@@ -114,7 +114,7 @@ def probabilities(
 def build_head(
     kind: str, settings: Classifier | Pretrained, task: Task, uvit: FrozenUViT | None, load_pretrained: bool
 ) -> nn.Module:
-    """The trained part of a kind, with pretrained weights if its parameters ask for them.
+    """The part of a candidate that is trained, with the pretrained weights that its parameters name.
 
     Args:
         settings: of D-Cube and its controls, or the weights that a method starts from.

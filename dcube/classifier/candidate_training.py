@@ -32,7 +32,7 @@ DEFINING_PACKAGES = ["artifacts", "classifier", "diffusion", "engine", "features
 
 @dataclass(frozen=True)
 class Inputs:
-    """The folders that a training reads beside the data set. A recipe that does not ask for one never opens it."""
+    """The folders that a training may read beside the data set; each only if the recipe needs it."""
 
     diffusion: Path
     selection: Path
@@ -99,7 +99,7 @@ class CandidateTraining:
         return cls(recipe, params, dataset, head, uvit, diffusion, images, compute, *keys)
 
     def fit(self, on_rows: Callable[[Iterable[Row]], None] = lambda rows: None) -> ClassifierResult:
-        """Train, or go on where the newest checkpoint is."""
+        """Train, or resume from the newest checkpoint."""
         pretrain(
             self.head,
             self.recipe.optimisation,
@@ -136,8 +136,8 @@ class CandidateTraining:
 
 
 def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[Candidate, np.ndarray]:
-    """The candidate with the temperature that fits the validation images best, and its calibrated probabilities of
-    these, (n, classes)."""
+    """The candidate with a temperature fitted on the validation images, and its calibrated probabilities of these,
+    (n, classes)."""
     rows = dataset.indices("validation")
     images, small_images = (
         dataset.images(size)[rows] for size in (candidate.image_size, candidate.diffusion_image_size)

@@ -1,22 +1,23 @@
-"""What a method to compare with is given, and what it may offer beside its output."""
+"""The contract of a method to compare with.
 
-from collections.abc import Callable
+Its network takes uint8 images (B, C, S, S) and, unused, diffusion features, and returns logits (B, classes).
+"""
+
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from dcube.config.schema import Pretrained
 from dcube.engine.rng import Rng
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a network is built for.
+    """The classification task that a network is built for.
 
     Attributes:
         classes: number of logits.
-        image_size: side in pixels of the images it will see.
+        image_size: side in pixels of its input images.
         channels: of these images, 1 or 3.
     """
 
@@ -30,10 +31,10 @@ class OwnLosses(Protocol):
     """A network that is not trained by cross-entropy on its output."""
 
     def losses(self, images: Tensor, labels: Tensor, rng: Rng) -> dict[str, Tensor]:
-        """Means over the batch, the one named "loss" is minimised.
+        """Means over the batch. The one named "loss" is minimised.
 
         Args:
-            images: (n, C, S, S) uint8, mirrored at random already.
+            images: (n, C, S, S) uint8, randomly flipped.
             labels: (n,) class indices.
         """
         ...
@@ -41,7 +42,7 @@ class OwnLosses(Protocol):
 
 @runtime_checkable
 class PretrainsItself(Protocol):
-    """A network that is trained on a task of its own, without labels, before it sees any."""
+    """A network that is first trained on a task of its own, without labels."""
 
     @property
     def pretraining_steps(self) -> int: ...
@@ -49,7 +50,3 @@ class PretrainsItself(Protocol):
     def pretraining_losses(self, rng: Rng) -> dict[str, Tensor]:
         """Losses of one pretraining step, the one named "loss" is minimised; the batch is made from `rng`."""
         ...
-
-
-# Every network: uint8 images (B, C, S, S) and, unused, diffusion features, to logits (B, classes).
-Build = Callable[[Task, Pretrained], nn.Module]

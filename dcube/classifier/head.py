@@ -1,4 +1,4 @@
-"""The D-Cube head: frozen diffusion features, weighted by what a fine-tuned CNN sees (paper §III-B2)."""
+"""The D-Cube head: frozen diffusion features, weighted by the features of a fine-tuned CNN (paper §III-B2)."""
 
 import itertools
 from collections.abc import Sequence

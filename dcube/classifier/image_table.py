@@ -81,11 +81,11 @@ def synthetic_images(folder: Path, dataset: PreparedDataset) -> ImageTable:
     return ImageTable(large, small, labels, np.arange(len(labels)))
 
 
-def repeated_images(dataset: PreparedDataset, rows: np.ndarray, wanted: np.ndarray, seed: int) -> ImageTable:
-    """Real images of `rows` with the labels `wanted` (n,), repeated if a class has too few."""
+def repeated_images(dataset: PreparedDataset, rows: np.ndarray, labels: np.ndarray, seed: int) -> ImageTable:
+    """Real images of `rows` with the class counts of `labels` (n,), repeated if a class has too few."""
     generator = numpy_generator(seed, "duplicates")
-    labels, chosen = dataset.labels[rows], []
-    for label, count in zip(*np.unique(wanted, return_counts=True), strict=True):
-        own = generator.permutation(rows[labels == label])
+    chosen = []
+    for label, count in zip(*np.unique(labels, return_counts=True), strict=True):
+        own = generator.permutation(rows[dataset.labels[rows] == label])
         chosen.append(np.resize(own, count))
     return ImageTable.of_rows(dataset, np.concatenate([np.empty(0, dtype=np.int64), *chosen]))

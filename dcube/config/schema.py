@@ -311,7 +311,7 @@ class Labels(Group):
 
 
 class Probe(Group):
-    """What a linear probe reads from frozen features: by block, noise level and number of labels."""
+    """Linear probes on the frozen features: by block, timestep and number of labels."""
 
     labels: list[Annotated[int, Field(ge=2)]] = Field(
         [20, 50, 100, 500], description="Numbers of labels in the label-efficiency curve; the full number is added."
@@ -476,8 +476,8 @@ class Params(Group):
         size, patch = self.data.diffusion_image_size, self.diffusion.patch_size
         if size % patch:
             raise ValueError(f"diffusion.patch_size ({patch}) must divide data.diffusion_image_size ({size})")
-        asked = (*self.classifier.evaluation_timesteps, *self.probe.timesteps)
-        highest = max(self.features.timestep, self.classifier.timestep_high, *asked)
+        used = (*self.classifier.evaluation_timesteps, *self.probe.timesteps)
+        highest = max(self.features.timestep, self.classifier.timestep_high, *used)
         if highest >= self.diffusion.timesteps:
             raise ValueError(f"timestep {highest} must be below diffusion.timesteps ({self.diffusion.timesteps})")
         for name in ("diffusion", "classifier", "baseline"):

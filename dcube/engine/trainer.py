@@ -29,8 +29,8 @@ Row = dict[str, Any]
 OptimiserOf = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 
-class Optimisation(Protocol):
-    """What of a parameter group says how to optimise."""
+class OptimiserSettings(Protocol):
+    """The values of a parameter group that the trainer uses."""
 
     @property
     def learning_rate(self) -> float: ...
@@ -70,7 +70,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        settings: Optimisation,
+        settings: OptimiserSettings,
         checkpoints: Checkpoints,
         warmup_steps: int = 0,
         optimiser: OptimiserOf | None = None,

@@ -1,4 +1,4 @@
-"""The pictures of a linear probe. Colours are Okabe and Ito's, told apart by colour-blind readers too."""
+"""Plots of the linear probes. The colours are those of Okabe and Ito, which are safe for colour-blind readers."""
 
 import numpy as np
 import pandas as pd
@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 # With sub-features solid and without dashed; the trained U-ViT blue, its control orange, neither of them green.
-LOOKS = {
+STYLES = {
     "diffusion": {"color": "#0072B2", "linestyle": "--", "marker": "o"},
     "untrained": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
     "sub_features": {"color": "#009E73", "linestyle": "-", "marker": "^"},
     "diffusion+sub_features": {"color": "#0072B2", "linestyle": "-", "marker": "o"},
     "untrained+sub_features": {"color": "#D55E00", "linestyle": "-", "marker": "s"},
 }
-SIDESTEP = 1.03
+OFFSET = 1.03
 NAMES = {
     "diffusion": "diffusion features",
     "untrained": "untrained U-ViT",
@@ -30,12 +30,14 @@ def labels_figure(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     counts = sorted(table["labels"].unique())
     for axis, split in zip(axes, ("validation", "test"), strict=True):
-        for place, (name, rows) in enumerate(table[table["split"] == split].groupby("features", sort=False)):
+        for index, (name, rows) in enumerate(table[table["split"] == split].groupby("features", sort=False)):
             over_draws = rows.groupby("labels")["auroc"]
             mean, spread = over_draws.mean(), over_draws.std(ddof=0)
-            beside = mean.index * SIDESTEP ** (place - 2)  # so that no line hides another's spread
-            look = LOOKS[str(name)]
-            axis.errorbar(beside, mean, spread, label=NAMES[str(name)], markersize=4, capsize=2, elinewidth=0.8, **look)
+            beside = mean.index * OFFSET ** (index - 2)  # so that no line hides another's spread
+            style = STYLES[str(name)]
+            axis.errorbar(
+                beside, mean, spread, label=NAMES[str(name)], markersize=4, capsize=2, elinewidth=0.8, **style
+            )
         axis.set(xscale="log", xlabel="labelled training images", title=split)
         axis.set_xticks(counts, [f"{count:,}" for count in counts])
         axis.xaxis.set_minor_locator(NullLocator())
@@ -62,8 +64,8 @@ def map_figure(table: pd.DataFrame, statistic: list[float], compared_at: int, ag
     bars.barh(range(len(statistic)), statistic, color="0.6")
     bars.set(xlabel="median D", title="Kolmogorov–Smirnov")
     bars.grid(alpha=0.3, axis="x")
-    said = "undefined" if agreement is None else f"{agreement:+.2f}"
-    figure.suptitle(f"What a linear probe reads; Spearman's correlation with D at t = {compared_at}: {said}")
+    value = "undefined" if agreement is None else f"{agreement:+.2f}"
+    figure.suptitle(f"What a linear probe reads; Spearman's correlation with D at t = {compared_at}: {value}")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Linear probes on everything that is frozen, as one study: a map of the blocks, and curves over the labels."""
+"""Linear probes on all frozen features: a map of the blocks, and label-efficiency curves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ class ProbeResult:
     map: scores by source (trained, untrained), block, timestep, pooling and split.
     labels: scores by features, number of labels, draw and split.
     statistic: median D of every block (Eq. 6), which the map is compared with.
-    report: everything that defines the numbers, and what follows from them.
+    report: content of `probe.json`, everything that defines the scores.
     """
 
     map: pd.DataFrame
@@ -61,7 +61,7 @@ class ProbeResult:
         figure.savefig(folder / "map.png", dpi=150)
 
     def mean_aurocs(self) -> list[dict[str, float]]:
-        """AUROC in the mean over the draws, with the number of labels as the step."""
+        """Mean AUROC over the draws, with the number of labels as the step."""
         means = self.labels.groupby(["labels", "features", "split"], as_index=False)["auroc"].mean()
         rows = means.itertuples(index=False)
         return [{"step": row.labels, f"{row.split}_auroc_{row.features}": row.auroc} for row in rows]
@@ -89,7 +89,7 @@ def run_probes(
     untrained = with_random_weights(trained, diffusion_config.diffusion, probe.seed)
     with autocast(device, compute):
         maps = [
-            probe_map(uvit, dataset, images.for_the_map(), probe).assign(source=name)
+            probe_map(uvit, dataset, images.for_map(), probe).assign(source=name)
             for name, uvit in (("trained", trained), ("untrained", untrained))
         ]
         vectors = {
@@ -97,17 +97,17 @@ def run_probes(
             for name, uvit in (("diffusion", trained), ("untrained", untrained))
         }
         sub_features = sub_feature_vectors(dataset, images, classifier, probe, device)
-    the_map = pd.concat(maps, ignore_index=True)
+    block_map = pd.concat(maps, ignore_index=True)
     counts, skipped = images.counts(probe.labels)
     curves = curves_fitted(len(vectors), len(POOLINGS), sub_features is not None)
     total = curves * ((len(counts) - 1) * probe.draws + 1)
     with progress("Fitting probes", total=total, unit="draws") as advance:
         table, poolings, dimensions = label_efficiency(vectors, sub_features, images, counts, probe.draws, advance)
     compared_at = min(probe.timesteps, key=lambda t: abs(t - selection.definition.timestep))
-    scores = trained_map(the_map)
+    scores = trained_map(block_map)
     auroc = scores["auroc"][scores["timestep"] == compared_at].to_list()
     report = ProbeReport(
-        map=BlockMap(images=len(images.for_the_map().labelled), C=MAP_STRENGTH, poolings=map_poolings(the_map)),
+        map=BlockMap(images=len(images.for_map().labelled), C=MAP_STRENGTH, poolings=map_poolings(block_map)),
         labels=LabelCurves(
             counts=counts, skipped=skipped, draws=probe.draws, C_tried=list(STRENGTHS),
             timesteps=classifier.evaluation_timesteps, poolings=poolings, dimensions=dimensions,
@@ -119,11 +119,11 @@ def run_probes(
         data_fingerprint=dataset.fingerprint,
         weights_sha256=diffusion_config.weights_sha256,
     )  # fmt: skip
-    return ProbeResult(the_map, table, selection.statistic, report)
+    return ProbeResult(block_map, table, selection.statistic, report)
 
 
-def trained_map(the_map: pd.DataFrame) -> pd.DataFrame:
+def trained_map(block_map: pd.DataFrame) -> pd.DataFrame:
     """The validation scores of the trained model at its best pooling."""
-    trained = the_map["source"] == "trained"
-    pooling = map_poolings(the_map)["trained"]
-    return the_map[trained & (the_map["pooling"] == pooling) & (the_map["split"] == "validation")]
+    trained = block_map["source"] == "trained"
+    pooling = map_poolings(block_map)["trained"]
+    return block_map[trained & (block_map["pooling"] == pooling) & (block_map["split"] == "validation")]

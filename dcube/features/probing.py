@@ -1,4 +1,4 @@
-"""What a linear probe reads from frozen features: by block and noise level, and by the number of labels.
+"""Linear probes on frozen features: by block and timestep, and by the number of labels.
 
 A probe is a logistic regression: the least that a classifier can do with features, and so a measure of the features
 alone. Everything free about it is chosen on validation images; test images are only ever scored.
@@ -54,20 +54,20 @@ class ProbeImages:
         places = {split: np.searchsorted(rows, its_rows) for split, its_rows in scored.items()}
         return cls(rows, dataset.labels[rows], np.searchsorted(rows, train), np.searchsorted(rows, labelled), places)
 
-    def for_the_map(self) -> Self:
-        """The same without what the map does not look at: unlabelled images, and labelled ones beyond `MAP_IMAGES`."""
+    def for_map(self) -> Self:
+        """The images that the map uses: no unlabelled ones, and at most `MAP_IMAGES` labelled ones."""
         drawn = draw_labelled(self.labels[self.labelled], min(MAP_IMAGES, len(self.labelled)), draw=0)
         kept = np.sort(np.concatenate([self.labelled[drawn], *self.scored.values()]))
         train = np.searchsorted(kept, self.labelled[drawn])
         places = {split: np.searchsorted(kept, positions) for split, positions in self.scored.items()}
         return type(self)(self.rows[kept], self.labels[kept], train, train, places)
 
-    def counts(self, asked: Iterable[int]) -> tuple[list[int], list[int]]:
-        """Numbers of labels that can be drawn, all of them last, and the asked ones that cannot."""
+    def counts(self, requested: Iterable[int]) -> tuple[list[int], list[int]]:
+        """Numbers of labels that can be drawn, with the full number last, and the requested ones that cannot."""
         classes, available = len(np.unique(self.labels[self.labelled])), len(self.labelled)
-        wished = sorted(set(asked))
-        possible = [count for count in wished if classes <= count < available]
-        return [*possible, available], [count for count in wished if count not in (*possible, available)]
+        requested = sorted(set(requested))
+        possible = [count for count in requested if classes <= count < available]
+        return [*possible, available], [count for count in requested if count not in (*possible, available)]
 
 
 def standardised(features: np.ndarray, train: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ SMALLEST_SHOWN_P = 1e-6
 
 
 def select_blocks(model: UViT, dataset: PreparedDataset, features: Features, device: torch.device) -> Selection:
-    """Test every block on clean training images, labelled or not, without telling the model a label.
+    """Test every block on clean training images, labelled or not, without giving the model a label.
 
     Args:
         model: trained, in eval mode, on `device`.

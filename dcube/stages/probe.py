@@ -1,4 +1,4 @@
-"""Stage probe: what a linear probe reads from the frozen features, by block, noise level and number of labels."""
+"""Stage probe: linear probes on the frozen features, by block, timestep and number of labels."""
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE, SELECTION

@@ -54,7 +54,7 @@ def train() -> None:
     note_finished(key)
 
 
-def fit(settings: Params, dataset: PreparedDataset, key: str, **told: Callable) -> DiffusionResult:
+def fit(settings: Params, dataset: PreparedDataset, key: str, **callbacks: Callable) -> DiffusionResult:
     device = choose_device(settings.compute)
     return train_diffusion(
         dataset,
@@ -63,7 +63,7 @@ def fit(settings: Params, dataset: PreparedDataset, key: str, **told: Callable) 
         settings.compute,
         device,
         Checkpoints.configured(key),
-        **told,
+        **callbacks,
     )
 
 

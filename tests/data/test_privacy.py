@@ -133,15 +133,17 @@ def test_the_search_finds_what_is_planted(tmp_path):
     assert not found_in(b"somebody else")
 
 
-def test_no_name_leaves_data(tmp_path, salt):
+def test_no_name_leaves_data(tmp_path, salt, mlflow_database):
     work = tmp_path / "work"
     plant(work / "data" / "ward")
+    shutil.copyfile(mlflow_database, work / "mlflow.db")
     settings = {"data": SETTINGS, "diffusion": {"patch_size": 4}}
     (work / "params.yaml").write_text(params_from(settings, "test").to_yaml())
     done = stage(work, salt)
     assert done.returncode == 0, done.stderr.decode()
     shutil.rmtree(work / "data")
-    assert (work / "mlflow.db").stat().st_size > 0 and (work / "outputs" / "prepared" / "manifest.csv").exists()
+    assert (work / "mlflow.db").read_bytes() != mlflow_database.read_bytes(), "its run is in there"
+    assert (work / "outputs" / "prepared" / "manifest.csv").exists()
     assert leaks(work) == []
     assert not found_in(done.stdout + done.stderr)
 
@@ -195,7 +197,7 @@ def test_files_that_may_not_be_opened_are_not_named_either(tmp_path, salt, monke
     def denied(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("dcube.data.readers.stored_images.read_file", denied)
+    monkeypatch.setattr("dcube.data.readers.images.read_file", denied)
     with pytest.raises(DcubeError, match="Permission denied") as caught:
         prepare(raw, data_params(), tmp_path / "prepared")
     assert NAME not in str(caught.value)
@@ -235,7 +237,7 @@ def test_the_owner_finds_files_again(tmp_path, salt, capsys):
     assert capsys.readouterr().out.split() == [dicom, NAME, f"3/{NAME}-7.dcm", f"{NAME}-3"]
     run("data", "find", raw, pseudonym(f"{NAME}-3", read_salt()))
     assert capsys.readouterr().out.count(f"{NAME} 3/") == 2
-    with pytest.raises(DcubeError, match=r"nothing in .* goes by 0123"):
+    with pytest.raises(DcubeError, match=r"nothing in .* has the pseudonym 0123"):
         run("data", "find", raw, "0123")
 
 
@@ -256,7 +258,7 @@ def test_check_says_what_identifies(tmp_path, salt, capsys):
 
 
 def test_plain_public_sets_may_keep_their_names_and_no_other(tmp_path, salt):
-    with pytest.raises(DcubeError, match=r"data\.identifiers: kept is for plain pictures"):
+    with pytest.raises(DcubeError, match=r"data\.identifiers: kept is for plain images"):
         prepare(plant(tmp_path / "ward"), data_params(identifiers="kept"), tmp_path / "a")
 
 

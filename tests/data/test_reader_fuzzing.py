@@ -27,7 +27,7 @@ def fuzz(kind: str, count: int, folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", reader_fuzzing.KINDS)
 def test_damaged_files_are_read_or_refused(kind, tmp_path):
-    fuzz(kind, 60, tmp_path / "files")
+    fuzz(kind, 24, tmp_path / "files")
 
 
 @pytest.mark.slow

@@ -163,7 +163,7 @@ def test_counts_that_cannot_be_drawn_are_named():
 def test_the_map_looks_at_no_more_images_than_it_needs(monkeypatch):
     images = probe_images()
     monkeypatch.setattr(probing, "MAP_IMAGES", 30)
-    small = images.for_the_map()
+    small = images.for_map()
     assert len(small.labelled) == 30 and len(small.rows) == 120
     assert set(small.rows[small.labelled]) < set(images.rows[images.labelled])
     for split, places in images.scored.items():

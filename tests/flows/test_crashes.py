@@ -17,6 +17,7 @@ from dcube.runtime.retries import RetryPolicy
 from flows.pipeline import pipeline
 from tests.support.checkout import ROOT
 from tests.support.flow_runs import STAGES, task_states
+from tests.support.raw_sets import class_folders
 from tests.support.s3_server import S3Server
 from tests.support.small_pipeline import alive, assert_gone, command, head
 
@@ -121,18 +122,16 @@ CAN_MOUNT = subprocess.run(
 
 
 @pytest.mark.skipif(CAN_MOUNT.returncode != 0, reason="needs a file system of its own (unshare, mount)")
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path):
-    (tmp_path / "params.yaml").write_text(Params().to_yaml().replace("name: pancreas", "name: phantom"))
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, tracking_address):
+    (tmp_path / "params.yaml").write_text(Params.model_validate({"data": {"name": "mine"}}).to_yaml())
+    class_folders(tmp_path / "data/mine")
     (tmp_path / "outputs").mkdir()
     shutil.copytree(ROOT / "dcube", tmp_path / "dcube", ignore=shutil.ignore_patterns("__pycache__"))
-    script = (
-        f"mount -t tmpfs -o size=64k tmpfs outputs && {sys.executable} -m dcube.cli data add phantom >/dev/null 2>&1;"
-        f"{sys.executable} -m dcube.stages.prepare; echo code $?; ls -A outputs"
-    )
+    full = "mount -t tmpfs -o size=64k tmpfs outputs"
+    script = f"{full} && {sys.executable} -m dcube.stages.prepare; echo code $?; ls -A outputs"
     done = subprocess.run(
         ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
         cwd=tmp_path,
-        env=os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"},
         capture_output=True,
         text=True,
     )

@@ -34,42 +34,43 @@ from tests.support.small_pipeline import command, head, rewrite, workspaces
 SEVERAL_PRESETS = sorted(preset_names())
 
 
-@pytest.fixture(scope="module")
-def set_up(prefect_server) -> list[str]:
-    """`python -m flows.deploy`, twice; gives what it printed."""
+def deploy() -> str:
+    """`python -m flows.deploy`: what it printed."""
     environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(ROOT)}
-    runs = [
-        subprocess.run(
-            [sys.executable, "-m", "flows.deploy"],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        for _ in range(2)
-    ]
-    return [run.stdout for run in runs]
+    command = [sys.executable, "-m", "flows.deploy"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def deployed(prefect_server) -> str:
+    return deploy()
 
 
 class TestSetup:
-    def test_again_changes_nothing(self, set_up):
-        assert set_up[0] == set_up[1]
+    def test_all_is_there(self, deployed):
         with get_client(sync_client=True) as client:
             names = [deployment.name for deployment in client.read_deployments()]
             assert sorted(names) == sorted([*SEVERAL_PRESETS, "predict", "promote", "retrain", "housekeeping"])
             assert client.read_work_pool("gpu").type == "process"
         assert Automation.read(name="dcube: a crashed run goes on").enabled
 
+    @pytest.mark.slow
+    def test_again_changes_nothing(self, deployed):
+        with get_client(sync_client=True) as client:
+            before = {deployment.name: deployment.id for deployment in client.read_deployments()}
+            assert deploy() == deployed
+            assert {deployment.name: deployment.id for deployment in client.read_deployments()} == before
+        assert Automation.read(name="dcube: a crashed run goes on").enabled
+
     @pytest.mark.parametrize("name", SEVERAL_PRESETS)
-    def test_a_preset_is_a_deployment_whose_form_holds_its_values(self, set_up, name):
+    def test_a_preset_is_a_deployment_whose_form_holds_its_values(self, deployed, name):
         with get_client(sync_client=True) as client:
             deployment = client.read_deployment_by_name(f"pipeline/{name}")
         assert params_from(deployment.parameters["params"], "form") == load_preset(name)
         assert deployment.tags == ["dcube"]
         assert deployment.job_variables == {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "DO_NOT_TRACK": "1"}}
 
-    def test_the_form_explains_itself(self, set_up):
+    def test_the_form_explains_itself(self, deployed):
         with get_client(sync_client=True) as client:
             schema = client.read_deployment_by_name("pipeline/phantom").parameter_openapi_schema
         assert all("description" in schema["properties"][name] for name in ("settings", "revision", "attempts"))
@@ -170,9 +171,8 @@ class TestCheckout:
 
 
 class TestLeftovers:
-    def test_runs_that_nobody_ended(self, repository, prefect_server, tmp_path, monkeypatch):
+    def test_runs_that_nobody_ended(self, repository, prefect_server, tracking_address):
         """A run whose Prefect run has ended is ended too; one of a pipeline outside Prefect is left alone."""
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
         rewrite(repository, "stage.py", "import json,", "raise SystemExit('broken')\nimport json,")
         failed = str(pipeline(Params(), return_state=True).state_details.flow_run_id)
         client = MlflowClient()
@@ -193,8 +193,7 @@ class TestLeftovers:
         end_runs("by-hand")
         assert "by-hand" not in running_pipelines()
 
-    def test_checkpoints_that_nobody_resumed(self, repository, prefect_server, tmp_path, monkeypatch):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    def test_checkpoints_that_nobody_resumed(self, repository, prefect_server, tracking_address):
         checkpoints = repository / ".dcube/checkpoints"
         for name, days in (("running", 0), ("last-week", 8), ("forgotten", 31)):
             (checkpoints / name).mkdir(parents=True)
@@ -206,25 +205,22 @@ class TestLeftovers:
         assert [folder.name for folder in checkpoints.iterdir()] == ["running"]
 
     @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-    def test_the_parent_ends_as_the_pipeline_does(self, error, status, tmp_path, monkeypatch):
+    def test_the_parent_ends_as_the_pipeline_does(self, error, status, tracking_address):
         """Though every stage that began may have ended well."""
-        address = f"sqlite:///{tmp_path / 'mlflow.db'}"
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         client = MlflowClient()
         tags = {"dcube.pipeline": "one", "dcube.stage": "pipeline"}
         parent = client.create_run(client.create_experiment("dcube"), tags=tags).info.run_id
         client.set_terminated(parent, "FINISHED")
-        with mlflow_runs_ended("one", address):
+        with mlflow_runs_ended("one", tracking_address):
             pass
         assert client.get_run(parent).info.status == "FINISHED"
-        with pytest.raises(error), mlflow_runs_ended("one", address):
+        with pytest.raises(error), mlflow_runs_ended("one", tracking_address):
             raise error
         assert client.get_run(parent).info.status == status
 
 
 class TestRetrain:
-    def test_which_data_a_model_knows(self, repository, tmp_path, monkeypatch):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    def test_which_data_a_model_knows(self, repository, tracking_address, tmp_path):
         data = recorded_data(repository, "HEAD")
         assert data == yaml.safe_load((repository / "data.dvc").read_text())["outs"][0]["md5"]
         assert known_data("dcube-phantom") == set()

@@ -29,6 +29,14 @@ def mlflow_database(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
+def tracking_address(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database of the test's own, which the environment names."""
+    address = f"sqlite:///{shutil.copyfile(mlflow_database, tmp_path / 'mlflow.db')}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    return address
+
+
+@pytest.fixture
 def working_copy(
     phantom_dataset: PreparedDataset, mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
@@ -41,14 +49,15 @@ def working_copy(
     return tmp_path
 
 
-@pytest.fixture
-def mlflow_server(working_copy: Path, mlflow_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A real MLflow server, asked over HTTP, that keeps the artifacts as well."""
-    address = f"http://127.0.0.1:{free_port()}"
+@pytest.fixture(scope="session")
+def started_mlflow_server(
+    mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    folder, address = tmp_path_factory.mktemp("mlflow-server"), f"http://127.0.0.1:{free_port()}"
     command = [
         sys.executable, "-m", "mlflow", "server", "--port", address.rpartition(":")[2], "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{shutil.copyfile(mlflow_database, working_copy / 'server.db')}",
-        "--artifacts-destination", str(working_copy / "artifacts"),
+        "--backend-store-uri", f"sqlite:///{shutil.copyfile(mlflow_database, folder / 'server.db')}",
+        "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with process_group(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -59,5 +68,17 @@ def mlflow_server(working_copy: Path, mlflow_database: Path, monkeypatch: pytest
                 break
             except OSError:
                 time.sleep(0.1)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        yield address
+        yield address, folder / "artifacts"
+
+
+@pytest.fixture
+def mlflow_server(started_mlflow_server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A real MLflow server without a registered model, in the environment; gives the folder of its artifacts."""
+    from mlflow import MlflowClient
+
+    address, artifacts = started_mlflow_server
+    client = MlflowClient(address)
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    return artifacts

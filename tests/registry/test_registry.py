@@ -100,7 +100,7 @@ def test_other_code_makes_another_version_and_another_commit_does_not(working_co
 class TestPromotion:
     """Over HTTP, with predictions that travel through the server's artifact store."""
 
-    def test_a_better_challenger_a_worse_one_and_the_way_back(self, mlflow_server, tiny_params):
+    def test_a_better_challenger_a_worse_one_and_the_way_back(self, working_copy, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
         proposal = registry.proposal(POLICY)
         assert version_number(proposal.champion) == "1" and "already" in proposal.verdict.reason
@@ -178,13 +178,13 @@ class TestPromotion:
             registry.promote(proposal, "Ada")
         assert [event.version for event in registry.history()] == ["1"]
 
-    def test_predictions_survive_the_way_and_lost_ones_are_named(self, mlflow_server, tiny_params, working_copy):
+    def test_predictions_survive_the_way_and_lost_ones_are_named(self, working_copy, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
         version = registry.version("1")
         sent = predictions(dict.fromkeys(("benign", "malignant", "normal"), 20))
         assert registry.predictions(version).table.equals(sent.table) and EACH == 30
         registry.client.delete_run(version.run_id)
-        for file in (working_copy / "artifacts").rglob("predictions.csv"):
+        for file in mlflow_server.rglob("predictions.csv"):
             file.unlink()
         with pytest.raises(DcubeError, match="version 1 are gone"):
             registry.predictions(version)

@@ -1,5 +1,6 @@
 """`dcube report`: what stands on the page, in a working copy and from the registry alone."""
 
+import shutil
 import sys
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -65,17 +66,36 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with its page."""
+    folder = tmp_path_factory.mktemp("reported")
+    write_run(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run(patch, "report") == 0
+    return folder
+
+
 @pytest.fixture
-def working_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def inside(reported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """For looking at."""
+    monkeypatch.chdir(reported)
+    return reported
+
+
+@pytest.fixture
+def own(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """For changing things."""
+    folder = tmp_path / "own"
+    shutil.copytree(reported, folder)
+    monkeypatch.chdir(folder)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    write_run(tmp_path)
-    return tmp_path
+    return folder
 
 
-def test_the_page_holds_everything_and_asks_for_nothing(working_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, "report") == 0
-    file = working_copy / "report.html"
+def test_the_page_holds_everything_and_asks_for_nothing(inside: Path) -> None:
+    file = inside / "report.html"
     assert file.stat().st_size < LARGEST
     page = Page.of(file)
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
@@ -98,9 +118,8 @@ def test_the_page_holds_everything_and_asks_for_nothing(working_copy: Path, monk
     assert "not shown" not in page.text
 
 
-def test_the_pictures_say_in_words_what_they_show(working_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(monkeypatch, "report") == 0
-    alts = Page.of(working_copy / "report.html").alts
+def test_the_pictures_say_in_words_what_they_show(inside: Path) -> None:
+    alts = Page.of(inside / "report.html").alts
     table = pd.read_csv(EVALUATION / "dcube" / "predictions.csv")
     malignant = table[table["label"] == "malignant"]["prediction"].value_counts()
     (confusion,) = (alt for alt in alts if alt.startswith("Confusion matrix of dcube."))
@@ -153,11 +172,11 @@ def test_the_hard_images_are_those_that_a_plain_search_finds() -> None:
     assert most_unsure(found).tolist() == [i for _, i in unsure[:6]]
 
 
-def test_what_has_not_been_computed_is_said_in_its_place(working_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (working_copy / FID / SAMPLES).unlink()
-    (working_copy / MODELS / "dcube" / "model.safetensors").unlink()
+def test_what_has_not_been_computed_is_said_in_its_place(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own / FID / SAMPLES).unlink()
+    (own / MODELS / "dcube" / "model.safetensors").unlink()
     assert run(monkeypatch, "report", "-o", "pages/other.html") == 0
-    page = Page.of(working_copy / "pages/other.html")
+    page = Page.of(own / "pages/other.html")
     assert "Real images beside synthetic ones: not shown." in page.text
     assert "Heatmaps: not shown." in page.text
     assert page.text.count("not shown") == 2
@@ -173,15 +192,14 @@ def test_without_a_run_there_is_one_line(
 
 
 def test_the_registry_alone_is_enough_but_for_the_test_images(
-    working_copy: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    own: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register.main()
-    assert all((working_copy / file).exists() for file in REPORTED)
-    assert run(monkeypatch, "report") == 0
-    here = Page.of(working_copy / "report.html")
+    assert all((own / file).exists() for file in REPORTED)
+    here = Page.of(own / "report.html")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{working_copy / 'mlflow.db'}")
-    (working_copy / PREPARED).rename(working_copy / "away")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{own / 'mlflow.db'}")
+    (own / PREPARED).rename(own / "away")
     monkeypatch.chdir(elsewhere)
     assert run(monkeypatch, "report", "dcube-discs@champion") == 0
     (file,) = elsewhere.iterdir()

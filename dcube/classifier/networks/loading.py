@@ -65,10 +65,10 @@ def _fill(
     network: nn.Module, title: str, tensors: Mapping[str, Tensor], origin: str, fresh: Prefix, positions: str | None
 ) -> None:
     own = network.state_dict()
-    wanted = [name for name in own if not name.startswith(fresh) and not name.endswith(COUNTERS)]
-    if missing := [name for name in wanted if name not in tensors]:
+    needed = [name for name in own if not name.startswith(fresh) and not name.endswith(COUNTERS)]
+    if missing := [name for name in needed if name not in tensors]:
         raise DcubeError(f"{origin} holds no weights of {title}: {missing[0]} and {len(missing) - 1} more are missing")
-    state = {name: tensors[name] for name in wanted}
+    state = {name: tensors[name] for name in needed}
     if positions:
         state |= {name: _resampled(t, own[name]) for name, t in state.items() if name.endswith(positions)}
     if other := [name for name, tensor in state.items() if tensor.shape != own[name].shape]:
