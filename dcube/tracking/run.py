@@ -82,7 +82,10 @@ class TrackedRun:
             self._failures = 0
         except Exception as error:  # whatever the tracking does, the training goes on
             if not self._failures:
-                print(f"MLflow does not answer ({type(error).__name__}): continuing, metrics are sent later", file=sys.stderr)
+                print(
+                    f"MLflow does not answer ({type(error).__name__}): continuing, metrics are sent later",
+                    file=sys.stderr,
+                )
             self._failures += 1
         self._next_attempt = time.monotonic() + retries.SEND_TRACKING.pause_after(self._failures)
 

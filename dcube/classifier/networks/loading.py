@@ -67,7 +67,9 @@ def _fill(
     own = network.state_dict()
     needed = [name for name in own if not name.startswith(fresh) and not name.endswith(COUNTERS)]
     if missing := [name for name in needed if name not in tensors]:
-        raise DcubeError(f"{origin} contains no weights of {title}: {missing[0]} and {len(missing) - 1} more are missing")
+        raise DcubeError(
+            f"{origin} contains no weights of {title}: {missing[0]} and {len(missing) - 1} more are missing"
+        )
     state = {name: tensors[name] for name in needed}
     if positions:
         state |= {name: _resampled(t, own[name]) for name, t in state.items() if name.endswith(positions)}
