@@ -107,7 +107,7 @@ def run_probes(
     scores = trained_map(block_map)
     auroc = scores["auroc"][scores["timestep"] == compared_at].to_list()
     report = ProbeReport(
-        map=BlockMap(images=len(images.for_block_map().labelled), C=MAP_STRENGTH, poolings=map_poolings(block_map)),
+        map=BlockMap(images=len(images.for_map().labelled), C=MAP_STRENGTH, poolings=map_poolings(block_map)),
         labels=LabelCurves(
             counts=counts, skipped=skipped, draws=probe.draws, C_tried=list(STRENGTHS),
             timesteps=classifier.evaluation_timesteps, poolings=poolings, dimensions=dimensions,

@@ -14,7 +14,7 @@ from dcube.artifacts.layout import EVALUATION, FID, METRICS_FILE, MODELS, PARAMS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli import main as cli
 from dcube.config.loading import with_overrides
-from dcube.config.schema import Params
+from dcube.config.schema import Diffusion, Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
 from dcube.report.hard_images import most_unsure, most_wrong
@@ -111,7 +111,8 @@ def test_the_page_holds_everything_and_asks_for_nothing(inside: Path) -> None:
             assert shown in page.text
     for said in (
         HOSTILE, "Phantom data", "Not intended for diagnosis", "f" * 64, "1 (training images", "45",
-        "6 more have no label", "share block 2", "30.0", "diffusion.width"[10:], "Channels of a token",
+        "6 more have no label", "share block 2", "30.0", "width",
+        Diffusion.model_fields["width"].description,
     ):  # fmt: skip
         assert said in page.text, said
     assert "not shown" not in page.text

@@ -18,10 +18,11 @@ CLASSES = ["benign", "malignant", "normal"]
 SPEC = InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop")
 
 
-def candidate_config(params: Params, **changes: Any) -> CandidateConfig:
+def candidate_config(params: Params, kind: str = SUB_FEATURES, **changes: Any) -> CandidateConfig:
+    groups = {DCUBE: {"classifier", "diffusion"}, SUB_FEATURES: {"classifier"}}.get(kind, {"baseline"})
     usual = {
-        "kind": SUB_FEATURES, "classes": CLASSES, "input": SPEC, "evaluation_timesteps": [1],
-        "params": TrainedWith(classifier=params.classifier, baseline=params.baseline, diffusion=params.diffusion),
+        "kind": kind, "classes": CLASSES, "input": SPEC, "evaluation_timesteps": [1],
+        "params": TrainedWith.model_validate(params.model_dump(include=groups)),
         "data_fingerprint": "f" * 64, "validation": {"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
     }  # fmt: skip
     return CandidateConfig(**usual | changes)
