@@ -19,15 +19,19 @@ pytest_plugins = [
     "tests.plugins.tracking",
 ]
 
-SERVERS = ("prefect_server", "mlflow_server", "platform")  # fixtures that take long to start
+# Fixtures that take long: servers, and a working copy in which the pipeline has run.
+SHARED = ("prefect_server", "mlflow_server", "platform", "fresh")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Among several processes (`--dist loadgroup`) a server is started in one of them, which begins with its tests.
+    """Of several processes (`--dist loadgroup`) one makes what is shared, and begins with the tests that need it.
 
-    The other tests of a file stay together, for what the file's fixtures have computed.
+    The other tests of a file stay together, for what the file's own fixtures have computed.
     """
+    group = {}
     for item in items:
-        server = next((name for name in SERVERS if name in getattr(item, "fixturenames", ())), None)
-        item.add_marker(pytest.mark.xdist_group(server or str(item.path)))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] not in SERVERS)
+        shared = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
+        group[item] = shared or str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group[item]))
+    items.sort(key=lambda item: group[item] not in SHARED)
