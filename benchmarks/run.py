@@ -56,11 +56,11 @@ def main() -> None:
 def _introduction(setting: Setting) -> str:
     return f"""# Benchmarks
 
-Every lever against the plain formulation written in `benchmarks/`, both in one run: one thread, medians of
+Each optimisation is compared with the plain formulation in `benchmarks/`, both in one run: one thread, medians of
 {setting.repeats} interleaved timings. Higher is better unless a row says otherwise.
 
 Machine: {_processor()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, torch {torch.__version__}, \
-diffusers {diffusers.__version__}; {date.today()}. Again with `python -m benchmarks.run --output docs/benchmarks.md`.
+diffusers {diffusers.__version__}; {date.today()}. Run again: `python -m benchmarks.run --output docs/benchmarks.md`.
 """
 
 

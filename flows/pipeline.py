@@ -138,7 +138,7 @@ def run_stage(name: str, folder: Path, variables: Mapping[str, str], shared: boo
         try:
             push_results(folder)
         except DcubeError as error:
-            logger.warning("The results of %s are not shared yet, the next push takes them along: %s", name, error)
+            logger.warning("The results of %s are not shared yet, the next push includes them: %s", name, error)
     if result.ran:
         return Completed(message="Ran")
     return Completed(name="Cached", message="Its results were known already")

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from dcube.registry.versions import Event, Registry
 
 Model = Annotated[
-    str | None, typer.Argument(help="Registered model; without: dcube-NAME, with data.name of params.yaml.")
+    str | None, typer.Argument(help="Registered model. Default: dcube-NAME, where NAME is data.name in params.yaml.")
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why; stands in the history.")]
+Reason = Annotated[str, typer.Option("--reason", help="Reason, recorded in the history.")]
 
 
 def models(
     name: Model = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Instead: who became champion when, by whom, why.")
+        bool, typer.Option("--history", help="Show instead who became champion, when, by whom and why.")
     ] = False,
 ) -> None:
     """The versions of a registered model, with aliases and metrics as the registry shows them."""
@@ -48,7 +48,7 @@ def promote(
     reason: Reason = "",
     settings: Annotated[list[str] | None, typer.Option("--set", help="Policy: key=value, any number of times.")] = None,
 ) -> None:
-    """Compare the challenger with the champion, and make it champion. Exit code 1: it is not."""
+    """Compare the challenger with the champion, and make it champion. Exit code 1: not promoted."""
     with _registry(name) as registry:
         from dcube.cli.registry_tables import proposal_table
         from dcube.registry.promotion import policy_with
@@ -91,7 +91,7 @@ def lineage(reference: Reference) -> None:
 
 
 def reproduce(reference: Reference) -> None:
-    """Make a registered version again in a working copy of its own, and compare. Exit code 1: it came out different."""
+    """Reproduce a registered version in its own working copy and compare. Exit code 1: the result differs."""
     with _origin(reference) as origin:
         from dcube.cli.registry_tables import reproduction_table
         from dcube.registry.reproduction import reproduce
@@ -99,7 +99,7 @@ def reproduce(reference: Reference) -> None:
         result = reproduce(origin)
         print_rich(reproduction_table(result))
         if not result.equal:
-            print(f"It came out different. The working copy is kept: {result.folder}")
+            print(f"The result differs. The working copy is kept: {result.folder}")
             raise typer.Exit(1)
         print("Equal: the same weights, byte for byte, and the same evaluation.")
 

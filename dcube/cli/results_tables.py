@@ -42,8 +42,8 @@ def print_results(folder: Path = EVALUATION) -> None:
     if MAIN in results and len(results) > 1:
         _print_comparisons(console, comparisons(tables, results[MAIN]))
     console.print(f"\nPictures and model cards: {folder}/*/")
-    console.print("All of it on one page, with images: dcube report")
-    console.print("All runs, curves and registered models: make ui")
+    console.print("One page with everything, images included: dcube report")
+    console.print("Runs, curves and registered models: make ui")
     if any(metrics.is_phantom for metrics in results.values()):
         console.print(f"[bold]{PHANTOM}[/]")
 

@@ -102,4 +102,4 @@ def _fan_out(name: str, data: str | None, settings: list[str], rows: list[str], 
     options += [word for setting in settings for word in ("--set", setting)]
     options += [word for row in rows for word in ("--row", row)]
     if subprocess.run([sys.executable, "-m", "flows.study", *options, "--", name]).returncode:
-        raise DcubeError("the workers did not compute all of it: see above; what they did is known the next time")
+        raise DcubeError("the workers did not compute all of it: see above; finished trials are reused next time")

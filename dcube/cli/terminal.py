@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-Replace = Annotated[bool, typer.Option("--replace", help="Put it in the place of what stands there.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace the existing content.")]
 
 
 def print_rich(content: "RenderableType") -> None:

@@ -65,7 +65,7 @@ def _network(architecture: str, source: Pretrained, options: dict[str, Any]) -> 
         network = timm.create_model(architecture, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except (RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DcubeError(f"{origin} holds no weights of {architecture}: {reason}") from None
+        raise DcubeError(f"{origin} contains no weights of {architecture}: {reason}") from None
     if not _mostly_from(state, network):
         raise DcubeError(f"{origin} holds few or no weights of {architecture}: give the file of that network")
     return network
@@ -137,7 +137,7 @@ def state_from_file(source: Pretrained) -> dict[str, Tensor]:
     try:
         return load_file(verified(path, source.weights_sha256 or ""))
     except SafetensorError as error:
-        raise DcubeError(f"weights file {path} is no safetensors file ({error}): fetch it again") from None
+        raise DcubeError(f"weights file {path} is not a safetensors file ({error}): fetch it again") from None
 
 
 def fetched(title: str, fetch: Callable[[], Fetched]) -> Fetched:

@@ -62,7 +62,7 @@ def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, 
 def explanation(made: dict[str, ModelComparison]) -> list[str]:
     """How the table of differences is to be read, a sentence each."""
     return [
-        f"{MCNEMAR}: images that only {MAIN} : only the other model predicts rightly.",
+        f"{MCNEMAR}: images that only {MAIN} : only the other model predicts correctly.",
         f"p-values are corrected for the {len(made) * len(TESTS)} tests of this table (Holm), intervals are not.",
     ]
 

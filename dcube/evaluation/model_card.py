@@ -20,7 +20,7 @@ KINDS = {
     "untrained_uvit": "Control: D-Cube's head on a U-ViT that was never trained",
     "sub_features": "Control: D-Cube's sub-feature network alone, without a diffusion model",
 }
-NO_ERROR = "resampling then knows of none, and an interval without width is no certainty"
+NO_ERROR = "resampling cannot produce one, and an interval of zero width is not certainty"
 NOT_INTENDED = (
     "for diagnosis or for any decision about a patient, for other devices, protocols or populations, or for images of "
     "anything else: the model always names one of its classes."
@@ -125,9 +125,9 @@ def _metrics(metrics: Metrics) -> str:
         for name in names_of(metrics.test)
     ]
     how = f"Intervals: percentiles of {metrics.resamples} bootstrap resamples of {metrics.resampled}."
-    seen = "The validation images chose the weights and the temperature: their metrics flatter."
+    seen = "The validation images chose the weights and the temperature: their metrics are optimistic."
     abstains = f"It abstains where its confidence is below {metrics.abstain_below:g}."
-    return f"{tested_on(metrics)}, looked at once. {how} {seen} {abstains}\n\n{markdown_table(header, rows)}"
+    return f"{tested_on(metrics)}, evaluated once. {how} {seen} {abstains}\n\n{markdown_table(header, rows)}"
 
 
 def _validation(metrics: Metrics, name: str) -> str:

@@ -120,5 +120,5 @@ def _inception(fid: Fid) -> nn.Module:
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, AttributeError, IndexError, EOFError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DcubeError(
-            f"fid.weights_file {path} holds no Inception weights ({reason}): fetch {INCEPTION_ADDRESS}"
+            f"fid.weights_file {path} contains no Inception weights ({reason}): fetch {INCEPTION_ADDRESS}"
         ) from None

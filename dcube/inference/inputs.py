@@ -54,7 +54,7 @@ def collect_images(paths: Sequence[Path]) -> Iterator[tuple[list[InputImage], li
         for path in paths:
             found, ignored = _in_path(path, temporary)
             if not found:
-                raise DcubeError(f"{path} holds no image: give images, DICOM, NIfTI, or folders or archives of them")
+                raise DcubeError(f"{path} contains no image: give images, DICOM, NIfTI, or folders or archives of them")
             images += found
             others += ignored
         yield images, others

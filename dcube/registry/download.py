@@ -48,5 +48,5 @@ def fetch(reference: str, folder: Path) -> Fetched:
             raise DcubeError(f"the files of {registry.name} version {number} are gone: {error}") from None
     configs = list(arrived.rglob(CONFIG))
     if len(configs) != 1:
-        raise DcubeError(f"{registry.name} version {number} holds no candidate of this program: register one")
+        raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
     return Fetched(registry.name, number, configs[0].parent, float(version.tags.get(tags.ABSTAIN, 0.0)))

@@ -31,7 +31,7 @@ def material_here() -> Material:
         absent="That has not been computed here: “dvc repro” does it.",
     )
     if material.info is None:
-        raise DcubeError(f"{PREPARED} holds no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
+        raise DcubeError(f"{PREPARED} contains no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
     told = _shown(lineage.lineage_tags(f"evaluate@{material.model}"))
     return replace(material, title=f"D-Cube on {material.info.name}", lineage=told | _registered())
 

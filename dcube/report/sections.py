@@ -27,7 +27,7 @@ def about_section(material: Material) -> Section:
     classes = material.predictions[material.model].classes
     return Section(
         "about",
-        "What this is, and what it is not",
+        "Intended use",
         [
             *parts,
             Text(f"{material.model}: {kind_in_words(metrics.kind)}"),

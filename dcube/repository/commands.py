@@ -25,7 +25,7 @@ def repository_around(folder: Path) -> Path:
     """The root of the git and DVC repository that `folder` lies in."""
     root = Path(git(folder, "rev-parse", "--show-toplevel"))
     if not (root / ".dvc").is_dir():
-        raise DcubeError(f"{root} is no DVC repository: run `dvc init` there")
+        raise DcubeError(f"{root} is not a DVC repository: run `dvc init` there")
     return root
 
 

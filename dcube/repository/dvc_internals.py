@@ -148,7 +148,7 @@ def _restore(repo: Repo, source: Stage) -> None:
 
 def _verify(source: Stage) -> None:
     for out in source.outs:
-        untrusting = HashFileDB(out.fs, out.cache.path)  # holds no remembered hashes
+        untrusting = HashFileDB(out.fs, out.cache.path)  # contains no remembered hashes
         _, _, found = build(untrusting, out.fs_path, out.fs, out.hash_name, ignore=out.dvcignore, dry_run=True)
         if found.hash_info != out.hash_info:
             raise DcubeError(

@@ -67,7 +67,7 @@ def _create(repository: Path, commit: str, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         git(repository, "worktree", "add", "--quiet", "--detach", str(folder), commit)
     if not (folder / ".dvc").is_dir():
-        raise DcubeError(f"commit {commit} holds no DVC repository: commit .dvc first")
+        raise DcubeError(f"commit {commit} contains no DVC repository: commit .dvc first")
     _share_state(repository, folder)
     copy_settings(repository, folder, remote_settings())  # last: their file marks the working copy as complete
 

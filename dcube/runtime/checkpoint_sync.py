@@ -92,7 +92,7 @@ class CheckpointSync:
             except Exception:
                 return  # closed
             if retrying.statistics["attempt_number"] > 1:
-                print("checkpoints reach S3 again", file=sys.stderr)
+                print("checkpoint upload works again", file=sys.stderr)
 
     def _wait_for_offer(self) -> bool:
         """False at the end."""
@@ -139,7 +139,7 @@ class CheckpointSync:
                     return path
                 logger.warning("warning: checkpoint %s on S3 is damaged or gone, trying the one before it", name)
         except StorageUnavailableError as error:
-            logger.warning("warning: going on without the checkpoints on S3: %s", error)
+            logger.warning("warning: continuing without the checkpoints on S3: %s", error)
         return None
 
     def _with_retries(self, request: Callable[[], Result]) -> Result:

@@ -124,7 +124,7 @@ class Storage:
         status = metadata.get("HTTPStatusCode", 0)
         place = f"{self.address()} at {read_settings().s3_endpoint}"
         if status in (400, 403) and (difference := _clock_difference(metadata)):
-            return DcubeError(f"this machine's clock is {difference} that of S3 ({place}): set it right")
+            return DcubeError(f"this machine's clock is {difference} that of S3 ({place}): correct it")
         match code:
             case "NoSuchBucket":
                 return DcubeError(f"bucket {self.bucket} of {place} does not exist: create it or correct {self.named}")
@@ -136,9 +136,11 @@ class Storage:
                 return DcubeError(f"S3 does not allow this key to read and write {place}: widen its policy")
         if status >= 500 or status == 429 or code in {"SlowDown", "RequestTimeout"}:
             return StorageUnavailableError(
-                f"S3 reports a failure of its own ({code}) at {place}: look at the server's log"
+                f"S3 reports an internal error ({code}) at {place}: look at the server's log"
             )
-        return DcubeError(f"what answers for {place} is no S3 server or refuses ({code}): correct AWS_ENDPOINT_URL")
+        return DcubeError(
+            f"what answers for {place} is not an S3 server, or refuses ({code}): correct AWS_ENDPOINT_URL"
+        )
 
 
 def check_storage() -> None:

@@ -83,7 +83,7 @@ def notes(table: StudyTable) -> list[str]:
     if table.metrics:
         said.append(f"Bold: better than every other row, p < {SIGNIFICANT} (Holm).")
     if any(line.from_scratch for line in table.lines):
-        said.append(f"{FROM_SCRATCH} trained from scratch: the weights that its authors start from were not at hand.")
+        said.append(f"{FROM_SCRATCH} trained from scratch: the weights that its authors start from were not available.")
     if table.definition:
         said.append("Measured with " + ", ".join(f"{key} {value}" for key, value in table.definition.items()) + ".")
     chosen = [f"{line.variant.title}: {_settings(line)}" for line in table.lines if line.chosen]

@@ -210,4 +210,4 @@ class Runner:
                 trial.target, folder, ["--pull"] if shared else [], variables, on_line=partial(print, file=file)
             )
         if result.failed:
-            raise DcubeError(f"{result.reason} (all of it: {log})")
+            raise DcubeError(f"{result.reason} (full log: {log})")

@@ -92,7 +92,7 @@ class Study(Part):
         if len(set(names)) < len(names):
             raise ValueError("two rows have one name")
         if self.reference is not None and self.reference not in names:
-            raise ValueError(f"reference {self.reference!r} is no row: {', '.join(names)}")
+            raise ValueError(f"reference {self.reference!r} is not a row: {', '.join(names)}")
         if (self.report == "files") != bool(self.target and self.files):
             raise ValueError("target and files belong to report: files")
         return self
@@ -125,7 +125,7 @@ def load_study(name: str) -> Study:
     try:
         return study_from(yaml.safe_load(path.read_text(encoding="utf-8")), name)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DcubeError(f"{name} is no YAML: {' '.join(str(error).split())}") from None
+        raise DcubeError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def study_from(values: Any, where: str) -> Study:

@@ -82,7 +82,10 @@ class TrackedRun:
             self._failures = 0
         except Exception as error:  # whatever the tracking does, the training goes on
             if not self._failures:
-                print(f"MLflow does not answer ({type(error).__name__}): going on, sending later", file=sys.stderr)
+                print(
+                    f"MLflow does not answer ({type(error).__name__}): continuing, metrics are sent later",
+                    file=sys.stderr,
+                )
             self._failures += 1
         self._next_attempt = time.monotonic() + retries.SEND_TRACKING.pause_after(self._failures)
 
@@ -182,7 +185,7 @@ def _deliver_quietly() -> None:
     try:
         deliver_left_behind()
     except Exception as error:  # still away: what was left behind goes on waiting
-        print(f"MLflow does not answer ({type(error).__name__}): earlier runs go on waiting", file=sys.stderr)
+        print(f"MLflow does not answer ({type(error).__name__}): earlier runs are still unsent", file=sys.stderr)
 
 
 def _terminate(number: int, _frame: object) -> None:

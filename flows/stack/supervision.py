@@ -120,7 +120,7 @@ class Supervisor:
         while not server.is_healthy():
             if self.rpc.getProcessInfo(server.name)["stop"] or time.monotonic() > deadline:
                 log = log_file(self.folder, server.name)
-                raise DcubeError(f"{server.name} did not start: {last_line(log)} (all of it: {log})")
+                raise DcubeError(f"{server.name} did not start: {last_line(log)} (full log: {log})")
             time.sleep(POLL_SECONDS)
 
     def follow(self) -> None:

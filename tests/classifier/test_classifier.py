@@ -13,6 +13,7 @@ from dcube.artifacts.schemas.candidate import Calibration
 from dcube.classifier.calibration import tempered
 from dcube.classifier.candidate import (
     DCUBE,
+    OWN_KINDS,
     SUB_FEATURES,
     UNTRAINED,
     build_head,
@@ -179,7 +180,8 @@ def test_train_save_load_predict(
     kind: str, tiny_params: Params, uvit: FrozenUViT, phantom_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     used = {DCUBE: uvit, UNTRAINED: with_random_weights(uvit, tiny_params.diffusion, seed=7)}.get(kind)
-    head = build_head(kind, tiny_params.classifier, TASK, used, load_pretrained=True)
+    own_settings = tiny_params.classifier if kind in OWN_KINDS else tiny_params.baseline
+    head = build_head(kind, own_settings, TASK, used, load_pretrained=True)
     train, validation = (ImageTable.of_split(phantom_dataset, split) for split in ("train", "validation"))
     settings, checkpoints = tiny_params.classifier, Checkpoints(tmp_path / "c", "k")
     result = train_candidate(

@@ -87,7 +87,7 @@ def test_radiography_has_four_classes_no_patients_and_says_so(tmp_path: Path) ->
     assert "names no patients" in written["notes"][0] and f"{16 * SLICES} lung masks" in written["notes"][1]
     shutil.rmtree(raw / "normal" / "images")
     (raw / "normal" / "images").mkdir()
-    with pytest.raises(DcubeError, match="normal/images holds no images"):
+    with pytest.raises(DcubeError, match="normal/images contains no images"):
         read_raw_dataset(raw, PLAIN)
 
 

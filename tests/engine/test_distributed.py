@@ -125,7 +125,8 @@ def test_what_ends_one_process_ends_all(trouble: str, code: int, said: str, tmp_
     found, errors = toy(tmp_path, 2, trouble)
     assert found == code
     assert errors.endswith(said)
-    assert errors.count("Traceback") == (code != 2)
+    if code != 128 + signal.SIGKILL:  # of the processes that lose a killed one, torchrun may end all before they say so
+        assert errors.count("Traceback") == (code != 2)
 
 
 def test_sigterm_to_the_launcher_ends_every_process(tmp_path: Path) -> None:
@@ -218,4 +219,4 @@ def test_bad_input_in_several_processes_is_one_line_and_exit_code_2(tmp_path: Pa
     code, errors = ended(start(folder, "dcube.stages.train_diffusion"))
     assert code == 2
     said = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1 and "outputs/prepared holds no prepared data set" in said[0]
+    assert len(said) == 1 and "outputs/prepared contains no prepared data set" in said[0]

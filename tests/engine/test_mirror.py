@@ -164,7 +164,7 @@ def test_a_server_that_goes_away_for_a_while_stops_nothing(server: S3Server, tmp
         eventually(lambda: "step-000000004.sha256" in mirrored(server))
     said = capsys.readouterr().err
     assert said.count("warning: checkpoints stay on this machine for now") == 1
-    assert said.count("checkpoints reach S3 again") == 1
+    assert said.count("checkpoint upload works again") == 1
     assert "step-000000003.sha256" not in mirrored(server), "the newest wins"
     assert step_of(here(tmp_path / "two")) == 4
 
@@ -201,7 +201,7 @@ def test_a_start_without_the_server_waits_and_then_goes_on_alone(
     monkeypatch.setattr(retries, "FETCH_CHECKPOINT", RetryPolicy(0.5, first_pause=0.1, longest_pause=0.1))
     assert here(tmp_path / "three").latest() is None
     assert step_of(here(tmp_path / "one")) == 2
-    assert "going on without the checkpoints on S3" in caplog.text
+    assert "continuing without the checkpoints on S3" in caplog.text
 
 
 @pytest.mark.parametrize("variable, value", [("AWS_SECRET_ACCESS_KEY", "another"), ("DCUBE_STORAGE", "s3://elsewhere")])

@@ -175,7 +175,7 @@ class TestStageProcess:
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         (repository / "dcube").mkdir()
         (repository / "dcube/__init__.py").write_text("NAME = 'own'")
-        (repository / "scripts").mkdir()  # the folder of a script stands before everything: here it holds no package
+        (repository / "scripts").mkdir()  # the folder of a script stands before everything: here it contains no package
         (repository / "scripts/prepare.py").write_text("import dcube; print('ran', dcube.NAME)")
         (repository / "dvc.yaml").write_text("stages: {prepare: {cmd: python scripts/prepare.py}}")
         lines: list[str] = []

@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from dcube.cli.report import report
+from dcube.config.schema import Diffusion
 from tests.support.finished_run import HOSTILE, write_run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -132,7 +133,7 @@ def test_without_javascript_it_is_the_same_page(opened: Callable[..., Page]) -> 
 
 def test_on_paper_folded_parts_are_there_too(opened: Callable[..., Page], tmp_path: Path) -> None:
     page = opened(viewport=SIZES["screen"], color_scheme="dark")
-    meaning = page.get_by_text("Channels of a token").first
+    meaning = page.get_by_text(str(Diffusion.model_fields["width"].description)).first
     assert not meaning.is_visible()
     page.emulate_media(media="print")
     assert meaning.is_visible()

@@ -36,7 +36,7 @@ OPEN = {
     "prefect": {
         "/api/health": "a constant, for probes",
         "/api/ready": "whether the database answers, for probes",
-        "/docs": "the published description of the interface; holds no data",
+        "/docs": "the published description of the interface; contains no data",
         "/docs/oauth2-redirect": "the same",
         "/redoc": "the same",
         "/openapi.json": "the same",

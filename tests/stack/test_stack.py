@@ -71,7 +71,7 @@ def test_a_taken_port_is_one_line_with_the_mend(tmp_path: Path) -> None:
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     server = server_of("print('no such disk'); exit(1)", healthy=False)
     with (
-        pytest.raises(DcubeError, match=r"listener did not start: no such disk \(all of it: .*listener.log\)"),
+        pytest.raises(DcubeError, match=r"listener did not start: no such disk \(full log: .*listener.log\)"),
         supervised(tmp_path, [server]) as supervisor,
     ):
         supervisor.start(server)

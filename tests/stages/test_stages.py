@@ -450,7 +450,7 @@ def no_selection() -> None:
         ("train_classifier", damaged_diffusion, "outputs/diffusion/model.safetensors is damaged"),
         ("evaluate@dcube", half_a_candidate, "outputs/models/dcube/model.safetensors is damaged"),
         ("train_diffusion", nothing_prepared, "outputs/prepared/dataset.json is missing: run `dvc repro prepare`"),
-        ("train_classifier", no_selection, "outputs/features holds no selection"),
+        ("train_classifier", no_selection, "outputs/features/selection.json is missing"),
         ("train_diffusion", damaged_checkpoints, "are damaged: remove that folder to train from the start"),
         ("prepare", unknown_parameter, "unknown key diffusion.learningrate (did you mean learning_rate?)"),
     ],

@@ -138,7 +138,7 @@ class TestErrors:
         ("values", "told"),
         [
             ({"rows": []}, "rows"),
-            ({**ROWS, "reference": "three"}, "reference 'three' is no row: one, two"),
+            ({**ROWS, "reference": "three"}, "reference 'three' is not a row: one, two"),
             ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows have one name"),
             ({**ROWS, "vary": ["classifier.sed"]}, "unknown key classifier.sed (did you mean seed?)"),
             ({**ROWS, "sweep": {"parameter": "labels.count", "title": "x", "values": [2, 0]}}, "labels.count"),
@@ -161,7 +161,7 @@ class TestErrors:
         with pytest.raises(DcubeError, match="no study 'tabel2': choose from "):
             load_study("tabel2")
         (tmp_path / "broken.yaml").write_text("rows: [")
-        with pytest.raises(DcubeError, match="is no YAML"):
+        with pytest.raises(DcubeError, match="is not valid YAML"):
             load_study(str(tmp_path / "broken.yaml"))
 
     def test_unknown_rows(self):

@@ -51,7 +51,7 @@ class InputSpec(ArtifactPart):
 
     @classmethod
     def of(cls, data: Data) -> Self:
-        return cls(**{name: getattr(data, name) for name in cls.model_fields.keys() - {"raw"}})
+        return cls(**{name: getattr(data, name) for name in cls.model_fields if name != "raw"})
 
 
 class DroppedDuplicate(ArtifactPart):

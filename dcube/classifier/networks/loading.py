@@ -40,7 +40,7 @@ def load_published(
     if pretrained.weights == "none":
         return
     if pretrained.weights == "package":
-        raise DcubeError(f"no package brings weights of {title}: choose weights: download, file or none")
+        raise DcubeError(f"no package contains weights of {title}: choose weights: download, file or none")
     if pretrained.weights == "file":
         origin = str(pretrained.weights_file)
         tensors: Mapping[str, Tensor] = state_from_file(pretrained)
@@ -67,13 +67,15 @@ def _fill(
     own = network.state_dict()
     needed = [name for name in own if not name.startswith(fresh) and not name.endswith(COUNTERS)]
     if missing := [name for name in needed if name not in tensors]:
-        raise DcubeError(f"{origin} holds no weights of {title}: {missing[0]} and {len(missing) - 1} more are missing")
+        raise DcubeError(
+            f"{origin} contains no weights of {title}: {missing[0]} and {len(missing) - 1} more are missing"
+        )
     state = {name: tensors[name] for name in needed}
     if positions:
         state |= {name: _resampled(t, own[name]) for name, t in state.items() if name.endswith(positions)}
     if other := [name for name, tensor in state.items() if tensor.shape != own[name].shape]:
         shapes = tuple(state[other[0]].shape), tuple(own[other[0]].shape)
-        raise DcubeError(f"{origin} holds no weights of {title}: {other[0]} has shape {shapes[0]}, not {shapes[1]}")
+        raise DcubeError(f"{origin} contains no weights of {title}: {other[0]} has shape {shapes[0]}, not {shapes[1]}")
     network.load_state_dict(state, strict=False)
 
 

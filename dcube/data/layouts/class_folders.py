@@ -40,4 +40,4 @@ def _record(folder: Path, image: StoredImage) -> ImageRecord:
 def _refuse_empty_folders(raw: RawFiles) -> None:
     for child in sorted(raw.path.iterdir()):
         if child.is_dir() and child.name not in raw.top_folders and not re.match(r"\.|__", child.name):
-            raise DcubeError(f"{child} holds no images: fill or remove this class folder")
+            raise DcubeError(f"{child} contains no images: fill or remove this class folder")

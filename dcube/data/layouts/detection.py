@@ -54,7 +54,7 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     raw = RawFiles(path)
     layout = next((layout for layout in LAYOUTS if layout.recognises(raw)), None)
     if layout is None:
-        raise DcubeError(f"{path} holds no images: put {', '.join(KINDS)} into class folders, or one .npz")
+        raise DcubeError(f"{path} contains no images: put {', '.join(KINDS)} into class folders, or one .npz")
     dataset = layout.read_layout(raw, window_of(data))
     if data.window_center is not None and not dataset.is_medical:
         raise DcubeError(

@@ -105,7 +105,7 @@ def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
         raise DcubeError(f"{path} is not a readable MedMNIST archive: it is damaged") from None
     if not arrays:
         found = ", ".join(sorted(members)) or "nothing"
-        raise DcubeError(f"{path} is not a MedMNIST archive: it holds no train_images and train_labels, but {found}")
+        raise DcubeError(f"{path} is not a MedMNIST archive: it contains no train_images and train_labels, but {found}")
     return arrays
 
 

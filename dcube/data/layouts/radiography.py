@@ -39,7 +39,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
             ignored.append(file)
     empty = set(_classes(raw.path)) - {record.label for record in records}
     if empty:
-        raise DcubeError(f"{raw.path / min(empty) / IMAGES} holds no images: unpack the whole archive")
+        raise DcubeError(f"{raw.path / min(empty) / IMAGES} contains no images: unpack the whole archive")
     notes = (
         "The set names no patients: images of one person may be in several splits, and intervals are over images.",
         f"{masks} lung masks are not used.",
