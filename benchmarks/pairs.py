@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import CPU
-from dcube.artifacts.layout import DATASET
+from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
 from dcube.config.schema import Diffusion
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
@@ -87,7 +87,7 @@ def _prepared(folder: Path, images: np.ndarray, labels: np.ndarray) -> PreparedD
     size = images.shape[-1]
     np.save(folder / f"images-{size}.npy", images)
     rows = [(i, f"{i}.png", CLASSES[label], "", "train", "") for i, label in enumerate(labels)]
-    pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).to_csv(folder / "manifest.csv", index=False)
+    pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).to_csv(folder / MANIFEST, index=False)
     DatasetInfo(
         name="benchmark", is_phantom=False, classes=CLASSES, counts={}, split_origin="generated", fingerprint="",
         input=InputSpec(channels=1, image_size=size, diffusion_image_size=size, fit="crop"),

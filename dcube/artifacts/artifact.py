@@ -13,13 +13,13 @@ FORMAT_VERSION = "format_version"
 PROBLEMS_SHOWN = 3
 
 
-class Part(BaseModel):
+class ArtifactPart(BaseModel):
     """What an artifact consists of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
 
 
-class Artifact(Part):
+class Artifact(ArtifactPart):
     """One JSON file.
 
     Attributes:

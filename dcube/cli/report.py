@@ -22,7 +22,7 @@ Output = Annotated[
 def report(reference: Reference = None, output: Output = None) -> None:
     """One HTML page about a run or a registered model, to look at: no server, no script, one file.
 
-    Figures of all candidates with intervals, the data, real images beside synthetic ones, curves, parameters, lineage,
+    Metrics of all candidates with intervals, the data, real images beside synthetic ones, curves, parameters, lineage,
     and the test images that are most wrong and most unsure, with heatmaps. Of a registered version it shows everything
     but the test images, which the registry does not keep; no working copy is needed then.
     """

@@ -1,1 +1,1 @@
-"""One static page about a run or a registered model: figures, data, images, curves, parameters, lineage."""
+"""One static page about a run or a registered model: metrics, data, images, curves, parameters, lineage."""

@@ -11,8 +11,8 @@ from dcube.engine.device import choose_device
 from dcube.evaluation.predictions import Predictions
 from dcube.inference.heatmaps import heatmaps
 from dcube.report.material import Material
+from dcube.report.page_images import beside_heatmap, photograph
 from dcube.report.parts import Gallery, Heading, PageImage, Part, Section, Table, Text
-from dcube.report.pictures import beside_heatmap, photograph
 
 SHOWN = 6
 

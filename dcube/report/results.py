@@ -22,8 +22,8 @@ from dcube.evaluation.model_card import always_the_same, kind_in_words, limits_o
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import interval_text
 from dcube.report.material import Material
+from dcube.report.page_images import drawn
 from dcube.report.parts import Fold, Gallery, Items, PageImage, Part, Section, Table, Text
-from dcube.report.pictures import drawn
 
 
 def results_section(material: Material) -> Section:

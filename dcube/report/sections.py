@@ -14,8 +14,8 @@ from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, intended, kind_in_words
 from dcube.features.selection import blocks_table, selection_figure
 from dcube.report.material import Material
+from dcube.report.page_images import drawn, image_grid
 from dcube.report.parts import Fold, Gallery, Heading, Notice, Part, Section, Table, Text
-from dcube.report.pictures import drawn, image_grid
 from dcube.report.plots import classifier_figure, diffusion_figure
 
 NEAREST = 8

@@ -6,7 +6,7 @@ import pandas as pd
 from torch import Tensor
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import CACHE, DIFFUSION, PREPARED
+from dcube.artifacts.layout import CACHE, DIFFUSION, HISTORY, PREPARED, VALIDATION
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import sample_grid
@@ -48,8 +48,8 @@ def train() -> None:
         result = fit(settings, dataset, key, on_rows=tracked.log_metrics, on_samples=show)
         with atomic_folder(DIFFUSION) as folder:
             digest = save_diffusion(folder, result.weights, settings.diffusion, dataset)
-            pd.DataFrame(result.record.history).to_csv(folder / "history.csv", index=False)
-            pd.DataFrame(result.record.validation).to_csv(folder / "validation.csv", index=False)
+            pd.DataFrame(result.record.history).to_csv(folder / HISTORY, index=False)
+            pd.DataFrame(result.record.validation).to_csv(folder / VALIDATION, index=False)
         tracked.set_tags({tags.WEIGHTS: digest, tags.BEST_STEP: result.record.best_step})
     note_finished(key)
 

@@ -64,9 +64,9 @@ def differences(
 def significantly_best(
     lines: Sequence[Sequence[Result]], metrics: Sequence[str], evaluation: Evaluation
 ) -> dict[str, int]:
-    """Figure → number of the line that is better than every other one, corrected for all these tests (Holm).
+    """Metric → number of the line that is better than every other one, corrected for all these tests (Holm).
 
-    Figures without such a line are missing.
+    Metrics without such a line are missing.
     """
     if len(lines) < 2:
         return {}

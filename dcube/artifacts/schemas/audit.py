@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, Part, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 
 
-class Neighbour(Part):
+class Neighbour(ArtifactPart):
     """A synthetic image and the training image that is nearest to it: rows of their arrays, and the distance."""
 
     synthetic: int

@@ -4,13 +4,13 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, field_serializer
 
-from dcube.artifacts.artifact import Part, run_again
+from dcube.artifacts.artifact import ArtifactPart, run_again
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.artifacts.schemas.weights import WeightsConfig
 from dcube.config.schema import Baseline, Classifier, Diffusion
 
 
-class Calibration(Part):
+class Calibration(ArtifactPart):
     """A fitted temperature, and the cross-entropy on the images that it was fitted on, without it and with it."""
 
     temperature: float = 1.0
@@ -18,7 +18,7 @@ class Calibration(Part):
     cross_entropy: float | None = None
 
 
-class TrainedWith(Part):
+class TrainedWith(ArtifactPart):
     """The parameters that a candidate was trained with, and no others.
 
     Attributes:

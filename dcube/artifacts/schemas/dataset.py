@@ -4,11 +4,11 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from dcube.artifacts.artifact import Artifact, Part, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 from dcube.config.schema import Data
 
 
-class Extent(Part):
+class Extent(ArtifactPart):
     """Of one side of the raw images, in pixels."""
 
     smallest: int
@@ -16,7 +16,7 @@ class Extent(Part):
     largest: int
 
 
-class RawImages(Part):
+class RawImages(ArtifactPart):
     """The usable raw images, before anything was done to them.
 
     Attributes:
@@ -31,7 +31,7 @@ class RawImages(Part):
     height: Extent | None = None
 
 
-class InputSpec(Part):
+class InputSpec(ArtifactPart):
     """What a model's images are made from, and how: the same for training, `predict` and serving.
 
     The fields but `raw` are those of the parameter group `data`.
@@ -54,7 +54,7 @@ class InputSpec(Part):
         return cls(**{name: getattr(data, name) for name in cls.model_fields if name != "raw"})
 
 
-class DroppedDuplicate(Part):
+class DroppedDuplicate(ArtifactPart):
     """A copy that an official split had put into two places, and the files that stay."""
 
     file: str
@@ -63,7 +63,7 @@ class DroppedDuplicate(Part):
     kept: list[str]
 
 
-class NearDuplicates(Part):
+class NearDuplicates(ArtifactPart):
     """Copies that were re-encoded, resized or brightened; the last two are groups of files."""
 
     images: int
@@ -72,7 +72,7 @@ class NearDuplicates(Part):
     with_several_labels: list[list[str]]
 
 
-class LeftOut(Part):
+class LeftOut(ArtifactPart):
     """Training images that are not used, on purpose."""
 
     count: int

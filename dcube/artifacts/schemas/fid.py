@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, Part, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 
 
-class Distances(Part):
+class Distances(ArtifactPart):
     """Of generated images from the real ones of the same classes.
 
     Attributes:
@@ -18,14 +18,14 @@ class Distances(Part):
     kid_std: float
 
 
-class Blockiness(Part):
+class Blockiness(ArtifactPart):
     """Jumps across patch borders over jumps inside patches (`dcube.generative_metrics.blockiness`)."""
 
     generated: float
     real: float
 
 
-class FidDefinition(Part):
+class FidDefinition(ArtifactPart):
     """What defines the distances besides the images: those of two definitions never compare.
 
     Attributes:

@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, Part
+from dcube.artifacts.artifact import Artifact, ArtifactPart
 
 
-class StoredObject(Part):
+class StoredObject(ArtifactPart):
     """One object: its name below the prefix, and the hash by which S3 tells that it has changed."""
 
     object: str

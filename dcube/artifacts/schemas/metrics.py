@@ -2,10 +2,10 @@
 
 from typing import ClassVar, Literal
 
-from dcube.artifacts.artifact import Artifact, Part, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 
 
-class Interval(Part):
+class Interval(ArtifactPart):
     low: float
     high: float
 

@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, Part, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 
 
-class BlockMap(Part):
+class BlockMap(ArtifactPart):
     """Blocks by noise levels: labelled training images, the probe's C, and the poolings chosen."""
 
     images: int
@@ -13,7 +13,7 @@ class BlockMap(Part):
     poolings: dict[str, str]
 
 
-class LabelCurves(Part):
+class LabelCurves(ArtifactPart):
     """AUROC by number of labels."""
 
     counts: list[int]
@@ -25,7 +25,7 @@ class LabelCurves(Part):
     dimensions: dict[str, int]
 
 
-class Agreement(Part):
+class Agreement(ArtifactPart):
     """Rank correlation of the blocks' statistic with what is read from them at a noise level.
 
     Attributes:

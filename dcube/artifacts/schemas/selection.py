@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, Part, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 
 
-class SelectionDefinition(Part):
+class SelectionDefinition(ArtifactPart):
     """What was tested.
 
     Attributes:

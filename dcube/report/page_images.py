@@ -1,4 +1,4 @@
-"""Figures and images as pictures of a page. Images are shown as the models get them, pixel by pixel."""
+"""Matplotlib figures and images as images of a page. The latter are shown as the models get them, pixel by pixel."""
 
 import base64
 import io
