@@ -179,7 +179,7 @@ def test_train_save_load_predict(
     kind: str, tiny_params: Params, uvit: FrozenUViT, phantom_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     used = {DCUBE: uvit, UNTRAINED: with_random_weights(uvit, tiny_params.diffusion, seed=7)}.get(kind)
-    head = build_head(kind, tiny_params.classifier, TASK, used, load_pretrained=True)
+    head = build_head(kind, settings_of(kind, tiny_params), TASK, used, load_pretrained=True)
     train, validation = (ImageTable.of_split(phantom_dataset, split) for split in ("train", "validation"))
     settings, checkpoints = tiny_params.classifier, Checkpoints(tmp_path / "c", "k")
     result = train_candidate(

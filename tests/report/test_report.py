@@ -111,7 +111,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(inside: Path) -> None:
             assert shown in page.text
     for said in (
         HOSTILE, "Phantom data", "Not intended for diagnosis", "f" * 64, "1 (training images", "45",
-        "6 more have no label", "share block 2", "30.0", "diffusion.width"[10:], "Channels of a token",
+        "6 more have no label", "share block 2", "30.0", "diffusion.width"[10:], "Embedding dimension of a token",
     ):  # fmt: skip
         assert said in page.text, said
     assert "not shown" not in page.text

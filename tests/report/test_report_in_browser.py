@@ -132,7 +132,7 @@ def test_without_javascript_it_is_the_same_page(opened: Callable[..., Page]) -> 
 
 def test_on_paper_folded_parts_are_there_too(opened: Callable[..., Page], tmp_path: Path) -> None:
     page = opened(viewport=SIZES["screen"], color_scheme="dark")
-    meaning = page.get_by_text("Channels of a token").first
+    meaning = page.get_by_text("Embedding dimension of a token").first
     assert not meaning.is_visible()
     page.emulate_media(media="print")
     assert meaning.is_visible()

@@ -7,7 +7,7 @@ import torch
 
 from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, TrainedWith
 from dcube.artifacts.schemas.dataset import InputSpec
-from dcube.classifier.candidate import DCUBE, OWN_KINDS, SUB_FEATURES, build_head, save_candidate
+from dcube.classifier.candidate import DCUBE, ON_DIFFUSION_FEATURES, OWN_KINDS, SUB_FEATURES, build_head, save_candidate
 from dcube.classifier.contract import Task
 from dcube.config.schema import Params
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -19,7 +19,9 @@ SPEC = InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop")
 
 
 def candidate_config(params: Params, kind: str = SUB_FEATURES, **changes: Any) -> CandidateConfig:
-    groups = {DCUBE: {"classifier", "diffusion"}, SUB_FEATURES: {"classifier"}}.get(kind, {"baseline"})
+    groups = {"classifier"} if kind in OWN_KINDS else {"baseline"}
+    if kind in ON_DIFFUSION_FEATURES:
+        groups.add("diffusion")
     usual = {
         "kind": kind, "classes": CLASSES, "input": SPEC, "evaluation_timesteps": [1],
         "params": TrainedWith.model_validate(params.model_dump(include=groups)),
