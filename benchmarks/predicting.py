@@ -11,9 +11,10 @@ from benchmarks.measure import Result, Setting, interleaved, speed
 from dcube.artifacts.layout import MODELS
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
-from dcube.data.readers.images import read_file, to_square
-from dcube.inference.inputs import asked_of
-from dcube.inference.prediction import answers
+from dcube.data.preprocessing import to_square
+from dcube.data.readers.images import read_file
+from dcube.inference.inputs import collect_images
+from dcube.inference.prediction import predict
 
 IMAGES = 128
 
@@ -26,11 +27,11 @@ def benchmark(setting: Setting) -> list[Result]:
         folder = Path(name)
         for number, pixels in enumerate(dataset.images(dataset.image_size)[:IMAGES]):
             Image.fromarray(pixels.transpose(1, 2, 0).squeeze()).save(folder / f"{number:03d}.png")
-        with asked_of([folder]) as (asked, _):
+        with collect_images([folder]) as (images, _):
             seconds = interleaved(
-                lambda: _one_by_one(candidate, folder), lambda: answers(candidate, asked, 0.0), setting.repeats
+                lambda: _one_by_one(candidate, folder), lambda: predict(candidate, images, 0.0), setting.repeats
             )
-        count = len(asked)
+        count = len(images)
     remark = "ours also asks at three noise levels how far the answer can be trusted"
     size = f"{dataset.image_size} px, {dataset.name}"
     return [speed("predict", size, "images", (count, count), seconds, remark=remark)]

@@ -18,8 +18,8 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.measure import Result, Setting, interleaved, speed
 from dcube.config.schema import Data
-from dcube.data.layouts.detection import open_source
-from dcube.data.survey import survey
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.scan import scan_images
 
 IMAGES, SIDE, SMALL = 64, 512, 256
 CENTER, WIDTH = 40.0, 400.0
@@ -43,7 +43,9 @@ def _timed(write: Write, plain: Loop, data: Data, repeats: int) -> tuple[float, 
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder)
         write(raw / "tissue", _slices())
-        return interleaved(lambda: plain(raw / "tissue"), lambda: survey(open_source(raw, data), data), repeats)
+        return interleaved(
+            lambda: plain(raw / "tissue"), lambda: scan_images(read_raw_dataset(raw, data), data), repeats
+        )
 
 
 def _slices() -> np.ndarray:

@@ -21,8 +21,8 @@ from PIL import Image
 
 from benchmarks.measure import interleaved
 from dcube.config.schema import Data
-from dcube.data.layouts.listing import read_rows
 from dcube.data.layouts.phantom import Patient
+from dcube.data.layouts.tables import read_rows
 from dcube.data.prepared import PreparedDataset
 from dcube.data.preparing import prepare
 from dcube.data.splits import plan_splits

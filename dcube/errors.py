@@ -35,3 +35,9 @@ def last_error(lines: Sequence[str]) -> str | None:
     """The last error among the lines that another process of ours has printed."""
     errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
     return errors[-1] if errors else None
+
+
+def abbreviated(names: Sequence[str], limit: int = 3) -> str:
+    """The first few names for a message, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

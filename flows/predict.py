@@ -1,4 +1,4 @@
-"""A registered model answers all images below an S3 prefix, batch by batch, and says whether they are its kind."""
+"""A registered model predicts on all images below an S3 prefix, batch by batch, and reports drift."""
 
 import sys
 from pathlib import Path
@@ -17,17 +17,17 @@ from pydantic import Field
 from dcube.artifacts.layout import CONFIG, REFERENCE
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.drift import DriftReference
-from dcube.artifacts.schemas.job import Job
+from dcube.artifacts.schemas.job import BatchJob
 from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.inference import drift
 from dcube.inference.bucket import (
     IDENTITY,
     NO_IMAGE,
-    answers_in,
-    newest_of,
-    put,
-    stored_in,
-    unanswered,
+    current_predictions,
+    list_objects,
+    pending_objects,
+    read_predictions,
+    write_object,
 )
 from dcube.registry.download import Fetched, fetch
 from dcube.runtime.process_output import ProgressFile, follow
@@ -41,68 +41,69 @@ from flows.stage_errors import StageError
 RETRIES = 3
 
 
-@flow(name="predict", description="A registered model answers every image below an S3 prefix; drift is reported.")
+@flow(name="predict", description="A registered model predicts on every image below an S3 prefix; drift is reported.")
 def predict(
     model: Annotated[str, Field(min_length=1, description="MODEL@ALIAS or MODEL/VERSION: dcube-phantom@champion.")],
     source: Annotated[str, Field(pattern="^s3://", description="Prefix with the images: s3://bucket/studies/today.")],
-    results: Annotated[str, Field(pattern="^s3://", description="Prefix for the answers: s3://bucket/answers.")],
-    batch_size: Annotated[
-        int, Field(ge=1, le=10_000, description="Objects whose answers make one Parquet file.")
-    ] = 256,
+    results: Annotated[
+        str, Field(pattern="^s3://", description="Prefix for the predictions: s3://bucket/predictions.")
+    ],
+    batch_size: Annotated[int, Field(ge=1, le=10_000, description="Objects in one Parquet file of predictions.")] = 256,
     abstain_below: Annotated[
-        float | None, Field(ge=0, le=1, description="No answer below this confidence. Empty: as it was evaluated.")
+        float | None,
+        Field(ge=0, le=1, description="Abstain below this confidence. Empty: as in its evaluation."),
     ] = None,
 ) -> State[Any]:
-    """Answer what is not answered yet; what stands in a finished batch's file is computed by no later run.
+    """Predict on all objects that no finished batch's file holds yet.
 
     Args:
-        model: the version that answers. An alias is looked up once, at the beginning.
-        source: where the images are: pictures, DICOM, NIfTI. Other files are counted and passed over.
-        results: where the answers go, below MODEL/VERSION/abstain-below-…: Parquet, and drift.json.
-        batch_size: what is lost at most when the process is killed.
-        abstain_below: the least confidence of an answer.
+        model: the version. An alias is resolved once, at the beginning.
+        source: where the images are: plain images, DICOM, NIfTI. Other files are counted and skipped.
+        results: where the predictions go, below MODEL/VERSION/abstain-below-…: Parquet, and drift.json.
+        batch_size: at most this many predictions are lost when the process is killed.
+        abstain_below: the lowest confidence with which the model decides.
     """
     log_errors_in_one_line()
     with TemporaryDirectory(prefix="dcube-predict-") as folder, mlflow_errors_in_one_line():
         fetched = fetch(model, Path(folder))
         below = fetched.abstain_below if abstain_below is None else abstain_below
-        images, answers = _places(source, results, fetched, below)
-        job = Job(
-            model=str(fetched.folder), source=images.address(), results=answers.address(), abstain_below=below,
-            batch_size=batch_size, waiting=[],
+        images, predictions = _storages(source, results, fetched, below)
+        job = BatchJob(
+            model=str(fetched.folder), source=images.address(), results=predictions.address(), abstain_below=below,
+            batch_size=batch_size, pending=[],
         )  # fmt: skip
-        score(job, Path(folder))
-        rows = newest_of(stored_in(images), answers_in(answers))
+        predict_pending(job, Path(folder))
+        rows = current_predictions(list_objects(images), read_predictions(predictions))
         if not (rows["problem"] != NO_IMAGE).any():
-            return Completed(name="Nothing there", message=f"There is no image below {images.address()}")
-        return _report(rows[rows["problem"] != NO_IMAGE], fetched, answers)
+            return Completed(name="No images", message=f"There is no image below {images.address()}")
+        return _report(rows[rows["problem"] != NO_IMAGE], fetched, predictions)
 
 
 def _worth_retrying(error: object, _: int) -> bool:
-    """What only a person can mend is not tried again."""
-    mendable = isinstance(error, DcubeError) and not isinstance(error, StorageUnavailableError | StageError)
-    return not mendable and not (isinstance(error, StageError) and error.bad_input)
+    """Errors that only a user can fix are not retried."""
+    user_error = isinstance(error, DcubeError) and not isinstance(error, StorageUnavailableError | StageError)
+    return not user_error and not (isinstance(error, StageError) and error.bad_input)
 
 
 @task(
-    task_run_name="answer",
+    task_run_name="predict",
     tags=["gpu"],
     cache_policy=NO_CACHE,
     retries=RETRIES,
     retry_delay_seconds=exponential_backoff(5),
     retry_condition_fn=retry_if(_worth_retrying),
 )
-def score(job: Job, folder: Path) -> None:
-    """What no finished batch holds, by one process, which loads the model once; another goes on where it is killed."""
+def predict_pending(job: BatchJob, folder: Path) -> None:
+    """One process loads the model once and predicts; where it is killed, a retry continues with what is pending."""
     logger = get_run_logger()
-    images, answers = Storage.at(job.source, "source"), Storage.at(job.results, "results")
-    stored = stored_in(images)
-    waiting = unanswered(stored, answers_in(answers, IDENTITY))
-    logger.info("%d of %d objects below %s wait for an answer", len(waiting), len(stored), images.address())
-    if not waiting:
+    images, predictions = Storage.at(job.source, "source"), Storage.at(job.results, "results")
+    stored = list_objects(images)
+    pending = pending_objects(stored, read_predictions(predictions, IDENTITY))
+    logger.info("%d of %d objects below %s are pending", len(pending), len(stored), images.address())
+    if not pending:
         return
     job_file = folder / "job.json"
-    job.model_copy(update={"waiting": waiting}).save(job_file)
+    job.model_copy(update={"pending": pending}).save(job_file)
     lines: list[str] = []
 
     def on_line(line: str) -> None:
@@ -118,44 +119,46 @@ def score(job: Job, folder: Path) -> None:
         raise StageError("predict", f"{reason} (exit code {code})", bad_input=code == BAD_INPUT, interrupted=code < 0)
 
 
-def _places(source: str, results: str, fetched: Fetched, below: float) -> tuple[Storage, Storage]:
+def _storages(source: str, results: str, fetched: Fetched, below: float) -> tuple[Storage, Storage]:
     images = Storage.at(source.rstrip("/"), "source")
     home = Storage.at(results.rstrip("/"), "results")
-    place = home.address(fetched.name, fetched.version, f"abstain-below-{below:g}")
+    address = home.address(fetched.name, fetched.version, f"abstain-below-{below:g}")
     if home.bucket == images.bucket and f"{home.key()}/".startswith(f"{images.key()}/".lstrip("/")):
-        raise DcubeError(f"results={results} lies below source={source}: answers would be taken for images")
-    return images, Storage.at(place, "results")
+        raise DcubeError(f"results={results} is below source={source}: predictions would be taken for images")
+    return images, Storage.at(address, "results")
 
 
-def _report(rows: pd.DataFrame, fetched: Fetched, answers: Storage) -> State[Any]:
+def _report(rows: pd.DataFrame, fetched: Fetched, predictions: Storage) -> State[Any]:
     """Counts and distances only: names of files stay in the Parquet files."""
     spec = CandidateConfig.load(fetched.folder / CONFIG).input
     found = drift.compare(rows, DriftReference.load(fetched.folder / REFERENCE), spec)
-    put(answers, "drift.json", drift.as_json(found).encode())
+    write_object(predictions, "drift.json", drift.as_json(found).encode())
     key = slug(fetched.title)
-    create_table_artifact(counts_of(rows), key=f"answers-{key}", description=f"Answers, in full at {answers.address()}")
+    create_table_artifact(
+        count_decisions(rows), key=f"predictions-{key}", description=f"Complete predictions: {predictions.address()}"
+    )
     create_markdown_artifact(
-        drift.as_markdown(found), key=f"drift-{key}", description="The new images beside those of validation"
+        drift.as_markdown(found), key=f"drift-{key}", description="The new images compared with those of validation"
     )
     refused = int((rows["problem"] != "").sum())
     drifted = [one.what.split(" (")[0] for one in found if one.drifted]
-    message = f"{len(rows) - refused} images answered, {refused} refused: {answers.address()}"
+    message = f"{len(rows) - refused} images predicted, {refused} refused: {predictions.address()}"
     get_run_logger().info(message)
     if drifted:
-        get_run_logger().warning("Drift: look at %s", ", ".join(drifted))
+        get_run_logger().warning("Drift: %s", ", ".join(drifted))
         return Completed(name="Drifted", message=f"{message}. Drift: {', '.join(drifted)}")
     return Completed(message=message)
 
 
-def counts_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """How often each answer was given, and with which confidence."""
-    shown = rows["answer"].where(rows["problem"] == "", "refused")
+def count_decisions(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """How often the model made each decision, and with which confidence."""
+    decisions = rows["decision"].where(rows["problem"] == "", "refused")
     table = []
-    for answer, own in rows.groupby(shown):
+    for decision, own in rows.groupby(decisions):
         confidence = own["confidence"].median()
         table.append(
             {
-                "answer": str(answer),
+                "decision": str(decision),
                 "images": len(own),
                 "share": f"{len(own) / len(rows):.1%}",
                 "median confidence": "" if pd.isna(confidence) else f"{confidence:.3f}",

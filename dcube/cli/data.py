@@ -1,4 +1,4 @@
-"""`dcube data`: bring raw images in, and look at them before anything is trained."""
+"""`dcube data`: add raw images, and check them before anything is trained."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,9 @@ from dcube.config.schema import Data
 from dcube.errors import DcubeError
 
 if TYPE_CHECKING:
-    from dcube.data.checks.inspection import Report
+    from dcube.data.checks.inspection import InspectionReport
 
-app = typer.Typer(help="Bring raw images in, and look at them before anything is trained.", no_args_is_help=True)
+app = typer.Typer(help="Add raw images, and check them before anything is trained.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="Name of the data set: folder below data/ and task in the model registry.")]
 
@@ -24,15 +24,15 @@ Name = Annotated[str, typer.Argument(help="Name of the data set: folder below da
 def data_add(
     name: Name,
     path: Annotated[
-        Path | None, typer.Argument(help="Folder, .npz, zip or tar. Without: the phantom, or a MedMNIST set by name.")
+        Path | None, typer.Argument(help="Folder, .npz, zip or tar. Default: the phantom, or a MedMNIST set by name.")
     ] = None,
     replace: Replace = False,
 ) -> None:
     """Copy a raw data set to data/NAME, check it, and version it with DVC (data.dvc)."""
-    from dcube.data.adding import add
+    from dcube.data.adding import add_dataset
     from dcube.repository.data_record import add_data
 
-    report = add(_data_params(name), path, RAW / name, replace)
+    report = add_dataset(_data_params(name), path, RAW / name, replace)
     _print_report(report)
     add_data(RAW)
     preset = f"dcube params use {name}" if name in preset_names() else f"set data.name: {name} in params.yaml"
@@ -42,12 +42,12 @@ def data_add(
 @app.command("check")
 def data_check(
     path: Annotated[Path, typer.Argument(help="A raw data set: a folder or an .npz.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Report classes, sizes, duplicates, patients, leakage and unusable files. Exit code 2: cannot be used as it is."""
-    from dcube.data.checks.inspection import inspect
+    """Report classes, sizes, duplicates, patients, leaks and unusable files. Exit code 2: `prepare` would refuse it."""
+    from dcube.data.checks.inspection import inspect_dataset
 
-    report = inspect(path, _data_params(path.stem, strict=False))
+    report = inspect_dataset(path, _data_params(path.stem, strict=False))
     if as_json:
         print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
     else:
@@ -59,18 +59,20 @@ def data_check(
 @app.command("find")
 def data_find(
     path: Annotated[Path, typer.Argument(help="A raw data set: a folder or an .npz.")],
-    pseudonyms: Annotated[list[str], typer.Argument(metavar="PSEUDONYM…", help="As manifests and errors name them.")],
+    pseudonyms: Annotated[
+        list[str], typer.Argument(metavar="PSEUDONYM…", help="As they appear in manifests and error messages.")
+    ],
 ) -> None:
-    """Which files and patients go by these pseudonyms. Needs the salt of `prepare`; keep what it prints to yourself."""
-    from dcube.data.checks.privacy import find
+    """Print the files and patients behind pseudonyms. Needs the salt of `prepare`; the output identifies people."""
+    from dcube.data.checks.privacy import find_pseudonyms
 
-    for name, records in find(path, _data_params(path.stem, strict=False), pseudonyms).items():
+    for name, records in find_pseudonyms(path, _data_params(path.stem, strict=False), pseudonyms).items():
         for record in records:
             print(f"{name}  {record.file}  {record.patient}".rstrip())
 
 
 def _data_params(name: str, strict: bool = True) -> Data:
-    """As params.yaml, the preset of that name, or the defaults say; `strict` refuses an impossible name."""
+    """From params.yaml, the preset of that name, or the defaults; `strict` refuses an invalid name."""
     if PARAMS.exists() and (data := load_params(PARAMS).data).name == name:
         return data
     if name in preset_names():
@@ -78,7 +80,7 @@ def _data_params(name: str, strict: bool = True) -> Data:
     return params_from({"data": {"name": name} if strict else {}}, where="NAME").data
 
 
-def _print_report(report: "Report") -> None:
-    from dcube.data.checks.inspection import render
+def _print_report(report: "InspectionReport") -> None:
+    from dcube.cli.data_tables import inspection_tables
 
-    print_rich(render(report))
+    print_rich(inspection_tables(report))

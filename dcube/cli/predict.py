@@ -1,4 +1,4 @@
-"""`dcube predict`: a registered model answers on images that are given to it."""
+"""`dcube predict`: a registered model predicts on new images."""
 
 import sys
 from collections.abc import Sequence
@@ -9,28 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dcube.cli.terminal import quiet_mlflow
-from dcube.errors import DcubeError
+from dcube.errors import DcubeError, abbreviated
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dcube.inference.prediction import Prepared
+    from dcube.data.preprocessing import ModelInput
     from dcube.registry.download import Fetched
 
-Reference = Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL/VERSION, as dcube-phantom@champion.")]
+Reference = Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL/VERSION, e.g. dcube-phantom@champion.")]
 Paths = Annotated[
     list[Path], typer.Argument(help="Images, DICOM or NIfTI files, folders, zip or tar archives.", metavar="PATH…")
 ]
-Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="What is written.")]
-Output = Annotated[Path | None, typer.Option("--output", help="A file to write to, instead of the terminal.")]
+Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="Format of the output.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Write to this file instead of the terminal.")]
 Heatmaps = Annotated[
-    Path | None, typer.Option("--heatmaps", help="A folder for pictures of what spoke for each answer.")
+    Path | None, typer.Option("--heatmaps", help="Folder for a heatmap of each image: what spoke for the prediction.")
 ]
 AbstainBelow = Annotated[
     float | None,
-    typer.Option(min=0.0, max=1.0, help="No answer below this confidence. Without: as the model was evaluated."),
+    typer.Option(min=0.0, max=1.0, help="Abstain below this confidence. Default: as in the model's evaluation."),
 ]
-ByPatient = Annotated[bool, typer.Option("--by-patient", help="A row a patient, by the headers of DICOM and volumes.")]
+ByPatient = Annotated[
+    bool, typer.Option("--by-patient", help="One row for each patient, by DICOM headers and volumes.")
+]
 
 
 def predict(
@@ -42,33 +44,32 @@ def predict(
     abstain_below: AbstainBelow = None,
     by_patient: ByPatient = False,
 ) -> None:
-    """Class, calibrated probabilities and how sure they are. Exit code 2: some image could not be answered."""
+    """Predict class and calibrated probabilities of images. Exit code 2: at least one image was refused."""
     from dcube.classifier.candidate import load_candidate
     from dcube.config.schema import Compute
-    from dcube.data.naming import some
     from dcube.engine.device import choose_device
     from dcube.engine.progress import progress
     from dcube.inference import prediction
-    from dcube.inference.inputs import asked_of
+    from dcube.inference.inputs import collect_images
     from dcube.inference.output import FORMATS
 
-    with asked_of(paths) as (asked, others), TemporaryDirectory(prefix="dcube-model-") as folder:
+    with collect_images(paths) as (images, others), TemporaryDirectory(prefix="dcube-model-") as folder:
         if others:
-            print(f"passed over, as they are no images: {some(others)}", file=sys.stderr)
+            print(f"skipped, because they are not images: {abbreviated(others)}", file=sys.stderr)
         fetched = _fetched(model, Path(folder))
         candidate = load_candidate(fetched.folder, choose_device(Compute()))
         below = fetched.abstain_below if abstain_below is None else abstain_below
-        with progress(f"Asking {fetched.title}", total=len(asked), unit="images") as advance:
+        with progress(f"Predicting with {fetched.title}", total=len(images), unit="images") as advance:
 
-            def done(images: "Sequence[Prepared | str]", rows: "pd.DataFrame") -> None:
+            def on_batch(inputs: "Sequence[ModelInput | str]", rows: "pd.DataFrame") -> None:
                 if heatmaps:
-                    from dcube.inference.heatmaps import draw_all
+                    from dcube.inference.heatmaps import save_heatmaps
 
-                    draw_all(candidate, images, rows, heatmaps)
+                    save_heatmaps(candidate, inputs, rows, heatmaps)
                 advance(len(rows))
 
-            rows = prediction.answers(candidate, asked, below, done)
-    table = prediction.by_patient(rows, asked, below) if by_patient else rows
+            rows = prediction.predict(candidate, images, below, on_batch)
+    table = prediction.aggregate_by_patient(rows, images, below) if by_patient else rows
     text = FORMATS[format_](table)
     if output:
         output.write_text(text, encoding="utf-8")
@@ -77,7 +78,9 @@ def predict(
     refused = rows[rows["problem"] != ""]
     if len(refused):
         first = refused.iloc[0]
-        raise DcubeError(f"{len(refused)} of {len(rows)} images were refused, as {first['image']}: {first['problem']}")
+        raise DcubeError(
+            f"{len(refused)} of {len(rows)} images were refused, e.g. {first['image']}: {first['problem']}"
+        )
 
 
 def _fetched(model: str, folder: Path) -> "Fetched":

@@ -1,4 +1,4 @@
-"""Bringing a raw data set under `data/`: checked first, and whole or not at all."""
+"""Adding a raw data set below `data/`: checked first, and complete or not at all."""
 
 import hashlib
 import shutil
@@ -7,24 +7,24 @@ from pathlib import Path
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.config.schema import Data
-from dcube.data.checks.inspection import Report, inspect
+from dcube.data.checks.inspection import InspectionReport, inspect_dataset
 from dcube.data.layouts.phantom import PHANTOM, write_phantom
 from dcube.data.readers.archives import unpack
 from dcube.errors import DcubeError
 
 
-def add(data: Data, path: Path | None, folder: Path, replace: bool = False) -> Report:
-    """Copy, unpack, fetch or draw the raw set `data.name` into `folder`.
+def add_dataset(data: Data, path: Path | None, folder: Path, replace: bool = False) -> InspectionReport:
+    """Copy, unpack, download or draw the raw data set `data.name` into `folder`.
 
     Args:
-        path: a folder, an `.npz`, a zip or a tar; None draws the phantom or fetches a MedMNIST set by its name.
-        folder: where the set will stand. The same content there already is fine; other content needs `replace`.
+        path: a folder, an `.npz`, a zip or a tar; None draws the phantom or downloads a MedMNIST set by its name.
+        folder: where the data set goes. The same content there already is fine; other content needs `replace`.
 
     Raises:
         DcubeError: for an unsafe archive, for what `prepare` would refuse, for other content in `folder`.
     """
     if path is not None and data.name == PHANTOM:
-        raise DcubeError(f"the name {PHANTOM!r} belongs to the invented data set: choose another, or give no PATH")
+        raise DcubeError(f"the name {PHANTOM!r} is reserved for the invented data set: choose another, or give no PATH")
     if path is not None and not path.exists():
         raise DcubeError(f"{path} does not exist")
     with atomic_folder(folder) as incoming:
@@ -62,9 +62,9 @@ def _fill(folder: Path, name: str, path: Path | None) -> None:
         unpack(path, folder)
 
 
-def _inspect_as(shown: Path, folder: Path, data: Data) -> Report:
+def _inspect_as(shown: Path, folder: Path, data: Data) -> InspectionReport:
     """Inspect `folder`, and call it `shown` in the report and in errors."""
     try:
-        return replace_fields(inspect(folder, data), path=str(shown))
+        return replace_fields(inspect_dataset(folder, data), path=str(shown))
     except DcubeError as error:
         raise DcubeError(str(error).replace(str(folder), str(shown))) from None

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,41 +12,42 @@ from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec, LeftOut
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
-from dcube.data.checks.privacy import open_private
+from dcube.data.checks.leaks import describe_near_duplicates
+from dcube.data.checks.privacy import read_private_dataset
+from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.phantom import PHANTOM
-from dcube.data.layouts.source import Seen
-from dcube.data.prepared import MANIFEST_COLUMNS, SPLITS, PreparedDataset
-from dcube.data.splits import SplitPlan, describe_near_duplicates, plan_splits
-from dcube.data.subsampling import thin, thins
-from dcube.data.survey import describe, refuse_unusable, survey, tabulate
-from dcube.data.unfinished import unfinished
+from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
+from dcube.data.scan import scan_images
+from dcube.data.scan_checkpoint import scan_checkpoint
+from dcube.data.splits import SplitPlan, count_by_class, plan_splits
+from dcube.data.subsampling import is_subsampled, subsample
 
 DEFINING = {"channels", "image_size", "diffusion_image_size", "fit"}  # of the arrays; each image has its own hash too
 
 
-def prepare(raw: Path, data: Data, folder: Path) -> PreparedDataset:
-    """Read a raw data set, check it, split it and store it; `folder` appears whole or stays as it was.
+def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
+    """Read a raw data set, check it, split it and store it; `folder` appears complete or stays as it was.
 
-    After a kill the next call goes on where this one was. Memory is bounded: a few kB an image and what the images
-    being decoded take, not the arrays.
+    After a kill the next call continues where this one stopped. Memory is bounded: a few kB an image and what the
+    images being decoded take, not the arrays.
 
     Raises:
         DcubeError: naming every file or row that no valid data set can be made of.
     """
-    source = open_private(raw, data)
-    with unfinished(folder, raw, len(source.records), data) as work:
-        seen = survey(source, data, work)
-        refuse_unusable(source, seen)
-        split = plan_splits(tabulate(source, seen), data)
-        plan = replace(split, table=thin(split.table, data))
-        left_out = len(split.table) - len(plan.table)
+    raw = read_private_dataset(path, data)
+    with scan_checkpoint(folder, path, len(raw.records), data) as checkpoint:
+        summaries = scan_images(raw, data, checkpoint)
+        refuse_unusable(raw, summaries)
+        full = plan_splits(tabulate(raw, summaries), data)
+        plan = replace(full, table=subsample(full.table, data))
+        left_out = len(full.table) - len(plan.table)
         with atomic_folder(folder) as partial:
-            for size in work.sizes:
-                file = work.array_file(size).rename(partial / work.array_file(size).name)
-                if len(plan.table) < len(seen):
+            for size in checkpoint.sizes:
+                file = checkpoint.array_file(size).rename(partial / checkpoint.array_file(size).name)
+                if len(plan.table) < len(summaries):
                     keep_rows(file, plan.table.index.to_numpy())
             _write_manifest(partial, plan.table)
-            _info(data, plan, left_out, seen, source.notes).save(partial / DATASET)
+            _info(data, plan, left_out, summaries, raw.notes).save(partial / DATASET)
     return PreparedDataset.load(folder)
 
 
@@ -56,33 +56,28 @@ def _write_manifest(folder: Path, table: pd.DataFrame) -> None:
     manifest.to_csv(folder / MANIFEST, columns=list(MANIFEST_COLUMNS), index=False, lineterminator="\n")
 
 
-def _info(data: Data, plan: SplitPlan, left_out: int, seen: list[Seen], notes: tuple[str, ...]) -> DatasetInfo:
-    spec = InputSpec.of(data).model_copy(update={"raw": describe(seen)})
+def _info(
+    data: Data, plan: SplitPlan, left_out: int, summaries: list[ImageSummary], notes: tuple[str, ...]
+) -> DatasetInfo:
+    spec = InputSpec.of(data).model_copy(update={"raw": describe_raw_images(summaries)})
     classes = sorted(set(plan.table["label"]) - {""})
-    thinning = data.model_dump(include={"train_fraction", "imbalance"})
+    subsampling = data.model_dump(include={"train_fraction", "imbalance"})
     return DatasetInfo(
         name=data.name,
         is_phantom=data.name == PHANTOM,
         classes=classes,
         input=spec,
-        counts=count(plan.table),
+        counts=count_by_class(plan.table),
         unlabelled=int((plan.table["label"] == "").sum()),
         patients=plan.table["patient"].replace("", None).nunique(),
         split_origin=plan.origin,
         dropped_duplicates=plan.dropped,
-        blank_slices=sum(one.blank for one in seen),
+        blank_slices=sum(summary.is_blank for summary in summaries),
         near_duplicates=describe_near_duplicates(plan.table) if data.near_duplicates else None,
         notes=list(notes),
-        left_out=LeftOut(count=left_out, **thinning) if thins(data) else None,
+        left_out=LeftOut(count=left_out, **subsampling) if is_subsampled(data) else None,
         fingerprint=_fingerprint(classes, spec, plan.table),
     )
-
-
-def count(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Labelled images by split and class, the splits in their order."""
-    labelled = table[table["label"] != ""]
-    counts = {str(split): dict(Counter(sorted(rows["label"]))) for split, rows in labelled.groupby("split")}
-    return {split: counts[split] for split in ("", *SPLITS) if split in counts}
 
 
 def _fingerprint(classes: list[str], spec: InputSpec, table: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Fewer training images on purpose: curves over the amount of data, or over how unequal the classes are.
+"""Fewer training images on purpose: for curves over the amount of data, or over the imbalance of the classes.
 
 Validation and test images always stay, so that every point of a curve is measured on the same images.
 """
@@ -12,11 +12,11 @@ from dcube.engine.seeds import numpy_generator
 from dcube.errors import DcubeError
 
 
-def thins(data: Data) -> bool:
+def is_subsampled(data: Data) -> bool:
     return data.train_fraction < 1 or data.imbalance is not None
 
 
-def thin(table: pd.DataFrame, data: Data) -> pd.DataFrame:
+def subsample(table: pd.DataFrame, data: Data) -> pd.DataFrame:
     """The rows that are used, with their index, in their order.
 
     Args:
@@ -41,21 +41,21 @@ def _without(table: pd.DataFrame, left_out: pd.Index) -> pd.DataFrame:
 def _in_fraction(train: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
     """(n,) whether a training image is used: whole groups, of every class its share to within half a group.
 
-    Groups stand in one order of lot, whatever the fraction, and a fraction takes them from the front: a smaller
+    The random order of the groups is the same for every fraction, and a fraction takes them from the front: a smaller
     fraction's images are among a larger one's. The first group of every class is always taken. A group of several
     classes counts as one of its rarest class, one without a label as of a class of its own.
     """
     groups = linked_groups(train)
-    lot = numpy_generator(seed, "training images left out").permutation(groups.max() + 1)
+    order = numpy_generator(seed, "training images left out").permutation(groups.max() + 1)
     frequency = train["label"].map(train["label"].value_counts()).where(train["label"] != "", len(train) + 1)
-    rows = pd.DataFrame({"label": train["label"].to_numpy(), "frequency": frequency.to_numpy(), "lot": lot[groups]})
-    of_group = rows.sort_values(["lot", "frequency", "label"]).groupby("lot")  # in the order of lot
+    rows = pd.DataFrame({"label": train["label"].to_numpy(), "frequency": frequency.to_numpy(), "order": order[groups]})
+    of_group = rows.sort_values(["order", "frequency", "label"]).groupby("order")
     group = pd.DataFrame({"label": of_group["label"].first(), "images": of_group.size()})
     images = group.groupby("label")["images"]
     middle = images.cumsum() - group["images"] / 2
     used = middle <= fraction * images.transform("sum")
-    firsts = rows[rows["label"] != ""].groupby("label")["lot"].min()
-    return (used | used.index.isin(firsts))[rows["lot"]].to_numpy()
+    firsts = rows[rows["label"] != ""].groupby("label")["order"].min()
+    return (used | used.index.isin(firsts))[rows["order"]].to_numpy()
 
 
 def _imbalanced(labels: pd.Series, ratio: float, seed: int) -> np.ndarray:
@@ -70,6 +70,6 @@ def _imbalanced(labels: pd.Series, ratio: float, seed: int) -> np.ndarray:
             f"{most}: choose at most {most}"
         )
     wanted = labels.map(lambda label: min(most, round(ratio * others)) if label == frequent else others)
-    lot = numpy_generator(seed, "images of an imbalance").permutation(len(labels))
-    place = pd.Series(lot, index=labels.index).groupby(labels).rank(method="first")
-    return (place <= wanted).to_numpy()
+    order = numpy_generator(seed, "images of an imbalance").permutation(len(labels))
+    rank = pd.Series(order, index=labels.index).groupby(labels).rank(method="first")
+    return (rank <= wanted).to_numpy()

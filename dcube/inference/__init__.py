@@ -1,1 +1,1 @@
-"""A registered model answers on images that it has never seen: at a terminal, as a service, over a bucket."""
+"""A registered model predicts on new images: at a terminal, as a service, over a bucket."""

@@ -1,8 +1,8 @@
-"""Whether new images are still such as the model was made for: their fingerprint beside that of the validation images.
+"""Drift: whether new images are still like those that the model was trained on.
 
-The reference is the validation split's: the model has not learnt it by heart, as it may have the training images, and
-the test split stays closed. Two samples are compared property by property by the Kolmogorov–Smirnov statistic D (0: the
-same distribution, 1: no overlap), which needs no bins and takes distributions of any shape.
+The reference is the validation split: the model may have memorised the training images, and the test split stays
+closed. Each property is compared by the Kolmogorov–Smirnov statistic D (0: the same distribution, 1: no overlap), which
+needs no bins and suits distributions of any shape.
 """
 
 import json
@@ -16,7 +16,7 @@ from scipy.stats import entropy, ks_2samp
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.dataset import InputSpec, RawImages
 from dcube.artifacts.schemas.drift import DriftReference
-from dcube.data.readers.modes import stored_as
+from dcube.data.readers.modes import storage_kind
 
 PROPERTIES = {  # of an image, and of the prediction for it
     "brightness": "brightness (mean grey value, 0…255)",
@@ -28,14 +28,14 @@ PROPERTIES = {  # of an image, and of the prediction for it
 }
 DARK, BRIGHT = 32, 223
 MOST_IMAGES = 2000  # of the reference
-NOTICEABLE = 0.2  # a D below this is no reason to look, however many images make it significant
+NOTICEABLE = 0.2  # a smaller D does not count, however many images make it significant
 SIGNIFICANCE = 0.01
-MOST_REFUSED = 0.05  # a share of refused images that may be an accident
+MOST_REFUSED = 0.05  # a larger share of refused images counts as drift
 
 
 @dataclass(frozen=True)
 class DriftRow:
-    """One line of the report: medians (or shares, or names), the distance, and whether to look."""
+    """One line of the report: medians (or shares, or names), the distance, and whether it counts as drift."""
 
     what: str
     reference: str
@@ -44,8 +44,8 @@ class DriftRow:
     drifted: bool
 
 
-def looks(images: np.ndarray) -> pd.DataFrame:
-    """Brightness, contrast, shares of dark and bright pixels of (n, C, S, S) uint8 images as a model sees them."""
+def image_statistics(images: np.ndarray) -> pd.DataFrame:
+    """Brightness, contrast, shares of dark and bright pixels of (n, C, S, S) uint8 preprocessed images."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     return pd.DataFrame(
         {
@@ -60,11 +60,11 @@ def looks(images: np.ndarray) -> pd.DataFrame:
 def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> DriftReference:
     """What `compare` needs of the reference images and of the calibrated probabilities for them."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int))
-    chances = probabilities[rows]
-    table = looks(images[rows]).assign(
-        entropy=entropy(chances, axis=1) / np.log(len(classes)), confidence=chances.max(axis=1)
+    chosen = probabilities[rows]
+    table = image_statistics(images[rows]).assign(
+        entropy=entropy(chosen, axis=1) / np.log(len(classes)), confidence=chosen.max(axis=1)
     )
-    shares = np.bincount(chances.argmax(axis=1), minlength=len(classes)) / len(rows)
+    shares = np.bincount(chosen.argmax(axis=1), minlength=len(classes)) / len(rows)
     return DriftReference(
         images=len(rows),
         values={name: [round(float(value), 6) for value in table[name]] for name in PROPERTIES},
@@ -76,7 +76,8 @@ def compare(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) -> l
     """New images, and the predictions for them, against the reference.
 
     Args:
-        rows: with the columns of `answers` and `looks`, and `width`, `height`, `mode`, `modality`; refused images too.
+        rows: with the columns of `predict` and `image_statistics`, and `width`, `height`, `mode`, `modality`; also of
+            refused images.
         spec: of the model.
     """
     usable = rows[rows["problem"] == ""]
@@ -93,9 +94,9 @@ def as_json(found: list[DriftRow]) -> str:
 
 
 def as_markdown(found: list[DriftRow]) -> str:
-    """The table, after a line that says what to look at."""
+    """The table, after a line that names what has drifted."""
     drifted = [one.what.split(" (")[0] for one in found if one.drifted]
-    first = f"**Look at: {', '.join(drifted)}.**" if drifted else "**No drift is shown.**"
+    first = f"**Drift: {', '.join(drifted)}.**" if drifted else "**No drift is shown.**"
     rows = [(one.what, one.reference, one.new, f"{one.distance:.3f}{' ⚠' if one.drifted else ''}") for one in found]
     return f"{first}\n\n{markdown_table(('', 'validation', 'new images', 'distance'), rows)}"
 
@@ -117,7 +118,7 @@ def _quartiles(values: np.ndarray) -> str:
 
 
 def _predicted(usable: pd.DataFrame, reference: DriftReference) -> DriftRow:
-    """Distance: the share of images whose prediction would have to be another (total variation)."""
+    """Distance: the share of images whose predicted class would have to change (total variation)."""
     before = reference.predicted
     shares = {name: float((usable["prediction"] == name).mean()) for name in before}
     distance = sum(abs(shares[name] - before[name]) for name in before) / 2
@@ -132,7 +133,7 @@ def _shares(of_classes: Mapping[str, float]) -> str:
 
 
 def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftRow]:
-    """Sizes and modes as stored; distance: the share of images that training never saw the like of."""
+    """Sizes and modes as stored; distance: the share of images unlike all that training saw."""
     found = []
     for side, extent in (("width", raw.width), ("height", raw.height)):
         if extent and len(rows):
@@ -140,13 +141,13 @@ def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftRow]:
             outside = float((~rows[side].between(low, high)).mean())
             new = f"{rows[side].min():g} … {rows[side].max():g}"
             found.append(DriftRow(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
-    kinds = {stored_as(mode) for mode in raw.modes}
+    kinds = {storage_kind(mode) for mode in raw.modes}
     for what, known, named in (
-        ("stored as", kinds, rows["mode"].map(stored_as)),
+        ("stored as", kinds, rows["mode"].map(storage_kind)),
         ("modality", set(raw.modalities), rows["modality"]),
     ):
         if known and len(rows):
-            strange = float((~named.isin([*known, ""])).mean())
+            unknown = float((~named.isin([*known, ""])).mean())
             names = ", ".join(sorted(set(named) - {""})) or "unknown"
-            found.append(DriftRow(what, ", ".join(sorted(known)), names, strange, strange > NOTICEABLE))
+            found.append(DriftRow(what, ", ".join(sorted(known)), names, unknown, unknown > NOTICEABLE))
     return found

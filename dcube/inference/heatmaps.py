@@ -1,9 +1,9 @@
-"""What spoke for an answer, drawn beside the image.
+"""Which parts of an image spoke for a prediction, plotted beside the image.
 
 Occlusion (Zeiler and Fergus, 2014; captum): a part of the image is blurred away, and the fall of the predicted class's
-log-odds is what that part was worth. It needs no gradient and no layer, so that one picture covers both ways in which
+log-odds is that part's contribution. It needs no gradient and no layer, so that one heatmap covers both ways in which
 an image reaches D-Cube (the diffusion model and the sub-feature network) and means the same for every baseline; and a
-clinician can say in one sentence what it shows. Methods that take the picture from gradients can look the same for a
+clinician can say in one sentence what it shows. Methods that use gradients can look the same for a
 network with random weights (Adebayo et al., 2018); a test measures that this one does not.
 """
 
@@ -23,11 +23,12 @@ from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
 from dcube.classifier.candidate import Candidate, probabilities
-from dcube.inference.prediction import Prepared
+from dcube.data.preprocessing import ModelInput
+from dcube.inference.prediction import ABSTAIN
 
 GRID = 16  # the image as GRID × GRID cells …
 WINDOW = 4  # … of which WINDOW × WINDOW are hidden at a time …
-STRIDE = 2  # … in places this far apart: 49 questions an image
+STRIDE = 2  # … at positions this far apart: 49 predictions an image
 BLUR = 1 / 8  # standard deviation, of the image's side
 Versions = tuple[Tensor, Tensor]  # (1, C, S, S) floats: the whole image, and the blurred one
 
@@ -42,7 +43,7 @@ def heatmaps(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndar
         classes: (n,) class indices.
     """
     device = next(candidate.head.parameters()).device
-    maps = []
+    results = []
     for image, diffusion_image, index in zip(images, diffusion_images, classes, strict=True):
         large, small = (_with_blurred(one, device) for one in (image, diffusion_image))
         everything = torch.ones(1, GRID, GRID, device=device)
@@ -53,24 +54,24 @@ def heatmaps(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndar
             target=int(index),
             perturbations_per_eval=64,
         )
-        maps.append(found[0].cpu().numpy())
-    return np.stack(maps)
+        results.append(found[0].cpu().numpy())
+    return np.stack(results)
 
 
-def draw_all(candidate: Candidate, images: Sequence[Prepared | str], rows: pd.DataFrame, folder: Path) -> None:
-    """A PNG for every answered image, named like the image."""
+def save_heatmaps(candidate: Candidate, inputs: Sequence[ModelInput | str], rows: pd.DataFrame, folder: Path) -> None:
+    """A PNG for every image with a prediction, named like the image."""
     folder.mkdir(parents=True, exist_ok=True)
-    for image, row in zip(images, rows.to_dict("records"), strict=True):
-        if isinstance(image, str):
+    for found, row in zip(inputs, rows.to_dict("records"), strict=True):
+        if isinstance(found, str):
             continue
         index = candidate.classes.index(row["prediction"])
-        found = heatmaps(candidate, image.image[None], image.diffusion_image[None], np.array([index]))[0]
-        text = f"{row['prediction']} {row['confidence']:.2f}" + (" (abstains)" if row["answer"] == "abstain" else "")
-        heatmap_figure(image.image, found, text).savefig(folder / f"{_file_name(row['image'])}.png", dpi=120)
+        heatmap = heatmaps(candidate, found.image[None], found.diffusion_image[None], np.array([index]))[0]
+        text = f"{row['prediction']} {row['confidence']:.2f}" + (" (abstains)" if row["decision"] == ABSTAIN else "")
+        plot_heatmap(found.image, heatmap, text).savefig(folder / f"{_file_name(row['image'])}.png", dpi=120)
 
 
-def heatmap_figure(image: np.ndarray, heatmap: np.ndarray, answer: str) -> Figure:
-    """The image (C, S, S) as the model sees it, and beside it the same with the map laid over it."""
+def plot_heatmap(image: np.ndarray, heatmap: np.ndarray, title: str) -> Figure:
+    """The image (C, S, S) as the model sees it, and beside it the same with the heatmap over it."""
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     reach = max(float(np.abs(heatmap).max()), 1e-6)
     figure = Figure(figsize=(8, 4), layout="constrained")
@@ -85,7 +86,7 @@ def heatmap_figure(image: np.ndarray, heatmap: np.ndarray, answer: str) -> Figur
     layer = right.imshow(
         heatmap, cmap="RdBu_r", vmin=-reach, vmax=reach, alpha=strength, extent=extent, interpolation="bilinear"
     )
-    right.set_title(answer)
+    right.set_title(title)
     scale = ScalarMappable(layer.norm, layer.cmap)  # that of the layer itself would be as transparent as it is
     figure.colorbar(scale, ax=right, shrink=0.85, label="log-odds lost without this part")
     return figure
@@ -109,7 +110,7 @@ def _with_blurred(image: np.ndarray, device: torch.device) -> Versions:
 
 
 def _mixed(versions: Versions, visible: Tensor) -> Tensor:
-    """Soft borders: a hard one would be an edge that no patient has."""
+    """Soft borders: a hard one would be an edge that is in no patient."""
     whole, blurred = versions
     mask = F.interpolate(visible[:, None].float(), whole.shape[-2:], mode="bilinear")
     return whole * mask + blurred * (1 - mask)

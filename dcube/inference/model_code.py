@@ -2,6 +2,6 @@
 
 from mlflow.models import set_model
 
-from dcube.inference.serving import Classifier
+from dcube.inference.serving import ServedModel
 
-set_model(Classifier())
+set_model(ServedModel())

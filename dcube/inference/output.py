@@ -1,4 +1,4 @@
-"""Rows of answers for people and for programs."""
+"""Rows of predictions as a table for people, as CSV and as JSON."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from dcube.evaluation.predictions import PREFIX
 
-FOR_PEOPLE = ("image", "patient", "images", "first_image", "answer", "confidence", "entropy", "spread", "problem")
+FOR_PEOPLE = ("image", "patient", "images", "first_image", "decision", "confidence", "entropy", "spread", "problem")
 
 
 def as_csv(rows: pd.DataFrame) -> str:
@@ -19,16 +19,16 @@ def as_csv(rows: pd.DataFrame) -> str:
 
 
 def as_json(rows: pd.DataFrame) -> str:
-    """A list of objects; what is not known is null."""
+    """A list of objects; unknown values are null."""
     return json.dumps(json.loads(rows.to_json(orient="records")), indent=2, ensure_ascii=False) + "\n"
 
 
 def as_table(rows: pd.DataFrame) -> str:
     """Readable on a terminal. A column that is empty throughout is left out."""
-    shown = [name for name in FOR_PEOPLE if name in rows and _tells(rows[name])]
-    chances = [name for name in rows.columns.astype(str) if name.startswith(PREFIX)]
+    shown = [name for name in FOR_PEOPLE if name in rows and _has_values(rows[name])]
+    probabilities = [name for name in rows.columns.astype(str) if name.startswith(PREFIX)]
     place = shown.index("confidence") + 1 if "confidence" in shown else len(shown)
-    columns = [*shown[:place], *(chances if "confidence" in shown else []), *shown[place:]]
+    columns = [*shown[:place], *(probabilities if "confidence" in shown else []), *shown[place:]]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(name.removeprefix(PREFIX).replace("_", " "), overflow="fold")
@@ -42,7 +42,7 @@ def as_table(rows: pd.DataFrame) -> str:
 FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {"table": as_table, "csv": as_csv, "json": as_json}
 
 
-def _tells(column: pd.Series) -> bool:
+def _has_values(column: pd.Series) -> bool:
     return bool((column.notna() & (column != "")).any())
 
 

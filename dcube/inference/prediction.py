@@ -1,108 +1,97 @@
-"""Images in, one row an image out: the same function behind `dcube predict`, the service and the flow.
+"""Images in, one row for each image out: the same functions behind `dcube predict`, the service and the flow.
 
 | column | meaning |
 | --- | --- |
-| image | the name its owner gave it |
-| answer | the predicted class, `abstain` below the set confidence, empty where the image was refused |
+| image | the name that the user gave it |
+| decision | the predicted class, `abstain` below the set confidence, empty where the image was refused |
 | prediction, confidence | the most probable class and its calibrated probability |
 | probability_CLASS | calibrated probabilities; they add up to one |
 | entropy | of the probabilities: 0 where one class is certain, 1 where all are equally probable |
-| spread | standard deviation of the confidence over noise levels; empty for a model that looks at none |
+| spread | standard deviation of the confidence over noise levels; empty for a model without a diffusion model |
 | problem | why the image was refused |
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.stats import entropy
 
+from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import Candidate
-from dcube.data.readers.images import RawImage, UnusableImageError, cropped, to_square
+from dcube.data.preprocessing import ModelInput, crop, preprocess
+from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import window_of
 from dcube.evaluation.predictions import PREFIX
-from dcube.inference.inputs import Asked
-from dcube.inference.suitability import refuse_unsuitable
+from dcube.inference.inputs import InputImage
+from dcube.inference.suitability import check_suitability
 
 ABSTAIN = "abstain"
-AT_ONCE = 64  # images in memory
-NOISE_LEVELS = 3  # at which `spread` looks: the lowest, the middle and the highest that training showed
+BATCH_SIZE = 64  # images in memory
+NOISE_LEVELS = 3  # for `spread`: the lowest, the middle and the highest that training used
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """An image as a candidate sees it: (C, S, S) and (C, s, s) uint8, and the raw one."""
-
-    image: np.ndarray
-    diffusion_image: np.ndarray
-    raw: RawImage
-
-
-def prepared(raw: RawImage, candidate: Candidate) -> Prepared:
-    """A decoded, windowed image, made into what the stage `prepare` would have made of it.
+def to_model_input(raw: RawImage, spec: InputSpec) -> ModelInput:
+    """A decoded, windowed image, preprocessed as the model's training images were.
 
     Raises:
-        UnusableImageError: the candidate was not made for it.
+        UnusableImageError: the image cannot be used, or the model is not suitable for it.
     """
-    spec = candidate.config.input
-    used = cropped(raw, spec.crop)
-    refuse_unsuitable(used, spec)
-    channels, fit = spec.channels, spec.fit
-    image = to_square(used.image, candidate.image_size, channels, fit)
-    if image.min() == image.max():
-        raise UnusableImageError(f"constant within the square that fit: {fit} leaves")
-    return Prepared(image, to_square(used.image, candidate.diffusion_image_size, channels, fit), used)
+    raw = crop(raw, spec.crop)  # cropping once more changes nothing
+    check_suitability(raw, spec)
+    return preprocess(raw, spec)
 
 
-def answers(
+def predict(
     candidate: Candidate,
-    asked: Sequence[Asked],
+    images: Sequence[InputImage],
     abstain_below: float,
-    on_batch: Callable[[Sequence[Prepared | str], pd.DataFrame], object] = lambda images, rows: None,
+    on_batch: Callable[[Sequence[ModelInput | str], pd.DataFrame], object] = lambda inputs, rows: None,
 ) -> pd.DataFrame:
-    """Answer every image, `AT_ONCE` in memory at a time; what cannot be answered has its row too.
+    """Predict on every image, `BATCH_SIZE` at a time; an image that is refused has its row too.
 
     Args:
-        on_batch: gets the images of a batch (a text says why one was refused) and their rows.
+        on_batch: gets the inputs of a batch (a text says why an image was refused) and their rows.
     """
-    window = window_of(candidate.config.input)
+    spec = candidate.config.input
+    window = window_of(spec)
 
-    def read(image: Asked) -> Prepared | str:
+    def read(image: InputImage) -> ModelInput | str:
         try:
-            return prepared(image.read(window), candidate)
+            return to_model_input(image.read(window), spec)
         except UnusableImageError as problem:
             return str(problem)
 
     parts = []
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(asked), AT_ONCE):
-            batch = asked[start : start + AT_ONCE]
-            images = list(pool.map(read, batch))
-            rows = answered(candidate, images, abstain_below)
+        for start in range(0, len(images), BATCH_SIZE):
+            batch = images[start : start + BATCH_SIZE]
+            inputs = list(pool.map(read, batch))
+            rows = predict_batch(candidate, inputs, abstain_below)
             rows.insert(0, "image", [image.name for image in batch])
-            on_batch(images, rows)
+            on_batch(inputs, rows)
             parts.append(rows)
     return pd.concat(parts, ignore_index=True)
 
 
-def answered(candidate: Candidate, images: Sequence[Prepared | str], abstain_below: float) -> pd.DataFrame:
-    """All columns but `image`; a text in the place of an image says why it was refused."""
-    usable = [image for image in images if isinstance(image, Prepared)]
-    places = [place for place, image in enumerate(images) if isinstance(image, Prepared)]
-    probabilities = np.full((len(images), len(candidate.classes)), np.nan)
-    spread = np.full(len(images), np.nan)
+def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], abstain_below: float) -> pd.DataFrame:
+    """All columns but `image`; a text in the place of an input says why the image was refused."""
+    usable = {row: found for row, found in enumerate(inputs) if isinstance(found, ModelInput)}
+    probabilities = np.full((len(inputs), len(candidate.classes)), np.nan)
+    spread = np.full(len(inputs), np.nan)
     if usable:
-        arrays = np.stack([one.image for one in usable]), np.stack([one.diffusion_image for one in usable])
-        probabilities[places] = candidate.predict(*arrays)
-        spread[places] = _spread(candidate, *arrays, probabilities[places].argmax(axis=1))
-    rows = judged(probabilities, candidate.classes, abstain_below)
-    return rows.assign(spread=spread, problem=["" if isinstance(image, Prepared) else image for image in images])
+        rows = list(usable)
+        images = np.stack([found.image for found in usable.values()])
+        diffusion_images = np.stack([found.diffusion_image for found in usable.values()])
+        probabilities[rows] = candidate.predict(images, diffusion_images)
+        spread[rows] = _spread(candidate, images, diffusion_images, probabilities[rows].argmax(axis=1))
+    problems = ["" if isinstance(found, ModelInput) else found for found in inputs]
+    return decide(probabilities, candidate.classes, abstain_below).assign(spread=spread, problem=problems)
 
 
-def judged(probabilities: np.ndarray, classes: Sequence[str], abstain_below: float) -> pd.DataFrame:
-    """From (n, classes) probabilities: answer, prediction, confidence, the probabilities, entropy. NaN rows: none."""
+def decide(probabilities: np.ndarray, classes: Sequence[str], abstain_below: float) -> pd.DataFrame:
+    """The columns from `decision` to `entropy` for (n, classes) probabilities; NaN rows stand for refused images."""
     known = ~np.isnan(probabilities).any(axis=1)
     most = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), 0)
     prediction = np.where(known, np.array(classes, dtype=object)[most], "")
@@ -111,7 +100,7 @@ def judged(probabilities: np.ndarray, classes: Sequence[str], abstain_below: flo
     columns = {PREFIX + name: probabilities[:, i] for i, name in enumerate(classes)}
     return pd.DataFrame(
         {
-            "answer": np.where(abstains, ABSTAIN, prediction),
+            "decision": np.where(abstains, ABSTAIN, prediction),
             "prediction": prediction,
             "confidence": confidence,
             **columns,
@@ -120,15 +109,15 @@ def judged(probabilities: np.ndarray, classes: Sequence[str], abstain_below: flo
     )
 
 
-def by_patient(rows: pd.DataFrame, asked: Sequence[Asked], abstain_below: float) -> pd.DataFrame:
-    """One row a patient: the normalised geometric mean of the images' probabilities.
+def aggregate_by_patient(rows: pd.DataFrame, images: Sequence[InputImage], abstain_below: float) -> pd.DataFrame:
+    """One row for each patient: the normalised geometric mean of the images' probabilities.
 
-    It is the mean of the logits: an image that excludes a class counts, one that knows nothing changes nothing, and
-    many alike images make nobody more certain than one of them, as their product would. Patients are numbered in the
-    order of their first image: who they are stays with the owner.
+    It is the mean of the logits: an image that excludes a class counts, one that favours no class changes nothing, and
+    many similar images give no more certainty than one of them, as their product would. Patients are numbered in the
+    order of their first image: who they are is not shown.
     """
     classes = [str(name).removeprefix(PREFIX) for name in rows.columns if str(name).startswith(PREFIX)]
-    patients = pd.factorize(pd.Series([image.patient for image in asked]))[0]
+    patients = pd.factorize(pd.Series([image.patient for image in images]))[0]
     table = []
     for number in range(max(patients) + 1):
         own = rows[patients == number]
@@ -136,10 +125,10 @@ def by_patient(rows: pd.DataFrame, asked: Sequence[Asked], abstain_below: float)
         with np.errstate(divide="ignore"):
             logs = np.log(usable[[PREFIX + name for name in classes]].to_numpy(float))
         mean = np.exp(logs.mean(axis=0)) if len(usable) else np.full(len(classes), np.nan)
-        judgement = judged((mean / mean.sum())[None], classes, abstain_below).iloc[0].to_dict()
+        decision = decide((mean / mean.sum())[None], classes, abstain_below).iloc[0].to_dict()
         problem = f"{len(own) - len(usable)} of {len(own)} images refused" if len(usable) < len(own) else ""
         about: dict = {"patient": number + 1, "images": len(usable), "first_image": own["image"].iloc[0]}
-        table.append(about | judgement | {"problem": problem})
+        table.append(about | decision | {"problem": problem})
     return pd.DataFrame(table)
 
 

@@ -1,4 +1,4 @@
-"""A registered model as MLflow serves it: images in, answers out, as `dcube predict` gives them.
+"""A registered model as MLflow serves it: images in, rows out, equal to those of `dcube predict`.
 
 MLflow loads it through `model_code.py`: no pickle.
 """
@@ -14,15 +14,18 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from PIL import Image
 
+from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import load_candidate
 from dcube.config.schema import Compute
-from dcube.data.readers import dicom, nifti
-from dcube.data.readers.images import RawImage, UnusableImageError, check_size, finish, read_array
+from dcube.data.preprocessing import ModelInput
+from dcube.data.readers import dicom_header, nifti
+from dcube.data.readers.images import read_array
+from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size
 from dcube.data.readers.windows import Window, window_of
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
-from dcube.inference.inputs import of_file
-from dcube.inference.prediction import Prepared, answered, prepared
+from dcube.inference.inputs import images_in_file
+from dcube.inference.prediction import predict_batch, to_model_input
 
 CANDIDATE = "candidate"
 ABSTAIN_BELOW = "abstain_below"  # parameter of a request
@@ -30,62 +33,61 @@ GZIP = b"\x1f\x8b"
 NIFTI_MAGIC = slice(344, 347)
 
 
-class Classifier(PythonModel):
+class ServedModel(PythonModel):
     """Input: a column `image`, each cell a file in base64 or an array. Output: the columns of `dcube predict`.
 
-    A file is a picture, a DICOM file of one frame or a NIfTI volume of one slice. An array is nested lists (h, w) of
-    measurements (Hounsfield units, say) for a model with a window; for others (h, w) or (h, w, 3) of whole numbers
-    0…255. One cell that cannot be answered refuses the request, which names its row.
+    A file is a plain image, a DICOM file of one frame or a NIfTI volume of one slice. An array is nested lists (h, w)
+    of measurements (Hounsfield units, say) for a model with a window; for others (h, w) or (h, w, 3) of whole numbers
+    0…255. One unusable cell refuses the whole request; the error names its row.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
         self.candidate = load_candidate(Path(context.artifacts[CANDIDATE]), choose_device(Compute()))
 
     def predict(self, context, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        images = [self._prepared(cell, row) for row, cell in enumerate(model_input["image"])]
-        rows = answered(self.candidate, images, float((params or {}).get(ABSTAIN_BELOW, 0.0)))
+        spec = self.candidate.config.input
+        inputs = [_input_of_cell(cell, row, spec) for row, cell in enumerate(model_input["image"])]
+        rows = predict_batch(self.candidate, inputs, float((params or {}).get(ABSTAIN_BELOW, 0.0)))
         return rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
 
-    @property
-    def _window(self) -> Window | None:
-        return window_of(self.candidate.config.input)
 
-    def _prepared(self, cell: Any, row: int) -> Prepared:
-        try:
-            raw = self._decoded(cell) if isinstance(cell, str) else _of_array(cell, self._window)
-            return prepared(raw, self.candidate)
-        except UnusableImageError as error:
-            raise DcubeError(f"row {row}: {error}") from None
-
-    def _decoded(self, text: str) -> RawImage:
-        try:
-            content = base64.b64decode(text, validate=True)
-        except binascii.Error:
-            raise UnusableImageError("column image is no base64: encode a file's bytes") from None
-        with tempfile.TemporaryDirectory() as folder:  # the readers of image files take a file
-            name = f"image{_suffix(content)}"
-            (Path(folder) / name).write_bytes(content)
-            images = of_file(Path(folder), name, name)
-            if len(images) != 1:
-                raise UnusableImageError(f"a file of {len(images)} images: send them one by one")
-            return images[0].read(self._window)
-
-
-def encoded(file: Path) -> str:
+def encode_file(file: Path) -> str:
     """A file as a cell of the column `image`."""
     return base64.b64encode(file.read_bytes()).decode("ascii")
 
 
+def _input_of_cell(cell: Any, row: int, spec: InputSpec) -> ModelInput:
+    try:
+        read = _read_base64 if isinstance(cell, str) else _read_array
+        return to_model_input(read(cell, window_of(spec)), spec)
+    except UnusableImageError as error:
+        raise DcubeError(f"row {row}: {error}") from None
+
+
+def _read_base64(text: str, window: Window | None) -> RawImage:
+    try:
+        content = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise UnusableImageError("column image is not base64: encode the bytes of a file") from None
+    with tempfile.TemporaryDirectory() as folder:  # the readers need a file
+        name = f"image{_suffix(content)}"
+        (Path(folder) / name).write_bytes(content)
+        images = images_in_file(Path(folder), name, name)
+        if len(images) != 1:
+            raise UnusableImageError(f"a file of {len(images)} images: send them one by one")
+        return images[0].read(window)
+
+
 def _suffix(content: bytes) -> str:
-    """By what the bytes are: they come without a name."""
-    if content[128:132] == dicom.MARK:
+    """From the content: a cell has no file name."""
+    if dicom_header.has_prefix(content):
         return ".dcm"
     if content.startswith(GZIP):
         return nifti.SUFFIXES[1]
     return nifti.SUFFIXES[0] if content[NIFTI_MAGIC] in (b"n+1", b"ni1") else ".png"
 
 
-def _of_array(cell: Any, window: Window | None) -> RawImage:
+def _read_array(cell: Any, window: Window | None) -> RawImage:
     try:
         values = np.array(_as_lists(cell), dtype=float)
     except (TypeError, ValueError):
@@ -94,9 +96,9 @@ def _of_array(cell: Any, window: Window | None) -> RawImage:
         raise UnusableImageError(f"an array of shape {values.shape}: send (h, w), or (h, w, 3) for colour")
     check_size(values.shape[1], values.shape[0])
     if window:
-        return finish(Image.fromarray(window.apply(values)), "measured array")
+        return RawImage.checked(Image.fromarray(window.apply(values)), "measured array")
     if not ((values >= 0) & (values <= 255) & (values == np.rint(values))).all():
-        raise UnusableImageError("an array of other than whole numbers 0…255: send a file instead")
+        raise UnusableImageError("an array of values other than whole numbers 0…255: send a file instead")
     return read_array(values.astype(np.uint8))
 
 

@@ -1,18 +1,18 @@
-"""Whether a model was made for an image. A network answers on anything; this says where its answer means nothing."""
+"""Whether a model is suitable for an image. A network predicts on anything, also where its prediction means nothing."""
 
 import numpy as np
 
 from dcube.artifacts.schemas.dataset import Extent, InputSpec
-from dcube.data.readers.images import RawImage, UnusableImageError
 from dcube.data.readers.modes import MEASURED, may_be_coloured
+from dcube.data.readers.raw_image import RawImage, UnusableImageError
 
 LARGEST_FACTOR = 2.0  # between a side and the smallest or largest side that training saw
 LARGEST_STRETCH = 1.25  # beyond the aspect ratios that sides seen in training can form
 GREY_DIFFERENCE = 8  # of 255: JPEG makes slight colours of grey
 
 
-def refuse_unsuitable(raw: RawImage, spec: InputSpec) -> None:
-    """Compare an image, windowed and cropped as training did, with what training saw.
+def check_suitability(raw: RawImage, spec: InputSpec) -> None:
+    """Compare an image, windowed and cropped as in training, with the images that training saw.
 
     Args:
         spec: of the model. What it does not say is not checked.
@@ -21,21 +21,21 @@ def refuse_unsuitable(raw: RawImage, spec: InputSpec) -> None:
         UnusableImageError: naming what differs.
     """
     modes = list(spec.raw.modes)
-    _refuse_format(raw, modes, spec)
-    _refuse_modality(raw, set(spec.raw.modalities) - {""})
-    _refuse_colour(raw, modes, spec.channels)
+    _check_format(raw, modes, spec)
+    _check_modality(raw, set(spec.raw.modalities) - {""})
+    _check_colour(raw, modes, spec.channels)
     if spec.raw.width and spec.raw.height:
-        _refuse_size(raw, spec.raw.width, spec.raw.height)
+        _check_size(raw, spec.raw.width, spec.raw.height)
 
 
-def _refuse_format(raw: RawImage, modes: list[str], spec: InputSpec) -> None:
-    """Pictures have a grey scale of their own; measurements have a window. Neither says anything about the other."""
+def _check_format(raw: RawImage, modes: list[str], spec: InputSpec) -> None:
+    """Plain images have a grey scale of their own; measurements have a window. A model knows one of the two."""
     if not modes:
         return
     measured = {mode.startswith(MEASURED) for mode in modes}
     if raw.mode.startswith(MEASURED) not in measured:
-        trained = f"window {_window(spec)}" if True in measured else "plain pictures, whose window nobody knows"
-        given = raw.mode.split()[0] if raw.mode.startswith(MEASURED) else f"a plain picture ({raw.mode})"
+        trained = f"window {_window(spec)}" if True in measured else "plain images, whose window is unknown"
+        given = raw.mode.split()[0] if raw.mode.startswith(MEASURED) else f"a plain image ({raw.mode})"
         raise UnusableImageError(f"the model was made for {trained}, and this is {given}")
 
 
@@ -45,12 +45,12 @@ def _window(spec: InputSpec) -> str:
     return f"{spec.window_center:g} ± {spec.window_width / 2:g} of DICOM or NIfTI values"
 
 
-def _refuse_modality(raw: RawImage, modalities: set[str]) -> None:
+def _check_modality(raw: RawImage, modalities: set[str]) -> None:
     if raw.modality and modalities and raw.modality not in modalities:
         raise UnusableImageError(f"the model was made for {', '.join(sorted(modalities))}, and this is {raw.modality}")
 
 
-def _refuse_colour(raw: RawImage, modes: list[str], channels: int) -> None:
+def _check_colour(raw: RawImage, modes: list[str], channels: int) -> None:
     coloured = _is_coloured(raw)
     colours_seen = any(may_be_coloured(mode) for mode in modes) if modes else True
     if coloured and (channels == 1 and not colours_seen):
@@ -66,14 +66,14 @@ def _is_coloured(raw: RawImage) -> bool:
     return bool((pixels.max(axis=2) - pixels.min(axis=2)).mean() > GREY_DIFFERENCE)
 
 
-def _refuse_size(raw: RawImage, width: Extent, height: Extent) -> None:
+def _check_size(raw: RawImage, width: Extent, height: Extent) -> None:
     size = f"{raw.image.width} × {raw.image.height} pixels"
     sides = (("width", raw.image.width, width), ("height", raw.image.height, height))
     for name, side, seen in sides:
         if not seen.smallest / LARGEST_FACTOR <= side <= seen.largest * LARGEST_FACTOR:
             raise UnusableImageError(
                 f"{size}: training saw a {name} of {seen.smallest:g} to {seen.largest:g}, and up to "
-                f"{LARGEST_FACTOR:g} times less or more is answered"
+                f"{LARGEST_FACTOR:g} times less or more is accepted"
             )
     ratio = raw.image.width / raw.image.height
     narrowest, widest = width.smallest / height.largest, width.largest / height.smallest

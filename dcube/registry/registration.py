@@ -170,7 +170,7 @@ def _signature(classes: list[str], abstain_below: float) -> ModelSignature:
         Schema([ColSpec(AnyType(), "image")]),
         Schema(
             [
-                *(ColSpec("string", name) for name in ("answer", "prediction")),
+                *(ColSpec("string", name) for name in ("decision", "prediction")),
                 *(ColSpec("double", name) for name in numbers),
                 ColSpec("double", "spread", required=False),
             ]

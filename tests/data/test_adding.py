@@ -145,7 +145,7 @@ def test_refusals_of_add_leave_nothing(dcube, tmp_path):
     refused(dcube("data", "add", "mine", tmp_path / "cut.zip"), "cut.zip")
     refused(dcube("data", "add", "../mine", raw), "data.name")
     refused(dcube("data", "add", "phantom", raw), "phantom")
-    refused(dcube("data", "add", "no-such-set"), "no MedMNIST set", "pneumoniamnist")
+    refused(dcube("data", "add", "no-such-set"), "not a MedMNIST set", "pneumoniamnist")
     assert left_behind() == [] and not Path("data.dvc").exists()
 
 

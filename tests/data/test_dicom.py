@@ -20,8 +20,9 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from dcube.data.readers.dicom import header, is_dicom, read_frame
-from dcube.data.readers.images import UnusableImageError
+from dcube.data.readers.dicom import read_frame
+from dcube.data.readers.dicom_header import is_dicom, read_header
+from dcube.data.readers.raw_image import UnusableImageError
 from dcube.data.readers.windows import Window
 from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, save_dicom
 
@@ -138,7 +139,7 @@ def test_lossless_compression_changes_nothing(tmp_path, syntax, kind):
     plain = save_dicom(tmp_path / "plain.dcm", dataset)
     dataset.compress(syntax, generate_instance_uid=False)
     packed = save_dicom(tmp_path / "packed.dcm", dataset)
-    for frame in range(header(packed).frames):
+    for frame in range(read_header(packed).frames):
         assert np.array_equal(shown(packed, frame), shown(plain, frame))
 
 
@@ -168,7 +169,7 @@ def test_lossless_jpeg_changes_nothing(tmp_path, syntax, kind):
 def test_frames_are_counted_and_read_one_by_one(tmp_path):
     stack = np.stack([RAMP + number for number in range(5)])
     file = dicom_file(tmp_path / "a.dcm", stack, NumberOfFrames=5)
-    assert header(file).frames == 5
+    assert read_header(file).frames == 5
     for number in range(5):
         assert np.allclose(shown(file, number, WHOLE), np.clip(stack[number] / 4095 * 255, 0, 255), atol=1e-3)
     with pytest.raises(UnusableImageError, match="no frame 5"):
@@ -203,7 +204,7 @@ def test_enhanced_files_have_windows_of_each_frame(tmp_path):
         ],
         PerFrameFunctionalGroupsSequence=[group(FrameVOILUTSequence=window) for window in windows],
     )  # fmt: skip
-    assert header(file).spacing == (2.0, 1.0)
+    assert read_header(file).spacing == (2.0, 1.0)
     for number, (center, width) in enumerate([(0, 1000), (500, 50)]):
         image = read_frame(file, number).image
         assert image.size == (16, 32), "rows lie twice as far apart as columns"
@@ -228,10 +229,10 @@ def test_facts_of_a_file(tmp_path):
         tmp_path / "a.dcm", RAMP, PatientID=" 17 ", SeriesInstanceUID="1.2.3", PixelSpacing=[0.5, 0.5],
         ImageOrientationPatient=[1, 0, 0, 0, 1, 0], ImagePositionPatient=[-1, -2, 42.5], BurnedInAnnotation="YES",
     )  # fmt: skip
-    facts = header(file)
+    facts = read_header(file)
     assert (facts.modality, facts.rows, facts.columns, facts.frames) == ("CT", 16, 16, 1)
     assert (facts.patient, facts.series, facts.spacing) == ("17", "1.2.3", (0.5, 0.5))
-    assert facts.depth == 42.5 and facts.burned_in is True and not facts.document
+    assert facts.depth == 42.5 and facts.burned_in is True and not facts.is_document
 
 
 def test_most_tags_may_miss(tmp_path):
@@ -240,13 +241,13 @@ def test_most_tags_may_miss(tmp_path):
         delattr(dataset, keyword)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.file_meta.MediaStorageSOPInstanceUID = "1.2"
     file = save_dicom(tmp_path / "a.dcm", dataset)
-    facts = header(file)
+    facts = read_header(file)
     assert (facts.modality, facts.patient, facts.spacing, facts.depth, facts.burned_in) == ("", "", None, None, None)
     assert np.allclose(shown(file), RAMP / 65535 * 255, atol=1e-3)
 
 
 def test_a_modality_is_one_of_the_standards_or_nothing(tmp_path):
-    assert header(dicom_file(tmp_path / "a.dcm", RAMP, Modality="SMITH")).modality == ""
+    assert read_header(dicom_file(tmp_path / "a.dcm", RAMP, Modality="SMITH")).modality == ""
 
 
 def test_without_a_suffix_the_mark_tells(tmp_path):
@@ -319,8 +320,9 @@ def test_files_that_are_no_dicom(tmp_path):
 
 
 REFUSED = {
-    "ExplVR_BigEndNoMeta.dcm": "no readable", "ExplVR_LitEndNoMeta.dcm": "no readable", "no_meta.dcm": "no readable",
-    "badVR.dcm": "no picture", "rtstruct.dcm": "no readable", "image_dfl.dcm": "deflated",
+    "ExplVR_BigEndNoMeta.dcm": "not a readable", "ExplVR_LitEndNoMeta.dcm": "not a readable",
+    "no_meta.dcm": "not a readable",
+    "badVR.dcm": "not an image", "rtstruct.dcm": "not a readable", "image_dfl.dcm": "deflated",
     "MR_truncated.dcm": "cannot be decoded",
     "JPEG2000-embedded-sequence-delimiter.dcm": "cannot be decoded", "SC_rgb_small_odd.dcm": "smaller than 8",
     "SC_rgb_small_odd_big_endian.dcm": "smaller than 8", "SC_rgb_small_odd_jpeg.dcm": "smaller than 8",
@@ -339,9 +341,9 @@ def test_every_file_that_pydicom_ships_is_shown_as_another_reader_shows_it_or_re
             read_frame(file)
         return
     if file.name.startswith(DOCUMENTS):
-        assert header(file).document
+        assert read_header(file).is_document
         return
-    ours = read_frame(file, header(file).frames - 1, Window(500, 3000))
+    ours = read_frame(file, read_header(file).frames - 1, Window(500, 3000))
     if file.name.startswith(("SC_rgb_rle_16bit", "SC_rgb_rle_32bit")):  # the other reader mixes their bytes up
         assert np.asarray(read_frame(file).image)[:41:20, 0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
         return

@@ -9,10 +9,11 @@ import pytest
 
 from dcube.config.loading import load_preset
 from dcube.config.schema import Data
-from dcube.data.layouts.detection import open_source
+from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.phantom import SIDE
-from dcube.data.layouts.source import Source
+from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preparing import prepare
+from dcube.data.preprocessing import crop
 from dcube.errors import DcubeError
 from tests.support import phantom_layouts as layouts
 from tests.support.phantom_layouts import SLICES, WINDOW, Invented
@@ -37,8 +38,9 @@ def salt(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "salt"))
 
 
-def images(source: Source) -> list[np.ndarray]:
-    return [np.rint(np.asarray(source.read(i).image)).astype(np.uint8) for i in range(len(source.records))]
+def images(source: RawDataset, side: int | None = None) -> list[np.ndarray]:
+    cropped = [crop(source.read(i), side).image for i in range(len(source.records))]
+    return [np.rint(np.asarray(image)).astype(np.uint8) for image in cropped]
 
 
 def expected() -> list[tuple[bytes, str]]:
@@ -74,7 +76,7 @@ def test_radiography_has_four_classes_no_patients_and_says_so(tmp_path: Path) ->
     shutil.copytree(raw / "normal", raw / "Viral Pneumonia")
     for i, file in enumerate(sorted((raw / "Viral Pneumonia" / "images").iterdir())):
         save(file, np.random.default_rng(i).integers(0, 256, (SIDE, SIDE), dtype=np.uint8))
-    source = open_source(raw, PLAIN)
+    source = read_raw_dataset(raw, PLAIN)
     assert source.layout == "COVID-19 Radiography"
     assert {record.label for record in source.records} == {"benign", "malignant", "normal", "Viral Pneumonia"}
     assert not any(record.patient or "masks" in record.file for record in source.records)
@@ -86,12 +88,12 @@ def test_radiography_has_four_classes_no_patients_and_says_so(tmp_path: Path) ->
     shutil.rmtree(raw / "normal" / "images")
     (raw / "normal" / "images").mkdir()
     with pytest.raises(DcubeError, match="normal/images holds no images"):
-        open_source(raw, PLAIN)
+        read_raw_dataset(raw, PLAIN)
 
 
 def test_breast_slices_are_those_of_the_box_in_the_first_series_after_contrast(tmp_path: Path) -> None:
     raw = layouts.breast(tmp_path / "raw", PEOPLE, labels=False)
-    source = open_source(raw, MEDICAL)
+    source = read_raw_dataset(raw, MEDICAL)
     by_patient = {}
     for record, image in zip(source.records, images(source), strict=True):
         by_patient.setdefault(record.patient, []).append(image)
@@ -107,13 +109,13 @@ def test_a_table_of_labels_decides_over_the_breast_sets_own_and_can_split(tmp_pa
     raw = layouts.breast(tmp_path / "raw", PEOPLE, labels=False)
     rows = ["Breast_MRI_001,lymphadenopathy,train", "Breast_MRI_002,suspicious,test", "Breast_MRI_003,suspicious,train"]
     (raw / "labels.csv").write_text("\n".join(["patient_id,label,split", *rows]))
-    found = {record.patient: (record.label, record.split) for record in open_source(raw, MEDICAL).records}
+    found = {record.patient: (record.label, record.split) for record in read_raw_dataset(raw, MEDICAL).records}
     assert found["Breast_MRI_001"] == ("lymphadenopathy", "train")
     assert found["Breast_MRI_002"] == ("suspicious", "test")
     assert found["Breast_MRI_004"] == ("", "")
     (raw / "labels.csv").write_text("patient_id,label\nBreast_MRI_999,x\n")
     with pytest.raises(DcubeError, match=r"labels.csv line 2: there are no images of 'Breast_MRI_999'"):
-        open_source(raw, MEDICAL)
+        read_raw_dataset(raw, MEDICAL)
 
 
 def test_what_does_not_fit_in_the_breast_set_is_named(tmp_path: Path) -> None:
@@ -122,24 +124,24 @@ def test_what_does_not_fit_in_the_breast_set_is_named(tmp_path: Path) -> None:
     study = next(raw.rglob("Breast_MRI_002")) / "01-01-1990-NA-MRI BREAST BILATERAL WWO-97538"
     (study / "27.0-ax dyn 1st pass-2" / "1-04.dcm").unlink()
     with pytest.raises(DcubeError, match="Breast_MRI_002 lacks slice 4"):
-        open_source(raw, MEDICAL)
+        read_raw_dataset(raw, MEDICAL)
     (study / "27.0-ax dyn 1st pass-2").rename(study / "27.0-something-2")
     with pytest.raises(DcubeError, match=r"Breast_MRI_002 has no series called 1st pass or Ph1, of 26\.0-ax"):
-        open_source(raw, MEDICAL)
+        read_raw_dataset(raw, MEDICAL)
     shutil.rmtree(study.parent)
     (raw / "labels.csv").unlink()
-    assert {record.patient for record in open_source(raw, MEDICAL).records} == {"Breast_MRI_001", "Breast_MRI_003"}
+    assert {record.patient for record in read_raw_dataset(raw, MEDICAL).records} == {"Breast_MRI_001", "Breast_MRI_003"}
     (raw / "Annotation_Boxes.xlsx").write_bytes(b"no spreadsheet")
-    with pytest.raises(DcubeError, match=r"Annotation_Boxes.xlsx is no readable spreadsheet"):
-        open_source(raw, MEDICAL)
+    with pytest.raises(DcubeError, match=r"Annotation_Boxes.xlsx is not a readable spreadsheet"):
+        read_raw_dataset(raw, MEDICAL)
 
 
 def test_the_pancreas_crop_follows_the_pancreas_of_each_slice(tmp_path: Path) -> None:
     """Against the middle of the mask computed here; TCIA's turned label maps and the Decathlon's alike."""
     side = 40
     raw = layouts.pancreas(tmp_path / "raw", PEOPLE)
-    source = open_source(raw, Data(crop=side, **WINDOW))
-    found = sorted(image.tobytes() for image in images(source))
+    source = read_raw_dataset(raw, MEDICAL)
+    found = sorted(image.tobytes() for image in images(source, side))
     wanted = []
     for one in PEOPLE:
         for pixels, mask in zip(one.slices, one.pancreas, strict=True):
@@ -151,11 +153,11 @@ def test_the_pancreas_crop_follows_the_pancreas_of_each_slice(tmp_path: Path) ->
 
 def test_without_diagnoses_a_resected_mass_is_called_neither_benign_nor_malignant(tmp_path: Path) -> None:
     raw = layouts.pancreas(tmp_path / "raw", PEOPLE, diagnoses=False)
-    source = open_source(raw, MEDICAL)
+    source = read_raw_dataset(raw, MEDICAL)
     assert {record.label for record in source.records} == {"normal", "tumour"}
     assert "neither all benign nor all malignant" in source.notes[1]
     (raw / "diagnoses.csv").write_text("patient_id,label\npancreas_001,benign\n")
-    labels = {record.patient: record.label for record in open_source(raw, MEDICAL).records}
+    labels = {record.patient: record.label for record in read_raw_dataset(raw, MEDICAL).records}
     assert (labels["pancreas_001"], labels["pancreas_002"], labels["PANCREAS_0003"]) == ("benign", "", "normal")
 
 
@@ -166,7 +168,7 @@ def test_slices_of_a_tumours_patient_that_do_not_show_it_have_no_label(tmp_path:
     labels[2][one.pancreas[2]] = 2
     layouts.write_volume(task / "imagesTr" / "pancreas_001.nii.gz", one.slices.astype(np.int16), axes)
     layouts.write_volume(task / "labelsTr" / "pancreas_001.nii.gz", labels, axes)
-    records = open_source(raw, MEDICAL).records
+    records = read_raw_dataset(raw, MEDICAL).records
     assert [record.label for record in records] == ["", "", "tumour", ""]
     assert [record.file[-2:] for record in records] == ["#0", "#1", "#2", "#3"]
 
@@ -177,33 +179,33 @@ def test_label_maps_that_do_not_fit_their_images_are_refused(tmp_path: Path) -> 
     series = next(raw.rglob("1-099.dcm")).parent
     removed = (series / "1-099.dcm").rename(tmp_path / "aside.dcm")
     with pytest.raises(DcubeError, match="has 96 × 96 × 6 voxels, and the series of PANCREAS_0003 96 × 96 × 5"):
-        open_source(raw, MEDICAL)
+        read_raw_dataset(raw, MEDICAL)
     removed.rename(series / "1-099.dcm")
     for file in series.iterdir():
         whole = file.read_bytes()
         file.write_bytes(whole[:-500])
     with pytest.raises(DcubeError, match=r"1-0\d\d.dcm cannot be used"):
-        open_source(raw, MEDICAL)
+        read_raw_dataset(raw, MEDICAL)
     for file in series.iterdir():
         file.write_bytes(file.read_bytes() + bytes(500))
     air = np.zeros((SLICES + 2, SIDE, SIDE), np.uint8)
     air[2, :6, :6] = 1
     layouts.write_tcia_labels(tcia, air)
-    with pytest.raises(DcubeError, match="which is no pancreas: the label map lies wrongly"):
-        open_source(raw, MEDICAL)
+    with pytest.raises(DcubeError, match="which is not pancreas: the label map does not lie on the images"):
+        read_raw_dataset(raw, MEDICAL)
     tcia.write_bytes(b"no volume")
     with pytest.raises(DcubeError, match="label map of PANCREAS_0003 cannot be used"):
-        open_source(raw, MEDICAL)
+        read_raw_dataset(raw, MEDICAL)
     (raw / "Task07_Pancreas" / "imagesTr" / "pancreas_001.nii.gz").unlink()
     with pytest.raises(DcubeError, match=r"imagesTr/pancreas_001.nii.gz is missing"):
-        open_source(raw, MEDICAL)
+        read_raw_dataset(raw, MEDICAL)
 
 
 def test_a_label_map_without_images_is_left_aside(tmp_path: Path) -> None:
     """TCIA withdrew two patients' images and kept their label maps."""
     raw = layouts.pancreas(tmp_path / "raw", PEOPLE)
     shutil.rmtree(raw / "Pancreas-CT" / "PANCREAS_0003")
-    source = open_source(raw, MEDICAL)
+    source = read_raw_dataset(raw, MEDICAL)
     assert "PANCREAS_0003" not in {record.patient for record in source.records}
     assert source.ignored == ("TCIA_pancreas_labels-02-05-2017/label0003.nii.gz",)
 

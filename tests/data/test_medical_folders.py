@@ -7,9 +7,10 @@ import pytest
 from pydicom.uid import SegmentationStorage
 
 from dcube.config.loading import params_from
-from dcube.data.layouts.detection import open_source
-from dcube.data.layouts.source import Source
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preparing import prepare
+from dcube.data.preprocessing import crop
 from dcube.errors import DcubeError
 from tests.support.medical_files import dicom_dataset, dicom_file, nifti_file, save_dicom
 from tests.support.raw_sets import class_folders, noise, save, write_metadata
@@ -37,11 +38,11 @@ def series(folder: Path, patient: int, slices: int = 3, **tags) -> Path:
     return folder
 
 
-def opened(raw: Path, **values) -> Source:
-    return open_source(raw, data_params(**values))
+def opened(raw: Path, **values) -> RawDataset:
+    return read_raw_dataset(raw, data_params(**values))
 
 
-def labels(source: Source) -> dict[str, str]:
+def labels(source: RawDataset) -> dict[str, str]:
     return {record.file: record.label for record in source.records}
 
 
@@ -151,7 +152,7 @@ def test_a_damaged_file_is_reported_like_any_other(tmp_path):
     raw = class_folders(tmp_path / "raw")
     (raw / "ill" / "cut.dcm").write_bytes(dicom_file(tmp_path / "a.dcm", slice_of(1)).read_bytes()[:600])
     (raw / "ill" / "cut.nii").write_bytes(b"text")
-    source = open_source(raw, data_params())
+    source = read_raw_dataset(raw, data_params())
     assert {"ill/cut.dcm", "ill/cut.nii"} <= set(labels(source))
 
 
@@ -159,7 +160,8 @@ def test_the_crop_is_taken_from_the_middle_before_resizing(tmp_path):
     pixels = slice_of(1, side=64)
     dicom_file(tmp_path / "raw" / "ill" / "a.dcm", pixels)
     dicom_file(tmp_path / "raw" / "well" / "b.dcm", slice_of(2, side=64))
-    whole, middle = (np.asarray(opened(tmp_path / "raw", crop=crop).read(0).image) for crop in (None, 32))
+    raw = opened(tmp_path / "raw").read(0)
+    whole, middle = (np.asarray(crop(raw, side).image) for side in (None, 32))
     assert np.array_equal(middle, whole[16:48, 16:48])
     prepared = prepare(class_folders(tmp_path / "plain"), no_window(crop=16), tmp_path / "out")
     assert prepared.images(24).shape[-1] == 24 and prepared.info.input.raw.width.largest == 16
@@ -174,8 +176,8 @@ def test_an_image_smaller_than_the_crop_is_refused(tmp_path):
         prepare(class_folders(tmp_path / "raw"), no_window(crop=32), tmp_path / "out")
 
 
-def test_a_window_for_plain_pictures_is_refused(tmp_path):
-    with pytest.raises(DcubeError, match="holds plain pictures"):
+def test_a_window_for_plain_images_is_refused(tmp_path):
+    with pytest.raises(DcubeError, match="holds plain images"):
         opened(class_folders(tmp_path / "raw"))
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dcube.config.schema import Data
-from dcube.data.checks.inspection import inspect
+from dcube.data.checks.inspection import inspect_dataset
 from dcube.data.checks.near_duplicates import thumbnail
 from dcube.data.layouts.phantom import PATIENTS, SLICES, UNLABELLED_KINDS, Patient
 from dcube.data.preparing import prepare
@@ -43,7 +43,7 @@ def test_against_the_plain_comparison_of_all_pairs() -> None:
     from scipy.ndimage import gaussian_filter
 
     def detail(image: Image.Image) -> np.ndarray:
-        small = thumbnail(image, DATA).astype(float)
+        small = thumbnail(image, DATA.fit).astype(float)
         return (small - gaussian_filter(small, 1.0)).ravel()
 
     details, groups = [detail(image) for image in images], groups_of(images, DATA)
@@ -77,5 +77,5 @@ def test_a_leak_in_an_official_split_is_a_warning(tmp_path: Path) -> None:
             rows.append({"file": f"{i}-{level}.png", "label": one.kind, "patient_id": one.name, "split": split})
     jpeg(Image.open(tmp_path / "0-1.png")).save(tmp_path / "z.png")
     rows.append({"file": "z.png", "label": "benign", "patient_id": "P099", "split": "test"})
-    report = inspect(write_metadata(tmp_path, rows), DATA)
+    report = inspect_dataset(write_metadata(tmp_path, rows), DATA)
     assert report.warnings == ["one picture in several splits, which tests memory: 0-1.png, z.png"]

@@ -10,8 +10,8 @@ import pytest
 import SimpleITK
 
 from dcube.data.readers import dicom
-from dcube.data.readers.images import UnusableImageError
 from dcube.data.readers.nifti import is_nifti, open_volume
+from dcube.data.readers.raw_image import UnusableImageError
 from dcube.data.readers.windows import Window
 from tests.support.medical_files import dicom_file, nifti_file
 
@@ -158,14 +158,14 @@ def _huge(file: Path) -> None:
         (_four_dimensions, "three dimensions"),
         (_colour, "one number a voxel"),
         (_nan, "NaN"),
-        (_nowhere, "how the patient lies"),
+        (_nowhere, "how the patient is oriented"),
         (_cut, "cut off"),
         (_huge, "GiB"),
         (lambda file: nifti_file(file, VALUES[:4]), "smaller than 8"),
         (lambda file: nifti_file(file, np.zeros((9, 9, 1), np.int16)), "constant"),
         (lambda file: nifti_file(file, VALUES, spacing=(1, 1e-5, 1)), "larger than"),
-        (lambda file: file.write_bytes(b""), "no readable NIfTI"),
-        (lambda file: file.write_bytes(b"text" * 200), "no readable NIfTI"),
+        (lambda file: file.write_bytes(b""), "not a readable NIfTI"),
+        (lambda file: file.write_bytes(b"text" * 200), "not a readable NIfTI"),
     ],
 )
 def test_refused_by_name(tmp_path, make, why):
@@ -177,7 +177,7 @@ def test_refused_by_name(tmp_path, make, why):
 def test_a_cut_archive_is_refused(tmp_path):
     file = nifti_file(tmp_path / "a.nii.gz", VALUES)
     file.write_bytes(file.read_bytes()[:800])
-    with pytest.raises(UnusableImageError, match="no readable NIfTI"):
+    with pytest.raises(UnusableImageError, match="not a readable NIfTI"):
         open_volume(file).slice(0, WINDOW)
 
 

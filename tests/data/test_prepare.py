@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dcube.config.loading import params_from
-from dcube.data.checks.inspection import inspect
+from dcube.data.checks.inspection import inspect_dataset
 from dcube.data.prepared import SPLITS
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
@@ -205,7 +205,7 @@ BAD = [
     (one_class, ["two classes", "ill"]),
     (class_missing_in_a_split, ["'rare'", "rare/a.png"]),
     (empty_class, ["rare", "no images"]),
-    (three_bad_files, ["3 of 20", "ill/05.png (empty", "ill/06.png (no readable", "well/07.png (constant"]),
+    (three_bad_files, ["3 of 20", "ill/05.png (empty", "ill/06.png (not a readable", "well/07.png (constant"]),
     (one_pixel, ["ill/05.png", "1 × 1"]),
     (huge, ["ill/05.png", "too large"]),
     (patient_in_two_splits, ["'P0'", "train and test", "0_0.png", "4_0.png"]),
@@ -242,7 +242,10 @@ def test_bad_input_is_one_line_and_leaves_the_last_good_output(tmp_path, make, w
         ({"train_labels": np.zeros((8, 14), np.uint8)}, ["14 labels"]),
         ({"train_images": np.zeros((8, 28, 28, 28), np.uint8)}, ["(8, 28, 28, 28)"]),
         ({"train_labels": np.zeros((7, 1), np.uint8)}, ["expected 8 integers"]),
-        ({"val_images": np.array([{}], dtype=object)}, ["no readable MedMNIST archive", "val_images.npy is no array"]),
+        (
+            {"val_images": np.array([{}], dtype=object)},
+            ["not a readable MedMNIST", "val_images.npy is not an array"],
+        ),
         ({"test_images": np.full((8, 28, 28), np.nan)}, ["8 of 24", "NaN"]),
     ],
 )
@@ -254,7 +257,7 @@ def test_bad_archives(tmp_path, arrays, words):
 
 def test_a_damaged_archive_and_a_multi_label_set_by_name(tmp_path):
     (tmp_path / "set.npz").write_text("no archive")
-    with pytest.raises(DcubeError, match="no readable MedMNIST archive"):
+    with pytest.raises(DcubeError, match="not a readable MedMNIST archive"):
         prepare(tmp_path / "set.npz", data_params(), tmp_path / "out")
     with pytest.raises(DcubeError, match="several labels an image"):
         prepare(medmnist_file(tmp_path / "chestmnist.npz"), data_params(), tmp_path / "out")
@@ -274,4 +277,4 @@ def test_a_dark_sixteen_bit_set_is_warned_of(tmp_path):
     for c in "ab":
         for i in range(5):
             save(tmp_path / "raw" / c / f"{i}.png", noise(10 * ord(c) + i).astype(np.uint16) * 16)
-    assert "nearly black" in inspect(tmp_path / "raw", data_params()).warnings[0]
+    assert "nearly black" in inspect_dataset(tmp_path / "raw", data_params()).warnings[0]

@@ -197,7 +197,7 @@ def test_files_that_may_not_be_opened_are_not_named_either(tmp_path, salt, monke
     def denied(path, *_):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("dcube.data.readers.stored_images.read_file", denied)
+    monkeypatch.setattr("dcube.data.readers.images.read_file", denied)
     with pytest.raises(DcubeError, match="Permission denied") as caught:
         prepare(raw, data_params(), tmp_path / "prepared")
     assert NAME not in str(caught.value)
@@ -237,7 +237,7 @@ def test_the_owner_finds_files_again(tmp_path, salt, capsys):
     assert capsys.readouterr().out.split() == [dicom, NAME, f"3/{NAME}-7.dcm", f"{NAME}-3"]
     run("data", "find", raw, pseudonym(f"{NAME}-3", read_salt()))
     assert capsys.readouterr().out.count(f"{NAME} 3/") == 2
-    with pytest.raises(DcubeError, match=r"nothing in .* goes by 0123"):
+    with pytest.raises(DcubeError, match=r"nothing in .* has the pseudonym 0123"):
         run("data", "find", raw, "0123")
 
 
@@ -258,7 +258,7 @@ def test_check_says_what_identifies(tmp_path, salt, capsys):
 
 
 def test_plain_public_sets_may_keep_their_names_and_no_other(tmp_path, salt):
-    with pytest.raises(DcubeError, match=r"data\.identifiers: kept is for plain pictures"):
+    with pytest.raises(DcubeError, match=r"data\.identifiers: kept is for plain images"):
         prepare(plant(tmp_path / "ward"), data_params(identifiers="kept"), tmp_path / "a")
 
 

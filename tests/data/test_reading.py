@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dcube.data.readers.images import UnusableImageError, read_array, read_file, to_square
+from dcube.data.preprocessing import to_square
+from dcube.data.readers.images import read_array, read_file
+from dcube.data.readers.raw_image import UnusableImageError
 from tests.support.raw_sets import noise
 
 GREY = noise(1, (20, 20))
@@ -143,10 +145,10 @@ def _animation(file: Path) -> None:
     ("make", "why"),
     [
         (lambda file: file.touch(), "empty file"),
-        (_text, "no readable image"),
-        (_half, "no readable image"),
+        (_text, "not a readable image"),
+        (_half, "not a readable image"),
         (_nan, "NaN"),
-        (_animation, "several pictures"),
+        (_animation, "several images"),
         (lambda file: Image.new("L", (20, 20), 7).save(file), "constant"),
         (lambda file: Image.new("RGB", (20, 20), (1, 2, 3)).save(file), "constant"),
         (lambda file: Image.new("L", (1, 1)).save(file), "1 × 1"),

@@ -8,11 +8,11 @@ from PIL import Image
 
 from dcube.config.loading import load_preset
 from dcube.config.schema import Data
-from dcube.data.checks.inspection import inspect
-from dcube.data.layouts.detection import open_source
+from dcube.data.checks.inspection import inspect_dataset
+from dcube.data.checks.leaks import verify_splits
+from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.prepared import SPLITS
 from dcube.data.preparing import prepare
-from dcube.data.splits import verify_splits
 from tests.support.altered_copies import COPIES, CROPPED, RECODED, SMALLER, groups_of
 from tests.support.raw_sets import BREASTMNIST, LARGER_SETS
 
@@ -27,7 +27,7 @@ def larger(name: str) -> pytest.MarkDecorator:
 
 
 def pictures_of(file: Path) -> list[Image.Image]:
-    source = open_source(file, DATA)
+    source = read_raw_dataset(file, DATA)
     return [source.read(i).image for i in range(len(source.records))]
 
 
@@ -43,10 +43,10 @@ def test_breastmnist_is_prepared_with_its_official_split(tmp_path: Path) -> None
 
 def test_the_copies_inside_breastmnist_are_reported() -> None:
     """Pictures that its source holds several times: across splits they test memory, under two labels they confuse."""
-    report = inspect(BREASTMNIST, DATA)
+    report = inspect_dataset(BREASTMNIST, DATA)
     near = report.near_duplicates
-    assert (near["images"], near["groups"]) == (255, 115)
-    assert (len(near["in_several_splits"]), len(near["with_several_labels"])) == (67, 3)
+    assert (near.images, near.groups) == (255, 115)
+    assert (len(near.in_several_splits), len(near.with_several_labels)) == (67, 3)
     assert report.duplicates == {"test, train": 1} and not report.problem
 
 
@@ -88,17 +88,17 @@ def test_covid_ct(tmp_path: Path) -> None:
     verify_splits(dataset.manifest)
     assert dataset.info.counts["train"] == {"COVID": 191, "NonCOVID": 234} and dataset.info.patients == 384
     assert [len(dataset.indices(split)) for split in SPLITS] == [425, 118, 203]
-    near = inspect(LARGER_SETS / "covid-ct", DATA).near_duplicates
+    near = inspect_dataset(LARGER_SETS / "covid-ct", DATA).near_duplicates
     pairs = [["COVID/kjr-21-e24-p5-29.png", "NonCOVID/71_0.png"], ["COVID/kjr-21-e24-p5-31.png", "NonCOVID/71_1.png"]]
-    assert near["in_several_splits"] == near["with_several_labels"] == pairs
-    assert near["images"] == 4
+    assert near.in_several_splits == near.with_several_labels == pairs
+    assert near.images == 4
 
 
 @larger("pneumoniamnist.npz")
 def test_pneumoniamnist(tmp_path: Path) -> None:
     """No two films are taken for one but exact copies."""
     file, data = LARGER_SETS / "pneumoniamnist.npz", load_preset("pneumoniamnist").data
-    report = inspect(file, data)
+    report = inspect_dataset(file, data)
     assert report.duplicates == {"test": 3, "train": 18, "train, validation": 8} and not report.problem
     dataset = prepare(file, data, tmp_path / "out")
     verify_splits(dataset.manifest)

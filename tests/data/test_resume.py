@@ -13,9 +13,9 @@ import pytest
 
 from dcube.config.schema import Data
 from dcube.data import preparing
-from dcube.data.layouts.source import Source
+from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preparing import prepare
-from dcube.data.readers.images import RawImage
+from dcube.data.readers.raw_image import RawImage
 from dcube.errors import DcubeError
 from tests.support.raw_sets import class_folders, noise, save
 
@@ -26,14 +26,14 @@ import sys, time
 from dataclasses import replace
 from pathlib import Path
 from dcube.config.schema import Data
-from dcube.data import preparing, survey
+from dcube.data import preparing, scan
 
 def opened_slow(raw, data):
     source = opened(raw, data)
     return replace(source, read=lambda i: (time.sleep(0.02), source.read(i))[1])
 
-survey.IMAGES_AT_ONCE = 20
-opened, preparing.open_private = preparing.open_private, opened_slow
+scan.IMAGES_AT_ONCE = 20
+opened, preparing.read_private_dataset = preparing.read_private_dataset, opened_slow
 preparing.prepare(Path(sys.argv[1]), Data.model_validate_json(sys.argv[3]), Path(sys.argv[2]))
 """
 
@@ -47,9 +47,9 @@ def raw(tmp_path: Path) -> Path:
 def read(monkeypatch) -> list[int]:
     """The images that are decoded from here on."""
     seen: list[int] = []
-    opened = preparing.open_private
+    opened = preparing.read_private_dataset
 
-    def counting(raw: Path, data: Data) -> Source:
+    def counting(raw: Path, data: Data) -> RawDataset:
         source = opened(raw, data)
 
         def read(i: int) -> RawImage:
@@ -58,13 +58,13 @@ def read(monkeypatch) -> list[int]:
 
         return replace(source, read=read)
 
-    monkeypatch.setattr(preparing, "open_private", counting)
+    monkeypatch.setattr(preparing, "read_private_dataset", counting)
     return seen
 
 
 def killed(raw: Path, out: Path, after: int) -> int:
     """Start `prepare`, kill it once so many blocks are noted, and give the number of images noted."""
-    notes = out.with_name(f".{out.name}.unfinished") / "seen.jsonl"
+    notes = out.with_name(f".{out.name}.unfinished") / "summaries.jsonl"
     process = subprocess.Popen([sys.executable, "-c", SLOW, str(raw), str(out), DATA.model_dump_json()])
     deadline = time.monotonic() + 60
     while not notes.exists() or notes.read_bytes().count(b"\n") < after:
@@ -84,7 +84,7 @@ def test_killed_twice_and_still_the_same_bytes(raw: Path, tmp_path: Path, read: 
     out = tmp_path / "out"
     first, second = killed(raw, out, after=2), killed(raw, out, after=6)
     assert 40 <= first < second < IMAGES and not out.exists()
-    with (tmp_path / ".out.unfinished" / "seen.jsonl").open("a") as notes:
+    with (tmp_path / ".out.unfinished" / "summaries.jsonl").open("a") as notes:
         notes.write('[{"sha256": "cut of')  # what a kill inside a line leaves
     read.clear()
     assert content(prepare(raw, DATA, out).folder) == expected

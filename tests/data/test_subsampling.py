@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dcube.data.preparing import prepare
 from dcube.data.splits import linked_groups, plan_splits
-from dcube.data.subsampling import thin
+from dcube.data.subsampling import subsample
 from dcube.errors import DcubeError
 from tests.support.raw_sets import class_folders, with_metadata
 from tests.support.split_tables import data_params, raw_tables
@@ -37,21 +37,21 @@ def singles(**classes: int) -> pd.DataFrame:
 @given(raw=raw_tables(), fraction=FRACTIONS, seed=st.integers(0, 3))
 def test_a_fraction_leaves_whole_groups_out_of_the_training_images_alone(raw, fraction, seed):
     table, data = planned(raw), data_params(train_fraction=fraction, seed=seed)
-    thinned = thin(table, data)
-    pd.testing.assert_frame_equal(thinned, thin(table, data))
-    pd.testing.assert_frame_equal(thinned, table.loc[thinned.index])
-    assert thinned.index.is_monotonic_increasing
-    pd.testing.assert_frame_equal(thinned[thinned["split"] != "train"], table[table["split"] != "train"])
-    kept = pd.Series(train(table).index.isin(thinned.index))
+    subset = subsample(table, data)
+    pd.testing.assert_frame_equal(subset, subsample(table, data))
+    pd.testing.assert_frame_equal(subset, table.loc[subset.index])
+    assert subset.index.is_monotonic_increasing
+    pd.testing.assert_frame_equal(subset[subset["split"] != "train"], table[table["split"] != "train"])
+    kept = pd.Series(train(table).index.isin(subset.index))
     assert (kept.groupby(linked_groups(train(table))).nunique() == 1).all()
-    assert set(train(thinned)["label"]) >= set(train(table)["label"]) - {""}
+    assert set(train(subset)["label"]) >= set(train(table)["label"]) - {""}
 
 
 @settings(max_examples=60, deadline=None)
 @given(raw=raw_tables(), fractions=st.tuples(FRACTIONS, FRACTIONS), seed=st.integers(0, 3))
 def test_a_smaller_fraction_is_part_of_a_larger_one(raw, fractions, seed):
     table = planned(raw)
-    small, large = (thin(table, data_params(train_fraction=f, seed=seed)) for f in sorted(fractions))
+    small, large = (subsample(table, data_params(train_fraction=f, seed=seed)) for f in sorted(fractions))
     assert set(small.index) <= set(large.index)
 
 
@@ -59,21 +59,21 @@ def test_a_smaller_fraction_is_part_of_a_larger_one(raw, fractions, seed):
 @given(counts=st.lists(st.integers(1, 60), min_size=2, max_size=4), fraction=FRACTIONS)
 def test_every_class_keeps_its_share_to_the_nearest_image(counts, fraction):
     table = singles(**{f"class{i}": count for i, count in enumerate(counts)})
-    kept = train(thin(table, data_params(train_fraction=fraction)))["label"].value_counts()
+    kept = train(subsample(table, data_params(train_fraction=fraction)))["label"].value_counts()
     for i, count in enumerate(counts):
         assert kept[f"class{i}"] == 1 or abs(kept[f"class{i}"] - fraction * count) <= 0.5 + 1e-9
 
 
-def test_unlabelled_images_are_thinned_too():
+def test_unlabelled_images_are_subsampled_too():
     table = singles(a=10, b=10, **{"": 100})
-    kept = train(thin(table, data_params(train_fraction=0.25)))["label"].value_counts()
+    kept = train(subsample(table, data_params(train_fraction=0.25)))["label"].value_counts()
     assert kept[""] == 25 and kept["a"] in (2, 3)
 
 
 def test_a_class_that_only_mixed_patients_have_is_kept():
     for seed in range(20):
         table = singles(a=6, b=3).assign(patient=["p", *"qqrrs", *"ppr", *"tuvw"])
-        kept = train(thin(table, data_params(train_fraction=0.01, seed=seed)))
+        kept = train(subsample(table, data_params(train_fraction=0.01, seed=seed)))
         assert set(kept["label"]) == {"a", "b"}
 
 
@@ -90,10 +90,10 @@ def test_an_imbalance_has_its_ratio(counts, unlabelled, ratio, seed):
     assume(others > 0)
     table = singles(**{f"class{i}": count for i, count in enumerate(counts)}, **{"": unlabelled})
     data = data_params(imbalance=ratio, seed=seed)
-    thinned = thin(table, data)
-    pd.testing.assert_frame_equal(thinned, thin(table, data))
-    pd.testing.assert_frame_equal(thinned[thinned["split"] != "train"], table[table["split"] != "train"])
-    kept = train(thinned)["label"].value_counts()
+    subset = subsample(table, data)
+    pd.testing.assert_frame_equal(subset, subsample(table, data))
+    pd.testing.assert_frame_equal(subset[subset["split"] != "train"], table[table["split"] != "train"])
+    kept = train(subset)["label"].value_counts()
     assert kept.get("", 0) == unlabelled
     expected = [min(most, round(ratio * others)), *[others] * len(rest)]
     assert sorted(kept.drop("", errors="ignore"), reverse=True) == expected
@@ -102,24 +102,24 @@ def test_an_imbalance_has_its_ratio(counts, unlabelled, ratio, seed):
 
 def test_an_imbalance_that_empties_a_class_is_refused_with_the_mend():
     with pytest.raises(DcubeError, match=r"data\.imbalance: 11 leaves no .* 'a' has only 10: choose at most 10"):
-        thin(singles(a=10, b=4), data_params(imbalance=11))
+        subsample(singles(a=10, b=4), data_params(imbalance=11))
 
 
-@pytest.mark.parametrize("thinning", [{"train_fraction": 0.5}, {"imbalance": 3.0}])
-def test_a_thinned_set_says_so_in_info_and_fingerprint(thinning, tmp_path):
+@pytest.mark.parametrize("options", [{"train_fraction": 0.5}, {"imbalance": 3.0}])
+def test_a_subsampled_set_says_so_in_info_and_fingerprint(options, tmp_path):
     small = {"image_size": 24, "diffusion_image_size": 16, "identifiers": "kept"}
     raw = class_folders(tmp_path / "raw", images=20)
     whole = prepare(raw, data_params(**small), tmp_path / "whole")
-    thinned = prepare(raw, data_params(**small, **thinning), tmp_path / "thinned")
+    subset = prepare(raw, data_params(**small, **options), tmp_path / "subset")
     assert "left_out" not in whole.info
-    gone = len(whole.manifest) - len(thinned.manifest)
-    expected = {"count": gone, "train_fraction": 1.0, "imbalance": None, **thinning}
-    assert thinned.info.left_out.model_dump() == expected
-    assert gone > 0 and thinned.fingerprint != whole.fingerprint
-    rows = [whole.manifest["file"].to_list().index(file) for file in thinned.manifest["file"]]
+    gone = len(whole.manifest) - len(subset.manifest)
+    expected = {"count": gone, "train_fraction": 1.0, "imbalance": None, **options}
+    assert subset.info.left_out.model_dump() == expected
+    assert gone > 0 and subset.fingerprint != whole.fingerprint
+    rows = [whole.manifest["file"].to_list().index(file) for file in subset.manifest["file"]]
     for size in (24, 16):
-        assert np.array_equal(thinned.images(size), whole.images(size)[rows])
-    assert thinned.info.counts["test"] == whole.info.counts["test"]
+        assert np.array_equal(subset.images(size), whole.images(size)[rows])
+    assert subset.info.counts["test"] == whole.info.counts["test"]
 
 
 def test_nothing_is_left_out_unless_asked(tmp_path):
@@ -127,4 +127,4 @@ def test_nothing_is_left_out_unless_asked(tmp_path):
     small = {"image_size": 24, "diffusion_image_size": 16, "identifiers": "kept"}
     assert prepare(raw, data_params(**small), tmp_path / "out").info.left_out is None
     table = planned(singles(a=10, b=10).assign(split=""))
-    assert thin(table, data_params()) is table
+    assert subsample(table, data_params()) is table

@@ -31,7 +31,8 @@ def fake_candidate(kind: str, sharpness: float):
         return closeness / closeness.sum(1, keepdims=True)
 
     config = candidate_config(
-        Params(), kind=kind, weights_sha256=kind * 3, calibration=Calibration(temperature=1.25),
+        Params.model_validate({"classifier": {"epochs": 3}}), kind=kind,
+        weights_sha256=kind * 3, calibration=Calibration(temperature=1.25),
         validation={"auroc": 0.9, "cross_entropy": 0.4, "accuracy": 0.8},
     )  # fmt: skip
     return SimpleNamespace(

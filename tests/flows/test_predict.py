@@ -18,8 +18,8 @@ from prefect.utilities.callables import parameter_schema
 
 from dcube.classifier.candidate import SUB_FEATURES, Candidate
 from dcube.config.schema import Params
-from dcube.inference.inputs import asked_of
-from dcube.inference.prediction import answers
+from dcube.inference import prediction
+from dcube.inference.inputs import collect_images
 from flows.predict import predict
 from tests.support.discs import TINY
 from tests.support.registered_model import PICTURES, pixels, register_candidate, write_picture
@@ -67,7 +67,7 @@ def artifacts_of(state) -> dict[str, str]:
 @pytest.mark.slow
 def test_answers_stand_in_parquet_and_a_finished_batch_is_not_computed_again(prefect_server, candidate, tmp_path):
     upload(range(1000, 1030))
-    put("studies/Doe-Jane/notes.txt", b"no image")
+    put("studies/Doe-Jane/notes.txt", b"not an image")
     put("studies/Doe-Jane/damaged.png", b"no image either")
     options = {"batch_size": 20, "abstain_below": 0.4}
     state = predict("dcube-asked@champion", SOURCE, RESULTS, **options, return_state=True)
@@ -78,19 +78,19 @@ def test_answers_stand_in_parquet_and_a_finished_batch_is_not_computed_again(pre
     assert all(name.startswith("answers/dcube-asked/1/abstain-below-0.4/") for name in first)
     for number in range(1000, 1030):
         write_picture(tmp_path / "same" / f"{number:03d}.png", number)
-    with asked_of([tmp_path / "same"]) as (asked, _):
-        expected = answers(candidate, asked, 0.4)
+    with collect_images([tmp_path / "same"]) as (images, _):
+        expected = prediction.predict(candidate, images, 0.4)
     names = [Path(name).name for name in expected["image"]]
-    for column in ("answer", "prediction"):
+    for column in ("decision", "prediction"):
         assert list(rows.loc[names, column]) == list(expected[column])
     columns = [name for name in expected if name.startswith("probability_")]
     np.testing.assert_allclose(rows.loc[names, columns].to_numpy(float), expected[columns], atol=1e-6)
-    assert rows.loc["notes.txt", "problem"].startswith("no image") and rows.loc["damaged.png", "problem"]
-    assert state.name == "Completed" and "30 images answered, 1 refused" in state.message
+    assert rows.loc["notes.txt", "problem"].startswith("not an image") and rows.loc["damaged.png", "problem"]
+    assert state.name == "Completed" and "30 images predicted, 1 refused" in state.message
 
     shown = artifacts_of(state)
-    assert {"progress-predict", "answers-dcube-asked-1", "drift-dcube-asked-1"} <= shown.keys()
-    assert "brightness" in shown["drift-dcube-asked-1"] and "refused" in shown["answers-dcube-asked-1"]
+    assert {"progress-predict", "predictions-dcube-asked-1", "drift-dcube-asked-1"} <= shown.keys()
+    assert "brightness" in shown["drift-dcube-asked-1"] and "refused" in shown["predictions-dcube-asked-1"]
     assert not any(word in text for text in shown.values() for word in ("1000.png", "damaged", "notes"))
 
     upload(range(40), bright=True)  # a new study: only it is computed, and it is of another kind
@@ -132,12 +132,12 @@ def test_a_killed_process_is_followed_by_one_that_goes_on(prefect_server, candid
 def test_what_cannot_work_is_refused_before_anything_is_computed(prefect_server, candidate):
     for parameters, words in (
         (("dcube-asked@nobody", SOURCE, RESULTS), "has no alias"),
-        (("dcube-asked/1", SOURCE, f"{SOURCE}/answers"), "lies below source"),
+        (("dcube-asked/1", SOURCE, f"{SOURCE}/answers"), "is below source"),
         (("dcube-asked/1", "s3://nobucket/x", RESULTS), "does not exist"),
     ):
         state = predict(*parameters, return_state=True)
         assert state.is_failed() and words in state.message, state.message
-    assert predict("dcube-asked/1", "s3://team/empty", RESULTS, return_state=True).name == "Nothing there"
+    assert predict("dcube-asked/1", "s3://team/empty", RESULTS, return_state=True).name == "No images"
 
 
 def test_the_form_explains_itself():

@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import ks_2samp
 
 from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
-from dcube.inference.drift import PROPERTIES, as_markdown, compare, looks, reference_of
-from dcube.inference.prediction import judged
+from dcube.inference.drift import PROPERTIES, as_markdown, compare, image_statistics, reference_of
+from dcube.inference.prediction import decide
 
 CLASSES = ["benign", "malignant"]
 SPEC = InputSpec(
@@ -28,7 +28,7 @@ def sample(seed: int, count: int, gain: float = 1.0, odds: float = 0.0) -> tuple
 
 def rows(seed: int, count: int, mode: str = "L", width: int = 64, **changes: float) -> pd.DataFrame:
     images, chances = sample(seed, count, **changes)
-    return pd.concat([judged(chances, CLASSES, 0.0), looks(images)], axis=1).assign(
+    return pd.concat([decide(chances, CLASSES, 0.0), image_statistics(images)], axis=1).assign(
         problem="", mode=mode, modality="", width=width, height=width
     )
 
@@ -73,5 +73,5 @@ def test_the_distance_is_that_of_scipy_and_stands_in_the_report(reference) -> No
     found = {one.what: one for one in compare(table, reference, SPEC)}
     for name, what in PROPERTIES.items():
         assert found[what].distance == ks_2samp(table[name], reference.values[name]).statistic
-    assert "**Look at: brightness" in as_markdown(list(found.values()))
+    assert "**Drift: brightness" in as_markdown(list(found.values()))
     assert "**No drift is shown.**" in as_markdown(compare(rows(1, 60), reference, SPEC))

@@ -14,13 +14,14 @@ from dcube.classifier.image_table import ImageTable
 from dcube.classifier.training import train_candidate
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
+from dcube.data.preprocessing import ModelInput
 from dcube.data.readers.images import read_array
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
 from dcube.features.frozen_uvit import FrozenUViT, with_random_weights
-from dcube.inference.heatmaps import GRID, WINDOW, draw_all, heatmaps
-from dcube.inference.prediction import Prepared, answered
+from dcube.inference.heatmaps import GRID, WINDOW, heatmaps, save_heatmaps
+from dcube.inference.prediction import predict_batch
 from tests.support.discs import CLASSES
 from tests.support.random_candidate import candidate_config
 
@@ -102,7 +103,7 @@ def test_it_points_at_the_only_part_that_the_model_looks_at_with_the_right_sign(
 def test_a_picture_is_drawn_for_each_answer_and_named_like_the_image(tmp_path, tiny_params) -> None:
     candidate = Candidate(candidate_config(tiny_params, classes=["a", "b"]), Brightness(), None)
     pixels = np.random.default_rng(0).integers(0, 255, (1, 32, 32), dtype=np.uint8)
-    images = [Prepared(pixels, pixels, read_array(pixels[0])), "refused"]
-    rows = answered(candidate, images, 0.5).assign(image=["study/scan 1.dcm#3", "bad.png"])
-    draw_all(candidate, images, rows, tmp_path / "maps")
+    images = [ModelInput(pixels, pixels, read_array(pixels[0])), "refused"]
+    rows = predict_batch(candidate, images, 0.5).assign(image=["study/scan 1.dcm#3", "bad.png"])
+    save_heatmaps(candidate, images, rows, tmp_path / "maps")
     assert [file.name for file in (tmp_path / "maps").iterdir()] == ["study_scan_1.dcm#3.png"]

@@ -18,7 +18,7 @@ from PIL import Image
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, probabilities
 from dcube.cli import main as cli
 from dcube.config.schema import Params
-from dcube.data.readers.images import to_square
+from dcube.data.preprocessing import to_square
 from tests.support.discs import TINY
 from tests.support.registered_model import (
     NAME,
@@ -49,7 +49,7 @@ class Asking:
             patch.setattr("sys.argv", ["dcube", "predict", self.reference, *map(str, words)])
             cli.main()
         told = capsys.readouterr()
-        errors = [line for line in told.err.splitlines() if not line.startswith("Asking ")]
+        errors = [line for line in told.err.splitlines() if not line.startswith("Predicting with ")]
         return int(ended.value.code or 0), told.out, "\n".join(errors)
 
     def rows(self, capsys, *words: object, refused: bool = False) -> pd.DataFrame:
@@ -93,7 +93,7 @@ def test_pictures_are_answered_as_the_model_answers(of_pictures, capsys, tmp_pat
     assert list(rows["image"]) == [str(file) for file in files]
     expected = by_hand(of_pictures.candidate, [Image.fromarray(pixels(n)) for n in range(3)])
     np.testing.assert_allclose(rows[COLUMNS].to_numpy(), expected, atol=1e-6)
-    assert list(rows["answer"]) == list(rows["prediction"]) == [CLASSES[i] for i in expected.argmax(axis=1)]
+    assert list(rows["decision"]) == list(rows["prediction"]) == [CLASSES[i] for i in expected.argmax(axis=1)]
     np.testing.assert_allclose(rows["entropy"], -(expected * np.log(expected)).sum(axis=1) / np.log(3), atol=1e-6)
     assert rows["spread"].isna().all()  # this kind looks at no noise level
 
@@ -128,7 +128,7 @@ def test_a_scan_is_windowed_as_in_training_by_whatever_route_it_comes(of_scans, 
         (lambda file: write_picture(file.with_suffix(".png"), 0, (48, 300)), "training saw a width of 40 to 64"),
         (lambda file: write_picture(file.with_suffix(".png"), 0, (19, 19)), "training saw a width"),
         (lambda file: write_picture(file.with_suffix(".png"), 0, (40, 100)), "aspect ratio of 2.50"),
-        (lambda file: write_dicom(file.with_suffix(".dcm"), 0), "made for plain pictures"),
+        (lambda file: write_dicom(file.with_suffix(".dcm"), 0), "made for plain images"),
     ],
 )
 def test_what_the_model_was_not_made_for_is_refused_and_the_others_are_answered(
@@ -137,11 +137,11 @@ def test_what_the_model_was_not_made_for_is_refused_and_the_others_are_answered(
     write_picture(tmp_path / "in" / "0.png", 0)
     bad = write(tmp_path / "in" / "bad")
     rows = of_pictures.rows(capsys, tmp_path / "in", refused=True).set_index("image")
-    assert reason in rows.loc[str(bad), "problem"] and rows.loc[str(bad), "answer"] == ""
-    assert rows.loc[str(tmp_path / "in" / "0.png"), "answer"] in CLASSES
+    assert reason in rows.loc[str(bad), "problem"] and rows.loc[str(bad), "decision"] == ""
+    assert rows.loc[str(tmp_path / "in" / "0.png"), "decision"] in CLASSES
     code, _, err = of_pictures.command(capsys, tmp_path / "in")
     assert (code, len(err.strip().splitlines())) == (2, 1)
-    assert err.startswith(f"error: 1 of 2 images were refused, as {bad}: ")
+    assert err.startswith(f"error: 1 of 2 images were refused, e.g. {bad}: ")
 
 
 def test_a_model_of_ct_refuses_mr_and_pictures(of_scans, capsys, tmp_path):
@@ -153,16 +153,16 @@ def test_a_model_of_ct_refuses_mr_and_pictures(of_scans, capsys, tmp_path):
     told = {Path(name).name: problem for name, problem in problems.items()}
     assert told["mr.dcm"] == "the model was made for CT, and this is MR"
     made_for = "the model was made for window 40 ± 200 of DICOM or NIfTI values"
-    assert told["photo.png"] == f"{made_for}, and this is a plain picture (L)"
+    assert told["photo.png"] == f"{made_for}, and this is a plain image (L)"
     assert told["damaged.dcm"].startswith("cut off")
 
 
 def test_it_abstains_below_what_it_was_evaluated_with_or_what_is_asked(home, capsys, tmp_path):
     model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, abstain_below=0.99))
     file = write_picture(tmp_path / "0.png", 0)
-    assert list(model.rows(capsys, file)["answer"]) == ["abstain"]
+    assert list(model.rows(capsys, file)["decision"]) == ["abstain"]
     answering = model.rows(capsys, file, "--abstain-below", 0.1)
-    assert list(answering["answer"]) == list(answering["prediction"])
+    assert list(answering["decision"]) == list(answering["prediction"])
 
 
 def test_a_patient_gets_the_geometric_mean_and_keeps_the_name(of_scans, capsys, tmp_path):
@@ -184,7 +184,7 @@ def test_csv_json_and_table_say_the_same(of_pictures, capsys, tmp_path):
     told = {kind: of_pictures.command(capsys, file, "--format", kind)[1] for kind in ("table", "csv", "json")}
     from_csv, from_json = pd.read_csv(io.StringIO(told["csv"])), pd.DataFrame(json.loads(told["json"]))
     np.testing.assert_allclose(from_csv[COLUMNS], from_json[COLUMNS], rtol=1e-5)
-    assert f"{from_json['confidence'][0]:.3f}" in told["table"] and from_json["answer"][0] in told["table"]
+    assert f"{from_json['confidence'][0]:.3f}" in told["table"] and from_json["decision"][0] in told["table"]
     target = tmp_path / "answers.csv"
     assert of_pictures.command(capsys, file, "--format", "csv", "--output", target)[1] == ""
     assert target.read_text() == told["csv"]

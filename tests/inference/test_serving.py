@@ -21,9 +21,9 @@ from PIL import Image
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES
 from dcube.errors import DcubeError
-from dcube.inference.inputs import asked_of
-from dcube.inference.prediction import answers
-from dcube.inference.serving import Classifier, encoded
+from dcube.inference.inputs import collect_images
+from dcube.inference.prediction import predict
+from dcube.inference.serving import ServedModel, encode_file
 from dcube.registry.registration import SERVING_NEEDS
 from dcube.runtime.processes import process_group
 from tests.support.checkout import ROOT
@@ -40,36 +40,36 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def table(files: list[Path]) -> pd.DataFrame:
-    return pd.DataFrame({"image": [encoded(file) for file in files]})
+    return pd.DataFrame({"image": [encode_file(file) for file in files]})
 
 
-def served(folder: Path) -> Classifier:
-    model = Classifier()
+def served(folder: Path) -> ServedModel:
+    model = ServedModel()
     model.load_context(SimpleNamespace(artifacts={"candidate": str(folder)}))
     return model
 
 
 @pytest.fixture
-def classifier(tmp_path: Path, tiny_params) -> Classifier:
+def classifier(tmp_path: Path, tiny_params) -> ServedModel:
     write_candidate(tmp_path / "model", tiny_params, spec=PICTURES)
     return served(tmp_path / "model")
 
 
 @pytest.fixture
-def of_scans(tmp_path: Path, tiny_params) -> Classifier:
+def of_scans(tmp_path: Path, tiny_params) -> ServedModel:
     write_candidate(tmp_path / "scans", tiny_params, kind=DCUBE, spec=SCANS)
     return served(tmp_path / "scans")
 
 
-def at_the_terminal(classifier: Classifier, folder: Path, abstain_below: float = 0.0) -> pd.DataFrame:
-    with asked_of([folder]) as (asked, _):
-        return answers(classifier.candidate, asked, abstain_below)
+def at_the_terminal(classifier: ServedModel, folder: Path, abstain_below: float = 0.0) -> pd.DataFrame:
+    with collect_images([folder]) as (images, _):
+        return predict(classifier.candidate, images, abstain_below)
 
 
 def same(served: pd.DataFrame, predicted: pd.DataFrame) -> None:
     shared = predicted[list(served.columns)]
     pd.testing.assert_frame_equal(served.reset_index(drop=True), shared, check_dtype=False, rtol=1e-5)
-    assert {"answer", "confidence", "entropy", "probability_benign"} < set(served.columns)
+    assert {"decision", "confidence", "entropy", "probability_benign"} < set(served.columns)
 
 
 def test_pictures_are_answered_as_at_the_terminal(classifier, files):
@@ -107,9 +107,9 @@ def png(pixels: np.ndarray) -> str:
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        ("no base64!", "no base64"),
+        ("no base64!", "not base64"),
         ("", "empty file"),
-        (base64_of(b"text"), "no readable image"),
+        (base64_of(b"text"), "not a readable image"),
         (base64_of(b"\0" * 128 + b"DICM" + b"text"), ""),
         (png(np.zeros((40, 40), np.uint8)), "constant"),
         (png(np.eye(300, dtype=np.uint8)), "training saw a width of 40 to 64"),
@@ -124,7 +124,7 @@ def png(pixels: np.ndarray) -> str:
 )
 def test_what_cannot_be_answered_is_refused_with_its_row(classifier, files, cell, words):
     with pytest.raises(DcubeError, match="row 1: ") as refused:
-        classifier.predict(None, pd.DataFrame({"image": [encoded(files[0]), cell]}))
+        classifier.predict(None, pd.DataFrame({"image": [encode_file(files[0]), cell]}))
     assert words in str(refused.value)
 
 
@@ -174,11 +174,11 @@ def test_a_server_with_the_registry_alone_answers_as_the_terminal(
     reference, _ = register_candidate(home, tiny_params, kind, spec, abstain_below=0.5)
     if kind == DCUBE:
         folder = tmp_path / "scans"
-        cells = [encoded(write_dicom(folder / "0.dcm", 3)), hounsfield(3).tolist()]
+        cells = [encode_file(write_dicom(folder / "0.dcm", 3)), hounsfield(3).tolist()]
         write_dicom(folder / "1.dcm", 3)
     else:
         folder = files[0].parent
-        cells = [encoded(file) for file in sorted(files)]
+        cells = [encode_file(file) for file in sorted(files)]
     predicted = at_the_terminal(served(home / "models" / kind), folder, 0.5)
     port = free_port()
     command = [
@@ -191,11 +191,11 @@ def test_a_server_with_the_registry_alone_answers_as_the_terminal(
         wait_for(f"{address}/ping")
         rows = ask(address, {"dataframe_split": {"columns": ["image"], "data": [[cell] for cell in cells]}})
         same(rows, predicted)
-        assert set(rows["answer"]) <= {"abstain", *CLASSES}
+        assert set(rows["decision"]) <= {"abstain", *CLASSES}
         open_ = ask(address, {"dataframe_records": [{"image": cells[0]}], "params": {"abstain_below": 0.0}})
-        assert open_["answer"][0] == open_["prediction"][0]
+        assert open_["decision"][0] == open_["prediction"][0]
         refused = httpx.post(f"{address}/invocations", json={"dataframe_records": [{"image": "?"}]}, timeout=60)
-        assert refused.status_code == 400 and "row 0: column image is no base64" in refused.text
+        assert refused.status_code == 400 and "row 0: column image is not base64" in refused.text
 
 
 def wait_for(address: str) -> None:

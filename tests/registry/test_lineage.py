@@ -163,4 +163,4 @@ def test_through_a_server_as_from_a_file(mlflow_server, traced_template, monkeyp
     monkeypatch.chdir(traced_template)
     register_version()
     found = traced(traced_template)
-    assert found.gaps == [] and found.params == PARAMS and found.metrics["weights_sha256"]
+    assert found.gaps == [] and found.params == PARAMS and found.metrics.weights_sha256

@@ -14,7 +14,7 @@ from dcube.artifacts.layout import EVALUATION, FID, METRICS_FILE, MODELS, PARAMS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli import main as cli
 from dcube.config.loading import with_overrides
-from dcube.config.schema import Params
+from dcube.config.schema import Diffusion, Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
 from dcube.report.hard_images import most_unsure, most_wrong
@@ -111,7 +111,8 @@ def test_the_page_holds_everything_and_asks_for_nothing(inside: Path) -> None:
             assert shown in page.text
     for said in (
         HOSTILE, "Phantom data", "Not intended for diagnosis", "f" * 64, "1 (training images", "45",
-        "6 more have no label", "share block 2", "30.0", "diffusion.width"[10:], "Embedding dimension of a token",
+        "6 more have no label", "share block 2", "30.0", "width",
+        Diffusion.model_fields["width"].description,
     ):  # fmt: skip
         assert said in page.text, said
     assert "not shown" not in page.text
@@ -140,21 +141,19 @@ def test_the_pictures_say_in_words_what_they_show(inside: Path) -> None:
     ],
 )
 def test_the_page_says_which_blocks_the_classifier_uses(
-    working_copy: Path, monkeypatch: pytest.MonkeyPatch, selection: str, words: str
+    own: Path, monkeypatch: pytest.MonkeyPatch, selection: str, words: str
 ) -> None:
     params = with_overrides(Params.model_validate(TINY), {"classifier.selection": selection}, where="test")
-    (working_copy / PARAMS).write_text(params.to_yaml())
+    (own / PARAMS).write_text(params.to_yaml())
     assert run(monkeypatch, "report") == 0
-    assert f"The classifier {words}" in Page.of(working_copy / "report.html").text
+    assert f"The classifier {words}" in Page.of(own / "report.html").text
 
 
-def test_reliability_is_drawn_with_the_bins_of_the_evaluation(
-    working_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = EVALUATION / "dcube" / METRICS_FILE
     Metrics.load(file).model_copy(update={"calibration_bins": 7}).save(file)
     assert run(monkeypatch, "report") == 0
-    alts = [alt for alt in Page.of(working_copy / "report.html").alts if alt.startswith("Reliability of dcube")]
+    alts = [alt for alt in Page.of(own / "report.html").alts if alt.startswith("Reliability of dcube")]
     assert len(alts) == 1 and "in 7 steps" in alts[0]
 
 

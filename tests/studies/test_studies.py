@@ -1,6 +1,5 @@
 """Studies: what they expand to, what their statistics say, and how their tables look."""
 
-import json
 import re
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from dcube.artifacts.layout import METRICS_FILE
-from dcube.artifacts.schemas.fid import FidDefinition
+from dcube.artifacts.layout import FID_REPORT, METRICS_FILE
+from dcube.artifacts.schemas.fid import Blockiness, Distances, FidDefinition, FidReport
 from dcube.classifier.method import method_names
 from dcube.config.loading import load_preset, preset_names, with_overrides
 from dcube.config.schema import Evaluation, Params
@@ -77,8 +76,11 @@ def distance(folder: Path, values: list[float]) -> list[Result]:
     for number, value in enumerate(values):
         variant = folder / str(number)
         variant.mkdir(parents=True)
-        content = {"overall": {"fid": value, "kid": value / 100}, "classes": {"ill": {"fid": value + 1}}}
-        (variant / "fid.json").write_text(json.dumps(content | {"definition": {"extractor": "lite0"}}))
+        FidReport(
+            overall=Distances(fid=value, kid=value / 100, kid_std=0.0), definition=DEFINITION,
+            classes={"ill": Distances(fid=value + 1, kid=value / 50, kid_std=0.0)},
+            blockiness=Blockiness(generated=1.0, real=1.0),
+        ).save(variant / FID_REPORT)  # fmt: skip
         results.append(Result.load(variant))
     return results
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 
 from dcube.config.schema import Data
-from dcube.data.checks.near_duplicates import same_picture, thumbnail
+from dcube.data.checks.near_duplicates import group_near_duplicates, thumbnail
 
 RECODED, SMALLER, CROPPED = "re-encoded", "half as large", "cropped by 1 %"
 
@@ -35,4 +35,4 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 def groups_of(images: list[Image.Image], data: Data) -> np.ndarray:
     """Equal numbers for what is taken for one picture, (n,)."""
-    return same_picture([thumbnail(image, data).tobytes() for image in images])
+    return group_near_duplicates([thumbnail(image, data.fit).tobytes() for image in images])

@@ -21,10 +21,10 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from dcube.config.loading import params_from
 from dcube.config.schema import Data
-from dcube.data.checks.clinical import clinical
-from dcube.data.layouts.detection import open_source
-from dcube.data.layouts.listing import visible_files
-from dcube.data.readers.images import UnusableImageError
+from dcube.data.checks.clinical import summarise_headers
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layouts.raw_files import visible_files
+from dcube.data.readers.raw_image import UnusableImageError
 from dcube.errors import DcubeError
 from tests.support import phantom_layouts
 from tests.support.medical_files import dicom_dataset, nifti_file, save_dicom
@@ -95,12 +95,12 @@ KINDS = {make.__name__: make for make in (pictures, dicom, nifti, medmnist, meta
 
 def exercise(folder: Path, data: Data, damaged: str = "") -> None:
     """What `dcube data check` and `prepare` ask of a reader: of a large set, the damaged file and some others."""
-    source = open_source(folder, data)
+    source = read_raw_dataset(folder, data)
     for i, record in enumerate(source.records):
         if i < 8 or record.file.startswith(damaged or "none"):
             source.read(i)
-    if source.identifying:
-        clinical(folder, visible_files(folder))
+    if source.is_medical:
+        summarise_headers(folder, visible_files(folder))
 
 
 def damaged(content: bytes, generator: np.random.Generator) -> bytes:

@@ -12,7 +12,7 @@ from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS, REFERENCE
 from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Params
-from dcube.data.readers.images import to_square
+from dcube.data.preprocessing import to_square
 from dcube.inference.drift import reference_of
 from dcube.registry.registration import Evaluated, register
 from dcube.registry.versions import CHAMPION, Registry

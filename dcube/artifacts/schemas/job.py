@@ -5,18 +5,18 @@ from typing import ClassVar
 from dcube.artifacts.artifact import Artifact, Part
 
 
-class Stored(Part):
+class StoredObject(Part):
     """One object: its name below the prefix, and the hash by which S3 tells that it has changed."""
 
     object: str
     etag: str
 
 
-class Job(Artifact):
+class BatchJob(Artifact):
     """Attributes:
     model: folder with the candidate.
     source, results: addresses of the two prefixes.
-    waiting: what is to be predicted, in batches of `batch_size`.
+    pending: what is to be predicted, in batches of `batch_size`.
     """
 
     remedy: ClassVar[str] = "start the flow again"
@@ -26,8 +26,8 @@ class Job(Artifact):
     results: str
     abstain_below: float
     batch_size: int
-    waiting: list[Stored]
+    pending: list[StoredObject]
 
     @property
-    def batches(self) -> list[list[Stored]]:
-        return [self.waiting[start : start + self.batch_size] for start in range(0, len(self.waiting), self.batch_size)]
+    def batches(self) -> list[list[StoredObject]]:
+        return [self.pending[start : start + self.batch_size] for start in range(0, len(self.pending), self.batch_size)]

@@ -1,6 +1,6 @@
-"""What DICOM and NIfTI files say beside their pixels: for their owner, before anything is trained.
+"""What the headers of DICOM and NIfTI files say: for their owner, before anything is trained.
 
-Only `dcube data check` and `dcube data add` ask; nothing here goes into a prepared set.
+Only `dcube data check` and `dcube data add` use this; nothing of it goes into a prepared data set.
 """
 
 from collections.abc import Iterable
@@ -9,12 +9,13 @@ from pathlib import Path
 
 from pydicom import DataElement
 
-from dcube.data.readers import dicom, nifti
-from dcube.data.readers.images import UnusableImageError
+from dcube.data.readers import nifti
+from dcube.data.readers.dicom_header import iterate_elements, read_header
+from dcube.data.readers.raw_image import UnusableImageError
 from dcube.data.readers.stored_images import is_medical
 from dcube.engine.progress import progress
 
-# Every name of a person (VR PN) counts, and what says who, where or when in other words (PS3.15 E.1, the plain ones).
+# Besides every name of a person (VR PN): fields that tell who, where or when (PS3.15 E.1, those in plain text).
 IDENTIFYING = frozenset(
     {
         "AccessionNumber", "AdditionalPatientHistory", "AdmissionID", "ClinicalTrialSubjectID",
@@ -31,13 +32,13 @@ WANTED = ("Modality", "PatientID", "PixelSpacing", "WindowCenter")
 
 
 @dataclass
-class Clinical:
-    """Counts of files, by what they say.
+class HeaderSummary:
+    """Numbers of files, by what their headers say.
 
     Attributes:
-        identifying: names of filled fields by which a person may be known.
-        missing: of the tags that readers want, those that a picture lacks.
-        burned_in: whether the picture shows names: yes, no, or unsaid.
+        identifying: names of filled fields that may identify a person.
+        missing: of the tags in `WANTED`, those that an image lacks.
+        burned_in: whether the pixels show names: yes, no, or unsaid.
         frames, spacing: smallest and largest, of spacings in millimetres.
     """
 
@@ -50,17 +51,17 @@ class Clinical:
     spacing: tuple[float, float] | None = None
 
     def add(self, path: Path) -> None:
-        """Raises `UnusableImageError` for a file too damaged to tell."""
+        """Count one file; raises `UnusableImageError` where it is too damaged."""
         if nifti.is_nifti(path):
             volume = nifti.open_volume(path)
             _count(self.kinds, ["NIfTI"])
             _count(self.identifying, [f"NIfTI {name}" for name in nifti.free_text(path)])
             self._widen(volume.slices, volume.spacing)
             return
-        header, elements = dicom.header(path), list(dicom.elements(path))
-        _count(self.kinds, ["DICOM without a picture" if header.document else "DICOM"])
+        header, elements = read_header(path), list(iterate_elements(path))
+        _count(self.kinds, ["DICOM without an image" if header.is_document else "DICOM"])
         _count(self.identifying, {name for element in elements if (name := _identifying(element))})
-        if not header.document:
+        if not header.is_document:
             _count(self.modalities, [header.modality or "unsaid"])
             _count(self.burned_in, [{True: "yes", False: "no", None: "unsaid"}[header.burned_in]])
             present = {element.keyword for element in elements if not element.is_empty}
@@ -74,9 +75,9 @@ class Clinical:
         self.spacing = (min(lengths), max(lengths)) if lengths else None
 
 
-def clinical(folder: Path, files: Iterable[str]) -> Clinical:
-    """Look at all DICOM and NIfTI files, documents among them. What is damaged is left to the survey of the images."""
-    found = Clinical()
+def summarise_headers(folder: Path, files: Iterable[str]) -> HeaderSummary:
+    """Read the headers of all DICOM and NIfTI files, also of those without an image."""
+    found = HeaderSummary()
     medical = [folder / file for file in files if is_medical(folder / file)]
     with progress("Reading headers", total=len(medical), unit="files") as advance:
         for path in medical:
@@ -94,7 +95,7 @@ def _count(counts: dict[str, int], names: Iterable[str]) -> None:
 
 
 def _identifying(element: DataElement) -> str:
-    """What to call it where a person may be known by it, else nothing."""
+    """The element's name where it may identify a person, else nothing."""
     if element.tag.is_private:
         return "private tags"
     named = not element.is_empty and (element.VR == "PN" or element.keyword in IDENTIFYING)

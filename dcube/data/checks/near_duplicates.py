@@ -1,4 +1,4 @@
-"""The same picture in other bytes: copies that were re-encoded, resized, brightened or cropped by a hair.
+"""Near duplicates: copies of one picture that were re-encoded, resized, brightened or cropped slightly.
 
 Archives collected from many places hold pictures twice, and a test on a copy of a training image measures memory. Two
 steps, on thumbnails: a perceptual hash (the signs of the lowest frequencies) proposes pairs, the correlation of their
@@ -19,8 +19,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dcube.config.schema import Data
-from dcube.data.readers.images import to_square
+from dcube.data.preprocessing import Fit, to_square
 
 SIDE = 32
 FREQUENCIES = 8
@@ -30,13 +29,13 @@ DETAIL_CORRELATION = 0.9
 ROWS_AT_ONCE = 128
 
 
-def thumbnail(image: Image.Image, data: Data) -> np.ndarray:
-    """(SIDE, SIDE) uint8: the square that networks see, small."""
-    return to_square(image, SIDE, 1, data.fit)[0]
+def thumbnail(image: Image.Image, fit: Fit) -> np.ndarray:
+    """(SIDE, SIDE) uint8: the square that networks see, in small."""
+    return to_square(image, SIDE, 1, fit)[0]
 
 
-def same_picture(thumbnails: Sequence[bytes]) -> np.ndarray:
-    """Which images are one picture.
+def group_near_duplicates(thumbnails: Sequence[bytes]) -> np.ndarray:
+    """Which images show the same picture.
 
     Every image is compared with every other, so the time grows with their square. An image takes 4 kB meanwhile.
 
@@ -53,11 +52,11 @@ def same_picture(thumbnails: Sequence[bytes]) -> np.ndarray:
         of_block[:] = _detail(block)
     groups = np.arange(n)
     for near in _candidates(pixels):
-        groups = _joined(groups, _confirmed(details, near))
+        groups = _join_groups(groups, _confirmed(details, near))
     return groups
 
 
-def _joined(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _join_groups(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Group numbers once the two images of every pair are in one group too."""
     if not len(pairs):
         return groups

@@ -1,7 +1,7 @@
-"""Where identities end: beyond the opened source, patients and files are known by pseudonyms alone.
+"""Pseudonyms: outside of the raw data, patients and files are known by these alone.
 
 A pseudonym is the start of HMAC-SHA-256 over the name, keyed with a salt that is made once on this machine (or shared
-by a team through `DCUBE_SALT_FILE`). Without the salt nobody can try out names; with it the owner finds a file again.
+by a team through `DCUBE_SALT_FILE`). Without the salt nobody can guess names; with it the owner can find a file again.
 """
 
 import hashlib
@@ -13,11 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcube.config.schema import Data
-from dcube.data.layouts.detection import open_source
-from dcube.data.layouts.source import Record, Source
-from dcube.data.naming import some
-from dcube.data.readers.images import RawImage, UnusableImageError
-from dcube.errors import DcubeError
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
+from dcube.data.readers.raw_image import RawImage, UnusableImageError
+from dcube.errors import DcubeError, abbreviated
 from dcube.runtime.settings import read_settings
 
 SALT_BYTES = 32
@@ -25,60 +24,60 @@ FEWEST_SALT_BYTES = 16
 PSEUDONYM_LENGTH = 16  # hexadecimal digits
 
 
-def open_private(path: Path, data: Data) -> Source:
-    """The raw data set as everything beyond `data/` may see it; with `identifiers: kept`, as it is.
+def read_private_dataset(path: Path, data: Data) -> RawDataset:
+    """The raw data set as everything outside of `data/` may see it: pseudonymised, unless `identifiers: kept`.
 
     Raises:
-        DcubeError: where the set cannot be opened; with hashed identifiers the line names no file.
+        DcubeError: where the data set cannot be read; with hashed identifiers the line names no file.
     """
     if data.identifiers == "kept":
-        source = open_source(path, data)
-        if source.identifying:
+        dataset = read_raw_dataset(path, data)
+        if dataset.is_medical:
             raise DcubeError(
-                f"data.identifiers: kept is for plain pictures, and {data.name} holds DICOM or NIfTI: set it to hashed"
+                f"data.identifiers: kept is for plain images, and {data.name} holds DICOM or NIfTI: set it to hashed"
             )
-        return source
+        return dataset
     salt = read_salt()
     try:
-        source = open_source(path, data)
+        dataset = read_raw_dataset(path, data)
     except DcubeError:
         raise DcubeError(
             f"{data.name} cannot be used, and names stay out of logs: `dcube data check {path}` says why"
         ) from None
-    return protected(source, salt)
+    return pseudonymise(dataset, salt)
 
 
-def protected(source: Source, salt: bytes) -> Source:
+def pseudonymise(dataset: RawDataset, salt: bytes) -> RawDataset:
     """The same images in the same order, under pseudonyms."""
 
     def read(i: int) -> RawImage:
         try:
-            return source.read(i)
+            return dataset.read(i)
         except OSError as error:  # its text holds the path
             raise UnusableImageError(error.strerror or "cannot be read") from None
 
     records = [
         replace(record, file=pseudonym(record.file, salt), patient=record.patient and pseudonym(record.patient, salt))
-        for record in source.records
+        for record in dataset.records
     ]
-    return replace(source, records=records, read=read, ignored=())
+    return replace(dataset, records=records, read=read, ignored=())
 
 
-def find(path: Path, data: Data, pseudonyms: Iterable[str]) -> dict[str, list[Record]]:
-    """The records whose file or patient goes by each pseudonym.
+def find_pseudonyms(path: Path, data: Data, pseudonyms: Iterable[str]) -> dict[str, list[ImageRecord]]:
+    """The records whose file or patient each pseudonym stands for.
 
     Raises:
-        DcubeError: naming those that nothing goes by.
+        DcubeError: naming those that stand for nothing here.
     """
     salt = read_salt()
-    wanted: dict[str, list[Record]] = {name: [] for name in pseudonyms}
-    for record in open_source(path, data).records:
+    wanted: dict[str, list[ImageRecord]] = {name: [] for name in pseudonyms}
+    for record in read_raw_dataset(path, data).records:
         for name in {pseudonym(record.file, salt), pseudonym(record.patient, salt)} & set(wanted):
             wanted[name].append(record)
     unknown = [name for name, records in wanted.items() if not records]
     if unknown:
         raise DcubeError(
-            f"nothing in {path} goes by {some(unknown)} with the salt {_salt_file()}: is it the right one?"
+            f"nothing in {path} has the pseudonym {abbreviated(unknown)}: is {_salt_file()} the salt that was used?"
         )
     return wanted
 

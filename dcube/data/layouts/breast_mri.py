@@ -17,14 +17,12 @@ from typing import Any
 
 from openpyxl import load_workbook
 
-from dcube.config.schema import Data
-from dcube.data.layouts.listing import read_patients, visible_files
-from dcube.data.layouts.source import Record, Source
-from dcube.data.naming import some
+from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
+from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.tables import read_patients
 from dcube.data.readers import dicom
-from dcube.data.readers.images import cropped
-from dcube.data.readers.windows import window_of
-from dcube.errors import DcubeError
+from dcube.data.readers.windows import Window
+from dcube.errors import DcubeError, abbreviated
 
 BOXES = "Annotation_Boxes.xlsx"
 CLINICAL = "Clinical_and_Other_Features.xlsx"
@@ -36,18 +34,18 @@ AFTER_CONTRAST = re.compile(r"\b1st[ _-]?pass|ph1(?!\d)|post_1(?!\d)", re.IGNORE
 HEADER_ROWS = 4
 
 
-def recognises(path: Path) -> bool:
-    return (path / BOXES).is_file()
+def recognises(raw: RawFiles) -> bool:
+    return (raw.path / BOXES).is_file()
 
 
-def open(path: Path, data: Data) -> Source:
+def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     """List the annotated slices of every patient whose images are there.
 
     Raises:
         DcubeError: naming the table, patient or folder that does not fit.
     """
-    files = visible_files(path)
-    series = _series(files)
+    path = raw.path
+    series = _series(raw.files)
     if not series:
         raise DcubeError(f"{path} holds {BOXES} and no images: put the folders Breast_MRI_001 … beside it")
     labels = _labels(path, set(series))
@@ -58,18 +56,17 @@ def open(path: Path, data: Data) -> Source:
             raise DcubeError(f"{path / BOXES} does not list {patient}: complete it, or remove the folder")
         label, split = labels.get(patient, ("", ""))
         chosen = _within(path, _chosen(path, patient, folders), boxes[patient])
-        records += [Record(file, label, patient, split) for file in chosen]
-    window = window_of(data)
-    return Source(
+        records += [ImageRecord(file, label, patient, split) for file in chosen]
+    return RawDataset(
         "Duke Breast Cancer MRI",
         records,
-        lambda i: cropped(dicom.read_frame(path / records[i].file, window=window), data.crop),
-        tuple(file for file in files if not PATIENT.search(file) and file not in (BOXES, CLINICAL, LABELS)),
+        lambda i: dicom.read_frame(path / records[i].file, window=window),
+        tuple(file for file in raw.files if not PATIENT.search(file) and file not in (BOXES, CLINICAL, LABELS)),
         (
             "Slices: those of the first series after the contrast agent that the tumour's annotation box spans.",
             f"Classes: {LABELS}." if (path / LABELS).is_file() else f"Classes: the clinical table's column {NODES!r}.",
         ),
-        identifying=True,
+        is_medical=True,
     )
 
 
@@ -88,7 +85,7 @@ def _chosen(path: Path, patient: str, folders: dict[str, list[str]]) -> list[str
     fitting = [folder for folder in folders if AFTER_CONTRAST.search(PurePosixPath(folder).name)]
     fitting = list(folders) if len(folders) == 1 else fitting
     if len(fitting) != 1:
-        names = some([PurePosixPath(folder).name for folder in fitting or folders], 6)
+        names = abbreviated([PurePosixPath(folder).name for folder in fitting or folders], 6)
         raise DcubeError(
             f"{path}: {patient} has {len(fitting) or 'no'} series called 1st pass or Ph1, of {names}: leave one of them"
         )
@@ -101,12 +98,12 @@ def _within(path: Path, files: list[str], box: dict[str, str]) -> list[str]:
     try:
         wanted = range(int(float(box["Start Slice"])), int(float(box["End Slice"])) + 1)
     except ValueError:
-        raise DcubeError(f"{path / BOXES}: Start Slice or End Slice of {patient} is no number") from None
+        raise DcubeError(f"{path / BOXES}: Start Slice or End Slice of {patient} is not a number") from None
     numbered = {int(match[1]): file for file in files if (match := re.search(r"(\d+)\.dcm$", file, re.IGNORECASE))}
     missing = [f"slice {number}" for number in wanted if number not in numbered]
     if missing or not wanted:
         raise DcubeError(
-            f"{path}: {patient} lacks {some(missing) or 'every slice'} of its annotation box: fetch it again"
+            f"{path}: {patient} lacks {abbreviated(missing) or 'every slice'} of its annotation box: fetch it again"
         )
     return [numbered[number] for number in wanted]
 
@@ -125,8 +122,8 @@ def _rows(path: Path, required: tuple[str, ...]) -> Iterator[dict[str, str]]:
     try:
         with path.open("rb") as file:
             rows = [[_text(cell) for cell in row] for row in load_workbook(file, read_only=True).worksheets[0].values]
-    except Exception as error:  # openpyxl raises whatever it meets in damaged files
-        raise DcubeError(f"{path} is no readable spreadsheet ({type(error).__name__}): fetch it again") from None
+    except Exception as error:  # openpyxl raises all kinds of errors on damaged files
+        raise DcubeError(f"{path} is not a readable spreadsheet ({type(error).__name__}): fetch it again") from None
     header = next((row for row in rows[:HEADER_ROWS] if "Patient ID" in row), [])
     for column in required:
         if column not in header:

@@ -12,16 +12,22 @@ from pathlib import Path
 
 import numpy as np
 
-from dcube.data.layouts.source import Record, Source
-from dcube.data.naming import some
-from dcube.data.readers.images import RawImage, read_array
-from dcube.errors import DcubeError
+from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
+from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.readers.images import read_array
+from dcube.data.readers.raw_image import RawImage
+from dcube.data.readers.windows import Window
+from dcube.errors import DcubeError, abbreviated
 
 DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, struct.error)
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
-def open_medmnist(path: Path) -> Source:
+def recognises(raw: RawFiles) -> bool:
+    return raw.path.is_file() or (len(_archives(raw)) == 1 and not raw.image_files)
+
+
+def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     """List the images of `{train,val,test}_images` (n, h, w) or (n, h, w, 3), with `…_labels` (n,) or (n, 1).
 
     The arrays are unpacked into temporary files and memory-mapped, so that a set larger than memory can be read.
@@ -29,24 +35,29 @@ def open_medmnist(path: Path) -> Source:
     Raises:
         DcubeError: for a damaged archive, missing arrays, images with depth, more than one label an image.
     """
+    path = raw.path if raw.path.is_file() else raw.path / _archives(raw)[0]
     names = class_names(path)
     images: list[np.ndarray] = []
-    records: list[Record] = []
-    places: list[tuple[int, int]] = []
+    records: list[ImageRecord] = []
+    locations: list[tuple[int, int]] = []
     for split, arrays in _unpack(path).items():
         split_images, labels = _check(path, split, *arrays)
-        places += [(len(images), row) for row in range(len(split_images))]
+        locations += [(len(images), row) for row in range(len(split_images))]
         records += [
-            Record(f"{path.name}/{split}/{row:06d}", _label(names, label, path), split=SPLITS[split])
+            ImageRecord(f"{path.name}/{split}/{row:06d}", _label(names, label, path), split=SPLITS[split])
             for row, label in enumerate(labels.tolist())
         ]
         images.append(split_images)
 
     def read(i: int) -> RawImage:
-        part, row = places[i]
+        part, row = locations[i]
         return read_array(np.asarray(images[part][row]))
 
-    return Source("MedMNIST", records, read)
+    return RawDataset("MedMNIST", records, read)
+
+
+def _archives(raw: RawFiles) -> list[str]:
+    return [file for file in raw.files if file.lower().endswith(".npz")]
 
 
 def class_names(path: Path) -> dict[int, str] | None:
@@ -66,7 +77,7 @@ def download(flag: str, folder: Path) -> None:
     import medmnist
 
     if flag not in medmnist.INFO:
-        raise DcubeError(f"{flag!r} is no MedMNIST set: give a PATH, or one of {', '.join(medmnist.INFO)}")
+        raise DcubeError(f"{flag!r} is not a MedMNIST set: give a PATH, or one of {', '.join(medmnist.INFO)}")
     try:
         getattr(medmnist, medmnist.INFO[flag]["python_class"])(split="train", download=True, root=str(folder))
     except RuntimeError:
@@ -85,14 +96,16 @@ def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
                 if not members.isdisjoint(wanted):
                     arrays[split] = [_map(archive, name, Path(temporary)) for name in wanted]
     except DAMAGED as error:
-        raise DcubeError(f"{path} is no readable MedMNIST archive: {some(str(error).splitlines(), 1)}") from None
+        raise DcubeError(
+            f"{path} is not a readable MedMNIST archive: {abbreviated(str(error).splitlines(), 1)}"
+        ) from None
     except OSError as error:
         if error.errno != errno.EINVAL:  # a damaged directory points outside the file
             raise
-        raise DcubeError(f"{path} is no readable MedMNIST archive: it is damaged") from None
+        raise DcubeError(f"{path} is not a readable MedMNIST archive: it is damaged") from None
     if not arrays:
         found = ", ".join(sorted(members)) or "nothing"
-        raise DcubeError(f"{path} is no MedMNIST archive: it holds no train_images and train_labels, but {found}")
+        raise DcubeError(f"{path} is not a MedMNIST archive: it holds no train_images and train_labels, but {found}")
     return arrays
 
 
@@ -104,7 +117,7 @@ def _map(archive: zipfile.ZipFile, name: str, folder: Path) -> np.ndarray:
     try:
         return np.load(folder / name, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # its header is parsed as Python: anything may come
-        raise ValueError(f"{name} is no array") from error
+        raise ValueError(f"{name} is not an array") from error
 
 
 def _check(path: Path, split: str, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

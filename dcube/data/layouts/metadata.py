@@ -1,62 +1,73 @@
-"""The layout with a table: `metadata.csv` says what each picture below its folder shows."""
+"""The layout with a table: the columns of `metadata.csv` are file, label, and perhaps patient_id and split."""
 
 import difflib
 import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
-from dcube.data.layouts.listing import read_rows, split_named
-from dcube.data.layouts.source import Record
-from dcube.data.naming import some
-from dcube.data.readers.stored_images import Picture
-from dcube.errors import DcubeError
+from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
+from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.tables import read_rows, split_of
+from dcube.data.readers.stored_images import StoredImage
+from dcube.data.readers.windows import Window
+from dcube.errors import DcubeError, abbreviated
 
 METADATA = "metadata.csv"
 
 
-def read_metadata(path: Path, pictures: list[Picture]) -> dict[Picture, Record]:
-    """The listed pictures in the order given, each with its record.
+def recognises(raw: RawFiles) -> bool:
+    return METADATA in raw.files and bool(raw.image_files)
 
-    A row names a file (all its frames or slices), `file#number` (one of them; the rest may then be left out), or a
-    folder (a series). Without a `patient_id` the patient is the one that the file knows.
+
+def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
+    """The images that the table lists.
+
+    A row names a file (all its frames or slices), `file#number` (one of them; the others may then be left out), or a
+    folder (a series). Without a `patient_id` the patient is the one that the file names.
 
     Raises:
-        DcubeError: naming the line, where a row fits no picture, or a picture no row.
+        DcubeError: naming the line, where a row fits no image, or an image that no row lists.
     """
-    index = _index(pictures)
-    listed: dict[Picture, Record] = {}
+    records = _read_records(raw.path / METADATA, raw.images)
+    return RawDataset.of_stored_images("metadata", raw, records, window, tables=(METADATA,))
+
+
+def _read_records(path: Path, images: list[StoredImage]) -> dict[StoredImage, ImageRecord]:
+    """The listed images in the order of `images`, each with its record."""
+    index = _index(images)
+    listed: dict[StoredImage, ImageRecord] = {}
     for line, row in read_rows(path, ("file", "label")):
-        named = index.get(_normal(row["file"].rstrip("/")))
+        named = index.get(_normalised(row["file"].rstrip("/")))
         if named is None:
             raise DcubeError(f"{path} line {line}: there is no image {row['file']!r} below {path.parent}")
-        split = split_named(row, f"{path} line {line}")
-        for picture in named:
-            if picture in listed:
-                raise DcubeError(f"{path} line {line}: {picture.name!r} is listed twice")
-            patient = row.get("patient_id", "") or picture.patient
-            listed[picture] = Record(picture.name, row["label"], patient, split)
-    files = {picture.file for picture in listed}
-    unlisted = sorted({picture.file for picture in pictures if picture.file not in files})
+        split = split_of(row, f"{path} line {line}")
+        for image in named:
+            if image in listed:
+                raise DcubeError(f"{path} line {line}: {image.name!r} is listed twice")
+            patient = row.get("patient_id", "") or image.patient
+            listed[image] = ImageRecord(image.name, row["label"], patient, split)
+    files = {image.file for image in listed}
+    unlisted = sorted({image.file for image in images if image.file not in files})
     if unlisted:
         raise DcubeError(
-            f"{path} does not list {some(unlisted)}: list them (unlabelled: an empty label) or remove them"
+            f"{path} does not list {abbreviated(unlisted)}: list them (unlabelled: an empty label) or remove them"
         )
     _refuse_unknown_labels(path, list(listed.values()))
-    return {picture: listed[picture] for picture in pictures if picture in listed}
+    return {image: listed[image] for image in images if image in listed}
 
 
-def _index(pictures: list[Picture]) -> dict[str, list[Picture]]:
-    """Pictures by everything that a row may call them."""
-    index: dict[str, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        folders = (folder.as_posix() for folder in PurePosixPath(picture.file).parents)
-        for name in {picture.name, picture.file, *folders} - {"."}:
-            index[_normal(name)].append(picture)
+def _index(images: list[StoredImage]) -> dict[str, list[StoredImage]]:
+    """Images by every name that a row may use for them."""
+    index: dict[str, list[StoredImage]] = defaultdict(list)
+    for image in images:
+        folders = (folder.as_posix() for folder in PurePosixPath(image.file).parents)
+        for name in {image.name, image.file, *folders} - {"."}:
+            index[_normalised(name)].append(image)
     return dict(index)
 
 
-def _refuse_unknown_labels(path: Path, records: list[Record]) -> None:
-    """Where the images lie in folders named like their labels, a label without a folder is a slip of the pen."""
+def _refuse_unknown_labels(path: Path, records: list[ImageRecord]) -> None:
+    """Where the images lie in folders named like their labels, a label without a folder is a spelling mistake."""
     folders = {parts[0] for record in records if len(parts := PurePosixPath(record.file).parts) > 1}
     if len(folders & {record.label for record in records}) < 2:
         return
@@ -67,6 +78,6 @@ def _refuse_unknown_labels(path: Path, records: list[Record]) -> None:
             raise DcubeError(f"{path}: unknown label {record.label!r} of {record.file}{hint}: folders name the classes")
 
 
-def _normal(file: str) -> str:
+def _normalised(file: str) -> str:
     """One spelling of accents: file systems differ in it."""
     return unicodedata.normalize("NFC", file)

@@ -4,7 +4,7 @@
     …/PANCREAS_0001/…/1-001.dcm   TCIA_pancreas_labels-02-05-2017/label0001.nii.gz (1 pancreas)
     diagnoses.csv (optional: patient_id, label)
 
-Slices without pancreas are dropped; the crop is centred on the pancreas of the slice (paper IV-A1). TCIA's patients are
+Slices without pancreas are dropped; a crop is centred on the pancreas of the slice (paper IV-A1). TCIA's patients are
 healthy. The Decathlon's had a mass resected that may be an intraductal mucinous neoplasm, a neuroendocrine tumour or an
 adenocarcinoma (Antonelli et al. 2022), and the set does not say who had which: without a table the class is `tumour`.
 Its slices that show no tumour have no label: neither are they healthy, nor do they show the disease.
@@ -12,17 +12,18 @@ Its slices that show no tumour have no label: neither are they healthy, nor do t
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dcube.config.schema import Data
-from dcube.data.layouts.listing import read_patients, visible_files
-from dcube.data.layouts.source import Record, Source
+from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
+from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.tables import read_patients
 from dcube.data.readers import dicom, nifti
-from dcube.data.readers.images import RawImage, UnusableImageError, cropped
-from dcube.data.readers.windows import Window, window_of
+from dcube.data.readers.dicom_header import read_header
+from dcube.data.readers.raw_image import RawImage, UnusableImageError
+from dcube.data.readers.windows import Window
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError
 
@@ -41,8 +42,8 @@ class Slice:
     """A slice that shows the pancreas.
 
     Attributes:
-        file: the image's, as `Record.file`.
-        centre: of the pancreas, as (row, column) of the shown image.
+        file: the image's, as `ImageRecord.file`.
+        centre: of the pancreas, as (row, column) of the decoded image.
         label: None stands for the patient's diagnosis.
     """
 
@@ -52,18 +53,18 @@ class Slice:
     label: str | None
 
 
-def recognises(path: Path) -> bool:
+def recognises(raw: RawFiles) -> bool:
     patterns = ("labelsTr/pancreas_*", "*/labelsTr/pancreas_*", "TCIA_pancreas_labels*/label*")
-    return any(next(path.glob(pattern), None) for pattern in patterns)
+    return any(next(raw.path.glob(pattern), None) for pattern in patterns)
 
 
-def open(path: Path, data: Data) -> Source:
+def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     """List the slices that show pancreas. Every label map is read once.
 
     Raises:
         DcubeError: naming the image, label map or table that does not fit.
     """
-    files = visible_files(path)
+    path, files = raw.path, raw.files
     decathlon = [file for file in files if DECATHLON.search(file)]
     series = _series(files)
     tcia = {file: f"PANCREAS_{match[2]}" for file in files if (match := TCIA.search(file))}
@@ -82,17 +83,17 @@ def open(path: Path, data: Data) -> Source:
     diagnoses = read_patients(path / DIAGNOSES, {one.patient for one in slices}) if has_table else {}
     otherwise = ("", "") if has_table else (TUMOUR, "")
     records = [
-        Record(one.file, diagnoses.get(one.patient, otherwise)[0] if one.label is None else one.label, one.patient)
+        ImageRecord(one.file, diagnoses.get(one.patient, otherwise)[0] if one.label is None else one.label, one.patient)
         for one in slices
     ]
     used = {*decathlon, *tcia, *(record.file.partition("#")[0] for record in records), DIAGNOSES}
-    return Source(
+    return RawDataset(
         "pancreas CT",
         records,
-        lambda i: _read(path, slices[i], data),
+        lambda i: _read(path, slices[i], window),
         tuple(file for file in files if file not in used and not file.lower().endswith(".dcm")),
         _notes(has_table, bool(decathlon)),
-        identifying=True,
+        is_medical=True,
     )
 
 
@@ -106,14 +107,13 @@ def _notes(has_table: bool, has_decathlon: bool) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _read(path: Path, one: Slice, data: Data) -> RawImage:
+def _read(path: Path, one: Slice, window: Window | None) -> RawImage:
     file, _, number = one.file.partition("#")
-    window = window_of(data)
     if number:
-        raw = nifti.open_volume(path / file).slice(int(number), window)
+        image = nifti.open_volume(path / file).slice(int(number), window)
     else:
-        raw = dicom.read_frame(path / file, window=window)
-    return cropped(raw, data.crop, one.centre)
+        image = dicom.read_frame(path / file, window=window)
+    return replace(image, centre=one.centre)
 
 
 def _decathlon_slices(path: Path, label_file: str) -> list[Slice]:
@@ -143,12 +143,12 @@ def _tcia_slices(path: Path, label_file: str, patient: str, files: list[str]) ->
     """
     try:
         with ThreadPoolExecutor() as pool:
-            headers = list(pool.map(lambda file: dicom.header(path / file), files))
+            headers = list(pool.map(lambda file: read_header(path / file), files))
         values = nifti.load_stored(path / label_file)
     except UnusableImageError as problem:
         raise DcubeError(f"{path}: the images or the label map of {patient} cannot be used: {problem}") from None
     if any(one.depth is None or not np.allclose(one.orientation or 0, AXIAL, atol=0.01) for one in headers):
-        raise DcubeError(f"{path}: the images of {patient} are no axial series with positions: fetch them again")
+        raise DcubeError(f"{path}: the images of {patient} are not an axial series with positions: fetch them again")
     first = headers[0]
     if values.shape != (first.columns, first.rows, len(files)):
         raise DcubeError(
@@ -174,8 +174,8 @@ def _refuse_misplaced(path: Path, label_file: str, files: list[str], values: np.
     tissue = np.median(shown[mask]) / 255 * VISIBLE.width + VISIBLE.center - VISIBLE.width / 2
     if not PANCREAS_TISSUE[0] <= tissue <= PANCREAS_TISSUE[1]:
         raise DcubeError(
-            f"{path / label_file} marks tissue of {tissue:.0f} HU in {files[fullest]}, which is no pancreas: "
-            "the label map lies wrongly on the images"
+            f"{path / label_file} marks tissue of {tissue:.0f} HU in {files[fullest]}, which is not pancreas: "
+            "the label map does not lie on the images"
         )
 
 

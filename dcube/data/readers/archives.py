@@ -1,4 +1,4 @@
-"""Unpacking what strangers have packed: nothing lands elsewhere, no link, no device, no full disk."""
+"""Unpacking archives from untrusted sources: no path outside the folder, no link, no device, no full disk."""
 
 import lzma
 import shutil
@@ -15,7 +15,7 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOF
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpack a zip or a tar into a folder; a single folder around everything is taken off.
+    """Unpack a zip or a tar into a folder, without the single folder that may be around everything.
 
     Raises:
         DcubeError: it is damaged, or not safe to unpack.
@@ -54,7 +54,7 @@ def _unpack_tar(path: Path, folder: Path) -> None:
 
 
 def _refuse_unsafe(path: Path, folder: Path, members: Iterable[tuple[str, bool, int]]) -> None:
-    """Members are (name, is a link or a device, size in bytes). Nothing may land outside `folder` or fill the disk."""
+    """Members are (name, is a link or a device, size in bytes). Nothing may leave `folder` or fill the disk."""
     total = 0
     for name, special, size in members:
         parts = PurePosixPath(name.replace("\\", "/"))

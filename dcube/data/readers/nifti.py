@@ -15,7 +15,7 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.openers import ImageOpener
 from PIL import Image
 
-from dcube.data.readers.images import RawImage, UnusableImageError, check_size, finish, readable, square_pixels
+from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size, decoding, square_pixels
 from dcube.data.readers.windows import Window
 
 SUFFIXES = (".nii", ".nii.gz")
@@ -45,11 +45,11 @@ class Volume:
             window: None takes the display range that the file names (cal_min, cal_max).
 
         Raises:
-            UnusableImageError: where the slice cannot be shown rightly, saying why.
+            UnusableImageError: where the slice cannot be displayed correctly, saying why.
         """
         if not 0 <= number < self.slices:
             raise UnusableImageError(f"there is no slice {number}: it has {self.slices}")
-        with readable("NIfTI"):
+        with decoding("NIfTI file"):
             loaded = _load(self.path)
             values = loaded.stored[:, :, number].T.astype(np.float32)
             values = values * np.float32(loaded.slope) + np.float32(loaded.intercept)
@@ -59,7 +59,7 @@ class Volume:
             if window is None:
                 raise UnusableImageError("no display range: set data.window_center and data.window_width")
             image = square_pixels(Image.fromarray(window.apply(values)), (self.spacing[1], self.spacing[0]))
-            return finish(image, f"NIfTI {loaded.stored.dtype.name}", several=self.slices > 1)
+            return RawImage.checked(image, f"NIfTI {loaded.stored.dtype.name}", multi_frame=self.slices > 1)
 
 
 def is_nifti(path: Path) -> bool:
@@ -70,9 +70,9 @@ def open_volume(path: Path) -> Volume:
     """Read the header.
 
     Raises:
-        UnusableImageError: for anything that is no whole volume of a known orientation near the body's axes.
+        UnusableImageError: for anything that is not a whole volume of a known orientation near the body's axes.
     """
-    with readable("NIfTI"):
+    with decoding("NIfTI file"):
         header = _header(path)
         axes = _axes(header)
         sizes = np.array(header.get_data_shape()[:3])[axes]
@@ -83,7 +83,7 @@ def open_volume(path: Path) -> Volume:
 
 def load_array(path: Path) -> np.ndarray:
     """(left, back, head) stored values scaled, in the order of `Volume.slice`: for label maps."""
-    with readable("NIfTI"):
+    with decoding("NIfTI file"):
         loaded = _load(path)
         if (loaded.slope, loaded.intercept) == (1, 0):
             return loaded.stored
@@ -91,14 +91,14 @@ def load_array(path: Path) -> np.ndarray:
 
 
 def load_stored(path: Path) -> np.ndarray:
-    """Stored values in the file's own order of axes: for label maps whose headers say nothing about it."""
-    with readable("NIfTI"):
+    """Stored values in the file's own order of axes: for label maps whose headers do not tell their orientation."""
+    with decoding("NIfTI file"):
         return _stored(path, _header(path))[0]
 
 
 def free_text(path: Path) -> list[str]:
-    """The filled parts of a header where programs and people write names. For the owner of the file alone."""
-    with readable("NIfTI"):
+    """The header fields with free text, which may name people, that are filled. For the owner of the file alone."""
+    with decoding("NIfTI file"):
         header = _header(path)
         with ImageOpener(str(path)) as file:
             extended = file.read(header.sizeof_hdr + 4)[header.sizeof_hdr :].startswith(b"\1")
@@ -131,7 +131,7 @@ def _load(path: Path) -> _Loaded:
 def _load_once(path: Path, changed: int) -> _Loaded | UnusableImageError:
     """A failure is an outcome too: a damaged volume is unpacked once, and not once a slice."""
     try:
-        with readable("NIfTI"):
+        with decoding("NIfTI file"):
             header = _header(path)
             stored, proxy = _stored(path, header)
             turn = orientations.ornt_transform(orientations.io_orientation(header.get_best_affine()), LPS)
@@ -157,19 +157,19 @@ def _own_window(header: Nifti1Header, dtype: np.dtype) -> Window | None:
 
 @cache
 def _silence_nibabel() -> None:
-    """Before the first file: its log lines quote what stands in the file."""
+    """Its log lines quote the file's content."""
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
 
 
 def _header(path: Path) -> Nifti1Header:
-    """The header, once nothing in it can make reading the volume fail, or take more memory than stated."""
+    """The header, checked so that reading the volume takes no more memory than stated."""
     _silence_nibabel()
     with ImageOpener(str(path)) as file:
         start = file.read(Nifti2Header.template_dtype.itemsize)
     kind = Nifti2Header if Nifti2Header.template_dtype.itemsize in _sizes(start) else Nifti1Header
     header = kind(start[: kind.template_dtype.itemsize])
     if not bytes(header["magic"]).startswith(b"n+"):
-        raise UnusableImageError("no NIfTI of one file (header and data in two are not read)")
+        raise UnusableImageError("not a NIfTI of one file (header and data in two files are not supported)")
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
     if len(shape) < 3 or min(shape) < 1 or any(size > 1 for size in shape[3:]):
         raise UnusableImageError(f"{' × '.join(map(str, shape))} values: a volume has three dimensions")
@@ -184,18 +184,18 @@ def _header(path: Path) -> Nifti1Header:
 
 
 def _sizes(start: bytes) -> tuple[int, int]:
-    """What the first number, the header's size, is in either byte order."""
+    """The first number, the header's size, in either byte order."""
     return int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big")
 
 
 def _axes(header: Nifti1Header) -> np.ndarray:
     """Which stored axis runs left–right, front–back, feet–head."""
     if not header["sform_code"] and not header["qform_code"]:
-        raise UnusableImageError("the file does not say how the patient lies in it (no qform, no sform)")
+        raise UnusableImageError("the file does not say how the patient is oriented (no qform, no sform)")
     affine = header.get_best_affine()
     lengths = affines.voxel_sizes(affine)
     if not np.isfinite(affine).all() or lengths.min() <= 0:
-        raise UnusableImageError("an orientation that is no orientation")
+        raise UnusableImageError("an invalid orientation matrix")
     axes = np.argsort(orientations.io_orientation(affine)[:, 0])
     straight = np.abs(affine[[0, 1, 2], axes]) / lengths[axes]
     angle = math.degrees(math.acos(min(1.0, straight.min())))

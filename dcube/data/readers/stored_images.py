@@ -1,23 +1,25 @@
-"""Stored files of every kind as pictures: a plain image, a DICOM frame, a slice of a NIfTI volume."""
+"""The images in stored files of every kind: a plain image, a DICOM frame, a slice of a NIfTI volume."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcube.data.readers import dicom, nifti
-from dcube.data.readers.images import SUFFIXES, RawImage, UnusableImageError, read_file
+from dcube.data.readers import dicom, images, nifti
+from dcube.data.readers.dicom_header import SUFFIXES as DICOM_SUFFIXES
+from dcube.data.readers.dicom_header import is_dicom, read_header
+from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import Window
 
-KINDS = sorted({*SUFFIXES, *dicom.SUFFIXES, *nifti.SUFFIXES})
+KINDS = sorted({*images.SUFFIXES, *DICOM_SUFFIXES, *nifti.SUFFIXES})
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture.
+class StoredImage:
+    """Where one image is stored.
 
     Attributes:
-        file: where it is stored, relative to the set's folder.
-        number: which frame or slice of the file; None where it holds one alone.
-        patient: as the file knows it. The frames and slices of one file share it in any case.
+        file: relative to the data set's folder.
+        number: which frame or slice of the file; None where the file holds a single image.
+        patient: as the file names the patient. All frames and slices of one file belong to the same patient.
     """
 
     file: str
@@ -29,42 +31,42 @@ class Picture:
         return self.file if self.number is None else f"{self.file}#{self.number}"
 
 
-def is_picture(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES or is_medical(path)
+def is_image_file(path: Path) -> bool:
+    return path.suffix.lower() in images.SUFFIXES or is_medical(path)
 
 
 def is_medical(path: Path) -> bool:
-    """Whether the file is of a kind that carries a person's identity."""
-    return nifti.is_nifti(path) or (path.name.upper() != "DICOMDIR" and dicom.is_dicom(path))
+    """Whether the file is of a kind that can identify a person (DICOM, NIfTI)."""
+    return nifti.is_nifti(path) or (path.name.upper() != "DICOMDIR" and is_dicom(path))
 
 
-def pictures_in(folder: Path, file: str) -> list[Picture]:
-    """What a file holds, by its header alone. A damaged one counts as a picture: reading it says what is wrong."""
+def list_stored_images(folder: Path, file: str) -> list[StoredImage]:
+    """The images of a file, by its header alone. A damaged file counts as one image: reading it tells the damage."""
     path = folder / file
-    if path.suffix.lower() in SUFFIXES:
-        return [Picture(file)]
+    if path.suffix.lower() in images.SUFFIXES:
+        return [StoredImage(file)]
     try:
         if nifti.is_nifti(path):
-            return [Picture(file, number, patient=file) for number in range(nifti.open_volume(path).slices)]
-        header = dicom.header(path)
+            return [StoredImage(file, number, patient=file) for number in range(nifti.open_volume(path).slices)]
+        header = read_header(path)
     except UnusableImageError:
-        return [Picture(file)]
-    if header.document:
+        return [StoredImage(file)]
+    if header.is_document:
         return []
     if header.frames == 1:
-        return [Picture(file, patient=header.patient or header.series)]
-    return [Picture(file, number, header.patient or header.series or file) for number in range(header.frames)]
+        return [StoredImage(file, patient=header.patient or header.series)]
+    return [StoredImage(file, number, header.patient or header.series or file) for number in range(header.frames)]
 
 
-def read_picture(folder: Path, picture: Picture, window: Window | None) -> RawImage:
-    """Decode it; the window is for DICOM and NIfTI.
+def read_stored_image(folder: Path, stored: StoredImage, window: Window | None) -> RawImage:
+    """Decode one image; the window applies to DICOM and NIfTI.
 
     Raises:
-        UnusableImageError: saying why.
+        UnusableImageError: saying why it cannot be used.
     """
-    path = folder / picture.file
-    if path.suffix.lower() in SUFFIXES:
-        return read_file(path)
+    path = folder / stored.file
+    if path.suffix.lower() in images.SUFFIXES:
+        return images.read_file(path)
     if nifti.is_nifti(path):
-        return nifti.open_volume(path).slice(picture.number or 0, window)
-    return dicom.read_frame(path, picture.number or 0, window)
+        return nifti.open_volume(path).slice(stored.number or 0, window)
+    return dicom.read_frame(path, stored.number or 0, window)

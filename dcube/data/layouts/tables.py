@@ -1,30 +1,18 @@
-"""What lies below a folder, and what a table in it says."""
+"""CSV tables that come with images."""
 
 import csv
-import re
 from pathlib import Path
 
-from dcube.data.naming import some
-from dcube.errors import DcubeError
+from dcube.errors import DcubeError, abbreviated
 
 SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-
-
-def visible_files(folder: Path) -> list[str]:
-    """Relative POSIX paths, sorted, without what operating systems and archivers leave behind."""
-    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-    files = sorted(path.as_posix() for path in paths if not any(re.match(r"\.|__", part) for part in path.parts))
-    for file in files:
-        if re.search(r"[\x00-\x1f\ud800-\udfff]", file):  # surrogates stand for bytes that are no UTF-8
-            raise DcubeError(f"{folder}: the file name {file!a} is no plain text: rename it")
-    return files
 
 
 def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
     """Line numbers and stripped cells of a CSV file.
 
     Raises:
-        DcubeError: where a required column misses, or the file is no whole table in UTF-8.
+        DcubeError: where a required column is missing, or the file is not a complete CSV in UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -43,11 +31,11 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
                 rows.append((reader.line_num, {name: cell.strip() for name, cell in row.items()}))
             return rows
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DcubeError(f"{path} is no CSV in UTF-8: {error}") from None
+        raise DcubeError(f"{path} is not a CSV in UTF-8: {error}") from None
 
 
-def split_named(row: dict[str, str], where: str) -> str:
-    """The split of a row; empty where none is given. `where` names the row in the error for an unknown one."""
+def split_of(row: dict[str, str], where: str) -> str:
+    """The split of a row; empty where none is given. `where` names the row in the error about an unknown split."""
     split = row.get("split", "").lower()
     if split and split not in SPLIT_NAMES:
         raise DcubeError(f"{where}: unknown split {split!r}: use train, val or test")
@@ -58,16 +46,16 @@ def read_patients(path: Path, known: set[str]) -> dict[str, tuple[str, str]]:
     """Label and split (empty where not given) by patient, from the columns patient_id, label and perhaps split.
 
     Raises:
-        DcubeError: for a patient who is not `known`, or listed twice, and for an unknown split.
+        DcubeError: for a patient who is not `known` or is listed twice, and for an unknown split.
     """
     found: dict[str, tuple[str, str]] = {}
     for line, row in read_rows(path, ("patient_id", "label")):
         patient = row["patient_id"]
         if patient not in known:
             raise DcubeError(
-                f"{path} line {line}: there are no images of {patient!r} (there are {some(sorted(known))})"
+                f"{path} line {line}: there are no images of {patient!r} (there are {abbreviated(sorted(known))})"
             )
         if patient in found:
             raise DcubeError(f"{path} line {line}: {patient!r} is listed twice")
-        found[patient] = row["label"], split_named(row, f"{path} line {line}")
+        found[patient] = row["label"], split_of(row, f"{path} line {line}")
     return found

@@ -1,0 +1,72 @@
+"""The report of `dcube data check` for a terminal."""
+
+from rich.console import Group
+from rich.table import Table
+
+from dcube.artifacts.schemas.dataset import Extent
+from dcube.data.checks.clinical import HeaderSummary
+from dcube.data.checks.inspection import InspectionReport
+from dcube.errors import abbreviated
+
+
+def inspection_tables(report: InspectionReport) -> Group:
+    """The report for a terminal."""
+    facts = Table(show_header=False, title=f"{report.path}: {report.layout}", title_justify="left")
+    for name, value in _facts(report).items():
+        facts.add_row(name, value)
+    return Group(facts, _class_table(report))
+
+
+def _facts(report: InspectionReport) -> dict[str, str]:
+    several, near = report.patients_in_several_splits, report.near_duplicates
+    extra = [f"{count} in {splits}" for splits, count in report.duplicates.items()]
+    facts = {
+        "images": f"{report.images}, {report.unlabelled} of them without a label"
+        + (f"; {report.blank} blank slices are left out" if report.blank else ""),
+        "stored as": ", ".join(f"{mode} ({count})" for mode, count in report.raw.modes.items()),
+        "width": _sides(report.raw.width),
+        "height": _sides(report.raw.height),
+        "patients": f"{report.patients or 'unknown'}"
+        + (f", in several splits: {abbreviated(several)}" if several else ""),
+        "exact duplicates": "; ".join(extra) or "none",
+        "near duplicates": f"{near.images} images in {near.groups} groups" if near.images else "none",
+        "contradicting labels": "; ".join(abbreviated(files) for files in report.contradictions) or "none",
+        "unusable": abbreviated([f"{file} ({why})" for file, why in report.unusable.items()]) or "none",
+        "other files": abbreviated(report.ignored) or "none",
+    }
+    facts |= _header_facts(report.clinical) if report.clinical else {}
+    facts |= {"notes": "\n".join(report.notes)} if report.notes else {}
+    facts |= {"warning": "\n".join(report.warnings)} if report.warnings else {}
+    dropped = f", dropping {report.dropped} copies that are in two splits" if report.dropped else ""
+    return facts | {"prepare": f"would refuse it: {report.problem}" if report.problem else f"accepts it{dropped}"}
+
+
+def _sides(extent: Extent | None) -> str:
+    return f"{extent.smallest} … {extent.largest}, median {extent.median:g}" if extent else ""
+
+
+def _header_facts(headers: HeaderSummary) -> dict[str, str]:
+    spacing = f", spacing {headers.spacing[0]:.3g} … {headers.spacing[1]:.3g} mm" if headers.spacing else ""
+    frames = f"{headers.frames[0]} … {headers.frames[1]} frames or slices a file" if headers.frames else ""
+    return {
+        "kinds": _counted(headers.kinds),
+        "modalities": _counted(headers.modalities),
+        "geometry": frames + spacing,
+        "identifying": _counted(headers.identifying),
+        "names in the pixels": _counted(headers.burned_in),
+        "missing tags": _counted(headers.missing),
+    }
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none"
+
+
+def _class_table(report: InspectionReport) -> Table:
+    """Labelled images by class and split, as found and as `prepare` would use them."""
+    columns = [(split or "given", counts) for split, counts in report.counts.items()]
+    columns += [(f"{split} (prepared)", counts) for split, counts in report.planned.items()]
+    table = Table("class", *(name for name, _ in columns))
+    for label in sorted({label for _, counts in columns for label in counts}):
+        table.add_row(label, *(str(counts.get(label, 0)) for _, counts in columns))
+    return table

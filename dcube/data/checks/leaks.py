@@ -1,0 +1,85 @@
+"""Duplicates and leaks: what makes a test measure memory."""
+
+import numpy as np
+import pandas as pd
+
+from dcube.artifacts.schemas.dataset import NearDuplicates
+from dcube.data.prepared import SPLITS
+from dcube.errors import DcubeError, abbreviated
+
+
+def verify_splits(table: pd.DataFrame) -> None:
+    """Check that no test image is known from training, and that every class can be tested.
+
+    Raises:
+        DcubeError: naming the files, where a patient or the same pixels are in two splits, one image has two labels,
+            a class is missing in a split, or there are fewer than two classes.
+    """
+    refuse_single_class(table)
+    for column, what in (("patient", "patient"), ("sha256", "image content")):
+        known = table[table[column] != ""]
+        for value in known.loc[_in_other_split(known, column), column].sort_values().head(1):
+            rows = known[known[column] == value]
+            where = " and ".join(split for split in SPLITS if split in set(rows["split"]))
+            raise DcubeError(
+                f"{what} {value!r} is in {where}: {abbreviated(list(rows['file']), 6)}: put them into one split"
+            )
+    refuse_contradictory_labels(table)
+    labelled = table[table["label"] != ""]
+    for name, rows in labelled.groupby("label"):
+        present = set(rows["split"].unique())
+        missing = " and ".join(split for split in SPLITS if split not in present)
+        if missing:
+            raise DcubeError(
+                f"class {name!r} has no image in {missing} (it has {len(rows)}: {abbreviated(list(rows['file']))}): "
+                "add images (at least three patients, or three different images), or correct the label"
+            )
+
+
+def _in_other_split(table: pd.DataFrame, column: str) -> np.ndarray:
+    """(n,) whether the last row with the same value is in another split."""
+    values, splits = pd.factorize(table[column])[0], pd.factorize(table["split"])[0]
+    last = np.zeros(len(table), dtype=int)
+    last[values] = splits
+    return last[values] != splits
+
+
+def refuse_single_class(table: pd.DataFrame) -> None:
+    classes = sorted(set(table["label"].unique()) - {""})
+    if len(classes) < 2:
+        raise DcubeError(
+            f"at least two classes are needed, and this data set has {classes or 'none'}: add images of other classes"
+        )
+
+
+def refuse_contradictory_labels(table: pd.DataFrame) -> None:
+    for rows in duplicate_groups(table):
+        if len(set(rows["label"]) - {""}) > 1:
+            labelled = [f"{file} ({label})" for file, label in zip(rows["file"], rows["label"], strict=True)]
+            raise DcubeError(f"the same image has several labels: {abbreviated(labelled)}: correct or remove them")
+
+
+def duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows with equal pixels, one frame for each group."""
+    repeated = table[table.duplicated("sha256", keep=False)]
+    return [rows for _, rows in repeated.groupby("sha256", sort=False)]
+
+
+def near_duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows that show the same picture with other pixels, one frame for each group; not those of one known patient."""
+    repeated = table[table.duplicated("picture", keep=False)]
+    found = repeated.groupby("picture", sort=False)
+    explained = (found["sha256"].nunique() == 1) | ((found["patient"].nunique() == 1) & (found["patient"].min() != ""))
+    unexplained = repeated[repeated["picture"].isin(explained.index[~explained])]
+    return [rows for _, rows in unexplained.groupby("picture", sort=False)]
+
+
+def describe_near_duplicates(table: pd.DataFrame) -> NearDuplicates:
+    """How many there are, and the files of the groups that are in several splits, or have several labels."""
+    groups = near_duplicate_groups(table)
+    return NearDuplicates(
+        images=sum(map(len, groups)),
+        groups=len(groups),
+        in_several_splits=[list(rows["file"]) for rows in groups if rows["split"].nunique() > 1],
+        with_several_labels=[list(rows["file"]) for rows in groups if len(set(rows["label"]) - {""}) > 1],
+    )

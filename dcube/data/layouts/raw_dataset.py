@@ -1,0 +1,70 @@
+"""What every layout is read into: one record for each image, and a way to decode it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+import pandas as pd
+
+from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.readers.raw_image import RawImage
+from dcube.data.readers.stored_images import StoredImage, read_stored_image
+from dcube.data.readers.windows import Window
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One raw image; an empty string stands for what is not known.
+
+    Attributes:
+        file: relative to the data set's folder; for a frame or slice of a file `file#number`, counted from 0.
+    """
+
+    file: str
+    label: str = ""
+    patient: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """A raw data set, whatever its layout.
+
+    Attributes:
+        layout: its name for people.
+        records: ordered by file.
+        read: decodes the image of `records[i]`, windowed; raises `UnusableImageError`. Thread-safe.
+        ignored: files that are not images.
+        notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
+        is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
+    """
+
+    layout: str
+    records: list[ImageRecord]
+    read: Callable[[int], RawImage]
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    is_medical: bool = False
+
+    @classmethod
+    def of_stored_images(
+        cls,
+        layout: str,
+        raw: RawFiles,
+        records: dict[StoredImage, ImageRecord],
+        window: Window | None,
+        tables: tuple[str, ...] = (),
+    ) -> Self:
+        """The images of a folder with their records; `tables` are files that were used besides the images."""
+        stored, used = list(records), {*raw.used_files, *tables}
+        return cls(
+            layout,
+            list(records.values()),
+            lambda i: read_stored_image(raw.path, stored[i], window),
+            tuple(file for file in raw.files if file not in used),
+            is_medical=raw.are_medical,
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Columns file, label, patient, split; all of them strings."""
+        return pd.DataFrame(self.records, columns=["file", "label", "patient", "split"], dtype=str)

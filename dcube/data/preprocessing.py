@@ -1,0 +1,79 @@
+"""Raw pixels → the arrays that networks see: one function for training, `predict` and serving."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.data.readers.raw_image import ConstantImageError, RawImage, UnusableImageError
+
+Fit = Literal["crop", "pad", "stretch"]
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """One preprocessed image.
+
+    Attributes:
+        image: (C, S, S) uint8 at `image_size`, for CNNs.
+        diffusion_image: (C, s, s) uint8 at `diffusion_image_size`, for the U-ViT.
+        raw: the image that both were made from, cropped.
+    """
+
+    image: np.ndarray
+    diffusion_image: np.ndarray
+    raw: RawImage
+
+
+def preprocess(raw: RawImage, spec: InputSpec) -> ModelInput:
+    """Crop, fit to a square at both sizes, convert to grey or colour. Windowing is part of reading.
+
+    Raises:
+        UnusableImageError: the image is smaller than the crop.
+        ConstantImageError: nothing is left to see in the square.
+    """
+    raw = crop(raw, spec.crop)
+    image = to_square(raw.image, spec.image_size, spec.channels, spec.fit)
+    if image.min() == image.max():
+        raise ConstantImageError(f"constant within the square that fit: {spec.fit} leaves")
+    if spec.diffusion_image_size == spec.image_size:
+        return ModelInput(image, image, raw)
+    return ModelInput(image, to_square(raw.image, spec.diffusion_image_size, spec.channels, spec.fit), raw)
+
+
+def crop(raw: RawImage, side: int | None) -> RawImage:
+    """The square of `side` pixels around the image's centre, moved inside where it would extend over the border.
+
+    Raises:
+        UnusableImageError: where the image is smaller than that.
+    """
+    if side is None:
+        return raw
+    width, height = raw.image.size
+    if min(width, height) < side:
+        raise UnusableImageError(f"{width} × {height} pixels, smaller than the crop of {side}")
+    row, column = raw.centre or (height / 2, width / 2)
+    top = round(min(max(row - side / 2, 0), height - side))
+    left = round(min(max(column - side / 2, 0), width - side))
+    return replace(raw, image=raw.image.crop((left, top, left + side, top + side)), centre=None)
+
+
+def to_square(image: Image.Image, size: int, channels: int, fit: Fit) -> np.ndarray:
+    """(channels, size, size) uint8. Resizing is antialiased (bicubic over the footprint of a target pixel)."""
+    if channels == 1 and image.mode == "RGB":
+        image = image.convert("L")
+    filter_ = Image.Resampling.BICUBIC
+    if fit == "crop":
+        square = ImageOps.fit(image, (size, size), filter_)
+    elif fit == "pad":
+        square = ImageOps.pad(image, (size, size), filter_, color=0)
+    else:
+        square = image.resize((size, size), filter_)
+    pixels = np.asarray(square)
+    if square.mode == "F":
+        pixels = np.rint(pixels).clip(0, 255).astype(np.uint8)
+    if pixels.ndim == 2:
+        return np.broadcast_to(pixels, (channels, size, size))
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -1,0 +1,72 @@
+"""Stored DICOM values → grey values: the modality LUT, then the window or VOI LUT (PS3.3 C.11)."""
+
+from typing import cast, get_args
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from dcube.data.readers.dicom_header import first_value, number
+from dcube.data.readers.raw_image import UnusableImageError
+from dcube.data.readers.windows import Function, Window
+
+
+def to_grey(pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window: Window | None) -> np.ndarray:
+    """float32 in 0…255, before MONOCHROME1."""
+    values, full = _modality_lut(pixels, dataset, layers)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise UnusableImageError("NaN or infinite pixels")
+    if window is None and (luts := first_value(layers, "VOILUTSequence")):
+        values, full = _look_up(values, luts[0], dataset)
+    else:
+        window = window or _own_window(layers)
+    if window is None and full is not None:
+        window = Window((full[0] + full[1]) / 2, full[1] - full[0])
+    if window is None:
+        raise UnusableImageError("floats without a window: set data.window_center and data.window_width")
+    return window.apply(values)
+
+
+def _modality_lut(
+    pixels: np.ndarray, dataset: Dataset, layers: list[Dataset]
+) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Values in the modality's units, and the range that the stored bits can reach (None for floats)."""
+    if luts := first_value(layers, "ModalityLUTSequence"):
+        return _look_up(pixels, luts[0], dataset)
+    slope, intercept = (number(layers, name) for name in ("RescaleSlope", "RescaleIntercept"))
+    if slope is None or intercept is None:
+        slope, intercept = 1.0, 0.0
+    if slope == 0:
+        raise UnusableImageError("a rescale slope of 0")
+    values = pixels
+    if (slope, intercept) != (1, 0):
+        values = pixels.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+    if pixels.dtype.kind == "f":
+        return values, None
+    bits, signed = dataset.BitsStored, dataset.PixelRepresentation
+    stored = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    low, high = sorted(slope * value + intercept for value in stored)
+    return values, (low, high)
+
+
+def _look_up(values: np.ndarray, lut: Dataset, dataset: Dataset) -> tuple[np.ndarray, tuple[float, float]]:
+    """A LUT (PS3.3 C.11.1.1.1) applied, and its range. pydicom's own wraps values around before it clips them."""
+    entries, first, bits = lut.LUTDescriptor
+    table = lut.LUTData
+    if isinstance(table, bytes):
+        order = "<" if dataset.original_encoding[1] else ">"
+        table = np.frombuffer(table, np.uint8 if len(table) == entries else f"{order}u2")
+    table = np.asarray(table)[: entries or 2**16]
+    places = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
+    return table[places], (0.0, 2.0**bits - 1)
+
+
+def _own_window(layers: list[Dataset]) -> Window | None:
+    """The file's first window; one that shows nothing (a width of 0) counts as none."""
+    center, width = number(layers, "WindowCenter"), number(layers, "WindowWidth")
+    function = first_value(layers, "VOILUTFunction") or "LINEAR"
+    if function not in get_args(Function):
+        raise UnusableImageError("a VOI LUT function that is not supported")
+    if center is None or width is None:
+        return None
+    window = Window(center, width, cast(Function, function))
+    return window if window.valid else None

@@ -1,0 +1,189 @@
+"""What a DICOM file says beside its pixels.
+
+Only what `DicomHeader` names may be used outside the readers; everything else is for the owner of the file.
+"""
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom import DataElement
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
+
+from dcube.data.readers import jpeg
+from dcube.data.readers.raw_image import UnusableImageError, decoding
+
+SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+PREFIX, PREFIX_AT = b"DICM", slice(128, 132)  # after the preamble (PS3.10 7.1)
+MODALITIES = frozenset(
+    re.findall(r"\w+", "BI CR CT DG DX ECG ES GM IO IVUS LS MG MR NM OCT OP OPT OT PT PX RF RG SM TG US XA XC")
+)
+WITHOUT_IMAGE = (SegmentationStorage, RTDoseStorage)
+HEADER_TAGS = [
+    "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
+    "ImageOrientationPatient", "ImagePositionPatient", "SeriesInstanceUID", "PatientID", "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence", "SOPClassUID",
+]  # fmt: skip
+
+_configuring = Lock()
+
+
+@dataclass(frozen=True)
+class DicomHeader:
+    """The facts about a file that may be used outside the readers.
+
+    Attributes:
+        spacing: millimetres between rows, and between columns.
+        orientation, position: PS3.3 C.7.6.2.1.1, in millimetres towards the patient's left, back and head.
+        series, patient: for grouping alone; they identify a person.
+        burned_in: whether the pixels show names, as the file says; None where it says nothing.
+        is_document: whether it holds a report, a plan or a segmentation instead of an image of a patient.
+    """
+
+    modality: str
+    rows: int
+    columns: int
+    frames: int
+    spacing: tuple[float, float] | None
+    orientation: tuple[float, ...] | None
+    position: tuple[float, ...] | None
+    series: str
+    patient: str
+    burned_in: bool | None
+    is_document: bool
+
+    @property
+    def depth(self) -> float | None:
+        """Millimetres along the slices' normal, by which a series is sorted."""
+        if self.orientation is None or self.position is None:
+            return None
+        return float(np.cross(self.orientation[:3], self.orientation[3:]) @ self.position)
+
+
+def is_dicom(path: Path) -> bool:
+    """By its suffix, or where it has none by the prefix that follows the preamble."""
+    if path.suffix:
+        return path.suffix.lower() in SUFFIXES
+    with path.open("rb") as file:
+        return has_prefix(file.read(PREFIX_AT.stop))
+
+
+def has_prefix(content: bytes) -> bool:
+    return content[PREFIX_AT] == PREFIX
+
+
+def read_header(path: Path) -> DicomHeader:
+    """Read the facts without the pixels.
+
+    Raises:
+        UnusableImageError: for anything that is not a DICOM file, or is too damaged to tell.
+    """
+    with decoding("DICOM file"):
+        dataset = open_dataset(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+        layers = attribute_layers(dataset, 0)
+        return DicomHeader(
+            modality=modality_of(dataset),
+            rows=int(dataset.get("Rows") or 0),
+            columns=int(dataset.get("Columns") or 0),
+            frames=frame_count(dataset, path),
+            spacing=pixel_spacing(layers),
+            orientation=_numbers(layers, "ImageOrientationPatient", 6),
+            position=_numbers(layers, "ImagePositionPatient", 3),
+            series=_text(dataset, "SeriesInstanceUID"),
+            patient=_text(dataset, "PatientID"),
+            burned_in={"YES": True, "NO": False}.get(_text(dataset, "BurnedInAnnotation").upper()),
+            is_document=is_document(dataset),
+        )
+
+
+def iterate_elements(path: Path) -> Iterator[DataElement]:
+    """All elements but the pixels, at any depth: for the owner of the file alone.
+
+    Raises:
+        UnusableImageError: for anything that is not a DICOM file, or is too damaged to tell.
+    """
+    with decoding("DICOM file"):
+        yield from open_dataset(path, stop_before_pixels=True).iterall()
+
+
+def open_dataset(path: Path, **options: Any) -> Dataset:
+    """`pydicom.dcmread`, but for deflated files: pydicom would unpack these whole, however large that is."""
+    with _configuring:
+        _configure_pydicom()
+    if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise UnusableImageError("deflated DICOM: store it without (dcmconv +te)")
+    return pydicom.dcmread(path, **options)
+
+
+@cache
+def _configure_pydicom() -> None:
+    """Silence pydicom, whose warnings quote the file's content, and add the JPEG decoder."""
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    jpeg.register()
+
+
+def attribute_layers(dataset: Dataset, frame: int) -> list[Dataset]:
+    """Where a frame's attributes are, nearest first: its functional groups, the shared ones (C.7.6.16), the dataset."""
+    own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+    shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
+    groups = [item for group in own + shared for element in group if element.VR == "SQ" for item in element.value]
+    return [*groups, dataset]
+
+
+def first_value(layers: list[Dataset], keyword: str) -> Any:
+    return next((layer[keyword].value for layer in layers if layer.get(keyword) not in (None, "")), None)
+
+
+def number(layers: list[Dataset], keyword: str) -> float | None:
+    """The first value of an element, where it has one."""
+    value = first_value(layers, keyword)
+    return None if value is None else float(np.ravel(value)[0])
+
+
+def _numbers(layers: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
+    values = first_value(layers, keyword)
+    if values is None or np.size(values) != count:
+        return None
+    numbers = tuple(float(value) for value in values)
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def pixel_spacing(layers: list[Dataset]) -> tuple[float, float] | None:
+    """Between rows and between columns; of an aspect ratio alone only the quotient means something."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"):
+        spacing = _numbers(layers, keyword, 2)
+        if spacing and min(spacing) > 0:
+            return spacing[0], spacing[1]
+    return None
+
+
+def frame_count(dataset: Dataset, path: Path) -> int:
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if not 1 <= frames <= path.stat().st_size:
+        raise UnusableImageError("more frames than bytes")
+    return frames
+
+
+def is_document(dataset: Dataset) -> bool:
+    return not dataset.get("Rows") or dataset.get("SOPClassUID") in WITHOUT_IMAGE
+
+
+def modality_of(dataset: Dataset) -> str:
+    modality = _text(dataset, "Modality")
+    return modality if modality in MODALITIES else ""
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip()

@@ -1,0 +1,67 @@
+"""One pass over all raw images, on all cores: each is decoded, preprocessed, hashed and summarised."""
+
+import hashlib
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.config.schema import Data
+from dcube.data.checks.near_duplicates import thumbnail
+from dcube.data.image_summary import ImageSummary
+from dcube.data.layouts.raw_dataset import RawDataset
+from dcube.data.preprocessing import preprocess
+from dcube.data.readers.raw_image import ConstantImageError, RawImage, UnusableImageError
+from dcube.data.scan_checkpoint import ScanCheckpoint
+from dcube.engine.progress import progress
+
+IMAGES_AT_ONCE = 1024
+
+
+def scan_images(dataset: RawDataset, data: Data, checkpoint: ScanCheckpoint | None = None) -> list[ImageSummary]:
+    """Decode every image once; images that the checkpoint already holds are not read again.
+
+    Args:
+        checkpoint: where to store the arrays; None: only the summaries are needed.
+    """
+    summaries = checkpoint.load_summaries() if checkpoint else []
+    images = len(dataset.records)
+    with progress("Reading images", total=images, unit="images", completed=len(summaries)) as advance:
+        # Pillow decodes and resizes without the interpreter's lock. One more thread waits for the disk.
+        with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
+            committing: Future | None = None
+            while len(summaries) < images:
+                rows = range(images)[len(summaries) :][:IMAGES_AT_ONCE]
+                block = []
+                for summary in pool.map(lambda row: _scan_image(dataset, row, data, checkpoint), rows):
+                    block.append(summary)
+                    advance()
+                summaries += block
+                if committing:
+                    committing.result()
+                committing = pool.submit(checkpoint.commit, block) if checkpoint else None
+            if committing:
+                committing.result()
+    return summaries
+
+
+def _scan_image(dataset: RawDataset, row: int, data: Data, checkpoint: ScanCheckpoint | None) -> ImageSummary:
+    raw: RawImage | None = None
+    try:
+        raw = dataset.read(row)
+        found = preprocess(raw, InputSpec.of(data))
+    except ConstantImageError as problem:
+        return ImageSummary(is_blank=True) if raw and raw.multi_frame else ImageSummary(problem=str(problem))
+    except UnusableImageError as problem:
+        return ImageSummary(problem=str(problem))
+    if checkpoint:
+        checkpoint.write(data.image_size, row, found.image)
+        if data.diffusion_image_size != data.image_size:
+            checkpoint.write(data.diffusion_image_size, row, found.diffusion_image)
+    return ImageSummary(
+        hashlib.sha256(found.image.tobytes()).hexdigest(),
+        raw.mode,
+        *found.raw.image.size,
+        raw.brightest,
+        raw.modality,
+        thumbnail=thumbnail(found.raw.image, data.fit).tobytes() if data.near_duplicates else b"",
+    )
