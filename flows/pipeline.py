@@ -177,7 +177,7 @@ def _worth_retrying(own_retries: int) -> Callable[[object, int], bool]:
 def main(
     preset: Annotated[str | None, typer.Option(help="Start from this preset.")] = None,
     params: Annotated[Path | None, typer.Option(help="Start from this file (default: params.yaml here).")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="group.key=value, any number of times.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="group.key=value. Can be repeated.")] = None,
     revision: Annotated[str, typer.Option(help="Commit, branch or tag to run.")] = "HEAD",
     target: Annotated[list[str] | None, typer.Option(help="Only this stage and what it depends on.")] = None,
 ) -> None:

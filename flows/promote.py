@@ -24,14 +24,12 @@ POLL_SECONDS = 5
 class Approval(RunInput):
     """What a person answers."""
 
-    promote: bool = Field(False, title="Make it champion", description="Without the tick, the champion stays.")
-    name: str = Field(min_length=1, max_length=200, title="Your name", description="Stands in the history.")
-    reason: str = Field("", max_length=2000, title="Reason", description="Why, or why not. Stands in the history.")
+    promote: bool = Field(False, title="Make it champion", description="If not checked, the champion stays.")
+    name: str = Field(min_length=1, max_length=200, title="Your name", description="Recorded in the history.")
+    reason: str = Field("", max_length=2000, title="Reason", description="Why, or why not. Recorded in the history.")
 
 
-@flow(
-    name="promote", description="Compare the challenger with the champion, and make it champion where it earned that."
-)
+@flow(name="promote", description="Compare the challenger with the champion, and promote it if it meets the policy.")
 def promote(
     model: Annotated[str, Field(min_length=1, description="Registered model in MLflow, dcube-phantom for example.")],
     policy: PromotionPolicy = PromotionPolicy(),  # noqa: B008, frozen

@@ -143,7 +143,7 @@ def main(
     settings: Settings = None,
     row: Rows = None,
     repeats: Repeats = None,
-    deployment: Annotated[str | None, typer.Option(help="Of the pipeline; without: pipeline/DATA.")] = None,
+    deployment: Annotated[str | None, typer.Option(help="Pipeline deployment. Default: pipeline/DATA.")] = None,
 ) -> None:
     """Compute the trials of a study on the workers of PREFECT_API_URL."""
     with one_line_errors():

@@ -27,7 +27,7 @@ from dcube.engine.seeds import derived_seed
 from dcube.engine.trainer import Row
 from dcube.features.frozen_uvit import FrozenUViT, load_frozen_uvit, with_random_weights
 
-DEFINING_PACKAGES = ["artifacts", "classifier", "diffusion", "engine", "features"]
+DEFINING_PACKAGES = ["artifacts", "classifier", "data", "diffusion", "engine", "features"]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ Name = Annotated[str, typer.Argument(help="Name of the data set: folder below da
 def data_add(
     name: Name,
     path: Annotated[
-        Path | None, typer.Argument(help="Folder, .npz, zip or tar. Default: the phantom, or a MedMNIST set by name.")
+        Path | None,
+        typer.Argument(help="Folder, .npz, zip or tar. Without a path, NAME must be phantom or a MedMNIST set."),
     ] = None,
     replace: Replace = False,
 ) -> None:

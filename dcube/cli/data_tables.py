@@ -47,7 +47,7 @@ def _sides(extent: Extent | None) -> str:
 
 def _header_facts(headers: HeaderSummary) -> dict[str, str]:
     spacing = f", spacing {headers.spacing[0]:.3g} … {headers.spacing[1]:.3g} mm" if headers.spacing else ""
-    frames = f"{headers.frames[0]} … {headers.frames[1]} frames or slices a file" if headers.frames else ""
+    frames = f"{headers.frames[0]} … {headers.frames[1]} frames or slices per file" if headers.frames else ""
     return {
         "kinds": _counted(headers.kinds),
         "modalities": _counted(headers.modalities),

@@ -25,7 +25,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Reason, recorded in the h
 def models(
     name: Model = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Show instead who became champion, when, by whom and why.")
+        bool, typer.Option("--history", help="Show the history of champions instead: version, date, person, reason.")
     ] = False,
 ) -> None:
     """The versions of a registered model, with aliases and metrics as the registry shows them."""
@@ -46,7 +46,9 @@ def promote(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Only compare: exit code 0 if it could be promoted.")] = False,
     reason: Reason = "",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="Policy: key=value, any number of times.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Policy setting as key=value. Can be repeated.")
+    ] = None,
 ) -> None:
     """Compare the challenger with the champion, and make it champion. Exit code 1: not promoted."""
     with _registry(name) as registry:
@@ -80,7 +82,7 @@ def rollback(
 
 
 def lineage(reference: Reference) -> None:
-    """What made a registered version: runs, commit, parameters, data, machine. Exit code 1: something is missing."""
+    """Show the origin of a registered version: runs, commit, parameters, data, machine. Exit code 1: something is missing."""
     with _origin(reference) as origin:
         from dcube.cli.registry_tables import lineage_table
 

@@ -24,7 +24,8 @@ Paths = Annotated[
 Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="Format of the output.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Write to this file instead of the terminal.")]
 Heatmaps = Annotated[
-    Path | None, typer.Option("--heatmaps", help="Folder for a heatmap of each image: what spoke for the prediction.")
+    Path | None,
+    typer.Option("--heatmaps", help="Folder for a heatmap of each image: the regions that support the prediction."),
 ]
 AbstainBelow = Annotated[
     float | None,

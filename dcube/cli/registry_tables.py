@@ -73,7 +73,7 @@ def lineage_table(origin: "Provenance") -> Table:
 
 
 def reproduction_table(result: "Reproduction") -> Table:
-    table = _table("Recorded against made again", "", "recorded", "made again", "same")
+    table = _table("Recorded and reproduced values", "", "recorded", "reproduced", "equal")
     weights = result.weights
     table.add_row("weights (sha256)", weights[0][:16], weights[1][:16], "yes" if weights[0] == weights[1] else "NO")
     if not result.metrics:

@@ -10,17 +10,17 @@ Reference = Annotated[
     str | None,
     typer.Argument(
         metavar="[MODEL@ALIAS]",
-        help="A registered version, also MODEL/VERSION, as dcube-phantom/3. Without: the run in this working copy.",
+        help="MODEL@ALIAS or MODEL/VERSION, e.g. dcube-phantom/3. Default: the run in this working copy.",
     ),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="The file to write. Without: report.html, or report-MODEL-VERSION.html."),
+    typer.Option("--output", "-o", help="Output file. Default: report.html, or report-MODEL-VERSION.html."),
 ]
 
 
 def report(reference: Reference = None, output: Output = None) -> None:
-    """One HTML page about a run or a registered model, to look at: no server, no script, one file.
+    """Write a self-contained HTML report on a run or a registered version (no server, no scripts).
 
     Metrics of all candidates with intervals, the data, real images beside synthetic ones, curves, parameters, lineage,
     and the test images that are most wrong and most unsure, with heatmaps. Of a registered version it shows everything

@@ -41,7 +41,7 @@ def study(
     workers: Annotated[
         bool, typer.Option("--workers", help="Compute on the workers of PREFECT_API_URL, then collect here.")
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Only print the trials, and which of them are known.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only list the trials and mark those already computed.")] = False,
 ) -> None:
     """Compute a table of the paper, or of your own, and print it with spread and significance."""
     from dcube.studies.building import build_runner
@@ -92,7 +92,7 @@ def _warn_of_changes(runner: "Runner") -> None:
 
     if changed := [line for line in uncommitted_files(runner.repository) if "dcube/" in line or "dvc.yaml" in line]:
         print(
-            f"warning: the last commit is computed with, without the changes of {', '.join(changed)}", file=sys.stderr
+            f"warning: using the last commit, without the uncommitted changes to {', '.join(changed)}", file=sys.stderr
         )
 
 

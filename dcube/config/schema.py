@@ -121,7 +121,9 @@ class Diffusion(Group):
         description="Blocks besides the middle one: half before it, half after it (paper: 12).",
     )
     heads: int = Field(8, ge=1, le=64, description="Attention heads (paper: 8); must divide the width.")
-    timesteps: int = Field(1000, ge=10, le=10_000, description="Noise levels, T of Eq. (1) (paper: 1000).")
+    timesteps: int = Field(
+        1000, ge=10, le=10_000, description="Number of diffusion timesteps, T of Eq. (1) (paper: 1000)."
+    )
     beta_start: float = Field(1e-4, gt=0.0, lt=1.0, description="First β of the linear noise schedule, Eq. (1).")
     beta_end: float = Field(0.02, gt=0.0, lt=1.0, description="Last β of the linear noise schedule, Eq. (1).")
     prediction: Literal["epsilon", "v_prediction"] = Field(
@@ -165,7 +167,7 @@ class Diffusion(Group):
     patience: Count = Field(
         5, description="Early stopping: measurements of FID without improvement after which training stops."
     )
-    seed: Seed = Field(0, description="Random seed of the first weights, the pairs and the noise.")
+    seed: Seed = Field(0, description="Random seed of the initial weights, the pairs and the noise.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -211,7 +213,7 @@ class Features(Group):
     keep: Count = Field(
         3, description="Minimum number of blocks: completed by those with the largest statistic D (paper: 2 or 3)."
     )
-    batch_size: Count = Field(64, description="Images in a forward pass.")
+    batch_size: Count = Field(64, description="Batch size of a forward pass.")
     seed: Seed = Field(0, description="Random seed of the choice of training images.")
 
 
@@ -320,7 +322,7 @@ class Probe(Group):
     timesteps: list[Timestep] = Field(
         [1, 10, 50, 100, 250, 500], min_length=1, description="Timesteps of the map of blocks and timesteps."
     )
-    batch_size: Count = Field(256, description="Images in a forward pass.")
+    batch_size: Count = Field(256, description="Batch size of a forward pass.")
     seed: Seed = Field(0, description="Random seed of the noise and of the untrained control.")
 
 
@@ -370,7 +372,7 @@ class Classifier(Group):
         lt=1.0,
         description="Decay of the moving average of the weights, after its warm-up (paper: 0.999).",
     )
-    seed: Seed = Field(0, description="Random seed of the first weights, the order of the images and the flips.")
+    seed: Seed = Field(0, description="Random seed of the initial weights, the order of the images and the flips.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -415,7 +417,7 @@ class Baseline(Pretrained):
     ema_decay: float = Field(
         0.999, ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up."
     )
-    seed: Seed = Field(0, description="Random seed of the first weights, the order of the images and the flips.")
+    seed: Seed = Field(0, description="Random seed of the initial weights, the order of the images and the flips.")
 
 
 class Evaluation(Group):

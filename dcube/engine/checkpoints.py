@@ -62,10 +62,10 @@ class Checkpoints:
     def latest(self) -> tuple[dict[str, Tensor], dict] | None:
         """Tensors and state of the newest whole checkpoint; None where there is none.
 
-        It is fetched from the mirror if that has a newer one.
+        It is fetched from the bucket if that has a newer one.
 
         Raises:
-            DcubeError: if there are checkpoints and all of them are damaged, or the mirror cannot be used.
+            DcubeError: if there are checkpoints and all of them are damaged, or the bucket cannot be used.
         """
         path = self._newest_whole()
         if self.sync:

@@ -18,7 +18,7 @@ def choose_device(compute: Compute) -> torch.device:
         return torch.device("cpu")
     index = int(os.environ.get("LOCAL_RANK", 0))  # torchrun's: a process on this machine has the GPU of its number
     if index >= (gpus := torch.cuda.device_count()):
-        raise DcubeError(f"this machine has {gpus} usable GPUs: start at most {gpus} processes on it, one a GPU")
+        raise DcubeError(f"this machine has {gpus} usable GPUs: start at most {gpus} processes on it, one per GPU")
     torch.cuda.set_device(index)
     return torch.device("cuda", index)
 

@@ -82,7 +82,9 @@ def _refuse_size_it_cannot_take(network: nn.Module, architecture: str, image_siz
     try:
         network.eval()(torch.zeros(1, 3, image_size, image_size))
     except (AssertionError, RuntimeError):
-        raise DcubeError(f"{architecture} takes no images of {image_size} × {image_size}: choose another") from None
+        raise DcubeError(
+            f"{architecture} does not accept images of {image_size} × {image_size}: choose another"
+        ) from None
     network.train()
 
 

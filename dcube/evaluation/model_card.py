@@ -125,7 +125,7 @@ def _metrics(metrics: Metrics) -> str:
         for name in names_of(metrics.test)
     ]
     how = f"Intervals: percentiles of {metrics.resamples} bootstrap resamples of {metrics.resampled}."
-    seen = "The validation images chose the weights and the temperature: their metrics are optimistic."
+    seen = "Weights and temperature were selected on the validation images, so the validation metrics are optimistic."
     abstains = f"It abstains where its confidence is below {metrics.abstain_below:g}."
     return f"{tested_on(metrics)}, evaluated once. {how} {seen} {abstains}\n\n{markdown_table(header, rows)}"
 

@@ -80,7 +80,7 @@ class Verdict:
         ]
 
 
-COLUMNS = ("criterion", "champion", "challenger", "found", "demanded", "met")
+COLUMNS = ("criterion", "champion", "challenger", "result", "required", "met")
 NO_CHAMPION = Verdict(True, "there was no champion yet")
 IS_CHAMPION = Verdict(False, "the challenger is the champion already")
 
@@ -130,7 +130,7 @@ def _criteria(found: ModelComparison, policy: PromotionPolicy, classes: list[str
     p, significant = found.mcnemar_p, 1 - policy.confidence
     worse = found.only_first < found.only_second and p < significant
     yield Criterion(
-        "images only this one has right (McNemar)",
+        "images that only this model predicts correctly (McNemar)",
         str(found.only_second),
         str(found.only_first),
         f"p = {p:.2g}",

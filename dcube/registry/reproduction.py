@@ -59,7 +59,7 @@ def reproduce(origin: Provenance) -> Reproduction:
         DcubeError: something that is needed is missing, or a stage fails.
     """
     if origin.obstacles:
-        raise DcubeError("it cannot be made again: " + "; ".join(origin.obstacles))
+        raise DcubeError("this version cannot be reproduced: " + "; ".join(origin.obstacles))
     assert origin.params is not None
     name = f"reproduce-{origin.registry.name}-{version_number(origin.version)}"
     commit = commit_of(origin.repository, origin.commit)

@@ -181,7 +181,7 @@ class Registry:
         if not proposal.verdict.promoted:
             raise DcubeError(f"version {proposal.challenger.version} is not promoted: {proposal.verdict.reason}")
         if self.aliases().get(CHALLENGER) != version_number(proposal.challenger):
-            raise DcubeError(f"{self.name} has another challenger by now: compare again")
+            raise DcubeError(f"the challenger of {self.name} has changed: compare again")
         return self._appoint(
             version_number(proposal.challenger),
             how="promoted" if proposal.champion else "first",
@@ -242,7 +242,7 @@ class Registry:
     ) -> Event:
         """The event goes first: an alias that moved without a trace would be worse than a trace without a move."""
         if self.aliases().get(CHAMPION) != over:
-            raise DcubeError(f"{self.name} has another champion by now: compare again")
+            raise DcubeError(f"the champion of {self.name} has changed: compare again")
         moment = datetime.now(UTC)
         event = Event(target, how, who, why, moment.isoformat(timespec="microseconds"), over, record)
         told = {key: value for key, value in asdict(event).items() if key != "version"}

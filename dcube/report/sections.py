@@ -121,7 +121,7 @@ def _fid(fid: FidReport) -> Iterator[Part]:
 
 def _audit(audit: Audit) -> str:
     if not audit.n_synthetic:
-        return "No image was synthesised to fill up a class: none lacks any."
+        return "No images were synthesised: every class already has its target number."
     near, natural = audit.share_nearer_than_threshold, audit.threshold_quantile_of_held_out
     return (
         f"{audit.n_synthetic} were synthesised to fill up the rare classes, {audit.exact_copies} of them exact "

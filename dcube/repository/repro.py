@@ -97,7 +97,7 @@ def repro(
 
 def killed_by(exit_code: int) -> signal.Signals | None:
     number = -exit_code if exit_code < 0 else exit_code - SHELL_KILLED
-    return signal.Signals(number) if number > 0 else None
+    return signal.Signals(number) if number in set(signal.Signals) else None
 
 
 class _Output:

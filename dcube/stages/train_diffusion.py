@@ -35,7 +35,7 @@ def train() -> None:
         "compute": settings.compute.model_dump(),
     }
     defining = groups | {"compute": settings.compute.defining()}
-    packages = ["artifacts", "diffusion", "engine", "generative_metrics"]
+    packages = ["artifacts", "data", "diffusion", "engine", "generative_metrics"]
     key = training_key("train_diffusion", defining, [dataset.fingerprint], packages)
     if not is_main_process():
         fit(settings, dataset, key)

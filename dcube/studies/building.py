@@ -36,7 +36,7 @@ def base_params(data: str | None) -> Params:
     if data in preset_names():
         return load_preset(data)
     raise DcubeError(
-        f"--data {data}: neither params.yaml nor a preset is about it: set data.name: {data} in params.yaml, "
+        f"--data {data}: neither params.yaml nor a preset has this data.name: set data.name: {data} in params.yaml, "
         f"or choose from {', '.join(preset_names())}"
     )
 

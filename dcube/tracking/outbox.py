@@ -217,5 +217,5 @@ def _lock(folder: Path) -> FileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise DcubeError(f"another process runs the same training ({folder}): wait for it, or stop it") from None
+        raise DcubeError(f"another process is running the same training ({folder}): wait for it, or stop it") from None
     return lock

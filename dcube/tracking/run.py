@@ -66,9 +66,6 @@ class TrackedRun:
         self._artifact(name).write_text(text, encoding="utf-8")
         self.flush()
 
-    def log_dict(self, values: dict, name: str) -> None:
-        self.log_text(json.dumps(values, indent=2), name)
-
     def set_tags(self, tags: Mapping[str, object]) -> None:
         self._outbox.set_tags({key: str(value) for key, value in tags.items()})
         self.flush()

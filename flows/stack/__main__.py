@@ -103,7 +103,7 @@ The platform is ready after {seconds:.0f} s. Ctrl-C ends it.
   S3          {stack.storage["AWS_ENDPOINT_URL"]}   keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
   worker      one, of the work pool {POOL}; what its runs print: {log_file(stack.folder, "worker")}
 
-  The values stand in {environment}; to use the servers from another terminal:
+  The values are in {environment}; to use the servers from another terminal:
       source {environment}
   Data and logs: {stack.folder}
 """

@@ -104,7 +104,7 @@ def _secrets_of(folder: Path) -> Secrets:
         return Secrets.model_validate_json(file.read_text())
     if (folder / "postgres").exists():
         raise DcubeError(
-            f"{file} is gone, and the servers' data know no other: bring it back, or remove {folder} whole"
+            f"{file} is missing, and the existing server data need it: restore it, or remove the whole folder {folder}"
         )
     made = Secrets()
     write_private(file, made.model_dump_json(indent=2) + "\n")

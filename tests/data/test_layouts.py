@@ -191,7 +191,7 @@ def test_label_maps_that_do_not_fit_their_images_are_refused(tmp_path: Path) -> 
     air = np.zeros((SLICES + 2, SIDE, SIDE), np.uint8)
     air[2, :6, :6] = 1
     layouts.write_tcia_labels(tcia, air)
-    with pytest.raises(DcubeError, match="which is not pancreas: the label map does not lie on the images"):
+    with pytest.raises(DcubeError, match="which is not pancreas: the label map is not aligned with the images"):
         read_raw_dataset(raw, MEDICAL)
     tcia.write_bytes(b"no volume")
     with pytest.raises(DcubeError, match="label map of PANCREAS_0003 cannot be used"):

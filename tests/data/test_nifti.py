@@ -156,7 +156,7 @@ def _huge(file: Path) -> None:
     [
         (lambda file: nifti_file(file, VALUES, degrees=30), "oblique by 30°"),
         (_four_dimensions, "three dimensions"),
-        (_colour, "one number a voxel"),
+        (_colour, "one value per voxel"),
         (_nan, "NaN"),
         (_nowhere, "how the patient is oriented"),
         (_cut, "cut off"),

@@ -60,7 +60,7 @@ def test_by_hand():
             answers(30, 30, 30),
             answers(27, 27, 27),
             {"minimum_improvement": -1.0, "sensitivity_margin": 1.0},
-            ["images only this one has right (McNemar)"],
+            ["images that only this model predicts correctly (McNemar)"],
         ),
         (answers(20, 20, 20), answers(20, 20, 20), {"minimum_improvement": -0.01}, []),
     ],

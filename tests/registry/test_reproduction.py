@@ -76,7 +76,7 @@ def test_what_is_missing_stops_it_before_anything_starts(traced_repository, tmp_
     break_cache(traced_repository)
     (tmp_path / "log.txt").unlink()
     code, shown = run_dcube("reproduce", f"{NAME}@champion")
-    assert code == 2 and "it cannot be made again: the raw data" in shown
+    assert code == 2 and "this version cannot be reproduced: the raw data" in shown
     assert not (tmp_path / "log.txt").exists() and workspaces(traced_repository) == []
 
 

@@ -285,7 +285,7 @@ def test_the_plan_computes_nothing_and_says_what_is_known(study, tmp_path, run_d
         (["mine.yaml", "--row", "best"], "--row best: the study has good, poor"),
         (["mine.yaml", "--set", "classifier.epochz=1"], "unknown key classifier.epochz (did you mean epochs?)"),
         (["mine.yaml", "--set", "classifier.epochs=1"], "--set classifier.epochs: the study varies it itself"),
-        (["mine.yaml", "--data", "nobodys"], "--data nobodys: neither params.yaml nor a preset is about it"),
+        (["mine.yaml", "--data", "nobodys"], "--data nobodys: neither params.yaml nor a preset has this data.name"),
         (["mine.yaml", "--workers"], "the workers did not compute all of it"),
     ],
 )

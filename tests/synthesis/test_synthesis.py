@@ -202,7 +202,7 @@ def test_a_network_that_knows_one_size_is_told_that_of_the_images(tmp_path, opti
 
 
 def test_a_network_that_cannot_take_the_images_is_refused():
-    with pytest.raises(DcubeError, match="crossvit_9_240 takes no images of 64 × 64"):
+    with pytest.raises(DcubeError, match="crossvit_9_240 does not accept images of 64 × 64"):
         create_pretrained("crossvit_9_240", image_size=64)
 
 

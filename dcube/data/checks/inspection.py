@@ -141,7 +141,7 @@ def _warnings(dataset: RawDataset, summaries: list[ImageSummary], headers: Heade
     if dataset.table()["patient"].eq("").all():
         warnings.append("no patients are known: images of one patient may be in several splits")
     if headers and headers.burned_in.get("yes"):
-        warnings.append(f"{headers.burned_in['yes']} files say that their pixels show names: black them out")
+        warnings.append(f"{headers.burned_in['yes']} files declare burned-in annotations: mask them")
     if headers and headers.identifying:
         warnings.append(
             "the headers identify people: `prepare` uses none of these fields, but data/ and its remote contain them"
@@ -151,6 +151,6 @@ def _warnings(dataset: RawDataset, summaries: list[ImageSummary], headers: Heade
 
 def _leak_warnings(near: NearDuplicates) -> list[str]:
     leaks = [
-        f"one picture in several splits, which tests memory: {abbreviated(files)}" for files in near.in_several_splits
+        f"near duplicates in several splits (data leakage): {abbreviated(files)}" for files in near.in_several_splits
     ]
     return leaks + [f"one picture with several labels: {abbreviated(files)}" for files in near.with_several_labels]

@@ -175,7 +175,7 @@ def _refuse_misplaced(path: Path, label_file: str, files: list[str], values: np.
     if not PANCREAS_TISSUE[0] <= tissue <= PANCREAS_TISSUE[1]:
         raise DcubeError(
             f"{path / label_file} marks tissue of {tissue:.0f} HU in {files[fullest]}, which is not pancreas: "
-            "the label map does not lie on the images"
+            "the label map is not aligned with the images"
         )
 
 

@@ -67,7 +67,7 @@ def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
     if frame >= (frames := frame_count(dataset, path)):
         raise UnusableImageError(f"there is no frame {frame}: it has {frames}")
     if missing := [keyword for keyword in REQUIRED if dataset.get(keyword) is None]:
-        raise UnusableImageError(f"without {missing[0]}")
+        raise UnusableImageError(f"missing DICOM attribute {missing[0]}")
     if dataset.get("HighBit", dataset.BitsStored - 1) != dataset.BitsStored - 1:
         raise UnusableImageError("HighBit is not the last stored bit")
     photometric = dataset.PhotometricInterpretation

@@ -121,7 +121,7 @@ def open_dataset(path: Path, **options: Any) -> Dataset:
     with _configuring:
         _configure_pydicom()
     if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        raise UnusableImageError("deflated DICOM: store it without (dcmconv +te)")
+        raise UnusableImageError("deflated DICOM is not supported: convert it (dcmconv +te)")
     return pydicom.dcmread(path, **options)
 
 

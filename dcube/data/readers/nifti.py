@@ -174,7 +174,7 @@ def _header(path: Path) -> Nifti1Header:
     if len(shape) < 3 or min(shape) < 1 or any(size > 1 for size in shape[3:]):
         raise UnusableImageError(f"{' × '.join(map(str, shape))} values: a volume has three dimensions")
     if dtype.kind not in "iuf":
-        raise UnusableImageError(f"{dtype.name}: volumes hold one number a voxel")
+        raise UnusableImageError(f"{dtype.name}: volumes must have one value per voxel")
     stored, offset = math.prod(shape) * dtype.itemsize, header["vox_offset"]
     if stored > MOST_BYTES or not 0 <= offset <= MOST_EXTENSIONS:
         raise UnusableImageError(f"{stored / 2**30:.1f} GiB unpacked: up to {MOST_BYTES / 2**30:.0f} GiB are read")
