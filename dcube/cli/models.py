@@ -82,7 +82,7 @@ def rollback(
 
 
 def lineage(reference: Reference) -> None:
-    """Show the origin of a registered version: runs, commit, parameters, data, machine. Exit code 1: something is missing."""
+    """Show the origin of a registered version: runs, commit, parameters, data, machine. Exit code 1: gaps."""
     with _origin(reference) as origin:
         from dcube.cli.registry_tables import lineage_table
 
