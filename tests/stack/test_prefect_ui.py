@@ -44,7 +44,7 @@ import time
 import yaml
 from matplotlib.figure import Figure
 from dcube.engine.progress import progress
-from dcube.tracking.run.run import tracked_run
+from dcube.tracking.run import tracked_run
 
 params = yaml.safe_load(open("params.yaml"))
 with tracked_run(os.environ["DVC_STAGE"], params) as run:
