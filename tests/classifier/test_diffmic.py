@@ -257,7 +257,7 @@ def test_the_denoiser_finds_labels_without_help_from_the_prior() -> None:
     model.guidance = lambda images: (prior, prior)  # type: ignore[assignment]
     optimiser = torch.optim.AdamW(denoiser.parameters(), 1e-3, weight_decay=0)
     for step in range(600):
-        noise, t = rng_of(32, step).normal(2), rng_of(32, step).integers(1000)
+        noise, t = rng_of(32, step).normal(2), rng_of(32, step).integers(0, 1000)
         noisy = diffusion.noised(nn.functional.one_hot(labels, 2).float(), prior, noise, t)
         optimiser.zero_grad()
         (denoiser(described, noisy, prior, t) - noise).square().mean().backward()
