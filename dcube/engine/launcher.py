@@ -11,11 +11,11 @@ import torch.distributed as dist
 from dcube.engine.distributed import process_group
 
 
-def launch(processes: int, work: Callable[[], None], module: str) -> None:
+def launch(processes: int, work: Callable[[], None], module: str, *words: str) -> None:
     """Do `work` in this process, or in each of `processes`. Started by torchrun, this is one of its processes.
 
     Args:
-        module: what `python -m module` started, and starts in every process again.
+        module, words: the command `python -m module words…` that led here and leads every process here again.
 
     Raises:
         SystemExit: a process failed, and has said why: with its exit code, 128 + N if signal N killed it.
@@ -25,7 +25,7 @@ def launch(processes: int, work: Callable[[], None], module: str) -> None:
             work()
     else:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
-        _torchrun("--standalone", f"--nproc-per-node={processes}", "-m", module)
+        _torchrun("--standalone", f"--nproc-per-node={processes}", "-m", module, *words)
 
 
 def _torchrun(*words: str) -> None:
