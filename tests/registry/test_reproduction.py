@@ -52,7 +52,7 @@ def test_another_outcome_is_shown_and_kept(traced_repository, tmp_path, run_dcub
     register_version()
     (tmp_path / "log.txt.chance").touch()
     code, shown = run_dcube("reproduce", f"{NAME}/1")
-    assert code == 1 and "It came out different" in shown
+    assert code == 1 and "The result differs" in shown
     rows = [line.split() for line in shown.splitlines()]
     assert any(row[:1] == ["test.macro_f1"] and row[-1] == "NO" for row in rows)
     assert not any(row[:1] == ["test.auroc"] for row in rows), "an undefined figure equals itself"
