@@ -67,7 +67,7 @@ def _network(architecture: str, source: Pretrained, options: dict[str, Any]) -> 
         reason = " ".join(str(error).split())[:200]
         raise DcubeError(f"{origin} contains no weights of {architecture}: {reason}") from None
     if not _mostly_from(state, network):
-        raise DcubeError(f"{origin} holds few or no weights of {architecture}: give the file of that network")
+        raise DcubeError(f"{origin} contains few or no weights of {architecture}: give the file of that network")
     return network
 
 

@@ -138,9 +138,7 @@ class Storage:
             return StorageUnavailableError(
                 f"S3 reports an internal error ({code}) at {place}: look at the server's log"
             )
-        return DcubeError(
-            f"what answers for {place} is not an S3 server, or refuses ({code}): correct AWS_ENDPOINT_URL"
-        )
+        return DcubeError(f"{place} is not an S3 server, or refuses the request ({code}): correct AWS_ENDPOINT_URL")
 
 
 def check_storage() -> None:

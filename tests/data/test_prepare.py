@@ -201,7 +201,7 @@ def no_test(raw):
 
 
 BAD = [
-    (nothing, ["holds no images"]),
+    (nothing, ["contains no images"]),
     (one_class, ["two classes", "ill"]),
     (class_missing_in_a_split, ["'rare'", "rare/a.png"]),
     (empty_class, ["rare", "no images"]),

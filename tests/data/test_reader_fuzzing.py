@@ -20,14 +20,14 @@ def fuzz(kind: str, count: int, folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60 + count, cwd=ROOT)
     assert done.returncode == 0, f"{done.returncode}: {done.stderr[-2000:]}"
     outcome = json.loads(done.stdout.splitlines()[-1])
-    assert outcome["refused"] >= count // 24, "hardly any damage was noticed"
+    assert outcome["refused"] > count / 20, "hardly any damage was noticed"
     assert outcome["refused"] + outcome.get("read", 0) == count
     assert outcome["slowest_s"] < MOST_SECONDS and outcome["peak_mib"] < MOST_MIB
 
 
 @pytest.mark.parametrize("kind", reader_fuzzing.KINDS)
 def test_damaged_files_are_read_or_refused(kind, tmp_path):
-    fuzz(kind, 24, tmp_path / "files")
+    fuzz(kind, 60, tmp_path / "files")
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ def test_an_endpoint_that_is_something_else(
 ) -> None:
     web_server.status = status
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{web_server.server_port}")
-    with pytest.raises(kind, match="no S3 server" if status == 404 else "an internal error"):
+    with pytest.raises(kind, match="is not an S3 server" if status == 404 else "an internal error"):
         check_storage()
 
 

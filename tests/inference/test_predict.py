@@ -200,8 +200,8 @@ def packed_evil(file: Path) -> Path:
     ("make", "words"),
     [
         (lambda folder: folder / "nowhere", "does not exist"),
-        (lambda folder: (folder / "notes.txt").write_text("x") and folder / "notes.txt", "holds no image"),
-        (lambda folder: folder, "holds no image"),
+        (lambda folder: (folder / "notes.txt").write_text("x") and folder / "notes.txt", "contains no image"),
+        (lambda folder: folder, "contains no image"),
         (lambda folder: packed_evil(folder / "evil.tar"), "points outside"),
     ],
 )

@@ -53,7 +53,7 @@ def test_lost_secrets_are_not_replaced_by_others_that_no_server_knows(tmp_path: 
     Stack.at(tmp_path)
     (tmp_path / "postgres").mkdir()
     (tmp_path / "credentials.json").unlink()
-    with pytest.raises(DcubeError, match=r"credentials.json is gone.*bring it back, or remove"):
+    with pytest.raises(DcubeError, match=r"credentials.json is missing.*restore it, or remove"):
         Stack.at(tmp_path)
 
 

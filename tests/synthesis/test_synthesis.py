@@ -184,7 +184,7 @@ def test_weights_of_another_network_are_refused(tmp_path, dtype):
         for name, source in sources.items():
             create_pretrained(name, source, **options)
             other = "test_resnet" if name == "test_vit" else "test_vit"
-            with pytest.raises(DcubeError, match=f"{name}.safetensors holds .* weights of {other}"):
+            with pytest.raises(DcubeError, match=f"{name}.safetensors contains .* weights of {other}"):
                 create_pretrained(other, source, **options)
 
 
