@@ -12,10 +12,9 @@ from prefect.exceptions import ObjectAlreadyExists
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import repository_around
 from dcube.runtime.processes import child_environment
+from flows import POOL
 from flows.automations import automations
 from flows.prefect_api import create_or_update, require_server
-
-POOL = "gpu"
 
 
 def main() -> None:

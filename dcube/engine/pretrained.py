@@ -1,6 +1,5 @@
 """Networks of timm whose weights come from a checked place, and never from a pickle."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dcube.artifacts.checksums import sha256_of
 from dcube.config.schema import Pretrained
 from dcube.errors import DcubeError
 
@@ -110,9 +110,7 @@ def verified(path: Path, sha256: str) -> Path:
     """
     if not path.is_file():
         raise DcubeError(f"weights file {path} is missing: put it there or change the parameter")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+    if (found := sha256_of(path)) != sha256:
         raise DcubeError(f"weights file {path} has sha256 {found}, not {sha256}: fetch it again or correct that")
     return path
 

@@ -16,12 +16,12 @@ MARK = "DCUBE_PROCESS_MARK"
 POLL_SECONDS = 0.1
 
 
-def marked(mark: str) -> list[psutil.Process]:
-    """All processes of this user that carry the mark; those that have ended and wait to be collected do not count."""
+def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
+    """All other processes of this user with that value of the environment variable; ended ones do not count."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
+            if process.pid != os.getpid() and process.environ().get(variable) == mark:
                 found.append(process)
     return found
 

@@ -1,5 +1,7 @@
 """What the stages that train a candidate share."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from dcube.artifacts.atomic import atomic_folder
@@ -20,18 +22,27 @@ from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.distributed import is_main_process
+from dcube.engine.launcher import launch
 from dcube.inference.drift import reference_of
+from dcube.stages import params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
-def train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
-    """Train, save and track one candidate.
+def train_candidate(stage: str, name: str, recipe_of: Callable[[Params], Recipe]) -> None:
+    """Train, save and track one candidate, in as many processes as `compute.processes` says.
 
     Args:
-        stage: DVC's name of it.
+        stage: DVC's name of it, and its module's.
         name: of the candidate's folder.
     """
+    settings = params()
+    launch(
+        settings.compute.processes, lambda: _train(stage, name, recipe_of(settings), settings), f"dcube.stages.{stage}"
+    )
+
+
+def _train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
     dataset, inputs = PreparedDataset.load(PREPARED), Inputs(DIFFUSION, FEATURES, SYNTHETIC)
     training = CandidateTraining.of(stage, recipe, dataset, settings.labels, settings.compute, inputs)
     if not is_main_process():

@@ -2,18 +2,12 @@
 
 from dcube.classifier.candidate import DCUBE
 from dcube.classifier.recipe import head_recipe
-from dcube.engine.launcher import launch
-from dcube.stages import params, run
-from dcube.stages.candidates import train
+from dcube.stages import run
+from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
-    launch(params().compute.processes, work, "dcube.stages.train_classifier")
-
-
-def work() -> None:
-    settings = params()
-    train("train_classifier", DCUBE, head_recipe(DCUBE, settings.classifier), settings)
+    train_candidate("train_classifier", DCUBE, lambda settings: head_recipe(DCUBE, settings.classifier))
 
 
 if __name__ == "__main__":

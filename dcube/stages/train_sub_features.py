@@ -2,18 +2,12 @@
 
 from dcube.classifier.candidate import SUB_FEATURES
 from dcube.classifier.recipe import sub_features_recipe
-from dcube.engine.launcher import launch
-from dcube.stages import params, run
-from dcube.stages.candidates import train
+from dcube.stages import run
+from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
-    launch(params().compute.processes, work, "dcube.stages.train_sub_features")
-
-
-def work() -> None:
-    settings = params()
-    train("train_sub_features", SUB_FEATURES, sub_features_recipe(settings.classifier), settings)
+    train_candidate("train_sub_features", SUB_FEATURES, lambda settings: sub_features_recipe(settings.classifier))
 
 
 if __name__ == "__main__":

@@ -2,18 +2,12 @@
 
 from dcube.classifier.candidate import UNTRAINED
 from dcube.classifier.recipe import head_recipe
-from dcube.engine.launcher import launch
-from dcube.stages import params, run
-from dcube.stages.candidates import train
+from dcube.stages import run
+from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
-    launch(params().compute.processes, work, "dcube.stages.train_untrained_uvit")
-
-
-def work() -> None:
-    settings = params()
-    train("train_untrained_uvit", UNTRAINED, head_recipe(UNTRAINED, settings.classifier), settings)
+    train_candidate("train_untrained_uvit", UNTRAINED, lambda settings: head_recipe(UNTRAINED, settings.classifier))
 
 
 if __name__ == "__main__":

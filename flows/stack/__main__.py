@@ -15,26 +15,20 @@ from filelock import FileLock, Timeout
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import repository_around
 from dcube.runtime.processes import child_environment
+from flows import POOL
 from flows.stack.postgres import postgres
-from flows.stack.servers import POOL, mlflow, prefect, s3, worker
+from flows.stack.servers import mlflow, prefect, s3, worker
 from flows.stack.settings import ADMINISTRATOR, HOST, Ports, Stack, log_file
 from flows.stack.supervision import last_line, supervised, wait_for_reapers
 
-DEFAULT = Ports()
-
 
 def main(
-    mlflow_port: Annotated[int, typer.Option(envvar="DCUBE_MLFLOW_PORT")] = DEFAULT.mlflow,
-    prefect_port: Annotated[int, typer.Option(envvar="DCUBE_PREFECT_PORT")] = DEFAULT.prefect,
-    s3_port: Annotated[int, typer.Option(envvar="DCUBE_S3_PORT")] = DEFAULT.s3,
-    postgres_port: Annotated[int, typer.Option(envvar="DCUBE_POSTGRES_PORT")] = DEFAULT.postgres,
     folder: Annotated[Path | None, typer.Option(help="Where its data are (default: .dcube/stack here).")] = None,
 ) -> None:
     """PostgreSQL, an S3 server, MLflow, Prefect and one worker on this machine, until Ctrl-C."""
     with one_line_errors():
         repository = repository_around(Path.cwd())
-        ports = Ports(mlflow=mlflow_port, prefect=prefect_port, s3=s3_port, postgres=postgres_port)
-        stack = Stack.at(folder or repository / ".dcube/stack", ports)
+        stack = Stack.at(folder or repository / ".dcube/stack", Ports.configured())
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, _end)
         try:
@@ -73,7 +67,7 @@ def refuse_taken_port(name: str, port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError:
-            mend = f"end what listens there, or choose another: --{name}-port"
+            mend = f"end what listens there, or set DCUBE_{name.upper()}_PORT"
             raise DcubeError(f"port {port} of {name} is taken: {mend}") from None
 
 

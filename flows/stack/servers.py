@@ -6,10 +6,10 @@ from pathlib import Path
 
 import httpx
 
+from flows import POOL
 from flows.stack.settings import ADMINISTRATOR, BUCKET, HOST, Stack, write_private
 from flows.stack.supervision import Server
 
-POOL = "gpu"
 # Everybody who has an account sees everything; changing a thing takes its maker or a permission.
 # One worker process: its cache of checked passwords (hashing one takes tens of milliseconds) is never out of date.
 MLFLOW_USERS = """[mlflow]
@@ -100,11 +100,7 @@ def worker(stack: Stack, repository: Path) -> Server:
     return Server(
         name="worker",
         command=[sys.executable, "-m", "prefect", "worker", "start", *pool, "--name", name, "--limit", "1"],
-        environment={
-            **stack.client,
-            "PREFECT_HOME": str(stack.folder / "worker"),
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the shortest; a run without heartbeats is taken for dead
-        },
+        environment={**stack.client, "PREFECT_HOME": str(stack.folder / "worker")},
         # Ready is a pool that a worker has lately sent a heartbeat to.
         is_healthy=lambda: get(page, stack.secrets.prefect_password).json().get("status") == "READY",
         directory=repository,

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from dcube.errors import DcubeError
+from dcube.runtime.settings import read_settings
 
 HOST = "127.0.0.1"  # the platform of one machine: nobody else reaches it
 ADMINISTRATOR = "admin"
@@ -18,10 +19,16 @@ REGION = "us-east-1"  # S3 clients sign with one; servers other than Amazon's ta
 
 @dataclass(frozen=True)
 class Ports:
-    mlflow: int = 5000
-    prefect: int = 4200
-    s3: int = 9000
-    postgres: int = 5433
+    mlflow: int
+    prefect: int
+    s3: int
+    postgres: int
+
+    @classmethod
+    def configured(cls) -> "Ports":
+        """What the environment says."""
+        settings = read_settings()
+        return cls(settings.mlflow_port, settings.prefect_port, settings.s3_port, settings.postgres_port)
 
 
 def _secret() -> str:
@@ -53,7 +60,7 @@ class Stack:
         """The platform in `folder`, with new secrets where there is none yet."""
         folder = folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        return cls(folder, ports or Ports(), _secrets_of(folder))
+        return cls(folder, ports or Ports.configured(), _secrets_of(folder))
 
     @property
     def mlflow_address(self) -> str:

@@ -18,6 +18,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from dcube.errors import DcubeError
 from dcube.runtime.processes import child_environment, process_group
+from dcube.runtime.reaper import marked
 from flows.stack.settings import log_file, write_private
 
 START_TIMEOUT = 120.0
@@ -171,12 +172,7 @@ def environment_of(folder: Path) -> dict[str, str]:
 
 def processes_of(folder: Path) -> list[psutil.Process]:
     """supervisord in `folder` and everything below it, whoever is its parent by now."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get(STACK_VARIABLE) == str(folder):
-                found.append(process)
-    return found
+    return marked(str(folder), STACK_VARIABLE)
 
 
 def wait_for_reapers(folder: Path) -> None:

@@ -29,8 +29,8 @@ def server_of(program: str, healthy: bool = True) -> Server:
 
 
 def stack_command(folder: Path, ports: Ports) -> list[str]:
-    options = [argument for name, port in asdict(ports).items() for argument in (f"--{name}-port", str(port))]
-    return [sys.executable, "-m", "flows.stack", *options, "--folder", str(folder)]
+    variables = [f"DCUBE_{name.upper()}_PORT={port}" for name, port in asdict(ports).items()]
+    return ["env", *variables, sys.executable, "-m", "flows.stack", "--folder", str(folder)]
 
 
 def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
@@ -63,9 +63,7 @@ def test_a_taken_port_is_one_line_with_the_mend(tmp_path: Path) -> None:
         command = stack_command(tmp_path, replace(free_ports(), mlflow=port))
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == (
-        f"error: port {port} of mlflow is taken: end what listens there, or choose another: --mlflow-port\n"
-    )
+    assert done.stderr == (f"error: port {port} of mlflow is taken: end what listens there, or set DCUBE_MLFLOW_PORT\n")
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:

@@ -1,18 +1,15 @@
 """MedCLIP's image encoder with a linear probe (Wang et al., MedCLIP, EMNLP 2022)."""
 
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcube.artifacts.weights import under_prefix, with_prefix
 from dcube.classifier.contract import Task
 from dcube.classifier.method import MEDCLIP_PROBE, register_method
-from dcube.classifier.networks.frozen import Frozen, StandardisedLinear
+from dcube.classifier.networks.frozen import LinearProbe
 from dcube.classifier.networks.loading import load_published, only_pickled
 from dcube.classifier.networks.transformers_networks import under_current_names
 from dcube.config.schema import Pretrained
-from dcube.engine.image_network import ImageNetwork
 
 PIXELS = {"mean": (0.5862785803043838,) * 3, "std": (0.27950088968644304,) * 3}
 SIDE = 224  # windows of 7 patches fit this size, and MedCLIP saw no other
@@ -40,18 +37,6 @@ class VisionEncoder(nn.Module):
         return self.projection_head(pooled)  # (B, 512)
 
 
-class MedClipProbe(nn.Module):
-    """(B, C, S, S) uint8 to (B, classes)."""
-
-    def __init__(self, encoder: VisionEncoder, classes: int) -> None:
-        super().__init__()
-        self.encoder = Frozen(ImageNetwork(encoder))
-        self.probe = StandardisedLinear(FEATURES, classes)
-
-    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        return self.probe(self.encoder(images))
-
-
 @register_method(
     title="Med-CLIP + linear probe",
     family="Foundation",
@@ -62,7 +47,7 @@ class MedClipProbe(nn.Module):
     settings_from=MEDCLIP_PROBE,
     reference="Wang et al., MedCLIP: Contrastive Learning from Unpaired Medical Images and Text, EMNLP 2022",
 )
-def build(task: Task, pretrained: Pretrained) -> MedClipProbe:
+def build(task: Task, pretrained: Pretrained) -> LinearProbe:
     """Frozen encoder, one trained layer. A file holds the whole of MedCLIP, whose text encoder is left out."""
     encoder = VisionEncoder()
     load_published(
@@ -72,7 +57,7 @@ def build(task: Task, pretrained: Pretrained) -> MedClipProbe:
         only_pickled("MedCLIP", PUBLISHED),
         renamed=lambda tensors: _vision(encoder, under_prefix("vision_model", dict(tensors))),
     )
-    return MedClipProbe(encoder, task.classes)
+    return LinearProbe(encoder, FEATURES, task.classes)
 
 
 def _vision(encoder: VisionEncoder, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,5 @@
 """C-RADIOv3-B, frozen, with a linear probe."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,10 +7,9 @@ from torch import Tensor, nn
 
 from dcube.classifier.contract import Task
 from dcube.classifier.method import MEDCLIP_PROBE, register_method
-from dcube.classifier.networks.frozen import Frozen, StandardisedLinear
+from dcube.classifier.networks.frozen import LinearProbe
 from dcube.classifier.networks.radio import VISIBLE, backbone
 from dcube.config.schema import Pretrained
-from dcube.engine.image_network import ImageNetwork
 
 
 class Summary(nn.Module):
@@ -30,18 +28,6 @@ class Summary(nn.Module):
         return torch.cat((tokens[:, 0], patches), dim=1)
 
 
-class RadioProbe(nn.Module):
-    """(B, C, S, S) uint8 to (B, classes)."""
-
-    def __init__(self, backbone: Any, classes: int) -> None:
-        super().__init__()
-        self.encoder = Frozen(ImageNetwork(Summary(backbone)))
-        self.probe = StandardisedLinear(2 * backbone.num_features, classes)
-
-    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        return self.probe(self.encoder(images))
-
-
 @register_method(
     title="RADIO + linear probe",
     family="Foundation",
@@ -52,5 +38,6 @@ class RadioProbe(nn.Module):
     settings_from=MEDCLIP_PROBE,
     reference="Ranzinger et al., AM-RADIO: Reduce All Domains Into One, CVPR 2024",
 )
-def build(task: Task, pretrained: Pretrained) -> RadioProbe:
-    return RadioProbe(backbone(task.image_size, pretrained, **VISIBLE), task.classes)
+def build(task: Task, pretrained: Pretrained) -> LinearProbe:
+    network: Any = backbone(task.image_size, pretrained, **VISIBLE)
+    return LinearProbe(Summary(network), 2 * network.num_features, task.classes)

@@ -1,7 +1,11 @@
-"""A frozen encoder and one linear layer: what a linear probe is made of."""
+"""A linear probe: a frozen encoder and one linear layer."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from dcube.engine.image_network import ImageNetwork
 
 
 class Frozen(nn.Module):
@@ -36,3 +40,15 @@ class StandardisedLinear(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.logits(self.standardise(features))
+
+
+class LinearProbe(nn.Module):
+    """(B, C, S, S) uint8 to (B, classes), by one trained layer on the F features of an encoder."""
+
+    def __init__(self, encoder: nn.Module, features: int, classes: int) -> None:
+        super().__init__()
+        self.encoder = Frozen(ImageNetwork(encoder))
+        self.probe = StandardisedLinear(features, classes)
+
+    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        return self.probe(self.encoder(images))
