@@ -17,6 +17,7 @@ Settings = dict[str, Any]
 Choices = dict[str, list[Any]]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 Report = Literal["evaluation", "fid", "files"]
+PAPER_METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1")  # in the order of the paper's tables
 TARGETS = {"fid": "track_fid"}  # of `evaluation` it is evaluate@MODEL, of `files` the study says it
 
 
@@ -31,7 +32,7 @@ class Row(Part):
         model: candidate that is evaluated, as `dvc.yaml` names them.
         settings: dotted parameter → value, laid over the data set's and the study's.
         choose: dotted parameter → values, of which validation chooses one.
-        paper: data set → the paper's metrics, in the order of the study's `metrics`.
+        paper: data set → the paper's values of `PAPER_METRICS`, in percent.
     """
 
     name: Name
@@ -39,7 +40,7 @@ class Row(Part):
     model: Literal["dcube", "untrained_uvit", "sub_features", "baseline"] = "dcube"
     settings: Settings = {}
     choose: Choices = {}
-    paper: dict[str, list[float]] = {}
+    paper: dict[str, Annotated[list[float], Field(min_length=4, max_length=4)]] = {}
 
 
 class Sweep(Part):

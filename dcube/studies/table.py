@@ -11,7 +11,7 @@ from dcube.evaluation.comparison import Difference, holm
 from dcube.studies.results import Result
 from dcube.studies.runner import StudyResults
 from dcube.studies.statistics import RepeatStatistics, differences, repeat_statistics, resolving, significantly_best
-from dcube.studies.study import Settings, Study
+from dcube.studies.study import PAPER_METRICS, Settings, Study
 from dcube.studies.trials import Variant, make_trial
 
 FROM_SCRATCH = "†"
@@ -77,7 +77,7 @@ def make_table(name: str, study: Study, base: Params, computed: StudyResults) ->
             best.get(variant, set()),
             _from_scratch(make_trial(study, base, variant, 0).params, variant),
             computed.chosen[variant],
-            dict(zip(study.metrics, variant.row.paper.get(base.data.name, []), strict=False)),
+            dict(zip(PAPER_METRICS, variant.row.paper.get(base.data.name, []), strict=False)),
             results,
         )
         for variant, results in computed.by_variant.items()

@@ -20,9 +20,8 @@ CANDIDATES = {
     "sub_features": "train_sub_features",
     "baseline": "train_baseline",
 }
-ALL = {"prepare", "train_diffusion", "track_fid", "select_features", "probe", "synthesize", "register"} | {
-    name for candidate, training in CANDIDATES.items() for name in (training, f"evaluate@{candidate}")
-}
+EVALUATIONS = {f"evaluate@{name}" for name in CANDIDATES}
+ALL = set(GRAPH["stages"]) - {"evaluate"} | EVALUATIONS
 
 
 def trainings(*candidates: str) -> set[str]:
@@ -43,7 +42,7 @@ RERUN: dict[str, tuple[Any, set[str]]] = {
     "classifier.evaluation_timesteps": ([2], {"probe"} | trainings("dcube", "untrained_uvit")),
     "baseline.seed": (1, trainings("baseline")),
     "probe.seed": (1, {"probe"}),
-    "evaluation.seed": (1, {f"evaluate@{name}" for name in CANDIDATES} | {"register"}),
+    "evaluation.seed": (1, EVALUATIONS | {"register"}),
     "compute.precision": ("float32", ALL - {"prepare"}),
 }
 

@@ -109,9 +109,11 @@ class TestStudiesThatComeAlong:
         assert set(named) - {None} <= set(method_names())
 
     def test_table_two_has_every_method_of_the_paper(self):
-        methods = {row.settings.get("baseline.method", row.model) for row in load_study("table2").rows}
-        foundation = {row.settings.get("baseline.method") for row in load_study("table1").rows}
-        assert set(method_names()) <= methods | foundation
+        named = [row.name for row in load_study("table2").rows if row.paper]
+        assert named == [
+            "ResNet-101", "ResNeXt-101", "ResNeSt", "ShuffleNet V2", "T2T-ViT", "ViT-B/16", "CvT", "MiT-b0", "PiT-B",
+            "PVT v2-b0", "PVT-Tiny", "CPT", "DiffMIC", "D-Cube",
+        ]  # fmt: skip
 
     def test_ablations_share_one_diffusion_model(self):
         """All rows of Table IV but the first differ in what stage 2 reads alone."""
@@ -130,7 +132,7 @@ class TestStudiesThatComeAlong:
     def test_the_papers_figures_stand_where_its_data_are_used(self, name):
         for row in load_study(name).rows:
             for data, figures in row.paper.items():
-                assert data in preset_names() and len(figures) == 4 and all(20 < value < 100 for value in figures)
+                assert data in preset_names() and all(20 < value < 100 for value in figures)
 
 
 class TestErrors:
@@ -145,6 +147,7 @@ class TestErrors:
             ({"rows": [{"name": "a", "choose": {"baseline.learning_rate": [5.0]}}]}, "learning_rate"),
             ({**ROWS, "report": "files"}, "target and files belong to report: files"),
             ({**ROWS, "rowz": 1}, "rowz"),
+            ({"rows": [{"name": "a", "paper": {"breast": [64.5, 64.3]}}]}, "paper"),
         ],
     )  # fmt: skip
     def test_a_wrong_study_is_one_line(self, values, told):
@@ -298,7 +301,7 @@ class TestTables:
             "title": "A_study, 100 %", "reference": "good", "metrics": METRICS,
             "data": {"phantom": {"note": "Small."}},
             "rows": [
-                {"name": "good", "paper": {"phantom": [93.61, 89.69]}},
+                {"name": "good", "paper": {"phantom": [93.61, 92.05, 88.05, 89.69]}},
                 {"name": "bad & old", "group": "CNN", "model": "baseline", "settings": {"baseline.method": "resnet18"},
                  "choose": {"baseline.learning_rate": [0.001, 0.01]}},
             ],
