@@ -1,6 +1,8 @@
 """What every test process starts with. Fixtures stand in `plugins/`, plain functions and toy data in `support/`."""
 
 import os
+from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -21,6 +23,15 @@ pytest_plugins = [
 
 # Fixtures that take long: servers, and a working copy in which the pipeline has run.
 SHARED = ("prefect_server", "mlflow_server", "platform", "fresh")
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A path that no test had before: pytest gives the next test that of one that passed, and MLflow keeps databases
+    open by their paths."""
+    folder = tmp_path / uuid4().hex[:8]
+    folder.mkdir()
+    return folder
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
