@@ -30,6 +30,7 @@ def data_add(
     replace: Replace = False,
 ) -> None:
     """Copy a raw data set to data/NAME, check it, and version it with DVC (data.dvc)."""
+    _refuse_missing(path)
     from dcube.data.adding import add_dataset
     from dcube.repository.data_record import add_data
 
@@ -46,6 +47,7 @@ def data_check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Report classes, sizes, duplicates, patients, leaks and unusable files. Exit code 2: `prepare` would refuse it."""
+    _refuse_missing(path)
     from dcube.data.checks.inspection import inspect_dataset
 
     report = inspect_dataset(path, _data_params(path.stem, strict=False))
@@ -70,6 +72,12 @@ def data_find(
     for name, records in find_pseudonyms(path, _data_params(path.stem, strict=False), pseudonyms).items():
         for record in records:
             print(f"{name}  {record.file}  {record.patient}".rstrip())
+
+
+def _refuse_missing(path: Path | None) -> None:
+    """Before the imports, which take seconds."""
+    if path is not None and not path.exists():
+        raise DcubeError(f"{path} does not exist")
 
 
 def _data_params(name: str, strict: bool = True) -> Data:

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from dcube.artifacts.schemas.dataset import Extent
 from dcube.data.checks.clinical import HeaderSummary
+from dcube.data.checks.groups import GroupCheck
 from dcube.data.checks.inspection import InspectionReport
 from dcube.errors import abbreviated
 
@@ -14,7 +15,7 @@ def inspection_tables(report: InspectionReport) -> Group:
     facts = Table(show_header=False, title=f"{report.path}: {report.layout}", title_justify="left")
     for name, value in _facts(report).items():
         facts.add_row(name, value)
-    return Group(facts, _class_table(report))
+    return Group(facts, _class_table(report), *_group_table(report.group_checks))
 
 
 def _facts(report: InspectionReport) -> dict[str, str]:
@@ -26,10 +27,10 @@ def _facts(report: InspectionReport) -> dict[str, str]:
         "stored as": ", ".join(f"{mode} ({count})" for mode, count in report.raw.modes.items()),
         "width": _sides(report.raw.width),
         "height": _sides(report.raw.height),
-        "patients": f"{report.patients or 'unknown'}"
+        "groups" if report.grouping == "group_by" else "patients": f"{report.patients or 'unknown'}"
         + (f", in several splits: {abbreviated(several)}" if several else ""),
-        "exact duplicates": "; ".join(extra) or "none",
-        "near duplicates": f"{near.images} images in {near.groups} groups" if near.images else "none",
+        "exact duplicates": _named("; ".join(extra), report.duplicate_files),
+        "near duplicates": _named(f"{near.images} images in {near.groups} groups", report.near_duplicate_files),
         "contradicting labels": "; ".join(abbreviated(files) for files in report.contradictions) or "none",
         "unusable": abbreviated([f"{file} ({why})" for file, why in report.unusable.items()]) or "none",
         "other files": abbreviated(report.ignored) or "none",
@@ -60,6 +61,25 @@ def _header_facts(headers: HeaderSummary) -> dict[str, str]:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none"
+
+
+def _named(count: str, groups: list[list[str]]) -> str:
+    return f"{count}: {abbreviated([' = '.join(files) for files in groups])}" if groups else "none"
+
+
+def _group_table(checks: list[GroupCheck]) -> list[Table]:
+    """How much a split leaks by what it keeps together."""
+    measured = [check for check in checks if check.accuracy is not None]
+    if not measured:
+        return []
+    table = Table(
+        "kept together", "groups", "images of a group", "nearest image is in the group", "…has the class",
+        title="How much a split leaks: the class of the nearest image by pixels", title_justify="left",
+    )  # fmt: skip
+    for check in measured:
+        sizes = f"{check.smallest} … {check.largest}, median {check.median:g}"
+        table.add_row(check.by, str(check.groups), sizes, f"{check.own_group:.0%}", f"{check.accuracy:.3f}")
+    return [table]
 
 
 def _class_table(report: InspectionReport) -> Table:

@@ -7,9 +7,10 @@ Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from dcube.config import json_schema
+from dcube.config.path_pattern import PathPattern
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -69,6 +70,16 @@ class Data(Group):
             "(public sets of plain image files only)."
         ),
     )
+    group_by: str | None = Field(
+        None,
+        max_length=200,
+        pattern=r"^(folder:[1-9]|run:[1-9][0-9]{0,3}|pattern:.+)$",
+        description=(
+            "Which images belong together where patients are unknown: folder:2 (the name of the second folder of the "
+            "path), run:10 (ten consecutive numbers in file names), or pattern: and a regular expression for the path "
+            "(its parentheses, or all that it matches). None: each image on its own. `dcube data check` has proposals."
+        ),
+    )
     near_duplicates: bool = Field(
         True,
         description="Detect copies that were re-encoded, resized or brightened, and keep them in one split.",
@@ -106,6 +117,17 @@ class Data(Group):
         if (self.window_center is None) != (self.window_width is None):
             raise ValueError("give window_center and window_width together, or neither")
         return self
+
+    @field_validator("group_by")
+    @classmethod
+    def _compiles(cls, group_by: str | None) -> str | None:
+        form, _, pattern = (group_by or "").partition(":")
+        if form == "pattern":
+            try:
+                PathPattern(pattern)
+            except ValueError as error:
+                raise ValueError(f"this regular expression cannot be used: {error}") from None
+        return group_by
 
 
 class Diffusion(Group):

@@ -25,8 +25,6 @@ def add_dataset(data: Data, path: Path | None, folder: Path, replace: bool = Fal
     """
     if path is not None and data.name == PHANTOM:
         raise DcubeError(f"the name {PHANTOM!r} is reserved for the invented data set: choose another, or give no PATH")
-    if path is not None and not path.exists():
-        raise DcubeError(f"{path} does not exist")
     with atomic_folder(folder) as incoming:
         _fill(incoming, data.name, path)
         report = _inspect_as(path or folder, incoming, data)

@@ -14,6 +14,7 @@ from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
 from dcube.data.checks.leaks import describe_near_duplicates
 from dcube.data.checks.privacy import read_private_dataset
+from dcube.data.grouping import grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.phantom import PHANTOM
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
@@ -70,19 +71,21 @@ def _info(
         counts=count_by_class(plan.table),
         unlabelled=int((plan.table["label"] == "").sum()),
         patients=plan.table["patient"].replace("", None).nunique(),
+        grouping=grouping_of(plan.table, data),
+        group_by=data.group_by,
         split_origin=plan.origin,
         dropped_duplicates=plan.dropped,
         blank_slices=sum(summary.is_blank for summary in summaries),
         near_duplicates=describe_near_duplicates(plan.table) if data.near_duplicates else None,
         notes=list(notes),
         left_out=LeftOut(count=left_out, **subsampling) if is_subsampled(data) else None,
-        fingerprint=_fingerprint(classes, spec, plan.table),
+        fingerprint=_fingerprint(classes, spec, plan.table, data.group_by),
     )
 
 
-def _fingerprint(classes: list[str], spec: InputSpec, table: pd.DataFrame) -> str:
+def _fingerprint(classes: list[str], spec: InputSpec, table: pd.DataFrame, group_by: str | None) -> str:
     """Hash over every image, label, patient and split, and over what the images were made into."""
-    defining = {"classes": classes, **spec.model_dump(include=DEFINING)}
+    defining = {"classes": classes, **spec.model_dump(include=DEFINING)} | ({"group_by": group_by} if group_by else {})
     digest = hashlib.sha256(json.dumps(defining).encode())
     patients = pd.factorize(table["patient"].replace("", None))[0].tolist()  # pseudonyms differ with the salt
     for row in table[["sha256", "label", "split"]].assign(patient=patients).itertuples(index=False):

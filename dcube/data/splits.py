@@ -1,7 +1,8 @@
 """Which images go into training, validation and test.
 
 The official split is kept where there is one. Otherwise images are split stratified by class, and everything that
-belongs together stays together: the images of one patient, images with the same pixels, and copies of one picture.
+belongs together stays together: the images of one patient or group (`data.group_by`),
+images with the same pixels, and copies of one picture.
 """
 
 from collections import Counter
@@ -68,7 +69,7 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
         to_assign = pd.Series(True, index=table.index)
     table = table.copy()
     table.loc[to_assign, "split"] = _assign(table[to_assign], fractions, data.seed)
-    verify_splits(table)
+    verify_splits(table, "group" if data.group_by else "patient")
     return SplitPlan(table, "official" if official else "generated", dropped)
 
 

@@ -7,6 +7,9 @@ from pydantic import Field
 from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 from dcube.config.schema import Data
 
+Grouping = Literal["patients", "group_by", "none"]
+SplitOrigin = Literal["official", "generated"]
+
 
 class Extent(ArtifactPart):
     """Of one side of the raw images, in pixels."""
@@ -84,7 +87,10 @@ class DatasetInfo(Artifact):
     """Attributes:
     counts: split → class → labelled images.
     unlabelled: images without a label, in all splits.
-    patients: 0 where they are unknown.
+    patients: or groups, where `data.group_by` makes them; 0 where neither is known.
+    grouping: what is kept in one split: patients, the groups of `group_by`, or (none) images, where not every image
+        names its patient.
+    group_by: the parameter `data.group_by`.
     split_origin: the set's own split, or one that was made here.
     near_duplicates: None where they were not looked for.
     notes: what the reader of the layout has to say, a sentence each.
@@ -101,7 +107,9 @@ class DatasetInfo(Artifact):
     counts: dict[str, dict[str, int]]
     unlabelled: int = 0
     patients: int = 0
-    split_origin: Literal["official", "generated"]
+    grouping: Grouping = "none"
+    group_by: str | None = None
+    split_origin: SplitOrigin
     dropped_duplicates: list[DroppedDuplicate] = Field(default_factory=list)
     blank_slices: int = 0
     near_duplicates: NearDuplicates | None = None

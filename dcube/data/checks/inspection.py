@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from dcube.artifacts.schemas.dataset import NearDuplicates, RawImages
+from dcube.artifacts.schemas.dataset import Grouping, NearDuplicates, RawImages
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
-from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups
+from dcube.data.checks.groups import BY_PATIENT, GroupCheck, check_groups, propose_groups
+from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
+from dcube.data.grouping import grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
@@ -30,10 +32,13 @@ class InspectionReport:
         notes: what people must know about a published data set.
         blank: frames and slices that show nothing, which are left out.
         clinical: what the headers say; None where no file is DICOM or NIfTI.
+        grouping: what `prepare` would keep in one split, as in `dataset.json`.
+        group_checks: how the images may be kept together, and how much a split leaks then.
         duplicates: extra copies (all but one) by the splits that they are in, e.g. `train` or `train, validation`.
         duplicate_files: the files of each group of equal images.
         contradictions: those groups whose labels differ.
         near_duplicates: copies that were re-encoded, resized or brightened.
+        near_duplicate_files: the files of each group of them.
         problem: why `prepare` would refuse the data set; empty where it would not.
         planned: as `counts`, after `prepare`; empty where it would refuse.
     """
@@ -46,10 +51,13 @@ class InspectionReport:
     raw: RawImages
     patients: int
     patients_in_several_splits: list[str]
+    grouping: Grouping
+    group_checks: list[GroupCheck]
     duplicates: dict[str, int]
     duplicate_files: list[list[str]]
     contradictions: list[list[str]]
     near_duplicates: NearDuplicates
+    near_duplicate_files: list[list[str]]
     unusable: dict[str, str]
     ignored: list[str]
     notes: list[str]
@@ -90,16 +98,19 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         raw=describe_raw_images(summaries),
         patients=table["patient"].replace("", None).nunique(),
         patients_in_several_splits=list(splits_of_patient.index[splits_of_patient > 1]),
+        grouping=grouping_of(table, data),
+        group_checks=_check_groups(dataset, summaries, usable, data),
         duplicates=_extra_copies(groups),
         duplicate_files=[list(rows["file"]) for rows in groups],
         contradictions=[list(rows["file"]) for rows in groups if len(set(rows["label"]) - {""}) > 1],
         near_duplicates=near,
+        near_duplicate_files=[list(rows["file"]) for rows in near_duplicate_groups(usable)],
         unusable={
             record.file: one.problem for record, one in zip(dataset.records, summaries, strict=True) if one.problem
         },
         ignored=list(dataset.ignored),
         notes=list(dataset.notes),
-        warnings=_warnings(dataset, summaries, headers) + _leak_warnings(near),
+        warnings=_warnings(dataset, summaries, headers, data) + _leak_warnings(near),
         clinical=headers,
         blank=sum(summary.is_blank for summary in summaries),
         **_plan(dataset, summaries, table, data),
@@ -116,6 +127,17 @@ def _plan(dataset: RawDataset, summaries: list[ImageSummary], table: pd.DataFram
     return {"planned": count_by_class(plan.table), "dropped": len(plan.dropped)}
 
 
+def _check_groups(
+    dataset: RawDataset, summaries: list[ImageSummary], usable: pd.DataFrame, data: Data
+) -> list[GroupCheck]:
+    labelled = usable[usable["label"] != ""]
+    thumbnails = [summaries[row].thumbnail for row in labelled.index]
+    given = data.group_by or BY_PATIENT
+    if labelled["patient"].ne("").any():
+        return check_groups(labelled, thumbnails, {given: labelled["patient"]})
+    return check_groups(labelled, thumbnails, propose_groups(labelled) if dataset.has_paths else {})
+
+
 def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:
     """Inside each split all copies but one are extra; images that are in several splits count once for those."""
     extra: Counter[str] = Counter()
@@ -127,7 +149,9 @@ def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:
     return dict(sorted(extra.items()))
 
 
-def _warnings(dataset: RawDataset, summaries: list[ImageSummary], headers: HeaderSummary | None) -> list[str]:
+def _warnings(
+    dataset: RawDataset, summaries: list[ImageSummary], headers: HeaderSummary | None, data: Data
+) -> list[str]:
     warnings = []
     deep = [
         one.brightest for one in summaries if one.mode.startswith(("I", "F", "uint16", "float", "DICOM MONOCHROME"))
@@ -138,8 +162,12 @@ def _warnings(dataset: RawDataset, summaries: list[ImageSummary], headers: Heade
             f"images of more than 8 bits use only {share:.1%} of their range and would be nearly black: "
             "rescale them (DICOM: set data.window_center and data.window_width)"
         )
-    if dataset.table()["patient"].eq("").all():
-        warnings.append("no patients are known: images of one patient may be in several splits")
+    if grouping_of(dataset.table(), data) == "none":
+        unknown = sum(not record.patient for record in dataset.records)
+        warnings.append(
+            f"{unknown} of {len(dataset.records)} images name no patient: images of one patient may be in several "
+            "splits. Set data.group_by to what stands for patients in the paths, or add patient_id to metadata.csv"
+        )
     if headers and headers.burned_in.get("yes"):
         warnings.append(f"{headers.burned_in['yes']} files declare burned-in annotations: mask them")
     if headers and headers.identifying:

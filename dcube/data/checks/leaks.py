@@ -8,15 +8,18 @@ from dcube.data.prepared import SPLITS
 from dcube.errors import DcubeError, abbreviated
 
 
-def verify_splits(table: pd.DataFrame) -> None:
+def verify_splits(table: pd.DataFrame, owner: str = "patient") -> None:
     """Check that no test image is known from training, and that every class can be tested.
+
+    Args:
+        owner: what the column `patient` holds, in words.
 
     Raises:
         DcubeError: naming the files, where a patient or the same pixels are in two splits, one image has two labels,
             a class is missing in a split, or there are fewer than two classes.
     """
     refuse_single_class(table)
-    for column, what in (("patient", "patient"), ("sha256", "image content")):
+    for column, what in (("patient", owner), ("sha256", "image content")):
         known = table[table[column] != ""]
         for value in known.loc[_in_other_split(known, column), column].sort_values().head(1):
             rows = known[known[column] == value]

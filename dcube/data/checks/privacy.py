@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcube.config.schema import Data
+from dcube.data.grouping import GroupingError
 from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
@@ -40,6 +41,8 @@ def read_private_dataset(path: Path, data: Data) -> RawDataset:
     salt = read_salt()
     try:
         dataset = read_raw_dataset(path, data)
+    except GroupingError:
+        raise
     except DcubeError:
         raise DcubeError(
             f"{data.name} cannot be used, and names stay out of logs: `dcube data check {path}` says why"

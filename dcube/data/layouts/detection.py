@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dcube.config.schema import Data
+from dcube.data.grouping import group_images
 from dcube.data.layouts import (
     breast_mri,
     class_folders,
@@ -45,7 +46,7 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     """Recognise the layout of a raw data set and list its images without decoding them.
 
     Raises:
-        DcubeError: naming the file or folder that fits no layout.
+        DcubeError: naming the file or folder that fits no layout; a `GroupingError` names none.
     """
     if path.is_file() and path.suffix.lower() != ".npz":
         raise DcubeError(f"{path} is neither a folder nor a MedMNIST .npz: give one of these")
@@ -60,4 +61,4 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         raise DcubeError(
             f"data.window_center is for DICOM and NIfTI, and {path} holds plain images: set both values to null"
         )
-    return dataset
+    return group_images(dataset, data.group_by) if data.group_by else dataset

@@ -53,7 +53,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
         part, row = locations[i]
         return read_array(np.asarray(images[part][row]))
 
-    return RawDataset("MedMNIST", records, read)
+    return RawDataset("MedMNIST", records, read, has_paths=False)
 
 
 def _archives(raw: RawFiles) -> list[str]:

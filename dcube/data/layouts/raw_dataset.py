@@ -37,6 +37,7 @@ class RawDataset:
         ignored: files that are not images.
         notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
+        has_paths: whether the names of the images were given by people; rows of an archive have none.
     """
 
     layout: str
@@ -45,6 +46,7 @@ class RawDataset:
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     is_medical: bool = False
+    has_paths: bool = True
 
     @classmethod
     def of_stored_images(

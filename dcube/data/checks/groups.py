@@ -1,0 +1,105 @@
+"""What may stand for patients where none are given: folders, prefixes and numbers in the paths of the images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from dcube.data.checks.nearest_images import nearest_images
+from dcube.data.grouping import groups_of, numbered
+from dcube.data.splits import linked_groups
+
+BY_IMAGE, BY_PATIENT = "image", "patient"
+DEEPEST_FOLDER = 4
+RUNS = (10, 50)
+FEWEST_GROUPS = 3  # of a class: one for each split
+LARGEST_SHARE = 0.25  # of the images that one group may have
+MOST_PROPOSALS = 6
+END = r"\.\w+$"
+
+
+@dataclass(frozen=True)
+class GroupCheck:
+    """What would be kept together, and how well the nearest image predicts the class then.
+
+    Attributes:
+        by: image, patient, or a value of `data.group_by`.
+        smallest, median, largest: images of a group.
+        accuracy, own_group: as in `NearestImages`; None where thumbnails were not made.
+    """
+
+    by: str
+    groups: int
+    smallest: int
+    median: float
+    largest: int
+    accuracy: float | None
+    own_group: float | None
+
+
+def check_groups(
+    table: pd.DataFrame, thumbnails: Sequence[bytes], groupings: Mapping[str, pd.Series]
+) -> list[GroupCheck]:
+    """One result for each image on its own, and one for each of `groupings`; copies stay together in all.
+
+    Args:
+        table: labelled images with the columns file, label, patient, split, sha256, picture.
+        thumbnails: of each of its rows.
+        groupings: what keeps images together → the group of each image.
+    """
+    names = {BY_IMAGE: pd.Series("", index=table.index), **groupings}
+    linked = [linked_groups(table.assign(patient=groups)) for groups in names.values()]
+    found: list = [None] * len(linked)
+    if len(table) and all(thumbnails):
+        pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(table), -1)
+        found = nearest_images(pixels, pd.factorize(table["label"])[0], linked)
+    return [
+        GroupCheck(by, *_sizes(groups), *((one.accuracy, one.own_group) if one else (None, None)))
+        for by, groups, one in zip(names, linked, found, strict=True)
+    ]
+
+
+def propose_groups(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """`data.group_by` → the group of each image; values that give the same groups, or useless ones, are left out."""
+    files = list(table["file"])
+    found: dict[bytes, tuple[str, pd.Series]] = {}
+    for group_by in _candidates(files, has_split=table["split"].ne("").any()):
+        groups = pd.Series(groups_of(files, group_by), index=table.index)
+        numbers = pd.factorize(groups)[0]
+        if _is_useful(groups, table["label"]):
+            found.setdefault(numbers.tobytes(), (group_by, groups))
+    return dict(list(found.values())[:MOST_PROPOSALS])
+
+
+def _candidates(files: Sequence[str], has_split: bool) -> Iterator[str]:
+    """From the finest to the coarsest of a kind. With a split of its own a patient may be below two folders."""
+    for level in range(DEEPEST_FOLDER, 0, -1):
+        yield f"folder:{level}"
+    start = "([^/]+?)" if has_split else "^(.+?)"
+    yield r"pattern:(?i)((?:patient|person|subject|sub|case|pat)[_ -]?[0-9]+)"
+    yield rf"pattern:{start}(?:_[0-9]+)?{END}"
+    yield rf"pattern:{start}(?:[_-][0-9]+)?{END}"
+    yield rf"pattern:{start}(?:[_-][0-9]+)*{END}"
+    yield r"pattern:([^/0-9]*[0-9]+)[^/]*$" if has_split else r"pattern:^((?:.*/)?[^/0-9]*[0-9]+)[^/]*$"
+    if _are_consecutive(files):
+        yield from (f"run:{length}" for length in RUNS)
+
+
+def _are_consecutive(files: Sequence[str]) -> bool:
+    """Whether most images have a number whose successor is there too."""
+    found = {numbered(file) for file in files} - {None}
+    followed = sum((one[0], one[1] + 1) in found for one in found if one)
+    return 2 * followed > len(files)
+
+
+def _is_useful(groups: pd.Series, labels: pd.Series) -> bool:
+    if groups.eq("").any() or groups.nunique() == len(groups):
+        return False
+    enough = groups.groupby(labels).nunique().min() >= FEWEST_GROUPS
+    return bool(enough and groups.value_counts().iloc[0] <= LARGEST_SHARE * len(groups))
+
+
+def _sizes(groups: np.ndarray) -> tuple[int, int, float, int]:
+    sizes = np.bincount(groups)
+    return len(sizes), int(sizes.min()), float(np.median(sizes)), int(sizes.max())

@@ -1,0 +1,87 @@
+"""`data.group_by`: which images belong together, by their paths, where no patients are known."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import pandas as pd
+
+from dcube.artifacts.schemas.dataset import Grouping
+from dcube.config.path_pattern import SECONDS, PathPattern
+from dcube.config.schema import Data
+from dcube.data.layouts.raw_dataset import RawDataset
+from dcube.errors import DcubeError
+
+
+class GroupingError(DcubeError):
+    """Names no file: it may be shown where file names may not."""
+
+
+def group_images(dataset: RawDataset, group_by: str) -> RawDataset:
+    """The same images, with their group in the place of the patient.
+
+    Raises:
+        GroupingError: some patients are known, or a path belongs to no group.
+    """
+    known = sum(bool(record.patient) for record in dataset.records)
+    if known:
+        raise GroupingError(
+            f"data.group_by is for images without patients, and {known} of {len(dataset.records)} name theirs: "
+            "set data.group_by to null"
+        )
+    groups = groups_of([record.file for record in dataset.records], group_by)
+    without = groups.count("")
+    if without:
+        raise GroupingError(
+            f"data.group_by {group_by} finds no group for {without} of {len(groups)} images: choose one that fits "
+            "every path (`dcube data check` proposes some)"
+        )
+    grouped = [replace(record, patient=group) for record, group in zip(dataset.records, groups, strict=True)]
+    return replace(dataset, records=grouped)
+
+
+def grouping_of(table: pd.DataFrame, data: Data) -> Grouping:
+    """What keeps the images of a table (with the column patient) in one split."""
+    if data.group_by:
+        return "group_by"
+    return "patients" if table["patient"].ne("").all() else "none"
+
+
+def groups_of(files: Sequence[str], group_by: str) -> list[str]:
+    """The group of each path; empty where it belongs to none.
+
+    Args:
+        group_by: as the parameter `data.group_by`.
+
+    Raises:
+        GroupingError: matching takes too long.
+    """
+    form, _, value = group_by.partition(":")
+    if form == "folder":
+        return [_folder(file, int(value)) for file in files]
+    if form == "run":
+        return [_run(file, int(value)) for file in files]
+    try:
+        return PathPattern(value).matches(files)
+    except TimeoutError:
+        raise GroupingError(f"data.group_by {group_by} takes more than {SECONDS:g} s: simplify the pattern") from None
+
+
+def _folder(file: str, level: int) -> str:
+    """The name of the folder at this level, 1 for the topmost. Of equal names below two classes one group is made."""
+    folders = PurePosixPath(file).parts[:-1]
+    return folders[level - 1] if len(folders) >= level else ""
+
+
+def _run(file: str, length: int) -> str:
+    """Which run of numbers it is in: 0 to 9, 10 to 19 and so on for a length of 10."""
+    found = numbered(file)
+    return f"{found[0]}{found[1] // length * length}" if found else ""
+
+
+def numbered(file: str) -> tuple[str, int] | None:
+    """The last number of a file's name, and what stands before it with the folder."""
+    path = PurePosixPath(file)
+    found = re.match(r"(.*?)([0-9]{1,18})[^0-9]*$", path.stem)
+    return (f"{path.parent}/{found[1]}", int(found[2])) if found else None

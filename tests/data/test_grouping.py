@@ -1,0 +1,167 @@
+"""`data.group_by`: what stands for patients where none are known, and what `dcube data check` says about it."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dcube.artifacts.layout import DATASET, MANIFEST
+from dcube.config.loading import params_from
+from dcube.config.schema import Data
+from dcube.data.checks.inspection import inspect_dataset
+from dcube.data.grouping import GroupingError, group_images, groups_of
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
+from dcube.data.preparing import prepare
+from dcube.data.splits import plan_splits
+from dcube.errors import DcubeError
+from tests.support.raw_sets import medmnist_file, noise, save, with_metadata
+from tests.support.split_tables import data_params
+
+SMALL = {"image_size": 24, "diffusion_image_size": 16}
+PREFIX = r"pattern:^(.+?)(?:_[0-9]+)?\.\w+$"
+
+
+def neighbouring_slices(folder: Path, patients: int = 12, slices: int = 5) -> Path:
+    """Slices that resemble those of their own patient alone; nothing in them tells the class."""
+    for label in ("ill", "well"):
+        for patient in range(patients):
+            anatomy = noise(100 * patient + len(label)).astype(int)
+            for i in range(slices):
+                pixels = anatomy * 3 // 4 + noise(patient * 1000 + i * 10 + len(label)) // 4
+                save(folder / label / f"case{patient}_{i}.png", pixels.astype(np.uint8))
+    return folder
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    images=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(0, 99)), min_size=1, unique=True),
+    group_by=st.sampled_from(["folder:1", "folder:2", "run:7", PREFIX]),
+)
+def test_every_image_is_in_exactly_one_group_whatever_the_others_are(images, group_by):
+    files = [f"class{label}/patient{patient}/scan_{number}.png" for label, patient, number in images]
+    groups = groups_of(files, group_by)
+    assert len(groups) == len(files) and all(groups)
+    assert groups == [groups_of([file], group_by)[0] for file in files]
+
+
+@settings(max_examples=40, deadline=None)
+@given(sizes=st.lists(st.integers(1, 9), min_size=6, max_size=30), seed=st.integers(0, 9), length=st.integers(1, 12))
+def test_no_group_is_in_two_splits(sizes, seed, length):
+    files = [(name, f"{name}/{p}/x_{i}.png") for name in "ab" for p, n in enumerate(sizes) for i in range(n)]
+    for group_by in ("folder:2", f"run:{length}", PREFIX):
+        records = [ImageRecord(file, label) for label, file in files]
+        table = group_images(RawDataset("test", records, lambda i: None), group_by).table()  # type: ignore[arg-type, return-value]
+        table = table.assign(sha256=table["file"], picture=range(len(table)))
+        plan = plan_splits(table, data_params(seed=seed, group_by=group_by))
+        assert plan.table.groupby("patient")["split"].nunique().eq(1).all()
+        assert len(plan.table) == len(files) and plan.table["split"].ne("").all()
+
+
+@pytest.mark.parametrize(
+    ("group_by", "file", "group"),
+    [
+        ("folder:2", "ill/P7/series/3.png", "P7"),
+        ("folder:2", "ill/3.png", ""),
+        ("run:10", "ill/scan_19.png", "ill/scan_10"),
+        ("run:10", "ill/scan_0020b.png", "ill/scan_20"),
+        ("run:10", "ill/scan.png", ""),
+        ("pattern:P[0-9]+", "ill/P7_P8.png", "P7"),
+        ("pattern:(P[0-9]+)_([0-9]+)", "ill/P7_81_2.png", "P7/81"),
+        (PREFIX, "ill/a_b_12.png", "ill/a_b"),
+        (PREFIX, "ill/12.png", "ill/12"),
+    ],
+)
+def test_the_group_of_a_path(group_by, file, group):
+    assert groups_of([file], group_by) == [group]
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", "(.*)(.*)(.*)(.*)(.*)(.*)(.*)x", "(?:a?){1000}" * 15])
+def test_no_pattern_hangs(pattern):
+    start = time.monotonic()
+    try:
+        groups_of(
+            ["a" * 250 + "!"] * 1000, params_from({"data": {"group_by": f"pattern:{pattern}"}}, "form").data.group_by
+        )
+    except GroupingError as error:
+        assert "simplify the pattern" in str(error)
+    assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize(
+    "group_by", ["folder:0", "run:", "pattern:(", "pattern:(?=a)", "pattern:" + "a" * 200, "name", "run:5\n"]
+)
+def test_a_form_refuses_what_cannot_be_used(group_by):
+    with pytest.raises(DcubeError, match=r"^form: data\.group_by: [^\n]*$"):
+        params_from({"data": {"group_by": group_by}}, "form")
+
+
+def test_the_form_shows_the_parameter():
+    schema = Data.model_json_schema()["properties"]["group_by"]
+    assert schema["anyOf"][0]["maxLength"] == 200 and "folder:2" in schema["description"]
+
+
+def test_groups_act_as_patients_in_prepare(tmp_path):
+    raw = neighbouring_slices(tmp_path / "raw")
+    by_image, by_group, by_folder = (
+        prepare(raw, Data(**SMALL, group_by=group_by), tmp_path / f"out{i}")
+        for i, group_by in enumerate((None, PREFIX, "run:5"))
+    )
+    assert (by_image.info.grouping, by_image.patients, by_image.info.patients) == ("none", None, 0)
+    assert (by_group.info.grouping, by_group.info.group_by, by_group.info.patients) == ("group_by", PREFIX, 24)
+    assert by_group.manifest.groupby("patient")["split"].nunique().eq(1).all()
+    assert by_group.manifest.groupby("patient").size().eq(5).all()
+    assert len({one.fingerprint for one in (by_image, by_group, by_folder)}) == 3
+    written = "".join((tmp_path / "out1" / name).read_text() for name in (MANIFEST, DATASET))
+    assert "case1" not in written  # groups are pseudonyms, as patients are
+
+
+@pytest.mark.parametrize("group_by", ["folder:3", "pattern:nowhere", "pattern:case1[0-9]"])
+def test_a_group_by_that_does_not_fit_every_path(tmp_path, group_by):
+    with pytest.raises(DcubeError, match=r"data\.group_by .* finds no group for (100|120) of 120 images") as error:
+        prepare(neighbouring_slices(tmp_path / "raw"), Data(**SMALL, group_by=group_by), tmp_path / "out")
+    assert "case" not in str(error.value).replace(group_by, "") and not (tmp_path / "out").exists()
+
+
+def test_groups_are_never_mixed_with_patients(tmp_path):
+    with pytest.raises(DcubeError, match="20 of 20 name theirs: set data.group_by to null"):
+        prepare(with_metadata(tmp_path / "raw"), Data(**SMALL, group_by="run:5"), tmp_path / "out")
+
+
+def test_an_official_split_is_checked_against_the_groups(tmp_path):
+    for label in ("ill", "well"):
+        for split in ("train", "val", "test"):
+            for i in range(4):
+                save(tmp_path / "raw" / split / label / f"p{i}_{split}.png", noise(hash((label, split, i)) % 2**32))
+    with pytest.raises(DcubeError, match="group '[0-9a-f]{16}' is in train and validation and test"):
+        prepare(tmp_path / "raw", Data(**SMALL, group_by="pattern:(p[0-9]+)_"), tmp_path / "out")
+
+
+def test_the_check_proposes_groups_and_measures_the_leak(tmp_path):
+    raw = neighbouring_slices(tmp_path / "raw")
+    report = inspect_dataset(raw, Data(**SMALL))
+    by = {check.by: check for check in report.group_checks}
+    assert report.grouping == "none" and any("120 of 120 images name no patient" in line for line in report.warnings)
+    assert (by[PREFIX].groups, by[PREFIX].smallest, by[PREFIX].largest) == (24, 5, 5)
+    assert by["image"].accuracy == 1 and by[PREFIX].own_group == 1
+    assert by[PREFIX].accuracy < 0.75  # nothing but the patient tells the class
+    read_raw_dataset(raw, Data(group_by=PREFIX))  # a proposal is a valid value
+    chosen = inspect_dataset(raw, Data(**SMALL, group_by=PREFIX))
+    assert chosen.grouping == "group_by" and [check.by for check in chosen.group_checks] == ["image", PREFIX]
+    assert not any("no patient" in line for line in chosen.warnings)
+    assert json.dumps(report.as_dict())
+
+
+def test_nothing_is_proposed_for_an_archive_without_paths(tmp_path):
+    medmnist_file(tmp_path / "set.npz", images=30)
+    report = inspect_dataset(tmp_path / "set.npz", Data(**SMALL))
+    assert report.grouping == "none" and [check.by for check in report.group_checks] == ["image"]
+
+
+def test_known_patients_are_measured_too(tmp_path):
+    report = inspect_dataset(with_metadata(tmp_path / "raw"), Data(**SMALL))
+    assert report.grouping == "patients" and [check.by for check in report.group_checks] == ["image", "patient"]
