@@ -23,6 +23,7 @@ from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import PHANTOM
+from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text
 
 LARGEST_PICTURE = 800  # pixels
@@ -118,8 +119,9 @@ def results_table(results: dict[str, Metrics]) -> str:
     """`results` (model → its metrics) as a Markdown table, each metric with its interval."""
     rows = ([model, *(_cell(metrics, metric.name) for metric in HEADLINES)] for model, metrics in results.items())
     table = markdown_table(["model", *(metric.title for metric in HEADLINES)], rows)
-    phantom = any(metrics.is_phantom for metrics in results.values())
-    return f"**{PHANTOM}**\n\n{table}" if phantom else table
+    first = next(iter(results.values()))
+    notices = [PHANTOM if first.is_phantom else "", split_notice(first)]
+    return "\n\n".join([*(f"**{notice}**" for notice in notices if notice), table])
 
 
 def _cell(metrics: Metrics, name: str) -> str:

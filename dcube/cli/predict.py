@@ -59,6 +59,8 @@ def predict(
             print(f"skipped, because they are not images: {abbreviated(others)}", file=sys.stderr)
         fetched = _fetched(model, Path(folder))
         candidate = load_candidate(fetched.folder, choose_device(Compute()))
+        if fetched.split_notice:
+            print(f"{fetched.title} was tested on this: {fetched.split_notice}", file=sys.stderr)
         below = fetched.abstain_below if abstain_below is None else abstain_below
         with progress(f"Predicting with {fetched.title}", total=len(images), unit="images") as advance:
 

@@ -23,6 +23,7 @@ from dcube.evaluation.conclusions import (
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same, kind_in_words
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text
 
 BASELINE = "baseline"
@@ -34,13 +35,15 @@ def print_results(folder: Path = EVALUATION) -> None:
     tables = {name: Predictions.load(folder / name / PREDICTIONS) for name in results}
     console = Console(highlight=False)
     console.print(results_table(results))
+    if notice := split_notice(next(iter(results.values()))):
+        console.print(f"[bold]{notice}[/]")
     if BASELINE in results:
         console.print(f"{BASELINE}: {kind_in_words(results[BASELINE].kind).removeprefix('Baseline: ')}")
     console.print(always_the_same(next(iter(tables.values())).table["label"]))
     if any(metrics.test["accuracy"] == 1 for metrics in results.values()):
         console.print(f"Without an error on the test, {NO_ERROR}.")
     if MAIN in results and len(results) > 1:
-        _print_comparisons(console, comparisons(tables, results[MAIN]))
+        _print_comparisons(console, comparisons(tables, results[MAIN]), results[MAIN])
     console.print(f"\nPictures and model cards: {folder}/*/")
     console.print("One page with everything, images included: dcube report")
     console.print("Runs, curves and registered models: make ui")
@@ -56,7 +59,7 @@ def results_table(results: dict[str, Metrics]) -> Table:
     return table
 
 
-def _print_comparisons(console: Console, made: dict[str, ModelComparison]) -> None:
+def _print_comparisons(console: Console, made: dict[str, ModelComparison], metrics: Metrics) -> None:
     p_values = corrected(made)
     table = _table(f"{MAIN} minus each other model, on the same images", f"{MAIN} minus", *TEST_TITLES)
     for other, comparison in made.items():
@@ -65,7 +68,7 @@ def _print_comparisons(console: Console, made: dict[str, ModelComparison]) -> No
         pairs = zip(cells, p_values[other].values(), strict=True)
         table.add_row(other, *(f"{cell}\n{p_in_words(p)}" for cell, p in pairs))
     console.print(table)
-    console.print("\n".join((*explanation(made), *conclusions(made, p_values))))
+    console.print("\n".join((*explanation(made), *conclusions(made, p_values, metrics))))
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -11,6 +11,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.comparison import ModelComparison, compare, holm
 from dcube.evaluation.metrics import COMPARED, title_of
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import tested_on
 
 MAIN = "dcube"
@@ -48,15 +49,21 @@ def corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
     return {other: dict(zip(TESTS, row, strict=True)) for other, row in zip(made, p_values.tolist(), strict=True)}
 
 
-def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]]) -> list[str]:
-    """What can be said of the main model, a sentence each."""
+def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]], metrics: Metrics) -> list[str]:
+    """What can be said of the main model, whose `metrics` these are, a sentence each.
+
+    After a split by image no model is called better: which one remembers patients best is unknown.
+    """
+    notice = split_notice(metrics)
+    above, below, where = ("higher", "lower", " within this split") if notice else ("better", "worse", "")
     shown = [
-        f"{MAIN} is {'better' if difference.value > 0 else 'worse'} than {other} in {title_of(name)}."
+        f"{MAIN} is {above if difference.value > 0 else below} than {other} in {title_of(name)}{where}."
         for other, comparison in made.items()
         for name, difference in comparison.differences.items()
         if p_values[other][name] < SIGNIFICANT
     ]
-    return shown or [f"No difference between {MAIN} and another model is shown (p < {SIGNIFICANT})."]
+    shown = shown or [f"No difference between {MAIN} and another model is shown{where} (p < {SIGNIFICANT})."]
+    return [*shown, "Comparisons hold within this split only."] if notice else shown
 
 
 def explanation(made: dict[str, ModelComparison]) -> list[str]:

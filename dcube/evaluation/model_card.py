@@ -13,6 +13,7 @@ from dcube.classifier.method import registered_method
 from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
 from dcube.evaluation.metrics import metric_of, names_of, title_of
+from dcube.evaluation.split_notice import split_in_words, split_notice
 from dcube.evaluation.summary import interval_text, tested_on
 
 KINDS = {
@@ -49,6 +50,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         "## Data",
         _data(dataset),
         "## Metrics on the test split",
+        f"> **{notice}**" if (notice := split_notice(metrics)) else "",
         _metrics(metrics),
         always_the_same(dataset.manifest.loc[dataset.manifest["split"] == "test", "label"]),
         "![confusion matrix](confusion.png) ![ROC](roc.png) ![precision and recall](precision_recall.png) "
@@ -99,16 +101,17 @@ def _data(dataset: PreparedDataset) -> str:
         patients = known.groupby(["split", "label"])["patient"].nunique().reset_index()
         for split, label, count in patients.itertuples(index=False):
             counts.loc[split, label or "no label"] += f" ({count})"
-        counts["patients"] = known.groupby("split")["patient"].nunique()
+        counts[dataset.info.owners] = known.groupby("split")["patient"].nunique()
     rows = [(split, *row) for split, row in zip(counts.index, counts.fillna(0).to_numpy(), strict=True)]
     colour = "grey" if dataset.channels == 1 else "colour"
     return (
         f"{dataset.name}, {colour}, {dataset.image_size} × {dataset.image_size} pixels "
         f"({dataset.diffusion_image_size} × {dataset.diffusion_image_size} for the diffusion model), brought to a "
-        f"square by `{dataset.info.input.fit}`, fingerprint `{dataset.fingerprint}`.\n\n"
+        f"square by `{dataset.info.input.fit}`, fingerprint `{dataset.fingerprint}`. "
+        f"The split {split_in_words(dataset.info)}.\n\n"
         + markdown_table(("split", *counts.columns), rows)
         + "\n\nImages"
-        + (", and in brackets the patients they come from." if dataset.patients is not None else ".")
+        + (f", and in brackets the {dataset.info.owners} they come from." if dataset.patients is not None else ".")
     )
 
 
@@ -141,6 +144,8 @@ def limits_of(metrics: Metrics) -> list[str]:
         "One test set from one source: metrics elsewhere can be worse, and the intervals do not cover that.",
         "One training: another seed gives other weights and other metrics; the intervals do not cover that either.",
     ]
+    if metrics.resampled == "groups":
+        limits.append("The groups of data.group_by stand for patients: if they are not, the metrics may be too high.")
     if metrics.resampled == "images":
         limits.append("Patients are unknown: if some have several images, the intervals are too narrow.")
     if metrics.test["accuracy"] == 1:

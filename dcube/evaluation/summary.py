@@ -40,12 +40,14 @@ def summarise(
         confidence=evaluation.confidence,
         abstain_below=evaluation.abstain_below,
         calibration_bins=evaluation.calibration_bins,
-        resampled="patients" if predictions.knows_patients else "images",
+        resampled=dataset.owners if predictions.knows_patients else "images",
         resamples=evaluation.bootstrap_samples,
         resamples_without_a_class=int(np.isnan(resampled["auroc"]).sum()),
         test_images=len(predictions.labels),
         test_patients=int(predictions.groups.max()) + 1 if predictions.knows_patients else None,
         test_fingerprint=predictions.fingerprint,
+        grouping=dataset.grouping,
+        split_origin=dataset.split_origin,
         validation=config.validation,
         weights_sha256=config.weights_sha256,
         dataset_fingerprint=dataset.fingerprint,
@@ -55,8 +57,8 @@ def summarise(
 
 def tested_on(metrics: Metrics) -> str:
     """Of the test split, in words."""
-    of_patients = f" of {metrics.test_patients} patients" if metrics.test_patients else ""
-    return f"{metrics.test_images} images{of_patients}"
+    of_owners = f" of {metrics.test_patients} {metrics.resampled}" if metrics.test_patients else ""
+    return f"{metrics.test_images} images{of_owners}"
 
 
 def interval_text(metrics: Metrics, name: str, digits: int = 3) -> str:

@@ -20,12 +20,14 @@ class Fetched:
     Attributes:
         folder: holds its weights, `config.json` and `reference.json`.
         abstain_below: the confidence below which it was evaluated as giving no prediction.
+        split_notice: what must be said beside the metrics of its evaluation; empty where nothing must.
     """
 
     name: str
     version: str
     folder: Path
     abstain_below: float
+    split_notice: str
 
     @property
     def title(self) -> str:
@@ -49,4 +51,5 @@ def fetch(reference: str, folder: Path) -> Fetched:
     configs = list(arrived.rglob(CONFIG))
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
-    return Fetched(registry.name, number, configs[0].parent, float(version.tags.get(tags.ABSTAIN, 0.0)))
+    below, notice = float(version.tags.get(tags.ABSTAIN, 0.0)), version.tags.get(tags.SPLIT_NOTICE, "")
+    return Fetched(registry.name, number, configs[0].parent, below, notice)

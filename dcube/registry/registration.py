@@ -28,6 +28,7 @@ from dcube.data.readers.windows import window_of
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import PHANTOM, kind_in_words
 from dcube.evaluation.predictions import PREFIX
+from dcube.evaluation.split_notice import split_notice
 from dcube.inference import serving
 from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.runtime.settings import library_defaults
@@ -84,6 +85,7 @@ class Evaluated:
             tags.TEST: metrics.test_fingerprint,
             tags.ABSTAIN: repr(metrics.abstain_below),
             tags.DATASET: metrics.dataset_fingerprint,
+            **({tags.SPLIT_NOTICE: notice} if (notice := split_notice(metrics)) else {}),
             **self.identity,
         }
 
@@ -209,6 +211,7 @@ def _description(model: Evaluated, evaluation: Run | None) -> str:
     """What the registry's page says, in Markdown; the model card stands in the evaluation's run."""
     values = ", ".join(f"{metric.label} {model.metrics.test[metric.name]:.3f}" for metric in HEADLINES)
     parts = [kind_in_words(model.metrics.kind), f"Test: {values}."]
+    parts += [f"**{notice}**"] if (notice := split_notice(model.metrics)) else []
     if evaluation:
         page = f"#/experiments/{evaluation.info.experiment_id}/runs/{evaluation.info.run_id}"
         parts.append(f"[Model card]({page}), [pictures]({page}/artifacts).")

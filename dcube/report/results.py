@@ -20,10 +20,11 @@ from dcube.evaluation.conclusions import (
 from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
 from dcube.evaluation.model_card import always_the_same, kind_in_words, limits_of
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text
 from dcube.report.material import Material
 from dcube.report.page_images import drawn
-from dcube.report.parts import Fold, Gallery, Items, PageImage, Part, Section, Table, Text
+from dcube.report.parts import Fold, Gallery, Items, Notice, PageImage, Part, Section, Table, Text
 
 
 def results_section(material: Material) -> Section:
@@ -31,13 +32,15 @@ def results_section(material: Material) -> Section:
     metrics = material.evaluations
     first = metrics[material.model]
     rows = [(name, *(_with_interval(its, metric.name) for metric in HEADLINES)) for name, its in metrics.items()]
+    notice = split_notice(first)
     parts: list[Part] = [
+        *([Notice(notice)] if notice else []),
         Table(results_title(first), ("model", *(metric.title for metric in HEADLINES)), rows, numbers=True),
         Text(always_the_same(material.predictions[material.model].table["label"])),
         Items([f"{name}: {kind_in_words(its.kind)}" for name, its in metrics.items()]),
     ]
     if MAIN in metrics and len({its.test_fingerprint for its in metrics.values()}) == 1 < len(metrics):
-        parts += _compared(comparisons(material.predictions, metrics[MAIN]))
+        parts += _compared(comparisons(material.predictions, metrics[MAIN]), metrics[MAIN])
     return Section("results", "Results", [*parts, Fold("What these metrics do not say", [Items(limits_of(first))])])
 
 
@@ -48,7 +51,7 @@ def test_section(material: Material) -> Section:
     return Section("test", f"On the test split: {name}", [*_curves(material, name), *folded])
 
 
-def _compared(made: dict[str, ModelComparison]) -> Iterator[Part]:
+def _compared(made: dict[str, ModelComparison], metrics: Metrics) -> Iterator[Part]:
     p_values = corrected(made)
     rows = []
     for other, comparison in made.items():
@@ -59,7 +62,7 @@ def _compared(made: dict[str, ModelComparison]) -> Iterator[Part]:
         )
     title = f"{MAIN} minus each other model, on the same images"
     yield Table(title, (f"{MAIN} minus", *TEST_TITLES), rows, numbers=True)
-    yield Text(" ".join(conclusions(made, p_values)))
+    yield Text(" ".join(conclusions(made, p_values, metrics)))
     yield Text(" ".join(explanation(made)))
 
 

@@ -12,6 +12,7 @@ from dcube.config.schema import Group, Params
 from dcube.data.prepared import SPLITS
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, intended, kind_in_words
+from dcube.evaluation.split_notice import split_in_words
 from dcube.features.selection import blocks_table, selection_figure
 from dcube.report.material import Material
 from dcube.report.page_images import drawn, image_grid
@@ -55,8 +56,8 @@ def _data(info: DatasetInfo) -> Iterator[Part]:
     dropped = len(info.dropped_duplicates)
     facts = {
         "name": info.name,
-        "patients": str(info.patients) if info.patients else "unknown",
-        "split": {"official": "came with the data", "generated": "made here, by patient"}[info.split_origin],
+        info.owners: str(info.patients) if info.patients else "unknown",
+        "split": split_in_words(info),
         "for the CNNs": _size(spec.image_size, spec),
         "for the diffusion model": _size(spec.diffusion_image_size, spec),
         "made square by": spec.fit,

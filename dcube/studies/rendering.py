@@ -77,11 +77,12 @@ def comparisons_frame(table: StudyTable) -> pd.DataFrame:
 def notes(table: StudyTable) -> list[str]:
     """How to read it, a sentence each."""
     study, repeats = table.study, table.study.repeats
-    said = [table.note] if table.note else []
+    said = [note for note in (table.split_notice, table.note) if note]
     if repeats > 1:
         said.append(f"Mean ± standard deviation of {repeats} repeats ({', '.join(study.vary)}).")
     if table.metrics:
-        said.append(f"Bold: better than every other row, p < {SIGNIFICANT} (Holm).")
+        better = "ahead of every other row within this split" if table.split_notice else "better than every other row"
+        said.append(f"Bold: {better}, p < {SIGNIFICANT} (Holm).")
     if any(line.from_scratch for line in table.lines):
         said.append(f"{FROM_SCRATCH} trained from scratch: the weights that its authors start from were not available.")
     if table.definition:

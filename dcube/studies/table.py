@@ -8,6 +8,7 @@ import numpy as np
 from dcube.classifier.method import method
 from dcube.config.schema import Params
 from dcube.evaluation.comparison import Difference, holm
+from dcube.evaluation.split_notice import split_notice
 from dcube.studies.results import Result
 from dcube.studies.runner import StudyResults
 from dcube.studies.statistics import RepeatStatistics, differences, repeat_statistics, resolving, significantly_best
@@ -64,6 +65,12 @@ class StudyTable:
     def note(self) -> str:
         """What the study changes for this data set, in words."""
         return self.study.data[self.data].note if self.data in self.study.data else ""
+
+    @property
+    def split_notice(self) -> str:
+        """What must be said beside metrics of this test split."""
+        tested = (result.evaluation for line in self.lines for result in line.results)
+        return next((split_notice(metrics) for metrics in tested if metrics), "")
 
 
 def make_table(name: str, study: Study, base: Params, computed: StudyResults) -> StudyTable:

@@ -23,6 +23,7 @@ DATASET = "dcube.dataset_fingerprint"
 EVALUATION = "dcube.evaluation_sha256"
 CODE = "dcube.code_sha256"
 ABSTAIN = "dcube.abstain_below"  # the confidence below which the version was evaluated as giving no prediction
+SPLIT_NOTICE = "dcube.split_notice"  # what must be said beside its metrics
 DIFFUSION_WEIGHTS = "dcube.diffusion_weights_sha256"
 DIFFUSION_RUN = "dcube.diffusion_run_id"
 TRAINING_RUN = "dcube.training_run_id"

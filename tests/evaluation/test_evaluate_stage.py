@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dcube.artifacts.layout import EVALUATION, PREPARED
+from dcube.artifacts.layout import DATASET, EVALUATION, PREPARED
 from dcube.artifacts.schemas.candidate import Calibration
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli.results_tables import print_results
@@ -14,6 +14,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM
 from dcube.evaluation.predictions import Predictions
 from dcube.stages import evaluate
+from flows.reporting import results_table as flow_results
 from tests.support.random_candidate import candidate_config
 
 CLASSES = ["benign", "malignant", "normal"]
@@ -41,8 +42,8 @@ def fake_candidate(kind: str, sharpness: float):
 
 
 @pytest.fixture
-def evaluated(phantom_dataset, tmp_path, monkeypatch):
-    """A working copy in which two candidates have been evaluated; without a tracking server."""
+def evaluate_on(phantom_dataset, tmp_path, monkeypatch):
+    """Evaluate two candidates in a working copy, on a data set with changed `dataset.json`; no tracking server."""
     monkeypatch.chdir(tmp_path)
     PREPARED.parent.mkdir()
     phantom_dataset.folder.rename(PREPARED)
@@ -50,8 +51,18 @@ def evaluated(phantom_dataset, tmp_path, monkeypatch):
     monkeypatch.setattr("dcube.tracking.outbox.Outbox.send", lambda outbox: outbox.header.status and outbox.remove())
     candidates = {"dcube": fake_candidate("dcube", 9.0), "sub_features": fake_candidate("sub_features", 0.0)}
     monkeypatch.setattr(evaluate, "load_candidate", lambda folder, device: candidates[folder.name])
-    for name in candidates:
-        evaluate.main(name)
+
+    def run(**changes):
+        phantom_dataset.info.model_copy(update=changes).save(PREPARED / DATASET)
+        for name in candidates:
+            evaluate.main(name)
+
+    return run
+
+
+@pytest.fixture
+def evaluated(evaluate_on):
+    evaluate_on()
 
 
 def test_everything_is_written_and_the_test_split_is_what_was_asked(evaluated):
@@ -100,3 +111,30 @@ def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, capsy
 def test_nothing_evaluated_is_said_so(tmp_path):
     with pytest.raises(DcubeError, match="dvc repro"):
         print_results(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("origin", "notice"),
+    [("generated", "Split by image: figures are likely too high"), ("official", "Official split by image: figures")],
+)
+def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_better(evaluate_on, origin, notice, capsys):
+    evaluate_on(grouping="none", split_origin=origin)
+    metrics = Metrics.load(EVALUATION / "dcube" / "metrics.json")
+    assert (metrics.grouping, metrics.split_origin) == ("none", origin)
+    assert notice in (EVALUATION / "dcube" / "model_card.md").read_text()
+    assert notice in flow_results({"dcube": metrics})
+    print_results()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert notice in shown and "better" not in shown
+    assert "dcube is higher than sub_features in accuracy within this split." in shown
+    assert "Comparisons hold within this split only." in shown
+
+
+def test_groups_are_called_groups(evaluate_on, capsys):
+    evaluate_on(grouping="group_by", group_by="run:2")
+    card = (EVALUATION / "dcube" / "model_card.md").read_text()
+    assert "| groups |" in card and "by group (data.group_by)" in card and "stand for patients" in card
+    print_results()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "(18 images of 9 groups), 95% intervals over groups" in shown
+    assert "too high" not in shown and "patients" not in shown

@@ -40,7 +40,7 @@ def write_dataset(folder: Path, unlabelled: int = 6) -> PreparedDataset:
         name="discs", is_phantom=True, classes=CLASSES,
         input=InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop"),
         counts={split: dict.fromkeys(CLASSES, count // 3) for split, count in SIZES.items()},
-        unlabelled=unlabelled, split_origin="generated", fingerprint="f" * 64,
+        unlabelled=unlabelled, grouping="patients", split_origin="generated", fingerprint="f" * 64,
     ).save(folder / DATASET)  # fmt: skip
     return PreparedDataset.load(folder)
 

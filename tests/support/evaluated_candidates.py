@@ -21,6 +21,7 @@ DATASET = DatasetInfo(
     classes=CLASSES,
     input=SPEC,
     counts={},
+    grouping="patients",
     split_origin="generated",
     fingerprint="f" * 64,
 )

@@ -116,3 +116,8 @@ class DatasetInfo(Artifact):
     notes: list[str] = Field(default_factory=list)
     left_out: LeftOut | None = None
     fingerprint: str
+
+    @property
+    def owners(self) -> Literal["patients", "groups"]:
+        """What the column `patient` of the manifest holds, where it holds anything."""
+        return "groups" if self.grouping == "group_by" else "patients"

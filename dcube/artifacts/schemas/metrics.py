@@ -3,6 +3,7 @@
 from typing import ClassVar, Literal
 
 from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
+from dcube.artifacts.schemas.dataset import Grouping, SplitOrigin
 
 
 class Interval(ArtifactPart):
@@ -20,7 +21,8 @@ class Metrics(Artifact):
     abstain_below: confidence below which the model gives no prediction.
     calibration_bins: of the expected calibration error and the reliability plot.
     resamples_without_a_class: those that the intervals leave out.
-    test_patients: None where they are unknown.
+    test_patients: or groups, where `data.group_by` makes them; None where neither is known.
+    grouping, split_origin: as in `dataset.json`.
     test_fingerprint: hash over the test images and their labels.
     validation: metric → value on the validation split, as training measured it.
     """
@@ -34,12 +36,14 @@ class Metrics(Artifact):
     confidence: float
     abstain_below: float
     calibration_bins: int
-    resampled: Literal["patients", "images"]
+    resampled: Literal["patients", "groups", "images"]
     resamples: int
     resamples_without_a_class: int
     test_images: int
     test_patients: int | None
     test_fingerprint: str
+    grouping: Grouping = "none"
+    split_origin: SplitOrigin = "generated"
     validation: dict[str, float]
     weights_sha256: str
     dataset_fingerprint: str

@@ -64,7 +64,7 @@ def propose_groups(table: pd.DataFrame) -> dict[str, pd.Series]:
     """`data.group_by` → the group of each image; values that give the same groups, or useless ones, are left out."""
     files = list(table["file"])
     found: dict[bytes, tuple[str, pd.Series]] = {}
-    for group_by in _candidates(files, has_split=table["split"].ne("").any()):
+    for group_by in _candidates(files, has_split=bool(table["split"].ne("").any())):
         groups = pd.Series(groups_of(files, group_by), index=table.index)
         numbers = pd.factorize(groups)[0]
         if _is_useful(groups, table["label"]):

@@ -1,0 +1,22 @@
+"""What a split keeps apart, in words. The notice stands wherever a figure of such a test is shown."""
+
+from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.schemas.metrics import Metrics
+
+TOO_HIGH = "figures are likely too high, because images of one patient may be in training and test."
+BY_IMAGE = f"Split by image: {TOO_HIGH}"
+OFFICIAL_BY_IMAGE = f"Official split by image: {TOO_HIGH}"
+KEPT_APART = {"patients": "by patient", "group_by": "by group (data.group_by)", "none": "by image"}
+
+
+def split_notice(metrics: Metrics) -> str:
+    """The notice that this test needs; empty where patients or groups were kept apart."""
+    if metrics.grouping != "none":
+        return ""
+    return OFFICIAL_BY_IMAGE if metrics.split_origin == "official" else BY_IMAGE
+
+
+def split_in_words(dataset: DatasetInfo) -> str:
+    """Who made the split, and what it keeps apart."""
+    origin = {"official": "came with the data", "generated": "was made here"}[dataset.split_origin]
+    return f"{origin}, {KEPT_APART[dataset.grouping]}"
