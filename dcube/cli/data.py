@@ -25,7 +25,7 @@ def data_add(
     name: Name,
     path: Annotated[
         Path | None,
-        typer.Argument(help="Folder, .npz, zip or tar. Without a path, NAME must be phantom or a MedMNIST set."),
+        typer.Argument(help="Folder, .npz, zip or tar. Without a path, NAME is breastmnist or phantom (embedded), or another MedMNIST set."),
     ] = None,
     replace: Replace = False,
 ) -> None:

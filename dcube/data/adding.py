@@ -13,11 +13,15 @@ from dcube.data.readers.archives import unpack
 from dcube.errors import DcubeError
 
 
+EMBEDDED = Path(__file__).parent / "embedded"
+ATTRIBUTION = "ATTRIBUTION.md"
+
+
 def add_dataset(data: Data, path: Path | None, folder: Path, replace: bool = False) -> InspectionReport:
-    """Copy, unpack, download or draw the raw data set `data.name` into `folder`.
+    """Copy, unpack, draw or download the raw data set `data.name` into `folder`.
 
     Args:
-        path: a folder, an `.npz`, a zip or a tar; None draws the phantom or downloads a MedMNIST set by its name.
+        path: a folder, an `.npz`, a zip or a tar; None takes an embedded set, or downloads a MedMNIST set by its name.
         folder: where the data set goes. The same content there already is fine; other content needs `replace`.
 
     Raises:
@@ -48,6 +52,9 @@ def digest(folder: Path) -> str:
 def _fill(folder: Path, name: str, path: Path | None) -> None:
     if path is None and name == PHANTOM:
         write_phantom(folder)
+    elif path is None and (EMBEDDED / f"{name}.npz").exists():
+        for file in (f"{name}.npz", ATTRIBUTION):
+            shutil.copyfile(EMBEDDED / file, folder / file)
     elif path is None:
         from dcube.data.layouts.medmnist import download
 
