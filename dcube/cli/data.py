@@ -25,7 +25,9 @@ def data_add(
     name: Name,
     path: Annotated[
         Path | None,
-        typer.Argument(help="Folder, .npz, zip or tar. Without a path, NAME is breastmnist or phantom (embedded), or another MedMNIST set."),
+        typer.Argument(
+            help="Folder, .npz, zip or tar. Without a path, NAME is breastmnist, phantom, or another MedMNIST set."
+        ),
     ] = None,
     replace: Replace = False,
 ) -> None:

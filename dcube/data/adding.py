@@ -12,7 +12,6 @@ from dcube.data.layouts.phantom import PHANTOM, write_phantom
 from dcube.data.readers.archives import unpack
 from dcube.errors import DcubeError
 
-
 EMBEDDED = Path(__file__).parent / "embedded"
 ATTRIBUTION = "ATTRIBUTION.md"
 

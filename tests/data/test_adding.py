@@ -94,6 +94,14 @@ def test_a_fresh_phantom_is_the_versioned_one(dcube):
     assert yaml.safe_load(Path("data.dvc").read_text()) == yaml.safe_load(committed.read_text())
 
 
+def test_the_embedded_set_comes_with_its_attribution_and_says_that_its_split_is_by_image(dcube):
+    code, out, _ = dcube("data", "add", "breastmnist")
+    assert code == 0 and "780 of 780 images name no patient" in out and "dcube params use breastmnist" in out
+    assert left_behind() == ["breastmnist"]
+    assert {file.name for file in Path("data/breastmnist").iterdir()} == {"breastmnist.npz", "ATTRIBUTION.md"}
+    assert "train/000115 = " in out  # the copy that is in two splits, by name
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "npz"])
 def test_add_from_files(dcube, tmp_path, kind):
     raw = class_folders(tmp_path / "wrapped" / "set")

@@ -78,4 +78,4 @@ def test_a_leak_in_an_official_split_is_a_warning(tmp_path: Path) -> None:
     jpeg(Image.open(tmp_path / "0-1.png")).save(tmp_path / "z.png")
     rows.append({"file": "z.png", "label": "benign", "patient_id": "P099", "split": "test"})
     report = inspect_dataset(write_metadata(tmp_path, rows), DATA)
-    assert report.warnings == ["near duplicates in several splits (data leakage): 0-1.png, z.png"]
+    assert report.warnings == ["near duplicates in several splits (data leakage): 0-1.png = z.png"]

@@ -165,9 +165,10 @@ def _warnings(
     if grouping_of(dataset.table(), data) == "none":
         unknown = sum(not record.patient for record in dataset.records)
         warnings.append(
-            f"{unknown} of {len(dataset.records)} images name no patient: images of one patient may be in several "
-            "splits. Set data.group_by to what stands for patients in the paths, or add patient_id to metadata.csv"
+            f"{unknown} of {len(dataset.records)} images name no patient: images of one may be in several splits"
         )
+        if dataset.has_paths:
+            warnings.append("give patients: by data.group_by, from the paths, or by patient_id in metadata.csv")
     if headers and headers.burned_in.get("yes"):
         warnings.append(f"{headers.burned_in['yes']} files declare burned-in annotations: mask them")
     if headers and headers.identifying:
@@ -178,7 +179,9 @@ def _warnings(
 
 
 def _leak_warnings(near: NearDuplicates) -> list[str]:
-    leaks = [
-        f"near duplicates in several splits (data leakage): {abbreviated(files)}" for files in near.in_several_splits
-    ]
-    return leaks + [f"one picture with several labels: {abbreviated(files)}" for files in near.with_several_labels]
+    found = {
+        "near duplicates in several splits (data leakage)": near.in_several_splits,
+        "one picture with several labels": near.with_several_labels,
+    }
+    pictures = {what: [" = ".join(files) for files in groups] for what, groups in found.items() if groups}
+    return [f"{what}: {abbreviated(files)}" for what, files in pictures.items()]
