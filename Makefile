@@ -5,6 +5,7 @@ export PYTHONUNBUFFERED := 1
 export DO_NOT_TRACK := 1
 unexport PYTHONDONTWRITEBYTECODE  # a process that finds its modules compiled starts in half the time
 PYTHON ?= python3
+DATA ?= breastmnist
 
 .PHONY: help setup demo test test-slow lint ui stack lock
 
@@ -21,9 +22,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup      ## the whole method on the embedded phantom data set
-	@dcube data add phantom
-	@dcube params use phantom
+demo: setup      ## the whole method on an embedded data set: BreastMNIST, or DATA=phantom
+	@dcube data add $(DATA)
+	@dcube params use $(DATA)
 	@dvc repro
 	@dcube results
 

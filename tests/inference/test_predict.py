@@ -19,6 +19,7 @@ from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, probabili
 from dcube.cli import main as cli
 from dcube.config.schema import Params
 from dcube.data.preprocessing import to_square
+from dcube.registry.versions import Registry
 from tests.support.discs import TINY
 from tests.support.registered_model import (
     NAME,
@@ -96,6 +97,16 @@ def test_pictures_are_answered_as_the_model_answers(of_pictures, capsys, tmp_pat
     assert list(rows["decision"]) == list(rows["prediction"]) == [CLASSES[i] for i in expected.argmax(axis=1)]
     np.testing.assert_allclose(rows["entropy"], -(expected * np.log(expected)).sum(axis=1) / np.log(3), atol=1e-6)
     assert rows["spread"].isna().all()  # this kind looks at no noise level
+
+
+def test_a_model_of_a_split_by_image_says_so_and_the_registry_too(home, capsys, tmp_path):
+    changes = {"grouping": "none", "split_origin": "official"}
+    model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, **changes))
+    code, out, err = model.command(capsys, write_picture(tmp_path / "0.png", 0), "--format", "json")
+    assert code == 0 and len(json.loads(out)) == 1
+    assert "Official split by image: figures are likely too high" in err
+    version = Registry.existing(NAME).version(model.reference.partition("/")[2])
+    assert "Official split by image: figures are likely too high" in version.description
 
 
 @pytest.mark.parametrize("pack", ["zip", "tar", "gztar"])

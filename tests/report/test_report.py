@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcube.artifacts.layout import EVALUATION, FID, METRICS_FILE, MODELS, PARAMS, PREPARED, REPORTED, SAMPLES
+from dcube.artifacts.layout import DATASET, EVALUATION, FID, METRICS_FILE, MODELS, PARAMS, PREPARED, REPORTED, SAMPLES
+from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli import main as cli
 from dcube.config.loading import with_overrides
@@ -155,6 +156,37 @@ def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeyp
     assert run(monkeypatch, "report") == 0
     alts = [alt for alt in Page.of(own / "report.html").alts if alt.startswith("Reliability of dcube")]
     assert len(alts) == 1 and "in 7 steps" in alts[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "unsaid"),
+    [
+        (
+            {"grouping": "none"},
+            ["Split by image: figures are likely too high", "was made here, by image"],
+            "by patient",
+        ),
+        (
+            {"grouping": "none", "split_origin": "official"},
+            ["Official split by image", "with the data, by image"],
+            "by patient",
+        ),
+        ({"grouping": "group_by"}, ["by group (data.group_by)"], "by patient"),
+        ({"grouping": "patients"}, ["was made here, by patient"], "too high"),
+    ],
+)
+def test_the_page_says_what_the_split_keeps_apart(
+    own: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], said: list[str], unsaid: str
+) -> None:
+    info = DatasetInfo.load(PREPARED / DATASET)
+    info.model_copy(update=changes).save(PREPARED / DATASET)
+    for kind in ("dcube", "sub_features"):
+        file = EVALUATION / kind / METRICS_FILE
+        Metrics.load(file).model_copy(update=changes).save(file)
+    assert run(monkeypatch, "report") == 0
+    text = Page.of(own / "report.html").text
+    assert all(words in text for words in said) and unsaid not in text
+    assert "better" not in text or changes["grouping"] != "none"
 
 
 def test_the_hard_images_are_those_that_a_plain_search_finds() -> None:

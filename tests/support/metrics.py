@@ -14,6 +14,6 @@ def made_metrics(**changes: Any) -> Metrics:
         "confidence": 0.95, "abstain_below": 0.0, "calibration_bins": 10, "resampled": "images", "resamples": 100,
         "resamples_without_a_class": 0, "test_images": 80, "test_patients": None, "test_fingerprint": "t" * 64,
         "validation": {"auroc": 0.9, "cross_entropy": 0.5}, "weights_sha256": "w" * 64,
-        "dataset_fingerprint": "f" * 64, "is_phantom": True,
+        "dataset_fingerprint": "f" * 64, "is_phantom": True, "grouping": "patients",
     }  # fmt: skip
     return Metrics(**usual | changes)

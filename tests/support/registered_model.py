@@ -1,6 +1,7 @@
 """A small registered version, and images to ask it about."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,14 +33,16 @@ SCANS = SPEC.model_copy(
 )  # fmt: skip
 
 
-def register_candidate(
-    home: Path, params: Params, kind: str, spec: InputSpec, abstain_below: float = 0.0
-) -> tuple[str, Candidate]:
-    """A new champion of `dcube-asked` in the current folder's registry: its reference, and the candidate."""
+def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, **changes: Any) -> tuple[str, Candidate]:
+    """A new champion of `dcube-asked` in the current folder's registry: its reference, and the candidate.
+
+    Args:
+        changes: of its metrics.
+    """
     digest = write_candidate(home / "models" / kind, params, kind=kind, spec=spec)
     candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
     write_reference(home / "models" / kind, candidate)
-    metrics = made_metrics(model=kind, kind=kind, weights_sha256=digest, abstain_below=abstain_below)
+    metrics = made_metrics(model=kind, kind=kind, weights_sha256=digest, **changes)
     evaluation = home / "evaluation"
     evaluation.mkdir(exist_ok=True)
     (evaluation / PREDICTIONS).touch()
