@@ -6,15 +6,19 @@ The orchestrator names a file in `DCUBE_PROGRESS_FILE`; this package knows nothi
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from dcube.runtime.settings import read_settings
 
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_RECORDS = 1.0
+SECONDS_BETWEEN_SAMPLES = 3.0
+SAMPLES = 20  # that the rate is taken over: a minute, or as many steps if they are slow
 
 Advance = Callable[..., None]
 
@@ -24,14 +28,21 @@ class _Meter:
 
     def __init__(self, description: str, total: int, unit: str, completed: int) -> None:
         self.description, self.total, self.unit = description, total, unit
-        self.completed = self.first = completed
+        self.completed = completed
         self.start = time.monotonic()
+        self.samples = deque([(self.start, completed)], maxlen=SAMPLES)
         self.values: dict[str, float] = {}
         self.last: dict[str, float] = {}
 
+    def count(self, count: int) -> None:
+        self.completed += count
+        if self.due("sample", SECONDS_BETWEEN_SAMPLES):
+            self.samples.append((time.monotonic(), self.completed))
+
     def rate(self) -> float:
-        elapsed = max(time.monotonic() - self.start, 1e-9)
-        return (self.completed - self.first) / elapsed
+        """Of the last minute: after a change of speed, what came before tells nothing of the time left."""
+        since, completed = self.samples[0]
+        return (self.completed - completed) / max(time.monotonic() - since, 1e-9)
 
     def remaining_seconds(self) -> float | None:
         rate = self.rate()
@@ -46,12 +57,13 @@ class _Meter:
 
     def text(self) -> str:
         values = "".join(f"  {name} {value:.4g}" for name, value in self.values.items())
-        return f"{self.rate():.3g} {self.unit}/s{values}"
+        remaining = self.remaining_seconds()
+        left = f", {timedelta(seconds=round(remaining))} left" if remaining else ""
+        rate = f"{self.rate():,.0f}" if self.rate() >= 100 else f"{self.rate():.3g}"
+        return f"{rate} {self.unit}/s{values}{left}"
 
     def line(self) -> str:
-        remaining = self.remaining_seconds()
-        left = f", {remaining:.0f} s left" if remaining else ""
-        return f"{self.description}: {self.completed}/{self.total} {self.unit}, {self.text()}{left}"
+        return f"{self.description}: {self.completed}/{self.total} {self.unit}, {self.text()}"
 
     def record(self) -> dict:
         return {
@@ -62,15 +74,21 @@ class _Meter:
 
 @contextmanager
 def progress(description: str, total: int, unit: str, completed: int = 0) -> Iterator[Advance]:
-    """Give `advance(count=1, **values)`; `values` (a loss, say) are shown beside the rate and the time left."""
+    """Give `advance(count=1, **values)`; `values` (a loss, say) are shown beside the rate and the time left.
+
+    Args:
+        completed: what an interrupted run had done; it is said once.
+    """
     meter = _Meter(description, total, unit, completed)
     record_file = read_settings().progress_file
+    if completed:
+        print(f"{description}: resumed at {unit.removesuffix('s')} {completed} of {total}", file=sys.stderr, flush=True)
     bar = _bar(meter) if sys.stderr.isatty() else None
     if bar:
         bar.start()
 
     def advance(count: int = 1, **values: float) -> None:
-        meter.completed += count
+        meter.count(count)
         meter.values.update(values)
         if bar:
             bar.update(bar.task_ids[0], completed=meter.completed, text=meter.text())
@@ -90,7 +108,7 @@ def progress(description: str, total: int, unit: str, completed: int = 0) -> Ite
 def _bar(meter: _Meter) -> Progress:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(meter.unit),
-        TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
     )  # fmt: skip
     bar = Progress(*columns)
     bar.add_task(meter.description, total=meter.total, completed=meter.completed, text="")

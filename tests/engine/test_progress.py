@@ -1,6 +1,7 @@
 """Long work shows itself: lines in a log, records for an orchestrator."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,10 +17,11 @@ def test_lines_in_a_log_and_records(tmp_path, monkeypatch, capsys) -> None:
         for _ in range(3):
             advance(1, loss=0.5)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
-    assert lines[0].startswith("Sampling: 2/4 images")
-    assert "left" in lines[0]
-    assert "loss 0.5" in lines[0]
+    assert lines[0] == "Sampling: resumed at image 1 of 4"
+    assert len(lines) == 4
+    assert lines[1].startswith("Sampling: 2/4 images")
+    assert "left" in lines[1]
+    assert "loss 0.5" in lines[1]
     records = [json.loads(line) for line in (tmp_path / "progress").read_text().splitlines()]
     assert [record["completed"] for record in records] == [2, 3, 4]
     assert records[-1] | {"rate": 0} == {
@@ -33,3 +35,13 @@ def test_short_work_prints_its_end_only(capsys) -> None:
         for _ in range(3):
             advance()
     assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == ["Reading: 3/3 images"]
+
+
+def test_the_time_left_is_right_a_minute_after_a_change_of_speed(monkeypatch, capsys) -> None:
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    with progress("Training", total=1000, unit="steps") as advance:
+        for seconds_of_step in [10.0] * 100 + [0.1] * 800:
+            now += seconds_of_step
+            advance()
+    assert capsys.readouterr().err.splitlines()[-1] .endswith("/1000 steps, 10 steps/s, 0:00:19 left")
