@@ -23,6 +23,7 @@ from dcube.evaluation.conclusions import (
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same, kind_in_words
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.published import COLUMNS, published_on
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text
 
@@ -35,7 +36,8 @@ def print_results(folder: Path = EVALUATION) -> None:
     tables = {name: Predictions.load(folder / name / PREDICTIONS) for name in results}
     console = Console(highlight=False)
     console.print(results_table(results))
-    if notice := split_notice(next(iter(results.values()))):
+    first = next(iter(results.values()))
+    if notice := split_notice(first):
         console.print(f"[bold]{notice}[/]")
     if BASELINE in results:
         console.print(f"{BASELINE}: {kind_in_words(results[BASELINE].kind).removeprefix('Baseline: ')}")
@@ -44,11 +46,21 @@ def print_results(folder: Path = EVALUATION) -> None:
         console.print(f"Without an error on the test, {NO_ERROR}.")
     if MAIN in results and len(results) > 1:
         _print_comparisons(console, comparisons(tables, results[MAIN]), results[MAIN])
+    _print_published(console, first)
     console.print(f"\nPictures and model cards: {folder}/*/")
     console.print("One page with everything, images included: dcube report")
     console.print("Runs, curves and registered models: make ui")
     if any(metrics.is_phantom for metrics in results.values()):
         console.print(f"[bold]{PHANTOM}[/]")
+
+
+def _print_published(console: Console, metrics: Metrics) -> None:
+    if published := published_on(metrics):
+        table = _table("Published results on the same test split", *COLUMNS)
+        for row in published.rows:
+            table.add_row(*row)
+        console.print(table)
+        console.print(published.note)
 
 
 def results_table(results: dict[str, Metrics]) -> Table:

@@ -46,6 +46,7 @@ def summarise(
         test_images=len(predictions.labels),
         test_patients=int(predictions.groups.max()) + 1 if predictions.knows_patients else None,
         test_fingerprint=predictions.fingerprint,
+        dataset=dataset.name,
         grouping=dataset.grouping,
         split_origin=dataset.split_origin,
         validation=config.validation,

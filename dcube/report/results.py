@@ -20,6 +20,7 @@ from dcube.evaluation.conclusions import (
 from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
 from dcube.evaluation.model_card import always_the_same, kind_in_words, limits_of
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.published import COLUMNS, published_on
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text
 from dcube.report.material import Material
@@ -41,6 +42,9 @@ def results_section(material: Material) -> Section:
     ]
     if MAIN in metrics and len({its.test_fingerprint for its in metrics.values()}) == 1 < len(metrics):
         parts += _compared(comparisons(material.predictions, metrics[MAIN]), metrics[MAIN])
+    if published := published_on(first):
+        parts += [Table("Published results on the same test split", COLUMNS, published.rows, numbers=True)]
+        parts += [Text(published.note)]
     return Section("results", "Results", [*parts, Fold("What these metrics do not say", [Items(limits_of(first))])])
 
 

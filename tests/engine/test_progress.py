@@ -44,4 +44,4 @@ def test_the_time_left_is_right_a_minute_after_a_change_of_speed(monkeypatch, ca
         for seconds_of_step in [10.0] * 100 + [0.1] * 800:
             now += seconds_of_step
             advance()
-    assert capsys.readouterr().err.splitlines()[-1] .endswith("/1000 steps, 10 steps/s, 0:00:19 left")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("/1000 steps, 10 steps/s, 0:00:19 left")

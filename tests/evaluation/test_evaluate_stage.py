@@ -11,6 +11,7 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli.results_tables import print_results
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
+from dcube.evaluation import published
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM
 from dcube.evaluation.predictions import Predictions
 from dcube.stages import evaluate
@@ -138,3 +139,15 @@ def test_groups_are_called_groups(evaluate_on, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert "(18 images of 9 groups), 95% intervals over groups" in shown
     assert "too high" not in shown and "patients" not in shown
+
+
+@pytest.mark.parametrize(("origin", "shown"), [("official", True), ("generated", False)])
+def test_published_results_stand_beside_ours_where_the_split_is_the_same(
+    origin, shown, capsys, monkeypatch, evaluate_on
+):
+    known = published.Published(18, "Somebody 2020", (("ResNet-18", 0.863, 0.901),))
+    monkeypatch.setitem(published.PUBLISHED, "known", known)
+    evaluate_on(name="known", split_origin=origin)
+    print_results()
+    out = capsys.readouterr().out
+    assert ("ResNet-18" in out and "0.901" in out and "Somebody 2020" in out) == shown

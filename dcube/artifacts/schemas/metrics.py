@@ -22,6 +22,7 @@ class Metrics(Artifact):
     calibration_bins: of the expected calibration error and the reliability plot.
     resamples_without_a_class: those that the intervals leave out.
     test_patients: or groups, where `data.group_by` makes them; None where neither is known.
+    dataset: its name.
     grouping, split_origin: as in `dataset.json`.
     test_fingerprint: hash over the test images and their labels.
     validation: metric → value on the validation split, as training measured it.
@@ -42,6 +43,7 @@ class Metrics(Artifact):
     test_images: int
     test_patients: int | None
     test_fingerprint: str
+    dataset: str = ""
     grouping: Grouping = "none"
     split_origin: SplitOrigin = "generated"
     validation: dict[str, float]
