@@ -1,11 +1,13 @@
 """The report of `dcube data check` for a terminal."""
 
+from collections import Counter
+
 from rich.console import Group
 from rich.table import Table
 
 from dcube.artifacts.schemas.dataset import Extent
 from dcube.data.checks.clinical import HeaderSummary
-from dcube.data.checks.groups import GroupCheck
+from dcube.data.checks.groups import BY_IMAGE
 from dcube.data.checks.inspection import InspectionReport
 from dcube.errors import abbreviated
 
@@ -15,7 +17,7 @@ def inspection_tables(report: InspectionReport) -> Group:
     facts = Table(show_header=False, title=f"{report.path}: {report.layout}", title_justify="left")
     for name, value in _facts(report).items():
         facts.add_row(name, value)
-    return Group(facts, _class_table(report), *_group_table(report.group_checks))
+    return Group(facts, _class_table(report), *_group_table(report))
 
 
 def _facts(report: InspectionReport) -> dict[str, str]:
@@ -38,7 +40,8 @@ def _facts(report: InspectionReport) -> dict[str, str]:
     facts |= _header_facts(report.clinical) if report.clinical else {}
     facts |= {"notes": "\n".join(report.notes)} if report.notes else {}
     facts |= {"warning": "\n".join(report.warnings)} if report.warnings else {}
-    dropped = f", dropping {report.dropped} copies that are in two splits" if report.dropped else ""
+    noun = "copy" if report.dropped == 1 else "copies"
+    dropped = f", dropping {report.dropped} training {noun} of test or validation images" if report.dropped else ""
     return facts | {"prepare": f"would refuse it: {report.problem}" if report.problem else f"accepts it{dropped}"}
 
 
@@ -67,19 +70,28 @@ def _named(count: str, groups: list[list[str]]) -> str:
     return f"{count}: {abbreviated([' = '.join(files) for files in groups])}" if groups else "none"
 
 
-def _group_table(checks: list[GroupCheck]) -> list[Table]:
+def _group_table(report: InspectionReport) -> list[Table]:
     """How much a split leaks by what it keeps together."""
-    measured = [check for check in checks if check.accuracy is not None]
+    measured = [check for check in report.group_checks if check.accuracy is not None]
     if not measured:
         return []
     table = Table(
-        "kept together", "groups", "images of a group", "nearest image is in the group", "…has the class",
-        title="How much a split leaks: the class of the nearest image by pixels", title_justify="left",
+        "kept together", "groups", "images in a group", "in its group", "has its class",
+        title="How much a split leaks: how often the nearest image by pixels …", title_justify="left",
+        caption=f"The larger the fall of the last column below a split by image, the more that split leaks.\n"
+        f"The most frequent class alone: {_most_frequent(report.counts):.3f}.", caption_justify="left",
     )  # fmt: skip
     for check in measured:
         sizes = f"{check.smallest} … {check.largest}, median {check.median:g}"
-        table.add_row(check.by, str(check.groups), sizes, f"{check.own_group:.0%}", f"{check.accuracy:.3f}")
+        by = "image (and its copies)" if check.by == BY_IMAGE else check.by
+        table.add_row(by, str(check.groups), sizes, f"{check.own_group:.0%}", f"{check.accuracy:.3f}")
     return [table]
+
+
+def _most_frequent(counts: dict[str, dict[str, int]]) -> float:
+    """Share of the labelled images."""
+    classes = sum((Counter(of_split) for of_split in counts.values()), Counter())
+    return max(classes.values()) / classes.total()
 
 
 def _class_table(report: InspectionReport) -> Table:

@@ -23,6 +23,7 @@ LOCKS = Path(".dcube")
 # How long MLflow's own requests try: beside a training, and while a person waits.
 FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 FEW_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING"}  # that it makes its database, it would say in the middle of a stage
 NO_PROGRESS_BAR = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 
 
@@ -32,7 +33,8 @@ def tracking_uri(repository: Path | None = None) -> str:
 
 
 def tracking_client(uri: str | None = None) -> "MlflowClient":
-    from mlflow import MlflowClient
+    with library_defaults(QUIET):  # read as MLflow is imported
+        from mlflow import MlflowClient
 
     return MlflowClient(uri or tracking_uri())
 

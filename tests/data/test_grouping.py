@@ -73,6 +73,10 @@ def test_no_group_is_in_two_splits(sizes, seed, length):
         ("pattern:(P[0-9]+)_([0-9]+)", "ill/P7_81_2.png", "P7/81"),
         (PREFIX, "ill/a_b_12.png", "ill/a_b"),
         (PREFIX, "ill/12.png", "ill/12"),
+        (PREFIX, "krank/Müller ж_12.png", "krank/Müller ж"),
+        ("folder:2", "krank/Пациент 7/3.png", "Пациент 7"),
+        ("run:10", "krank/Schnitt größer 19.png", "krank/Schnitt größer 10"),
+        ("run:10", "ill/scan_٣.png", ""),  # digits of ASCII alone: others are counted otherwise
     ],
 )
 def test_the_group_of_a_path(group_by, file, group):
@@ -124,6 +128,21 @@ def test_a_group_by_that_does_not_fit_every_path(tmp_path, group_by):
     assert "case" not in str(error.value).replace(group_by, "") and not (tmp_path / "out").exists()
 
 
+def test_one_group_with_everything_is_refused(tmp_path):
+    raw = neighbouring_slices(tmp_path / "raw")
+    with pytest.raises(DcubeError, match=r"class 'ill' .* choose a data\.group_by that makes at least three") as error:
+        prepare(raw, Data(**SMALL, group_by="pattern:case"), tmp_path / "out")
+    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+
+def test_the_check_of_a_group_by_that_does_not_fit_still_has_proposals(tmp_path):
+    raw = neighbouring_slices(tmp_path / "raw")
+    save(raw / "ill" / "überweisung.png", noise(1))
+    report = inspect_dataset(raw, Data(**SMALL, group_by="run:5"))
+    assert report.problem.startswith("data.group_by run:5 finds no group for 1 of 121 images") and not report.planned
+    assert PREFIX in {check.by for check in report.group_checks}
+
+
 def test_groups_are_never_mixed_with_patients(tmp_path):
     with pytest.raises(DcubeError, match=r"20 of 20 name theirs: set data\.group_by to null"):
         prepare(with_metadata(tmp_path / "raw"), Data(**SMALL, group_by="run:5"), tmp_path / "out")
@@ -144,6 +163,7 @@ def test_the_check_proposes_groups_and_measures_the_leak(tmp_path):
     by = {check.by: check for check in report.group_checks}
     assert report.grouping == "none" and any("120 of 120 images name no patient" in line for line in report.warnings)
     assert (by[PREFIX].groups, by[PREFIX].smallest, by[PREFIX].largest) == (24, 5, 5)
+    assert any("a split by image leaks" in line and "100.0%" in line for line in report.warnings)
     assert by["image"].accuracy == 1 and by[PREFIX].own_group == 1
     assert by[PREFIX].accuracy < 0.75  # nothing but the patient tells the class
     read_raw_dataset(raw, Data(group_by=PREFIX))  # a proposal is a valid value

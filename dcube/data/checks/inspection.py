@@ -1,7 +1,7 @@
 """What a raw data set holds, and whether `prepare` would accept it."""
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,9 +9,9 @@ import pandas as pd
 from dcube.artifacts.schemas.dataset import Grouping, NearDuplicates, RawImages
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
-from dcube.data.checks.groups import BY_PATIENT, GroupCheck, check_groups, propose_groups
+from dcube.data.checks.groups import BY_PATIENT, GroupCheck, check_groups, describe_leak, propose_groups
 from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
-from dcube.data.grouping import grouping_of
+from dcube.data.grouping import GroupingError, grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
@@ -79,7 +79,11 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
     Raises:
         DcubeError: where the layout is not recognised. Everything else is in the report.
     """
-    dataset = read_raw_dataset(path, data)
+    try:
+        dataset = read_raw_dataset(path, data)
+    except GroupingError as error:  # the report without it has proposals
+        report = inspect_dataset(path, data.model_copy(update={"group_by": None}))
+        return replace(report, problem=str(error), planned={}, dropped=0)
     summaries = scan_images(dataset, data)
     table = tabulate(dataset, summaries)
     usable = table[table["sha256"] != ""]
@@ -88,6 +92,9 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
     splits_of_patient = (
         usable[(usable["patient"] != "") & (usable["split"] != "")].groupby("patient")["split"].nunique()
     )
+    grouping = grouping_of(table, data)
+    group_checks = _check_groups(dataset, summaries, usable, data)
+    leaks = _leak_warnings(near) + (describe_leak(group_checks) if grouping == "none" else [])
     headers = summarise_headers(path, visible_files(path)) if dataset.is_medical else None
     return InspectionReport(
         path=str(path),
@@ -98,8 +105,8 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         raw=describe_raw_images(summaries),
         patients=table["patient"].replace("", None).nunique(),
         patients_in_several_splits=list(splits_of_patient.index[splits_of_patient > 1]),
-        grouping=grouping_of(table, data),
-        group_checks=_check_groups(dataset, summaries, usable, data),
+        grouping=grouping,
+        group_checks=group_checks,
         duplicates=_extra_copies(groups),
         duplicate_files=[list(rows["file"]) for rows in groups],
         contradictions=[list(rows["file"]) for rows in groups if len(set(rows["label"]) - {""}) > 1],
@@ -110,7 +117,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         },
         ignored=list(dataset.ignored),
         notes=list(dataset.notes),
-        warnings=_warnings(dataset, summaries, headers, data) + _leak_warnings(near),
+        warnings=_warnings(dataset, summaries, headers, data) + leaks,
         clinical=headers,
         blank=sum(summary.is_blank for summary in summaries),
         **_plan(dataset, summaries, table, data),

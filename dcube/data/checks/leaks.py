@@ -1,5 +1,7 @@
 """Duplicates and leaks: what makes a test measure memory."""
 
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
@@ -7,8 +9,13 @@ from dcube.artifacts.schemas.dataset import NearDuplicates
 from dcube.data.prepared import SPLITS
 from dcube.errors import DcubeError, abbreviated
 
+REMEDIES = {
+    "patient": "add images (at least three patients, or three different images), or correct the label",
+    "group": "choose a data.group_by that makes at least three groups of each class, or correct the label",
+}
 
-def verify_splits(table: pd.DataFrame, owner: str = "patient") -> None:
+
+def verify_splits(table: pd.DataFrame, owner: Literal["patient", "group"] = "patient") -> None:
     """Check that no test image is known from training, and that every class can be tested.
 
     Args:
@@ -35,7 +42,7 @@ def verify_splits(table: pd.DataFrame, owner: str = "patient") -> None:
         if missing:
             raise DcubeError(
                 f"class {name!r} has no image in {missing} (it has {len(rows)}: {abbreviated(list(rows['file']))}): "
-                "add images (at least three patients, or three different images), or correct the label"
+                f"{REMEDIES[owner]}"
             )
 
 
