@@ -2,12 +2,13 @@
 
 from collections import Counter
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from dcube.artifacts.schemas.dataset import Extent
 from dcube.data.checks.clinical import HeaderSummary
-from dcube.data.checks.groups import BY_IMAGE
+from dcube.data.checks.groups import BY_IMAGE, BY_PATIENT
 from dcube.data.checks.inspection import InspectionReport
 from dcube.errors import abbreviated
 
@@ -70,8 +71,8 @@ def _named(count: str, groups: list[list[str]]) -> str:
     return f"{count}: {abbreviated([' = '.join(files) for files in groups])}" if groups else "none"
 
 
-def _group_table(report: InspectionReport) -> list[Table]:
-    """How much a split leaks by what it keeps together."""
+def _group_table(report: InspectionReport) -> list[RenderableType]:
+    """How much a split leaks by what it keeps together; values of data.group_by below, in lines that can be copied."""
     measured = [check for check in report.group_checks if check.accuracy is not None]
     if not measured:
         return []
@@ -81,11 +82,13 @@ def _group_table(report: InspectionReport) -> list[Table]:
         caption=f"The larger the fall of the last column below a split by image, the more that split leaks.\n"
         f"The most frequent class alone: {_most_frequent(report.counts):.3f}.", caption_justify="left",
     )  # fmt: skip
+    names = {BY_IMAGE: "image, with its copies", BY_PATIENT: "patient"}
+    values = [check.by for check in measured if check.by not in names]
+    names |= {value: f"group_by {number}" for number, value in enumerate(values, 1)}
     for check in measured:
         sizes = f"{check.smallest} … {check.largest}, median {check.median:g}"
-        by = "image (and its copies)" if check.by == BY_IMAGE else check.by
-        table.add_row(by, str(check.groups), sizes, f"{check.own_group:.0%}", f"{check.accuracy:.3f}")
-    return [table]
+        table.add_row(names[check.by], str(check.groups), sizes, f"{check.own_group:.0%}", f"{check.accuracy:.3f}")
+    return [table, *(Text(f"{names[value]}: {value}", no_wrap=True, overflow="ignore") for value in values)]
 
 
 def _most_frequent(counts: dict[str, dict[str, int]]) -> float:
