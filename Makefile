@@ -27,6 +27,7 @@ demo: setup      ## the whole method on an embedded data set: BreastMNIST, or DA
 	@dcube params use $(DATA)
 	@dvc repro
 	@dcube results
+	@dcube report
 
 test: setup      ## the default tests
 	@pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
