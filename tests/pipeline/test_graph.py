@@ -108,4 +108,4 @@ def test_every_candidate_is_trained_evaluated_and_its_metrics_are_declared() -> 
     candidates = STAGES["evaluate"]["matrix"]["model"]
     trained = [out for stage in STAGES.values() for out in stage["outs"] if out.startswith("outputs/models/")]
     assert trained == [f"outputs/models/{name}" for name in candidates]
-    assert {f"outputs/evaluation/{name}/metrics.json" for name in candidates} < set(GRAPH["metrics"])
+    assert {f"outputs/evaluation/{name}/headline.json" for name in candidates} < set(GRAPH["metrics"])
