@@ -1,5 +1,6 @@
 """What can honestly be said about evaluated models: differences on the same images, corrected p-values, sentences."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,24 +9,28 @@ from dcube.artifacts.layout import METRICS_FILE
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
-from dcube.evaluation.comparison import ModelComparison, compare, holm
-from dcube.evaluation.metrics import COMPARED, title_of
+from dcube.evaluation.comparison import Difference, ModelComparison, compare, holm
+from dcube.evaluation.metrics import COMPARED, metric_of, title_of
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import tested_on
 
-MAIN = "dcube"
+MAIN, UNTRAINED = "dcube", "untrained_uvit"
+ORDER = (MAIN, UNTRAINED, "sub_features")  # the controls first, since they say what D-Cube's parts are worth
 MCNEMAR = "McNemar"
 TESTS = (*(metric.name for metric in COMPARED), MCNEMAR)  # of every comparison, in this order
 TEST_TITLES = (*(metric.title for metric in COMPARED), MCNEMAR)
 SIGNIFICANT = 0.05
+WIN, TIE, LOSS = "win", "tie", "loss"
+WORDS = {WIN: "better in", TIE: "no difference shown in", LOSS: "worse in"}
 
 
 def evaluations(folder: Path) -> dict[str, Metrics]:
-    """Name → its metrics, the main model first."""
-    files = sorted(folder.glob(f"*/{METRICS_FILE}"), key=lambda file: (file.parent.name != MAIN, file.parent.name))
+    """Name → its metrics: the main model, the controls, then the others."""
+    files = {file.parent.name: file for file in sorted(folder.glob(f"*/{METRICS_FILE}"))}
     if not files:
         raise DcubeError(f"nothing has been evaluated in {folder}: run `dvc repro`")
-    return {file.parent.name: Metrics.load(file) for file in files}
+    names = [*(name for name in ORDER if name in files), *(name for name in files if name not in ORDER)]
+    return {name: Metrics.load(files[name]) for name in names}
 
 
 def results_title(metrics: Metrics) -> str:
@@ -49,21 +54,48 @@ def corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
 
 
 def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]]) -> list[str]:
-    """What can be said of the main model, a sentence each."""
-    shown = [
-        f"{MAIN} is {'better' if difference.value > 0 else 'worse'} than {other} in {title_of(name)}."
-        for other, comparison in made.items()
-        for name, difference in comparison.differences.items()
-        if p_values[other][name] < SIGNIFICANT
+    """What can be said of the main model against every other: where it wins, ties and loses."""
+    return [
+        _verdict(other, {name: _outcome(difference, name, p_values[other][name]) for name, difference in of.items()})
+        for other, of in ((other, comparison.differences) for other, comparison in made.items())
     ]
-    return shown or [f"No difference between {MAIN} and another model is shown (p < {SIGNIFICANT})."]
+
+
+def _outcome(difference: Difference, name: str, p: float) -> str:
+    if p >= SIGNIFICANT:
+        return TIE
+    return WIN if (difference.value > 0) == metric_of(name).higher_is_better else LOSS
+
+
+def _verdict(other: str, outcomes: dict[str, str]) -> str:
+    """One sentence; of the untrained U-ViT one more, since it says whether the diffusion model helped."""
+    by_outcome = {it: [title_of(name) for name, outcome in outcomes.items() if outcome == it] for it in WORDS}
+    said = "; ".join(f"{WORDS[it]} {listed(names)}" for it, names in by_outcome.items() if names)
+    sentence = f"{MAIN} against {other}: {said}."
+    return f"{sentence} {_worth_of_training(by_outcome)}" if other == UNTRAINED else sentence
+
+
+def _worth_of_training(by_outcome: dict[str, list[str]]) -> str:
+    if by_outcome[WIN] and by_outcome[LOSS]:
+        return "Training the diffusion model helped in some metrics and harmed in others."
+    if by_outcome[WIN]:
+        return "Training the diffusion model helped."
+    if by_outcome[LOSS]:
+        return "Training the diffusion model did harm."
+    return "It is not shown that training the diffusion model helped."
+
+
+def listed(words: Sequence[str]) -> str:
+    """As text: `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def explanation(made: dict[str, ModelComparison]) -> list[str]:
     """How the table of differences is to be read, a sentence each."""
     return [
         f"{MCNEMAR}: images that only {MAIN} : only the other model predicts correctly.",
-        f"p-values are corrected for the {len(made) * len(TESTS)} tests of this table (Holm), intervals are not.",
+        f"p-values are corrected for the {len(made) * len(TESTS)} tests of this table (Holm), intervals are not. "
+        f"A difference is shown where p < {SIGNIFICANT}.",
     ]
 
 

@@ -8,9 +8,7 @@ import pytest
 from dcube.artifacts.layout import EVALUATION, PREPARED
 from dcube.artifacts.schemas.candidate import Calibration
 from dcube.artifacts.schemas.metrics import Metrics
-from dcube.cli.results_tables import print_results
 from dcube.config.schema import Params
-from dcube.errors import DcubeError
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM
 from dcube.evaluation.predictions import Predictions
 from dcube.stages import evaluate
@@ -83,20 +81,22 @@ def test_the_card_says_what_the_model_is_for_and_what_the_data_prove(evaluated):
     assert "diffusion.epochs" not in card, "the sub-feature network has no diffusion model"
 
 
-def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, capsys, monkeypatch):
+def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, run_dcube, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    print_results()
-    lines = capsys.readouterr().out.splitlines()
+    code, printed = run_dcube("results")
+    lines = printed.splitlines()
+    assert code == 0
     assert max(len(line.rstrip()) for line in lines) <= 80 and not any(line.rstrip().endswith("…") for line in lines)
     metrics = Metrics.load(EVALUATION / "sub_features" / "metrics.json")
     for interval in (metrics.interval[name] for name in ("accuracy", "macro_f1", "auroc")):
         assert any(f"{interval.low:.2f}–{interval.high:.2f}" in line for line in lines)
     shown = " ".join(" ".join(lines).split())
-    assert "+0.667" in shown and "dcube is better than sub_features in accuracy." in shown
+    assert "+0.667" in shown and "dcube against sub_features: better in accuracy, macro F1 and AUROC." in shown
     assert "corrected for the 4 tests" in shown and "would reach accuracy 0.333" in shown
     assert PHANTOM in shown and NO_ERROR in shown and "make ui" in shown
 
 
-def test_nothing_evaluated_is_said_so(tmp_path):
-    with pytest.raises(DcubeError, match="dvc repro"):
-        print_results(tmp_path)
+def test_nothing_evaluated_is_said_so(tmp_path, monkeypatch, run_dcube):
+    monkeypatch.chdir(tmp_path)
+    code, printed = run_dcube("results")
+    assert code == 2 and "dvc repro" in printed
