@@ -40,10 +40,15 @@ def results_title(metrics: Metrics) -> str:
 
 def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, ModelComparison]:
     """The main model, whose `metrics` these are, against every other, by name."""
-    evaluation = Evaluation(
+    settings = evaluation_settings(metrics)
+    return {name: compare(tables[MAIN], table, settings) for name, table in tables.items() if name != MAIN}
+
+
+def evaluation_settings(metrics: Metrics) -> Evaluation:
+    """Those that the metrics were measured with, as far as a comparison needs them."""
+    return Evaluation(
         bootstrap_samples=metrics.resamples, confidence=metrics.confidence, calibration_bins=metrics.calibration_bins
     )
-    return {name: compare(tables[MAIN], table, evaluation) for name, table in tables.items() if name != MAIN}
 
 
 def corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
@@ -90,10 +95,10 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def explanation(made: dict[str, ModelComparison]) -> list[str]:
+def explanation(made: dict[str, ModelComparison], first: str = MAIN, second: str = "the other model") -> list[str]:
     """How the table of differences is to be read, a sentence each."""
     return [
-        f"{MCNEMAR}: images that only {MAIN} : only the other model predicts correctly.",
+        f"{MCNEMAR}: images that only {first} : only {second} predicts correctly.",
         f"p-values are corrected for the {len(made) * len(TESTS)} tests of this table (Holm), intervals are not. "
         f"A difference is shown where p < {SIGNIFICANT}.",
     ]
