@@ -64,7 +64,7 @@ def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
                 yield from _registered(registered, metrics, predictions, tracking_address)
         except (MlflowException, DcubeError) as error:
             logger.warning("The results are shown without the champion: %s", error)
-            yield f"The champion is not shown: {error}"
+            yield f"The champion is not shown: MLflow ({tracking_address}) gave no answer. This run's log says why."
 
 
 def proposal_text(proposal: Proposal) -> str:
