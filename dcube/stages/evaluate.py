@@ -9,9 +9,10 @@ from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
 from dcube.evaluation import plots
+from dcube.evaluation.metrics import COMPARED
 from dcube.evaluation.model_card import model_card
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import interval_text, summarise
 from dcube.stages import params, run
 from dcube.tracking import tags
 from dcube.tracking.lineage import lineage_tags
@@ -47,6 +48,8 @@ def main(name: str) -> None:
         )
         tracked.log_metrics([{"step": 0, **{f"test/{key}": value for key, value in metrics.test.items()}}])
         tracked.log_artifacts(folder)
+    shown = (f"{it.title} {metrics.test[it.name]:.3f} ({interval_text(metrics, it.name, 2)})" for it in COMPARED)
+    print(f"{name}, on the test split: {', '.join(shown)}")
 
 
 def _predict(candidate: Candidate, dataset: PreparedDataset) -> Predictions:

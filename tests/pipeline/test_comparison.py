@@ -12,7 +12,8 @@ from tests.support.browser import needs_chromium
 from tests.support.checkout import ROOT
 from tests.support.working_copy import WorkingCopy
 
-CANDIDATES = ("dcube", "untrained_uvit", "sub_features", "baseline")
+CANDIDATES = ("imagenet_probe", "dcube", "untrained_uvit", "sub_features", "baseline")
+UNCHANGED = ("imagenet_probe", "baseline")
 IN_120_COLUMNS = ("exp", "show", "--only-changed", "--drop", "outputs/")
 PLOTTED = {
     "outputs/diffusion/history.csv": ("step", "loss"),
@@ -58,7 +59,7 @@ def record(copy: WorkingCopy, auroc: float) -> None:
     for name in CANDIDATES:
         folder = copy.folder / EVALUATION / name
         folder.mkdir(parents=True, exist_ok=True)
-        value = 0.5 if name == "baseline" else auroc
+        value = 0.5 if name in UNCHANGED else auroc
         (folder / HEADLINE).write_text(json.dumps({name: {"auroc": value}}))
         (folder / "metrics.json").write_text(json.dumps({"test": dict.fromkeys("abcdefgh", value)}))
     for picture in ("probe/labels.png", "evaluation/dcube/confusion.png", "evaluation/dcube/roc.png"):
@@ -88,7 +89,7 @@ def test_the_table_of_experiments_has_both_results_and_fits_120_columns(compared
 
 def test_metrics_and_parameters_that_changed_are_all_that_is_shown(compared: WorkingCopy) -> None:
     metrics = json.loads(compared.dvc("metrics", "diff", "--json").output)
-    assert set(metrics) == {f"{EVALUATION}/{name}/{HEADLINE}" for name in CANDIDATES if name != "baseline"}
+    assert set(metrics) == {f"{EVALUATION}/{name}/{HEADLINE}" for name in CANDIDATES if name not in UNCHANGED}
     assert metrics[f"{EVALUATION}/dcube/{HEADLINE}"] == {"dcube.auroc": {"old": 0.75, "new": 0.875, "diff": 0.125}}
     changed = json.loads(compared.dvc("params", "diff", "--json").output)
     assert changed == {str(PARAMS): {"classifier.seed": {"old": 0, "new": 1, "diff": 1}}}
