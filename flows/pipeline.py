@@ -31,7 +31,8 @@ from dcube.tracking.mlflow_client import tracking_uri
 from flows.attempts import begin_attempt
 from flows.mlflow_runs import mlflow_runs_ended, page_of
 from flows.prefect_api import log_errors_in_one_line, retry_if
-from flows.reporting import ShownPictures, StageProgress, show_page, show_results, slug
+from flows.reporting import ShownPictures, StageProgress, show_page, slug
+from flows.results_page import show_results
 from flows.stage_errors import StageError
 from flows.temporary_server import ensure_server
 
@@ -83,7 +84,7 @@ def pipeline(
                 run_one(stage, folder, variables, shared)
                 if not page and (page := page_of(run_id, tracking)):
                     show_page(page)
-            show_results(folder / "outputs/evaluation")
+            show_results(folder, tracking)
             save_experiment(repository, folder, experiment, [stage.name for stage in stages])
             if shared:
                 share_results(folder)

@@ -11,12 +11,12 @@ from prefect.runtime import deployment
 from prefect.states import Completed, State
 from pydantic import Field
 
-from dcube.artifacts.markdown import markdown_table
-from dcube.registry.promotion import COLUMNS, PromotionPolicy
+from dcube.registry.promotion import PromotionPolicy
 from dcube.registry.versions import Proposal, Registry
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
 from flows.prefect_api import log_errors_in_one_line, run_of, this_run
 from flows.reporting import slug
+from flows.results_page import proposal_text
 
 POLL_SECONDS = 5
 
@@ -81,14 +81,6 @@ def creator() -> str:
     assert run
     by = run.created_by.display_value if run.created_by else None
     return by or f"flow run {run.name}"
-
-
-def proposal_text(proposal: Proposal) -> str:
-    """The comparison in Markdown."""
-    verdict = proposal.verdict
-    table = markdown_table(COLUMNS, verdict.rows) if verdict.criteria else ""
-    conclusion = f"**{'May be promoted' if verdict.promoted else 'Is not promoted'}:** {verdict.reason}."
-    return "\n\n".join(part for part in (f"### {proposal.title}", table, conclusion) if part)
 
 
 def _stays(reason: str) -> State[Any]:

@@ -1,4 +1,4 @@
-"""What a run shows in the Prefect UI: the progress and the pictures of every stage, and the table of results."""
+"""What a run shows in the Prefect UI: the progress and the pictures of every stage, and a link to MLflow."""
 
 import re
 import tempfile
@@ -17,14 +17,6 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
-
-from dcube.artifacts.layout import METRICS_FILE
-from dcube.artifacts.markdown import markdown_table
-from dcube.artifacts.schemas.metrics import Metrics
-from dcube.evaluation.metrics import HEADLINES
-from dcube.evaluation.model_card import PHANTOM
-from dcube.evaluation.split_notice import split_notice
-from dcube.evaluation.summary import interval_text
 
 LARGEST_PICTURE = 800  # pixels
 
@@ -106,26 +98,6 @@ def show_page(address: str) -> None:
     create_link_artifact(
         address, "This run in MLflow", key="mlflow", description="All its curves, metrics and pictures"
     )
-
-
-def show_results(folder: Path) -> None:
-    """Put the table of all evaluations below the folder, if there are any, on the run's page."""
-    results = {file.parent.name: Metrics.load(file) for file in sorted(folder.glob(f"*/{METRICS_FILE}"))}
-    if results:
-        create_markdown_artifact(results_table(results), key="results", description="Metrics on the test split")
-
-
-def results_table(results: dict[str, Metrics]) -> str:
-    """`results` (model → its metrics) as a Markdown table, each metric with its interval."""
-    rows = ([model, *(_cell(metrics, metric.name) for metric in HEADLINES)] for model, metrics in results.items())
-    table = markdown_table(["model", *(metric.title for metric in HEADLINES)], rows)
-    first = next(iter(results.values()))
-    notices = [PHANTOM if first.is_phantom else "", split_notice(first)]
-    return "\n\n".join([*(f"**{notice}**" for notice in notices if notice), table])
-
-
-def _cell(metrics: Metrics, name: str) -> str:
-    return f"{metrics.test[name]:.3f} ({interval_text(metrics, name)})"
 
 
 def slug(name: str) -> str:

@@ -26,6 +26,7 @@ SELECTION = "selection.json"  # in FEATURES
 PROBE_REPORT = "probe.json"  # in PROBE
 AUDIT = "audit.json"  # in SYNTHETIC
 METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"  # in a candidate's folder below EVALUATION
+HEADLINE = "headline.json"  # in FID and in a candidate's folder below EVALUATION: the one number that DVC compares
 VERSIONS = "registered.json"  # in REGISTERED
 REPORT = "report"  # artifact folder of a registering run: what a page about the version is made from …
 REPORTED = (  # … and these are it, as far as they are there

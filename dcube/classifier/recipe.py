@@ -8,6 +8,7 @@ from dcube.classifier.method import method
 from dcube.config.schema import Baseline, Classifier, ExtraImages, HeadLosses, Optimisation, Pretrained
 
 BASELINE = "baseline"  # a candidate's name; its kind is the method's
+IMAGENET_PROBE = "imagenet_probe"  # a candidate's name, and its method's
 OF_SUB_FEATURES = {"sub_features", "dropout", "consistency_weight", "extra_images", *Optimisation.model_fields}
 
 
@@ -55,3 +56,8 @@ def method_recipe(baseline: Baseline) -> Recipe:
         params,
         baseline.pretraining_steps,
     )
+
+
+def imagenet_probe_recipe(seed: int) -> Recipe:
+    """The first candidate of a run: one layer on weights that come with the installation, trained within a minute."""
+    return method_recipe(Baseline(method=IMAGENET_PROBE, weights="package", batch_size=32, ema_decay=0.99, seed=seed))

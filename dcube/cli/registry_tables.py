@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from dcube.evaluation.metrics import title_of
+from dcube.cli.fitting_table import Column, FittingTable
+from dcube.evaluation.metrics import COMPARED, metric_of
 from dcube.registry.promotion import COLUMNS
 from dcube.registry.versions import CHAMPION, Event, Proposal, Registry
 from dcube.tracking import tags
@@ -18,24 +19,26 @@ if TYPE_CHECKING:
     from dcube.registry.provenance import Provenance
     from dcube.registry.reproduction import Reproduction
 
-METRICS = {  # tag → head of its column
-    f"{tags.TEST_METRIC}macro_f1": title_of("macro_f1").replace(" ", "\n"),
-    f"{tags.TEST_METRIC}auroc": title_of("auroc"),
-    f"{tags.VALIDATION_METRIC}auroc": f"{title_of('auroc')}\n(validation)",
-}
+CHOOSES = metric_of("auroc")  # of validation; it names the challenger
 
 
-def versions_table(registry: Registry) -> Table:
+def versions_table(registry: Registry) -> FittingTable:
     """Every version, the newest first; below its metrics the difference to the champion's on the same test."""
     versions, aliases = registry.versions(), registry.aliases()
     champion = next((it for it in versions if version_number(it) == aliases.get(CHAMPION)), None)
-    table = _table(registry.name, "version", "model", "aliases", *METRICS.values(), "test", "registered", "pipeline")
+    metrics = [f"{tags.TEST_METRIC}{metric.name}" for metric in COMPARED]
+    metrics.append(f"{tags.VALIDATION_METRIC}{CHOOSES.in_validation or CHOOSES.name}")
+    columns = [Column(name) for name in ("version", "model", "aliases")]
+    columns += [Column(metric.title, number=True) for metric in COMPARED]
+    columns.append(Column(f"validation {CHOOSES.title}", number=True, optional=True))
+    columns += [Column(name, optional=True) for name in ("test", "registered", "pipeline")]
+    table = FittingTable(registry.name, columns)
     for version in versions:
         table.add_row(
             version_number(version),
             _model(version.tags),
             "\n".join(sorted(alias for alias, held in aliases.items() if held == version_number(version))),
-            *(_metric(version, champion, name) for name in METRICS),
+            *(_metric(version, champion, name) for name in metrics),
             version.tags.get(tags.TEST, "")[:6],
             _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
             version.tags.get(tags.PIPELINE, "")[:8],

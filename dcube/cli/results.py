@@ -1,8 +1,72 @@
-"""`dcube results`: the table of all evaluated models."""
+"""`dcube results`: what ends a run in the terminal."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcube.artifacts.layout import EVALUATION, LOCK, PARAMS, PREDICTIONS
+from dcube.cli.terminal import print_rich
+from dcube.errors import DcubeError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from dcube.artifacts.schemas.metrics import Metrics
+
+BASELINE = "baseline"
 
 
 def results() -> None:
-    """The table of all evaluated models."""
-    from dcube.cli.results_tables import print_results
+    """The table of all evaluated models, and what can be said about them."""
+    from dcube.evaluation.conclusions import evaluations
 
-    print_results()
+    for content in (*_results(evaluations(EVALUATION)), *_next_steps()):
+        print_rich(content)
+
+
+def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
+    from dcube.cli.results_tables import differences_table, published_table, results_table
+    from dcube.evaluation.conclusions import MAIN, comparisons, conclusions, corrected, explanation
+    from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same, kind_in_words
+    from dcube.evaluation.predictions import Predictions
+    from dcube.evaluation.published import published_on
+    from dcube.evaluation.split_notice import split_notice
+
+    first = next(iter(metrics.values()))
+    predictions = {name: Predictions.load(EVALUATION / name / PREDICTIONS) for name in metrics}
+    yield results_table(metrics)
+    if notice := split_notice(first):
+        yield f"[bold]{notice}[/]"
+    if BASELINE in metrics:
+        yield f"{BASELINE}: {kind_in_words(metrics[BASELINE].kind).removeprefix('Baseline: ')}"
+    yield always_the_same(next(iter(predictions.values())).table["label"])
+    if any(its.test["accuracy"] == 1 for its in metrics.values()):
+        yield f"Without an error on the test, {NO_ERROR}."
+    if MAIN in metrics and len(metrics) > 1:
+        made = comparisons(predictions, metrics[MAIN])
+        p_values = corrected(made)
+        yield differences_table(made, p_values)
+        yield "\n".join(explanation(made))
+        yield "\n" + "\n".join(f"[bold]{sentence}[/]" for sentence in conclusions(made, p_values, metrics[MAIN]))
+    if published := published_on(first):
+        yield published_table(published)
+        yield published.note
+    if any(its.is_phantom for its in metrics.values()):
+        yield f"\n[bold]{PHANTOM}[/]"
+
+
+def _next_steps() -> Iterator[str]:
+    from dcube.repository.commands import uncommitted_files
+    from dcube.repository.data_record import DATA_RECORD
+
+    yield f"\nPictures and model cards: {EVALUATION}/*/"
+    yield "One page with everything, images included: dcube report"
+    yield "Runs, curves and registered models: make ui"
+    with suppress(DcubeError):  # no git repository, nothing to commit
+        if changed := uncommitted_files(Path.cwd(), DATA_RECORD, str(LOCK), str(PARAMS)):
+            files = " ".join(line[3:] for line in changed)
+            yield "DVC cannot compare this result before it is committed:"
+            yield f"git add {files} && git commit"
+            return
+        yield "Compared with experiments: dvc exp show --only-changed --drop outputs/"

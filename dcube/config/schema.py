@@ -338,7 +338,7 @@ class Probe(Group):
     """Linear probes on the frozen features: by block, timestep and number of labels."""
 
     labels: list[Annotated[int, Field(ge=2)]] = Field(
-        [20, 50, 100, 500], description="Numbers of labels in the label-efficiency curve; the full number is added."
+        [], description="Numbers of labels in the label-efficiency curve; the full number is added. Empty: no probes."
     )
     draws: Count = Field(20, description="Random subsets per number of labels, the same for all features.")
     timesteps: list[Timestep] = Field(

@@ -1,5 +1,6 @@
 """What can honestly be said about evaluated models: differences on the same images, corrected p-values, sentences."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,25 +9,30 @@ from dcube.artifacts.layout import METRICS_FILE
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
-from dcube.evaluation.comparison import ModelComparison, compare, holm
-from dcube.evaluation.metrics import COMPARED, title_of
+from dcube.evaluation.comparison import Difference, ModelComparison, compare, holm
+from dcube.evaluation.metrics import COMPARED, metric_of, title_of
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import tested_on
 
-MAIN = "dcube"
+MAIN, UNTRAINED = "dcube", "untrained_uvit"
+ORDER = (MAIN, UNTRAINED, "sub_features")  # the controls first, since they say what D-Cube's parts are worth
 MCNEMAR = "McNemar"
 TESTS = (*(metric.name for metric in COMPARED), MCNEMAR)  # of every comparison, in this order
 TEST_TITLES = (*(metric.title for metric in COMPARED), MCNEMAR)
 SIGNIFICANT = 0.05
+WIN, TIE, LOSS = "win", "tie", "loss"
+WORDS = {WIN: "better in", TIE: "no difference shown in", LOSS: "worse in"}
+WORDS_BY_IMAGE = {**WORDS, WIN: "higher in", LOSS: "lower in"}
 
 
 def evaluations(folder: Path) -> dict[str, Metrics]:
-    """Name → its metrics, the main model first."""
-    files = sorted(folder.glob(f"*/{METRICS_FILE}"), key=lambda file: (file.parent.name != MAIN, file.parent.name))
+    """Name → its metrics: the main model, the controls, then the others."""
+    files = {file.parent.name: file for file in sorted(folder.glob(f"*/{METRICS_FILE}"))}
     if not files:
         raise DcubeError(f"nothing has been evaluated in {folder}: run `dvc repro`")
-    return {file.parent.name: Metrics.load(file) for file in files}
+    names = [*(name for name in ORDER if name in files), *(name for name in files if name not in ORDER)]
+    return {name: Metrics.load(files[name]) for name in names}
 
 
 def results_title(metrics: Metrics) -> str:
@@ -36,10 +42,15 @@ def results_title(metrics: Metrics) -> str:
 
 def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, ModelComparison]:
     """The main model, whose `metrics` these are, against every other, by name."""
-    evaluation = Evaluation(
+    settings = evaluation_settings(metrics)
+    return {name: compare(tables[MAIN], table, settings) for name, table in tables.items() if name != MAIN}
+
+
+def evaluation_settings(metrics: Metrics) -> Evaluation:
+    """Those that the metrics were measured with, as far as a comparison needs them."""
+    return Evaluation(
         bootstrap_samples=metrics.resamples, confidence=metrics.confidence, calibration_bins=metrics.calibration_bins
     )
-    return {name: compare(tables[MAIN], table, evaluation) for name, table in tables.items() if name != MAIN}
 
 
 def corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
@@ -50,27 +61,57 @@ def corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
 
 
 def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]], metrics: Metrics) -> list[str]:
-    """What can be said of the main model, whose `metrics` these are, a sentence each.
+    """Where the main model, whose `metrics` these are, wins, ties and loses against every other, a sentence each.
 
     After a split by image no model is called better: which one remembers patients best is unknown.
     """
     notice = split_notice(metrics)
-    above, below, where = ("higher", "lower", " within this split") if notice else ("better", "worse", "")
-    shown = [
-        f"{MAIN} is {above if difference.value > 0 else below} than {other} in {title_of(name)}{where}."
-        for other, comparison in made.items()
-        for name, difference in comparison.differences.items()
-        if p_values[other][name] < SIGNIFICANT
-    ]
-    shown = shown or [f"No difference between {MAIN} and another model is shown{where} (p < {SIGNIFICANT})."]
-    return [*shown, "Comparisons hold within this split only."] if notice else shown
+    words = WORDS_BY_IMAGE if notice else WORDS
+    verdicts = []
+    for other, comparison in made.items():
+        outcomes = {
+            name: _outcome(difference, name, p_values[other][name])
+            for name, difference in comparison.differences.items()
+        }
+        verdicts.append(_verdict(other, outcomes, words))
+    return [*verdicts, "Comparisons hold within this split only."] if notice else verdicts
 
 
-def explanation(made: dict[str, ModelComparison]) -> list[str]:
+def _outcome(difference: Difference, name: str, p: float) -> str:
+    if p >= SIGNIFICANT:
+        return TIE
+    return WIN if (difference.value > 0) == metric_of(name).higher_is_better else LOSS
+
+
+def _verdict(other: str, outcomes: dict[str, str], words: dict[str, str]) -> str:
+    """One sentence; of the untrained U-ViT one more, since it says whether the diffusion model helped."""
+    by_outcome = {it: [title_of(name) for name, outcome in outcomes.items() if outcome == it] for it in words}
+    said = "; ".join(f"{words[it]} {listed(names)}" for it, names in by_outcome.items() if names)
+    sentence = f"{MAIN} against {other}: {said}."
+    return f"{sentence} {_worth_of_training(by_outcome)}" if other == UNTRAINED else sentence
+
+
+def _worth_of_training(by_outcome: dict[str, list[str]]) -> str:
+    if by_outcome[WIN] and by_outcome[LOSS]:
+        return "Training the diffusion model helped in some metrics and harmed in others."
+    if by_outcome[WIN]:
+        return "Training the diffusion model helped."
+    if by_outcome[LOSS]:
+        return "Training the diffusion model did harm."
+    return "It is not shown that training the diffusion model helped."
+
+
+def listed(words: Sequence[str]) -> str:
+    """As text: `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def explanation(made: dict[str, ModelComparison], first: str = MAIN, second: str = "the other model") -> list[str]:
     """How the table of differences is to be read, a sentence each."""
     return [
-        f"{MCNEMAR}: images that only {MAIN} : only the other model predicts correctly.",
-        f"p-values are corrected for the {len(made) * len(TESTS)} tests of this table (Holm), intervals are not.",
+        f"{MCNEMAR}: images that only {first} : only {second} predicts correctly.",
+        f"p-values are corrected for the {len(made) * len(TESTS)} tests of this table (Holm), intervals are not. "
+        f"A difference is shown where p < {SIGNIFICANT}.",
     ]
 
 

@@ -34,9 +34,12 @@ def repository_lock(repository: Path) -> FileLock:
     return FileLock(repository / git(repository, "rev-parse", "--git-common-dir") / "dcube.lock")
 
 
-def uncommitted_files(repository: Path) -> list[str]:
-    """Files that differ from the last commit, which is all that a workspace gets."""
-    return git(repository, "status", "--porcelain", "--untracked-files=normal").splitlines()
+def uncommitted_files(repository: Path, *files: str) -> list[str]:
+    """Files (of these, if any are named) that differ from the last commit, which is all that a workspace gets.
+
+    Each as a line of `git status --porcelain`.
+    """
+    return git(repository, "status", "--porcelain", "--untracked-files=normal", "--", *files).splitlines()
 
 
 def commit_of(repository: Path, revision: str) -> str:

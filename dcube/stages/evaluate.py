@@ -1,16 +1,18 @@
 """Stage: measure one model, once, on the test split."""
 
+import json
 from pathlib import Path
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import EVALUATION, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
+from dcube.artifacts.layout import EVALUATION, HEADLINE, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
 from dcube.evaluation import plots
+from dcube.evaluation.metrics import COMPARED
 from dcube.evaluation.model_card import model_card
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import interval_text, summarise
 from dcube.stages import params, run
 from dcube.tracking import tags
 from dcube.tracking.lineage import lineage_tags
@@ -29,6 +31,8 @@ def main(name: str) -> None:
         predictions.save(folder / PREDICTIONS)
         _draw(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
         metrics.save(folder / METRICS_FILE)
+        # The model's name is in it: `dvc exp show` then has one short column a model.
+        (folder / HEADLINE).write_text(json.dumps({name: {"auroc": metrics.test["auroc"]}}))
         # Not which pipeline: equal models of two pipelines have equal cards.
         origin = {tag: value for tag, value in lineage_tags(stage).items() if tag != tags.PIPELINE}
         card = model_card(metrics, candidate.config, dataset, origin)
@@ -44,6 +48,8 @@ def main(name: str) -> None:
         )
         tracked.log_metrics([{"step": 0, **{f"test/{key}": value for key, value in metrics.test.items()}}])
         tracked.log_artifacts(folder)
+    shown = (f"{it.title} {metrics.test[it.name]:.3f} ({interval_text(metrics, it.name, 2)})" for it in COMPARED)
+    print(f"{name}, on the test split: {', '.join(shown)}")
 
 
 def _predict(candidate: Candidate, dataset: PreparedDataset) -> Predictions:

@@ -11,7 +11,12 @@ from dcube.tracking.run import tracked_run
 
 
 def main() -> None:
-    settings, dataset = params(), PreparedDataset.load(PREPARED)
+    settings = params()
+    if not settings.probe.labels:
+        print("No probes: probe.labels is empty. `dvc exp run -S 'probe.labels=[20,50,100]'` fits them.")
+        PROBE.mkdir(parents=True)  # which DVC expects
+        return
+    dataset = PreparedDataset.load(PREPARED)
     classifier, probe, compute = settings.classifier, settings.probe, settings.compute
     read = {"evaluation_timesteps", "input", "sub_features", "use_sub_features"}
     groups = {"probe": probe, "classifier": classifier.model_dump(include=read), "compute": compute}

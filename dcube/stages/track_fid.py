@@ -1,10 +1,12 @@
 """Stage track_fid: how far images of the chosen weights are from real ones, overall and per class."""
 
+import json
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import CACHE, DIFFUSION, FID, FID_REPORT, PREPARED, SAMPLES
+from dcube.artifacts.layout import CACHE, DIFFUSION, FID, FID_REPORT, HEADLINE, PREPARED, SAMPLES
 from dcube.artifacts.schemas.fid import Blockiness, FidReport
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
@@ -47,6 +49,8 @@ def main() -> None:
         )
         with atomic_folder(FID) as folder:
             report.save(folder / FID_REPORT)
+            # The extractor's name is in it: distances of two extractors do not compare.
+            (folder / HEADLINE).write_text(json.dumps({"fid": {settings.fid.extractor: report.overall.fid}}))
             shown = _shown(dataset.classes, real, tracker.real_labels, images.numpy(), labels.numpy())
             _samples_figure(shown, dataset.classes).savefig(folder / "samples.png", dpi=150)
             np.savez_compressed(folder / SAMPLES, **shown)  # type: ignore[arg-type]  # numpy's stub

@@ -39,7 +39,7 @@ FROM_TABLE_IX = {
     "cpt": ("adamw", 5e-5, 1e-2, 50),
 }
 TRAINED_IN_THEIR_OWN_WAY = ("diffmic", "cpt")  # they have tests of their own
-PROBES = ("radio_probe", "medclip_probe")
+PROBES = ("radio_probe", "medclip_probe", "imagenet_probe")
 OF_TRANSFORMERS = ("cvt", "mit_b0", "pvt_tiny", "medclip_probe")
 UNPUBLISHED = ("pixel_regression",)  # methods that nobody published weights of
 NOT_ON_THE_HUB = ("shufflenet_v2", "t2t_vit", "medclip_probe", *UNPUBLISHED)

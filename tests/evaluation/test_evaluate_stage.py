@@ -1,5 +1,6 @@
 """The stage, the card and the table, on a candidate that guesses from the brightness of an image."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,20 +9,18 @@ import pytest
 from dcube.artifacts.layout import DATASET, EVALUATION, PREPARED
 from dcube.artifacts.schemas.candidate import Calibration
 from dcube.artifacts.schemas.metrics import Metrics
-from dcube.cli.results_tables import print_results
 from dcube.config.schema import Params
-from dcube.errors import DcubeError
 from dcube.evaluation import published
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM
 from dcube.evaluation.predictions import Predictions
 from dcube.stages import evaluate
-from flows.reporting import results_table as flow_results
+from flows.results_page import results_page
 from tests.support.random_candidate import candidate_config
 
 CLASSES = ["benign", "malignant", "normal"]
 FILES = {
     "metrics.json", "predictions.csv", "confusion.png", "roc.png", "precision_recall.png", "reliability.png", "roc.csv",
-    "model_card.md",
+    "headline.json", "model_card.md",
 }  # fmt: skip
 
 
@@ -95,59 +94,60 @@ def test_the_card_says_what_the_model_is_for_and_what_the_data_prove(evaluated):
     assert "diffusion.epochs" not in card, "the sub-feature network has no diffusion model"
 
 
-def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, capsys, monkeypatch):
+def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, run_dcube, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    print_results()
-    lines = capsys.readouterr().out.splitlines()
+    code, printed = run_dcube("results")
+    lines = printed.splitlines()
+    assert code == 0
     assert max(len(line.rstrip()) for line in lines) <= 80 and not any(line.rstrip().endswith("…") for line in lines)
     metrics = Metrics.load(EVALUATION / "sub_features" / "metrics.json")
     for interval in (metrics.interval[name] for name in ("accuracy", "macro_f1", "auroc")):
         assert any(f"{interval.low:.2f}–{interval.high:.2f}" in line for line in lines)
     shown = " ".join(" ".join(lines).split())
-    assert "+0.667" in shown and "dcube is better than sub_features in accuracy." in shown
+    assert "+0.667" in shown and "dcube against sub_features: better in accuracy, macro F1 and AUROC." in shown
     assert "corrected for the 4 tests" in shown and "would reach accuracy 0.333" in shown
     assert PHANTOM in shown and NO_ERROR in shown and "make ui" in shown
-
-
-def test_nothing_evaluated_is_said_so(tmp_path):
-    with pytest.raises(DcubeError, match="dvc repro"):
-        print_results(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("origin", "notice"),
     [("generated", "Split by image: figures are likely too high"), ("official", "Official split by image: figures")],
 )
-def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_better(evaluate_on, origin, notice, capsys):
+def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_better(
+    evaluate_on, origin, notice, run_dcube
+):
     evaluate_on(grouping="none", split_origin=origin)
     metrics = Metrics.load(EVALUATION / "dcube" / "metrics.json")
     assert (metrics.grouping, metrics.split_origin) == ("none", origin)
     assert notice in (EVALUATION / "dcube" / "model_card.md").read_text()
-    assert notice in flow_results({"dcube": metrics})
-    print_results()
-    shown = " ".join(capsys.readouterr().out.split())
+    assert notice in "\n".join(results_page(Path(), ""))
+    shown = " ".join(run_dcube("results")[1].split())
     assert notice in shown and "better" not in shown
-    assert "dcube is higher than sub_features in accuracy within this split." in shown
+    assert "dcube against sub_features: higher in accuracy, macro F1 and AUROC." in shown
     assert "Comparisons hold within this split only." in shown
 
 
-def test_groups_are_called_groups(evaluate_on, capsys):
+def test_groups_are_called_groups(evaluate_on, run_dcube):
     evaluate_on(grouping="group_by", group_by="run:2")
     card = (EVALUATION / "dcube" / "model_card.md").read_text()
     assert "| groups |" in card and "by group (data.group_by)" in card and "stand for patients" in card
-    print_results()
-    shown = " ".join(capsys.readouterr().out.split())
+    shown = " ".join(run_dcube("results")[1].split())
     assert "(18 images of 9 groups), 95% intervals over groups" in shown
     assert "too high" not in shown and "patients" not in shown
 
 
 @pytest.mark.parametrize(("origin", "shown"), [("official", True), ("generated", False)])
 def test_published_results_stand_beside_ours_where_the_split_is_the_same(
-    origin, shown, capsys, monkeypatch, evaluate_on
+    origin, shown, run_dcube, monkeypatch, evaluate_on
 ):
     known = published.Published(18, "Somebody 2020", (("ResNet-18", 0.863, 0.901),))
     monkeypatch.setitem(published.PUBLISHED, "known", known)
     evaluate_on(name="known", split_origin=origin)
-    print_results()
-    out = capsys.readouterr().out
+    out = run_dcube("results")[1]
     assert ("ResNet-18" in out and "0.901" in out and "Somebody 2020" in out) == shown
+
+
+def test_nothing_evaluated_is_said_so(tmp_path, monkeypatch, run_dcube):
+    monkeypatch.chdir(tmp_path)
+    code, printed = run_dcube("results")
+    assert code == 2 and "dvc repro" in printed

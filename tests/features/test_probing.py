@@ -9,12 +9,15 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
+from dcube.artifacts.layout import PARAMS, PROBE
+from dcube.config.schema import Params
 from dcube.data.prepared import UNLABELLED
 from dcube.engine.progress import progress
 from dcube.features import probing
 from dcube.features.pooling import POOLINGS, pooled_maps, side_by_side
 from dcube.features.probe_plots import labels_figure, map_figure
 from dcube.features.probing import MAIN, ProbeImages, against_controls, over_draws
+from dcube.stages import probe
 
 SIZES = {"train": 90, "unlabelled": 15, "validation": 45, "test": 45}
 
@@ -227,3 +230,11 @@ def test_the_summaries_are_those_of_the_draws() -> None:
         gap = of[MAIN] - of[line.control]
         assert (line.difference, line.deviation) == pytest.approx((gap.mean(), gap.std(ddof=1)))
         assert line.ahead == (gap > 0).sum() and (line.control != "sub_features" or line.ahead == 4)
+
+
+def test_without_numbers_of_labels_nothing_is_read_or_fitted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / PARAMS).write_text(Params().to_yaml())
+    probe.main()
+    assert "probe.labels is empty" in capsys.readouterr().out
+    assert list(PROBE.iterdir()) == []

@@ -13,14 +13,14 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from dcube.artifacts.layout import DIFFUSION, EVALUATION, MODELS, PARAMS
+from dcube.artifacts.layout import DIFFUSION, EVALUATION, HEADLINE, MODELS, PARAMS
 from dcube.engine.trainer import STEPS_PER_ROW
 from dcube.runtime.settings import read_settings
 from tests.support.working_copy import LONGEST, WorkingCopy, finish
 
 pytestmark = pytest.mark.slow
 
-CANDIDATES = ("dcube", "untrained_uvit", "sub_features", "baseline")
+CANDIDATES = ("imagenet_probe", "dcube", "untrained_uvit", "sub_features", "baseline")
 EVALUATIONS = {f"evaluate@{name}" for name in CANDIDATES}
 CONTROLS = {"train_untrained_uvit", "train_sub_features"}
 
@@ -88,25 +88,26 @@ def test_nothing_changed_reruns_nothing_and_a_changed_module_the_stages_that_use
 def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
     complete: WorkingCopy, tmp_path: Path
 ) -> None:
-    copy, file = complete.copy(tmp_path / "own"), f"{EVALUATION}/dcube/metrics.json"
+    copy, file = complete.copy(tmp_path / "own"), f"{EVALUATION}/dcube/{HEADLINE}"
     changed = copy.dvc("exp", "run", "--name", "another-seed", "-S", "classifier.seed=1")
-    assert changed.ran == {"train_classifier", "register"} | CONTROLS | EVALUATIONS - {"evaluate@baseline"}
-    before, after = (json.loads((one.folder / file).read_text())["test"] for one in (complete, copy))
+    independent = {"evaluate@imagenet_probe", "evaluate@baseline"}
+    assert changed.ran == {"train_classifier", "register"} | CONTROLS | EVALUATIONS - independent
+    before, after = (json.loads((one.folder / file).read_text())["dcube"]["auroc"] for one in (complete, copy))
     shown = json.loads(copy.dvc("metrics", "show", "--json").output)[""]["data"]
-    assert {f"{EVALUATION}/{name}/metrics.json" for name in CANDIDATES} < set(shown)
-    assert shown[file]["data"]["test"] == pytest.approx(after)
+    assert {f"{EVALUATION}/{name}/{HEADLINE}" for name in CANDIDATES} < set(shown)
+    assert shown[file]["data"]["dcube"]["auroc"] == pytest.approx(after)
     differences = json.loads(copy.dvc("metrics", "diff", "--all", "--json").output)
-    loss = differences[file]["test.nll"]
-    assert (loss["old"], loss["new"]) == pytest.approx((before["nll"], after["nll"]))
+    shown_difference = differences[file]["dcube.auroc"]
+    assert (shown_difference["old"], shown_difference["new"]) == pytest.approx((before, after))
     assert json.loads(copy.dvc("params", "diff", "--json").output)[str(PARAMS)] == {
         "classifier.seed": {"old": 0, "new": 1, "diff": 1}
     }
     copy.dvc("plots", "show", "--out", "shown")
     copy.dvc("plots", "diff", "HEAD", "--out", "compared")
-    assert all("vega" in (copy.folder / page / "index.html").read_text() for page in ("shown", "compared"))
+    assert all("vegaEmbed" in (copy.folder / page / "index.html").read_text() for page in ("shown", "compared"))
     table = csv.DictReader(copy.dvc("exp", "show", "--csv").output.splitlines())
     (row,) = (row for row in table if row["Experiment"] == "another-seed")
-    assert float(row[f"{file}:test.nll"]) == pytest.approx(after["nll"])
+    assert float(row["dcube.auroc"]) == pytest.approx(after)
 
 
 # --- kills

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dcube.repository.graph import stages_in_order
 from tests.support.checkout import ROOT
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
@@ -108,4 +109,12 @@ def test_every_candidate_is_trained_evaluated_and_its_metrics_are_declared() -> 
     candidates = STAGES["evaluate"]["matrix"]["model"]
     trained = [out for stage in STAGES.values() for out in stage["outs"] if out.startswith("outputs/models/")]
     assert trained == [f"outputs/models/{name}" for name in candidates]
-    assert {f"outputs/evaluation/{name}/metrics.json" for name in candidates} < set(GRAPH["metrics"])
+    assert {f"outputs/evaluation/{name}/headline.json" for name in candidates} < set(GRAPH["metrics"])
+
+
+def test_the_first_metrics_need_no_diffusion_model_and_d_cube_comes_before_what_it_is_compared_with() -> None:
+    order = [stage.name for stage in stages_in_order(ROOT)]
+    assert order[:4] == ["prepare", "train_imagenet_probe", "evaluate@imagenet_probe", "train_diffusion"]
+    later = ("train_untrained_uvit", "train_sub_features", "train_baseline", "track_fid", "probe")
+    assert order.index("evaluate@dcube") < min(map(order.index, later))
+    assert order[-1] == "register"

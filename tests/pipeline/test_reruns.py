@@ -15,6 +15,7 @@ from tests.support.checkout import ROOT
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 CANDIDATES = {
+    "imagenet_probe": "train_imagenet_probe",
     "dcube": "train_classifier",
     "untrained_uvit": "train_untrained_uvit",
     "sub_features": "train_sub_features",
@@ -22,6 +23,7 @@ CANDIDATES = {
 }
 EVALUATIONS = {f"evaluate@{name}" for name in CANDIDATES}
 ALL = set(GRAPH["stages"]) - {"evaluate"} | EVALUATIONS
+AFTER_DIFFUSION = ALL - {"prepare", "train_imagenet_probe", "evaluate@imagenet_probe"}
 
 
 def trainings(*candidates: str) -> set[str]:
@@ -32,15 +34,15 @@ def trainings(*candidates: str) -> set[str]:
 
 RERUN: dict[str, tuple[Any, set[str]]] = {
     "data.seed": (1, ALL),
-    "diffusion.seed": (1, ALL - {"prepare"}),
-    "fid.seed": (1, ALL - {"prepare"}),
+    "diffusion.seed": (1, AFTER_DIFFUSION),
+    "fid.seed": (1, AFTER_DIFFUSION),
     "features.keep": (2, {"select_features", "probe"} | trainings("dcube", "untrained_uvit")),
-    "synthesis.seed": (1, {"synthesize"} | trainings(*CANDIDATES)),
+    "synthesis.seed": (1, {"synthesize"} | trainings(*set(CANDIDATES) - {"imagenet_probe"})),
     "labels.count": (20, trainings(*CANDIDATES)),
     "classifier.seed": (1, trainings("dcube", "untrained_uvit", "sub_features")),
     "classifier.cycle_weight": (1.0, trainings("dcube", "untrained_uvit")),
     "classifier.evaluation_timesteps": ([2], {"probe"} | trainings("dcube", "untrained_uvit")),
-    "baseline.seed": (1, trainings("baseline")),
+    "baseline.seed": (1, trainings("imagenet_probe", "baseline")),
     "probe.seed": (1, {"probe"}),
     "evaluation.seed": (1, EVALUATIONS | {"register"}),
     "compute.precision": ("float32", ALL - {"prepare"}),

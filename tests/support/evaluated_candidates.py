@@ -44,7 +44,14 @@ def predictions(right: dict[str, int], confidence: float = 0.8, test: str = "", 
 
 
 def write_evaluated(
-    name: str, seed: int, auroc: float, right: int | dict[str, int], params: Params, test: str = "", kind: str = ""
+    name: str,
+    seed: int,
+    auroc: float,
+    right: int | dict[str, int],
+    params: Params,
+    test: str = "",
+    kind: str = "",
+    resamples: int = 100,
 ) -> None:
     """A candidate in `outputs`, with `right` of every class's 30 test images predicted rightly."""
     if isinstance(right, int):
@@ -54,7 +61,7 @@ def write_evaluated(
         params, kind=kind or name, validation={"auroc": auroc, "cross_entropy": 0.5}, weights_sha256=weights
     )
     made = predictions(right, test=test)
-    metrics = summarise(name, config, DATASET, made, Evaluation(bootstrap_samples=100))
+    metrics = summarise(name, config, DATASET, made, Evaluation(bootstrap_samples=resamples))
     folder: Path = EVALUATION / name
     folder.mkdir(parents=True, exist_ok=True)
     made.save(folder / PREDICTIONS)

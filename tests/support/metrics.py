@@ -1,4 +1,4 @@
-"""`metrics.json` as the stage `evaluate` would write it, with a few values."""
+"""`metrics.json` and `predictions.csv` as the stage `evaluate` would write them, with a few values."""
 
 from typing import Any
 
@@ -17,3 +17,13 @@ def made_metrics(**changes: Any) -> Metrics:
         "dataset_fingerprint": "f" * 64, "is_phantom": True, "grouping": "patients",
     }  # fmt: skip
     return Metrics(**usual | changes)
+
+
+def made_predictions() -> str:
+    """The text of a `predictions.csv`: two classes, every second image of each is predicted rightly."""
+    rows = ["id,file,patient,sha256,label,prediction,probability_benign,probability_normal"]
+    for number in range(80):
+        label = ("benign", "normal")[number // 40]
+        predicted, chances = (("benign", "0.8,0.2"), ("normal", "0.2,0.8"))[number % 2]
+        rows.append(f"{number},{number}.png,,{number:064x},{label},{predicted},{chances}")
+    return "\n".join(rows) + "\n"

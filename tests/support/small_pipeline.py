@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from dcube.config.schema import Params
-from tests.support.metrics import made_metrics
+from tests.support.metrics import made_metrics, made_predictions
 
 DVC_YAML = """
 stages:
@@ -36,7 +36,7 @@ stages:
 """
 
 STAGE = (
-    f"METRICS = {made_metrics().model_dump_json()!r}\n"
+    f"METRICS, PREDICTIONS = {made_metrics().model_dump_json()!r}, {made_predictions()!r}\n"
     + """
 import json, os, sys
 from pathlib import Path
@@ -44,6 +44,8 @@ from pathlib import Path
 out, source = map(Path, sys.argv[1:])
 out.parent.mkdir(parents=True, exist_ok=True)
 out.write_text(METRICS if out.suffix == ".json" else source.read_text() + out.name)
+if out.suffix == ".json":
+    (out.parent / "predictions.csv").write_text(PREDICTIONS)
 record = {"description": "Working", "completed": 5, "total": 10, "unit": "steps", "rate": 2.0, "remaining_s": 2.5,
           "values": {"loss": 0.25}}
 with open(os.environ["DCUBE_PROGRESS_FILE"], "a") as file:

@@ -175,9 +175,7 @@ def _warnings(
             f"{unknown} of {len(dataset.records)} images name no patient: images of one may be in several splits"
         )
         if dataset.has_paths:
-            warnings.append(
-                "give patients: data.group_by (see proposals, if any) or patient_id in metadata.csv"
-            )
+            warnings.append("give patients: data.group_by (see proposals, if any) or patient_id in metadata.csv")
     if headers and headers.burned_in.get("yes"):
         warnings.append(f"{headers.burned_in['yes']} files declare burned-in annotations: mask them")
     if headers and headers.identifying:

@@ -1,0 +1,25 @@
+"""EfficientNet-Lite0, frozen, with a linear probe: what features of ImageNet tell. It trains within a minute."""
+
+from dcube.classifier.contract import Task
+from dcube.classifier.method import register_method
+from dcube.classifier.networks.frozen import LinearProbe
+from dcube.config.schema import Pretrained
+from dcube.engine.pretrained import PACKAGED_ARCHITECTURE, create_pretrained
+
+FEATURES = 1280
+
+
+@register_method(
+    title="ImageNet + linear probe",
+    family="CNN",
+    optimiser="adamw",
+    learning_rate=5e-3,
+    weight_decay=0.0,
+    epochs=10,
+    settings_from="chosen here",
+    reference="what features of ImageNet tell as they are",
+)
+def build(task: Task, pretrained: Pretrained) -> LinearProbe:
+    """Frozen encoder, one trained layer."""
+    encoder = create_pretrained(PACKAGED_ARCHITECTURE, pretrained, task.image_size, num_classes=0)
+    return LinearProbe(encoder, FEATURES, task.classes)

@@ -1,0 +1,61 @@
+"""A table for a terminal of any width."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+UNLIMITED = 10_000
+
+
+@dataclass(frozen=True)
+class Column:
+    """Attributes:
+    optional: whether it may be left out of a table that is wider than the terminal.
+    """
+
+    title: str
+    number: bool = False
+    optional: bool = False
+
+    @property
+    def head(self) -> str:
+        return self.title.replace(" ", "\n")
+
+
+class FittingTable:
+    """Breaks no word as long as that can be: the widest of the optional columns are left out first, and named below."""
+
+    def __init__(self, title: str, columns: Sequence[Column]) -> None:
+        self.title, self.columns = title, columns
+        self.rows: list[tuple[str, ...]] = []
+
+    def add_row(self, *cells: str) -> None:
+        self.rows.append(cells)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        shown = list(range(len(self.columns)))
+        unlimited = options.update(max_width=UNLIMITED)
+        while console.measure(self._table(shown), options=unlimited).maximum > options.max_width:
+            optional = [place for place in shown if self.columns[place].optional]
+            if not optional:
+                break
+            shown.remove(max(optional, key=self._width))
+        yield self._table(shown)
+        if left_out := [column.title for place, column in enumerate(self.columns) if place not in shown]:
+            yield f"A wider terminal also shows: {', '.join(left_out)}."
+
+    def _table(self, shown: Sequence[int]) -> Table:
+        table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for column in (self.columns[place] for place in shown):
+            table.add_column(column.head, justify="center" if column.number else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(row[place] for place in shown))
+        return table
+
+    def _width(self, place: int) -> int:
+        cells = [self.columns[place].head, *(row[place] for row in self.rows)]
+        return max(line.cell_len for cell in cells for line in Text.from_markup(cell).split("\n"))

@@ -1,0 +1,152 @@
+"""What the page of a finished run says: its candidates, the champion beside them, and where to look further."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from mlflow.exceptions import MlflowException
+from prefect.artifacts import create_markdown_artifact
+
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PREDICTIONS, REGISTERED, VERSIONS
+from dcube.artifacts.markdown import markdown_table
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.artifacts.schemas.registered import Registered
+from dcube.errors import DcubeError
+from dcube.evaluation.comparison import Difference, compare
+from dcube.evaluation.conclusions import (
+    MAIN,
+    TEST_TITLES,
+    comparisons,
+    conclusions,
+    corrected,
+    evaluation_settings,
+    evaluations,
+    explanation,
+    p_in_words,
+    results_title,
+)
+from dcube.evaluation.metrics import HEADLINES
+from dcube.evaluation.model_card import PHANTOM
+from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.split_notice import split_notice
+from dcube.evaluation.summary import interval_text
+from dcube.registry.promotion import COLUMNS, PromotionPolicy
+from dcube.registry.versions import CHAMPION, Proposal, Registry
+from dcube.runtime.settings import library_defaults
+from dcube.tracking.mlflow_client import FAIL_FAST, tracking_client, version_number
+
+logger = logging.getLogger(__name__)
+
+
+def show_results(folder: Path, tracking_address: str) -> None:
+    """Put what the workspace `folder` has evaluated, if anything, on the run's page."""
+    if any((folder / EVALUATION).glob(f"*/{METRICS_FILE}")):
+        text = "\n\n".join(results_page(folder, tracking_address))
+        create_markdown_artifact(text, key="results", description="Candidates, champion and links")
+
+
+def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
+    """The page in Markdown. Where MLflow does not answer, without the champion: that ends no run."""
+    metrics = evaluations(folder / EVALUATION)
+    predictions = {name: Predictions.load(folder / EVALUATION / name / PREDICTIONS) for name in metrics}
+    if any(its.is_phantom for its in metrics.values()):
+        yield f"**{PHANTOM}**"
+    first = next(iter(metrics.values()))
+    if notice := split_notice(first):
+        yield f"**{notice}**"
+    yield f"### {results_title(first)}"
+    yield _metrics_table(metrics)
+    if MAIN in metrics and len(metrics) > 1:
+        made = comparisons(predictions, metrics[MAIN])
+        yield "\n".join(f"- {sentence}" for sentence in conclusions(made, corrected(made), metrics[MAIN]))
+    if (folder / REGISTERED / VERSIONS).exists():
+        registered = Registered.load(folder / REGISTERED / VERSIONS)
+        try:
+            with library_defaults(FAIL_FAST):
+                yield from _registered(registered, metrics, predictions, tracking_address)
+        except (MlflowException, DcubeError) as error:
+            logger.warning("The results are shown without the champion: %s", error)
+            yield f"The champion is not shown: MLflow ({tracking_address}) gave no answer. This run's log says why."
+
+
+def proposal_text(proposal: Proposal) -> str:
+    """The challenger against the champion, in Markdown."""
+    verdict = proposal.verdict
+    table = markdown_table(COLUMNS, verdict.rows) if verdict.criteria else ""
+    conclusion = f"**{'May be promoted' if verdict.promoted else 'Is not promoted'}:** {verdict.reason}."
+    return "\n\n".join(part for part in (f"### {proposal.title}", table, conclusion) if part)
+
+
+def _metrics_table(metrics: Mapping[str, Metrics]) -> str:
+    rows = (
+        [name, *(f"{its.test[metric.name]:.3f} ({interval_text(its, metric.name)})" for metric in HEADLINES)]
+        for name, its in metrics.items()
+    )
+    return markdown_table(["model", *(metric.title for metric in HEADLINES)], rows)
+
+
+def _registered(
+    registered: Registered, metrics: Mapping[str, Metrics], predictions: Mapping[str, Predictions], address: str
+) -> Iterator[str]:
+    registry = Registry(tracking_client(address), registered.name)
+    runs = {str(number): registry.version(str(number)).run_id for number in registered.versions.values()}
+    champion = registry.holder(CHAMPION)
+    if champion is not None:
+        number = version_number(champion)
+        runs[number] = champion.run_id
+        others = {name: its for name, its in predictions.items() if str(registered.versions.get(name)) != number}
+        yield f"### Minus the champion, version {number} of {registered.name}"
+        try:
+            yield _differences(others, registry.predictions(champion), next(iter(metrics.values())))
+            yield from _promotion(registry)
+        except DcubeError as error:  # tested on other images, for example
+            yield f"Not compared: {error}."
+    yield "\n".join(f"- {link}" for link in _links(registered, runs, address))
+
+
+def _promotion(registry: Registry) -> Iterator[str]:
+    """Whether the usual policy would promote the challenger, and how it is done."""
+    proposal = registry.proposal(PromotionPolicy())
+    yield proposal_text(proposal)
+    if proposal.verdict.promoted:
+        yield f"To promote it: `dcube promote {registry.name}`, or the deployment `promote`."
+
+
+def _differences(candidates: Mapping[str, Predictions], champion: Predictions, metrics: Metrics) -> str:
+    """The candidates minus the champion, on the same images."""
+    made = {name: compare(theirs, champion, evaluation_settings(metrics)) for name, theirs in candidates.items()}
+    if not made:
+        return "The champion is the only candidate of this run."
+    p_values = corrected(made)
+    rows = []
+    for name, comparison in made.items():
+        cells = [_difference(difference) for difference in comparison.differences.values()]
+        cells.append(f"{comparison.only_first} : {comparison.only_second}")
+        pairs = zip(cells, p_values[name].values(), strict=True)
+        rows.append([name, *(f"{cell}, {p_in_words(p)}" for cell, p in pairs)])
+    table = markdown_table(["model", *TEST_TITLES], rows)
+    return f"{table}\n\n{' '.join(explanation(made, 'the model', 'the champion'))}"
+
+
+def _difference(value: Difference) -> str:
+    return f"{value.value:+.3f} ({value.low:+.3f} … {value.high:+.3f})"
+
+
+def _links(registered: Registered, runs: Mapping[str, str], address: str) -> Iterator[str]:
+    """To MLflow's pages, where a server shows them, and to the report."""
+    if address.startswith("http"):
+        name = registered.name
+        yield f"[All these versions side by side in MLflow]({comparison_address(address, name, runs)})"
+        for model, number in registered.versions.items():
+            yield f"[{model}, version {number}]({address}/#/models/{quote(name, safe='')}/versions/{number})"
+    best = registered.challenger or next(iter(registered.versions))
+    yield f"One page with everything: `dcube report {registered.name}/{registered.versions[best]}`"
+
+
+def comparison_address(address: str, name: str, runs: Mapping[str, str]) -> str:
+    """MLflow's page that compares versions; `runs` is version → run. It reads its arguments as JSON."""
+    versions = dict(sorted(runs.items(), key=lambda item: int(item[0])))
+    arguments = json.dumps(quote(name, safe="")), json.dumps(versions, separators=(",", ":"))
+    return "{}/#/compare-model-versions?name={}&runs={}".format(address, *(quote(it, safe="") for it in arguments))

@@ -1,0 +1,94 @@
+"""`dcube results` and `dcube models` in a terminal of 80 columns, and what they say."""
+
+import subprocess
+
+import pytest
+
+from dcube.stages import register
+from tests.support.evaluated_candidates import write_evaluated
+
+RIGHT = {"dcube": 29, "untrained_uvit": 15, "sub_features": 29, "baseline": 30}  # of every class's 30 test images
+ALL = "accuracy, macro F1 and AUROC"
+
+
+@pytest.fixture
+def evaluate(working_copy, tiny_params):
+    def evaluate(**right: int) -> None:
+        for name, images in right.items():
+            kind = "tf_efficientnet_lite0" if name == "baseline" else name
+            write_evaluated(name, 0, auroc=0.9, right=images, params=tiny_params, kind=kind, resamples=1000)
+
+    return evaluate
+
+
+def lines_of(shown: str, widest: int) -> list[str]:
+    lines = [line.rstrip() for line in shown.splitlines()]
+    assert max(map(len, lines)) <= widest
+    return lines
+
+
+def first_words(lines: list[str]) -> list[str]:
+    return [line.split()[0] for line in lines if line.split()]
+
+
+def test_the_verdict_names_every_model_the_untrained_one_first(evaluate, run_dcube, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    evaluate(**RIGHT)
+    code, shown = run_dcube("results")
+    assert code == 0 and {*RIGHT} < set(first_words(lines_of(shown, 80)))
+    said = " ".join(shown.split())
+    assert said[said.index("dcube against") :].startswith(
+        f"dcube against untrained_uvit: better in {ALL}. Training the diffusion model helped. "
+        f"dcube against sub_features: no difference shown in {ALL}. "
+        f"dcube against baseline: no difference shown in {ALL}."
+    )
+
+
+def test_a_tie_and_a_loss_against_the_untrained_one_are_said(evaluate, run_dcube):
+    evaluate(dcube=15, untrained_uvit=15)
+    tie = f"dcube against untrained_uvit: no difference shown in {ALL}. It is not shown that training the diffusion"
+    assert tie in " ".join(run_dcube("results")[1].split())
+    evaluate(untrained_uvit=29)
+    loss = f"dcube against untrained_uvit: worse in {ALL}. Training the diffusion model did harm."
+    assert loss in " ".join(run_dcube("results")[1].split())
+
+
+def test_the_widest_columns_are_left_out_of_a_narrow_terminal_and_named(evaluate, run_dcube, monkeypatch):
+    evaluate(**RIGHT)
+    monkeypatch.setenv("COLUMNS", "60")
+    table = lines_of(run_dcube("results")[1], 60)
+    assert "A wider terminal also shows: macro precision, macro recall." in table
+    assert {*RIGHT} < set(first_words(table))
+
+    register.main()
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = lines_of(run_dcube("models")[1], 80)
+    cells = " ".join(lines).split()
+    for word in (*RIGHT, "tf_efficientnet_lite0", "challenger", "champion", "accuracy", "AUROC"):
+        assert word in cells, f"{word} is broken"
+    (left_out,) = (line for line in lines if line.startswith("A wider terminal also shows: "))
+    assert "validation AUROC" in left_out and "registered" in left_out
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = run_dcube("models")[1]
+    assert "wider terminal" not in shown and "registered" in shown
+
+
+def test_it_says_what_to_commit_and_afterwards_how_to_compare(evaluate, working_copy, run_dcube, monkeypatch):
+    evaluate(dcube=20)
+    monkeypatch.setenv("COLUMNS", "100")
+    assert "git add" not in run_dcube("results")[1], "no git repository"
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@example.org", *words], check=True)
+
+    git("init", "--quiet")
+    for name in ("dvc.lock", "data.dvc"):
+        (working_copy / name).write_text("outs: []\n")
+    assert "git add data.dvc dvc.lock params.yaml && git commit" in run_dcube("results")[1].splitlines()
+    git("add", "data.dvc", "params.yaml")
+    git("commit", "--quiet", "--message", "All but the lock")
+    assert "git add dvc.lock && git commit" in run_dcube("results")[1].splitlines()
+    git("add", "dvc.lock")
+    git("commit", "--quiet", "--message", "The lock")
+    shown = run_dcube("results")[1]
+    assert "git add" not in shown and "dvc exp show --only-changed --drop outputs/" in shown

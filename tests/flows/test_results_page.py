@@ -1,0 +1,66 @@
+"""What the page of a finished run says, against a real MLflow server and its own pages."""
+
+import os
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from dcube.registry.versions import CHAMPION, Registry
+from dcube.stages import register
+from flows.results_page import results_page
+from tests.support.browser import needs_chromium
+from tests.support.evaluated_candidates import NAME, run_pipeline, write_evaluated
+
+AWAY = "http://127.0.0.1:9"  # nothing answers there
+
+
+@pytest.fixture
+def page_of(working_copy, mlflow_server, tiny_params):
+    """The page after two pipelines; the champion is version 1, of the first."""
+    run_pipeline(tiny_params, 0, 20, resamples=1000)
+    write_evaluated("untrained_uvit", 2, auroc=0.9, right=24, params=tiny_params, resamples=1000)
+    run_pipeline(tiny_params, 1, 27, resamples=1000)
+
+    def page_of(address: str = os.environ["MLFLOW_TRACKING_URI"]) -> str:
+        return "\n\n".join(results_page(working_copy, address))
+
+    return page_of
+
+
+def test_it_is_enough_to_decide_on_a_promotion(page_of, tiny_params):
+    shown = page_of()
+    assert re.search(r"^\| dcube \| 0\.900 \(0\.\d+–0\.\d+\) \|", shown, re.M), "with its interval"
+    assert re.search(
+        r"^- dcube against untrained_uvit: better in accuracy.*Training the diffusion model helped", shown, re.M
+    )
+    assert f"### Minus the champion, version 1 of {NAME}" in shown
+    assert re.search(r"^\| dcube \| \+0\.233 \(\+0\.\d+ … \+0\.\d+\), p (=|<) 0\.\d+ \|", shown, re.M)
+    assert "**May be promoted:** macro F1 +0.2" in shown and f"`dcube promote {NAME}`" in shown
+    registry = Registry.existing(NAME)
+    assert f"`dcube report {NAME}/{registry.aliases()['challenger']}`" in shown
+
+    registry.client.set_registered_model_alias(NAME, CHAMPION, registry.aliases()["challenger"])
+    shown = page_of()
+    assert re.search(r"^\| untrained_uvit \| -0\.100 \(", shown, re.M), "the champion is a candidate of this run"
+    assert "**Is not promoted:** the challenger is the champion already." in shown and "dcube promote" not in shown
+
+    write_evaluated("dcube", 3, auroc=0.9, right=30, params=tiny_params, test="other-")
+    write_evaluated("untrained_uvit", 4, auroc=0.9, right=30, params=tiny_params, test="other-")
+    register.main()
+    shown = page_of()
+    assert "Not compared: " in shown and "different images" in shown and "compare-model-versions" in shown
+
+    shown = page_of(AWAY)
+    assert "| dcube | 1.000 (" in shown and "The champion is not shown: " in shown
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_link_leads_to_the_versions_side_by_side(page_of, browser):
+    (link,) = re.findall(r"\[All these versions side by side in MLflow\]\((\S+)\)", page_of())
+    page = browser.new_page()
+    page.goto(link)
+    expect(page.get_by_role("heading", name="Comparing 3 Versions")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Error", exact=False)).to_have_count(0)
+    page.close()
