@@ -30,10 +30,12 @@ def models(
 ) -> None:
     """The versions of a registered model, with aliases and metrics as the registry shows them."""
     with _registry(name) as registry:
-        from dcube.cli.registry_tables import history_table, versions_table
+        from dcube.cli.registry_tables import history_table, split_notices, versions_table
 
         if not history:
             print_rich(versions_table(registry))
+            for notice in split_notices(registry):
+                print(notice)
             return
         events = registry.history()
         print_rich(history_table(registry, events))
@@ -52,12 +54,14 @@ def promote(
 ) -> None:
     """Compare the challenger with the champion, and make it champion. Exit code 1: not promoted."""
     with _registry(name) as registry:
-        from dcube.cli.registry_tables import proposal_table
+        from dcube.cli.registry_tables import proposal_table, split_notices
         from dcube.registry.promotion import policy_with
         from dcube.tracking.lineage import person
 
         proposal = registry.proposal(policy_with(settings or []))
         print_rich(proposal_table(proposal) if proposal.verdict.criteria else proposal.title)
+        for notice in split_notices(registry):
+            print(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
         print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
         if not proposal.verdict.promoted:

@@ -46,6 +46,11 @@ def versions_table(registry: Registry) -> FittingTable:
     return table
 
 
+def split_notices(registry: Registry) -> list[str]:
+    """What must be said beside the metrics of its versions."""
+    return sorted({version.tags.get(tags.SPLIT_NOTICE, "") for version in registry.versions()} - {""})
+
+
 def _model(known: dict[str, str]) -> str:
     """The candidate's name, and of a baseline its method."""
     name, kind = known.get(tags.MODEL, ""), known.get(tags.KIND, "")

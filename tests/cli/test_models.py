@@ -4,8 +4,10 @@ import subprocess
 
 import pytest
 
+from dcube.evaluation.split_notice import BY_IMAGE
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.stages import register
+from dcube.tracking import tags
 from tests.support.evaluated_candidates import NAME, predictions, run_pipeline, write_evaluated
 
 
@@ -46,8 +48,10 @@ def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatc
 
 def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, run_dcube):
     code, shown = run_dcube("promote", "--yes", "--set", "minimum_improvement=0.2")
-    assert code == 1 and "not lower bound above +0.200" in " ".join(shown.split())
+    assert code == 1 and "not lower bound above +0.200" in " ".join(shown.split()) and BY_IMAGE not in shown
     assert two_versions.aliases()[CHAMPION] == "1"
+    two_versions.client.set_model_version_tag(NAME, "2", tags.SPLIT_NOTICE, BY_IMAGE)
+    assert BY_IMAGE in run_dcube("models")[1] and BY_IMAGE in run_dcube("promote", "--check")[1]
 
 
 def test_mistakes_are_one_line_and_exit_code_2(two_versions, run_dcube):
