@@ -94,4 +94,4 @@ def test_it_says_what_to_commit_and_afterwards_how_to_compare(evaluate, working_
     git("add", "dvc.lock")
     git("commit", "--quiet", "--message", "The lock")
     shown = run_dcube("results")[1]
-    assert "git add" not in shown and "dvc exp show --only-changed --drop outputs/" in shown
+    assert "git add" not in shown and "dvc exp show --only-changed --drop 'outputs/|Created'" in shown
