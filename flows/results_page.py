@@ -44,7 +44,7 @@ def show_results(folder: Path, tracking_address: str) -> None:
     """Put what the workspace `folder` has evaluated, if anything, on the run's page."""
     if any((folder / EVALUATION).glob(f"*/{METRICS_FILE}")):
         text = "\n\n".join(results_page(folder, tracking_address))
-        create_markdown_artifact(text, key="results", description="Candidates, champion and links")
+        create_markdown_artifact(text, key="results", description=_headline(evaluations(folder / EVALUATION)))
 
 
 def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
@@ -66,9 +66,16 @@ def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
         try:
             with library_defaults(FAIL_FAST):
                 yield from _registered(registered, metrics, predictions, tracking_address)
-        except (MlflowException, DcubeError) as error:
+        except DcubeError as error:  # a version was deleted, for example
+            yield f"The champion is not shown: {error}."
+        except MlflowException as error:
             logger.warning("The results are shown without the champion: %s", error)
             yield f"The champion is not shown: MLflow ({tracking_address}) gave no answer. This run's log says why."
+
+
+def _headline(metrics: Mapping[str, Metrics]) -> str:
+    """For the artifact's card on the page of the run."""
+    return "Test AUROC: " + ", ".join(f"{name} {its.test['auroc']:.3f}" for name, its in metrics.items())
 
 
 def proposal_text(proposal: Proposal) -> str:

@@ -27,7 +27,10 @@ class Column:
 
 
 class FittingTable:
-    """Breaks no word as long as that can be: the widest of the optional columns are left out first, and named below."""
+    """Breaks no word: columns that do not fit are left out, and named below.
+
+    The widest of the optional ones go first, then the widest of the numbers, but for one.
+    """
 
     def __init__(self, title: str, columns: Sequence[Column]) -> None:
         self.title, self.columns = title, columns
@@ -41,9 +44,10 @@ class FittingTable:
         unlimited = options.update(max_width=UNLIMITED)
         while console.measure(self._table(shown), options=unlimited).maximum > options.max_width:
             optional = [place for place in shown if self.columns[place].optional]
-            if not optional:
+            numbers = [place for place in shown if self.columns[place].number]
+            if not optional and len(numbers) < 2:
                 break
-            shown.remove(max(optional, key=self._width))
+            shown.remove(max(optional or numbers, key=self._width))
         yield self._table(shown)
         if left_out := [column.title for place, column in enumerate(self.columns) if place not in shown]:
             yield f"A wider terminal also shows: {', '.join(left_out)}."

@@ -69,4 +69,4 @@ def _next_steps() -> Iterator[str]:
             yield "DVC cannot compare this result before it is committed:"
             yield f"git add {files} && git commit"
             return
-        yield "Compared with experiments: dvc exp show --only-changed --drop outputs/"
+        yield "Compared with experiments: dvc exp show --only-changed --drop 'outputs/|Created'"

@@ -129,8 +129,8 @@ def _metrics(metrics: Metrics) -> str:
     ]
     how = f"Intervals: percentiles of {metrics.resamples} bootstrap resamples of {metrics.resampled}."
     seen = "Weights and temperature were selected on the validation images, so the validation metrics are optimistic."
-    abstains = f"It abstains where its confidence is below {metrics.abstain_below:g}."
-    return f"{tested_on(metrics)}, evaluated once. {how} {seen} {abstains}\n\n{markdown_table(header, rows)}"
+    abstains = f" It abstains where its confidence is below {metrics.abstain_below:g}." if metrics.abstain_below else ""
+    return f"{tested_on(metrics)}, evaluated once. {how} {seen}{abstains}\n\n{markdown_table(header, rows)}"
 
 
 def _validation(metrics: Metrics, name: str) -> str:

@@ -96,20 +96,27 @@ def choose_blocks(
 
 
 def selection_figure(selection: Selection) -> Figure:
-    """p-value and D of every block, as the paper's Fig. 2: stars for the best blocks, crosses for the worst."""
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
-    p_axis, d_axis = figure.subplots(2, 1, sharex=True)
+    """p-value and D of every block, as the paper's Fig. 2; below, the best and the worst blocks in a row each."""
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    p_axis, d_axis, chosen_axis = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
     p_value, statistic = np.maximum(selection.p_value, SMALLEST_SHOWN_P), np.array(selection.statistic)
     for axis, values in ((p_axis, p_value), (d_axis, statistic)):
-        axis.plot(values, color="0.6", marker="o", markersize=4, zorder=1)
-        axis.scatter(selection.best, values[selection.best], marker="*", s=200, c="gold", edgecolors="k", label="best")
-        axis.scatter(selection.worst, values[selection.worst], marker="x", s=80, c="firebrick", label="worst")
+        axis.plot(values, color="0.4", marker="o", markersize=4)
         axis.grid(alpha=0.3)
     significance = selection.definition.significance
-    p_axis.axhline(significance, color="k", linestyle="--", linewidth=1, label=f"p = {significance:g}")
+    p_axis.axhline(
+        significance, color="k", linestyle="--", linewidth=1, label=f"below p = {significance:g}: not Gaussian"
+    )
     p_axis.set(yscale="log", ylabel="median p-value", title="Kolmogorov–Smirnov test of each block's feature map")
     p_axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
     p_axis.legend(loc="best", fontsize="small")
-    d_axis.set(ylabel="median D", xlabel="block")
-    d_axis.set_xticks(range(len(statistic)))
+    d_axis.set(ylabel="median D")
+    # In rows of their own, the marks of a block that is both do not cover each other.
+    for row, (blocks, marker, color) in enumerate(((selection.worst, "x", "firebrick"), (selection.best, "*", "gold"))):
+        edge = {"edgecolors": "k"} if marker == "*" else {}
+        chosen_axis.scatter(blocks, [row] * len(blocks), marker=marker, s=150, c=color, **edge)
+    chosen_axis.set(ylim=(-0.6, 1.6), xlabel="block")
+    chosen_axis.set_yticks((0, 1), ("worst: smallest D", "best: largest D"))
+    chosen_axis.set_xticks(range(len(statistic)))
+    chosen_axis.grid(alpha=0.3, axis="x")
     return figure

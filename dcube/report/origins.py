@@ -11,6 +11,7 @@ from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
 from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.report.material import Material
+from dcube.report.one_run import refuse_mixture
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import downloaded, version_number
 
@@ -32,6 +33,7 @@ def material_here() -> Material:
     )
     if material.info is None:
         raise DcubeError(f"{PREPARED} contains no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
+    refuse_mixture(material)
     told = _shown(lineage.lineage_tags(f"evaluate@{material.model}"))
     return replace(material, title=f"D-Cube on {material.info.name}", lineage=told | _registered())
 

@@ -7,6 +7,7 @@ import numpy as np
 from dcube.artifacts.schemas.audit import Audit, Neighbour
 from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
 from dcube.artifacts.schemas.fid import FidReport
+from dcube.artifacts.schemas.selection import Selection
 from dcube.config.loading import flattened
 from dcube.config.schema import Group, Params
 from dcube.data.prepared import SPLITS
@@ -92,7 +93,8 @@ def images_section(material: Material) -> Section:
 
 def _real_and_synthetic(samples: dict[str, np.ndarray], classes: list[str]) -> Iterator[Part]:
     yield Text(
-        "The first training images of every class, and the first that the diffusion model draws when asked for it."
+        "Training images of every class, of as many patients as there are, and the first images that the diffusion "
+        "model generates for the class."
     )
     for index, name in enumerate(classes):
         pictures = []
@@ -184,9 +186,9 @@ def blocks_section(material: Material) -> Section:
     tested = selection.definition
     text = (
         f"Kolmogorov–Smirnov test of every block's feature map against a Gaussian, median over {tested.images} "
-        f"training images at noise level {tested.timestep}. The best are the blocks with p below "
+        f"training images at noise level {tested.timestep}. {_passed(selection)} The best are the blocks with p below "
         f"{tested.significance:g}, filled up to {tested.keep} by the largest D; the worst are as many with the "
-        f"smallest.{_used(material)}"
+        f"smallest. A block can be both where there are few.{_used(material)}"
     )
     both = sorted(set(selection.best) & set(selection.worst))
     overlap = (
@@ -200,10 +202,22 @@ def blocks_section(material: Material) -> Section:
     )
     columns = ("block", "position", "median D", "median p", "chosen as")
     table = Fold("The numbers", [Table("Test of every block", columns, rows, numbers=True)])
-    picture = drawn(selection_figure(selection), alt, "Which blocks are not Gaussian")
+    picture = drawn(
+        selection_figure(selection), alt, "Test of every block, and the blocks that are called best and worst"
+    )
     return Section(
         "blocks", "Blocks of the diffusion model", [Text(text), *([Text(overlap)] if both else []), picture, table]
     )
+
+
+def _passed(selection: Selection) -> str:
+    """Which blocks the test calls not Gaussian, if any."""
+    significance = selection.definition.significance
+    found = [str(block) for block, p_value in enumerate(selection.p_value) if p_value < significance]
+    if not found:
+        return f"No block is significantly not Gaussian (p < {significance:g})."
+    blocks = f"Block {found[0]} is" if len(found) == 1 else f"Blocks {', '.join(found)} are"
+    return f"{blocks} significantly not Gaussian (p < {significance:g})."
 
 
 def _used(material: Material) -> str:

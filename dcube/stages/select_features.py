@@ -1,4 +1,4 @@
-"""Stage select_features: which blocks' features are not Gaussian."""
+"""Stage select_features: which blocks' features are the least Gaussian."""
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, SELECTION

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from dcube.artifacts.atomic import atomic_folder
@@ -51,12 +52,19 @@ def main() -> None:
             report.save(folder / FID_REPORT)
             # The extractor's name is in it: distances of two extractors do not compare.
             (folder / HEADLINE).write_text(json.dumps({"fid": {settings.fid.extractor: report.overall.fid}}))
-            shown = _shown(dataset.classes, real, tracker.real_labels, images.numpy(), labels.numpy())
+            first = other_patients_first(dataset.manifest["patient"].iloc[tracker.rows])
+            shown = _shown(dataset.classes, real[first], tracker.real_labels[first], images.numpy(), labels.numpy())
             _samples_figure(shown, dataset.classes).savefig(folder / "samples.png", dpi=150)
             np.savez_compressed(folder / SAMPLES, **shown)  # type: ignore[arg-type]  # numpy's stub
         tracked.log_artifacts(FID, "fid")
         tracked.log_metrics([{"step": 0, **flattened(report.model_dump(exclude={"format_version", "definition"}))}])
         tracked.set_tags({f"{tags.FID}{key}": value for key, value in report.definition})
+
+
+def other_patients_first(patients: pd.Series) -> np.ndarray:
+    """Positions, one image of each patient before the second ones. Images of unknown patients count as of several."""
+    repeated = patients.duplicated() & (patients != "")
+    return np.argsort(repeated.to_numpy(), kind="stable")
 
 
 def _shown(

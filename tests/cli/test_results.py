@@ -58,7 +58,8 @@ def test_the_widest_columns_are_left_out_of_a_narrow_terminal_and_named(evaluate
     monkeypatch.setenv("COLUMNS", "60")
     table = lines_of(run_dcube("results")[1], 60)
     assert "A wider terminal also shows: macro precision, macro recall." in table
-    assert {*RIGHT} < set(first_words(table))
+    assert first_words(table).count("untrained_uvit") == 2, "it is broken in one of the tables"
+    assert "A wider terminal also shows: accuracy, McNemar." in table
 
     register.main()
     monkeypatch.setenv("COLUMNS", "80")
@@ -66,6 +67,8 @@ def test_the_widest_columns_are_left_out_of_a_narrow_terminal_and_named(evaluate
     cells = " ".join(lines).split()
     for word in (*RIGHT, "tf_efficientnet_lite0", "challenger", "champion", "accuracy", "AUROC"):
         assert word in cells, f"{word} is broken"
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "untrained_uvit" in " ".join(lines_of(run_dcube("models")[1], 60)).split()
     (left_out,) = (line for line in lines if line.startswith("A wider terminal also shows: "))
     assert "validation AUROC" in left_out and "registered" in left_out
     monkeypatch.setenv("COLUMNS", "200")
@@ -91,4 +94,4 @@ def test_it_says_what_to_commit_and_afterwards_how_to_compare(evaluate, working_
     git("add", "dvc.lock")
     git("commit", "--quiet", "--message", "The lock")
     shown = run_dcube("results")[1]
-    assert "git add" not in shown and "dvc exp show --only-changed --drop outputs/" in shown
+    assert "git add" not in shown and "dvc exp show --only-changed --drop 'outputs/|Created'" in shown

@@ -112,7 +112,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(inside: Path) -> None:
             assert shown in page.text
     for said in (
         HOSTILE, "Phantom data", "Not intended for diagnosis", "f" * 64, "1 (training images", "45",
-        "6 more have no label", "share block 2", "30.0", "width",
+        "6 more have no label", "share block 2", "Block 1 is significantly not Gaussian (p < 0.05).", "30.0", "width",
         Diffusion.model_fields["width"].description,
     ):  # fmt: skip
         assert said in page.text, said
@@ -210,6 +210,46 @@ def test_what_has_not_been_computed_is_said_in_its_place(own: Path, monkeypatch:
     assert "Real images beside synthetic ones: not shown." in page.text
     assert "Heatmaps: not shown." in page.text
     assert page.text.count("not shown") == 2
+
+
+LOCK = """
+stages:
+  select_features:
+    deps: [{{path: outputs/prepared, md5: a}}]
+    params: {{params.yaml: {{features.keep: {keep}}}}}
+    outs: [{{path: outputs/features, md5: b}}]
+  train_classifier:
+    deps: [{{path: outputs/features, md5: {features}}}]
+"""
+
+
+def test_a_mixture_of_two_runs_is_refused(own: Path, monkeypatch, capsys) -> None:
+    def refused() -> str:
+        (own / "report.html").unlink(missing_ok=True)
+        code, error = run(monkeypatch, "report"), capsys.readouterr().err
+        assert (code == 2) == bool(error) == (not (own / "report.html").exists())
+        return error
+
+    keep = TINY["features"]["keep"]
+    for features, kept, words in (
+        ("b", keep, ""),
+        ("c", keep, "train_classifier ran with another outputs/features than the present one"),
+        ("b", keep + 1, "select_features ran with another features.keep than params.yaml has"),
+    ):
+        (own / "dvc.lock").write_text(LOCK.format(features=features, keep=kept))
+        assert words in refused() if words else refused() == ""
+    (own / "dvc.lock").unlink()
+
+    config = own / MODELS / "sub_features/config.json"
+    content = config.read_text()
+    config.write_text(
+        content.replace(Metrics.load(EVALUATION / "sub_features" / METRICS_FILE).weights_sha256, "0" * 64)
+    )
+    assert "the metrics of sub_features are of other weights than those in" in refused()
+    config.unlink()
+    assert "the weights of sub_features are missing" in refused()
+    config.write_text(content)
+    assert refused() == ""
 
 
 def test_without_a_run_there_is_one_line(

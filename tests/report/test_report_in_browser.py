@@ -74,6 +74,8 @@ def test_it_fits_and_nobody_is_shut_out(size: str, scheme: str, opened: Callable
     pictures = page.locator("img")
     assert pictures.count() > 10
     assert pictures.evaluate_all("all => all.every(one => one.complete && one.naturalWidth > 0)")
+    hints = page.locator(".hint")
+    assert hints.count() > 0 and all(hint.is_visible() == (size == "phone") for hint in hints.all())
     found = Axe().run(page).response
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
     assert {"color-contrast", "image-alt", "heading-order"} <= {one["id"] for one in found["passes"]}
