@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
+from mlflow.utils.validation import _validate_metric
 
 from dcube.config.loading import flattened
 from dcube.runtime import retries
 from dcube.runtime.retries import RetryPolicy
 from dcube.tracking import lineage, outbox
-from dcube.tracking.run import metric_key, tracked_run
+from dcube.tracking.mlflow_client import mlflow_key
+from dcube.tracking.run import tracked_run
 from tests.support.ports import free_port
 
 ROWS = [{"step": step, "loss": 1 / step, "lr": 0.1} for step in range(1, 51)]
@@ -246,7 +248,15 @@ def test_the_same_training_twice_at_once_is_refused(client):
 
 
 def test_names_and_nesting():
-    assert metric_key("sensitivity/CT (non-COVID), ü") == "sensitivity/CT _non-COVID__ _"
+    names = [
+        "肺炎", "結節あり", "التهاب", "CT (non-COVID)", "CT [non-COVID]", "CT _non-COVID_", "a//b", "a/b", "..", ".",
+        "/", "x" * 300, "x" * 300 + "y", "é", "e\N{COMBINING ACUTE ACCENT}",
+    ]  # fmt: skip
+    keys = [mlflow_key(f"test.sensitivity/{name}") for name in names]
+    assert len(set(keys)) == len(names), "each class keeps a key of its own"
+    assert keys[:3] == [f"test.sensitivity/{name}" for name in names[:3]]
+    for key in (*keys, mlflow_key(".."), mlflow_key("/a")):
+        _validate_metric(key, 0.5, 0, 0)
     assert flattened({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
 
 

@@ -1,0 +1,78 @@
+"""What a version's page in MLflow says: few tags, rounded, and a description. All else stands in the source run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlflow.entities import Run
+
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.config.schema import Evaluation
+from dcube.evaluation.comparison import compare
+from dcube.evaluation.metrics import metric_of
+from dcube.evaluation.model_card import head_of, short_kind
+from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.summary import interval_text, tested_on
+from dcube.registry.version import Version
+from dcube.tracking import tags
+from dcube.tracking.mlflow_client import run_page
+
+AUROC, MACRO_F1 = metric_of("auroc"), metric_of("macro_f1")
+SHORT = 12  # letters of a hash that people need
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion when a pipeline registers, with its predictions."""
+
+    version: Version
+    predictions: Predictions
+
+
+def page_tags(
+    metrics: Metrics, predictions: Predictions, dataset: str, origin: Mapping[str, str], champion: Champion | None
+) -> dict[str, str]:
+    """Args:
+    dataset: its name.
+    origin: tags that say what the version comes from.
+    """
+    data, commit = (origin.get(tag, "none")[:SHORT] for tag in (tags.DATA, tags.COMMIT))
+    shown = {
+        "kind": short_kind(metrics.kind),
+        **{metric.label: _with_interval(metrics, metric.name) for metric in (AUROC, MACRO_F1)},
+        "data set": f"{dataset} ({data}), test: {tested_on(metrics)}",
+        "commit": commit,
+        "patients": "unknown" if metrics.test_patients is None else "known",
+    }
+    if champion:
+        shown["against champion"] = _difference(predictions, champion, metrics)
+    return shown
+
+
+def _with_interval(metrics: Metrics, name: str) -> str:
+    return f"{metrics.test[name]:.3f} ({interval_text(metrics, name)})"
+
+
+def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) -> str:
+    against = f"version {champion.version.version}"
+    if predictions.fingerprint != champion.predictions.fingerprint:
+        return f"{against} was tested on other images"
+    settings = Evaluation(bootstrap_samples=metrics.resamples, confidence=metrics.confidence)
+    found = compare(predictions, champion.predictions, settings, [MACRO_F1.name]).differences[MACRO_F1.name]
+    return f"{MACRO_F1.label} {found.value:+.3f} (p = {found.p:.2g}) against {against}"
+
+
+def description(registered_model: str, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str) -> str:
+    """The model card's head, and the way to everything else, in Markdown.
+
+    Args:
+        run: the source run.
+        evaluation: artifact folder of the evaluation there.
+    """
+    page = run_page("", run).lstrip("/")  # a server may lie below a path
+    links = [
+        f"[Model card]({page}/artifacts/{evaluation}/model_card.md)",
+        f"[pictures]({page}/artifacts/{evaluation}/confusion.png)",
+        f"[parameters, metrics and origin]({page})",
+        f"report: `dcube report {registered_model}/VERSION`",
+    ]
+    return "\n\n".join(part for part in (*head_of(metrics, classes), " · ".join(links)) if part)
