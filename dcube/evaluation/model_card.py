@@ -75,11 +75,9 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
 def head_of(metrics: Metrics, classes: Sequence[str]) -> list[str]:
     """What stands before everything else: what the model is, and what for."""
     return [
-        f"> **{PHANTOM}**" if metrics.is_phantom else "",
         kind_in_words(metrics.kind),
-        "## Intended use",
-        intended(classes),
-        f"**Not intended** {NOT_INTENDED}",
+        f"> **{PHANTOM}**" if metrics.is_phantom else "",
+        f"**Intended use.** {intended(classes)} **Not intended** {NOT_INTENDED}",
     ]
 
 

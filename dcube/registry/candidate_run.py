@@ -51,11 +51,22 @@ def log_datasets(client: MlflowClient, run_id: str, dataset: PreparedDataset) ->
     client.log_inputs(run_id, inputs)
 
 
-def log_metrics(client: MlflowClient, run_id: str, values: Mapping[str, float], model_id: str | None = None) -> None:
-    """To the run and, where there is one, to its model; without what is undefined, which MLflow would sort as 0."""
+def log_metrics(
+    client: MlflowClient,
+    run_id: str,
+    values: Mapping[str, float],
+    model_id: str | None = None,
+    dataset: Mapping[str, str] | None = None,
+) -> None:
+    """To the run and to its model, without what is undefined, which MLflow would sort as 0.
+
+    Args:
+        dataset: that they were measured on, as of `dataset_entity`.
+    """
     moment = milliseconds()
+    measured_on = {"dataset_name": dataset["name"], "dataset_digest": dataset["digest"]} if dataset else {}
     metrics = [
-        Metric(mlflow_key(name), value, moment, 0, model_id=model_id, run_id=run_id)
+        Metric(mlflow_key(name), value, moment, 0, model_id=model_id, run_id=run_id, **measured_on)
         for name, value in values.items()
         if not math.isnan(value)
     ]
@@ -63,10 +74,14 @@ def log_metrics(client: MlflowClient, run_id: str, values: Mapping[str, float], 
         client.log_batch(run_id, metrics=metrics[start : start + LARGEST_BATCH])
 
 
-def metrics_of(metrics: Metrics) -> dict[str, float]:
+def log_evaluation(
+    client: MlflowClient, run_id: str, model_id: str, metrics: Metrics, dataset: PreparedDataset
+) -> None:
     """`test.NAME` and `validation.NAME`."""
-    named = {f"{tags.TEST_METRIC}{name}": value for name, value in metrics.test.items()}
-    return named | {f"{tags.VALIDATION_METRIC}{name}": value for name, value in metrics.validation.items()}
+    test = {f"{tags.TEST_METRIC}{name}": value for name, value in metrics.test.items()}
+    log_metrics(client, run_id, test, model_id, dataset_entity(dataset, "test"))
+    validation = {f"{tags.VALIDATION_METRIC}{name}": value for name, value in metrics.validation.items()}
+    log_metrics(client, run_id, validation, model_id)
 
 
 def undefined_in(metrics: Metrics) -> Sequence[str]:

@@ -1,5 +1,6 @@
 """How an evaluated candidate becomes a version of the task's registered model, whole: weights, code, evaluation."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,9 +21,8 @@ from dcube.evaluation.split_notice import split_notice
 from dcube.registry.candidate_run import (
     candidate_run,
     log_datasets,
-    log_metrics,
+    log_evaluation,
     log_params,
-    metrics_of,
     params_of,
     undefined_in,
 )
@@ -126,7 +126,7 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
         log_datasets(client, run_id, pipeline.dataset)
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
         logged = log_model(model.name, model.folder, config, model.metrics.abstain_below, run_id)
-        log_metrics(client, run_id, metrics_of(model.metrics), logged.model_id)
+        log_evaluation(client, run_id, logged.model_id, model.metrics, pipeline.dataset)
         run = client.get_run(run_id)
         text = description(registry.name, model.metrics, config.classes, run, evaluation)
         client.set_tag(run_id, tags.NOTE, text)
@@ -139,6 +139,8 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
             description=text,
             model_id=logged.model_id,
         )
+        registered = [{"name": registry.name, "version": entry.version}]
+        client.set_logged_model_tags(logged.model_id, {tags.MODEL_VERSIONS: json.dumps(registered)})
         client.set_tag(run_id, tags.REGISTERED_MODEL, registry.name)  # last: what is found by it is whole
     return Version(entry, client.get_run(run_id))
 

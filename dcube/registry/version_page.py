@@ -14,7 +14,7 @@ from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import interval_text, tested_on
 from dcube.registry.version import Version
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import run_page
+from dcube.tracking.pages import run_page
 
 AUROC, MACRO_F1 = metric_of("auroc"), metric_of("macro_f1")
 SHORT = 12  # letters of a hash that people need
@@ -68,11 +68,10 @@ def description(registered_model: str, metrics: Metrics, classes: Sequence[str],
         run: the source run.
         evaluation: artifact folder of the evaluation there.
     """
-    page = run_page("", run).lstrip("/")  # a server may lie below a path
     links = [
-        f"[Model card]({page}/artifacts/{evaluation}/model_card.md)",
-        f"[pictures]({page}/artifacts/{evaluation}/confusion.png)",
-        f"[parameters, metrics and origin]({page})",
+        f"[Model card]({run_page('', run, f'{evaluation}/model_card.md')})",
+        f"[pictures]({run_page('', run, f'{evaluation}/confusion.png')})",
+        f"[parameters, metrics and origin]({run_page('', run)})",
         f"report: `dcube report {registered_model}/VERSION`",
     ]
     return "\n\n".join(part for part in (*head_of(metrics, classes), " · ".join(links)) if part)

@@ -29,7 +29,7 @@ FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOU
 FEW_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING"}  # that it makes its database, it would say in the middle of a stage
 NO_PROGRESS_BAR = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-# The page of an experiment opens on runs and models instead of on traces of language models.
+# What an experiment is about. Which of its pages MLflow 3.17 opens, `dcube.tracking.pages` says.
 MODEL_TRAINING = {tags.EXPERIMENT_KIND: "custom_model_development"}
 # Errors of MLflow that the same request meets again, however often it is sent.
 REFUSALS = {
@@ -150,11 +150,6 @@ def mlflow_key(name: str) -> str:
     if safe == name and len(name) <= LONGEST_KEY:
         return name
     return f"{safe[: LONGEST_KEY - 9]} {sha256(name.encode()).hexdigest()[:8]}"
-
-
-def run_page(uri: str, run: "Run") -> str:
-    """Address of the run's page on a server."""
-    return f"{uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 
 def aliases_of(client: "MlflowClient", model: str) -> dict[str, str]:

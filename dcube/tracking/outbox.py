@@ -2,7 +2,7 @@
 
 One folder a run below `.dcube/unsent`: `run.json` (what to create), `metrics.jsonl`, `artifacts/`. It disappears
 once everything has arrived. A process that was killed leaves its folder behind; the next run delivers it. What MLflow
-refuses is moved to `.dcube/refused`, so that it keeps nothing else from being delivered.
+refuses is moved to `.dcube/unsent/refused`, so that it keeps nothing else from being delivered.
 """
 
 import json
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-UNSENT, REFUSED = Path(".dcube/unsent"), Path(".dcube/refused")
+UNSENT = Path(".dcube/unsent")
+REFUSED = UNSENT / "refused"
 
 
 @dataclass

@@ -44,5 +44,6 @@ COMMIT = "mlflow.source.git.commit"
 SOURCE_NAME, SOURCE_TYPE = "mlflow.source.name", "mlflow.source.type"
 NOTE = "mlflow.note.content"
 EXPERIMENT_KIND = "mlflow.experimentKind"
+MODEL_VERSIONS = "mlflow.modelVersions"  # of a logged model: what it is registered as
 DATASET_CONTEXT = "mlflow.data.context"
 MLFLOW = "mlflow."
