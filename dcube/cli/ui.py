@@ -56,6 +56,6 @@ def addresses(registry: "Registry", address: str) -> list[str]:
         runs = {it.version: it.run_id for it in compared[:MOST_COMPARED]}
         lines.append(f"compared:  {compare_page(address, registry.name, runs)}")
         if run := versions[0].run:
-            lines.append(f"pipelines: {runs_page(address, run.info.experiment_id, 'auroc')}")
+            lines.append(f"pipelines: {runs_page(address, run.info.experiment_id, 'challenger.auroc')}")
             lines.append(f"models:    {models_page(address, run.info.experiment_id)}")
     return lines

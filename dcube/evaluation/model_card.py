@@ -81,8 +81,14 @@ def head_of(metrics: Metrics, classes: Sequence[str]) -> list[str]:
     ]
 
 
+def title_of_candidate(name: str, kind: str) -> str:
+    """For lists: the kind in a few words, and the name where that says more."""
+    words = short_kind(kind)
+    return words if name in (kind, "baseline") else f"{name} ({words})"
+
+
 def short_kind(kind: str) -> str:
-    """A candidate's kind in a few words, for lists."""
+    """A candidate's kind in a few words."""
     if kind in SHORT_KINDS:
         return SHORT_KINDS[kind]
     method = registered_method(kind)

@@ -15,7 +15,7 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
-from dcube.evaluation.model_card import short_kind
+from dcube.evaluation.model_card import title_of_candidate
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.registry.candidate_run import (
@@ -121,24 +121,24 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
         tags.SOURCE_TYPE: "LOCAL",
         tags.REGISTRATION_RUN: pipeline.run.info.run_id,
     }
-    with candidate_run(client, pipeline.run, short_kind(model.metrics.kind), origin) as run_id:
+    title = title_of_candidate(model.name, model.metrics.kind)
+    with candidate_run(client, pipeline.run, title, origin) as run_id:
         log_params(client, run_id, params_of(config, pipeline.params))
         log_datasets(client, run_id, pipeline.dataset)
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
-        logged = log_model(model.name, model.folder, config, model.metrics.abstain_below, run_id)
+        logged = log_model(title, model.folder, config, model.metrics.abstain_below, run_id)
         log_evaluation(client, run_id, logged.model_id, model.metrics, pipeline.dataset)
-        run = client.get_run(run_id)
-        text = description(registry.name, model.metrics, config.classes, run, evaluation)
-        client.set_tag(run_id, tags.NOTE, text)
         predictions = Predictions.load(model.evaluation / PREDICTIONS)
         entry = client.create_model_version(
             registry.name,
             logged.model_uri,
             run_id=run_id,
             tags=page_tags(model.metrics, predictions, pipeline.dataset.name, lineage, pipeline.champion),
-            description=text,
             model_id=logged.model_id,
         )
+        text = description(entry, model.metrics, config.classes, client.get_run(run_id), evaluation)
+        entry = client.update_model_version(registry.name, entry.version, text)
+        client.set_tag(run_id, tags.NOTE, text)
         registered = [{"name": registry.name, "version": entry.version}]
         client.set_logged_model_tags(logged.model_id, {tags.MODEL_VERSIONS: json.dumps(registered)})
         client.set_tag(run_id, tags.REGISTERED_MODEL, registry.name)  # last: what is found by it is whole
@@ -162,18 +162,22 @@ def _descends_from_diffusion(config: CandidateConfig) -> bool:
     return config.kind == DCUBE or (trained_with is not None and trained_with.extra_images == "synthetic")
 
 
-def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
-    """Largest validation AUROC; among equals the smallest validation cross-entropy. The test has no say.
+def challenger_of(models: Iterable[Evaluated]) -> Evaluated | None:
+    """The best by validation without the controls, which say what D-Cube's parts are worth and are not meant for use.
 
-    The controls take no part: they say what D-Cube's parts are worth and are not meant for use. None where there is
-    nothing else.
+    None where there is nothing else.
     """
+    return best_by_validation(model for model in models if model.metrics.kind not in CONTROLS)
+
+
+def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
+    """Largest validation AUROC; among equals the smallest validation cross-entropy. The test has no say."""
 
     def merit(model: Evaluated) -> tuple[float, float]:
         validation = model.metrics.validation
         return validation["auroc"], -validation["cross_entropy"]
 
-    return max((model for model in models if model.metrics.kind not in CONTROLS), key=merit, default=None)
+    return max(models, key=merit, default=None)
 
 
 def _runs(client: "MlflowClient", weights: Mapping[str, str]) -> dict[str, Run]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
 
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Evaluation
@@ -14,9 +15,11 @@ from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import interval_text, tested_on
 from dcube.registry.version import Version
 from dcube.tracking import tags
+from dcube.tracking.mlflow_client import version_number
 from dcube.tracking.pages import run_page
 
 AUROC, MACRO_F1 = metric_of("auroc"), metric_of("macro_f1")
+VS_CHAMPION = "vs champion"
 SHORT = 12  # letters of a hash that people need
 
 
@@ -36,16 +39,14 @@ def page_tags(
     origin: tags that say what the version comes from.
     """
     data, commit = (origin.get(tag, "none")[:SHORT] for tag in (tags.DATA, tags.COMMIT))
-    shown = {
+    return {
         "kind": short_kind(metrics.kind),
         **{metric.label: _with_interval(metrics, metric.name) for metric in (AUROC, MACRO_F1)},
+        **({VS_CHAMPION: _difference(predictions, champion, metrics)} if champion else {}),
         "data set": f"{dataset} ({data}), test: {tested_on(metrics)}",
         "commit": commit,
         "patients": "unknown" if metrics.test_patients is None else "known",
     }
-    if champion:
-        shown["against champion"] = _difference(predictions, champion, metrics)
-    return shown
 
 
 def _with_interval(metrics: Metrics, name: str) -> str:
@@ -53,25 +54,28 @@ def _with_interval(metrics: Metrics, name: str) -> str:
 
 
 def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) -> str:
-    against = f"version {champion.version.version}"
+    number = champion.version.version
     if predictions.fingerprint != champion.predictions.fingerprint:
-        return f"{against} was tested on other images"
+        return f"none: version {number} was tested on other images"
     settings = Evaluation(bootstrap_samples=metrics.resamples, confidence=metrics.confidence)
     found = compare(predictions, champion.predictions, settings, [MACRO_F1.name]).differences[MACRO_F1.name]
-    return f"{MACRO_F1.label} {found.value:+.3f} (p = {found.p:.2g}) against {against}"
+    return f"{found.value:+.3f} (p = {found.p:.2g}) {MACRO_F1.label}, to version {number}"
 
 
-def description(registered_model: str, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str) -> str:
+def description(entry: ModelVersion, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str) -> str:
     """The model card's head, and the way to everything else, in Markdown.
 
     Args:
+        entry: with its tags for people.
         run: the source run.
         evaluation: artifact folder of the evaluation there.
     """
+    told = [f"{name} {entry.tags[name]}" for name in (AUROC.label, MACRO_F1.label, VS_CHAMPION) if name in entry.tags]
     links = [
         f"[Model card]({run_page('', run, f'{evaluation}/model_card.md')})",
         f"[pictures]({run_page('', run, f'{evaluation}/confusion.png')})",
         f"[parameters, metrics and origin]({run_page('', run)})",
-        f"report: `dcube report {registered_model}/VERSION`",
+        f"report: `dcube report {entry.name}/{version_number(entry)}`",
     ]
-    return "\n\n".join(part for part in (*head_of(metrics, classes), " · ".join(links)) if part)
+    parts = (" · ".join(told), *head_of(metrics, classes), " · ".join(links))
+    return "\n\n".join(part for part in parts if part)

@@ -16,6 +16,7 @@ from dcube.artifacts.layout import PREDICTIONS
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before, events_of, now
+from dcube.registry.model_page import announce
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
 from dcube.tracking import tags
@@ -132,7 +133,7 @@ class Registry:
             return Predictions.load(file)
 
     def name_challenger(self, version: Version) -> None:
-        self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
+        self._set_alias(CHALLENGER, version.version)
 
     def proposal(self, policy: PromotionPolicy) -> Proposal:
         """Compare challenger and champion.
@@ -215,7 +216,7 @@ class Registry:
             if event.record:
                 record = json.dumps(event.record, ensure_ascii=False, indent=1)
                 self.client.log_text(self.version(event.version).run_id, record, f"{event.key}.json")
-            self.client.set_registered_model_alias(self.name, CHAMPION, event.version)
+            self._set_alias(CHAMPION, event.version)
         except BaseException:
             self.client.delete_model_version_tag(self.name, event.version, event.key)
             raise
@@ -231,8 +232,12 @@ class Registry:
         for other in later:
             self.client.delete_model_version_tag(self.name, other.version, other.key)
         if later:
-            self.client.set_registered_model_alias(self.name, CHAMPION, first.version)
+            self._set_alias(CHAMPION, first.version)
         return first if later else event
+
+    def _set_alias(self, alias: str, version: str) -> None:
+        self.client.set_registered_model_alias(self.name, alias, version)
+        announce(self.client, self.name, (CHAMPION, CHALLENGER))
 
     def _search(self, wanted: str) -> list[Version]:
         found, page = [], None

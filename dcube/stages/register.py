@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import (
@@ -24,14 +25,18 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion_config
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
+from dcube.evaluation.model_card import title_of_candidate
 from dcube.registry.candidate_run import log_metrics
-from dcube.registry.registration import Evaluated, Pipeline, best_by_validation, register
+from dcube.registry.registration import Evaluated, Pipeline, best_by_validation, challenger_of, register
 from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import params, run
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import TrackedRun, tracked_run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def main() -> None:
@@ -56,18 +61,18 @@ def main() -> None:
             model.name: register(registry, model, pipeline, lineage.origin_tags(f"evaluate@{model.name}"))
             for model in models
         }
-        best = best_by_validation(models)
-        if best:
-            headlines = {metric.name: best.metrics.test[metric.name] for metric in HEADLINES}
-            log_metrics(client, run_here.data.tags[tags.PARENT], headlines)  # pipelines can be sorted by them
-            registry.name_challenger(versions[best.name])
+        challenger = challenger_of(models)
+        parent = run_here.data.tags[tags.PARENT]
+        _log_headlines(client, parent, {"best": best_by_validation(models), CHALLENGER: challenger})
+        if challenger:
+            registry.name_challenger(versions[challenger.name])
             if registry.holder(CHAMPION) is None:
-                registry.appoint_first(versions[best.name], who=f"pipeline {lineage.pipeline_id()}")
+                registry.appoint_first(versions[challenger.name], who=f"pipeline {lineage.pipeline_id()}")
         result = Registered(
             name=name,
             versions={model: int(version.version) for model, version in versions.items()},
             aliases={alias: int(number) for alias, number in registry.aliases().items()},
-            challenger=best.name if best else None,
+            challenger=challenger.name if challenger else None,
         )
         result.save(folder / VERSIONS)
         tracked.log_artifacts(folder)
@@ -83,6 +88,15 @@ def _log_for_reports(tracked: TrackedRun) -> None:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)
         tracked.log_artifacts(Path(folder), REPORT)
+
+
+def _log_headlines(client: "MlflowClient", run_id: str, models: dict[str, Evaluated | None]) -> None:
+    """`challenger.auroc` and so on, to the pipeline's run: pipelines can be sorted by them."""
+    for role, model in models.items():
+        if model:
+            test = model.metrics.test
+            log_metrics(client, run_id, {f"{role}.{metric.name}": test[metric.name] for metric in HEADLINES})
+            client.set_tag(run_id, role, title_of_candidate(model.name, model.metrics.kind))
 
 
 def _diffusion_weights() -> str | None:

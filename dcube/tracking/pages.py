@@ -35,6 +35,10 @@ def registered_model_page(uri: str, name: str) -> str:
     return _page(uri, f"models/{quote(name, safe='')}")
 
 
+def version_page(uri: str, name: str, version: str) -> str:
+    return _page(uri, f"models/{quote(name, safe='')}/versions/{version}")
+
+
 def compare_page(uri: str, name: str, runs: Mapping[str, str]) -> str:
     """Versions of a registered model side by side.
 

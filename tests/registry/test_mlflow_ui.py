@@ -1,4 +1,4 @@
-"""Models compared by somebody who sits before MLflow: Chromium on a real server with two pipelines of four candidates."""
+"""Models compared by somebody who sits before MLflow: Chromium, a real server, two pipelines of four candidates."""
 
 import os
 import re

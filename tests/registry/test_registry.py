@@ -9,7 +9,7 @@ from dcube.artifacts.layout import EVALUATION, REGISTERED
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.registry.promotion import PromotionPolicy
-from dcube.registry.registration import Evaluated, best_by_validation
+from dcube.registry.registration import Evaluated, challenger_of
 from dcube.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -33,13 +33,11 @@ def evaluated(name: str, auroc: float, cross_entropy: float = 0.5, kind: str = "
 
 
 def test_validation_chooses_the_challenger_and_a_control_is_none():
-    assert best_by_validation([evaluated("a", 0.8), evaluated("b", 0.9), evaluated("c", 0.85)]).name == "b"
-    assert (
-        best_by_validation([evaluated("a", 0.9, 0.4), evaluated("b", 0.9, 0.3), evaluated("c", 0.9, 0.5)]).name == "b"
-    )
+    assert challenger_of([evaluated("a", 0.8), evaluated("b", 0.9), evaluated("c", 0.85)]).name == "b"
+    assert challenger_of([evaluated("a", 0.9, 0.4), evaluated("b", 0.9, 0.3), evaluated("c", 0.9, 0.5)]).name == "b"
     controls = [evaluated(name, 0.99, kind=name) for name in ("untrained_uvit", "sub_features")]
-    assert best_by_validation([evaluated("a", 0.6, kind="resnet18"), *controls]).name == "a"
-    assert best_by_validation(controls) is None
+    assert challenger_of([evaluated("a", 0.6, kind="resnet18"), *controls]).name == "a"
+    assert challenger_of(controls) is None
 
 
 def registered() -> dict:
