@@ -3,6 +3,8 @@
 The list of versions may be longer than a screen, and the champion far down in it.
 """
 
+from collections.abc import Sequence
+
 from mlflow import MlflowClient
 
 from dcube.registry.version_page import AUROC, MACRO_F1
@@ -12,24 +14,28 @@ from dcube.tracking.pages import version_page
 TOLD = (AUROC.label, MACRO_F1.label)
 
 
-def announce(client: MlflowClient, name: str, shown: tuple[str, ...]) -> None:
-    """Write the holders of these aliases to the registered model: a tag each, and a line each before its description.
+def announce(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
+    """Write who holds these aliases to the registered model: a tag each, and a paragraph each before its description.
 
-    What somebody else wrote in the description stays.
+    What a person wrote in the description stays.
     """
-    held = aliases_of(client, name)
-    lines = []
-    for alias in shown:
-        if version := held.get(alias):
-            known = client.get_model_version(name, version).tags
-            told = [known.get("kind", ""), *(f"{label} {known[label]}" for label in TOLD if label in known)]
-            words = ", ".join(filter(None, told))
-            lines.append(f"{_mark(alias)} [version {version}]({version_page('', name, version)}) {words}")
+    written: dict[str, str] | None = None
+    while written != (held := aliases_of(client, name)):  # another pipeline may move one meanwhile
+        known = {alias: held[alias] for alias in aliases if alias in held}
+        for alias, version in known.items():
             client.set_registered_model_tag(name, alias, f"version {version}")
-    before = client.get_registered_model(name).description or ""
-    marks = tuple(map(_mark, shown))
-    kept = [line for line in before.split("\n\n") if not line.startswith(marks)]
-    client.update_registered_model(name, "\n\n".join([*lines, *kept]))
+        own = [_paragraph(client, name, alias, version) for alias, version in known.items()]
+        before = (client.get_registered_model(name).description or "").split("\n\n")
+        kept = [paragraph for paragraph in before if not paragraph.startswith(tuple(map(_mark, aliases)))]
+        client.update_registered_model(name, "\n\n".join([*own, *kept]))
+        written = held
+
+
+def _paragraph(client: MlflowClient, name: str, alias: str, version: str) -> str:
+    known = client.get_model_version(name, version).tags
+    words = [known.get("kind", ""), *(f"{label} {known[label]}" for label in TOLD if label in known)]
+    link = f"[version {version}]({version_page('', name, version)})"
+    return f"{_mark(alias)} {', '.join(filter(None, (link, *words)))}"
 
 
 def _mark(alias: str) -> str:

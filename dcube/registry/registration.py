@@ -1,6 +1,7 @@
 """How an evaluated candidate becomes a version of the task's registered model, whole: weights, code, evaluation."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -175,9 +176,14 @@ def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
 
     def merit(model: Evaluated) -> tuple[float, float]:
         validation = model.metrics.validation
-        return validation["auroc"], -validation["cross_entropy"]
+        return _or_least(validation["auroc"]), _or_least(-validation["cross_entropy"])
 
     return max(models, key=merit, default=None)
+
+
+def _or_least(value: float) -> float:
+    """An undefined value loses against all others."""
+    return -math.inf if math.isnan(value) else value
 
 
 def _runs(client: "MlflowClient", weights: Mapping[str, str]) -> dict[str, Run]:

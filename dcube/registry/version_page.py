@@ -1,5 +1,6 @@
 """What a version's page in MLflow says: few tags, rounded, and a description. All else stands in the source run."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,8 @@ def page_tags(
 
 
 def _with_interval(metrics: Metrics, name: str) -> str:
+    if math.isnan(metrics.test[name]):
+        return "undefined"
     return f"{metrics.test[name]:.3f} ({interval_text(metrics, name)})"
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenacity import retry_if_exception
+
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
@@ -88,26 +90,16 @@ class TrackedRun:
         """End the run; what no server took within the status's timeout is sent by the next run."""
         self._outbox.finish(status)
         try:
-            refused = retries.CLOSE_TRACKING[status].retrying(Exception)(self._send_or_refusal)
+            retries.CLOSE_TRACKING[status].retrying(Exception, retry=retry_if_exception(_may_pass))(self._outbox.send)
         except Exception as error:
-            self._outbox.release()
-            print(
-                f"warning: {_problem(error)}; this run waits in {self._outbox.folder} and is sent with the next stage",
-                file=sys.stderr,
-            )
-            return
-        if refused:
-            print(f"warning: {self._outbox.set_aside(reason_of(refused))}", file=sys.stderr)
+            print(f"warning: {self._leave(error)}", file=sys.stderr)
 
-    def _send_or_refusal(self) -> Exception | None:
-        """Another attempt would meet a refusal again."""
-        try:
-            self._outbox.send()
-        except Exception as error:
-            if is_refusal(error):
-                return error
-            raise
-        return None
+    def _leave(self, error: Exception) -> str:
+        """Let go of what was not sent, and say where it is."""
+        if is_refusal(error):
+            return self._outbox.set_aside(reason_of(error))
+        self._outbox.release()
+        return f"{_problem(error)}; this run waits in {self._outbox.folder} and is sent with the next stage"
 
     def _artifact(self, name: str) -> Path:
         target = self._outbox.artifacts / name
@@ -167,6 +159,11 @@ def _show(picture: Path, name: str) -> None:
         copy = shown / f".{series}.png"
         shutil.copyfile(picture, copy)
         copy.replace(copy.with_name(f"{series}.png"))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether waiting helps. Where a person has to mend something, it does not."""
+    return not (isinstance(error, DcubeError) or is_refusal(error))
 
 
 def _problem(error: Exception) -> str:
