@@ -20,6 +20,7 @@ from dcube.tracking.outbox import milliseconds
 
 USES = {"train": "training", "test": "test"}  # split → what MLflow shows beside the data set
 LARGEST_PARAMS_BATCH = 100
+DIGITS = 6
 
 
 @contextmanager
@@ -60,13 +61,17 @@ def log_metrics(
 ) -> None:
     """To the run and to its model, without what is undefined, which MLflow would sort as 0.
 
+    Rounded, since MLflow's lists show every digit: `metrics.json` has them all.
+
     Args:
         dataset: that they were measured on, as of `dataset_entity`.
     """
     moment = milliseconds()
     measured_on = {"dataset_name": dataset["name"], "dataset_digest": dataset["digest"]} if dataset else {}
     metrics = [
-        Metric(mlflow_key(name), value, moment, 0, model_id=model_id, run_id=run_id, **measured_on)
+        Metric(
+            mlflow_key(name), float(f"{value:.{DIGITS}g}"), moment, 0, model_id=model_id, run_id=run_id, **measured_on
+        )
         for name, value in values.items()
         if not math.isnan(value)
     ]

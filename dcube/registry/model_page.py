@@ -15,15 +15,16 @@ TOLD = (AUROC.label, MACRO_F1.label)
 
 
 def announce(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
-    """Write who holds these aliases to the registered model: a tag each, and a paragraph each before its description.
+    """Write who holds these aliases before the registered model's description, and who the first of them as a tag.
 
-    What a person wrote in the description stays.
+    The list of models shows a tag, and of several aliases only the newest version's. What a person wrote in the
+    description stays.
     """
     written: dict[str, str] | None = None
     while written != (held := aliases_of(client, name)):  # another pipeline may move one meanwhile
         known = {alias: held[alias] for alias in aliases if alias in held}
-        for alias, version in known.items():
-            client.set_registered_model_tag(name, alias, f"version {version}")
+        if version := known.get(aliases[0]):
+            client.set_registered_model_tag(name, aliases[0], f"version {version}")
         own = [_paragraph(client, name, alias, version) for alias, version in known.items()]
         before = (client.get_registered_model(name).description or "").split("\n\n")
         kept = [paragraph for paragraph in before if not paragraph.startswith(tuple(map(_mark, aliases)))]

@@ -62,7 +62,7 @@ def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) 
         return f"none: version {number} was tested on other images"
     settings = Evaluation(bootstrap_samples=metrics.resamples, confidence=metrics.confidence)
     found = compare(predictions, champion.predictions, settings, [MACRO_F1.name]).differences[MACRO_F1.name]
-    return f"{found.value:+.3f} (p = {found.p:.2g}) {MACRO_F1.label}, to version {number}"
+    return f"{found.value:+.3f} (p = {found.p:.2g}) in {MACRO_F1.label} (version {number})"
 
 
 def description(entry: ModelVersion, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str) -> str:
