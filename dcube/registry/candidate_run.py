@@ -69,14 +69,16 @@ def log_metrics(
     moment = milliseconds()
     measured_on = {"dataset_name": dataset["name"], "dataset_digest": dataset["digest"]} if dataset else {}
     metrics = [
-        Metric(
-            mlflow_key(name), float(f"{value:.{DIGITS}g}"), moment, 0, model_id=model_id, run_id=run_id, **measured_on
-        )
+        Metric(mlflow_key(name), _rounded(value), moment, 0, model_id=model_id, run_id=run_id, **measured_on)
         for name, value in values.items()
         if not math.isnan(value)
     ]
     for start in range(0, len(metrics), LARGEST_BATCH):
         client.log_batch(run_id, metrics=metrics[start : start + LARGEST_BATCH])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 def log_evaluation(

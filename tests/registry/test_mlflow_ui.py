@@ -130,4 +130,4 @@ def test_the_champion_is_seen_without_scrolling(
     expect(page.get_by_role("link", name="version 2", exact=True)).to_be_in_viewport()
     keep(page, "mlflow-model")
     page.goto(f"{started_mlflow_server[0]}/#/models?workflowType=machine_learning")
-    expect(page.get_by_text("version 2", exact=True)).to_be_in_viewport()
+    expect(page.get_by_role("row").filter(has_text="champion: version 2")).to_be_in_viewport()
