@@ -13,6 +13,7 @@ from dcube.evaluation.comparison import compare
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import head_of, short_kind
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text, tested_on
 from dcube.registry.version import Version
 from dcube.tracking import tags
@@ -80,5 +81,6 @@ def description(entry: ModelVersion, metrics: Metrics, classes: Sequence[str], r
         f"[parameters, metrics and origin]({run_page('', run)})",
         f"report: `dcube report {entry.name}/{version_number(entry)}`",
     ]
-    parts = (" · ".join(told), *head_of(metrics, classes), " · ".join(links))
+    notice = split_notice(metrics)
+    parts = (" · ".join(told), notice and f"**{notice}**", *head_of(metrics, classes), " · ".join(links))
     return "\n\n".join(part for part in parts if part)
