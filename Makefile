@@ -38,8 +38,8 @@ test-slow: setup ## the tests that take minutes each
 lint: setup      ## style, types and the direction of imports
 	@ruff check . && ruff format --check . && mypy && lint-imports
 
-ui: setup        ## open the MLflow UI on http://127.0.0.1:5000
-	@mlflow ui --host 127.0.0.1 --port 5000 --backend-store-uri sqlite:///mlflow.db
+ui: setup        ## MLflow on http://127.0.0.1:5000, and the addresses that compare models
+	@exec dcube ui
 
 stack: setup     ## the whole platform on this machine: PostgreSQL, S3, MLflow, Prefect and a worker, until Ctrl-C
 	@exec python -m flows.stack

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dcube.runtime.settings import library_defaults
-from dcube.tracking.mlflow_client import FAIL_FAST, is_missing_database, run_page, tracking_client
+from dcube.tracking.mlflow_client import FAIL_FAST, is_missing_database, tracking_client
+from dcube.tracking.pages import run_page
 from dcube.tracking.tags import PIPELINE, STAGE
 
 RUNNING = "attributes.status = 'RUNNING'"

@@ -9,6 +9,7 @@ from dcube.cli.predict import predict
 from dcube.cli.report import report
 from dcube.cli.results import results
 from dcube.cli.study import studies, study
+from dcube.cli.ui import ui
 from dcube.errors import one_line_errors
 
 app = typer.Typer(
@@ -19,7 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(params.app, name="params")
-for command in (predict, report, study, studies, methods, results, models, promote, rollback, lineage, reproduce):
+for command in (predict, report, study, studies, methods, results, models, promote, rollback, lineage, reproduce, ui):
     app.command()(command)
 
 

@@ -13,8 +13,9 @@ from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.config.loading import load_params
 
 if TYPE_CHECKING:
+    from dcube.registry.champions import Event
     from dcube.registry.provenance import Provenance
-    from dcube.registry.versions import Event, Registry
+    from dcube.registry.versions import Registry
 
 Model = Annotated[
     str | None, typer.Argument(help="Registered model. Default: dcube-NAME, where NAME is data.name in params.yaml.")

@@ -8,16 +8,16 @@ from rich.table import Table
 
 from dcube.cli.fitting_table import Column, FittingTable
 from dcube.evaluation.metrics import COMPARED, metric_of
+from dcube.registry.champions import Event
 from dcube.registry.promotion import COLUMNS
-from dcube.registry.versions import CHAMPION, Event, Proposal, Registry
+from dcube.registry.versions import CHAMPION, Proposal, Registry
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import version_number
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
-
     from dcube.registry.provenance import Provenance
     from dcube.registry.reproduction import Reproduction
+    from dcube.registry.version import Version
 
 CHOOSES = metric_of("auroc")  # of validation; it names the challenger
 
@@ -91,14 +91,16 @@ def reproduction_table(result: "Reproduction") -> Table:
     return table
 
 
-def _metric(version: "ModelVersion", champion: "ModelVersion | None", name: str) -> str:
-    value = version.tags.get(name)
+def _metric(version: "Version", champion: "Version | None", name: str) -> str:
+    value = version.metrics.get(name)
     if value is None:
         return ""
-    shown = f"{float(value):.3f}"
+    shown = f"{value:.3f}"
     if champion is None or champion is version or champion.tags.get(tags.TEST) != version.tags.get(tags.TEST):
         return shown
-    return f"{shown}\n[dim]{float(value) - float(champion.tags[name]):+.3f}[/]"
+    if name not in champion.metrics:
+        return shown
+    return f"{shown}\n[dim]{value - champion.metrics[name]:+.3f}[/]"
 
 
 def _moment(moment: datetime) -> str:

@@ -21,6 +21,11 @@ KINDS = {
     "untrained_uvit": "Control: D-Cube's head on a U-ViT that was never trained",
     "sub_features": "Control: D-Cube's sub-feature network alone, without a diffusion model",
 }
+SHORT_KINDS = {
+    "dcube": "dcube",
+    "untrained_uvit": "untrained U-ViT control",
+    "sub_features": "sub-features control",
+}
 NO_ERROR = "resampling cannot produce one, and an interval of zero width is not certainty"
 NOT_INTENDED = (
     "for diagnosis or for any decision about a patient, for other devices, protocols or populations, or for images of "
@@ -36,17 +41,12 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         config: the candidate's; of its `params` those are shown that this kind uses.
         lineage: tags that say where the model comes from.
     """
-    kind = metrics.kind
     params: dict[str, Any] = config.params.model_dump(exclude_none=True)
     if config.blocks is not None:
         params["selected blocks"] = config.blocks
     parts = [
         f"# {metrics.model} on {dataset.name}",
-        f"> **{PHANTOM}**" if dataset.info.is_phantom else "",
-        kind_in_words(kind),
-        "## Intended use",
-        intended(dataset.classes),
-        f"**Not intended** {NOT_INTENDED}",
+        *head_of(metrics, dataset.classes),
         "## Data",
         _data(dataset),
         "## Metrics on the test split",
@@ -70,6 +70,29 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def head_of(metrics: Metrics, classes: Sequence[str]) -> list[str]:
+    """What stands before everything else: what the model is, and what for."""
+    return [
+        kind_in_words(metrics.kind),
+        f"> **{PHANTOM}**" if metrics.is_phantom else "",
+        f"**Intended use.** {intended(classes)} **Not intended** {NOT_INTENDED}",
+    ]
+
+
+def title_of_candidate(name: str, kind: str) -> str:
+    """For lists: the kind in a few words, and the name where that says more."""
+    words = short_kind(kind)
+    return words if name in (kind, "baseline") else f"{name} ({words})"
+
+
+def short_kind(kind: str) -> str:
+    """A candidate's kind in a few words."""
+    if kind in SHORT_KINDS:
+        return SHORT_KINDS[kind]
+    method = registered_method(kind)
+    return f"{kind} {'control' if method and method.family == 'Control' else 'baseline'}"
 
 
 def kind_in_words(kind: str) -> str:

@@ -19,6 +19,7 @@ from dcube.config.loading import flattened
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
+from dcube.registry.version import Version
 from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.repository.commands import git
 from dcube.repository.data_record import recorded_data
@@ -29,7 +30,6 @@ from dcube.tracking.mlflow_client import downloaded, version_number
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
 RUNS = {
     tags.DIFFUSION_RUN: "diffusion training",
@@ -50,7 +50,7 @@ class Provenance:
     """
 
     registry: Registry
-    version: "ModelVersion"
+    version: Version
     repository: Path
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
@@ -68,26 +68,26 @@ class Provenance:
     def tag(self, name: str) -> str:
         return self.version.tags.get(name, "none")
 
-    def artifact(self, path: str) -> str | None:
-        """Text of a file that the registering run holds; None where it is gone."""
-        with downloaded(self.registry.client, self.version.run_id, path) as file:
+    def artifact(self, run_id: str, path: str) -> str | None:
+        """Text of a file that a run holds; None where it is gone."""
+        with downloaded(self.registry.client, run_id, path) as file:
             return file.read_text(encoding="utf-8") if file else None
 
     @cached_property
     def params(self) -> str | None:
         """`params.yaml` as it was."""
-        return self.artifact(f"{lineage.ORIGIN}/{lineage.PARAMS}")
+        return self.artifact(self.version.registration_run_id, f"{lineage.ORIGIN}/{lineage.PARAMS}")
 
     @cached_property
     def metrics(self) -> Metrics | None:
         """As they were."""
         path = f"{evaluation_artifacts(self.model)}/{METRICS_FILE}"
-        text = self.artifact(path)
+        text = self.artifact(self.version.run_id, path)
         return None if text is None else Metrics.parse(text, f"{path} of run {self.version.run_id}")
 
     @cached_property
     def packages(self) -> list[str]:
-        return (self.artifact(f"{lineage.ORIGIN}/packages.txt") or "").split()
+        return (self.artifact(self.version.registration_run_id, f"{lineage.ORIGIN}/packages.txt") or "").split()
 
     @cached_property
     def runs(self) -> "dict[str, Run]":
@@ -97,7 +97,7 @@ class Provenance:
     @property
     def machine(self) -> dict[str, str]:
         """What the training ran on."""
-        run = self.runs.get("training") or self._run(self.version.run_id)
+        run = self.runs.get("training") or self._run(self.version.registration_run_id)
         known = run.data.tags if run else {}
         return {name: value for name, value in known.items() if name == tags.MACHINE or name.startswith(tags.VERSION)}
 
@@ -111,7 +111,7 @@ class Provenance:
         return run if run.info.lifecycle_stage == "active" else None
 
 
-def trace(registry: Registry, version: "ModelVersion", repository: Path) -> Provenance:
+def trace(registry: Registry, version: Version, repository: Path) -> Provenance:
     """Follow every trace of a version; `repository` is the clone in which commit and data are looked for."""
     found = Provenance(registry, version, repository)
     for group, look in (
@@ -137,7 +137,10 @@ def _model(found: Provenance) -> Iterator[tuple[str, str]]:
     yield "registered", f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M} UTC"
     yield (
         "test",
-        ", ".join(f"{metric.label} {float(found.tag(tags.TEST_METRIC + metric.name)):.3f}" for metric in HEADLINES),
+        ", ".join(
+            f"{metric.label} {found.version.metrics.get(tags.TEST_METRIC + metric.name, float('nan')):.3f}"
+            for metric in HEADLINES
+        ),
     )
     yield "weights (sha256)", found.tag(tags.WEIGHTS)
     yield "evaluation (sha256)", found.tag(tags.EVALUATION)
@@ -160,9 +163,16 @@ def _runs(found: Provenance) -> Iterator[tuple[str, str]]:
             found.gaps.append(f"the run of the {what} ({found.tag(tag)}) was deleted from MLflow")
         elif what != RUNS[tags.DIFFUSION_RUN] or found.facts["parents"]:
             found.gaps.append(f"this MLflow server knows no run of the {what}: it was done elsewhere, or is deleted")
-    yield "registration", found.version.run_id
-    if found._run(found.version.run_id) is None:
-        found.gaps.append(f"the run of the registration ({found.version.run_id}) was deleted from MLflow")
+    for what, run_id in (
+        ("version itself", found.version.run_id),
+        ("registration", found.version.registration_run_id),
+    ):
+        yield what, run_id
+        if found._run(run_id) is None:
+            found.gaps.append(
+                f"the run of the {what} ({run_id}) was deleted from MLflow: restore it with `mlflow runs restore "
+                f"--run-id {run_id}`"
+            )
     pipeline = found.tag(tags.PIPELINE)
     yield "pipeline", pipeline
     if UUID.fullmatch(pipeline):
@@ -226,7 +236,7 @@ def _data(found: Provenance) -> Iterator[tuple[str, str]]:
 def _parameters(found: Provenance) -> Iterator[tuple[str, str]]:
     yield "sha256", found.tag(tags.PARAMS_SHA256)
     if found.params is None:
-        return _obstacle(found, f"params.yaml is gone from run {found.version.run_id}")
+        return _obstacle(found, f"params.yaml is gone from run {found.version.registration_run_id}")
     usual = flattened(Params().model_dump(mode="json"))
     for name, value in flattened(yaml.safe_load(found.params)).items():
         if name not in usual or usual[name] != value:
@@ -243,7 +253,8 @@ def _outputs(found: Provenance) -> Iterator[tuple[str, str]]:
 def _machine(found: Provenance) -> Iterator[tuple[str, str]]:
     for name, value in found.machine.items():
         yield name.removeprefix(tags.VERSION).removeprefix(tags.OWN), value
-    yield "packages", f"{len(found.packages)}, in {lineage.ORIGIN}/packages.txt of run {found.version.run_id}"
+    run_id = found.version.registration_run_id
+    yield "packages", f"{len(found.packages)}, in {lineage.ORIGIN}/packages.txt of run {run_id}"
     if not found.packages:
         found.gaps.append("the list of installed packages is gone")
 

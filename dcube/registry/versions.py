@@ -7,8 +7,7 @@ event with its version, so that the champions' history stands in the registry it
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
@@ -16,21 +15,24 @@ from mlflow.exceptions import MlflowException
 from dcube.artifacts.layout import PREDICTIONS
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
+from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before, events_of, now
+from dcube.registry.model_page import announce
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
+from dcube.registry.version import Version, condition, with_source_run, with_source_runs
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import (
     aliases_of,
+    all_runs,
     downloaded,
     existing_tracking_client,
     tracking_uri,
-    version_number,
 )
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER, CHAMPION = "challenger", "champion"
+SAME_MOMENT = 600  # seconds, as far as clocks of machines may differ
 TASK = (
     "All candidates for one task, D-Cube as well as its controls and baselines. "
     f"`{CHALLENGER}`: the best by validation of the last pipeline. "
@@ -39,31 +41,11 @@ TASK = (
 
 
 @dataclass(frozen=True)
-class Event:
-    """A version became champion.
-
-    Attributes:
-        how: `first`, `promoted` or `rolled back`.
-        when: UTC, ISO 8601.
-        replaced: the version that was champion before.
-        record: policy and criteria of the comparison, where there was one.
-    """
-
-    version: str
-    how: str
-    who: str
-    why: str
-    when: str
-    replaced: str | None
-    record: dict | None = None
-
-
-@dataclass(frozen=True)
 class Proposal:
     """The challenger against the champion, and what the comparison says."""
 
-    challenger: "ModelVersion"
-    champion: "ModelVersion | None"
+    challenger: Version
+    champion: Version | None
     policy: PromotionPolicy
     verdict: Verdict
 
@@ -107,36 +89,35 @@ class Registry:
             raise DcubeError(f"no registered model {name!r} in {tracking_uri()}: {choice}") from None
         return cls(client, name)
 
-    def versions(self) -> "list[ModelVersion]":
+    def versions(self) -> list[Version]:
         """All, the newest first."""
-        found: list[ModelVersion] = []
-        page = None
-        while page != "":
-            answer = self.client.search_model_versions(f"name = '{self.name}'", page_token=page)
-            found += answer
-            page = answer.token or ""
-        return sorted(found, key=lambda version: -int(version.version))
+        return self._search(f"name = '{self.name}'")
 
-    def version(self, which: str) -> "ModelVersion":
+    def version(self, which: str) -> Version:
         try:
-            return self.client.get_model_version(self.name, which)
+            entry = self.client.get_model_version(self.name, which)
         except MlflowException:
-            numbers = ", ".join(version_number(version) for version in reversed(self.versions()))
+            numbers = ", ".join(version.version for version in reversed(self.versions()))
             raise DcubeError(f"{self.name} has no version {which!r}: it has {numbers or 'none'}") from None
+        return with_source_run(self.client, entry)
 
-    def find(self, wanted_tags: Mapping[str, str]) -> "ModelVersion | None":
-        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted_tags.items())
-        return next(iter(self.client.search_model_versions(f"name = '{self.name}' and {wanted}")), None)
+    def find(self, wanted_tags: Mapping[str, str]) -> Version | None:
+        """The oldest version whose source run has these tags; one whose run was deleted is none."""
+        wanted = condition({tags.REGISTERED_MODEL: self.name, **wanted_tags})
+        for run in all_runs(self.client, wanted):
+            if found := self.client.search_model_versions(f"name = '{self.name}' and run_id = '{run.info.run_id}'"):
+                return Version(found[-1], run)
+        return None
 
     def aliases(self) -> dict[str, str]:
         """Alias → version."""
         return aliases_of(self.client, self.name)
 
-    def holder(self, alias: str) -> "ModelVersion | None":
+    def holder(self, alias: str) -> Version | None:
         held = self.aliases().get(alias)
-        return self.client.get_model_version(self.name, held) if held else None
+        return with_source_run(self.client, self.client.get_model_version(self.name, held)) if held else None
 
-    def predictions(self, version: "ModelVersion") -> Predictions:
+    def predictions(self, version: Version) -> Predictions:
         """What the version said about every test image.
 
         Raises:
@@ -151,8 +132,8 @@ class Registry:
                 )
             return Predictions.load(file)
 
-    def name_challenger(self, version: "ModelVersion") -> None:
-        self.client.set_registered_model_alias(self.name, CHALLENGER, version_number(version))
+    def name_challenger(self, version: Version) -> None:
+        self._set_alias(CHALLENGER, version.version)
 
     def proposal(self, policy: PromotionPolicy) -> Proposal:
         """Compare challenger and champion.
@@ -165,7 +146,7 @@ class Registry:
             raise DcubeError(f"{self.name} has no challenger: run `dvc repro register`, which names one")
         if champion is None:
             verdict = NO_CHAMPION
-        elif version_number(champion) == version_number(challenger):
+        elif champion.version == challenger.version:
             verdict = IS_CHAMPION
         else:
             self._refuse_other_test(champion, challenger)
@@ -180,20 +161,24 @@ class Registry:
         """
         if not proposal.verdict.promoted:
             raise DcubeError(f"version {proposal.challenger.version} is not promoted: {proposal.verdict.reason}")
-        if self.aliases().get(CHALLENGER) != version_number(proposal.challenger):
+        if self.aliases().get(CHALLENGER) != proposal.challenger.version:
             raise DcubeError(f"the challenger of {self.name} has changed: compare again")
         return self._appoint(
-            version_number(proposal.challenger),
-            how="promoted" if proposal.champion else "first",
-            who=who,
-            why=": ".join(filter(None, (why, proposal.verdict.reason))),
-            over=version_number(proposal.champion) if proposal.champion else None,
-            record=as_record(proposal.policy, proposal.verdict),
+            Event(
+                proposal.challenger.version,
+                how=PROMOTED if proposal.champion else FIRST,
+                who=who,
+                why=": ".join(filter(None, (why, proposal.verdict.reason))),
+                when=now(),
+                replaced=proposal.champion.version if proposal.champion else None,
+                record=as_record(proposal.policy, proposal.verdict),
+            )
         )
 
-    def appoint_first(self, version: "ModelVersion", who: str) -> Event:
+    def appoint_first(self, version: Version, who: str) -> Event:
         """Make a version the first champion."""
-        return self._appoint(version_number(version), how="first", who=who, why=NO_CHAMPION.reason, over=None)
+        event = self._appoint(Event(version.version, FIRST, who, NO_CHAMPION.reason, when=now(), replaced=None))
+        return self._settled(event)
 
     def rollback(self, who: str, why: str, to: str | None = None) -> Event:
         """Make the champion before this one champion again, or the version `to`, without a comparison.
@@ -206,57 +191,64 @@ class Registry:
         current = self.aliases().get(CHAMPION)
         if current is None:
             raise DcubeError(f"{self.name} has no champion: nothing can be rolled back")
-        target = version_number(self.version(to)) if to else self.previous_champion()
+        target = self.version(to).version if to else self.previous_champion()
         if target == current:
             raise DcubeError(f"version {target} of {self.name} is the champion already")
-        return self._appoint(target, how="rolled back", who=who, why=why, over=current)
+        return self._appoint(Event(target, ROLLED_BACK, who, why, when=now(), replaced=current))
 
     def history(self) -> list[Event]:
         """Who became champion, the oldest first."""
-        events = [
-            Event(version_number(version), **json.loads(value))
-            for version in self.versions()
-            for key, value in version.tags.items()
-            if key.startswith(tags.CHAMPION)
-        ]
-        return sorted(events, key=lambda event: event.when)
+        return events_of(self.versions())
 
     def previous_champion(self) -> str:
-        """The version that a rollback returns to: two rollbacks in a row go back two champions."""
-        line: list[str] = []
-        for event in self.history():
-            if event.how == "rolled back" and event.version in line:
-                while line[-1] != event.version:
-                    line.pop()
-            else:
-                line.append(event.version)
-        current = self.aliases().get(CHAMPION)
-        if line and line[-1] == current:
-            line.pop()
-        if not line:
+        """The version that a rollback returns to."""
+        before = champion_before(self.history(), self.aliases().get(CHAMPION))
+        if before is None:
             raise DcubeError(f"{self.name} had no champion before this one: name a version with --to")
-        return line[-1]
+        return before
 
-    def _appoint(
-        self, target: str, how: str, who: str, why: str, over: str | None, record: dict | None = None
-    ) -> Event:
+    def _appoint(self, event: Event) -> Event:
         """The event goes first: an alias that moved without a trace would be worse than a trace without a move."""
-        if self.aliases().get(CHAMPION) != over:
+        if self.aliases().get(CHAMPION) != event.replaced:
             raise DcubeError(f"the champion of {self.name} has changed: compare again")
-        moment = datetime.now(UTC)
-        event = Event(target, how, who, why, moment.isoformat(timespec="microseconds"), over, record)
-        told = {key: value for key, value in asdict(event).items() if key != "version"}
-        key = tags.CHAMPION + moment.strftime("%Y%m%dT%H%M%S.%fZ")
-        self.client.set_model_version_tag(self.name, target, key, json.dumps(told, ensure_ascii=False))
+        self.client.set_model_version_tag(self.name, event.version, event.key, event.text)
         try:
-            self.client.set_registered_model_alias(self.name, CHAMPION, target)
+            if event.record:
+                record = json.dumps(event.record, ensure_ascii=False, indent=1)
+                self.client.log_text(self.version(event.version).run_id, record, f"{event.key}.json")
+            self._set_alias(CHAMPION, event.version)
         except BaseException:
-            self.client.delete_model_version_tag(self.name, target, key)
+            self.client.delete_model_version_tag(self.name, event.version, event.key)
             raise
         return event
 
-    def _refuse_other_test(self, champion: "ModelVersion", challenger: "ModelVersion") -> None:
-        tests = [version.tags.get(tags.TEST, "unknown") for version in (champion, challenger)]
+    def _settled(self, event: Event) -> Event:
+        """Of two pipelines that find no champion at the same moment, the earlier one names the first.
+
+        Each looks once its own event stands, so that at least the later one sees both. An older first champion lost
+        its alias since, by a person's hand.
+        """
+        first, *later = [it for it in self.history() if it.how == FIRST and it.seconds_before(event) < SAME_MOMENT]
+        for other in later:
+            self.client.delete_model_version_tag(self.name, other.version, other.key)
+        if later:
+            self._set_alias(CHAMPION, first.version)
+        return first if later else event
+
+    def _set_alias(self, alias: str, version: str) -> None:
+        self.client.set_registered_model_alias(self.name, alias, version)
+        announce(self.client, self.name, (CHAMPION, CHALLENGER))
+
+    def _search(self, wanted: str) -> list[Version]:
+        found, page = [], None
+        while page != "":
+            answer = self.client.search_model_versions(wanted, page_token=page)
+            found += answer
+            page = answer.token or ""
+        return sorted(with_source_runs(self.client, self.name, found), key=lambda version: -int(version.version))
+
+    def _refuse_other_test(self, champion: Version, challenger: Version) -> None:
+        tests = [version.needed(tags.TEST) for version in (champion, challenger)]
         if tests[0] != tests[1]:
             raise DcubeError(
                 f"champion (version {champion.version}) and challenger (version {challenger.version}) were tested on "
@@ -280,7 +272,7 @@ def parse_reference(reference: str) -> tuple[str, str, bool]:
     return model, alias or version, alias is not None
 
 
-def referenced(reference: str) -> "tuple[Registry, ModelVersion]":
+def referenced(reference: str) -> tuple[Registry, Version]:
     """The version that `MODEL@ALIAS` or `MODEL/VERSION` names."""
     model, which, is_alias = parse_reference(reference)
     registry = Registry.existing(model)
@@ -293,5 +285,5 @@ def referenced(reference: str) -> "tuple[Registry, ModelVersion]":
     return registry, version
 
 
-def _named(version: "ModelVersion") -> str:
+def _named(version: Version) -> str:
     return f"{version.version} ({version.tags.get(tags.MODEL, 'unknown')})"

@@ -4,22 +4,19 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PARAMS, PREPARED, REGISTERED, REPORT, VERSIONS
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
+from dcube.registry.version import Version
 from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.report.material import Material
 from dcube.report.one_run import refuse_mixture
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import downloaded, version_number
 
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
-
 # Shown elsewhere, or nobody's business.
-HIDDEN = (tags.MLFLOW, tags.TEST_METRIC, tags.VALIDATION_METRIC, tags.CHAMPION, tags.STAGE)
+HIDDEN = (tags.CHAMPION, tags.STAGE, tags.REGISTERED_MODEL)
 
 
 def material_here() -> Material:
@@ -38,18 +35,18 @@ def material_here() -> Material:
     return replace(material, title=f"D-Cube on {material.info.name}", lineage=told | _registered())
 
 
-def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Material:
+def material_of(registry: Registry, version: Version, folder: Path) -> Material:
     """A registered version, from what the registry keeps; its files go below `folder`.
 
     Beside it the candidates of the same pipeline that were tested on the same images.
     """
     model = version.tags.get(tags.MODEL, "unknown")
-    _fetch(registry, version, REPORT, folder)
-    _fetch(registry, version, f"{lineage.ORIGIN}/{PARAMS}", folder / PARAMS)
+    _fetch(registry, version.registration_run_id, REPORT, folder)
+    _fetch(registry, version.registration_run_id, f"{lineage.ORIGIN}/{PARAMS}", folder / PARAMS)
     for one in (version, *_siblings(registry, version)):
         name = one.tags.get(tags.MODEL, model)
         if not (folder / EVALUATION / name).exists():
-            _fetch(registry, one, evaluation_artifacts(name), folder / EVALUATION / name)
+            _fetch(registry, one.run_id, evaluation_artifacts(name), folder / EVALUATION / name)
     if not (folder / EVALUATION / model / METRICS_FILE).exists():
         raise DcubeError(
             f"the evaluation of {registry.name} version {version_number(version)} is gone from run {version.run_id}: "
@@ -65,7 +62,7 @@ def material_of(registry: Registry, version: "ModelVersion", folder: Path) -> Ma
     )
 
 
-def _siblings(registry: Registry, version: "ModelVersion") -> "list[ModelVersion]":
+def _siblings(registry: Registry, version: Version) -> list[Version]:
     same = (tags.PIPELINE, tags.TEST)
     return [
         one
@@ -74,9 +71,9 @@ def _siblings(registry: Registry, version: "ModelVersion") -> "list[ModelVersion
     ]
 
 
-def _fetch(registry: Registry, version: "ModelVersion", artifacts: str, target: Path) -> None:
-    """What the version's run holds under `artifacts`, put at `target`, as far as it is there."""
-    with downloaded(registry.client, version.run_id, artifacts) as arrived:
+def _fetch(registry: Registry, run_id: str, artifacts: str, target: Path) -> None:
+    """What the run holds under `artifacts`, put at `target`, as far as it is there."""
+    with downloaded(registry.client, run_id, artifacts) as arrived:
         if arrived is None:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +83,7 @@ def _fetch(registry: Registry, version: "ModelVersion", artifacts: str, target: 
             shutil.copyfile(arrived, target)
 
 
-def _facts(registry: Registry, version: "ModelVersion") -> dict[str, str]:
+def _facts(registry: Registry, version: Version) -> dict[str, str]:
     held = sorted(alias for alias, which in registry.aliases().items() if which == version_number(version))
     moment = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return {
@@ -99,7 +96,8 @@ def _facts(registry: Registry, version: "ModelVersion") -> dict[str, str]:
 
 def _shown(known: dict[str, str]) -> dict[str, str]:
     """Tags as rows for people, the commit first."""
-    rest = {name.removeprefix(tags.OWN): value for name, value in known.items() if not name.startswith(HIDDEN)}
+    own = {name: value for name, value in known.items() if name.startswith(tags.OWN) and not name.startswith(HIDDEN)}
+    rest = {name.removeprefix(tags.OWN): value for name, value in own.items()}
     return {"commit": known.get(tags.COMMIT, "none"), **dict(sorted(rest.items()))}
 
 

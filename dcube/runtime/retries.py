@@ -42,8 +42,9 @@ class RetryPolicy:
 
         stop = stop_never if self.timeout is None else stop_after_delay(self.timeout)
         wait = wait_exponential(multiplier=self.first_pause, max=self.longest_pause)
-        defaults = {"stop": stop, "wait": wait, "before_sleep": before_sleep, "reraise": True}
-        return Retrying(retry=retry_if_exception_type(errors), **(defaults | options))
+        retry = retry_if_exception_type(errors)
+        defaults = {"retry": retry, "stop": stop, "wait": wait, "before_sleep": before_sleep, "reraise": True}
+        return Retrying(**(defaults | options))
 
 
 # A run waits for the bucket that machines share, rather than fail with all that it has computed.

@@ -46,7 +46,7 @@ def main(name: str) -> None:
                 tags.NOTE: card,
             }
         )
-        tracked.log_metrics([{"step": 0, **{f"test/{key}": value for key, value in metrics.test.items()}}])
+        tracked.log_metrics([{"step": 0, **{f"{tags.TEST_METRIC}{key}": value for key, value in metrics.test.items()}}])
         tracked.log_artifacts(folder)
     shown = (f"{it.title} {metrics.test[it.name]:.3f} ({interval_text(metrics, it.name, 2)})" for it in COMPARED)
     print(f"{name}, on the test split: {', '.join(shown)}")

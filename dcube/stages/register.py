@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import (
@@ -23,12 +24,19 @@ from dcube.artifacts.schemas.registered import Registered
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion_config
 from dcube.errors import DcubeError
-from dcube.registry.registration import Evaluated, best_by_validation, register
+from dcube.evaluation.metrics import HEADLINES
+from dcube.evaluation.model_card import title_of_candidate
+from dcube.registry.candidate_run import log_metrics
+from dcube.registry.registration import Evaluated, Pipeline, best_by_validation, challenger_of, register
+from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import params, run
-from dcube.tracking import lineage
+from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import TrackedRun, tracked_run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def main() -> None:
@@ -40,29 +48,31 @@ def main() -> None:
     with tracked_run("register", {}, dataset) as tracked, atomic_folder(REGISTERED) as folder:
         if tracked.run_id is None:
             raise DcubeError(
-                "MLflow does not answer: start the server that MLFLOW_TRACKING_URI names, then `dvc repro`"
+                f"{tracked.problem}: nothing can be registered without MLflow (MLFLOW_TRACKING_URI): then `dvc repro`"
             )
         for file, text in lineage.origin_files().items():
             tracked.log_text(text, f"{lineage.ORIGIN}/{file}")
         _log_for_reports(tracked)
-        registry = Registry.created(tracking_client(), name)
-        diffusion = _diffusion_weights()
+        client = tracking_client()
+        registry = Registry.created(client, name)
+        run_here = client.get_run(tracked.run_id)
+        pipeline = Pipeline(run_here, params(), dataset, _diffusion_weights(), _champion(registry))
         versions = {
-            model.name: register(
-                registry, model, tracked.run_id, lineage.origin_tags(f"evaluate@{model.name}"), diffusion
-            )
+            model.name: register(registry, model, pipeline, lineage.origin_tags(f"evaluate@{model.name}"))
             for model in models
         }
-        best = best_by_validation(models)
-        if best:
-            registry.name_challenger(versions[best.name])
+        challenger = challenger_of(models)
+        parent = run_here.data.tags[tags.PARENT]
+        _log_headlines(client, parent, {"best": best_by_validation(models), CHALLENGER: challenger})
+        if challenger:
+            registry.name_challenger(versions[challenger.name])
             if registry.holder(CHAMPION) is None:
-                registry.appoint_first(versions[best.name], who=f"pipeline {lineage.pipeline_id()}")
+                registry.appoint_first(versions[challenger.name], who=f"pipeline {lineage.pipeline_id()}")
         result = Registered(
             name=name,
             versions={model: int(version.version) for model, version in versions.items()},
             aliases={alias: int(number) for alias, number in registry.aliases().items()},
-            challenger=best.name if best else None,
+            challenger=challenger.name if challenger else None,
         )
         result.save(folder / VERSIONS)
         tracked.log_artifacts(folder)
@@ -80,9 +90,29 @@ def _log_for_reports(tracked: TrackedRun) -> None:
         tracked.log_artifacts(Path(folder), REPORT)
 
 
+def _log_headlines(client: "MlflowClient", run_id: str, models: dict[str, Evaluated | None]) -> None:
+    """`challenger.auroc` and so on, to the pipeline's run: pipelines can be sorted by them."""
+    for role, model in models.items():
+        if model:
+            test = model.metrics.test
+            log_metrics(client, run_id, {f"{role}.{metric.name}": test[metric.name] for metric in HEADLINES})
+            client.set_tag(run_id, role, title_of_candidate(model.name, model.metrics.kind))
+
+
 def _diffusion_weights() -> str | None:
     """Their sha256, where this pipeline trained any."""
     return load_diffusion_config(DIFFUSION).weights_sha256 if (DIFFUSION / CONFIG).exists() else None
+
+
+def _champion(registry: Registry) -> Champion | None:
+    """With what it said about the test, as long as that is there."""
+    version = registry.holder(CHAMPION)
+    if version is None:
+        return None
+    try:
+        return Champion(version, registry.predictions(version))
+    except DcubeError:
+        return None
 
 
 def _print(result: Registered) -> None:

@@ -16,8 +16,7 @@ from dcube.studies.rendering import comparisons_frame, latex, markdown, repeats_
 from dcube.studies.table import Line, StudyTable
 from dcube.studies.trials import Variant, make_trial
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import experiment_called, tracking_client
-from dcube.tracking.run import metric_key
+from dcube.tracking.mlflow_client import experiment_called, mlflow_key, tracking_client
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,11 +67,11 @@ def _log_line(client: "MlflowClient", experiment: str, table: StudyTable, line: 
     before = flattened(base.model_dump(mode="json"))
     for parameter, value in flattened(own.model_dump(mode="json")).items():
         if value != before.get(parameter):
-            client.log_param(run, parameter, value)
+            client.log_param(run, mlflow_key(parameter), value)
     for metric, value in line.metrics.items():
-        client.log_metric(run, metric_key(f"{metric}/mean"), value.mean)
+        client.log_metric(run, mlflow_key(f"{metric}/mean"), value.mean)
         if not math.isnan(value.deviation):
-            client.log_metric(run, metric_key(f"{metric}/deviation"), value.deviation)
+            client.log_metric(run, mlflow_key(f"{metric}/deviation"), value.deviation)
     client.set_tag(run, tags.STUDY_ROW, line.variant.row.name)
     client.set_terminated(run)
 

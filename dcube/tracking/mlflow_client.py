@@ -3,9 +3,12 @@
 `docs/architecture.md` lists these places, with the version that they were checked on.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
+from posixpath import normpath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ from filelock import FileLock
 
 from dcube.errors import DcubeError
 from dcube.runtime.settings import library_defaults, read_settings
+from dcube.tracking import tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +29,15 @@ FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOU
 FEW_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING"}  # that it makes its database, it would say in the middle of a stage
 NO_PROGRESS_BAR = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+# What an experiment is about. Which of its pages MLflow 3.17 opens, `dcube.tracking.pages` says.
+MODEL_TRAINING = {tags.EXPERIMENT_KIND: "custom_model_development"}
+# Errors of MLflow that the same request meets again, however often it is sent.
+REFUSALS = {
+    "BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST",
+}  # fmt: skip
+LONGEST_KEY = 250
+PAGE = 500  # runs that one request asks for
+LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
 
 
 def tracking_uri(repository: Path | None = None) -> str:
@@ -66,23 +79,77 @@ def mlflow_errors_in_one_line() -> Iterator[None]:
         try:
             yield
         except MlflowException as error:
-            reason = " ".join(str(error).split())[:300]
             raise DcubeError(
-                f"MLflow ({tracking_uri()}): {reason}: check MLFLOW_TRACKING_URI and credentials"
+                f"MLflow ({tracking_uri()}): {reason_of(error)}: check MLFLOW_TRACKING_URI and credentials"
             ) from None
 
 
 def experiment_called(client: "MlflowClient", name: str) -> str:
-    """The id of the experiment, made where there is none."""
+    """The id of the experiment, made where there is none.
+
+    Raises:
+        DcubeError: it was deleted, and its name is taken until it is restored.
+    """
+    from mlflow.exceptions import MlflowException
+
     LOCKS.mkdir(parents=True, exist_ok=True)
     with FileLock(LOCKS / "experiment.lock"):
         found = client.get_experiment_by_name(name)
-        return found.experiment_id if found else client.create_experiment(name, _artifact_location())
+        if found is None:
+            try:
+                return client.create_experiment(name, _artifact_location(), MODEL_TRAINING)
+            except MlflowException as error:  # another machine was faster
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            found = client.get_experiment_by_name(name)
+        if found.lifecycle_stage != "active":
+            raise DcubeError(
+                f"the experiment {name!r} was deleted in MLflow: restore it with `MLFLOW_TRACKING_URI={tracking_uri()} "
+                f"mlflow experiments restore --experiment-id {found.experiment_id}`"
+            )
+        for key, value in MODEL_TRAINING.items():
+            if key not in found.tags:
+                client.set_experiment_tag(found.experiment_id, key, value)
+        return found.experiment_id
 
 
-def run_page(uri: str, run: "Run") -> str:
-    """Address of the run's page on a server."""
-    return f"{uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+def all_runs(client: "MlflowClient", condition: str, deleted: bool = False) -> "Iterator[Run]":
+    """The runs of all experiments that meet the condition, the newest first; on request deleted ones too."""
+    from mlflow.entities import ViewType
+
+    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(view)]
+    page = None
+    while experiments and page != "":
+        found = client.search_runs(experiments, condition, view, max_results=PAGE, page_token=page)
+        yield from found
+        page = found.token or ""
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether MLflow answered, and will answer the same to another attempt."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code in REFUSALS
+
+
+def reason_of(error: BaseException) -> str:
+    """MLflow's own words, on one line."""
+    return " ".join(str(error).split())[:300]
+
+
+def mlflow_key(name: str) -> str:
+    """`name` as MLflow takes it for a metric or a parameter, as it is where that can be.
+
+    Letters of all scripts stay. Where something had to be replaced, a hash keeps different names different: of the
+    classes "CT (a)" and "CT [a]", for example.
+    """
+    safe = re.sub(r"[^\w\-. :/]", "_", name)
+    if normpath(safe) != safe or safe.startswith(("/", "..")):  # MLflow reads names as paths
+        safe = re.sub(r"[/.]", "_", safe)
+    if safe == name and len(name) <= LONGEST_KEY:
+        return name
+    return f"{safe[: LONGEST_KEY - 9]} {sha256(name.encode()).hexdigest()[:8]}"
 
 
 def aliases_of(client: "MlflowClient", model: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """What a run reports to MLflow, on disk until it is sent: a server that is away stops nothing and loses nothing.
 
 One folder a run below `.dcube/unsent`: `run.json` (what to create), `metrics.jsonl`, `artifacts/`. It disappears
-once everything has arrived. A process that was killed leaves its folder behind; the next run delivers it.
+once everything has arrived. A process that was killed leaves its folder behind; the next run delivers it. What MLflow
+refuses is moved to `.dcube/unsent/refused`, so that it keeps nothing else from being delivered.
 """
 
 import json
@@ -9,6 +10,7 @@ import re
 import shutil
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,15 +19,24 @@ from filelock import FileLock, Timeout
 
 from dcube.errors import DcubeError
 from dcube.runtime.settings import library_defaults
-from dcube.tracking.mlflow_client import FAIL_FAST, LOCKS, experiment_called, tracking_client
-from dcube.tracking.tags import PARENT, PIPELINE, RUN_KEY, STAGE
+from dcube.tracking.mlflow_client import (
+    FAIL_FAST,
+    LARGEST_BATCH,
+    LOCKS,
+    experiment_called,
+    is_refusal,
+    mlflow_key,
+    reason_of,
+    tracking_client,
+)
+from dcube.tracking.tags import DATASET_CONTEXT, PARENT, PIPELINE, RUN_KEY, STAGE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 UNSENT = Path(".dcube/unsent")
-LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
+REFUSED = UNSENT / "refused"
 
 
 @dataclass
@@ -60,6 +71,7 @@ class Outbox:
 
     @classmethod
     def left_behind(cls, folder: Path) -> "Outbox":
+        """Raises DcubeError where the process is alive."""
         return cls(Header(**json.loads((folder / "run.json").read_text(encoding="utf-8"))))
 
     def save(self) -> None:
@@ -99,6 +111,12 @@ class Outbox:
         shutil.rmtree(self.folder)
         self.release()
 
+    def set_aside(self, reason: str) -> str:
+        """Let go of what MLflow refuses, and say so."""
+        message = _set_aside(self.folder, self.header.name, reason)
+        self.release()
+        return message
+
     def release(self) -> None:
         Path(self.lock.lock_file).unlink(missing_ok=True)
         self.lock.release()
@@ -131,11 +149,12 @@ class Outbox:
     def _describe(self, client: "MlflowClient", run: "Run") -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
-        missing = [Param(key, value) for key, value in self.header.params.items() if key not in run.data.params]
+        params = {mlflow_key(key): value for key, value in self.header.params.items()}
+        missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
         for start in range(0, len(missing), 100):
             client.log_batch(self._run_id, params=missing[start : start + 100])
         if self.header.dataset and not (run.inputs and run.inputs.dataset_inputs):
-            used_for = [InputTag("mlflow.data.context", self.header.name)]
+            used_for = [InputTag(DATASET_CONTEXT, self.header.name)]
             client.log_inputs(self._run_id, [DatasetInput(Dataset(**self.header.dataset), used_for)])
 
     def _send_metrics(self, client: "MlflowClient") -> None:
@@ -167,16 +186,29 @@ class Outbox:
             path.unlink()
 
 
-def deliver_left_behind() -> None:
-    """Send the folders of runs that ended without their server, or were killed. Raises what MLflow raises."""
+def deliver_left_behind(on_message: Callable[[str], None]) -> None:
+    """Send the folders of runs that ended without their server, or were killed.
+
+    What cannot be sent is named once and set aside, or waits where a person can mend it, and the others are sent.
+    Raises what MLflow raises where it does not answer.
+    """
     for record in sorted(UNSENT.glob("*/run.json")):
         try:
             outbox = Outbox.left_behind(record.parent)
         except DcubeError:
-            continue  # its process is alive
+            continue
+        except (ValueError, TypeError) as error:
+            on_message(_set_aside(record.parent, record.parent.name, f"run.json cannot be read: {error}"))
+            continue
         try:
             outbox.header.status = outbox.header.status or "KILLED"
             outbox.send()
+        except DcubeError as error:
+            on_message(f"the run {outbox.header.name} waits in {outbox.folder}: {error}")
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            on_message(outbox.set_aside(reason_of(error)))
         finally:
             outbox.lock.release()
 
@@ -209,6 +241,13 @@ def _set_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None
     from mlflow.entities import RunTag
 
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def _set_aside(folder: Path, name: str, reason: str) -> str:
+    target = REFUSED / f"{folder.name}-{milliseconds()}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(target)
+    return f"MLflow refuses the run {name} ({reason}): it is kept in {target}; to send it again, move it to {UNSENT}"
 
 
 def _lock(folder: Path) -> FileLock:

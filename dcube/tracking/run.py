@@ -1,7 +1,5 @@
 """One MLflow run a stage: parameters, metrics over steps, pictures, the data set, and where all of it came from."""
 
-import json
-import re
 import shutil
 import signal
 import sys
@@ -12,18 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tenacity import retry_if_exception
+
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
+from dcube.errors import DcubeError
 from dcube.runtime import retries
 from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage
+from dcube.tracking.datasets import dataset_entity
+from dcube.tracking.mlflow_client import is_refusal, mlflow_key, reason_of
 from dcube.tracking.outbox import Header, Outbox, deliver_left_behind, fresh_key
 from dcube.tracking.tags import RUN_KEY
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-DIGEST_LENGTH = 36  # the longest that MLflow takes
 
 
 class TrackedRun:
@@ -33,6 +34,7 @@ class TrackedRun:
         self._outbox = outbox
         self._next_attempt = 0.0
         self._failures = 0  # in a row
+        self.problem = ""  # why the last attempt to send failed
 
     @property
     def run_id(self) -> str | None:
@@ -42,7 +44,7 @@ class TrackedRun:
     def log_metrics(self, rows: Iterable[Mapping[str, float]]) -> None:
         """Rows of `{"step": int, name: value, …}`, steps ascending within a name."""
         for row in rows:
-            values = {metric_key(key): float(value) for key, value in row.items() if key != "step"}
+            values = {mlflow_key(key): float(value) for key, value in row.items() if key != "step"}
             self._outbox.write_metrics(int(row["step"]), values)
         self.flush()
 
@@ -76,13 +78,11 @@ class TrackedRun:
             return
         try:
             self._outbox.send()
-            self._failures = 0
+            self._failures, self.problem = 0, ""
         except Exception as error:  # whatever the tracking does, the training goes on
+            self.problem = _problem(error)
             if not self._failures:
-                print(
-                    f"MLflow does not answer ({type(error).__name__}): continuing, metrics are sent later",
-                    file=sys.stderr,
-                )
+                print(f"{self.problem}; continuing, metrics are sent later", file=sys.stderr)
             self._failures += 1
         self._next_attempt = time.monotonic() + retries.SEND_TRACKING.pause_after(self._failures)
 
@@ -90,14 +90,16 @@ class TrackedRun:
         """End the run; what no server took within the status's timeout is sent by the next run."""
         self._outbox.finish(status)
         try:
-            retries.CLOSE_TRACKING[status].retrying(Exception)(self._outbox.send)
+            retries.CLOSE_TRACKING[status].retrying(Exception, retry=retry_if_exception(_may_pass))(self._outbox.send)
         except Exception as error:
-            self._outbox.release()
-            print(
-                f"warning: MLflow did not answer ({type(error).__name__}): this run waits in {self._outbox.folder} "
-                "and is sent with the next stage",
-                file=sys.stderr,
-            )
+            print(f"warning: {self._leave(error)}", file=sys.stderr)
+
+    def _leave(self, error: Exception) -> str:
+        """Let go of what was not sent, and say where it is."""
+        if is_refusal(error):
+            return self._outbox.set_aside(reason_of(error))
+        self._outbox.release()
+        return f"{_problem(error)}; this run waits in {self._outbox.folder} and is sent with the next stage"
 
     def _artifact(self, name: str) -> Path:
         target = self._outbox.artifacts / name
@@ -124,7 +126,7 @@ def tracked_run(
         name=stage,
         tags=lineage.lineage_tags(stage) | {RUN_KEY: run_key or fresh_key()},
         params={key: str(value) for key, value in flattened(params).items()},
-        dataset=_described(dataset) if dataset else None,
+        dataset=dataset_entity(dataset) if dataset else None,
     )
     _deliver_quietly()
     run = TrackedRun(Outbox(header))
@@ -159,30 +161,25 @@ def _show(picture: Path, name: str) -> None:
         copy.replace(copy.with_name(f"{series}.png"))
 
 
-def metric_key(name: str) -> str:
-    """`name` with what MLflow refuses in a metric's name replaced, e.g. by a class called "CT (non-COVID)"."""
-    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
+def _may_pass(error: BaseException) -> bool:
+    """Whether waiting helps. Where a person has to mend something, it does not."""
+    return not (isinstance(error, DcubeError) or is_refusal(error))
 
 
-def _described(dataset: PreparedDataset) -> dict[str, str]:
-    """The fields of an `mlflow.entities.Dataset`: raw data by DVC's hash, arrays by the prepared fingerprint."""
-    raw = lineage.data_hash()
-    digest = dataset.fingerprint if raw == "none" else raw
-    profile = {"fingerprint": dataset.fingerprint, "classes": dataset.classes, "counts": dataset.info.counts}
-    return {
-        "name": dataset.name,
-        "digest": digest[:DIGEST_LENGTH],
-        "source_type": "dvc",
-        "source": json.dumps({"data.dvc": raw, "prepared": str(dataset.folder)}),
-        "profile": json.dumps(profile),
-    }
+def _problem(error: Exception) -> str:
+    """What keeps a run from being sent, for people."""
+    if isinstance(error, DcubeError):
+        return str(error)
+    if is_refusal(error):
+        return f"MLflow refuses this run ({reason_of(error)})"
+    return f"MLflow does not answer ({type(error).__name__})"
 
 
 def _deliver_quietly() -> None:
     try:
-        deliver_left_behind()
+        deliver_left_behind(lambda message: print(f"warning: {message}", file=sys.stderr))
     except Exception as error:  # still away: what was left behind goes on waiting
-        print(f"MLflow does not answer ({type(error).__name__}): earlier runs are still unsent", file=sys.stderr)
+        print(f"{_problem(error)}: earlier runs are still unsent", file=sys.stderr)
 
 
 def _terminate(number: int, _frame: object) -> None:

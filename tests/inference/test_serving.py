@@ -24,7 +24,7 @@ from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
 from dcube.inference.prediction import predict
 from dcube.inference.serving import ServedModel, encode_file
-from dcube.registry.registration import SERVING_NEEDS
+from dcube.registry.packaging import SERVING_NEEDS
 from dcube.runtime.processes import process_group
 from tests.support.checkout import ROOT
 from tests.support.ports import free_port

@@ -9,7 +9,7 @@ from dcube.artifacts.layout import EVALUATION, REGISTERED
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.registry.promotion import PromotionPolicy
-from dcube.registry.registration import Evaluated, best_by_validation
+from dcube.registry.registration import Evaluated, challenger_of
 from dcube.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -33,13 +33,11 @@ def evaluated(name: str, auroc: float, cross_entropy: float = 0.5, kind: str = "
 
 
 def test_validation_chooses_the_challenger_and_a_control_is_none():
-    assert best_by_validation([evaluated("a", 0.8), evaluated("b", 0.9), evaluated("c", 0.85)]).name == "b"
-    assert (
-        best_by_validation([evaluated("a", 0.9, 0.4), evaluated("b", 0.9, 0.3), evaluated("c", 0.9, 0.5)]).name == "b"
-    )
+    assert challenger_of([evaluated("a", 0.8), evaluated("b", 0.9), evaluated("c", 0.85)]).name == "b"
+    assert challenger_of([evaluated("a", 0.9, 0.4), evaluated("b", 0.9, 0.3), evaluated("c", 0.9, 0.5)]).name == "b"
     controls = [evaluated(name, 0.99, kind=name) for name in ("untrained_uvit", "sub_features")]
-    assert best_by_validation([evaluated("a", 0.6, kind="resnet18"), *controls]).name == "a"
-    assert best_by_validation(controls) is None
+    assert challenger_of([evaluated("a", 0.6, kind="resnet18"), *controls]).name == "a"
+    assert challenger_of(controls) is None
 
 
 def registered() -> dict:
@@ -61,10 +59,10 @@ def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     registry = Registry.existing(NAME)
     champion = registry.holder(CHAMPION)
     assert champion.tags["dcube.training_run_id"] == training.run_id
-    assert float(champion.tags["test.macro_f1"]) == pytest.approx(20 / 30)
+    assert champion.metrics["test.macro_f1"] == pytest.approx(20 / 30)
     assert champion.tags["dcube.weights_sha256"] == weights
     assert {"dcube.pipeline", "dcube.params_sha256", "mlflow.source.git.commit"} <= champion.tags.keys()
-    assert "macro F1 0.667" in champion.description and "Phantom" in champion.description
+    assert "Intended use" in champion.description and "Phantom" in champion.description
     assert not list(working_copy.rglob("*.pkl")), "nothing may have to be unpickled"
     (event,) = registry.history()
     assert (event.version, event.how, event.replaced) == ("1", "first", None) and "pipeline" in event.who

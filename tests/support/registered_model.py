@@ -15,12 +15,14 @@ from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Params
 from dcube.data.preprocessing import to_square
 from dcube.inference.drift import reference_of
-from dcube.registry.registration import Evaluated, register
+from dcube.registry.registration import Evaluated, Pipeline, register
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
+from tests.support.discs import write_dataset
+from tests.support.evaluated_candidates import predictions
 from tests.support.metrics import made_metrics
-from tests.support.random_candidate import SPEC, write_candidate
+from tests.support.random_candidate import CLASSES, SPEC, write_candidate
 
 NAME = "dcube-asked"
 SIZES = Extent(smallest=40, median=48.0, largest=64)
@@ -45,11 +47,12 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     metrics = made_metrics(model=kind, kind=kind, weights_sha256=digest, **changes)
     evaluation = home / "evaluation"
     evaluation.mkdir(exist_ok=True)
-    (evaluation / PREDICTIONS).touch()
+    predictions(dict.fromkeys(CLASSES, 20)).save(evaluation / PREDICTIONS)
     metrics.save(evaluation / METRICS_FILE)
     with tracked_run("register", {}) as run:
         registry = Registry.created(tracking_client(), NAME)
-        version = register(registry, Evaluated(kind, home / "models" / kind, evaluation, metrics), run.run_id, {})
+        pipeline = Pipeline(registry.client.get_run(run.run_id), params, write_dataset(home / "prepared"))
+        version = register(registry, Evaluated(kind, home / "models" / kind, evaluation, metrics), pipeline, {})
     registry.client.set_registered_model_alias(NAME, CHAMPION, version.version)
     return f"{NAME}/{version.version}", candidate
 

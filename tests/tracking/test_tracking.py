@@ -1,6 +1,7 @@
 """Runs arrive whole: with the server away, after a kill, and in the right order."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -14,12 +15,14 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
+from mlflow.utils.validation import _validate_metric
 
 from dcube.config.loading import flattened
 from dcube.runtime import retries
 from dcube.runtime.retries import RetryPolicy
 from dcube.tracking import lineage, outbox
-from dcube.tracking.run import metric_key, tracked_run
+from dcube.tracking.mlflow_client import mlflow_key
+from dcube.tracking.run import tracked_run
 from tests.support.ports import free_port
 
 ROWS = [{"step": step, "loss": 1 / step, "lr": 0.1} for step in range(1, 51)]
@@ -245,8 +248,46 @@ def test_the_same_training_twice_at_once_is_refused(client):
     assert "another process" in refused[0]
 
 
+def test_a_deleted_experiment_is_named_at_once_and_nothing_is_lost(client, capfd):
+    with tracked_run("prepare", {}) as run:
+        pass
+    experiment = client.get_run(run.run_id).info.experiment_id
+    client.delete_experiment(experiment)
+    start = time.monotonic()
+    with tracked_run("train_diffusion", {}) as run:
+        run.log_metrics(ROWS)
+    assert time.monotonic() - start < 10
+    told = capfd.readouterr().err
+    assert f"mlflow experiments restore --experiment-id {experiment}" in told and "does not answer" not in told
+    client.restore_experiment(experiment)
+    with tracked_run("track_fid", {}):
+        pass
+    assert history(client, runs(client, "train_diffusion")[0]) == EXPECTED
+
+
+def test_every_class_keeps_its_own_metric_and_parameter(mlflow_server, tmp_path, monkeypatch):
+    """Through a real server, in scripts of all kinds."""
+    monkeypatch.chdir(tmp_path)
+    classes = ["肺炎", "結節あり", "التهاب رئوي", "CT (a)", "CT [a]", "CT _a_", "a/b", "a//b"]
+    values = {name: place / 10 for place, name in enumerate(classes)}
+    with tracked_run("evaluate@dcube", {"ratio": values}) as run:
+        run.log_metrics([{"step": 0, "nothing": math.nan, **{f"sensitivity/{name}": values[name] for name in classes}}])
+    data = MlflowClient().get_run(run.run_id).data
+    assert [data.metrics[mlflow_key(f"sensitivity/{name}")] for name in classes] == list(values.values())
+    assert [data.params[mlflow_key(f"ratio.{name}")] for name in classes] == [str(it) for it in values.values()]
+    assert len(data.params) == len(classes) and "sensitivity/肺炎" in data.metrics
+
+
 def test_names_and_nesting():
-    assert metric_key("sensitivity/CT (non-COVID), ü") == "sensitivity/CT _non-COVID__ _"
+    names = [
+        "肺炎", "結節あり", "التهاب", "CT (non-COVID)", "CT [non-COVID]", "CT _non-COVID_", "a//b", "a/b", "..", ".",
+        "/", "x" * 300, "x" * 300 + "y", "é", "e\N{COMBINING ACUTE ACCENT}",
+    ]  # fmt: skip
+    keys = [mlflow_key(f"test.sensitivity/{name}") for name in names]
+    assert len(set(keys)) == len(names), "each class keeps a key of its own"
+    assert keys[:3] == [f"test.sensitivity/{name}" for name in names[:3]]
+    for key in (*keys, mlflow_key(".."), mlflow_key("/a")):
+        _validate_metric(key, 0.5, 0, 0)
     assert flattened({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
 
 

@@ -1,0 +1,61 @@
+"""`dcube ui`: MLflow's pages, and the way to those that compare models."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcube.artifacts.layout import PARAMS
+from dcube.cli.models import Model
+from dcube.cli.terminal import quiet_mlflow
+from dcube.config.loading import load_params
+from dcube.errors import DcubeError
+
+if TYPE_CHECKING:
+    from dcube.registry.versions import Registry
+
+MOST_COMPARED = 6  # columns that a screen holds
+
+
+def ui(
+    name: Model = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port, where MLflow is started here.")] = 5000,
+) -> None:
+    """Print the addresses of MLflow's pages about a registered model, and start MLflow here if it is no server."""
+    from dcube.registry.versions import Registry
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
+
+    quiet_mlflow()
+    own = not tracking_uri().startswith("http")
+    address = f"http://127.0.0.1:{port}" if own else tracking_uri().rstrip("/")
+    try:
+        with mlflow_errors_in_one_line():
+            registry = Registry.existing(name or f"dcube-{load_params(PARAMS).data.name}")
+            print("\n".join(addresses(registry, address)), flush=True)
+    except DcubeError as error:
+        if not own:
+            raise
+        print(error, file=sys.stderr)
+    if own:
+        command = ["mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", tracking_uri()]
+        os.execvp(command[0], command)
+
+
+def addresses(registry: "Registry", address: str) -> list[str]:
+    """Of the versions, of the last pipeline's beside the champion, and of the pipelines by AUROC."""
+    from dcube.registry.versions import CHAMPION
+    from dcube.tracking import tags
+    from dcube.tracking.pages import compare_page, models_page, registered_model_page, runs_page
+
+    lines = [f"versions:  {registered_model_page(address, registry.name)}"]
+    versions, champion = registry.versions(), registry.aliases().get(CHAMPION)
+    if versions:
+        newest = versions[0].tags.get(tags.PIPELINE)
+        compared = [it for it in versions if it.version == champion or it.tags.get(tags.PIPELINE) == newest]
+        runs = {it.version: it.run_id for it in compared[:MOST_COMPARED]}
+        lines.append(f"compared:  {compare_page(address, registry.name, runs)}")
+        if run := versions[0].run:
+            lines.append(f"pipelines: {runs_page(address, run.info.experiment_id, 'challenger.auroc')}")
+            lines.append(f"models:    {models_page(address, run.info.experiment_id)}")
+    return lines

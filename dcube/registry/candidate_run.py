@@ -1,0 +1,113 @@
+"""The source run of a version: parameters, metrics, data sets and pictures of one candidate, side by side in MLflow."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+
+from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.config.loading import flattened
+from dcube.config.schema import Params
+from dcube.data.prepared import PreparedDataset
+from dcube.tracking import tags
+from dcube.tracking.datasets import dataset_entity
+from dcube.tracking.mlflow_client import LARGEST_BATCH, mlflow_key
+from dcube.tracking.outbox import milliseconds
+
+USES = {"train": "training", "test": "test"}  # split → what MLflow shows beside the data set
+LARGEST_PARAMS_BATCH = 100
+DIGITS = 6
+
+
+@contextmanager
+def candidate_run(client: MlflowClient, beside: Run, name: str, origin: Mapping[str, str]) -> Iterator[str]:
+    """A run in the same pipeline as the run `beside`; it ends as the block does."""
+    parent = beside.data.tags.get(tags.PARENT, beside.info.run_id)
+    run = client.create_run(
+        beside.info.experiment_id, tags={**origin, tags.PARENT: parent}, run_name=name, start_time=milliseconds()
+    )
+    try:
+        yield run.info.run_id
+    except BaseException:
+        client.set_terminated(run.info.run_id, "FAILED")
+        raise
+    client.set_terminated(run.info.run_id)
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
+    entities = [Param(mlflow_key(name), str(value)) for name, value in params.items()]
+    for start in range(0, len(entities), LARGEST_PARAMS_BATCH):
+        client.log_batch(run_id, params=entities[start : start + LARGEST_PARAMS_BATCH])
+
+
+def log_datasets(client: MlflowClient, run_id: str, dataset: PreparedDataset) -> None:
+    inputs = [
+        DatasetInput(Dataset(**dataset_entity(dataset, split)), [InputTag(tags.DATASET_CONTEXT, use)])
+        for split, use in USES.items()
+    ]
+    client.log_inputs(run_id, inputs)
+
+
+def log_metrics(
+    client: MlflowClient,
+    run_id: str,
+    values: Mapping[str, float],
+    model_id: str | None = None,
+    dataset: Mapping[str, str] | None = None,
+) -> None:
+    """To the run and to its model, without what is undefined, which MLflow would sort as 0.
+
+    Rounded, since MLflow's lists show every digit: `metrics.json` has them all.
+
+    Args:
+        dataset: that they were measured on, as of `dataset_entity`.
+    """
+    moment = milliseconds()
+    measured_on = {"dataset_name": dataset["name"], "dataset_digest": dataset["digest"]} if dataset else {}
+    metrics = [
+        Metric(mlflow_key(name), _rounded(value), moment, 0, model_id=model_id, run_id=run_id, **measured_on)
+        for name, value in values.items()
+        if not math.isnan(value)
+    ]
+    for start in range(0, len(metrics), LARGEST_BATCH):
+        client.log_batch(run_id, metrics=metrics[start : start + LARGEST_BATCH])
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def log_evaluation(
+    client: MlflowClient, run_id: str, model_id: str, metrics: Metrics, dataset: PreparedDataset
+) -> None:
+    """`test.NAME` and `validation.NAME`."""
+    test = {f"{tags.TEST_METRIC}{name}": value for name, value in metrics.test.items()}
+    log_metrics(client, run_id, test, model_id, dataset_entity(dataset, "test"))
+    validation = {f"{tags.VALIDATION_METRIC}{name}": value for name, value in metrics.validation.items()}
+    log_metrics(client, run_id, validation, model_id)
+
+
+def undefined_in(metrics: Metrics) -> Sequence[str]:
+    return [name for name, value in metrics.test.items() if math.isnan(value)]
+
+
+def params_of(config: CandidateConfig, params: Params) -> dict[str, Any]:
+    """Everything that the candidate was made with, flat: its own groups, and those of what it descends from.
+
+    Args:
+        params: of the pipeline; what the candidate has of its own counts before them.
+    """
+    own = config.params.model_dump(mode="json", exclude_none=True)
+    trained_with = config.params.classifier or config.params.baseline
+    groups = {"data", "labels"}
+    if config.blocks is not None:
+        groups |= {"features"}
+    if trained_with is not None and trained_with.extra_images == "synthetic":
+        groups |= {"diffusion", "synthesis"}
+    descent = params.model_dump(mode="json", include=groups)
+    blocks = {} if config.blocks is None else {"blocks": config.blocks}
+    return flattened({"kind": config.kind, **blocks, **descent, **own})

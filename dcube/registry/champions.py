@@ -1,0 +1,74 @@
+"""Who became champion: every move of the alias leaves an event among the tags of the version that it moved to."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from dcube.registry.version import Version
+from dcube.tracking import tags
+
+FIRST, PROMOTED, ROLLED_BACK = "first", "promoted", "rolled back"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A version became champion.
+
+    Attributes:
+        how: `first`, `promoted` or `rolled back`.
+        when: UTC, ISO 8601.
+        replaced: the version that was champion before.
+        record: policy and criteria of the comparison, where there was one.
+    """
+
+    version: str
+    how: str
+    who: str
+    why: str
+    when: str
+    replaced: str | None
+    record: dict | None = None
+
+    @property
+    def key(self) -> str:
+        """Of its tag: the moment, since a version may become champion twice."""
+        return tags.CHAMPION + datetime.fromisoformat(self.when).strftime("%Y%m%dT%H%M%S.%fZ")
+
+    @property
+    def text(self) -> str:
+        """What the tag says, for a version's page; the long record of the comparison stands elsewhere."""
+        told = {name: value for name, value in asdict(self).items() if name not in ("version", "record")}
+        return json.dumps(told, ensure_ascii=False)
+
+    def seconds_before(self, other: "Event") -> float:
+        return (datetime.fromisoformat(other.when) - datetime.fromisoformat(self.when)).total_seconds()
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def events_of(versions: Iterable[Version]) -> list[Event]:
+    """The oldest first."""
+    events = [
+        Event(version.version, **json.loads(value))
+        for version in versions
+        for key, value in version.entry.tags.items()
+        if key.startswith(tags.CHAMPION)
+    ]
+    return sorted(events, key=lambda event: event.when)
+
+
+def champion_before(events: Iterable[Event], current: str | None) -> str | None:
+    """The version that a rollback returns to: two rollbacks in a row go back two champions."""
+    line: list[str] = []
+    for event in events:
+        if event.how == ROLLED_BACK and event.version in line:
+            while line[-1] != event.version:
+                line.pop()
+        else:
+            line.append(event.version)
+    if line and line[-1] == current:
+        line.pop()
+    return line[-1] if line else None

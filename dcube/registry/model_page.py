@@ -1,0 +1,43 @@
+"""What a registered model's page says above its versions, and its row in the list of models: who holds which alias.
+
+The list of versions may be longer than a screen, and the champion far down in it.
+"""
+
+from collections.abc import Sequence
+
+from mlflow import MlflowClient
+
+from dcube.registry.version_page import AUROC, MACRO_F1
+from dcube.tracking.mlflow_client import aliases_of
+from dcube.tracking.pages import version_page
+
+TOLD = (AUROC.label, MACRO_F1.label)
+
+
+def announce(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
+    """Write who holds these aliases before the registered model's description, and who the first of them as a tag.
+
+    The list of models shows a tag, and of several aliases only the newest version's. What a person wrote in the
+    description stays.
+    """
+    written: dict[str, str] | None = None
+    while written != (held := aliases_of(client, name)):  # another pipeline may move one meanwhile
+        known = {alias: held[alias] for alias in aliases if alias in held}
+        if version := known.get(aliases[0]):
+            client.set_registered_model_tag(name, aliases[0], f"version {version}")
+        own = [_paragraph(client, name, alias, version) for alias, version in known.items()]
+        before = (client.get_registered_model(name).description or "").split("\n\n")
+        kept = [paragraph for paragraph in before if not paragraph.startswith(tuple(map(_mark, aliases)))]
+        client.update_registered_model(name, "\n\n".join([*own, *kept]))
+        written = held
+
+
+def _paragraph(client: MlflowClient, name: str, alias: str, version: str) -> str:
+    known = client.get_model_version(name, version).tags
+    words = [known.get("kind", ""), *(f"{label} {known[label]}" for label in TOLD if label in known)]
+    link = f"[version {version}]({version_page('', name, version)})"
+    return f"{_mark(alias)} {', '.join(filter(None, (link, *words)))}"
+
+
+def _mark(alias: str) -> str:
+    return f"**{alias}:**"

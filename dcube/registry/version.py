@@ -1,0 +1,103 @@
+"""A version of a registered model together with its source run, which holds its origin, parameters and metrics."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from mlflow.exceptions import MlflowException
+
+from dcube.errors import DcubeError
+from dcube.tracking import tags
+from dcube.tracking.mlflow_client import all_runs, version_number
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+METRICS = (tags.TEST_METRIC, tags.VALIDATION_METRIC)
+
+
+@dataclass(frozen=True)
+class Version:
+    """Attributes:
+    entry: what the registry itself keeps.
+    run: its source run; None where that was deleted for good.
+    """
+
+    entry: "ModelVersion"
+    run: "Run | None"
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def version(self) -> str:
+        return version_number(self.entry)
+
+    @property
+    def run_id(self) -> str:
+        return self.entry.run_id
+
+    @property
+    def registration_run_id(self) -> str:
+        """The run that registered all candidates of the pipeline, and holds what these share."""
+        return self.tags.get(tags.REGISTRATION_RUN, self.run_id)
+
+    @property
+    def creation_timestamp(self) -> int:
+        return self.entry.creation_timestamp
+
+    @property
+    def description(self) -> str:
+        return self.entry.description
+
+    @cached_property
+    def tags(self) -> dict[str, str]:
+        """The source run's, which say where the version comes from, and its own, which are for people."""
+        return (self.run.data.tags if self.run else {}) | self.entry.tags
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """`test.NAME` and `validation.NAME`; where they were recorded as tags, from these."""
+        recorded = {name: float(value) for name, value in self.entry.tags.items() if name.startswith(METRICS)}
+        return recorded | (self.run.data.metrics if self.run else {})
+
+    def needed(self, tag: str) -> str:
+        """A tag that a decision rests on.
+
+        Raises:
+            DcubeError: it is gone, with the source run.
+        """
+        if tag not in self.tags:
+            raise DcubeError(
+                f"nothing is known of the origin of {self.name} version {self.version}: its source run {self.run_id} "
+                "was deleted for good: register that model again with `dvc repro --force --single-item register`"
+            )
+        return self.tags[tag]
+
+
+def with_source_run(client: "MlflowClient", entry: "ModelVersion") -> Version:
+    """With the run even where it was deleted, as long as MLflow still has it."""
+    try:
+        return Version(entry, client.get_run(entry.run_id) if entry.run_id else None)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return Version(entry, None)
+
+
+def with_source_runs(client: "MlflowClient", name: str, entries: Iterable["ModelVersion"]) -> list[Version]:
+    """All versions of a registered model, their runs in few requests."""
+    runs = {run.info.run_id: run for run in all_runs(client, condition({tags.REGISTERED_MODEL: name}), deleted=True)}
+    return [
+        Version(entry, runs[entry.run_id]) if entry.run_id in runs else with_source_run(client, entry)
+        for entry in entries
+    ]
+
+
+def condition(wanted: Mapping[str, str]) -> str:
+    """Tags as MLflow searches for them."""
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())

@@ -1,0 +1,86 @@
+"""What a version's page in MLflow says: few tags, rounded, and a description. All else stands in the source run."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.config.schema import Evaluation
+from dcube.evaluation.comparison import compare
+from dcube.evaluation.metrics import metric_of
+from dcube.evaluation.model_card import head_of, short_kind
+from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.split_notice import split_notice
+from dcube.evaluation.summary import interval_text, tested_on
+from dcube.registry.version import Version
+from dcube.tracking import tags
+from dcube.tracking.mlflow_client import version_number
+from dcube.tracking.pages import run_page
+
+AUROC, MACRO_F1 = metric_of("auroc"), metric_of("macro_f1")
+VS_CHAMPION = "vs champion"
+SHORT = 12  # letters of a hash that people need
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion when a pipeline registers, with its predictions."""
+
+    version: Version
+    predictions: Predictions
+
+
+def page_tags(
+    metrics: Metrics, predictions: Predictions, dataset: str, origin: Mapping[str, str], champion: Champion | None
+) -> dict[str, str]:
+    """Args:
+    dataset: its name.
+    origin: tags that say what the version comes from.
+    """
+    data, commit = (origin.get(tag, "none")[:SHORT] for tag in (tags.DATA, tags.COMMIT))
+    return {
+        "kind": short_kind(metrics.kind),
+        **{metric.label: _with_interval(metrics, metric.name) for metric in (AUROC, MACRO_F1)},
+        **({VS_CHAMPION: _difference(predictions, champion, metrics)} if champion else {}),
+        "data set": f"{dataset} ({data}), test: {tested_on(metrics)}",
+        "commit": commit,
+        "patients": "unknown" if metrics.test_patients is None else "known",
+    }
+
+
+def _with_interval(metrics: Metrics, name: str) -> str:
+    if math.isnan(metrics.test[name]):
+        return "undefined"
+    return f"{metrics.test[name]:.3f} ({interval_text(metrics, name)})"
+
+
+def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) -> str:
+    number = champion.version.version
+    if predictions.fingerprint != champion.predictions.fingerprint:
+        return f"none: version {number} was tested on other images"
+    settings = Evaluation(bootstrap_samples=metrics.resamples, confidence=metrics.confidence)
+    found = compare(predictions, champion.predictions, settings, [MACRO_F1.name]).differences[MACRO_F1.name]
+    return f"{found.value:+.3f} (p = {found.p:.2g}) in {MACRO_F1.label} (version {number})"
+
+
+def description(entry: ModelVersion, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str) -> str:
+    """The model card's head, and the way to everything else, in Markdown.
+
+    Args:
+        entry: with its tags for people.
+        run: the source run.
+        evaluation: artifact folder of the evaluation there.
+    """
+    told = [f"{name} {entry.tags[name]}" for name in (AUROC.label, MACRO_F1.label, VS_CHAMPION) if name in entry.tags]
+    links = [
+        f"[Model card]({run_page('', run, f'{evaluation}/model_card.md')})",
+        f"[pictures]({run_page('', run, f'{evaluation}/confusion.png')})",
+        f"[parameters, metrics and origin]({run_page('', run)})",
+        f"report: `dcube report {entry.name}/{version_number(entry)}`",
+    ]
+    notice = split_notice(metrics)
+    parts = (" · ".join(told), notice and f"**{notice}**", *head_of(metrics, classes), " · ".join(links))
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,105 @@
+"""Runs that were deleted, metrics without a value, pipelines that register at the same moment."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from rich.console import Console
+
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PREPARED
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.cli.registry_tables import versions_table
+from dcube.errors import DcubeError
+from dcube.registry.promotion import PromotionPolicy
+from dcube.registry.registration import Evaluated, challenger_of
+from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
+from dcube.stages import register
+from tests.support.checkout import ROOT
+from tests.support.discs import write_dataset
+from tests.support.evaluated_candidates import NAME, run_pipeline, write_evaluated
+from tests.support.metrics import made_metrics
+
+POLICY = PromotionPolicy(bootstrap_samples=200)
+
+
+def shown(registry: Registry) -> str:
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(versions_table(registry))
+    return captured.get()
+
+
+def test_a_version_outlives_its_run(working_copy, tiny_params):
+    registry = run_pipeline(tiny_params, 0, 20)
+    run_pipeline(tiny_params, 1, 27)
+    champion = registry.holder(CHAMPION)
+    registry.client.delete_run(champion.run_id)
+    assert "0.667" in shown(registry)
+    assert registry.proposal(POLICY).verdict.promoted, "MLflow keeps a deleted run until it is collected"
+
+    SqlAlchemyStore(f"sqlite:///{working_copy}/mlflow.db", str(working_copy))._hard_delete_run(champion.run_id)
+    assert "champion" in shown(registry)
+    with pytest.raises(DcubeError, match=r"version 1: its source run .* was deleted for good: register"):
+        registry.proposal(POLICY)
+    run_pipeline(tiny_params, 2, 28)
+    assert registry.aliases() == {CHALLENGER: "3", CHAMPION: "1"}
+
+
+def test_a_metric_without_a_value_is_named_and_never_zero(working_copy, tiny_params):
+    write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=tiny_params)
+    file = EVALUATION / "dcube" / METRICS_FILE
+    metrics = Metrics.load(file)
+    metrics.model_copy(update={"test": metrics.test | {"auroc": math.nan}}).save(file)
+    register.main()
+    version = Registry.existing(NAME).holder(CHALLENGER)
+    assert "test.auroc" not in version.metrics and "test.macro_f1" in version.metrics
+    assert version.tags["dcube.undefined"] == "auroc" and version.tags["AUROC"] == "undefined"
+
+
+def test_an_undefined_validation_names_no_challenger():
+    def evaluated(name: str, auroc: float) -> Evaluated:
+        return Evaluated(name, Path(), Path(), made_metrics(validation={"auroc": auroc, "cross_entropy": 0.5}))
+
+    assert challenger_of([evaluated("a", math.nan), evaluated("b", 0.6)]).name == "b"
+    assert challenger_of([evaluated("b", 0.6), evaluated("a", math.nan)]).name == "b"
+
+
+@pytest.mark.slow
+def test_two_pipelines_register_at_once_and_nothing_is_lost(
+    mlflow_server, working_copy, tiny_params, tmp_path, monkeypatch
+):
+    """Two working copies of two machines: neither has the other's locks."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for seed, folder in enumerate(folders):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        write_dataset(PREPARED)
+        Path("params.yaml").write_text(tiny_params.to_yaml())
+        for place, name in enumerate(("dcube", "untrained_uvit", "sub_features")):
+            write_evaluated(name, 10 * seed + place, 0.9, 20 + seed, tiny_params)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dcube.stages.register"],
+            cwd=folder,
+            env=os.environ | {"DCUBE_PIPELINE": folder.name, "PYTHONPATH": str(ROOT)},
+        )
+        for folder in folders
+    ]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    registry = Registry.existing(NAME)
+    versions = registry.versions()
+    assert [version.version for version in versions] == ["6", "5", "4", "3", "2", "1"]
+    assert {(version.tags["dcube.pipeline"], version.tags["dcube.model"]) for version in versions} == {
+        (folder.name, name) for folder in folders for name in ("dcube", "untrained_uvit", "sub_features")
+    }
+    held = registry.aliases()
+    assert all(registry.version(held[alias]).tags["dcube.model"] == "dcube" for alias in (CHALLENGER, CHAMPION))
+    (event,) = registry.history()
+    assert (event.how, event.version) == ("first", held[CHAMPION])
+    page = registry.client.get_registered_model(NAME)
+    assert page.tags == {CHAMPION: f"version {held[CHAMPION]}"}
+    assert page.description.startswith(f"**champion:** [version {held[CHAMPION]}]")

@@ -1,0 +1,133 @@
+"""Models compared by somebody who sits before MLflow: Chromium, a real server, two pipelines of four candidates."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from dcube.artifacts.layout import PREPARED
+from dcube.cli.ui import addresses
+from dcube.config.schema import Params
+from dcube.registry.versions import CHALLENGER, Registry
+from tests.support.browser import needs_chromium
+from tests.support.discs import TINY, write_dataset
+from tests.support.evaluated_candidates import NAME, run_whole_pipeline
+
+SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder, to draw the pictures of the documentation anew
+expect.set_options(timeout=30_000)
+pytestmark = [pytest.mark.slow, needs_chromium]
+
+
+@pytest.fixture(scope="module")
+def registry(started_mlflow_server: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("copy"))
+        patch.setenv("MLFLOW_TRACKING_URI", started_mlflow_server[0])
+        write_dataset(PREPARED)
+        for number, (right, epochs) in enumerate([(22, 4), (26, 9)]):
+            patch.setenv("DCUBE_PIPELINE", f"pipeline-{number}")
+            params = Params.model_validate(TINY | {"classifier": TINY["classifier"] | {"epochs": epochs}})
+            registry = run_whole_pipeline(params, number, right)
+        yield registry
+        registry.client.delete_registered_model(NAME)
+
+
+@pytest.fixture
+def links(registry: Registry, started_mlflow_server: tuple[str, Path]) -> dict[str, str]:
+    return dict(re.split(r":\s+", line, maxsplit=1) for line in addresses(registry, started_mlflow_server[0]))
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
+    with context:
+        yield context.new_page()
+
+
+def keep(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        page.wait_for_timeout(1500)
+        page.screenshot(path=Path(SCREENSHOTS, f"{name}.png"))
+
+
+def values_of(page: Page, name: str) -> list[str]:
+    """What stands beside a parameter's or metric's name."""
+    row = page.locator("tr", has=page.get_by_text(name, exact=True)).first
+    expect(row).to_be_visible()
+    return [text.strip() for text in row.locator("td, th").all_inner_texts()[1:]]
+
+
+def test_two_versions_are_ticked_and_compared(page: Page, links: dict[str, str]) -> None:
+    page.goto(links["versions"])
+    for version in ("6", "2"):  # D-Cube of the second and of the first pipeline
+        link = page.get_by_role("link", name=f"Version {version}", exact=True)
+        box = page.get_by_role("row").filter(has=link).get_by_role("checkbox")
+        box.check(force=True)  # invisible until the mouse is there
+    page.get_by_test_id("compareButton").click()
+    expect(page.get_by_text("Comparing 2 Versions")).to_be_visible()
+    assert values_of(page, "Run Name:") == ["dcube", "dcube"]
+    assert values_of(page, "classifier.epochs") == ["4", "9"]
+    assert values_of(page, "test.macro_f1") == ["0.733", "0.867"]
+    expect(page.get_by_text("classifier.dropout")).to_be_hidden()  # the same in both
+    keep(page, "mlflow-compare")
+
+
+def test_the_candidates_of_a_pipeline_stand_beside_the_champion(page: Page, links: dict[str, str]) -> None:
+    page.goto(links["compared"])
+    expect(page.get_by_text("Comparing 5 Versions")).to_be_visible()
+    names = ["dcube", "resnet18 baseline", "dcube", "sub-features control", "untrained U-ViT control"]
+    assert values_of(page, "Run Name:") == names
+    assert values_of(page, "test.macro_f1") == ["0.733", "0.667", "0.867", "0.733", "0.8"]
+
+
+def test_pipelines_are_sorted_by_auroc(page: Page, links: dict[str, str]) -> None:
+    page.goto(links["pipelines"])
+    page.get_by_role("button", name="Columns").click()
+    for name in ("Dataset", "Source", "challenger.auroc", "challenger.macro_f1", "best.auroc"):
+        page.get_by_title(name, exact=True).click()
+    page.keyboard.press("Escape")
+    first = page.get_by_role("link", name="pipeline pipeline-1")
+    second = page.get_by_role("link", name="pipeline pipeline-0")
+    expect(first).to_be_visible()
+    assert first.bounding_box()["y"] < second.bounding_box()["y"]
+    expect(page.get_by_role("gridcell", name="0.9", exact=True).first).to_be_visible()
+    keep(page, "mlflow-runs")
+
+
+def test_an_experiment_opens_its_models(page: Page, registry: Registry, links: dict[str, str]) -> None:
+    page.goto(links["models"])
+    expect(page.get_by_role("link", name="resnet18 baseline")).to_have_count(4)  # models and their runs
+    expect(page.get_by_text("v6", exact=True)).to_be_visible()
+    keep(page, "mlflow-models")
+    experiment = registry.holder(CHALLENGER).run.info.experiment_id
+    best = registry.client.search_logged_models(
+        [experiment], order_by=[{"field_name": "metrics.test.auroc", "ascending": False}]
+    )[0]
+    assert best.source_run_id == registry.holder(CHALLENGER).run_id and best.params["classifier.epochs"] == "9"
+
+
+def test_a_version_says_what_people_ask_and_links_to_its_pictures(
+    page: Page, registry: Registry, started_mlflow_server: tuple[str, Path]
+) -> None:
+    address = started_mlflow_server[0]
+    page.goto(f"{address}/#/models/{NAME}/versions/6?workflowType=machine_learning")
+    told = "AUROC 0.900 (0.847–0.979) · macro F1 0.867 (0.791–0.974) · vs champion +0.133 (p = 0.02) in macro F1"
+    expect(page.get_by_text(told)).to_be_in_viewport()
+    keep(page, "mlflow-version")
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="pictures").click()
+    expect(opened.value.locator("img").first).to_be_visible()
+
+
+def test_the_champion_is_seen_without_scrolling(
+    page: Page, links: dict[str, str], started_mlflow_server: tuple[str, Path]
+) -> None:
+    page.goto(links["versions"])
+    expect(page.get_by_role("link", name="version 2", exact=True)).to_be_in_viewport()
+    keep(page, "mlflow-model")
+    page.goto(f"{started_mlflow_server[0]}/#/models?workflowType=machine_learning")
+    expect(page.get_by_role("row").filter(has_text="champion: version 2")).to_be_in_viewport()
