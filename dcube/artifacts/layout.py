@@ -3,6 +3,7 @@
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+PLAN, PLAN_PAGE = Path("plan.json"), Path("plan.md")  # how the parameters were planned, if they were
 LOCK = Path("dvc.lock")
 RAW = Path("data")
 PREPARED = Path("outputs/prepared")

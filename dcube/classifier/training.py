@@ -78,7 +78,7 @@ def train_candidate(
     trainer = Trainer(head, optimisation, checkpoints, optimiser=optimiser_of(optimisation))
     best = trainer.fit(
         "Training the classifier",
-        steps=optimisation.epochs * sampler.steps_per_epoch,
+        steps=sampler.steps_of(optimisation.epochs),
         losses=losses,
         validate=validate,
         validate_every=sampler.steps_per_epoch,

@@ -5,6 +5,7 @@ import typer
 from dcube.cli import data, params
 from dcube.cli.methods import methods
 from dcube.cli.models import lineage, models, promote, reproduce, rollback
+from dcube.cli.plan import plan
 from dcube.cli.predict import predict
 from dcube.cli.report import report
 from dcube.cli.results import results
@@ -20,7 +21,8 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(params.app, name="params")
-for command in (predict, report, study, studies, methods, results, models, promote, rollback, lineage, reproduce, ui):
+COMMANDS = (plan, predict, report, study, studies, methods, results, models, promote, rollback, lineage, reproduce, ui)
+for command in COMMANDS:
     app.command()(command)
 
 

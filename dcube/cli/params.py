@@ -20,9 +20,8 @@ def params_use(
     from dcube.artifacts.atomic import atomic_write
 
     text = load_preset(name).to_yaml()
-    known = {load_preset(preset).to_yaml() for preset in preset_names()}
-    if PARAMS.exists() and not replace and PARAMS.read_text(encoding="utf-8") not in known:
-        raise DcubeError(f"{PARAMS} was edited and differs from every preset: keep a copy of it, then give --replace")
+    if PARAMS.exists() and not replace:
+        refuse_edited()
     atomic_write(PARAMS, text.encode())
     print(f"{PARAMS} holds the preset {name}")
 
@@ -50,3 +49,10 @@ def params_check() -> None:
     """Whether params.yaml is valid."""
     load_params(PARAMS)
     print(f"{PARAMS} is valid")
+
+
+def refuse_edited() -> None:
+    """Raises: DcubeError: params.yaml differs from every preset."""
+    known = {load_preset(preset).to_yaml() for preset in preset_names()}
+    if PARAMS.read_text(encoding="utf-8") not in known:
+        raise DcubeError(f"{PARAMS} was edited and differs from every preset: keep a copy of it, then give --replace")

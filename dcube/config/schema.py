@@ -7,7 +7,7 @@ Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from dcube.config import json_schema
 from dcube.config.path_pattern import PathPattern
@@ -18,6 +18,8 @@ Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 Timestep = Annotated[int, Field(ge=0, lt=10_000)]
+# A fraction fits a budget of steps to a large data set; a whole number stays one in params.yaml.
+Epochs = Annotated[float, Field(gt=0.0), PlainSerializer(lambda n: int(n) if n == int(n) else n)]
 
 
 class Group(BaseModel):
@@ -174,7 +176,7 @@ class Diffusion(Group):
         le=4.0,
         description="Margin m of Eq. (4): distance up to which images of two classes are pushed apart (paper: 0.1).",
     )
-    epochs: Count = Field(
+    epochs: Epochs = Field(
         280, description="Maximum number of epochs; training stops earlier when FID stabilises (paper: 280/950/730)."
     )
     batch_size: Count = Field(64, description="Pairs in a batch (paper: 64).")
@@ -185,7 +187,7 @@ class Diffusion(Group):
     ema_decay: float = Field(
         0.9999, ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up."
     )
-    fid_every: Count = Field(10, description="Epochs between two measurements of FID.")
+    fid_every: Epochs = Field(10, description="Epochs between two measurements of FID.")
     patience: Count = Field(
         5, description="Early stopping: measurements of FID without improvement after which training stops."
     )
@@ -293,7 +295,7 @@ Optimiser = Literal["adamw", "sgd"]
 class Optimisation(Group):
     """How a classifier is trained, whatever it is: `Classifier` and `Baseline` both yield one."""
 
-    epochs: Count
+    epochs: Epochs
     batch_size: Count
     optimiser: Optimiser
     learning_rate: Rate
@@ -383,7 +385,7 @@ class Classifier(Group):
         "none",
         description="Extra training images: none, the synthetic ones, or as many duplicates of real ones (control).",
     )
-    epochs: Count = Field(70, description="Epochs (paper: 70, breast 50).")
+    epochs: Epochs = Field(70, description="Epochs (paper: 70, breast 50).")
     batch_size: Count = Field(64, description="Images in a batch (paper: 64).")
     learning_rate: Rate = Field(2e-4, description="Learning rate of AdamW (paper: 2e-4).")
     weight_decay: Weight = Field(0.03, description="Weight decay of AdamW (paper: 0.03, breast 0.1).")
@@ -424,7 +426,7 @@ class Baseline(Pretrained):
         description="Extra training images: none, synthetic (paper Table III), or as many duplicates of real ones.",
     )
     flip_probability: Fraction = Field(0.5, description="Probability of a horizontal flip.")
-    epochs: Count | None = Field(None, description="Epochs. None: the method's own (paper Table IX).")
+    epochs: Epochs | None = Field(None, description="Epochs. None: the method's own (paper Table IX).")
     pretraining_steps: Count | None = Field(
         None,
         description="Pretraining steps of a method that is first trained without labels (CPT). None: the method's own.",

@@ -86,10 +86,10 @@ def train_diffusion(
     trainer = Trainer(model, diffusion, checkpoints, diffusion.warmup_steps)
     best = trainer.fit(
         "Training the diffusion model",
-        steps=diffusion.epochs * batches.sampler.steps_per_epoch,
+        steps=batches.sampler.steps_of(diffusion.epochs),
         losses=losses,
         validate=validate,
-        validate_every=diffusion.fid_every * batches.sampler.steps_per_epoch,
+        validate_every=batches.sampler.steps_of(diffusion.fid_every),
         patience=diffusion.patience,
         on_rows=on_rows,
     )

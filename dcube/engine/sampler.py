@@ -35,6 +35,10 @@ class DistributedBatchSampler(Generic[Items]):
         shard_size(self.batch_size)
         self._epoch = -1
 
+    def steps_of(self, epochs: float) -> int:
+        """Of so many epochs, one at least."""
+        return max(1, round(epochs * self.steps_per_epoch))
+
     def at(self, step: int) -> Items:
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:

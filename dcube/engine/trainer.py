@@ -121,7 +121,7 @@ class Trainer:
         interval = read_settings().checkpoint_seconds
         with self._shown(description, steps) as advance:
             while self.record.step < steps and not self._exhausted(patience):
-                pending.append(self._step(losses))
+                pending.append(self.step(losses))
                 advance(1, **self._latest_values())
                 validation_due = self.record.step % validate_every == 0 or self.record.step == steps
                 if validation_due or self.record.step % STEPS_PER_ROW == 0:
@@ -148,7 +148,8 @@ class Trainer:
         ):
             yield advance
 
-    def _step(self, losses: Losses) -> dict[str, Tensor]:
+    def step(self, losses: Losses) -> dict[str, Tensor]:
+        """One step of the optimiser and of the averaged weights; returns the losses, detached."""
         step = self.record.step
         self.model.train()
         for group in self.optimizer.param_groups:

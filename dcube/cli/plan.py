@@ -1,0 +1,92 @@
+"""`dcube plan`: parameters for a data set, a machine and a time."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE, RAW
+from dcube.cli.params import refuse_edited
+from dcube.cli.terminal import Replace, print_rich
+from dcube.config.loading import load_params, parse_settings
+from dcube.errors import DcubeError
+
+if TYPE_CHECKING:
+    from dcube.planning.plan import Plan
+
+
+def plan(
+    name: Annotated[str, typer.Argument(help="A data set that `dcube data add` has put into data/.")],
+    minutes: Annotated[float | None, typer.Option(min=1, help="For the whole of `dvc repro`.")] = None,
+    hours: Annotated[float | None, typer.Option(min=0.1, max=1000, help="The same in hours.")] = None,
+    goal: Annotated[
+        Literal["few-labels", "balanced", "best"],
+        typer.Option(
+            help="Where the time goes: most of it to stage 1, to both alike, or most of it to the classifiers."
+        ),
+    ] = "balanced",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="GROUP.KEY=VALUE", help="A parameter that is set by hand.")
+    ] = None,
+    keep_names: Annotated[
+        bool, typer.Option("--keep-names", help="Keep file names and patient ids as they are. For public sets only.")
+    ] = False,
+    replace: Replace = False,
+) -> None:
+    """Write params.yaml for a data set: sizes, networks and lengths that fit this machine and a time, with reasons.
+
+    Planning again keeps what was changed in params.yaml since.
+    """
+    if not (RAW / name).exists():
+        raise DcubeError(f"{RAW / name} does not exist: `dcube data add {name} PATH` puts a data set there")
+    if minutes and hours:
+        raise DcubeError("give --minutes or --hours, not both")
+    by_hand = _set_before(name, replace) | parse_settings(settings or [])
+    seconds = 60 * (minutes or 60 * (hours or 0.5))
+    from dcube.planning.plan import make_plan
+    from dcube.repository.graph import stages_in_order
+
+    stages = [stage.name for stage in stages_in_order(Path())]
+    made = make_plan(name, seconds, goal, stages, by_hand, keep_names, lambda line: print(f"  {line}"))
+    _write(made)
+    _show(made)
+
+
+def _set_before(name: str, replace: bool) -> dict[str, Any]:
+    """What a person has changed since the last plan of this data set."""
+    from dcube.artifacts.schemas.plan import PlanRecord
+    from dcube.planning.changes import set_by_hand
+
+    if not PARAMS.exists() or replace:
+        return {}
+    if not PLAN.exists() or (last := PlanRecord.load(PLAN)).dataset != name:
+        refuse_edited()
+        return {}
+    return set_by_hand(load_params(PARAMS), last)
+
+
+def _write(made: "Plan") -> None:
+    """The parameters last: they are what counts."""
+    from dcube.artifacts.atomic import atomic_write
+    from dcube.planning.writing import params_text, plan_page
+
+    atomic_write(PLAN_PAGE, plan_page(made.record, made.facts).encode())
+    made.record.save(PLAN)
+    atomic_write(PARAMS, params_text(made.params, made.record).encode())
+
+
+def _show(made: "Plan") -> None:
+    from itertools import groupby
+
+    from rich.table import Table
+
+    table = Table(
+        "parameters", "reason", title=f"Plan for {made.record.dataset}", title_justify="left", show_lines=True
+    )
+    for reason, decisions in groupby(made.record.decisions, key=lambda one: one.reason):
+        table.add_row("\n".join(f"{one.parameter}: {one.value}" for one in decisions), reason)
+    print_rich(table)
+    estimate = sum(made.record.estimate.values()) / 60
+    print(
+        f"{PARAMS} is written, {PLAN_PAGE} has the time of every stage. `dvc repro` will take {estimate:.0f} minutes."
+    )

@@ -1,0 +1,224 @@
+"""What the time decides: sizes of networks and images, and how long each is trained."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES
+from dcube.classifier.recipe import BASELINE, head_recipe, method_recipe, sub_features_recipe
+from dcube.errors import DcubeError
+from dcube.planning.draft import Draft
+from dcube.planning.estimate import Speeds, epoch_seconds, estimate, fixed_seconds, steps_per_epoch
+from dcube.planning.facts import DatasetFacts, Machine
+from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
+
+Goal = Literal["few-labels", "balanced", "best"]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Of the time that is left for training: stage 1, the three candidates of the group classifier, the baseline."""
+
+    diffusion: float
+    classifier: float
+    baseline: float
+
+
+SHARES: dict[str, Shares] = {
+    "few-labels": Shares(0.60, 0.28, 0.12),
+    "balanced": Shares(0.42, 0.42, 0.16),
+    "best": Shares(0.25, 0.55, 0.20),
+}
+
+
+@dataclass(frozen=True)
+class UViTSize:
+    """With the learning rate of the presets for small networks, and of the paper for its own."""
+
+    side: int
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    learning_rate: float
+
+
+UVITS = (
+    UViTSize(32, 4, 128, 4, 4, 2e-3),
+    UViTSize(64, 8, 128, 4, 4, 2e-3),
+    UViTSize(128, 8, 256, 8, 8, 5e-4),
+    UViTSize(128, 8, 512, 12, 8, 2e-4),
+)
+CNN_SIDES = (64, 128, 224)
+FEWEST_STEPS, FEWEST_EPOCHS = 1000, 6.0  # with fewer, a smaller network or image is taken
+FEWEST_STEPS_OF_ALL, SHORTEST_TRAINING = 100, 60.0  # steps, seconds
+MOST_DIFFUSION_EPOCHS, MOST_EPOCHS = 950, 70  # the paper's
+MEASUREMENTS, SHARE_OF_MEASUREMENTS = 4, 0.2  # of FID, of stage 1's time
+FEWEST_SAMPLES, MOST_SAMPLES = 100, 5000
+SHARE_OF_SYNTHESIS = 0.05  # of stage 1's time
+RESERVE = 0.1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Decides everything that depends on the time, in the order of the methods.
+
+    Attributes:
+        stages: names of the stages of dvc.yaml.
+        seconds: of a whole `dvc repro`.
+        note: told every measurement.
+    """
+
+    draft: Draft
+    facts: DatasetFacts
+    machine: Machine
+    stages: Sequence[str]
+    seconds: float
+    goal: Goal
+    note: Callable[[str], None]
+
+    def decide(self) -> dict[str, float]:
+        """Returns the estimate, stage → seconds.
+
+        Raises:
+            DcubeError: the time is too short.
+        """
+        fixed = fixed_seconds(self.facts, self.machine, self.stages)
+        left, shares = (1 - RESERVE) * self.seconds - fixed, SHARES[self.goal]
+        if left < SHORTEST_TRAINING:
+            least = (fixed + SHORTEST_TRAINING) / (1 - RESERVE) / 60
+            raise DcubeError(f"{self.seconds / 60:g} minutes are too short on this machine: give {math.ceil(least)}")
+        diffusion = self._decide_uvit(shares.diffusion * left)
+        self._decide_diffusion_length(shares.diffusion * left, diffusion)
+        candidates = self._decide_image_side(shares.classifier * left)
+        self._decide_classifier_length(shares.classifier * left, candidates)
+        candidates[BASELINE] = self._decide_baseline_length(shares.baseline * left)
+        speeds = Speeds(diffusion, candidates)
+        return estimate(self.draft.params(), self.facts, self.machine, speeds, self.stages)
+
+    @property
+    def _classes(self) -> int:
+        return len(self.facts.classes)
+
+    def _decide_uvit(self, seconds: float) -> DiffusionSpeed:
+        """The largest network that the time is enough for, on images no larger than they are."""
+        sides = _up_to([size.side for size in UVITS], self.facts.longer_side)
+        chosen: tuple[UViTSize, DiffusionSpeed] | None = None
+        for size in (it for it in UVITS if it.side in sides):
+            speed = self._measured_uvit(size)
+            steps = (1 - SHARE_OF_MEASUREMENTS) * seconds / speed.step if speed else 0
+            if chosen and steps < FEWEST_STEPS:
+                break
+            if speed is None or steps < FEWEST_STEPS_OF_ALL:
+                raise DcubeError(
+                    f"the time is enough for {steps:.0f} steps of the smallest U-ViT: give a longer time, or a GPU"
+                )
+            chosen = size, speed
+        assert chosen
+        size, speed = chosen
+        self.draft.decide(
+            f"the largest U-ViT of which {FEWEST_STEPS} steps fit in: {speed.step:.3g} s a step",
+            **_uvit_values(size),
+        )
+        return speed
+
+    def _measured_uvit(self, size: UViTSize) -> DiffusionSpeed | None:
+        try:
+            speed = diffusion_speed(self.draft.params(**_uvit_values(size)), self._classes)
+        except torch.OutOfMemoryError:
+            return None
+        self.note(f"U-ViT {size.side} px, width {size.width}, {size.depth + 1} blocks: {speed.step:.3g} s a step")
+        return speed
+
+    def _decide_diffusion_length(self, seconds: float, speed: DiffusionSpeed) -> None:
+        image = speed.generated + speed.features
+        affordable = SHARE_OF_MEASUREMENTS * seconds / MEASUREMENTS / image
+        samples = round(min(max(affordable, FEWEST_SAMPLES), MOST_SAMPLES))
+        self.draft.decide(f"{image:.3g} s an image and its features", fid__samples=samples)
+        maximum = round(SHARE_OF_SYNTHESIS * seconds / speed.generated)
+        self.draft.decide(f"{speed.generated:.3g} s an image", synthesis__maximum=maximum)
+        per_epoch = steps_per_epoch(self.facts.images_of_stage_1, self.draft.params().diffusion.batch_size)
+        steps = (seconds * (1 - SHARE_OF_SYNTHESIS) - (MEASUREMENTS + 1) * samples * image) / speed.step
+        epochs = _readable(min(steps / per_epoch, MOST_DIFFUSION_EPOCHS))
+        self.draft.decide(
+            f"{epochs * per_epoch:.0f} steps of {per_epoch} an epoch",
+            diffusion__epochs=epochs,
+        )
+        epochs = self.draft.params().diffusion.epochs
+        self.draft.decide(f"{MEASUREMENTS} times", diffusion__fid_every=_readable(epochs / MEASUREMENTS))
+        self.draft.decide("the time is the limit, not FID", diffusion__patience=MEASUREMENTS)
+
+    def _decide_image_side(self, seconds: float) -> dict[str, CandidateSpeed]:
+        """The largest images of which the time is enough for some epochs, no larger than they are."""
+        small, *sides = _up_to(CNN_SIDES, self.facts.longer_side)
+        chosen, speeds = small, self._measured_candidates(small)
+        for side in sides:
+            larger = self._measured_candidates(side)
+            if not larger or seconds / self._classifier_epoch(larger) < FEWEST_EPOCHS:
+                break
+            chosen, speeds = side, larger
+        if not speeds:
+            raise DcubeError("the smallest images do not fit into the GPU's memory: set classifier.batch_size lower")
+        shown = f"the largest side of which {FEWEST_EPOCHS:g} epochs fit in; half of the images are no larger than "
+        self.draft.decide(f"{shown}{self.facts.longer_side:g} pixels", data__image_size=chosen)
+        return speeds
+
+    def _measured_candidates(self, side: int) -> dict[str, CandidateSpeed]:
+        """Of the classifier's group; empty where memory is short."""
+        params = self.draft.params(data__image_size=side)
+        recipes = {
+            DCUBE: head_recipe(DCUBE, params.classifier),
+            SUB_FEATURES: sub_features_recipe(params.classifier),
+        }
+        try:
+            speeds = {name: candidate_speed(recipe, params, self._classes) for name, recipe in recipes.items()}
+        except torch.OutOfMemoryError:
+            return {}
+        self.note(f"D-Cube on {side} px: {speeds[DCUBE].step:.3g} s a step")
+        return speeds
+
+    def _classifier_epoch(self, speeds: dict[str, CandidateSpeed]) -> float:
+        """Seconds of an epoch of D-Cube and both controls: the untrained one is as fast as D-Cube."""
+        size = self.draft.params().classifier.batch_size
+        return sum(epoch_seconds(speeds[name], size, self.facts) for name in (DCUBE, DCUBE, SUB_FEATURES))
+
+    def _decide_classifier_length(self, seconds: float, speeds: dict[str, CandidateSpeed]) -> None:
+        epochs = _readable(min(seconds / self._classifier_epoch(speeds), MOST_EPOCHS))
+        self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", classifier__epochs=epochs)
+
+    def _decide_baseline_length(self, seconds: float) -> CandidateSpeed:
+        params = self.draft.params()
+        recipe = method_recipe(params.baseline)
+        speed = candidate_speed(recipe, params, self._classes)
+        self.note(f"{params.baseline.method} on {params.data.image_size} px: {speed.step:.3g} s a step")
+        epoch = epoch_seconds(speed, recipe.optimisation.batch_size, self.facts)
+        epochs = _readable(min(seconds / epoch, MOST_EPOCHS))
+        self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", baseline__epochs=epochs)
+        return speed
+
+
+def _uvit_values(size: UViTSize) -> dict[str, float]:
+    return {
+        "data__diffusion_image_size": size.side,
+        "diffusion__patch_size": size.patch,
+        "diffusion__width": size.width,
+        "diffusion__depth": size.depth,
+        "diffusion__heads": size.heads,
+        "diffusion__learning_rate": size.learning_rate,
+    }
+
+
+def _up_to(sides: Sequence[int], raw: float) -> list[int]:
+    """Those below the side of the raw images, and the next: a smaller image is enlarged, not cut."""
+    ordered = sorted(set(sides))
+    return [side for position, side in enumerate(ordered) if position == 0 or ordered[position - 1] < raw]
+
+
+def _readable(epochs: float) -> float:
+    """A multiple of the measurements from there on, else three digits."""
+    if epochs >= 2 * MEASUREMENTS:
+        return epochs // MEASUREMENTS * MEASUREMENTS
+    return float(f"{epochs:.3g}")

@@ -1,0 +1,80 @@
+"""What the data set and the machine decide, whatever time there is; each with its reason."""
+
+from collections.abc import Sequence
+
+from dcube.data.checks.groups import BY_IMAGE, GroupCheck
+from dcube.planning.draft import Draft
+from dcube.planning.facts import DatasetFacts, Machine
+
+CUT = 0.05  # share of an image's area that may be cut off
+LEAK = 0.02  # differences of the nearest image's accuracy below it say nothing
+SMALL_SET = 2000  # training images, from which on a batch is 64
+
+
+def decide_data(draft: Draft, facts: DatasetFacts, keep_names: bool) -> None:
+    report = facts.report
+    colour = f"{facts.coloured:.0%} of {facts.examples} example images have colours"
+    draft.decide(colour, data__channels=3 if facts.coloured else 1)
+    cut = f"a centre crop would cut off up to {facts.cut_by_crop:.0%} of an image"
+    draft.decide(cut, data__fit="pad" if facts.cut_by_crop > CUT else "crop")
+    names = "asked for by --keep-names" if keep_names else "file names and patient ids stay inside data/"
+    draft.decide(names, data__identifiers="kept" if keep_names else "hashed")
+    if report.grouping == "none":
+        _decide_groups(draft, report.group_checks)
+
+
+def _decide_groups(draft: Draft, checks: Sequence[GroupCheck]) -> None:
+    accuracy = {check.by: check.accuracy for check in checks if check.accuracy is not None}
+    proposed = {by: value for by, value in accuracy.items() if by != BY_IMAGE}
+    if not proposed or accuracy[BY_IMAGE] - min(proposed.values()) <= LEAK:
+        reason = "patients are unknown, and no part of the file names tells them: figures are likely too high"
+        draft.decide(reason, data__group_by=None)
+        return
+    chosen = next(by for by, value in proposed.items() if value <= min(proposed.values()) + LEAK)
+    draft.decide(
+        f"patients are unknown; the nearest image has the same class for {accuracy[BY_IMAGE]:.1%} of the images, and "
+        f"for {accuracy[chosen]:.1%} with these groups kept together. Check that they are what belongs together",
+        data__group_by=chosen,
+    )
+
+
+def decide_training(draft: Draft, facts: DatasetFacts, machine: Machine) -> None:
+    """What validation chose for short trainings (docs/results.md), and what is at hand."""
+    batch = 32 if facts.training_images < SMALL_SET else 64
+    draft.decide(
+        f"{facts.training_images} labelled training images",
+        diffusion__batch_size=batch,
+        classifier__batch_size=batch,
+        baseline__batch_size=batch,
+    )
+    draft.decide("learns faster than the paper's in short trainings", diffusion__prediction="v_prediction")
+    draft.decide(
+        "as in the presets that were tuned by hand for short trainings",
+        diffusion__label_dropout=0.3,
+        diffusion__contrastive_weight=0.1,
+        diffusion__margin=1.0,
+        diffusion__warmup_steps=100,
+        diffusion__ema_decay=0.999,
+        classifier__fused_channels=16,
+        classifier__learning_rate=1e-3,
+        classifier__ema_decay=0.99,
+        baseline__optimiser="adamw",
+        baseline__learning_rate=1e-3,
+        baseline__weight_decay=0.03,
+        baseline__ema_decay=0.99,
+    )
+    draft.decide(
+        "its ImageNet weights come with the installation",
+        classifier__sub_features__architecture="tf_efficientnet_lite0",
+        classifier__sub_features__stage=-2,
+        classifier__sub_features__weights="package",
+        fid__extractor="efficientnet_lite0",
+        fid__resize=64,
+    )
+    draft.decide(
+        "trained from scratch, beside the pretrained control", baseline__method="resnet18", baseline__weights="none"
+    )
+    draft.decide("DPM-Solver++ needs no more", fid__sampling_steps=20, synthesis__sampling_steps=20)
+    draft.decide("a sample of the training images", features__images=min(256, facts.images_of_stage_1))
+    if machine.gpus > 1 and batch % machine.gpus == 0:
+        draft.decide(f"one for each of {machine.gpus} GPUs", compute__processes=machine.gpus)

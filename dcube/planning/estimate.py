@@ -1,0 +1,96 @@
+"""Seconds of every stage, from the speeds of one step and the numbers of steps."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
+from dcube.classifier.method import method
+from dcube.classifier.recipe import BASELINE
+from dcube.config.schema import Optimisation, Params
+from dcube.planning.facts import DatasetFacts, Machine
+from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed
+
+# Measured on two CPU cores: DVC, MLflow and the files of a stage take about as long as its imports again.
+STAGE = 2.0
+EVALUATION = 3.0  # with resamples and pictures
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Attributes:
+    candidates: by name, of D-Cube, `SUB_FEATURES` and the baseline; the untrained control is as fast as D-Cube.
+    """
+
+    diffusion: DiffusionSpeed
+    candidates: dict[str, CandidateSpeed]
+
+
+def estimate(
+    params: Params, facts: DatasetFacts, machine: Machine, speeds: Speeds, stages: Iterable[str]
+) -> dict[str, float]:
+    """Stage → seconds.
+
+    Args:
+        stages: their names in dvc.yaml.
+    """
+    own = _own_seconds(params, facts, speeds)
+    return {name: round(_fixed(name, facts, machine) + own.get(name, 0.0), 1) for name in stages}
+
+
+def fixed_seconds(facts: DatasetFacts, machine: Machine, stages: Iterable[str]) -> float:
+    """What all stages together take before and after they train anything."""
+    return sum(_fixed(name, facts, machine) for name in stages)
+
+
+def _fixed(stage: str, facts: DatasetFacts, machine: Machine) -> float:
+    if stage == "prepare":
+        return STAGE * machine.stage_seconds + facts.seconds
+    return (EVALUATION if stage.startswith("evaluate") else STAGE) * machine.stage_seconds
+
+
+def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[str, float]:
+    speed, candidates = speeds.diffusion, dict(speeds.candidates)
+    candidates[UNTRAINED] = candidates[DCUBE]
+    measured = params.fid.samples * (speed.generated + speed.features)
+    real = facts.training_images * speed.features
+    forward = speed.generated / params.fid.sampling_steps
+    seconds = {
+        "train_diffusion": real + diffusion_seconds(params, facts, speed),
+        "track_fid": measured,
+        "select_features": params.features.images * forward,
+        "synthesize": synthetic_images(params, facts) * forward * params.synthesis.sampling_steps,
+    }
+    optimisations = dict.fromkeys((DCUBE, UNTRAINED, SUB_FEATURES), params.classifier.optimisation)
+    optimisations[BASELINE] = Optimisation.of(params.baseline, **method(params.baseline.method).published)
+    stages = {DCUBE: "train_classifier", UNTRAINED: "train_untrained_uvit"}
+    for name, optimisation in optimisations.items():
+        one = candidates[name]
+        stage = stages.get(name, f"train_{name}")
+        seconds[stage] = optimisation.epochs * epoch_seconds(one, optimisation.batch_size, facts)
+        seconds[f"evaluate@{name}"] = facts.count("test") * one.evaluated
+    return seconds
+
+
+def diffusion_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed) -> float:
+    """Of stage 1's steps and measurements of FID."""
+    settings = params.diffusion
+    per_epoch = steps_per_epoch(facts.images_of_stage_1, settings.batch_size)
+    measurements = max(1, round(settings.epochs / settings.fid_every))
+    generated = params.fid.samples * (speed.generated + speed.features)
+    return settings.epochs * per_epoch * speed.step + measurements * generated
+
+
+def epoch_seconds(speed: CandidateSpeed, batch_size: int, facts: DatasetFacts) -> float:
+    """Of one epoch of a candidate and its validation."""
+    steps = steps_per_epoch(facts.training_images, batch_size)
+    return steps * speed.step + facts.count("validation") * speed.evaluated
+
+
+def steps_per_epoch(images: int, batch_size: int) -> int:
+    return max(1, images // batch_size)
+
+
+def synthetic_images(params: Params, facts: DatasetFacts) -> int:
+    """As many as make all classes as frequent as the largest."""
+    counts = facts.classes.values()
+    return min(params.synthesis.maximum, sum(max(counts) - count for count in counts))

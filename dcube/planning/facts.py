@@ -1,0 +1,139 @@
+"""What is known before anything is decided: the data set, and the machine."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dcube.config.schema import Compute, Data
+from dcube.data.checks.inspection import InspectionReport, inspect_dataset
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.readers.raw_image import UnusableImageError
+from dcube.engine.device import choose_device, computes_in_bfloat16
+from dcube.errors import DcubeError
+
+EXAMPLES = 64
+COLOURED = 8  # of 255: channels that differ by less are JPEG's rounding
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """Attributes:
+    report: what `dcube data check` finds.
+    coloured: share of example images whose channels differ.
+    cut_by_crop: largest share of an example's area that a centre crop would cut off.
+    examples: how many were looked at.
+    seconds: that the inspection took.
+    """
+
+    report: InspectionReport
+    coloured: float
+    cut_by_crop: float
+    examples: int
+    seconds: float
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Labelled training images of each class."""
+        return self.report.planned["train"]
+
+    @property
+    def training_images(self) -> int:
+        """With labels, after `prepare`."""
+        return sum(self.classes.values())
+
+    @property
+    def images_of_stage_1(self) -> int:
+        """Training images, labelled or not."""
+        return self.training_images + self.report.unlabelled
+
+    def count(self, split: str) -> int:
+        return sum(self.report.planned[split].values())
+
+    @property
+    def longer_side(self) -> float:
+        """Median of the longer sides, in pixels."""
+        width, height = self.report.raw.width, self.report.raw.height
+        return max(extent.median for extent in (width, height) if extent)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Attributes:
+    stage_seconds: until a stage's process has imported what it needs.
+    """
+
+    name: str
+    gpus: int
+    memory_gib: float
+    bfloat16: bool
+    stage_seconds: float
+
+    def __str__(self) -> str:
+        precision = "bfloat16" if self.bfloat16 else "float32"
+        return f"{self.name}, {self.memory_gib:.0f} GiB, {precision}"
+
+
+def dataset_facts(path: Path, data: Data) -> DatasetFacts:
+    """Read every image once, and some of them again.
+
+    Raises:
+        DcubeError: `prepare` would refuse the data set.
+    """
+    started = time.monotonic()
+    report = inspect_dataset(path, data)
+    seconds = time.monotonic() - started
+    if report.problem:
+        raise DcubeError(report.problem)
+    examples = _examples(path, data)
+    return DatasetFacts(
+        report,
+        coloured=float(np.mean([_is_coloured(image) for image in examples])),
+        cut_by_crop=max(1 - min(image.size) / max(image.size) for image in examples),
+        examples=len(examples),
+        seconds=seconds,
+    )
+
+
+def _examples(path: Path, data: Data) -> Sequence[Image.Image]:
+    dataset = read_raw_dataset(path, data)
+    chosen = np.unique(np.linspace(0, len(dataset.records) - 1, EXAMPLES).astype(int))
+    images = []
+    for row in chosen:
+        try:
+            images.append(dataset.read(int(row)).image)
+        except UnusableImageError:  # a blank slice: `prepare` leaves it out
+            continue
+    return images
+
+
+def _is_coloured(image: Image.Image) -> bool:
+    if image.mode != "RGB":
+        return False
+    pixels = np.asarray(image).astype(np.int16)
+    return bool((pixels.max(axis=2) - pixels.min(axis=2)).max() > COLOURED)
+
+
+def machine_facts(compute: Compute) -> Machine:
+    device = choose_device(compute)
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        gpus, memory = torch.cuda.device_count(), properties.total_memory
+        name = f"{gpus} × {properties.name}" if gpus > 1 else properties.name
+    else:
+        gpus, memory = 0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        name = f"{torch.get_num_threads()} CPU threads"
+    return Machine(name, gpus, memory / 2**30, computes_in_bfloat16(device, compute), _stage_seconds())
+
+
+def _stage_seconds() -> float:
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import dcube.stages.train_classifier"], check=True)
+    return time.monotonic() - started

@@ -1,0 +1,52 @@
+"""From a raw data set and a time to parameters with reasons (`dcube plan`)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dcube.artifacts.layout import RAW
+from dcube.artifacts.schemas.plan import PlanRecord
+from dcube.config.schema import Params
+from dcube.planning.budget import Budget, Goal
+from dcube.planning.decisions import decide_data, decide_training
+from dcube.planning.draft import Draft
+from dcube.planning.facts import DatasetFacts, dataset_facts, machine_facts
+
+
+@dataclass(frozen=True)
+class Plan:
+    params: Params
+    record: PlanRecord
+    facts: DatasetFacts
+
+
+def make_plan(
+    name: str,
+    seconds: float,
+    goal: Goal,
+    stages: Sequence[str],
+    by_hand: Mapping[str, Any],
+    keep_names: bool,
+    note: Callable[[str], None],
+) -> Plan:
+    """Plan for the data set data/NAME.
+
+    Args:
+        seconds: for the whole of `stages`.
+        by_hand: parameters that a person has set, by their dotted names.
+        note: told every measurement.
+
+    Raises:
+        DcubeError: the data set is refused, the time too short, or a value set by hand does not fit.
+    """
+    draft = Draft({**by_hand, "data.name": name})
+    facts = dataset_facts(RAW / name, draft.params().data)
+    machine = machine_facts(draft.params().compute)
+    decide_data(draft, facts, keep_names)
+    decide_training(draft, facts, machine)
+    estimate = Budget(draft, facts, machine, stages, seconds, goal, note).decide()
+    decisions = [one for one in draft.decisions if one.parameter != "data.name"]
+    record = PlanRecord(
+        dataset=name, seconds=seconds, goal=goal, machine=str(machine), decisions=decisions, estimate=estimate
+    )
+    return Plan(draft.params(), record, facts)

@@ -1,0 +1,144 @@
+"""Seconds of the trainings' own steps on random images: a few of each, whose median counts."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, build_head, probabilities
+from dcube.classifier.contract import Task
+from dcube.classifier.optimisers import optimiser_of
+from dcube.classifier.recipe import Recipe
+from dcube.classifier.training import classifier_losses
+from dcube.config.schema import Params
+from dcube.diffusion.noise_schedule import NoiseSchedule
+from dcube.diffusion.sampler import sample
+from dcube.diffusion.training import SAMPLING_BATCH, PairBatch, pair_losses
+from dcube.diffusion.weights import build_uvit
+from dcube.engine.checkpoints import Checkpoints
+from dcube.engine.device import autocast, choose_device
+from dcube.engine.distributed import Losses
+from dcube.engine.trainer import OptimiserOf, OptimiserSettings, Trainer
+from dcube.features.frozen_uvit import FrozenUViT, frozen
+from dcube.generative_metrics.extractor import as_rgb, load_extractor
+
+SECONDS, CALLS = 1.5, 3  # at least so many calls, then more until the time is up
+SAMPLED_ON_CPU = 32  # images in a batch, of which the time of one follows
+
+
+@dataclass(frozen=True)
+class DiffusionSpeed:
+    """Seconds of a training step, of generating an image, and of the features of an image for FID."""
+
+    step: float
+    generated: float
+    features: float
+
+
+@dataclass(frozen=True)
+class CandidateSpeed:
+    """Seconds of a training step, and of an image in evaluation."""
+
+    step: float
+    evaluated: float
+
+
+def diffusion_speed(params: Params, classes: int) -> DiffusionSpeed:
+    """Of stage 1 with these parameters.
+
+    Raises:
+        DcubeError: the extractor of FID has no weights.
+        torch.OutOfMemoryError: a batch does not fit into the GPU.
+    """
+    device, settings, data = choose_device(params.compute), params.diffusion, params.data
+    shape, n = (data.channels, data.diffusion_image_size, data.diffusion_image_size), settings.batch_size
+    model = build_uvit(settings, data.diffusion_image_size, data.channels, classes).to(device)
+    network = torch.compile(model) if params.compute.compile else model
+    schedule, first, labels = NoiseSchedule(settings), _images(n, shape, device), _labels(n, classes, device)
+    second, others = _images(n, shape, device), labels.flip(0)
+    batch = PairBatch(first, second, labels, others, labels != others, torch.ones_like(labels, dtype=torch.bool))
+    at_once = SAMPLED_ON_CPU if device.type == "cpu" else SAMPLING_BATCH
+
+    def losses(step: int) -> dict[str, Tensor]:
+        with autocast(device, params.compute):
+            return pair_losses(network, model, schedule, settings, batch, step)
+
+    def generate() -> None:
+        with autocast(device, params.compute):
+            chosen = _labels(at_once, classes, torch.device("cpu"))
+            sample(model.eval(), schedule, chosen, range(at_once), params.fid.sampling_steps, at_once, shape)
+
+    extractor, seen = load_extractor(params.fid, device), _images(at_once, shape, device)
+    with torch.inference_mode():
+        features = _seconds(lambda: extractor.network(as_rgb(seen, params.fid.resize))) / at_once
+    step = _step_seconds(model, settings, losses)
+    return DiffusionSpeed(step, _seconds(generate) / at_once, features)
+
+
+def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSpeed:
+    """Of one candidate with these parameters.
+
+    Raises: as `diffusion_speed`.
+    """
+    device, data, optimisation = choose_device(params.compute), params.data, recipe.optimisation
+    uvit = _uvit(params, classes, device) if recipe.kind in ON_DIFFUSION_FEATURES else None
+    task = Task(classes, data.image_size, data.channels)
+    head = build_head(recipe.kind, recipe.network, task, uvit, load_pretrained=False).to(device)
+    n = optimisation.batch_size
+    images = _images(n, (data.channels, data.image_size, data.image_size), device)
+    small = _images(n, (data.channels, data.diffusion_image_size, data.diffusion_image_size), device)
+    labels = _labels(n, classes, device)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        with autocast(device, params.compute):
+            return classifier_losses(head, uvit, images, small, labels, optimisation, recipe.losses, step)
+
+    step = _step_seconds(head, optimisation, losses, optimiser_of(optimisation))
+    timesteps = recipe.losses.evaluation_timesteps
+    evaluated = _seconds(lambda: probabilities(head.eval(), uvit, images, small, timesteps)) / n
+    return CandidateSpeed(step, evaluated)
+
+
+def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:
+    """As many blocks as will be selected at least."""
+    model = build_uvit(params.diffusion, params.data.diffusion_image_size, params.data.channels, classes)
+    return FrozenUViT(frozen(model, device), NoiseSchedule(params.diffusion), tuple(range(params.features.keep)))
+
+
+def _step_seconds(
+    model: nn.Module, settings: OptimiserSettings, losses: Losses, optimiser: OptimiserOf | None = None
+) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(model, settings, Checkpoints(Path(folder), "throughput"), optimiser=optimiser)
+        return _seconds(lambda: trainer.step(losses))
+
+
+def _images(n: int, shape: tuple[int, int, int], device: torch.device) -> Tensor:
+    return torch.randint(0, 256, (n, *shape), dtype=torch.uint8, device=device)
+
+
+def _labels(n: int, classes: int, device: torch.device) -> Tensor:
+    return torch.arange(n, device=device) % classes
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """The median of some calls after a first one, which allocates and compiles."""
+    call()
+    taken: list[float] = []
+    while len(taken) < CALLS or sum(taken) < SECONDS:
+        _synchronise()
+        started = time.perf_counter()
+        call()
+        _synchronise()
+        taken.append(time.perf_counter() - started)
+    return median(taken)
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
