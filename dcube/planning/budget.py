@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES
-from dcube.classifier.recipe import BASELINE, head_recipe, method_recipe, sub_features_recipe
+from dcube.classifier.recipe import BASELINE, IMAGENET_PROBE
+from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
-from dcube.planning.estimate import Speeds, epoch_seconds, estimate, fixed_seconds, steps_per_epoch
+from dcube.planning.estimate import Speeds, epoch_seconds, estimate, fixed_seconds, recipes, steps_per_epoch
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 
@@ -142,13 +143,13 @@ class Budget:
         self.draft.decide(f"{speed.generated:.3g} s an image", synthesis__maximum=maximum)
         per_epoch = steps_per_epoch(self.facts.images_of_stage_1, self.draft.params().diffusion.batch_size)
         steps = (seconds * (1 - SHARE_OF_SYNTHESIS) - (MEASUREMENTS + 1) * samples * image) / speed.step
-        epochs = _readable(min(steps / per_epoch, MOST_DIFFUSION_EPOCHS))
+        epochs = _readable(min(steps / per_epoch, max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)))
         self.draft.decide(
             f"{epochs * per_epoch:.0f} steps of {per_epoch} an epoch",
             diffusion__epochs=epochs,
         )
         epochs = self.draft.params().diffusion.epochs
-        self.draft.decide(f"{MEASUREMENTS} times", diffusion__fid_every=_readable(epochs / MEASUREMENTS))
+        self.draft.decide(f"{MEASUREMENTS} times", diffusion__fid_every=float(f"{epochs / MEASUREMENTS:.3g}"))
         self.draft.decide("the time is the limit, not FID", diffusion__patience=MEASUREMENTS)
 
     def _decide_image_side(self, seconds: float) -> dict[str, CandidateSpeed]:
@@ -167,18 +168,17 @@ class Budget:
         return speeds
 
     def _measured_candidates(self, side: int) -> dict[str, CandidateSpeed]:
-        """Of the classifier's group; empty where memory is short."""
+        """Of all that have no length yet but the baseline; empty where memory is short."""
         params = self.draft.params(data__image_size=side)
-        recipes = {
-            DCUBE: head_recipe(DCUBE, params.classifier),
-            SUB_FEATURES: sub_features_recipe(params.classifier),
-        }
         try:
-            speeds = {name: candidate_speed(recipe, params, self._classes) for name, recipe in recipes.items()}
+            speeds = {name: self._measured(name, params) for name in (DCUBE, SUB_FEATURES, IMAGENET_PROBE)}
         except torch.OutOfMemoryError:
             return {}
         self.note(f"D-Cube on {side} px: {speeds[DCUBE].step:.3g} s a step")
         return speeds
+
+    def _measured(self, name: str, params: Params) -> CandidateSpeed:
+        return candidate_speed(recipes(params)[name], params, self._classes)
 
     def _classifier_epoch(self, speeds: dict[str, CandidateSpeed]) -> float:
         """Seconds of an epoch of D-Cube and both controls: the untrained one is as fast as D-Cube."""
@@ -186,16 +186,16 @@ class Budget:
         return sum(epoch_seconds(speeds[name], size, self.facts) for name in (DCUBE, DCUBE, SUB_FEATURES))
 
     def _decide_classifier_length(self, seconds: float, speeds: dict[str, CandidateSpeed]) -> None:
-        epochs = _readable(min(seconds / self._classifier_epoch(speeds), MOST_EPOCHS))
+        probe = recipes(self.draft.params())[IMAGENET_PROBE].optimisation
+        left = seconds - probe.epochs * epoch_seconds(speeds[IMAGENET_PROBE], probe.batch_size, self.facts)
+        epochs = _readable(min(max(left, seconds / 2) / self._classifier_epoch(speeds), MOST_EPOCHS))
         self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", classifier__epochs=epochs)
 
     def _decide_baseline_length(self, seconds: float) -> CandidateSpeed:
         params = self.draft.params()
-        recipe = method_recipe(params.baseline)
-        speed = candidate_speed(recipe, params, self._classes)
+        speed = self._measured(BASELINE, params)
         self.note(f"{params.baseline.method} on {params.data.image_size} px: {speed.step:.3g} s a step")
-        epoch = epoch_seconds(speed, recipe.optimisation.batch_size, self.facts)
-        epochs = _readable(min(seconds / epoch, MOST_EPOCHS))
+        epochs = _readable(min(seconds / epoch_seconds(speed, params.baseline.batch_size, self.facts), MOST_EPOCHS))
         self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", baseline__epochs=epochs)
         return speed
 
@@ -218,7 +218,7 @@ def _up_to(sides: Sequence[int], raw: float) -> list[int]:
 
 
 def _readable(epochs: float) -> float:
-    """A multiple of the measurements from there on, else three digits."""
+    """A multiple of the number of measurements, if there are enough; else three digits."""
     if epochs >= 2 * MEASUREMENTS:
         return epochs // MEASUREMENTS * MEASUREMENTS
     return float(f"{epochs:.3g}")

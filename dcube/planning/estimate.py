@@ -4,9 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
-from dcube.classifier.method import method
-from dcube.classifier.recipe import BASELINE
-from dcube.config.schema import Optimisation, Params
+from dcube.classifier.recipe import (
+    BASELINE,
+    IMAGENET_PROBE,
+    Recipe,
+    head_recipe,
+    imagenet_probe_recipe,
+    method_recipe,
+    sub_features_recipe,
+)
+from dcube.config.schema import Params
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed
 
@@ -18,7 +25,7 @@ EVALUATION = 3.0  # with resamples and pictures
 @dataclass(frozen=True)
 class Speeds:
     """Attributes:
-    candidates: by name, of D-Cube, `SUB_FEATURES` and the baseline; the untrained control is as fast as D-Cube.
+    candidates: by name; the untrained control is as fast as D-Cube.
     """
 
     diffusion: DiffusionSpeed
@@ -60,15 +67,23 @@ def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[st
         "select_features": params.features.images * forward,
         "synthesize": synthetic_images(params, facts) * forward * params.synthesis.sampling_steps,
     }
-    optimisations = dict.fromkeys((DCUBE, UNTRAINED, SUB_FEATURES), params.classifier.optimisation)
-    optimisations[BASELINE] = Optimisation.of(params.baseline, **method(params.baseline.method).published)
-    stages = {DCUBE: "train_classifier", UNTRAINED: "train_untrained_uvit"}
-    for name, optimisation in optimisations.items():
-        one = candidates[name]
-        stage = stages.get(name, f"train_{name}")
+    for name, recipe in recipes(params).items():
+        one, optimisation = candidates[name], recipe.optimisation
+        stage = "train_classifier" if name == DCUBE else f"train_{name}"
         seconds[stage] = optimisation.epochs * epoch_seconds(one, optimisation.batch_size, facts)
         seconds[f"evaluate@{name}"] = facts.count("test") * one.evaluated
     return seconds
+
+
+def recipes(params: Params) -> dict[str, Recipe]:
+    """Candidate → how it is trained."""
+    return {
+        IMAGENET_PROBE: imagenet_probe_recipe(params.baseline.seed),
+        DCUBE: head_recipe(DCUBE, params.classifier),
+        UNTRAINED: head_recipe(UNTRAINED, params.classifier),
+        SUB_FEATURES: sub_features_recipe(params.classifier),
+        BASELINE: method_recipe(params.baseline),
+    }
 
 
 def diffusion_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed) -> float:

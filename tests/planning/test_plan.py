@@ -1,0 +1,202 @@
+"""`dcube plan`: what it writes and keeps, and whether its sums are right. Speeds of other machines are imitated."""
+
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE
+from dcube.artifacts.schemas.plan import Decision, PlanRecord
+from dcube.config.loading import load_params, load_preset, with_overrides
+from dcube.config.schema import Params
+from dcube.planning import budget, facts
+from dcube.planning.budget import SHARES, UVITS
+from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
+from dcube.planning.writing import params_text
+
+STAGES = (
+    "prepare", "train_imagenet_probe", "evaluate@imagenet_probe", "train_diffusion", "select_features",
+    "synthesize", "train_classifier", "evaluate@dcube", "train_untrained_uvit", "evaluate@untrained_uvit",
+    "train_sub_features", "evaluate@sub_features", "train_baseline", "evaluate@baseline",
+    "track_fid", "probe", "register",
+)  # fmt: skip
+
+
+def draw_images(folder, side=(80, 60), patients=0):
+    rng = np.random.default_rng(0)
+    for name, level in (("benign", 60), ("malignant", 140)):
+        for number in range(150):
+            owner = (
+                folder / name / f"patient{number // 5:02d}_{number}" if patients else folder / name / f"{number:03d}"
+            )
+            owner.parent.mkdir(parents=True, exist_ok=True)
+            noise = rng.integers(0, 80, side[::-1]) + level
+            Image.fromarray(noise.astype(np.uint8)).save(owner.with_suffix(".png"))
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine whose steps take as long as the network is large, `step` for the smallest."""
+
+    def make(step, stage=1.0):
+        def diffusion(params, classes):
+            tokens = (params.data.diffusion_image_size // params.diffusion.patch_size) ** 2
+            work = tokens * params.diffusion.width**2 * params.diffusion.depth / (64 * 128**2 * 4)
+            return DiffusionSpeed(step * work, step * work / 10, step / 100)
+
+        def candidate(recipe, params, classes):
+            work = (params.data.image_size / 64) ** 2
+            return CandidateSpeed(step * work, step * work / 50)
+
+        monkeypatch.setattr(budget, "diffusion_speed", diffusion)
+        monkeypatch.setattr(budget, "candidate_speed", candidate)
+        monkeypatch.setattr(facts, "_stage_seconds", lambda: stage)
+
+    make(1.0)
+    return make
+
+
+@pytest.fixture
+def planned(run_dcube, machine, tmp_path, monkeypatch):
+    """`dcube plan small …` in a working copy with 300 images."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dcube.repository.graph.stages_in_order", lambda folder: [Named(name) for name in STAGES])
+    draw_images(tmp_path / "data/small")
+    PARAMS.write_text(load_preset("phantom").to_yaml())
+    return lambda *words: run_dcube("plan", "small", *words)
+
+
+class Named:
+    def __init__(self, name):
+        self.name = name
+
+
+def test_what_is_written_is_valid_and_every_decision_has_its_reason(planned):
+    code, printed = planned("--minutes", "10")
+    assert code == 0 and "dvc repro" in printed
+    params, record = load_params(PARAMS), PlanRecord.load(PLAN)
+    assert params.data.name == "small" and (params.data.channels, params.data.fit) == (1, "pad")
+    assert params.data.identifiers == "hashed"
+    assert with_overrides(Params(), {one.parameter: one.value for one in record.decisions}, "") == with_overrides(
+        params, {"data.name": "phantom"}, ""
+    )
+    page, comments = PLAN_PAGE.read_text(), PARAMS.read_text()
+    for decision in record.decisions:
+        assert decision.reason and decision.reason in page and f"# {decision.reason}" in comments
+    assert list(record.estimate) == list(STAGES)
+    assert sum(record.estimate.values()) <= 600
+
+
+def test_more_time_and_a_faster_machine_train_longer_and_larger(planned, machine):
+    def sizes_and_time(*words):
+        assert planned(*words, "--replace")[0] == 0
+        params = load_params(PARAMS)
+        return params.diffusion.width, params.data.image_size, sum(PlanRecord.load(PLAN).estimate.values())
+
+    short, long = sizes_and_time("--minutes", "20"), sizes_and_time("--hours", "8")
+    assert all(a <= b for a, b in zip(short, long, strict=True)) and short[2] < long[2]
+    machine(0.001)
+    assert sizes_and_time("--hours", "8")[:2] == (UVITS[-1].width, 128) == (512, 128)
+    machine(1.0, stage=20.0)
+    code, printed = planned("--minutes", "5", "--replace")
+    assert code == 2 and "too short" in printed
+    machine(30.0)
+    code, printed = planned("--minutes", "20", "--replace")
+    assert code == 2 and "give a longer time" in printed
+
+
+@pytest.mark.parametrize("goal", SHARES)
+def test_the_goal_moves_the_time(planned, goal):
+    assert planned("--minutes", "30", "--goal", goal)[0] == 0
+    seconds = PlanRecord.load(PLAN).estimate
+    classifiers = sum(seconds[name] for name in ("train_classifier", "train_untrained_uvit", "train_sub_features"))
+    expected = SHARES[goal].diffusion / SHARES[goal].classifier
+    assert seconds["train_diffusion"] / classifiers == pytest.approx(expected, rel=0.5)
+
+
+def test_planning_again_keeps_what_a_person_set(planned):
+    assert planned("--minutes", "10", "--set", "baseline.method=resnet50")[0] == 0
+    text = PARAMS.read_text()
+    changed = text.replace(f"margin: {load_params(PARAMS).diffusion.margin}", "margin: 0.25")
+    assert changed != text
+    PARAMS.write_text(changed)
+    assert planned("--minutes", "60")[0] == 0
+    params = load_params(PARAMS)
+    assert (params.diffusion.margin, params.baseline.method) == (0.25, "resnet50")
+    assert "set by hand" in PLAN_PAGE.read_text()
+    assert planned("--minutes", "60", "--replace")[0] == 0
+    assert load_params(PARAMS).diffusion.margin == 1.0
+
+
+def test_an_edited_file_that_was_never_planned_is_not_overwritten(planned):
+    PARAMS.write_text(load_preset("phantom").to_yaml().replace("margin: 1.0", "margin: 0.5"))
+    code, printed = planned("--minutes", "10")
+    assert code == 2 and "--replace" in printed and not PLAN.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--minutes", "10", "--hours", "1"), "not both"),
+        (("--minutes", "10", "--set", "diffusion.width"), "expected group.key=value"),
+        (("--minutes", "10", "--set", "diffusion.wdth=64"), "did you mean width?"),
+    ],
+)
+def test_a_wrong_word_is_one_line_and_writes_nothing(planned, words, said):
+    before = PARAMS.read_text()
+    code, printed = planned(*words)
+    assert code == 2 and said in printed and len(printed.strip().splitlines()) == 1
+    assert PARAMS.read_text() == before and not PLAN.exists()
+
+
+def test_unknown_patients_are_grouped_if_their_images_tell_each_other(planned, tmp_path):
+    shutil.rmtree(tmp_path / "data/small")
+    draw_images(tmp_path / "data/small", patients=10)
+    assert planned("--minutes", "10")[0] == 0
+    reasons = {one.parameter: one.reason for one in PlanRecord.load(PLAN).decisions}
+    assert "patients are unknown" in reasons["data.group_by"]
+
+
+def test_names_are_kept_only_if_asked_for(planned):
+    assert planned("--minutes", "10", "--keep-names")[0] == 0
+    assert load_params(PARAMS).data.identifiers == "kept"
+
+
+def test_the_estimate_is_the_plain_sum(planned):
+    """Of steps × seconds, computed here again from the numbers in the files."""
+    planned("--minutes", "30")
+    params, seconds = load_params(PARAMS), PlanRecord.load(PLAN).estimate
+    train, validation = 195, 45  # of 300: 60 for the test
+    work = (params.data.image_size / 64) ** 2
+    epoch = train // 32 * work + validation * work / 50
+    assert seconds["train_classifier"] == pytest.approx(2 + params.classifier.epochs * epoch, rel=0.05)
+    assert seconds["train_baseline"] == pytest.approx(2 + params.baseline.epochs * epoch, rel=0.05)
+    steps = params.diffusion.epochs * (train // 32)
+    tokens = (params.data.diffusion_image_size // params.diffusion.patch_size) ** 2
+    network = tokens * params.diffusion.width**2 * params.diffusion.depth / (64 * 128**2 * 4)
+    generated = 4 * params.fid.samples * (network / 10 + 0.01)
+    assert seconds["train_diffusion"] == pytest.approx(2 + steps * network + generated + train * 0.01, rel=0.05)
+
+
+@given(st.lists(st.sampled_from(["diffusion.margin", "data.fit", "classifier.sub_features.stage"]), unique=True))
+def test_comments_change_no_parameter(names):
+    decisions = [Decision(parameter=name, value=0, reason="because: # of 'it'") for name in names]
+    plan = PlanRecord(dataset="x", seconds=60, goal="best", machine="m", decisions=decisions, estimate={})
+    params = load_preset("phantom")
+    assert yaml.safe_load(params_text(params, plan)) == params.model_dump(mode="json")
+
+
+def test_measured_speeds_follow_the_size_of_the_networks():
+    small = with_overrides(
+        load_preset("phantom"), {"data.image_size": 32, "data.diffusion_image_size": 16, "diffusion.width": 32}, ""
+    )
+    wide = with_overrides(small, {"diffusion.width": 256, "diffusion.depth": 8}, "")
+    slow, fast = diffusion_speed(wide, 3), diffusion_speed(small, 3)
+    assert slow.step > 2 * fast.step > 0 and slow.generated > fast.generated > 0
+    recipes = budget.recipes(small)
+    head, probe = (candidate_speed(recipes[name], small, 3) for name in ("dcube", "imagenet_probe"))
+    assert head.step > probe.step > 0 and head.evaluated > 0
