@@ -109,13 +109,15 @@ def test_more_time_and_a_faster_machine_train_longer_and_larger(planned, machine
     assert code == 2 and "give a longer time" in printed
 
 
-@pytest.mark.parametrize("goal", SHARES)
-def test_the_goal_moves_the_time(planned, goal):
-    assert planned("--minutes", "30", "--goal", goal)[0] == 0
-    seconds = PlanRecord.load(PLAN).estimate
-    classifiers = sum(seconds[name] for name in ("train_classifier", "train_untrained_uvit", "train_sub_features"))
-    expected = SHARES[goal].diffusion / SHARES[goal].classifier
-    assert seconds["train_diffusion"] / classifiers == pytest.approx(expected, rel=0.5)
+def test_the_goal_moves_the_time(planned):
+    def diffusion_to_classifiers(goal):
+        assert planned("--minutes", "30", "--goal", goal, "--replace")[0] == 0
+        seconds = PlanRecord.load(PLAN).estimate
+        classifiers = ("train_classifier", "train_untrained_uvit", "train_sub_features")
+        return seconds["train_diffusion"] / sum(seconds[name] for name in classifiers)
+
+    few_labels, balanced, best = map(diffusion_to_classifiers, SHARES)
+    assert few_labels > 1.5 * balanced > 2 * best
 
 
 def test_planning_again_keeps_what_a_person_set(planned):
