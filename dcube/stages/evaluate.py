@@ -12,6 +12,7 @@ from dcube.evaluation import plots
 from dcube.evaluation.metrics import COMPARED
 from dcube.evaluation.model_card import model_card
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text, summarise
 from dcube.stages import params, run
 from dcube.tracking import tags
@@ -50,6 +51,8 @@ def main(name: str) -> None:
         tracked.log_artifacts(folder)
     shown = (f"{it.title} {metrics.test[it.name]:.3f} ({interval_text(metrics, it.name, 2)})" for it in COMPARED)
     print(f"{name}, on the test split: {', '.join(shown)}")
+    if notice := split_notice(metrics):
+        print(notice)
 
 
 def _predict(candidate: Candidate, dataset: PreparedDataset) -> Predictions:

@@ -114,9 +114,10 @@ def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, run_d
     [("generated", "Split by image: figures are likely too high"), ("official", "Official split by image: figures")],
 )
 def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_better(
-    evaluate_on, origin, notice, run_dcube
+    evaluate_on, origin, notice, run_dcube, capsys
 ):
     evaluate_on(grouping="none", split_origin=origin)
+    assert notice in capsys.readouterr().out
     metrics = Metrics.load(EVALUATION / "dcube" / "metrics.json")
     assert (metrics.grouping, metrics.split_origin) == ("none", origin)
     assert notice in (EVALUATION / "dcube" / "model_card.md").read_text()
