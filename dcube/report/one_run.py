@@ -8,6 +8,7 @@ import yaml
 
 from dcube.artifacts.layout import CONFIG, LOCK, MODELS, PARAMS
 from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.config.loading import flattened
 from dcube.errors import DcubeError
 from dcube.report.material import Material
 
@@ -45,8 +46,10 @@ def _other_inputs(folder: Path) -> Iterator[str]:
             if read["path"] in written and read.get("md5") != written[read["path"]]:
                 yield f"{name} ran with another {read['path']} than the present one"
         for key, value in stage.get("params", {}).get(str(PARAMS), {}).items():
-            if value != _value(params, key):
-                yield f"{name} ran with another {key} than {PARAMS} has"
+            ran_with, has = flattened({key: value}), flattened({key: _value(params, key)})
+            for parameter in ran_with:
+                if ran_with[parameter] != has.get(parameter):
+                    yield f"{name} ran with another {parameter} than {PARAMS} has"
 
 
 def _value(params: dict[str, Any], key: str) -> Any:

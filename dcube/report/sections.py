@@ -188,7 +188,7 @@ def blocks_section(material: Material) -> Section:
         f"Kolmogorov–Smirnov test of every block's feature map against a Gaussian, median over {tested.images} "
         f"training images at noise level {tested.timestep}. {_passed(selection)} The best are the blocks with p below "
         f"{tested.significance:g}, filled up to {tested.keep} by the largest D; the worst are as many with the "
-        f"smallest. A block can be both where there are few.{_used(material)}"
+        f"smallest.{_used(material)}"
     )
     both = sorted(set(selection.best) & set(selection.worst))
     overlap = (
