@@ -16,7 +16,7 @@ from dcube.artifacts.layout import PREDICTIONS
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before, events_of, now
-from dcube.registry.model_page import announce
+from dcube.registry.model_page import TASK, announce
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
 from dcube.tracking import tags
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 SAME_MOMENT = 600  # seconds, as far as clocks of machines may differ
-TASK = (
-    "All candidates for one task, D-Cube as well as its controls and baselines. "
-    f"`{CHALLENGER}`: the best by validation of the last pipeline. "
-    f"`{CHAMPION}`: the one to use; its predecessors, and who replaced them why: `dcube models --history`."
-)
 
 
 @dataclass(frozen=True)
