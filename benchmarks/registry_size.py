@@ -94,6 +94,7 @@ def measured(address: str, registry: Registry, page: Page, repeats: int) -> dict
         "page of the runs, by AUROC": opened(runs_page(address, experiment, "challenger.auroc"), "pipeline 49"),
         "page of the models": opened(models_page(address, experiment), "Models"),
         "all versions with their metrics (Python)": registry.versions,
+        "the newest 20 (Python)": lambda: registry.versions(20),
         "whether a candidate is registered (Python)": identity,
         "`dcube models`": lambda: subprocess.run([*command, "models", NAME], check=True, stdout=subprocess.DEVNULL),
         "of that, Python and its imports": lambda: subprocess.run(

@@ -1,10 +1,8 @@
 """What the page of a finished run says: its candidates, the champion beside them, and where to look further."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 from mlflow.exceptions import MlflowException
 from prefect.artifacts import create_markdown_artifact
@@ -36,6 +34,7 @@ from dcube.registry.promotion import COLUMNS, PromotionPolicy
 from dcube.registry.versions import CHAMPION, Proposal, Registry
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import FAIL_FAST, tracking_client, version_number
+from dcube.tracking.pages import compare_page, version_page
 
 logger = logging.getLogger(__name__)
 
@@ -145,15 +144,8 @@ def _links(registered: Registered, runs: Mapping[str, str], address: str) -> Ite
     """To MLflow's pages, where a server shows them, and to the report."""
     if address.startswith("http"):
         name = registered.name
-        yield f"[All these versions side by side in MLflow]({comparison_address(address, name, runs)})"
+        yield f"[All these versions side by side in MLflow]({compare_page(address, name, runs)})"
         for model, number in registered.versions.items():
-            yield f"[{model}, version {number}]({address}/#/models/{quote(name, safe='')}/versions/{number})"
+            yield f"[{model}, version {number}]({version_page(address, name, str(number))})"
     best = registered.challenger or next(iter(registered.versions))
     yield f"One page with everything: `dcube report {registered.name}/{registered.versions[best]}`"
-
-
-def comparison_address(address: str, name: str, runs: Mapping[str, str]) -> str:
-    """MLflow's page that compares versions; `runs` is version → run. It reads its arguments as JSON."""
-    versions = dict(sorted(runs.items(), key=lambda item: int(item[0])))
-    arguments = json.dumps(quote(name, safe="")), json.dumps(versions, separators=(",", ":"))
-    return "{}/#/compare-model-versions?name={}&runs={}".format(address, *(quote(it, safe="") for it in arguments))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Model = Annotated[
     str | None, typer.Argument(help="Registered model. Default: dcube-NAME, where NAME is data.name in params.yaml.")
 ]
+NEWEST = 20
 Reason = Annotated[str, typer.Option("--reason", help="Reason, recorded in the history.")]
 
 
@@ -28,14 +29,18 @@ def models(
     history: Annotated[
         bool, typer.Option("--history", help="Show the history of champions instead: version, date, person, reason.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"Show all versions, not only the newest {NEWEST} and those with an alias.")
+    ] = False,
 ) -> None:
-    """The versions of a registered model, with aliases and metrics as the registry shows them."""
+    """The newest versions of a registered model, with aliases and metrics as the registry shows them."""
     with _registry(name) as registry:
         from dcube.cli.registry_tables import history_table, split_notices, versions_table
 
         if not history:
-            print_rich(versions_table(registry))
-            for notice in split_notices(registry):
+            versions = registry.versions(None if everything else NEWEST)
+            print_rich(versions_table(registry, versions))
+            for notice in split_notices(versions):
                 print(notice)
             return
         events = registry.history()
@@ -61,7 +66,7 @@ def promote(
 
         proposal = registry.proposal(policy_with(settings or []))
         print_rich(proposal_table(proposal) if proposal.verdict.criteria else proposal.title)
-        for notice in split_notices(registry):
+        for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
             print(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
         print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")

@@ -1,5 +1,6 @@
 """The registry in a terminal: versions, champions, and a challenger against the champion."""
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 CHOOSES = metric_of("auroc")  # of validation; it names the challenger
 
 
-def versions_table(registry: Registry) -> FittingTable:
-    """Every version, the newest first; below its metrics the difference to the champion's on the same test."""
-    versions, aliases = registry.versions(), registry.aliases()
+def versions_table(registry: Registry, versions: Sequence["Version"]) -> FittingTable:
+    """Versions; below their metrics the difference to the champion's on the same test."""
+    aliases = registry.aliases()
     champion = next((it for it in versions if version_number(it) == aliases.get(CHAMPION)), None)
     metrics = [f"{tags.TEST_METRIC}{metric.name}" for metric in COMPARED]
     metrics.append(f"{tags.VALIDATION_METRIC}{CHOOSES.in_validation or CHOOSES.name}")
@@ -46,9 +47,9 @@ def versions_table(registry: Registry) -> FittingTable:
     return table
 
 
-def split_notices(registry: Registry) -> list[str]:
-    """What must be said beside the metrics of its versions."""
-    return sorted({version.tags.get(tags.SPLIT_NOTICE, "") for version in registry.versions()} - {""})
+def split_notices(versions: Iterable["Version"]) -> list[str]:
+    """What must be said beside their metrics."""
+    return sorted({version.tags.get(tags.SPLIT_NOTICE, "") for version in versions} - {""})
 
 
 def _model(known: dict[str, str]) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
@@ -100,5 +99,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p: were the two models equal, either would be the right one by the toss of a coin."""
+    from scipy.stats import binomtest  # slow to import, and `dcube models` tests nothing
+
     disagreements = only_first + only_second
     return binomtest(only_first, disagreements).pvalue if disagreements else 1.0

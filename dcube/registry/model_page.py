@@ -11,6 +11,11 @@ from dcube.registry.version_page import AUROC, MACRO_F1
 from dcube.tracking.mlflow_client import aliases_of
 from dcube.tracking.pages import version_page
 
+TASK = (
+    "All candidates for one task, D-Cube as well as its controls and baselines. "
+    "`challenger`: the best by validation of the last pipeline. "
+    "`champion`: the one to use; its predecessors, and who replaced them why: `dcube models --history`."
+)
 TOLD = (AUROC.label, MACRO_F1.label)
 
 

@@ -1,6 +1,6 @@
 """A version of a registered model together with its source run, which holds its origin, parameters and metrics."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
+AT_ONCE = 100  # runs that one request names
 METRICS = (tags.TEST_METRIC, tags.VALIDATION_METRIC)
 
 
@@ -89,9 +90,13 @@ def with_source_run(client: "MlflowClient", entry: "ModelVersion") -> Version:
         return Version(entry, None)
 
 
-def with_source_runs(client: "MlflowClient", name: str, entries: Iterable["ModelVersion"]) -> list[Version]:
-    """All versions of a registered model, their runs in few requests."""
-    runs = {run.info.run_id: run for run in all_runs(client, condition({tags.REGISTERED_MODEL: name}), deleted=True)}
+def with_source_runs(client: "MlflowClient", entries: Sequence["ModelVersion"]) -> list[Version]:
+    """With their runs, in few requests."""
+    ids = [entry.run_id for entry in entries if entry.run_id]
+    runs: dict[str, Run] = {}
+    for start in range(0, len(ids), AT_ONCE):
+        wanted = ", ".join(f"'{run_id}'" for run_id in ids[start : start + AT_ONCE])
+        runs |= {run.info.run_id: run for run in all_runs(client, f"attributes.run_id IN ({wanted})", deleted=True)}
     return [
         Version(entry, runs[entry.run_id]) if entry.run_id in runs else with_source_run(client, entry)
         for entry in entries

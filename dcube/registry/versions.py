@@ -16,7 +16,7 @@ from dcube.artifacts.layout import PREDICTIONS
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before, events_of, now
-from dcube.registry.model_page import announce
+from dcube.registry.model_page import TASK, announce
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
 from dcube.tracking import tags
@@ -26,18 +26,15 @@ from dcube.tracking.mlflow_client import (
     downloaded,
     existing_tracking_client,
     tracking_uri,
-)
+    version_number,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 SAME_MOMENT = 600  # seconds, as far as clocks of machines may differ
-TASK = (
-    "All candidates for one task, D-Cube as well as its controls and baselines. "
-    f"`{CHALLENGER}`: the best by validation of the last pipeline. "
-    f"`{CHAMPION}`: the one to use; its predecessors, and who replaced them why: `dcube models --history`."
-)
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,17 @@ class Registry:
             raise DcubeError(f"no registered model {name!r} in {tracking_uri()}: {choice}") from None
         return cls(client, name)
 
-    def versions(self) -> list[Version]:
-        """All, the newest first."""
-        return self._search(f"name = '{self.name}'")
+    def versions(self, newest: int | None = None) -> list[Version]:
+        """All, the newest first.
+
+        Args:
+            newest: only so many, and those that an alias names.
+        """
+        entries = self._entries()
+        if newest is not None:
+            named = set(self.aliases().values())
+            entries = entries[:newest] + [it for it in entries[newest:] if version_number(it) in named]
+        return with_source_runs(self.client, entries)
 
     def version(self, which: str) -> Version:
         try:
@@ -239,13 +244,14 @@ class Registry:
         self.client.set_registered_model_alias(self.name, alias, version)
         announce(self.client, self.name, (CHAMPION, CHALLENGER))
 
-    def _search(self, wanted: str) -> list[Version]:
+    def _entries(self) -> "list[ModelVersion]":
+        """The newest first."""
         found, page = [], None
         while page != "":
-            answer = self.client.search_model_versions(wanted, page_token=page)
+            answer = self.client.search_model_versions(f"name = '{self.name}'", page_token=page)
             found += answer
             page = answer.token or ""
-        return sorted(with_source_runs(self.client, self.name, found), key=lambda version: -int(version.version))
+        return sorted(found, key=lambda entry: -int(entry.version))
 
     def _refuse_other_test(self, champion: Version, challenger: Version) -> None:
         tests = [version.needed(tags.TEST) for version in (champion, challenger)]

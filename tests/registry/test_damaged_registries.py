@@ -29,7 +29,7 @@ POLICY = PromotionPolicy(bootstrap_samples=200)
 def shown(registry: Registry) -> str:
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(versions_table(registry))
+        console.print(versions_table(registry, registry.versions()))
     return captured.get()
 
 
@@ -69,9 +69,7 @@ def test_an_undefined_validation_names_no_challenger():
 
 
 @pytest.mark.slow
-def test_two_pipelines_register_at_once_and_nothing_is_lost(
-    mlflow_server, working_copy, tiny_params, tmp_path, monkeypatch
-):
+def test_two_pipelines_register_at_once_and_nothing_is_lost(mlflow_server, tiny_params, tmp_path, monkeypatch):
     """Two working copies of two machines: neither has the other's locks."""
     folders = [tmp_path / name for name in ("one", "two")]
     for seed, folder in enumerate(folders):
