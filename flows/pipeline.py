@@ -30,6 +30,7 @@ from dcube.runtime.s3 import StorageUnavailableError, check_storage
 from dcube.tracking.mlflow_client import tracking_uri
 from flows.attempts import begin_attempt
 from flows.mlflow_runs import mlflow_runs_ended, page_of
+from flows.planning import plan_parameters
 from flows.prefect_api import log_errors_in_one_line, retry_if
 from flows.reporting import ShownPictures, StageProgress, show_page, slug
 from flows.results_page import show_results
@@ -47,6 +48,7 @@ def pipeline(
     settings: Sequence[str] = (),
     revision: str = "HEAD",
     targets: Sequence[str] = (),
+    minutes: Annotated[float | None, Field(ge=1, le=60_000)] = None,
     attempts: Annotated[int, Field(ge=1, le=100)] = 10,
 ) -> str:
     """Run the whole method, or `targets` and what they depend on, in a working copy of its own.
@@ -56,6 +58,8 @@ def pipeline(
         settings: Single values that override the ones above, each as group.key=value: diffusion.epochs=20 for example.
         revision: Commit, branch or tag of the repository to run. HEAD is the last commit of the worker's checkout.
         targets: Stages of dvc.yaml to run with all that they depend on, evaluate for example. Empty: all.
+        minutes: Plan the parameters on the worker for this time (`dcube plan`); of the above data.name and settings
+            alone count then. Empty: take them as they are.
         attempts: How often a run that is cut off (killed, out of memory, machine lost) may begin, 1 to 100.
 
     Returns:
@@ -77,6 +81,8 @@ def pipeline(
         logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
         wait_for_storage()
         with workspace(repository, commit, run_id, validated.to_yaml()) as folder:
+            if minutes:
+                plan_parameters(folder, validated.data.name, minutes, settings, logger.info)
             shared = has_remote(folder)
             stages = stages_in_order(folder, targets)
             page = None

@@ -39,7 +39,7 @@ def data_add(
     report = add_dataset(_data_params(name), path, RAW / name, replace)
     _print_report(report)
     add_data(RAW)
-    preset = f"dcube params use {name}" if name in preset_names() else f"set data.name: {name} in params.yaml"
+    preset = f"dcube params use {name}" if name in preset_names() else f"dcube plan {name} --minutes 30"
     print(f"\n{RAW / name} is in place and versioned in {RAW}.dvc. Next:\n  {preset}\n  dvc repro")
 
 

@@ -48,6 +48,7 @@ class UViTSize:
 
 
 UVITS = (
+    UViTSize(32, 4, 96, 4, 4, 2e-3),
     UViTSize(32, 4, 128, 4, 4, 2e-3),
     UViTSize(64, 8, 128, 4, 4, 2e-3),
     UViTSize(128, 8, 256, 8, 8, 5e-4),
@@ -107,7 +108,7 @@ class Budget:
     def _decide_uvit(self, seconds: float) -> DiffusionSpeed:
         """The largest network that the time is enough for, on images no larger than they are."""
         sides = _up_to([size.side for size in UVITS], self.facts.longer_side)
-        chosen: tuple[UViTSize, DiffusionSpeed] | None = None
+        chosen: tuple[UViTSize, DiffusionSpeed, str] | None = None
         for size in (it for it in UVITS if it.side in sides):
             speed = self._measured_uvit(size)
             steps = (1 - SHARE_OF_MEASUREMENTS) * seconds / speed.step if speed else 0
@@ -117,13 +118,11 @@ class Budget:
                 raise DcubeError(
                     f"the time is enough for {steps:.0f} steps of the smallest U-ViT: give a longer time, or a GPU"
                 )
-            chosen = size, speed
+            which = "largest" if steps >= FEWEST_STEPS else "smallest"
+            chosen = size, speed, f"the {which} U-ViT that is tried: {speed.step:.3g} s a step, {steps:.0f} fit in"
         assert chosen
-        size, speed = chosen
-        self.draft.decide(
-            f"the largest U-ViT of which {FEWEST_STEPS} steps fit in: {speed.step:.3g} s a step",
-            **_uvit_values(size),
-        )
+        size, speed, reason = chosen
+        self.draft.decide(reason, **_uvit_values(size))
         return speed
 
     def _measured_uvit(self, size: UViTSize) -> DiffusionSpeed | None:
@@ -145,7 +144,7 @@ class Budget:
         steps = (seconds * (1 - SHARE_OF_SYNTHESIS) - (MEASUREMENTS + 1) * samples * image) / speed.step
         epochs = _readable(min(steps / per_epoch, max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)))
         self.draft.decide(
-            f"{epochs * per_epoch:.0f} steps of {per_epoch} an epoch",
+            f"{epochs * per_epoch:.0f} steps, {per_epoch} in an epoch",
             diffusion__epochs=epochs,
         )
         epochs = self.draft.params().diffusion.epochs
@@ -163,8 +162,8 @@ class Budget:
             chosen, speeds = side, larger
         if not speeds:
             raise DcubeError("the smallest images do not fit into the GPU's memory: set classifier.batch_size lower")
-        shown = f"the largest side of which {FEWEST_EPOCHS:g} epochs fit in; half of the images are no larger than "
-        self.draft.decide(f"{shown}{self.facts.longer_side:g} pixels", data__image_size=chosen)
+        shown = f"{seconds / self._classifier_epoch(speeds):.1f} epochs fit in; half of the images are no larger than"
+        self.draft.decide(f"{shown} {self.facts.longer_side:g} pixels", data__image_size=chosen)
         return speeds
 
     def _measured_candidates(self, side: int) -> dict[str, CandidateSpeed]:

@@ -1,4 +1,4 @@
-"""What a person has changed in params.yaml since it was planned."""
+"""What was planned, and what a person has changed in params.yaml since."""
 
 from typing import Any
 
@@ -8,10 +8,15 @@ from dcube.config.schema import Params
 from dcube.planning.draft import BY_HAND
 
 
+def planned_params(plan: PlanRecord) -> Params:
+    """The parameters as they were planned."""
+    decided = {one.parameter: one.value for one in plan.decisions}
+    return with_overrides(Params(), {**decided, "data.name": plan.dataset}, "plan")
+
+
 def set_by_hand(params: Params, last: PlanRecord) -> dict[str, Any]:
     """Parameter → value, of what was changed since the last plan or set by hand in it."""
-    planned = with_overrides(Params(), {one.parameter: one.value for one in last.decisions}, "plan")
-    then, now = (flattened(it.model_dump(mode="json")) for it in (planned, params))
+    then, now = (flattened(it.model_dump(mode="json")) for it in (planned_params(last), params))
     before = {one.parameter: one.value for one in last.decisions if one.reason == BY_HAND}
-    changed = {name: value for name, value in now.items() if value != then.get(name) and name != "data.name"}
+    changed = {name: value for name, value in now.items() if value != then.get(name)}
     return before | changed

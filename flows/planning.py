@@ -1,0 +1,45 @@
+"""A run's parameters, planned on the worker: for its hardware, and for the time that the form gives."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from prefect.artifacts import create_markdown_artifact
+
+from dcube.artifacts.atomic import atomic_write
+from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE
+from dcube.artifacts.schemas.plan import PlanRecord
+from dcube.errors import DcubeError, last_error
+from dcube.planning.changes import planned_params
+from dcube.runtime.process_output import follow
+from dcube.runtime.processes import child_environment
+
+
+def plan_parameters(
+    folder: Path, name: str, minutes: float, settings: Sequence[str], on_line: Callable[[str], None]
+) -> None:
+    """Write params.yaml of the workspace `folder` by `dcube plan`; a run that begins again keeps its plan.
+
+    Args:
+        name: of the data set.
+        settings: `group.key=value` each, which the plan keeps.
+
+    Raises:
+        DcubeError: what `dcube plan` says.
+    """
+    if (folder / PLAN).exists():
+        planned = planned_params(PlanRecord.load(folder / PLAN))
+        atomic_write(folder / PARAMS, planned.to_yaml().encode())
+        return
+    lines: list[str] = []
+
+    def read(line: str) -> None:
+        lines.append(line)
+        on_line(line)
+
+    by_hand = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "dcube.cli", "plan", name, "--minutes", str(minutes), "--replace", *by_hand]
+    if follow(command, folder, child_environment(code=folder), read):
+        raise DcubeError(last_error(lines) or "dcube plan ended without a message")
+    page = (folder / PLAN_PAGE).read_text(encoding="utf-8")
+    create_markdown_artifact(page, key="plan", description="Parameters, their reasons, and the time of every stage")

@@ -1,0 +1,31 @@
+"""A time budget in the form: the worker plans the parameters."""
+
+import shutil
+
+import pytest
+
+from dcube.artifacts.layout import PARAMS, PLAN_PAGE
+from dcube.config.loading import load_params, load_preset
+from dcube.config.schema import Params
+from dcube.errors import DcubeError
+from flows.pipeline import pipeline
+from flows.planning import plan_parameters
+
+
+def test_what_dcube_plan_refuses_ends_the_run_in_one_line(repository, prefect_server, ran):
+    with pytest.raises(DcubeError, match=r"^data/phantom does not exist: `dcube data add phantom PATH`") as error:
+        pipeline(Params(), minutes=5)
+    assert "\n" not in str(error.value) and ran() == []
+
+
+@pytest.mark.slow
+def test_a_run_that_begins_again_keeps_its_plan(fresh, prefect_server, tmp_path):
+    folder, lines = tmp_path / "workspace", []
+    shutil.copytree(fresh.folder, folder, symlinks=True)
+    plan_parameters(folder, "phantom", 20, ["baseline.method=resnet50"], lines.append)
+    planned = load_params(folder / PARAMS)
+    assert (planned.data.name, planned.baseline.method) == ("phantom", "resnet50")
+    assert "Estimate" in (folder / PLAN_PAGE).read_text() and any("s a step" in line for line in lines)
+    (folder / PARAMS).write_text(load_preset("phantom").to_yaml())
+    plan_parameters(folder, "phantom", 20, ["baseline.method=resnet50"], lines.append)
+    assert load_params(folder / PARAMS) == planned
