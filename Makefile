@@ -5,6 +5,7 @@ export PYTHONUNBUFFERED := 1
 export DO_NOT_TRACK := 1
 unexport PYTHONDONTWRITEBYTECODE  # a process that finds its modules compiled starts in half the time
 PYTHON ?= python3
+IN_PARALLEL := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 DATA ?= breastmnist
 
 .PHONY: help setup demo test test-slow lint ui stack lock
@@ -30,10 +31,10 @@ demo: setup      ## the whole method on an embedded data set: BreastMNIST, or DA
 	@dcube report
 
 test: setup      ## the default tests
-	@pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	@pytest $(IN_PARALLEL)
 
 test-slow: setup ## the tests that take minutes each
-	@pytest -m slow --timeout 900
+	@pytest -m slow --timeout 900 $(IN_PARALLEL)
 
 lint: setup      ## style, types and the direction of imports
 	@ruff check . && ruff format --check . && mypy && lint-imports
