@@ -5,10 +5,15 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from dcube.errors import DcubeError
 from dcube.registry.version import Version
 from dcube.tracking import tags
 
 FIRST, PROMOTED, ROLLED_BACK = "first", "promoted", "rolled back"
+
+
+class ChampionChangedError(DcubeError):
+    """Somebody else moved the alias since."""
 
 
 @dataclass(frozen=True)

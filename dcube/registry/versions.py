@@ -15,7 +15,16 @@ from mlflow.exceptions import MlflowException
 from dcube.artifacts.layout import PREDICTIONS
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
-from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before, events_of, now
+from dcube.registry.champions import (
+    FIRST,
+    PROMOTED,
+    ROLLED_BACK,
+    ChampionChangedError,
+    Event,
+    champion_before,
+    events_of,
+    now,
+)
 from dcube.registry.model_page import TASK, announce
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
@@ -180,10 +189,14 @@ class Registry:
             )
         )
 
-    def appoint_first(self, version: Version, who: str) -> Event:
-        """Make a version the first champion."""
-        event = self._appoint(Event(version.version, FIRST, who, NO_CHAMPION.reason, when=now(), replaced=None))
-        return self._settled(event)
+    def appoint_first(self, version: Version, who: str) -> None:
+        """Make a version the first champion, unless another pipeline does so at the same moment."""
+        event = Event(version.version, FIRST, who, NO_CHAMPION.reason, when=now(), replaced=None)
+        try:
+            self._appoint(event)
+        except ChampionChangedError:
+            return
+        self._settle(event)
 
     def rollback(self, who: str, why: str, to: str | None = None) -> Event:
         """Make the champion before this one champion again, or the version `to`, without a comparison.
@@ -215,7 +228,7 @@ class Registry:
     def _appoint(self, event: Event) -> Event:
         """The event goes first: an alias that moved without a trace would be worse than a trace without a move."""
         if self.aliases().get(CHAMPION) != event.replaced:
-            raise DcubeError(f"the champion of {self.name} has changed: compare again")
+            raise ChampionChangedError(f"the champion of {self.name} has changed: compare again")
         self.client.set_model_version_tag(self.name, event.version, event.key, event.text)
         try:
             if event.record:
@@ -227,7 +240,7 @@ class Registry:
             raise
         return event
 
-    def _settled(self, event: Event) -> Event:
+    def _settle(self, event: Event) -> None:
         """Of two pipelines that find no champion at the same moment, the earlier one names the first.
 
         Each looks once its own event stands, so that at least the later one sees both. An older first champion lost
@@ -238,7 +251,6 @@ class Registry:
             self.client.delete_model_version_tag(self.name, other.version, other.key)
         if later:
             self._set_alias(CHAMPION, first.version)
-        return first if later else event
 
     def _set_alias(self, alias: str, version: str) -> None:
         self.client.set_registered_model_alias(self.name, alias, version)
