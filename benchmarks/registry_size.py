@@ -125,6 +125,7 @@ def main() -> None:
         ):
             _wait_for(address)
             page = chromium.new_page(viewport={"width": 1400, "height": 1000})
+            page.set_default_timeout(120_000)
             taken = measured(address, Registry(MlflowClient(address), NAME), page, arguments.repeats)
     print(f"| {arguments.versions} versions, {arguments.runs} runs, SQLite | seconds |\n| --- | --- |")
     for name, value in taken.items():

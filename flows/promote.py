@@ -11,8 +11,8 @@ from prefect.runtime import deployment
 from prefect.states import Completed, State
 from pydantic import Field
 
-from dcube.registry.promotion import PromotionPolicy
-from dcube.registry.versions import Proposal, Registry
+from dcube.registry.promotion import PromotionPolicy, Proposal
+from dcube.registry.versions import Registry
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
 from flows.prefect_api import log_errors_in_one_line, run_of, this_run
 from flows.reporting import slug

@@ -30,8 +30,8 @@ from dcube.evaluation.model_card import PHANTOM
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text
-from dcube.registry.promotion import COLUMNS, PromotionPolicy
-from dcube.registry.versions import CHAMPION, Proposal, Registry
+from dcube.registry.promotion import COLUMNS, PromotionPolicy, Proposal
+from dcube.registry.versions import CHAMPION, Registry
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import FAIL_FAST, tracking_client, version_number
 from dcube.tracking.pages import compare_page, version_page

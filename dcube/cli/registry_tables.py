@@ -10,8 +10,8 @@ from rich.table import Table
 from dcube.cli.fitting_table import Column, FittingTable
 from dcube.evaluation.metrics import COMPARED, metric_of
 from dcube.registry.champions import Event
-from dcube.registry.promotion import COLUMNS
-from dcube.registry.versions import CHAMPION, Proposal, Registry
+from dcube.registry.promotion import COLUMNS, Proposal
+from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import version_number
 

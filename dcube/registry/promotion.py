@@ -11,6 +11,8 @@ from dcube.errors import DcubeError
 from dcube.evaluation.comparison import Difference, ModelComparison, compare
 from dcube.evaluation.metrics import metric_of, title_of
 from dcube.evaluation.predictions import Predictions
+from dcube.registry.version import Version
+from dcube.tracking import tags
 
 MACRO_F1, ECE, SENSITIVITY = metric_of("macro_f1"), metric_of("ece"), "sensitivity"
 ROUNDING = 1e-9  # two ways to add up the same numbers may differ by less
@@ -171,3 +173,22 @@ def _with_bound(difference: Difference, policy: PromotionPolicy) -> str:
 def as_record(policy: PromotionPolicy, verdict: Verdict) -> dict:
     """What a promotion rests on, for the version's history."""
     return {"policy": policy.model_dump(), "criteria": [asdict(criterion) for criterion in verdict.criteria]}
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The challenger against the champion, and what the comparison says."""
+
+    challenger: Version
+    champion: Version | None
+    policy: PromotionPolicy
+    verdict: Verdict
+
+    @property
+    def title(self) -> str:
+        against = f"champion {_named(self.champion)}" if self.champion else "no champion"
+        return f"{self.challenger.name}: challenger {_named(self.challenger)} against {against}"
+
+
+def _named(version: Version) -> str:
+    return f"{version.version} ({version.tags.get(tags.MODEL, 'unknown')})"

@@ -7,7 +7,6 @@ event with its version, so that the champions' history stands in the registry it
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
@@ -26,7 +25,7 @@ from dcube.registry.champions import (
     now,
 )
 from dcube.registry.model_page import TASK, announce
-from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
+from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Proposal, as_record, judge
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import (
@@ -44,21 +43,6 @@ if TYPE_CHECKING:
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 SAME_MOMENT = 600  # seconds, as far as clocks of machines may differ
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """The challenger against the champion, and what the comparison says."""
-
-    challenger: Version
-    champion: Version | None
-    policy: PromotionPolicy
-    verdict: Verdict
-
-    @property
-    def title(self) -> str:
-        against = f"champion {_named(self.champion)}" if self.champion else "no champion"
-        return f"{self.challenger.name}: challenger {_named(self.challenger)} against {against}"
 
 
 class Registry:
@@ -301,7 +285,3 @@ def referenced(reference: str) -> tuple[Registry, Version]:
         known = ", ".join(sorted(registry.aliases())) or "none"
         raise DcubeError(f"{model} has no alias {which!r}: it has {known}")
     return registry, version
-
-
-def _named(version: Version) -> str:
-    return f"{version.version} ({version.tags.get(tags.MODEL, 'unknown')})"
