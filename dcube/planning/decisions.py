@@ -56,6 +56,7 @@ def decide_training(draft: Draft, facts: DatasetFacts, machine: Machine) -> None
         diffusion__warmup_steps=100,
         diffusion__ema_decay=0.999,
         classifier__fused_channels=16,
+        classifier__timestep_high=5,
         classifier__learning_rate=1e-3,
         classifier__ema_decay=0.99,
         baseline__optimiser="adamw",

@@ -84,6 +84,8 @@ def images_section(material: Material) -> Section:
         parts += _fid(material.fid)
     if material.audit is not None:
         parts += [
+            Heading("Are synthetic images fit for training?"),
+            Text(material.audit.fitness),
             Heading("Are synthetic images copies?"),
             Text(_audit(material.audit)),
             *_nearest(material, material.audit.nearest[:NEAREST]),
@@ -124,7 +126,7 @@ def _fid(fid: FidReport) -> Iterator[Part]:
 
 def _audit(audit: Audit) -> str:
     if not audit.n_synthetic:
-        return "No images were synthesised: every class already has its target number."
+        return "There are none."
     near, natural = audit.share_nearer_than_threshold, audit.threshold_quantile_of_held_out
     return (
         f"{audit.n_synthetic} were synthesised to fill up the rare classes, {audit.exact_copies} of them exact "

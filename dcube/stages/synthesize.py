@@ -1,12 +1,15 @@
 """Stage synthesize: images for the rare classes, audited for memorisation."""
 
+import pandas as pd
+
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import AUDIT, DIFFUSION, PREPARED, SYNTHETIC
+from dcube.artifacts.layout import AUDIT, DIFFUSION, PREPARED, SYNTHETIC, VALIDATION
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import sample_grid
-from dcube.diffusion.weights import load_diffusion
+from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast, choose_device
 from dcube.stages import params, run
+from dcube.synthesis.fitness import unfit_reasons
 from dcube.synthesis.generation import generate, save_synthetic
 from dcube.synthesis.memorisation import audit_memorisation, nearest_figure
 from dcube.tracking.run import tracked_run
@@ -21,8 +24,10 @@ def main() -> None:
         synthetic = generate(model, schedule, dataset, settings.synthesis, autocast(device, settings.compute))
         images, real = synthetic.images.numpy(), dataset.images(dataset.diffusion_image_size)
         training, held_out = (real[dataset.indices(split, labelled=False)] for split in ("train", "validation"))
+        history, patch_size = pd.read_csv(DIFFUSION / VALIDATION), load_diffusion_config(DIFFUSION).diffusion.patch_size
+        unfit = unfit_reasons(synthetic, dataset, history, patch_size, device)
         audit = audit_memorisation(images, training, held_out)
-        summary = audit.summary()
+        summary = audit.summary().model_copy(update={"unfit": unfit})
         with atomic_folder(SYNTHETIC) as folder:
             save_synthetic(folder, synthetic, dataset)
             summary.save(folder / AUDIT)
@@ -31,8 +36,9 @@ def main() -> None:
                 nearest_figure(audit, images, training).savefig(folder / "nearest.png", dpi=150)
         for file in (*sorted(SYNTHETIC.glob("*.png")), SYNTHETIC / AUDIT):
             tracked.log_figure(file, f"synthetic/{file.name}")
-        numbers = summary.model_dump(exclude={"format_version", "nearest"}, exclude_none=True)
+        numbers = summary.model_dump(exclude={"format_version", "nearest", "unfit"}, exclude_none=True)
         tracked.log_metrics([{"step": 0, **numbers}])
+    print(summary.fitness)
 
 
 if __name__ == "__main__":

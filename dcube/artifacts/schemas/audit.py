@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 
 
@@ -20,6 +22,7 @@ class Audit(Artifact):
         exact_copies: synthetic images that equal a training image in every pixel.
         threshold: distance to the nearest training image that few held-out images undercut.
         nearest: the most suspicious images, nearest first.
+    unfit: why they are not fit for training, a clause each; empty where the checks found nothing.
     """
 
     remedy: ClassVar[str] = run_again("synthesize")
@@ -33,3 +36,13 @@ class Audit(Artifact):
     median_distance: float | None
     median_distance_of_held_out: float
     nearest: list[Neighbour]
+    unfit: list[str] = Field(default_factory=list)
+
+    @property
+    def fitness(self) -> str:
+        """One sentence."""
+        if not self.n_synthetic:
+            return "No images were synthesised: every class already has its target number."
+        if self.unfit:
+            return f"The synthetic images are not fit for training: {'; '.join(self.unfit)}."
+        return "No check found the synthetic images unfit for training."

@@ -1,0 +1,105 @@
+"""Whether synthetic images are fit for training: three checks, each with a figure and the bound that it broke."""
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dcube.config.schema import Fid
+from dcube.data.prepared import PreparedDataset
+from dcube.engine.seeds import numpy_generator
+from dcube.generative_metrics.blockiness import blockiness
+from dcube.generative_metrics.extractor import load_extractor
+from dcube.synthesis.generation import SyntheticImages
+
+STILL_FALLING = 0.05  # by which share FID fell at its last measurement
+VISIBLE = 1.2  # blockiness of synthetic images over that of real ones
+WORSE = 0.01  # of a validation AUROC
+
+QUICK_CHECK = Fid(extractor="efficientnet_lite0", resize=64)  # the features of the probe
+
+
+def unfit_reasons(
+    synthetic: SyntheticImages, dataset: PreparedDataset, history: pd.DataFrame, patch_size: int, device: torch.device
+) -> list[str]:
+    """What the checks found, a clause each; nothing of no images.
+
+    Args:
+        history: a row a measurement of FID in training, with the column fid.
+    """
+    if not len(synthetic.images):
+        return []
+    images, extractor = dataset.images(dataset.diffusion_image_size), load_extractor(QUICK_CHECK, device)
+    rows = {split: dataset.indices(split) for split in ("train", "validation")}
+    features = {split: (extractor(images[chosen]), dataset.labels[chosen]) for split, chosen in rows.items()}
+    made = extractor(synthetic.images), synthetic.labels.numpy()
+    reasons = (
+        fid_reason(history),
+        border_reason(synthetic.images.numpy(), images[rows["train"]], patch_size),
+        probe_reason(features["train"], made, features["validation"]),
+    )
+    return [reason for reason in reasons if reason]
+
+
+def fid_reason(history: pd.DataFrame) -> str:
+    """Empty if FID had settled.
+
+    Args:
+        history: as of `unfit_reasons`.
+    """
+    if len(history) < 2:
+        return "FID was measured once, so that nobody knows whether it still falls"
+    before, last = history["fid"].iloc[:-1].min(), history["fid"].iloc[-1]
+    fell = (before - last) / before
+    return f"FID was still falling when the training ended, by {fell:.0%}" if fell > STILL_FALLING else ""
+
+
+def border_reason(synthetic: np.ndarray, real: np.ndarray, patch_size: int) -> str:
+    """Empty if borders of patches are no more visible than in real images; (n, C, S, S) uint8 each."""
+    made, natural = blockiness(synthetic, patch_size), blockiness(real, patch_size)
+    if made <= VISIBLE * natural:
+        return ""
+    return f"patch borders can be seen: jumps across them are {made:.2f} of those inside, {natural:.2f} in real images"
+
+
+def probe_reason(
+    training: tuple[np.ndarray, np.ndarray],
+    synthetic: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+) -> str:
+    """Empty if a linear probe with them is no worse than with as many repeated real images of the same classes.
+
+    Args:
+        training, synthetic, validation: features (n, d) and class indices (n,).
+    """
+    features, labels = training
+    generator = numpy_generator(0, "repeated images of the quick check")
+    repeated = np.concatenate(
+        [
+            generator.choice(np.flatnonzero(labels == label), count)
+            for label, count in zip(*np.unique(synthetic[1], return_counts=True), strict=True)
+        ]
+    )
+    with_them = _auroc(training, synthetic, validation)
+    without = _auroc(training, (features[repeated], labels[repeated]), validation)
+    if with_them >= without - WORSE:
+        return ""
+    return (
+        f"a linear probe trained with them reaches a validation AUROC of {with_them:.3f}, "
+        f"with repeated real images {without:.3f}"
+    )
+
+
+def _auroc(
+    training: tuple[np.ndarray, np.ndarray],
+    extra: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+) -> float:
+    features, labels = (np.concatenate(pair) for pair in zip(training, extra, strict=True))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200)).fit(features, labels)
+    predicted = probe.predict_proba(validation[0])
+    one_hot = np.eye(predicted.shape[1])[validation[1]]
+    return float(roc_auc_score(one_hot, predicted, average="macro"))
