@@ -14,6 +14,8 @@ from dcube.planning.changes import planned_params
 from dcube.runtime.process_output import follow
 from dcube.runtime.processes import child_environment
 
+KEPT_PLAN = Path(".dcube/plan.json")  # of this run: plan.json itself may be in the commit that it began with
+
 
 def plan_parameters(
     folder: Path, name: str, minutes: float, settings: Sequence[str], on_line: Callable[[str], None]
@@ -27,9 +29,9 @@ def plan_parameters(
     Raises:
         DcubeError: what `dcube plan` says.
     """
-    if (folder / PLAN).exists():
-        planned = planned_params(PlanRecord.load(folder / PLAN))
-        atomic_write(folder / PARAMS, planned.to_yaml().encode())
+    kept = folder / KEPT_PLAN
+    if kept.exists():
+        atomic_write(folder / PARAMS, planned_params(PlanRecord.load(kept)).to_yaml().encode())
         return
     lines: list[str] = []
 
@@ -41,5 +43,6 @@ def plan_parameters(
     command = [sys.executable, "-m", "dcube.cli", "plan", name, "--minutes", str(minutes), "--replace", *by_hand]
     if follow(command, folder, child_environment(code=folder), read):
         raise DcubeError(last_error(lines) or "dcube plan ended without a message")
+    atomic_write(kept, (folder / PLAN).read_bytes())
     page = (folder / PLAN_PAGE).read_text(encoding="utf-8")
     create_markdown_artifact(page, key="plan", description="Parameters, their reasons, and the time of every stage")

@@ -1,12 +1,14 @@
 """`dcube params`: choose, show and check the parameters (params.yaml)."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from dcube.artifacts.layout import PARAMS
+from dcube.artifacts.layout import PARAMS, PLAN
 from dcube.cli.terminal import Replace, print_rich
 from dcube.config.loading import load_params, load_preset, preset_names
+from dcube.config.schema import Group
 from dcube.errors import DcubeError
 
 app = typer.Typer(help="Choose, show and check the parameters (params.yaml).", no_args_is_help=True)
@@ -39,9 +41,19 @@ def params_show() -> None:
 
     for group_name, group in load_params(PARAMS):
         table = Table("parameter", "value", "meaning", title=f"{group_name}: {type(group).__doc__}")
-        for field, info in type(group).model_fields.items():
-            table.add_row(field, str(getattr(group, field)), info.description)
+        for name, value, description in _rows(group):
+            table.add_row(name, value, description)
         print_rich(table)
+
+
+def _rows(group: Group, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Name, value and meaning of every parameter of a group, of those in it too."""
+    for name, info in type(group).model_fields.items():
+        value = getattr(group, name)
+        if isinstance(value, Group):
+            yield from _rows(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value), info.description or ""
 
 
 @app.command("check")
@@ -52,7 +64,11 @@ def params_check() -> None:
 
 
 def refuse_edited() -> None:
-    """Raises: DcubeError: params.yaml differs from every preset."""
-    known = {load_preset(preset).to_yaml() for preset in preset_names()}
-    if PARAMS.read_text(encoding="utf-8") not in known:
+    """Raises: DcubeError: params.yaml is neither a preset nor as `dcube plan` has written it."""
+    from dcube.artifacts.schemas.plan import PlanRecord
+    from dcube.planning.changes import planned_params
+
+    known = [load_preset(preset) for preset in preset_names()]
+    known += [planned_params(PlanRecord.load(PLAN))] if PLAN.exists() else []
+    if load_params(PARAMS) not in known:
         raise DcubeError(f"{PARAMS} was edited and differs from every preset: keep a copy of it, then give --replace")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def plan(
     name: Annotated[str, typer.Argument(help="A data set that `dcube data add` has put into data/.")],
-    minutes: Annotated[float | None, typer.Option(min=1, help="For the whole of `dvc repro`.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=1, help="Time budget of `dvc repro` (default: 30).")] = None,
     hours: Annotated[float | None, typer.Option(min=0.1, max=1000, help="The same in hours.")] = None,
     goal: Annotated[
         Literal["few-labels", "balanced", "best"],

@@ -53,17 +53,17 @@ class Data(Group):
         None,
         ge=8,
         le=4096,
-        description="Side in stored pixels of the centre crop that is used (paper: 256 for CT). None: the whole image.",
+        description="Side in stored pixels of the centre crop that is used (paper: 256 for CT). null: the whole image.",
     )
     window_center: float | None = Field(
         None,
         description=(
             "Centre of the display window, in the file's units (CT: Hounsfield units, soft tissue 40). DICOM and "
-            "NIfTI only. None: the file's own window."
+            "NIfTI only. null: the file's own window."
         ),
     )
     window_width: float | None = Field(
-        None, gt=0.0, description="Width of the display window, from black to white (soft tissue 400). None: as above."
+        None, gt=0.0, description="Width of the display window, from black to white (soft tissue 400). null: as above."
     )
     identifiers: Literal["hashed", "kept"] = Field(
         "hashed",
@@ -79,7 +79,7 @@ class Data(Group):
         description=(
             "Which images belong together where patients are unknown: folder:2 (the name of the second folder of the "
             "path), run:10 (ten consecutive numbers in file names), or pattern: and a regular expression for the path "
-            "(its parentheses, or all that it matches). None: each image on its own. `dcube data check` has proposals."
+            "(its parentheses, or all that it matches). null: each image on its own. `dcube data check` has proposals."
         ),
     )
     near_duplicates: bool = Field(
@@ -109,7 +109,7 @@ class Data(Group):
         ge=1.0,
         description=(
             "Ratio of the training images of the most frequent class to those of each other class, reached by "
-            "leaving images out. None: as it is."
+            "leaving images out. null: as it is."
         ),
     )
     seed: Seed = Field(0, description="Random seed of the splits and of which training images are left out.")
@@ -228,7 +228,7 @@ class Features(Group):
     """Selection of the blocks whose features are not Gaussian (paper §III-B2, Eq. 6)."""
 
     timestep: Timestep = Field(
-        1, description="Timestep given to the U-ViT with the clean training images. Low is best."
+        1, description="Timestep given to the U-ViT with the clean training images. Low timesteps worked best here."
     )
     images: Count = Field(512, description="Number of training images that are tested.")
     significance: float = Field(
@@ -331,7 +331,7 @@ class Labels(Group):
     count: int | None = Field(
         None,
         ge=2,
-        description="Number of labelled training images, with the class ratio of the data set. None: all of them.",
+        description="Number of labelled training images, with the class ratio of the data set. null: all of them.",
     )
     draw: Seed = Field(0, description="Random seed of the choice of images: the same images for every model.")
 
@@ -426,17 +426,17 @@ class Baseline(Pretrained):
         description="Extra training images: none, synthetic (paper Table III), or as many duplicates of real ones.",
     )
     flip_probability: Fraction = Field(0.5, description="Probability of a horizontal flip.")
-    epochs: Epochs | None = Field(None, description="Epochs. None: the method's own (paper Table IX).")
+    epochs: Epochs | None = Field(None, description="Epochs. null: the method's own (paper Table IX).")
     pretraining_steps: Count | None = Field(
         None,
-        description="Pretraining steps of a method that is first trained without labels (CPT). None: the method's own.",
+        description="Pretraining steps of a method that is first trained without labels (CPT). null: the method's own.",
     )
     batch_size: Count = Field(64, description="Images in a batch.")
     optimiser: Optimiser | None = Field(
-        None, description="AdamW, or SGD with momentum 0.9. None: the method's own (paper Table IX)."
+        None, description="AdamW, or SGD with momentum 0.9. null: the method's own (paper Table IX)."
     )
-    learning_rate: Rate | None = Field(None, description="Learning rate. None: the method's own (paper Table IX).")
-    weight_decay: Weight | None = Field(None, description="Weight decay. None: the method's own (paper Table IX).")
+    learning_rate: Rate | None = Field(None, description="Learning rate. null: the method's own (paper Table IX).")
+    weight_decay: Weight | None = Field(None, description="Weight decay. null: the method's own (paper Table IX).")
     gradient_clip: float = Field(1.0, gt=0.0, description="Maximum norm of the gradient.")
     ema_decay: float = Field(
         0.999, ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up."

@@ -5,6 +5,7 @@ and, on the CPU, a killed and resumed training ends bit for bit like an undistur
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from dcube.engine.progress import Advance, progress
 from dcube.errors import DcubeError
 from dcube.runtime.settings import read_settings
 
-# Losses leave the device and checkpoints are taken at multiples of this only: no step waits for a copy.
+# Losses leave the device and checkpoints are taken at multiples of this and at validations: no copy holds up a step.
 STEPS_PER_ROW = 20
 
 Row = dict[str, Any]
@@ -168,12 +169,14 @@ class Trainer:
         means = dict(zip(pending[0], all_reduce_mean(shard_means).tolist(), strict=True))
         pending.clear()
         if not all(torch.isfinite(torch.tensor(value)) for value in means.values()):
-            raise DcubeError(f"the loss is no longer finite at step {self.record.step}: lower the learning rate")
+            raise DcubeError(f"the loss is NaN or infinite at step {self.record.step}: lower the learning rate")
         self.record.history.append({"step": self.record.step, **means})
 
     def _validate(self, validate: Callable[[nn.Module, int], Row]) -> None:
         self.averaged.eval()
         row = {"step": self.record.step, **validate(self.averaged, self.record.step)}
+        if not math.isfinite(row["score"]):
+            raise DcubeError(f"the validation is NaN or infinite at step {self.record.step}: lower the learning rate")
         self.record.validation.append(row)
         if row["score"] > self.record.best_score:
             self.record.best_score, self.record.best_step = row["score"], self.record.step

@@ -106,7 +106,7 @@ class Budget:
         return len(self.facts.classes)
 
     def _decide_uvit(self, seconds: float) -> DiffusionSpeed:
-        """The largest network that the time is enough for, on images no larger than they are."""
+        """The largest network that the time is enough for, up to the first side that is no smaller than the images."""
         sides = _up_to([size.side for size in UVITS], self.facts.longer_side)
         chosen: tuple[UViTSize, DiffusionSpeed, str] | None = None
         for size in (it for it in UVITS if it.side in sides):
@@ -114,12 +114,11 @@ class Budget:
             steps = (1 - SHARE_OF_MEASUREMENTS) * seconds / speed.step if speed else 0
             if chosen and steps < FEWEST_STEPS:
                 break
-            if speed is None or steps < FEWEST_STEPS_OF_ALL:
-                raise DcubeError(
-                    f"the time is enough for {steps:.0f} steps of the smallest U-ViT: give a longer time, or a GPU"
-                )
+            if speed is None:
+                raise DcubeError("the smallest U-ViT does not fit into the GPU's memory: --set diffusion.batch_size=8")
+            _refuse_too_few(steps)
             which = "largest" if steps >= FEWEST_STEPS else "smallest"
-            chosen = size, speed, f"the {which} U-ViT that is tried: {speed.step:.3g} s a step, {steps:.0f} fit in"
+            chosen = size, speed, f"the {which} U-ViT that fits the time: {speed.step:.3g} s a step"
         assert chosen
         size, speed, reason = chosen
         self.draft.decide(reason, **_uvit_values(size))
@@ -136,12 +135,14 @@ class Budget:
     def _decide_diffusion_length(self, seconds: float, speed: DiffusionSpeed) -> None:
         image = speed.generated + speed.features
         affordable = SHARE_OF_MEASUREMENTS * seconds / MEASUREMENTS / image
-        samples = round(min(max(affordable, FEWEST_SAMPLES), MOST_SAMPLES))
-        self.draft.decide(f"{image:.3g} s an image and its features", fid__samples=samples)
+        wanted = round(min(max(affordable, FEWEST_SAMPLES), MOST_SAMPLES))
+        self.draft.decide(f"{image:.3g} s an image and its features", fid__samples=wanted)
+        samples = self.draft.params().fid.samples
         maximum = round(SHARE_OF_SYNTHESIS * seconds / speed.generated)
         self.draft.decide(f"{speed.generated:.3g} s an image", synthesis__maximum=maximum)
         per_epoch = steps_per_epoch(self.facts.images_of_stage_1, self.draft.params().diffusion.batch_size)
         steps = (seconds * (1 - SHARE_OF_SYNTHESIS) - (MEASUREMENTS + 1) * samples * image) / speed.step
+        _refuse_too_few(steps)
         epochs = _readable(min(steps / per_epoch, max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)))
         self.draft.decide(
             f"{epochs * per_epoch:.0f} steps, {per_epoch} in an epoch",
@@ -152,7 +153,7 @@ class Budget:
         self.draft.decide("the time is the limit, not FID", diffusion__patience=MEASUREMENTS)
 
     def _decide_image_side(self, seconds: float) -> dict[str, CandidateSpeed]:
-        """The largest images of which the time is enough for some epochs, no larger than they are."""
+        """The largest side that the time is enough for, up to the first that is no smaller than the images."""
         small, *sides = _up_to(CNN_SIDES, self.facts.longer_side)
         chosen, speeds = small, self._measured_candidates(small)
         for side in sides:
@@ -199,6 +200,11 @@ class Budget:
         return speed
 
 
+def _refuse_too_few(steps: float) -> None:
+    if steps < FEWEST_STEPS_OF_ALL:
+        raise DcubeError(f"the time is enough for {max(steps, 0):.0f} steps of the U-ViT: give a longer time, or a GPU")
+
+
 def _uvit_values(size: UViTSize) -> dict[str, float]:
     return {
         "data__diffusion_image_size": size.side,
@@ -217,7 +223,7 @@ def _up_to(sides: Sequence[int], raw: float) -> list[int]:
 
 
 def _readable(epochs: float) -> float:
-    """A multiple of the number of measurements, if there are enough; else three digits."""
+    """A multiple of the number of measurements of FID, if there are enough; else three digits."""
     if epochs >= 2 * MEASUREMENTS:
         return epochs // MEASUREMENTS * MEASUREMENTS
     return float(f"{epochs:.3g}")

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from dcube.data.checks.groups import BY_IMAGE, GroupCheck
+from dcube.data.checks.groups import BY_IMAGE, LEAK, GroupCheck
 from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, Machine
 
 CUT = 0.05  # share of an image's area that may be cut off
-LEAK = 0.02  # differences of the nearest image's accuracy below it say nothing
+AS_GOOD = 0.02  # of two groupings whose accuracies differ by less, the finer one is taken
 SMALL_SET = 2000  # training images, from which on a batch is 64
 
 
@@ -26,11 +26,11 @@ def decide_data(draft: Draft, facts: DatasetFacts, keep_names: bool) -> None:
 def _decide_groups(draft: Draft, checks: Sequence[GroupCheck]) -> None:
     accuracy = {check.by: check.accuracy for check in checks if check.accuracy is not None}
     proposed = {by: value for by, value in accuracy.items() if by != BY_IMAGE}
-    if not proposed or accuracy[BY_IMAGE] - min(proposed.values()) <= LEAK:
+    if not proposed or accuracy[BY_IMAGE] - min(proposed.values()) < LEAK:
         reason = "patients are unknown, and no part of the file names tells them: figures are likely too high"
         draft.decide(reason, data__group_by=None)
         return
-    chosen = next(by for by, value in proposed.items() if value <= min(proposed.values()) + LEAK)
+    chosen = next(by for by, value in proposed.items() if value <= min(proposed.values()) + AS_GOOD)
     draft.decide(
         f"patients are unknown; the nearest image has the same class for {accuracy[BY_IMAGE]:.1%} of the images, and "
         f"for {accuracy[chosen]:.1%} with these groups kept together. Check that they are what belongs together",

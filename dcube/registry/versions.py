@@ -100,7 +100,7 @@ class Registry:
         return with_source_run(self.client, entry)
 
     def find(self, wanted_tags: Mapping[str, str]) -> Version | None:
-        """The oldest version whose source run has these tags; one whose run was deleted is none."""
+        """The newest version whose source run has these tags; one whose run was deleted is none."""
         wanted = condition({tags.REGISTERED_MODEL: self.name, **wanted_tags})
         for run in all_runs(self.client, wanted):
             if found := self.client.search_model_versions(f"name = '{self.name}' and run_id = '{run.info.run_id}'"):

@@ -37,7 +37,7 @@ class Row(Part):
 
     name: Name
     group: str = ""
-    model: Literal["dcube", "untrained_uvit", "sub_features", "baseline"] = "dcube"
+    model: Literal["dcube", "untrained_uvit", "sub_features", "baseline", "imagenet_probe"] = "dcube"
     settings: Settings = {}
     choose: Choices = {}
     paper: dict[str, Annotated[list[float], Field(min_length=4, max_length=4)]] = {}

@@ -56,9 +56,9 @@ class Header:
 class Outbox:
     """What one run reports. `send` raises whatever MLflow raises and can be repeated at will: nothing arrives twice."""
 
-    def __init__(self, header: Header) -> None:
+    def __init__(self, header: Header, folder: Path | None = None) -> None:
         self.header = header
-        self.folder = UNSENT / re.sub(r"[^\w-]", "_", header.tags[RUN_KEY])
+        self.folder = folder or UNSENT / re.sub(r"[^\w-]", "_", header.tags[RUN_KEY])
         self.lock = _lock(self.folder)
         self.journal = self.folder / "metrics.jsonl"
         self.artifacts = self.folder / "artifacts"
@@ -72,7 +72,7 @@ class Outbox:
     @classmethod
     def left_behind(cls, folder: Path) -> "Outbox":
         """Raises DcubeError where the process is alive."""
-        return cls(Header(**json.loads((folder / "run.json").read_text(encoding="utf-8"))))
+        return cls(Header(**json.loads((folder / "run.json").read_text(encoding="utf-8"))), folder)
 
     def save(self) -> None:
         partial = self.folder / "run.json.partial"

@@ -41,7 +41,7 @@ def test_a_fresh_clone_starts_from_the_phantoms_preset() -> None:
         ({"diffusion": {"widht": 64}}, ["diffusion.widht", "did you mean width?"]),
         ({"classifer": {}}, ["classifer", "did you mean classifier?"]),
         ({"classifier": {"sub_features": {"stgae": 1}}}, ["classifier.sub_features.stgae", "did you mean stage?"]),
-        ({"diffusion": {"epochs": 0}}, ["diffusion.epochs", "greater than or equal to 1", "got 0"]),
+        ({"diffusion": {"epochs": 0}}, ["diffusion.epochs", "greater than 0", "got 0"]),
         ({"diffusion": {"width": 100, "heads": 8}}, ["multiple of 8"]),
         ({"diffusion": {"width": 104, "heads": 5}}, ["heads (5) must divide width (104)"]),
         ({"diffusion": {"patch_size": 7}}, ["must divide data.diffusion_image_size (128)"]),

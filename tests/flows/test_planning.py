@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from dcube.artifacts.layout import PARAMS, PLAN_PAGE
+from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE
 from dcube.config.loading import load_params, load_preset
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
@@ -22,6 +22,7 @@ def test_what_dcube_plan_refuses_ends_the_run_in_one_line(repository, prefect_se
 def test_a_run_that_begins_again_keeps_its_plan(fresh, prefect_server, tmp_path):
     folder, lines = tmp_path / "workspace", []
     shutil.copytree(fresh.folder, folder, symlinks=True)
+    (folder / PLAN).write_text("the plan of another data set, which was committed")
     plan_parameters(folder, "phantom", 20, ["baseline.method=resnet50"], lines.append)
     planned = load_params(folder / PARAMS)
     assert (planned.data.name, planned.baseline.method) == ("phantom", "resnet50")

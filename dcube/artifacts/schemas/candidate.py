@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, field_serializer
 
-from dcube.artifacts.artifact import ArtifactPart, run_again
+from dcube.artifacts.artifact import TRAINING_STAGES, ArtifactPart, run_again
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.artifacts.schemas.weights import WeightsConfig
 from dcube.config.schema import Baseline, Classifier, Diffusion
@@ -47,7 +47,7 @@ class CandidateConfig(WeightsConfig):
         validation: metric → value on the validation split.
     """
 
-    remedy: ClassVar[str] = run_again("train_classifier train_untrained_uvit train_sub_features train_baseline")
+    remedy: ClassVar[str] = run_again(TRAINING_STAGES)
 
     kind: str
     classes: list[str]

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, run_again
+from dcube.artifacts.artifact import TRAINING_STAGES, Artifact, run_again
 
 
 class DriftReference(Artifact):
@@ -12,7 +12,7 @@ class DriftReference(Artifact):
     predicted: class → share of them that is predicted to be it.
     """
 
-    remedy: ClassVar[str] = run_again("train_classifier train_baseline")
+    remedy: ClassVar[str] = run_again(TRAINING_STAGES)
 
     images: int
     values: dict[str, list[float]]
