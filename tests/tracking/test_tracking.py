@@ -365,3 +365,16 @@ def test_a_real_server_killed_and_restarted_while_logging(mlflow_database, tmp_p
         assert longest < 15
     finally:
         server.stop()
+
+
+def test_a_run_that_was_set_aside_is_sent_whole_once_it_is_moved_back(client, server_away):
+    server_away(True)
+    with tracked_run("train_classifier", {}, None, run_key="the-key") as tracked:
+        tracked.log_metrics(ROWS)
+    (folder,) = (record.parent for record in outbox.UNSENT.glob("*/run.json"))
+    moved_back = folder.rename(folder.with_name(f"{folder.name}-1700000000000"))
+    server_away(False)
+    outbox.deliver_left_behind(print)
+    (run,) = runs(client, "train_classifier")
+    assert run.data.metrics["loss"] == ROWS[-1]["loss"] and run.info.status == "FINISHED"
+    assert not moved_back.exists()
