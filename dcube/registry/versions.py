@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
+from tenacity import retry_if_exception
 
 from dcube.artifacts.layout import PREDICTIONS
 from dcube.errors import DcubeError
@@ -27,12 +28,14 @@ from dcube.registry.champions import (
 from dcube.registry.model_page import TASK, announce
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Proposal, as_record, judge
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
+from dcube.runtime import retries
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import (
     aliases_of,
     all_runs,
     downloaded,
     existing_tracking_client,
+    is_collision,
     tracking_uri,
     version_number,
 )  # fmt: skip
@@ -237,7 +240,8 @@ class Registry:
             self._set_alias(CHAMPION, first.version)
 
     def _set_alias(self, alias: str, version: str) -> None:
-        self.client.set_registered_model_alias(self.name, alias, version)
+        moving = retries.MOVE_ALIAS.retrying(MlflowException, retry=retry_if_exception(is_collision))
+        moving(self.client.set_registered_model_alias, self.name, alias, version)
         announce(self.client, self.name, (CHAMPION, CHALLENGER))
 
     def _entries(self) -> "list[ModelVersion]":

@@ -133,6 +133,13 @@ def is_refusal(error: BaseException) -> bool:
     return isinstance(error, MlflowException) and error.error_code in REFUSALS
 
 
+def is_collision(error: BaseException) -> bool:
+    """Whether another client wrote the same row at the same moment: MLflow looks for it, and then inserts it."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and any(it in str(error) for it in ("IntegrityError", "UniqueViolation"))
+
+
 def reason_of(error: BaseException) -> str:
     """MLflow's own words, on one line."""
     return " ".join(str(error).split())[:300]

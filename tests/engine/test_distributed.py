@@ -219,4 +219,4 @@ def test_bad_input_in_several_processes_is_one_line_and_exit_code_2(tmp_path: Pa
     code, errors = ended(start(folder, "dcube.stages.train_diffusion"))
     assert code == 2
     said = [line for line in errors.splitlines() if line.startswith("error: ")]
-    assert len(said) == 1 and "outputs/prepared contains no prepared data set" in said[0]
+    assert len(said) == 1 and "outputs/prepared/dataset.json is missing" in said[0]
