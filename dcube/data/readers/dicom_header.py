@@ -21,7 +21,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
 
 from dcube.data.readers import jpeg
-from dcube.data.readers.raw_image import UnusableImageError, decoding
+from dcube.data.readers.raw_image import UnusableImageError, check_frames, decoding
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 PREFIX, PREFIX_AT = b"DICM", slice(128, 132)  # after the preamble (PS3.10 7.1)
@@ -173,6 +173,7 @@ def frame_count(dataset: Dataset, path: Path) -> int:
     frames = int(dataset.get("NumberOfFrames") or 1)
     if not 1 <= frames <= path.stat().st_size:
         raise UnusableImageError("more frames than bytes")
+    check_frames(frames)
     return frames
 
 
