@@ -32,7 +32,9 @@ class Settings(BaseSettings):
         Path("~/.config/dcube/salt"), description="Salt of the pseudonyms: the same file on every machine."
     )
     max_megapixels: Annotated[float, Field(gt=0, le=178)] = Field(
-        64.0, description="Megapixels of one image or frame; larger ones are refused by their header, not decoded."
+        64.0,
+        description="Megapixels of one image or frame; larger ones are refused by their header, not decoded. "
+        "64 take up to 1.3 GB while one is read.",
     )
     max_frames: Annotated[int, Field(ge=1)] = Field(10_000, description="Frames or slices in one file, likewise.")
     max_volume_mib: Annotated[int, Field(ge=1)] = Field(
