@@ -10,6 +10,7 @@ from dcube.artifacts.layout import PARAMS, RAW
 from dcube.cli.terminal import Replace, print_rich
 from dcube.config.loading import load_params, load_preset, params_from, preset_names
 from dcube.config.schema import Data
+from dcube.data.readers.walking import refuse_special
 from dcube.errors import DcubeError
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def data_find(
 
 def _refuse_missing(path: Path | None) -> None:
     """Before the imports, which take seconds."""
-    if path is not None and not path.exists():
-        raise DcubeError(f"{path} does not exist")
+    if path is not None:
+        refuse_special(path)
 
 
 def _data_params(name: str, strict: bool = True) -> Data:

@@ -10,6 +10,7 @@ from dcube.config.schema import Data
 from dcube.data.checks.inspection import InspectionReport, inspect_dataset
 from dcube.data.layouts.phantom import PHANTOM, write_phantom
 from dcube.data.readers.archives import unpack
+from dcube.data.readers.walking import is_hidden, refuse_special, regular_files
 from dcube.errors import DcubeError
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -28,6 +29,8 @@ def add_dataset(data: Data, path: Path | None, folder: Path, replace: bool = Fal
     """
     if path is not None and data.name == PHANTOM:
         raise DcubeError(f"the name {PHANTOM!r} is reserved for the invented data set: choose another, or give no PATH")
+    if path is not None:
+        refuse_special(path)
     with atomic_folder(folder) as incoming:
         _fill(incoming, data.name, path)
         report = _inspect_as(path or folder, incoming, data)
@@ -59,7 +62,8 @@ def _fill(folder: Path, name: str, path: Path | None) -> None:
 
         download(name, folder)
     elif path.is_dir():
-        shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__MACOSX"))
+        regular_files(path)  # refuses what cannot be copied
+        shutil.copytree(path, folder, dirs_exist_ok=True, ignore=lambda _, names: {*filter(is_hidden, names)})
     elif path.suffix.lower() == ".npz":
         shutil.copyfile(path, folder / path.name)
     else:

@@ -1,17 +1,16 @@
 """Single images from what a user points at: files, DICOM series, NIfTI volumes, folders and archives of them."""
 
-import tarfile
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dcube.data.layouts.raw_files import visible_files
-from dcube.data.readers.archives import unpack
+from dcube.data.readers.archives import is_archive, unpack
 from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.stored_images import StoredImage, is_image_file, list_stored_images, read_stored_image
+from dcube.data.readers.walking import refuse_special
 from dcube.data.readers.windows import Window
 from dcube.errors import DcubeError
 
@@ -68,13 +67,12 @@ def images_in_file(folder: Path, file: str, name: str) -> list[InputImage]:
 
 
 def _in_path(path: Path, temporary: ExitStack) -> tuple[list[InputImage], list[str]]:
+    refuse_special(path)
     if path.is_dir():
         return _in_folder(path, str(path))
-    if not path.is_file():
-        raise DcubeError(f"{path} does not exist")
     if images := images_in_file(path.parent, path.name, str(path)):
         return images, []
-    if zipfile.is_zipfile(path) or tarfile.is_tarfile(path):
+    if is_archive(path):
         folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="dcube-")))
         unpack(path, folder)
         return _in_folder(folder, str(path))

@@ -31,6 +31,16 @@ class Settings(BaseSettings):
     salt_file: Path = Field(
         Path("~/.config/dcube/salt"), description="Salt of the pseudonyms: the same file on every machine."
     )
+    max_megapixels: Annotated[float, Field(gt=0, le=178)] = Field(
+        64.0,
+        description="Megapixels of one image or frame; larger ones are refused by their header, not decoded. "
+        "64 take up to 1.3 GB while one is read.",
+    )
+    max_frames: Annotated[int, Field(ge=1)] = Field(10_000, description="Frames or slices in one file, likewise.")
+    max_volume_mib: Annotated[int, Field(ge=1)] = Field(
+        1024, description="MiB of one unpacked NIfTI volume, likewise; two are kept in memory."
+    )
+    max_archive_files: Annotated[int, Field(ge=1)] = Field(1_000_000, description="Files in one archive, likewise.")
     workspaces: Path | None = Field(
         None, description="Folder of the workspaces of runs. Default: `.dcube/workspaces` of the repository."
     )

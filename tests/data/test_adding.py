@@ -1,7 +1,11 @@
 """The phantom, `dcube data …` and `dcube params …`."""
 
+import gzip
 import io
 import json
+import os
+import shutil
+import socket
 import subprocess
 import sys
 import tarfile
@@ -18,6 +22,9 @@ from dcube.config.loading import load_params, load_preset
 from dcube.data.adding import digest
 from dcube.data.layouts.phantom import write_phantom
 from dcube.data.preparing import prepare
+from dcube.data.readers.archives import unpack
+from dcube.errors import DcubeError
+from dcube.runtime.settings import read_settings
 from tests.support.checkout import ROOT
 from tests.support.raw_sets import class_folders, medmnist_file, noise, save
 
@@ -142,6 +149,28 @@ def test_unsafe_archives(dcube, tmp_path):
     assert left_behind() == [] and not Path("data.dvc").exists()
 
 
+def test_large_archives_are_refused_by_their_headers(tmp_path, monkeypatch):
+    large = tarfile.TarInfo("pax")
+    large.type, large.size = tarfile.XHDTYPE, 2**29
+    with gzip.open(tmp_path / "set.tar.gz", "wb", 1) as file:
+        file.write(large.tobuf())
+        file.write(bytes(2**20))
+    with pytest.raises(DcubeError, match=r"set.tar.gz cannot be unpacked: a header of 536.9 MB"):
+        unpack(tmp_path / "set.tar.gz", new_folder(tmp_path / "out"))
+    class_folders(tmp_path / "raw", images=3)
+    monkeypatch.setenv("DCUBE_MAX_ARCHIVE_FILES", "5")
+    monkeypatch.setattr("dcube.data.readers.archives.limits", read_settings)
+    for suffix in ("tar", "zip"):
+        file = shutil.make_archive(str(tmp_path / "set"), suffix, tmp_path / "raw")
+        with pytest.raises(DcubeError, match="more files than DCUBE_MAX_ARCHIVE_FILES=5"):
+            unpack(Path(file), new_folder(tmp_path / suffix))
+
+
+def new_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
 def test_refusals_of_add_leave_nothing(dcube, tmp_path):
     raw = class_folders(tmp_path / "raw")
     (raw / "ill" / "00.png").write_text("text")
@@ -155,6 +184,43 @@ def test_refusals_of_add_leave_nothing(dcube, tmp_path):
     refused(dcube("data", "add", "phantom", raw), "phantom")
     refused(dcube("data", "add", "no-such-set"), "not a MedMNIST set", "pneumoniamnist")
     assert left_behind() == [] and not Path("data.dvc").exists()
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(path))
+
+
+def test_what_is_no_file_is_named_by_check_and_add_alike(dcube, tmp_path):
+    for number, (name, make, what) in enumerate(
+        [
+            ("00.png", lambda path: path.symlink_to("../.git/annex/objects/gone"), "is a broken link"),
+            ("loop", lambda path: path.symlink_to("loop"), "is a broken link"),
+            ("more", lambda path: path.symlink_to(path.parent.parent / "well"), "is a link to a folder"),
+            ("cycle", lambda path: path.symlink_to(path.parent), "is a link to a folder"),
+            ("pipe.png", os.mkfifo, "is a named pipe"),
+            ("socket", _socket, "is a socket"),
+        ]
+    ):
+        raw = class_folders(tmp_path / f"raw{number}", images=3)
+        (raw / "ill" / name).unlink(missing_ok=True)
+        make(raw / "ill" / name)
+        for command in (("check",), ("add", "mine")):
+            refused(dcube("data", *command, raw), f"{raw}: ill/{name} {what}: remove")
+            if "folder" not in what:
+                refused(dcube("data", *command, raw / "ill" / name), f"{name} {what}: give a file or a folder")
+    assert left_behind() == []
+
+
+def test_links_to_files_are_files_and_hidden_things_do_not_count(dcube, tmp_path):
+    raw = class_folders(tmp_path / "raw")
+    (raw / "ill" / "00.png").rename(tmp_path / "elsewhere.png")
+    (raw / "ill" / "00.png").symlink_to(tmp_path / "elsewhere.png")
+    os.mkfifo(raw / "ill" / ".pipe")
+    (raw / "__MACOSX").symlink_to(raw)
+    assert dcube("data", "add", "mine", raw)[0] == 0
+    added = Path("data/mine")
+    assert not (added / "ill" / "00.png").is_symlink() and len(list(added.rglob("*"))) == 22
 
 
 def test_check(dcube, tmp_path):

@@ -12,6 +12,8 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLossless,
     JPEGLosslessSV1,
@@ -89,6 +91,84 @@ def test_tables_of_values(tmp_path, bits):
     for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
         file = dicom_file(tmp_path / "a.dcm", RAMP, **{keyword: [lut(first, table, bits)]})
         assert np.allclose(shown(file), looked_up, atol=1e-3), keyword
+
+
+def test_a_rescale_intercept_without_a_slope_counts(tmp_path):
+    """The slope is 1 then, as SimpleITK has it."""
+    for slope in ({}, {"RescaleSlope": ""}, {"RescaleSlope": None}):
+        file = dicom_file(tmp_path / "a.dcm", RAMP, RescaleIntercept=-1024, **slope)
+        reference = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))[0].astype(float)
+        assert reference.min() == -1024
+        assert np.allclose(
+            shown(file, window=Window(0, 2048)), np.clip((reference + 1024) / 2048, 0, 1) * 255, atol=1e-3
+        )
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize(("dtype", "intercept", "first"), [
+    (np.uint16, -1024, -1000), (np.int16, -1024, -1000), (np.int16, 32768, 33000), (np.uint16, 32000, 33000),
+])  # fmt: skip
+def test_the_first_value_of_a_table_has_the_sign_of_the_rescaled_values(tmp_path, syntax, dtype, intercept, first):
+    table = np.random.default_rng(0).permutation(4001) % 4096
+    dataset = dicom_dataset(
+        RAMP.astype(dtype), RescaleSlope=1, RescaleIntercept=intercept, VOILUTSequence=[lut(first, table, 12)]
+    )
+    dataset.file_meta.TransferSyntaxUID = syntax
+    expected = table[np.clip(RAMP.astype(int) + intercept - first, 0, 4000)] / 4095 * 255
+    assert np.allclose(shown(save_dicom(tmp_path / "a.dcm", dataset)), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("entries", [256, 201])
+def test_a_packed_table_of_8_bits_may_have_an_odd_number_of_entries(tmp_path, entries):
+    table = np.random.default_rng(0).integers(0, 256, entries, dtype=np.uint8)
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [entries, 40, 8])
+    item.add_new("LUTData", "OW", table.tobytes() + b"\0" * (entries % 2))
+    file = dicom_file(tmp_path / "a.dcm", RAMP // 16, VOILUTSequence=[item])
+    expected = table[np.clip(RAMP.astype(int) // 16 - 40, 0, entries - 1)].astype(float)
+    assert np.allclose(shown(file), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("keyword", ["RescaleIntercept", "WindowCenter", "PixelSpacing", "NumberOfFrames"])
+def test_a_decimal_comma_is_refused_with_the_name_of_its_attribute(tmp_path, keyword):
+    value = {"PixelSpacing": ["73519", "73519"]}.get(keyword, "73519")
+    file = dicom_file(tmp_path / "a.dcm", RAMP, WindowWidth=100, **{keyword: value})
+    file.write_bytes(file.read_bytes().replace(b"73519", b"73,19"))
+    with pytest.raises(UnusableImageError, match=f"{keyword} is not a number"):
+        read_frame(file)
+
+
+@pytest.mark.parametrize(("keyword", "dtype"), [("FloatPixelData", "<f4"), ("DoubleFloatPixelData", "<f8")])
+@pytest.mark.parametrize("size", [16, 1500])
+def test_pixels_of_floats(tmp_path, keyword, dtype, size):
+    """Float Pixel Data (C.7.6.24), also of a file that is too large to be read whole."""
+    values = np.random.default_rng(0).normal(0, 500, (2, size, size)).astype(dtype)
+    dataset = dicom_dataset(RAMP, Rows=size, Columns=size, NumberOfFrames=2, BitsAllocated=8 * values.itemsize)
+    for unused in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(dataset, unused)
+    setattr(dataset, keyword, values.tobytes())
+    file = save_dicom(tmp_path / "a.dcm", dataset)
+    with pytest.raises(UnusableImageError, match="floats without a window"):
+        read_frame(file)
+    assert np.allclose(shown(file, 1, Window(0, 1000)), np.clip((values[1] + 500) / 1000, 0, 1) * 255, atol=1e-3)
+
+
+@pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize("stored", ["masked", "extended"])
+def test_signed_values_of_fewer_bits_than_their_stream(tmp_path, syntax, stored):
+    """13 bits in a stream of 16, with and without the sign extended; SimpleITK has a codec of its own."""
+    values = np.random.default_rng(0).integers(-4096, 4096, (64, 48)).astype(np.int16)
+    written = values.view(np.uint16) & (0x1FFF if stored == "masked" else 0xFFFF)
+    encode = imagecodecs.jpegls_encode if syntax == JPEGLSLossless else imagecodecs.jpeg2k_encode
+    options = {} if syntax == JPEGLSLossless else {"codecformat": "j2k", "level": 0}
+    dataset = dicom_dataset(values, BitsStored=13)
+    dataset.PixelData = encapsulate([encode(written, **options)])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = syntax
+    file = save_dicom(tmp_path / "a.dcm", dataset)
+    if syntax == JPEGLSLossless:
+        assert np.array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))[0], values)
+    assert np.allclose(shown(file, window=Window(0, 8192)), (values + 4096.0) / 8192 * 255, atol=1e-2)
 
 
 def test_monochrome1_is_the_negative(tmp_path):
@@ -289,7 +369,8 @@ def deflated(dataset: Dataset) -> None:
         (with_(PhotometricInterpretation="HSV"), "photometric interpretation"),
         (with_(SamplesPerPixel=2), "photometric interpretation"),
         (with_(Rows=60000), "larger than 16384"),
-        (with_(Rows=10000, Columns=10000, NumberOfFrames=100), "cut off"),
+        (with_(Rows=7000, Columns=7000, NumberOfFrames=100), "cut off"),
+        (with_(Rows=16000, Columns=10900), "more than DCUBE_MAX_MEGAPIXELS=64"),
         (with_(NumberOfFrames=10**9), "more frames than bytes"),
         (with_(RescaleSlope="0", RescaleIntercept="0"), "slope of 0"),
         (with_(VOILUTFunction="CUBIC", WindowCenter=1, WindowWidth=9), "VOI LUT function"),

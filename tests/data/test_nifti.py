@@ -160,7 +160,7 @@ def _huge(file: Path) -> None:
         (_nan, "NaN"),
         (_nowhere, "how the patient is oriented"),
         (_cut, "cut off"),
-        (_huge, "GiB"),
+        (_huge, "more than DCUBE_MAX_VOLUME_MIB=1024"),
         (lambda file: nifti_file(file, VALUES[:4]), "smaller than 8"),
         (lambda file: nifti_file(file, np.zeros((9, 9, 1), np.int16)), "constant"),
         (lambda file: nifti_file(file, VALUES, spacing=(1, 1e-5, 1)), "larger than"),

@@ -207,7 +207,7 @@ BAD = [
     (empty_class, ["rare", "no images"]),
     (three_bad_files, ["3 of 20", "ill/05.png (empty", "ill/06.png (not a readable", "well/07.png (constant"]),
     (one_pixel, ["ill/05.png", "1 × 1"]),
-    (huge, ["ill/05.png", "too large"]),
+    (huge, ["ill/05.png", "more pixels than DCUBE_MAX_MEGAPIXELS=64"]),
     (patient_in_two_splits, ["'P0'", "train and test", "0_0.png", "4_0.png"]),
     (metadata_without_label, ["metadata.csv", "'label'", "diagnosis"]),
     (unknown_label, ["metadata.csv", "'wel'", "well/03.png", "did you mean well"]),

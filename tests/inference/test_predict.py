@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -213,6 +214,9 @@ def packed_evil(file: Path) -> Path:
         (lambda folder: folder / "nowhere", "does not exist"),
         (lambda folder: (folder / "notes.txt").write_text("x") and folder / "notes.txt", "contains no image"),
         (lambda folder: folder, "contains no image"),
+        (lambda folder: os.mkfifo(folder / "pipe") or folder / "pipe", "pipe is a named pipe: give a file"),
+        (lambda folder: os.mkfifo(folder / "pipe") or folder, "pipe is a named pipe: remove"),
+        (lambda folder: (folder / "again").symlink_to(folder) or folder, "again is a link to a folder: remove"),
         (lambda folder: packed_evil(folder / "evil.tar"), "points outside"),
     ],
 )

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from dcube.data.readers.stored_images import StoredImage, is_image_file, is_medical, list_stored_images
+from dcube.data.readers.walking import regular_files
 from dcube.errors import DcubeError
 
 
@@ -48,8 +49,7 @@ class RawFiles:
 
 def visible_files(path: Path) -> list[str]:
     """Relative POSIX paths below a folder, sorted, without what operating systems and archivers leave behind."""
-    paths = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
-    files = sorted(file.as_posix() for file in paths if not any(re.match(r"\.|__", part) for part in file.parts))
+    files = sorted(file.relative_to(path).as_posix() for file in regular_files(path))
     for file in files:
         if re.search(r"[\x00-\x1f\ud800-\udfff]", file):  # surrogates stand for bytes that are not UTF-8
             raise DcubeError(f"{path}: the file name {file!a} is not plain text: rename it")

@@ -9,9 +9,18 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from dcube.data.readers.limits import limits
 from dcube.errors import DcubeError
 
 DAMAGED = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
+EXTENDED_HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+MOST_HEADER_BYTES = 2**20
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -25,7 +34,7 @@ def unpack(path: Path, folder: Path) -> None:
     try:
         if zipfile.is_zipfile(path):
             _unpack_zip(path, unpacked)
-        elif tarfile.is_tarfile(path):
+        elif _is_tar(path):
             _unpack_tar(path, unpacked)
         else:
             raise DcubeError(f"{path} is neither a folder nor an .npz, a zip or a tar archive")
@@ -39,15 +48,44 @@ def unpack(path: Path, folder: Path) -> None:
     shutil.rmtree(unpacked)
 
 
+def is_archive(path: Path) -> bool:
+    return zipfile.is_zipfile(path) or _is_tar(path)
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        with tarfile.open(path, tarinfo=_SmallHeader):
+            return True
+    except tarfile.TarError:
+        return False
+    except RuntimeError:  # unpacking it will say why not
+        return True
+
+
+class _SmallHeader(tarfile.TarInfo):
+    """`tarfile` reads extended headers whole. They hold names, and 3 GB of zeros where somebody means harm."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in EXTENDED_HEADERS and self.size > MOST_HEADER_BYTES:
+            raise RuntimeError(f"a header of {self.size / 1e6:.1f} MB")
+        return super()._proc_member(archive)  # type: ignore[misc]
+
+
 def _unpack_zip(path: Path, folder: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+        if len(members) > (limit := limits().max_archive_files):
+            raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         _refuse_unsafe(path, folder, ((m.filename, stat.S_ISLNK(m.external_attr >> 16), m.file_size) for m in members))
         archive.extractall(folder)
 
 
 def _unpack_tar(path: Path, folder: Path) -> None:
-    with tarfile.open(path) as archive:
+    with tarfile.open(path, tarinfo=_SmallHeader) as archive:
+        limit = limits().max_archive_files
+        for count, _ in enumerate(archive, 1):  # before all of them are in memory
+            if count > limit:
+                raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         members = archive.getmembers()
         _refuse_unsafe(path, folder, ((m.name, not (m.isfile() or m.isdir()), m.size) for m in members))
         archive.extractall(folder, filter="data")

@@ -26,7 +26,8 @@ from dcube.data.readers.windows import Window
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 LARGE_FILE = 2**24  # bytes; larger ones (films, stacks) are not read whole for one frame
-REQUIRED = ("BitsAllocated", "BitsStored", "PhotometricInterpretation", "PixelRepresentation", "SamplesPerPixel")
+REQUIRED = ("BitsAllocated", "PhotometricInterpretation", "SamplesPerPixel")
+REQUIRED_OF_INTEGERS = ("BitsStored", "PixelRepresentation")  # Float Pixel Data (C.7.6.24) has neither
 
 
 def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawImage:
@@ -54,10 +55,9 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
                 pixels = apply_color_lut(pixels, dataset)
             image = Image.fromarray(_to_uint8(pixels, dataset))
         image = square_pixels(image, pixel_spacing(layers) or (1.0, 1.0))
+        pixels_type = f"{dataset.BitsStored} bits" if dataset.get("BitsStored") else "floats"
         multi_frame = frame_count(dataset, path) > 1
-        return RawImage.checked(
-            image, f"DICOM {photometric} {dataset.BitsStored} bits", modality_of(dataset), multi_frame
-        )
+        return RawImage.checked(image, f"DICOM {photometric} {pixels_type}", modality_of(dataset), multi_frame)
 
 
 def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
@@ -66,9 +66,10 @@ def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
     check_size(dataset.get("Columns") or 0, dataset.Rows)
     if frame >= (frames := frame_count(dataset, path)):
         raise UnusableImageError(f"there is no frame {frame}: it has {frames}")
-    if missing := [keyword for keyword in REQUIRED if dataset.get(keyword) is None]:
+    required = REQUIRED if _holds_floats(dataset) else REQUIRED + REQUIRED_OF_INTEGERS
+    if missing := [keyword for keyword in required if dataset.get(keyword) is None]:
         raise UnusableImageError(f"missing DICOM attribute {missing[0]}")
-    if dataset.get("HighBit", dataset.BitsStored - 1) != dataset.BitsStored - 1:
+    if dataset.get("BitsStored") and dataset.get("HighBit", dataset.BitsStored - 1) != dataset.BitsStored - 1:
         raise UnusableImageError("HighBit is not the last stored bit")
     photometric = dataset.PhotometricInterpretation
     samples = {**dict.fromkeys(GREY, 1), "PALETTE COLOR": 1, **dict.fromkeys(COLOUR, 3)}.get(photometric)
@@ -85,14 +86,25 @@ def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
             raise UnusableImageError("cut off: fewer pixels than the header says")
 
 
+def _holds_floats(dataset: Dataset) -> bool:
+    """By the header alone: of a large file the pixels are not read yet."""
+    integers = "PixelData" in dataset or dataset.get("BitsStored") is not None
+    return not integers and dataset.get("BitsAllocated") in (32, 64)
+
+
 def _decode(dataset: Dataset, source: Dataset | Path, frame: int) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
         if not get_decoder(syntax).is_available:
             raise NotImplementedError
-        return pixel_array(source, index=frame)
+        pixels = pixel_array(source, index=frame)
     except Exception:
         raise UnusableImageError(f"pixels that cannot be decoded ({syntax.name})") from None
+    if pixels.dtype.kind != "i":
+        return pixels
+    # pydicom extends the sign of compressed values from the stream's bits, which may be more than the stored ones.
+    unused = max(0, 8 * pixels.itemsize - dataset.BitsStored)
+    return pixels << unused >> unused
 
 
 def _to_uint8(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:

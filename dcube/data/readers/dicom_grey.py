@@ -16,7 +16,7 @@ def to_grey(pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UnusableImageError("NaN or infinite pixels")
     if window is None and (luts := first_value(layers, "VOILUTSequence")):
-        values, full = _look_up(values, luts[0], dataset)
+        values, full = _look_up(values, luts[0], dataset, signed=full is None or full[0] < 0)
     else:
         window = window or _own_window(layers)
     if window is None and full is not None:
@@ -31,10 +31,9 @@ def _modality_lut(
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
     """Values in the modality's units, and the range that the stored bits can reach (None for floats)."""
     if luts := first_value(layers, "ModalityLUTSequence"):
-        return _look_up(pixels, luts[0], dataset)
+        return _look_up(pixels, luts[0], dataset, signed=bool(dataset.get("PixelRepresentation")))
     slope, intercept = (number(layers, name) for name in ("RescaleSlope", "RescaleIntercept"))
-    if slope is None or intercept is None:
-        slope, intercept = 1.0, 0.0
+    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
     if slope == 0:
         raise UnusableImageError("a rescale slope of 0")
     values = pixels
@@ -48,16 +47,37 @@ def _modality_lut(
     return values, (low, high)
 
 
-def _look_up(values: np.ndarray, lut: Dataset, dataset: Dataset) -> tuple[np.ndarray, tuple[float, float]]:
-    """A LUT (PS3.3 C.11.1.1.1) applied, and its range. pydicom's own wraps values around before it clips them."""
-    entries, first, bits = lut.LUTDescriptor
-    table = lut.LUTData
-    if isinstance(table, bytes):
-        order = "<" if dataset.original_encoding[1] else ">"
-        table = np.frombuffer(table, np.uint8 if len(table) == entries else f"{order}u2")
-    table = np.asarray(table)[: entries or 2**16]
-    places = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
+def _look_up(
+    values: np.ndarray, lut: Dataset, dataset: Dataset, signed: bool
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """A LUT (PS3.3 C.11.1.1.1) applied, and its range. pydicom's own wraps values around before it clips them.
+
+    Args:
+        signed: whether values may be negative. This decides how the first value mapped is stored (C.11.2.1.1); without
+            explicit types in the file pydicom has to guess it.
+    """
+    entries, first, bits = (int(number) for number in lut.LUTDescriptor)
+    entries = entries % 2**16 or 2**16
+    if not 8 <= bits <= 16:
+        raise UnusableImageError(f"a LUT of {bits} bits")
+    if dataset.original_encoding[0]:
+        first %= 2**16
+    if signed and first >= 2**15:
+        first -= 2**16
+    table = _lut_table(lut, entries, bits, "<" if dataset.original_encoding[1] else ">")
+    places = np.clip(np.rint(values).astype(np.int64) - first, 0, entries - 1)
     return table[places], (0.0, 2.0**bits - 1)
+
+
+def _lut_table(lut: Dataset, entries: int, bits: int, order: str) -> np.ndarray:
+    """Entries of 8 bits may be packed by two into words, the first in the low byte, the last one padded."""
+    data = lut.LUTData
+    words = np.frombuffer(data, f"{order}u2") if isinstance(data, bytes) else np.atleast_1d(data).astype(np.uint16)
+    if len(words) >= entries:
+        return words[:entries]
+    if bits == 8 and len(words) == (entries + 1) // 2:
+        return words.astype("<u2").view(np.uint8)[:entries]
+    raise UnusableImageError("a LUT with fewer entries than it says")
 
 
 def _own_window(layers: list[Dataset]) -> Window | None:

@@ -21,7 +21,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
 
 from dcube.data.readers import jpeg
-from dcube.data.readers.raw_image import UnusableImageError, decoding
+from dcube.data.readers.raw_image import UnusableImageError, check_frames, decoding
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 PREFIX, PREFIX_AT = b"DICM", slice(128, 132)  # after the preamble (PS3.10 7.1)
@@ -149,15 +149,24 @@ def first_value(layers: list[Dataset], keyword: str) -> Any:
 def number(layers: list[Dataset], keyword: str) -> float | None:
     """The first value of an element, where it has one."""
     value = first_value(layers, keyword)
-    return None if value is None else float(np.ravel(value)[0])
+    return None if value is None else _to_float(np.ravel(value)[0], keyword)
 
 
 def _numbers(layers: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
     values = first_value(layers, keyword)
     if values is None or np.size(values) != count:
         return None
-    numbers = tuple(float(value) for value in values)
+    numbers = tuple(_to_float(value, keyword) for value in values)
     return numbers if np.isfinite(numbers).all() else None
+
+
+def _to_float(value: Any, keyword: str) -> float:
+    try:
+        return float(value)
+    except ValueError:  # the value is not quoted: it may say anything
+        raise UnusableImageError(
+            f"the DICOM attribute {keyword} is not a number: it needs a decimal point, not a comma"
+        ) from None
 
 
 def pixel_spacing(layers: list[Dataset]) -> tuple[float, float] | None:
@@ -170,9 +179,10 @@ def pixel_spacing(layers: list[Dataset]) -> tuple[float, float] | None:
 
 
 def frame_count(dataset: Dataset, path: Path) -> int:
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = int(_to_float(dataset.get("NumberOfFrames") or 1, "NumberOfFrames"))
     if not 1 <= frames <= path.stat().st_size:
         raise UnusableImageError("more frames than bytes")
+    check_frames(frames)
     return frames
 
 

@@ -1,14 +1,20 @@
 """Plain images: files that Pillow decodes (PNG, JPEG, BMP, TIFF, PGM, WebP), and arrays."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
-from dcube.data.readers.raw_image import LARGEST_SIDE, RawImage, UnusableImageError, check_size
+from dcube.data.readers.limits import limits
+from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size
+from dcube.errors import DcubeError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
+DEEPEST = 65_535.0
+
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit refuses in one line
 
 
 def read_file(path: Path) -> RawImage:
@@ -20,15 +26,18 @@ def read_file(path: Path) -> RawImage:
     if path.stat().st_size == 0:
         raise UnusableImageError("empty file")
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # An opened file, not a name: Pillow maps uncompressed TIFF into memory by name, and scrambles turned ones.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             check_size(image.width, image.height)
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise UnusableImageError("several images in one file")
             image.load()
-            return RawImage.checked(_grey_or_rgb(ImageOps.exif_transpose(image)), image.mode)
+            white_is_zero, full = _range(image)
+            grey_or_rgb = _grey_or_rgb(ImageOps.exif_transpose(image), white_is_zero, full)
+            return RawImage.checked(grey_or_rgb, image.mode)
     except Image.DecompressionBombError:
-        raise UnusableImageError(f"too large: more than {LARGEST_SIDE} pixels a side or 179 megapixels") from None
-    except UnusableImageError:
+        raise UnusableImageError(f"more pixels than DCUBE_MAX_MEGAPIXELS={limits().max_megapixels:g}") from None
+    except (UnusableImageError, DcubeError):
         raise
     except Exception:  # Pillow's decoders raise all kinds of errors on damaged files
         raise UnusableImageError("not a readable image") from None
@@ -41,20 +50,30 @@ def read_array(pixels: np.ndarray) -> RawImage:
     check_size(pixels.shape[1], pixels.shape[0])
     mode = f"{pixels.dtype}{' RGB' if pixels.ndim == 3 else ''}"
     if pixels.dtype != np.uint8:
-        pixels = _to_byte_range(pixels)
+        pixels = _to_byte_range(pixels, 1.0 if pixels.dtype.kind == "f" else DEEPEST)
     if pixels.ndim == 3:  # Pillow has no colour of more than 8 bits
         pixels = np.rint(pixels).astype(np.uint8)
     return RawImage.checked(Image.fromarray(np.ascontiguousarray(pixels)), mode)
 
 
-def _grey_or_rgb(image: Image.Image) -> Image.Image:
+def _grey_or_rgb(image: Image.Image, white_is_zero: bool, full: float) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image if "transparency" not in image.info else _over_black(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        return Image.fromarray(_to_byte_range(np.asarray(image)))
+        grey = _to_byte_range(np.asarray(image), full)
+        return Image.fromarray(255 - grey if white_is_zero else grey)
     if image.has_transparency_data:
         return _over_black(image)
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _range(image: Image.Image) -> tuple[bool, float]:
+    """Whether 0 is white, which Pillow undoes up to 8 bits only, and the largest value of a deep image."""
+    full = 1.0 if image.mode == "F" else DEEPEST
+    if image.format != "TIFF":
+        return False, full
+    bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))[0]  # type: ignore[attr-defined]
+    return image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0, 4095.0 if bits == 12 else full  # type: ignore[attr-defined]
 
 
 def _over_black(image: Image.Image) -> Image.Image:
@@ -62,14 +81,10 @@ def _over_black(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
 
 
-def _to_byte_range(values: np.ndarray) -> np.ndarray:
+def _to_byte_range(values: np.ndarray, full: float) -> np.ndarray:
     """float32 in 0…255. The range is the stored type's, never the image's own: equal tissue stays equally bright."""
-    if np.issubdtype(values.dtype, np.floating):
-        if not np.isfinite(values).all():
-            raise UnusableImageError("NaN or infinite pixels")
-        full = 1.0
-    else:
-        full = 65_535.0
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise UnusableImageError("NaN or infinite pixels")
     if values.min() < 0 or values.max() > full:
         raise UnusableImageError(f"pixel values {values.min():g}…{values.max():g} outside 0…{full:g}")
     return (values / full * 255.0).astype(np.float32)

@@ -15,12 +15,20 @@ from nibabel.nifti2 import Nifti2Header, Nifti2Image
 from nibabel.openers import ImageOpener
 from PIL import Image
 
-from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size, decoding, square_pixels
+from dcube.data.readers.limits import limits
+from dcube.data.readers.raw_image import (
+    RawImage,
+    UnusableImageError,
+    check_frames,
+    check_size,
+    decoding,
+    square_pixels,
+)
 from dcube.data.readers.windows import Window
 
 SUFFIXES = (".nii", ".nii.gz")
 LPS = orientations.axcodes2ornt(("L", "P", "S"))
-MOST_BYTES = 2**30  # of a volume, unpacked; two are kept
+DEFLATE_RATIO = 1032  # no deflated stream unpacks to more
 FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")
 MOST_EXTENSIONS = 2**24  # bytes of header extensions
 LARGEST_ANGLE = 20.0  # degrees between the stored axes and the body's
@@ -78,6 +86,7 @@ def open_volume(path: Path) -> Volume:
         sizes = np.array(header.get_data_shape()[:3])[axes]
         spacing = affines.voxel_sizes(header.get_best_affine())[axes]
         check_size(int(sizes[0]), int(sizes[1]))
+        check_frames(int(sizes[2]))
         return Volume(path, int(sizes[2]), (float(spacing[0]), float(spacing[1]), float(spacing[2])))
 
 
@@ -176,9 +185,11 @@ def _header(path: Path) -> Nifti1Header:
     if dtype.kind not in "iuf":
         raise UnusableImageError(f"{dtype.name}: volumes must have one value per voxel")
     stored, offset = math.prod(shape) * dtype.itemsize, header["vox_offset"]
-    if stored > MOST_BYTES or not 0 <= offset <= MOST_EXTENSIONS:
-        raise UnusableImageError(f"{stored / 2**30:.1f} GiB unpacked: up to {MOST_BYTES / 2**30:.0f} GiB are read")
-    if path.suffix.lower() == ".nii" and stored > path.stat().st_size:
+    if stored > 2**20 * (limit := limits().max_volume_mib):
+        raise UnusableImageError(f"{stored / 2**20:.0f} MiB unpacked, more than DCUBE_MAX_VOLUME_MIB={limit}")
+    if not 0 <= offset <= MOST_EXTENSIONS:
+        raise UnusableImageError("more header extensions than are read")
+    if stored > path.stat().st_size * (1 if path.suffix.lower() == ".nii" else DEFLATE_RATIO):
         raise UnusableImageError("cut off: fewer voxels than the header says")
     return header
 

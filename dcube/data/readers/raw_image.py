@@ -7,9 +7,11 @@ from typing import Self
 
 from PIL import Image
 
+from dcube.data.readers.limits import limits
+from dcube.errors import DcubeError
+
 SMALLEST_SIDE = 8
 LARGEST_SIDE = 16_384
-MOST_PIXELS = 178_956_970  # Pillow's own limit
 EQUAL_SPACING = 1.01
 
 
@@ -60,7 +62,7 @@ def decoding(kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UnusableImageError, FileNotFoundError):
+    except (UnusableImageError, FileNotFoundError, DcubeError):
         raise
     except Exception:
         raise UnusableImageError(f"not a readable {kind}") from None
@@ -72,8 +74,14 @@ def check_size(width: int, height: int) -> None:
         raise UnusableImageError(f"{width} × {height} pixels, smaller than {SMALLEST_SIDE} a side")
     if max(width, height) > LARGEST_SIDE:
         raise UnusableImageError(f"{width} × {height} pixels, larger than {LARGEST_SIDE} a side")
-    if width * height > MOST_PIXELS:
-        raise UnusableImageError(f"{width} × {height} pixels, more than {MOST_PIXELS / 1e6:.0f} million")
+    if width * height > 1e6 * (limit := limits().max_megapixels):
+        raise UnusableImageError(f"{width} × {height} pixels, more than DCUBE_MAX_MEGAPIXELS={limit:g}")
+
+
+def check_frames(count: int) -> None:
+    """Raise `UnusableImageError` for a file of more frames or slices than anybody has."""
+    if count > (limit := limits().max_frames):
+        raise UnusableImageError(f"{count} frames or slices, more than DCUBE_MAX_FRAMES={limit}")
 
 
 def square_pixels(image: Image.Image, spacing: tuple[float, float]) -> Image.Image:

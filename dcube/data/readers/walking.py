@@ -1,0 +1,69 @@
+"""Which files a folder holds. Pipes, sockets, broken links and linked folders are refused by name."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from dcube.errors import DcubeError, abbreviated
+
+KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether operating systems and archivers leave such files behind."""
+    return re.match(r"\.|__", name) is not None
+
+
+def refuse_special(path: Path) -> None:
+    """Raise `DcubeError` for anything that a user points at but a file, a folder, or a link to one."""
+    if problem := _problem(path):
+        raise DcubeError(f"{path} {problem}: give a file or a folder")
+
+
+def regular_files(folder: Path) -> list[Path]:
+    """All visible files below a folder, links to files among them, in no order; of a file none.
+
+    Raises:
+        DcubeError: naming broken links, links to folders, pipes, sockets and folders that may not be read.
+    """
+    files, special = [], []
+    for path in _entries(folder):
+        if problem := "is a link to a folder" if path.is_dir() else _problem(path):
+            special.append(f"{path.relative_to(folder)} {problem}")
+        else:
+            files.append(path)
+    if special:
+        raise DcubeError(f"{folder}: {abbreviated(sorted(special))}: remove these, or put copies of the files there")
+    return files
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Everything visible but the folders themselves. Links to folders are given, not followed: cycles."""
+    for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
+        parent = Path(root)
+        yield from (parent / name for name in files if not is_hidden(name))
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        yield from (path for name in folders if (path := parent / name).is_symlink())
+
+
+def _problem(path: Path) -> str:
+    """What it is in place of a file or folder; empty for these."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        if path.is_symlink():
+            return "is a broken link"
+        return "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+    return f"is {KINDS[kind]}" if (kind := stat.S_IFMT(mode)) in KINDS else ""
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    if not isinstance(error, NotADirectoryError):
+        raise DcubeError(f"{error.filename} cannot be read: {error.strerror}")
