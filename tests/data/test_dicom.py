@@ -21,7 +21,8 @@ from pydicom.uid import (
 )
 
 from dcube.data.readers.dicom import read_frame
-from dcube.data.readers.dicom_header import is_dicom, read_header
+from dcube.data.readers.dicom_header import read_header
+from dcube.data.readers.file_kinds import kind_of
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.data.readers.windows import Window
 from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, save_dicom
@@ -252,9 +253,9 @@ def test_a_modality_is_one_of_the_standards_or_nothing(tmp_path):
 
 def test_without_a_suffix_the_mark_tells(tmp_path):
     file = dicom_file(tmp_path / "IM0001", RAMP)
-    assert is_dicom(file)
+    assert kind_of(file) == "DICOM"
     (tmp_path / "README").write_text("DICM")
-    assert not is_dicom(tmp_path / "README")
+    assert kind_of(tmp_path / "README") is None
 
 
 def without(keyword: str):

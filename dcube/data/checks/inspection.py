@@ -28,6 +28,7 @@ class InspectionReport:
     """Findings about a raw data set.
 
     Attributes:
+        left_out: the files that are not used, by the reason why.
         counts: labelled images by split (empty where the data set has none) and class.
         notes: what people must know about a published data set.
         blank: frames and slices that show nothing, which are left out.
@@ -59,7 +60,7 @@ class InspectionReport:
     near_duplicates: NearDuplicates
     near_duplicate_files: list[list[str]]
     unusable: dict[str, str]
-    ignored: list[str]
+    left_out: dict[str, list[str]]
     notes: list[str]
     warnings: list[str]
     clinical: HeaderSummary | None
@@ -115,7 +116,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         unusable={
             record.file: one.problem for record, one in zip(dataset.records, summaries, strict=True) if one.problem
         },
-        ignored=list(dataset.ignored),
+        left_out={why: list(files) for why, files in dataset.left_out.items()},
         notes=list(dataset.notes),
         warnings=_warnings(dataset, summaries, headers, data) + leaks,
         clinical=headers,
