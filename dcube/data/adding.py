@@ -9,6 +9,7 @@ from dcube.artifacts.atomic import atomic_folder
 from dcube.config.schema import Data
 from dcube.data.checks.inspection import InspectionReport, inspect_dataset
 from dcube.data.layouts.phantom import PHANTOM, write_phantom
+from dcube.data.layouts.raw_files import is_debris
 from dcube.data.readers.archives import unpack
 from dcube.errors import DcubeError
 
@@ -59,11 +60,15 @@ def _fill(folder: Path, name: str, path: Path | None) -> None:
 
         download(name, folder)
     elif path.is_dir():
-        shutil.copytree(path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "__MACOSX"))
+        shutil.copytree(path, folder, dirs_exist_ok=True, ignore=_debris)
     elif path.suffix.lower() == ".npz":
         shutil.copyfile(path, folder / path.name)
     else:
         unpack(path, folder)
+
+
+def _debris(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if is_debris(name)]
 
 
 def _inspect_as(shown: Path, folder: Path, data: Data) -> InspectionReport:

@@ -321,16 +321,14 @@ def test_files_that_are_no_dicom(tmp_path):
 
 
 REFUSED = {
-    "ExplVR_BigEndNoMeta.dcm": "not a readable", "ExplVR_LitEndNoMeta.dcm": "not a readable",
-    "no_meta.dcm": "not a readable",
-    "badVR.dcm": "not an image", "rtstruct.dcm": "not a readable", "image_dfl.dcm": "deflated",
+    "no_meta.dcm": "not a readable", "badVR.dcm": "not an image", "image_dfl.dcm": "deflated",
     "MR_truncated.dcm": "cannot be decoded",
     "JPEG2000-embedded-sequence-delimiter.dcm": "cannot be decoded", "SC_rgb_small_odd.dcm": "smaller than 8",
     "SC_rgb_small_odd_big_endian.dcm": "smaller than 8", "SC_rgb_small_odd_jpeg.dcm": "smaller than 8",
 }  # fmt: skip
 DOCUMENTS = (
-    "UN_sequence", "empty_charset", "liver", "meta_missing", "nested_priv", "no_meta_group", "priv_SQ", "reportsi",
-    "rtdose", "rtplan", "test-SR", "waveform",
+    "ExplVR_BigEndNoMeta", "ExplVR_LitEndNoMeta", "UN_sequence", "empty_charset", "liver", "meta_missing",
+    "nested_priv", "no_meta_group", "priv_SQ", "reportsi", "rtdose", "rtplan", "rtstruct", "test-SR", "waveform",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_u
 from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import visible_files
-from dcube.data.scan import scan_images
+from dcube.data.scan import FEW_LEVELS, scan_images
 from dcube.data.splits import count_by_class, plan_splits
 from dcube.errors import DcubeError, abbreviated
 
@@ -177,6 +177,12 @@ def _warnings(
         )
         if dataset.has_paths:
             warnings.append("give patients: data.group_by (see proposals, if any) or patient_id in metadata.csv")
+    pairs = zip(dataset.records, summaries, strict=True)
+    if flat := [record.file for record, summary in pairs if summary.has_few_levels]:
+        warnings.append(
+            f"{len(flat)} of {len(summaries)} images have at most {FEW_LEVELS} grey levels, as masks and label maps "
+            f"have: remove these ({abbreviated(flat)})"
+        )
     if headers and headers.burned_in.get("yes"):
         warnings.append(f"{headers.burned_in['yes']} files declare burned-in annotations: mask them")
     if headers and headers.identifying:

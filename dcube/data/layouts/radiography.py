@@ -18,7 +18,8 @@ IMAGES, MASKS = "images", "masks"
 
 
 def recognises(raw: RawFiles) -> bool:
-    return bool(_classes(raw.path))
+    classes = set(_classes(raw.path))
+    return bool(classes) and {PurePosixPath(file).parts[0] for file in raw.image_files} <= classes
 
 
 def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
