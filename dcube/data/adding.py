@@ -9,7 +9,7 @@ from dcube.artifacts.atomic import atomic_folder
 from dcube.config.schema import Data
 from dcube.data.checks.inspection import InspectionReport, inspect_dataset
 from dcube.data.layouts.phantom import PHANTOM, write_phantom
-from dcube.data.layouts.raw_files import is_debris
+from dcube.data.layouts.raw_files import RawFiles, is_debris
 from dcube.data.readers.archives import unpack
 from dcube.errors import DcubeError
 
@@ -74,6 +74,8 @@ def _debris(_: str, names: list[str]) -> list[str]:
 def _inspect_as(shown: Path, folder: Path, data: Data) -> InspectionReport:
     """Inspect `folder`, and call it `shown` in the report and in errors."""
     try:
-        return replace_fields(inspect_dataset(folder, data), path=str(shown))
+        report = inspect_dataset(folder, data)
+        debris = RawFiles(shown).debris if shown.is_dir() else {}  # it was not copied
+        return replace_fields(report, path=str(shown), left_out={**debris, **report.left_out})
     except DcubeError as error:
         raise DcubeError(str(error).replace(str(folder), str(shown))) from None

@@ -74,7 +74,7 @@ def test_masks_beside_images_are_left_out_and_counted(tmp_path):
         for name in (f"{label} (1)", f"{label} (1)_mask", f"{label} (1)_mask_1", f"{label} (2)", f"{label} (2)_mask"):
             save(tmp_path / label / f"{name}.png", noise(len(name)))
     assert sorted(used(tmp_path)) == [f"{c}/{c} ({i}).png" for c in ("benign", "malignant") for i in (1, 2)]
-    assert counts(tmp_path) == {"mask of an image": 6}
+    assert counts(tmp_path) == {"mask or thumbnail of an image": 6}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_masks_of_public_sets_are_known_by_their_names(tmp_path, image, mask):
         else:
             save(tmp_path / file, noise(1))
     assert {file.partition("#")[0] for file in used(tmp_path)} == {image, "other/9.png"}
-    assert opened(tmp_path).left_out["mask of an image"] == (mask,)
+    assert opened(tmp_path).left_out["mask or thumbnail of an image"] == (mask,)
 
 
 def test_images_that_only_sound_like_masks_stay(tmp_path):
@@ -153,7 +153,12 @@ def test_what_systems_and_archivers_leave_is_named(tmp_path):
         (raw / file).parent.mkdir(parents=True, exist_ok=True)
         (raw / file).write_bytes(b"\0\x05\x16\x07")
     assert len(used(raw)) == 2
-    assert counts(raw) == {"thumbnail": 4, "left by an operating system or an archiver": 2, "hidden file": 2}
+    assert counts(raw) == {
+        "thumbnail": 3,
+        "mask or thumbnail of an image": 1,
+        "left by an operating system or an archiver": 2,
+        "hidden file": 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -172,6 +177,20 @@ def test_labels_that_are_written_differently_are_refused(tmp_path, labels, why):
     assert why in refused(write_metadata(raw, rows))
     with pytest.raises(DcubeError, match="data check"):
         prepare(raw, PLAIN, tmp_path / "out")
+
+
+def test_a_second_copy_beside_the_classes_is_no_class(tmp_path):
+    """Kaggle's brain MRI set: `yes/`, `no/` and `brain_tumor_dataset/yes/`, `brain_tumor_dataset/no/`."""
+    for folder in (tmp_path, tmp_path / "brain_tumor_dataset"):
+        class_folders(folder, ("yes", "no"), images=1)
+    assert "brain_tumor_dataset is beside" in refused(tmp_path)
+
+
+def test_folders_of_patients_are_no_classes_but_many_codes_are(tmp_path):
+    raw = class_folders(tmp_path / "raw", tuple(f"{i:04d}" for i in range(20)), images=1)
+    assert "look like patients" in refused(raw)
+    rows = [{"file": f"{i:04d}/00.png", "label": f"C{30 + i}"} for i in range(20)]
+    assert len(used(write_metadata(raw, rows))) == 20
 
 
 def test_patients_that_are_written_differently_are_refused(tmp_path):
@@ -246,8 +265,8 @@ def test_check_prints_what_is_left_out_by_reason(tmp_path):
     (raw / "notes.txt").write_text("x")
     printed = CliRunner().invoke(app, ["check", str(raw), "--json"])
     left_out = json.loads(printed.stdout)["left_out"]
-    assert left_out == {"mask of an image": ["ill/03_mask.png"], "not an image": ["notes.txt"]}
-    assert "1 × mask of an image" in CliRunner().invoke(app, ["check", str(raw)]).stdout
+    assert left_out == {"mask or thumbnail of an image": ["ill/03_mask.png"], "not an image": ["notes.txt"]}
+    assert "1 × mask or thumbnail of an image" in CliRunner().invoke(app, ["check", str(raw)]).stdout
 
 
 def test_folders_around_everything_are_passed_but_classes_are_not(tmp_path):
@@ -273,5 +292,5 @@ def test_radiography_as_kaggle_packs_it(tmp_path, packed):
         given = Path(shutil.make_archive(str(tmp_path / "kaggle"), "zip", tmp_path / "archive"))
     report = add_dataset(Data(name="covid", image_size=16, diffusion_image_size=16), given, tmp_path / "data" / "covid")
     assert report.layout == "COVID-19 Radiography" and report.images == 32 and not report.problem
-    assert len(report.left_out["mask of an image"]) == 32
+    assert len(report.left_out["mask or thumbnail of an image"]) == 32
     assert len(prepare(tmp_path / "data" / "covid", PLAIN, tmp_path / "out").manifest) == 32

@@ -24,6 +24,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     raw.refuse_lone_masks()
     records = {image: _record(raw.path, image) for image in raw.images}
     _refuse_empty_folders(raw)
+    _refuse_classes_in_classes(raw)
     return RawDataset.of_stored_images("class folders", raw, records, window)
 
 
@@ -34,6 +35,17 @@ def _record(folder: Path, image: StoredImage) -> ImageRecord:
             f"{folder / image.file} is not in a class folder: move it to {folder}/CLASS/ or add a {METADATA}"
         )
     return ImageRecord(image.name, "" if first in UNLABELLED_FOLDERS else first, image.patient)
+
+
+def _refuse_classes_in_classes(raw: RawFiles) -> None:
+    """Archives may hold the whole set a second time in a folder beside the classes."""
+    for image in raw.images:
+        first, second, *_ = *PurePosixPath(image.file).parts, ""
+        if second in raw.top_folders - {first}:
+            raise DcubeError(
+                f"{raw.path / first} is beside {second!r} and holds a folder of that name: move the classes out of it, "
+                "or remove it where it is another copy"
+            )
 
 
 def _refuse_empty_folders(raw: RawFiles) -> None:

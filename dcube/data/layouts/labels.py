@@ -3,6 +3,8 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
 
 from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.errors import DcubeError, abbreviated
@@ -28,7 +30,7 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
             )
     _refuse_spellings(labels, "label", where, ignore_case=True)
     _refuse_spellings(patients, "patient", where, ignore_case=False)
-    _refuse_people(list(labels), where)
+    _refuse_people(labels, {part for record in records for part in PurePosixPath(record.file).parts}, where)
 
 
 def _refuse_spellings(found: Counter[str], what: str, where: str, ignore_case: bool) -> None:
@@ -53,11 +55,11 @@ def _written_once(name: str, ignore_case: bool) -> str:
     return re.sub(r"[\s_-]+", " ", name.casefold()) if ignore_case else re.sub(r"\s+", " ", name)
 
 
-def _refuse_people(labels: list[str], where: str) -> None:
+def _refuse_people(labels: Iterable[str], folders: set[str], where: str) -> None:
     """Folders of patients where folders of classes are expected: every patient would be a class."""
-    numbered = [label for label in labels if PERSON.fullmatch(label)]
-    without = Counter(re.sub(r"\d+", "#", label) for label in labels)
-    if (len(labels) > 1 and len(numbered) == len(labels)) or max(without.values(), default=0) >= FEWEST_NUMBERED:
+    people = [label for label in labels if PERSON.fullmatch(label)]
+    alike = Counter(re.sub(r"\d+", "#", label) for label in labels if label in folders)
+    if (len(people) > 1 and len(people) == len(set(labels))) or max(alike.values(), default=0) >= FEWEST_NUMBERED:
         raise DcubeError(
             f"{where}: the labels {abbreviated(sorted(labels))} look like patients: put their folders into one folder "
             "for each class, or add a metadata.csv"

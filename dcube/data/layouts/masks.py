@@ -1,11 +1,12 @@
-"""Masks among images, by their names: `x_mask.png` beside `x.png`, or `masks/x.png` beside `images/x.png`."""
+"""Masks and thumbnails, by their names: `x_mask.png` beside `x.png`, or `masks/x.png` beside `images/x.png`."""
 
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 MASK_WORD = r"masks?|segm?|segmentations?|label ?maps?"
-HINT_WORD = rf"{MASK_WORD}|labels?|gt|ground ?truths?|annotations?|anno|rois?|contours?|overlays?"  # if an image fits
+# These may be words of a class too: masks only where there is an image that they fit.
+HINT_WORD = rf"{MASK_WORD}|labels?|gt|ground ?truths?|annotations?|anno|rois?|contours?|overlays?|thumb(?:nail)?s?"
 NAME = re.compile(rf"(?:(?P<base>.*?)[_. -]+)?(?P<word>{HINT_WORD})(?:[_. -]*\d+)?", re.IGNORECASE)
 NAME_FIRST = re.compile(rf"(?P<word>{HINT_WORD})[_. -]+(?P<base>.+)", re.IGNORECASE)
 FOLDER = re.compile(rf"(?!no|with)(?:.*[_. -])?(?:{HINT_WORD})(?:Tr|Ts)?(?:[_. -](?:png|jpg|nii))?", re.IGNORECASE)

@@ -15,9 +15,7 @@ from dcube.errors import DcubeError
 
 # What operating systems, archivers and network storages leave behind, by the reason that people are told.
 DEBRIS = {
-    "thumbnail": re.compile(
-        r"@eaDir|thumbs|thumbnails?|.*[_-]thumb(nail)?\.\w+|Thumbs\.db|SYNOPHOTO_.*", re.IGNORECASE
-    ),
+    "thumbnail": re.compile(r"@eaDir|thumbs|thumbnails?|Thumbs\.db|SYNOPHOTO_.*", re.IGNORECASE),
     "left by an operating system or an archiver": re.compile(
         r"__MACOSX|__pycache__|desktop\.ini|ehthumbs\.db|\$RECYCLE\.BIN|#recycle|@tmp|@Recycle|lost\+found|"
         r"System Volume Information",
@@ -26,7 +24,7 @@ DEBRIS = {
     "hidden file": re.compile(r"\..*"),
 }
 TABLES = frozenset([".csv", ".tsv", ".xls", ".xlsx", ".npz", ".json"])
-MASK = "mask of an image"
+MASK = "mask or thumbnail of an image"
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,13 @@ class RawFiles:
         return [image for found in self.stored.values() if not isinstance(found, str) for image in found]
 
     @cached_property
+    def _masks(self) -> tuple[list[str], list[str]]:
+        return find_masks(self.image_files)
+
+    @cached_property
     def set_aside(self) -> dict[StoredImage, str]:
         """The images that are none of the set's by their names or headers, and why."""
-        masks = set(find_masks(self.image_files)[0])
+        masks = set(self._masks[0])
         return {image: MASK for image in self.all_images if image.file in masks} | why_auxiliary(self.all_images)
 
     @cached_property
@@ -97,7 +99,7 @@ class RawFiles:
 
     def refuse_lone_masks(self) -> None:
         """Raise `DcubeError` for masks without images: they would count as images."""
-        lone = find_masks(self.image_files)[1]
+        lone = self._masks[1]
         if lone:
             raise DcubeError(
                 f"{self.path / lone[0]} is called a mask, and there is no image that it belongs to "
