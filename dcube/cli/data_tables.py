@@ -36,7 +36,8 @@ def _facts(report: InspectionReport) -> dict[str, str]:
         "near duplicates": _named(f"{near.images} images in {near.groups} groups", report.near_duplicate_files),
         "contradicting labels": "; ".join(abbreviated(files) for files in report.contradictions) or "none",
         "unusable": abbreviated([f"{file} ({why})" for file, why in report.unusable.items()]) or "none",
-        "other files": abbreviated(report.ignored) or "none",
+        "left out": "\n".join(f"{len(files)} × {why}: {abbreviated(files)}" for why, files in report.left_out.items())
+        or "none",
     }
     facts |= _header_facts(report.clinical) if report.clinical else {}
     facts |= {"notes": "\n".join(report.notes)} if report.notes else {}

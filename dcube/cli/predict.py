@@ -54,9 +54,9 @@ def predict(
     from dcube.inference.inputs import collect_images
     from dcube.inference.output import FORMATS
 
-    with collect_images(paths) as (images, others), TemporaryDirectory(prefix="dcube-model-") as folder:
-        if others:
-            print(f"skipped, because they are not images: {abbreviated(others)}", file=sys.stderr)
+    with collect_images(paths) as (images, left_out), TemporaryDirectory(prefix="dcube-model-") as folder:
+        for why, files in left_out.items():
+            print(f"left out: {len(files)} × {why}: {abbreviated(files)}", file=sys.stderr)
         fetched = _fetched(model, Path(folder))
         candidate = load_candidate(fetched.folder, choose_device(Compute()))
         if fetched.split_notice:

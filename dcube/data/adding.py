@@ -9,8 +9,9 @@ from dcube.artifacts.atomic import atomic_folder
 from dcube.config.schema import Data
 from dcube.data.checks.inspection import InspectionReport, inspect_dataset
 from dcube.data.layouts.phantom import PHANTOM, write_phantom
+from dcube.data.layouts.raw_files import RawFiles, is_debris
 from dcube.data.readers.archives import unpack
-from dcube.data.readers.walking import is_hidden, refuse_special, regular_files
+from dcube.data.readers.walking import refuse_special, regular_files
 from dcube.errors import DcubeError
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -62,17 +63,23 @@ def _fill(folder: Path, name: str, path: Path | None) -> None:
 
         download(name, folder)
     elif path.is_dir():
-        regular_files(path)  # refuses what cannot be copied
-        shutil.copytree(path, folder, dirs_exist_ok=True, ignore=lambda _, names: {*filter(is_hidden, names)})
+        regular_files(path, is_debris)  # refuses what cannot be copied
+        shutil.copytree(path, folder, dirs_exist_ok=True, ignore=_debris)
     elif path.suffix.lower() == ".npz":
         shutil.copyfile(path, folder / path.name)
     else:
         unpack(path, folder)
 
 
+def _debris(_: str, names: list[str]) -> list[str]:
+    return [name for name in names if is_debris(name)]
+
+
 def _inspect_as(shown: Path, folder: Path, data: Data) -> InspectionReport:
     """Inspect `folder`, and call it `shown` in the report and in errors."""
     try:
-        return replace_fields(inspect_dataset(folder, data), path=str(shown))
+        report = inspect_dataset(folder, data)
+        debris = RawFiles(shown).debris if shown.is_dir() else {}  # it was not copied
+        return replace_fields(report, path=str(shown), left_out={**debris, **report.left_out})
     except DcubeError as error:
         raise DcubeError(str(error).replace(str(folder), str(shown))) from None

@@ -23,6 +23,7 @@ class ImageSummary:
         problem: why the image cannot be used; everything else is then empty.
         is_blank: whether it is a frame or slice that shows nothing, and is left out; everything else is then empty.
         thumbnail: to find near duplicates by, where they are looked for.
+        has_few_levels: whether it has hardly any grey levels or colours, as label maps have.
     """
 
     sha256: str = ""
@@ -34,6 +35,7 @@ class ImageSummary:
     problem: str = ""
     is_blank: bool = False
     thumbnail: bytes = b""
+    has_few_levels: bool = False
 
 
 def refuse_unusable(dataset: RawDataset, summaries: Sequence[ImageSummary]) -> None:

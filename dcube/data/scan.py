@@ -15,6 +15,7 @@ from dcube.data.scan_checkpoint import ScanCheckpoint
 from dcube.engine.progress import progress
 
 IMAGES_AT_ONCE = 1024
+FEW_LEVELS = 8  # grey levels or colours: label maps have as many values as there are tissues
 
 
 def scan_images(dataset: RawDataset, data: Data, checkpoint: ScanCheckpoint | None = None) -> list[ImageSummary]:
@@ -64,4 +65,5 @@ def _scan_image(dataset: RawDataset, row: int, data: Data, checkpoint: ScanCheck
         raw.brightest,
         raw.modality,
         thumbnail=thumbnail(found.raw.image, data.fit).tobytes() if data.near_duplicates else b"",
+        has_few_levels=raw.image.getcolors(FEW_LEVELS) is not None,
     )

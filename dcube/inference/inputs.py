@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dcube.data.layouts.raw_files import visible_files
+from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.readers.archives import is_archive, unpack
 from dcube.data.readers.raw_image import RawImage
-from dcube.data.readers.stored_images import StoredImage, is_image_file, list_stored_images, read_stored_image
+from dcube.data.readers.stored_images import StoredImage, list_stored_images, read_stored_image
 from dcube.data.readers.walking import refuse_special
 from dcube.data.readers.windows import Window
 from dcube.errors import DcubeError
@@ -39,8 +39,8 @@ class InputImage:
 
 
 @contextmanager
-def collect_images(paths: Sequence[Path]) -> Iterator[tuple[list[InputImage], list[str]]]:
-    """Give all images of the paths, in the order of their names, and the files that hold none.
+def collect_images(paths: Sequence[Path]) -> Iterator[tuple[list[InputImage], dict[str, list[str]]]]:
+    """Give all images of the paths, in the order of their names, and the files that are left out, by the reason why.
 
     Nothing is decoded yet. Archives are unpacked into a temporary folder, which is removed at the end of the block.
 
@@ -49,36 +49,42 @@ def collect_images(paths: Sequence[Path]) -> Iterator[tuple[list[InputImage], li
     """
     with ExitStack() as temporary:
         images: list[InputImage] = []
-        others: list[str] = []
+        left_out: dict[str, list[str]] = {}
         for path in paths:
-            found, ignored = _in_path(path, temporary)
+            found, others = _in_path(path, temporary)
             if not found:
                 raise DcubeError(f"{path} contains no image: give images, DICOM, NIfTI, or folders or archives of them")
             images += found
-            others += ignored
-        yield images, others
+            for why, files in others.items():
+                left_out.setdefault(why, []).extend(files)
+        yield images, left_out
 
 
 def images_in_file(folder: Path, file: str, name: str) -> list[InputImage]:
     """The images of one file in a folder, which users know as `name`; none where the file is of another kind."""
-    if not is_image_file(folder / file):
-        return []
-    return [InputImage(replace(stored, file=name).name, folder, stored) for stored in list_stored_images(folder, file)]
+    found = list_stored_images(folder, file)
+    return [] if isinstance(found, str) else [_as_input(folder, stored, name) for stored in found]
 
 
-def _in_path(path: Path, temporary: ExitStack) -> tuple[list[InputImage], list[str]]:
+def _in_path(path: Path, temporary: ExitStack) -> tuple[list[InputImage], dict[str, list[str]]]:
     refuse_special(path)
     if path.is_dir():
         return _in_folder(path, str(path))
     if images := images_in_file(path.parent, path.name, str(path)):
-        return images, []
+        return images, {}
     if is_archive(path):
         folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="dcube-")))
         unpack(path, folder)
         return _in_folder(folder, str(path))
-    return [], []
+    return [], {}
 
 
-def _in_folder(folder: Path, name: str) -> tuple[list[InputImage], list[str]]:
-    found = {f"{name}/{file}": images_in_file(folder, file, f"{name}/{file}") for file in visible_files(folder)}
-    return [image for images in found.values() for image in images], [file for file in found if not found[file]]
+def _in_folder(folder: Path, name: str) -> tuple[list[InputImage], dict[str, list[str]]]:
+    raw = RawFiles(folder)
+    images = [_as_input(folder, stored, f"{name}/{stored.file}") for stored in raw.images]
+    left_out = raw.left_out({image.file for image in raw.images})
+    return images, {why: [f"{name}/{file}" for file in files] for why, files in left_out.items()}
+
+
+def _as_input(folder: Path, stored: StoredImage, name: str) -> InputImage:
+    return InputImage(replace(stored, file=name).name, folder, stored)

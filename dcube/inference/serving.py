@@ -80,7 +80,7 @@ def _read_base64(text: str, window: Window | None) -> RawImage:
 
 def _suffix(content: bytes) -> str:
     """From the content: a cell has no file name."""
-    if dicom_header.has_prefix(content):
+    if dicom_header.is_dataset_start(content):
         return ".dcm"
     if content.startswith(GZIP):
         return nifti.SUFFIXES[1]

@@ -23,7 +23,8 @@ from pydicom.uid import (
 )
 
 from dcube.data.readers.dicom import read_frame
-from dcube.data.readers.dicom_header import is_dicom, read_header
+from dcube.data.readers.dicom_header import read_header
+from dcube.data.readers.file_kinds import kind_of
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.data.readers.windows import Window
 from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, save_dicom
@@ -332,9 +333,9 @@ def test_a_modality_is_one_of_the_standards_or_nothing(tmp_path):
 
 def test_without_a_suffix_the_mark_tells(tmp_path):
     file = dicom_file(tmp_path / "IM0001", RAMP)
-    assert is_dicom(file)
+    assert kind_of(file) == "DICOM"
     (tmp_path / "README").write_text("DICM")
-    assert not is_dicom(tmp_path / "README")
+    assert kind_of(tmp_path / "README") is None
 
 
 def without(keyword: str):
@@ -401,16 +402,14 @@ def test_files_that_are_no_dicom(tmp_path):
 
 
 REFUSED = {
-    "ExplVR_BigEndNoMeta.dcm": "not a readable", "ExplVR_LitEndNoMeta.dcm": "not a readable",
-    "no_meta.dcm": "not a readable",
-    "badVR.dcm": "not an image", "rtstruct.dcm": "not a readable", "image_dfl.dcm": "deflated",
+    "no_meta.dcm": "not a readable", "badVR.dcm": "not an image", "image_dfl.dcm": "deflated",
     "MR_truncated.dcm": "cannot be decoded",
     "JPEG2000-embedded-sequence-delimiter.dcm": "cannot be decoded", "SC_rgb_small_odd.dcm": "smaller than 8",
     "SC_rgb_small_odd_big_endian.dcm": "smaller than 8", "SC_rgb_small_odd_jpeg.dcm": "smaller than 8",
 }  # fmt: skip
 DOCUMENTS = (
-    "UN_sequence", "empty_charset", "liver", "meta_missing", "nested_priv", "no_meta_group", "priv_SQ", "reportsi",
-    "rtdose", "rtplan", "test-SR", "waveform",
+    "ExplVR_BigEndNoMeta", "ExplVR_LitEndNoMeta", "UN_sequence", "empty_charset", "liver", "meta_missing",
+    "nested_priv", "no_meta_group", "priv_SQ", "reportsi", "rtdose", "rtplan", "rtstruct", "test-SR", "waveform",
 )  # fmt: skip
 
 

@@ -80,6 +80,7 @@ def test_radiography_has_four_classes_no_patients_and_says_so(tmp_path: Path) ->
     assert source.layout == "COVID-19 Radiography"
     assert {record.label for record in source.records} == {"benign", "malignant", "normal", "Viral Pneumonia"}
     assert not any(record.patient or "masks" in record.file for record in source.records)
+    assert len(source.left_out["mask or thumbnail of an image"]) == 16 * SLICES
     assert sorted(source.ignored) == ["README.md.txt", *(f"{kind}.metadata.xlsx" for kind in layouts.KINDS)]
     dataset = prepare(raw, PLAIN, tmp_path / "prepared")
     written = json.loads((dataset.folder / "dataset.json").read_text())

@@ -136,7 +136,10 @@ def test_documents_beside_the_pictures_are_left_alone(tmp_path):
     save_dicom(raw / "DICOMDIR", report)
     source = opened(raw)
     assert len(source.records) == 6
-    assert set(source.ignored) == {"ill/report.dcm", "ill/outline.dcm", "DICOMDIR"}
+    assert source.left_out == {
+        "DICOM without an image: report, plan or segmentation": ("ill/outline.dcm", "ill/report.dcm"),
+        "index of a DICOM medium": ("DICOMDIR",),
+    }
 
 
 def test_blank_slices_are_left_out_and_counted(tmp_path):

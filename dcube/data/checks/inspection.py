@@ -16,7 +16,7 @@ from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_u
 from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import visible_files
-from dcube.data.scan import scan_images
+from dcube.data.scan import FEW_LEVELS, scan_images
 from dcube.data.splits import count_by_class, plan_splits
 from dcube.errors import DcubeError, abbreviated
 
@@ -28,6 +28,7 @@ class InspectionReport:
     """Findings about a raw data set.
 
     Attributes:
+        left_out: the files that are not used, by the reason why.
         counts: labelled images by split (empty where the data set has none) and class.
         notes: what people must know about a published data set.
         blank: frames and slices that show nothing, which are left out.
@@ -59,7 +60,7 @@ class InspectionReport:
     near_duplicates: NearDuplicates
     near_duplicate_files: list[list[str]]
     unusable: dict[str, str]
-    ignored: list[str]
+    left_out: dict[str, list[str]]
     notes: list[str]
     warnings: list[str]
     clinical: HeaderSummary | None
@@ -115,7 +116,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         unusable={
             record.file: one.problem for record, one in zip(dataset.records, summaries, strict=True) if one.problem
         },
-        ignored=list(dataset.ignored),
+        left_out={why: list(files) for why, files in dataset.left_out.items()},
         notes=list(dataset.notes),
         warnings=_warnings(dataset, summaries, headers, data) + leaks,
         clinical=headers,
@@ -176,6 +177,12 @@ def _warnings(
         )
         if dataset.has_paths:
             warnings.append("give patients: data.group_by (see proposals, if any) or patient_id in metadata.csv")
+    pairs = zip(dataset.records, summaries, strict=True)
+    if flat := [record.file for record, summary in pairs if summary.has_few_levels]:
+        warnings.append(
+            f"{len(flat)} of {len(summaries)} images have at most {FEW_LEVELS} grey levels, as masks and label maps "
+            f"have: remove these ({abbreviated(flat)})"
+        )
     if headers and headers.burned_in.get("yes"):
         warnings.append(f"{headers.burned_in['yes']} files declare burned-in annotations: mask them")
     if headers and headers.identifying:

@@ -1,16 +1,14 @@
 """The layout `CLASS/…/image.png`. Images below a top folder `unlabelled` have no label."""
 
-import re
 from pathlib import Path, PurePosixPath
 
 from dcube.data.layouts.metadata import METADATA
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
-from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.raw_files import RawFiles, is_debris
+from dcube.data.layouts.tables import UNLABELLED_FOLDERS
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import Window
 from dcube.errors import DcubeError
-
-UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 
 def recognises(raw: RawFiles) -> bool:
@@ -23,8 +21,10 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     Raises:
         DcubeError: naming an image outside of all class folders, or a class folder without images.
     """
+    raw.refuse_lone_masks()
     records = {image: _record(raw.path, image) for image in raw.images}
     _refuse_empty_folders(raw)
+    _refuse_classes_in_classes(raw)
     return RawDataset.of_stored_images("class folders", raw, records, window)
 
 
@@ -37,7 +37,19 @@ def _record(folder: Path, image: StoredImage) -> ImageRecord:
     return ImageRecord(image.name, "" if first in UNLABELLED_FOLDERS else first, image.patient)
 
 
+def _refuse_classes_in_classes(raw: RawFiles) -> None:
+    """Archives may hold the whole set a second time in a folder beside the classes."""
+    for image in raw.images:
+        first, second, *_ = *PurePosixPath(image.file).parts, ""
+        if second in raw.top_folders - {first}:
+            raise DcubeError(
+                f"{raw.path / first} is beside {second!r} and holds a folder of that name: move the classes out of it, "
+                "or remove it where it is another copy"
+            )
+
+
 def _refuse_empty_folders(raw: RawFiles) -> None:
+    aside = {PurePosixPath(image.file).parts[0] for image in raw.set_aside}
     for child in sorted(raw.path.iterdir()):
-        if child.is_dir() and child.name not in raw.top_folders and not re.match(r"\.|__", child.name):
+        if child.is_dir() and child.name not in raw.top_folders | aside and not is_debris(child.name):
             raise DcubeError(f"{child} contains no images: fill or remove this class folder")

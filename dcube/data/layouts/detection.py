@@ -1,5 +1,6 @@
 """Which layout a raw data set has. A layout is one module of this package, and one line in `LAYOUTS`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,11 +15,14 @@ from dcube.data.layouts import (
     radiography,
     split_folders,
 )
+from dcube.data.layouts.labels import refuse_confused
 from dcube.data.layouts.raw_dataset import RawDataset
-from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.raw_files import RawFiles, inner_folder
 from dcube.data.readers.stored_images import KINDS
 from dcube.data.readers.windows import Window, window_of
 from dcube.errors import DcubeError
+
+NOT_USED = "not used by this layout"
 
 
 class Layout(Protocol):
@@ -52,11 +56,14 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         raise DcubeError(f"{path} is neither a folder nor a MedMNIST .npz: give one of these")
     if not path.exists():
         raise DcubeError(f"{path} is missing: add a data set there with `dcube data add NAME PATH`")
-    raw = RawFiles(path)
+    raw = RawFiles(inner_folder(path))
     layout = next((layout for layout in LAYOUTS if layout.recognises(raw)), None)
     if layout is None:
         raise DcubeError(f"{path} contains no images: put {', '.join(KINDS)} into class folders, or one .npz")
     dataset = layout.read_layout(raw, window_of(data))
+    refuse_confused(dataset.records, str(raw.path))
+    left_out = {**raw.debris, **dataset.left_out} | ({NOT_USED: dataset.ignored} if dataset.ignored else {})
+    dataset = replace(dataset, left_out={why: tuple(files) for why, files in left_out.items()})
     if data.window_center is not None and not dataset.is_medical:
         raise DcubeError(
             f"data.window_center is for DICOM and NIfTI, and {path} holds plain images: set both values to null"

@@ -53,7 +53,8 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
         part, row = locations[i]
         return read_array(np.asarray(images[part][row]))
 
-    return RawDataset("MedMNIST", records, read, has_paths=False)
+    others = tuple(file for file in raw.files if raw.path / file != path)
+    return RawDataset("MedMNIST", records, read, others, has_paths=False)
 
 
 def _archives(raw: RawFiles) -> list[str]:

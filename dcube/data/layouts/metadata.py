@@ -28,13 +28,13 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     Raises:
         DcubeError: naming the line, where a row fits no image, or an image that no row lists.
     """
-    records = _read_records(raw.path / METADATA, raw.images)
+    records = _read_records(raw.path / METADATA, raw)
     return RawDataset.of_stored_images("metadata", raw, records, window, tables=(METADATA,))
 
 
-def _read_records(path: Path, images: list[StoredImage]) -> dict[StoredImage, ImageRecord]:
-    """The listed images in the order of `images`, each with its record."""
-    index = _index(images)
+def _read_records(path: Path, raw: RawFiles) -> dict[StoredImage, ImageRecord]:
+    """The listed images in the order of the files, each with its record."""
+    index = _index(raw)
     listed: dict[StoredImage, ImageRecord] = {}
     for line, row in read_rows(path, ("file", "label")):
         named = index.get(_normalised(row["file"].rstrip("/")))
@@ -47,20 +47,21 @@ def _read_records(path: Path, images: list[StoredImage]) -> dict[StoredImage, Im
             patient = row.get("patient_id", "") or image.patient
             listed[image] = ImageRecord(image.name, row["label"], patient, split)
     files = {image.file for image in listed}
-    unlisted = sorted({image.file for image in images if image.file not in files})
+    unlisted = sorted({image.file for image in raw.images if image.file not in files})
     if unlisted:
         raise DcubeError(
             f"{path} does not list {abbreviated(unlisted)}: list them (unlabelled: an empty label) or remove them"
         )
     _refuse_unknown_labels(path, list(listed.values()))
-    return {image: listed[image] for image in images if image in listed}
+    return {image: listed[image] for image in raw.all_images if image in listed}
 
 
-def _index(images: list[StoredImage]) -> dict[str, list[StoredImage]]:
-    """Images by every name that a row may use for them."""
+def _index(raw: RawFiles) -> dict[str, list[StoredImage]]:
+    """Images by every name that a row may use: masks and localizers by their own alone, whoever lists one wants it."""
     index: dict[str, list[StoredImage]] = defaultdict(list)
-    for image in images:
-        folders = (folder.as_posix() for folder in PurePosixPath(image.file).parents)
+    for image in raw.all_images:
+        aside = image in raw.set_aside
+        folders = [] if aside else [folder.as_posix() for folder in PurePosixPath(image.file).parents]
         for name in {image.name, image.file, *folders} - {"."}:
             index[_normalised(name)].append(image)
     return dict(index)

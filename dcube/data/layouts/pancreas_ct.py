@@ -87,6 +87,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
         for one in slices
     ]
     used = {*decathlon, *tcia, *(record.file.partition("#")[0] for record in records), DIAGNOSES}
+    others = tuple(file for file in files if file not in used and file.lower().endswith(".dcm"))
     return RawDataset(
         "pancreas CT",
         records,
@@ -94,6 +95,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
         tuple(file for file in files if file not in used and not file.lower().endswith(".dcm")),
         _notes(has_table, bool(decathlon)),
         is_medical=True,
+        left_out={"slice without pancreas": others} if others else {},
     )
 
 

@@ -9,7 +9,7 @@ The folders are the classes. Masks and spreadsheets are not used.
 from pathlib import Path, PurePosixPath
 
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
-from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.raw_files import MASK, RawFiles
 from dcube.data.readers.images import SUFFIXES, read_file
 from dcube.data.readers.windows import Window
 from dcube.errors import DcubeError
@@ -18,7 +18,8 @@ IMAGES, MASKS = "images", "masks"
 
 
 def recognises(raw: RawFiles) -> bool:
-    return bool(_classes(raw.path))
+    classes = set(_classes(raw.path))
+    return bool(classes) and {PurePosixPath(file).parts[0] for file in raw.image_files} <= classes
 
 
 def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
@@ -27,14 +28,14 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     Raises:
         DcubeError: naming the folder of a class without images.
     """
-    records, ignored, masks = [], [], 0
+    records, ignored, masks = [], [], []
     for file in raw.files:
         parts = PurePosixPath(file).parts
         kind = parts[1] if len(parts) > 2 else ""
         if kind == IMAGES and PurePosixPath(file).suffix.lower() in SUFFIXES:
             records.append(ImageRecord(file, label=parts[0]))
         elif kind == MASKS:
-            masks += 1
+            masks.append(file)
         else:
             ignored.append(file)
     empty = set(_classes(raw.path)) - {record.label for record in records}
@@ -42,7 +43,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
         raise DcubeError(f"{raw.path / min(empty) / IMAGES} contains no images: unpack the whole archive")
     notes = (
         "The set names no patients: images of one person may be in several splits, and intervals are over images.",
-        f"{masks} lung masks are not used.",
+        f"{len(masks)} lung masks are not used.",
     )
     return RawDataset(
         "COVID-19 Radiography",
@@ -50,6 +51,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
         lambda i: read_file(raw.path / records[i].file),
         tuple(ignored),
         notes,
+        left_out={MASK: tuple(masks)} if masks else {},
     )
 
 

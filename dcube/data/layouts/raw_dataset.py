@@ -1,7 +1,7 @@
 """What every layout is read into: one record for each image, and a way to decode it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Self
 
 import pandas as pd
@@ -34,7 +34,8 @@ class RawDataset:
         layout: its name for people.
         records: ordered by file.
         read: decodes the image of `records[i]`, windowed; raises `UnusableImageError`. Thread-safe.
-        ignored: files that are not images.
+        ignored: files that this layout has no use for.
+        left_out: all other files that are not used, by the reason why.
         notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
         has_paths: whether the names of the images were given by people; rows of an archive have none.
@@ -47,6 +48,7 @@ class RawDataset:
     notes: tuple[str, ...] = ()
     is_medical: bool = False
     has_paths: bool = True
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of_stored_images(
@@ -58,13 +60,13 @@ class RawDataset:
         tables: tuple[str, ...] = (),
     ) -> Self:
         """The images of a folder with their records; `tables` are files that were used besides the images."""
-        stored, used = list(records), {*raw.used_files, *tables}
+        stored = list(records)
         return cls(
             layout,
             list(records.values()),
             lambda i: read_stored_image(raw.path, stored[i], window),
-            tuple(file for file in raw.files if file not in used),
             is_medical=raw.are_medical,
+            left_out=raw.left_out({image.file for image in records} | set(tables)),
         )
 
     def table(self) -> pd.DataFrame:

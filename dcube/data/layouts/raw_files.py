@@ -1,13 +1,31 @@
 """The files of a raw data set, before its layout is known."""
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from dcube.data.readers.stored_images import StoredImage, is_image_file, is_medical, list_stored_images
+from dcube.data.layouts.masks import find_masks
+from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
+from dcube.data.readers.file_kinds import kind_of
+from dcube.data.readers.stored_images import StoredImage, is_medical, list_stored_images, why_auxiliary
 from dcube.data.readers.walking import regular_files
 from dcube.errors import DcubeError
+
+# What operating systems, archivers and network storages leave behind, by the reason that people are told.
+DEBRIS = {
+    "thumbnail": re.compile(r"@eaDir|thumbs|thumbnails?|Thumbs\.db|SYNOPHOTO_.*", re.IGNORECASE),
+    "left by an operating system or an archiver": re.compile(
+        r"__MACOSX|__pycache__|desktop\.ini|ehthumbs\.db|\$RECYCLE\.BIN|#recycle|@tmp|@Recycle|lost\+found|"
+        r"System Volume Information",
+        re.IGNORECASE,
+    ),
+    "hidden file": re.compile(r"\..*"),
+}
+TABLES = frozenset([".csv", ".tsv", ".xls", ".xlsx", ".npz", ".json"])
+MASK = "mask or thumbnail of an image"
 
 
 @dataclass(frozen=True)
@@ -17,40 +35,131 @@ class RawFiles:
     path: Path
 
     @cached_property
+    def _by_reason(self) -> dict[str, list[str]]:
+        return sort_files(self.path)
+
+    @property
     def files(self) -> list[str]:
-        """All visible files, relative to the folder."""
-        return visible_files(self.path)
+        """All files, relative to the folder, without debris."""
+        return self._by_reason[""]
+
+    @property
+    def debris(self) -> dict[str, list[str]]:
+        """What operating systems, archivers and storages have left, by reason."""
+        return {reason: files for reason, files in self._by_reason.items() if reason}
 
     @cached_property
     def image_files(self) -> list[str]:
         """Those of a kind that can hold images."""
-        return [file for file in self.files if is_image_file(self.path / file)]
+        return [file for file in self.files if kind_of(self.path / file)]
+
+    @cached_property
+    def stored(self) -> dict[str, list[StoredImage] | str]:
+        """The images in each file by its header, or why it holds none."""
+        return {file: list_stored_images(self.path, file) for file in self.files}
+
+    @cached_property
+    def all_images(self) -> list[StoredImage]:
+        """Every image, also masks and what only comes along with a series."""
+        return [image for found in self.stored.values() if not isinstance(found, str) for image in found]
+
+    @cached_property
+    def _masks(self) -> tuple[list[str], list[str]]:
+        return find_masks(self.image_files)
+
+    @cached_property
+    def set_aside(self) -> dict[StoredImage, str]:
+        """The images that are none of the set's by their names or headers, and why."""
+        masks = set(self._masks[0])
+        return {image: MASK for image in self.all_images if image.file in masks} | why_auxiliary(self.all_images)
 
     @cached_property
     def images(self) -> list[StoredImage]:
-        """The images in these files, by their headers."""
-        return [image for file in self.image_files for image in list_stored_images(self.path, file)]
-
-    @cached_property
-    def used_files(self) -> set[str]:
-        """The files that hold at least one image."""
-        return {image.file for image in self.images}
+        """The images of the set."""
+        return [image for image in self.all_images if image not in self.set_aside]
 
     @cached_property
     def top_folders(self) -> set[str]:
         """The first part of the path of each file with images."""
-        return {PurePosixPath(file).parts[0] for file in self.used_files}
+        return {PurePosixPath(image.file).parts[0] for image in self.images}
 
     @property
     def are_medical(self) -> bool:
         """Whether some of the images are stored as DICOM or NIfTI."""
-        return any(is_medical(self.path / file) for file in self.used_files)
+        return any(is_medical(self.path / file) for file in {image.file for image in self.images})
+
+    def left_out(self, used: set[str]) -> dict[str, tuple[str, ...]]:
+        """All files but the `used`, by the reason why."""
+        reasons = {image.file: why for image, why in self.set_aside.items()}
+        reasons |= {file: why for file, why in self.stored.items() if isinstance(why, str)}
+        found: dict[str, list[str]] = defaultdict(list)
+        for file in self.files:
+            if file not in used:
+                found[reasons.get(file, "not used")].append(file)
+        return {why: tuple(files) for why, files in sorted({**self.debris, **found}.items())}
+
+    def refuse_lone_masks(self) -> None:
+        """Raise `DcubeError` for masks without images: they would count as images."""
+        lone = self._masks[1]
+        if lone:
+            raise DcubeError(
+                f"{self.path / lone[0]} is called a mask, and there is no image that it belongs to "
+                f"({len(lone)} such files): remove the masks, or rename what are images"
+            )
+
+
+def sort_files(path: Path) -> dict[str, list[str]]:
+    """Relative POSIX paths below a folder, sorted, by why they are left out; empty for those that are not."""
+    found: dict[str, list[str]] = {"": sorted(_relative(path, regular_files(path, is_debris)))}
+    for file in sorted(_relative(path, (file for file in path.rglob("*") if file.is_file()))):
+        if why := _debris(PurePosixPath(file).parts):
+            found.setdefault(why, []).append(file)
+    for file in found[""]:
+        if re.search(r"[\x00-\x1f\ud800-\udfff]", file):  # surrogates stand for bytes that are not UTF-8
+            raise DcubeError(f"{path}: the file name {file!a} is not plain text: rename it")
+    return found
+
+
+def _relative(path: Path, files: Iterable[Path]) -> Iterator[str]:
+    return (file.relative_to(path).as_posix() for file in files)
 
 
 def visible_files(path: Path) -> list[str]:
-    """Relative POSIX paths below a folder, sorted, without what operating systems and archivers leave behind."""
-    files = sorted(file.relative_to(path).as_posix() for file in regular_files(path))
-    for file in files:
-        if re.search(r"[\x00-\x1f\ud800-\udfff]", file):  # surrogates stand for bytes that are not UTF-8
-            raise DcubeError(f"{path}: the file name {file!a} is not plain text: rename it")
-    return files
+    """Those of `sort_files` that are not left out."""
+    return sort_files(path)[""]
+
+
+def inner_folder(path: Path) -> Path:
+    """The folder that holds the set: the only folders around everything are passed.
+
+    Files beside the only folder do no harm unless they are images or tables that may say what the images are.
+    """
+    while (inner := _only_folder(path)) is not None:
+        path = inner
+    return path
+
+
+def _only_folder(path: Path) -> Path | None:
+    """The only folder in a folder, unless its name means something: a split, or a class that holds the images."""
+    if not path.is_dir():
+        return None
+    entries = [entry for entry in path.iterdir() if not is_debris(entry.name)]
+    folders = [entry for entry in entries if entry.is_dir()]
+    named = {*SPLIT_NAMES, *UNLABELLED_FOLDERS}
+    if len(folders) != 1 or folders[0].is_symlink() or folders[0].name.casefold() in named:
+        return None
+    if any(entry.suffix.lower() in TABLES or kind_of(entry) for entry in entries if entry.is_file()):
+        return None
+    inside = [entry for entry in folders[0].iterdir() if not is_debris(entry.name)]
+    files = [entry for entry in inside if entry.is_file()]
+    if any(entry.suffix.lower() in TABLES for entry in files):
+        return folders[0]
+    return None if any(kind_of(entry) for entry in files) or not inside else folders[0]
+
+
+def is_debris(name: str) -> bool:
+    return bool(_debris((name,)))
+
+
+def _debris(parts: Sequence[str]) -> str:
+    return next((why for why, pattern in DEBRIS.items() if any(map(pattern.fullmatch, parts))), "")

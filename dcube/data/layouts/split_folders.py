@@ -1,18 +1,23 @@
-"""The layout `train/CLASS/…`, `val/CLASS/…` (or `validation`), `test/CLASS/…`, perhaps with a folder `unlabelled`."""
+"""The layout `train/CLASS/…`, `val/CLASS/…`, `test/CLASS/…`, perhaps with a folder `unlabelled`; or `CLASS/train/…`.
+
+A split is called as in `SPLIT_NAMES`, in any case: `Training` and `Testing` are splits, and never classes.
+"""
 
 from pathlib import Path, PurePosixPath
 
-from dcube.data.layouts.class_folders import UNLABELLED_FOLDERS
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
-from dcube.data.layouts.tables import SPLIT_NAMES
+from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import Window
 from dcube.errors import DcubeError
 
 
 def recognises(raw: RawFiles) -> bool:
-    return "train" in raw.top_folders and len(raw.top_folders & set(SPLIT_NAMES)) > 1
+    splits = {name for name in raw.top_folders if _split(name)}
+    return (
+        len({_split(name) for name in splits}) > 1 or (bool(splits) and splits == raw.top_folders) or _class_first(raw)
+    )
 
 
 def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
@@ -21,16 +26,31 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     Raises:
         DcubeError: naming an image in any other place.
     """
-    records = {image: _record(raw.path, image) for image in raw.images}
+    raw.refuse_lone_masks()
+    class_first = _class_first(raw)
+    records = {image: _record(raw.path, image, class_first) for image in raw.images}
     return RawDataset.of_stored_images("split folders", raw, records, window)
 
 
-def _record(folder: Path, image: StoredImage) -> ImageRecord:
+def _class_first(raw: RawFiles) -> bool:
+    """Whether each class holds its splits, and there are two of them at least."""
+    labelled = [PurePosixPath(image.file).parts for image in raw.images]
+    second = {_split(parts[1]) if len(parts) > 2 else "" for parts in labelled if parts[0] not in UNLABELLED_FOLDERS}
+    return len(second) > 1 and "" not in second
+
+
+def _split(folder: str) -> str:
+    return SPLIT_NAMES.get(folder.strip().casefold(), "")
+
+
+def _record(folder: Path, image: StoredImage, class_first: bool) -> ImageRecord:
     first, *rest = PurePosixPath(image.file).parts
     if first in UNLABELLED_FOLDERS:
         return ImageRecord(image.name, patient=image.patient)
-    if first not in SPLIT_NAMES or len(rest) < 2:
+    if class_first:
+        return ImageRecord(image.name, first, image.patient, _split(rest[0]))
+    if not _split(first) or len(rest) < 2:
         raise DcubeError(
             f"{folder / image.file} is neither in train/CLASS/, val/CLASS/, test/CLASS/ nor in unlabelled/: move it"
         )
-    return ImageRecord(image.name, rest[0], image.patient, SPLIT_NAMES[first])
+    return ImageRecord(image.name, rest[0], image.patient, _split(first))

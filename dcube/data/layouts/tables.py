@@ -1,11 +1,17 @@
 """CSV tables that come with images."""
 
 import csv
+import re
 from pathlib import Path
 
 from dcube.errors import DcubeError, abbreviated
 
-SPLIT_NAMES = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 
 def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
@@ -18,6 +24,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = [name.strip() for name in reader.fieldnames or []]
+            _refuse_confusing_columns(path, columns)
             for column in required:
                 if column not in columns:
                     raise DcubeError(
@@ -32,6 +39,17 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
             return rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise DcubeError(f"{path} is not a CSV in UTF-8: {error}") from None
+
+
+def _refuse_confusing_columns(path: Path, columns: list[str]) -> None:
+    """Of a repeated column only the last would count, and a misspelt one would not count at all."""
+    known = {re.sub(r"[\W_]", "", name): name for name in ("file", "label", "patient_id", "split")}
+    for column in columns:
+        if columns.count(column) > 1:
+            raise DcubeError(f"{path}: the column {column!r} is there {columns.count(column)} times: keep one of them")
+        meant = known.get(re.sub(r"[\W_]", "", column).casefold(), column)
+        if meant != column:
+            raise DcubeError(f"{path}: the column {column!r} would not be used: call it {meant!r}, or remove it")
 
 
 def split_of(row: dict[str, str], where: str) -> str:

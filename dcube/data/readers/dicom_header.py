@@ -18,21 +18,37 @@ import pydicom
 from pydicom import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RTDoseStorage, SegmentationStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RTDoseStorage,
+    SegmentationStorage,
+)
 
 from dcube.data.readers import jpeg
 from dcube.data.readers.raw_image import UnusableImageError, check_frames, decoding
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 PREFIX, PREFIX_AT = b"DICM", slice(128, 132)  # after the preamble (PS3.10 7.1)
+# The first element of a data set without preamble: of group 2 or 8, with its VR, or with a short length.
+DATASET_START = re.compile(
+    rb"[\x02\x08]\0[\0\x01\x05\x06\x08\x12\x14\x16\x18]\0(UL|UI|CS|DA|TM|LO|SH|OB|[\0-\x80]\0\0\0)"
+    rb"|\0[\x02\x08]\0[\0\x01\x05\x06\x08\x12\x14\x16\x18](UL|UI|CS|DA|TM|LO|SH|OB)"
+)
 MODALITIES = frozenset(
     re.findall(r"\w+", "BI CR CT DG DX ECG ES GM IO IVUS LS MG MR NM OCT OP OPT OT PT PX RF RG SM TG US XA XC")
 )
 WITHOUT_IMAGE = (SegmentationStorage, RTDoseStorage)
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame forms below
+SLICED = ("CT", "MR", "NM", "PT")
+LOCALIZER = re.compile(r"\b(LOCALI[SZ]ERS?|SCOUT|TOPOGRAM|SURVIEW)\b")
+SCREEN = re.compile(r"\b(DOSE (REPORT|INFO|RECORD)|PATIENT PROTOCOL|SCREEN ?(SAVE|SHOT)|SCREEN CAPTURE)")
 HEADER_TAGS = [
     "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
     "ImageOrientationPatient", "ImagePositionPatient", "SeriesInstanceUID", "PatientID", "BurnedInAnnotation",
-    "SharedFunctionalGroupsSequence", "SOPClassUID",
+    "SharedFunctionalGroupsSequence", "SOPClassUID", "ImageType", "SeriesDescription",
 ]  # fmt: skip
 
 _configuring = Lock()
@@ -48,6 +64,7 @@ class DicomHeader:
         series, patient: for grouping alone; they identify a person.
         burned_in: whether the pixels show names, as the file says; None where it says nothing.
         is_document: whether it holds a report, a plan or a segmentation instead of an image of a patient.
+        auxiliary: what it is beside the images of a series: localizer, dose report, secondary capture; else empty.
     """
 
     modality: str
@@ -61,6 +78,7 @@ class DicomHeader:
     patient: str
     burned_in: bool | None
     is_document: bool
+    auxiliary: str
 
     @property
     def depth(self) -> float | None:
@@ -70,12 +88,9 @@ class DicomHeader:
         return float(np.cross(self.orientation[:3], self.orientation[3:]) @ self.position)
 
 
-def is_dicom(path: Path) -> bool:
-    """By its suffix, or where it has none by the prefix that follows the preamble."""
-    if path.suffix:
-        return path.suffix.lower() in SUFFIXES
-    with path.open("rb") as file:
-        return has_prefix(file.read(PREFIX_AT.stop))
+def is_dataset_start(content: bytes) -> bool:
+    """Whether a file that starts like this is DICOM: by the prefix, or by the first element where there is none."""
+    return has_prefix(content) or DATASET_START.match(content) is not None
 
 
 def has_prefix(content: bytes) -> bool:
@@ -103,6 +118,7 @@ def read_header(path: Path) -> DicomHeader:
             patient=_text(dataset, "PatientID"),
             burned_in={"YES": True, "NO": False}.get(_text(dataset, "BurnedInAnnotation").upper()),
             is_document=is_document(dataset),
+            auxiliary=_auxiliary(dataset),
         )
 
 
@@ -117,12 +133,25 @@ def iterate_elements(path: Path) -> Iterator[DataElement]:
 
 
 def open_dataset(path: Path, **options: Any) -> Dataset:
-    """`pydicom.dcmread`, but for deflated files: pydicom would unpack these whole, however large that is."""
+    """`pydicom.dcmread`, also without preamble, but for deflated files: pydicom unpacks these whole, however large."""
     with _configuring:
         _configure_pydicom()
-    if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+    with path.open("rb") as file:
+        head = file.read(1024)
+    bare = not has_prefix(head) and is_dataset_start(head)
+    deflated = (
+        DeflatedExplicitVRLittleEndian.encode() in head
+        if bare
+        else read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    )
+    if deflated:
         raise UnusableImageError("deflated DICOM is not supported: convert it (dcmconv +te)")
-    return pydicom.dcmread(path, **options)
+    dataset = pydicom.dcmread(path, force=bare, **options)
+    if bare and "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
 
 
 @cache
@@ -188,6 +217,18 @@ def frame_count(dataset: Dataset, path: Path) -> int:
 
 def is_document(dataset: Dataset) -> bool:
     return not dataset.get("Rows") or dataset.get("SOPClassUID") in WITHOUT_IMAGE
+
+
+def _auxiliary(dataset: Dataset) -> str:
+    """By the image type (PS3.3 C.8.2.1.1.1), the SOP class, and what the scanners call such series."""
+    types = dataset.get("ImageType") or []
+    words = " ".join([*([types] if isinstance(types, str) else map(str, types)), _text(dataset, "SeriesDescription")])
+    words = re.sub(r"[_\W]+", " ", words).upper()
+    if LOCALIZER.search(words):
+        return "localizer"
+    if SCREEN.search(words):
+        return "dose report or screen picture"
+    return "secondary capture" if _text(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURE) else ""
 
 
 def modality_of(dataset: Dataset) -> str:

@@ -1,15 +1,18 @@
 """The images in stored files of every kind: a plain image, a DICOM frame, a slice of a NIfTI volume."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dcube.data.readers import dicom, images, nifti
+from dcube.data.readers.dicom_header import SLICED, read_header
 from dcube.data.readers.dicom_header import SUFFIXES as DICOM_SUFFIXES
-from dcube.data.readers.dicom_header import is_dicom, read_header
+from dcube.data.readers.file_kinds import kind_of, why_not_read
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import Window
 
 KINDS = sorted({*images.SUFFIXES, *DICOM_SUFFIXES, *nifti.SUFFIXES})
+DOCUMENT = "DICOM without an image: report, plan or segmentation"
 
 
 @dataclass(frozen=True)
@@ -20,42 +23,60 @@ class StoredImage:
         file: relative to the data set's folder.
         number: which frame or slice of the file; None where the file holds a single image.
         patient: as the file names the patient. All frames and slices of one file belong to the same patient.
+        modality: of a DICOM file, as a DICOM code.
+        auxiliary: as `DicomHeader.auxiliary`.
     """
 
     file: str
     number: int | None = None
     patient: str = ""
+    modality: str = ""
+    auxiliary: str = ""
 
     @property
     def name(self) -> str:
         return self.file if self.number is None else f"{self.file}#{self.number}"
 
 
-def is_image_file(path: Path) -> bool:
-    return path.suffix.lower() in images.SUFFIXES or is_medical(path)
-
-
 def is_medical(path: Path) -> bool:
     """Whether the file is of a kind that can identify a person (DICOM, NIfTI)."""
-    return nifti.is_nifti(path) or (path.name.upper() != "DICOMDIR" and is_dicom(path))
+    return kind_of(path) in ("DICOM", "NIfTI")
 
 
-def list_stored_images(folder: Path, file: str) -> list[StoredImage]:
-    """The images of a file, by its header alone. A damaged file counts as one image: reading it tells the damage."""
+def list_stored_images(folder: Path, file: str) -> list[StoredImage] | str:
+    """The images of a file, by its header alone, or the reason why it has none.
+
+    A damaged file counts as one image: reading it tells the damage.
+    """
     path = folder / file
-    if path.suffix.lower() in images.SUFFIXES:
+    kind = kind_of(path)
+    if kind is None:
+        return why_not_read(path)
+    if kind == "picture":
         return [StoredImage(file)]
     try:
-        if nifti.is_nifti(path):
+        if kind == "NIfTI":
             return [StoredImage(file, number, patient=file) for number in range(nifti.open_volume(path).slices)]
         header = read_header(path)
     except UnusableImageError:
         return [StoredImage(file)]
     if header.is_document:
-        return []
+        return DOCUMENT
+    patient, facts = header.patient or header.series, (header.modality or "OT", header.auxiliary)
     if header.frames == 1:
-        return [StoredImage(file, patient=header.patient or header.series)]
-    return [StoredImage(file, number, header.patient or header.series or file) for number in range(header.frames)]
+        return [StoredImage(file, None, patient, *facts)]
+    return [StoredImage(file, number, patient or file, *facts) for number in range(header.frames)]
+
+
+def why_auxiliary(images: Sequence[StoredImage]) -> dict[StoredImage, str]:
+    """Images that come along with a series and are none of it, with what they are.
+
+    Where there is nothing else, they are what people want. Whole archives of projections are secondary captures, so
+    these are told from a series only where there are slices.
+    """
+    proper = {image.modality for image in images if image.modality and not image.auxiliary}
+    extra = {image: image.auxiliary for image in images if image.auxiliary and proper}
+    return extra if proper & set(SLICED) else {i: why for i, why in extra.items() if why != "secondary capture"}
 
 
 def read_stored_image(folder: Path, stored: StoredImage, window: Window | None) -> RawImage:
@@ -65,8 +86,9 @@ def read_stored_image(folder: Path, stored: StoredImage, window: Window | None) 
         UnusableImageError: saying why it cannot be used.
     """
     path = folder / stored.file
-    if path.suffix.lower() in images.SUFFIXES:
+    kind = kind_of(path)
+    if kind == "picture":
         return images.read_file(path)
-    if nifti.is_nifti(path):
+    if kind == "NIfTI":
         return nifti.open_volume(path).slice(stored.number or 0, window)
     return dicom.read_frame(path, stored.number or 0, window)

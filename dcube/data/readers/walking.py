@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dcube.errors import DcubeError, abbreviated
@@ -27,14 +27,17 @@ def refuse_special(path: Path) -> None:
         raise DcubeError(f"{path} {problem}: give a file or a folder")
 
 
-def regular_files(folder: Path) -> list[Path]:
-    """All visible files below a folder, links to files among them, in no order; of a file none.
+def regular_files(folder: Path, is_skipped: Callable[[str], bool] = is_hidden) -> list[Path]:
+    """All files below a folder, links to files among them, in no order; of a file none.
+
+    Args:
+        is_skipped: whether a file or folder of this name is passed over.
 
     Raises:
         DcubeError: naming broken links, links to folders, pipes, sockets and folders that may not be read.
     """
     files, special = [], []
-    for path in _entries(folder):
+    for path in _entries(folder, is_skipped):
         if problem := "is a link to a folder" if path.is_dir() else _problem(path):
             special.append(f"{path.relative_to(folder)} {problem}")
         else:
@@ -44,12 +47,12 @@ def regular_files(folder: Path) -> list[Path]:
     return files
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    """Everything visible but the folders themselves. Links to folders are given, not followed: cycles."""
+def _entries(folder: Path, is_skipped: Callable[[str], bool]) -> Iterator[Path]:
+    """Everything that is not skipped but the folders themselves. Links to folders are given, not followed: cycles."""
     for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
         parent = Path(root)
-        yield from (parent / name for name in files if not is_hidden(name))
-        folders[:] = [name for name in folders if not is_hidden(name)]
+        yield from (parent / name for name in files if not is_skipped(name))
+        folders[:] = [name for name in folders if not is_skipped(name)]
         yield from (path for name in folders if (path := parent / name).is_symlink())
 
 

@@ -1,0 +1,66 @@
+"""Labels and patients that are one and are written differently, and cells that say that nothing is known."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from dcube.data.layouts.raw_dataset import ImageRecord
+from dcube.errors import DcubeError, abbreviated
+
+UNKNOWN = frozenset({"nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "-nan", "#value!", "?"})
+FEWEST_NUMBERED = 20  # folders that differ in a number alone are patients, not classes
+PERSON = re.compile(r"(patient|subject|sub|pat|case|study|series|person|scan)[ _-]?0*\d+", re.IGNORECASE)
+
+
+def refuse_confused(records: list[ImageRecord], where: str) -> None:
+    """Refuse labels and patients that differ only in how they are written, or that stand for nothing known.
+
+    Raises:
+        DcubeError: naming them and how many images have them.
+    """
+    labels = Counter(record.label for record in records if record.label)
+    patients = Counter(record.patient for record in records if record.patient)
+    for what, found in (("label", labels), ("patient", patients)):
+        if unknown := [name for name in found if name.casefold() in UNKNOWN]:
+            raise DcubeError(
+                f"{where}: {found[unknown[0]]} images have the {what} {unknown[0]!r}: write nothing where it is not "
+                "known"
+            )
+    _refuse_spellings(labels, "label", where, ignore_case=True)
+    _refuse_spellings(patients, "patient", where, ignore_case=False)
+    _refuse_people(labels, {part for record in records for part in PurePosixPath(record.file).parts}, where)
+
+
+def _refuse_spellings(found: Counter[str], what: str, where: str, ignore_case: bool) -> None:
+    spellings: dict[str, list[str]] = {}
+    for name in found:
+        spellings.setdefault(_written_once(name, ignore_case), []).append(name)
+    for names in spellings.values():
+        if len(names) > 1:
+            counted = " and ".join(f"{name!r} ({found[name]})" for name in sorted(names))
+            raise DcubeError(
+                f"{where}: the {what}s {counted} differ only in case, spaces or the format of a number: write one"
+                if ignore_case
+                else f"{where}: the {what}s {counted} differ only in spaces or the format of a number: write one"
+            )
+
+
+def _written_once(name: str, ignore_case: bool) -> str:
+    """`0.0` and `00` are 0; `Viral Pneumonia` is `viral_pneumonia`."""
+    name = unicodedata.normalize("NFKC", name).strip()
+    if number := re.fullmatch(r"([+-]?)0*(\d+)(?:[.,]0*)?", name):
+        return f"{number[1].strip('+')}{number[2]}"
+    return re.sub(r"[\s_-]+", " ", name.casefold()) if ignore_case else re.sub(r"\s+", " ", name)
+
+
+def _refuse_people(labels: Iterable[str], folders: set[str], where: str) -> None:
+    """Folders of patients where folders of classes are expected: every patient would be a class."""
+    people = [label for label in labels if PERSON.fullmatch(label)]
+    alike = Counter(re.sub(r"\d+", "#", label) for label in labels if label in folders)
+    if (len(people) > 1 and len(people) == len(set(labels))) or max(alike.values(), default=0) >= FEWEST_NUMBERED:
+        raise DcubeError(
+            f"{where}: the labels {abbreviated(sorted(labels))} look like patients: put their folders into one folder "
+            "for each class, or add a metadata.csv"
+        )

@@ -1,0 +1,62 @@
+"""What kind of file this is: by its name where the name tells, else by its first bytes."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from dcube.data.readers import images, nifti
+from dcube.data.readers.dicom_header import SUFFIXES as DICOM_SUFFIXES
+from dcube.data.readers.dicom_header import is_dataset_start
+
+Kind = Literal["picture", "DICOM", "NIfTI"]
+
+HEAD = 1024  # bytes that tell the kind
+PICTURE_START = re.compile(
+    rb"\x89PNG\r\n|\xff\xd8\xff|BM....\0\0\0\0|II\*\0|MM\0\*|RIFF....WEBP|P[1-6]\s+(#|\d)", re.DOTALL
+)
+NOT_READ = re.compile(
+    r"\.(gif|heic|jp2|j2k|jxl|avif|svs|ndpi|mrxs|mha|mhd|nrrd|nhdr|mgz|mgh|mnc|par|rec|hdr|img|raw|np[yz]|mat|h5|hdf5"
+    r"|pkl|tfrecord|avi|mp4|mov)"
+)
+COMPRESSED = re.compile(r"\.(zip|gz|tgz|tar|bz2|xz|7z|rar|zst)")
+OFFICE = re.compile(r"\.(xlsx|docx|pptx|od[stp])")  # zip files too
+
+
+def kind_of(path: Path) -> Kind | None:
+    """None: the file is of a kind that is not read."""
+    suffix = path.suffix.lower()
+    if suffix in images.SUFFIXES:
+        return "picture"
+    if nifti.is_nifti(path):
+        return "NIfTI"
+    if suffix in DICOM_SUFFIXES:
+        return "DICOM"
+    if path.name.upper() == "DICOMDIR":
+        return None
+    head = _head(path)
+    if is_dataset_start(head):
+        return "DICOM"
+    return "picture" if PICTURE_START.match(head) else None
+
+
+def why_not_read(path: Path) -> str:
+    """The reason why a file of no kind that is read is left out, with the mend where there is one."""
+    suffix = path.suffix.lower()
+    if path.name.upper() == "DICOMDIR":
+        return "index of a DICOM medium"
+    head = _head(path)
+    if not head:
+        return "empty file"
+    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+        return "NIfTI without the suffix .nii: rename it"
+    packed = head.startswith((b"\x1f\x8b", b"PK\x03\x04")) and not OFFICE.fullmatch(suffix)
+    if packed or COMPRESSED.fullmatch(suffix):
+        return "compressed file: unpack it"
+    if NOT_READ.fullmatch(suffix):
+        return "format that is not read: convert it to PNG, DICOM or NIfTI"
+    return "not an image"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD)

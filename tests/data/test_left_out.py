@@ -1,0 +1,296 @@
+"""Folders as people really have them: what is used, what is left out by name, and what is refused with its mend."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from typer.testing import CliRunner
+
+from dcube.cli.data import app
+from dcube.config.schema import Data
+from dcube.data.adding import add_dataset
+from dcube.data.checks.inspection import inspect_dataset
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.preparing import prepare
+from dcube.errors import DcubeError
+from dcube.inference.inputs import collect_images
+from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, nifti_file
+from tests.support.raw_sets import class_folders, noise, save, write_metadata
+
+PLAIN = Data(image_size=16, diffusion_image_size=16)
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@pytest.fixture(autouse=True)
+def _salt(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))
+
+
+def opened(raw: Path):
+    return read_raw_dataset(raw, PLAIN)
+
+
+def used(raw: Path) -> dict[str, tuple[str, str]]:
+    return {record.file: (record.label, record.split) for record in opened(raw).records}
+
+
+def counts(raw: Path) -> dict[str, int]:
+    return {why: len(files) for why, files in opened(raw).left_out.items()}
+
+
+def refused(raw: Path) -> str:
+    with pytest.raises(DcubeError) as error:
+        opened(raw)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("Training", "Testing"), ("TRAIN", "Test"), ("train", "Valid", "test"), ("Train", "Validation", "Testing")],
+)
+def test_split_folders_of_any_spelling_are_splits_and_not_classes(tmp_path, names):
+    for name in names:
+        class_folders(tmp_path / name, ("glioma", "no_tumor"), images=1)
+    found = set(used(tmp_path).values())
+    assert {label for label, _ in found} == {"glioma", "no_tumor"}
+    assert {split for _, split in found} <= {"train", "validation", "test"} and len(found) == 2 * len(names)
+
+
+def test_training_alone_is_a_split_and_splits_may_lie_below_the_classes(tmp_path):
+    class_folders(tmp_path / "a" / "Training", images=1)
+    assert set(used(tmp_path / "a").values()) == {("ill", "train"), ("well", "train")}
+    for split in ("train", "test"):
+        class_folders(tmp_path / "b" / "x" / split, ("deep",), images=1)
+        class_folders(tmp_path / "b" / "y" / split, ("deep",), images=1)
+    assert set(used(tmp_path / "b").values()) == {(c, s) for c in "xy" for s in ("train", "test")}
+
+
+def test_masks_beside_images_are_left_out_and_counted(tmp_path):
+    """BUSI: `benign (1).png`, `benign (1)_mask.png`, `benign (1)_mask_1.png`."""
+    for label in ("benign", "malignant"):
+        for name in (f"{label} (1)", f"{label} (1)_mask", f"{label} (1)_mask_1", f"{label} (2)", f"{label} (2)_mask"):
+            save(tmp_path / label / f"{name}.png", noise(len(name)))
+    assert sorted(used(tmp_path)) == [f"{c}/{c} ({i}).png" for c in ("benign", "malignant") for i in (1, 2)]
+    assert counts(tmp_path) == {"mask or thumbnail of an image": 6}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a/images/1.png", "a/masks/1.png"),
+        ("a/ISIC_7.jpg", "a/ISIC_7_segmentation.png"),
+        ("a/case 1/t1.nii.gz", "a/case 1/seg.nii.gz"),
+        ("a/BraTS_001_t1.nii.gz", "a/BraTS_001_seg.nii.gz"),
+        ("a/img_3.png", "a/mask_3.png"),
+        ("Original/4.png", "Ground Truth/4.png"),
+        ("a/CXR/5.png", "a/leftMask/5.png"),
+        ("imagesTr/spleen_1_0000.nii", "labelsTr/spleen_1.nii"),
+    ],
+)
+def test_masks_of_public_sets_are_known_by_their_names(tmp_path, image, mask):
+    for file in (image, mask, "other/9.png"):
+        if ".nii" in file:
+            nifti_file(tmp_path / file, np.ones((9, 9, 1), np.int16))
+        else:
+            save(tmp_path / file, noise(1))
+    assert {file.partition("#")[0] for file in used(tmp_path)} == {image, "other/9.png"}
+    assert opened(tmp_path).left_out["mask or thumbnail of an image"] == (mask,)
+
+
+def test_images_that_only_sound_like_masks_stay(tmp_path):
+    for file in ("with_mask/1.png", "without_mask/1.png", "a/second_label.png", "no_mask/2.png"):
+        save(tmp_path / file, noise(len(file)))
+    assert len(used(tmp_path)) == 4 and counts(tmp_path) == {}
+
+
+def test_a_mask_without_an_image_is_refused_and_a_table_may_name_it(tmp_path):
+    save(tmp_path / "a" / "1_mask.png", noise(1))
+    save(tmp_path / "b" / "2.png", noise(2))
+    assert "1_mask.png is called a mask" in refused(tmp_path) and "remove the masks, or rename" in refused(tmp_path)
+    rows = [{"file": "a/1_mask.png", "label": "ill"}, {"file": "b/2.png", "label": "well"}]
+    assert len(used(write_metadata(tmp_path, rows))) == 2
+
+
+def test_label_maps_that_no_name_tells_are_reported(tmp_path):
+    raw = class_folders(tmp_path / "raw")
+    save(raw / "ill" / "map.png", np.repeat(np.arange(4, dtype=np.uint8), 144).reshape(24, 24))
+    assert any("1 of 21 images have at most 8 grey levels" in line for line in inspect_dataset(raw, PLAIN).warnings)
+
+
+def test_localizers_dose_reports_and_secondary_captures_are_no_slices(tmp_path):
+    for label in ("ill", "well"):
+        study = tmp_path / label / "study"
+        for number in range(3):
+            dicom_file(study / f"{number}.dcm", RAMP, ImageType=["ORIGINAL", "PRIMARY", "AXIAL"])
+        dicom_file(study / "scout.dcm", RAMP, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+        dicom_file(study / "topogram.dcm", RAMP, SeriesDescription="Topogram  0.6  T20f")
+        dicom_file(study / "dose.dcm", RAMP, SOPClassUID=SECONDARY_CAPTURE, SeriesDescription="Dose Report")
+        dicom_file(study / "photo.dcm", RAMP, SOPClassUID=SECONDARY_CAPTURE)
+    assert {Path(file).name for file in used(tmp_path)} == {"0.dcm", "1.dcm", "2.dcm"}
+    wanted = {"localizer": 4, "dose report or screen picture": 2, "secondary capture": 2}
+    assert counts(tmp_path) == wanted
+    with collect_images([tmp_path]) as (images, left_out):
+        assert len(images) == 6 and {why: len(files) for why, files in left_out.items()} == wanted
+    with collect_images([tmp_path / "ill" / "study" / "scout.dcm"]) as (images, _):
+        assert len(images) == 1
+
+
+def test_an_archive_of_secondary_captures_is_used(tmp_path):
+    """As the RSNA's X-rays."""
+    for label in ("ill", "well"):
+        dicom_file(tmp_path / label / "1.dcm", RAMP, SOPClassUID=SECONDARY_CAPTURE, Modality="CR")
+    assert len(used(tmp_path)) == 2
+
+
+def test_what_systems_and_archivers_leave_is_named(tmp_path):
+    raw = class_folders(tmp_path / "raw", images=1)
+    for file in ("@eaDir/00.png/SYNOPHOTO_THUMB_M.png", "00_thumb.png", "thumbnails/00.png"):
+        save(raw / "ill" / file, noise(1))
+    for file in ("__MACOSX/ill/._00.png", "ill/Thumbs.db", "ill/.DS_Store", "ill/._00.png", "well/desktop.ini"):
+        (raw / file).parent.mkdir(parents=True, exist_ok=True)
+        (raw / file).write_bytes(b"\0\x05\x16\x07")
+    assert len(used(raw)) == 2
+    assert counts(raw) == {
+        "thumbnail": 3,
+        "mask or thumbnail of an image": 1,
+        "left by an operating system or an archiver": 2,
+        "hidden file": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (["0", "0.0"], r"'0' (10) and '0.0' (10) differ only in case, spaces or the format of a number: write one"),
+        (["Benign", "benign"], "differ only in case"),
+        (["Viral Pneumonia", "viral_pneumonia"], "differ only in case"),
+        (["well", "nan"], "10 images have the label 'nan': write nothing where it is not known"),
+        (["patient_1", "patient_2"], "look like patients"),
+    ],
+)
+def test_labels_that_are_written_differently_are_refused(tmp_path, labels, why):
+    raw = class_folders(tmp_path / "raw", ("0", "1"))
+    rows = [{"file": f"{c}/{i:02d}.png", "label": labels[int(c)]} for c in "01" for i in range(10)]
+    assert why in refused(write_metadata(raw, rows))
+    with pytest.raises(DcubeError, match="data check"):
+        prepare(raw, PLAIN, tmp_path / "out")
+
+
+def test_a_second_copy_beside_the_classes_is_no_class(tmp_path):
+    """Kaggle's brain MRI set: `yes/`, `no/` and `brain_tumor_dataset/yes/`, `brain_tumor_dataset/no/`."""
+    for folder in (tmp_path, tmp_path / "brain_tumor_dataset"):
+        class_folders(folder, ("yes", "no"), images=1)
+    assert "brain_tumor_dataset is beside" in refused(tmp_path)
+
+
+def test_folders_of_patients_are_no_classes_but_many_codes_are(tmp_path):
+    raw = class_folders(tmp_path / "raw", tuple(f"{i:04d}" for i in range(20)), images=1)
+    assert "look like patients" in refused(raw)
+    rows = [{"file": f"{i:04d}/00.png", "label": f"C{30 + i}"} for i in range(20)]
+    assert len(used(write_metadata(raw, rows))) == 20
+
+
+def test_patients_that_are_written_differently_are_refused(tmp_path):
+    raw = class_folders(tmp_path / "raw", ("0", "1"), images=1)
+    for ids, why in ((("7", "7.0"), "'7' (1) and '7.0' (1) differ"), (("7", "nan"), "the patient 'nan'")):
+        rows = [{"file": f"{c}/00.png", "label": c, "patient_id": ids[int(c)]} for c in "01"]
+        assert why in refused(write_metadata(raw, rows))
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        ("file,label,label", "the column 'label' is there 2 times: keep one of them"),
+        ("file,label,PatientID", "'PatientID' would not be used: call it 'patient_id'"),
+        ("file,label,Split", "'Split' would not be used"),
+    ],
+)
+def test_a_column_that_would_be_lost_is_refused(tmp_path, header, why):
+    raw = class_folders(tmp_path / "raw", images=1)
+    (raw / "metadata.csv").write_text(f"{header}\nill/00.png,a,b\nwell/00.png,b,a\n")
+    assert why in refused(raw)
+
+
+def bare(file: Path, implicit: bool) -> Path:
+    """A data set without preamble and file meta information."""
+    dataset = dicom_dataset(RAMP, PatientID=file.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    del dataset.file_meta
+    pydicom.dcmwrite(file, dataset, implicit_vr=implicit, little_endian=True)
+    assert b"DICM" not in file.read_bytes()
+    return file
+
+
+def test_dicom_is_known_by_its_content_whatever_it_is_called(tmp_path):
+    """Also by `predict`; the pixels are those of the file that was written."""
+    for label in ("ill", "well"):
+        for name in ("a.dcm", "CT.1.2.826.0.1.3680043", "image.004", "IM0001", "I.txt"):
+            dicom_file(tmp_path / label / name, RAMP)
+        bare(tmp_path / label / "bare.explicit", implicit=False)
+        bare(tmp_path / label / "1.2.3.4", implicit=True)
+        (tmp_path / label / "README").write_text("A text of some length, " * 20)
+    source = opened(tmp_path)
+    assert len(source.records) == 14 and counts(tmp_path) == {"not an image": 2}
+    for i in range(14):
+        assert np.allclose(source.read(i).image, RAMP / 65535 * 255, atol=0.01)
+    with collect_images([tmp_path]) as (images, left_out):
+        assert len(images) == 14 and list(left_out) == ["not an image"]
+        assert np.asarray(images[0].read(None).image).shape == RAMP.shape
+
+
+def test_a_picture_without_a_suffix_is_used_and_other_formats_are_named(tmp_path):
+    raw = class_folders(tmp_path / "raw", images=1)
+    shutil.copy(raw / "ill" / "00.png", raw / "ill" / "scan")
+    for name, content in {
+        "a.mha": b"ObjectType",
+        "b.zip": b"PK\3\4",
+        "c.004": b"",
+        "d.nii.gz.bak": b"\x1f\x8b",
+    }.items():
+        (raw / "well" / name).write_bytes(content)
+    assert "ill/scan" in used(raw)
+    assert counts(raw) == {
+        "compressed file: unpack it": 2,
+        "empty file": 1,
+        "format that is not read: convert it to PNG, DICOM or NIfTI": 1,
+    }
+
+
+def test_check_prints_what_is_left_out_by_reason(tmp_path):
+    raw = class_folders(tmp_path / "raw")
+    save(raw / "ill" / "03_mask.png", noise(3))
+    (raw / "notes.txt").write_text("x")
+    printed = CliRunner().invoke(app, ["check", str(raw), "--json"])
+    left_out = json.loads(printed.stdout)["left_out"]
+    assert left_out == {"mask or thumbnail of an image": ["ill/03_mask.png"], "not an image": ["notes.txt"]}
+    assert "1 × mask or thumbnail of an image" in CliRunner().invoke(app, ["check", str(raw)]).stdout
+
+
+def test_folders_around_everything_are_passed_but_classes_are_not(tmp_path):
+    class_folders(tmp_path / "archive" / "Dataset" / "set", images=1)
+    (tmp_path / "archive" / "README.md").write_text("x")
+    assert set(used(tmp_path)) == {"ill/00.png", "well/00.png"}
+    class_folders(tmp_path / "one", ("only",), images=1)
+    assert used(tmp_path / "one") == {"only/00.png": ("only", "")}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_radiography_as_kaggle_packs_it(tmp_path, packed):
+    """zip → outer folder → inner folder; masks never count."""
+    inner = tmp_path / "archive" / "COVID-19_Radiography_Dataset" / "COVID-19_Radiography_Dataset"
+    for c, name in enumerate(("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")):
+        for i in range(8):
+            save(inner / name / "images" / f"{name}-{i}.png", noise(100 * c + i))
+            save(inner / name / "masks" / f"{name}-{i}.png", noise(5000 + 100 * c + i))
+        (inner / f"{name}.metadata.xlsx").write_bytes(b"PK")
+    (inner.parent / "README.md.txt").write_text("x")
+    given = tmp_path / "archive"
+    if packed:
+        given = Path(shutil.make_archive(str(tmp_path / "kaggle"), "zip", tmp_path / "archive"))
+    report = add_dataset(Data(name="covid", image_size=16, diffusion_image_size=16), given, tmp_path / "data" / "covid")
+    assert report.layout == "COVID-19 Radiography" and report.images == 32 and not report.problem
+    assert len(report.left_out["mask or thumbnail of an image"]) == 32
+    assert len(prepare(tmp_path / "data" / "covid", PLAIN, tmp_path / "out").manifest) == 32
