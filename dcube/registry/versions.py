@@ -240,9 +240,11 @@ class Registry:
             self._set_alias(CHAMPION, first.version)
 
     def _set_alias(self, alias: str, version: str) -> None:
-        moving = retries.MOVE_ALIAS.retrying(MlflowException, retry=retry_if_exception(is_collision))
-        moving(self.client.set_registered_model_alias, self.name, alias, version)
-        announce(self.client, self.name, (CHAMPION, CHALLENGER))
+        def move() -> None:
+            self.client.set_registered_model_alias(self.name, alias, version)
+            announce(self.client, self.name, (CHAMPION, CHALLENGER))
+
+        retries.MOVE_ALIAS.retrying(MlflowException, retry=retry_if_exception(is_collision))(move)
 
     def _entries(self) -> "list[ModelVersion]":
         """The newest first."""
