@@ -107,7 +107,7 @@ def assert_same_result(folder: Path, other: Path) -> None:
 def test_a_training_of_two_processes_goes_on_in_one_and_ends_in_four(of_one_process: Path, tmp_path: Path) -> None:
     """Where all processes find bad input, one of them says so."""
     assert toy(tmp_path, 2, "bad-input") == (2, "error: this is wrong: mend it\n")
-    assert toy(tmp_path, 1, "late-bad-input") == (2, "error: this is wrong: mend it\n")
+    assert toy(tmp_path, 1, "late-bad-input") == (2, "Toy: resumed at step 20 of 60\nerror: this is wrong: mend it\n")
     assert list(tmp_path.glob("toy/step-*40.safetensors"))
     assert toy(tmp_path, 4)[0] == 0
     assert_same_result(tmp_path, of_one_process)

@@ -52,7 +52,7 @@ def test_patience_ends_the_training_and_the_best_is_the_first(tmp_path: Path) ->
 def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"))
-    with pytest.raises(DcubeError, match="no longer finite at step 20: lower the learning rate"):
+    with pytest.raises(DcubeError, match="NaN or infinite at step 20: lower the learning rate"):
         trainer.fit(
             "Toy",
             40,
