@@ -316,12 +316,14 @@ def test_a_candidate_and_its_evaluation_agree(name: str, inside: Path) -> None:
 def test_one_run_a_stage_under_one_parent(inside: Path) -> None:
     client = MlflowClient(f"sqlite:///{inside / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("dcube/discs")
-    found = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    (parent,) = (run for name, run in found.items() if name.startswith("pipeline "))
-    stages = {name: run for name, run in found.items() if run is not parent}
+    found = client.search_runs([experiment.experiment_id])
+    (parent,) = (run for run in found if run.info.run_name.startswith("pipeline "))
+    candidates = [run for run in found if run.data.tags["dcube.stage"].startswith("register@")]
+    stages = {run.info.run_name: run for run in found if run is not parent and run not in candidates}
     assert sorted(stages) == sorted(stage_names())
-    assert len(client.search_runs([experiment.experiment_id])) == len(stage_names()) + 1
-    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert sorted(run.data.tags["dcube.model"] for run in candidates) == sorted(CANDIDATES)
+    assert len(found) == len(stage_names()) + len(CANDIDATES) + 1
+    assert {run.info.status for run in found} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in stages.values()} == {parent.info.run_id}
     digests = {run.inputs.dataset_inputs[0].dataset.digest for run in stages.values()}
     assert digests == {PreparedDataset.load(PREPARED).fingerprint[:36]}
@@ -329,17 +331,20 @@ def test_one_run_a_stage_under_one_parent(inside: Path) -> None:
 
 def test_every_candidate_is_a_version_and_the_aliases_name_the_best(inside: Path) -> None:
     client, registered = MlflowClient(f"sqlite:///{inside / 'mlflow.db'}"), loaded(REGISTERED / "registered.json")
-    versions = {v.tags["dcube.model"]: v for v in client.search_model_versions("name = 'dcube-discs'")}
+    made = client.search_model_versions("name = 'dcube-discs'")
+    origins = {version.version: client.get_run(version.run_id).data.tags for version in made}
+    versions = {origins[version.version]["dcube.model"]: version for version in made}
     assert {name: int(version.version) for name, version in versions.items()} == registered["versions"]
     assert sorted(versions) == sorted(CANDIDATES)
     challenger = client.get_model_version_by_alias("dcube-discs", "challenger")
     eligible = set(CANDIDATES) - {"untrained_uvit", "sub_features"}
     best = max(eligible, key=lambda name: loaded(EVALUATION / name / "metrics.json")["validation"]["auroc"])
-    assert challenger.tags["dcube.model"] == best
+    assert origins[challenger.version]["dcube.model"] == best
     assert client.get_model_version_by_alias("dcube-discs", "champion").version == challenger.version
     for name, version in versions.items():
-        runs = [client.get_run(version.tags[f"dcube.{what}_run_id"]) for what in ("training", "evaluation")]
-        assert {run.data.tags["dcube.weights_sha256"] for run in runs} == {version.tags["dcube.weights_sha256"]}, name
+        origin = origins[version.version]
+        runs = [client.get_run(origin[f"dcube.{what}_run_id"]) for what in ("training", "evaluation")]
+        assert {run.data.tags["dcube.weights_sha256"] for run in runs} == {origin["dcube.weights_sha256"]}, name
 
 
 # --- trainings
