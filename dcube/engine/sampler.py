@@ -14,6 +14,11 @@ class Sliceable(Protocol):
 Items = TypeVar("Items", bound=Sliceable)
 
 
+def steps_per_epoch(items: int, batch_size: int) -> int:
+    """Whole batches, or one of all items if there are fewer."""
+    return items // min(batch_size, items)
+
+
 class DistributedBatchSampler(Generic[Items]):
     """This process's shard of every step's batch.
 
@@ -31,7 +36,7 @@ class DistributedBatchSampler(Generic[Items]):
 
     def __init__(self, items: int, batch_size: int, order: Callable[[int], Items]) -> None:
         self.batch_size, self.order = min(batch_size, items), order
-        self.steps_per_epoch = items // self.batch_size
+        self.steps_per_epoch = steps_per_epoch(items, batch_size)
         shard_size(self.batch_size)
         self._epoch = -1
 

@@ -10,9 +10,10 @@ import torch
 from dcube.classifier.candidate import DCUBE, SUB_FEATURES
 from dcube.classifier.recipe import BASELINE, IMAGENET_PROBE
 from dcube.config.schema import Params
+from dcube.engine.sampler import steps_per_epoch
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
-from dcube.planning.estimate import Speeds, epoch_seconds, estimate, fixed_seconds, recipes, steps_per_epoch
+from dcube.planning.estimate import Speeds, epoch_seconds, estimate, fixed_seconds, recipes
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 

@@ -14,6 +14,7 @@ from dcube.classifier.recipe import (
     sub_features_recipe,
 )
 from dcube.config.schema import Params
+from dcube.engine.sampler import steps_per_epoch
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed
 
@@ -99,10 +100,6 @@ def epoch_seconds(speed: CandidateSpeed, batch_size: int, facts: DatasetFacts) -
     """Of one epoch of a candidate and its validation."""
     steps = steps_per_epoch(facts.training_images, batch_size)
     return steps * speed.step + facts.count("validation") * speed.evaluated
-
-
-def steps_per_epoch(images: int, batch_size: int) -> int:
-    return max(1, images // batch_size)
 
 
 def synthetic_images(params: Params, facts: DatasetFacts) -> int:

@@ -22,7 +22,7 @@ class Audit(Artifact):
         exact_copies: synthetic images that equal a training image in every pixel.
         threshold: distance to the nearest training image that few held-out images undercut.
         nearest: the most suspicious images, nearest first.
-    unfit: why they are not fit for training, a clause each; empty where the checks found nothing.
+        unfit: why they are not fit for training, a clause each; empty where the checks found nothing.
     """
 
     remedy: ClassVar[str] = run_again("synthesize")
