@@ -1,7 +1,6 @@
 """Which files a folder holds. Pipes, sockets, broken links and linked folders are refused by name."""
 
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,18 +15,13 @@ KINDS = {
 }
 
 
-def is_hidden(name: str) -> bool:
-    """Whether operating systems and archivers leave such files behind."""
-    return re.match(r"\.|__", name) is not None
-
-
 def refuse_special(path: Path) -> None:
     """Raise `DcubeError` for anything that a user points at but a file, a folder, or a link to one."""
     if problem := _problem(path):
         raise DcubeError(f"{path} {problem}: give a file or a folder")
 
 
-def regular_files(folder: Path, is_skipped: Callable[[str], bool] = is_hidden) -> list[Path]:
+def regular_files(folder: Path, is_skipped: Callable[[str], bool]) -> list[Path]:
     """All files below a folder, links to files among them, in no order; of a file none.
 
     Args:
