@@ -30,6 +30,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hashes_of(folder: Path) -> dict[str, str]:
+    """Path below the folder → sha256 of every file, without Python's caches of compiled code."""
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
+    return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
+
+
 def remove(path: Path) -> None:
     path.unlink()
     checksum_of(path).unlink(missing_ok=True)

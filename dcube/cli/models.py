@@ -43,10 +43,9 @@ def models(
             for notice in split_notices(versions):
                 print(notice)
             return
-        events = registry.history()
-        print_rich(history_table(registry, events))
-        if (champion := registry.aliases().get("champion")) != (events[-1].version if events else None):
-            print(f"The alias champion was moved by other means: it is at version {champion or 'none'}.")
+        print_rich(history_table(registry, registry.history()))
+        if moved := registry.champion_moved_by_hand():
+            print(f"{moved[0].upper()}{moved[1:]}.")
 
 
 def promote(
@@ -97,7 +96,8 @@ def lineage(reference: Reference) -> None:
         from dcube.cli.registry_tables import lineage_table
 
         print_rich(lineage_table(origin))
-        print("\n".join(f"missing: {gap}" for gap in origin.gaps) or "Nothing is missing.")
+        whole = f"Nothing is missing. Compared with what was registered: {origin.compared}."
+        print("\n".join(f"missing: {gap}" for gap in origin.gaps) or whole)
         if origin.gaps:
             raise typer.Exit(1)
 
@@ -113,7 +113,7 @@ def reproduce(reference: Reference) -> None:
         if not result.equal:
             print(f"The result differs. The working copy is kept: {result.folder}")
             raise typer.Exit(1)
-        print("Equal: the same weights, byte for byte, and the same evaluation.")
+        print(f"Equal, byte for byte: {', '.join(result.files)}. Equal: every metric of the evaluation.")
 
 
 @contextmanager

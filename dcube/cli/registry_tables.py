@@ -83,8 +83,8 @@ def lineage_table(origin: "Provenance") -> Table:
 
 def reproduction_table(result: "Reproduction") -> Table:
     table = _table("Recorded and reproduced values", "", "recorded", "reproduced", "equal")
-    weights = result.weights
-    table.add_row("weights (sha256)", weights[0][:16], weights[1][:16], "yes" if weights[0] == weights[1] else "NO")
+    for name, (registered, rebuilt) in result.files.items():
+        table.add_row(f"{name} (sha256)", registered[:16], rebuilt[:16], "yes" if registered == rebuilt else "NO")
     if not result.metrics:
         table.add_row("evaluation, every metric", "", "", "yes")
     for name, (before, after) in (*result.metrics.items(), *result.machine.items()):

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.artifacts import download_artifacts
-
 from dcube.artifacts.layout import CONFIG
 from dcube.errors import DcubeError
 from dcube.registry.versions import referenced
-from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import NO_PROGRESS_BAR, tracking_uri, version_number
+from dcube.tracking.mlflow_client import version_number
+from dcube.tracking.verification import MODEL
 
 
 @dataclass(frozen=True)
@@ -38,17 +36,12 @@ def fetch(reference: str, folder: Path) -> Fetched:
     """Bring the version that `MODEL@ALIAS` or `MODEL/VERSION` names into `folder`.
 
     Raises:
-        DcubeError: there is no such version, or its files are gone.
+        DcubeError: there is no such version, or it is not what was registered.
     """
     registry, version = referenced(reference)
     number = version_number(version)
-    address = f"models:/{registry.name}/{number}/artifacts"
-    with library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR):
-        try:
-            arrived = Path(download_artifacts(address, dst_path=str(folder), tracking_uri=tracking_uri()))
-        except OSError as error:
-            raise DcubeError(f"the files of {registry.name} version {number} are gone: {error}") from None
-    configs = list(arrived.rglob(CONFIG))
+    files = registry.verified(version, folder, code=False).or_refuse()
+    configs = list((files / MODEL).rglob(CONFIG))
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
     below, notice = float(version.needed(tags.ABSTAIN)), version.tags.get(tags.SPLIT_NOTICE, "")

@@ -1,4 +1,4 @@
-"""From a registered version back to everything that made it, and what of that is missing."""
+"""From a registered version back to everything that made it, and what of that is missing or was changed."""
 
 import re
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import httpx
@@ -14,6 +15,7 @@ import yaml
 from mlflow.exceptions import MlflowException
 
 from dcube.artifacts.layout import DIFFUSION, METRICS_FILE
+from dcube.artifacts.schemas.manifest import VersionManifest
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
@@ -45,8 +47,10 @@ class Provenance:
 
     Attributes:
         facts: group → name → value.
-        gaps: what cannot be found any more, a sentence each.
+        gaps: what cannot be found any more or was changed, a sentence each.
         obstacles: those gaps that keep the version from being made again.
+        compared: what of the version was compared with its manifest, in words.
+        manifest: what was registered; None where that is unknown.
     """
 
     registry: Registry
@@ -55,6 +59,8 @@ class Provenance:
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
     obstacles: list[str] = field(default_factory=list)
+    compared: str = ""
+    manifest: VersionManifest | None = None
 
     @property
     def model(self) -> str:
@@ -115,6 +121,7 @@ def trace(registry: Registry, version: Version, repository: Path) -> Provenance:
     """Follow every trace of a version; `repository` is the clone in which commit and data are looked for."""
     found = Provenance(registry, version, repository)
     for group, look in (
+        ("registered", _registered),
         ("model", _model),
         ("parents", _parents),
         ("runs", _runs),
@@ -126,6 +133,19 @@ def trace(registry: Registry, version: Version, repository: Path) -> Provenance:
     ):
         found.facts[group] = dict(look(found))
     return found
+
+
+def _registered(found: Provenance) -> Iterator[tuple[str, str]]:
+    """Whether it is still what was registered."""
+    with TemporaryDirectory() as folder:
+        verified = found.registry.verified(found.version, Path(folder))
+    found.compared, found.manifest = verified.compared, verified.manifest
+    yield "compared with the manifest", verified.compared
+    yield "manifest (sha256)", found.tag(tags.MANIFEST)
+    for problem in verified.problems:
+        _obstacle(found, f"it is not what was registered: {problem}")
+    if moved := found.registry.champion_moved_by_hand():
+        found.gaps.append(moved)
 
 
 def _model(found: Provenance) -> Iterator[tuple[str, str]]:

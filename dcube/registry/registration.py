@@ -3,13 +3,15 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mlflow.entities import Run
 
+from dcube.artifacts.checksums import hashes_of
 from dcube.artifacts.layout import CONFIG, METRICS_FILE, PREDICTIONS
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.metrics import Metrics
@@ -34,6 +36,7 @@ from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.tracking import tags
 from dcube.tracking.lineage import PACKAGE, code_fingerprint
 from dcube.tracking.mlflow_client import all_runs
+from dcube.tracking.verification import MODEL, record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -82,6 +85,12 @@ class Evaluated:
         }
 
     @property
+    def files(self) -> dict[str, dict[str, str]]:
+        """Place of the version's manifest → path → sha256."""
+        own = {f"artifacts/{self.folder.name}/{path}": digest for path, digest in hashes_of(self.folder).items()}
+        return {MODEL: own, evaluation_artifacts(self.name): hashes_of(self.evaluation)}
+
+    @property
     def config(self) -> CandidateConfig:
         return CandidateConfig.load(self.folder / CONFIG)
 
@@ -95,6 +104,7 @@ class Pipeline:
         params: of the pipeline.
         diffusion: sha256 of the diffusion weights that it trained.
         champion: of the registered model, before.
+        files: that `run` holds for all candidates: artifact folder → path → sha256.
     """
 
     run: Run
@@ -102,6 +112,7 @@ class Pipeline:
     dataset: PreparedDataset
     diffusion: str | None = None
     champion: Champion | None = None
+    files: Mapping[str, dict[str, str]] = field(default_factory=dict)
 
 
 def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: Mapping[str, str]) -> Version:
@@ -142,8 +153,11 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
         client.set_tag(run_id, tags.NOTE, text)
         registered = [{"name": registry.name, "version": entry.version}]
         client.set_logged_model_tags(logged.model_id, {tags.MODEL_VERSIONS: json.dumps(registered)})
+        entry = client.get_model_version(registry.name, entry.version)
+        with TemporaryDirectory() as folder:
+            record(client, entry, client.get_run(run_id), {**pipeline.files, **model.files}, Path(folder))
         client.set_tag(run_id, tags.REGISTERED_MODEL, registry.name)  # last: what is found by it is whole
-    return Version(entry, client.get_run(run_id))
+    return Version(client.get_model_version(registry.name, entry.version), client.get_run(run_id))
 
 
 def _ancestors(

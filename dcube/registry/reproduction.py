@@ -5,24 +5,33 @@ an empty MLflow database, no checkpoints and no cached results.
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from dcube.artifacts.layout import EVALUATION, METRICS_FILE
+from filelock import FileLock, Timeout
+
+from dcube.artifacts.checksums import sha256_of
+from dcube.artifacts.layout import CONFIG, EVALUATION, METRICS_FILE, MODELS, PREDICTIONS, REFERENCE, WEIGHTS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.errors import DcubeError
 from dcube.registry.provenance import Provenance
-from dcube.repository.commands import commit_of
+from dcube.registry.versions import evaluation_artifacts
+from dcube.repository.commands import commit_of, uncommitted_files
 from dcube.repository.repro import repro
-from dcube.repository.workspace import workspace
+from dcube.repository.workspace import remove_workspace, workspace, workspaces_of
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import version_number
+from dcube.tracking.verification import MODEL
 
 # What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
 FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
 OWN_STATE = ("checkpoints", "unsent")
+OF_A_RUN = {"params.yaml", "dvc.lock"}  # what a run writes beside what the commit holds
+COMPARED = (WEIGHTS, CONFIG, REFERENCE)  # of the candidate; its curves hold times
 
 
 @dataclass(frozen=True)
@@ -30,20 +39,20 @@ class Reproduction:
     """Recorded against rebuilt.
 
     Attributes:
-        weights: sha256 of both.
+        files: file → sha256 of the registered one and of the rebuilt one.
         metrics: those of the evaluation that differ, by name.
         machine: facts of the machine and versions of packages that differ.
         folder: the working copy, which is kept where something differs.
     """
 
-    weights: tuple[str, str]
+    files: dict[str, tuple[str, str]]
     metrics: dict[str, tuple[object, object]]
     machine: dict[str, tuple[str, str]]
     folder: Path
 
     @property
     def equal(self) -> bool:
-        return self.weights[0] == self.weights[1] and not self.metrics
+        return all(before == after for before, after in self.files.values()) and not self.metrics
 
 
 class _DiffersError(Exception):
@@ -61,19 +70,46 @@ def reproduce(origin: Provenance) -> Reproduction:
     if origin.obstacles:
         raise DcubeError("this version cannot be reproduced: " + "; ".join(origin.obstacles))
     assert origin.params is not None
-    name = f"reproduce-{origin.registry.name}-{version_number(origin.version)}"
+    # Its manifest names this very version: a model that is deleted and made again starts at version 1.
+    manifest = origin.tag(tags.MANIFEST)[:12]
+    name = f"reproduce-{origin.registry.name}-{version_number(origin.version)}-{manifest}"
     commit = commit_of(origin.repository, origin.commit)
     try:
-        with workspace(origin.repository, commit, name, origin.params) as folder:
-            _own_state(folder)
-            _compute(folder, f"evaluate@{origin.model}")
-            result = _compare(origin, folder)
-            if not result.equal:
-                shutil.rmtree(folder / ".dcube/checkpoints")  # another attempt shall compute again, not go on
-                raise _DiffersError
+        with _alone(origin.repository, name):
+            _remove_if_changed(origin.repository, commit, name)
+            with workspace(origin.repository, commit, name, origin.params) as folder:
+                _own_state(folder)
+                _compute(folder, f"evaluate@{origin.model}")
+                result = _compare(origin, folder)
+                if not result.equal:
+                    shutil.rmtree(folder / ".dcube/checkpoints")  # another attempt shall compute again, not go on
+                    raise _DiffersError
     except _DiffersError:
         pass
     return result
+
+
+@contextmanager
+def _alone(repository: Path, name: str) -> Iterator[None]:
+    lock = repository / ".dcube" / f"{name}.lock"
+    lock.parent.mkdir(exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout:
+        raise DcubeError(f"this version is being reproduced already ({lock}): wait until that has ended") from None
+
+
+def _remove_if_changed(repository: Path, commit: str, name: str) -> None:
+    """A working copy that an earlier attempt left serves again only if its commit and its files are those."""
+    folder = workspaces_of(repository) / name
+    if not folder.exists():
+        return
+    with suppress(DcubeError):
+        changed = {line[3:] for line in uncommitted_files(folder)} - OF_A_RUN
+        if commit_of(folder, "HEAD") == commit and not changed:
+            return
+    remove_workspace(repository, folder)
 
 
 def _own_state(folder: Path) -> None:
@@ -101,7 +137,7 @@ def _compare(origin: Provenance, folder: Path) -> Reproduction:
     assert origin.metrics is not None
     before, after = (flattened(it.model_dump(exclude={"weights_sha256"})) for it in (origin.metrics, rebuilt))
     return Reproduction(
-        weights=(origin.tag(tags.WEIGHTS), rebuilt.weights_sha256),
+        files=_compared_files(origin, folder),
         metrics={
             name: (before.get(name), after.get(name))
             for name in sorted(before.keys() | after.keys())
@@ -110,6 +146,21 @@ def _compare(origin: Provenance, folder: Path) -> Reproduction:
         machine=_machine_differences(origin),
         folder=folder,
     )
+
+
+def _compared_files(origin: Provenance, folder: Path) -> dict[str, tuple[str, str]]:
+    """What the registry holds, whose hashes were just compared with the manifest, and what was rebuilt."""
+    assert origin.manifest is not None
+    registered, found = origin.manifest.files, {}
+    for path, digest in registered[MODEL].items():
+        if path.startswith("artifacts/") and Path(path).name in COMPARED:
+            found[Path(path).name] = (digest, _sha256(folder / MODELS / origin.model / Path(path).name))
+    predictions = registered[evaluation_artifacts(origin.model)][PREDICTIONS]
+    return found | {PREDICTIONS: (predictions, _sha256(folder / EVALUATION / origin.model / PREDICTIONS))}
+
+
+def _sha256(file: Path) -> str:
+    return sha256_of(file) if file.exists() else "missing"
 
 
 def _same(one: object, other: object) -> bool:

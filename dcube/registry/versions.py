@@ -7,6 +7,8 @@ event with its version, so that the champions' history stands in the registry it
 import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
@@ -33,12 +35,12 @@ from dcube.tracking import tags
 from dcube.tracking.mlflow_client import (
     aliases_of,
     all_runs,
-    downloaded,
     existing_tracking_client,
     is_collision,
     tracking_uri,
     version_number,
 )  # fmt: skip
+from dcube.tracking.verification import Verified, verify
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -118,20 +120,19 @@ class Registry:
         held = self.aliases().get(alias)
         return with_source_run(self.client, self.client.get_model_version(self.name, held)) if held else None
 
+    def verified(self, version: Version, folder: Path, code: bool = True) -> Verified:
+        """Its files, brought into `folder`, and what of it is not as registered; `code` as in `verify`."""
+        return verify(self.client, version.entry, version.run, folder, code)
+
     def predictions(self, version: Version) -> Predictions:
         """What the version said about every test image.
 
         Raises:
-            DcubeError: they are gone.
+            DcubeError: the version is not what was registered.
         """
-        path = f"{evaluation_artifacts(version.tags.get(tags.MODEL, ''))}/{PREDICTIONS}"
-        with downloaded(self.client, version.run_id, path) as file:
-            if file is None:
-                raise DcubeError(
-                    f"the predictions of {self.name} version {version.version} are gone ({path} of run "
-                    f"{version.run_id}): evaluate and register that model again"
-                )
-            return Predictions.load(file)
+        with TemporaryDirectory() as folder:
+            files = self.verified(version, Path(folder)).or_refuse()
+            return Predictions.load(files / evaluation_artifacts(version.needed(tags.MODEL)) / PREDICTIONS)
 
     def name_challenger(self, version: Version) -> None:
         self._set_alias(CHALLENGER, version.version)
@@ -204,6 +205,13 @@ class Registry:
     def history(self) -> list[Event]:
         """Who became champion, the oldest first."""
         return events_of(self.versions())
+
+    def champion_moved_by_hand(self) -> str:
+        """A sentence where the alias `champion` is not where the last event put it, else nothing."""
+        events, held = self.history(), self.aliases().get(CHAMPION)
+        if held == (events[-1].version if events else None):
+            return ""
+        return f"the alias {CHAMPION} of {self.name} was moved by other means: it is at version {held or 'none'}"
 
     def previous_champion(self) -> str:
         """The version that a rollback returns to."""

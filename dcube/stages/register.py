@@ -1,11 +1,11 @@
 """Stage: put every evaluated model into the registry, name the challenger and, where there is none, the champion."""
 
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dcube.artifacts.atomic import atomic_folder
+from dcube.artifacts.checksums import hashes_of
 from dcube.artifacts.layout import (
     CONFIG,
     DIFFUSION,
@@ -50,13 +50,11 @@ def main() -> None:
             raise DcubeError(
                 f"{tracked.problem}: nothing can be registered without MLflow (MLFLOW_TRACKING_URI): then `dvc repro`"
             )
-        for file, text in lineage.origin_files().items():
-            tracked.log_text(text, f"{lineage.ORIGIN}/{file}")
-        _log_for_reports(tracked)
+        files = _log_shared(tracked)
         client = tracking_client()
         registry = Registry.created(client, name)
         run_here = client.get_run(tracked.run_id)
-        pipeline = Pipeline(run_here, params(), dataset, _diffusion_weights(), _champion(registry))
+        pipeline = Pipeline(run_here, params(), dataset, _diffusion_weights(), _champion(registry), files)
         versions = {
             model.name: register(registry, model, pipeline, lineage.origin_tags(f"evaluate@{model.name}"))
             for model in models
@@ -79,15 +77,22 @@ def main() -> None:
     _print(result)
 
 
-def _log_for_reports(tracked: TrackedRun) -> None:
-    """What `dcube report MODEL@ALIAS` shows without a working copy, in a working copy's layout."""
+def _log_shared(tracked: TrackedRun) -> dict[str, dict[str, str]]:
+    """What all candidates share: their origin, and what `dcube report MODEL@ALIAS` shows, as in a working copy.
+
+    Returns:
+        artifact folder → path → sha256.
+    """
+    shown = (*REPORTED, *MODELS.glob(f"*/{HISTORY}"), *MODELS.glob(f"*/{VALIDATION}"))
+    files = {f"{REPORT}/{file}": file.read_bytes() for file in shown if file.exists()}
+    files |= {f"{lineage.ORIGIN}/{name}": text.encode() for name, text in lineage.origin_files().items()}
     with TemporaryDirectory() as folder:
-        for file in (*REPORTED, *MODELS.glob(f"*/{HISTORY}"), *MODELS.glob(f"*/{VALIDATION}")):
-            if file.exists():
-                copy = Path(folder, file)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, copy)
-        tracked.log_artifacts(Path(folder), REPORT)
+        for name, content in files.items():
+            copy = Path(folder, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
+        tracked.log_artifacts(Path(folder))
+        return {place: hashes_of(Path(folder, place)) for place in (lineage.ORIGIN, REPORT)}
 
 
 def _log_headlines(client: "MlflowClient", run_id: str, models: dict[str, Evaluated | None]) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from dcube.config.schema import Params
 from dcube.registry.versions import Registry
@@ -41,7 +42,7 @@ def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_pat
     (tmp_path / "log.txt").unlink()
 
     code, shown = run_dcube("reproduce", f"{NAME}@champion")
-    assert code == 0 and "Equal: the same weights, byte for byte" in shown, shown
+    assert code == 0 and "Equal, byte for byte: config.json, model.safetensors, predictions.csv. " in shown, shown
     ran = [line.split() for line in (tmp_path / "log.txt").read_text().splitlines()]
     assert [stage for stage, _ in ran] == ["prepared", "dcube", "dcube"], "every stage, whatever the run cache knows"
     assert all(".dcube/workspaces/" in address for _, address in ran), "its runs stay in the working copy"
@@ -87,6 +88,28 @@ def test_a_stage_that_fails_is_one_line(traced_repository, run_dcube, monkeypatc
     assert code == 2 and "error: evaluate@dcube could not be computed again" in shown
 
 
+def test_equal_is_said_of_the_registered_model_itself(traced_repository, run_dcube):
+    """The metrics alone agree: the weights in the registry are others than those that were evaluated."""
+    register_version()
+    (weights,) = Path("mlruns").rglob("model.safetensors")
+    weights.write_text("others")
+    code, shown = run_dcube("reproduce", f"{NAME}@champion")
+    assert code == 2 and "model/artifacts/dcube/model.safetensors has other contents" in shown
+
+
+def test_a_changed_working_copy_is_made_anew_and_a_second_reproduction_waits(traced_repository, tmp_path, run_dcube):
+    register_version()
+    (tmp_path / "log.txt.chance").touch()
+    assert run_dcube("reproduce", f"{NAME}/1")[0] == 1
+    (tmp_path / "log.txt.chance").unlink()
+    (folder,) = workspaces(traced_repository)
+    (folder / "stage.py").write_text("raise SystemExit('changed by hand')\n")
+    with FileLock(traced_repository / ".dcube" / f"{folder.name}.lock"):
+        code, shown = run_dcube("reproduce", f"{NAME}/1")
+        assert code == 2 and "is being reproduced already" in shown
+    assert run_dcube("reproduce", f"{NAME}/1")[0] == 0
+
+
 @pytest.mark.slow
 def test_a_real_pipeline_comes_out_bit_for_bit_alike(fresh: WorkingCopy, tmp_path):
     """The method on the phantom: diffusion model, classifier and evaluation, trained again from the registry alone."""
@@ -99,6 +122,6 @@ def test_a_real_pipeline_comes_out_bit_for_bit_alike(fresh: WorkingCopy, tmp_pat
     assert "Nothing is missing." in shown and "diffusion training" in shown
     before = copy.run("git", "status", "--porcelain").output
     made = copy.run("dcube", "reproduce", "dcube-phantom@champion").output
-    assert "Equal: the same weights, byte for byte, and the same evaluation." in made
+    assert "Equal, byte for byte: config.json, model.safetensors, reference.json, predictions.csv" in made
     assert "Running stage 'train_diffusion'" in made and "Running stage 'train_classifier'" in made
     assert copy.run("git", "status", "--porcelain").output == before

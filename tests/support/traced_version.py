@@ -1,22 +1,27 @@
 """A repository of a few plain stages, and a version registered from it as the stage `register` would."""
 
+import hashlib
 import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mlflow.entities.model_registry import ModelVersion
 
+from dcube.artifacts.checksums import hashes_of
 from dcube.config.schema import Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
-from tests.support.metrics import made_metrics
+from dcube.tracking.verification import record
+from tests.support.metrics import made_metrics, made_predictions
 
 NAME = "dcube-small"
+MODEL_FILES = "model/artifacts/dcube"  # where the run keeps them
 PARAMS = Params.model_validate({"classifier": {"epochs": 7}}).to_yaml()
 DVC_YAML = """
 stages:
@@ -37,7 +42,7 @@ stages:
     outs: ["outputs/evaluation/${item.model}"]
 """
 STAGE = (
-    f"METRICS = {made_metrics().model_dump_json()!r}\n"
+    f"METRICS = {made_metrics().model_dump_json()!r}\nPREDICTIONS = {made_predictions()!r}\n"
     + """
 import hashlib, json, os, sys
 from pathlib import Path
@@ -47,10 +52,15 @@ out.parent.mkdir(parents=True, exist_ok=True)
 chance = os.urandom(8) if Path(os.environ["LOG"] + ".chance").exists() else b""
 digest = hashlib.sha256(source.read_bytes() + Path("params.yaml").read_bytes() + chance).hexdigest()
 test = {"macro_f1": int(digest[:8], 16) / 2**32, "auroc": float("nan")}
-weights = json.loads(source.read_text())["weights_sha256"] if out.name == "metrics.json" else digest
+weights = json.loads(source.read_text())["weights_sha256"] if out.name == "metrics.json" else ""
+if out.name == "config.json":
+    out.with_name("model.safetensors").write_text(digest)
+    weights = hashlib.sha256(digest.encode()).hexdigest()
+if out.name == "metrics.json":
+    out.with_name("predictions.csv").write_text(PREDICTIONS.replace(".png", digest))
 contents = {
     "text": source.read_text(),
-    "config.json": json.dumps({"weights_sha256": digest}),
+    "config.json": json.dumps({"weights_sha256": weights}),
     "metrics.json": json.dumps(json.loads(METRICS) | {"test": test, "weights_sha256": weights}),
 }
 out.write_text(contents[out.name])
@@ -95,19 +105,32 @@ def register_version() -> ModelVersion:
         with tracked_run(stage, {}) as run:
             run.set_tags({tags.WEIGHTS: weights})
         runs[tag] = run.run_id
+    places = {MODEL_FILES: Path("outputs/models/dcube"), "evaluation/dcube": Path("outputs/evaluation/dcube")}
     with tracked_run("register", {}) as run:
         for name, text in lineage.origin_files().items():
             run.log_text(text, f"{lineage.ORIGIN}/{name}")
-        run.log_text(metrics_text, "evaluation/dcube/metrics.json")
+        for place, folder in places.items():
+            run.log_artifacts(folder, place)
     registry = Registry.created(tracking_client(), NAME)
     values = {f"{tags.TEST_METRIC}{metric.name}": "0.5" for metric in HEADLINES}
     own = lineage.origin_tags("evaluate@dcube") | runs | values | {
         tags.MODEL: "dcube", tags.KIND: "dcube", tags.WEIGHTS: weights, tags.EVALUATION: "e" * 64,
         tags.TEST: "t" * 64, tags.CODE: lineage.code_fingerprint(Path("dcube")), tags.DATASET: "f" * 64,
+        tags.ABSTAIN: "0.0",
     }  # fmt: skip
-    version = registry.client.create_model_version(NAME, f"runs:/{run.run_id}/model", run_id=run.run_id, tags=own)
-    registry.client.set_registered_model_alias(NAME, CHAMPION, version.version)
-    return version
+    entry = registry.client.create_model_version(NAME, f"runs:/{run.run_id}/model", run_id=run.run_id, tags=own)
+    origin = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in lineage.origin_files().items()}
+    sent = {lineage.ORIGIN: origin, "evaluation/dcube": hashes_of(places["evaluation/dcube"])}
+    registered = registry.client.get_run(run.run_id)
+    registry.client.set_tag(run.run_id, tags.REGISTERED_MODEL, NAME)
+    with TemporaryDirectory() as folder:
+        record(registry.client, entry, registered, sent, Path(folder))
+    version = registry.version(str(entry.version))
+    if registry.holder(CHAMPION) is None:
+        registry.appoint_first(version, "a test")
+    else:
+        registry.rollback("a test", "the newest", to=version.version)
+    return version.entry
 
 
 def break_cache(repository: Path) -> None:
