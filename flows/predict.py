@@ -59,7 +59,7 @@ def predict(
     Args:
         model: the version. An alias is resolved once, at the beginning.
         source: where the images are: plain images, DICOM, NIfTI. Other files are counted and skipped.
-        results: where the predictions go, below MODEL/VERSION/abstain-below-…: Parquet, and drift.json.
+        results: where the predictions go, below MODEL/VERSION-WEIGHTS/abstain-below-…: Parquet, and drift.json.
         batch_size: at most this many predictions are lost when the process is killed.
         abstain_below: the lowest confidence with which the model decides.
     """
@@ -69,8 +69,8 @@ def predict(
         below = fetched.abstain_below if abstain_below is None else abstain_below
         images, predictions = _storages(source, results, fetched, below)
         job = BatchJob(
-            model=str(fetched.folder), source=images.address(), results=predictions.address(), abstain_below=below,
-            batch_size=batch_size, pending=[],
+            model=str(fetched.folder), identity=fetched.identity, source=images.address(),
+            results=predictions.address(), abstain_below=below, batch_size=batch_size, pending=[],
         )  # fmt: skip
         predict_pending(job, Path(folder))
         rows = current_predictions(list_objects(images), read_predictions(predictions))
@@ -122,7 +122,9 @@ def predict_pending(job: BatchJob, folder: Path) -> None:
 def _storages(source: str, results: str, fetched: Fetched, below: float) -> tuple[Storage, Storage]:
     images = Storage.at(source.rstrip("/"), "source")
     home = Storage.at(results.rstrip("/"), "results")
-    address = home.address(fetched.name, fetched.version, f"abstain-below-{below:g}")
+    # Not by the version's number alone: a model that is deleted and made again starts at 1.
+    version = f"{fetched.version}-{fetched.weights[:12]}"
+    address = home.address(fetched.name, version, f"abstain-below-{below:g}")
     if home.bucket == images.bucket and f"{home.key()}/".startswith(f"{images.key()}/".lstrip("/")):
         raise DcubeError(f"results={results} is below source={source}: predictions would be taken for images")
     return images, Storage.at(address, "results")

@@ -15,7 +15,12 @@ Config = TypeVar("Config", bound=WeightsConfig)
 
 
 def save_weights(folder: Path, tensors: dict[str, Tensor], config: WeightsConfig) -> str:
-    """Write weights and config into `folder`; returns the sha256 of the weights."""
+    """Write weights and config into `folder`; returns the sha256 of the weights.
+
+    Raises:
+        DcubeError: the training ended in values that are not finite. Nothing is written.
+    """
+    _refuse_not_finite(tensors, "the training ended in weights", "lower the learning rate and train again")
     content = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
     digest = hashlib.sha256(content).hexdigest()
     (folder / WEIGHTS).write_bytes(content)
@@ -27,7 +32,7 @@ def load_weights(folder: Path, schema: type[Config]) -> tuple[dict[str, Tensor],
     """Weights (on the CPU) and config of a folder. The config alone: `schema.load(folder / CONFIG)`.
 
     Raises:
-        DcubeError: if a file is missing or is not what was written.
+        DcubeError: a file is missing or is not what was written, or a weight is not finite.
     """
     config = schema.load(folder / CONFIG)
     try:
@@ -36,7 +41,15 @@ def load_weights(folder: Path, schema: type[Config]) -> tuple[dict[str, Tensor],
         raise DcubeError(f"{folder / WEIGHTS} is missing: {schema.remedy}") from None
     if hashlib.sha256(content).hexdigest() != config.weights_sha256:
         raise DcubeError(f"{folder / WEIGHTS} is damaged (checksum differs): `dvc checkout` or train again")
-    return safetensors.torch.load(content), config
+    tensors = safetensors.torch.load(content)
+    _refuse_not_finite(tensors, f"{folder / WEIGHTS} contains weights", schema.remedy)
+    return tensors, config
+
+
+def _refuse_not_finite(tensors: dict[str, Tensor], what: str, remedy: str) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise DcubeError(f"{what} that are not finite ({name}): {remedy}")
 
 
 def load_into(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:

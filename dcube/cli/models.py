@@ -68,6 +68,8 @@ def promote(
         for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
             print(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
+        if moved := registry.champion_moved_by_hand():
+            print(f"{moved[0].upper()}{moved[1:]}.")
         print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
         if not proposal.verdict.promoted:
             raise typer.Exit(1)
@@ -120,7 +122,7 @@ def reproduce(reference: Reference) -> None:
 def _origin(reference: str) -> "Iterator[Provenance]":
     """The traced origin of `MODEL@ALIAS` or `MODEL/VERSION`."""
     from dcube.registry.provenance import trace
-    from dcube.registry.versions import referenced
+    from dcube.registry.references import referenced
     from dcube.repository.commands import repository_around
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 

@@ -73,7 +73,7 @@ def predict(
 
             rows = prediction.predict(candidate, images, below, on_batch)
     table = prediction.aggregate_by_patient(rows, images, below) if by_patient else rows
-    text = FORMATS[format_](table)
+    text = FORMATS[format_](table.assign(**fetched.identity))
     if output:
         output.write_text(text, encoding="utf-8")
     else:

@@ -32,7 +32,7 @@ def report(reference: Reference = None, output: Output = None) -> None:
     if reference is None:
         _write(output or Path("report.html"), page(material_here()))
         return
-    from dcube.registry.versions import referenced
+    from dcube.registry.references import referenced
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
 
     with mlflow_errors_in_one_line(), TemporaryDirectory() as folder:

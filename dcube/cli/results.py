@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcube.artifacts.layout import EVALUATION, LOCK, PARAMS, PREDICTIONS
+from dcube.artifacts.layout import DATASET, EVALUATION, LOCK, PARAMS, PREDICTIONS, PREPARED
 from dcube.cli.terminal import print_rich
 from dcube.errors import DcubeError
 
@@ -36,6 +36,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     first = next(iter(metrics.values()))
     predictions = {name: Predictions.load(EVALUATION / name / PREDICTIONS) for name in metrics}
     yield results_table(metrics)
+    yield _data(first)
     if notice := split_notice(first):
         yield f"[bold]{notice}[/]"
     if BASELINE in metrics:
@@ -54,6 +55,18 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
         yield published.note
     if any(its.is_phantom for its in metrics.values()):
         yield f"\n[bold]{PHANTOM}[/]"
+
+
+def _data(metrics: "Metrics") -> str:
+    """Which data the metrics are of, and whether those prepared now are others."""
+    from dcube.artifacts.schemas.dataset import DatasetInfo
+
+    told = f"Data: {metrics.dataset}, fingerprint {metrics.dataset_fingerprint[:12]}"
+    file = PREPARED / DATASET
+    now = DatasetInfo.load(file).fingerprint if file.exists() else metrics.dataset_fingerprint
+    if now == metrics.dataset_fingerprint:
+        return f"{told}."
+    return f"[bold]{told}. Prepared now are others ({now[:12]}): these metrics are not of them; run `dvc repro`.[/]"
 
 
 def _next_steps() -> Iterator[str]:

@@ -506,6 +506,11 @@ class Params(Group):
         highest = max(self.features.timestep, self.classifier.timestep_high, *used)
         if highest >= self.diffusion.timesteps:
             raise ValueError(f"timestep {highest} must be below diffusion.timesteps ({self.diffusion.timesteps})")
+        for name in ("fid", "synthesis"):
+            if (steps := getattr(self, name).sampling_steps) >= self.diffusion.timesteps:
+                raise ValueError(
+                    f"{name}.sampling_steps ({steps}) must be below diffusion.timesteps ({self.diffusion.timesteps})"
+                )
         for name in ("diffusion", "classifier", "baseline"):
             if (batch_size := getattr(self, name).batch_size) % self.compute.processes:
                 raise ValueError(

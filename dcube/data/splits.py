@@ -20,7 +20,7 @@ from dcube.config.schema import Data
 from dcube.data.checks.leaks import (
     duplicate_groups,
     refuse_contradictory_labels,
-    refuse_single_class,
+    refuse_unusable_classes,
     verify_splits,
 )
 from dcube.data.prepared import SPLITS
@@ -52,7 +52,7 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
     Raises:
         DcubeError: naming the files, where no valid split exists.
     """
-    refuse_single_class(table)
+    refuse_unusable_classes(table)
     labelled = table["label"] != ""
     official = bool((table["split"][labelled] != "").any())
     dropped: list[DroppedDuplicate] = []

@@ -8,6 +8,7 @@ from torch import Tensor
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import from_model_range
 from dcube.diffusion.uvit import UViT
+from dcube.errors import DcubeError
 
 
 @torch.inference_mode()
@@ -34,6 +35,9 @@ def sample(
 
     Returns:
         (n, channels, height, width) uint8 on the CPU.
+
+    Raises:
+        DcubeError: the model generates values that are not finite.
     """
     batches = []
     for start in range(0, len(labels), batch_size):
@@ -58,4 +62,9 @@ def _sample_batch(
         output = model(x, t.expand(len(x)), condition).float()  # (B, C, H, W)
         x = solver.step(output, t, x).prev_sample               # (B, C, H, W)
     # fmt: on
+    if not x.isfinite().all():
+        raise DcubeError(
+            f"the diffusion model generates values that are not finite in {steps} steps: train it again, or change "
+            "sampling_steps"
+        )
     return from_model_range(x).cpu()

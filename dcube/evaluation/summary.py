@@ -1,14 +1,19 @@
 """All metrics of one model on one test, with intervals."""
 
+import math
+
 import numpy as np
 
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import Interval, Metrics
 from dcube.config.schema import Evaluation
+from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import bootstrap, interval
 from dcube.evaluation.metrics import MetricValues, measure, selective
 from dcube.evaluation.predictions import Predictions
+
+ROUNDING = 1e-9  # another machine may add up the same numbers in another order
 
 
 def summarise(
@@ -21,13 +26,7 @@ def summarise(
     """
 
     def metrics(weights: np.ndarray) -> MetricValues:
-        return measure(
-            predictions.labels,
-            predictions.probabilities,
-            predictions.classes,
-            evaluation.calibration_bins,
-            weights,
-        ) | selective(predictions.labels, predictions.probabilities, evaluation.abstain_below, weights)
+        return _measured(predictions, evaluation.calibration_bins, evaluation.abstain_below, weights)
 
     values = metrics(np.ones((1, len(predictions.labels))))
     resampled = bootstrap(metrics, predictions.groups, evaluation.bootstrap_samples, evaluation.seed)
@@ -54,6 +53,38 @@ def summarise(
         dataset_fingerprint=dataset.fingerprint,
         is_phantom=dataset.is_phantom,
     )
+
+
+def _measured(predictions: Predictions, bins: int, abstain_below: float, weights: np.ndarray) -> MetricValues:
+    labels, probabilities = predictions.labels, predictions.probabilities
+    own = measure(labels, probabilities, predictions.classes, bins, weights)
+    return own | selective(labels, probabilities, abstain_below, weights)
+
+
+def refuse_contradiction(metrics: Metrics, predictions: Predictions, where: str) -> None:
+    """Compute the metrics again from the predictions.
+
+    Raises:
+        DcubeError: they are others than those in `metrics`; the first is named.
+    """
+    once = np.ones((1, len(predictions.labels)))
+    found = _measured(predictions, metrics.calibration_bins, metrics.abstain_below, once)
+    again = {name: float(value[0]) for name, value in found.items()}
+    problems = [
+        f"{name} = {metrics.test.get(name)}, and predictions.csv gives {again.get(name)}"
+        for name in sorted(metrics.test.keys() | again.keys())
+        if not _agree(metrics.test.get(name), again.get(name))
+    ]
+    if metrics.test_fingerprint != predictions.fingerprint:
+        problems.append(f"test_fingerprint = {metrics.test_fingerprint}, and predictions.csv is about other images")
+    if problems:
+        raise DcubeError(f"{where}: metrics.json says {problems[0]}: evaluate that model again (`dvc repro evaluate`)")
+
+
+def _agree(said: float | None, computed: float | None) -> bool:
+    if said is None or computed is None:
+        return said is computed
+    return math.isclose(said, computed, rel_tol=ROUNDING, abs_tol=ROUNDING) or (said != said and computed != computed)
 
 
 def tested_on(metrics: Metrics) -> str:

@@ -41,7 +41,7 @@ def main(job_file: str) -> None:
         for batch in job.batches:
             with TemporaryDirectory(prefix="dcube-batch-") as folder:
                 rows = _predict_objects(candidate, _download(source, batch, Path(folder)), job.abstain_below)
-            write_object(results, batch_file_name(batch), to_parquet(rows))
+            write_object(results, batch_file_name(batch), to_parquet(rows.assign(**job.identity)))
             advance(len(batch))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import entropy
 
-from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.artifacts.schemas.dataset import ABSTAIN, InputSpec
 from dcube.classifier.candidate import Candidate
 from dcube.data.preprocessing import ModelInput, crop, preprocess
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
@@ -27,8 +27,8 @@ from dcube.evaluation.predictions import PREFIX
 from dcube.inference.inputs import InputImage
 from dcube.inference.suitability import check_suitability
 
-ABSTAIN = "abstain"
 BATCH_SIZE = 64  # images in memory
+NOT_FINITE = "the model gives no finite probabilities for this image: use another version of it"
 NOISE_LEVELS = 3  # for `spread`: the lowest, the middle and the highest that training used
 
 
@@ -78,6 +78,7 @@ def predict(
 def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], abstain_below: float) -> pd.DataFrame:
     """All columns but `image`; a text in the place of an input says why the image was refused."""
     usable = {row: found for row, found in enumerate(inputs) if isinstance(found, ModelInput)}
+    problems = ["" if isinstance(found, ModelInput) else found for found in inputs]
     probabilities = np.full((len(inputs), len(candidate.classes)), np.nan)
     spread = np.full(len(inputs), np.nan)
     if usable:
@@ -86,7 +87,9 @@ def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], abst
         diffusion_images = np.stack([found.diffusion_image for found in usable.values()])
         probabilities[rows] = candidate.predict(images, diffusion_images)
         spread[rows] = _spread(candidate, images, diffusion_images, probabilities[rows].argmax(axis=1))
-    problems = ["" if isinstance(found, ModelInput) else found for found in inputs]
+        for row in rows:
+            if not np.isfinite(probabilities[row]).all():
+                probabilities[row], spread[row], problems[row] = np.nan, np.nan, NOT_FINITE
     return decide(probabilities, candidate.classes, abstain_below).assign(spread=spread, problem=problems)
 
 

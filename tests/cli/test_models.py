@@ -51,7 +51,9 @@ def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, run_dcube)
     assert code == 1 and "not lower bound above +0.200" in " ".join(shown.split()) and BY_IMAGE not in shown
     assert two_versions.aliases()[CHAMPION] == "1"
     two_versions.client.set_model_version_tag(NAME, "2", tags.SPLIT_NOTICE, BY_IMAGE)
-    assert BY_IMAGE in run_dcube("models")[1] and BY_IMAGE in run_dcube("promote", "--check")[1]
+    assert BY_IMAGE in run_dcube("models")[1]
+    code, shown = run_dcube("promote", "--check")
+    assert code == 2 and f"{NAME}/2 is not what was registered: tag {tags.SPLIT_NOTICE} is " in " ".join(shown.split())
 
 
 def test_mistakes_are_one_line_and_exit_code_2(two_versions, run_dcube):

@@ -16,6 +16,7 @@ from dcube.diffusion.sampler import sample
 from dcube.diffusion.training import PairBatch, pair_losses
 from dcube.diffusion.uvit import NO_LABEL, UViT
 from dcube.diffusion.weights import build_uvit
+from dcube.errors import DcubeError
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +278,22 @@ def test_a_perfect_model_gives_the_image_it_knows() -> None:
 
     made = sample(Oracle(), schedule, torch.tensor([0, 0]), [1, 2], steps=20, batch_size=2, shape=(1, 16, 16))  # type: ignore[arg-type]
     assert (made.int() - from_model_range(image).int()).abs().max() <= 2
+
+
+def test_values_that_are_not_finite_are_no_black_images() -> None:
+    class Broken(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = torch.nn.Parameter(torch.zeros(1))
+
+        def embed_labels(self, labels):
+            return None
+
+        def forward(self, x, t, condition):
+            return x * torch.nan
+
+    with pytest.raises(DcubeError, match="not finite in 5 steps"):
+        sample(Broken(), NoiseSchedule(Diffusion()), torch.tensor([0]), [1], 5, 1, (1, 16, 16))  # type: ignore[arg-type]
 
 
 def test_no_images(model: UViT) -> None:

@@ -75,7 +75,8 @@ def test_answers_stand_in_parquet_and_a_finished_batch_is_not_computed_again(pre
     first = written()
     rows = pd.concat(parquet(first).values()).set_index("object")
     assert len(parquet(first)) == 2 and len(rows) == 32
-    assert all(name.startswith("answers/dcube-asked/1/abstain-below-0.4/") for name in first)
+    weights = set(rows["weights_sha256"]).pop()
+    assert all(name.startswith(f"answers/dcube-asked/1-{weights[:12]}/abstain-below-0.4/") for name in first)
     for number in range(1000, 1030):
         write_picture(tmp_path / "same" / f"{number:03d}.png", number)
     with collect_images([tmp_path / "same"]) as (images, _):

@@ -1,5 +1,6 @@
 """`dcube predict`: what comes out is what the model says about those very pixels, and of nobody in particular."""
 
+import copy
 import io
 import json
 import os
@@ -16,10 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, probabilities
+from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, probabilities, save_candidate
 from dcube.cli import main as cli
 from dcube.config.schema import Params
 from dcube.data.preprocessing import to_square
+from dcube.errors import DcubeError
+from dcube.inference.inputs import collect_images
+from dcube.inference.prediction import predict
 from dcube.registry.versions import Registry
 from tests.support.discs import TINY
 from tests.support.registered_model import (
@@ -200,6 +204,27 @@ def test_csv_json_and_table_say_the_same(of_pictures, capsys, tmp_path):
     target = tmp_path / "answers.csv"
     assert of_pictures.command(capsys, file, "--format", "csv", "--output", target)[1] == ""
     assert target.read_text() == told["csv"]
+
+
+def test_every_answer_says_who_gives_it(of_pictures, capsys, tmp_path):
+    file = write_picture(tmp_path / "0.png", 0)
+    row = of_pictures.rows(capsys, file).iloc[0]
+    name, _, version = of_pictures.reference.partition("/")
+    weights = Registry.existing(NAME).version(version).tags["dcube.weights_sha256"]
+    assert (row["model"], row["version"], row["weights_sha256"]) == (name, version, weights)
+    assert f"{of_pictures.reference}, weights {weights[:12]}" in of_pictures.command(capsys, file)[1]
+
+
+def test_a_model_that_gives_no_numbers_has_a_problem_in_every_row(of_pictures, tmp_path):
+    broken = copy.deepcopy(of_pictures.candidate)
+    with torch.no_grad():
+        next(broken.head.parameters()).fill_(torch.nan)
+    with collect_images([write_picture(tmp_path / "0.png", 0)]) as (images, _):
+        (row,) = predict(broken, images, 0.0).to_dict("records")
+    assert "no finite probabilities" in row["problem"] and row["decision"] == ""
+    with pytest.raises(DcubeError, match=r"weights that are not finite \(head\..*\): lower the learning rate"):
+        save_candidate(tmp_path / "broken", broken.head.state_dict(), None, broken.config)
+    assert not (tmp_path / "broken").exists()
 
 
 def packed_evil(file: Path) -> Path:

@@ -67,6 +67,8 @@ def at_the_terminal(classifier: ServedModel, folder: Path, abstain_below: float 
 
 
 def same(served: pd.DataFrame, predicted: pd.DataFrame) -> None:
+    assert set(served["weights_sha256"].str.len()) == {64}, "every answer says who gives it"
+    served = served.drop(columns=["model", "version", "weights_sha256"])
     shared = predicted[list(served.columns)]
     pd.testing.assert_frame_equal(served.reset_index(drop=True), shared, check_dtype=False, rtol=1e-5)
     assert {"decision", "confidence", "entropy", "probability_benign"} < set(served.columns)
@@ -191,6 +193,7 @@ def test_a_server_with_the_registry_alone_answers_as_the_terminal(
         wait_for(f"{address}/ping")
         rows = ask(address, {"dataframe_split": {"columns": ["image"], "data": [[cell] for cell in cells]}})
         same(rows, predicted)
+        assert set(rows["model"] + "/" + rows["version"]) == {reference}
         assert set(rows["decision"]) <= {"abstain", *CLASSES}
         open_ = ask(address, {"dataframe_records": [{"image": cells[0]}], "params": {"abstain_below": 0.0}})
         assert open_["decision"][0] == open_["prediction"][0]

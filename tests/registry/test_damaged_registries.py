@@ -10,17 +10,20 @@ import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from rich.console import Console
 
-from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PREPARED
-from dcube.artifacts.schemas.metrics import Metrics
+from dcube.artifacts.layout import CONFIG, EVALUATION, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.cli.registry_tables import versions_table
+from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
+from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.summary import summarise
 from dcube.registry.promotion import PromotionPolicy
 from dcube.registry.registration import Evaluated, challenger_of
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import register
 from tests.support.checkout import ROOT
 from tests.support.discs import write_dataset
-from tests.support.evaluated_candidates import NAME, run_pipeline, write_evaluated
+from tests.support.evaluated_candidates import DATASET, NAME, run_pipeline, write_evaluated
 from tests.support.metrics import made_metrics
 
 POLICY = PromotionPolicy(bootstrap_samples=200)
@@ -51,13 +54,16 @@ def test_a_version_outlives_its_run(working_copy, tiny_params):
 
 def test_a_metric_without_a_value_is_named_and_never_zero(working_copy, tiny_params):
     write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=tiny_params)
-    file = EVALUATION / "dcube" / METRICS_FILE
-    metrics = Metrics.load(file)
-    metrics.model_copy(update={"test": metrics.test | {"auroc": math.nan}}).save(file)
+    folder = EVALUATION / "dcube"
+    made = Predictions.load(folder / PREDICTIONS)
+    without = Predictions(made.table[made.table["label"] != "normal"].reset_index(drop=True))
+    config = CandidateConfig.load(MODELS / "dcube" / CONFIG)
+    without.save(folder / PREDICTIONS)
+    summarise("dcube", config, DATASET, without, Evaluation(bootstrap_samples=100)).save(folder / METRICS_FILE)
     register.main()
     version = Registry.existing(NAME).holder(CHALLENGER)
-    assert "test.auroc" not in version.metrics and "test.macro_f1" in version.metrics
-    assert version.tags["dcube.undefined"] == "auroc" and version.tags["AUROC"] == "undefined"
+    assert "test.auroc" not in version.metrics and "test.accuracy" in version.metrics
+    assert "auroc" in version.tags["dcube.undefined"].split(", ") and version.tags["AUROC"] == "undefined"
 
 
 def test_an_undefined_validation_names_no_challenger():
@@ -99,5 +105,5 @@ def test_two_pipelines_register_at_once_and_nothing_is_lost(mlflow_server, tiny_
     (event,) = registry.history()
     assert (event.how, event.version) == ("first", held[CHAMPION])
     page = registry.client.get_registered_model(NAME)
-    assert page.tags == {CHAMPION: f"version {held[CHAMPION]}"}
+    assert page.tags == {CHAMPION: f"version {held[CHAMPION]}", event.key: event.text_with_version}
     assert page.description.startswith(f"**champion:** [version {held[CHAMPION]}]")

@@ -13,7 +13,7 @@ import yaml
 
 from dcube.config.schema import Params
 from dcube.registry.provenance import Provenance, fingerprint_at, trace
-from dcube.registry.versions import referenced
+from dcube.registry.references import referenced
 from dcube.tracking import lineage
 from tests.support.traced_version import NAME, PARAMS, break_cache, command, commit, register_version
 

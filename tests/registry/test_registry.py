@@ -9,13 +9,12 @@ from dcube.artifacts.layout import EVALUATION, REGISTERED
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.registry.promotion import PromotionPolicy
+from dcube.registry.references import parse_reference, referenced
 from dcube.registry.registration import Evaluated, challenger_of
 from dcube.registry.versions import (
     CHALLENGER,
     CHAMPION,
     Registry,
-    parse_reference,
-    referenced,
 )
 from dcube.runtime.retries import RetryPolicy
 from dcube.stages import register
@@ -163,6 +162,38 @@ class TestPromotion:
         with pytest.raises(DcubeError, match=r"challenger of .* has changed: compare again"):
             registry.promote(stale, "Grace")
 
+    def test_a_deleted_champion_is_not_forgotten(self, working_copy, tiny_params, capsys):
+        registry = run_pipeline(tiny_params, 0, 20)
+        run_pipeline(tiny_params, 1, 27)
+        registry.promote(registry.proposal(POLICY), "Ada")
+        registry.client.delete_model_version(NAME, "2")
+        assert [event.version for event in registry.history()] == ["1", "2"], "and who appointed it, and why"
+        run_pipeline(tiny_params, 2, 28)
+        assert CHAMPION not in registry.aliases() and "champion: none, since its version" in capsys.readouterr().out
+        with pytest.raises(DcubeError, match=r"version 2, was deleted, or lost its alias: .*dcube rollback"):
+            registry.proposal(POLICY)
+        back = registry.rollback("Ada", "version 2 was deleted")
+        assert (back.version, back.replaced) == ("1", None) and registry.aliases()[CHAMPION] == "1"
+        assert registry.promote(registry.proposal(POLICY), "Ada").version == "3"
+
+    def test_no_route_appoints_a_control_or_a_version_that_was_changed(self, working_copy, tiny_params):
+        write_evaluated("sub_features", seed=1, auroc=0.9, right=29, params=tiny_params)
+        registry = run_pipeline(tiny_params, 0, 20)
+        control = next(one.version for one in registry.versions() if one.tags["dcube.model"] == "sub_features")
+        with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
+            registry.rollback("Ada", "why not", to=control)
+        registry.client.set_registered_model_alias(NAME, CHALLENGER, control)
+        with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
+            registry.proposal(POLICY)
+        (EVALUATION / "sub_features/metrics.json").unlink()
+        run_pipeline(tiny_params, 3, 10)
+        registry.client.set_registered_model_alias(NAME, CHAMPION, "3")
+        assert "moved by other means: it is at version 3" in registry.champion_moved_by_hand()
+        for file in Path("mlruns").rglob("dcube/predictions.csv"):
+            file.unlink()
+        with pytest.raises(DcubeError, match="is not what was registered"):
+            registry.rollback("Ada", "why not", to=registry.history()[-1].version)
+
     def test_an_alias_that_cannot_be_set_leaves_no_event(self, working_copy, tiny_params, monkeypatch):
         run_pipeline(tiny_params, 0, 10)
         registry = run_pipeline(tiny_params, 1, 30)
@@ -184,7 +215,7 @@ class TestPromotion:
         registry.client.delete_run(version.run_id)
         for file in mlflow_server.rglob("predictions.csv"):
             file.unlink()
-        with pytest.raises(DcubeError, match="version 1 are gone"):
+        with pytest.raises(DcubeError, match=r"not what was registered: evaluation/dcube/predictions\.csv is gone"):
             registry.predictions(version)
 
 
@@ -229,6 +260,27 @@ def test_no_server_is_one_line_and_leaves_nothing(working_copy, tiny_params, mon
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setattr("dcube.runtime.retries.CLOSE_TRACKING", {"FAILED": RetryPolicy(0, 0.1, 0.1)})
     with pytest.raises(DcubeError, match="does not answer"):
+        register.main()
+    assert not REGISTERED.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "words"),
+    [
+        ("predictions.csv", "0.8,0.0", "0.7,0.0", "metrics.json says"),
+        ("predictions.csv", "malignant-3.png,malignant-1,hash", "x.png,malignant-1,no hash", "about other images"),
+        ("metrics.json", '"macro_f1": 0.66', '"macro_f1": 0.96', "macro_f1 = 0.96"),
+    ],
+)
+def test_metrics_that_the_predictions_do_not_give_are_not_registered(
+    working_copy, tiny_params, file, before, after, words
+):
+    write_evaluated("dcube", seed=0, auroc=0.9, right=20, params=tiny_params)
+    path = EVALUATION / "dcube" / file
+    content = path.read_text()
+    assert before in content
+    path.write_text(content.replace(before, after))
+    with pytest.raises(DcubeError, match=words):
         register.main()
     assert not REGISTERED.exists()
 

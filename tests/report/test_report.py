@@ -252,6 +252,35 @@ def test_a_mixture_of_two_runs_is_refused(own: Path, monkeypatch, capsys) -> Non
     assert refused() == ""
 
 
+def test_the_origin_is_that_of_the_results_and_not_of_today(own: Path, monkeypatch) -> None:
+    assert run(monkeypatch, "report") == 0
+    assert "these results were not registered" in Page.of(own / "report.html").text
+    monkeypatch.setattr("dcube.tracking.lineage.git_commit", lambda: "a" * 40)
+    register.main()
+    monkeypatch.setattr("dcube.tracking.lineage.git_commit", lambda: "b" * 40)
+    assert run(monkeypatch, "report") == 0
+    text = Page.of(own / "report.html").text
+    assert "a" * 40 in text and "dcube-discs/1" in text
+    assert "today's checkout has another commit" in text and "b" * 40 in text
+
+
+def test_images_are_found_by_their_content(own: Path, monkeypatch, capsys) -> None:
+    """The same fingerprint, other rows: no picture may stand beside another one's truth."""
+    manifest = pd.read_csv(own / PREPARED / "manifest.csv", dtype=str, keep_default_na=False)
+    manifest["sha256"] = [f"other {number}" for number in range(len(manifest))]
+    manifest.to_csv(own / PREPARED / "manifest.csv", index=False)
+    assert run(monkeypatch, "report") == 2
+    assert "it holds another data set by now" in capsys.readouterr().err
+
+
+def test_results_say_which_data_they_are_of(own: Path, monkeypatch, capsys) -> None:
+    assert run(monkeypatch, "results") == 0 and f"fingerprint {'f' * 12}." in capsys.readouterr().out
+    info = DatasetInfo.load(own / PREPARED / DATASET)
+    info.model_copy(update={"fingerprint": "0" * 64}).save(own / PREPARED / DATASET)
+    assert run(monkeypatch, "results") == 0
+    assert "Prepared now are others (000000000000)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_without_a_run_there_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

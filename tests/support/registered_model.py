@@ -12,16 +12,16 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS, REFERENCE
 from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
 from dcube.classifier.candidate import Candidate, load_candidate
-from dcube.config.schema import Params
+from dcube.config.schema import Evaluation, Params
 from dcube.data.preprocessing import to_square
+from dcube.evaluation.summary import summarise
 from dcube.inference.drift import reference_of
 from dcube.registry.registration import Evaluated, Pipeline, register
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
 from tests.support.discs import write_dataset
-from tests.support.evaluated_candidates import predictions
-from tests.support.metrics import made_metrics
+from tests.support.evaluated_candidates import DATASET, predictions
 from tests.support.random_candidate import CLASSES, SPEC, write_candidate
 
 NAME = "dcube-asked"
@@ -44,10 +44,13 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     digest = write_candidate(home / "models" / kind, params, kind=kind, spec=spec)
     candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
     write_reference(home / "models" / kind, candidate)
-    metrics = made_metrics(model=kind, kind=kind, weights_sha256=digest, **changes)
+    made = predictions(dict.fromkeys(CLASSES, 20))
+    usual = {"abstain_below": changes.pop("abstain_below", 0.0), "bootstrap_samples": 100}
+    config = candidate.config.model_copy(update={"kind": kind, "weights_sha256": digest})
+    metrics = summarise(kind, config, DATASET, made, Evaluation(**usual)).model_copy(update=changes)
     evaluation = home / "evaluation"
     evaluation.mkdir(exist_ok=True)
-    predictions(dict.fromkeys(CLASSES, 20)).save(evaluation / PREDICTIONS)
+    made.save(evaluation / PREDICTIONS)
     metrics.save(evaluation / METRICS_FILE)
     with tracked_run("register", {}) as run:
         registry = Registry.created(tracking_client(), NAME)

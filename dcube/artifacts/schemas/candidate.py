@@ -9,6 +9,9 @@ from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.artifacts.schemas.weights import WeightsConfig
 from dcube.config.schema import Baseline, Classifier, Diffusion
 
+DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"  # kinds of this project's own
+CONTROLS = (UNTRAINED, SUB_FEATURES)  # they say what D-Cube's parts are worth, and are not meant for use
+
 
 class Calibration(ArtifactPart):
     """A fitted temperature, and the cross-entropy on the images that it was fitted on, without it and with it."""

@@ -11,6 +11,9 @@ Grouping = Literal["patients", "group_by", "none"]
 SplitOrigin = Literal["official", "generated"]
 
 
+ABSTAIN = "abstain"  # what a model answers where it decides nothing: no class may be called so
+
+
 class Extent(ArtifactPart):
     """Of one side of the raw images, in pixels."""
 

@@ -15,6 +15,7 @@ class StoredObject(ArtifactPart):
 class BatchJob(Artifact):
     """Attributes:
     model: folder with the candidate.
+    identity: columns of every row that say which model answers.
     source, results: addresses of the two prefixes.
     pending: what is to be predicted, in batches of `batch_size`.
     """
@@ -22,6 +23,7 @@ class BatchJob(Artifact):
     remedy: ClassVar[str] = "start the flow again"
 
     model: str
+    identity: dict[str, str]
     source: str
     results: str
     abstain_below: float

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from dcube.artifacts.artifact import Artifact, run_again
 
 
@@ -11,6 +13,7 @@ class Registered(Artifact):
     versions: candidate → version.
     aliases: alias → version.
     challenger: candidate; None where only controls were evaluated.
+    origin: tags that say what the results come from: commit, parameters, data, and DVC's hash of every output read.
     """
 
     remedy: ClassVar[str] = run_again("register")
@@ -19,3 +22,4 @@ class Registered(Artifact):
     versions: dict[str, int]
     aliases: dict[str, int]
     challenger: str | None
+    origin: dict[str, str] = Field(default_factory=dict)

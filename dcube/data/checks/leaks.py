@@ -5,10 +5,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.schemas.dataset import NearDuplicates
+from dcube.artifacts.schemas.dataset import ABSTAIN, NearDuplicates
 from dcube.data.prepared import SPLITS
 from dcube.errors import DcubeError, abbreviated
 
+RESERVED = (ABSTAIN, "refused")  # what stands in an answer in the place of a class
 REMEDIES = {
     "patient": "add images (at least three patients, or three different images), or correct the label",
     "group": "choose a data.group_by that makes at least three groups of each class, or correct the label",
@@ -25,7 +26,7 @@ def verify_splits(table: pd.DataFrame, owner: Literal["patient", "group"] = "pat
         DcubeError: naming the files, where a patient or the same pixels are in two splits, one image has two labels,
             a class is missing in a split, or there are fewer than two classes.
     """
-    refuse_single_class(table)
+    refuse_unusable_classes(table)
     for column, what in (("patient", owner), ("sha256", "image content")):
         known = table[table[column] != ""]
         for value in known.loc[_in_other_split(known, column), column].sort_values().head(1):
@@ -54,8 +55,10 @@ def _in_other_split(table: pd.DataFrame, column: str) -> np.ndarray:
     return last[values] != splits
 
 
-def refuse_single_class(table: pd.DataFrame) -> None:
+def refuse_unusable_classes(table: pd.DataFrame) -> None:
     classes = sorted(set(table["label"].unique()) - {""})
+    if taken := [name for name in classes if name.casefold() in RESERVED]:
+        raise DcubeError(f"a class is called {taken[0]!r}, as the answers of a model that decides nothing: rename it")
     if len(classes) < 2:
         raise DcubeError(
             f"at least two classes are needed, and this data set has {classes or 'none'}: add images of other classes"

@@ -1,0 +1,29 @@
+"""`MODEL@ALIAS` and `MODEL/VERSION`, as people name a version."""
+
+import re
+
+from dcube.errors import DcubeError
+from dcube.registry.version import Version
+from dcube.registry.versions import Registry
+
+
+def parse_reference(reference: str) -> tuple[str, str, bool]:
+    """`MODEL@ALIAS` or `MODEL/VERSION` as (model, alias or version, whether it is an alias)."""
+    match = re.fullmatch(r"([^@/]+)(?:@([^@/]+)|/(\d+))", reference)
+    if not match:
+        raise DcubeError(f"{reference!r} names no version: write MODEL@ALIAS or MODEL/VERSION, as dcube-scans@champion")
+    model, alias, version = match.groups()
+    return model, alias or version, alias is not None
+
+
+def referenced(reference: str) -> tuple[Registry, Version]:
+    """The version that `MODEL@ALIAS` or `MODEL/VERSION` names."""
+    model, which, is_alias = parse_reference(reference)
+    registry = Registry.existing(model)
+    if not is_alias:
+        return registry, registry.version(which)
+    version = registry.holder(which)
+    if version is None:
+        known = ", ".join(sorted(registry.aliases())) or "none"
+        raise DcubeError(f"{model} has no alias {which!r}: it has {known}")
+    return registry, version

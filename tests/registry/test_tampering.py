@@ -1,0 +1,222 @@
+"""Every file, tag, parameter and metric of a registered version: changed, removed or added, it is noticed.
+
+What there is to change is found in the store itself, not in the version's manifest.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlparse
+
+import pytest
+
+from dcube.artifacts.layout import PREPARED
+from dcube.config.schema import Params
+from dcube.errors import DcubeError
+from dcube.registry.download import fetch
+from dcube.registry.versions import CHAMPION, Registry
+from dcube.stages import register
+from dcube.tracking import tags
+from tests.support.discs import TINY, write_dataset
+from tests.support.evaluated_candidates import NAME, write_evaluated
+from tests.support.traced_version import NAME as TRACED
+from tests.support.traced_version import register_version
+
+PEOPLE_WRITE = {"mlflow.note.content", "mlflow.runName"}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory, mlflow_database) -> Iterator[Registry]:
+    """One version, registered by the stage, in an own working copy."""
+    home = tmp_path_factory.mktemp("tampering")
+    params = Params.model_validate(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copyfile(mlflow_database, home / 'mlflow.db')}")
+        write_dataset(PREPARED)
+        Path("params.yaml").write_text(params.to_yaml())
+        write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=params)
+        register.main()
+        yield Registry.existing(NAME)
+
+
+def problems(registry: Registry) -> list[str]:
+    with TemporaryDirectory() as folder:
+        return registry.verified(registry.version("1"), Path(folder)).problems
+
+
+def stored(registry: Registry) -> list[Path]:
+    """Every file that belongs to the version."""
+    version = registry.version("1")
+    registration = Path(urlparse(registry.client.get_run(version.registration_run_id).info.artifact_uri).path)
+    model = registry.client.get_logged_model(version.entry.source.removeprefix("models:/")).artifact_location
+    folders = [Path(urlparse(model).path), Path(urlparse(version.run.info.artifact_uri).path)]
+    files = [
+        file for folder in [*folders, registration / "origin", registration / "report"] for file in folder.rglob("*")
+    ]
+    return [file for file in files if file.is_file() and not {"__pycache__", "manifest.json"} & set(file.parts)]
+
+
+def place(file: Path) -> str:
+    """As a problem names it."""
+    text = file.as_posix()
+    return next(
+        text[text.index(start) + 1 :] for start in ("/origin/", "/report/", "/evaluation/", "/") if start in text
+    )
+
+
+@contextmanager
+def changed(file: Path, content: bytes | None) -> Iterator[None]:
+    """None: the file is removed."""
+    before = file.read_bytes() if file.exists() else None
+    file.unlink(missing_ok=True)
+    if content is not None:
+        file.write_bytes(content)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+        if before is not None:
+            file.write_bytes(before)
+
+
+def flipped(file: Path) -> bytes:
+    content = bytearray(file.read_bytes() or b"\0")
+    content[len(content) // 2] ^= 1
+    return bytes(content)
+
+
+def test_nothing_is_said_of_an_untouched_version(registry):
+    assert problems(registry) == []
+    names = {file.name for file in stored(registry)}
+    assert {"MLmodel", "config.json", "model.safetensors", "predictions.csv", "metrics.json", "params.yaml"} <= names
+
+
+def test_a_byte_of_every_file_counts(registry):
+    """All are flipped at once, which takes one comparison: each must be named by itself."""
+    files = stored(registry)
+    before = {file: file.read_bytes() for file in files}
+    try:
+        for file in files:
+            file.write_bytes(flipped(file))
+        found = problems(registry)
+    finally:
+        for file, content in before.items():
+            file.write_bytes(content)
+    assert len(found) == len(files) and all("has other contents" in problem for problem in found)
+    assert problems(registry) == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "predictions.csv", "params.yaml"])
+def test_a_file_that_is_gone_or_added_counts(registry, name):
+    file = next(file for file in stored(registry) if file.name == name)
+    with changed(file, None):
+        (gone,) = problems(registry)
+        assert name in gone and ("is gone" in gone or "are gone" in gone)
+    with changed(file.with_name("more.txt"), b"more"):
+        (added,) = problems(registry)
+        assert "more.txt was added later" in added
+
+
+def test_every_tag_counts(registry):
+    version = registry.version("1")
+    client, run_id = registry.client, version.run_id
+
+    def change(name: str, value: str) -> None:
+        if name in version.entry.tags:
+            client.set_model_version_tag(NAME, "1", name, value)
+        else:
+            client.set_tag(run_id, name, value)
+
+    def remove(name: str) -> None:
+        if name in version.entry.tags:
+            client.delete_model_version_tag(NAME, "1", name)
+        else:
+            client.delete_tag(run_id, name)
+
+    known = {
+        name: value
+        for name, value in version.tags.items()
+        if name not in {*PEOPLE_WRITE, tags.MANIFEST} and not name.startswith(tags.CHAMPION)
+    }
+    assert len(known) > 20
+    for act, word in ((lambda name: change(name, "other"), "'other'"), (remove, "missing")):
+        for name in known:
+            act(name)
+        found = problems(registry)
+        for name, value in known.items():
+            change(name, value)
+        assert found == [f"tag {name} is {word}, and was registered as {known[name]!r}" for name in sorted(known)]
+    client.set_model_version_tag(NAME, "1", "reviewed", "by Ada")
+    assert problems(registry) == [], "people may add their own"
+    client.set_model_version_tag(NAME, "1", tags.SPLIT_NOTICE, "none")
+    assert [tags.SPLIT_NOTICE in problem for problem in problems(registry)] == [True]
+    client.delete_model_version_tag(NAME, "1", tags.SPLIT_NOTICE)
+
+
+def test_every_parameter_and_metric_counts(registry):
+    """In the database, since MLflow itself changes no parameter."""
+    version = registry.version("1")
+    database = registry.client.tracking_uri.removeprefix("sqlite:///")
+    with sqlite3.connect(database) as connection:
+        before = {
+            table: connection.execute(f"SELECT rowid, value FROM {table}").fetchall()
+            for table in ("params", "latest_metrics")
+        }
+        connection.execute("UPDATE params SET value = value || '1'")
+        connection.execute("UPDATE latest_metrics SET value = value + 1")
+    found = problems(registry)
+    with sqlite3.connect(database) as connection:
+        for table, rows in before.items():
+            connection.executemany(
+                f"UPDATE {table} SET value = ? WHERE rowid = ?", [(value, row) for row, value in rows]
+            )
+    expected = {f"parameter {name}" for name in version.run.data.params}
+    expected |= {f"metric {name}" for name in version.run.data.metrics}
+    assert len(expected) > 40 and {problem.partition(" is ")[0] for problem in found} == expected
+    assert problems(registry) == []
+
+
+def test_the_manifest_counts(registry):
+    version = registry.version("1")
+    file = Path(urlparse(version.run.info.artifact_uri).path) / "manifest.json"
+    for content, words in ((flipped(file), "is not the one that the tag"), (None, "is gone")):
+        with changed(file, content):
+            assert [words in problem for problem in problems(registry)] == [True]
+    digest = version.entry.tags[tags.MANIFEST]
+    registry.client.set_model_version_tag(NAME, "1", tags.MANIFEST, "0" * 64)
+    assert ["is not the one" in problem for problem in problems(registry)] == [True]
+    registry.client.delete_model_version_tag(NAME, "1", tags.MANIFEST)
+    assert ["has no tag" in problem for problem in problems(registry)] == [True]
+    registry.client.set_model_version_tag(NAME, "1", tags.MANIFEST, digest)
+    assert problems(registry) == []
+
+
+def test_predict_and_promote_refuse(registry, tmp_path):
+    """What they rest on: `dcube predict` without the copy of the program that serves the model elsewhere."""
+    by_name = {file.name: file for file in stored(registry)}
+    for number, name in enumerate(("config.json", "model.safetensors", "reference.json", "predictions.csv")):
+        if name not in by_name:
+            continue
+        with changed(by_name[name], flipped(by_name[name])):
+            with pytest.raises(DcubeError, match=f"{NAME}/1 is not what was registered: .*{name} has other contents"):
+                fetch(f"{NAME}@{CHAMPION}", tmp_path / str(number))
+            with pytest.raises(DcubeError, match=name):
+                registry.predictions(registry.version("1"))
+    assert fetch(f"{NAME}@{CHAMPION}", tmp_path / "whole").version == "1"
+    assert registry.predictions(registry.version("1")).classes
+
+
+def test_lineage_and_reproduce_refuse(traced_repository, run_dcube):
+    register_version()
+    (file,) = Path("mlruns").rglob("params.yaml")
+    with changed(file, flipped(file)):
+        code, shown = run_dcube("lineage", f"{TRACED}/1")
+        assert code == 1 and "origin/params.yaml has other contents" in " ".join(shown.split())
+        code, shown = run_dcube("reproduce", f"{TRACED}/1")
+        assert code == 2 and "it is not what was registered" in shown
+    code, shown = run_dcube("lineage", f"{TRACED}/1")
+    assert code == 0 and "Compared with what was registered: " in shown
