@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dcube.artifacts.candidates import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 from dcube.classifier.calibration import tempered
@@ -27,7 +28,6 @@ from dcube.engine.pretrained import NO_WEIGHTS
 from dcube.features.frozen_uvit import FrozenUViT, frozen
 from dcube.features.sub_features import build_sub_network
 
-DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"
 ON_DIFFUSION_FEATURES = (DCUBE, UNTRAINED)
 OWN_KINDS = (*ON_DIFFUSION_FEATURES, SUB_FEATURES)
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from mlflow.entities import Run
 
+from dcube.artifacts.candidates import CONTROLS, DCUBE
 from dcube.artifacts.layout import CONFIG, METRICS_FILE, PREDICTIONS
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.metrics import Metrics
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.model_card import title_of_candidate
@@ -37,8 +37,6 @@ from dcube.tracking.mlflow_client import all_runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-CONTROLS = (UNTRAINED, SUB_FEATURES)
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,10 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import normalize
 
+from dcube.artifacts.candidates import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.candidate import Calibration
 from dcube.classifier.calibration import tempered
-from dcube.classifier.candidate import (
-    DCUBE,
-    OWN_KINDS,
-    SUB_FEATURES,
-    UNTRAINED,
-    build_head,
-    load_candidate,
-    probabilities,
-    save_candidate,
-)
+from dcube.classifier.candidate import OWN_KINDS, build_head, load_candidate, probabilities, save_candidate
 from dcube.classifier.contract import Task
 from dcube.classifier.head import DCubeHead, normalise_tokens
 from dcube.classifier.image_table import ImageTable
