@@ -107,8 +107,9 @@ def probabilities(
         return head(images, ()).float().softmax(dim=1)
     clean = to_model_range(diffusion_images)
     levels = [torch.full((len(clean),), t, device=clean.device) for t in timesteps]
-    features = [uvit.features(uvit.input_at(clean, t), t) for t in levels]
-    return torch.stack([head(images, blocks).float().softmax(dim=1) for blocks in features]).mean(dim=0)
+    assert isinstance(head, DCubeHead)
+    logits = head.at_levels(images, [uvit.features(uvit.input_at(clean, t), t) for t in levels])
+    return torch.stack(logits).float().softmax(dim=-1).mean(dim=0)
 
 
 def build_head(

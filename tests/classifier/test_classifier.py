@@ -100,6 +100,19 @@ def test_sub_scores_weigh_the_fused_channel_and_it_is_added_back(tiny_params: Pa
     torch.testing.assert_close(seen[0][:, 0], seen[0][:, 1])
 
 
+def test_sub_features_are_computed_once_for_all_noise_levels(tiny_params: Params, uvit: FrozenUViT) -> None:
+    head = head_of(DCUBE, tiny_params, uvit).eval()
+    assert isinstance(head, DCubeHead)
+    images, _, _ = batch(2)
+    levels = [[torch.randn(2, 32, 4, 4) for _ in uvit.blocks] for _ in range(3)]
+    expected = [head(images, features) for features in levels]
+    passes: list[None] = []
+    head.sub_network.register_forward_hook(lambda *_: passes.append(None))  # type: ignore[union-attr]
+    for ours, alone in zip(head.at_levels(images, levels), expected, strict=True):
+        assert torch.equal(ours, alone)
+    assert len(passes) == 1
+
+
 def test_tokens_are_normalised_one_by_one() -> None:
     block = torch.randn(2, 32, 4, 4) * 7 + 3
     out = normalise_tokens(block)
