@@ -231,8 +231,18 @@ class Features(Group):
         1, description="Timestep given to the U-ViT with the clean training images. Low timesteps worked best here."
     )
     images: Count = Field(512, description="Number of training images that are tested.")
+    null: Literal["random_field", "as_published"] = Field(
+        "random_field",
+        description=(
+            "What feature maps are compared with. random_field: Gaussian fields with the same autocorrelation, "
+            "standardised like the maps. as_published: independent values of the standard normal distribution."
+        ),
+    )
     significance: float = Field(
-        0.05, gt=0.0, lt=1.0, description="A block whose median p-value is below this counts as semantic (paper: 0.05)."
+        0.05,
+        gt=0.0,
+        lt=1.0,
+        description="A block counts as semantic if the p-value of its median D is below this (paper: 0.05).",
     )
     keep: Count = Field(
         3, description="Minimum number of blocks: completed by those with the largest statistic D (paper: 2 or 3)."
