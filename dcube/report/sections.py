@@ -192,9 +192,9 @@ def blocks_section(material: Material) -> Section:
     tested = selection.definition
     text = (
         f"Kolmogorov–Smirnov test of every block's feature map against {NULLS[tested.null]}: the median D over "
-        f"{tested.images} training images at noise level {tested.timestep}. {_passed(selection)} The best are the blocks "
-        f"with p below {tested.significance:g}, filled up to {tested.keep} by the largest D; the worst are as many with the "
-        f"smallest.{_used(material)}"
+        f"{tested.images} training images at noise level {tested.timestep}. {_passed(selection)} "
+        f"The best are the blocks with p below {tested.significance:g}, filled up to {tested.keep} by the largest D; "
+        f"the worst are as many with the smallest.{_used(material)}"
     )
     both = sorted(set(selection.best) & set(selection.worst))
     overlap = (
