@@ -14,13 +14,13 @@ from dcube.classifier.candidate import probabilities
 from dcube.classifier.contract import OwnLosses, PretrainsItself
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
-from dcube.classifier.optimisers import optimiser_of
 from dcube.config.schema import Compute, HeadLosses, Optimisation
 from dcube.diffusion.ranges import to_model_range
 from dcube.engine.batch_norm import statistics_estimated_again
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
 from dcube.engine.distributed import gather_uneven, rank, shard, shard_size
+from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng
 from dcube.engine.sampler import DistributedBatchSampler
 from dcube.engine.seeds import derived_seed, numpy_generator
@@ -79,7 +79,7 @@ def train_candidate(
         measured = validation_metrics(averaged, uvit, validation, timesteps, size, device)
         return {**measured, "score": measured["auroc"] - TIE_BREAK * measured["cross_entropy"]}
 
-    trainer = Trainer(head, optimisation, checkpoints, optimiser=optimiser_of(optimisation))
+    trainer = Trainer(head, optimisation, checkpoints, optimisers=OPTIMISERS[optimisation.optimiser])
     best = trainer.fit(
         "Training the classifier",
         steps=sampler.steps_of(optimisation.epochs),
