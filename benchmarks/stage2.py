@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from benchmarks.early_stop import SELECTED, whole_pass
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import BFLOAT16, CLASSES, CPU, as_pair, name_of, uvit_of
-from dcube.classifier.candidate import DCUBE, build_head
+from dcube.artifacts.candidates import DCUBE
+from dcube.classifier.candidate import build_head
 from dcube.classifier.contract import Task
 from dcube.classifier.losses import consistency_loss
 from dcube.classifier.training import classifier_losses

@@ -7,23 +7,24 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from prefect.artifacts import create_markdown_artifact
 
+from dcube.artifacts.candidates import DCUBE
 from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PREDICTIONS, REGISTERED, VERSIONS
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
-from dcube.evaluation.comparison import Difference, compare
+from dcube.evaluation.comparison import compare
 from dcube.evaluation.conclusions import (
-    MAIN,
     TEST_TITLES,
+    TestedDifference,
     comparisons,
     conclusions,
     corrected,
     evaluation_settings,
     evaluations,
     explanation,
-    p_in_words,
     results_title,
+    tested_differences,
 )
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import PHANTOM
@@ -57,9 +58,9 @@ def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
         yield f"**{notice}**"
     yield f"### {results_title(first)}"
     yield _metrics_table(metrics)
-    if MAIN in metrics and len(metrics) > 1:
-        made = comparisons(predictions, metrics[MAIN])
-        yield "\n".join(f"- {sentence}" for sentence in conclusions(made, corrected(made), metrics[MAIN]))
+    if DCUBE in metrics and len(metrics) > 1:
+        made = comparisons(predictions, metrics[DCUBE])
+        yield "\n".join(f"- {sentence}" for sentence in conclusions(made, corrected(made), metrics[DCUBE]))
     if (folder / REGISTERED / VERSIONS).exists():
         registered = Registered.load(folder / REGISTERED / VERSIONS)
         try:
@@ -126,18 +127,17 @@ def _differences(candidates: Mapping[str, Predictions], champion: Predictions, m
     if not made:
         return "The champion is the only candidate of this run."
     p_values = corrected(made)
-    rows = []
-    for name, comparison in made.items():
-        cells = [_difference(difference) for difference in comparison.differences.values()]
-        cells.append(f"{comparison.only_first} : {comparison.only_second}")
-        pairs = zip(cells, p_values[name].values(), strict=True)
-        rows.append([name, *(f"{cell}, {p_in_words(p)}" for cell, p in pairs)])
+    rows = [
+        [name, *(_in_a_line(it) for it in tested_differences(comparison, p_values[name]))]
+        for name, comparison in made.items()
+    ]
     table = markdown_table(["model", *TEST_TITLES], rows)
     return f"{table}\n\n{' '.join(explanation(made, 'the model', 'the champion'))}"
 
 
-def _difference(value: Difference) -> str:
-    return f"{value.value:+.3f} ({value.low:+.3f} … {value.high:+.3f})"
+def _in_a_line(test: TestedDifference) -> str:
+    interval = f" ({test.interval})" if test.interval else ""
+    return f"{test.value}{interval}, {test.p}"
 
 
 def _links(registered: Registered, runs: Mapping[str, str], address: str) -> Iterator[str]:

@@ -67,9 +67,6 @@ class Artifact(ArtifactPart):
 SomeArtifact = TypeVar("SomeArtifact", bound=Artifact)
 
 
-TRAINING_STAGES = "train_imagenet_probe train_classifier train_untrained_uvit train_sub_features train_baseline"
-
-
 def run_again(stage: str) -> str:
     """The remedy for what a stage of dvc.yaml has written."""
     return f"run `dvc repro {stage}`; of a registered model, register it again"

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dcube.artifacts.schemas.candidate import DCUBE, SUB_FEATURES, UNTRAINED, CandidateConfig
+from dcube.artifacts.candidates import DCUBE, SUB_FEATURES, UNTRAINED
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 from dcube.classifier.calibration import tempered
 from dcube.classifier.contract import Task
@@ -106,8 +107,9 @@ def probabilities(
         return head(images, ()).float().softmax(dim=1)
     clean = to_model_range(diffusion_images)
     levels = [torch.full((len(clean),), t, device=clean.device) for t in timesteps]
-    features = [uvit.features(uvit.input_at(clean, t), t) for t in levels]
-    return torch.stack([head(images, blocks).float().softmax(dim=1) for blocks in features]).mean(dim=0)
+    assert isinstance(head, DCubeHead)
+    logits = head.at_levels(images, [uvit.features(uvit.input_at(clean, t), t) for t in levels])
+    return torch.stack(logits).float().softmax(dim=-1).mean(dim=0)
 
 
 def build_head(

@@ -63,19 +63,27 @@ class DCubeHead(nn.Module):
 
     def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
         """Logits (B, classes) from images (B, C, S, S) uint8 and block features [(B, width, h, w), …]."""
+        (logits,) = self.at_levels(images, [features])
+        return logits
+
+    def at_levels(self, images: Tensor, levels: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The same at several noise levels. The sub-features see no noise and are computed once."""
+        sub_map = None if self.sub_network is None else self.sub_network(images)[0]  # (B, sub, h', w')
+        return [self._logits(sub_map, features) for features in levels]
+
+    def _logits(self, sub_map: Tensor | None, features: Sequence[Tensor]) -> Tensor:
         # fmt: off
         diffusion = torch.cat([normalise_tokens(block) for block in features], dim=1)  # (B, k·width, h, w)
-        maps = self.layers(self._weighted(images, diffusion))                          # (B, 4, h, w)
+        maps = self.layers(self._weighted(sub_map, diffusion))                         # (B, 4, h, w)
         hidden = self.dropout(F.relu(self.hidden(maps.flatten(1))))                    # (B, 32)
         # fmt: on
         return self.logits(hidden)
 
-    def _weighted(self, images: Tensor, diffusion: Tensor) -> Tensor:
+    def _weighted(self, sub_map: Tensor | None, diffusion: Tensor) -> Tensor:
         """Fused features, once for every sub-score and weighted by it: (B, 3·F, h, w), or (B, F, h, w) without."""
-        if self.sub_network is None or self.score is None:
+        if sub_map is None or self.score is None:
             return self.fuse(diffusion)
         # fmt: off
-        (sub_map,) = self.sub_network(images)                                       # (B, sub, h', w')
         sub_on_grid = F.interpolate(sub_map, diffusion.shape[2:], mode="bilinear")  # (B, sub, h, w)
         fused = self.fuse(torch.cat((diffusion, sub_on_grid), dim=1))               # (B, F, h, w)
         scores = self.score(sub_map).sum(dim=(2, 3))                                # (B, 3)

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dcube.classifier.candidate import SUB_FEATURES
+from dcube.artifacts.candidates import IMAGENET_PROBE, SUB_FEATURES
 from dcube.classifier.method import method
 from dcube.config.schema import Baseline, Classifier, ExtraImages, HeadLosses, Optimisation, Pretrained
 
-BASELINE = "baseline"  # a candidate's name; its kind is the method's
-IMAGENET_PROBE = "imagenet_probe"  # a candidate's name, and its method's
 OF_SUB_FEATURES = {"sub_features", "dropout", "consistency_weight", "extra_images", *Optimisation.model_fields}
 
 

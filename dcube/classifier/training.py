@@ -14,12 +14,13 @@ from dcube.classifier.candidate import probabilities
 from dcube.classifier.contract import OwnLosses, PretrainsItself
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
-from dcube.classifier.optimisers import optimiser_of
 from dcube.config.schema import Compute, HeadLosses, Optimisation
 from dcube.diffusion.ranges import to_model_range
+from dcube.engine.batch_norm import statistics_estimated_again
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
 from dcube.engine.distributed import gather_uneven, rank, shard, shard_size
+from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng
 from dcube.engine.sampler import DistributedBatchSampler
 from dcube.engine.seeds import derived_seed, numpy_generator
@@ -28,6 +29,8 @@ from dcube.features.frozen_uvit import FrozenUViT
 
 # A validation AUROC decides; among equal ones the smaller cross-entropy does.
 TIE_BREAK = 1e-6
+# That determine the statistics of batch normalisation before a validation.
+STATISTICS_IMAGES = 2048
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,11 @@ def train_candidate(
 
     def validate(averaged: nn.Module, step: int) -> Row:
         timesteps, size = loss_settings.evaluation_timesteps, optimisation.batch_size
+        estimate_batch_statistics(averaged, uvit, train, timesteps, optimisation)
         measured = validation_metrics(averaged, uvit, validation, timesteps, size, device)
         return {**measured, "score": measured["auroc"] - TIE_BREAK * measured["cross_entropy"]}
 
-    trainer = Trainer(head, optimisation, checkpoints, optimiser=optimiser_of(optimisation))
+    trainer = Trainer(head, optimisation, checkpoints, optimisers=OPTIMISERS[optimisation.optimiser])
     best = trainer.fit(
         "Training the classifier",
         steps=sampler.steps_of(optimisation.epochs),
@@ -124,6 +128,27 @@ def pretrain(
         ),
     )
     head.load_state_dict(last)
+
+
+@torch.no_grad()
+def estimate_batch_statistics(
+    head: nn.Module, uvit: FrozenUViT | None, train: ImageTable, timesteps: Sequence[int], optimisation: Optimisation
+) -> None:
+    """Give every batch normalisation of `head` the statistics of training images under its present weights.
+
+    Args:
+        timesteps: noise levels that will be predicted at.
+    """
+    order = numpy_generator(optimisation.seed, "batch statistics").permutation(len(train))[:STATISTICS_IMAGES]
+    sampler = DistributedBatchSampler(len(order), optimisation.batch_size, order=lambda _: order)
+    device = next(head.parameters()).device
+    with statistics_estimated_again(head) as needed:
+        for step in range(sampler.steps_per_epoch if needed else 0):
+            images, diffusion_images, labels = train.take(sampler.at(step), device)
+            if isinstance(head, OwnLosses):
+                head.losses(images, labels, Rng(device, len(labels), optimisation.seed, "batch statistics", step))
+            else:
+                probabilities(head, uvit, images, diffusion_images, timesteps)
 
 
 def classifier_losses(

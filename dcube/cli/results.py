@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dcube.artifacts.candidates import BASELINE, DCUBE
 from dcube.artifacts.layout import DATASET, EVALUATION, LOCK, PARAMS, PREDICTIONS, PREPARED
 from dcube.cli.terminal import print_rich
 from dcube.errors import DcubeError
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from dcube.artifacts.schemas.metrics import Metrics
-
-BASELINE = "baseline"
 
 
 def results() -> None:
@@ -27,7 +26,7 @@ def results() -> None:
 
 def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     from dcube.cli.results_tables import differences_table, published_table, results_table
-    from dcube.evaluation.conclusions import MAIN, comparisons, conclusions, corrected, explanation
+    from dcube.evaluation.conclusions import comparisons, conclusions, corrected, explanation
     from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same, kind_in_words
     from dcube.evaluation.predictions import Predictions
     from dcube.evaluation.published import published_on
@@ -44,12 +43,12 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     yield always_the_same(next(iter(predictions.values())).table["label"])
     if any(its.test["accuracy"] == 1 for its in metrics.values()):
         yield f"Without an error on the test, {NO_ERROR}."
-    if MAIN in metrics and len(metrics) > 1:
-        made = comparisons(predictions, metrics[MAIN])
+    if DCUBE in metrics and len(metrics) > 1:
+        made = comparisons(predictions, metrics[DCUBE])
         p_values = corrected(made)
         yield differences_table(made, p_values)
         yield "\n".join(explanation(made))
-        yield "\n" + "\n".join(f"[bold]{sentence}[/]" for sentence in conclusions(made, p_values, metrics[MAIN]))
+        yield "\n" + "\n".join(f"[bold]{sentence}[/]" for sentence in conclusions(made, p_values, metrics[DCUBE]))
     if published := published_on(first):
         yield published_table(published)
         yield published.note

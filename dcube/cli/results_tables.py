@@ -1,9 +1,10 @@
 """The tables of `dcube results`: every model's metrics with intervals, and the differences between them."""
 
+from dcube.artifacts.candidates import DCUBE
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli.fitting_table import Column, FittingTable
-from dcube.evaluation.comparison import Difference, ModelComparison
-from dcube.evaluation.conclusions import MAIN, MCNEMAR, TEST_TITLES, p_in_words, results_title
+from dcube.evaluation.comparison import ModelComparison
+from dcube.evaluation.conclusions import MCNEMAR, TEST_TITLES, results_title, tested_differences
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.published import COLUMNS, Published
 from dcube.evaluation.summary import interval_text
@@ -31,18 +32,12 @@ def published_table(published: Published) -> FittingTable:
 def differences_table(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]]) -> FittingTable:
     """The main model minus every other."""
     columns = [Column(title, number=True, optional=title == MCNEMAR) for title in TEST_TITLES]
-    table = FittingTable(f"{MAIN} minus each other model, on the same images", [Column(f"{MAIN} minus"), *columns])
+    table = FittingTable(f"{DCUBE} minus each other model, on the same images", [Column(f"{DCUBE} minus"), *columns])
     for other, comparison in made.items():
-        cells = [_difference(difference) for difference in comparison.differences.values()]
-        cells.append(f"{comparison.only_first} : {comparison.only_second}\n")
-        pairs = zip(cells, p_values[other].values(), strict=True)
-        table.add_row(other, *(f"{cell}\n{p_in_words(p)}" for cell, p in pairs))
+        tests = tested_differences(comparison, p_values[other])
+        table.add_row(other, *(f"{it.value}\n[dim]{it.interval}[/]\n{it.p}" for it in tests))
     return table
 
 
 def _cell(metrics: Metrics, name: str) -> str:
     return f"{metrics.test[name]:.3f}\n[dim]{interval_text(metrics, name, 2)}[/]"
-
-
-def _difference(value: Difference) -> str:
-    return f"{value.value:+.3f}\n[dim]{value.low:+.2f} … {value.high:+.2f}[/]"

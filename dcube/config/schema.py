@@ -180,9 +180,16 @@ class Diffusion(Group):
         280, description="Maximum number of epochs; training stops earlier when FID stabilises (paper: 280/950/730)."
     )
     batch_size: Count = Field(64, description="Pairs in a batch (paper: 64).")
-    learning_rate: Rate = Field(2e-4, description="Learning rate of AdamW (paper: 2e-4).")
+    optimiser: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description=(
+            "AdamW as in the paper, or Muon for the matrices of the blocks and AdamW for the rest: on small budgets it "
+            "reaches the same FID in a fraction of the steps."
+        ),
+    )
+    learning_rate: Rate = Field(2e-4, description="Learning rate (paper: 2e-4).")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up of the learning rate.")
-    weight_decay: Weight = Field(0.03, description="Weight decay of AdamW.")
+    weight_decay: Weight = Field(0.03, description="Weight decay.")
     gradient_clip: float = Field(1.0, gt=0.0, description="Maximum norm of the gradient.")
     ema_decay: float = Field(
         0.9999, ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up."
@@ -231,8 +238,18 @@ class Features(Group):
         1, description="Timestep given to the U-ViT with the clean training images. Low timesteps worked best here."
     )
     images: Count = Field(512, description="Number of training images that are tested.")
+    null: Literal["random_field", "as_published"] = Field(
+        "random_field",
+        description=(
+            "What feature maps are compared with. random_field: Gaussian fields with the same autocorrelation, "
+            "standardised like the maps. as_published: independent values of the standard normal distribution."
+        ),
+    )
     significance: float = Field(
-        0.05, gt=0.0, lt=1.0, description="A block whose median p-value is below this counts as semantic (paper: 0.05)."
+        0.05,
+        gt=0.0,
+        lt=1.0,
+        description="A block counts as semantic if the p-value of its median D is below this (paper: 0.05).",
     )
     keep: Count = Field(
         3, description="Minimum number of blocks: completed by those with the largest statistic D (paper: 2 or 3)."

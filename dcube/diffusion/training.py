@@ -20,6 +20,7 @@ from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
 from dcube.engine.distributed import broadcast_object, gather_uneven, shard
+from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng, torch_generator
 from dcube.engine.sampler import DistributedBatchSampler
 from dcube.engine.trainer import Record, Row, Trainer
@@ -83,7 +84,7 @@ def train_diffusion(
         }
         return {**measured, "noise_mse": noise_error(averaged, schedule, dataset, device), "score": -measured["fid"]}
 
-    trainer = Trainer(model, diffusion, checkpoints, diffusion.warmup_steps)
+    trainer = Trainer(model, diffusion, checkpoints, diffusion.warmup_steps, OPTIMISERS[diffusion.optimiser])
     best = trainer.fit(
         "Training the diffusion model",
         steps=batches.sampler.steps_of(diffusion.epochs),
@@ -143,9 +144,9 @@ def pair_losses(
 ) -> dict[str, Tensor]:
     """L_gen of Eq. (5) and its parts for one batch of pairs, in one forward pass over both images of every pair.
 
-    Both images of a pair get the same t and the same noise. The label is dropped for both or for neither, so that
-    the dropped pairs are the label-free pass on which the pooled contrastive loss compares features: with the label
-    among the inputs its embedding alone would satisfy the loss.
+    The label is dropped for both images of a pair or for neither, so that the dropped pairs are the label-free pass on
+    which the pooled contrastive loss compares features: with the label among the inputs its embedding alone would
+    satisfy the loss. Pairs that Eq. (4) compares share t and noise; the others draw their own, which learns faster.
 
     Args:
         network: `model`, compiled or not.
@@ -153,35 +154,37 @@ def pair_losses(
     """
     n = len(batch.first)
     rng = Rng(batch.first.device, n, diffusion.seed, "diffusion step", step)
-    t = rng.integers(0, schedule.timesteps)
+    t, second_t = rng.integers(0, schedule.timesteps), rng.integers(0, schedule.timesteps)
     dropped = rng.uniform() < diffusion.label_dropout
+    compared = _compared(batch, dropped, diffusion)
     # fmt: off
     clean = to_model_range(torch.cat((batch.first, batch.second)))              # (2N, C, S, S)
-    noise = rng.normal(*clean.shape[1:])                                        # (N, C, S, S)
-    noise, t = noise.repeat(2, 1, 1, 1), t.repeat(2)
+    noise, second_noise = (rng.normal(*clean.shape[1:]) for _ in range(2))      # (N, C, S, S)
+    t = torch.cat((t, torch.where(compared, t, second_t)))                      # (2N,)
+    noise = torch.cat((noise, torch.where(compared[:, None, None, None], noise, second_noise)))
     labels = torch.cat((batch.first_labels, batch.second_labels))               # (2N,)
     labels = labels.masked_fill(dropped.repeat(2), NO_LABEL)
     noisy = schedule.add_noise(clean, noise, t)
     output, middle = network(noisy, t, model.embed_labels(labels), middle_features=True)
     error = (output.float() - schedule.target(clean, noise, t)).square().flatten(1).mean(dim=1)
     diffusion_loss = error[:n].mean() + error[n:].mean()                        # Eq. (3), both images
-    contrastive = _contrastive(middle, batch, dropped, diffusion)
+    contrastive = _contrastive(middle, batch, compared, diffusion)
     loss = diffusion_loss + diffusion.contrastive_weight * contrastive          # Eq. (5)
     # fmt: on
     return {"loss": loss, "diffusion_loss": diffusion_loss, "contrastive_loss": contrastive}
 
 
-def _contrastive(middle: Tensor, batch: PairBatch, dropped: Tensor, diffusion: Diffusion) -> Tensor:
+def _compared(batch: PairBatch, dropped: Tensor, diffusion: Diffusion) -> Tensor:
+    """Pairs that enter Eq. (4), (N,) bool."""
+    of_mode = {"off": torch.zeros_like(dropped), "published": batch.labelled, "pooled": batch.labelled & dropped}
+    return of_mode[diffusion.contrastive]
+
+
+def _contrastive(middle: Tensor, batch: PairBatch, compared: Tensor, diffusion: Diffusion) -> Tensor:
     if diffusion.contrastive == "off":
         return middle.new_zeros(())
-    first, second = middle.chunk(2)
-    if diffusion.contrastive == "published":
-        return contrastive_loss(
-            squared_distance_published(first, second), batch.different, diffusion.margin, batch.labelled
-        )
-    return contrastive_loss(
-        squared_distance_pooled(first, second), batch.different, diffusion.margin, batch.labelled & dropped
-    )
+    distance = squared_distance_published if diffusion.contrastive == "published" else squared_distance_pooled
+    return contrastive_loss(distance(*middle.chunk(2)), batch.different, diffusion.margin, compared)
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from timm.utils import ModelEmaV3
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dcube.artifacts.weights import under_prefix, with_prefix
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.distributed import Losses, all_reduce_mean, broadcast_object, data_parallel, is_main_process
+from dcube.engine.optimisers import Optimisers, OptimiserSettings, adamw
 from dcube.engine.progress import Advance, progress
 from dcube.errors import DcubeError
 from dcube.runtime.settings import read_settings
@@ -27,20 +28,6 @@ from dcube.runtime.settings import read_settings
 STEPS_PER_ROW = 20
 
 Row = dict[str, Any]
-OptimiserOf = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
-
-
-class OptimiserSettings(Protocol):
-    """The values of a parameter group that the trainer uses."""
-
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def gradient_clip(self) -> float: ...
-    @property
-    def ema_decay(self) -> float: ...
 
 
 @dataclass
@@ -65,7 +52,7 @@ class Trainer:
         settings: learning rate, weight decay, gradient clip, EMA decay.
         checkpoints: where to resume from and to save to.
         warmup_steps: over which the learning rate rises linearly.
-        optimiser: makes the optimiser of the parameters that are trained; AdamW unless another is asked for.
+        optimisers: makes those of the parameters that are trained.
     """
 
     def __init__(
@@ -74,21 +61,16 @@ class Trainer:
         settings: OptimiserSettings,
         checkpoints: Checkpoints,
         warmup_steps: int = 0,
-        optimiser: OptimiserOf | None = None,
+        optimisers: Optimisers = adamw,
     ) -> None:
         self.model, self.settings, self.checkpoints, self.warmup_steps = model, settings, checkpoints, warmup_steps
         self.losses_of_step = data_parallel(model)
         # Warmed up: a fixed decay would hold the random first weights for thousands of steps.
         self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True)
-        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = (optimiser or self._adamw)(trainable)
+        self.optimizers = optimisers(model, settings)
         self.record = Record()
         self.best = copy.deepcopy(self.averaged.state_dict())
         self._resume()
-
-    def _adamw(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        rate, decay = self.settings.learning_rate, self.settings.weight_decay
-        return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
 
     @property
     def averaged(self) -> nn.Module:
@@ -153,13 +135,15 @@ class Trainer:
         """One step of the optimiser and of the averaged weights; returns the losses, detached."""
         step = self.record.step
         self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
         values = self.losses_of_step(losses, step)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         values["loss"].backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
-        self.optimizer.step()
+        rate = self.settings.learning_rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         self.record.step = step + 1
         self.ema.update(self.model, step=self.record.step)
         return {name: value.detach() for name, value in values.items()}
@@ -200,12 +184,16 @@ class Trainer:
         return len(self.record.history), len(self.record.validation)
 
     def _save(self) -> None:
-        optimizer = self.optimizer.state_dict()["state"]
         tensors = {
             **with_prefix("model", self.model.state_dict()),
             **with_prefix("averaged", self.averaged.state_dict()),
             **with_prefix("best", self.best),
-            **{f"optimizer.{index}.{name}": t for index, state in optimizer.items() for name, t in state.items()},
+            **{
+                f"optimizer.{number}.{index}.{name}": tensor
+                for number, optimizer in enumerate(self.optimizers)
+                for index, state in optimizer.state_dict()["state"].items()
+                for name, tensor in state.items()
+            },
         }
         self.checkpoints.save(self.record.step, tensors, vars(self.record))
 
@@ -217,13 +205,19 @@ class Trainer:
         self.model.load_state_dict(under_prefix("model", tensors))
         self.averaged.load_state_dict(under_prefix("averaged", tensors))
         self.best = under_prefix("best", tensors)
-        parameters = self.optimizer.param_groups[0]["params"]
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in under_prefix("optimizer", tensors).items():
-            index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], tensor)
-        self.optimizer.load_state_dict({"state": state, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        for number, optimizer in enumerate(self.optimizers):
+            _load_state(optimizer, under_prefix(f"optimizer.{number}", tensors))
         self.record = Record(**record)
+
+
+def _load_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """`tensors` by the position of the parameter and the name of the value, joined by a dot."""
+    parameters = optimizer.param_groups[0]["params"]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], tensor)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:

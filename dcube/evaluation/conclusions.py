@@ -1,10 +1,12 @@
 """What can honestly be said about evaluated models: differences on the same images, corrected p-values, sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from dcube.artifacts.candidates import CONTROLS, DCUBE, UNTRAINED
 from dcube.artifacts.layout import METRICS_FILE
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Evaluation
@@ -15,8 +17,7 @@ from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import tested_on
 
-MAIN, UNTRAINED = "dcube", "untrained_uvit"
-ORDER = (MAIN, UNTRAINED, "sub_features")  # the controls first, since they say what D-Cube's parts are worth
+ORDER = (DCUBE, *CONTROLS)
 MCNEMAR = "McNemar"
 TESTS = (*(metric.name for metric in COMPARED), MCNEMAR)  # of every comparison, in this order
 TEST_TITLES = (*(metric.title for metric in COMPARED), MCNEMAR)
@@ -43,7 +44,7 @@ def results_title(metrics: Metrics) -> str:
 def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, ModelComparison]:
     """The main model, whose `metrics` these are, against every other, by name."""
     settings = evaluation_settings(metrics)
-    return {name: compare(tables[MAIN], table, settings) for name, table in tables.items() if name != MAIN}
+    return {name: compare(tables[DCUBE], table, settings) for name, table in tables.items() if name != DCUBE}
 
 
 def evaluation_settings(metrics: Metrics) -> Evaluation:
@@ -87,7 +88,7 @@ def _verdict(other: str, outcomes: dict[str, str], words: dict[str, str]) -> str
     """One sentence; of the untrained U-ViT one more, since it says whether the diffusion model helped."""
     by_outcome = {it: [title_of(name) for name, outcome in outcomes.items() if outcome == it] for it in words}
     said = "; ".join(f"{words[it]} {listed(names)}" for it, names in by_outcome.items() if names)
-    sentence = f"{MAIN} against {other}: {said}."
+    sentence = f"{DCUBE} against {other}: {said}."
     return f"{sentence} {_worth_of_training(by_outcome)}" if other == UNTRAINED else sentence
 
 
@@ -106,13 +107,28 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def explanation(made: dict[str, ModelComparison], first: str = MAIN, second: str = "the other model") -> list[str]:
+def explanation(made: dict[str, ModelComparison], first: str = DCUBE, second: str = "the other model") -> list[str]:
     """How the table of differences is to be read, a sentence each."""
     return [
         f"{MCNEMAR}: images that only {first} : only {second} predicts correctly.",
         f"p-values are corrected for the {len(made) * len(TESTS)} tests of this table (Holm), intervals are not. "
         f"A difference is shown where p < {SIGNIFICANT}.",
     ]
+
+
+class TestedDifference(NamedTuple):
+    """One test of a comparison as text: what it compares, its interval (of McNemar: none) and its p-value."""
+
+    value: str
+    interval: str
+    p: str
+
+
+def tested_differences(comparison: ModelComparison, p_values: Mapping[str, float]) -> list[TestedDifference]:
+    """A row of the table of differences: one of every test, in the order of `TESTS`."""
+    values = [(f"{it.value:+.3f}", f"{it.low:+.2f} … {it.high:+.2f}") for it in comparison.differences.values()]
+    values.append((f"{comparison.only_first} : {comparison.only_second}", ""))
+    return [TestedDifference(*value, p_in_words(p)) for value, p in zip(values, p_values.values(), strict=True)]
 
 
 def p_in_words(value: float) -> str:

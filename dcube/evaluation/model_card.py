@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.candidates import BASELINE, DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.metrics import Metrics
@@ -17,14 +18,14 @@ from dcube.evaluation.split_notice import split_in_words, split_notice
 from dcube.evaluation.summary import interval_text, tested_on
 
 KINDS = {
-    "dcube": "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",
-    "untrained_uvit": "Control: D-Cube's head on a U-ViT that was never trained",
-    "sub_features": "Control: D-Cube's sub-feature network alone, without a diffusion model",
+    DCUBE: "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",
+    UNTRAINED: "Control: D-Cube's head on a U-ViT that was never trained",
+    SUB_FEATURES: "Control: D-Cube's sub-feature network alone, without a diffusion model",
 }
 SHORT_KINDS = {
-    "dcube": "dcube",
-    "untrained_uvit": "untrained U-ViT control",
-    "sub_features": "sub-features control",
+    DCUBE: "dcube",
+    UNTRAINED: "untrained U-ViT control",
+    SUB_FEATURES: "sub-features control",
 }
 NO_ERROR = "resampling cannot produce one, and an interval of zero width is not certainty"
 NOT_INTENDED = (
@@ -84,7 +85,7 @@ def head_of(metrics: Metrics, classes: Sequence[str]) -> list[str]:
 def title_of_candidate(name: str, kind: str) -> str:
     """For lists: the kind in a few words, and the name where that says more."""
     words = short_kind(kind)
-    return words if name in (kind, "baseline") else f"{name} ({words})"
+    return words if name in (kind, BASELINE) else f"{name} ({words})"
 
 
 def short_kind(kind: str) -> str:

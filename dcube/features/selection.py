@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
+from scipy.stats import kstwo
 
 from dcube.artifacts.schemas.selection import Selection, SelectionDefinition
 from dcube.config.schema import Features
@@ -13,7 +14,8 @@ from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.uvit import UViT
 from dcube.engine.progress import progress
 from dcube.engine.seeds import numpy_generator
-from dcube.features.gaussianity import gaussianity
+from dcube.features.gaussianity import ks_p_value, map_statistics
+from dcube.features.random_field import null_statistics, p_value_under, power_spectrum
 
 SMALLEST_SHOWN_P = 1e-6
 
@@ -27,24 +29,45 @@ def select_blocks(model: UViT, dataset: PreparedDataset, features: Features, dev
     rows = dataset.indices("train", labelled=False)
     count = min(features.images, len(rows))
     chosen = numpy_generator(features.seed, "images tested for Gaussianity").choice(rows, count, replace=False)
-    statistics, p_values = block_gaussianity(model, dataset, np.sort(chosen), features, device)
-    statistic, p_value = np.median(statistics, axis=0), np.median(p_values, axis=0)
+    maps = block_maps(model, dataset, np.sort(chosen), features, device)
+    statistic = np.array([np.median(map_statistics(block.reshape(count, -1))) for block in maps])
+    p_value, critical = _judged(statistic, maps, features)
     best, worst = choose_blocks(statistic, p_value, features.significance, features.keep)
     definition = SelectionDefinition(
         timestep=features.timestep,
         images=count,
         values_a_map=model.grid**2,
+        null=features.null,
         significance=features.significance,
         keep=features.keep,
         seed=features.seed,
     )
     return Selection(
-        best=best, worst=worst, statistic=statistic.tolist(), p_value=p_value.tolist(), definition=definition
+        best=best,
+        worst=worst,
+        statistic=statistic.tolist(),
+        p_value=p_value.tolist(),
+        critical=critical.tolist(),
+        definition=definition,
     )
 
 
+def _judged(statistic: np.ndarray, maps: np.ndarray, features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """p of every block's median D, and the D that is significant, (n_blocks,) each."""
+    blocks, _, side, _ = maps.shape
+    if features.null == "as_published":
+        values = side**2
+        return ks_p_value(statistic, values), np.full(blocks, kstwo.isf(features.significance, values))
+    nulls = [
+        null_statistics(power_spectrum(block), side, numpy_generator(features.seed, "random field", index))
+        for index, block in enumerate(maps)
+    ]
+    p_values = [p_value_under(null, d) for d, null in zip(statistic, nulls, strict=True)]
+    return np.array(p_values), np.quantile(nulls, 1 - features.significance, axis=1)
+
+
 def blocks_table(selection: Selection) -> pd.DataFrame:
-    """One row a block: block, position (in, middle, out), statistic, p_value, kept."""
+    """One row a block: block, position (in, middle, out), statistic, critical, p_value, kept."""
     blocks = range(len(selection.statistic))
     middle = len(blocks) // 2
     return pd.DataFrame(
@@ -52,6 +75,7 @@ def blocks_table(selection: Selection) -> pd.DataFrame:
             "block": blocks,
             "position": ["in" if b < middle else "middle" if b == middle else "out" for b in blocks],
             "statistic": selection.statistic,
+            "critical": selection.critical,
             "p_value": selection.p_value,
             "kept": [b in selection.best for b in blocks],
         }
@@ -59,25 +83,21 @@ def blocks_table(selection: Selection) -> pd.DataFrame:
 
 
 @torch.inference_mode()
-def block_gaussianity(
+def block_maps(
     model: UViT, dataset: PreparedDataset, rows: np.ndarray, features: Features, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """D and p of the channel-mean map of every block for every image, (n_rows, n_blocks) each; Eq. (6)."""
+) -> np.ndarray:
+    """The channel-mean map of every block for every image, (n_blocks, n_rows, h, w) float32; f of Eq. (6)."""
     images, blocks = dataset.images(dataset.diffusion_image_size), range(len(model.blocks))
-    shape = (len(rows), len(blocks))
-    statistics, p_values = np.empty(shape), np.empty(shape)
+    maps = np.empty((len(blocks), len(rows), model.grid, model.grid), dtype=np.float32)
     with progress("Testing the blocks' features", total=len(rows), unit="images") as advance:
         for start in range(0, len(rows), features.batch_size):
             part = slice(start, start + features.batch_size)
             clean = to_model_range(torch.from_numpy(images[rows[part]]).to(device))
             t = torch.full((len(clean),), features.timestep, device=device)
             outputs = model.forward_intermediates(clean, t, indices=blocks)
-            maps = torch.stack([output.mean(dim=1).flatten(1) for output in outputs], dim=1)  # (B, blocks, h·w)
-            tested = gaussianity(maps.flatten(0, 1).float().cpu().numpy())
-            statistics[part] = tested.statistic.reshape(maps.shape[:2])
-            p_values[part] = tested.p_value.reshape(maps.shape[:2])
+            maps[:, part] = torch.stack([output.mean(dim=1) for output in outputs]).float().cpu().numpy()
             advance(len(clean))
-    return statistics, p_values
+    return maps
 
 
 def choose_blocks(
@@ -86,7 +106,7 @@ def choose_blocks(
     """Best and worst blocks, ascending.
 
     Best are all that are significantly not Gaussian; where these are fewer than `keep`, those with the largest D
-    fill up (one map of few values is seldom significant by itself). Worst are as many with the smallest D.
+    fill up. Worst are as many with the smallest D.
     """
     by_statistic = np.argsort(-statistic, kind="stable").tolist()
     significant = [block for block in by_statistic if p_value[block] < significance]
@@ -107,7 +127,9 @@ def selection_figure(selection: Selection) -> Figure:
     p_axis.axhline(
         significance, color="k", linestyle="--", linewidth=1, label=f"below p = {significance:g}: not Gaussian"
     )
-    p_axis.set(yscale="log", ylabel="median p-value", title="Kolmogorov–Smirnov test of each block's feature map")
+    d_axis.plot(selection.critical, color="k", linestyle="--", linewidth=1, label=f"D at p = {significance:g}")
+    d_axis.legend(loc="best", fontsize="small")
+    p_axis.set(yscale="log", ylabel="p of the median D", title="Kolmogorov–Smirnov test of each block's feature map")
     p_axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
     p_axis.legend(loc="best", fontsize="small")
     d_axis.set(ylabel="median D")

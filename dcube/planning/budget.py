@@ -7,8 +7,7 @@ from typing import Literal
 
 import torch
 
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES
-from dcube.classifier.recipe import BASELINE, IMAGENET_PROBE
+from dcube.artifacts.candidates import BASELINE, DCUBE, IMAGENET_PROBE, SUB_FEATURES, CandidateName
 from dcube.config.schema import Params
 from dcube.engine.sampler import steps_per_epoch
 from dcube.errors import DcubeError
@@ -153,7 +152,7 @@ class Budget:
         self.draft.decide(f"{MEASUREMENTS} times", diffusion__fid_every=float(f"{epochs / MEASUREMENTS:.3g}"))
         self.draft.decide("the time is the limit, not FID", diffusion__patience=MEASUREMENTS)
 
-    def _decide_image_side(self, seconds: float) -> dict[str, CandidateSpeed]:
+    def _decide_image_side(self, seconds: float) -> dict[CandidateName, CandidateSpeed]:
         """The largest side that the time is enough for, up to the first that is no smaller than the images."""
         small, *sides = _up_to(CNN_SIDES, self.facts.longer_side)
         chosen, speeds = small, self._measured_candidates(small)
@@ -168,7 +167,7 @@ class Budget:
         self.draft.decide(f"{shown} {self.facts.longer_side:g} pixels", data__image_size=chosen)
         return speeds
 
-    def _measured_candidates(self, side: int) -> dict[str, CandidateSpeed]:
+    def _measured_candidates(self, side: int) -> dict[CandidateName, CandidateSpeed]:
         """Of all that have no length yet but the baseline; empty where memory is short."""
         params = self.draft.params(data__image_size=side)
         try:
@@ -178,15 +177,15 @@ class Budget:
         self.note(f"D-Cube on {side} px: {speeds[DCUBE].step:.3g} s a step")
         return speeds
 
-    def _measured(self, name: str, params: Params) -> CandidateSpeed:
+    def _measured(self, name: CandidateName, params: Params) -> CandidateSpeed:
         return candidate_speed(recipes(params)[name], params, self._classes)
 
-    def _classifier_epoch(self, speeds: dict[str, CandidateSpeed]) -> float:
+    def _classifier_epoch(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
         """Seconds of an epoch of D-Cube and both controls: the untrained one is as fast as D-Cube."""
         size = self.draft.params().classifier.batch_size
         return sum(epoch_seconds(speeds[name], size, self.facts) for name in (DCUBE, DCUBE, SUB_FEATURES))
 
-    def _decide_classifier_length(self, seconds: float, speeds: dict[str, CandidateSpeed]) -> None:
+    def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
         probe = recipes(self.draft.params())[IMAGENET_PROBE].optimisation
         left = seconds - probe.epochs * epoch_seconds(speeds[IMAGENET_PROBE], probe.batch_size, self.facts)
         epochs = _readable(min(max(left, seconds / 2) / self._classifier_epoch(speeds), MOST_EPOCHS))

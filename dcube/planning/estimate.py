@@ -3,10 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES, UNTRAINED
+from dcube.artifacts.candidates import BASELINE, DCUBE, IMAGENET_PROBE, STAGES, SUB_FEATURES, UNTRAINED, CandidateName
 from dcube.classifier.recipe import (
-    BASELINE,
-    IMAGENET_PROBE,
     Recipe,
     head_recipe,
     imagenet_probe_recipe,
@@ -30,7 +28,7 @@ class Speeds:
     """
 
     diffusion: DiffusionSpeed
-    candidates: dict[str, CandidateSpeed]
+    candidates: dict[CandidateName, CandidateSpeed]
 
 
 def estimate(
@@ -70,13 +68,12 @@ def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[st
     }
     for name, recipe in recipes(params).items():
         one, optimisation = candidates[name], recipe.optimisation
-        stage = "train_classifier" if name == DCUBE else f"train_{name}"
-        seconds[stage] = optimisation.epochs * epoch_seconds(one, optimisation.batch_size, facts)
+        seconds[STAGES[name]] = optimisation.epochs * epoch_seconds(one, optimisation.batch_size, facts)
         seconds[f"evaluate@{name}"] = facts.count("test") * one.evaluated
     return seconds
 
 
-def recipes(params: Params) -> dict[str, Recipe]:
+def recipes(params: Params) -> dict[CandidateName, Recipe]:
     """Candidate → how it is trained."""
     return {
         IMAGENET_PROBE: imagenet_probe_recipe(params.baseline.seed),

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, build_head, probabilities
 from dcube.classifier.contract import Task
-from dcube.classifier.optimisers import optimiser_of
 from dcube.classifier.recipe import Recipe
 from dcube.classifier.training import classifier_losses
 from dcube.config.schema import Params
@@ -23,7 +22,8 @@ from dcube.diffusion.weights import build_uvit
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast, choose_device
 from dcube.engine.distributed import Losses
-from dcube.engine.trainer import OptimiserOf, OptimiserSettings, Trainer
+from dcube.engine.optimisers import OPTIMISERS, Optimisers, OptimiserSettings
+from dcube.engine.trainer import Trainer
 from dcube.features.frozen_uvit import FrozenUViT, frozen
 from dcube.generative_metrics.extractor import as_rgb, load_extractor
 
@@ -76,7 +76,7 @@ def diffusion_speed(params: Params, classes: int) -> DiffusionSpeed:
     extractor, seen = load_extractor(params.fid, device), _images(at_once, shape, device)
     with torch.inference_mode():
         features = _seconds(lambda: extractor.network(as_rgb(seen, params.fid.resize))) / at_once
-    step = _step_seconds(model, settings, losses)
+    step = _step_seconds(model, settings, losses, OPTIMISERS[settings.optimiser])
     return DiffusionSpeed(step, _seconds(generate) / at_once, features)
 
 
@@ -98,7 +98,7 @@ def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSp
         with autocast(device, params.compute):
             return classifier_losses(head, uvit, images, small, labels, optimisation, recipe.losses, step)
 
-    step = _step_seconds(head, optimisation, losses, optimiser_of(optimisation))
+    step = _step_seconds(head, optimisation, losses, OPTIMISERS[optimisation.optimiser])
     timesteps = recipe.losses.evaluation_timesteps
     evaluated = _seconds(lambda: probabilities(head.eval(), uvit, images, small, timesteps)) / n
     return CandidateSpeed(step, evaluated)
@@ -110,11 +110,9 @@ def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:
     return FrozenUViT(frozen(model, device), NoiseSchedule(params.diffusion), tuple(range(params.features.keep)))
 
 
-def _step_seconds(
-    model: nn.Module, settings: OptimiserSettings, losses: Losses, optimiser: OptimiserOf | None = None
-) -> float:
+def _step_seconds(model: nn.Module, settings: OptimiserSettings, losses: Losses, optimisers: Optimisers) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(model, settings, Checkpoints(Path(folder), "throughput"), optimiser=optimiser)
+        trainer = Trainer(model, settings, Checkpoints(Path(folder), "throughput"), optimisers=optimisers)
         return _seconds(lambda: trainer.step(losses))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dcube.artifacts.schemas.candidate import CONTROLS
+from dcube.artifacts.candidates import CONTROLS
 from dcube.errors import DcubeError
 from dcube.registry.champions import Event
 from dcube.registry.version import Version

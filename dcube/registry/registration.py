@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from mlflow.entities import Run
 
+from dcube.artifacts.candidates import CONTROLS, DCUBE
 from dcube.artifacts.checksums import hashes_of
 from dcube.artifacts.layout import CONFIG, METRICS_FILE, PREDICTIONS
-from dcube.artifacts.schemas.candidate import CONTROLS, DCUBE, CandidateConfig
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset

@@ -13,6 +13,7 @@ import pandas as pd
 
 from dcube.artifacts import layout
 from dcube.artifacts.artifact import SomeArtifact
+from dcube.artifacts.candidates import DCUBE
 from dcube.artifacts.schemas.audit import Audit
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.fid import FidReport
@@ -21,7 +22,7 @@ from dcube.artifacts.schemas.selection import Selection
 from dcube.config.loading import load_params
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
-from dcube.evaluation.conclusions import MAIN, evaluations
+from dcube.evaluation.conclusions import evaluations
 from dcube.evaluation.predictions import Predictions
 
 
@@ -52,7 +53,7 @@ class Material:
             DcubeError: there is none.
         """
         found = evaluations(self.folder / layout.EVALUATION)
-        return dict(sorted(found.items(), key=lambda item: item[0] != (self.wanted or MAIN)))
+        return dict(sorted(found.items(), key=lambda item: item[0] != (self.wanted or DCUBE)))
 
     @property
     def model(self) -> str:

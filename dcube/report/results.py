@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dcube.artifacts.candidates import DCUBE
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.evaluation import plots
-from dcube.evaluation.comparison import Difference, ModelComparison
+from dcube.evaluation.comparison import ModelComparison
 from dcube.evaluation.conclusions import (
-    MAIN,
     TEST_TITLES,
     comparisons,
     conclusions,
     corrected,
     explanation,
-    p_in_words,
     results_title,
+    tested_differences,
 )
 from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
 from dcube.evaluation.model_card import always_the_same, kind_in_words, limits_of
@@ -40,8 +40,8 @@ def results_section(material: Material) -> Section:
         Text(always_the_same(material.predictions[material.model].table["label"])),
         Items([f"{name}: {kind_in_words(its.kind)}" for name, its in metrics.items()]),
     ]
-    if MAIN in metrics and len({its.test_fingerprint for its in metrics.values()}) == 1 < len(metrics):
-        parts += _compared(comparisons(material.predictions, metrics[MAIN]), metrics[MAIN])
+    if DCUBE in metrics and len({its.test_fingerprint for its in metrics.values()}) == 1 < len(metrics):
+        parts += _compared(comparisons(material.predictions, metrics[DCUBE]), metrics[DCUBE])
     if published := published_on(first):
         parts += [Table("Published results on the same test split", COLUMNS, published.rows, numbers=True)]
         parts += [Text(published.note)]
@@ -57,15 +57,12 @@ def test_section(material: Material) -> Section:
 
 def _compared(made: dict[str, ModelComparison], metrics: Metrics) -> Iterator[Part]:
     p_values = corrected(made)
-    rows = []
-    for other, comparison in made.items():
-        cells = [_difference(difference) for difference in comparison.differences.values()]
-        cells.append(f"{comparison.only_first} : {comparison.only_second}")
-        rows.append(
-            (other, *(f"{cell}\n{p_in_words(p)}" for cell, p in zip(cells, p_values[other].values(), strict=True)))
-        )
-    title = f"{MAIN} minus each other model, on the same images"
-    yield Table(title, (f"{MAIN} minus", *TEST_TITLES), rows, numbers=True)
+    rows = [
+        (other, *("\n".join(filter(None, it)) for it in tested_differences(comparison, p_values[other])))
+        for other, comparison in made.items()
+    ]
+    title = f"{DCUBE} minus each other model, on the same images"
+    yield Table(title, (f"{DCUBE} minus", *TEST_TITLES), rows, numbers=True)
     yield Text(" ".join(conclusions(made, p_values, metrics)))
     yield Text(" ".join(explanation(made)))
 
@@ -119,7 +116,3 @@ def _row_in_words(classes: list[str], truth: int, row: np.ndarray) -> str:
 
 def _with_interval(metrics: Metrics, name: str) -> str:
     return f"{metrics.test[name]:.3f}\n{interval_text(metrics, name, 2)}"
-
-
-def _difference(value: Difference) -> str:
-    return f"{value.value:+.3f}\n{value.low:+.2f} … {value.high:+.2f}"

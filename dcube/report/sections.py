@@ -21,6 +21,10 @@ from dcube.report.parts import Fold, Gallery, Heading, Notice, Part, Section, Ta
 from dcube.report.plots import classifier_figure, diffusion_figure
 
 NEAREST = 8
+NULLS = {
+    "random_field": "Gaussian random fields with the same autocorrelation",
+    "as_published": "independent values of the normal distribution, as published",
+}
 
 
 def about_section(material: Material) -> Section:
@@ -180,17 +184,17 @@ def blocks_section(material: Material) -> Section:
         return Section("blocks", "Blocks of the diffusion model", [_missing("The test of the blocks", material)])
     chosen = {block: "best" for block in selection.best}
     chosen |= {block: "best and worst" if block in chosen else "worst" for block in selection.worst}
-    tested_blocks = blocks_table(selection)[["position", "statistic", "p_value"]].itertuples(index=False, name=None)
+    shown = blocks_table(selection)[["position", "statistic", "critical", "p_value"]]
     rows = [
-        (str(block), position, f"{statistic:.3f}", f"{p_value:.3g}", chosen.get(block, ""))
-        for block, (position, statistic, p_value) in enumerate(tested_blocks)
+        (str(block), position, f"{statistic:.3f}", f"{critical:.3f}", f"{p_value:.3g}", chosen.get(block, ""))
+        for block, (position, statistic, critical, p_value) in enumerate(shown.itertuples(index=False, name=None))
     ]
     tested = selection.definition
     text = (
-        f"Kolmogorov–Smirnov test of every block's feature map against a Gaussian, median over {tested.images} "
-        f"training images at noise level {tested.timestep}. {_passed(selection)} The best are the blocks with p below "
-        f"{tested.significance:g}, filled up to {tested.keep} by the largest D; the worst are as many with the "
-        f"smallest.{_used(material)}"
+        f"Kolmogorov–Smirnov test of every block's feature map against {NULLS[tested.null]}: the median D over "
+        f"{tested.images} training images at noise level {tested.timestep}. {_passed(selection)} "
+        f"The best are the blocks with p below {tested.significance:g}, filled up to {tested.keep} by the largest D; "
+        f"the worst are as many with the smallest.{_used(material)}"
     )
     both = sorted(set(selection.best) & set(selection.worst))
     overlap = (
@@ -202,7 +206,7 @@ def blocks_section(material: Material) -> Section:
         f"p-value and statistic D of the blocks 0 to {len(rows) - 1}. Best, by the largest D: {listed}. "
         f"Worst: {', '.join(map(str, selection.worst))}. The table below has the numbers."
     )
-    columns = ("block", "position", "median D", "median p", "chosen as")
+    columns = ("block", "position", "median D", f"D at p = {tested.significance:g}", "p", "chosen as")
     table = Fold("The numbers", [Table("Test of every block", columns, rows, numbers=True)])
     picture = drawn(
         selection_figure(selection), alt, "Test of every block, and the blocks that are called best and worst"

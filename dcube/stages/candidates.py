@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from dcube.artifacts.atomic import atomic_folder
+from dcube.artifacts.candidates import STAGES, CandidateName
 from dcube.artifacts.layout import (
     DIFFUSION,
     FEATURES,
@@ -29,14 +30,9 @@ from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
-def train_candidate(stage: str, name: str, recipe_of: Callable[[Params], Recipe]) -> None:
-    """Train, save and track one candidate, in as many processes as `compute.processes` says.
-
-    Args:
-        stage: DVC's name of it, and its module's.
-        name: of the candidate's folder.
-    """
-    settings = params()
+def train_candidate(name: CandidateName, recipe_of: Callable[[Params], Recipe]) -> None:
+    """Train, save and track one candidate, in as many processes as `compute.processes` says."""
+    settings, stage = params(), STAGES[name]
     launch(
         settings.compute.processes, lambda: _train(stage, name, recipe_of(settings), settings), f"dcube.stages.{stage}"
     )

@@ -1,12 +1,13 @@
 """Stage train_baseline: the method that `baseline.method` names, under the protocol of train_classifier."""
 
-from dcube.classifier.recipe import BASELINE, method_recipe
+from dcube.artifacts.candidates import BASELINE
+from dcube.classifier.recipe import method_recipe
 from dcube.stages import run
 from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
-    train_candidate("train_baseline", BASELINE, lambda settings: method_recipe(settings.baseline))
+    train_candidate(BASELINE, lambda settings: method_recipe(settings.baseline))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Stage train_classifier: the D-Cube classifier on the frozen features of the trained U-ViT."""
 
-from dcube.classifier.candidate import DCUBE
+from dcube.artifacts.candidates import DCUBE
 from dcube.classifier.recipe import head_recipe
 from dcube.stages import run
 from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
-    train_candidate("train_classifier", DCUBE, lambda settings: head_recipe(DCUBE, settings.classifier))
+    train_candidate(DCUBE, lambda settings: head_recipe(DCUBE, settings.classifier))
 
 
 if __name__ == "__main__":

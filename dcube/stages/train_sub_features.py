@@ -1,13 +1,13 @@
 """Stage train_sub_features: the control that has D-Cube's sub-feature network alone."""
 
-from dcube.classifier.candidate import SUB_FEATURES
+from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.classifier.recipe import sub_features_recipe
 from dcube.stages import run
 from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
-    train_candidate("train_sub_features", SUB_FEATURES, lambda settings: sub_features_recipe(settings.classifier))
+    train_candidate(SUB_FEATURES, lambda settings: sub_features_recipe(settings.classifier))
 
 
 if __name__ == "__main__":

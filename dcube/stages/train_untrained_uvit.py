@@ -1,13 +1,13 @@
 """Stage train_untrained_uvit: the control that has D-Cube's head on the features of an untrained U-ViT."""
 
-from dcube.classifier.candidate import UNTRAINED
+from dcube.artifacts.candidates import UNTRAINED
 from dcube.classifier.recipe import head_recipe
 from dcube.stages import run
 from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
-    train_candidate("train_untrained_uvit", UNTRAINED, lambda settings: head_recipe(UNTRAINED, settings.classifier))
+    train_candidate(UNTRAINED, lambda settings: head_recipe(UNTRAINED, settings.classifier))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dcube.artifacts.candidates import BASELINE, DCUBE, CandidateName
 from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
@@ -37,7 +38,7 @@ class Row(Part):
 
     name: Name
     group: str = ""
-    model: Literal["dcube", "untrained_uvit", "sub_features", "baseline", "imagenet_probe"] = "dcube"
+    model: CandidateName = DCUBE
     settings: Settings = {}
     choose: Choices = {}
     paper: dict[str, Annotated[list[float], Field(min_length=4, max_length=4)]] = {}
@@ -104,7 +105,7 @@ class Study(Part):
 
     def choices_of(self, row: Row, data: str) -> Choices:
         """Dotted parameter → values, of which validation chooses one."""
-        common = self.data[data].choose if data in self.data and row.model == "baseline" else {}
+        common = self.data[data].choose if data in self.data and row.model == BASELINE else {}
         return row.choose or common
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dcube.artifacts.candidates import BASELINE, SUB_FEATURES
 from dcube.classifier.method import method
 from dcube.config.schema import Params
 from dcube.evaluation.comparison import Difference, holm
@@ -139,7 +140,7 @@ def _comparisons(study: Study, base: Params, computed: StudyResults, metrics: li
 
 
 def _from_scratch(params: Params, variant: Variant) -> bool:
-    if variant.row.model == "baseline":
+    if variant.row.model == BASELINE:
         return params.baseline.weights == "none" and method(params.baseline.method).family != "Control"
-    needs_weights = variant.row.model == "sub_features" or params.classifier.use_sub_features
+    needs_weights = variant.row.model == SUB_FEATURES or params.classifier.use_sub_features
     return needs_weights and params.classifier.sub_features.weights == "none"

@@ -9,18 +9,10 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import normalize
 
+from dcube.artifacts.candidates import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.candidate import Calibration
 from dcube.classifier.calibration import tempered
-from dcube.classifier.candidate import (
-    DCUBE,
-    OWN_KINDS,
-    SUB_FEATURES,
-    UNTRAINED,
-    build_head,
-    load_candidate,
-    probabilities,
-    save_candidate,
-)
+from dcube.classifier.candidate import OWN_KINDS, build_head, load_candidate, probabilities, save_candidate
 from dcube.classifier.contract import Task
 from dcube.classifier.head import DCubeHead, normalise_tokens
 from dcube.classifier.image_table import ImageTable
@@ -106,6 +98,19 @@ def test_sub_scores_weigh_the_fused_channel_and_it_is_added_back(tiny_params: Pa
     head(images, [torch.randn(2, 32, 4, 4) for _ in uvit.blocks])
     assert seen[0].shape == (2, 3, 4, 4)
     torch.testing.assert_close(seen[0][:, 0], seen[0][:, 1])
+
+
+def test_sub_features_are_computed_once_for_all_noise_levels(tiny_params: Params, uvit: FrozenUViT) -> None:
+    head = head_of(DCUBE, tiny_params, uvit).eval()
+    assert isinstance(head, DCubeHead)
+    images, _, _ = batch(2)
+    levels = [[torch.randn(2, 32, 4, 4) for _ in uvit.blocks] for _ in range(3)]
+    expected = [head(images, features) for features in levels]
+    passes: list[None] = []
+    head.sub_network.register_forward_hook(lambda *_: passes.append(None))  # type: ignore[union-attr]
+    for ours, alone in zip(head.at_levels(images, levels), expected, strict=True):
+        assert torch.equal(ours, alone)
+    assert len(passes) == 1
 
 
 def test_tokens_are_normalised_one_by_one() -> None:

@@ -198,7 +198,7 @@ def test_label_dropout_trains_the_label_free_path() -> None:
 
 
 def test_one_forward_of_the_pair_equals_two() -> None:
-    diffusion = Diffusion(width=32, depth=2, heads=2, patch_size=4, label_dropout=0.0, contrastive="off")
+    diffusion = Diffusion(width=32, depth=2, heads=2, patch_size=4, label_dropout=0.0, contrastive="published")
     model, batch, schedule = build_uvit(diffusion, 16, 1, 3), _batch(), NoiseSchedule(diffusion)
     together = pair_losses(model, model, schedule, diffusion, batch, step=3)["diffusion_loss"]
     apart = 0.0
@@ -206,6 +206,27 @@ def test_one_forward_of_the_pair_equals_two() -> None:
         alone = PairBatch(images, images, labels, labels, batch.different, batch.labelled)
         apart += pair_losses(model, model, schedule, diffusion, alone, step=3)["diffusion_loss"] / 2
     torch.testing.assert_close(together, apart)
+
+
+@pytest.mark.parametrize(
+    ("contrastive", "dropout", "shared"), [("pooled", 1, True), ("pooled", 0, False), ("off", 1, False)]
+)
+def test_only_pairs_that_are_compared_share_t_and_noise(contrastive: str, dropout: float, shared: bool) -> None:
+    diffusion = Diffusion(width=32, depth=2, heads=2, patch_size=4, label_dropout=dropout, contrastive=contrastive)
+    model, schedule = build_uvit(diffusion, 16, 1, 3), NoiseSchedule(diffusion)
+    images, labels = torch.full((4, 1, 16, 16), 128, dtype=torch.uint8), torch.zeros(4, dtype=torch.long)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def network(noisy: torch.Tensor, t: torch.Tensor, *rest: torch.Tensor, **options: bool):
+        seen.append((noisy, t))
+        return model(noisy, t, *rest, **options)
+
+    labelled = torch.ones(4, dtype=torch.bool)
+    batch = PairBatch(images, images, labels, labels, ~labelled, labelled)
+    pair_losses(network, model, schedule, diffusion, batch, step=0)
+    ((noisy, t),) = seen
+    assert torch.equal(*t.chunk(2)) == shared
+    assert torch.equal(*noisy.chunk(2)) == shared
 
 
 # --- pairs

@@ -6,13 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import stats
+from scipy import ndimage, stats
 
 from dcube.artifacts.layout import SELECTION
 from dcube.artifacts.schemas.selection import Selection
 from dcube.diffusion.weights import build_uvit
 from dcube.errors import DcubeError
-from dcube.features.gaussianity import gaussianity, ks_p_value, ks_statistic
+from dcube.features.gaussianity import gaussianity, ks_p_value, ks_statistic, map_statistics
+from dcube.features.random_field import null_statistics, p_value_under, power_spectrum
 from dcube.features.selection import blocks_table, choose_blocks, select_blocks, selection_figure
 
 CPU = torch.device("cpu")
@@ -62,6 +63,40 @@ def test_scale_and_offset_do_not_matter_and_a_constant_map_is_no_find():
     constant = gaussianity(np.full((2, 49), 0.3, dtype=np.float32))
     assert constant.statistic.tolist() == [0, 0]
     assert constant.p_value.tolist() == [1, 1]
+
+
+def fields(n: int, side: int, smoothing: float, seed: int = 0) -> np.ndarray:
+    """Gaussian noise (n, side, side), blurred: its own generator, not that of the null."""
+    noise = np.random.default_rng(seed).normal(size=(n, side, side))
+    return ndimage.gaussian_filter(noise, (0, smoothing, smoothing), mode="wrap") if smoothing else noise
+
+
+def test_with_independent_patches_the_null_is_lilliefors():
+    null = null_statistics(power_spectrum(fields(500, 8, 0.0)), 8, np.random.default_rng(1))
+    assert np.quantile(null, 0.95) == pytest.approx(0.886 / 8, rel=0.02)  # his table, n > 30: 0.886 / sqrt(n)
+    scipys = stats.goodness_of_fit(
+        stats.norm, fields(1, 8, 0.0)[0].ravel(), statistic="ks", n_mc_samples=999, rng=np.random.default_rng(2)
+    ).null_distribution  # fits mean and deviation to every sample, with n - 1 for the latter
+    assert np.quantile(null, [0.5, 0.95]) == pytest.approx(np.quantile(scipys, [0.5, 0.95]), rel=0.04)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.7, 1.5])
+def test_gaussian_maps_are_called_so_whatever_their_autocorrelation(smoothing):
+    maps = fields(2000, 8, smoothing)
+    null = null_statistics(power_spectrum(maps), 8, np.random.default_rng(1))
+    rejected = np.mean([p_value_under(null, d) < 0.05 for d in map_statistics(maps.reshape(len(maps), -1))])
+    assert rejected == pytest.approx(0.05, abs=0.015)  # three standard errors
+    assert p_value_under(null, 1.0) == 1 / 5000
+
+
+def test_the_published_null_stays_selectable(phantom_dataset, tiny_params):
+    model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
+    plain = tiny_params.features.model_copy(update={"null": "as_published"})
+    ours, published = (select_blocks(model, phantom_dataset, its, CPU) for its in (tiny_params.features, plain))
+    assert published.statistic == ours.statistic
+    np.testing.assert_allclose(published.p_value, stats.kstwo.sf(published.statistic, 16), atol=1e-6)
+    np.testing.assert_allclose(stats.kstwo.sf(published.critical, 16), 0.05)
+    assert ours.critical != published.critical
 
 
 def test_all_significant_blocks_are_best():

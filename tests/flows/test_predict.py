@@ -16,7 +16,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.utilities.callables import parameter_schema
 
-from dcube.classifier.candidate import SUB_FEATURES, Candidate
+from dcube.artifacts.candidates import SUB_FEATURES
+from dcube.classifier.candidate import Candidate
 from dcube.config.schema import Params
 from dcube.inference import prediction
 from dcube.inference.inputs import collect_images

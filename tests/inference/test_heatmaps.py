@@ -8,7 +8,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, build_head
+from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
+from dcube.classifier.candidate import Candidate, build_head
 from dcube.classifier.contract import Task
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.training import train_candidate

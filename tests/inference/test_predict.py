@@ -17,7 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES, Candidate, probabilities, save_candidate
+from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
+from dcube.classifier.candidate import Candidate, probabilities, save_candidate
 from dcube.cli import main as cli
 from dcube.config.schema import Params
 from dcube.data.preprocessing import to_square

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dcube.classifier.candidate import DCUBE, SUB_FEATURES
+from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
 from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
 from dcube.inference.prediction import predict

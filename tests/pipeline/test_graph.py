@@ -2,10 +2,13 @@
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
+from dcube.artifacts.candidates import STAGES as TRAINING_STAGES
+from dcube.artifacts.candidates import CandidateName
 from dcube.repository.graph import stages_in_order
 from tests.support.checkout import ROOT
 
@@ -107,8 +110,9 @@ def test_every_stage_says_what_it_needs() -> None:
 
 def test_every_candidate_is_trained_evaluated_and_its_metrics_are_declared() -> None:
     candidates = STAGES["evaluate"]["matrix"]["model"]
-    trained = [out for stage in STAGES.values() for out in stage["outs"] if out.startswith("outputs/models/")]
-    assert trained == [f"outputs/models/{name}" for name in candidates]
+    trained = {stage: out for stage, it in STAGES.items() for out in it["outs"] if out.startswith("outputs/models/")}
+    assert trained == {stage: f"outputs/models/{name}" for name, stage in TRAINING_STAGES.items()}
+    assert candidates == list(TRAINING_STAGES) == list(get_args(CandidateName))
     assert {f"outputs/evaluation/{name}/headline.json" for name in candidates} < set(GRAPH["metrics"])
 
 

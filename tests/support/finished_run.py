@@ -55,9 +55,16 @@ def write_run(folder: Path) -> None:
         weights_sha256="d" * 64,
     ).save(folder / DIFFUSION / CONFIG)  # fmt: skip
     (folder / FEATURES).mkdir()
-    definition = SelectionDefinition(timestep=1, images=16, values_a_map=16, significance=0.05, keep=2, seed=0)
+    definition = SelectionDefinition(
+        timestep=1, images=16, values_a_map=16, null="random_field", significance=0.05, keep=2, seed=0
+    )
     Selection(
-        best=[1, 2], worst=[0, 2], statistic=[0.1, 0.3, 0.2], p_value=[0.5, 0.01, 0.2], definition=definition
+        best=[1, 2],
+        worst=[0, 2],
+        statistic=[0.1, 0.3, 0.2],
+        p_value=[0.5, 0.01, 0.2],
+        critical=[0.2, 0.2, 0.25],
+        definition=definition,
     ).save(folder / FEATURES / SELECTION)
     _measured(folder, dataset)
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
+from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
 from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, TrainedWith
 from dcube.artifacts.schemas.dataset import InputSpec
-from dcube.classifier.candidate import DCUBE, ON_DIFFUSION_FEATURES, OWN_KINDS, SUB_FEATURES, build_head, save_candidate
+from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, OWN_KINDS, build_head, save_candidate
 from dcube.classifier.contract import Task
 from dcube.config.schema import Params
 from dcube.diffusion.noise_schedule import NoiseSchedule

@@ -4,13 +4,11 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, field_serializer
 
-from dcube.artifacts.artifact import TRAINING_STAGES, ArtifactPart, run_again
+from dcube.artifacts.artifact import ArtifactPart, run_again
+from dcube.artifacts.candidates import TRAINING_STAGES
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.artifacts.schemas.weights import WeightsConfig
 from dcube.config.schema import Baseline, Classifier, Diffusion
-
-DCUBE, UNTRAINED, SUB_FEATURES = "dcube", "untrained_uvit", "sub_features"  # kinds of this project's own
-CONTROLS = (UNTRAINED, SUB_FEATURES)  # they say what D-Cube's parts are worth, and are not meant for use
 
 
 class Calibration(ArtifactPart):
@@ -43,7 +41,7 @@ class CandidateConfig(WeightsConfig):
     """Everything that loading, asking and judging a candidate needs.
 
     Attributes:
-        kind: as in `dcube.classifier.candidate`.
+        kind: one of D-Cube's and its controls' names (`dcube.artifacts.candidates`), or a method's.
         blocks: of the frozen U-ViT; None for kinds that use no diffusion features.
         noised: whether the U-ViT sees the image noised to t, instead of the clean one.
         evaluation_timesteps: noise levels that probabilities are averaged over.

@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import TRAINING_STAGES, Artifact, run_again
+from dcube.artifacts.artifact import Artifact, run_again
+from dcube.artifacts.candidates import TRAINING_STAGES
 
 
 class DriftReference(Artifact):

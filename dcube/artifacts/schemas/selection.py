@@ -1,6 +1,6 @@
 """`selection.json`: which blocks of the U-ViT the stage `select_features` has chosen, and why."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 
@@ -12,12 +12,13 @@ class SelectionDefinition(ArtifactPart):
         timestep: noise level at which the images were shown.
         images: their number.
         values_a_map: patches of an image.
-        significance, keep: as in the parameter group `features`.
+        null, significance, keep: as in the parameter group `features`.
     """
 
     timestep: int
     images: int
     values_a_map: int
+    null: Literal["random_field", "as_published"]
     significance: float
     keep: int
     seed: int
@@ -28,7 +29,8 @@ class Selection(Artifact):
     best: blocks to use, ascending.
     worst: as many with the smallest statistic, the counter-example of Table VI.
     statistic: median D of every block, 0 … depth.
-    p_value: median p of every block.
+    p_value: of that median, under the null.
+    critical: the D of every block at which p is `definition.significance`.
     """
 
     remedy: ClassVar[str] = run_again("select_features")
@@ -37,4 +39,5 @@ class Selection(Artifact):
     worst: list[int]
     statistic: list[float]
     p_value: list[float]
+    critical: list[float]
     definition: SelectionDefinition

@@ -1,0 +1,65 @@
+"""Optimisers by name: each makes those of a model's parameters that are trained."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+SGD_MOMENTUM = 0.9
+
+
+class OptimiserSettings(Protocol):
+    """The values of a parameter group that a training's optimiser and averaging use."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def gradient_clip(self) -> float: ...
+    @property
+    def ema_decay(self) -> float: ...
+
+
+Optimisers = Callable[[nn.Module, OptimiserSettings], list[Optimizer]]
+
+
+def adamw(model: nn.Module, settings: OptimiserSettings) -> list[Optimizer]:
+    return [_adamw(list(_trained(model).values()), settings)]
+
+
+def sgd(model: nn.Module, settings: OptimiserSettings) -> list[Optimizer]:
+    parameters, rate, decay = _trained(model).values(), settings.learning_rate, settings.weight_decay
+    return [torch.optim.SGD(parameters, rate, momentum=SGD_MOMENTUM, weight_decay=decay)]
+
+
+def muon(model: nn.Module, settings: OptimiserSettings) -> list[Optimizer]:
+    """Muon (K. Jordan et al. 2024) for the matrices of a transformer's `blocks`, AdamW for the rest.
+
+    Updates have AdamW's size (J. Liu et al., arXiv:2502.16982), so that one learning rate serves both.
+    """
+    trained = _trained(model)
+    matrices = [name for name, parameter in trained.items() if name.startswith("blocks.") and parameter.ndim == 2]
+    rest = [parameter for name, parameter in trained.items() if name not in matrices]
+    return [
+        torch.optim.Muon(
+            [trained[name] for name in matrices],
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        _adamw(rest, settings),
+    ]
+
+
+OPTIMISERS: dict[str, Optimisers] = {"adamw": adamw, "sgd": sgd, "muon": muon}
+
+
+def _adamw(parameters: list[nn.Parameter], settings: OptimiserSettings) -> Optimizer:
+    return torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+
+def _trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
