@@ -22,6 +22,7 @@ DATASET, MANIFEST = "dataset.json", "manifest.csv"  # in PREPARED; SYNTHETIC has
 WEIGHTS, CONFIG = "model.safetensors", "config.json"  # in a folder of a trained model
 HISTORY, VALIDATION = "history.csv", "validation.csv"  # there too: losses, and metrics of validation, over the steps
 REFERENCE = "reference.json"  # in a candidate's folder: what new images are compared with
+SEEN = "seen_images.json"  # there too: the images of its data set
 FID_REPORT, SAMPLES = "fid.json", "samples.npz"  # in FID; the latter are real and generated images of every class
 SELECTION = "selection.json"  # in FEATURES
 PROBE_REPORT = "probe.json"  # in PROBE

@@ -57,7 +57,7 @@ def predict(
     with collect_images(paths) as (images, left_out), TemporaryDirectory(prefix="dcube-model-") as folder:
         for why, files in left_out.items():
             print(f"left out: {len(files)} × {why}: {abbreviated(files)}", file=sys.stderr)
-        fetched = _fetched(model, Path(folder))
+        fetched = fetch_version(model, Path(folder))
         candidate = load_candidate(fetched.folder, choose_device(Compute()))
         if fetched.split_notice:
             print(f"{fetched.title} was tested on this: {fetched.split_notice}", file=sys.stderr)
@@ -86,7 +86,8 @@ def predict(
         )
 
 
-def _fetched(model: str, folder: Path) -> "Fetched":
+def fetch_version(model: str, folder: Path) -> "Fetched":
+    """The version that `MODEL@ALIAS` or `MODEL/VERSION` names; what is wrong with MLflow ends in one line."""
     from dcube.registry.download import fetch
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 

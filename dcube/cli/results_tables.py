@@ -15,7 +15,7 @@ def results_table(results: dict[str, Metrics]) -> FittingTable:
     columns = [Column(metric.title, number=True, optional=not metric.compared) for metric in HEADLINES]
     table = FittingTable(results_title(next(iter(results.values()))), [Column("model"), *columns])
     for model, metrics in results.items():
-        table.add_row(model, *(_cell(metrics, metric.name) for metric in HEADLINES))
+        table.add_row(model, *(metric_cell(metrics, metric.name) for metric in HEADLINES))
     return table
 
 
@@ -39,5 +39,6 @@ def differences_table(made: dict[str, ModelComparison], p_values: dict[str, dict
     return table
 
 
-def _cell(metrics: Metrics, name: str) -> str:
+def metric_cell(metrics: Metrics, name: str) -> str:
+    """Value and interval."""
     return f"{metrics.test[name]:.3f}\n[dim]{interval_text(metrics, name, 2)}[/]"

@@ -48,9 +48,12 @@ def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, M
 
 
 def evaluation_settings(metrics: Metrics) -> Evaluation:
-    """Those that the metrics were measured with, as far as a comparison needs them."""
+    """Those that the metrics were measured with."""
     return Evaluation(
-        bootstrap_samples=metrics.resamples, confidence=metrics.confidence, calibration_bins=metrics.calibration_bins
+        bootstrap_samples=metrics.resamples,
+        confidence=metrics.confidence,
+        calibration_bins=metrics.calibration_bins,
+        abstain_below=metrics.abstain_below,
     )
 
 

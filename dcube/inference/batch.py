@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
 
 from dcube.artifacts.schemas.job import BatchJob, StoredObject
@@ -25,7 +24,7 @@ from dcube.inference.bucket import (
     to_parquet,
     write_object,
 )
-from dcube.inference.drift import image_statistics
+from dcube.inference.drift import drift_columns
 from dcube.inference.inputs import InputImage, images_in_file
 from dcube.inference.prediction import predict
 from dcube.runtime.s3 import Storage
@@ -52,7 +51,7 @@ def _predict_objects(
     parts: list[pd.DataFrame] = []
 
     def on_batch(inputs: Sequence[ModelInput | str], rows: pd.DataFrame) -> None:
-        parts.append(pd.concat([rows, _drift_columns(inputs)], axis=1))
+        parts.append(pd.concat([rows, drift_columns(inputs)], axis=1))
 
     images = [image for _, of_object in found for image in of_object]
     if images:
@@ -79,23 +78,6 @@ def _download(
 
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
         return list(pool.map(fetch, range(len(batch))))
-
-
-def _drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
-    """What drift is measured by, one row for each image; empty for those that were refused."""
-    rows = [
-        {"width": np.nan, "height": np.nan, "mode": "", "modality": ""}
-        if isinstance(found, str)
-        else {
-            "width": found.raw.image.width,
-            "height": found.raw.image.height,
-            "mode": found.raw.mode,
-            "modality": found.raw.modality,
-            **image_statistics(found.image[None]).iloc[0].to_dict(),
-        }
-        for found in inputs
-    ]
-    return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ needs no bins and suits distributions of any shape.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.stats import entropy, ks_2samp
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.dataset import InputSpec, RawImages
 from dcube.artifacts.schemas.drift import DriftReference
+from dcube.data.preprocessing import ModelInput
 from dcube.data.readers.modes import storage_kind
 
 PROPERTIES = {  # of an image, and of the prediction for it
@@ -57,6 +58,23 @@ def image_statistics(images: np.ndarray) -> pd.DataFrame:
     )
 
 
+def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
+    """What drift is measured by, one row for each image; empty for those that were refused."""
+    rows = [
+        {"width": np.nan, "height": np.nan, "mode": "", "modality": ""}
+        if isinstance(found, str)
+        else {
+            "width": found.raw.image.width,
+            "height": found.raw.image.height,
+            "mode": found.raw.mode,
+            "modality": found.raw.modality,
+            **image_statistics(found.image[None]).iloc[0].to_dict(),
+        }
+        for found in inputs
+    ]
+    return pd.DataFrame(rows)
+
+
 def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> DriftReference:
     """What `compare` needs of the reference images and of the calibrated probabilities for them."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int))
@@ -93,12 +111,16 @@ def as_json(found: list[DriftRow]) -> str:
     return json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False)
 
 
+def drifted_in_words(found: list[DriftRow]) -> str:
+    """A sentence that names what has drifted."""
+    drifted = [one.what.split(" (")[0] for one in found if one.drifted]
+    return f"Drift: {', '.join(drifted)}." if drifted else "No drift is shown."
+
+
 def as_markdown(found: list[DriftRow]) -> str:
     """The table, after a line that names what has drifted."""
-    drifted = [one.what.split(" (")[0] for one in found if one.drifted]
-    first = f"**Drift: {', '.join(drifted)}.**" if drifted else "**No drift is shown.**"
     rows = [(one.what, one.reference, one.new, f"{one.distance:.3f}{' ⚠' if one.drifted else ''}") for one in found]
-    return f"{first}\n\n{markdown_table(('', 'validation', 'new images', 'distance'), rows)}"
+    return f"**{drifted_in_words(found)}**\n\n{markdown_table(('', 'validation', 'new images', 'distance'), rows)}"
 
 
 def _refused(rows: pd.DataFrame) -> DriftRow:

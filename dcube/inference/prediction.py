@@ -13,6 +13,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from dcube.artifacts.schemas.dataset import ABSTAIN, InputSpec
 from dcube.classifier.candidate import Candidate
 from dcube.data.preprocessing import ModelInput, crop, preprocess
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
-from dcube.data.readers.windows import window_of
+from dcube.data.readers.windows import Window, window_of
 from dcube.evaluation.predictions import PREFIX
 from dcube.inference.inputs import InputImage
 from dcube.inference.suitability import check_suitability
@@ -30,6 +31,16 @@ from dcube.inference.suitability import check_suitability
 BATCH_SIZE = 64  # images in memory
 NOT_FINITE = "the model gives no finite probabilities for this image: use another version of it"
 NOISE_LEVELS = 3  # for `spread`: the lowest, the middle and the highest that training used
+
+
+class Readable(Protocol):
+    """An image to predict on: its name for people, and its pixels."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self, window: Window | None, /) -> RawImage:
+        """Decode it, windowed; raises `UnusableImageError`."""
 
 
 def to_model_input(raw: RawImage, spec: InputSpec) -> ModelInput:
@@ -45,7 +56,7 @@ def to_model_input(raw: RawImage, spec: InputSpec) -> ModelInput:
 
 def predict(
     candidate: Candidate,
-    images: Sequence[InputImage],
+    images: Sequence[Readable],
     abstain_below: float,
     on_batch: Callable[[Sequence[ModelInput | str], pd.DataFrame], object] = lambda inputs, rows: None,
 ) -> pd.DataFrame:
@@ -57,7 +68,7 @@ def predict(
     spec = candidate.config.input
     window = window_of(spec)
 
-    def read(image: InputImage) -> ModelInput | str:
+    def read(image: Readable) -> ModelInput | str:
         try:
             return to_model_input(image.read(window), spec)
         except UnusableImageError as problem:

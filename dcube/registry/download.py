@@ -7,6 +7,7 @@ from dcube.artifacts.layout import CONFIG
 from dcube.errors import DcubeError
 from dcube.inference.answers import identity
 from dcube.registry.references import referenced
+from dcube.registry.versions import evaluation_artifacts
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import version_number
 from dcube.tracking.verification import MODEL
@@ -18,6 +19,7 @@ class Fetched:
 
     Attributes:
         folder: holds its weights, `config.json` and `reference.json`.
+        evaluation: holds `metrics.json` and `predictions.csv` of its own test split.
         weights: sha256 of the weights. A model that is deleted and made again starts at version 1; its weights differ.
         abstain_below: the confidence below which it was evaluated as giving no prediction.
         split_notice: what must be said beside the metrics of its evaluation; empty where nothing must.
@@ -26,6 +28,7 @@ class Fetched:
     name: str
     version: str
     folder: Path
+    evaluation: Path
     weights: str
     abstain_below: float
     split_notice: str
@@ -53,4 +56,5 @@ def fetch(reference: str, folder: Path) -> Fetched:
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
     below, notice = float(version.needed(tags.ABSTAIN)), version.tags.get(tags.SPLIT_NOTICE, "")
-    return Fetched(registry.name, number, configs[0].parent, version.needed(tags.WEIGHTS), below, notice)
+    evaluation = files / evaluation_artifacts(version.needed(tags.MODEL))
+    return Fetched(registry.name, number, configs[0].parent, evaluation, version.needed(tags.WEIGHTS), below, notice)

@@ -13,9 +13,11 @@ from dcube.artifacts.layout import (
     MODELS,
     PREPARED,
     REFERENCE,
+    SEEN,
     SYNTHETIC,
     VALIDATION,
 )
+from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import save_candidate
 from dcube.classifier.candidate_training import CandidateTraining, Inputs, with_temperature
 from dcube.classifier.recipe import Recipe
@@ -50,6 +52,7 @@ def _train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
         validation_images = dataset.images(dataset.image_size)[dataset.indices("validation")]
         with atomic_folder(MODELS / name) as folder:
             reference_of(validation_images, probabilities, dataset.classes).save(folder / REFERENCE)
+            SeenImages.of(dataset.manifest["sha256"]).save(folder / SEEN)
             digest = save_candidate(folder, result.weights, candidate.uvit, candidate.config)
             pd.DataFrame(result.record.history).to_csv(folder / HISTORY, index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / VALIDATION, index=False)

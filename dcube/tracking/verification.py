@@ -28,7 +28,7 @@ MODEL = "model"  # place of the files that MLflow loads
 CANDIDATE = f"{MODEL}/artifacts"  # those of them that this program loads
 ADDED_BY_DOWNLOAD = "registered_model_meta"
 WRITTEN_BY_PEOPLE = (tags.NOTE, tags.RUN_NAME)
-WRITTEN_LATER = (tags.CHAMPION, tags.MANIFEST)  # what the names of such tags start with
+WRITTEN_LATER = (tags.CHAMPION, tags.MANIFEST, tags.EXTERNAL)  # what the names of such tags start with
 
 Files = Mapping[str, dict[str, str]]  # place → path → sha256
 

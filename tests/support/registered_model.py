@@ -1,5 +1,6 @@
 """A small registered version, and images to ask it about."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS, REFERENCE
+from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS, REFERENCE, SEEN
 from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
+from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Evaluation, Params
 from dcube.data.preprocessing import to_square
@@ -25,6 +27,7 @@ from tests.support.evaluated_candidates import DATASET, predictions
 from tests.support.random_candidate import CLASSES, SPEC, write_candidate
 
 NAME = "dcube-asked"
+SEEN_PICTURES = range(1000, 1060)
 SIZES = Extent(smallest=40, median=48.0, largest=64)
 PICTURES = SPEC.model_copy(update={"raw": RawImages(modes={"L": 9}, modalities={"": 9}, width=SIZES, height=SIZES)})
 SCANS = SPEC.model_copy(
@@ -44,6 +47,8 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     digest = write_candidate(home / "models" / kind, params, kind=kind, spec=spec)
     candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
     write_reference(home / "models" / kind, candidate)
+    seen = [hashlib.sha256(as_seen(number).tobytes()).hexdigest() for number in SEEN_PICTURES]
+    SeenImages.of(seen).save(home / "models" / kind / SEEN)
     made = predictions(dict.fromkeys(CLASSES, 20))
     usual = {"abstain_below": changes.pop("abstain_below", 0.0), "bootstrap_samples": 100}
     config = candidate.config.model_copy(update={"kind": kind, "weights_sha256": digest})
@@ -62,12 +67,14 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
 
 def write_reference(folder: Path, candidate: Candidate) -> None:
     """What the model's training would have written, of pictures 1000 … 1059."""
-    images, small = (
-        np.stack([to_square(Image.fromarray(pixels(n)), size, 1, "crop") for n in range(1000, 1060)])
-        for size in (32, 16)
-    )
+    images, small = (np.stack([as_seen(n, size) for n in SEEN_PICTURES]) for size in (32, 16))
     reference = reference_of(images, candidate.predict(images, small), candidate.classes)
     reference.save(folder / REFERENCE)
+
+
+def as_seen(number: int, size: int = 32) -> np.ndarray:
+    """Picture `number`, preprocessed: (1, size, size) uint8."""
+    return to_square(Image.fromarray(pixels(number)), size, 1, "crop")
 
 
 def pixels(number: int, shape: tuple[int, ...] = (48, 48)) -> np.ndarray:

@@ -1,0 +1,72 @@
+"""`dcube evaluate`: a registered model on labelled images of another source."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dcube.cli.predict import Reference, fetch_version
+from dcube.cli.terminal import print_rich
+from dcube.errors import DcubeError
+
+if TYPE_CHECKING:
+    from dcube.artifacts.schemas.metrics import Metrics
+
+LabelledImages = Annotated[
+    Path, typer.Argument(help="Labelled images, in any layout that `dcube data check` reads.", metavar="PATH")
+]
+Name = Annotated[
+    str,
+    typer.Option("--name", help="Name of the test set in MLflow: letters, digits, - and _. No person's."),
+]
+GroupBy = Annotated[
+    str | None, typer.Option("--group-by", help="As data.group_by: which images belong together, for the intervals.")
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", help="Folder for metrics.json, predictions.csv (pseudonyms) and drift.json.")
+]
+
+
+def evaluate(
+    model: Reference, path: LabelledImages, name: Name, group_by: GroupBy = None, output: Output = None
+) -> None:
+    """Evaluate a registered model on labelled images that it has never seen, e.g. of another hospital."""
+    from dcube.artifacts.layout import METRICS_FILE
+    from dcube.artifacts.schemas.metrics import Metrics
+    from dcube.evaluation.conclusions import evaluation_settings
+    from dcube.inference.drift import drifted_in_words
+    from dcube.inference.external import evaluate_externally
+    from dcube.registry.external import record, save
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
+
+    if output is not None and output.exists():
+        raise DcubeError(f"{output} exists: name a new folder")
+    with TemporaryDirectory(prefix="dcube-model-") as folder:
+        version = fetch_version(model, Path(folder))
+        own = Metrics.load(version.evaluation / METRICS_FILE)
+        test = evaluate_externally(version.folder, path, name, evaluation_settings(own), group_by)
+        written = output or Path(folder) / "external"
+        save(test, written)
+        with mlflow_errors_in_one_line():
+            record(f"{version.name}/{version.version}", test, written)
+    print_rich(_table(version.title, own, test.metrics))
+    if test.metrics.test_patients is None:
+        print("No patients are known: the intervals are too narrow where several images show one patient.")
+    if test.left_out:
+        print(f"Left out: {test.left_out} images without a label.")
+    print(drifted_in_words(test.drift))
+
+
+def _table(title: str, own: "Metrics", external: "Metrics"):  # type: ignore[no-untyped-def]
+    from dcube.cli.fitting_table import Column, FittingTable
+    from dcube.cli.results_tables import metric_cell
+    from dcube.evaluation.metrics import HEADLINES
+    from dcube.evaluation.summary import tested_on
+
+    columns = [Column(metric.title, number=True, optional=not metric.compared) for metric in HEADLINES]
+    table = FittingTable(f"{title}, {own.confidence:.0%} intervals", [Column("tested on"), *columns])
+    for name, metrics in ((f"{own.dataset}, own test split", own), (external.dataset, external)):
+        cells = (metric_cell(metrics, metric.name) for metric in HEADLINES)
+        table.add_row(f"{name}\n[dim]{tested_on(metrics)}[/]", *cells)
+    return table

@@ -1,0 +1,179 @@
+"""A registered model on labelled images that it has never seen: of another hospital, another scanner, a later year.
+
+Nothing is chosen on these images. They are preprocessed as in training, and measured as the model's own test split was.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dcube.artifacts.layout import REFERENCE, SEEN
+from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.schemas.drift import DriftReference
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.artifacts.schemas.seen import SeenImages
+from dcube.classifier.candidate import Candidate, load_candidate
+from dcube.config.loading import validated
+from dcube.config.schema import Compute, Data, Evaluation
+from dcube.data.checks.privacy import read_private_dataset
+from dcube.data.grouping import grouping_of
+from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
+from dcube.data.preprocessing import ModelInput
+from dcube.data.readers.raw_image import RawImage
+from dcube.data.readers.windows import Window
+from dcube.engine.device import choose_device
+from dcube.engine.progress import progress
+from dcube.errors import DcubeError, abbreviated
+from dcube.evaluation.predictions import PREFIX, Predictions
+from dcube.evaluation.summary import summarise
+from dcube.inference.drift import DriftRow, compare, drift_columns
+from dcube.inference.prediction import predict
+
+
+@dataclass(frozen=True)
+class ExternalTest:
+    """Attributes:
+    left_out: number of images without a label, which are not used.
+    drift: how the images differ from the model's own validation images.
+    """
+
+    predictions: Predictions
+    metrics: Metrics
+    left_out: int
+    drift: list[DriftRow]
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One image of a raw data set, under its pseudonym."""
+
+    dataset: RawDataset
+    position: int
+
+    @property
+    def record(self) -> ImageRecord:
+        return self.dataset.records[self.position]
+
+    @property
+    def name(self) -> str:
+        return self.record.file
+
+    def read(self, _window: Window | None) -> RawImage:
+        return self.dataset.read(self.position)  # windowed as the data set's parameters say
+
+
+def evaluate_externally(
+    model: Path, path: Path, name: str, evaluation: Evaluation, group_by: str | None
+) -> ExternalTest:
+    """Predict and measure.
+
+    Args:
+        model: folder of the candidate.
+        path: of the raw images, in any layout that `dcube data check` reads.
+        name: of the test set.
+        evaluation: as the model's own test split was measured.
+        group_by: as the parameter `data.group_by`.
+
+    Raises:
+        DcubeError: a class that the model does not know, or one of its classes without an image; an image that it is
+            not suitable for, or has seen.
+    """
+    candidate = load_candidate(model, choose_device(Compute()))
+    config = candidate.config
+    data = _data(config, name, group_by)
+    raw = read_private_dataset(path, data)
+    images = [LabelledImage(raw, position) for position, record in enumerate(raw.records) if record.label]
+    _refuse_other_classes({image.record.label for image in images}, config.classes, path)
+    rows = _predicted(candidate, images, name, evaluation.abstain_below)
+    _refuse_unsuitable(rows)
+    _refuse_seen(SeenImages.load(model / SEEN), rows)
+    predictions = _predictions(images, rows, config.classes)
+    info = _described(config, data, predictions)
+    metrics = summarise(name, config, info, predictions, evaluation)
+    drift = compare(rows, DriftReference.load(model / REFERENCE), config.input)
+    return ExternalTest(predictions, metrics, len(raw.records) - len(images), drift)
+
+
+def _predicted(candidate: Candidate, images: Sequence[LabelledImage], name: str, abstain_below: float) -> pd.DataFrame:
+    """The rows of `predict`, with `sha256` of the preprocessed image and what drift is measured by."""
+    parts = []
+    with progress(f"Predicting on {name}", total=len(images), unit="images") as advance:
+
+        def on_batch(inputs: Sequence[ModelInput | str], rows: pd.DataFrame) -> None:
+            hashes = ["" if isinstance(it, str) else hashlib.sha256(it.image.tobytes()).hexdigest() for it in inputs]
+            parts.append(drift_columns(inputs).assign(sha256=hashes))
+            advance(len(rows))
+
+        rows = predict(candidate, images, abstain_below, on_batch)
+    return pd.concat([rows, pd.concat(parts, ignore_index=True)], axis=1)
+
+
+def _predictions(images: Sequence[LabelledImage], rows: pd.DataFrame, classes: Sequence[str]) -> Predictions:
+    known = pd.DataFrame(
+        {
+            "id": [str(row) for row in range(len(images))],
+            "file": [image.record.file for image in images],
+            "patient": [image.record.patient for image in images],
+            "sha256": rows["sha256"],
+            "label": [image.record.label for image in images],
+        }
+    )
+    return Predictions(pd.concat([known, rows[["prediction", *(f"{PREFIX}{name}" for name in classes)]]], axis=1))
+
+
+def _data(config: CandidateConfig, name: str, group_by: str | None) -> Data:
+    preprocessing = config.input.model_dump(exclude={"raw"})
+    return validated(Data, {"name": name, "group_by": group_by, **preprocessing}, where="the test set")
+
+
+def _described(config: CandidateConfig, data: Data, predictions: Predictions) -> DatasetInfo:
+    table = predictions.table
+    return DatasetInfo(
+        name=data.name,
+        is_phantom=False,
+        classes=config.classes,
+        input=config.input,
+        counts={"test": table["label"].value_counts().to_dict()},
+        patients=table["patient"].replace("", None).nunique(),
+        grouping=grouping_of(table, data),
+        group_by=data.group_by,
+        split_origin="official",
+        fingerprint=predictions.fingerprint,
+    )
+
+
+def _refuse_other_classes(found: set[str], known: Sequence[str], path: Path) -> None:
+    if unknown := sorted(found - set(known)):
+        raise DcubeError(
+            f"{path} has {_classes(unknown)} that the model does not know: it knows {', '.join(known)}; rename the "
+            "labels, or leave these images out"
+        )
+    if missing := [name for name in known if name not in found]:
+        raise DcubeError(f"{path} has no image of {_classes(missing)}: metrics need images of every class of the model")
+
+
+def _classes(names: Sequence[str]) -> str:
+    return f"the class {names[0]}" if len(names) == 1 else f"the classes {abbreviated(names)}"
+
+
+def _refuse_unsuitable(rows: pd.DataFrame) -> None:
+    refused = rows[rows["problem"] != ""]
+    if len(refused):
+        first = refused.iloc[0]
+        raise DcubeError(
+            f"the model is not suitable for {len(refused)} of {len(rows)} images, e.g. {first['image']}: "
+            f"{first['problem']}: remove them; metrics of the rest would be those of a choice"
+        )
+
+
+def _refuse_seen(seen: SeenImages, rows: pd.DataFrame) -> None:
+    if found := seen.among(rows["sha256"]):
+        names = abbreviated([rows["image"].iloc[position] for position in found])
+        raise DcubeError(
+            f"{len(found)} of {len(rows)} images are in the data set that the model was made with: {names}: an "
+            "external test needs images that it has never seen"
+        )

@@ -1,0 +1,55 @@
+"""The record of an external test: a run in the version's experiment, and a tag on the version."""
+
+from pathlib import Path
+
+from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.evaluation.metrics import metric_of
+from dcube.evaluation.summary import interval_text, tested_on
+from dcube.inference import drift
+from dcube.inference.external import ExternalTest
+from dcube.registry.candidate_run import log_metrics, log_params
+from dcube.registry.references import referenced
+from dcube.tracking import tags
+from dcube.tracking.mlflow_client import version_number
+from dcube.tracking.outbox import milliseconds
+
+
+def save(test: ExternalTest, folder: Path) -> None:
+    """Write metrics, predictions under pseudonyms, and the differences from the model's own validation images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    test.metrics.save(folder / METRICS_FILE)
+    test.predictions.save(folder / PREDICTIONS)
+    (folder / "drift.json").write_text(drift.as_json(test.drift), encoding="utf-8")
+
+
+def record(reference: str, test: ExternalTest, folder: Path) -> None:
+    """Args:
+    reference: `MODEL@ALIAS` or `MODEL/VERSION`.
+    folder: as `save` has written it.
+    """
+    registry, version = referenced(reference)
+    source = registry.client.get_run(version.run_id)
+    client, metrics, number = registry.client, test.metrics, version_number(version)
+    origin = {
+        tags.EXTERNAL_TEST: metrics.dataset,
+        tags.WEIGHTS: metrics.weights_sha256,
+        tags.TEST: metrics.test_fingerprint,
+    }
+    run = client.create_run(
+        source.info.experiment_id,
+        tags=origin,
+        run_name=f"{registry.name}/{number} on {metrics.dataset}",
+        start_time=milliseconds(),
+    )
+    log_params(client, run.info.run_id, {"model": registry.name, "version": number, "test set": metrics.dataset})
+    log_metrics(client, run.info.run_id, {f"external.{name}": value for name, value in metrics.test.items()})
+    client.log_artifacts(run.info.run_id, str(folder))
+    client.set_terminated(run.info.run_id)
+    client.set_model_version_tag(registry.name, number, f"{tags.EXTERNAL}{metrics.dataset}", in_words(metrics))
+
+
+def in_words(metrics: Metrics) -> str:
+    """The one line for lists."""
+    auroc = metric_of("auroc")
+    return f"{auroc.title} {metrics.test[auroc.name]:.3f} ({interval_text(metrics, auroc.name)}), {tested_on(metrics)}"

@@ -1,0 +1,130 @@
+"""`dcube evaluate`: a registered model on labelled images of another source."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from dcube.artifacts.candidates import SUB_FEATURES
+from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.classifier.candidate import Candidate
+from dcube.cli import main as cli
+from dcube.config.schema import Params
+from dcube.registry.references import referenced
+from dcube.tracking import tags
+from dcube.tracking.mlflow_client import tracking_client
+from tests.support.discs import TINY
+from tests.support.random_candidate import CLASSES
+from tests.support.registered_model import PICTURES, SEEN_PICTURES, as_seen, register_candidate, write_picture
+
+EACH = 6  # images of a class
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Candidate]:
+    folder = tmp_path_factory.mktemp("external")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        return folder, *register_candidate(folder, Params.model_validate(TINY), SUB_FEATURES, PICTURES)
+
+
+@pytest.fixture
+def run(home: tuple[Path, str, Candidate], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    folder, reference, _ = home
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+
+    def evaluate(path: Path, *options: str, code: int = 0, name: str = "north") -> str:
+        monkeypatch.setattr(sys, "argv", ["dcube", "evaluate", reference, str(path), "--name", name, *options])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code or 0) == code
+        out, err = capsys.readouterr()
+        return out if code == 0 else err
+
+    return evaluate
+
+
+def hospital(folder: Path, classes: list[str] = CLASSES, first: int = 0) -> Path:
+    """Class folders of pictures that no training has seen."""
+    for kind, label in enumerate(classes):
+        for number in range(EACH):
+            write_picture(folder / label / f"Doe-Jane-{number}.png", first + kind * EACH + number)
+    return folder
+
+
+def test_metrics_are_those_of_an_independent_loop(run: Run, home: tuple[Path, str, Candidate], tmp_path: Path) -> None:
+    out = run(hospital(tmp_path / "scans"), "--output", str(tmp_path / "out"))
+    assert "north" in out
+    assert "own test split" in out
+
+    _, _, candidate = home
+    images, small = (np.stack([as_seen(n, size) for n in range(3 * EACH)]) for size in (32, 16))
+    expected = candidate.predict(images, small)
+    table = pd.read_csv(tmp_path / "out" / PREDICTIONS)
+    order = [CLASSES.index(label) for label in table["label"]]
+    ours = table[[f"probability_{name}" for name in CLASSES]].to_numpy()
+    np.testing.assert_allclose(np.sort(ours, axis=0), np.sort(expected, axis=0), atol=1e-6)
+    metrics = Metrics.load(tmp_path / "out" / METRICS_FILE)
+    auroc = roc_auc_score(np.eye(3)[order], ours, average="macro")
+    assert metrics.test["auroc"] == pytest.approx(auroc)
+    assert metrics.test["accuracy"] == pytest.approx((ours.argmax(axis=1) == order).mean())
+    assert metrics.weights_sha256 == candidate.config.weights_sha256
+
+
+def test_mlflow_has_a_run_and_the_version_a_mark_and_neither_names_a_file(
+    run: Run, home: tuple[Path, str, Candidate], tmp_path: Path
+) -> None:
+    run(hospital(tmp_path / "scans", first=100), name="south")
+    _, reference, _ = home
+    registry, version = referenced(reference)
+    assert version.entry.tags[f"{tags.EXTERNAL}south"].startswith("AUROC 0.")
+    assert "18 images" in version.entry.tags[f"{tags.EXTERNAL}south"]
+    (found,) = tracking_client().search_runs(
+        [registry.client.get_run(version.run_id).info.experiment_id], f"tags.`{tags.EXTERNAL_TEST}` = 'south'"
+    )
+    assert 0 <= found.data.metrics["external.auroc"] <= 1
+    files = {item.path for item in registry.client.list_artifacts(found.info.run_id)}
+    assert files == {METRICS_FILE, PREDICTIONS, "drift.json"}
+    local = Path(registry.client.download_artifacts(found.info.run_id, PREDICTIONS, str(tmp_path)))
+    assert "Doe" not in local.read_text() + json.dumps(found.to_dictionary())
+    assert registry.verified(version, tmp_path / "files", code=False).problems == []
+
+
+def test_images_that_the_model_was_made_with_are_refused(run: Run, tmp_path: Path) -> None:
+    folder = hospital(tmp_path / "scans", first=200)
+    write_picture(folder / CLASSES[0] / "again.png", SEEN_PICTURES[3])
+    error = run(folder, code=2, name="leak")
+    assert "1 of 19 images are in the data set that the model was made with" in error
+    assert error.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ([*CLASSES, "cyst"], "has the class cyst that the model does not know"),
+        (CLASSES[:2], "has no image of the class normal"),
+    ],
+)
+def test_other_classes_are_refused(run: Run, tmp_path: Path, classes: list[str], said: str) -> None:
+    assert said in run(hospital(tmp_path / "scans", classes), code=2)
+
+
+def test_an_image_that_the_model_is_not_suitable_for_is_refused(run: Run, tmp_path: Path) -> None:
+    folder = hospital(tmp_path / "scans")
+    write_picture(folder / CLASSES[0] / "huge.png", 1, shape=(300, 300))
+    assert "not suitable for 1 of 19 images" in run(folder, code=2)
+
+
+def test_a_bad_name_and_a_folder_that_exists_are_refused_before_work(run: Run, tmp_path: Path) -> None:
+    folder = hospital(tmp_path / "scans")
+    assert "name" in run(folder, code=2, name="St. Mary's")
+    assert "exists" in run(folder, "--output", str(tmp_path), code=2)
