@@ -182,10 +182,7 @@ class Diffusion(Group):
     batch_size: Count = Field(64, description="Pairs in a batch (paper: 64).")
     optimiser: Literal["adamw", "muon"] = Field(
         "adamw",
-        description=(
-            "AdamW as in the paper, or Muon for the matrices of the blocks and AdamW for the rest: on small budgets it "
-            "reaches the same FID in a fraction of the steps."
-        ),
+        description=("adamw as in the paper, or muon for the matrices of the blocks and AdamW for the rest."),
     )
     learning_rate: Rate = Field(2e-4, description="Learning rate (paper: 2e-4).")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up of the learning rate.")
