@@ -6,11 +6,11 @@ Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
 
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from dcube.config import json_schema
 from dcube.config.path_pattern import PathPattern
+from dcube.config.yaml_text import dump_yaml
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -516,4 +516,4 @@ class Params(Group):
         return self
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.model_dump(mode="json"))

@@ -59,6 +59,9 @@ class Settings(BaseSettings):
         "`DVC_EXP_NAME`, else a hash of parameters, data and commit.",
         validation_alias=AliasChoices("DCUBE_PIPELINE", "DVC_EXP_NAME"),
     )
+    stage: str | None = Field(
+        None, description="Set by DVC: the stage that runs, as dvc.yaml names it.", validation_alias="DVC_STAGE"
+    )
     progress_file: Path | None = Field(
         None, description="Set by the flow: file to which a stage appends its progress, a JSON object a line."
     )

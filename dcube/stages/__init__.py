@@ -10,10 +10,11 @@ from dcube.config.loading import load_params
 from dcube.config.schema import Params
 from dcube.engine.checkpoint_cleanup import remove_recorded
 from dcube.errors import one_line_errors
+from dcube.tracking.inputs import refuse_changed_inputs
 
 
 def params() -> Params:
-    """The checked parameters of this working copy."""
+    """The checked parameters of this working copy. A stage reads them once."""
     return load_params(PARAMS)
 
 
@@ -26,3 +27,4 @@ def run(main: Callable[..., None]) -> None:
     with one_line_errors():
         remove_recorded()
         main(*sys.argv[1:])
+        refuse_changed_inputs()

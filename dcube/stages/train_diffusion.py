@@ -24,11 +24,12 @@ from dcube.tracking.run import tracked_run
 
 
 def main() -> None:
-    launch(params().compute.processes, train, "dcube.stages.train_diffusion")
+    settings = params()
+    launch(settings.compute.processes, lambda: train(settings), "dcube.stages.train_diffusion")
 
 
-def train() -> None:
-    settings, dataset = params(), PreparedDataset.load(PREPARED)
+def train(settings: Params) -> None:
+    dataset = PreparedDataset.load(PREPARED)
     groups = {
         "diffusion": settings.diffusion.model_dump(),
         "fid": settings.fid.model_dump(),
