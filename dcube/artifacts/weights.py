@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import safetensors.torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from dcube.artifacts.layout import CONFIG, WEIGHTS
@@ -36,7 +37,10 @@ def load_weights(folder: Path, schema: type[Config]) -> tuple[dict[str, Tensor],
         raise DcubeError(f"{folder / WEIGHTS} is missing: {schema.remedy}") from None
     if hashlib.sha256(content).hexdigest() != config.weights_sha256:
         raise DcubeError(f"{folder / WEIGHTS} is damaged (checksum differs): `dvc checkout` or train again")
-    return safetensors.torch.load(content), config
+    try:
+        return safetensors.torch.load(content), config
+    except SafetensorError as error:
+        raise DcubeError(f"{folder / WEIGHTS} is no safetensors file ({error}): {schema.remedy}") from None
 
 
 def load_into(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:

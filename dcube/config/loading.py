@@ -71,6 +71,17 @@ def with_overrides(params: Params, settings: Mapping[str, Any], where: str) -> P
     return params_from(values, where)
 
 
+def not_given(group: Group, prefix: str = "") -> list[str]:
+    """The parameters that nobody has given a value, which have the paper's. Forms leave out what is empty."""
+    missing = []
+    for name, value in group:
+        if name not in group.model_fields_set and value not in (None, [], {}):
+            missing.append(f"{prefix}{name}")
+        elif isinstance(value, Group):
+            missing += not_given(value, f"{prefix}{name}.")
+    return missing
+
+
 def validated(group: type[SomeGroup], values: Any, where: str) -> SomeGroup:
     """Plain values as a group; `where` names their source in errors.
 

@@ -24,6 +24,7 @@ class Event:
         how: `first`, `promoted` or `rolled back`.
         when: UTC, ISO 8601.
         replaced: the version that was champion before.
+        number: how many events there were before it, as the registry told: clocks of machines differ.
         record: policy and criteria of the comparison, where there was one.
     """
 
@@ -33,6 +34,7 @@ class Event:
     why: str
     when: str
     replaced: str | None
+    number: int = 0
     record: dict | None = None
 
     @property
@@ -57,12 +59,22 @@ def now() -> str:
 def events_of(versions: Iterable[Version]) -> list[Event]:
     """The oldest first."""
     events = [
-        Event(version.version, **json.loads(value))
+        _event(version, key, value)
         for version in versions
         for key, value in version.entry.tags.items()
         if key.startswith(tags.CHAMPION)
     ]
-    return sorted(events, key=lambda event: event.when)
+    return sorted(events, key=lambda event: (event.number, event.when))
+
+
+def _event(version: Version, key: str, value: str) -> Event:
+    try:
+        return Event(version.version, **json.loads(value))
+    except (ValueError, TypeError):
+        raise DcubeError(
+            f"the tag {key} of {version.name} version {version.version} is no event of a champion: it was changed by "
+            "hand; delete it"
+        ) from None
 
 
 def champion_before(events: Iterable[Event], current: str | None) -> str | None:

@@ -51,5 +51,5 @@ def fetch(reference: str, folder: Path) -> Fetched:
     configs = list(arrived.rglob(CONFIG))
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
-    below, notice = float(version.needed(tags.ABSTAIN)), version.tags.get(tags.SPLIT_NOTICE, "")
+    below, notice = version.needed_number(tags.ABSTAIN), version.tags.get(tags.SPLIT_NOTICE, "")
     return Fetched(registry.name, number, configs[0].parent, below, notice)

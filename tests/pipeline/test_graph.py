@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dcube.repository.graph import stages_in_order
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, outs_of
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = GRAPH["stages"]
@@ -22,6 +22,7 @@ REPORTING = (
     "dcube.config",
     "dcube.engine.progress",
     "dcube.errors",
+    "dcube.feasibility",
     "dcube.runtime",
     "dcube.engine.checkpoint_cleanup",
     "dcube.tracking",
@@ -107,7 +108,7 @@ def test_every_stage_says_what_it_needs() -> None:
 
 def test_every_candidate_is_trained_evaluated_and_its_metrics_are_declared() -> None:
     candidates = STAGES["evaluate"]["matrix"]["model"]
-    trained = [out for stage in STAGES.values() for out in stage["outs"] if out.startswith("outputs/models/")]
+    trained = [out for stage in STAGES.values() for out in outs_of(stage) if out.startswith("outputs/models/")]
     assert trained == [f"outputs/models/{name}" for name in candidates]
     assert {f"outputs/evaluation/{name}/headline.json" for name in candidates} < set(GRAPH["metrics"])
 

@@ -11,7 +11,7 @@ import yaml
 
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from dcube.tracking.record import refuse_stale_record
+from dcube.tracking.record import record_notice, refuse_stale_record
 from tests.support.small_pipeline import command
 
 DVC_YAML = """
@@ -128,6 +128,7 @@ stages:
             ),
             "prepared",
         ),
+        (("model", "1", "of another branch"), "model"),
         (("params.yaml", "patience: 5", "patience: 5"), None),
     ],
 )
@@ -141,6 +142,27 @@ def test_what_was_made_of_another_state_is_not_registered_as_of_this_one(
     assert old in text
     Path(file).write_text(text.replace(old, new, 1))
     if name is None:
+        assert record_notice(Path()) is None
         return refuse_stale_record("register")
+    replaced = changed[0] in ("model", "dvc.lock")
+    notice = f"{name}: not as dvc.lock records" if replaced else f"{name} changed after these results"
+    assert notice in record_notice(Path())
+    if changed[0] == "model":
+        return None
     with pytest.raises(DcubeError, match=f"^{name} changed after the results were made of it"):
         refuse_stale_record("register")
+
+
+def test_an_experiment_in_a_copy_registers_where_the_project_does(checkout: Path) -> None:
+    """DVC deletes the copy of `dvc exp run --temp` or `--queue`: a database in it would be lost."""
+    (checkout / "stage.py").write_text("from dcube.tracking.mlflow_client import tracking_uri\nprint(tracking_uri())\n")
+    command(checkout, "git", "init", "--quiet")
+    command(checkout, sys.executable, "-m", "dvc", "init", "--quiet")
+    stages = "stages:\n  ask: {cmd: python stage.py > uri, deps: [stage.py], params: [diffusion], outs: [uri]}\n"
+    (checkout / "dvc.yaml").write_text(stages)
+    command(checkout, "git", "add", "--all")
+    command(checkout, "git", "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-qm", "A state")
+    done = run(checkout, "", "-m", "dvc", "exp", "run", "--temp", "--name", "elsewhere")
+    assert done.returncode == 0, done.stderr
+    run(checkout, "", "-m", "dvc", "exp", "apply", "elsewhere")
+    assert (checkout / "uri").read_text().strip() == f"sqlite:///{checkout}/mlflow.db"
