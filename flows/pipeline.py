@@ -10,20 +10,20 @@ import typer
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, State
 from prefect.tasks import exponential_backoff
 from pydantic import Field
 
-from dcube.config.loading import load_params, load_preset, with_settings
+from dcube.config.loading import load_params, load_preset, not_given, with_settings
 from dcube.config.schema import Params
-from dcube.errors import DcubeError, one_line_errors
+from dcube.errors import DcubeError, abbreviated, one_line_errors
 from dcube.repository.commands import repository_around, uncommitted_files
 from dcube.repository.data_remote import push_results
 from dcube.repository.dvc_internals import has_remote
 from dcube.repository.experiments import save_experiment
 from dcube.repository.graph import StageNeeds, stages_in_order
-from dcube.repository.repro import repro
+from dcube.repository.repro import STAGES, repro
 from dcube.repository.workspace import workspace, workspaces_of
 from dcube.runtime import retries
 from dcube.runtime.s3 import StorageUnavailableError, check_storage
@@ -54,7 +54,7 @@ def pipeline(
     """Run the whole method, or `targets` and what they depend on, in a working copy of its own.
 
     Args:
-        params: The method's parameters, filled in from the preset: the groups and names of params.yaml.
+        params: The method's parameters, filled in from the preset: the groups and names of params.yaml, all of them.
         settings: Single values that override the ones above, each as group.key=value: diffusion.epochs=20 for example.
         revision: Commit, branch or tag of the repository to run. HEAD is the last commit of the worker's checkout.
         targets: Stages of dvc.yaml to run with all that they depend on, evaluate for example. Empty: all.
@@ -67,6 +67,7 @@ def pipeline(
     """
     log_errors_in_one_line()
     logger = get_run_logger()
+    refuse_incomplete(params)
     validated = with_settings(params, settings)
     repository = repository_around(Path.cwd())
     run_id = str(flow_run.get_id())
@@ -86,6 +87,7 @@ def pipeline(
             shared = has_remote(folder)
             stages = stages_in_order(folder, targets)
             page = None
+            variables |= {STAGES: " ".join(stage.name for stage in stages)}
             for stage in stages:
                 run_one(stage, folder, variables, shared)
                 if not page and (page := page_of(run_id, tracking)):
@@ -98,6 +100,15 @@ def pipeline(
                 logger.info("No DVC remote is configured: the results stay in the cache of %s", repository)
     logger.info("Saved as an experiment: `dvc exp apply %s`", experiment)
     return experiment
+
+
+def refuse_incomplete(params: Params) -> None:
+    """Raises: DcubeError: a request to a deployment gives some parameters, which would replace all of its preset."""
+    if deployment.id and (missing := not_given(params)):
+        raise DcubeError(
+            f"params lacks {abbreviated(missing)}, which would have the paper's values, not the preset's: give all of "
+            "them, as the deployment's form does, or only `settings`, as diffusion.epochs=20"
+        )
 
 
 def run_one(stage: StageNeeds, folder: Path, variables: Mapping[str, str], shared: bool) -> None:

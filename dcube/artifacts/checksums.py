@@ -1,6 +1,7 @@
 """Files with their checksum beside them, written after them: a file without it, or of other bytes, is not whole."""
 
 import hashlib
+import json
 from pathlib import Path
 
 from dcube.artifacts.atomic import atomic_write
@@ -36,6 +37,20 @@ def hashes_of(folder: Path) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
 
 
+def dvc_hash(path: Path) -> str | None:
+    """The hash that DVC records of a file or a folder; None where there is nothing."""
+    if path.is_file():
+        return _md5(path.read_bytes())
+    files = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    hashes = {file.relative_to(path).as_posix(): _md5(file.read_bytes()) for file in files}
+    listing = [{"md5": hashes[name], "relpath": name} for name in sorted(hashes)]
+    return f"{_md5(json.dumps(listing, sort_keys=True).encode())}.dir" if listing else None
+
+
 def remove(path: Path) -> None:
     path.unlink()
     checksum_of(path).unlink(missing_ok=True)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()

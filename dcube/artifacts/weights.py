@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import safetensors.torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from dcube.artifacts.layout import CONFIG, WEIGHTS
@@ -41,7 +42,10 @@ def load_weights(folder: Path, schema: type[Config]) -> tuple[dict[str, Tensor],
         raise DcubeError(f"{folder / WEIGHTS} is missing: {schema.remedy}") from None
     if hashlib.sha256(content).hexdigest() != config.weights_sha256:
         raise DcubeError(f"{folder / WEIGHTS} is damaged (checksum differs): `dvc checkout` or train again")
-    tensors = safetensors.torch.load(content)
+    try:
+        tensors = safetensors.torch.load(content)
+    except SafetensorError as error:
+        raise DcubeError(f"{folder / WEIGHTS} is no safetensors file ({error}): {schema.remedy}") from None
     _refuse_not_finite(tensors, f"{folder / WEIGHTS} contains weights", schema.remedy)
     return tensors, config
 

@@ -36,12 +36,14 @@ def models(
     """The newest versions of a registered model, with aliases and metrics as the registry shows them."""
     with _registry(name) as registry:
         from dcube.cli.registry_tables import history_table, split_notices, versions_table
+        from dcube.registry.presence import lost_versions
 
         if not history:
             versions = registry.versions(None if everything else NEWEST)
             print_rich(versions_table(registry, versions))
-            for notice in split_notices(versions):
-                print(notice)
+            for notice in (*split_notices(versions), lost_versions(registry)):
+                if notice:
+                    print(notice)
             return
         print_rich(history_table(registry, registry.history()))
         if moved := registry.champion_moved_by_hand():

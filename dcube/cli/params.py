@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dcube.artifacts.layout import PARAMS, PLAN
+from dcube.artifacts.layout import DATASET, PARAMS, PLAN, PREPARED
 from dcube.cli.terminal import Replace, print_rich
 from dcube.config.loading import load_params, load_preset, preset_names
 from dcube.config.schema import Group
@@ -58,8 +58,14 @@ def _rows(group: Group, prefix: str = "") -> Iterator[tuple[str, str, str]]:
 
 @app.command("check")
 def params_check() -> None:
-    """Whether params.yaml is valid."""
-    load_params(PARAMS)
+    """Whether params.yaml is valid, and the stages can run with it: networks, their weights, classes, labels."""
+    params = load_params(PARAMS)
+    from dcube.artifacts.schemas.dataset import DatasetInfo
+    from dcube.feasibility import refuse_infeasible
+
+    prepared = PREPARED / DATASET
+    dataset = DatasetInfo.load(prepared) if prepared.exists() else None
+    refuse_infeasible(params, dataset if dataset and dataset.name == params.data.name else None)
     print(f"{PARAMS} is valid")
 
 

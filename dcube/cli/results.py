@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def results() -> None:
     """The table of all evaluated models, and what can be said about them."""
     from dcube.evaluation.conclusions import evaluations
+    from dcube.tracking.record import record_notice
 
+    if notice := record_notice(EVALUATION):
+        print_rich(f"[bold]{notice}[/]\n")
     for content in (*_results(evaluations(EVALUATION)), *_next_steps()):
         print_rich(content)
 

@@ -6,10 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from dcube.config.schema import Group, Params
+from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 
 SomeGroup = TypeVar("SomeGroup", bound=Group)
@@ -22,12 +22,10 @@ def load_params(path: Path) -> Params:
         DcubeError: names the file, the key, what is wrong and, for an unknown key, the nearest valid one.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DcubeError(f"{path} is missing: write one with `dcube params use phantom`") from None
-    except yaml.YAMLError as error:
-        raise DcubeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return params_from(values, where=str(path))
+    return params_from(parse_yaml(content, where=str(path)), where=str(path))
 
 
 def params_from(values: Any, where: str) -> Params:
@@ -55,7 +53,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         path, equals, value = setting.partition("=")
         if not equals:
             raise DcubeError(f"--set {setting}: expected group.key=value")
-        values[path] = yaml.safe_load(value)
+        values[path] = parse_yaml(value, where=f"--set {setting}")
     return values
 
 
@@ -71,6 +69,17 @@ def with_overrides(params: Params, settings: Mapping[str, Any], where: str) -> P
                 raise DcubeError(f"{where}: {path}: {group} has no keys below it")
         target[key] = value
     return params_from(values, where)
+
+
+def not_given(group: Group, prefix: str = "") -> list[str]:
+    """The parameters that nobody has given a value, which have the paper's. Forms leave out what is empty."""
+    missing = []
+    for name, value in group:
+        if name not in group.model_fields_set and value not in (None, [], {}):
+            missing.append(f"{prefix}{name}")
+        elif isinstance(value, Group):
+            missing += not_given(value, f"{prefix}{name}.")
+    return missing
 
 
 def validated(group: type[SomeGroup], values: Any, where: str) -> SomeGroup:
@@ -106,7 +115,8 @@ def load_preset(name: str) -> Params:
     """The named preset: the defaults with its differences."""
     if name not in preset_names():
         raise DcubeError(f"no preset {name!r}{_nearest(name, preset_names())}: choose from {', '.join(preset_names())}")
-    return params_from(yaml.safe_load((_preset_folder() / f"{name}.yaml").read_text()), where=f"preset {name}")
+    where = f"preset {name}"
+    return params_from(parse_yaml((_preset_folder() / f"{name}.yaml").read_bytes(), where), where)
 
 
 def _preset_folder() -> Any:

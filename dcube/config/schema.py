@@ -6,26 +6,30 @@ Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
 
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from dcube.config import json_schema
 from dcube.config.path_pattern import PathPattern
+from dcube.config.yaml_text import dump_yaml
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
-Weight = Annotated[float, Field(ge=0.0)]
+Weight = Annotated[float, Field(ge=0.0, le=10_000.0)]
+Decay = Annotated[float, Field(ge=0.0, le=1.0)]
 Timestep = Annotated[int, Field(ge=0, lt=10_000)]
 # A fraction fits a budget of steps to a large data set; a whole number stays one in params.yaml.
-Epochs = Annotated[float, Field(gt=0.0), PlainSerializer(lambda n: int(n) if n == int(n) else n)]
+Epochs = Annotated[float, Field(gt=0.0, le=1_000_000.0), PlainSerializer(lambda n: int(n) if n == int(n) else n)]
+
+MOST_PATCHES = 16_384  # attention needs memory by their square
 
 
 class Group(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
+        allow_inf_nan=False,
         protected_namespaces=(),
         field_title_generator=json_schema.title,
         json_schema_extra=json_schema.arrange,
@@ -107,6 +111,7 @@ class Data(Group):
     imbalance: float | None = Field(
         None,
         ge=1.0,
+        le=1e6,
         description=(
             "Ratio of the training images of the most frequent class to those of each other class, reached by "
             "leaving images out. null: as it is."
@@ -181,13 +186,12 @@ class Diffusion(Group):
     )
     batch_size: Count = Field(64, description="Pairs in a batch (paper: 64).")
     optimiser: Literal["adamw", "muon"] = Field(
-        "adamw",
-        description=("adamw as in the paper, or muon for the matrices of the blocks and AdamW for the rest."),
+        "adamw", description="adamw as in the paper, or muon for the matrices of the blocks and AdamW for the rest."
     )
     learning_rate: Rate = Field(2e-4, description="Learning rate (paper: 2e-4).")
-    warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up of the learning rate.")
-    weight_decay: Weight = Field(0.03, description="Weight decay.")
-    gradient_clip: float = Field(1.0, gt=0.0, description="Maximum norm of the gradient.")
+    warmup_steps: int = Field(0, ge=0, le=10_000_000, description="Steps of linear warm-up of the learning rate.")
+    weight_decay: Decay = Field(0.03, description="Weight decay.")
+    gradient_clip: float = Field(1.0, gt=0.0, le=1e6, description="Maximum norm of the gradient.")
     ema_decay: float = Field(
         0.9999, ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up."
     )
@@ -222,7 +226,10 @@ class Fid(Group):
     )
     resize: int = Field(299, ge=32, le=512, description="Image side in pixels for the extractor.")
     samples: int = Field(
-        5000, ge=2, description="Images generated for one measurement, with the class ratio of the data set."
+        5000,
+        ge=2,
+        le=1_000_000,
+        description="Images generated for one measurement, with the class ratio of the data set.",
     )
     sampling_steps: int = Field(50, ge=2, le=1000, description="DPM-Solver++ steps per image.")
     seed: Seed = Field(0, description="Random seed of the generated images.")
@@ -258,14 +265,14 @@ class Features(Group):
 class Synthesis(Group):
     """Synthetic images for rare classes (paper Table III)."""
 
-    ratio: dict[str, Annotated[float, Field(gt=0.0)]] = Field(
+    ratio: dict[str, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
         default_factory=dict,
         description=(
             "Target class ratio of real and synthetic images together (paper: 2:2:3). Empty: all classes as "
             "frequent as the largest."
         ),
     )
-    maximum: int = Field(30_000, ge=0, description="Maximum number of synthetic images (paper: 30,000).")
+    maximum: int = Field(30_000, ge=0, le=10_000_000, description="Maximum number of synthetic images (paper: 30,000).")
     sampling_steps: int = Field(50, ge=2, le=1000, description="DPM-Solver++ steps per image.")
     batch_size: Count = Field(256, description="Images generated in one batch.")
     seed: Seed = Field(0, description="Random seed: image i uses seed + i.")
@@ -313,7 +320,7 @@ class Optimisation(Group):
     batch_size: Count
     optimiser: Optimiser
     learning_rate: Rate
-    weight_decay: Weight
+    weight_decay: Decay
     gradient_clip: float
     ema_decay: float
     flip_probability: Fraction
@@ -402,8 +409,8 @@ class Classifier(Group):
     epochs: Epochs = Field(70, description="Epochs (paper: 70, breast 50).")
     batch_size: Count = Field(64, description="Images in a batch (paper: 64).")
     learning_rate: Rate = Field(2e-4, description="Learning rate of AdamW (paper: 2e-4).")
-    weight_decay: Weight = Field(0.03, description="Weight decay of AdamW (paper: 0.03, breast 0.1).")
-    gradient_clip: float = Field(1.0, gt=0.0, description="Maximum norm of the gradient.")
+    weight_decay: Decay = Field(0.03, description="Weight decay of AdamW (paper: 0.03, breast 0.1).")
+    gradient_clip: float = Field(1.0, gt=0.0, le=1e6, description="Maximum norm of the gradient.")
     ema_decay: float = Field(
         0.999,
         ge=0.0,
@@ -450,8 +457,8 @@ class Baseline(Pretrained):
         None, description="AdamW, or SGD with momentum 0.9. null: the method's own (paper Table IX)."
     )
     learning_rate: Rate | None = Field(None, description="Learning rate. null: the method's own (paper Table IX).")
-    weight_decay: Weight | None = Field(None, description="Weight decay. null: the method's own (paper Table IX).")
-    gradient_clip: float = Field(1.0, gt=0.0, description="Maximum norm of the gradient.")
+    weight_decay: Decay | None = Field(None, description="Weight decay. null: the method's own (paper Table IX).")
+    gradient_clip: float = Field(1.0, gt=0.0, le=1e6, description="Maximum norm of the gradient.")
     ema_decay: float = Field(
         0.999, ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up."
     )
@@ -516,6 +523,11 @@ class Params(Group):
         size, patch = self.data.diffusion_image_size, self.diffusion.patch_size
         if size % patch:
             raise ValueError(f"diffusion.patch_size ({patch}) must divide data.diffusion_image_size ({size})")
+        if (size // patch) ** 2 > MOST_PATCHES:
+            raise ValueError(
+                f"{(size // patch) ** 2} patches an image are more than {MOST_PATCHES}: raise diffusion.patch_size "
+                f"({patch}) or lower data.diffusion_image_size ({size})"
+            )
         used = (*self.classifier.evaluation_timesteps, *self.probe.timesteps)
         highest = max(self.features.timestep, self.classifier.timestep_high, *used)
         if highest >= self.diffusion.timesteps:
@@ -525,14 +537,15 @@ class Params(Group):
                 raise ValueError(
                     f"{name}.sampling_steps ({steps}) must be below diffusion.timesteps ({self.diffusion.timesteps})"
                 )
-        for name in ("diffusion", "classifier", "baseline"):
-            if (batch_size := getattr(self, name).batch_size) % self.compute.processes:
-                raise ValueError(
-                    f"compute.processes ({self.compute.processes}) must divide {name}.batch_size ({batch_size})"
-                )
+        for name, least in (("diffusion", 1), ("classifier", 2), ("baseline", 2)):  # two: batch normalisation
+            batch_size, processes = getattr(self, name).batch_size, self.compute.processes
+            if batch_size % processes:
+                raise ValueError(f"compute.processes ({processes}) must divide {name}.batch_size ({batch_size})")
+            if batch_size < least * processes:
+                raise ValueError(f"{name}.batch_size ({batch_size}) must give each process {least} images or more")
         if self.features.keep > self.diffusion.depth + 1:
             raise ValueError(f"features.keep ({self.features.keep}) exceeds the {self.diffusion.depth + 1} blocks")
         return self
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.model_dump(mode="json"))

@@ -1,28 +1,35 @@
 """Takes away the checkpoints of trainings that DVC has recorded: with one of 87 million weights go three gigabytes.
 
 A training ends before DVC has stored what it wrote. A kill between the two makes DVC run the stage again, which then
-needs the last checkpoint. So the stage only notes that it has ended, in the working copy's own folder, and a later one
-takes the checkpoints away once `dvc.lock` is younger than the note.
+needs the last checkpoint. So the stage only notes what it has written, in the working copy's own folder, and a later
+one takes the checkpoints away once `dvc.lock` records that very output. No clock is asked: clocks differ.
 """
 
 import shutil
+from pathlib import Path
 
+from dcube.artifacts.atomic import atomic_write
+from dcube.artifacts.checksums import dvc_hash
 from dcube.artifacts.layout import FINISHED, LOCK
+from dcube.config.yaml_text import parse_yaml
 from dcube.runtime.settings import read_settings
 
 
-def note_finished(key: str) -> None:
-    """The training of that key has ended and its outputs stand."""
+def note_finished(output: Path, *keys: str) -> None:
+    """The trainings of these keys have ended, and the folder `output` is what they made."""
     FINISHED.mkdir(parents=True, exist_ok=True)
-    (FINISHED / key).touch()
+    for key in keys:
+        atomic_write(FINISHED / key, f"{output} {dvc_hash(output)}".encode())
 
 
 def remove_recorded() -> None:
     """Remove the checkpoints of what has ended and is recorded."""
-    if read_settings().keep_checkpoints:
+    notes = list(FINISHED.glob("*"))
+    if read_settings().keep_checkpoints or not notes or not LOCK.exists():
         return
-    recorded = LOCK.stat().st_mtime_ns if LOCK.exists() else 0
-    for note in FINISHED.glob("*"):
-        if note.stat().st_mtime_ns < recorded:
+    stages = (parse_yaml(LOCK.read_bytes(), str(LOCK)) or {}).get("stages") or {}
+    recorded = {f"{out['path']} {out.get('md5')}" for stage in stages.values() for out in stage.get("outs", [])}
+    for note in notes:
+        if note.read_text() in recorded:
             shutil.rmtree(read_settings().checkpoints / note.name, ignore_errors=True)
             note.unlink(missing_ok=True)

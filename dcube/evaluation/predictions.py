@@ -12,6 +12,8 @@ from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 
 PREFIX = "probability_"
+NEEDED = ("id", "patient", "sha256", "label")
+RESTORE = "`dvc checkout`, or `dvc repro evaluate`; of a registered model, register it again"
 IDENTITY = ("id", "label", "sha256")
 
 
@@ -38,9 +40,17 @@ class Predictions:
     def load(cls, path: Path) -> "Predictions":
         if not path.exists():
             raise DcubeError(f"{path} is missing: evaluate the model with `dvc repro evaluate`")
-        header = pd.read_csv(path, nrows=0).columns
-        types = {name: float if name.startswith(PREFIX) else str for name in header}
-        return cls(pd.read_csv(path, dtype=types, keep_default_na=False))
+        try:
+            header = pd.read_csv(path, nrows=0).columns
+            types = {name: float if name.startswith(PREFIX) else str for name in header}
+            predictions = cls(pd.read_csv(path, dtype=types, keep_default_na=False))
+            predictions.table[[*NEEDED]]
+            known = predictions.table["label"].isin(predictions.classes).all() and len(predictions.table)
+        except (ValueError, KeyError) as error:  # pandas' own errors, and text that is not UTF-8, are ValueErrors
+            raise DcubeError(f"{path} is damaged ({' '.join(str(error).split())[:160]}): {RESTORE}") from None
+        if not known or not np.isfinite(predictions.probabilities).all():
+            raise DcubeError(f"{path} is damaged (no rows, labels without a column, or no probabilities): {RESTORE}")
+        return predictions
 
     def save(self, path: Path) -> None:
         self.table.to_csv(path, index=False, float_format="%.17g")

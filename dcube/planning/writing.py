@@ -3,12 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
 from dcube.artifacts.layout import PLAN_PAGE
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.plan import PlanRecord
 from dcube.config.schema import Params
+from dcube.config.yaml_text import dump_yaml
 from dcube.planning.facts import DatasetFacts
 
 
@@ -33,7 +32,7 @@ def _lines(values: Mapping[str, Any], reasons: Mapping[str, str], path: str = ""
             yield f"{indent}{key}:"
             yield from _lines(value, reasons, f"{path}{key}.", f"{indent}  ")
         else:
-            text = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True, width=1000)
+            text = dump_yaml({key: value})
             yield from (f"{indent}{line}" for line in text.splitlines())
 
 

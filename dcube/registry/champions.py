@@ -24,6 +24,7 @@ class Event:
         how: `first`, `promoted` or `rolled back`.
         when: UTC, ISO 8601.
         replaced: the version that was champion before.
+        number: how many events there were before it, as the registry told: clocks of machines differ.
         record: policy and criteria of the comparison, where there was one.
     """
 
@@ -33,6 +34,7 @@ class Event:
     why: str
     when: str
     replaced: str | None
+    number: int = 0
     record: dict | None = None
 
     @property
@@ -66,13 +68,26 @@ def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[
         of_model: tags of the registered model, which know the events of deleted versions too.
     """
     there = [
-        Event(version.version, **json.loads(value))
+        _event(f"{version.name} version {version.version}", key, value, version=version.version)
         for version in versions
         for key, value in version.entry.tags.items()
         if key.startswith(tags.CHAMPION)
     ]
-    kept = [Event(**json.loads(value)) for key, value in of_model.items() if key.startswith(tags.CHAMPION)]
-    return sorted({event.key: event for event in (*kept, *there)}.values(), key=lambda event: event.when)
+    kept = [
+        _event("the registered model", key, value) for key, value in of_model.items() if key.startswith(tags.CHAMPION)
+    ]
+    found = {event.key: event for event in (*kept, *there)}.values()
+    return sorted(found, key=lambda event: (event.number, event.when))
+
+
+def _event(where: str, key: str, value: str, version: str | None = None) -> Event:
+    """The event in a tag, of this version unless it names its own."""
+    try:
+        return Event(**({"version": version} if version else {}) | json.loads(value))
+    except (ValueError, TypeError):
+        raise DcubeError(
+            f"the tag {key} of {where} is no event of a champion: it was changed by hand; delete it"
+        ) from None
 
 
 def champion_before(events: Iterable[Event], current: str | None) -> str | None:

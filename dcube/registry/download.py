@@ -55,6 +55,6 @@ def fetch(reference: str, folder: Path) -> Fetched:
     configs = list((files / MODEL).rglob(CONFIG))
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
-    below, notice = float(version.needed(tags.ABSTAIN)), version.tags.get(tags.SPLIT_NOTICE, "")
+    below, notice = version.needed_number(tags.ABSTAIN), version.tags.get(tags.SPLIT_NOTICE, "")
     evaluation = files / evaluation_artifacts(version.needed(tags.MODEL))
     return Fetched(registry.name, number, configs[0].parent, evaluation, version.needed(tags.WEIGHTS), below, notice)

@@ -31,6 +31,7 @@ from dcube.registry.candidate_run import (
     undefined_in,
 )
 from dcube.registry.packaging import log_model
+from dcube.registry.presence import has_its_files
 from dcube.registry.version import Version
 from dcube.registry.version_page import Champion, description, page_tags
 from dcube.registry.versions import Registry, evaluation_artifacts
@@ -115,16 +116,19 @@ class Pipeline:
 
 
 def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: Mapping[str, str]) -> Version:
-    """The version of this identity: the one that exists, or a new one with a source run of its own.
+    """The version of this identity: the one that exists, or, also where its files are gone, a new one with a source run
+    of its own.
 
     Args:
         lineage: tags that say what the version comes from.
     """
+    client, config, evaluation = registry.client, model.config, evaluation_artifacts(model.name)
     if existing := registry.find(model.identity):
-        return existing
+        if has_its_files(client, existing, evaluation):
+            return existing
+        print(f"version {existing.version} of {registry.name} has lost files: {model.name} is registered again")
     predictions = Predictions.load(model.evaluation / PREDICTIONS)
     refuse_contradiction(model.metrics, predictions, str(model.evaluation))
-    client, config, evaluation = registry.client, model.config, evaluation_artifacts(model.name)
     origin = {
         **lineage,
         **_ancestors(client, model, config, pipeline.diffusion),

@@ -63,8 +63,22 @@ class Version:
     @cached_property
     def metrics(self) -> dict[str, float]:
         """`test.NAME` and `validation.NAME`; where they were recorded as tags, from these."""
-        recorded = {name: float(value) for name, value in self.entry.tags.items() if name.startswith(METRICS)}
+        named = {name: value for name, value in self.entry.tags.items() if name.startswith(METRICS)}
+        recorded = {name: self._number(name, value) for name, value in named.items()}
         return recorded | (self.run.data.metrics if self.run else {})
+
+    def needed_number(self, tag: str) -> float:
+        """Raises: DcubeError: it is gone, or is no number."""
+        return self._number(tag, self.needed(tag))
+
+    def _number(self, tag: str, value: str) -> float:
+        try:
+            return float(value)
+        except ValueError:
+            raise DcubeError(
+                f"the tag {tag} of {self.name} version {self.version} is {value!r}, and should be a number: it was "
+                "changed by hand; set it again, or register that model again"
+            ) from None
 
     def needed(self, tag: str) -> str:
         """A tag that a decision rests on.

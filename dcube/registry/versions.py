@@ -6,6 +6,7 @@ event with its version, so that the champions' history stands in the registry it
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -82,7 +83,10 @@ class Registry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             known = [model.name for model in client.search_registered_models()]
-            choice = f"there are {', '.join(known)}" if known else "none has been registered: run `dvc repro`"
+            choice = (
+                f"there are {', '.join(known)}" if known else "none is: run `dvc repro`, or, if that is up to date, "
+            )
+            "`dvc repro --force --single-item register`"
             raise DcubeError(f"no registered model {name!r} in {tracking_uri()}: {choice}") from None
         return cls(client, name)
 
@@ -107,12 +111,14 @@ class Registry:
         return with_source_run(self.client, entry)
 
     def find(self, wanted_tags: Mapping[str, str]) -> Version | None:
-        """The newest version whose source run has these tags; one whose run was deleted is none."""
+        """The newest version (by its number) whose source run has these tags; one whose run was deleted is none."""
         wanted = condition({tags.REGISTERED_MODEL: self.name, **wanted_tags})
-        for run in all_runs(self.client, wanted):
-            if found := self.client.search_model_versions(f"name = '{self.name}' and run_id = '{run.info.run_id}'"):
-                return Version(found[-1], run)
-        return None
+        found = [
+            Version(entry, run)
+            for run in all_runs(self.client, wanted)
+            for entry in self.client.search_model_versions(f"name = '{self.name}' and run_id = '{run.info.run_id}'")
+        ]
+        return max(found, key=lambda version: int(version.version), default=None)
 
     def aliases(self) -> dict[str, str]:
         """Alias → version."""
@@ -150,7 +156,9 @@ class Registry:
         """
         challenger, champion = self.holder(CHALLENGER), self.holder(CHAMPION)
         if challenger is None:
-            raise DcubeError(f"{self.name} has no challenger: run `dvc repro register`, which names one")
+            raise DcubeError(
+                f"{self.name} has no challenger: run `dvc repro --force --single-item register`, which names one"
+            )
         if champion is None:
             refuse_missing_champion(self.name, self.history())
             self.refuse_unfit(challenger)
@@ -194,10 +202,10 @@ class Registry:
             return
         event = Event(version.version, FIRST, who, NO_CHAMPION.reason, when=now(), replaced=None)
         try:
-            self._appoint(event)
+            appointed = self._appoint(event)
         except ChampionChangedError:
             return
-        self._settle(event)
+        self._settle(appointed)
 
     def rollback(self, who: str, why: str, to: str | None = None) -> Event:
         """Make the champion before this one champion again, or the version `to`, without a comparison.
@@ -244,6 +252,7 @@ class Registry:
         """The event goes first: an alias that moved without a trace would be worse than a trace without a move."""
         if self.aliases().get(CHAMPION) != event.replaced:
             raise ChampionChangedError(f"the champion of {self.name} has changed: compare again")
+        event = replace(event, number=len(self.history()))
         self.client.set_model_version_tag(self.name, event.version, event.key, event.text)
         self.client.set_registered_model_tag(self.name, event.key, event.text_with_version)
         try:
@@ -261,12 +270,17 @@ class Registry:
         self.client.delete_registered_model_tag(self.name, event.key)
 
     def _settle(self, event: Event) -> None:
-        """Of two pipelines that find no champion at the same moment, the earlier one names the first.
+        """Of two pipelines that find no champion at the same moment, the one with the lower version names the first.
 
         Each looks once its own event stands, so that at least the later one sees both. An older first champion lost
         its alias since, by a person's hand.
         """
-        first, *later = [it for it in self.history() if it.how == FIRST and it.seconds_before(event) < SAME_MOMENT]
+        rivals = [
+            it
+            for it in self.history()
+            if it.how == FIRST and (it.number == event.number or it.seconds_before(event) < SAME_MOMENT)
+        ]
+        first, *later = sorted(rivals, key=lambda it: int(it.version))
         for other in later:
             self._forget(other)
         if later:

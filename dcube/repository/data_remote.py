@@ -13,7 +13,9 @@ REMOTE = "storage"  # name of the remote that DCUBE_STORAGE makes
 def remote_settings() -> dict[str, Any]:
     """DVC settings that make `DCUBE_STORAGE` the remote; none where it is not set."""
     storage = read_settings().storage
-    return {"core": {"remote": REMOTE}, "remote": {REMOTE: {"url": f"{storage}/dvc"}}} if storage else {}
+    return (
+        {"core": {"remote": REMOTE}, "remote": {REMOTE: {"url": f"{storage}/dvc", "verify": True}}} if storage else {}
+    )
 
 
 def push_results(folder: Path) -> None:

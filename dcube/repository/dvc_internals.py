@@ -90,6 +90,8 @@ def copy_settings(repository: Path, folder: Path, changed: dict[str, Any]) -> No
     settings["cache"].setdefault("dir", str(repository / ".dvc/cache"))
     for section, values in changed.items():
         settings[section].update(values)
+    for remote in settings["remote"].values():
+        remote["verify"] = True  # by default DVC takes what arrives for what was asked for
     with Config(str(folder / ".dvc")).edit("local") as local:
         local.update(settings)
         local["core"]["autostage"] = True  # dvc.lock belongs to the experiment; without it DVC asks to add it

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from dcube.errors import BAD_INPUT, last_error
+from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.repository.commands import DVC_ERROR
+from dcube.repository.graph import stages_in_order
 from dcube.repository.workspace import remove_torn_files
 from dcube.runtime.process_output import ProgressFile, follow
 from dcube.runtime.processes import child_environment
@@ -25,6 +26,7 @@ RUNNING = re.compile(r"Running stage '(.+)':")
 EXITED = re.compile(r"exited with (-?\d+)$")
 SHELL_KILLED = 128  # a shell that waits for a command killed by signal N exits with this + N
 LINES_KEPT = 200
+STAGES = "DCUBE_STAGES"  # tells a stage of which others it checks the parameters
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,14 @@ def repro(
 
     Args:
         options: of `dvc repro`.
-        variables: added to the environment.
+        variables: added to the environment; `DCUBE_STAGES` is TARGET and what it depends on, unless it is given.
         without: beginnings of the names of variables that the stages must not inherit.
         on_line: called with every line of output.
         on_progress: called with the newest progress record of the stage that runs.
     """
     remove_torn_files(folder)
+    if STAGES not in variables:
+        variables = {STAGES: _stages(target, folder), **variables}
     output = _Output(target)
 
     def read(line: str) -> None:
@@ -93,6 +97,14 @@ def repro(
     environment = child_environment({"PYTHONUNBUFFERED": "1", **variables}, code=folder, without=without)
     progress = ProgressFile(folder / ".dvc/tmp" / f"progress-{target}.jsonl", on_progress) if on_progress else None
     return output.result(failed=follow(command, folder, environment, read, progress) != 0)
+
+
+def _stages(target: str, folder: Path) -> str:
+    """All that run; what is wrong with the graph DVC says itself."""
+    try:
+        return " ".join(stage.name for stage in stages_in_order(folder, [target]))
+    except DcubeError:
+        return ""
 
 
 def killed_by(exit_code: int) -> signal.Signals | None:

@@ -59,6 +59,19 @@ class Settings(BaseSettings):
         "`DVC_EXP_NAME`, else a hash of parameters, data and commit.",
         validation_alias=AliasChoices("DCUBE_PIPELINE", "DVC_EXP_NAME"),
     )
+    stages: str | None = Field(
+        None,
+        description="Set by the flow and by studies: the stages that run, with spaces between. Parameters of others "
+        "are not checked. Default: all.",
+    )
+    stage: str | None = Field(
+        None, description="Set by DVC: the stage that runs, as dvc.yaml names it.", validation_alias="DVC_STAGE"
+    )
+    dvc_root: Path | None = Field(
+        None,
+        description="Set by DVC: the repository that a stage runs for, also if in a copy (`--temp`, `--queue`).",
+        validation_alias="DVC_ROOT",
+    )
     progress_file: Path | None = Field(
         None, description="Set by the flow: file to which a stage appends its progress, a JSON object a line."
     )
@@ -81,6 +94,11 @@ class Settings(BaseSettings):
     s3_endpoint: str = Field(
         "https://s3.amazonaws.com", description="Address of the S3 server.", validation_alias="AWS_ENDPOINT_URL"
     )
+
+    @property
+    def stages_to_run(self) -> set[str] | None:
+        """None: all."""
+        return set(self.stages.split()) if self.stages else None
 
     @classmethod
     def variables(cls, name: str) -> list[str]:

@@ -10,19 +10,26 @@ from dcube.config.loading import load_params
 from dcube.config.schema import Params
 from dcube.engine.checkpoint_cleanup import remove_recorded
 from dcube.errors import one_line_errors
+from dcube.tracking.inputs import refuse_changed_inputs
 
 
 def params() -> Params:
-    """The checked parameters of this working copy."""
+    """The checked parameters of this working copy. A stage reads them once."""
     return load_params(PARAMS)
 
 
-def run(main: Callable[..., None]) -> None:
-    """Run a stage's `main` with the command line's words; what a user can mend ends in one line and exit code 2."""
+def run(main: Callable[..., None], before: Callable[[], None] = lambda: None) -> None:
+    """Run a stage's `main` with the command line's words; what a user can mend ends in one line and exit code 2.
+
+    Args:
+        before: what is checked first.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("mlflow", "alembic", "httpx", "matplotlib", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
     with one_line_errors():
         remove_recorded()
+        before()
         main(*sys.argv[1:])
+        refuse_changed_inputs()

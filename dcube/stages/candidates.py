@@ -57,5 +57,4 @@ def _train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
             pd.DataFrame(result.record.history).to_csv(folder / HISTORY, index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / VALIDATION, index=False)
         tracked.set_tags({tags.WEIGHTS: digest, tags.KIND: recipe.kind})
-    for key in (training.pretraining_key, training.key):
-        note_finished(key)
+    note_finished(MODELS / name, training.pretraining_key, training.key)

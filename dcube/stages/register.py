@@ -33,6 +33,7 @@ from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import params, run
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import tracking_client
+from dcube.tracking.record import refuse_stale_record
 from dcube.tracking.run import TrackedRun, tracked_run
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    name = f"dcube-{params().data.name}"
+    settings = params()
+    refuse_stale_record("register")
+    name = f"dcube-{settings.data.name}"
     models = [Evaluated.load(MODELS, file.parent) for file in sorted(EVALUATION.glob(f"*/{METRICS_FILE}"))]
     if not models:
         raise DcubeError(f"nothing has been evaluated in {EVALUATION}: run `dvc repro`")
@@ -54,7 +57,7 @@ def main() -> None:
         client = tracking_client()
         registry = Registry.created(client, name)
         run_here = client.get_run(tracked.run_id)
-        pipeline = Pipeline(run_here, params(), dataset, _diffusion_weights(), _champion(registry), files)
+        pipeline = Pipeline(run_here, settings, dataset, _diffusion_weights(), _champion(registry), files)
         versions = {
             model.name: register(registry, model, pipeline, lineage.origin_tags(f"evaluate@{model.name}"))
             for model in models

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pandas as pd
 from torch import Tensor
+from torch.distributed import is_torchelastic_launched
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import CACHE, DIFFUSION, HISTORY, PREPARED, VALIDATION
+from dcube.artifacts.layout import CACHE, DATASET, DIFFUSION, HISTORY, PREPARED, VALIDATION
+from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import sample_grid
@@ -17,18 +19,27 @@ from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
 from dcube.engine.distributed import is_main_process
 from dcube.engine.launcher import launch
+from dcube.feasibility import refuse_infeasible
 from dcube.generative_metrics.frechet import FrechetTracker
+from dcube.runtime.settings import read_settings
 from dcube.stages import params, run
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
+def refuse_infeasible_params() -> None:
+    """Also those of later stages: this one may take days."""
+    if not is_torchelastic_launched():
+        refuse_infeasible(params(), DatasetInfo.load(PREPARED / DATASET), read_settings().stages_to_run)
+
+
 def main() -> None:
-    launch(params().compute.processes, train, "dcube.stages.train_diffusion")
+    settings = params()
+    launch(settings.compute.processes, lambda: train(settings), "dcube.stages.train_diffusion")
 
 
-def train() -> None:
-    settings, dataset = params(), PreparedDataset.load(PREPARED)
+def train(settings: Params) -> None:
+    dataset = PreparedDataset.load(PREPARED)
     groups = {
         "diffusion": settings.diffusion.model_dump(),
         "fid": settings.fid.model_dump(),
@@ -51,7 +62,7 @@ def train() -> None:
             pd.DataFrame(result.record.history).to_csv(folder / HISTORY, index=False)
             pd.DataFrame(result.record.validation).to_csv(folder / VALIDATION, index=False)
         tracked.set_tags({tags.WEIGHTS: digest, tags.BEST_STEP: result.record.best_step})
-    note_finished(key)
+    note_finished(DIFFUSION, key)
 
 
 def fit(settings: Params, dataset: PreparedDataset, key: str, **callbacks: Callable) -> DiffusionResult:
@@ -68,4 +79,4 @@ def fit(settings: Params, dataset: PreparedDataset, key: str, **callbacks: Calla
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, before=refuse_infeasible_params)

@@ -5,12 +5,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dcube.artifacts.candidates import BASELINE, DCUBE, CandidateName
 from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
+from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES, metric_of
 
@@ -120,14 +120,11 @@ def load_study(name: str) -> Study:
         DcubeError: unknown, no YAML, or with a key or a value that no study has.
     """
     if name in study_names():
-        return study_from(yaml.safe_load((_folder() / f"{name}.yaml").read_text(encoding="utf-8")), name)
+        return study_from(parse_yaml((_folder() / f"{name}.yaml").read_bytes(), name), name)
     path = Path(name)
     if path.suffix not in (".yaml", ".yml") or not path.is_file():
         raise DcubeError(f"no study {name!r}: choose from {', '.join(study_names())}, or give a .yaml file")
-    try:
-        return study_from(yaml.safe_load(path.read_text(encoding="utf-8")), name)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DcubeError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from None
+    return study_from(parse_yaml(path.read_bytes(), name), name)
 
 
 def study_from(values: Any, where: str) -> Study:

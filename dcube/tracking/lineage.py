@@ -10,8 +10,7 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from dcube.config.yaml_text import parse_yaml
 from dcube.runtime.settings import read_settings
 from dcube.tracking import tags
 
@@ -43,7 +42,7 @@ def params_hash() -> str:
 
 def data_hash() -> str:
     """DVC's hash of the raw data, or "none" where they are not tracked."""
-    outs = _yaml(DATA).get("outs") or [{}]
+    outs = read_yaml(DATA).get("outs") or [{}]
     return outs[0].get("md5", "none")
 
 
@@ -80,19 +79,25 @@ def origin_files() -> dict[str, str]:
     return files | {"packages.txt": "\n".join(packages) + "\n"}
 
 
-def upstream_hashes(stage: str) -> dict[str, str]:
-    """Path → DVC hash of every output that `stage` (or `stage@item`) directly or indirectly reads."""
-    locked = _yaml(LOCK).get("stages", {})
-    found: dict[str, str] = {}
-    waiting = _dependencies(stage)
+def upstream_stages(stage: str) -> list[str]:
+    """Every recorded stage whose output `stage` (or `stage@item`) directly or indirectly reads."""
+    locked = locked_stages()
+    found: set[str] = set()
+    waiting = list(declared(stage)["deps"])
     while waiting:
         path = waiting.pop()
-        for producer in locked.values():
-            outs = {out["path"]: out.get("md5", "") for out in producer.get("outs", []) if _overlaps(out["path"], path)}
-            if outs.keys() - found.keys():
-                found |= outs
-                waiting += [dependency["path"] for dependency in producer.get("deps", [])]
-    return dict(sorted(found.items()))
+        for name in locked.keys() - found:
+            if any(overlaps(out["path"], path) for out in locked[name].get("outs", [])):
+                found.add(name)
+                waiting += [dependency["path"] for dependency in locked[name].get("deps", [])]
+    return sorted(found)
+
+
+def upstream_hashes(stage: str) -> dict[str, str]:
+    """Path → DVC hash of every output that `stage` (or `stage@item`) directly or indirectly reads."""
+    locked = locked_stages()
+    outs = [out for name in upstream_stages(stage) for out in locked[name].get("outs", [])]
+    return {out["path"]: out.get("md5", "") for out in sorted(outs, key=lambda out: out["path"])}
 
 
 def origin_tags(stage: str) -> dict[str, str]:
@@ -119,13 +124,19 @@ def lineage_tags(stage: str) -> dict[str, str]:
     }
 
 
-def _dependencies(stage: str) -> list[str]:
+def locked_stages() -> dict[str, dict[str, Any]]:
+    """What `dvc.lock` records, stage by stage."""
+    return read_yaml(LOCK).get("stages") or {}
+
+
+def declared(stage: str) -> dict[str, Any]:
+    """The entry of `stage` (or `stage@item`) in dvc.yaml; empty where there is none."""
     name, _, item = stage.partition("@")
-    entry = _yaml(GRAPH).get("stages", {}).get(name, {})
-    return [re.sub(r"\$\{item\.\w+\}", item, path) for path in entry.get("deps", [])]
+    entry = read_yaml(GRAPH).get("stages", {}).get(name, {})
+    return entry | {"deps": [re.sub(r"\$\{item\.\w+\}", item, path) for path in entry.get("deps", [])]}
 
 
-def _overlaps(first: str, second: str) -> bool:
+def overlaps(first: str, second: str) -> bool:
     return Path(first).is_relative_to(second) or Path(second).is_relative_to(first)
 
 
@@ -153,8 +164,8 @@ def _git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(_text(path)) or {}
+def read_yaml(path: Path) -> dict[str, Any]:
+    return parse_yaml(_text(path), str(path)) or {}
 
 
 def _text(path: Path) -> str:

@@ -41,8 +41,12 @@ LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
 
 
 def tracking_uri(repository: Path | None = None) -> str:
-    """`MLFLOW_TRACKING_URI`, else a database in `repository`, by default in this working copy."""
-    return read_settings().tracking_uri or f"sqlite:///{(repository or Path.cwd()) / 'mlflow.db'}"
+    """`MLFLOW_TRACKING_URI`, else a database in `repository`, by default in that of this working copy.
+
+    DVC deletes the copies in which it runs experiments, so that a stage looks where DVC says that its repository is.
+    """
+    settings = read_settings()
+    return settings.tracking_uri or f"sqlite:///{(repository or settings.dvc_root or Path.cwd()) / 'mlflow.db'}"
 
 
 def tracking_client(uri: str | None = None) -> "MlflowClient":

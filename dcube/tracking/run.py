@@ -19,6 +19,7 @@ from dcube.runtime import retries
 from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage
 from dcube.tracking.datasets import dataset_entity
+from dcube.tracking.inputs import refuse_changed_inputs
 from dcube.tracking.mlflow_client import is_refusal, mlflow_key, reason_of
 from dcube.tracking.outbox import Header, Outbox, deliver_left_behind, fresh_key
 from dcube.tracking.tags import RUN_KEY
@@ -135,6 +136,7 @@ def tracked_run(
         try:
             with _on_sigterm(_terminate):
                 yield run
+                refuse_changed_inputs()
         except (KeyboardInterrupt, Terminated):
             run.close("KILLED")
             raise

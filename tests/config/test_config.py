@@ -4,8 +4,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from dcube.config.loading import load_params, load_preset, params_from, preset_names
+from dcube.config.loading import load_params, load_preset, params_from, parse_settings, preset_names
 from dcube.config.schema import Params
+from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 from tests.support.checkout import ROOT
 
@@ -81,9 +82,25 @@ def test_every_field_says_what_it_means() -> None:
 def test_no_file_and_no_yaml(tmp_path) -> None:
     with pytest.raises(DcubeError, match="dcube params use"):
         load_params(tmp_path / "params.yaml")
-    (tmp_path / "params.yaml").write_text("a: [")
-    with pytest.raises(DcubeError, match="is not valid YAML"):
-        load_params(tmp_path / "params.yaml")
+    for content in (b"a: [", b"\xff", b"data: {name: a}\ndata: {name: b}", b"data: {name: 2024-99-99}"):
+        (tmp_path / "params.yaml").write_bytes(content)
+        with pytest.raises(DcubeError, match=r"params\.yaml is not valid YAML"):
+            load_params(tmp_path / "params.yaml")
+
+
+def test_yaml_is_read_as_dvc_reads_it(tmp_path) -> None:
+    (tmp_path / "params.yaml").write_text(
+        "synthesis: {ratio: {no: 2, yes: 1, 1e5 pos: 1}}\nfeatures: {images: 010}\ndiffusion: {learning_rate: 1e-4}\n"
+    )
+    params = load_params(tmp_path / "params.yaml")
+    assert params.synthesis.ratio == {"no": 2, "yes": 1, "1e5 pos": 1}
+    assert (params.features.images, params.diffusion.learning_rate) == (10, 1e-4)
+    (tmp_path / "params.yaml").write_text(params.to_yaml())
+    assert load_params(tmp_path / "params.yaml") == params
+    with pytest.raises(DcubeError, match=r"diffusion\.epochs"):
+        params_from(parse_yaml("diffusion: {epochs: 1:30}", "x"), "x")
+    with pytest.raises(DcubeError, match=r"--set a=\["):
+        parse_settings(["a=["])
 
 
 def test_the_schema_is_a_form() -> None:

@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.utilities.callables import parameter_schema
 
 import flows.pipeline
+from dcube.config.loading import load_preset
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.repository.commands import commit_of
@@ -28,7 +29,7 @@ from dcube.repository.graph import StageNeeds, stages_in_order
 from dcube.repository.repro import repro
 from dcube.repository.workspace import workspace
 from dcube.runtime import processes
-from flows.pipeline import main, pipeline, with_settings
+from flows.pipeline import main, pipeline, refuse_incomplete, with_settings
 from tests.support.checkout import ROOT
 from tests.support.flow_runs import STAGES, run_of, task_runs, task_states
 from tests.support.small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
@@ -377,3 +378,17 @@ class TestCommand:
         assert params.synthesis.ratio == {"benign": 2.0}
         assert params.classifier.evaluation_timesteps == [1, 5]
         assert params.diffusion == Params().diffusion
+
+    def test_a_request_with_some_parameters_takes_no_others_from_the_paper(self, monkeypatch):
+        some = Params.model_validate({"diffusion": {"depth": 2}})
+        refuse_incomplete(some)  # no deployment: nobody was promised a preset
+        monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "a-deployment")
+        with pytest.raises(
+            DcubeError, match=r"params lacks data, diffusion\.patch_size, diffusion\.width and \d+ more"
+        ):
+            refuse_incomplete(some)
+        form = load_preset("phantom").model_dump(mode="json")
+        for group in form.values():
+            for name in [name for name, value in group.items() if value in (None, [], {})]:
+                del group[name]  # as a form does
+        refuse_incomplete(Params.model_validate(form))

@@ -9,7 +9,7 @@ import yaml
 
 from dcube.artifacts.layout import EVALUATION, FID, HEADLINE, PARAMS
 from tests.support.browser import needs_chromium
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, outs_of
 from tests.support.working_copy import WorkingCopy
 
 CANDIDATES = ("imagenet_probe", "dcube", "untrained_uvit", "sub_features", "baseline")
@@ -49,7 +49,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
 def record(copy: WorkingCopy, auroc: float) -> None:
     """Outputs of all stages, as if they had run."""
     for out in (out for stage in yaml.safe_load((copy.folder / "dvc.yaml").read_text())["stages"].values()
-                for out in stage["outs"] if "${" not in out):  # fmt: skip
+                for out in outs_of(stage) if "${" not in out):  # fmt: skip
         (copy.folder / out).mkdir(parents=True, exist_ok=True)
     for name, (x, y) in PLOTTED.items():
         (copy.folder / name).write_text(f"{x},{y}\n1,{auroc}\n2,{auroc / 2}\n3,{auroc / 3}\n")

@@ -10,7 +10,7 @@ import yaml
 from dcube.artifacts.candidates import STAGES as TRAINING_STAGES
 from dcube.artifacts.candidates import CandidateName
 from dcube.repository.graph import stages_in_order
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, outs_of
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = GRAPH["stages"]
@@ -25,6 +25,7 @@ REPORTING = (
     "dcube.config",
     "dcube.engine.progress",
     "dcube.errors",
+    "dcube.feasibility",
     "dcube.runtime",
     "dcube.engine.checkpoint_cleanup",
     "dcube.tracking",
@@ -110,7 +111,7 @@ def test_every_stage_says_what_it_needs() -> None:
 
 def test_every_candidate_is_trained_evaluated_and_its_metrics_are_declared() -> None:
     candidates = STAGES["evaluate"]["matrix"]["model"]
-    trained = {stage: out for stage, it in STAGES.items() for out in it["outs"] if out.startswith("outputs/models/")}
+    trained = {stage: out for stage, it in STAGES.items() for out in outs_of(it) if out.startswith("outputs/models/")}
     assert trained == {stage: f"outputs/models/{name}" for name, stage in TRAINING_STAGES.items()}
     assert candidates == list(TRAINING_STAGES) == list(get_args(CandidateName))
     assert {f"outputs/evaluation/{name}/headline.json" for name in candidates} < set(GRAPH["metrics"])

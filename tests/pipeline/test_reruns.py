@@ -11,7 +11,7 @@ from networkx import ancestors
 
 from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, outs_of
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 CANDIDATES = {
@@ -53,7 +53,7 @@ RERUN: dict[str, tuple[Any, set[str]]] = {
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DVC repository in which every stage is up to date: its inputs and outputs are files of a line."""
     folder = tmp_path_factory.mktemp("committed")
-    paths = {path for stage in GRAPH["stages"].values() for path in (*stage["deps"], *stage["outs"])}
+    paths = {path for stage in GRAPH["stages"].values() for path in (*stage["deps"], *outs_of(stage))}
     names = {path.replace("${item.model}", name) for path in paths for name in CANDIDATES}
     for name in names:
         file = folder / name if Path(name).suffix else folder / name / "file"

@@ -8,6 +8,7 @@ import pytest
 from dcube.artifacts.layout import EVALUATION, REGISTERED
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
+from dcube.registry.presence import lost_versions
 from dcube.registry.promotion import PromotionPolicy
 from dcube.registry.references import parse_reference, referenced
 from dcube.registry.registration import Evaluated, challenger_of
@@ -74,6 +75,16 @@ def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     assert registered()["aliases"] == {CHALLENGER: 3, CHAMPION: 1}
     assert "champion: still version 1" in capsys.readouterr().out
 
+    assert lost_versions(registry) is None
+    (gone,) = Path("mlruns").rglob(f"{registry.version('3').run_id}/artifacts/evaluation/dcube/predictions.csv")
+    gone.unlink()
+    register.main()
+    assert registered()["versions"]["dcube"] == 4
+    assert "version 3 of dcube-discs has lost files" in capsys.readouterr().out
+    registry.client.delete_model_version(NAME, "2")
+    assert "names versions that are not in sqlite" in lost_versions(registry)
+    assert "2 (sub_features). `dvc repro --force --single-item register`" in lost_versions(registry)
+
 
 def test_only_controls_name_nobody(working_copy, tiny_params, capsys):
     write_evaluated("sub_features", seed=0, auroc=0.9, right=25, params=tiny_params)
@@ -136,7 +147,9 @@ class TestPromotion:
             with pytest.raises(DcubeError, match=words):
                 registry.rollback("Grace", "why", to=to)
 
-    def test_two_rollbacks_go_back_two_champions(self, working_copy, tiny_params):
+    def test_two_rollbacks_go_back_two_champions_whatever_the_clocks_say(self, working_copy, tiny_params, monkeypatch):
+        years = iter(range(2030, 2000, -1))
+        monkeypatch.setattr("dcube.registry.versions.now", lambda: f"{next(years)}-01-01T00:00:00+00:00")
         for seed, right in enumerate((12, 18, 24)):
             registry = run_pipeline(tiny_params, seed, right)
             if seed:

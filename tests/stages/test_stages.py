@@ -19,6 +19,7 @@ import yaml
 from mlflow import MlflowClient
 
 import dcube.stages
+from dcube.artifacts.checksums import dvc_hash
 from dcube.artifacts.layout import (
     DIFFUSION,
     EVALUATION,
@@ -41,7 +42,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 from dcube.repository.graph import stages_in_order
 from dcube.runtime.settings import read_settings
-from tests.support.checkout import ROOT
+from tests.support.checkout import ROOT, outs_of
 from tests.support.discs import CLASSES, TINY, write_dataset
 from tests.support.raw_sets import save, write_metadata
 
@@ -243,7 +244,7 @@ def loaded(file: Path) -> dict:
 
 
 def test_the_declared_outputs_are_there_and_nothing_half_written(inside: Path) -> None:
-    outs = {out.replace("${item.model}", item) for s in STAGES for item in items(s) for out in STAGES[s]["outs"]}
+    outs = {out.replace("${item.model}", item) for s in STAGES for item in items(s) for out in outs_of(STAGES[s])}
     assert all(any(Path(out).iterdir()) for out in outs)
     assert not list(inside.rglob("*.partial"))
     assert not list(inside.glob(".dcube/unsent/*"))
@@ -386,15 +387,25 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
     before = trainings()
     run_another_stage()
     assert trainings() == before
-    LOCK.touch()  # as DVC does after every stage
+    LOCK.touch()  # by a checkout, or with a clock that is ahead
+    run_another_stage()
+    assert trainings() == before
+
+    def record() -> None:
+        """As DVC does after every stage."""
+        outs = [out for name in STAGES if name.startswith("train_") for out in outs_of(STAGES[name])]
+        entries = {out: {"outs": [{"path": out, "md5": dvc_hash(Path(out))}]} for out in outs}
+        LOCK.write_text(yaml.safe_dump({"schema": "2.0", "stages": entries}))
+
+    record()
     monkeypatch.setenv("DCUBE_KEEP_CHECKPOINTS", "1")
     run_another_stage()
     assert trainings() == before
     monkeypatch.delenv("DCUBE_KEEP_CHECKPOINTS")
     run_another_stage()
     assert trainings() == {unended.name}
+    LOCK.unlink()
     run_stage("train_classifier")
-    assert len(trainings()) == 2
     run_another_stage()
     assert len(trainings()) == 2, "it ended after what DVC has recorded last"
 

@@ -1,6 +1,7 @@
 """Which layout a raw data set has. A layout is one module of this package, and one line in `LAYOUTS`."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +16,7 @@ from dcube.data.layouts import (
     radiography,
     split_folders,
 )
-from dcube.data.layouts.labels import refuse_confused
+from dcube.data.layouts.labels import one_spelling, refuse_confused
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder
 from dcube.data.readers.stored_images import KINDS
@@ -61,6 +62,11 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     if layout is None:
         raise DcubeError(f"{path} contains no images: put {', '.join(KINDS)} into class folders, or one .npz")
     dataset = layout.read_layout(raw, window_of(data))
+    if not dataset.records:
+        raise DcubeError(f"{path} contains no images: {dataset.layout} with nothing in it")
+    spelt = cache(one_spelling)
+    records = [replace(one, label=spelt(one.label), patient=spelt(one.patient)) for one in dataset.records]
+    dataset = replace(dataset, records=records)
     refuse_confused(dataset.records, str(raw.path))
     left_out = {**raw.debris, **dataset.left_out} | ({NOT_USED: dataset.ignored} if dataset.ignored else {})
     dataset = replace(dataset, left_out={why: tuple(files) for why, files in left_out.items()})

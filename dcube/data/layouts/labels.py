@@ -14,6 +14,20 @@ FEWEST_NUMBERED = 20  # folders that differ in a number alone are patients, not 
 PERSON = re.compile(r"(patient|subject|sub|pat|case|study|series|person|scan)[ _-]?0*\d+", re.IGNORECASE)
 
 
+# Letters of other alphabets that look like Latin ones.
+LOOK_ALIKES = str.maketrans(
+    "АВЕЅІЈКМНОРСТУХаеѕіјорсухһԁԛԝΑΒΕΖΗΙΚΜΝΟΡΤΥΧαινορυχ", "ABESIJKMHOPCTYXaesijopcyxhdqwABEZHIKMNOPTYXaivopux"
+)
+
+
+def one_spelling(name: str) -> str:
+    """Without what nobody sees: accents composed, no zero-width and control characters, no spaces around."""
+    shown = "".join(
+        " " if letter.isspace() else "" if unicodedata.category(letter) in ("Cc", "Cf") else letter for letter in name
+    )
+    return unicodedata.normalize("NFC", shown).strip()
+
+
 def refuse_confused(records: list[ImageRecord], where: str) -> None:
     """Refuse labels and patients that differ only in how they are written, or that stand for nothing known.
 
@@ -28,6 +42,7 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
                 f"{where}: {found[unknown[0]]} images have the {what} {unknown[0]!r}: write nothing where it is not "
                 "known"
             )
+    _refuse_look_alikes(labels, where)
     _refuse_spellings(labels, "label", where, ignore_case=True)
     _refuse_spellings(patients, "patient", where, ignore_case=False)
     _refuse_people(labels, {part for record in records for part in PurePosixPath(record.file).parts}, where)
@@ -44,6 +59,17 @@ def _refuse_spellings(found: Counter[str], what: str, where: str, ignore_case: b
                 f"{where}: the {what}s {counted} differ only in case, spaces or the format of a number: write one"
                 if ignore_case
                 else f"{where}: the {what}s {counted} differ only in spaces or the format of a number: write one"
+            )
+
+
+def _refuse_look_alikes(labels: Counter[str], where: str) -> None:
+    seen: dict[str, str] = {}
+    for label in labels:
+        other = seen.setdefault(label.translate(LOOK_ALIKES), label)
+        if other != label:
+            raise DcubeError(
+                f"{where}: the labels {other!r} and {label!r} look alike and are written in letters of two alphabets "
+                f"({other!a} and {label!a}): write one"
             )
 
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
+from dcube.data.layouts.labels import one_spelling
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.layouts.tables import read_rows, split_of
@@ -69,11 +70,11 @@ def _index(raw: RawFiles) -> dict[str, list[StoredImage]]:
 
 def _refuse_unknown_labels(path: Path, records: list[ImageRecord]) -> None:
     """Where the images lie in folders named like their labels, a label without a folder is a spelling mistake."""
-    folders = {parts[0] for record in records if len(parts := PurePosixPath(record.file).parts) > 1}
-    if len(folders & {record.label for record in records}) < 2:
+    folders = {one_spelling(parts[0]) for record in records if len(parts := PurePosixPath(record.file).parts) > 1}
+    if len(folders & {one_spelling(record.label) for record in records}) < 2:
         return
     for record in records:
-        if record.label and record.label not in folders:
+        if record.label and one_spelling(record.label) not in folders:
             nearest = difflib.get_close_matches(record.label, folders, n=1)
             hint = f" (did you mean {nearest[0]}?)" if nearest else ""
             raise DcubeError(f"{path}: unknown label {record.label!r} of {record.file}{hint}: folders name the classes")

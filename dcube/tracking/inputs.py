@@ -1,0 +1,64 @@
+"""What a stage reads, when its process begins and when it ends.
+
+DVC records parameters, code and data once a command has ended, whatever it began with: a file that is edited, or a
+branch that is switched, while a stage runs would put the old result under the new values, in `dvc.lock` and in the run
+cache. So the stage compares, and fails.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dcube.errors import DcubeError, abbreviated
+from dcube.runtime.settings import read_settings
+from dcube.tracking.lineage import PARAMS, declared, read_yaml
+from dcube.tracking.record import value_at
+
+COMPARED_BY_CONTENT = 2**20  # bytes; of a larger file, whether it was written to
+
+
+def refuse_changed_inputs() -> None:
+    """Raises: DcubeError: what the running stage of DVC reads is not what its process began with."""
+    now = _inputs()
+    changed = sorted(name for name in AT_START.keys() | now.keys() if AT_START.get(name) != now.get(name))
+    if changed:
+        raise DcubeError(
+            f"{read_settings().stage}: {abbreviated(changed)} changed while it ran, so its result is not recorded: "
+            "`dvc repro` again, with the old state (a training then goes on where it was) or with the new one"
+        )
+
+
+def _inputs() -> dict[str, Any]:
+    """Parameter or file → what tells whether it has changed; nothing outside a stage that DVC runs."""
+    stage = read_settings().stage
+    return dict(_read(stage)) if stage else {}
+
+
+def _read(stage: str) -> Iterator[tuple[str, Any]]:
+    entry = declared(stage)
+    values = read_yaml(PARAMS)
+    for name in entry.get("params", []):
+        yield from _flat(f"{PARAMS}: {name}", value_at(values, name))
+    for path in map(Path, entry.get("deps", [])):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                yield str(file), _identity(file)
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _flat(f"{name}.{key}", one)
+    else:
+        yield name, value
+
+
+def _identity(file: Path) -> object:
+    found = file.stat()
+    if found.st_size > COMPARED_BY_CONTENT:
+        return found.st_size, found.st_mtime_ns, found.st_ino
+    return hashlib.sha256(file.read_bytes()).digest()
+
+
+AT_START = _inputs()  # on import: `dcube.stages` imports this before a stage's module imports the code that it runs

@@ -1,0 +1,96 @@
+"""A damaged file or tag is one line that names it; labels are what people see."""
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from dcube.artifacts.layout import CONFIG, WEIGHTS
+from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.diffusion import DiffusionConfig
+from dcube.artifacts.weights import load_weights, save_weights
+from dcube.config.schema import Data, Diffusion
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layouts.labels import one_spelling
+from dcube.errors import DcubeError
+from dcube.evaluation.predictions import Predictions
+from dcube.registry.champions import events_of
+from dcube.registry.version import Version
+from dcube.tracking import tags
+from tests.support.metrics import made_predictions
+from tests.support.raw_sets import save
+
+HEADER = b"id,file,patient,sha256,label,prediction,probability_a,probability_b\n"
+ROW = b"0,a.png,p,0,a,a,0.9,0.1\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\xff\xfe", HEADER, HEADER + ROW[:-9], HEADER + ROW.replace(b"0.9", b"text"), HEADER + ROW + b'1,"torn',
+        HEADER + ROW.replace(b",a,a,", b",c,a,"), HEADER + ROW.replace(b"0.9", b"nan"), HEADER[3:] + ROW[2:],
+        HEADER.replace(b"patient", b"person") + ROW,
+    ],
+)  # fmt: skip
+def test_torn_predictions(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "predictions.csv"
+    file.write_bytes(content)
+    with pytest.raises(DcubeError, match=r"predictions\.csv is damaged .*dvc repro evaluate") as refused:
+        Predictions.load(file)
+    assert "\n" not in str(refused.value)
+    file.write_text(made_predictions())
+    assert len(Predictions.load(file).labels)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"3", b"null", b"\xff", b"{", b'{"format_version": 1, "classes": 3}'])
+def test_a_damaged_config(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_bytes(content)
+    for schema in (CandidateConfig, DiffusionConfig):
+        with pytest.raises(DcubeError, match=r"config\.json"):
+            schema.load(tmp_path / CONFIG)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 20, b"\x08\0\0\0\0\0\0\0{}{}{}{}", bytes(8)])
+def test_weights_with_a_damaged_header_and_a_checksum_of_it(content: bytes, tmp_path: Path) -> None:
+    config = DiffusionConfig(
+        diffusion=Diffusion(), image_size=8, channels=1, classes=["a", "b"], data_fingerprint="f", weights_sha256=""
+    )
+    save_weights(tmp_path, {"a": torch.zeros(2)}, config)
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / WEIGHTS).write_bytes(content)
+    config.model_copy(update={"weights_sha256": digest}).save(tmp_path / CONFIG)
+    with pytest.raises(DcubeError, match=r"model\.safetensors is no safetensors file"):
+        load_weights(tmp_path, DiffusionConfig)
+
+
+def test_tags_that_are_text_where_numbers_are_due() -> None:
+    event = f"{tags.CHAMPION}2026"
+    entry = SimpleNamespace(
+        name="dcube-a", version=3, tags={f"{tags.TEST_METRIC}auroc": "good", tags.ABSTAIN: "", event: "[]"}
+    )
+    version = Version(entry, None)  # type: ignore[arg-type]
+    for look in (lambda: version.metrics, lambda: version.needed_number(tags.ABSTAIN), lambda: events_of([version])):
+        with pytest.raises(DcubeError, match=r"of dcube-a version 3 is .* by hand"):
+            look()
+
+
+def test_labels_are_what_people_see(tmp_path: Path) -> None:
+    assert one_spelling("\u200bnor\u00admal\ufeff \x07") == "normal"
+    assert one_spelling("Pneumonie aigue\u0308") == "Pneumonie aigu\u00eb"
+    for number, folder in enumerate(("normal", "sick", "si\u200bck")):
+        save(tmp_path / folder / "image.png", np.full((40, 40), 40 * number, dtype=np.uint8))
+    assert {record.label for record in read_raw_dataset(tmp_path, Data()).records} == {"normal", "sick"}
+    save(tmp_path / "n\u043ermal/image.png", np.full((40, 40), 200, dtype=np.uint8))
+    with pytest.raises(DcubeError, match=r"look alike .*'n.u043ermal'"):
+        read_raw_dataset(tmp_path, Data())
+
+
+def test_an_archive_without_images(tmp_path: Path) -> None:
+    arrays = {f"{split}_{what}": np.empty((0, 28, 28) if what == "images" else (0,), dtype=np.uint8)
+              for split in ("train", "val", "test") for what in ("images", "labels")}  # fmt: skip
+    np.savez(tmp_path / "mine.npz", **arrays)
+    with pytest.raises(DcubeError, match="contains no images"):
+        read_raw_dataset(tmp_path / "mine.npz", Data())

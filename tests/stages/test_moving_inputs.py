@@ -1,0 +1,168 @@
+"""A stage whose parameters, code or data are changed while it runs: DVC would record the old result as theirs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dcube.config.schema import Params
+from dcube.errors import DcubeError
+from dcube.tracking.record import record_notice, refuse_stale_record
+from tests.support.small_pipeline import command
+
+DVC_YAML = """
+stages:
+  train:
+    cmd: python stage.py
+    deps: [stage.py, code, data]
+    params: [diffusion.epochs]
+    outs: [outputs/model]
+"""
+STAGE = """
+import os
+import shutil
+from pathlib import Path
+from dcube.stages import params, run
+
+def main():
+    epochs = params().diffusion.epochs
+    exec(os.environ.get("MEANWHILE", ""))
+    Path("outputs").mkdir(exist_ok=True)
+    Path("outputs/model").write_text(f"trained for {epochs} epochs")
+
+run(main)
+"""
+EDIT = "Path('params.yaml').write_text(Path('params.yaml').read_text().replace('{}', '{}'))"
+CHANGES = {
+    "params.yaml: diffusion.epochs": EDIT.format("280", "5"),
+    "code/loss.py": "Path('code/loss.py').write_text('weight = 2')",
+    "code/new.py": "Path('code/new.py').write_text('')",
+    "data/scans.bin": "Path('data/scans.bin').write_bytes(bytes(2_000_000))",
+    "data/label.csv": "Path('data/label.csv').unlink()",
+}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    files = {"dvc.yaml": DVC_YAML, "stage.py": STAGE, "params.yaml": Params().to_yaml(), "code/loss.py": "weight = 1"}
+    for name, text in (files | {"data/label.csv": "a,b"}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "data/scans.bin").write_bytes(b"1" * 2_000_000)
+    return tmp_path
+
+
+def run(folder: Path, meanwhile: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"MEANWHILE": meanwhile, "DVC_STAGE": "train"}
+    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("changed", CHANGES)
+def test_a_stage_fails_if_what_it_reads_changes_meanwhile(changed: str, checkout: Path) -> None:
+    done = run(checkout, CHANGES[changed], "stage.py")
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: train: {changed} changed while it ran")
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        EDIT.format("patience: 5", "patience: 6"),
+        "Path('code/loss.py').touch(); Path('code/__pycache__').mkdir(); Path('code/__pycache__/a.pyc').touch()",
+    ],
+)
+def test_what_it_does_not_read_may_change(harmless: str, checkout: Path) -> None:
+    done = run(checkout, harmless, "stage.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_dvc_records_nothing_of_it(checkout: Path) -> None:
+    command(checkout, "git", "init", "--quiet")
+    command(checkout, sys.executable, "-m", "dvc", "init", "--quiet")
+    done = run(checkout, CHANGES["params.yaml: diffusion.epochs"], "-m", "dvc", "repro")
+    assert done.returncode and not (checkout / "dvc.lock").exists()
+    assert "epochs: 5" in (checkout / "params.yaml").read_text()
+    run(checkout, "", "-m", "dvc", "repro")  # with the new value: computed, not restored
+    recorded = yaml.safe_load((checkout / "dvc.lock").read_text())["stages"]["train"]["params"]["params.yaml"]
+    assert recorded == {"diffusion.epochs": 5}
+    assert (checkout / "outputs/model").read_text() == "trained for 5.0 epochs"
+
+
+@pytest.fixture(scope="module")
+def registered_template(tmp_path_factory) -> Path:
+    """Two stages that DVC has recorded, and one that registers what they made."""
+    folder = tmp_path_factory.mktemp("registered")
+    stages = """
+stages:
+  prepare: {cmd: cp -r data prepared, deps: [data], params: [data.seed], outs: [prepared]}
+  train: {cmd: cp code/loss.py model, deps: [prepared, code], params: [diffusion], outs: [model]}
+  register: {cmd: 'true', deps: [model, prepared/label.csv], params: [data.name]}
+"""
+    files = {"dvc.yaml": stages, "params.yaml": Params().to_yaml().replace("0.0001", "1e-4"), "data/label.csv": "a,b"}
+    for name, text in (files | {"code/loss.py": "1", "code/a/b.py": "2", "code/a.py": "3"}).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    command(folder, "git", "init", "--quiet")
+    command(folder, sys.executable, "-m", "dvc", "init", "--quiet")
+    command(folder, sys.executable, "-m", "dvc", "add", "--quiet", "data")
+    command(folder, sys.executable, "-m", "dvc", "repro", "--quiet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        (("params.yaml", "patience: 5", "patience: 6"), "params.yaml: diffusion"),
+        (("code/a/b.py", "2", "4"), "code"),
+        (("data.dvc", "md5: ", "md5: 0"), "data"),
+        (
+            (
+                "dvc.lock",
+                "path: prepared\n      hash: md5\n      md5: ",
+                "path: prepared\n      hash: md5\n      md5: 0",
+            ),
+            "prepared",
+        ),
+        (("model", "1", "of another branch"), "model"),
+        (("params.yaml", "patience: 5", "patience: 5"), None),
+    ],
+)
+def test_what_was_made_of_another_state_is_not_registered_as_of_this_one(
+    changed, name, registered_template, tmp_path, monkeypatch
+) -> None:
+    folder = shutil.copytree(registered_template, tmp_path / "copy")
+    monkeypatch.chdir(folder)
+    file, old, new = changed
+    text = Path(file).read_text()
+    assert old in text
+    Path(file).write_text(text.replace(old, new, 1))
+    if name is None:
+        assert record_notice(Path()) is None
+        return refuse_stale_record("register")
+    replaced = changed[0] in ("model", "dvc.lock")
+    notice = f"{name}: not as dvc.lock records" if replaced else f"{name} changed after these results"
+    assert notice in record_notice(Path())
+    if changed[0] == "model":
+        return None
+    with pytest.raises(DcubeError, match=f"^{name} changed after the results were made of it"):
+        refuse_stale_record("register")
+
+
+def test_an_experiment_in_a_copy_registers_where_the_project_does(checkout: Path) -> None:
+    """DVC deletes the copy of `dvc exp run --temp` or `--queue`: a database in it would be lost."""
+    (checkout / "stage.py").write_text("from dcube.tracking.mlflow_client import tracking_uri\nprint(tracking_uri())\n")
+    command(checkout, "git", "init", "--quiet")
+    command(checkout, sys.executable, "-m", "dvc", "init", "--quiet")
+    stages = "stages:\n  ask: {cmd: python stage.py > uri, deps: [stage.py], params: [diffusion], outs: [uri]}\n"
+    (checkout / "dvc.yaml").write_text(stages)
+    command(checkout, "git", "add", "--all")
+    command(checkout, "git", "-c", "user.name=A", "-c", "user.email=a@example.org", "commit", "-qm", "A state")
+    done = run(checkout, "", "-m", "dvc", "exp", "run", "--temp", "--name", "elsewhere")
+    assert done.returncode == 0, done.stderr
+    run(checkout, "", "-m", "dvc", "exp", "apply", "elsewhere")
+    assert (checkout / "uri").read_text().strip() == f"sqlite:///{checkout}/mlflow.db"
