@@ -72,7 +72,11 @@ def test_tags_that_are_text_where_numbers_are_due() -> None:
         name="dcube-a", version=3, tags={f"{tags.TEST_METRIC}auroc": "good", tags.ABSTAIN: "", event: "[]"}
     )
     version = Version(entry, None)  # type: ignore[arg-type]
-    for look in (lambda: version.metrics, lambda: version.needed_number(tags.ABSTAIN), lambda: events_of([version])):
+    for look in (
+        lambda: version.metrics,
+        lambda: version.needed_number(tags.ABSTAIN),
+        lambda: events_of([version], {}),
+    ):
         with pytest.raises(DcubeError, match=r"of dcube-a version 3 is .* by hand"):
             look()
 
