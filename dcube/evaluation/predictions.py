@@ -40,7 +40,7 @@ class Predictions:
             raise DcubeError(f"{path} is missing: evaluate the model with `dvc repro evaluate`")
         header = pd.read_csv(path, nrows=0).columns
         types = {name: float if name.startswith(PREFIX) else str for name in header}
-        return cls(pd.read_csv(path, dtype=types, keep_default_na=False))
+        return cls(pd.read_csv(path, dtype=types, keep_default_na=False, float_precision="round_trip"))
 
     def save(self, path: Path) -> None:
         self.table.to_csv(path, index=False, float_format="%.17g")
