@@ -43,7 +43,7 @@ class Predictions:
         try:
             header = pd.read_csv(path, nrows=0).columns
             types = {name: float if name.startswith(PREFIX) else str for name in header}
-            predictions = cls(pd.read_csv(path, dtype=types, keep_default_na=False))
+            predictions = cls(pd.read_csv(path, dtype=types, keep_default_na=False, float_precision="round_trip"))
             predictions.table[[*NEEDED]]
             known = predictions.table["label"].isin(predictions.classes).all() and len(predictions.table)
         except (ValueError, KeyError) as error:  # pandas' own errors, and text that is not UTF-8, are ValueErrors

@@ -8,9 +8,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.metadata import distributions
+from io import StringIO
 from pathlib import Path
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from dcube.artifacts.checksums import sha256_of
@@ -31,6 +34,7 @@ from dcube.tracking.verification import MODEL
 FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
 OWN_STATE = ("checkpoints", "unsent")
 OF_A_RUN = {"params.yaml", "dvc.lock"}  # what a run writes beside what the commit holds
+PSEUDONYMS = ["file", "patient"]
 COMPARED = (WEIGHTS, CONFIG, REFERENCE)  # of the candidate; its curves hold times
 
 
@@ -155,8 +159,15 @@ def _compared_files(origin: Provenance, folder: Path) -> dict[str, tuple[str, st
     for path, digest in registered[MODEL].items():
         if path.startswith("artifacts/") and Path(path).name in COMPARED:
             found[Path(path).name] = (digest, _sha256(folder / MODELS / origin.model / Path(path).name))
-    predictions = registered[evaluation_artifacts(origin.model)][PREDICTIONS]
-    return found | {PREDICTIONS: (predictions, _sha256(folder / EVALUATION / origin.model / PREDICTIONS))}
+    before = origin.artifact(origin.version.run_id, f"{evaluation_artifacts(origin.model)}/{PREDICTIONS}") or ""
+    after = (folder / EVALUATION / origin.model / PREDICTIONS).read_text(encoding="utf-8")
+    return found | {f"{PREDICTIONS} without pseudonyms": (_without_pseudonyms(before), _without_pseudonyms(after))}
+
+
+def _without_pseudonyms(predictions: str) -> str:
+    """sha256 of the table without the columns that depend on the salt of an installation."""
+    table = pd.read_csv(StringIO(predictions), dtype=str, keep_default_na=False)
+    return sha256(table.drop(columns=PSEUDONYMS).to_csv(index=False).encode()).hexdigest()
 
 
 def _sha256(file: Path) -> str:

@@ -51,10 +51,7 @@ def test_a_fresh_clone_starts_from_the_phantoms_preset() -> None:
         ({"data": {"fit": "squeeze"}}, ["data.fit", "'crop', 'pad' or 'stretch'"]),
         ({"classifier": {"timestep_high": 1000}}, ["1000 must be below diffusion.timesteps"]),
         ({"fid": {"sampling_steps": 1000}}, ["fid.sampling_steps (1000) must be below diffusion.timesteps (1000)"]),
-        (
-            {"synthesis": {"sampling_steps": 1000}},
-            ["synthesis.sampling_steps (1000) must be below diffusion.timesteps"],
-        ),
+        ({"synthesis": {"sampling_steps": 1000}}, ["synthesis.sampling_steps (1000) must be below"]),
         ("text", ["valid dictionary"]),
     ],
 )

@@ -57,6 +57,13 @@ def test_the_shares_are_met_exactly_where_images_are_single():
     assert counts["b"].to_dict() == {"train": 260, "validation": 60, "test": 80}
 
 
+@pytest.mark.parametrize("name", ["abstain", "Abstain", "refused"])
+def test_a_class_called_as_an_answer_without_a_decision_is_refused(name):
+    rows = [(label, "", "", f"{label}{i}") for label in (name, "b") for i in range(9)]
+    with pytest.raises(DcubeError, match=f"a class is called '{name}'.*: rename it"):
+        plan_splits(table(rows), data_params())
+
+
 def official(n: int = 4) -> list[tuple[str, str, str, str]]:
     return [(name, f"{name}{s}{i}", s, f"{name}{s}{i}") for s in SPLITS for name in "ab" for i in range(n)]
 

@@ -280,7 +280,7 @@ def test_no_server_is_one_line_and_leaves_nothing(working_copy, tiny_params, mon
 @pytest.mark.parametrize(
     ("file", "before", "after", "words"),
     [
-        ("predictions.csv", "0.8,0.0", "0.7,0.0", "metrics.json says"),
+        ("predictions.csv", "0.80000000000000004", "0.7", "metrics.json says"),
         ("predictions.csv", "malignant-3.png,malignant-1,hash", "x.png,malignant-1,no hash", "about other images"),
         ("metrics.json", '"macro_f1": 0.66', '"macro_f1": 0.96', "macro_f1 = 0.96"),
     ],

@@ -42,7 +42,10 @@ def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_pat
     (tmp_path / "log.txt").unlink()
 
     code, shown = run_dcube("reproduce", f"{NAME}@champion")
-    assert code == 0 and "Equal, byte for byte: config.json, model.safetensors, predictions.csv. " in shown, shown
+    assert (
+        code == 0
+        and "Equal, byte for byte: config.json, model.safetensors, predictions.csv without pseudonyms. " in shown
+    ), shown
     ran = [line.split() for line in (tmp_path / "log.txt").read_text().splitlines()]
     assert [stage for stage, _ in ran] == ["prepared", "dcube", "dcube"], "every stage, whatever the run cache knows"
     assert all(".dcube/workspaces/" in address for _, address in ran), "its runs stay in the working copy"
