@@ -10,6 +10,7 @@ from dcube.registry.version import Version
 from dcube.tracking import tags
 
 FIRST, PROMOTED, ROLLED_BACK = "first", "promoted", "rolled back"
+SAME_MOMENT = 600  # seconds, as far as clocks of machines may differ
 
 
 class ChampionChangedError(DcubeError):
@@ -48,8 +49,10 @@ class Event:
         told = {name: value for name, value in asdict(self).items() if name not in ("version", "record")}
         return json.dumps(told, ensure_ascii=False)
 
-    def seconds_before(self, other: "Event") -> float:
-        return (datetime.fromisoformat(other.when) - datetime.fromisoformat(self.when)).total_seconds()
+    def beside(self, other: "Event") -> bool:
+        """Whether it was not clearly before the other."""
+        seconds = (datetime.fromisoformat(other.when) - datetime.fromisoformat(self.when)).total_seconds()
+        return self.number == other.number or seconds < SAME_MOMENT
 
 
 def now() -> str:
