@@ -10,6 +10,7 @@ from dcube.registry.version import Version
 from dcube.tracking import tags
 
 FIRST, PROMOTED, ROLLED_BACK = "first", "promoted", "rolled back"
+SAME_MOMENT = 600  # seconds, as far as clocks of machines may differ
 
 
 class ChampionChangedError(DcubeError):
@@ -53,8 +54,10 @@ class Event:
         """The same, for the registered model's tag, which outlives the version."""
         return json.dumps({"version": self.version, **json.loads(self.text)}, ensure_ascii=False)
 
-    def seconds_before(self, other: "Event") -> float:
-        return (datetime.fromisoformat(other.when) - datetime.fromisoformat(self.when)).total_seconds()
+    def beside(self, other: "Event") -> bool:
+        """Whether it was not clearly before the other."""
+        seconds = (datetime.fromisoformat(other.when) - datetime.fromisoformat(self.when)).total_seconds()
+        return self.number == other.number or seconds < SAME_MOMENT
 
 
 def now() -> str:

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER, CHAMPION = "challenger", "champion"
-SAME_MOMENT = 600  # seconds, as far as clocks of machines may differ
 
 
 class Registry:
@@ -83,10 +82,8 @@ class Registry:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             known = [model.name for model in client.search_registered_models()]
-            choice = (
-                f"there are {', '.join(known)}" if known else "none is: run `dvc repro`, or, if that is up to date, "
-            )
-            "`dvc repro --force --single-item register`"
+            remedy = "run `dvc repro`, then `dvc repro --force --single-item register`"
+            choice = f"there are {', '.join(known)}" if known else f"none is: {remedy}"
             raise DcubeError(f"no registered model {name!r} in {tracking_uri()}: {choice}") from None
         return cls(client, name)
 
@@ -275,11 +272,7 @@ class Registry:
         Each looks once its own event stands, so that at least the later one sees both. An older first champion lost
         its alias since, by a person's hand.
         """
-        rivals = [
-            it
-            for it in self.history()
-            if it.how == FIRST and (it.number == event.number or it.seconds_before(event) < SAME_MOMENT)
-        ]
+        rivals = [it for it in self.history() if it.how == FIRST and it.beside(event)]
         first, *later = sorted(rivals, key=lambda it: int(it.version))
         for other in later:
             self._forget(other)
