@@ -130,6 +130,23 @@ class TestWorkspace:
             with pytest.raises(DcubeError, match=r"data, which prepare reads, .* commit data or data\.dvc"):
                 stages_in_order(folder)
 
+    def test_an_experiment_is_saved_where_git_knows_nobody(self, repository, tmp_path, monkeypatch):
+        """As in a container; who is configured stays its author."""
+
+        def author(name: str) -> str:
+            return command(repository, "git", "log", "-1", "--format=%an", f"--glob=refs/exps/*/{name}").strip()
+
+        with workspace(repository, "HEAD", "run", PARAMS) as folder:
+            repro("prepare", folder, on_progress=print)
+            save_experiment(repository, folder, "by-somebody", ["prepare"])
+            assert author("by-somebody") == "A Tester"
+            for name in ("HOME", "XDG_CONFIG_HOME"):
+                monkeypatch.setenv(name, str(tmp_path / "empty"))
+            monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+            command(repository, "git", "config", "--remove-section", "user")
+            save_experiment(repository, folder, "by-nobody", ["prepare"])
+            assert author("by-nobody") == "D-Cube"
+
     def test_experiments_saved_at_once_do_not_collide(self, repository):
         names = ["first", "second"]
 
