@@ -12,6 +12,7 @@ from dcube.errors import DcubeError
 from dcube.runtime.processes import child_environment
 
 DVC_ERROR = "ERROR: "
+ERRORS = (DVC_ERROR, "fatal: ", "error: ")  # git's, which ends with advice
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -57,6 +58,6 @@ def _output_of(command: list[str], folder: Path, variables: Mapping[str, str] = 
     done = subprocess.run(command, cwd=folder, env=child_environment(variables), capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        reason = next((line for line in lines if line.startswith(DVC_ERROR)), lines[-1])
+        reason = next((line for line in lines if line.startswith(ERRORS)), lines[-1])
         raise DcubeError(f"`{' '.join(command[-4:])}` failed in {folder}: {reason}")
     return done.stdout.rstrip("\n")
