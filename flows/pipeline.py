@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,7 @@ from flows.planning import plan_parameters
 from flows.prefect_api import log_errors_in_one_line, retry_if
 from flows.reporting import ShownPictures, StageProgress, show_page, slug
 from flows.results_page import show_results
+from flows.run_data import restore_or_add
 from flows.stage_errors import StageError
 from flows.temporary_server import ensure_server
 
@@ -80,7 +82,8 @@ def pipeline(
             logger.warning("The run uses the last commit, without the changes of: %s", ", ".join(changed))
         logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
         wait_for_storage()
-        with workspace(repository, commit, run_id, validated.to_yaml()) as folder:
+        restore = partial(restore_or_add, name=validated.data.name, on_line=logger.warning)
+        with workspace(repository, commit, run_id, validated.to_yaml(), restore=restore) as folder:
             if minutes:
                 plan_parameters(folder, validated.data.name, minutes, settings, logger.info)
             shared = has_remote(folder)

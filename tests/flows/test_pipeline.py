@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -29,6 +30,7 @@ from dcube.repository.repro import repro
 from dcube.repository.workspace import workspace
 from dcube.runtime import processes
 from flows.pipeline import main, pipeline, with_settings
+from flows.run_data import restore_or_add
 from tests.support.checkout import ROOT
 from tests.support.flow_runs import STAGES, run_of, task_runs, task_states
 from tests.support.small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
@@ -121,6 +123,21 @@ class TestWorkspace:
         shutil.rmtree(repository / ".dvc/cache")
         with pytest.raises(DcubeError, match=r"the data of .*data\.dvc cannot be restored"):
             with workspace(repository, "HEAD", "another", PARAMS) as folder:
+                pass
+
+    @pytest.mark.slow
+    def test_an_embedded_set_needs_nobody_to_push_it(self, repository, ran):
+        """Neither where the commit records other data, nor where nobody has pushed what it records."""
+        restore = partial(restore_or_add, name="breastmnist", on_line=print)
+        with workspace(repository, "HEAD", "run", PARAMS, restore=restore) as folder:
+            assert {file.name for file in (folder / "data").iterdir()} == {"breastmnist"}
+            added = (folder / "data.dvc").read_text()
+        assert added != (repository / "data.dvc").read_text()
+        shutil.rmtree(repository / ".dvc/cache")
+        with workspace(repository, "HEAD", "run", PARAMS, restore=restore) as folder:
+            assert (folder / "data.dvc").read_text() == added
+        with pytest.raises(DcubeError, match="cannot be restored"):
+            with workspace(repository, "HEAD", "run", PARAMS, restore=partial(restore, name="own")):
                 pass
 
     def test_data_that_nobody_committed_are_named(self, repository):
