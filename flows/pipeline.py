@@ -22,7 +22,7 @@ from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import repository_around, uncommitted_files
 from dcube.repository.data_remote import push_results
 from dcube.repository.dvc_internals import has_remote
-from dcube.repository.experiments import save_experiment
+from dcube.repository.experiments import save_experiment, share_experiment
 from dcube.repository.graph import StageNeeds, stages_in_order
 from dcube.repository.repro import repro
 from dcube.repository.workspace import workspace, workspaces_of
@@ -96,10 +96,10 @@ def pipeline(
             show_results(folder, tracking)
             save_experiment(repository, folder, experiment, [stage.name for stage in stages])
             if shared:
-                share_results(folder)
+                share_results(folder, repository, experiment)
             else:
                 logger.info("No DVC remote is configured: the results stay in the cache of %s", repository)
-    logger.info("Saved as an experiment: `dvc exp apply %s`", experiment)
+    logger.info("Saved as an experiment: `dvc exp apply %s`; elsewhere first `dcube fetch %s`", experiment, experiment)
     return experiment
 
 
@@ -155,9 +155,10 @@ def run_stage(name: str, folder: Path, variables: Mapping[str, str], shared: boo
 
 
 @task(task_run_name="share_results", cache_policy=NO_CACHE, retries=6, retry_delay_seconds=exponential_backoff(10))
-def share_results(folder: Path) -> None:
-    """Everything to the DVC remote; tried for long, because all the computing is done."""
+def share_results(folder: Path, repository: Path, experiment: str) -> None:
+    """Everything to the DVC remote and the bucket; tried for long, because all the computing is done."""
     push_results(folder)
+    share_experiment(repository, experiment)
 
 
 def _task_of(stage: StageNeeds) -> Callable[[str, Path, Mapping[str, str], bool], object]:
