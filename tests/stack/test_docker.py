@@ -17,7 +17,7 @@ import pytest
 import yaml
 from docker.models.containers import _create_container_args
 from kubernetes_asyncio.client import models
-from prefect_docker.worker import DockerWorker, DockerWorkerJobConfiguration
+from prefect_docker.worker import DockerWorkerJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 
 from flows.stack.postgres import as_unprivileged, binaries
@@ -257,15 +257,26 @@ def checked(variables: dict[str, Any], template: dict[str, Any]) -> None:
 
 
 def test_the_documented_docker_variables_reach_the_container() -> None:
-    variables, template = documented("docker"), DockerWorker.get_default_base_job_template()
+    template = json.loads((DOCKER / "docker-job-template.json").read_text())
+    variables = documented("docker")
     checked(variables, template)
-    filled = asyncio.run(DockerWorkerJobConfiguration.from_template_and_values(template, variables, client=NOBODY))
+    environment = template["job_configuration"]["env"]
+    for name in ("MLFLOW_TRACKING_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert environment[name].startswith("{{ prefect.blocks.secret.dcube-")
+        environment[name] = "secret"  # which only a server can look up
+    defaults = {name: one["default"] for name, one in template["variables"]["properties"].items() if "default" in one}
+    filled = asyncio.run(
+        DockerWorkerJobConfiguration.from_template_and_values(template, defaults | variables, client=NOBODY)
+    )
     container = _create_container_args({**filled.container_create_kwargs, "image": filled.image, "version": "1.44"})
     host = container["host_config"]
     (device,) = host["DeviceRequests"]
     assert device["Driver"] == "nvidia" and device["Capabilities"] == [["gpu"]] and device["DeviceIDs"] == ["0"]
-    assert host["ShmSize"] == 2 * 1024**3
-    assert filled.image == "dcube-worker:cuda" and filled.networks == ["dcube_default"]
+    assert host["ShmSize"] == 8 * 1024**3
+    assert host["CapDrop"] == ["ALL"] and host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert filled.image == "dcube-worker:cuda" and filled.networks == ["dcube_default"] and not filled.privileged
+    assert filled.env["DCUBE_REPOSITORY"] == "https://git.example.org/team/d-cube.git"
+    assert filled.env["MLFLOW_TRACKING_URI"] == "http://mlflow:5000" and filled.env["DCUBE_SALT_FILE"]
 
 
 def test_the_documented_kubernetes_variables_reach_the_pod() -> None:
@@ -278,11 +289,19 @@ def test_the_documented_kubernetes_variables_reach_the_pod() -> None:
     known_to_kubernetes(filled.job_manifest, "V1Job")
     pod = filled.job_manifest["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    assert pod["runtimeClassName"] == "nvidia" and pod["tolerations"] and pod["imagePullSecrets"]
+    assert not pod["automountServiceAccountToken"]
     (container,) = pod["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert container["envFrom"] == [{"secretRef": {"name": "dcube"}}]
-    assert container["volumeMounts"] == [{"name": "shared-memory", "mountPath": "/dev/shm"}]
-    assert pod["volumes"] == [{"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    shared, files = pod["volumes"]
+    assert shared == {"name": mounts["/dev/shm"], "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}
+    assert files["name"] == mounts["/etc/dcube"] and files["secret"]["secretName"] == "dcube-files"
+    for context in (pod["securityContext"], container["securityContext"]):  # the policy "restricted"
+        assert context["runAsNonRoot"] and context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
 
 
 def known_to_kubernetes(value: Any, kind: str) -> None:
