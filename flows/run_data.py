@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dcube.artifacts.layout import RAW
-from dcube.data.adding import is_embedded
 from dcube.errors import DcubeError, last_error
 from dcube.repository.dvc_internals import restore_data
 from dcube.runtime.process_output import follow
@@ -22,15 +21,20 @@ def restore_or_add(folder: Path, name: str, on_line: Callable[[str], None]) -> N
     Raises:
         DcubeError: the recorded data cannot be restored.
     """
+    problem: DcubeError | None = None
     try:
         restore_data(folder)
-        if (folder / RAW / name).exists() or not is_embedded(name):
-            return
-        reason = "not among the data of this commit"
     except DcubeError as error:
-        if not is_embedded(name):
-            raise
-        reason = str(error)
+        problem = error
+    if not problem and (folder / RAW / name).exists():
+        return
+    from dcube.data.adding import is_embedded  # brings all readers of images along
+
+    if not is_embedded(name):
+        if problem:
+            raise problem
+        return
+    reason = problem or "not among the data of this commit"
     on_line(f"The embedded {name} is added to the workspace: {reason}")
     shutil.rmtree(folder / RAW, ignore_errors=True)
     lines: list[str] = []
