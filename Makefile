@@ -8,7 +8,7 @@ PYTHON ?= python3
 IN_PARALLEL := -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 DATA ?= breastmnist
 
-.PHONY: help setup demo test test-slow lint ui stack lock
+.PHONY: help setup demo test test-slow test-docker lint ui stack lock
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,10 @@ test: setup      ## the default tests
 
 test-slow: setup ## the tests that take minutes each
 	@pytest -m slow --timeout 900 $(IN_PARALLEL)
+
+test-docker: setup ## the documented commands of docs/platform.md, with a Docker daemon; COMPOSE_FILES names further files
+	@docker info >/dev/null 2>&1 || { echo "error: no Docker daemon answers: start one, or set DOCKER_HOST" >&2; exit 2; }
+	@pytest -m docker tests/docker
 
 lint: setup      ## style, types and the direction of imports
 	@ruff check . && ruff format --check . && mypy && lint-imports

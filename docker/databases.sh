@@ -12,7 +12,7 @@ CREATE ROLE $role LOGIN PASSWORD :'password';
 END
     for database in $databases; do
         psql --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres <<END
-CREATE DATABASE $database OWNER $role;
+CREATE DATABASE $database OWNER $role ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0;
 REVOKE CONNECT ON DATABASE $database FROM PUBLIC;
 END
     done

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Starts MLflow with the users' database of MLFLOW_USERS_STORE_URI, which MLflow reads from a file alone.
+# Starts MLflow with the users' database of MLFLOW_USERS_STORE_URI, which MLflow reads from a file alone, and with the
+# account `dcube`, which workers and people share: it administers nobody.
 set -eu
 umask 077
 export MLFLOW_AUTH_CONFIG_PATH="$HOME/authentication.ini"
@@ -11,4 +12,13 @@ admin_username = admin
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = 60
 END
+python - <<END
+import os
+from mlflow.server.auth.sqlalchemy_store import SqlAlchemyStore
+
+store, account = SqlAlchemyStore(), ("dcube", os.environ["MLFLOW_PASSWORD"])
+store.init_db(os.environ["MLFLOW_USERS_STORE_URI"])
+store.update_user(*account) if store.has_user("dcube") else store.create_user(*account)
+END
+unset MLFLOW_PASSWORD
 exec mlflow server --app-name basic-auth --serve-artifacts --workers 1 --host 0.0.0.0 --port 5000 "$@"

@@ -13,7 +13,7 @@ from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import EventTrigger, Posture
 
 HEARTBEAT_SECONDS = 30  # the shortest that Prefect allows; `prefect.yaml` asks every run for it
-SILENT_AFTER = timedelta(seconds=3 * HEARTBEAT_SECONDS)
+SILENT_AFTER = timedelta(seconds=6 * HEARTBEAT_SECONDS)  # longer than the restart of a database takes
 BEGUN_WITHIN = timedelta(minutes=10)  # a container's image may have to come first
 CANCELLED_WITHIN = timedelta(minutes=2)
 OURS = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.dcube"}

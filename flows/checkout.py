@@ -8,13 +8,18 @@ from dcube.errors import DcubeError
 from dcube.repository.commands import git
 from dcube.runtime.settings import read_settings
 
+THEIR_HEAD = "refs/dcube/head"  # of the repository, also where it stands at no branch
+# Branches and tags are named in the clone as they are there; experiments of runs (refs/exps) stay.
+MIRRORED = (f"HEAD:{THEIR_HEAD}", "refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*")
+
 
 def working_directory(repository: str = "") -> dict[str, str]:
     """Pull step of `prefect.yaml`: the folder that the flow runs in.
 
     Args:
         repository: a checkout on this machine; or the address of one elsewhere, of which the worker keeps a clone
-            below `DCUBE_HOME` (by default ~/.dcube) and brings it up to date. Empty: `DCUBE_REPOSITORY`.
+            below `DCUBE_HOME` (by default ~/.dcube), brings it up to date and goes to the commit that is checked out
+            there. Empty: `DCUBE_REPOSITORY`.
     """
     source = read_settings().repository or repository
     if not source:
@@ -28,7 +33,8 @@ def _clone(address: str) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / ".git").exists():
-            git(folder.parent, "clone", "--quiet", "--", address, str(folder))
-        git(folder, "fetch", "--quiet", "--tags", "--prune", "origin")
-        git(folder, "reset", "--quiet", "--hard", "origin/HEAD")
+            git(folder.parent, "clone", "--quiet", "--no-checkout", "--", address, str(folder))
+        git(folder, "update-ref", "--no-deref", "HEAD", "HEAD")  # on no branch: all of them are about to move
+        git(folder, "fetch", "--quiet", "--prune", "--force", "origin", *MIRRORED)
+        git(folder, "reset", "--quiet", "--hard", THEIR_HEAD)
     return folder

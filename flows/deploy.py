@@ -1,5 +1,6 @@
 """`python -m flows.deploy`: everything that runs need of the Prefect server. Doing it again changes nothing."""
 
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,6 +16,8 @@ from dcube.runtime.processes import child_environment
 from flows import POOL
 from flows.automations import automations
 from flows.prefect_api import create_or_update, require_server
+
+EXCEPTION = re.compile(r"[\w.]+(Error|Exception): ")
 
 
 def main() -> None:
@@ -42,8 +45,9 @@ def _deploy(repository: Path) -> None:
     environment = child_environment({"DCUBE_DEPLOYED_FROM": str(repository)})
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
     if done.returncode:
-        reason = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        raise DcubeError(f"prefect deploy failed: {reason[-1] if reason else 'no message'}")
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["no message"]
+        reasons = [line for line in lines if EXCEPTION.match(line)] or lines  # below a traceback Prefect adds a line
+        raise DcubeError(f"prefect deploy failed: {reasons[-1]}")
 
 
 if __name__ == "__main__":

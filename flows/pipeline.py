@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from dcube.errors import DcubeError, abbreviated, one_line_errors
 from dcube.repository.commands import repository_around, uncommitted_files
 from dcube.repository.data_remote import push_results
 from dcube.repository.dvc_internals import has_remote
-from dcube.repository.experiments import save_experiment
+from dcube.repository.experiments import save_experiment, share_experiment
 from dcube.repository.graph import StageNeeds, stages_in_order
 from dcube.repository.repro import STAGES, repro
 from dcube.repository.workspace import workspace, workspaces_of
@@ -34,6 +35,7 @@ from flows.planning import plan_parameters
 from flows.prefect_api import log_errors_in_one_line, retry_if
 from flows.reporting import ShownPictures, StageProgress, show_page, slug
 from flows.results_page import show_results
+from flows.run_data import restore_or_add
 from flows.stage_errors import StageError
 from flows.temporary_server import ensure_server
 
@@ -81,7 +83,8 @@ def pipeline(
             logger.warning("The run uses the last commit, without the changes of: %s", ", ".join(changed))
         logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
         wait_for_storage()
-        with workspace(repository, commit, run_id, validated.to_yaml()) as folder:
+        restore = partial(restore_or_add, name=validated.data.name, on_line=logger.warning)
+        with workspace(repository, commit, run_id, validated.to_yaml(), restore=restore) as folder:
             if minutes:
                 plan_parameters(folder, validated.data.name, minutes, settings, logger.info)
             shared = has_remote(folder)
@@ -95,10 +98,10 @@ def pipeline(
             show_results(folder, tracking)
             save_experiment(repository, folder, experiment, [stage.name for stage in stages])
             if shared:
-                share_results(folder)
+                share_results(folder, repository, experiment)
             else:
                 logger.info("No DVC remote is configured: the results stay in the cache of %s", repository)
-    logger.info("Saved as an experiment: `dvc exp apply %s`", experiment)
+    logger.info("Saved as an experiment: `dvc exp apply %s`; elsewhere first `dcube fetch %s`", experiment, experiment)
     return experiment
 
 
@@ -163,9 +166,10 @@ def run_stage(name: str, folder: Path, variables: Mapping[str, str], shared: boo
 
 
 @task(task_run_name="share_results", cache_policy=NO_CACHE, retries=6, retry_delay_seconds=exponential_backoff(10))
-def share_results(folder: Path) -> None:
-    """Everything to the DVC remote; tried for long, because all the computing is done."""
+def share_results(folder: Path, repository: Path, experiment: str) -> None:
+    """Everything to the DVC remote and the bucket; tried for long, because all the computing is done."""
     push_results(folder)
+    share_experiment(repository, experiment)
 
 
 def _task_of(stage: StageNeeds) -> Callable[[str, Path, Mapping[str, str], bool], object]:

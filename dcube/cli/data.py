@@ -44,6 +44,20 @@ def data_add(
     print(f"\n{RAW / name} is in place and versioned in {RAW}.dvc. Next:\n  {preset}\n  dvc repro")
 
 
+@app.command("push")
+def data_push() -> None:
+    """Copy the raw data that data.dvc records to the bucket (DCUBE_STORAGE), where workers find them."""
+    from dcube.repository.commands import repository_around, uncommitted_files
+    from dcube.repository.data_record import DATA_RECORD
+    from dcube.repository.data_remote import push_raw_data
+
+    repository = repository_around(Path.cwd())
+    pushed = push_raw_data(repository)
+    print(f"{pushed} objects were copied to the bucket" if pushed else "The bucket had them all already")
+    if uncommitted_files(repository, DATA_RECORD):
+        print(f"Next: commit {DATA_RECORD}, because runs use the last commit")
+
+
 @app.command("check")
 def data_check(
     path: Annotated[Path, typer.Argument(help="A raw data set: a folder or an .npz.")],

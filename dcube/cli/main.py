@@ -4,6 +4,7 @@ import typer
 
 from dcube.cli import data, params
 from dcube.cli.evaluate import evaluate
+from dcube.cli.fetch import fetch
 from dcube.cli.methods import methods
 from dcube.cli.models import lineage, models, promote, reproduce, rollback
 from dcube.cli.plan import plan
@@ -23,8 +24,9 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(params.app, name="params")
 COMMANDS = (
-    plan, results, report, predict, evaluate, models, promote, rollback, lineage, reproduce, ui, study, studies, methods
-)  # fmt: skip
+    *(plan, results, report, predict, evaluate, models, promote, rollback, lineage, reproduce),
+    *(ui, fetch, study, studies, methods),
+)
 for command in COMMANDS:
     app.command()(command)
 

@@ -18,6 +18,11 @@ EMBEDDED = Path(__file__).parent / "embedded"
 ATTRIBUTION = "ATTRIBUTION.md"
 
 
+def is_embedded(name: str) -> bool:
+    """Whether `add_dataset` needs neither a path nor a network."""
+    return name == PHANTOM or (EMBEDDED / f"{name}.npz").exists()
+
+
 def add_dataset(data: Data, path: Path | None, folder: Path, replace: bool = False) -> InspectionReport:
     """Copy, unpack, draw or download the raw data set `data.name` into `folder`.
 
@@ -55,7 +60,7 @@ def digest(folder: Path) -> str:
 def _fill(folder: Path, name: str, path: Path | None) -> None:
     if path is None and name == PHANTOM:
         write_phantom(folder)
-    elif path is None and (EMBEDDED / f"{name}.npz").exists():
+    elif path is None and is_embedded(name):
         for file in (f"{name}.npz", ATTRIBUTION):
             shutil.copyfile(EMBEDDED / file, folder / file)
     elif path is None:

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from filelock import FileLock
 
@@ -10,6 +12,7 @@ from dcube.errors import DcubeError
 from dcube.runtime.processes import child_environment
 
 DVC_ERROR = "ERROR: "
+ERRORS = (DVC_ERROR, "fatal: ", "error: ")  # git's, which ends with advice
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -17,8 +20,9 @@ def git(folder: Path, *arguments: str) -> str:
     return _output_of(["git", "-c", "core.hooksPath=/dev/null", "--no-optional-locks", *arguments], folder)
 
 
-def dvc(folder: Path, *arguments: str) -> str:
-    return _output_of([sys.executable, "-m", "dvc", *arguments], folder)
+def dvc(folder: Path, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
+    """`variables` are added to the environment."""
+    return _output_of([sys.executable, "-m", "dvc", *arguments], folder, variables)
 
 
 def repository_around(folder: Path) -> Path:
@@ -50,10 +54,10 @@ def commit_of(repository: Path, revision: str) -> str:
         raise DcubeError(f"revision {revision!r} is unknown in {repository}: fetch it, or check its name") from None
 
 
-def _output_of(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, env=child_environment(), capture_output=True, text=True)
+def _output_of(command: list[str], folder: Path, variables: Mapping[str, str] = MappingProxyType({})) -> str:
+    done = subprocess.run(command, cwd=folder, env=child_environment(variables), capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        reason = next((line for line in lines if line.startswith(DVC_ERROR)), lines[-1])
+        reason = next((line for line in lines if line.startswith(ERRORS)), lines[-1])
         raise DcubeError(f"`{' '.join(command[-4:])}` failed in {folder}: {reason}")
     return done.stdout.rstrip("\n")

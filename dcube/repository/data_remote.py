@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from dcube.errors import DcubeError
 from dcube.repository import dvc_internals
 from dcube.repository.commands import dvc
 from dcube.runtime.settings import read_settings
@@ -21,6 +22,18 @@ def remote_settings() -> dict[str, Any]:
 def push_results(folder: Path) -> None:
     """Copy outputs and run cache to the remote, so that what was computed here is computed nowhere again."""
     dvc(folder, "push", "--quiet", "--run-cache")
+
+
+def push_raw_data(repository: Path) -> int:
+    """Copy the raw data that are recorded here to the remote; the number of objects that were not there.
+
+    Raises:
+        DcubeError: there is no remote, or it refuses.
+    """
+    with dvc_internals.open_repository(repository, remote_settings()) as repo:
+        if not dvc_internals.names_remote(repo):
+            raise DcubeError("no bucket to push to: set DCUBE_STORAGE and AWS_… (`source` the platform's env file)")
+        return dvc_internals.push_data(repo)
 
 
 def locate_data(repository: Path, digest: str) -> tuple[str, bool]:

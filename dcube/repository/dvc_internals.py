@@ -122,6 +122,18 @@ def restore_data(folder: Path) -> None:
                 _verify(source)
 
 
+def push_data(repo: Repo) -> int:
+    """Copy what the `.dvc` files record to the remote; the number of objects that were not there."""
+    with dvc_errors_in_one_line("the data cannot be pushed: "):
+        return repo.push(targets=[source.path_in_repo for source in repo.index.stages if source.is_data_source])
+
+
+def fetch(repo: Repo, commit: str) -> None:
+    """Bring the outputs of a commit from the remote into the cache."""
+    with dvc_errors_in_one_line("the outputs cannot be fetched: "):
+        repo.fetch(revs=[commit], workspace=False)
+
+
 def names_remote(repo: Repo) -> bool:
     return bool(repo.config["core"].get("remote"))
 

@@ -1,11 +1,77 @@
 """DVC experiments: code, parameters and results of a run, under a name."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from dcube.repository.commands import dvc, repository_lock
+from dcube.errors import DcubeError
+from dcube.repository import dvc_internals
+from dcube.repository.commands import dvc, git, repository_lock
+from dcube.repository.data_remote import remote_settings
+from dcube.runtime.s3 import Storage
+
+# A worker in a container, and many a server, has no git configuration; a commit has to name somebody.
+NOBODY = {"NAME": "D-Cube", "EMAIL": "dcube@localhost"}
 
 
 def save_experiment(repository: Path, folder: Path, name: str, stages: list[str]) -> None:
     """Keep what stands in the workspace `folder`, with the results of `stages`, as an experiment of `repository`."""
     with repository_lock(repository):  # concurrent saves of one repository collide
-        dvc(folder, "exp", "save", "--force", "--name", name, *stages)
+        dvc(folder, "exp", "save", "--force", "--name", name, *stages, variables=_identity(folder))
+
+
+def _identity(folder: Path) -> dict[str, str]:
+    """Variables that name author and committer where git knows neither; what is configured stays."""
+    try:
+        git(folder, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+    except DcubeError:
+        return {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in NOBODY.items()}
+    return {}
+
+
+def share_experiment(repository: Path, name: str) -> None:
+    """Copy the experiment to the bucket, if one is configured, for machines that do not share this repository.
+
+    Its outputs are not part of it: they are in the DVC remote.
+    """
+    storage = Storage.configured()
+    if storage is None:
+        return
+    reference = git(repository, "for-each-ref", "--format=%(refname)", _pattern(name))
+    with TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
+        git(repository, "bundle", "create", "--quiet", str(bundle), reference, f"^{reference}^")
+        with storage.explained():
+            storage.client().upload_file(str(bundle), storage.bucket, _key(storage, name))
+
+
+def fetch_experiment(repository: Path, name: str) -> None:
+    """Bring an experiment from the bucket into the repository, and its outputs into the cache.
+
+    Raises:
+        DcubeError: no bucket is configured, it holds no such experiment, or the commit that ran is not here.
+    """
+    storage = Storage.configured()
+    if storage is None:
+        raise DcubeError("no bucket to fetch from: set DCUBE_STORAGE and AWS_… (`source` the platform's env file)")
+    with TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
+        with storage.explained():
+            client = storage.client()
+            key = _key(storage, name)
+            if not client.list_objects_v2(Bucket=storage.bucket, Prefix=key).get("Contents"):
+                raise DcubeError(f"{storage.address('experiments')} holds no experiment {name}: check its name")
+            client.download_file(storage.bucket, key, str(bundle))
+        try:
+            git(repository, "fetch", "--quiet", "--force", str(bundle), "refs/exps/*:refs/exps/*")
+        except DcubeError as error:
+            raise DcubeError(f"the commit that {name} ran is not here, `git fetch` it: {error}") from None
+    with dvc_internals.open_repository(repository, remote_settings()) as repo:
+        dvc_internals.fetch(repo, git(repository, "for-each-ref", "--format=%(objectname)", _pattern(name)))
+
+
+def _pattern(name: str) -> str:
+    return f"refs/exps/*/*/{name}"  # DVC puts it below the commit that it started from
+
+
+def _key(storage: Storage, name: str) -> str:
+    return storage.key("experiments", f"{name}.bundle")

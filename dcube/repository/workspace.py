@@ -4,7 +4,7 @@ The checkout that people work in is only read.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,11 +18,16 @@ from dcube.runtime.settings import read_settings
 
 @contextmanager
 def workspace(
-    repository: Path, commit: str, name: str, params: str, data_record: bytes | None = None
+    repository: Path,
+    commit: str,
+    name: str,
+    params: str,
+    data_record: bytes | None = None,
+    restore: Callable[[Path], None] = restore_data,
 ) -> Iterator[Path]:
     """Give the working copy called `name`: `commit` of `repository` with its data and with `params` (YAML).
 
-    `data_record` is a `data.dvc` to take instead of the commit's.
+    `data_record` is a `data.dvc` to take instead of the commit's; `restore` brings the data that it records.
 
     The same name finds the same working copy again, so that a rescheduled run goes on where it was. It is removed
     on success and kept on failure.
@@ -37,7 +42,7 @@ def workspace(
     (folder / "params.yaml").write_text(params, encoding="utf-8")
     if data_record is not None:
         (folder / DATA_RECORD).write_bytes(data_record)
-    restore_data(folder)
+    restore(folder)
     yield folder
     remove_workspace(repository, folder)
 

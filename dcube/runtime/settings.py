@@ -85,6 +85,9 @@ class Settings(BaseSettings):
         description="MLflow server. Default: the database `mlflow.db` in the repository.",
         validation_alias="MLFLOW_TRACKING_URI",
     )
+    public_tracking_uri: str | None = Field(
+        None, description="MLflow's address in links, as browsers reach it. Default: `MLFLOW_TRACKING_URI`."
+    )
     prefect_api_url: str | None = Field(
         None, description="Prefect server. Default: a temporary one.", validation_alias="PREFECT_API_URL"
     )

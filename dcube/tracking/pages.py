@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
+from dcube.runtime.settings import read_settings
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
@@ -50,4 +52,6 @@ def compare_page(uri: str, name: str, runs: Mapping[str, str]) -> str:
 
 
 def _page(uri: str, path: str, **query: str) -> str:
-    return f"{uri and uri + '/'}#/{path}?{urlencode(query | WORKFLOW, quote_via=quote)}"
+    if uri:  # a worker in a container reaches the server by a name that no browser knows
+        uri = f"{read_settings().public_tracking_uri or uri}/"
+    return f"{uri}#/{path}?{urlencode(query | WORKFLOW, quote_via=quote)}"

@@ -12,6 +12,10 @@ import psutil
 import pytest
 
 from dcube.config.schema import Params
+from dcube.repository.data_remote import push_results
+from dcube.repository.experiments import save_experiment, share_experiment
+from dcube.repository.repro import repro
+from dcube.repository.workspace import workspace
 from dcube.runtime import reaper, retries
 from dcube.runtime.retries import RetryPolicy
 from flows.pipeline import pipeline
@@ -19,7 +23,7 @@ from tests.support.checkout import ROOT
 from tests.support.flow_runs import STAGES, task_states
 from tests.support.raw_sets import class_folders
 from tests.support.s3_server import S3Server
-from tests.support.small_pipeline import alive, assert_gone, command, head
+from tests.support.small_pipeline import alive, assert_gone, command, dvc, head
 
 STARTER = """
 import signal, sys, time
@@ -85,6 +89,30 @@ class TestSharedStorage:
         assert task_states(second) == {**dict.fromkeys(STAGES, "Cached"), **_share_of(second)}
         assert ran() == []
         assert head(elsewhere) == head(repository)
+
+    @pytest.mark.slow
+    def test_data_and_results_travel_through_the_bucket(
+        self, repository, ran, s3_server, tmp_path, monkeypatch, run_dcube
+    ):
+        """From the checkout that has the data to a worker's clone, and the results back."""
+        assert run_dcube("data", "push")[0] == 2  # without a bucket
+        for name, value in s3_server.environment.items():
+            monkeypatch.setenv(name, value)
+        assert "3 objects were copied" in run_dcube("data", "push")[1]
+        assert "had them all already" in run_dcube("data", "push")[1]
+        worker = tmp_path / "worker"
+        command(tmp_path, "git", "clone", "--quiet", str(repository), str(worker))
+        with workspace(worker, "HEAD", "run", Params().to_yaml()) as folder:
+            assert not repro("evaluate", folder, on_progress=print).failed
+            save_experiment(worker, folder, "one", STAGES)
+            push_results(folder)
+            share_experiment(worker, "one")
+        code, said = run_dcube("fetch", "another")
+        assert code == 2 and "holds no experiment another" in said
+        assert run_dcube("fetch", "one")[0] == 0
+        shutil.rmtree(s3_server.folder / "team")
+        dvc(repository, "exp", "apply", "one")
+        assert (repository / "outputs/prepared").read_text() == "raw prepared"
 
     @pytest.mark.slow
     def test_a_bucket_that_is_away_for_a_while_is_waited_for(

@@ -20,6 +20,7 @@ from prefect.states import Crashed
 from dcube.config.loading import load_preset, params_from, preset_names
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
+from dcube.repository.commands import commit_of
 from dcube.repository.data_record import recorded_data
 from flows import deployment_forms
 from flows.attempts import crashes_in_a_row
@@ -68,7 +69,8 @@ class TestSetup:
             deployment = client.read_deployment_by_name(f"pipeline/{name}")
         assert params_from(deployment.parameters["params"], "form") == load_preset(name)
         assert deployment.tags == ["dcube"]
-        assert deployment.job_variables == {"env": {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "DO_NOT_TRACK": "1"}}
+        environment = deployment.job_variables["env"]
+        assert environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30" and environment["DO_NOT_TRACK"] == "1"
 
     def test_the_form_explains_itself(self, deployed):
         with get_client(sync_client=True) as client:
@@ -158,6 +160,33 @@ class TestCheckout:
         rewrite(repository, "stage.py", "import json,", "import json, re,")
         assert working_directory()["directory"] == str(clone)
         assert head(clone) == head(repository) and (clone / ".dcube").exists()
+
+    def test_branches_and_a_detached_commit_are_followed(self, repository, tmp_path, monkeypatch):
+        """The commit that is checked out runs, and every branch and tag can be asked for by its name."""
+        monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
+        monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
+        main = command(repository, "git", "branch", "--show-current").strip()
+        clone = Path(working_directory()["directory"])
+        old = head(repository)
+        command(repository, "git", "switch", "--quiet", "--create", "feature")
+        rewrite(repository, "stage.py", "import json,", "import json, re,")
+        working_directory()
+        assert head(clone) == commit_of(clone, "feature") == head(repository) and commit_of(clone, main) == old
+        command(repository, "git", "switch", "--quiet", "--detach", main)
+        command(repository, "git", "branch", "--quiet", "--force", "feature", main)
+        command(repository, "git", "tag", "paper")
+        rewrite(repository, "stage.py", "import json,", "import csv, json,")
+        working_directory()
+        assert head(clone) == head(repository) and "import csv" in (clone / "stage.py").read_text()
+        assert commit_of(clone, "feature") == commit_of(clone, "paper") == old
+
+    @pytest.mark.parametrize("detached", [False, True])
+    def test_the_first_clone_is_of_what_is_checked_out(self, detached, repository, tmp_path, monkeypatch):
+        monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
+        monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
+        command(repository, "git", "switch", "--quiet", *(["--detach"] if detached else ["--create", "feature"]))
+        rewrite(repository, "stage.py", "import json,", "import csv, json,")
+        assert head(Path(working_directory()["directory"])) == head(repository)
 
     @pytest.mark.parametrize("address", ["--upload-pack=touch pwned", "ext::sh -c touch% pwned", "/nowhere", ""])
     def test_what_is_no_repository_is_one_line(self, address, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -30,6 +31,7 @@ from dcube.repository.repro import repro
 from dcube.repository.workspace import workspace
 from dcube.runtime import processes
 from flows.pipeline import main, pipeline, refuse_incomplete, with_settings
+from flows.run_data import restore_or_add
 from tests.support.checkout import ROOT
 from tests.support.flow_runs import STAGES, run_of, task_runs, task_states
 from tests.support.small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
@@ -124,12 +126,44 @@ class TestWorkspace:
             with workspace(repository, "HEAD", "another", PARAMS) as folder:
                 pass
 
+    @pytest.mark.slow
+    def test_an_embedded_set_needs_nobody_to_push_it(self, repository, ran):
+        """Neither where the commit records other data, nor where nobody has pushed what it records."""
+        restore = partial(restore_or_add, name="breastmnist", on_line=print)
+        with workspace(repository, "HEAD", "run", PARAMS, restore=restore) as folder:
+            assert {file.name for file in (folder / "data").iterdir()} == {"breastmnist"}
+            added = (folder / "data.dvc").read_text()
+        assert added != (repository / "data.dvc").read_text()
+        shutil.rmtree(repository / ".dvc/cache")
+        with workspace(repository, "HEAD", "run", PARAMS, restore=restore) as folder:
+            assert (folder / "data.dvc").read_text() == added
+        with pytest.raises(DcubeError, match="cannot be restored"):
+            with workspace(repository, "HEAD", "run", PARAMS, restore=partial(restore, name="own")):
+                pass
+
     def test_data_that_nobody_committed_are_named(self, repository):
         command(repository, "git", "rm", "--quiet", "--cached", "data.dvc")
         command(repository, "git", "commit", "--quiet", "--message", "Forgotten")
         with workspace(repository, "HEAD", "run", PARAMS) as folder:
             with pytest.raises(DcubeError, match=r"data, which prepare reads, .* commit data or data\.dvc"):
                 stages_in_order(folder)
+
+    def test_an_experiment_is_saved_where_git_knows_nobody(self, repository, tmp_path, monkeypatch):
+        """As in a container; who is configured stays its author."""
+
+        def author(name: str) -> str:
+            return command(repository, "git", "log", "-1", "--format=%an", f"--glob=refs/exps/*/{name}").strip()
+
+        with workspace(repository, "HEAD", "run", PARAMS) as folder:
+            repro("prepare", folder, on_progress=print)
+            save_experiment(repository, folder, "by-somebody", ["prepare"])
+            assert author("by-somebody") == "A Tester"
+            for name in ("HOME", "XDG_CONFIG_HOME"):
+                monkeypatch.setenv(name, str(tmp_path / "empty"))
+            monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+            command(repository, "git", "config", "--remove-section", "user")
+            save_experiment(repository, folder, "by-nobody", ["prepare"])
+            assert author("by-nobody") == "D-Cube"
 
     def test_experiments_saved_at_once_do_not_collide(self, repository):
         names = ["first", "second"]

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.stages import register
+from dcube.tracking.pages import version_page
 from flows.results_page import results_page
 from tests.support.browser import needs_chromium
 from tests.support.evaluated_candidates import NAME, run_pipeline, write_evaluated
@@ -64,3 +65,10 @@ def test_the_link_leads_to_the_versions_side_by_side(page_of, browser):
     expect(page.get_by_role("heading", name="Comparing 3 Versions")).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Error", exact=False)).to_have_count(0)
     page.close()
+
+
+def test_links_lead_where_browsers_reach_mlflow(monkeypatch):
+    assert version_page("http://mlflow:5000", NAME, "1").startswith("http://mlflow:5000/#/models/")
+    monkeypatch.setenv("DCUBE_PUBLIC_TRACKING_URI", "https://mlflow.example.org")
+    assert version_page("http://mlflow:5000", NAME, "1").startswith("https://mlflow.example.org/#/models/")
+    assert version_page("", NAME, "1").startswith("#/models/"), "on MLflow's own pages"

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ import pytest
 import yaml
 from docker.models.containers import _create_container_args
 from kubernetes_asyncio.client import models
-from prefect_docker.worker import DockerWorker, DockerWorkerJobConfiguration
+from prefect.server.schemas.actions import WorkPoolCreate
+from prefect_docker.worker import DockerWorkerJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 
 from flows.stack.postgres import as_unprivileged, binaries
 from flows.stack.servers import MLFLOW_USERS
-from flows.stack.settings import HOST, Secrets
+from flows.stack.settings import HOST, Secrets, Stack
 from flows.stack.supervision import Server, supervised
 from tests.support.checkout import ROOT
 from tests.support.ports import free_port
@@ -35,6 +37,7 @@ CREDENTIALS = [
     "S3_ACCESS_KEY",
     "S3_SECRET_KEY",
     "MLFLOW_ADMIN_PASSWORD",
+    "MLFLOW_PASSWORD",
     "MLFLOW_SESSION_KEY",
     "PREFECT_PASSWORD",
 ]
@@ -61,14 +64,17 @@ def test_the_linter_has_nothing_to_say(dockerfile: Path) -> None:
 def test_an_image_copies_what_exists_and_runs_as_nobody_special(dockerfile: Path) -> None:
     found = instructions(dockerfile)
     for instruction, arguments in found:
-        if instruction in {"COPY", "ADD"}:
+        if instruction in {"COPY", "ADD"} and not arguments.startswith("--from="):
             assert all((ROOT / source).exists() for source in arguments.split()[:-1]), arguments
         if instruction in {"ENV", "ARG", "LABEL"}:
             assert not re.search(r"password|secret|token|_key", arguments, re.IGNORECASE), arguments
     assert [arguments for instruction, arguments in found if instruction == "USER"] == ["1000"]
     after_user = found[[instruction for instruction, _ in found].index("USER") :]
     assert not [instruction for instruction, _ in after_user if instruction == "RUN"]
-    assert "--constraint requirements.lock" in dockerfile.read_text()
+    text = dockerfile.read_text()
+    assert "--constraint requirements.lock" in text and "UV_COMPILE_BYTECODE=1" in text
+    last = text[text.rindex("\nFROM") :]
+    assert "pip install" not in last and "--mount=type=cache" not in last, "what builds stays in earlier stages"
 
 
 def test_the_context_of_a_build_is_an_explicit_list() -> None:
@@ -142,14 +148,47 @@ def test_services_are_watched_contained_and_lose_nothing(platform: dict[str, Any
     assert "HEALTHCHECK" in dict(instructions(DOCKER / "worker.Dockerfile"))
     mounts = [volume for service in services.values() for volume in service.get("volumes", [])]
     kept = {mount["source"] for mount in mounts if mount["type"] == "volume"}
-    assert kept == set(platform["volumes"]) == {"postgres", "objects", "worker"}
+    assert kept == set(platform["volumes"]) == {"postgres", "objects", "artifacts", "worker"}
+    for name, service in services.items():
+        assert service["logging"]["options"]["max-size"], f"the log of {name} grows for ever"
+        assert int(service["mem_limit"]) > int(service.get("shm_size", 0)), name
 
 
-def test_the_worker_gets_one_gpu_and_shared_memory(platform: dict[str, Any]) -> None:
-    worker = platform["services"]["worker"]
-    (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
-    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
-    assert int(worker["shm_size"]) == 2 * 1024**3
+def test_no_container_gets_more_than_it_needs(platform: dict[str, Any]) -> None:
+    services = platform["services"]
+    for name in ("worker", "setup"):
+        given = json.dumps(services[name]["environment"])
+        for credential in {"POSTGRES_PASSWORD", "MLFLOW_ADMIN_PASSWORD", "MLFLOW_SESSION_KEY"}:
+            assert f"value-of-{credential}" not in given, name
+        (mounted,) = [volume for volume in services[name]["volumes"] if volume["type"] == "bind"]
+        assert mounted["source"] == str(ROOT / ".git") and mounted["read_only"], "beside it are docker/.env and data"
+    assert "value-of-S3" not in json.dumps([services["mlflow"], services["prefect"], services["postgres"]])
+    assert services["setup"]["restart"] == "no", "else `up --wait` waits for ever"
+
+
+def test_every_worker_has_a_gpu_of_its_own_and_shared_memory() -> None:
+    services = json.loads(resolved("compose.gpus.yaml").stdout)["services"]
+    for number, worker in enumerate([services["worker"], services["worker-1"]]):
+        (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
+        assert device == {"driver": "nvidia", "device_ids": [str(number)], "capabilities": ["gpu"]}
+        assert int(worker["shm_size"]) == 8 * 1024**3
+        assert worker["hostname"] == f"worker-{number}"  # its name on the Prefect server
+    assert "NVIDIA_VISIBLE_DEVICES" not in (DOCKER / "worker.Dockerfile").read_text()
+
+
+def test_credentials_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+    shutil.copy(DOCKER / "credentials.sh", tmp_path)
+    (tmp_path / ".env").write_text("DCUBE_MLFLOW_PORT=5999\nS3_SECRET_KEY=mine\n")
+    (tmp_path / ".env").chmod(0o600)
+    for _ in range(2):
+        subprocess.run(["sh", str(tmp_path / "credentials.sh")], check=True, capture_output=True)
+        made = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
+        assert set(CREDENTIALS) < set(made) and made["S3_SECRET_KEY"] == "mine"
+    assert (tmp_path / ".env").stat().st_mode & 0o77 == (tmp_path / "env").stat().st_mode & 0o77 == 0
+    host = dict(line.removeprefix("export ").split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+    assert host["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5999" and host["AWS_SECRET_ACCESS_KEY"] == "mine"
+    assert host["MLFLOW_TRACKING_PASSWORD"] == made["MLFLOW_PASSWORD"] != made["MLFLOW_ADMIN_PASSWORD"]
+    assert set(host) == set(Stack.at(tmp_path / "stack").client), "as `make stack` writes it"
 
 
 def test_without_a_gpu_the_same_platform_asks_for_none() -> None:
@@ -174,7 +213,8 @@ def test_the_database_script_makes_what_the_servers_need(tmp_path: Path) -> None
     data.mkdir(mode=0o700)
     if as_unprivileged():
         shutil.chown(data, "nobody")
-    initdb = [str(binaries() / "initdb"), "-D", str(data), "-U", "postgres", "--no-locale", "--auth=scram-sha-256"]
+    initdb = [str(binaries() / "initdb"), "-D", str(data), "-U", "postgres", "--auth=scram-sha-256"]
+    initdb += ["--no-locale", "--encoding=SQL_ASCII"]  # in which Prefect's deployments fail
     password = tmp_path / "password"
     password.write_text("super")
     subprocess.run([*as_unprivileged(), *initdb, f"--pwfile={password}"], check=True, capture_output=True)
@@ -197,7 +237,8 @@ def test_the_database_script_makes_what_the_servers_need(tmp_path: Path) -> None
             for database in ("mlflow", "mlflow_auth", "prefect"):
                 address = {"host": HOST, "port": port, "user": role, "dbname": database, "password": passwords[role]}
                 if database in databases:
-                    psycopg2.connect(**address).close()
+                    with closing(psycopg2.connect(**address)) as connection:
+                        assert connection.get_parameter_status("server_encoding") == "UTF8"
                 else:
                     with pytest.raises(psycopg2.OperationalError, match="permission denied"):
                         psycopg2.connect(**address)
@@ -216,16 +257,33 @@ def checked(variables: dict[str, Any], template: dict[str, Any]) -> None:
     jsonschema.validate(variables, template["variables"])
 
 
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_a_prefect_server_takes_the_job_template(kind: str) -> None:
+    template = json.loads((DOCKER / f"{kind}-job-template.json").read_text())
+    WorkPoolCreate(name="gpu", type=kind, base_job_template=template)
+
+
 def test_the_documented_docker_variables_reach_the_container() -> None:
-    variables, template = documented("docker"), DockerWorker.get_default_base_job_template()
+    template = json.loads((DOCKER / "docker-job-template.json").read_text())
+    variables = documented("docker")
     checked(variables, template)
-    filled = asyncio.run(DockerWorkerJobConfiguration.from_template_and_values(template, variables, client=NOBODY))
+    defaults = {name: one["default"] for name, one in template["variables"]["properties"].items() if "default" in one}
+    assert set(defaults["env"]) == {"MLFLOW_TRACKING_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    assert all(value.startswith("{{ prefect.blocks.secret.dcube-") for value in defaults["env"].values())
+    template["variables"]["properties"]["env"]["default"] = {}  # which a server alone can look up
+    del defaults["env"]
+    filled = asyncio.run(
+        DockerWorkerJobConfiguration.from_template_and_values(template, defaults | variables, client=NOBODY)
+    )
     container = _create_container_args({**filled.container_create_kwargs, "image": filled.image, "version": "1.44"})
     host = container["host_config"]
     (device,) = host["DeviceRequests"]
     assert device["Driver"] == "nvidia" and device["Capabilities"] == [["gpu"]] and device["DeviceIDs"] == ["0"]
-    assert host["ShmSize"] == 2 * 1024**3
-    assert filled.image == "dcube-worker:cuda" and filled.networks == ["dcube_default"]
+    assert host["ShmSize"] == 8 * 1024**3
+    assert host["CapDrop"] == ["ALL"] and host["SecurityOpt"] == ["no-new-privileges:true"]
+    assert filled.image == "dcube-worker:cuda" and filled.networks == ["dcube_default"] and not filled.privileged
+    assert filled.env["DCUBE_REPOSITORY"] == "https://git.example.org/team/d-cube.git"
+    assert filled.env["MLFLOW_TRACKING_URI"] == "http://mlflow:5000" and filled.env["DCUBE_SALT_FILE"]
 
 
 def test_the_documented_kubernetes_variables_reach_the_pod() -> None:
@@ -238,11 +296,19 @@ def test_the_documented_kubernetes_variables_reach_the_pod() -> None:
     known_to_kubernetes(filled.job_manifest, "V1Job")
     pod = filled.job_manifest["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    assert pod["runtimeClassName"] == "nvidia" and pod["tolerations"] and pod["imagePullSecrets"]
+    assert not pod["automountServiceAccountToken"]
     (container,) = pod["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
     assert container["envFrom"] == [{"secretRef": {"name": "dcube"}}]
-    assert container["volumeMounts"] == [{"name": "shared-memory", "mountPath": "/dev/shm"}]
-    assert pod["volumes"] == [{"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    shared, files = pod["volumes"]
+    assert shared == {"name": mounts["/dev/shm"], "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}}
+    assert files["name"] == mounts["/etc/dcube"] and files["secret"]["secretName"] == "dcube-files"
+    for context in (pod["securityContext"], container["securityContext"]):  # the policy "restricted"
+        assert context["runAsNonRoot"] and context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
 
 
 def known_to_kubernetes(value: Any, kind: str) -> None:

@@ -69,7 +69,8 @@ def build(folder: Path) -> None:
     command(folder, "git", "config", "user.name", "A Tester")
     command(folder, "git", "config", "user.email", "tester@example.org")
     dvc(folder, "init", "--quiet")
-    (folder / "data").mkdir()
+    (folder / "data/phantom").mkdir(parents=True)  # what the default parameters name
+    (folder / "data/phantom/image.txt").touch()
     (folder / "data/raw.txt").write_text("raw ")
     dvc(folder, "add", "--quiet", "data")
     (folder / "dvc.yaml").write_text(DVC_YAML)

@@ -1,0 +1,131 @@
+"""The documented commands with a real Docker daemon, from a fresh clone to results on the host: `make test-docker`.
+
+`COMPOSE_FILES` names further compose files, where the registries of the images cannot be reached for example.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from dcube.config.schema import Params
+from tests.support.checkout import ROOT
+from tests.support.ports import free_port
+from tests.support.working_copy import SMALL, WorkingCopy
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(3600)]
+SHORT = SMALL | {
+    "diffusion": SMALL["diffusion"] | {"epochs": 2, "fid_every": 1},
+    "classifier": SMALL["classifier"] | {"epochs": 1},
+    "baseline": SMALL["baseline"] | {"epochs": 1},
+}
+LONGEST = 2400.0  # seconds until a run has ended, killed once
+
+
+class Compose:
+    """The stack of a fresh clone, on free ports, under a project name of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        self.copy = WorkingCopy(folder)
+        names = ("MLFLOW", "PREFECT", "S3")
+        self.ports = {name: free_port() for name in names}
+        settings = [f"DCUBE_{name}_PORT={port}\n" for name, port in self.ports.items()]
+        (folder / "docker/.env").write_text("".join(settings) + "DCUBE_WORKER_MEMORY=9g\n")
+        self.copy.run("docker/credentials.sh")
+        lines = (folder / "docker/env").read_text().splitlines()
+        self.host = dict(line.removeprefix("export ").split("=", 1) for line in lines)
+        self.copy.environment |= self.host
+        files = ["docker/compose.yaml", "docker/compose.cpu.yaml", *os.environ.get("COMPOSE_FILES", "").split()]
+        self.command = ["docker", "compose", "--project-name", folder.name]
+        self.command += [word for file in files for word in ("--file", file)]
+
+    def __call__(self, *words: str, fails: bool = False) -> str:
+        done = subprocess.run(
+            [*self.command, *words], cwd=self.copy.folder, capture_output=True, text=True, timeout=3000, check=False
+        )
+        assert (done.returncode != 0) == fails, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def inside(self, service: str, script: str, fails: bool = False) -> str:
+        return self("exec", "-T", service, "sh", "-c", script, fails=fails)
+
+    def prefect(self, method: str, path: str, **options) -> dict:
+        auth = tuple(self.host["PREFECT_API_AUTH_STRING"].split(":"))
+        answer = httpx.request(method, f"{self.host['PREFECT_API_URL']}{path}", auth=auth, timeout=60, **options)
+        return answer.raise_for_status().json()
+
+    def state(self, run: str) -> str:
+        try:
+            return self.prefect("GET", f"/flow_runs/{run}")["state"]["type"]
+        except httpx.HTTPError:
+            return "UNKNOWN"
+
+    def wait(self, run: str, *states: str) -> None:
+        deadline = time.monotonic() + LONGEST
+        while (state := self.state(run)) not in states:
+            assert time.monotonic() < deadline and state not in {"FAILED", "CANCELLED"}, self("logs", "worker")[-5000:]
+            time.sleep(5)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
+    compose = Compose(tmp_path_factory.mktemp("dcube") / f"dcube-test-{os.getpid()}")
+    try:
+        compose("up", "--build", "--wait")
+        yield compose
+    finally:
+        compose("down", "--volumes", "--timeout", "5")
+
+
+def test_nobody_enters_without_a_password(stack: Compose) -> None:
+    mlflow, prefect, s3 = (f"http://127.0.0.1:{stack.ports[name]}" for name in ("MLFLOW", "PREFECT", "S3"))
+    assert httpx.get(f"{mlflow}/api/2.0/mlflow/registered-models/search").status_code == 401
+    assert httpx.get(f"{prefect}/api/admin/version").status_code == 401
+    assert httpx.get(f"{s3}/dcube").is_client_error
+    published = json.loads(stack("config", "--format", "json"))["services"]
+    assert {port["host_ip"] for one in published.values() for port in one.get("ports", [])} == {"127.0.0.1"}
+
+
+def test_a_container_reads_what_it_needs_and_no_more(stack: Compose) -> None:
+    assert stack.inside("worker", "id -u; ls -A /checkout") == "1000\n.git\n"
+    stack.inside("worker", "touch /checkout/.git/anything", fails=True)
+    given = stack.inside("worker", "cat /proc/1/environ | tr '\\0' '\\n'; env")
+    secrets = dict(line.split("=", 1) for line in (stack.copy.folder / "docker/.env").read_text().splitlines())
+    for name in ("POSTGRES_PASSWORD", "MLFLOW_ADMIN_PASSWORD", "MLFLOW_SESSION_KEY", "PREFECT_DATABASE_PASSWORD"):
+        assert secrets[name] not in given, name
+    account = (stack.host["MLFLOW_TRACKING_USERNAME"], stack.host["MLFLOW_TRACKING_PASSWORD"])
+    users = f"{stack.host['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/users/create"
+    refused = httpx.post(users, auth=account, json={"username": "another", "password": "a-long-password"})
+    assert refused.status_code == 403
+    assert "CapEff:\t0000000000000000" in stack.inside("worker", "cat /proc/self/status")
+
+
+def test_a_run_survives_and_its_results_come_home(stack: Compose) -> None:
+    """The worker is killed and PostgreSQL is away for a minute, and the run of the embedded phantom ends well."""
+    stack.copy.run("dcube", "data", "add", "phantom")
+    assert "copied to the bucket" in stack.copy.run("dcube", "data", "push").output
+    deployment = stack.prefect("GET", "/deployments/name/pipeline/phantom")["id"]
+    params = Params.model_validate(SHORT).model_dump(mode="json")
+    begun = stack.prefect("POST", f"/deployments/{deployment}/create_flow_run", json={"parameters": {"params": params}})
+    run = begun["id"]
+    stack.wait(run, "RUNNING")
+    time.sleep(30)
+    stack("stop", "postgres")
+    time.sleep(60)
+    stack("start", "postgres")
+    time.sleep(60)
+    assert stack.state(run) == "RUNNING" and stack.prefect("GET", f"/flow_runs/{run}")["run_count"] == 1
+    stack("restart", "--timeout", "0", "worker")
+    stack.wait(run, "COMPLETED")
+    name = f"{begun['name']}-{run[:8]}"
+    assert name in stack("logs", "worker")
+    stack.copy.run("dcube", "fetch", name)
+    stack.copy.dvc("exp", "apply", name)
+    assert (stack.copy.folder / "outputs/evaluation/dcube/metrics.json").exists()
+    assert "dcube-phantom" in stack.copy.run("dcube", "models", "dcube-phantom").output
