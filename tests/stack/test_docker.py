@@ -34,6 +34,8 @@ CREDENTIALS = [
     "PREFECT_DATABASE_PASSWORD",
     "S3_ACCESS_KEY",
     "S3_SECRET_KEY",
+    "ARTIFACTS_ACCESS_KEY",
+    "ARTIFACTS_SECRET_KEY",
     "MLFLOW_ADMIN_PASSWORD",
     "MLFLOW_SESSION_KEY",
     "PREFECT_PASSWORD",
@@ -129,7 +131,7 @@ def test_only_this_machine_reaches_the_servers(platform: dict[str, Any]) -> None
 
 def test_services_are_watched_contained_and_lose_nothing(platform: dict[str, Any]) -> None:
     services = platform["services"]
-    assert set(services) == {"postgres", "s3", "mlflow", "prefect", "setup", "worker"}
+    assert set(services) == {"postgres", "s3", "artifacts", "mlflow", "prefect", "setup", "worker"}
     for name, service in services.items():
         assert service["security_opt"] == ["no-new-privileges:true"] and service["cap_drop"] == ["ALL"], name
         assert not service.get("privileged")
@@ -138,11 +140,11 @@ def test_services_are_watched_contained_and_lose_nothing(platform: dict[str, Any
         for other in service.get("depends_on", {}):
             assert other in services
     watched = {name for name, service in services.items() if "test" in service.get("healthcheck", {})}
-    assert watched == {"postgres", "s3", "mlflow", "prefect"}  # the worker's image brings its own
+    assert watched == {"postgres", "s3", "artifacts", "mlflow", "prefect"}  # the worker's image brings its own
     assert "HEALTHCHECK" in dict(instructions(DOCKER / "worker.Dockerfile"))
     mounts = [volume for service in services.values() for volume in service.get("volumes", [])]
     kept = {mount["source"] for mount in mounts if mount["type"] == "volume"}
-    assert kept == set(platform["volumes"]) == {"postgres", "objects", "worker"}
+    assert kept == set(platform["volumes"]) == {"postgres", "objects", "artifacts", "worker"}
 
 
 def test_the_worker_gets_one_gpu_and_shared_memory(platform: dict[str, Any]) -> None:
@@ -166,7 +168,7 @@ def test_mlflow_has_the_same_users_as_without_docker() -> None:
     written = re.search(r"<<END\n(.*?)END\n", (DOCKER / "mlflow.sh").read_text(), re.DOTALL)
     assert written
     here = re.sub(r"\${MLFLOW_USERS_STORE_URI[^}]*}", "ADDRESS", written[1])
-    assert here == MLFLOW_USERS.format(database="ADDRESS", administrator="admin")
+    assert here == MLFLOW_USERS.format(database="ADDRESS", administrator="admin", guard="mlflow_guard")
 
 
 def test_the_database_script_makes_what_the_servers_need(tmp_path: Path) -> None:
