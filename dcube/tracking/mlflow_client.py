@@ -35,6 +35,9 @@ MODEL_TRAINING = {tags.EXPERIMENT_KIND: "custom_model_development"}
 REFUSALS = {
     "BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST",
 }  # fmt: skip
+# Of an account: unknown, or its password is wrong.
+DENIALS = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
+CHECK_CREDENTIALS = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 LONGEST_KEY = 250
 PAGE = 500  # runs that one request asks for
 LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
@@ -131,6 +134,30 @@ def is_refusal(error: BaseException) -> bool:
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code in REFUSALS
+
+
+def is_defect(error: BaseException) -> bool:
+    """Whether what is sent is at fault: MLflow refuses it, or it cannot be read."""
+    from mlflow.exceptions import MlflowException
+
+    return is_refusal(error) or not isinstance(error, (MlflowException, OSError))
+
+
+def is_denial(error: BaseException) -> bool:
+    """Whether MLflow knows no such account with this password."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code in DENIALS
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether no answer came, so that other requests would get none either."""
+    import requests
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, MlflowException):
+        return not isinstance(error, RestException) and error.error_code == "INTERNAL_ERROR"
+    return isinstance(error, (ConnectionError, requests.ConnectionError, requests.Timeout))
 
 
 def is_collision(error: BaseException) -> bool:
