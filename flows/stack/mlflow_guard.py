@@ -1,8 +1,11 @@
-"""MLflow's server opens no address that an account has given it: only its own folder of artifacts.
+"""What MLflow's own permissions leave open: addresses that an account gives, and who may make a version champion.
+
+MLflow's server opens no address that an account has given it: only its own folder of artifacts.
 
 MLflow takes addresses from who may make an experiment, a model version or a trace, and opens them with its own
 credentials. `authorization_function` of MLflow's configuration names `authenticate` here, which the server loads before
-its first answer. The server's image has this file alone, so it imports nothing of this project.
+its first answer. To MLflow, whoever may register a version may move all aliases; here the champion takes `MANAGE`.
+The server's image has this file alone, so it imports nothing of this project.
 """
 
 import json
@@ -11,14 +14,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from flask import Response, request
+from flask import Response, g, request
 from mlflow.exceptions import MlflowException
 from mlflow.server import ARTIFACTS_DESTINATION_ENV_VAR
-from mlflow.server.auth import authenticate_request_basic_auth
+from mlflow.server.auth import (
+    authenticate_request_basic_auth,
+    make_forbidden_response,
+    sender_is_admin,
+    validate_can_manage_registered_model,
+)
 from mlflow.store.artifact.artifact_repository_registry import get_registered_artifact_repositories
 from mlflow.utils.uri import get_uri_scheme
 from werkzeug.datastructures import Authorization
 
+CHAMPION = "champion"
 # Names of one thing in MLflow's own server: what they lead to is checked again when it is opened.
 NAMES = {"runs", "models", "mlflow-artifacts"}
 # Fields and tags that say where artifacts are. The server chooses these; protobuf reads a field in two spellings.
@@ -31,12 +40,26 @@ LOCATIONS = {
 def authenticate() -> Authorization | Response:
     """Who asks, as MLflow's basic authentication knows it; a response where nobody may ask this."""
     who = authenticate_request_basic_auth()
-    if isinstance(who, Authorization) and (field := _location_in(_body())):
+    if not isinstance(who, Authorization) or "is_checked" in g:
+        return who
+    g.is_checked = True  # MLflow's own checks below ask again who asks
+    body = _body()
+    if _names_champion(body) and not (sender_is_admin() or validate_can_manage_registered_model()):
+        return make_forbidden_response()
+    if field := _location_in(body):
         reason = f"{field} is chosen by this server: leave it out"
         return Response(
             json.dumps({"error_code": "INVALID_PARAMETER_VALUE", "message": reason}), 400, mimetype="application/json"
         )
     return who
+
+
+def _names_champion(body: Any) -> bool:
+    """Whether the request sets or removes the alias `champion`."""
+    if request.method == "GET" or not request.path.rstrip("/").endswith("/registered-models/alias"):
+        return False
+    given = {request.args.get("alias"), body.get("alias") if isinstance(body, dict) else None}
+    return CHAMPION in given
 
 
 def is_own(address: str, destination: str) -> bool:
