@@ -115,7 +115,7 @@ def worker(stack: Stack, repository: Path) -> Server:
     page = f"{stack.prefect_address}/api/work_pools/{POOL}"
     return Server(
         name="worker",
-        command=[sys.executable, "-m", "prefect", "worker", "start", *pool, "--name", name, "--limit", "1"],
+        command=[sys.executable, "-m", "flows.worker", "start", *pool, "--name", name, "--limit", "1"],
         environment={**stack.client, "PREFECT_HOME": str(stack.folder / "worker")},
         # Ready is a pool that a worker has lately sent a heartbeat to.
         is_healthy=lambda: get(page, stack.secrets.prefect_password).json().get("status") == "READY",
