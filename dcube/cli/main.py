@@ -3,6 +3,7 @@
 import typer
 
 from dcube.cli import data, params
+from dcube.cli.doctor import doctor
 from dcube.cli.methods import methods
 from dcube.cli.models import lineage, models, promote, reproduce, rollback
 from dcube.cli.plan import plan
@@ -21,7 +22,22 @@ app = typer.Typer(
 )
 app.add_typer(data.app, name="data")
 app.add_typer(params.app, name="params")
-COMMANDS = (plan, predict, report, study, studies, methods, results, models, promote, rollback, lineage, reproduce, ui)
+COMMANDS = (
+    plan,
+    predict,
+    report,
+    study,
+    studies,
+    methods,
+    results,
+    models,
+    promote,
+    rollback,
+    lineage,
+    reproduce,
+    ui,
+    doctor,
+)
 for command in COMMANDS:
     app.command()(command)
 
