@@ -17,11 +17,11 @@ _submit = BaseWorker._submit_scheduled_flow_runs
 
 
 async def submit_what_is_not_held(
-    worker: BaseWorker[Any, Any, Any], offered: list[WorkerFlowRunResponse]
+    worker: BaseWorker[Any, Any, Any], flow_run_response: list[WorkerFlowRunResponse]
 ) -> list[FlowRun]:
     """Prefect's own step of a worker, of any type, without the runs whose slots it holds."""
     held = {*worker.limiter.statistics().borrowers} if worker._limiter else set()
-    return await _submit(worker, [response for response in offered if response.flow_run.id not in held])
+    return await _submit(worker, [response for response in flow_run_response if response.flow_run.id not in held])
 
 
 BaseWorker._submit_scheduled_flow_runs = submit_what_is_not_held  # type: ignore[method-assign, assignment]

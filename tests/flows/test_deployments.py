@@ -163,7 +163,7 @@ class TestRunsThatCannotBegin:
                 run = FlowRun(flow_id=uuid4())
                 worker.limiter.acquire_on_behalf_of_nowait(run.id)
                 offer = WorkerFlowRunResponse(work_pool_id=uuid4(), work_queue_id=uuid4(), flow_run=run)
-                return await worker._submit_scheduled_flow_runs([offer])
+                return await worker._submit_scheduled_flow_runs(flow_run_response=[offer])
 
         assert flows.worker and asyncio.run(offered_again()) == []
 
