@@ -51,7 +51,7 @@ def refuse_hopeless(run_id: UUID) -> None:
         return
     try:
         known = parameters_of_flow(run.deployment_id)
-        if unknown := sorted(run.parameters.keys() - known):
+        if known and (unknown := sorted(run.parameters.keys() - known)):
             raise DcubeError(f"the flow takes no {', '.join(unknown)}: its parameters are {', '.join(sorted(known))}")
         most = run.parameters.get("attempts")
         _refuse_more_than(most if isinstance(most, int) else MOST_ATTEMPTS, run_id)
