@@ -38,6 +38,7 @@ from dcube.tracking.mlflow_client import (
     is_collision,
     tracking_uri,
     version_number,
+    without_password,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Registry:
                 raise
             known = [model.name for model in client.search_registered_models()]
             choice = f"there are {', '.join(known)}" if known else "none has been registered: run `dvc repro`"
-            raise DcubeError(f"no registered model {name!r} in {tracking_uri()}: {choice}") from None
+            raise DcubeError(f"no registered model {name!r} in {without_password(tracking_uri())}: {choice}") from None
         return cls(client, name)
 
     def versions(self, newest: int | None = None) -> list[Version]:

@@ -48,6 +48,11 @@ def tracking_uri(repository: Path | None = None) -> str:
     return read_settings().tracking_uri or f"sqlite:///{(repository or Path.cwd()) / 'mlflow.db'}"
 
 
+def without_password(text: str) -> str:
+    """The text as it may be printed: no user and no password in its addresses."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
+
+
 def tracking_client(uri: str | None = None) -> "MlflowClient":
     with library_defaults(QUIET):  # read as MLflow is imported
         from mlflow import MlflowClient
@@ -82,8 +87,9 @@ def mlflow_errors_in_one_line() -> Iterator[None]:
         try:
             yield
         except MlflowException as error:
+            address = without_password(tracking_uri())
             raise DcubeError(
-                f"MLflow ({tracking_uri()}): {reason_of(error)}: check MLFLOW_TRACKING_URI and credentials"
+                f"MLflow ({address}): {reason_of(error)}: check MLFLOW_TRACKING_URI and credentials"
             ) from None
 
 
@@ -107,7 +113,8 @@ def experiment_called(client: "MlflowClient", name: str) -> str:
             found = client.get_experiment_by_name(name)
         if found.lifecycle_stage != "active":
             raise DcubeError(
-                f"the experiment {name!r} was deleted in MLflow: restore it with `MLFLOW_TRACKING_URI={tracking_uri()} "
+                f"the experiment {name!r} was deleted in MLflow: restore it with "
+                f"`MLFLOW_TRACKING_URI={without_password(tracking_uri())} "
                 f"mlflow experiments restore --experiment-id {found.experiment_id}`"
             )
         for key, value in MODEL_TRAINING.items():
@@ -169,7 +176,7 @@ def is_collision(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """MLflow's own words, on one line."""
-    return " ".join(str(error).split())[:300]
+    return without_password(" ".join(str(error).split()))[:300]
 
 
 def mlflow_key(name: str) -> str:

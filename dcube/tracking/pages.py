@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
+from dcube.tracking.mlflow_client import without_password
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
@@ -50,4 +52,5 @@ def compare_page(uri: str, name: str, runs: Mapping[str, str]) -> str:
 
 
 def _page(uri: str, path: str, **query: str) -> str:
-    return f"{uri and uri + '/'}#/{path}?{urlencode(query | WORKFLOW, quote_via=quote)}"
+    address = without_password(uri)
+    return f"{address and address + '/'}#/{path}?{urlencode(query | WORKFLOW, quote_via=quote)}"
