@@ -31,7 +31,7 @@ from flows.stack.supervision import STACK_VARIABLE
 VICTIMS = {
     "stage": ["dcube.stages."],
     "flow": ["prefect.engine", "prefect.flow_engine", "flow-run execute"],
-    "worker": ["prefect worker start"],
+    "worker": ["flows.worker start"],
 }
 ALL = "all three"
 SERVERS = {  # of `make stack`, which starts each again

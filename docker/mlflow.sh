@@ -3,13 +3,15 @@
 # account `dcube`, which workers and people share: it administers nobody.
 set -eu
 umask 077
+export PYTHONPATH=/opt/dcube  # of mlflow_guard.py
+export MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX='^(runs|models|mlflow-artifacts):/'
 export MLFLOW_AUTH_CONFIG_PATH="$HOME/authentication.ini"
 cat > "$MLFLOW_AUTH_CONFIG_PATH" <<END
 [mlflow]
 default_permission = READ
 database_uri = ${MLFLOW_USERS_STORE_URI:?the address of the database of users}
 admin_username = admin
-authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+authorization_function = mlflow_guard:authenticate
 auth_cache_ttl_seconds = 60
 END
 python - <<END

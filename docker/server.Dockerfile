@@ -17,7 +17,7 @@ FROM ${BASE_IMAGE}
 RUN useradd --create-home --uid 1000 dcube \
     && install --directory --owner dcube /artifacts /data /data/dcube
 COPY --from=environment /opt/venv /opt/venv
-COPY docker/mlflow.sh /opt/dcube/
+COPY docker/mlflow.sh flows/stack/mlflow_guard.py /opt/dcube/
 USER 1000
 WORKDIR /home/dcube
 ENV DO_NOT_TRACK=1 \

@@ -1,12 +1,15 @@
 """The step before every deployed run: the worker goes to the repository that the run works on."""
 
 from pathlib import Path
+from uuid import UUID
 
 from filelock import FileLock
+from prefect.runtime import flow_run
 
 from dcube.errors import DcubeError
 from dcube.repository.commands import git
 from dcube.runtime.settings import read_settings
+from flows.attempts import refuse_hopeless
 
 THEIR_HEAD = "refs/dcube/head"  # of the repository, also where it stands at no branch
 # Branches and tags are named in the clone as they are there; experiments of runs (refs/exps) stay.
@@ -20,7 +23,12 @@ def working_directory(repository: str = "") -> dict[str, str]:
         repository: a checkout on this machine; or the address of one elsewhere, of which the worker keeps a clone
             below `DCUBE_HOME` (by default ~/.dcube), brings it up to date and goes to the commit that is checked out
             there. Empty: `DCUBE_REPOSITORY`.
+
+    Raises:
+        DcubeError: there is no repository; or the run can never begin, and has failed with the reason.
     """
+    if run := flow_run.get_id():
+        refuse_hopeless(UUID(run))
     source = read_settings().repository or repository
     if not source:
         raise DcubeError("no repository: set DCUBE_REPOSITORY where the worker runs, or deploy from a checkout")

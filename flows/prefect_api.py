@@ -15,6 +15,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Failed
 from prefect.tasks import Task
 
 from dcube.errors import DcubeError
@@ -68,6 +69,12 @@ def run_of(run_id: UUID) -> FlowRun | None:
             return None
 
 
+def fail_run(run_id: UUID, reason: str) -> None:
+    """End a run that has not begun."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run_id, Failed(message=reason), force=True)
+
+
 def has_ended(run: FlowRun) -> bool:
     """A crashed run has not: it is scheduled again."""
     return bool(run.state and run.state.is_final() and not run.state.is_crashed())
@@ -96,6 +103,13 @@ def parameters_of(deployment: str) -> dict[str, Any]:
             return client.read_deployment_by_name(deployment).parameters
         except (ObjectNotFound, ValueError):
             raise _no_deployment(deployment) from None
+
+
+def parameters_of_flow(deployment_id: UUID) -> set[str]:
+    """Names of the parameters that the flow of this deployment takes."""
+    with get_client(sync_client=True) as client:
+        schema = client.read_deployment(deployment_id).parameter_openapi_schema or {}
+    return set(schema.get("properties", {}))
 
 
 def create_or_update(automation: Automation) -> None:

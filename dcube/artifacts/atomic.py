@@ -9,16 +9,29 @@ from pathlib import Path
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `folder` that takes its place on success and is removed on failure."""
+    """Give a temporary folder beside `folder` that takes its place on success and is removed on failure.
+
+    What stood there is removed last. Killed between the two renames, the next call puts it back.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
+    old = folder.with_name(f".{folder.name}.old.partial")
+    _restore(folder, old)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
         partial.rename(folder)
     finally:
+        _restore(folder, old)
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _restore(folder: Path, old: Path) -> None:
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def atomic_write(path: Path, content: bytes) -> None:

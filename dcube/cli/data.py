@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Add raw images, and check them before anything is trained.", no_args_is_help=True)
 
+ADDING = Path(".dcube/adding.lock")
 Name = Annotated[str, typer.Argument(help="Name of the data set: folder below data/ and task in the model registry.")]
 
 
@@ -34,12 +35,16 @@ def data_add(
 ) -> None:
     """Copy a raw data set to data/NAME, check it, and version it with DVC (data.dvc)."""
     _refuse_missing(path)
+    from filelock import FileLock
+
     from dcube.data.adding import add_dataset
     from dcube.repository.data_record import add_data
 
-    report = add_dataset(_data_params(name), path, RAW / name, replace)
-    _print_report(report)
-    add_data(RAW)
+    ADDING.parent.mkdir(exist_ok=True)
+    with FileLock(ADDING):  # a second command waits
+        report = add_dataset(_data_params(name), path, RAW / name, replace)
+        _print_report(report)
+        add_data(RAW)
     preset = f"dcube params use {name}" if name in preset_names() else f"dcube plan {name} --minutes 30"
     print(f"\n{RAW / name} is in place and versioned in {RAW}.dvc. Next:\n  {preset}\n  dvc repro")
 

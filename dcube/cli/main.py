@@ -3,6 +3,7 @@
 import typer
 
 from dcube.cli import data, params
+from dcube.cli.doctor import doctor
 from dcube.cli.evaluate import evaluate
 from dcube.cli.fetch import fetch
 from dcube.cli.methods import methods
@@ -25,7 +26,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(params.app, name="params")
 COMMANDS = (
     *(plan, results, report, predict, evaluate, models, promote, rollback, lineage, reproduce),
-    *(ui, fetch, study, studies, methods),
+    *(ui, fetch, doctor, study, studies, methods),
 )
 for command in COMMANDS:
     app.command()(command)

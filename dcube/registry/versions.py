@@ -42,6 +42,7 @@ from dcube.tracking.mlflow_client import (
     is_collision,
     tracking_uri,
     version_number,
+    without_password,
 )  # fmt: skip
 from dcube.tracking.verification import Verified, verify
 
@@ -84,7 +85,7 @@ class Registry:
             known = [model.name for model in client.search_registered_models()]
             remedy = "run `dvc repro`, then `dvc repro --force --single-item register`"
             choice = f"there are {', '.join(known)}" if known else f"none is: {remedy}"
-            raise DcubeError(f"no registered model {name!r} in {tracking_uri()}: {choice}") from None
+            raise DcubeError(f"no registered model {name!r} in {without_password(tracking_uri())}: {choice}") from None
         return cls(client, name)
 
     def versions(self, newest: int | None = None) -> list[Version]:

@@ -107,6 +107,19 @@ def is_lock_file(content: bytes) -> bool:
     return True
 
 
+def locks_held(folder: Path) -> list[tuple[int, str]] | None:
+    """(process id, command) of every DVC that has a part of the working copy locked, killed ones too; None: torn."""
+    try:
+        rwlock = json.loads((folder / ".dvc/tmp/rwlock").read_text(encoding="utf-8"))
+        readers = [reader for path in rwlock.get("read", {}).values() for reader in path]
+        entries = [*rwlock.get("write", {}).values(), *readers]
+        return [(int(entry["pid"]), str(entry["cmd"])) for entry in entries]
+    except FileNotFoundError:
+        return []
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return None
+
+
 # --- data
 
 

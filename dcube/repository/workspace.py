@@ -12,7 +12,7 @@ from dcube.errors import DcubeError
 from dcube.repository.commands import git, repository_lock
 from dcube.repository.data_record import DATA_RECORD
 from dcube.repository.data_remote import remote_settings
-from dcube.repository.dvc_internals import copy_settings, is_lock_file, local_settings_file, restore_data
+from dcube.repository.dvc_internals import copy_settings, is_lock_file, local_settings_file, locks_held, restore_data
 from dcube.runtime.settings import read_settings
 
 
@@ -57,13 +57,22 @@ def remove_workspace(repository: Path, folder: Path) -> None:
         _discard(repository, folder)
 
 
-def remove_torn_files(folder: Path) -> None:
-    """What a killed DVC or git has left half-written, or locked, in a working copy that nobody else works in."""
-    Path(git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index.lock").strip()).unlink(missing_ok=True)
-    (folder / ".dvc/tmp/rwlock").unlink(missing_ok=True)
-    lock = folder / "dvc.lock"
+def remove_torn_files(folder: Path) -> list[str]:
+    """What a killed DVC or git has left half-written, or locked, in a working copy that nobody else works in.
+
+    Returns:
+        What was removed, by its path in the working copy.
+    """
+    index_lock = Path(git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index.lock").strip())
+    lock, rwlock = folder / "dvc.lock", folder / ".dvc/tmp/rwlock"
+    torn = [index_lock] if index_lock.exists() else []
+    if locks_held(folder) != []:
+        torn.append(rwlock)
     if lock.exists() and not is_lock_file(lock.read_bytes()):
-        lock.unlink()  # what it said of finished stages the run cache knows
+        torn.append(lock)  # what it said of finished stages the run cache knows
+    for path in torn:
+        path.unlink(missing_ok=True)
+    return [path.name if path == index_lock else str(path.relative_to(folder)) for path in torn]
 
 
 def _create(repository: Path, commit: str, folder: Path) -> None:

@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     mlflow_port: Port = Field(5000, description="Port of MLflow, for `make stack` and `docker/compose.yaml`.")
     prefect_port: Port = Field(4200, description="Port of Prefect, likewise.")
     s3_port: Port = Field(9000, description="Port of the S3 server, likewise.")
+    artifacts_port: Port = Field(9001, description="Port of the S3 server of MLflow's artifacts, likewise.")
     postgres_port: Port = Field(5433, description="Port of PostgreSQL, for `make stack`.")
     tracking_uri: str | None = Field(
         None,

@@ -51,10 +51,16 @@ def git_commit() -> str:
 
 
 def uncommitted() -> list[str]:
-    """Files that no commit has as they are here, but for what is kept by other means: parameters and DVC's results."""
+    """Files that no commit has as they are here, but for what is kept by other means: parameters and DVC's results.
+
+    A file that git does not know may be called after a patient: outside the package such files are only counted.
+    """
     changed = _git("diff", "--name-only", "HEAD").splitlines()
     added = _git("ls-files", "--others", "--exclude-standard").splitlines()
-    return sorted({*changed, *added} - {str(PARAMS), str(LOCK)})
+    recorded = {str(PARAMS), str(LOCK)}
+    named = {name for name in added if name == str(GRAPH) or (name.startswith(f"{PACKAGE.name}/") and is_code(name))}
+    others = len({*added} - named - recorded)
+    return sorted({*changed, *named} - recorded) + ([f"untracked files: {others}"] if others else [])
 
 
 def code_fingerprint(package: Path) -> str:

@@ -35,6 +35,9 @@ MODEL_TRAINING = {tags.EXPERIMENT_KIND: "custom_model_development"}
 REFUSALS = {
     "BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST",
 }  # fmt: skip
+# Of an account: unknown, or its password is wrong.
+DENIALS = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
+CHECK_CREDENTIALS = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 LONGEST_KEY = 250
 PAGE = 500  # runs that one request asks for
 LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
@@ -47,6 +50,11 @@ def tracking_uri(repository: Path | None = None) -> str:
     """
     settings = read_settings()
     return settings.tracking_uri or f"sqlite:///{(repository or settings.dvc_root or Path.cwd()) / 'mlflow.db'}"
+
+
+def without_password(text: str) -> str:
+    """The text as it may be printed: no user and no password in its addresses."""
+    return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def tracking_client(uri: str | None = None) -> "MlflowClient":
@@ -83,8 +91,9 @@ def mlflow_errors_in_one_line() -> Iterator[None]:
         try:
             yield
         except MlflowException as error:
+            address = without_password(tracking_uri())
             raise DcubeError(
-                f"MLflow ({tracking_uri()}): {reason_of(error)}: check MLFLOW_TRACKING_URI and credentials"
+                f"MLflow ({address}): {reason_of(error)}: check MLFLOW_TRACKING_URI and credentials"
             ) from None
 
 
@@ -108,7 +117,8 @@ def experiment_called(client: "MlflowClient", name: str) -> str:
             found = client.get_experiment_by_name(name)
         if found.lifecycle_stage != "active":
             raise DcubeError(
-                f"the experiment {name!r} was deleted in MLflow: restore it with `MLFLOW_TRACKING_URI={tracking_uri()} "
+                f"the experiment {name!r} was deleted in MLflow: restore it with "
+                f"`MLFLOW_TRACKING_URI={without_password(tracking_uri())} "
                 f"mlflow experiments restore --experiment-id {found.experiment_id}`"
             )
         for key, value in MODEL_TRAINING.items():
@@ -137,6 +147,30 @@ def is_refusal(error: BaseException) -> bool:
     return isinstance(error, MlflowException) and error.error_code in REFUSALS
 
 
+def is_defect(error: BaseException) -> bool:
+    """Whether what is sent is at fault: MLflow refuses it, or it cannot be read."""
+    from mlflow.exceptions import MlflowException
+
+    return is_refusal(error) or not isinstance(error, (MlflowException, OSError))
+
+
+def is_denial(error: BaseException) -> bool:
+    """Whether MLflow knows no such account with this password."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code in DENIALS
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether no answer came, so that other requests would get none either."""
+    import requests
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, MlflowException):
+        return not isinstance(error, RestException) and error.error_code == "INTERNAL_ERROR"
+    return isinstance(error, (ConnectionError, requests.ConnectionError, requests.Timeout))
+
+
 def is_collision(error: BaseException) -> bool:
     """Whether another client wrote the same row at the same moment: MLflow looks for it, and then inserts it."""
     from mlflow.exceptions import MlflowException
@@ -146,7 +180,7 @@ def is_collision(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """MLflow's own words, on one line."""
-    return " ".join(str(error).split())[:300]
+    return without_password(" ".join(str(error).split()))[:300]
 
 
 def mlflow_key(name: str) -> str:

@@ -24,7 +24,9 @@ from dcube.tracking.mlflow_client import (
     LARGEST_BATCH,
     LOCKS,
     experiment_called,
-    is_refusal,
+    is_away,
+    is_defect,
+    is_denial,
     mlflow_key,
     reason_of,
     tracking_client,
@@ -189,8 +191,8 @@ class Outbox:
 def deliver_left_behind(on_message: Callable[[str], None]) -> None:
     """Send the folders of runs that ended without their server, or were killed.
 
-    What cannot be sent is named once and set aside, or waits where a person can mend it, and the others are sent.
-    Raises what MLflow raises where it does not answer.
+    What cannot be sent is named once and set aside, or waits where time or a person can mend it; the others are sent.
+    Raises what MLflow raises where it answers nobody.
     """
     for record in sorted(UNSENT.glob("*/run.json")):
         try:
@@ -206,9 +208,12 @@ def deliver_left_behind(on_message: Callable[[str], None]) -> None:
         except DcubeError as error:
             on_message(f"the run {outbox.header.name} waits in {outbox.folder}: {error}")
         except Exception as error:
-            if not is_refusal(error):
+            if is_away(error) or is_denial(error):
                 raise
-            on_message(outbox.set_aside(reason_of(error)))
+            if is_defect(error):
+                on_message(outbox.set_aside(reason_of(error)))
+            else:
+                on_message(f"the run {outbox.header.name} waits in {outbox.folder}: {reason_of(error)}")
         finally:
             outbox.lock.release()
 
@@ -247,7 +252,9 @@ def _set_aside(folder: Path, name: str, reason: str) -> str:
     target = REFUSED / f"{folder.name}-{milliseconds()}"
     target.parent.mkdir(parents=True, exist_ok=True)
     folder.rename(target)
-    return f"MLflow refuses the run {name} ({reason}): it is kept in {target}; to send it again, move it to {UNSENT}"
+    return (
+        f"MLflow cannot take the run {name} ({reason}): it is kept in {target}; to send it again, move it to {UNSENT}"
+    )
 
 
 def _lock(folder: Path) -> FileLock:

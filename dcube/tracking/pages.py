@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from dcube.runtime.settings import read_settings
+from dcube.tracking.mlflow_client import without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -52,6 +53,7 @@ def compare_page(uri: str, name: str, runs: Mapping[str, str]) -> str:
 
 
 def _page(uri: str, path: str, **query: str) -> str:
-    if uri:  # a worker in a container reaches the server by a name that no browser knows
-        uri = f"{read_settings().public_tracking_uri or uri}/"
-    return f"{uri}#/{path}?{urlencode(query | WORKFLOW, quote_via=quote)}"
+    address = without_password(uri)
+    if address:  # a worker in a container reaches the server by a name that no browser knows
+        address = f"{read_settings().public_tracking_uri or address}/"
+    return f"{address}#/{path}?{urlencode(query | WORKFLOW, quote_via=quote)}"

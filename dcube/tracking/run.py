@@ -20,7 +20,7 @@ from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage
 from dcube.tracking.datasets import dataset_entity
 from dcube.tracking.inputs import refuse_changed_inputs
-from dcube.tracking.mlflow_client import is_refusal, mlflow_key, reason_of
+from dcube.tracking.mlflow_client import CHECK_CREDENTIALS, is_denial, is_refusal, mlflow_key, reason_of
 from dcube.tracking.outbox import Header, Outbox, deliver_left_behind, fresh_key
 from dcube.tracking.tags import RUN_KEY
 
@@ -165,7 +165,7 @@ def _show(picture: Path, name: str) -> None:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether waiting helps. Where a person has to mend something, it does not."""
-    return not (isinstance(error, DcubeError) or is_refusal(error))
+    return not (isinstance(error, DcubeError) or is_refusal(error) or is_denial(error))
 
 
 def _problem(error: Exception) -> str:
@@ -174,6 +174,8 @@ def _problem(error: Exception) -> str:
         return str(error)
     if is_refusal(error):
         return f"MLflow refuses this run ({reason_of(error)})"
+    if is_denial(error):
+        return f"MLflow refuses the user name or the password: {CHECK_CREDENTIALS}"
     return f"MLflow does not answer ({type(error).__name__})"
 
 

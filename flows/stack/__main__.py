@@ -17,7 +17,7 @@ from dcube.repository.commands import repository_around
 from dcube.runtime.processes import child_environment
 from flows import POOL
 from flows.stack.postgres import postgres
-from flows.stack.servers import mlflow, prefect, s3, worker
+from flows.stack.servers import artifacts, mlflow, prefect, s3, worker
 from flows.stack.settings import ADMINISTRATOR, HOST, Ports, Stack, log_file
 from flows.stack.supervision import last_line, supervised, wait_for_reapers
 
@@ -46,7 +46,8 @@ def run(stack: Stack, repository: Path) -> None:
     wait_for_reapers(stack.folder)
     for name, port in asdict(stack.ports).items():
         refuse_taken_port(name, port)
-    data, services, runs = [postgres(stack), s3(stack)], [mlflow(stack), prefect(stack)], [worker(stack, repository)]
+    data, services = [postgres(stack), s3(stack), artifacts(stack)], [mlflow(stack), prefect(stack)]
+    runs = [worker(stack, repository)]
     print("stack: starts PostgreSQL and S3, then MLflow and Prefect …", flush=True)
     try:
         with supervised(stack.folder, [*data, *services, *runs]) as supervisor:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from flows import POOL
-from flows.stack.settings import ADMINISTRATOR, BUCKET, HOST, Stack, write_private
+from flows.stack.settings import ADMINISTRATOR, ARTIFACTS_BUCKET, BUCKET, HOST, Stack, write_private
 from flows.stack.supervision import Server
 
 # Everybody who has an account sees everything; changing a thing takes its maker or a permission.
@@ -16,23 +16,35 @@ MLFLOW_USERS = """[mlflow]
 default_permission = READ
 database_uri = {database}
 admin_username = {administrator}
-authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+authorization_function = {guard}:authenticate
 auth_cache_ttl_seconds = 60
 """
 
+GUARD = "flows.stack.mlflow_guard"
+
 
 def s3(stack: Stack) -> Server:
-    """rclone over the folder `s3`: objects are files, buckets are the folders in there."""
-    objects = stack.folder / "s3"
+    """Everybody's data: DVC's remote, checkpoints, images to predict."""
+    return _s3("s3", stack.folder / "s3", BUCKET, stack.storage)
+
+
+def artifacts(stack: Stack) -> Server:
+    """MLflow's artifacts. Another server with another key: neither key opens the other's bucket."""
+    return _s3("artifacts", stack.folder / "artifacts", ARTIFACTS_BUCKET, stack.artifact_storage)
+
+
+def _s3(name: str, objects: Path, bucket: str, storage: dict[str, str]) -> Server:
+    """rclone over the folder `objects`: objects are files, buckets are the folders in there."""
+    endpoint = storage["AWS_ENDPOINT_URL"]
     return Server(
-        name="s3",
-        command=["rclone", "serve", "s3", "--addr", f"{HOST}:{stack.ports.s3}", str(objects)],
+        name=name,
+        command=["rclone", "serve", "s3", "--addr", endpoint.removeprefix("http://"), str(objects)],
         environment={
-            "RCLONE_AUTH_KEY": f'"{stack.secrets.s3_access_key},{stack.secrets.s3_secret_key}"',
+            "RCLONE_AUTH_KEY": f'"{storage["AWS_ACCESS_KEY_ID"]},{storage["AWS_SECRET_ACCESS_KEY"]}"',
             "RCLONE_CONFIG": "",  # nobody's own remotes
         },
-        is_healthy=lambda: get(stack.storage["AWS_ENDPOINT_URL"]).is_client_error,  # it refuses who does not sign
-        prepare=lambda: (objects / BUCKET).mkdir(parents=True, exist_ok=True),
+        is_healthy=lambda: get(endpoint).is_client_error,  # it refuses who does not sign
+        prepare=lambda: (objects / bucket).mkdir(parents=True, exist_ok=True),
     )
 
 
@@ -45,7 +57,7 @@ def mlflow(stack: Stack) -> Server:
         "host": HOST,
         "port": stack.ports.mlflow,
         "workers": 1,
-        "artifacts-destination": f"s3://{BUCKET}/mlflow",
+        "artifacts-destination": f"s3://{ARTIFACTS_BUCKET}",
         "allowed-hosts": f"{HOST}:{stack.ports.mlflow},localhost:{stack.ports.mlflow}",
     }
     # Asks the database, which the health page does not.
@@ -63,10 +75,14 @@ def mlflow(stack: Stack) -> Server:
             "MLFLOW_FLASK_SERVER_SECRET_KEY": stack.secrets.mlflow_session_key,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # of language models' evaluations
             "MLFLOW_DISABLE_TELEMETRY": "true",
-            **stack.storage,
+            # Of the addresses that a version's source may have; MLflow checks that these belong to the named run.
+            "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": "^(runs|models|mlflow-artifacts):/",
+            **stack.artifact_storage,
         },
         is_healthy=lambda: get(page, stack.secrets.mlflow_password).is_success,
-        prepare=lambda: write_private(users, MLFLOW_USERS.format(database=database, administrator=ADMINISTRATOR)),
+        prepare=lambda: write_private(
+            users, MLFLOW_USERS.format(database=database, administrator=ADMINISTRATOR, guard=GUARD)
+        ),
     )
 
 
@@ -99,7 +115,7 @@ def worker(stack: Stack, repository: Path) -> Server:
     page = f"{stack.prefect_address}/api/work_pools/{POOL}"
     return Server(
         name="worker",
-        command=[sys.executable, "-m", "prefect", "worker", "start", *pool, "--name", name, "--limit", "1"],
+        command=[sys.executable, "-m", "flows.worker", "start", *pool, "--name", name, "--limit", "1"],
         environment={**stack.client, "PREFECT_HOME": str(stack.folder / "worker")},
         # Ready is a pool that a worker has lately sent a heartbeat to.
         is_healthy=lambda: get(page, stack.secrets.prefect_password).json().get("status") == "READY",

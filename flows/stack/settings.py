@@ -13,7 +13,8 @@ from dcube.runtime.settings import read_settings
 
 HOST = "127.0.0.1"  # the platform of one machine: nobody else reaches it
 ADMINISTRATOR = "admin"
-BUCKET = "dcube"
+BUCKET = "dcube"  # of DVC, the checkpoints and the images to predict
+ARTIFACTS_BUCKET = "mlflow"  # of MLflow's server alone, in an S3 server of its own with a key of its own
 REGION = "us-east-1"  # S3 clients sign with one; servers other than Amazon's take any
 
 
@@ -22,13 +23,14 @@ class Ports:
     mlflow: int
     prefect: int
     s3: int
+    artifacts: int
     postgres: int
 
     @classmethod
     def configured(cls) -> "Ports":
         """What the environment says."""
         settings = read_settings()
-        return cls(settings.mlflow_port, settings.prefect_port, settings.s3_port, settings.postgres_port)
+        return cls(**{name: getattr(settings, f"{name}_port") for name in cls.__dataclass_fields__})
 
 
 def _secret() -> str:
@@ -42,6 +44,8 @@ class Secrets(BaseModel, frozen=True, extra="forbid"):
     prefect_database: str = Field(default_factory=_secret)
     s3_access_key: str = Field(default_factory=_secret)
     s3_secret_key: str = Field(default_factory=_secret)
+    artifacts_access_key: str = Field(default_factory=_secret)
+    artifacts_secret_key: str = Field(default_factory=_secret)
     mlflow_password: str = Field(default_factory=_secret)
     mlflow_session_key: str = Field(default_factory=_secret)
     prefect_password: str = Field(default_factory=_secret)
@@ -60,6 +64,7 @@ class Stack:
         """The platform in `folder`, with new secrets where there is none yet."""
         folder = folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
         return cls(folder, ports or Ports.configured(), _secrets_of(folder))
 
     @property
@@ -72,13 +77,13 @@ class Stack:
 
     @property
     def storage(self) -> dict[str, str]:
-        """Reaching the S3 server, in the names that boto3 and DVC know."""
-        return {
-            "AWS_ENDPOINT_URL": f"http://{HOST}:{self.ports.s3}",
-            "AWS_ACCESS_KEY_ID": self.secrets.s3_access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secrets.s3_secret_key,
-            "AWS_DEFAULT_REGION": REGION,
-        }
+        """Reaching the S3 server of everybody's data, in the names that boto3 and DVC know."""
+        return _storage(self.ports.s3, self.secrets.s3_access_key, self.secrets.s3_secret_key)
+
+    @property
+    def artifact_storage(self) -> dict[str, str]:
+        """Reaching the S3 server of MLflow's artifacts, for MLflow's server alone."""
+        return _storage(self.ports.artifacts, self.secrets.artifacts_access_key, self.secrets.artifacts_secret_key)
 
     @property
     def client(self) -> dict[str, str]:
@@ -105,10 +110,21 @@ class Stack:
         return f"postgresql+{driver}://{role}:{password}@{HOST}:{self.ports.postgres}/{name}"
 
 
+def _storage(port: int, access_key: str, secret_key: str) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+        "AWS_DEFAULT_REGION": REGION,
+    }
+
+
 def _secrets_of(folder: Path) -> Secrets:
     file = folder / "credentials.json"
     if file.exists():
-        return Secrets.model_validate_json(file.read_text())
+        known = Secrets.model_validate_json(file.read_text())
+        write_private(file, known.model_dump_json(indent=2) + "\n")  # with those that an older version did not have
+        return known
     if (folder / "postgres").exists():
         raise DcubeError(
             f"{file} is missing, and the existing server data need it: restore it, or remove the whole folder {folder}"

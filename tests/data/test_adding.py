@@ -95,6 +95,16 @@ def test_add_versions_the_set_and_may_be_repeated(dcube, tmp_path):
     assert left_behind() == ["mine"]
 
 
+def test_two_at_once_are_one_after_the_other(dcube, tmp_path):
+    raws = [class_folders(tmp_path / str(number), images=6 + number) for number in range(2)]
+    command = [sys.executable, "-m", "dcube.cli", "data", "add", "mine", "--replace"]
+    started = [subprocess.Popen([*command, raw], stdout=subprocess.DEVNULL) for raw in raws]
+    assert [process.wait() for process in started] == [0, 0]
+    assert left_behind() == ["mine"] and digest(Path("data/mine")) in {digest(raw) for raw in raws}
+    recorded = yaml.safe_load(Path("data.dvc").read_text())["outs"][0]
+    assert recorded["nfiles"] == sum(file.is_file() for file in Path("data").rglob("*"))
+
+
 def test_a_fresh_phantom_is_the_versioned_one(dcube):
     assert dcube("data", "add", "phantom")[0] == 0
     committed = ROOT / "data.dvc"

@@ -139,9 +139,12 @@ def test_no_name_leaves_data(tmp_path, salt, mlflow_database):
     shutil.copyfile(mlflow_database, work / "mlflow.db")
     settings = {"data": SETTINGS, "diffusion": {"patch_size": 4}}
     (work / "params.yaml").write_text(params_from(settings, "test").to_yaml())
+    subprocess.run(["git", "init", "-q"], cwd=work, check=True)
+    (work / f"{NAME}.zip").touch()  # not committed
     done = stage(work, salt)
     assert done.returncode == 0, done.stderr.decode()
     shutil.rmtree(work / "data")
+    (work / f"{NAME}.zip").unlink()
     assert (work / "mlflow.db").read_bytes() != mlflow_database.read_bytes(), "its run is in there"
     assert (work / "outputs" / "prepared" / "manifest.csv").exists()
     assert leaks(work) == []

@@ -1,5 +1,6 @@
 """Deployments, automations and the attempts of a run, on a real Prefect server."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -13,10 +14,13 @@ import yaml
 from mlflow import MlflowClient
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Crashed
+from prefect.workers.process import ProcessWorker
 
+import flows.worker
 from dcube.config.loading import load_preset, params_from, preset_names
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
@@ -144,6 +148,48 @@ try:
 except DcubeError as error:
     print(error)
 """
+
+
+class TestRunsThatCannotBegin:
+    def test_an_unknown_parameter_fails_once_with_its_reason(self, deployed, repository, monkeypatch):
+        reason = "the flow takes no colour: its parameters are keep_checkpoint_days, keep_days"
+        assert refused(monkeypatch, repository, {"colour": "red"}) == reason
+
+    def test_attempts_end_before_the_flow_begins_too(self, deployed, repository, monkeypatch):
+        assert refused(monkeypatch, repository, {}, crashes=9) is None
+        assert "given up: 10 attempts" in str(refused(monkeypatch, repository, {}, crashes=10))
+
+    def test_a_worker_survives_a_run_whose_slot_it_still_holds(self, deployed):
+        async def offered_again() -> list[FlowRun]:
+            async with ProcessWorker(work_pool_name="gpu", limit=1) as worker:
+                run = FlowRun(flow_id=uuid4())
+                worker.limiter.acquire_on_behalf_of_nowait(run.id)
+                offer = WorkerFlowRunResponse(work_pool_id=uuid4(), work_queue_id=uuid4(), flow_run=run)
+                return await worker._submit_scheduled_flow_runs(flow_run_response=[offer])
+
+        assert flows.worker and asyncio.run(offered_again()) == []
+
+
+def refused(
+    monkeypatch: pytest.MonkeyPatch, repository: Path, parameters: dict[str, str], crashes: int = 0
+) -> str | None:
+    """With what a run of housekeeping failed in its pull step, after so many crashes; None where it may begin."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("housekeeping/housekeeping")
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+        for _ in range(crashes):
+            client.set_flow_run_state(run.id, Crashed(), force=True)
+        monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(run.id))
+        monkeypatch.delenv("DCUBE_REPOSITORY", raising=False)
+        try:
+            assert working_directory(str(repository)) == {"directory": str(repository)}
+        except DcubeError as error:
+            state = client.read_flow_run(run.id).state
+            assert state and state.is_failed() and state.message == str(error)
+            client.set_flow_run_state(run.id, Crashed())  # as its worker says once the process has ended
+            assert client.read_flow_run(run.id).state.is_failed()
+            return str(error)
+    return None
 
 
 class TestCheckout:

@@ -103,7 +103,7 @@ def test_uncommitted_files_that_are_no_code_do_no_harm(traced_repository):
     Path("params.yaml").write_text(Params().to_yaml())  # recorded as a whole
     register_version()
     found = traced(traced_repository)
-    assert found.obstacles == [] and found.facts["code"]["not committed"] == "README.md"
+    assert found.obstacles == [] and found.facts["code"]["not committed"] == "untracked files: 1"
 
 
 def test_other_data_than_the_commits_are_named(traced_repository):

@@ -261,11 +261,11 @@ def test_looking_makes_no_database(working_copy):
 
 
 def test_a_server_that_is_away_is_one_line(working_copy, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somebody:secret@127.0.0.1:1")
     monkeypatch.setattr("dcube.tracking.mlflow_client.FEW_RETRIES", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
     with pytest.raises(DcubeError, match=r"http://127\.0\.0\.1:1") as caught, mlflow_errors_in_one_line():
         Registry.existing(NAME)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
 
 
 def test_no_server_is_one_line_and_leaves_nothing(working_copy, tiny_params, monkeypatch):

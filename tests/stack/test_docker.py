@@ -205,7 +205,7 @@ def test_mlflow_has_the_same_users_as_without_docker() -> None:
     written = re.search(r"<<END\n(.*?)END\n", (DOCKER / "mlflow.sh").read_text(), re.DOTALL)
     assert written
     here = re.sub(r"\${MLFLOW_USERS_STORE_URI[^}]*}", "ADDRESS", written[1])
-    assert here == MLFLOW_USERS.format(database="ADDRESS", administrator="admin")
+    assert here == MLFLOW_USERS.format(database="ADDRESS", administrator="admin", guard="mlflow_guard")
 
 
 def test_the_database_script_makes_what_the_servers_need(tmp_path: Path) -> None:

@@ -158,3 +158,98 @@ def test_postgres(platform: Stack) -> None:
         for database in ("mlflow", "mlflow_auth", "prefect", "postgres", "template1"):
             with pytest.raises(psycopg2.OperationalError, match="password"):
                 psycopg2.connect(host=HOST, port=platform.ports.postgres, user=role, dbname=database, password="wrong")
+
+
+@pytest.fixture(scope="module")
+def low(platform: Stack) -> httpx.Client:
+    """A client of MLflow with the rights of a new account: it reads everything, and makes what it likes."""
+    base, administrator = f"{platform.mlflow_address}/api/2.0/mlflow", (ADMINISTRATOR, platform.secrets.mlflow_password)
+    account = {"username": "low", "password": "twelve-letters"}
+    assert httpx.post(f"{base}/users/create", json=account, auth=administrator).is_success
+    return httpx.Client(base_url=base, auth=("low", "twelve-letters"), timeout=60)
+
+
+@pytest.fixture(scope="module")
+def raw_file(platform: Stack) -> str:
+    """An object as DVC's remote holds it, with a patient's name in it."""
+    boto = boto3.client("s3", endpoint_url=platform.storage["AWS_ENDPOINT_URL"], **keys(platform.storage))
+    boto.put_object(Bucket="dcube", Key="dvc/files/md5/ab/cd", Body=b"PatientName: Doe^Jane")
+    return "s3://dcube/dvc/files/md5/ab"
+
+
+def keys(storage: dict[str, str]) -> dict[str, str]:
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    return {name.lower(): storage[name] for name in names} | {"region_name": "us-east-1"}
+
+
+def test_neither_key_opens_the_other_bucket(platform: Stack) -> None:
+    """MLflow's server holds one, workers and people the other."""
+    held = mlflow(platform).environment
+    assert not {platform.secrets.s3_access_key, platform.secrets.s3_secret_key} & set(held.values())
+    assert not {platform.secrets.artifacts_secret_key} & set(platform.client.values())
+    for server, key in ((platform.storage, platform.artifact_storage), (platform.artifact_storage, platform.storage)):
+        client = boto3.client("s3", endpoint_url=server["AWS_ENDPOINT_URL"], **keys(key))
+        for bucket in ("dcube", "mlflow"):
+            with pytest.raises(ClientError, match="InvalidAccessKeyId"):
+                client.list_objects_v2(Bucket=bucket)
+
+
+@pytest.mark.parametrize("form", ["plain", "camel case", "text in text"])
+@pytest.mark.parametrize("address", ["s3://dcube/dvc", "file:///etc", "/etc", "mlflow-artifacts:/1", "s3://mlflow/1"])
+def test_the_server_alone_chooses_where_artifacts_are(low: httpx.Client, address: str, form: str) -> None:
+    field = "artifactLocation" if form == "camel case" else "artifact_location"
+    body = {"name": f"{form} {address}", field: address}
+    answer = low.post("/experiments/create", json=json.dumps(body) if form == "text in text" else body)
+    assert answer.status_code == 400 and "chosen by this server" in answer.json()["message"]
+
+
+def test_a_low_account_reads_and_writes_nothing_through_the_address_of_a_version(
+    low: httpx.Client, raw_file: str
+) -> None:
+    low.post("/registered-models/create", json={"name": "squatted"})
+    experiment = low.post("/experiments/create", json={"name": "of low"}).json()["experiment_id"]
+    run = low.post("/runs/create", json={"experiment_id": experiment}).json()["run"]["info"]
+    for source in (
+        raw_file,
+        "/etc",
+        "file:///etc",
+        "https://example.org/x",
+        "mlflow-artifacts:/",
+        run["artifact_uri"] + "/..",
+    ):
+        for more in ({}, {"run_id": run["run_id"]}):
+            answer = low.post("/model-versions/create", json={"name": "squatted", "source": source, **more})
+            assert answer.status_code == 400, (source, answer.text)
+    read = low.get("/get-artifact", params={"run_id": run["run_id"], "path": "../../dvc/files/md5/ab/cd"})
+    assert read.status_code in {400, 403}
+    own = low.post(
+        "/model-versions/create",
+        json={"name": "squatted", "source": f"runs:/{run['run_id']}/model", "run_id": run["run_id"]},
+    )
+    assert own.is_success, own.text  # what its maker made stays possible
+
+
+def test_a_trace_leads_nowhere_else(low: httpx.Client, raw_file: str) -> None:
+    """Its tags say from where the server reads it, and what it deletes with it."""
+    for name in ("mlflow.artifactLocation", "mlflow.trace.archiveLocation"):
+        tags = [{"key": name, "value": raw_file}]
+        body = {"experiment_id": "0", "timestamp_ms": 1, "execution_time_ms": 1, "status": "OK", "tags": tags}
+        assert low.post("/traces", json=body).status_code == 400
+        assert low.patch("/traces/x/tags", json=tags[0]).status_code == 400
+
+
+def test_what_was_stored_before_is_not_opened_either(low: httpx.Client, platform: Stack, raw_file: str) -> None:
+    """An experiment that an older server let somebody make keeps its location in the database."""
+    experiment = low.post("/experiments/create", json={"name": "older"}).json()["experiment_id"]
+    for location in (raw_file, "file:///etc"):
+        with (
+            psycopg2.connect(platform.database("mlflow", "x").replace("+x", "")) as database,
+            database.cursor() as cursor,
+        ):
+            cursor.execute("UPDATE experiments SET artifact_location=%s WHERE experiment_id=%s", (location, experiment))
+        run = low.post("/runs/create", json={"experiment_id": experiment}).json()["run"]["info"]["run_id"]
+        listed = low.get("/artifacts/list", params={"run_id": run, "path": ".."})
+        assert listed.status_code == 400 and "Jane" not in listed.text
+        page = platform.mlflow_address + "/get-artifact"
+        for path in ("cd", "passwd"):
+            assert httpx.get(page, params={"run_uuid": run, "path": path}, auth=low.auth).status_code in {400, 500}

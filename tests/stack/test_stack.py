@@ -1,5 +1,6 @@
 """The platform on one machine: what it keeps private, what it survives, what it leaves behind."""
 
+import json
 import signal
 import socket
 import stat
@@ -40,6 +41,19 @@ def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None
     assert {stat.S_IMODE(path.stat().st_mode) for path in (file, environment)} == {0o600}
     values = list(first.secrets.model_dump().values())
     assert len(set(values)) == len(values) and min(map(len, values)) >= 40
+
+
+def test_secrets_that_an_older_version_did_not_have_are_made_once_too(tmp_path: Path) -> None:
+    file = tmp_path / "credentials.json"
+    older = Stack.at(tmp_path).secrets.model_dump(exclude={"artifacts_access_key", "artifacts_secret_key"})
+    file.write_text(json.dumps(older))
+    upgraded = Stack.at(tmp_path).secrets
+    assert older.items() <= upgraded.model_dump().items() and Stack.at(tmp_path).secrets == upgraded
+
+
+def test_the_folder_of_the_platform_is_its_owners_alone(tmp_path: Path) -> None:
+    (tmp_path / "stack").mkdir(mode=0o755)
+    assert stat.S_IMODE(Stack.at(tmp_path / "stack").folder.stat().st_mode) == 0o700
 
 
 def test_the_environment_file_says_to_a_shell_what_a_client_needs(tmp_path: Path) -> None:

@@ -12,4 +12,4 @@ def free_port() -> int:
 
 
 def free_ports() -> Ports:
-    return Ports(*(free_port() for _ in range(4)))
+    return Ports(*(free_port() for _ in Ports.__dataclass_fields__))

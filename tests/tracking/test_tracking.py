@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
+from mlflow.exceptions import RestException
 from mlflow.utils.validation import _validate_metric
 
 from dcube.config.loading import flattened
@@ -263,6 +264,48 @@ def test_a_deleted_experiment_is_named_at_once_and_nothing_is_lost(client, capfd
     with tracked_run("track_fid", {}):
         pass
     assert history(client, runs(client, "train_diffusion")[0]) == EXPECTED
+
+
+def test_a_record_that_cannot_be_sent_blocks_no_other(client, server_away, capfd):
+    server_away(True)
+    for stage in ("prepare", "track_fid", "evaluate@dcube", "train_diffusion"):
+        with tracked_run(stage, {}) as run:
+            run.log_metrics(ROWS)
+    waiting = {json.loads(file.read_text())["name"]: file.parent for file in outbox.UNSENT.glob("*/run.json")}
+    (waiting["prepare"] / "metrics.jsonl").write_text("no JSON\n")
+    (waiting["track_fid"] / "run.json").write_text("[]")
+    (waiting["evaluate@dcube"] / "artifacts" / "gone").symlink_to("nowhere")
+    server_away(False)
+    capfd.readouterr()
+    for _ in range(2):
+        with tracked_run("register", {}):
+            pass
+    assert history(client, runs(client, "train_diffusion")[0]) == EXPECTED
+    assert history(client, runs(client, "evaluate@dcube")[0]) == EXPECTED
+    told = capfd.readouterr().err
+    assert told.count("Expecting value") == 1 and told.count("run.json cannot be read") == 1
+    assert len(list(outbox.REFUSED.iterdir())) == 2 and not list(outbox.UNSENT.glob("*/run.json"))
+
+
+def test_an_answer_that_never_changes_blocks_no_other_run(client, server_away, monkeypatch, capfd):
+    """MLflow's 500, for one run."""
+    server_away(True)
+    for stage in ("prepare", "train_diffusion"):
+        with tracked_run(stage, {}) as run:
+            run.log_metrics(ROWS)
+    create = MlflowClient.create_run
+
+    def fails(self, experiment_id, *rest, **options):
+        if "prepare" in (*rest, options.get("run_name")):
+            raise RestException({"error_code": "INTERNAL_ERROR", "message": "value too long"})
+        return create(self, experiment_id, *rest, **options)
+
+    monkeypatch.setattr(MlflowClient, "create_run", fails)
+    server_away(False)
+    outbox.deliver_left_behind(print)
+    assert history(client, runs(client, "train_diffusion")[0]) == EXPECTED
+    assert len(list(outbox.UNSENT.glob("*/run.json"))) == 1
+    assert "value too long" in capfd.readouterr().out
 
 
 def test_every_class_keeps_its_own_metric_and_parameter(mlflow_server, tmp_path, monkeypatch):

@@ -1,0 +1,41 @@
+"""After a crash: what stops DVC is named and removed, and what works is left alone."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.small_pipeline import dvc
+
+
+def lock_for(repository: Path, pid: int) -> Path:
+    rwlock = repository / ".dvc/tmp/rwlock"
+    rwlock.write_text(json.dumps({"read": {"data": [{"pid": pid, "cmd": "dvc repro"}]}, "write": {}}))
+    return rwlock
+
+
+def test_a_working_copy_works_again_after_a_crash(repository, ran, run_dcube, tmp_path, monkeypatch):
+    monkeypatch.setenv("DCUBE_PROGRESS_FILE", str(tmp_path / "progress.jsonl"))
+    dvc(repository, "repro", "--quiet", "prepare")
+    lock = repository / "dvc.lock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[:40])
+    (repository / ".dvc/tmp/rwlock").write_text('{"write": {')
+    (repository / ".git/index.lock").touch()
+    with pytest.raises(subprocess.CalledProcessError):
+        dvc(repository, "repro", "--quiet", "prepare")
+    code, said = run_dcube("doctor")
+    assert code == 0 and all(f"removed {name}, " in said for name in ("index.lock", ".dvc/tmp/rwlock", "dvc.lock"))
+    dvc(repository, "repro", "--quiet", "prepare")
+    assert lock.read_bytes() == whole and ran() == ["prepare"], "the run cache knows the result"
+    assert run_dcube("doctor") == (0, "nothing to mend\n")
+
+
+def test_a_dvc_at_work_is_left_alone_and_a_dead_one_is_not(repository, run_dcube):
+    rwlock = lock_for(repository, os.getpid())
+    code, said = run_dcube("doctor")
+    assert code == 2 and f"wait for dvc repro (process {os.getpid()})" in said and rwlock.exists()
+    lock_for(repository, 2**22 + 1)  # greater than any process id
+    assert run_dcube("doctor")[0] == 0 and not rwlock.exists()

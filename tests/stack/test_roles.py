@@ -1,0 +1,112 @@
+"""Who may do what in MLflow: the table of docs/platform.md, tried cell by cell on the running platform."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from flows.stack.settings import ADMINISTRATOR, Stack
+from tests.support.checkout import ROOT
+
+pytestmark = pytest.mark.slow
+MODEL, PASSWORD = "dcube-ward", "twelve-letters"
+GRANTS = {"reader": None, "submitter": "EDIT", "promoter": "MANAGE"}
+
+
+def documented() -> dict[str, dict[str, bool]]:
+    """What is done → role → whether the table says yes."""
+    (table,) = re.findall(r"^\| in MLflow .*?\n\n", (ROOT / "docs/platform.md").read_text(), re.MULTILINE | re.DOTALL)
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
+    return {row[0]: dict(zip(head[1:], (cell == "yes" for cell in row[1:]), strict=True)) for row in rows}
+
+
+@dataclass
+class Team:
+    """An experiment with a run, a registered model, and a client for every role."""
+
+    clients: dict[str, httpx.Client]
+    experiment: str
+    run: str
+
+    def new_version(self) -> dict[str, str]:
+        source = {"name": MODEL, "source": f"runs:/{self.run}/model", "run_id": self.run}
+        made = self.clients["administrator"].post("/model-versions/create", json=source).raise_for_status()
+        return {"name": MODEL, "version": str(made.json()["model_version"]["version"])}
+
+
+@pytest.fixture(scope="module")
+def team(platform: Stack) -> Team:
+    base = f"{platform.mlflow_address}/api/2.0/mlflow"
+    administrator = httpx.Client(base_url=base, auth=(ADMINISTRATOR, platform.secrets.mlflow_password), timeout=60)
+    clients = {"administrator": administrator}
+
+    def make(path: str, body: dict[str, str]) -> dict[str, dict[str, dict[str, str]]]:
+        return administrator.post(path, json=body).raise_for_status().json()
+
+    experiment = str(make("/experiments/create", {"name": "dcube/ward"})["experiment_id"])
+    run = make("/runs/create", {"experiment_id": experiment})["run"]["info"]["run_id"]
+    make("/registered-models/create", {"name": MODEL})
+    for role, grant in GRANTS.items():
+        make("/users/create", {"username": role, "password": PASSWORD})
+        clients[role] = httpx.Client(base_url=base, auth=(role, PASSWORD), timeout=60)
+        for kind, name in (("experiment", experiment), ("registered_model", MODEL)) if grant else ():
+            rights = {"username": role, "permission": grant, "resource_type": kind, "resource_id": name}
+            grants(administrator, "grant", rights).raise_for_status()
+    make("/users/create", {"username": "other", "password": PASSWORD})
+    return Team(clients, experiment, run)
+
+
+def grants(client: httpx.Client, what: str, rights: dict[str, str]) -> httpx.Response:
+    return client.post(client.base_url.copy_with(path=f"/api/3.0/mlflow/users/permissions/{what}"), json=rights)
+
+
+def give_rights(team: Team, client: httpx.Client) -> httpx.Response:
+    rights = {"username": "other", "resource_type": "registered_model", "resource_id": MODEL}
+    given = grants(client, "grant", {**rights, "permission": "READ"})
+    grants(team.clients["administrator"], "revoke", rights)
+    return given
+
+
+ACTIONS: dict[str, Callable[[Team, httpx.Client], httpx.Response]] = {
+    "see runs, models and artifacts": lambda team, client: client.get("/artifacts/list", params={"run_id": team.run}),
+    "log to the experiment": lambda team, client: client.post("/runs/create", json={"experiment_id": team.experiment}),
+    "register a version": lambda team, client: client.post(
+        "/model-versions/create", json={"name": MODEL, "source": f"runs:/{team.run}/model", "run_id": team.run}
+    ),
+    "make a version champion": lambda team, client: client.post(
+        "/registered-models/alias", json={**team.new_version(), "alias": "champion"}
+    ),
+    "delete a version": lambda team, client: client.request(
+        "DELETE", "/model-versions/delete", json=team.new_version()
+    ),
+    "give others rights on the model": give_rights,
+    "create accounts": lambda _, client: client.post(
+        "/users/create", json={"username": f"by-{client.auth}", "password": PASSWORD}
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("action", "role"), [(action, role) for action, roles in documented().items() for role in roles]
+)
+def test_the_table_of_roles(team: Team, action: str, role: str) -> None:
+    answer = ACTIONS[action](team, team.clients[role])
+    if documented()[action][role]:
+        assert answer.is_success, answer.text
+    else:
+        assert answer.status_code == 403, answer.text
+
+
+def test_nobody_but_a_promoter_moves_the_champion_by_another_way(team: Team) -> None:
+    champion, submitter = team.new_version() | {"alias": "champion"}, team.clients["submitter"]
+    pages = submitter.base_url.copy_with(path="/ajax-api/2.0/mlflow/registered-models/alias")
+    assert submitter.post(pages, json=champion).status_code == 403
+    assert submitter.request("DELETE", "/registered-models/alias", json=champion).status_code == 403
+    assert submitter.request("DELETE", "/registered-models/alias", params=champion).status_code == 403
+    assert submitter.post("/registered-models/alias", json=champion | {"alias": "challenger"}).is_success
+
+
+def test_every_action_of_the_table_is_tried() -> None:
+    assert ACTIONS.keys() == documented().keys()
