@@ -47,8 +47,13 @@ class Event:
         return json.dumps(told, ensure_ascii=False)
 
     @property
+    def key_of_model(self) -> str:
+        """Of the registered model's tag, which outlives the version. MLflow's pages hide what starts so."""
+        return tags.MLFLOW + self.key
+
+    @property
     def text_with_version(self) -> str:
-        """The same, for the registered model's tag, which outlives the version."""
+        """What that tag says."""
         return json.dumps({"version": self.version, **json.loads(self.text)}, ensure_ascii=False)
 
     def seconds_before(self, other: "Event") -> float:
@@ -71,7 +76,9 @@ def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[
         for key, value in version.entry.tags.items()
         if key.startswith(tags.CHAMPION)
     ]
-    kept = [Event(**json.loads(value)) for key, value in of_model.items() if key.startswith(tags.CHAMPION)]
+    kept = [
+        Event(**json.loads(value)) for key, value in of_model.items() if key.startswith(tags.MLFLOW + tags.CHAMPION)
+    ]
     return sorted({event.key: event for event in (*kept, *there)}.values(), key=lambda event: event.when)
 
 

@@ -245,7 +245,7 @@ class Registry:
         if self.aliases().get(CHAMPION) != event.replaced:
             raise ChampionChangedError(f"the champion of {self.name} has changed: compare again")
         self.client.set_model_version_tag(self.name, event.version, event.key, event.text)
-        self.client.set_registered_model_tag(self.name, event.key, event.text_with_version)
+        self.client.set_registered_model_tag(self.name, event.key_of_model, event.text_with_version)
         try:
             if event.record:
                 record = json.dumps(event.record, ensure_ascii=False, indent=1)
@@ -258,7 +258,7 @@ class Registry:
 
     def _forget(self, event: Event) -> None:
         self.client.delete_model_version_tag(self.name, event.version, event.key)
-        self.client.delete_registered_model_tag(self.name, event.key)
+        self.client.delete_registered_model_tag(self.name, event.key_of_model)
 
     def _settle(self, event: Event) -> None:
         """Of two pipelines that find no champion at the same moment, the earlier one names the first.
