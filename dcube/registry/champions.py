@@ -50,8 +50,13 @@ class Event:
         return json.dumps(told, ensure_ascii=False)
 
     @property
+    def key_of_model(self) -> str:
+        """Of the registered model's tag, which outlives the version. MLflow's pages hide what starts so."""
+        return tags.MLFLOW + self.key
+
+    @property
     def text_with_version(self) -> str:
-        """The same, for the registered model's tag, which outlives the version."""
+        """What that tag says."""
         return json.dumps({"version": self.version, **json.loads(self.text)}, ensure_ascii=False)
 
     def beside(self, other: "Event") -> bool:
@@ -77,7 +82,9 @@ def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[
         if key.startswith(tags.CHAMPION)
     ]
     kept = [
-        _event("the registered model", key, value) for key, value in of_model.items() if key.startswith(tags.CHAMPION)
+        _event("the registered model", key, value)
+        for key, value in of_model.items()
+        if key.startswith(tags.MLFLOW + tags.CHAMPION)
     ]
     found = {event.key: event for event in (*kept, *there)}.values()
     return sorted(found, key=lambda event: (event.number, event.when))

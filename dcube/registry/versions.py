@@ -252,7 +252,7 @@ class Registry:
             raise ChampionChangedError(f"the champion of {self.name} has changed: compare again")
         event = replace(event, number=len(self.history()))
         self.client.set_model_version_tag(self.name, event.version, event.key, event.text)
-        self.client.set_registered_model_tag(self.name, event.key, event.text_with_version)
+        self.client.set_registered_model_tag(self.name, event.key_of_model, event.text_with_version)
         try:
             if event.record:
                 record = json.dumps(event.record, ensure_ascii=False, indent=1)
@@ -265,7 +265,7 @@ class Registry:
 
     def _forget(self, event: Event) -> None:
         self.client.delete_model_version_tag(self.name, event.version, event.key)
-        self.client.delete_registered_model_tag(self.name, event.key)
+        self.client.delete_registered_model_tag(self.name, event.key_of_model)
 
     def _settle(self, event: Event) -> None:
         """Of two pipelines that find no champion at the same moment, the one with the lower version names the first.
