@@ -17,6 +17,7 @@ from dcube.engine.device import choose_device
 from dcube.engine.progress import progress
 from dcube.errors import one_line_errors
 from dcube.inference.bucket import (
+    GONE,
     IDENTITY,
     NO_IMAGE,
     batch_file_name,
@@ -27,7 +28,7 @@ from dcube.inference.bucket import (
 from dcube.inference.drift import drift_columns
 from dcube.inference.inputs import InputImage, images_in_file
 from dcube.inference.prediction import predict
-from dcube.runtime.s3 import Storage
+from dcube.runtime.s3 import MissingObjectError, Storage
 
 DOWNLOADS_AT_ONCE = 8
 
@@ -45,9 +46,10 @@ def main(job_file: str) -> None:
 
 
 def _predict_objects(
-    candidate: Candidate, found: Sequence[tuple[StoredObject, list[InputImage]]], abstain_below: float
+    candidate: Candidate, downloaded: Sequence[tuple[StoredObject, list[InputImage] | None]], abstain_below: float
 ) -> pd.DataFrame:
     """One row for each image, and one for each object without any, or it would stay pending."""
+    found = [(one, of_object or []) for one, of_object in downloaded]
     parts: list[pd.DataFrame] = []
 
     def on_batch(inputs: Sequence[ModelInput | str], rows: pd.DataFrame) -> None:
@@ -59,21 +61,28 @@ def _predict_objects(
     owners = [(one.object, one.etag, image.name) for one, of_object in found for image in of_object]
     predicted = pd.concat([pd.DataFrame(columns=["image"]), *parts], ignore_index=True)
     table = pd.concat([pd.DataFrame(owners, columns=[*IDENTITY, "image"]), predicted.drop(columns="image")], axis=1)
-    empty = [(one.object, one.etag, one.object, "", "", NO_IMAGE, "", "") for one, of_object in found if not of_object]
+    empty = [
+        (one.object, one.etag, one.object, "", "", GONE if of_object is None else NO_IMAGE, "", "")
+        for one, of_object in downloaded
+        if not of_object
+    ]
     columns = [*IDENTITY, "image", "decision", "prediction", "problem", "mode", "modality"]
     return pd.concat([table, pd.DataFrame(empty, columns=columns)], ignore_index=True)
 
 
 def _download(
     source: Storage, batch: Sequence[StoredObject], folder: Path
-) -> list[tuple[StoredObject, list[InputImage]]]:
-    """Each object with the images that it holds. One that has changed since it was listed stays pending."""
+) -> list[tuple[StoredObject, list[InputImage] | None]]:
+    """Each object with the images that it holds; None: it was deleted. One that has changed since stays pending."""
 
-    def fetch(number: int) -> tuple[StoredObject, list[InputImage]]:
+    def fetch(number: int) -> tuple[StoredObject, list[InputImage] | None]:
         name = batch[number].object
         file = folder / str(number) / Path(name).name
         file.parent.mkdir()
-        file.write_bytes(read_object(source, name))
+        try:
+            file.write_bytes(read_object(source, name))
+        except MissingObjectError:
+            return batch[number], None
         return batch[number], images_in_file(file.parent, file.name, name)
 
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:

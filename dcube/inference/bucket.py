@@ -15,6 +15,7 @@ from dcube.runtime.s3 import Storage
 
 BATCH, PARQUET = "batch-", ".parquet"
 IDENTITY = ["object", "etag"]
+GONE = "deleted since it was listed"
 NO_IMAGE = "not an image: a file of another kind"
 
 

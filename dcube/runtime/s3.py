@@ -44,6 +44,10 @@ CLIENT = Config(
 NO_ANSWER = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
 
 
+class MissingObjectError(DcubeError):
+    """There is no object of this name, or no longer."""
+
+
 class StorageUnavailableError(DcubeError):
     """No server answers, or it reports that it is overloaded or failing: the same request may succeed later."""
 
@@ -128,6 +132,8 @@ class Storage:
         match code:
             case "NoSuchBucket":
                 return DcubeError(f"bucket {self.bucket} of {place} does not exist: create it or correct {self.named}")
+            case "NoSuchKey":
+                return MissingObjectError(f"an object of {place} was deleted since it was listed")
             case "InvalidAccessKeyId":
                 return DcubeError(f"S3 does not know the access key for {place}: correct AWS_ACCESS_KEY_ID")
             case "SignatureDoesNotMatch":

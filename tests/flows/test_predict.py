@@ -17,10 +17,13 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.utilities.callables import parameter_schema
 
 from dcube.artifacts.candidates import SUB_FEATURES
+from dcube.artifacts.schemas.job import BatchJob
 from dcube.classifier.candidate import Candidate
 from dcube.config.schema import Params
-from dcube.inference import prediction
+from dcube.inference import batch, prediction
+from dcube.inference.bucket import list_objects
 from dcube.inference.inputs import collect_images
+from dcube.runtime.s3 import Storage
 from flows.predict import predict
 from tests.support.discs import TINY
 from tests.support.registered_model import PICTURES, pixels, register_candidate, write_picture
@@ -129,6 +132,26 @@ def test_a_killed_process_is_followed_by_one_that_goes_on(prefect_server, candid
     rows = pd.concat(parquet(written()).values())
     assert sorted(rows["object"]) == [f"{number}.png" for number in range(1000, 1060)]
     assert len(finished) < 30
+
+
+def test_an_object_that_is_gone_is_named_and_the_others_are_answered(candidate, tmp_path):
+    names = ["001.png", "a b+c%20.png", "日本 é.png"]
+    upload(range(1))
+    content = boto3.client("s3").get_object(Bucket="team", Key="studies/Doe-Jane/000.png")["Body"].read()
+    for name in names:
+        put(f"studies/Doe-Jane/{name}", content)
+    boto3.client("s3").delete_object(Bucket="team", Key="studies/Doe-Jane/000.png")
+    listed = list_objects(Storage.at(SOURCE, "source"))
+    assert sorted(one.object for one in listed) == names
+    boto3.client("s3").delete_object(Bucket="team", Key="studies/Doe-Jane/001.png")
+    model = str(tmp_path / "models" / SUB_FEATURES)
+    job = BatchJob(model=model, source=SOURCE, results=RESULTS, abstain_below=0.0, batch_size=9, pending=listed)
+    job.save(tmp_path / "job.json")
+    batch.main(str(tmp_path / "job.json"))
+    (rows,) = parquet(written()).values()
+    rows = rows.set_index("object")
+    assert rows.loc["001.png", "problem"] == "deleted since it was listed"
+    assert all(rows.loc[name, "prediction"] and not rows.loc[name, "problem"] for name in names[1:])
 
 
 def test_what_cannot_work_is_refused_before_anything_is_computed(prefect_server, candidate):
