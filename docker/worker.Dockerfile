@@ -57,4 +57,4 @@ ENV DO_NOT_TRACK=1 \
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health')"]
 # Named after its host, so that a worker that starts again is the same one.
-CMD ["sh", "-c", "exec prefect worker start --pool gpu --type process --limit 1 --with-healthcheck --name \"$HOSTNAME\""]
+CMD ["sh", "-c", "exec python -m flows.worker start --pool gpu --type process --limit 1 --with-healthcheck --name \"$HOSTNAME\""]

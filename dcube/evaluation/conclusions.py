@@ -67,7 +67,8 @@ def corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
 def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]], metrics: Metrics) -> list[str]:
     """Where the main model, whose `metrics` these are, wins, ties and loses against every other, a sentence each.
 
-    After a split by image no model is called better: which one remembers patients best is unknown.
+    After a split by image no model is called better, and no training helpful: which one remembers patients best is
+    unknown.
     """
     notice = split_notice(metrics)
     words = WORDS_BY_IMAGE if notice else WORDS
@@ -77,7 +78,10 @@ def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, 
             name: _outcome(difference, name, p_values[other][name])
             for name, difference in comparison.differences.items()
         }
-        verdicts.append(_verdict(other, outcomes, words))
+        by_outcome = {it: [title_of(name) for name, outcome in outcomes.items() if outcome == it] for it in words}
+        verdicts.append(_verdict(other, by_outcome, words))
+        if other == UNTRAINED and not notice:
+            verdicts[-1] += f" {_worth_of_training(by_outcome)}"
     return [*verdicts, "Comparisons hold within this split only."] if notice else verdicts
 
 
@@ -87,12 +91,9 @@ def _outcome(difference: Difference, name: str, p: float) -> str:
     return WIN if (difference.value > 0) == metric_of(name).higher_is_better else LOSS
 
 
-def _verdict(other: str, outcomes: dict[str, str], words: dict[str, str]) -> str:
-    """One sentence; of the untrained U-ViT one more, since it says whether the diffusion model helped."""
-    by_outcome = {it: [title_of(name) for name, outcome in outcomes.items() if outcome == it] for it in words}
+def _verdict(other: str, by_outcome: dict[str, list[str]], words: dict[str, str]) -> str:
     said = "; ".join(f"{words[it]} {listed(names)}" for it, names in by_outcome.items() if names)
-    sentence = f"{DCUBE} against {other}: {said}."
-    return f"{sentence} {_worth_of_training(by_outcome)}" if other == UNTRAINED else sentence
+    return f"{DCUBE} against {other}: {said}."
 
 
 def _worth_of_training(by_outcome: dict[str, list[str]]) -> str:

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import httpx
-import yaml
 from mlflow.exceptions import MlflowException
 
 from dcube.artifacts.layout import DIFFUSION, METRICS_FILE
@@ -19,6 +18,7 @@ from dcube.artifacts.schemas.manifest import VersionManifest
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
+from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
 from dcube.registry.version import Version
@@ -258,7 +258,7 @@ def _parameters(found: Provenance) -> Iterator[tuple[str, str]]:
     if found.params is None:
         return _obstacle(found, f"params.yaml is gone from run {found.version.registration_run_id}")
     usual = flattened(Params().model_dump(mode="json"))
-    for name, value in flattened(yaml.safe_load(found.params)).items():
+    for name, value in flattened(parse_yaml(found.params, "params.yaml of the version")).items():
         if name not in usual or usual[name] != value:
             yield name, str(value)
     return None

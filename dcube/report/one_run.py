@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dcube.artifacts.layout import CONFIG, LOCK, MODELS, PARAMS
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.config.loading import flattened
+from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 from dcube.report.material import Material
 
@@ -38,8 +37,8 @@ def _other_inputs(folder: Path) -> Iterator[str]:
     """By what DVC has recorded of each stage: what it read and wrote, and its parameters."""
     if not (folder / LOCK).exists():
         return
-    stages = yaml.safe_load((folder / LOCK).read_text(encoding="utf-8")).get("stages", {})
-    params = yaml.safe_load((folder / PARAMS).read_text(encoding="utf-8"))
+    stages = parse_yaml((folder / LOCK).read_bytes(), str(folder / LOCK)).get("stages", {})
+    params = parse_yaml((folder / PARAMS).read_bytes(), str(folder / PARAMS))
     written = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
     for name, stage in stages.items():
         for read in stage.get("deps", []):
