@@ -15,8 +15,6 @@ from dcube.runtime.settings import read_settings
 from dcube.tracking.lineage import PARAMS, declared, read_yaml
 from dcube.tracking.record import value_at
 
-COMPARED_BY_CONTENT = 2**20  # bytes; of a larger file, whether it was written to
-
 
 def refuse_changed_inputs() -> None:
     """Raises: DcubeError: what the running stage of DVC reads is not what its process began with."""
@@ -55,10 +53,12 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _identity(file: Path) -> object:
+    """Of code its content, which a branch that is switched and switched back leaves; of data, which may be terabytes,
+    whether they were written to."""
+    if file.suffix == ".py":
+        return hashlib.sha256(file.read_bytes()).digest()
     found = file.stat()
-    if found.st_size > COMPARED_BY_CONTENT:
-        return found.st_size, found.st_mtime_ns, found.st_ino
-    return hashlib.sha256(file.read_bytes()).digest()
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 AT_START = _inputs()  # on import: `dcube.stages` imports this before a stage's module imports the code that it runs
