@@ -25,9 +25,8 @@ from dcube.inference.bucket import (
     to_parquet,
     write_object,
 )
-from dcube.inference.drift import drift_columns
 from dcube.inference.inputs import InputImage, images_in_file
-from dcube.inference.prediction import predict
+from dcube.inference.prediction import drift_columns, predict
 from dcube.runtime.s3 import MissingObjectError, Storage
 
 DOWNLOADS_AT_ONCE = 8

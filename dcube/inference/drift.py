@@ -6,7 +6,7 @@ needs no bins and suits distributions of any shape.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,7 +16,6 @@ from scipy.stats import entropy, ks_2samp
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.dataset import InputSpec, RawImages
 from dcube.artifacts.schemas.drift import DriftReference
-from dcube.data.preprocessing import ModelInput
 from dcube.data.readers.modes import storage_kind
 
 PROPERTIES = {  # of an image, and of the prediction for it
@@ -56,23 +55,6 @@ def image_statistics(images: np.ndarray) -> pd.DataFrame:
             "bright": (flat > BRIGHT).mean(axis=1),
         }
     )
-
-
-def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
-    """What drift is measured by, one row for each image; empty for those that were refused."""
-    rows = [
-        {"width": np.nan, "height": np.nan, "mode": "", "modality": ""}
-        if isinstance(found, str)
-        else {
-            "width": found.raw.image.width,
-            "height": found.raw.image.height,
-            "mode": found.raw.mode,
-            "modality": found.raw.modality,
-            **image_statistics(found.image[None]).iloc[0].to_dict(),
-        }
-        for found in inputs
-    ]
-    return pd.DataFrame(rows)
 
 
 def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> DriftReference:

@@ -30,8 +30,8 @@ from dcube.engine.progress import progress
 from dcube.errors import DcubeError, abbreviated
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
-from dcube.inference.drift import DriftRow, compare, drift_columns
-from dcube.inference.prediction import predict
+from dcube.inference.drift import DriftRow, compare
+from dcube.inference.prediction import drift_columns, predict
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from dcube.data.preprocessing import ModelInput, crop, preprocess
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import Window, window_of
 from dcube.evaluation.predictions import PREFIX
+from dcube.inference.drift import image_statistics
 from dcube.inference.inputs import InputImage
 from dcube.inference.suitability import check_suitability
 
@@ -144,6 +145,23 @@ def aggregate_by_patient(rows: pd.DataFrame, images: Sequence[InputImage], absta
         about: dict = {"patient": number + 1, "images": len(usable), "first_image": own["image"].iloc[0]}
         table.append(about | decision | {"problem": problem})
     return pd.DataFrame(table)
+
+
+def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
+    """What drift is measured by, one row for each image; empty for those that were refused."""
+    rows = [
+        {"width": np.nan, "height": np.nan, "mode": "", "modality": ""}
+        if isinstance(found, str)
+        else {
+            "width": found.raw.image.width,
+            "height": found.raw.image.height,
+            "mode": found.raw.mode,
+            "modality": found.raw.modality,
+            **image_statistics(found.image[None]).iloc[0].to_dict(),
+        }
+        for found in inputs
+    ]
+    return pd.DataFrame(rows)
 
 
 def _spread(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray, chosen: np.ndarray) -> np.ndarray:

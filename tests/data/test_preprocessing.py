@@ -91,7 +91,7 @@ def test_every_route_gives_the_network_the_same_bytes(
     assert (rows["problem"] == "").all()
 
     served, model = RecordingCandidate(prepared.info.input), ServedModel()
-    model.candidate = served  # type: ignore[assignment]
+    model.candidate, model.identity = served, {}  # type: ignore[assignment]
     cells = [encode_file(file) for file in sorted((tmp_path / "raw").rglob("*")) if file.is_file()]
     model.predict(None, pd.DataFrame({"image": cells}))
 

@@ -13,8 +13,8 @@ from flows.planning import plan_parameters
 
 
 def test_what_dcube_plan_refuses_ends_the_run_in_one_line(repository, prefect_server, ran):
-    with pytest.raises(DcubeError, match=r"^data/phantom does not exist: `dcube data add phantom PATH`") as error:
-        pipeline(Params(), minutes=5)
+    with pytest.raises(DcubeError, match=r"^data/scans does not exist: `dcube data add scans PATH`") as error:
+        pipeline(Params.model_validate({"data": {"name": "scans"}}), minutes=5)
     assert "\n" not in str(error.value) and ran() == []
 
 

@@ -145,7 +145,9 @@ def test_an_object_that_is_gone_is_named_and_the_others_are_answered(candidate, 
     assert sorted(one.object for one in listed) == names
     boto3.client("s3").delete_object(Bucket="team", Key="studies/Doe-Jane/001.png")
     model = str(tmp_path / "models" / SUB_FEATURES)
-    job = BatchJob(model=model, source=SOURCE, results=RESULTS, abstain_below=0.0, batch_size=9, pending=listed)
+    job = BatchJob(
+        model=model, identity={}, source=SOURCE, results=RESULTS, abstain_below=0.0, batch_size=9, pending=listed
+    )
     job.save(tmp_path / "job.json")
     batch.main(str(tmp_path / "job.json"))
     (rows,) = parquet(written()).values()
