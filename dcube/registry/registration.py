@@ -35,6 +35,7 @@ from dcube.registry.presence import has_its_files
 from dcube.registry.version import Version
 from dcube.registry.version_page import Champion, description, page_tags
 from dcube.registry.versions import Registry, evaluation_artifacts
+from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
 from dcube.tracking.lineage import PACKAGE, code_fingerprint
 from dcube.tracking.mlflow_client import all_runs
@@ -145,13 +146,14 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
         logged = log_model(title, model.folder, config, model.metrics.abstain_below, run_id)
         log_evaluation(client, run_id, logged.model_id, model.metrics, pipeline.dataset)
-        entry = client.create_model_version(
-            registry.name,
-            logged.model_uri,
-            run_id=run_id,
-            tags=page_tags(model.metrics, predictions, pipeline.dataset.name, lineage, pipeline.champion),
-            model_id=logged.model_id,
-        )
+        with library_defaults({"MLFLOW_TRACKING_URI": client.tracking_uri}):  # where MLflow looks for a logged model
+            entry = client.create_model_version(
+                registry.name,
+                logged.model_uri,
+                run_id=run_id,
+                tags=page_tags(model.metrics, predictions, pipeline.dataset.name, lineage, pipeline.champion),
+                model_id=logged.model_id,
+            )
         text = description(entry, model.metrics, config.classes, client.get_run(run_id), evaluation)
         entry = client.update_model_version(registry.name, entry.version, text)
         client.set_tag(run_id, tags.NOTE, text)
