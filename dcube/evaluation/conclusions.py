@@ -67,8 +67,8 @@ def corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
 def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]], metrics: Metrics) -> list[str]:
     """Where the main model, whose `metrics` these are, wins, ties and loses against every other, a sentence each.
 
-    After a split by image no model is called better, and no training helpful: which one remembers patients best is
-    unknown.
+    After a split by image no model is called better, and no training helpful or harmful: which model remembers patients
+    best is unknown.
     """
     notice = split_notice(metrics)
     words = WORDS_BY_IMAGE if notice else WORDS
@@ -80,7 +80,8 @@ def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, 
         }
         by_outcome = {it: [title_of(name) for name, outcome in outcomes.items() if outcome == it] for it in words}
         verdicts.append(_verdict(other, by_outcome, words))
-        if other == UNTRAINED and not notice:
+        differs = by_outcome[WIN] or by_outcome[LOSS]
+        if other == UNTRAINED and not (notice and differs):
             verdicts[-1] += f" {_worth_of_training(by_outcome)}"
     return [*verdicts, "Comparisons hold within this split only."] if notice else verdicts
 
