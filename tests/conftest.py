@@ -5,9 +5,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 # Before torch is imported: these tests are too small to gain from threads, which only disturb other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A machine with other work is slow now and then; that says nothing about the code.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 pytest.register_assert_rewrite("tests.support")
 

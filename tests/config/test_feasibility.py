@@ -104,7 +104,6 @@ def toy(tmp_path_factory):
 @settings(
     max_examples=DRAWS,
     derandomize=True,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate],
 )

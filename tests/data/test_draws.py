@@ -19,7 +19,7 @@ def labels_and_count(draw) -> tuple[np.ndarray, int]:
     return labels, draw(st.integers(len(sizes), len(labels)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(labels_and_count(), st.integers(0, 9))
 def test_a_draw_has_its_count_ascending_and_every_class(case, draw):
     labels, count = case
@@ -29,7 +29,7 @@ def test_a_draw_has_its_count_ascending_and_every_class(case, draw):
     assert np.array_equal(drawn, draw_labelled(labels, count, draw))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(labels_and_count(), st.integers(0, 9))
 def test_every_class_has_its_share_to_within_an_image(case, draw):
     """The share of what is left to give, once every class has its one image."""
@@ -41,7 +41,7 @@ def test_every_class_has_its_share_to_within_an_image(case, draw):
     assert (np.abs(counts - exact) < 1).all() and (counts <= available).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(labels_and_count(), st.integers(0, 9), st.data())
 def test_of_two_counts_of_one_draw_a_class_has_images_in_common(case, draw, data):
     """All that the smaller count has of a class, unless the larger one has fewer of it."""

@@ -36,7 +36,7 @@ def neighbouring_slices(folder: Path, patients: int = 12, slices: int = 5) -> Pa
     return folder
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     images=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(0, 99)), min_size=1, unique=True),
     group_by=st.sampled_from(["folder:1", "folder:2", "run:7", PREFIX]),
@@ -48,7 +48,7 @@ def test_every_image_is_in_exactly_one_group_whatever_the_others_are(images, gro
     assert groups == [groups_of([file], group_by)[0] for file in files]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes=st.lists(st.integers(1, 9), min_size=6, max_size=30), seed=st.integers(0, 9), length=st.integers(1, 12))
 def test_no_group_is_in_two_splits(sizes, seed, length):
     files = [(name, f"{name}/{p}/x_{i}.png") for name in "ab" for p, n in enumerate(sizes) for i in range(n)]

@@ -152,7 +152,7 @@ def test_downscaling_is_antialiased():
     assert np.abs(to_square(Image.fromarray(stripes), 8, 1, "stretch").astype(int) - 127).max() <= 8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     width=st.integers(8, 90), height=st.integers(8, 90), size=st.integers(8, 64), channels=st.sampled_from([1, 3]),
     fit=st.sampled_from(["crop", "pad", "stretch"]), colour=st.booleans(),

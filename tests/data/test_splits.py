@@ -14,7 +14,7 @@ from dcube.errors import DcubeError
 from tests.support.split_tables import data_params, raw_tables, table
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(raw=raw_tables(), seed=st.integers(0, 9), validation=st.floats(0.05, 0.4), test=st.floats(0.05, 0.4))
 def test_generated_splits(raw, seed, validation, test):
     data = data_params(seed=seed, validation_fraction=validation, test_fraction=test)
@@ -30,7 +30,7 @@ def test_generated_splits(raw, seed, validation, test):
     pd.testing.assert_frame_equal(plan.table, plan_splits(raw, data).table)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     sizes=st.lists(st.integers(1, 8), min_size=3, max_size=60), seed=st.integers(0, 9),
     validation=st.floats(0.05, 0.4), test=st.floats(0.05, 0.4),
@@ -149,7 +149,7 @@ def test_a_million_rows_are_split_and_checked_in_seconds():
     assert plan.table.groupby("patient")["split"].nunique().eq(1).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(raw_tables(), st.integers(0, 9), st.integers(0, 99))
 def test_near_duplicates_stay_in_one_split(frame: pd.DataFrame, seed: int, lot: int):
     """Pairs of images are one picture, whatever their patients and classes are."""

@@ -33,7 +33,7 @@ def singles(**classes: int) -> pd.DataFrame:
     return frame.assign(patient="", file=names, sha256=names, picture=range(len(frame)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(raw=raw_tables(), fraction=FRACTIONS, seed=st.integers(0, 3))
 def test_a_fraction_leaves_whole_groups_out_of_the_training_images_alone(raw, fraction, seed):
     table, data = planned(raw), data_params(train_fraction=fraction, seed=seed)
@@ -47,7 +47,7 @@ def test_a_fraction_leaves_whole_groups_out_of_the_training_images_alone(raw, fr
     assert set(train(subset)["label"]) >= set(train(table)["label"]) - {""}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(raw=raw_tables(), fractions=st.tuples(FRACTIONS, FRACTIONS), seed=st.integers(0, 3))
 def test_a_smaller_fraction_is_part_of_a_larger_one(raw, fractions, seed):
     table = planned(raw)
@@ -55,7 +55,7 @@ def test_a_smaller_fraction_is_part_of_a_larger_one(raw, fractions, seed):
     assert set(small.index) <= set(large.index)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(counts=st.lists(st.integers(1, 60), min_size=2, max_size=4), fraction=FRACTIONS)
 def test_every_class_keeps_its_share_to_the_nearest_image(counts, fraction):
     table = singles(**{f"class{i}": count for i, count in enumerate(counts)})
@@ -77,7 +77,7 @@ def test_a_class_that_only_mixed_patients_have_is_kept():
         assert set(kept["label"]) == {"a", "b"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=st.lists(st.integers(1, 60), min_size=2, max_size=4),
     unlabelled=st.integers(0, 5),

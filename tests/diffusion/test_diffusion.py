@@ -232,7 +232,7 @@ def test_only_pairs_that_are_compared_share_t_and_noise(contrastive: str, dropou
 # --- pairs
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     counts=st.lists(st.integers(1, 30), min_size=2, max_size=5),
     unlabelled=st.integers(0, 10),

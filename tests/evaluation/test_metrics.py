@@ -92,7 +92,7 @@ def test_a_missing_class_is_undefined_and_never_a_number():
 cases = st.integers(0, 10_000).map(lambda seed: random_case(seed, 2 + seed % 2, n=40, digits=seed % 3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cases, st.integers(0, 10_000))
 def test_order_of_images_and_names_of_classes_do_not_matter(case, seed):
     labels, probabilities = case
@@ -107,7 +107,7 @@ def test_order_of_images_and_names_of_classes_do_not_matter(case, seed):
     assert after == pytest.approx(before, nan_ok=True, abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cases, hnp.arrays(np.int64, 40, elements=st.integers(0, 3)))
 def test_weights_are_repetitions(case, counts):
     labels, probabilities = case
@@ -116,7 +116,7 @@ def test_weights_are_repetitions(case, counts):
     assert values(labels, probabilities, weights=counts.astype(float)) == pytest.approx(repeated, abs=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cases, st.floats(0.2, 5))
 def test_ranking_ignores_monotone_changes_of_a_binary_score(case, power):
     labels, probabilities = case

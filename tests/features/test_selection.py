@@ -19,7 +19,7 @@ from dcube.features.selection import blocks_table, choose_blocks, select_blocks,
 CPU = torch.device("cpu")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(2, 300)), elements=st.floats(-4, 4)))
 def test_statistic_equals_scipy(values):
     expected = [stats.kstest(row, "norm").statistic for row in values]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support import small_pipeline, traced_version
 from tests.support.checkout import ROOT
@@ -86,4 +87,15 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     copy.run(sys.executable, "-m", "dcube.cli", "data", "add", "phantom")
     assert not copy.run("git", "status", "--porcelain", "data.dvc").output, "the phantom has other bytes here"
     copy.dvc("repro", "prepare")
+    return copy
+
+
+@pytest.fixture(scope="session")
+def complete(fresh: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """Everything has run, undisturbed, and is committed."""
+    copy = fresh.copy(tmp_path_factory.mktemp("complete") / "copy")
+    stages = yaml.safe_load((copy.folder / "dvc.yaml").read_text())["stages"]
+    matrix = stages.pop("evaluate")["matrix"]["model"]
+    assert copy.dvc("repro").ran == (stages.keys() - {"prepare"}) | {f"evaluate@{name}" for name in matrix}
+    copy.commit()
     return copy

@@ -113,7 +113,7 @@ right = st.integers(0, EACH)
 three = st.tuples(right, right, right)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(three, three, st.floats(0.4, 0.99), st.floats(0.4, 0.99))
 def test_invariants(first, second, one_confidence, other_confidence):
     champion, challenger = answers(*first, one_confidence), answers(*second, other_confidence)
@@ -130,7 +130,7 @@ def test_invariants(first, second, one_confidence, other_confidence):
         assert judge(champion, challenger, lax).promoted, "a laxer policy refuses nothing more"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(three)
 def test_a_model_never_replaces_its_equal(counts):
     verdict = judge(answers(*counts), answers(*counts), POLICY)

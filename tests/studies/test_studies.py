@@ -218,7 +218,7 @@ class TestTrials:
             with_settings(load_study("labels_tuned"), "covid_ct", {"labels.count": 30})
 
     @given(st.text(max_size=120))
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_any_name_makes_a_valid_experiment(self, text):
         study = Study.model_validate({"title": "T", "rows": [{"name": text[:80] or "x"}]})
         name = experiment_name("mine", "phantom", make_trial(study, Params(), variants(study)[0], 0))
