@@ -7,10 +7,23 @@ from collections.abc import Sequence
 
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
-from timm.layers import Attention, Mlp, build_sincos2d_pos_embed
+from timm.layers import Attention as FusedAttention
+from timm.layers import Mlp, build_sincos2d_pos_embed
 from torch import Tensor, nn
 
 NO_LABEL = -1
+
+
+class Attention(FusedAttention):
+    """timm's attention, by the faster of its two paths.
+
+    Measured on a CPU: in bfloat16, a whole step is 1.2 to 1.9 × faster by two matrix products with a softmax in float32
+    between them than by a fused kernel; in float32, the fused kernel is the faster one.
+    """
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        self.fused_attn = not (tokens.device.type == "cpu" and torch.is_autocast_enabled("cpu"))
+        return super().forward(tokens)
 
 
 class Block(nn.Module):
