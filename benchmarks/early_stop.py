@@ -22,13 +22,13 @@ def benchmark(setting: Setting) -> list[Result]:
         images = torch.rand(8, 1, size, size) * 2 - 1
         t = torch.ones(len(images), dtype=torch.int64)
         with torch.inference_mode():
-            seconds = interleaved(
+            timing = interleaved(
                 lambda model=model, x=images, t=t: whole_pass(model, x, t, SELECTED),
                 lambda model=model, x=images, t=t: model.forward_intermediates(x, t, indices=SELECTED),
                 setting.repeats,
             )
         amount = (len(images), len(images))
-        results.append(speed("features, early stop", f"{size} px, depth 12", "images", amount, seconds, 1.3))
+        results.append(speed("features, early stop", f"{size} px, depth 12", "images", amount, timing, 1.3))
     return results
 
 

@@ -14,8 +14,8 @@ def benchmark(setting: Setting) -> list[Result]:
     reference, ours = plain(maps), gaussianity(maps)
     errors = (np.abs(a - b).max() for a, b in zip(reference, ours, strict=True))
     remark = "largest difference from scipy {:.0e} in D, {:.0e} in p".format(*errors)
-    seconds = interleaved(lambda: plain(maps), lambda: gaussianity(maps), setting.repeats)
-    return [speed("KS test, D and exact p", f"n = {VALUES}", "maps", (MAPS, MAPS), seconds, 40, remark)]
+    timing = interleaved(lambda: plain(maps), lambda: gaussianity(maps), setting.repeats)
+    return [speed("KS test, D and exact p", f"n = {VALUES}", "maps", (MAPS, MAPS), timing, 40, remark)]
 
 
 def plain(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

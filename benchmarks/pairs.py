@@ -30,13 +30,13 @@ def benchmark(setting: Setting) -> list[Result]:
             plain = PlainPairs(_files(Path(folder), images), labels)
             dataset = _prepared(Path(folder), images, labels)
             ours = PairBatches(dataset, np.arange(IMAGES), Diffusion(batch_size=OUR_BATCH), CPU)
-            seconds = interleaved(
+            timing = interleaved(
                 lambda plain=plain: plain.batch(PLAIN_BATCH),
                 lambda ours=ours: [ours.at(step) for step in range(OUR_BATCHES)],
                 setting.repeats,
             )
         target = 60 if size >= 128 else None
-        results.append(speed("pairs", f"{size} px", "pairs", (PLAIN_BATCH, OUR_BATCH * OUR_BATCHES), seconds, target))
+        results.append(speed("pairs", f"{size} px", "pairs", (PLAIN_BATCH, OUR_BATCH * OUR_BATCHES), timing, target))
     return results
 
 

@@ -28,13 +28,13 @@ def benchmark(setting: Setting) -> list[Result]:
         for number, pixels in enumerate(dataset.images(dataset.image_size)[:IMAGES]):
             Image.fromarray(pixels.transpose(1, 2, 0).squeeze()).save(folder / f"{number:03d}.png")
         with collect_images([folder]) as (images, _):
-            seconds = interleaved(
+            timing = interleaved(
                 lambda: _one_by_one(candidate, folder), lambda: predict(candidate, images, 0.0), setting.repeats
             )
         count = len(images)
     remark = "ours also asks at three noise levels how far the answer can be trusted"
     size = f"{dataset.image_size} px, {dataset.name}"
-    return [speed("predict", size, "images", (count, count), seconds, remark=remark)]
+    return [speed("predict", size, "images", (count, count), timing, remark=remark)]
 
 
 def _one_by_one(candidate: Candidate, folder: Path) -> list[np.ndarray]:

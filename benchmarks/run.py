@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time every lever against its plain formulation.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(LEVERS)}; all without one")
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 128], help="image sizes in pixels")
-    parser.add_argument("--repeats", type=int, default=5, help="timings whose median counts")
+    parser.add_argument("--repeats", type=int, default=7, help="pairs of timings whose median counts")
     parser.add_argument("--prepared", type=Path, default=Path("outputs/prepared"), help="data set of the weights")
     parser.add_argument("--weights", type=Path, default=Path("outputs/diffusion"), help="for the Fréchet distances")
     parser.add_argument("--samples", type=int, default=256, help="images for the Fréchet distances")
@@ -56,8 +56,9 @@ def main() -> None:
 def _introduction(setting: Setting) -> str:
     return f"""# Benchmarks
 
-Each optimisation is compared with the plain formulation in `benchmarks/`, both in one run: one thread, medians of
-{setting.repeats} interleaved timings. Higher is better unless a row says otherwise.
+Each optimisation is compared with the plain formulation in `benchmarks/`, both in one run: CPU seconds of one thread
+(wall-clock seconds where images are read, by as many threads as there are cores), medians of {setting.repeats} pairs,
+and the smallest and largest ratio of a pair. Higher is better unless a row says otherwise.
 
 Machine: {_processor()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, torch {torch.__version__}, \
 diffusers {diffusers.__version__}; {date.today()}. Run again: `python -m benchmarks.run --output docs/benchmarks.md`.

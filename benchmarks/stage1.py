@@ -26,10 +26,10 @@ def benchmark(setting: Setting) -> list[Result]:
             ("stage-1 step, bf16", plain, ours, 1.4),
             ("stage-1 step, bf16 against float32 of the same step", in_float32, ours, None),
         ):
-            seconds = interleaved(
+            timing = interleaved(
                 lambda step=slow, batch=batch: step(batch), lambda step=fast, batch=batch: step(batch), setting.repeats
             )
-            results.append(speed(lever, name_of(size), "pairs", (pairs, pairs), seconds, target))
+            results.append(speed(lever, name_of(size), "pairs", (pairs, pairs), timing, target))
     return results
 
 

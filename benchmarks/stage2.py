@@ -32,10 +32,10 @@ def benchmark(setting: Setting) -> list[Result]:
         plain = _trained(plain_losses, classifier, uvit, torch.contiguous_format)
         ours = _trained(our_losses, classifier, uvit, torch.channels_last)
         batch = _batch(size, n)
-        seconds = interleaved(
+        timing = interleaved(
             lambda step=plain, batch=batch: step(*batch), lambda step=ours, batch=batch: step(*batch), setting.repeats
         )
-        results.append(speed("stage-2 step", name_of(size), "images", (n, n), seconds, 1.9))
+        results.append(speed("stage-2 step", name_of(size), "images", (n, n), timing, 1.9))
     return results
 
 
