@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcube.artifacts.layout import PARAMS
-from dcube.cli.models import Model
+from dcube.cli.models import NEWEST, Model
 from dcube.cli.terminal import quiet_mlflow
 from dcube.config.loading import load_params
 from dcube.errors import DcubeError
@@ -49,7 +49,7 @@ def addresses(registry: "Registry", address: str) -> list[str]:
     from dcube.tracking.pages import compare_page, models_page, registered_model_page, runs_page
 
     lines = [f"versions:  {registered_model_page(address, registry.name)}"]
-    versions, champion = registry.versions(), registry.aliases().get(CHAMPION)
+    versions, champion = registry.versions(NEWEST), registry.aliases().get(CHAMPION)
     if versions:
         newest = versions[0].tags.get(tags.PIPELINE)
         compared = [it for it in versions if it.version == champion or it.tags.get(tags.PIPELINE) == newest]

@@ -1,22 +1,33 @@
 """The platform's servers on free ports. Takes 20 seconds."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from flows.stack.postgres import postgres
 from flows.stack.servers import artifacts, mlflow, prefect, s3
 from flows.stack.settings import Stack
-from flows.stack.supervision import supervised
+from flows.stack.supervision import Server, supervised
 from tests.support.ports import free_ports
+
+Service = Callable[[Stack], Server]
+
+
+@contextmanager
+def running_platform(folder: Path, services: Sequence[Service] = (mlflow, prefect)) -> Iterator[Stack]:
+    """PostgreSQL, S3 and these services, empty, in `folder`."""
+    stack = Stack.at(folder, free_ports())
+    data, started = [postgres(stack), s3(stack), artifacts(stack)], [service(stack) for service in services]
+    with supervised(stack.folder, [*data, *started]) as supervisor:
+        supervisor.start(*data)
+        supervisor.start(*started)
+        yield stack
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """PostgreSQL, S3, MLflow and Prefect, empty; `Stack.client` is what a client needs in its environment."""
-    stack = Stack.at(tmp_path_factory.mktemp("platform"), free_ports())
-    data, services = [postgres(stack), s3(stack), artifacts(stack)], [mlflow(stack), prefect(stack)]
-    with supervised(stack.folder, [*data, *services]) as supervisor:
-        supervisor.start(*data)
-        supervisor.start(*services)
+    with running_platform(tmp_path_factory.mktemp("platform")) as stack:
         yield stack

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,14 +50,13 @@ def working_copy(
     return tmp_path
 
 
-@pytest.fixture(scope="session")
-def started_mlflow_server(
-    mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, Path]]:
-    folder, address = tmp_path_factory.mktemp("mlflow-server"), f"http://127.0.0.1:{free_port()}"
+@contextmanager
+def running_mlflow_server(database: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """A server on a copy of the database; its address, and the folder of its artifacts. Both lie in `folder`."""
+    address = f"http://127.0.0.1:{free_port()}"
     command = [
         sys.executable, "-m", "mlflow", "server", "--port", address.rpartition(":")[2], "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{shutil.copyfile(mlflow_database, folder / 'server.db')}",
+        "--backend-store-uri", f"sqlite:///{shutil.copyfile(database, folder / 'server.db')}",
         "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -69,6 +69,14 @@ def started_mlflow_server(
             except OSError:
                 time.sleep(0.1)
         yield address, folder / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def started_mlflow_server(
+    mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    with running_mlflow_server(mlflow_database, tmp_path_factory.mktemp("mlflow-server")) as server:
+        yield server
 
 
 @pytest.fixture

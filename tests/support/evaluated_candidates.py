@@ -1,5 +1,6 @@
 """Small evaluated candidates, and predictions as wished, for tests of the registry."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ DATASET = DatasetInfo(
     fingerprint="f" * 64,
 )
 EACH = 30  # images of a class
-WHOLE = {
+# Name → kind, of a whole pipeline.
+CANDIDATES = {
     "dcube": "dcube", "untrained_uvit": "untrained_uvit", "sub_features": "sub_features", "baseline": "resnet18"
 }  # fmt: skip
 
@@ -85,10 +87,11 @@ def run_pipeline(params: Params, seed: int, right: int | dict[str, int], **optio
     return Registry.existing(NAME)
 
 
-def run_whole_pipeline(params: Params, number: int, right: int) -> Registry:
-    """A pipeline of D-Cube, its controls and a baseline; its params.yaml says what they were made with."""
+def run_candidates(params: Params, number: int, right: int, names: Sequence[str] = tuple(CANDIDATES)) -> Registry:
+    """A pipeline of these candidates, each a little worse than the one before; params.yaml says what made them."""
     Path("params.yaml").write_text(params.to_yaml())
-    for place, (name, kind) in enumerate(WHOLE.items()):
+    for place, name in enumerate(names):
+        kind = CANDIDATES[name]
         write_evaluated(name, 10 * number + place, 0.9 - place / 100, right - 2 * place, params, kind=kind)
     register.main()
     return Registry.existing(NAME)
