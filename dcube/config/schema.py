@@ -86,6 +86,10 @@ class Data(Group):
             "(its parentheses, or all that it matches). null: each image on its own. `dcube data check` has proposals."
         ),
     )
+    patients: Literal["all", "segmented"] = Field(
+        "all",
+        description="Duke Breast MRI: all patients, or those with a segmentation series (the paper's 127).",
+    )
     near_duplicates: bool = Field(
         True,
         description="Detect copies that were re-encoded, resized or brightened, and keep them in one split.",

@@ -1,110 +1,148 @@
 """Duke Breast Cancer MRI as the archive's own downloader lays it out (Saha et al. 2018, doi 10.7937/TCIA.e3sv-re93).
 
     …/Breast_MRI_001/01-01-1990-NA-MRI BREAST BILATERAL WWO-97538/26.000000-ax dyn 1st pass-59893/1-001.dcm …
-    Annotation_Boxes.xlsx   Clinical_and_Other_Features.xlsx   labels.csv (optional)
+    Annotation_Boxes.xlsx   Clinical_and_Other_Features.xlsx
+    labels.csv   train_ids.csv, test_ids.csv   (optional)
 
 Used are the slices of the first series after the contrast agent that the annotation box of the tumour spans: 25 a
-patient on average, as the paper has. `labels.csv` (patient_id, label, perhaps split) says who belongs to which class;
-without it the clinical table's column "Lymphadenopathy or Suspicious Nodes" does, which tells yes from no, and not the
-paper's two kinds of yes.
+patient on average, as the paper has. The paper's patients are the 127 that have a segmentation (`data.patients`).
+`labels.csv` (patient_id, label, perhaps split) says who belongs to which class; without it the clinical table's column
+"Lymphadenopathy or Suspicious Nodes" does.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from openpyxl import load_workbook
-
+from dcube.config.schema import Data
+from dcube.data.layouts.breast_mri_series import first_after_contrast, is_segmentation
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
-from dcube.data.layouts.tables import read_patients
+from dcube.data.layouts.tables import read_patients, read_spreadsheet
 from dcube.data.readers import dicom
-from dcube.data.readers.windows import Window
+from dcube.data.readers.file_kinds import kind_of
+from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError, abbreviated
 
 BOXES = "Annotation_Boxes.xlsx"
 CLINICAL = "Clinical_and_Other_Features.xlsx"
 LABELS = "labels.csv"
-NODES = "Lymphadenopathy or Suspicious Nodes"
+SPLIT_LISTS = {"train_ids.csv": "train", "test_ids.csv": "test"}
+TABLES = (BOXES, CLINICAL, LABELS, *SPLIT_LISTS)
+ID, NODES = "Patient ID", "Lymphadenopathy or Suspicious Nodes"
 CLASSES = {"0": "no_suspicious_nodes", "1": "suspicious_nodes"}
 PATIENT = re.compile(r"Breast_MRI_\d+")
-AFTER_CONTRAST = re.compile(r"\b1st[ _-]?pass|ph1(?!\d)|post_1(?!\d)", re.IGNORECASE)
-HEADER_ROWS = 4
+
+NO_SERIES = "patient without a first series after the contrast agent"
+NOT_SEGMENTED = "patient without a segmentation (data.patients: segmented)"
+NOT_LISTED = "patient in neither train_ids.csv nor test_ids.csv"
+OTHER_SERIES = "another series than the first after the contrast agent"
+OUTSIDE = "slice outside of the tumour's annotation box"
+
+Folders = dict[str, list[str]]  # the files of each series
 
 
 def recognises(raw: RawFiles) -> bool:
     return (raw.path / BOXES).is_file()
 
 
-def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
+def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """List the annotated slices of every patient whose images are there.
 
+    A patient without the series that is used is left out by name. What the tables and folders lack is refused, all
+    patients in one line.
+
     Raises:
-        DcubeError: naming the table, patient or folder that does not fit.
+        DcubeError: naming the tables or patients that do not fit.
     """
     path = raw.path
-    series = _series(raw.files)
-    if not series:
+    patients = _patients(raw)
+    if not patients:
         raise DcubeError(f"{path} holds {BOXES} and no images: put the folders Breast_MRI_001 … beside it")
-    labels = _labels(path, set(series))
-    boxes = {row["Patient ID"]: row for row in _rows(path / BOXES, ("Start Slice", "End Slice"))}
-    records = []
-    for patient, folders in series.items():
-        if patient not in boxes:
-            raise DcubeError(f"{path / BOXES} does not list {patient}: complete it, or remove the folder")
+    used, left_out = _choose(path, patients, data)
+    labels = _labels(path, set(patients))
+    splits = _splits(path)
+    boxes = {row[ID]: row for row in _rows(path / BOXES, ("Start Slice", "End Slice"))}
+    records, problems = [], []
+    for patient, series in used.items():
+        try:
+            slices = _within(path, patient, patients[patient][series], boxes)
+        except _IncompleteError as problem:
+            problems.append(f"{patient} {problem}")
+            continue
         label, split = labels.get(patient, ("", ""))
-        chosen = _within(path, _chosen(path, patient, folders), boxes[patient])
-        records += [ImageRecord(file, label, patient, split) for file in chosen]
+        records += [ImageRecord(file, label, patient, splits.get(patient, split)) for file in slices]
+        left_out[OUTSIDE] += sorted(set(patients[patient][series]) - set(slices))
+        left_out[OTHER_SERIES] += [file for one, files in patients[patient].items() if one != series for file in files]
+    if problems:
+        raise DcubeError(f"{path}: {abbreviated(problems, 6)}: fetch them again, or remove their folders")
+    window = window_of(data)
     return RawDataset(
         "Duke Breast Cancer MRI",
         records,
         lambda i: dicom.read_frame(path / records[i].file, window=window),
-        tuple(file for file in raw.files if not PATIENT.search(file) and file not in (BOXES, CLINICAL, LABELS)),
+        tuple(file for file in raw.files if not PATIENT.search(file) and file not in TABLES),
         (
             "Slices: those of the first series after the contrast agent that the tumour's annotation box spans.",
             f"Classes: {LABELS}." if (path / LABELS).is_file() else f"Classes: the clinical table's column {NODES!r}.",
+            f"Patients: {len(used)} of {len(patients)}.",
         ),
         is_medical=True,
+        left_out={why: tuple(files) for why, files in left_out.items() if files},
     )
 
 
-def _series(files: list[str]) -> dict[str, dict[str, list[str]]]:
+class _IncompleteError(Exception):
+    """What a patient lacks."""
+
+
+def _patients(raw: RawFiles) -> dict[str, Folders]:
     """DICOM files by patient and series folder."""
-    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for file in files:
+    found: dict[str, Folders] = defaultdict(lambda: defaultdict(list))
+    for file in raw.files:
         patient = next(filter(PATIENT.fullmatch, PurePosixPath(file).parts), None)
-        if patient and file.lower().endswith(".dcm"):
+        if patient and kind_of(raw.path / file) == "DICOM":
             found[patient][str(PurePosixPath(file).parent)].append(file)
     return found
 
 
-def _chosen(path: Path, patient: str, folders: dict[str, list[str]]) -> list[str]:
-    """The files of the first series after the contrast agent; of a patient's only series, whatever it is called."""
-    fitting = [folder for folder in folders if AFTER_CONTRAST.search(PurePosixPath(folder).name)]
-    fitting = list(folders) if len(folders) == 1 else fitting
-    if len(fitting) != 1:
-        names = abbreviated([PurePosixPath(folder).name for folder in fitting or folders], 6)
-        raise DcubeError(
-            f"{path}: {patient} has {len(fitting) or 'no'} series called 1st pass or Ph1, of {names}: leave one of them"
-        )
-    return folders[fitting[0]]
+def _choose(path: Path, patients: dict[str, Folders], data: Data) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The series of each patient that is used, and the folders of the others by the reason why."""
+    splits = _splits(path)
+    used: dict[str, str] = {}
+    left_out: dict[str, list[str]] = defaultdict(list)
+    for patient, folders in patients.items():
+        series = [folder for folder in folders if not is_segmentation(folder)]
+        folder = next(iter(folders)).partition(patient)[0] + patient
+        if data.patients == "segmented" and len(series) == len(folders):
+            left_out[NOT_SEGMENTED].append(folder)
+        elif splits and patient not in splits:
+            left_out[NOT_LISTED].append(folder)
+        elif first := first_after_contrast(series):
+            used[patient] = first
+        else:
+            left_out[NO_SERIES].append(folder)
+    if not used:
+        reasons = ", ".join(f"{len(folders)} × {why}" for why, folders in left_out.items())
+        raise DcubeError(f"{path}: no patient can be used: {reasons}: add these series, or change data.patients")
+    return used, left_out
 
 
-def _within(path: Path, files: list[str], box: dict[str, str]) -> list[str]:
+def _within(path: Path, patient: str, files: list[str], boxes: dict[str, dict[str, str]]) -> list[str]:
     """The files (1-001.dcm …) whose numbers the box spans, both ends included, in their order."""
-    patient = box["Patient ID"]
+    if patient not in boxes:
+        raise _IncompleteError(f"is not in {BOXES}")
     try:
-        wanted = range(int(float(box["Start Slice"])), int(float(box["End Slice"])) + 1)
-    except ValueError:
+        first, last = (int(float(boxes[patient][column])) for column in ("Start Slice", "End Slice"))
+    except (ValueError, OverflowError):
         raise DcubeError(f"{path / BOXES}: Start Slice or End Slice of {patient} is not a number") from None
-    numbered = {int(match[1]): file for file in files if (match := re.search(r"(\d+)\.dcm$", file, re.IGNORECASE))}
+    numbered = {
+        int(match[1]): file for file in files if (match := re.search(r"(\d+)(?:\.[a-z]+)?$", file, re.IGNORECASE))
+    }
+    wanted = [number for number in range(first, min(last, first + 10_000) + 1)]
     missing = [f"slice {number}" for number in wanted if number not in numbered]
     if missing or not wanted:
-        raise DcubeError(
-            f"{path}: {patient} lacks {abbreviated(missing) or 'every slice'} of its annotation box: fetch it again"
-        )
+        raise _IncompleteError(f"lacks {abbreviated(missing) or 'every slice'} of its annotation box")
     return [numbered[number] for number in wanted]
 
 
@@ -114,28 +152,23 @@ def _labels(path: Path, patients: set[str]) -> dict[str, tuple[str, str]]:
         return read_patients(path / LABELS, patients)
     if not (path / CLINICAL).is_file():
         raise DcubeError(f"{path} holds neither {CLINICAL} nor {LABELS}: add one of them")
-    return {row["Patient ID"]: (CLASSES.get(row[NODES], ""), "") for row in _rows(path / CLINICAL, (NODES,))}
+    return {row[ID]: (CLASSES.get(row[NODES], ""), "") for row in _rows(path / CLINICAL, (NODES,))}
 
 
-def _rows(path: Path, required: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """The patients' rows of a spreadsheet; in the clinical one the columns' names stand in the second of three rows."""
-    try:
-        with path.open("rb") as file:
-            rows = [[_text(cell) for cell in row] for row in load_workbook(file, read_only=True).worksheets[0].values]
-    except Exception as error:  # openpyxl raises all kinds of errors on damaged files
-        raise DcubeError(f"{path} is not a readable spreadsheet ({type(error).__name__}): fetch it again") from None
-    header = next((row for row in rows[:HEADER_ROWS] if "Patient ID" in row), [])
-    for column in required:
-        if column not in header:
-            raise DcubeError(f"{path}: the column {column!r} is missing: fetch it again")
-    for row in rows:
-        named = dict(zip(header, row, strict=False))
-        if PATIENT.fullmatch(named["Patient ID"]):
-            yield named
+def _splits(path: Path) -> dict[str, str]:
+    """Split by patient from lists of patients, with or without a header, where both are there."""
+    if not all((path / name).is_file() for name in SPLIT_LISTS):
+        return {}
+    found: dict[str, str] = {}
+    for name, split in SPLIT_LISTS.items():
+        patients = set(PATIENT.findall((path / name).read_text(encoding="utf-8-sig", errors="replace")))
+        if not patients:
+            raise DcubeError(f"{path / name} lists no patient: write Breast_MRI_001 …, one in a line, or remove it")
+        if both := sorted(patients & set(found)):
+            raise DcubeError(f"{path / name}: {abbreviated(both)} are in the other list too: keep them in one")
+        found |= dict.fromkeys(patients, split)
+    return found
 
 
-def _text(cell: Any) -> str:
-    """Excel keeps whole numbers as floats now and then."""
-    return str(
-        int(cell) if isinstance(cell, float) and cell.is_integer() else cell or ("0" if cell == 0 else "")
-    ).strip()
+def _rows(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
+    return [row for row in read_spreadsheet(path, (ID, *required)) if PATIENT.fullmatch(row[ID])]

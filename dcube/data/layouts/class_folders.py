@@ -2,12 +2,13 @@
 
 from pathlib import Path, PurePosixPath
 
+from dcube.config.schema import Data
 from dcube.data.layouts.metadata import METADATA
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles, is_debris
 from dcube.data.layouts.tables import UNLABELLED_FOLDERS
 from dcube.data.readers.stored_images import StoredImage
-from dcube.data.readers.windows import Window
+from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError
 
 
@@ -15,7 +16,7 @@ def recognises(raw: RawFiles) -> bool:
     return bool(raw.image_files)
 
 
-def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
+def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """Label each image by the first folder of its path.
 
     Raises:
@@ -25,7 +26,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     records = {image: _record(raw.path, image) for image in raw.images}
     _refuse_empty_folders(raw)
     _refuse_classes_in_classes(raw)
-    return RawDataset.of_stored_images("class folders", raw, records, window)
+    return RawDataset.of_stored_images("class folders", raw, records, window_of(data))
 
 
 def _record(folder: Path, image: StoredImage) -> ImageRecord:

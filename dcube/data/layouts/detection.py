@@ -20,7 +20,6 @@ from dcube.data.layouts.labels import one_spelling, refuse_confused
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder
 from dcube.data.readers.stored_images import KINDS
-from dcube.data.readers.windows import Window, window_of
 from dcube.errors import DcubeError
 
 NOT_USED = "not used by this layout"
@@ -32,7 +31,7 @@ class Layout(Protocol):
     def recognises(self, raw: RawFiles, /) -> bool:
         """Whether the files have this layout, as far as their names tell."""
 
-    def read_layout(self, raw: RawFiles, window: Window | None, /) -> RawDataset:
+    def read_layout(self, raw: RawFiles, data: Data, /) -> RawDataset:
         """List the images without decoding them; raises `DcubeError` naming the file or folder that does not fit."""
 
 
@@ -59,9 +58,13 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         raise DcubeError(f"{path} is missing: add a data set there with `dcube data add NAME PATH`")
     raw = RawFiles(inner_folder(path))
     layout = next((layout for layout in LAYOUTS if layout.recognises(raw)), None)
+    if data.patients != "all" and layout is not breast_mri:
+        raise DcubeError(
+            f"data.patients: {data.patients} is for Duke Breast Cancer MRI, and {path} is none: set it to all"
+        )
     if layout is None:
         raise DcubeError(f"{path} contains no images: put {', '.join(KINDS)} into class folders, or one .npz")
-    dataset = layout.read_layout(raw, window_of(data))
+    dataset = layout.read_layout(raw, data)
     if not dataset.records:
         raise DcubeError(f"{path} contains no images: {dataset.layout} with nothing in it")
     spelt = cache(one_spelling)

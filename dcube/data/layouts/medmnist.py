@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dcube.config.schema import Data
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.readers.images import read_array
 from dcube.data.readers.raw_image import RawImage
-from dcube.data.readers.windows import Window
 from dcube.errors import DcubeError, abbreviated
 
 DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, struct.error)
@@ -27,7 +27,7 @@ def recognises(raw: RawFiles) -> bool:
     return raw.path.is_file() or (len(_archives(raw)) == 1 and not raw.image_files)
 
 
-def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
+def read_layout(raw: RawFiles, _: Data) -> RawDataset:
     """List the images of `{train,val,test}_images` (n, h, w) or (n, h, w, 3), with `…_labels` (n,) or (n, 1).
 
     The arrays are unpacked into temporary files and memory-mapped, so that a set larger than memory can be read.

@@ -5,12 +5,13 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
+from dcube.config.schema import Data
 from dcube.data.layouts.labels import one_spelling
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.layouts.tables import read_rows, split_of
 from dcube.data.readers.stored_images import StoredImage
-from dcube.data.readers.windows import Window
+from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError, abbreviated
 
 METADATA = "metadata.csv"
@@ -20,7 +21,7 @@ def recognises(raw: RawFiles) -> bool:
     return METADATA in raw.files and bool(raw.image_files)
 
 
-def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
+def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """The images that the table lists.
 
     A row names a file (all its frames or slices), `file#number` (one of them; the others may then be left out), or a
@@ -30,7 +31,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
         DcubeError: naming the line, where a row fits no image, or an image that no row lists.
     """
     records = _read_records(raw.path / METADATA, raw)
-    return RawDataset.of_stored_images("metadata", raw, records, window, tables=(METADATA,))
+    return RawDataset.of_stored_images("metadata", raw, records, window_of(data), tables=(METADATA,))
 
 
 def _read_records(path: Path, raw: RawFiles) -> dict[StoredImage, ImageRecord]:

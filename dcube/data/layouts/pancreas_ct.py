@@ -17,13 +17,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from dcube.config.schema import Data
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.layouts.tables import read_patients
 from dcube.data.readers import dicom, nifti
 from dcube.data.readers.dicom_header import read_header
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
-from dcube.data.readers.windows import Window
+from dcube.data.readers.windows import Window, window_of
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError
 
@@ -58,13 +59,13 @@ def recognises(raw: RawFiles) -> bool:
     return any(next(raw.path.glob(pattern), None) for pattern in patterns)
 
 
-def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
+def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """List the slices that show pancreas. Every label map is read once.
 
     Raises:
         DcubeError: naming the image, label map or table that does not fit.
     """
-    path, files = raw.path, raw.files
+    path, files, window = raw.path, raw.files, window_of(data)
     decathlon = [file for file in files if DECATHLON.search(file)]
     series = _series(files)
     tcia = {file: f"PANCREAS_{match[2]}" for file in files if (match := TCIA.search(file))}

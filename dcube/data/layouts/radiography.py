@@ -8,10 +8,10 @@ The folders are the classes. Masks and spreadsheets are not used.
 
 from pathlib import Path, PurePosixPath
 
+from dcube.config.schema import Data
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import MASK, RawFiles
 from dcube.data.readers.images import SUFFIXES, read_file
-from dcube.data.readers.windows import Window
 from dcube.errors import DcubeError
 
 IMAGES, MASKS = "images", "masks"
@@ -22,7 +22,7 @@ def recognises(raw: RawFiles) -> bool:
     return bool(classes) and {PurePosixPath(file).parts[0] for file in raw.image_files} <= classes
 
 
-def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
+def read_layout(raw: RawFiles, _: Data) -> RawDataset:
     """List the X-rays of every class.
 
     Raises:

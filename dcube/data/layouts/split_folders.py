@@ -5,11 +5,12 @@ A split is called as in `SPLIT_NAMES`, in any case: `Training` and `Testing` are
 
 from pathlib import Path, PurePosixPath
 
+from dcube.config.schema import Data
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
 from dcube.data.readers.stored_images import StoredImage
-from dcube.data.readers.windows import Window
+from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError
 
 
@@ -20,7 +21,7 @@ def recognises(raw: RawFiles) -> bool:
     )
 
 
-def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
+def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """Take split and label from the first two folders of each image's path.
 
     Raises:
@@ -29,7 +30,7 @@ def read_layout(raw: RawFiles, window: Window | None) -> RawDataset:
     raw.refuse_lone_masks()
     class_first = _class_first(raw)
     records = {image: _record(raw.path, image, class_first) for image in raw.images}
-    return RawDataset.of_stored_images("split folders", raw, records, window)
+    return RawDataset.of_stored_images("split folders", raw, records, window_of(data))
 
 
 def _class_first(raw: RawFiles) -> bool:
