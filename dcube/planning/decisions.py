@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from dcube.config.schema import Augmentation
 from dcube.data.checks.groups import BY_IMAGE, LEAK, GroupCheck
 from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, Machine
@@ -10,9 +9,6 @@ from dcube.planning.facts import DatasetFacts, Machine
 CUT = 0.05  # share of an image's area that may be cut off
 AS_GOOD = 0.02  # of two groupings whose accuracies differ by less, the finer one is taken
 RARE = 3.0  # images of the most frequent class to those of the rarest, from which on the classes are balanced
-AUGMENTATIONS: dict[str, Augmentation] = {
-    "CR": "radiograph", "DX": "radiograph", "RG": "radiograph", "CT": "ct", "MR": "mri"
-}  # fmt: skip
 SMALL_SET = 2000  # training images, from which on a batch is 64
 
 
@@ -53,7 +49,6 @@ def decide_training(draft: Draft, facts: DatasetFacts, machine: Machine) -> None
         baseline__batch_size=batch,
     )
     _decide_balance(draft, facts.classes)
-    _decide_augmentation(draft, sorted(set(facts.report.raw.modalities) - {""}))
     draft.decide("learns faster than the paper's in short trainings", diffusion__prediction="v_prediction")
     draft.decide(
         "as in the presets that were tuned by hand for short trainings",
@@ -100,12 +95,3 @@ def _decide_balance(draft: Draft, classes: Mapping[str, int]) -> None:
         classifier__class_balance="logit_adjustment",
         baseline__class_balance="logit_adjustment",
     )
-
-
-def _decide_augmentation(draft: Draft, modalities: Sequence[str]) -> None:
-    kinds = {AUGMENTATIONS.get(one, "geometric") for one in modalities}
-    kind = kinds.pop() if len(kinds) == 1 else "geometric"
-    reason = (
-        f"DICOM modality {', '.join(modalities)}" if modalities else "the modality is unknown: nothing but geometry"
-    )
-    draft.decide(reason, classifier__augmentation=kind, baseline__augmentation=kind)

@@ -171,7 +171,7 @@ def test_balance_follows_the_class_frequencies(planned, tmp_path):
     assert planned("--minutes", "10")[0] == 0
     params = load_params(PARAMS)
     assert params.classifier.class_balance == params.baseline.class_balance == "logit_adjustment"
-    assert params.classifier.augmentation == "geometric"
+    assert params.classifier.augmentation == "none"  # lowered AUROC in short trainings (docs/how-to/rare-classes.md)
     reasons = {one.parameter: one.reason for one in PlanRecord.load(PLAN).decisions}
     assert "26 of malignant (1:3." in reasons["classifier.class_balance"]
 
