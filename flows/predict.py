@@ -16,6 +16,7 @@ from pydantic import Field
 
 from dcube.artifacts.layout import CONFIG, REFERENCE
 from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.drift import DriftReference
 from dcube.artifacts.schemas.job import BatchJob
 from dcube.errors import BAD_INPUT, DcubeError, last_error
@@ -53,6 +54,13 @@ def predict(
         float | None,
         Field(ge=0, le=1, description="Abstain below this confidence. Empty: as in its evaluation."),
     ] = None,
+    decide: Annotated[
+        str | None,
+        Field(
+            description="Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'. Empty: the model's "
+            "operating point."
+        ),
+    ] = None,
 ) -> State[Any]:
     """Predict on all objects that no finished batch's file holds yet.
 
@@ -62,15 +70,17 @@ def predict(
         results: where the predictions go, below MODEL/VERSION-WEIGHTS/abstain-below-…: Parquet, and drift.json.
         batch_size: at most this many predictions are lost when the process is killed.
         abstain_below: the lowest confidence with which the model decides.
+        decide: the rule that makes a class of probabilities.
     """
     log_errors_in_one_line()
     with TemporaryDirectory(prefix="dcube-predict-") as folder, mlflow_errors_in_one_line():
         fetched = fetch(model, Path(folder))
-        below = fetched.abstain_below if abstain_below is None else abstain_below
-        images, predictions = _storages(source, results, fetched, below)
+        classes = CandidateConfig.load(fetched.folder / CONFIG).classes
+        policy = fetched.policy.overridden(decide, abstain_below, classes)
+        images, predictions = _storages(source, results, fetched, policy)
         job = BatchJob(
             model=str(fetched.folder), identity=fetched.identity, source=images.address(),
-            results=predictions.address(), abstain_below=below, batch_size=batch_size, pending=[],
+            results=predictions.address(), policy=policy, batch_size=batch_size, pending=[],
         )  # fmt: skip
         predict_pending(job, Path(folder))
         rows = current_predictions(list_objects(images), read_predictions(predictions))
@@ -119,12 +129,12 @@ def predict_pending(job: BatchJob, folder: Path) -> None:
         raise StageError("predict", f"{reason} (exit code {code})", bad_input=code == BAD_INPUT, interrupted=code < 0)
 
 
-def _storages(source: str, results: str, fetched: Fetched, below: float) -> tuple[Storage, Storage]:
+def _storages(source: str, results: str, fetched: Fetched, policy: DecisionPolicy) -> tuple[Storage, Storage]:
     images = Storage.at(source.rstrip("/"), "source")
     home = Storage.at(results.rstrip("/"), "results")
     # Not by the version's number alone: a model that is deleted and made again starts at 1.
     version = f"{fetched.version}-{fetched.weights[:12]}"
-    address = home.address(fetched.name, version, f"abstain-below-{below:g}")
+    address = home.address(fetched.name, version, policy.folder_name)
     if home.bucket == images.bucket and f"{home.key()}/".startswith(f"{images.key()}/".lstrip("/")):
         raise DcubeError(f"results={results} is below source={source}: predictions would be taken for images")
     return images, Storage.at(address, "results")

@@ -85,17 +85,21 @@ class Candidate:
             timesteps: noise levels to average over, instead of the evaluation's.
         """
         device = next(self.head.parameters()).device
-        batches = [
-            probabilities(
-                self.head,
-                self.uvit,
-                torch.from_numpy(np.ascontiguousarray(images[start : start + batch_size])).to(device),
-                torch.from_numpy(np.ascontiguousarray(diffusion_images[start : start + batch_size])).to(device),
-                timesteps or self.config.evaluation_timesteps,
-            ).cpu()
-            for start in range(0, len(images), batch_size)
-        ]
+        batches = []
+        for start in range(0, len(images), batch_size):
+            large, small = (
+                torch.from_numpy(np.ascontiguousarray(part[start : start + batch_size])).to(device)
+                for part in (images, diffusion_images)
+            )
+            batches.append(self._probabilities(large, small, timesteps or self.config.evaluation_timesteps).cpu())
         return tempered(torch.cat(batches).double().numpy(), self.temperature)
+
+    def _probabilities(self, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]) -> Tensor:
+        plain = probabilities(self.head, self.uvit, images, diffusion_images, timesteps)
+        if not self.config.flips:
+            return plain
+        mirrored = probabilities(self.head, self.uvit, images.flip(-1), diffusion_images.flip(-1), timesteps)
+        return (plain + mirrored) / 2
 
 
 @torch.inference_mode()

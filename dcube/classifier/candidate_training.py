@@ -15,6 +15,7 @@ from dcube.artifacts.layout import CONFIG, MANIFEST
 from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, Candidate, build_head
+from dcube.classifier.class_balance import refuse_without_effect
 from dcube.classifier.contract import Task
 from dcube.classifier.image_table import ImageTable, training_images
 from dcube.classifier.recipe import Recipe
@@ -91,6 +92,7 @@ class CandidateTraining:
         torch.manual_seed(derived_seed(seed, "first weights"))
         task = Task(len(dataset.classes), dataset.image_size, dataset.channels)
         head = build_head(recipe.kind, recipe.network, task, uvit, load_pretrained=True).to(device)
+        refuse_without_effect(recipe.optimisation.class_balance, head, recipe.kind)
         params = recipe.params | {"labels": labels.model_dump(), "compute": compute.model_dump()}
         defining = params | {"compute": compute.defining()}
         keys = (
@@ -121,6 +123,13 @@ class CandidateTraining:
             on_rows,
         )
 
+    def _prior(self) -> list[float]:
+        """Share of each class that the probabilities assume."""
+        counts = np.bincount(self.images.all_labels, minlength=len(self.dataset.classes))
+        if self.recipe.optimisation.class_balance != "none":
+            counts = np.ones_like(counts)
+        return [float(share) for share in counts / counts.sum()]
+
     def candidate(self, result: ClassifierResult) -> Candidate:
         """The trained candidate, not calibrated yet."""
         config = CandidateConfig(
@@ -128,6 +137,8 @@ class CandidateTraining:
             classes=self.dataset.classes,
             input=self.dataset.info.input,
             evaluation_timesteps=self.recipe.losses.evaluation_timesteps,
+            flips=self.recipe.flip_at_test,
+            prior=self._prior(),
             params=TrainedWith(**self.recipe.params, diffusion=self.diffusion),
             data_fingerprint=self.dataset.fingerprint,
             validation=result.validation,

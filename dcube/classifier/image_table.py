@@ -40,6 +40,11 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.rows) + (len(self.extra) if self.extra else 0)
 
+    @property
+    def all_labels(self) -> np.ndarray:
+        """(n,) class indices, those of the extra images last."""
+        return np.concatenate((self.labels, self.extra.labels)) if self.extra else self.labels
+
     def take(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Images at both sizes and labels of some positions, on the device."""
         further = positions >= len(self.rows)

@@ -7,7 +7,14 @@ from dcube.artifacts.candidates import IMAGENET_PROBE, SUB_FEATURES
 from dcube.classifier.method import method
 from dcube.config.schema import Baseline, Classifier, ExtraImages, HeadLosses, Optimisation, Pretrained
 
-OF_SUB_FEATURES = {"sub_features", "dropout", "consistency_weight", "extra_images", *Optimisation.model_fields}
+OF_SUB_FEATURES = {
+    "sub_features",
+    "dropout",
+    "consistency_weight",
+    "extra_images",
+    "flip_at_test",
+    *Optimisation.model_fields,
+}
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,7 @@ class Recipe:
     kind: of the candidate (`dcube.classifier.candidate`).
     network: parameters of D-Cube's network and its controls', or the weights that a method starts from.
     params: the parameter group that all of this comes from, as it is tracked and kept with the candidate.
+    flip_at_test: whether predictions are means over an image and its mirror image.
     pretraining_steps: of a method that is trained without labels first; None: the method's own.
     """
 
@@ -25,20 +33,37 @@ class Recipe:
     losses: HeadLosses
     extra_images: ExtraImages
     params: dict[str, dict[str, Any]]
+    flip_at_test: bool
     pretraining_steps: int | None = None
 
 
 def head_recipe(kind: str, classifier: Classifier) -> Recipe:
     """D-Cube and the untrained control."""
     params = {"classifier": classifier.model_dump(mode="json")}
-    return Recipe(kind, classifier, classifier.optimisation, classifier.losses, classifier.extra_images, params)
+    return Recipe(
+        kind,
+        classifier,
+        classifier.optimisation,
+        classifier.losses,
+        classifier.extra_images,
+        params,
+        classifier.flip_at_test,
+    )
 
 
 def sub_features_recipe(classifier: Classifier) -> Recipe:
     """The sub-feature network alone: nothing of the diffusion model."""
     losses = HeadLosses(consistency_weight=classifier.consistency_weight)
     params = {"classifier": classifier.model_dump(mode="json", include=OF_SUB_FEATURES)}
-    return Recipe(SUB_FEATURES, classifier, classifier.optimisation, losses, classifier.extra_images, params)
+    return Recipe(
+        SUB_FEATURES,
+        classifier,
+        classifier.optimisation,
+        losses,
+        classifier.extra_images,
+        params,
+        classifier.flip_at_test,
+    )
 
 
 def method_recipe(baseline: Baseline) -> Recipe:
@@ -52,6 +77,7 @@ def method_recipe(baseline: Baseline) -> Recipe:
         HeadLosses(),
         baseline.extra_images,
         params,
+        baseline.flip_at_test,
         baseline.pretraining_steps,
     )
 

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from dcube.classifier.augmentation import augmented
 from dcube.classifier.candidate import probabilities
+from dcube.classifier.class_balance import CrossEntropy, cross_entropy_of, epoch_order
 from dcube.classifier.contract import OwnLosses, PretrainsItself
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
@@ -65,13 +67,16 @@ def train_candidate(
     sampler = DistributedBatchSampler(
         len(train),
         optimisation.batch_size,
-        order=lambda epoch: numpy_generator(optimisation.seed, "order", epoch).permutation(len(train)),
+        order=lambda epoch: epoch_order(optimisation.class_balance, train.all_labels, optimisation.seed, epoch),
     )
+    cross_entropy = cross_entropy_of(optimisation.class_balance, train.all_labels, device)
 
     def losses(step: int) -> dict[str, Tensor]:
         images, diffusion_images, labels = train.take(sampler.at(step), device)
         with autocast(device, compute):
-            return classifier_losses(head, uvit, images, diffusion_images, labels, optimisation, loss_settings, step)
+            return classifier_losses(
+                head, uvit, images, diffusion_images, labels, optimisation, loss_settings, step, cross_entropy
+            )
 
     def validate(averaged: nn.Module, step: int) -> Row:
         timesteps, size = loss_settings.evaluation_timesteps, optimisation.batch_size
@@ -160,6 +165,7 @@ def classifier_losses(
     optimisation: Optimisation,
     settings: HeadLosses,
     step: int,
+    cross_entropy: CrossEntropy = F.cross_entropy,
 ) -> dict[str, Tensor]:
     """L_cls of Eq. (10) and its parts; images and their mirror images share one forward pass.
 
@@ -167,10 +173,12 @@ def classifier_losses(
 
     Args:
         images, diffusion_images, labels: this process's shard of the step's batch.
+        cross_entropy: Eq. (9), or what makes rare classes count more (`class_balance`).
     """
     n = len(labels)
     torch.manual_seed(derived_seed(optimisation.seed, "dropout", step, rank()))  # and stochastic depth
     rng = Rng(labels.device, n, optimisation.seed, "classifier step", step)
+    images, diffusion_images = augmented(images, diffusion_images, optimisation.augmentation, optimisation.seed, step)
     flip = rng.uniform() < optimisation.flip_probability
     images, diffusion_images = _flipped(images, flip), _flipped(diffusion_images, flip)
     if isinstance(head, OwnLosses):
@@ -183,8 +191,8 @@ def classifier_losses(
         inputs = uvit.input_at(clean, t, rng.normal(*clean.shape[1:]))
     logits = _logits(head, uvit, _with_mirror(images, mirrored), _with_mirror(inputs, mirrored), t)
     # fmt: off
-    cross_entropy = F.cross_entropy(logits[:n].float(), labels)                # Eq. (9)
-    values = {"loss": cross_entropy, "cross_entropy": cross_entropy}
+    supervised = cross_entropy(logits[:n].float(), labels)                     # Eq. (9)
+    values = {"loss": supervised, "cross_entropy": supervised}
     if mirrored:
         values["consistency_loss"] = consistency_loss(logits[:n], logits[n:])  # Eq. (8)
         values["loss"] = values["loss"] + settings.consistency_weight * values["consistency_loss"]

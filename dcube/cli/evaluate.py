@@ -34,7 +34,8 @@ def evaluate(
     """Evaluate a registered model on labelled images that it has never seen, e.g. of another hospital."""
     from dcube.artifacts.layout import METRICS_FILE
     from dcube.artifacts.schemas.metrics import Metrics
-    from dcube.evaluation.conclusions import evaluation_settings
+    from dcube.evaluation.operating_point import in_words, table_rows
+    from dcube.evaluation.prediction_sets import sets_in_words
     from dcube.inference.drift import drifted_in_words
     from dcube.inference.external import evaluate_externally
     from dcube.registry.external import record, save
@@ -45,12 +46,17 @@ def evaluate(
     with TemporaryDirectory(prefix="dcube-model-") as folder:
         version = fetch_version(model, Path(folder))
         own = Metrics.load(version.evaluation / METRICS_FILE)
-        test = evaluate_externally(version.folder, path, name, evaluation_settings(own), group_by)
+        test = evaluate_externally(version.folder, path, name, own, group_by)
         written = output or Path(folder) / "external"
         save(test, written)
         with mlflow_errors_in_one_line():
             record(f"{version.name}/{version.version}", test, written)
     print_rich(_table(version.title, own, test.metrics))
+    print(in_words(own.operating_point, own.confidence))
+    for rate, _, here in table_rows(test.metrics.operating_point):
+        print(f"  {rate} on these images: {here}")
+    if sets := sets_in_words(test.metrics.prediction_sets, own.confidence, test.metrics.resampled):
+        print(sets)
     if test.metrics.test_patients is None:
         print("No patients are known: the intervals are too narrow where several images show one patient.")
     if test.left_out:

@@ -31,6 +31,12 @@ AbstainBelow = Annotated[
     float | None,
     typer.Option(min=0.0, max=1.0, help="Abstain below this confidence. Default: as in the model's evaluation."),
 ]
+Decide = Annotated[
+    str | None,
+    typer.Option(
+        help="Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'. Default: as it was evaluated."
+    ),
+]
 ByPatient = Annotated[
     bool, typer.Option("--by-patient", help="One row for each patient, by DICOM headers and volumes.")
 ]
@@ -43,6 +49,7 @@ def predict(
     output: Output = None,
     heatmaps: Heatmaps = None,
     abstain_below: AbstainBelow = None,
+    decide: Decide = None,
     by_patient: ByPatient = False,
 ) -> None:
     """Predict class and calibrated probabilities of images. Exit code 2: at least one image was refused."""
@@ -61,7 +68,7 @@ def predict(
         candidate = load_candidate(fetched.folder, choose_device(Compute()))
         if fetched.split_notice:
             print(f"{fetched.title} was tested on this: {fetched.split_notice}", file=sys.stderr)
-        below = fetched.abstain_below if abstain_below is None else abstain_below
+        policy = fetched.policy.overridden(decide, abstain_below, candidate.classes)
         with progress(f"Predicting with {fetched.title}", total=len(images), unit="images") as advance:
 
             def on_batch(inputs: "Sequence[ModelInput | str]", rows: "pd.DataFrame") -> None:
@@ -71,8 +78,8 @@ def predict(
                     save_heatmaps(candidate, inputs, rows, heatmaps)
                 advance(len(rows))
 
-            rows = prediction.predict(candidate, images, below, on_batch)
-    table = prediction.aggregate_by_patient(rows, images, below) if by_patient else rows
+            rows = prediction.predict(candidate, images, policy, on_batch)
+    table = prediction.aggregate_by_patient(rows, images, policy) if by_patient else rows
     text = FORMATS[format_](table.assign(**fetched.identity))
     if output:
         output.write_text(text, encoding="utf-8")

@@ -4,36 +4,54 @@ Defaults are the paper's values (§IV-B and the published configuration) whereve
 Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from dcube.config import json_schema
+from dcube.config.classifiers import (
+    Augmentation,
+    Baseline,
+    ClassBalance,
+    Classifier,
+    ExtraImages,
+    HeadLosses,
+    Labels,
+    Optimisation,
+    Optimiser,
+    Pretrained,
+    Probe,
+    SubFeatures,
+)
+from dcube.config.group import Count, Decay, Epochs, Fraction, Group, Rate, Seed, Timestep, Weight
 from dcube.config.path_pattern import PathPattern
 from dcube.config.yaml_text import dump_yaml
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Rate = Annotated[float, Field(gt=0.0, le=1.0)]
-Weight = Annotated[float, Field(ge=0.0, le=10_000.0)]
-Decay = Annotated[float, Field(ge=0.0, le=1.0)]
-Timestep = Annotated[int, Field(ge=0, lt=10_000)]
-# A fraction fits a budget of steps to a large data set; a whole number stays one in params.yaml.
-Epochs = Annotated[float, Field(gt=0.0, le=1_000_000.0), PlainSerializer(lambda n: int(n) if n == int(n) else n)]
+__all__ = [
+    "Augmentation",
+    "Baseline",
+    "ClassBalance",
+    "Classifier",
+    "Compute",
+    "Data",
+    "Diffusion",
+    "Evaluation",
+    "ExtraImages",
+    "Features",
+    "Fid",
+    "Group",
+    "HeadLosses",
+    "Labels",
+    "Optimisation",
+    "Optimiser",
+    "Params",
+    "Pretrained",
+    "Probe",
+    "Seed",
+    "SubFeatures",
+    "Synthesis",
+]
 
 MOST_PATCHES = 16_384  # attention needs memory by their square
-
-
-class Group(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        protected_namespaces=(),
-        field_title_generator=json_schema.title,
-        json_schema_extra=json_schema.arrange,
-    )
 
 
 class Data(Group):
@@ -282,193 +300,6 @@ class Synthesis(Group):
     seed: Seed = Field(0, description="Random seed: image i uses seed + i.")
 
 
-class Pretrained(Group):
-    """Where a network's weights come from."""
-
-    weights: Literal["none", "package", "file", "download"] = Field(
-        "download",
-        description=(
-            "Pretrained weights: none, from an installed package (tf_efficientnet_lite0), from a local file, or "
-            "downloaded from where the authors publish them."
-        ),
-    )
-    weights_file: str | None = Field(None, description="A .safetensors file, for weights: file.")
-    weights_sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of that file: 64 hexadecimal digits."
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.weights == "file" and not (self.weights_file and self.weights_sha256):
-            raise ValueError("weights: file needs weights_file and weights_sha256")
-        return self
-
-
-class SubFeatures(Pretrained):
-    """The network beside the U-ViT (paper: ResNeXt-101 pretrained on ImageNet, Table VIII)."""
-
-    architecture: str = Field("resnext101_32x8d", description="Name of the network in timm.")
-    stage: int = Field(
-        -1, ge=-5, le=4, description="Index of the feature stage in timm that is used; -1 is the deepest."
-    )
-
-
-ExtraImages = Literal["none", "synthetic", "duplicates"]
-Optimiser = Literal["adamw", "sgd"]
-
-
-class Optimisation(Group):
-    """How a classifier is trained, whatever it is: `Classifier` and `Baseline` both yield one."""
-
-    epochs: Epochs
-    batch_size: Count
-    optimiser: Optimiser
-    learning_rate: Rate
-    weight_decay: Decay
-    gradient_clip: float
-    ema_decay: float
-    flip_probability: Fraction
-    seed: Seed
-
-    @classmethod
-    def of(cls, group: Group, **published: Any) -> Self:
-        """The values of a group; what it has not, or leaves at None, from `published`."""
-        own = {name: getattr(group, name, None) for name in cls.model_fields}
-        return cls(**{name: published[name] if value is None else value for name, value in own.items()})
-
-
-class HeadLosses(Group):
-    """Eq. (10): the weights of its terms beside cross-entropy, and the timesteps at which the U-ViT is used.
-
-    By default there is cross-entropy alone.
-    """
-
-    consistency_weight: Weight = 0.0
-    cycle_weight: Weight = 0.0
-    timestep_low: Timestep = 0
-    timestep_high: Timestep = 0
-    evaluation_timesteps: list[Timestep] = []
-
-
-class Labels(Group):
-    """How many labels stage 2 uses. Stage 1 uses every training image, labelled or not."""
-
-    count: int | None = Field(
-        None,
-        ge=2,
-        description="Number of labelled training images, with the class ratio of the data set. null: all of them.",
-    )
-    draw: Seed = Field(0, description="Random seed of the choice of images: the same images for every model.")
-
-
-class Probe(Group):
-    """Linear probes on the frozen features: by block, timestep and number of labels."""
-
-    labels: list[Annotated[int, Field(ge=2)]] = Field(
-        [], description="Numbers of labels in the label-efficiency curve; the full number is added. Empty: no probes."
-    )
-    draws: Count = Field(20, description="Random subsets per number of labels, the same for all features.")
-    timesteps: list[Timestep] = Field(
-        [1, 10, 50, 100, 250, 500], min_length=1, description="Timesteps of the map of blocks and timesteps."
-    )
-    batch_size: Count = Field(256, description="Batch size of a forward pass.")
-    seed: Seed = Field(0, description="Random seed of the noise and of the untrained control.")
-
-
-class Classifier(Group):
-    """Stage 2: the D-Cube head on frozen features (paper §III-B2, §IV-B2)."""
-
-    sub_features: SubFeatures = Field(default_factory=SubFeatures, description="The network beside the U-ViT.")
-    use_sub_features: bool = Field(True, description="Use the network beside the U-ViT (Table IV without it).")
-    selection: Literal["best", "worst", "last"] = Field(
-        "best",
-        description="Blocks that are used: best or worst of select_features (Table VI), or the last block (Table IV).",
-    )
-    input: Literal["clean", "noised"] = Field(
-        "clean", description="Input of the U-ViT at t: the clean image (paper), or the image noised to t (Table VII)."
-    )
-    fused_channels: int = Field(1, ge=1, le=512, description="Channels after the 1×1 convolution (paper: 1).")
-    dropout: float = Field(
-        0.5, ge=0.0, lt=1.0, description="Dropout between the two fully connected layers (paper: 0.5)."
-    )
-    timestep_low: Timestep = Field(0, description="Lowest timestep in training: t is random for each image.")
-    timestep_high: Timestep = Field(999, description="Highest timestep in training, included (paper: 999).")
-    evaluation_timesteps: list[Timestep] = Field(
-        [1],
-        min_length=1,
-        max_length=10,
-        description="Fixed timesteps in evaluation; probabilities are averaged over them.",
-    )
-    cycle_weight: Weight = Field(
-        10.0, description="Weight α of the cycle loss in Eq. (10) (paper: 10 pancreas, 100 breast). 0 switches it off."
-    )
-    consistency_weight: Weight = Field(
-        0.1, description="Weight β of the consistency loss in Eq. (10) (paper: 0.1). 0 switches it off."
-    )
-    flip_probability: Fraction = Field(0.5, description="Probability of a horizontal flip (paper: 0.5).")
-    extra_images: ExtraImages = Field(
-        "none",
-        description="Extra training images: none, the synthetic ones, or as many duplicates of real ones (control).",
-    )
-    epochs: Epochs = Field(70, description="Epochs (paper: 70, breast 50).")
-    batch_size: Count = Field(64, description="Images in a batch (paper: 64).")
-    learning_rate: Rate = Field(2e-4, description="Learning rate of AdamW (paper: 2e-4).")
-    weight_decay: Decay = Field(0.03, description="Weight decay of AdamW (paper: 0.03, breast 0.1).")
-    gradient_clip: float = Field(1.0, gt=0.0, le=1e6, description="Maximum norm of the gradient.")
-    ema_decay: float = Field(
-        0.999,
-        ge=0.0,
-        lt=1.0,
-        description="Decay of the moving average of the weights, after its warm-up (paper: 0.999).",
-    )
-    seed: Seed = Field(0, description="Random seed of the initial weights, the order of the images and the flips.")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.timestep_low > self.timestep_high:
-            raise ValueError("timestep_low must not be above timestep_high")
-        return self
-
-    @property
-    def optimisation(self) -> Optimisation:
-        return Optimisation.of(self, optimiser="adamw")
-
-    @property
-    def losses(self) -> HeadLosses:
-        return HeadLosses(**{name: getattr(self, name) for name in HeadLosses.model_fields})
-
-
-class Baseline(Pretrained):
-    """The baseline: a published method (paper Tables I and II), under the same protocol."""
-
-    method: str = Field(
-        "resnet101",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$",
-        description="Name of the method (`dcube methods` lists them), or of any network in timm.",
-    )
-    extra_images: ExtraImages = Field(
-        "none",
-        description="Extra training images: none, synthetic (paper Table III), or as many duplicates of real ones.",
-    )
-    flip_probability: Fraction = Field(0.5, description="Probability of a horizontal flip.")
-    epochs: Epochs | None = Field(None, description="Epochs. null: the method's own (paper Table IX).")
-    pretraining_steps: Count | None = Field(
-        None,
-        description="Pretraining steps of a method that is first trained without labels (CPT). null: the method's own.",
-    )
-    batch_size: Count = Field(64, description="Images in a batch.")
-    optimiser: Optimiser | None = Field(
-        None, description="AdamW, or SGD with momentum 0.9. null: the method's own (paper Table IX)."
-    )
-    learning_rate: Rate | None = Field(None, description="Learning rate. null: the method's own (paper Table IX).")
-    weight_decay: Decay | None = Field(None, description="Weight decay. null: the method's own (paper Table IX).")
-    gradient_clip: float = Field(1.0, gt=0.0, le=1e6, description="Maximum norm of the gradient.")
-    ema_decay: float = Field(
-        0.999, ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up."
-    )
-    seed: Seed = Field(0, description="Random seed of the initial weights, the order of the images and the flips.")
-
-
 class Evaluation(Group):
     """The evaluation on the test split."""
 
@@ -480,7 +311,46 @@ class Evaluation(Group):
     abstain_below: Fraction = Field(
         0.0, description="Confidence (largest calibrated probability) below which the model abstains. 0: never."
     )
+    operating_point: Literal["most_probable", "sensitivity", "specificity", "youden", "cost"] = Field(
+        "most_probable",
+        description=(
+            "How a decision follows from probabilities: the most probable class, or positive_class from a threshold on "
+            "that is chosen on the validation images for a sensitivity, a specificity, Youden's index, or costs."
+        ),
+    )
+    positive_class: str | None = Field(None, max_length=200, description="The class that the operating point is for.")
+    operating_target: float | None = Field(
+        None,
+        ge=0.0,
+        le=1e6,
+        description="The wished sensitivity or specificity (0 to 1); for cost, how many false alarms one miss costs.",
+    )
+    prevalence: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="Share of positive_class where the model will be used, for PPV, NPV and costs. null: as measured.",
+    )
+    set_coverage: float = Field(
+        0.9,
+        ge=0.5,
+        lt=1.0,
+        description="Coverage of the conformal prediction sets: how often they hold the true class (of all images of a "
+        "patient, if known).",
+    )
+    abstain_by_set: bool = Field(False, description="Abstain unless the prediction set is the decided class alone.")
     seed: Seed = Field(0, description="Random seed of the resamples.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        wish, target = self.operating_point, self.operating_target
+        if wish != "most_probable" and not self.positive_class:
+            raise ValueError(f"operating_point: {wish} needs positive_class")
+        if wish in ("sensitivity", "specificity", "cost") and target is None:
+            raise ValueError(f"operating_point: {wish} needs operating_target")
+        if wish in ("sensitivity", "specificity") and target is not None and target > 1:
+            raise ValueError(f"operating_target ({target:g}) must be 1 or less: it is a {wish}")
+        return self
 
 
 class Compute(Group):

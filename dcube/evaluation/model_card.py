@@ -14,6 +14,8 @@ from dcube.classifier.method import registered_method
 from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
 from dcube.evaluation.metrics import metric_of, names_of, title_of
+from dcube.evaluation.operating_point import in_words, table_rows
+from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words, split_notice
 from dcube.evaluation.summary import interval_text, tested_on
 
@@ -56,6 +58,10 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         always_the_same(dataset.manifest.loc[dataset.manifest["split"] == "test", "label"]),
         "![confusion matrix](confusion.png) ![ROC](roc.png) ![precision and recall](precision_recall.png) "
         "![reliability](reliability.png)",
+        "## Decision",
+        in_words(metrics.operating_point, metrics.confidence),
+        _operating_point(metrics),
+        sets_in_words(metrics.prediction_sets, metrics.confidence, metrics.resampled),
         "## Compared with the controls",
         "A gain of D-Cube counts only against its two controls, the untrained U-ViT and the sub-feature network "
         "alone, on the same test images: `dcube results` shows the differences with intervals and p-values.",
@@ -155,6 +161,12 @@ def _metrics(metrics: Metrics) -> str:
     seen = "Weights and temperature were selected on the validation images, so the validation metrics are optimistic."
     abstains = f" It abstains where its confidence is below {metrics.abstain_below:g}." if metrics.abstain_below else ""
     return f"{tested_on(metrics)}, evaluated once. {how} {seen}{abstains}\n\n{markdown_table(header, rows)}"
+
+
+def _operating_point(metrics: Metrics) -> str:
+    rows = table_rows(metrics.operating_point)
+    name = metrics.operating_point.rule.of_class
+    return markdown_table((f"of {name}", "validation", "test"), rows) if rows else ""
 
 
 def _validation(metrics: Metrics, name: str) -> str:

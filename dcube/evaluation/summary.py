@@ -6,21 +6,33 @@ import numpy as np
 
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.schemas.decision import OperatingPoint, PredictionSets
 from dcube.artifacts.schemas.metrics import Interval, Metrics
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import bootstrap, interval
 from dcube.evaluation.metrics import MetricValues, measure, selective
+from dcube.evaluation.operating_point import measured_on, rates
+from dcube.evaluation.prediction_sets import set_rates, sets_measured_on
 from dcube.evaluation.predictions import Predictions
 
+AT_POINT, OF_SETS = "operating_point/", "prediction_sets/"
 ROUNDING = 1e-9  # another machine may add up the same numbers in another order
 
 
 def summarise(
-    model: str, config: CandidateConfig, dataset: DatasetInfo, predictions: Predictions, evaluation: Evaluation
+    model: str,
+    config: CandidateConfig,
+    dataset: DatasetInfo,
+    predictions: Predictions,
+    evaluation: Evaluation,
+    point: OperatingPoint | None = None,
+    sets: PredictionSets | None = None,
 ) -> Metrics:
     """Args:
     model: name of the candidate.
+    point: the operating point to measure; None: the most probable class.
+    sets: the prediction sets to measure.
     config: of the candidate.
     dataset: that it was tested on.
     """
@@ -52,6 +64,8 @@ def summarise(
         weights_sha256=config.weights_sha256,
         dataset_fingerprint=dataset.fingerprint,
         is_phantom=dataset.is_phantom,
+        operating_point=measured_on(point or OperatingPoint(), predictions, evaluation),
+        prediction_sets=sets_measured_on(sets, predictions, evaluation) if sets else PredictionSets(),
     )
 
 
@@ -69,11 +83,20 @@ def refuse_contradiction(metrics: Metrics, predictions: Predictions, where: str)
     """
     once = np.ones((1, len(predictions.labels)))
     found = _measured(predictions, metrics.calibration_bins, metrics.abstain_below, once)
+    said = dict(metrics.test)
+    point = metrics.operating_point
+    if point.rule.of_class is not None:
+        said |= {f"{AT_POINT}{name}": estimate.value for name, estimate in point.test.items()}
+        found |= {f"{AT_POINT}{name}": value for name, value in rates(point, predictions, once).items()}
+    sets = metrics.prediction_sets
+    if sets.calibrated_on:
+        said |= {f"{OF_SETS}{name}": estimate.value for name, estimate in sets.test.items()}
+        found |= {f"{OF_SETS}{name}": value for name, value in set_rates(sets, predictions, once).items()}
     again = {name: float(value[0]) for name, value in found.items()}
     problems = [
-        f"{name} = {metrics.test.get(name)}, and predictions.csv gives {again.get(name)}"
-        for name in sorted(metrics.test.keys() | again.keys())
-        if not _agree(metrics.test.get(name), again.get(name))
+        f"{name} = {said.get(name)}, and predictions.csv gives {again.get(name)}"
+        for name in sorted(said.keys() | again.keys())
+        if not _agree(said.get(name), again.get(name))
     ]
     if metrics.test_fingerprint != predictions.fingerprint:
         problems.append(f"test_fingerprint = {metrics.test_fingerprint}, and predictions.csv is about other images")

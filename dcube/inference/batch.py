@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.job import BatchJob, StoredObject
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Compute
@@ -39,13 +40,13 @@ def main(job_file: str) -> None:
     with progress("Predicting", total=len(job.pending), unit="objects") as advance:
         for batch in job.batches:
             with TemporaryDirectory(prefix="dcube-batch-") as folder:
-                rows = _predict_objects(candidate, _download(source, batch, Path(folder)), job.abstain_below)
+                rows = _predict_objects(candidate, _download(source, batch, Path(folder)), job.policy)
             write_object(results, batch_file_name(batch), to_parquet(rows.assign(**job.identity)))
             advance(len(batch))
 
 
 def _predict_objects(
-    candidate: Candidate, downloaded: Sequence[tuple[StoredObject, list[InputImage] | None]], abstain_below: float
+    candidate: Candidate, downloaded: Sequence[tuple[StoredObject, list[InputImage] | None]], policy: DecisionPolicy
 ) -> pd.DataFrame:
     """One row for each image, and one for each object without any, or it would stay pending."""
     found = [(one, of_object or []) for one, of_object in downloaded]
@@ -56,7 +57,7 @@ def _predict_objects(
 
     images = [image for _, of_object in found for image in of_object]
     if images:
-        predict(candidate, images, abstain_below, on_batch)
+        predict(candidate, images, policy, on_batch)
     owners = [(one.object, one.etag, image.name) for one, of_object in found for image in of_object]
     predicted = pd.concat([pd.DataFrame(columns=["image"]), *parts], ignore_index=True)
     table = pd.concat([pd.DataFrame(owners, columns=[*IDENTITY, "image"]), predicted.drop(columns="image")], axis=1)

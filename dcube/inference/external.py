@@ -3,7 +3,6 @@
 Nothing is chosen on these images. They are preprocessed as in training, and measured as the model's own test split was.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ import pandas as pd
 from dcube.artifacts.layout import REFERENCE, SEEN
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.drift import DriftReference
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.loading import validated
-from dcube.config.schema import Compute, Data, Evaluation
+from dcube.config.schema import Compute, Data
 from dcube.data.checks.privacy import read_private_dataset
 from dcube.data.grouping import grouping_of
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
@@ -28,6 +28,7 @@ from dcube.data.readers.windows import Window
 from dcube.engine.device import choose_device
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError, abbreviated
+from dcube.evaluation.conclusions import evaluation_settings
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
 from dcube.inference.drift import DriftRow, compare
@@ -66,49 +67,49 @@ class LabelledImage:
         return self.dataset.read(self.position)  # windowed as the data set's parameters say
 
 
-def evaluate_externally(
-    model: Path, path: Path, name: str, evaluation: Evaluation, group_by: str | None
-) -> ExternalTest:
+def evaluate_externally(model: Path, path: Path, name: str, own: Metrics, group_by: str | None) -> ExternalTest:
     """Predict and measure.
 
     Args:
         model: folder of the candidate.
         path: of the raw images, in any layout that `dcube data check` reads.
         name: of the test set.
-        evaluation: as the model's own test split was measured.
+        own: of the model's own test split: what follows is measured and decided in the same way.
         group_by: as the parameter `data.group_by`.
 
     Raises:
         DcubeError: a class that the model does not know, or one of its classes without an image; an image that it is
             not suitable for, or has seen.
     """
+    evaluation = evaluation_settings(own)
     candidate = load_candidate(model, choose_device(Compute()))
     config = candidate.config
     data = _data(config, name, group_by)
     raw = read_private_dataset(path, data)
     images = [LabelledImage(raw, position) for position, record in enumerate(raw.records) if record.label]
     _refuse_other_classes({image.record.label for image in images}, config.classes, path)
-    rows = _predicted(candidate, images, name, evaluation.abstain_below)
+    rows = _predicted(candidate, images, name, own.policy)
     _refuse_unsuitable(rows)
     _refuse_seen(SeenImages.load(model / SEEN), rows)
     predictions = _predictions(images, rows, config.classes)
     info = _described(config, data, predictions)
-    metrics = summarise(name, config, info, predictions, evaluation)
+    metrics = summarise(name, config, info, predictions, evaluation, own.operating_point, own.prediction_sets)
     drift = compare(rows, DriftReference.load(model / REFERENCE), config.input)
     return ExternalTest(predictions, metrics, len(raw.records) - len(images), drift)
 
 
-def _predicted(candidate: Candidate, images: Sequence[LabelledImage], name: str, abstain_below: float) -> pd.DataFrame:
-    """The rows of `predict`, with `sha256` of the preprocessed image and what drift is measured by."""
+def _predicted(
+    candidate: Candidate, images: Sequence[LabelledImage], name: str, policy: DecisionPolicy
+) -> pd.DataFrame:
+    """The rows of `predict`, with what drift is measured by."""
     parts = []
     with progress(f"Predicting on {name}", total=len(images), unit="images") as advance:
 
         def on_batch(inputs: Sequence[ModelInput | str], rows: pd.DataFrame) -> None:
-            hashes = ["" if isinstance(it, str) else hashlib.sha256(it.image.tobytes()).hexdigest() for it in inputs]
-            parts.append(drift_columns(inputs).assign(sha256=hashes))
+            parts.append(drift_columns(inputs))
             advance(len(rows))
 
-        rows = predict(candidate, images, abstain_below, on_batch)
+        rows = predict(candidate, images, policy, on_batch)
     return pd.concat([rows, pd.concat(parts, ignore_index=True)], axis=1)
 
 
@@ -118,7 +119,7 @@ def _predictions(images: Sequence[LabelledImage], rows: pd.DataFrame, classes: S
             "id": [str(row) for row in range(len(images))],
             "file": [image.record.file for image in images],
             "patient": [image.record.patient for image in images],
-            "sha256": rows["sha256"],
+            "sha256": rows["input_sha256"],
             "label": [image.record.label for image in images],
         }
     )
@@ -171,7 +172,7 @@ def _refuse_unsuitable(rows: pd.DataFrame) -> None:
 
 
 def _refuse_seen(seen: SeenImages, rows: pd.DataFrame) -> None:
-    if found := seen.among(rows["sha256"]):
+    if found := seen.among(rows["input_sha256"]):
         names = abbreviated([rows["image"].iloc[position] for position in found])
         raise DcubeError(
             f"{len(found)} of {len(rows)} images are in the data set that the model was made with: {names}: an "

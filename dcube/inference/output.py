@@ -29,7 +29,7 @@ def as_table(rows: pd.DataFrame) -> str:
     probabilities = [name for name in rows.columns.astype(str) if name.startswith(PREFIX)]
     place = shown.index("confidence") + 1 if "confidence" in shown else len(shown)
     columns = [*shown[:place], *(probabilities if "confidence" in shown else []), *shown[place:]]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=_who(rows), title_justify="left")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=_who(rows), title_justify="left", caption=_how(rows))
     for name in columns:
         table.add_column(name.removeprefix(PREFIX).replace("_", " "), overflow="fold")
     for row in rows[columns].itertuples(index=False):
@@ -48,6 +48,13 @@ def _who(rows: pd.DataFrame) -> str | None:
         return None
     first = rows.iloc[0]
     return f"{first['model']}/{first['version']}, weights {first['weights_sha256'][:12]}"
+
+
+def _how(rows: pd.DataFrame) -> str | None:
+    if "use" not in rows or rows.empty:
+        return None
+    first = rows.iloc[0]
+    return f"Decided by: {first['decided_by']}. {first['use']}"
 
 
 def _has_values(column: pd.Series) -> bool:

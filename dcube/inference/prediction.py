@@ -3,16 +3,21 @@
 | column | meaning |
 | --- | --- |
 | image | the name that the user gave it |
-| decision | the predicted class, `abstain` below the set confidence, empty where the image was refused |
+| decision | the class that the operating point gives, `abstain` below the set confidence, empty for a refused image |
+| decided_by | the operating point: `most probable class`, or `CLASS >= THRESHOLD` |
 | prediction, confidence | the most probable class and its calibrated probability |
 | probability_CLASS | calibrated probabilities; they add up to one |
+| prediction_set | the classes that the image may have at the stated coverage, separated by a vertical bar |
 | entropy | of the probabilities: 0 where one class is certain, 1 where all are equally probable |
 | spread | standard deviation of the confidence over noise levels; empty for a model without a diffusion model |
+| input_sha256 | of the preprocessed image, as in the manifest of a data set; empty for a refused image |
+| answered_at | the time in UTC |
 | problem | why the image was refused |
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import Protocol
 
 import numpy as np
@@ -20,17 +25,21 @@ import pandas as pd
 from scipy.stats import entropy
 
 from dcube.artifacts.schemas.dataset import ABSTAIN, InputSpec
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.classifier.candidate import Candidate
 from dcube.data.preprocessing import ModelInput, crop, preprocess
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import Window, window_of
+from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.predictions import PREFIX
+from dcube.inference.answers import now
 from dcube.inference.drift import image_statistics
 from dcube.inference.inputs import InputImage
 from dcube.inference.suitability import check_suitability
 
 BATCH_SIZE = 64  # images in memory
 NOT_FINITE = "the model gives no finite probabilities for this image: use another version of it"
+SET_SEPARATOR = "|"
 NOISE_LEVELS = 3  # for `spread`: the lowest, the middle and the highest that training used
 
 
@@ -58,7 +67,7 @@ def to_model_input(raw: RawImage, spec: InputSpec) -> ModelInput:
 def predict(
     candidate: Candidate,
     images: Sequence[Readable],
-    abstain_below: float,
+    policy: DecisionPolicy,
     on_batch: Callable[[Sequence[ModelInput | str], pd.DataFrame], object] = lambda inputs, rows: None,
 ) -> pd.DataFrame:
     """Predict on every image, `BATCH_SIZE` at a time; an image that is refused has its row too.
@@ -80,14 +89,14 @@ def predict(
         for start in range(0, len(images), BATCH_SIZE):
             batch = images[start : start + BATCH_SIZE]
             inputs = list(pool.map(read, batch))
-            rows = predict_batch(candidate, inputs, abstain_below)
+            rows = predict_batch(candidate, inputs, policy)
             rows.insert(0, "image", [image.name for image in batch])
             on_batch(inputs, rows)
             parts.append(rows)
     return pd.concat(parts, ignore_index=True)
 
 
-def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], abstain_below: float) -> pd.DataFrame:
+def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], policy: DecisionPolicy) -> pd.DataFrame:
     """All columns but `image`; a text in the place of an input says why the image was refused."""
     usable = {row: found for row, found in enumerate(inputs) if isinstance(found, ModelInput)}
     problems = ["" if isinstance(found, ModelInput) else found for found in inputs]
@@ -102,20 +111,29 @@ def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], abst
         for row in rows:
             if not np.isfinite(probabilities[row]).all():
                 probabilities[row], spread[row], problems[row] = np.nan, np.nan, NOT_FINITE
-    return decide(probabilities, candidate.classes, abstain_below).assign(spread=spread, problem=problems)
+    hashes = [sha256(found.image.tobytes()).hexdigest() if isinstance(found, ModelInput) else "" for found in inputs]
+    decisions = decide(probabilities, candidate.classes, policy)
+    return decisions.assign(spread=spread, input_sha256=hashes, answered_at=now(), problem=problems)
 
 
-def decide(probabilities: np.ndarray, classes: Sequence[str], abstain_below: float) -> pd.DataFrame:
+def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPolicy) -> pd.DataFrame:
     """The columns from `decision` to `entropy` for (n, classes) probabilities; NaN rows stand for refused images."""
     known = ~np.isnan(probabilities).any(axis=1)
     most = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), 0)
     prediction = np.where(known, np.array(classes, dtype=object)[most], "")
     confidence = probabilities[np.arange(len(most)), most]
-    abstains = known & (confidence < abstain_below)
+    chosen = np.array(classes, dtype=object)[decided(np.nan_to_num(probabilities), list(classes), policy.rule)]
+    member = known[:, None] & (probabilities >= (np.inf if policy.set_from is None else policy.set_from))
+    sets = [SET_SEPARATOR.join(np.array(classes)[row]) for row in member]
+    abstains = known & (confidence < policy.abstain_below)
+    if policy.abstain_by_set:
+        abstains |= known & (np.array(sets, dtype=object) != chosen)
     columns = {PREFIX + name: probabilities[:, i] for i, name in enumerate(classes)}
     return pd.DataFrame(
         {
-            "decision": np.where(abstains, ABSTAIN, prediction),
+            "decision": np.where(abstains, ABSTAIN, np.where(known, chosen, "")),
+            "decided_by": str(policy.rule),
+            "prediction_set": sets,
             "prediction": prediction,
             "confidence": confidence,
             **columns,
@@ -124,14 +142,15 @@ def decide(probabilities: np.ndarray, classes: Sequence[str], abstain_below: flo
     )
 
 
-def aggregate_by_patient(rows: pd.DataFrame, images: Sequence[InputImage], abstain_below: float) -> pd.DataFrame:
+def aggregate_by_patient(rows: pd.DataFrame, images: Sequence[InputImage], policy: DecisionPolicy) -> pd.DataFrame:
     """One row for each patient: the normalised geometric mean of the images' probabilities.
 
     It is the mean of the logits: an image that excludes a class counts, one that favours no class changes nothing, and
     many similar images give no more certainty than one of them, as their product would. Patients are numbered in the
-    order of their first image: who they are is not shown.
+    order of their first image: who they are is not shown. Prediction sets are for images alone.
     """
     classes = [str(name).removeprefix(PREFIX) for name in rows.columns if str(name).startswith(PREFIX)]
+    policy = policy.model_copy(update={"set_from": None, "abstain_by_set": False})
     patients = pd.factorize(pd.Series([image.patient for image in images]))[0]
     table = []
     for number in range(max(patients) + 1):
@@ -140,10 +159,11 @@ def aggregate_by_patient(rows: pd.DataFrame, images: Sequence[InputImage], absta
         with np.errstate(divide="ignore"):
             logs = np.log(usable[[PREFIX + name for name in classes]].to_numpy(float))
         mean = np.exp(logs.mean(axis=0)) if len(usable) else np.full(len(classes), np.nan)
-        decision = decide((mean / mean.sum())[None], classes, abstain_below).iloc[0].to_dict()
+        decision = decide((mean / mean.sum())[None], classes, policy).iloc[0].to_dict()
         problem = f"{len(own) - len(usable)} of {len(own)} images refused" if len(usable) < len(own) else ""
         about: dict = {"patient": number + 1, "images": len(usable), "first_image": own["image"].iloc[0]}
-        table.append(about | decision | {"problem": problem})
+        hashes = " ".join(usable["input_sha256"])
+        table.append(about | decision | {"input_sha256": hashes, "answered_at": now(), "problem": problem})
     return pd.DataFrame(table)
 
 

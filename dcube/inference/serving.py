@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from mlflow.models import Model
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from PIL import Image
 
 from dcube.artifacts.checksums import hashes_of
 from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.classifier.candidate import load_candidate
 from dcube.config.schema import Compute
 from dcube.data.preprocessing import ModelInput
@@ -35,7 +38,8 @@ from dcube.tracking.verification import ADDED_BY_DOWNLOAD, verify
 from dcube.tracking.verification import CANDIDATE as CANDIDATE_FILES
 
 CANDIDATE = "candidate"
-ABSTAIN_BELOW = "abstain_below"  # parameter of a request
+CODE_REVISION, POLICY = "code_revision", "policy"  # in the metadata of a logged model
+ABSTAIN_BELOW, DECIDE = "abstain_below", "decide"  # parameters of a request; their defaults: as it was evaluated
 GZIP = b"\x1f\x8b"
 NIFTI_MAGIC = slice(344, 347)
 
@@ -56,17 +60,22 @@ class ServedModel(PythonModel):
         if name and read_settings().tracking_uri:
             _refuse_changed(name, version, folder)
         self.candidate = load_candidate(folder, choose_device(Compute()))
-        self.identity = identity(name, version, self.candidate.config.weights_sha256)
+        logged = _logged_with(folder)
+        self.identity = identity(name, version, self.candidate.config.weights_sha256, logged.get(CODE_REVISION, ""))
+        self.policy = DecisionPolicy(**logged.get(POLICY, {}))
 
     def predict(self, context, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         spec = self.candidate.config.input
         inputs = [_input_of_cell(cell, row, spec) for row, cell in enumerate(model_input["image"])]
-        rows = predict_batch(self.candidate, inputs, float((params or {}).get(ABSTAIN_BELOW, 0.0)))
+        rows = predict_batch(self.candidate, inputs, self._policy(params or {}))
         for row, problem in enumerate(rows["problem"]):
             if problem:
                 raise DcubeError(f"row {row}: {problem}")
         answered = rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
         return answered.assign(**self.identity)
+
+    def _policy(self, params: dict[str, Any]) -> DecisionPolicy:
+        return self.policy.overridden(params.get(DECIDE), params.get(ABSTAIN_BELOW), self.candidate.classes)
 
 
 def _registered_as(folder: Path) -> tuple[str, str]:
@@ -74,6 +83,12 @@ def _registered_as(folder: Path) -> tuple[str, str]:
     note = folder.parents[1] / ADDED_BY_DOWNLOAD
     known = yaml.safe_load(note.read_text()) if note.exists() else {}
     return str(known.get("model_name", "")), str(known.get("model_version", ""))
+
+
+def _logged_with(folder: Path) -> dict[str, Any]:
+    """The metadata of the logged model; empty for a folder that is none."""
+    logged = folder.parents[1]
+    return (Model.load(str(logged)).metadata or {}) if (logged / MLMODEL_FILE_NAME).exists() else {}
 
 
 def _refuse_changed(name: str, version: str, folder: Path) -> None:

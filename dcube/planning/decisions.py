@@ -1,6 +1,6 @@
 """What the data set and the machine decide, whatever time there is; each with its reason."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dcube.data.checks.groups import BY_IMAGE, LEAK, GroupCheck
 from dcube.planning.draft import Draft
@@ -8,6 +8,7 @@ from dcube.planning.facts import DatasetFacts, Machine
 
 CUT = 0.05  # share of an image's area that may be cut off
 AS_GOOD = 0.02  # of two groupings whose accuracies differ by less, the finer one is taken
+RARE = 3.0  # images of the most frequent class to those of the rarest, from which on the classes are balanced
 SMALL_SET = 2000  # training images, from which on a batch is 64
 
 
@@ -47,6 +48,7 @@ def decide_training(draft: Draft, facts: DatasetFacts, machine: Machine) -> None
         classifier__batch_size=batch,
         baseline__batch_size=batch,
     )
+    _decide_balance(draft, facts.classes)
     draft.decide("learns faster than the paper's in short trainings", diffusion__prediction="v_prediction")
     draft.decide(
         "as in the presets that were tuned by hand for short trainings",
@@ -79,3 +81,17 @@ def decide_training(draft: Draft, facts: DatasetFacts, machine: Machine) -> None
     draft.decide("a sample of the training images", features__images=min(256, facts.images_of_stage_1))
     if machine.gpus > 1 and batch % machine.gpus == 0:
         draft.decide(f"one for each of {machine.gpus} GPUs", compute__processes=machine.gpus)
+
+
+def _decide_balance(draft: Draft, classes: Mapping[str, int]) -> None:
+    rarest, most = min(classes, key=classes.__getitem__), max(classes, key=classes.__getitem__)
+    ratio = classes[most] / classes[rarest]
+    frequencies = f"{classes[most]} training images of {most} and {classes[rarest]} of {rarest} (1:{ratio:.1f})"
+    if ratio < RARE:
+        draft.decide(frequencies, classifier__class_balance="none", baseline__class_balance="none")
+        return
+    draft.decide(
+        f"{frequencies}: without it the rare class is overlooked",
+        classifier__class_balance="logit_adjustment",
+        baseline__class_balance="logit_adjustment",
+    )

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dcube.artifacts.layout import CONFIG
+from dcube.artifacts.layout import CONFIG, METRICS_FILE
+from dcube.artifacts.schemas.decision import DecisionPolicy
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.inference.answers import identity
 from dcube.registry.references import referenced
@@ -20,8 +22,9 @@ class Fetched:
     Attributes:
         folder: holds its weights, `config.json` and `reference.json`.
         evaluation: holds `metrics.json` and `predictions.csv` of its own test split.
+        code: git commit of the pipeline that registered it.
         weights: sha256 of the weights. A model that is deleted and made again starts at version 1; its weights differ.
-        abstain_below: the confidence below which it was evaluated as giving no prediction.
+        policy: how it decides, as it was evaluated.
         split_notice: what must be said beside the metrics of its evaluation; empty where nothing must.
     """
 
@@ -29,14 +32,15 @@ class Fetched:
     version: str
     folder: Path
     evaluation: Path
+    code: str
     weights: str
-    abstain_below: float
+    policy: DecisionPolicy
     split_notice: str
 
     @property
     def identity(self) -> dict[str, str]:
         """What stands in every answer: who gave it."""
-        return identity(self.name, self.version, self.weights)
+        return identity(self.name, self.version, self.weights, self.code)
 
     @property
     def title(self) -> str:
@@ -55,6 +59,8 @@ def fetch(reference: str, folder: Path) -> Fetched:
     configs = list((files / MODEL).rglob(CONFIG))
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
-    below, notice = version.needed_number(tags.ABSTAIN), version.tags.get(tags.SPLIT_NOTICE, "")
+    notice = version.tags.get(tags.SPLIT_NOTICE, "")
     evaluation = files / evaluation_artifacts(version.needed(tags.MODEL))
-    return Fetched(registry.name, number, configs[0].parent, evaluation, version.needed(tags.WEIGHTS), below, notice)
+    policy = Metrics.load(evaluation / METRICS_FILE).policy
+    code, weights = version.tags.get(tags.COMMIT, ""), version.needed(tags.WEIGHTS)
+    return Fetched(registry.name, number, configs[0].parent, evaluation, code, weights, policy, notice)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.data.readers.windows import window_of
 from dcube.evaluation.predictions import PREFIX
 from dcube.inference import serving
@@ -32,8 +33,14 @@ SERVING_NEEDS = (
 )  # fmt: skip
 
 
-def log_model(name: str, folder: Path, config: CandidateConfig, abstain_below: float, run_id: str) -> ModelInfo:
-    """Log the candidate in `folder` to its source run, whose parameters become the model's."""
+def log_model(
+    name: str, folder: Path, config: CandidateConfig, policy: DecisionPolicy, run_id: str, commit: str
+) -> ModelInfo:
+    """Log the candidate in `folder` to its source run, whose parameters become the model's.
+
+    Args:
+        commit: of the code that made it.
+    """
     with library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR), mlflow.start_run(run_id=run_id):
         return mlflow.pyfunc.log_model(
             name=name,
@@ -41,7 +48,8 @@ def log_model(name: str, folder: Path, config: CandidateConfig, abstain_below: f
             artifacts={serving.CANDIDATE: str(folder)},
             code_paths=[str(PACKAGE)],
             pip_requirements=requirements(),
-            signature=_signature(config.classes, abstain_below),
+            signature=_signature(config.classes, policy),
+            metadata={serving.CODE_REVISION: commit, serving.POLICY: policy.model_dump(mode="json")},
             input_example=_input_example(config.input),
         )
 
@@ -51,21 +59,27 @@ def requirements() -> list[str]:
     return [f"{name}=={installed_version(name).partition('+')[0]}" for name in SERVING_NEEDS]
 
 
-def _signature(classes: list[str], abstain_below: float) -> ModelSignature:
-    """A cell is a file in base64 or an array, which MLflow calls any type. The parameter's default is what the
-    evaluation abstained below, so that whoever asks without it gets what was measured."""
+def _signature(classes: list[str], policy: DecisionPolicy) -> ModelSignature:
+    """A cell is a file in base64 or an array, which MLflow calls any type. The parameters' defaults are
+    how the evaluation decided, so that whoever asks without it gets what was measured."""
     numbers = ["confidence", *(f"{PREFIX}{name}" for name in classes), "entropy"]
     return ModelSignature(
         Schema([ColSpec(AnyType(), "image")]),
         Schema(
             [
-                *(ColSpec("string", name) for name in ("decision", "prediction")),
+                *(ColSpec("string", name) for name in ("decision", "decided_by", "prediction_set", "prediction")),
                 *(ColSpec("double", name) for name in numbers),
                 ColSpec("double", "spread", required=False),
-                *(ColSpec("string", name) for name in identity("", "", "")),
+                *(ColSpec("string", name) for name in ("input_sha256", "answered_at")),
+                *(ColSpec("string", name) for name in identity("", "", "", "")),
             ]
         ),
-        ParamSchema([ParamSpec(serving.ABSTAIN_BELOW, "double", abstain_below)]),
+        ParamSchema(
+            [
+                ParamSpec(serving.ABSTAIN_BELOW, "double", policy.abstain_below),
+                ParamSpec(serving.DECIDE, "string", str(policy.rule)),
+            ]
+        ),
     )
 
 

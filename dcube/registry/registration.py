@@ -79,6 +79,7 @@ class Evaluated:
             tags.KIND: metrics.kind,
             tags.TEST: metrics.test_fingerprint,
             tags.ABSTAIN: repr(metrics.abstain_below),
+            tags.DECISION: str(metrics.policy.rule),
             tags.DATASET: metrics.dataset_fingerprint,
             tags.UNDEFINED: ", ".join(undefined_in(metrics)) or "none",
             **({tags.SPLIT_NOTICE: notice} if (notice := split_notice(metrics)) else {}),
@@ -144,7 +145,7 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
         log_params(client, run_id, params_of(config, pipeline.params))
         log_datasets(client, run_id, pipeline.dataset)
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
-        logged = log_model(title, model.folder, config, model.metrics.abstain_below, run_id)
+        logged = log_model(title, model.folder, config, model.metrics.policy, run_id, lineage.get(tags.COMMIT, ""))
         log_evaluation(client, run_id, logged.model_id, model.metrics, pipeline.dataset)
         with library_defaults({"MLFLOW_TRACKING_URI": client.tracking_uri}):  # where MLflow looks for a logged model
             entry = client.create_model_version(

@@ -13,6 +13,8 @@ from dcube.config.schema import Group, Params
 from dcube.data.prepared import SPLITS
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, intended, kind_in_words
+from dcube.evaluation.operating_point import in_words, table_rows
+from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words
 from dcube.features.selection import blocks_table, selection_figure
 from dcube.report.material import Material
@@ -21,6 +23,7 @@ from dcube.report.parts import Fold, Gallery, Heading, Notice, Part, Section, Ta
 from dcube.report.plots import classifier_figure, diffusion_figure
 
 NEAREST = 8
+POINT = ("rate", "validation", "test")
 NULLS = {
     "random_field": "Gaussian random fields with the same autocorrelation",
     "as_published": "independent values of the normal distribution, as published",
@@ -30,7 +33,8 @@ NULLS = {
 def about_section(material: Material) -> Section:
     metrics = material.evaluations[material.model]
     parts: list[Part] = [Notice(PHANTOM)] if metrics.is_phantom else []
-    classes = material.predictions[material.model].classes
+    sets = sets_in_words(metrics.prediction_sets, metrics.confidence, metrics.resampled)
+    classes, rates = material.predictions[material.model].classes, table_rows(metrics.operating_point)
     return Section(
         "about",
         "Intended use",
@@ -39,6 +43,13 @@ def about_section(material: Material) -> Section:
             Text(f"{material.model}: {kind_in_words(metrics.kind)}"),
             Text(intended(classes)),
             Notice(f"Not intended {NOT_INTENDED}"),
+            Text(in_words(metrics.operating_point, metrics.confidence)),
+            *([Table(f"Of {metrics.operating_point.rule.of_class}", POINT, rates, numbers=True)] if rates else []),
+            *(
+                [Text(sets)]
+                if (sets := sets_in_words(metrics.prediction_sets, metrics.confidence, metrics.resampled))
+                else []
+            ),
             Text(f"Made from {material.origin}."),
         ],
     )

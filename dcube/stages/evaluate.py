@@ -11,6 +11,8 @@ from dcube.engine.device import choose_device
 from dcube.evaluation import plots
 from dcube.evaluation.metrics import COMPARED
 from dcube.evaluation.model_card import model_card
+from dcube.evaluation.operating_point import choose_operating_point, in_words
+from dcube.evaluation.prediction_sets import calibrate_sets
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text, summarise
@@ -27,8 +29,10 @@ def main(name: str) -> None:
     groups = {"evaluation": everything.evaluation, "compute": everything.compute}
     with tracked_run(stage, groups, dataset) as tracked, atomic_folder(EVALUATION / name) as folder:
         candidate = load_candidate(MODELS / name, choose_device(everything.compute))
-        predictions = _predict(candidate, dataset)
-        metrics = summarise(name, candidate.config, dataset.info, predictions, everything.evaluation)
+        validation, settings = _predict(candidate, dataset, "validation"), everything.evaluation
+        point, sets = choose_operating_point(validation, settings), calibrate_sets(validation, settings)
+        predictions = _predict(candidate, dataset, "test")
+        metrics = summarise(name, candidate.config, dataset.info, predictions, settings, point, sets)
         predictions.save(folder / PREDICTIONS)
         _draw(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
         metrics.save(folder / METRICS_FILE)
@@ -51,12 +55,13 @@ def main(name: str) -> None:
         tracked.log_artifacts(folder)
     shown = (f"{it.title} {metrics.test[it.name]:.3f} ({interval_text(metrics, it.name, 2)})" for it in COMPARED)
     print(f"{name}, on the test split: {', '.join(shown)}")
+    print(in_words(metrics.operating_point, metrics.confidence))
     if notice := split_notice(metrics):
         print(notice)
 
 
-def _predict(candidate: Candidate, dataset: PreparedDataset) -> Predictions:
-    rows = dataset.indices("test")
+def _predict(candidate: Candidate, dataset: PreparedDataset, split: str) -> Predictions:
+    rows = dataset.indices(split)
     images, small_images = (
         dataset.images(size)[rows] for size in (candidate.image_size, candidate.diffusion_image_size)
     )

@@ -25,6 +25,7 @@ EVALUATION = "dcube.evaluation_sha256"
 CODE = "dcube.code_sha256"
 MANIFEST = "dcube.manifest_sha256"  # of a version: of its manifest.json, which names everything else
 ABSTAIN = "dcube.abstain_below"  # the confidence below which the version was evaluated as giving no prediction
+DECISION = "dcube.decision"  # the rule that decides, as it was evaluated
 SPLIT_NOTICE = "dcube.split_notice"  # what must be said beside its metrics
 DIFFUSION_WEIGHTS = "dcube.diffusion_weights_sha256"
 DIFFUSION_RUN = "dcube.diffusion_run_id"

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.config.schema import Data
 from dcube.data.preparing import prepare
 from dcube.data.preprocessing import preprocess
@@ -87,11 +88,11 @@ def test_every_route_gives_the_network_the_same_bytes(
 
     terminal = RecordingCandidate(prepared.info.input)
     with collect_images([tmp_path / "raw"]) as (images, _):
-        rows = predict(terminal, images, 0.0)  # type: ignore[arg-type]
+        rows = predict(terminal, images, DecisionPolicy())  # type: ignore[arg-type]
     assert (rows["problem"] == "").all()
 
     served, model = RecordingCandidate(prepared.info.input), ServedModel()
-    model.candidate, model.identity = served, {}  # type: ignore[assignment]
+    model.candidate, model.identity, model.policy = served, {}, DecisionPolicy()  # type: ignore[assignment]
     cells = [encode_file(file) for file in sorted((tmp_path / "raw").rglob("*")) if file.is_file()]
     model.predict(None, pd.DataFrame({"image": cells}))
 

@@ -10,6 +10,7 @@ from dcube.artifacts.layout import DATASET, EVALUATION, PREPARED
 from dcube.artifacts.schemas.candidate import Calibration
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Params
+from dcube.errors import DcubeError
 from dcube.evaluation import published
 from dcube.evaluation.model_card import NO_ERROR, PHANTOM
 from dcube.evaluation.predictions import Predictions
@@ -78,6 +79,25 @@ def test_everything_is_written_and_the_test_split_is_what_was_asked(evaluated):
     other = Metrics.load(EVALUATION / "sub_features" / "metrics.json")
     assert other.test_fingerprint == metrics.test_fingerprint
     assert other.test["auroc"] == 0.5
+
+
+def test_a_chosen_operating_point_is_measured_and_said_everywhere(evaluate_on, tmp_path, run_dcube):
+    wish = {"operating_point": "sensitivity", "positive_class": "malignant", "operating_target": 0.9}
+    params = Params.model_validate({"evaluation": {"bootstrap_samples": 200, **wish}})
+    (tmp_path / "params.yaml").write_text(params.to_yaml())
+    with pytest.raises(DcubeError, match="every validation image has the same probability of malignant"):
+        evaluate_on()  # `sub_features` says the same of every image
+    metrics = Metrics.load(EVALUATION / "dcube" / "metrics.json")
+    point = metrics.operating_point
+    assert point.rule.of_class == "malignant" and point.validation_images > 0 and point.validation_patients
+    assert point.test["sensitivity"].value == point.test["specificity"].value == 1.0
+    sets = metrics.prediction_sets
+    assert metrics.policy.set_from == sets.threshold and sets.calibrated_on == point.validation_patients
+    card = (EVALUATION / "dcube" / "model_card.md").read_text()
+    assert "for a coverage of 90%" in card
+    assert "malignant is decided from a probability of" in card and "| sensitivity | 1.000 (1.000–1.000) |" in card
+    code, printed = run_dcube("results")
+    assert code == 0 and "for a sensitivity of 0.9" in " ".join(printed.split())
 
 
 def test_the_card_says_what_the_model_is_for_and_what_the_data_prove(evaluated):

@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.utilities.callables import parameter_schema
 
 from dcube.artifacts.candidates import SUB_FEATURES
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.job import BatchJob
 from dcube.classifier.candidate import Candidate
 from dcube.config.schema import Params
@@ -84,7 +85,7 @@ def test_answers_stand_in_parquet_and_a_finished_batch_is_not_computed_again(pre
     for number in range(1000, 1030):
         write_picture(tmp_path / "same" / f"{number:03d}.png", number)
     with collect_images([tmp_path / "same"]) as (images, _):
-        expected = prediction.predict(candidate, images, 0.4)
+        expected = prediction.predict(candidate, images, DecisionPolicy(abstain_below=0.4))
     names = [Path(name).name for name in expected["image"]]
     for column in ("decision", "prediction"):
         assert list(rows.loc[names, column]) == list(expected[column])
@@ -146,7 +147,7 @@ def test_an_object_that_is_gone_is_named_and_the_others_are_answered(candidate, 
     boto3.client("s3").delete_object(Bucket="team", Key="studies/Doe-Jane/001.png")
     model = str(tmp_path / "models" / SUB_FEATURES)
     job = BatchJob(
-        model=model, identity={}, source=SOURCE, results=RESULTS, abstain_below=0.0, batch_size=9, pending=listed
+        model=model, identity={}, source=SOURCE, results=RESULTS, policy=DecisionPolicy(), batch_size=9, pending=listed
     )
     job.save(tmp_path / "job.json")
     batch.main(str(tmp_path / "job.json"))
@@ -169,5 +170,5 @@ def test_what_cannot_work_is_refused_before_anything_is_computed(prefect_server,
 
 def test_the_form_explains_itself():
     fields = parameter_schema(predict).properties
-    assert set(fields) == {"model", "source", "results", "batch_size", "abstain_below"}
+    assert set(fields) == {"model", "source", "results", "batch_size", "abstain_below", "decide"}
     assert all(field.get("description") for field in fields.values())

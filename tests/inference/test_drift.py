@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.inference.drift import PROPERTIES, as_markdown, compare, image_statistics, reference_of
 from dcube.inference.prediction import decide
 
@@ -28,7 +29,7 @@ def sample(seed: int, count: int, gain: float = 1.0, odds: float = 0.0) -> tuple
 
 def rows(seed: int, count: int, mode: str = "L", width: int = 64, **changes: float) -> pd.DataFrame:
     images, chances = sample(seed, count, **changes)
-    return pd.concat([decide(chances, CLASSES, 0.0), image_statistics(images)], axis=1).assign(
+    return pd.concat([decide(chances, CLASSES, DecisionPolicy()), image_statistics(images)], axis=1).assign(
         problem="", mode=mode, modality="", width=width, height=width
     )
 

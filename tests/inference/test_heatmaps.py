@@ -9,6 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.classifier.candidate import Candidate, build_head
 from dcube.classifier.contract import Task
 from dcube.classifier.image_table import ImageTable
@@ -105,6 +106,8 @@ def test_a_picture_is_drawn_for_each_answer_and_named_like_the_image(tmp_path, t
     candidate = Candidate(candidate_config(tiny_params, classes=["a", "b"]), Brightness(), None)
     pixels = np.random.default_rng(0).integers(0, 255, (1, 32, 32), dtype=np.uint8)
     images = [ModelInput(pixels, pixels, read_array(pixels[0])), "refused"]
-    rows = predict_batch(candidate, images, 0.5).assign(image=["study/scan 1.dcm#3", "bad.png"])
+    rows = predict_batch(candidate, images, DecisionPolicy(abstain_below=0.5)).assign(
+        image=["study/scan 1.dcm#3", "bad.png"]
+    )
     save_heatmaps(candidate, images, rows, tmp_path / "maps")
     assert [file.name for file in (tmp_path / "maps").iterdir()] == ["study_scan_1.dcm#3.png"]

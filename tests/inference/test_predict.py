@@ -1,6 +1,7 @@
 """`dcube predict`: what comes out is what the model says about those very pixels, and of nobody in particular."""
 
 import copy
+import hashlib
 import io
 import json
 import os
@@ -8,6 +9,8 @@ import re
 import shutil
 import tarfile
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import nibabel
@@ -18,6 +21,7 @@ import torch
 from PIL import Image
 
 from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
+from dcube.artifacts.schemas.decision import DecisionPolicy, DecisionRule, OperatingPoint, PredictionSets
 from dcube.classifier.candidate import Candidate, probabilities, save_candidate
 from dcube.cli import main as cli
 from dcube.config.schema import Params
@@ -28,6 +32,7 @@ from dcube.inference.prediction import predict
 from dcube.registry.versions import Registry
 from tests.support.discs import TINY
 from tests.support.registered_model import (
+    COMMIT,
     NAME,
     PICTURES,
     SCANS,
@@ -182,6 +187,32 @@ def test_it_abstains_below_what_it_was_evaluated_with_or_what_is_asked(home, cap
     assert list(answering["decision"]) == list(answering["prediction"])
 
 
+def test_it_decides_by_the_operating_point_it_was_evaluated_with_or_by_what_is_asked(home, capsys, tmp_path):
+    point = OperatingPoint(rule=DecisionRule(of_class="malignant", threshold=0.0), chosen_by="youden")
+    model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, operating_point=point))
+    file = write_picture(tmp_path / "0.png", 0)
+    (row,) = model.rows(capsys, file).to_dict("records")
+    assert (row["decision"], row["decided_by"]) == ("malignant", "malignant >= 0.0")
+    (row,) = model.rows(capsys, file, "--decide", "most probable class").to_dict("records")
+    assert (row["decision"], row["decided_by"]) == (row["prediction"], "most probable class")
+    (row,) = model.rows(capsys, file, "--decide", "malignant >= 1").to_dict("records")
+    assert row["decision"] != "malignant" and row["decided_by"] == "malignant >= 1.0"
+    code, out, err = model.command(capsys, file, "--decide", "malignant > 1")
+    assert code == 2 and not out and "is no rule" in err
+
+
+def test_prediction_sets_are_those_of_the_evaluation_and_may_abstain(home, capsys, tmp_path):
+    files = [write_picture(tmp_path / "in" / f"{n}.png", n) for n in range(3)]
+    sets = PredictionSets(coverage=0.9, threshold=0.3, calibrated_on=20, abstain=True)
+    model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, prediction_sets=sets))
+    rows = model.rows(capsys, tmp_path / "in")
+    assert len(rows) == len(files)
+    for _, row in rows.iterrows():
+        expected = [name for name in CLASSES if row[f"probability_{name}"] >= 0.3]
+        assert row["prediction_set"] == "|".join(expected)
+        assert row["decision"] == (row["prediction"] if expected == [row["prediction"]] else "abstain")
+
+
 def test_a_patient_gets_the_geometric_mean_and_keeps_the_name(of_scans, capsys, tmp_path):
     for number, patient in enumerate(["Smith-77", "Jones-12", "Smith-77"]):
         write_dicom(tmp_path / "in" / f"{number}.dcm", number, patient=patient)
@@ -204,7 +235,8 @@ def test_csv_json_and_table_say_the_same(of_pictures, capsys, tmp_path):
     assert f"{from_json['confidence'][0]:.3f}" in told["table"] and from_json["decision"][0] in told["table"]
     target = tmp_path / "answers.csv"
     assert of_pictures.command(capsys, file, "--format", "csv", "--output", target)[1] == ""
-    assert target.read_text() == told["csv"]
+    written = pd.read_csv(target).drop(columns="answered_at")
+    pd.testing.assert_frame_equal(written, from_csv.drop(columns="answered_at"))
 
 
 def test_every_answer_says_who_gives_it(of_pictures, capsys, tmp_path):
@@ -213,7 +245,17 @@ def test_every_answer_says_who_gives_it(of_pictures, capsys, tmp_path):
     name, _, version = of_pictures.reference.partition("/")
     weights = Registry.existing(NAME).version(version).tags["dcube.weights_sha256"]
     assert (row["model"], row["version"], row["weights_sha256"]) == (name, version, weights)
-    assert f"{of_pictures.reference}, weights {weights[:12]}" in of_pictures.command(capsys, file)[1]
+    assert (row["code_revision"], row["program_version"]) == (COMMIT, installed_version("dcube"))
+    assert (
+        row["input_sha256"]
+        == hashlib.sha256(to_square(Image.fromarray(pixels(0)), 32, 1, "crop").tobytes()).hexdigest()
+    )
+    assert timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(row["answered_at"]) < timedelta(minutes=5)
+    assert row["use"].startswith("Research use only")
+    printed = of_pictures.command(capsys, file)[1]
+    assert (
+        f"{of_pictures.reference}, weights {weights[:12]}" in printed and "Decided by: most probable class" in printed
+    )
 
 
 def test_a_model_that_gives_no_numbers_has_a_problem_in_every_row(of_pictures, tmp_path):
@@ -221,7 +263,7 @@ def test_a_model_that_gives_no_numbers_has_a_problem_in_every_row(of_pictures, t
     with torch.no_grad():
         next(broken.head.parameters()).fill_(torch.nan)
     with collect_images([write_picture(tmp_path / "0.png", 0)]) as (images, _):
-        (row,) = predict(broken, images, 0.0).to_dict("records")
+        (row,) = predict(broken, images, DecisionPolicy()).to_dict("records")
     assert "no finite probabilities" in row["problem"] and row["decision"] == ""
     with pytest.raises(DcubeError, match=r"weights that are not finite \(head\..*\): lower the learning rate"):
         save_candidate(tmp_path / "broken", broken.head.state_dict(), None, broken.config)

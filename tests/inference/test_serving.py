@@ -20,7 +20,9 @@ import pytest
 from PIL import Image
 
 from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
+from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.errors import DcubeError
+from dcube.inference.answers import RESEARCH_USE, identity
 from dcube.inference.inputs import collect_images
 from dcube.inference.prediction import predict
 from dcube.inference.serving import ServedModel, encode_file
@@ -29,7 +31,15 @@ from dcube.runtime.processes import process_group
 from tests.support.checkout import ROOT
 from tests.support.ports import free_port
 from tests.support.random_candidate import CLASSES, write_candidate
-from tests.support.registered_model import PICTURES, SCANS, hounsfield, register_candidate, write_dicom, write_picture
+from tests.support.registered_model import (
+    COMMIT,
+    PICTURES,
+    SCANS,
+    hounsfield,
+    register_candidate,
+    write_dicom,
+    write_picture,
+)
 
 
 @pytest.fixture
@@ -63,12 +73,13 @@ def of_scans(tmp_path: Path, tiny_params) -> ServedModel:
 
 def at_the_terminal(classifier: ServedModel, folder: Path, abstain_below: float = 0.0) -> pd.DataFrame:
     with collect_images([folder]) as (images, _):
-        return predict(classifier.candidate, images, abstain_below)
+        return predict(classifier.candidate, images, DecisionPolicy(abstain_below=abstain_below))
 
 
 def same(served: pd.DataFrame, predicted: pd.DataFrame) -> None:
     assert set(served["weights_sha256"].str.len()) == {64}, "every answer says who gives it"
-    served = served.drop(columns=["model", "version", "weights_sha256"])
+    assert set(served["use"]) == {RESEARCH_USE} and set(served["input_sha256"].str.len()) == {64}
+    served = served.drop(columns=[*identity("", "", "", ""), "answered_at"])
     shared = predicted[list(served.columns)]
     pd.testing.assert_frame_equal(served.reset_index(drop=True), shared, check_dtype=False, rtol=1e-5)
     assert {"decision", "confidence", "entropy", "probability_benign"} < set(served.columns)
@@ -83,10 +94,19 @@ def test_pictures_are_answered_as_at_the_terminal(classifier, files):
     )
 
 
+def test_a_request_may_name_its_rule_and_the_answer_names_the_one_that_decided(classifier, files):
+    rows = classifier.predict(None, table(files), {"decide": "benign >= 0.0"})
+    assert set(rows["decision"]) == {"benign"} and set(rows["decided_by"]) == {"benign >= 0.0"}
+    assert set(classifier.predict(None, table(files))["decided_by"]) == {"most probable class"}
+    with pytest.raises(DcubeError, match="the model has no class 'x'"):
+        classifier.predict(None, table(files), {"decide": "x >= 0.5"})
+
+
 def test_arrays_are_answered_as_the_pictures_that_hold_them(classifier, files):
     lossless = [file for file in files if file.suffix == ".png"]
     arrays = pd.DataFrame({"image": [np.asarray(Image.open(file)).tolist() for file in lossless]})
-    pd.testing.assert_frame_equal(classifier.predict(None, arrays), classifier.predict(None, table(lossless)))
+    answers = (classifier.predict(None, each).drop(columns="answered_at") for each in (arrays, table(lossless)))
+    pd.testing.assert_frame_equal(*answers)
 
 
 def test_scans_and_their_values_are_answered_as_at_the_terminal(of_scans, tmp_path):
@@ -194,6 +214,7 @@ def test_a_server_with_the_registry_alone_answers_as_the_terminal(
         rows = ask(address, {"dataframe_split": {"columns": ["image"], "data": [[cell] for cell in cells]}})
         same(rows, predicted)
         assert set(rows["model"] + "/" + rows["version"]) == {reference}
+        assert set(rows["code_revision"]) == {COMMIT}
         assert set(rows["decision"]) <= {"abstain", *CLASSES}
         open_ = ask(address, {"dataframe_records": [{"image": cells[0]}], "params": {"abstain_below": 0.0}})
         assert open_["decision"][0] == open_["prediction"][0]

@@ -163,6 +163,19 @@ def test_unknown_patients_are_grouped_if_their_images_tell_each_other(planned, t
     assert "patients are unknown" in reasons["data.group_by"]
 
 
+def test_balance_follows_the_class_frequencies(planned, tmp_path):
+    assert planned("--minutes", "10")[0] == 0
+    assert load_params(PARAMS).classifier.class_balance == "none"
+    for file in sorted((tmp_path / "data/small/malignant").iterdir())[40:]:
+        file.unlink()
+    assert planned("--minutes", "10")[0] == 0
+    params = load_params(PARAMS)
+    assert params.classifier.class_balance == params.baseline.class_balance == "logit_adjustment"
+    assert params.classifier.augmentation == "none"  # lowered AUROC in short trainings (docs/how-to/rare-classes.md)
+    reasons = {one.parameter: one.reason for one in PlanRecord.load(PLAN).decisions}
+    assert "26 of malignant (1:3." in reasons["classifier.class_balance"]
+
+
 def test_names_are_kept_only_if_asked_for(planned):
     assert planned("--minutes", "10", "--keep-names")[0] == 0
     assert load_params(PARAMS).data.identifiers == "kept"

@@ -20,6 +20,7 @@ from dcube.evaluation.summary import summarise
 from dcube.inference.drift import reference_of
 from dcube.registry.registration import Evaluated, Pipeline, register
 from dcube.registry.versions import CHAMPION, Registry
+from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
 from tests.support.discs import write_dataset
@@ -27,6 +28,7 @@ from tests.support.evaluated_candidates import DATASET, predictions
 from tests.support.random_candidate import CLASSES, SPEC, write_candidate
 
 NAME = "dcube-asked"
+COMMIT = "c" * 40
 SEEN_PICTURES = range(1000, 1060)
 SIZES = Extent(smallest=40, median=48.0, largest=64)
 PICTURES = SPEC.model_copy(update={"raw": RawImages(modes={"L": 9}, modalities={"": 9}, width=SIZES, height=SIZES)})
@@ -52,15 +54,18 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     made = predictions(dict.fromkeys(CLASSES, 20))
     usual = {"abstain_below": changes.pop("abstain_below", 0.0), "bootstrap_samples": 100}
     config = candidate.config.model_copy(update={"kind": kind, "weights_sha256": digest})
-    metrics = summarise(kind, config, DATASET, made, Evaluation(**usual)).model_copy(update=changes)
+    point = changes.pop("operating_point", None)
+    sets = changes.pop("prediction_sets", None)
+    metrics = summarise(kind, config, DATASET, made, Evaluation(**usual), point, sets).model_copy(update=changes)
     evaluation = home / "evaluation"
     evaluation.mkdir(exist_ok=True)
     made.save(evaluation / PREDICTIONS)
     metrics.save(evaluation / METRICS_FILE)
+    origin = {tags.COMMIT: COMMIT}
     with tracked_run("register", {}) as run:
         registry = Registry.created(tracking_client(), NAME)
         pipeline = Pipeline(registry.client.get_run(run.run_id), params, write_dataset(home / "prepared"))
-        version = register(registry, Evaluated(kind, home / "models" / kind, evaluation, metrics), pipeline, {})
+        version = register(registry, Evaluated(kind, home / "models" / kind, evaluation, metrics), pipeline, origin)
     registry.client.set_registered_model_alias(NAME, CHAMPION, version.version)
     return f"{NAME}/{version.version}", candidate
 

@@ -45,7 +45,9 @@ class CandidateConfig(WeightsConfig):
         blocks: of the frozen U-ViT; None for kinds that use no diffusion features.
         noised: whether the U-ViT sees the image noised to t, instead of the clean one.
         evaluation_timesteps: noise levels that probabilities are averaged over.
-        validation: metric → value on the validation split.
+        flips: whether predictions are means over an image and its mirror image.
+    prior: share of each class that the probabilities assume; None where it is unknown.
+    validation: metric → value on the validation split.
     """
 
     remedy: ClassVar[str] = run_again(TRAINING_STAGES)
@@ -57,6 +59,8 @@ class CandidateConfig(WeightsConfig):
     noised: bool = False
     calibration: Calibration = Calibration()
     evaluation_timesteps: list[int]
+    flips: bool = False
+    prior: list[float] | None = None
     params: TrainedWith
     data_fingerprint: str
     validation: dict[str, float]

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from dcube.artifacts.artifact import Artifact, ArtifactPart
+from dcube.artifacts.schemas.decision import DecisionPolicy
 
 
 class StoredObject(ArtifactPart):
@@ -16,6 +17,7 @@ class BatchJob(Artifact):
     """Attributes:
     model: folder with the candidate.
     identity: columns of every row that say which model answers.
+    policy: how decisions are made.
     source, results: addresses of the two prefixes.
     pending: what is to be predicted, in batches of `batch_size`.
     """
@@ -26,7 +28,7 @@ class BatchJob(Artifact):
     identity: dict[str, str]
     source: str
     results: str
-    abstain_below: float
+    policy: DecisionPolicy
     batch_size: int
     pending: list[StoredObject]
 

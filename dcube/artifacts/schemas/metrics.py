@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 from dcube.artifacts.schemas.dataset import Grouping, SplitOrigin
+from dcube.artifacts.schemas.decision import DecisionPolicy, OperatingPoint, PredictionSets
 
 
 class Interval(ArtifactPart):
@@ -25,6 +26,8 @@ class Metrics(Artifact):
     dataset: its name.
     grouping, split_origin: as in `dataset.json`.
     test_fingerprint: hash over the test images and their labels.
+    operating_point: how a decision follows from probabilities. The metrics in `test` are of the most probable class.
+    prediction_sets: the classes that an image may have, with their coverage.
     validation: metric → value on the validation split, as training measured it.
     """
 
@@ -50,3 +53,16 @@ class Metrics(Artifact):
     weights_sha256: str
     dataset_fingerprint: str
     is_phantom: bool
+    operating_point: OperatingPoint = OperatingPoint()
+    prediction_sets: PredictionSets = PredictionSets()
+
+    @property
+    def policy(self) -> DecisionPolicy:
+        """How the model decides, unless somebody asks otherwise."""
+        sets = self.prediction_sets
+        return DecisionPolicy(
+            rule=self.operating_point.rule,
+            abstain_below=self.abstain_below,
+            set_from=sets.threshold if sets.calibrated_on else None,
+            abstain_by_set=sets.abstain,
+        )

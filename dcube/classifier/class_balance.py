@@ -1,0 +1,60 @@
+"""What keeps a rare class from being overlooked in training: weights in the loss, a balanced order, or adjusted logits.
+
+One of them at a time: each alone makes the classes count alike, and two of them would make the rare one count twice.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor, nn
+
+from dcube.classifier.contract import OwnLosses
+from dcube.config.schema import ClassBalance
+from dcube.engine.seeds import numpy_generator
+from dcube.errors import DcubeError
+
+CrossEntropy = Callable[[Tensor, Tensor], Tensor]  # of logits (B, classes) and labels (B,)
+
+
+def cross_entropy_of(balance: ClassBalance, labels: np.ndarray, device: torch.device) -> CrossEntropy:
+    """Args: labels: (n,) class indices of all training images, each class among them."""
+    if balance == "loss_weights":
+        weights = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
+        return _weighted(torch.tensor(weights, dtype=torch.float32, device=device))
+    if balance == "logit_adjustment":
+        shares = np.bincount(labels) / len(labels)
+        log_prior = torch.tensor(np.log(shares), dtype=torch.float32, device=device)
+        # Menon et al., ICLR 2021, Eq. (10) with tau = 1, which is consistent for the balanced error.
+        return lambda logits, labels: F.cross_entropy(logits + log_prior, labels)
+    return F.cross_entropy
+
+
+def _weighted(weights: Tensor) -> CrossEntropy:
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        # Torch's own `weight` divides by the batch's weights: shards of one batch would then not count alike.
+        return (weights[labels] * F.cross_entropy(logits, labels, reduction="none")).mean()
+
+    return loss
+
+
+def epoch_order(balance: ClassBalance, labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """(n,) positions of the training images in one epoch: each once, or every class as often as any other."""
+    generator = numpy_generator(seed, "order", epoch)
+    if balance != "sampling":
+        return generator.permutation(len(labels))
+    owners = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    shares = [len(part) for part in np.array_split(labels, len(owners))]
+    return generator.permutation(
+        np.concatenate([np.resize(generator.permutation(own), n) for own, n in zip(owners, shares, strict=True)])
+    )
+
+
+def refuse_without_effect(balance: ClassBalance, head: nn.Module, kind: str) -> None:
+    """Raises: DcubeError: the network has a loss of its own, which the setting would not change."""
+    if balance in ("loss_weights", "logit_adjustment") and isinstance(head, OwnLosses):
+        raise DcubeError(
+            f"class_balance: {balance} does not apply to {kind}, which has a loss of its own: use sampling"
+        )

@@ -1,0 +1,15 @@
+"""From probabilities to a class: what `predict`, serving and evaluation share. Needs nothing but NumPy."""
+
+import numpy as np
+
+from dcube.artifacts.schemas.decision import DecisionRule
+
+
+def decided(probabilities: np.ndarray, classes: list[str], rule: DecisionRule) -> np.ndarray:
+    """(n,) class indices that the rule gives for (n, classes) probabilities without NaN."""
+    if rule.of_class is None:
+        return probabilities.argmax(axis=1)
+    index = classes.index(rule.of_class)
+    others = probabilities.copy()
+    others[:, index] = -1.0
+    return np.where(probabilities[:, index] >= rule.threshold, index, others.argmax(axis=1))

@@ -1,0 +1,160 @@
+"""The operating point: from which probability of a class on it is decided, chosen on the validation images."""
+
+from functools import partial
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+from dcube.artifacts.schemas.decision import MOST_PROBABLE, DecisionRule, Estimate, OperatingPoint
+from dcube.config.schema import Evaluation
+from dcube.errors import DcubeError
+from dcube.evaluation.bootstrap import bootstrap, interval, resample_weights
+from dcube.evaluation.decision_rule import decided
+from dcube.evaluation.metrics import MetricValues
+from dcube.evaluation.predictions import Predictions
+
+
+def choose_operating_point(validation: Predictions, evaluation: Evaluation) -> OperatingPoint:
+    """What `evaluation` wishes, with intervals over patients (images, where patients are unknown).
+
+    Raises:
+        DcubeError: there is no such class, or no threshold reaches the target.
+    """
+    if evaluation.operating_point == "most_probable":
+        return OperatingPoint()
+    name, classes = str(evaluation.positive_class), validation.classes
+    if name not in classes:
+        raise DcubeError(f"evaluation.positive_class: there is no class {name!r}: choose from {', '.join(classes)}")
+    positive, scores = validation.labels == classes.index(name), validation.probabilities[:, classes.index(name)]
+    threshold = _threshold(positive, scores, np.ones(len(scores)), evaluation)
+    if np.isnan(threshold):
+        raise DcubeError(_unreachable(positive, scores, evaluation))
+    seed, samples = evaluation.seed, evaluation.bootstrap_samples
+    again = [
+        _threshold(positive, scores, weights, evaluation)
+        for chunk in resample_weights(validation.groups, samples, seed)
+        for weights in chunk
+    ]
+    low, high = interval(np.array(again), evaluation.confidence)
+    point = OperatingPoint(
+        rule=DecisionRule(of_class=name, threshold=threshold),
+        chosen_by=evaluation.operating_point,
+        target=evaluation.operating_target,
+        threshold=Estimate(value=threshold, low=low, high=high),
+        prevalence=evaluation.prevalence,
+        validation_images=len(scores),
+        validation_patients=int(validation.groups.max()) + 1 if validation.knows_patients else None,
+    )
+    return point.model_copy(update={"validation": _estimates(point, validation, evaluation)})
+
+
+def measured_on(point: OperatingPoint, test: Predictions, evaluation: Evaluation) -> OperatingPoint:
+    """What the point gives on the images of `test`, where nothing is chosen."""
+    return point.model_copy(update={"test": _estimates(point, test, evaluation)})
+
+
+def rates(point: OperatingPoint, predictions: Predictions, weights: np.ndarray) -> MetricValues:
+    """Sensitivity, specificity, PPV and NPV of the point's class for rows of weights (b, n): name → (b,).
+
+    Images of the class are the positive ones. PPV and NPV are those at the point's prevalence (Bayes).
+    """
+    index = predictions.classes.index(str(point.rule.of_class))
+    positive = predictions.labels == index
+    called = decided(predictions.probabilities, predictions.classes, point.rule) == index
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sensitivity = weights @ (positive & called) / (weights @ positive)
+        specificity = weights @ (~positive & ~called) / (weights @ ~positive)
+        share = weights @ positive / weights.sum(axis=1) if point.prevalence is None else point.prevalence
+        ppv = sensitivity * share / (sensitivity * share + (1 - specificity) * (1 - share))
+        npv = specificity * (1 - share) / (specificity * (1 - share) + (1 - sensitivity) * share)
+    return {"sensitivity": sensitivity, "specificity": specificity, "ppv": ppv, "npv": npv}
+
+
+def _estimates(point: OperatingPoint, predictions: Predictions, evaluation: Evaluation) -> dict[str, Estimate]:
+    if point.rule.of_class is None:
+        return {}
+    values = rates(point, predictions, np.ones((1, len(predictions.labels))))
+    samples = bootstrap(
+        partial(rates, point, predictions), predictions.groups, evaluation.bootstrap_samples, evaluation.seed
+    )
+    found = {name: interval(samples[name], evaluation.confidence) for name in values}
+    return {name: Estimate(value=float(values[name][0]), low=low, high=high) for name, (low, high) in found.items()}
+
+
+def _curve(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sensitivity, specificity and threshold, (k,) each, without those that call all images one class."""
+    if not (weights @ positive and weights @ ~positive):
+        return (np.empty(0),) * 3
+    drawn = weights > 0
+    false, true, at = roc_curve(positive[drawn], scores[drawn], sample_weight=weights[drawn], drop_intermediate=False)
+    between = np.append((at[:-1] + at[1:]) / 2, at[-1])  # in the gap below the last image that is called positive
+    used = (true > 0) & (false < 1)
+    return true[used], 1 - false[used], between[used]
+
+
+def _threshold(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray, evaluation: Evaluation) -> float:
+    """NaN where no threshold reaches the target."""
+    sensitivity, specificity, thresholds = _curve(positive, scores, weights)
+    if not len(thresholds):
+        return float("nan")
+    target = evaluation.operating_target or 0.0
+    share = evaluation.prevalence or float(weights @ positive / weights.sum())
+    merits = {
+        "sensitivity": np.where(sensitivity >= target, specificity, -np.inf),
+        "specificity": np.where(specificity >= target, sensitivity, -np.inf),
+        "youden": sensitivity + specificity,
+        "cost": -target * share * (1 - sensitivity) - (1 - share) * (1 - specificity),
+    }
+    merit = merits[evaluation.operating_point]
+    return float(thresholds[merit.argmax()]) if merit.max() > -np.inf else float("nan")
+
+
+def _unreachable(positive: np.ndarray, scores: np.ndarray, evaluation: Evaluation) -> str:
+    wish, name = evaluation.operating_point, evaluation.positive_class
+    sensitivity, specificity, _ = _curve(positive, scores, np.ones(len(scores)))
+    wished, other = (sensitivity, specificity) if wish == "sensitivity" else (specificity, sensitivity)
+    if not len(wished):
+        return f"evaluation.operating_point: every validation image has the same probability of {name}: train again"
+    best = wished.argmax()
+    other_name = "specificity" if wish == "sensitivity" else "sensitivity"
+    return (
+        f"evaluation.operating_target: no threshold reaches a {wish} of {evaluation.operating_target:g} for {name} on "
+        f"the validation images, unless all are decided alike: {wished[best]:.3f} is reachable, at a {other_name} of "
+        f"{other[best]:.3f}"
+    )
+
+
+def in_words(point: OperatingPoint, confidence: float) -> str:
+    """What decides, how it was chosen, and what that gives: one sentence or a few."""
+    if point.rule.of_class is None:
+        return f"The {MOST_PROBABLE} decides: no operating point was chosen (`evaluation.operating_point`)."
+    wish = {
+        "sensitivity": f"a sensitivity of {point.target}",
+        "specificity": f"a specificity of {point.target}",
+        "youden": "the largest sum of sensitivity and specificity",
+        "cost": f"the smallest cost, a miss costing {point.target} false alarms",
+    }.get(point.chosen_by, "a wish")
+    patients = f" of {point.validation_patients} patients or groups" if point.validation_patients else ""
+    at, name = point.threshold, point.rule.of_class
+    resampled = f" (from {at.low:.3f} to {at.high:.3f} on resamples)" if at else ""
+    return (
+        f"{name} is decided from a probability of {point.rule.threshold:.3f} on{resampled}, else the most probable of "
+        f"the other classes: chosen on {point.validation_images} validation images{patients} for {wish}. PPV and NPV "
+        f"are for {_prevalence(point)}; intervals: {confidence:.0%}."
+    )
+
+
+def _prevalence(point: OperatingPoint) -> str:
+    if point.prevalence is None:
+        return "the class's share among the images measured"
+    return f"a prevalence of {point.prevalence:g}"
+
+
+def table_rows(point: OperatingPoint) -> list[tuple[str, str, str]]:
+    """Rate, on validation, on test; empty where the most probable class decides."""
+    labels = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV"}
+    return [(labels[name], _cell(point.validation[name]), _cell(value)) for name, value in point.test.items()]
+
+
+def _cell(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"

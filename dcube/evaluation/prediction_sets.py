@@ -1,0 +1,86 @@
+"""Split conformal prediction sets (Vovk et al. 2005): the classes that an image may have, with a stated coverage.
+
+A class is in the set from a probability on that is calibrated on the validation images. One score a patient, that of
+the image whose true class is least probable: for a new patient like those, the sets of *all* images hold their true
+classes with the stated probability. Where patients are unknown, images stand for them.
+"""
+
+from functools import partial
+from math import ceil
+
+import numpy as np
+import pandas as pd
+
+from dcube.artifacts.schemas.decision import Estimate, PredictionSets
+from dcube.config.schema import Evaluation
+from dcube.evaluation.bootstrap import bootstrap, interval
+from dcube.evaluation.metrics import MetricValues
+from dcube.evaluation.predictions import Predictions
+
+LABELS = {
+    "coverage": "with a true set for every image",
+    "image_coverage": "images with a true set",
+    "size": "classes in a set",
+    "single": "sets of one class",
+}
+
+
+def calibrate_sets(validation: Predictions, evaluation: Evaluation) -> PredictionSets:
+    """Too few patients for the coverage: every class is in every set."""
+    least = pd.Series(_of_truth(validation)).groupby(validation.groups).min().sort_values(ascending=False).to_numpy()
+    rank = ceil((len(least) + 1) * evaluation.set_coverage)
+    return PredictionSets(
+        coverage=evaluation.set_coverage,
+        threshold=float(least[rank - 1]) if rank <= len(least) else 0.0,
+        calibrated_on=len(least),
+        abstain=evaluation.abstain_by_set,
+    )
+
+
+def sets_measured_on(sets: PredictionSets, test: Predictions, evaluation: Evaluation) -> PredictionSets:
+    """With what the sets give on the images of `test`."""
+    rates = partial(set_rates, sets, test)
+    values = rates(np.ones((1, len(test.labels))))
+    samples = bootstrap(rates, test.groups, evaluation.bootstrap_samples, evaluation.seed)
+    found = {name: interval(samples[name], evaluation.confidence) for name in values}
+    estimates = {name: Estimate(value=float(values[name][0]), low=a, high=b) for name, (a, b) in found.items()}
+    return sets.model_copy(update={"test": estimates})
+
+
+def set_rates(sets: PredictionSets, predictions: Predictions, weights: np.ndarray) -> MetricValues:
+    """`LABELS` for rows of weights (b, n), equal within a patient: name → (b,)."""
+    covered = _of_truth(predictions) >= sets.threshold
+    size = (predictions.probabilities >= sets.threshold).sum(axis=1)
+    by_patient = pd.Series(covered).groupby(predictions.groups)
+    images, total = by_patient.transform("size").to_numpy(), weights.sum(axis=1)
+    of_patients = weights / images
+    return {
+        "coverage": of_patients @ by_patient.transform("all").to_numpy() / of_patients.sum(axis=1),
+        "image_coverage": weights @ covered / total,
+        "size": weights @ size / total,
+        "single": weights @ (size == 1) / total,
+    }
+
+
+def _of_truth(predictions: Predictions) -> np.ndarray:
+    return predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
+
+
+def sets_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
+    """How they were made, and what they give on test; empty for a model that has none.
+
+    Args:
+        owners: what was calibrated on: patients, groups or images.
+    """
+    if not sets.calibrated_on:
+        return ""
+    measured = ", ".join(
+        f"{LABELS[name]} {it.value:.3f} ({it.low:.3f}–{it.high:.3f})" for name, it in sets.test.items()
+    )
+    few = " Too few for this coverage: every class is in every set." if sets.threshold == 0 else ""
+    abstains = " It abstains unless the set is the decided class alone." if sets.abstain else ""
+    return (
+        f"Prediction sets hold the classes from a probability of {sets.threshold:.3g} on, for a coverage of "
+        f"{sets.coverage:.0%}, calibrated on {sets.calibrated_on} validation {owners}.{few}{abstains} "
+        f"On test, with {confidence:.0%} intervals: {owners} {measured}."
+    )

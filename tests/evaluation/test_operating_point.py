@@ -1,0 +1,138 @@
+"""Operating points: a wish is reached on validation and measured on test; what no threshold reaches is said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+from sklearn.metrics import confusion_matrix
+
+from dcube.artifacts.schemas.decision import DecisionPolicy, DecisionRule
+from dcube.config.schema import Evaluation
+from dcube.errors import DcubeError
+from dcube.evaluation.decision_rule import decided
+from dcube.evaluation.operating_point import choose_operating_point, in_words, measured_on, rates, table_rows
+from dcube.evaluation.predictions import Predictions
+
+CLASSES = ["benign", "malignant", "normal"]
+
+
+def said(seed: int, images: int = 200, separation: float = 1.5, of_patient: int = 2) -> Predictions:
+    """One in five is malignant; its probability is higher, not always."""
+    rng = np.random.default_rng(seed)
+    labels = np.where(np.arange(images) % 5 == 0, 1, 2 * (np.arange(images) % 2))
+    logits = rng.normal(0, 1, (images, 3)) + separation * np.eye(3)[labels] - np.array([0, 1, 0])
+    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    table = pd.DataFrame(
+        {
+            "id": [str(n) for n in range(images)],
+            "patient": [str(n // of_patient) for n in range(images)],
+            "sha256": [f"{n:064x}" for n in range(images)],
+            "label": np.array(CLASSES)[labels],
+            **{f"probability_{name}": probabilities[:, i] for i, name in enumerate(CLASSES)},
+        }
+    )
+    return Predictions(table)
+
+
+def wish(**values) -> Evaluation:
+    return Evaluation(bootstrap_samples=100, positive_class="malignant", **values)
+
+
+def by_scikit(predictions: Predictions, rule: DecisionRule) -> tuple[float, float, float, float]:
+    called = decided(predictions.probabilities, CLASSES, rule) == 1
+    tn, fp, fn, tp = confusion_matrix(predictions.labels == 1, called).ravel().astype(float)
+    with np.errstate(invalid="ignore"):
+        return tp / (tp + fn), tn / (tn + fp), tp / (tp + fp), tn / (tn + fn)
+
+
+@pytest.mark.parametrize("target", [0.6, 0.9, 1.0])
+def test_a_wished_sensitivity_is_reached_at_the_best_specificity(target):
+    validation, test = said(0), said(1)
+    evaluation = wish(operating_point="sensitivity", operating_target=target)
+    point = measured_on(choose_operating_point(validation, evaluation), test, evaluation)
+    for predictions, measured in ((validation, point.validation), (test, point.test)):
+        found = [measured[name].value for name in ("sensitivity", "specificity", "ppv", "npv")]
+        np.testing.assert_allclose(found, by_scikit(predictions, point.rule))
+        assert all(estimate.low <= estimate.value <= estimate.high for estimate in measured.values())
+    assert point.validation["sensitivity"].value >= target
+    scores = validation.probabilities[:, 1]
+    higher = scores[scores > point.rule.threshold].min() + 1e-9  # the next threshold misses an image more
+    assert by_scikit(validation, DecisionRule(of_class="malignant", threshold=higher))[0] < target
+    assert point.validation_patients == 100 and point.validation_images == 200
+    assert point.threshold and point.threshold.low <= point.rule.threshold <= point.threshold.high
+    assert table_rows(point)[0][0] == "sensitivity" and "malignant is decided" in in_words(point, 0.95)
+
+
+def test_specificity_youden_and_costs_are_the_best_of_all_thresholds():
+    validation = said(0)
+    every = [DecisionRule(of_class="malignant", threshold=float(p)) for p in validation.probabilities[:, 1]]
+    all_rates = np.array([by_scikit(validation, rule)[:2] for rule in every])
+    points = {
+        "specificity": choose_operating_point(validation, wish(operating_point="specificity", operating_target=0.9)),
+        "youden": choose_operating_point(validation, wish(operating_point="youden")),
+        "cost": choose_operating_point(validation, wish(operating_point="cost", operating_target=10)),
+    }
+    got = {name: np.array(by_scikit(validation, point.rule)[:2]) for name, point in points.items()}
+    assert got["specificity"][1] >= 0.9
+    assert got["specificity"][0] == all_rates[all_rates[:, 1] >= 0.9, 0].max()
+    assert got["youden"].sum() == pytest.approx(all_rates.sum(1).max())
+    cost = 10 * 0.2 * (1 - all_rates[:, 0]) + 0.8 * (1 - all_rates[:, 1])
+    assert 10 * 0.2 * (1 - got["cost"][0]) + 0.8 * (1 - got["cost"][1]) == pytest.approx(cost.min())
+    dear = choose_operating_point(validation, wish(operating_point="cost", operating_target=100))
+    assert dear.rule.threshold < points["cost"].rule.threshold
+
+
+def test_ppv_and_npv_at_a_stated_prevalence_follow_bayes():
+    evaluation = wish(operating_point="youden", prevalence=0.01)
+    point = choose_operating_point(said(0), evaluation)
+    sensitivity, specificity, ppv, npv = (
+        rates(point, said(0), np.ones((1, 200)))[k][0] for k in ("sensitivity", "specificity", "ppv", "npv")
+    )
+    assert ppv == pytest.approx(0.01 * sensitivity / (0.01 * sensitivity + 0.99 * (1 - specificity)))
+    assert npv == pytest.approx(0.99 * specificity / (0.99 * specificity + 0.01 * (1 - sensitivity)))
+    assert "a prevalence of 0.01" in in_words(point, 0.95)
+
+
+def test_what_no_threshold_reaches_is_one_line_with_what_is_reachable():
+    hopeless = said(0)
+    hopeless.table["probability_malignant"] = np.where(hopeless.labels == 1, 0.0, 0.5)
+    hopeless.table.loc[5, "probability_malignant"] = 0.6  # one malignant image alone is above all others
+    with pytest.raises(DcubeError, match=r"no threshold reaches a sensitivity of 0\.9.*0\.025 is reachable") as error:
+        choose_operating_point(hopeless, wish(operating_point="sensitivity", operating_target=0.9))
+    assert "\n" not in str(error.value)
+    with pytest.raises(DcubeError, match=r"no class 'x': choose from benign"):
+        choose_operating_point(said(0), Evaluation(operating_point="youden", positive_class="x"))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"operating_point": "youden"}, "needs positive_class"),
+        ({"operating_point": "cost", "positive_class": "a"}, "needs operating_target"),
+        ({"operating_point": "sensitivity", "positive_class": "a", "operating_target": 95}, "must be 1 or less"),
+    ],
+)
+def test_an_incomplete_wish_is_refused(values, words):
+    with pytest.raises(ValidationError, match=words):
+        Evaluation(**values)
+
+
+def test_without_a_wish_the_most_probable_class_decides_and_that_is_said():
+    point = choose_operating_point(said(0), Evaluation())
+    assert str(point.rule) == "most probable class" and measured_on(point, said(1), Evaluation()).test == {}
+    assert "The most probable class decides" in in_words(point, 0.95)
+    probabilities = said(0).probabilities
+    assert np.array_equal(decided(probabilities, CLASSES, point.rule), probabilities.argmax(1))
+
+
+def test_a_rule_survives_its_text_and_others_are_refused():
+    rule = DecisionRule(of_class="grade >= 2", threshold=0.1 + 0.2)
+    assert DecisionRule.parse(str(rule)) == rule and DecisionRule.parse(str(DecisionRule())) == DecisionRule()
+    assert DecisionRule.parse("malignant>=0.3") == DecisionRule(of_class="malignant", threshold=0.3)
+    for text in ("malignant", "malignant >= 2", ">= 0.3", "malignant >= much", "malignant > 0.3"):
+        with pytest.raises(DcubeError, match="is no rule"):
+            DecisionRule.parse(text)
+    with pytest.raises(DcubeError, match="no class 'b'"):
+        DecisionPolicy().overridden("b >= 0.5", None, CLASSES)
+    names = {DecisionPolicy().overridden(text, 0.5, CLASSES).folder_name for text in (None, "benign >= 0.5")}
+    assert len(names) == 2
