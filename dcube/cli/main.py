@@ -37,8 +37,8 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point: what a user can mend ends in one line and exit code 2."""
-    # MLflow and torch make a million objects as they are imported. Searching these for garbage again and again, and
-    # once more at the end, takes a third of the time of a short command.
+    # MLflow and torch make very many objects as they are imported. Searching these for garbage again and again, and
+    # once more at the end, takes a quarter of the time of `import mlflow`.
     gc.set_threshold(200_000, 30, 30)
     atexit.register(gc.freeze)
     with one_line_errors():
