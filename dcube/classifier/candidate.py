@@ -70,20 +70,32 @@ class Candidate:
     def temperature(self) -> float:
         return self.config.calibration.temperature
 
-    def predict(
-        self,
-        images: np.ndarray,
-        diffusion_images: np.ndarray,
-        batch_size: int = 64,
-        timesteps: Sequence[int] | None = None,
-    ) -> np.ndarray:
-        """Calibrated probabilities (n, classes), float64.
+    def predict(self, images: np.ndarray, diffusion_images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+        """Calibrated probabilities (n, classes), float64, averaged over the evaluation's noise levels.
 
         Args:
             images: (n, C, S, S) uint8 at `image_size`.
             diffusion_images: (n, C, s, s) uint8 at `diffusion_image_size`.
-            timesteps: noise levels to average over, instead of the evaluation's.
         """
+        levels = self.config.evaluation_timesteps
+        return tempered(self._by_level(images, diffusion_images, levels, batch_size).mean(axis=0), self.temperature)
+
+    def predict_with_levels(
+        self, images: np.ndarray, diffusion_images: np.ndarray, timesteps: Sequence[int], batch_size: int = 64
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `predict` gives, and calibrated probabilities (levels, n, classes) at each of `timesteps`.
+
+        Together, because what does not depend on the noise level is computed once.
+        """
+        own = self.config.evaluation_timesteps
+        found = self._by_level(images, diffusion_images, [*own, *timesteps], batch_size)
+        each = np.stack([tempered(level, self.temperature) for level in found[len(own) :]])
+        return tempered(found[: len(own)].mean(axis=0), self.temperature), each
+
+    def _by_level(
+        self, images: np.ndarray, diffusion_images: np.ndarray, timesteps: Sequence[int], batch_size: int
+    ) -> np.ndarray:
+        """Probabilities (levels, n, classes), float64, not calibrated."""
         device = next(self.head.parameters()).device
         batches = []
         for start in range(0, len(images), batch_size):
@@ -91,29 +103,33 @@ class Candidate:
                 torch.from_numpy(np.ascontiguousarray(part[start : start + batch_size])).to(device)
                 for part in (images, diffusion_images)
             )
-            batches.append(self._probabilities(large, small, timesteps or self.config.evaluation_timesteps).cpu())
-        return tempered(torch.cat(batches).double().numpy(), self.temperature)
-
-    def _probabilities(self, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]) -> Tensor:
-        plain = probabilities(self.head, self.uvit, images, diffusion_images, timesteps)
-        if not self.config.flips:
-            return plain
-        mirrored = probabilities(self.head, self.uvit, images.flip(-1), diffusion_images.flip(-1), timesteps)
-        return (plain + mirrored) / 2
+            found = probabilities_by_level(self.head, self.uvit, large, small, timesteps)
+            if self.config.flips:
+                mirrored = large.flip(-1), small.flip(-1)
+                found = (found + probabilities_by_level(self.head, self.uvit, *mirrored, timesteps)) / 2
+            batches.append(found.cpu())
+        return torch.cat(batches, dim=1).double().numpy()
 
 
-@torch.inference_mode()
 def probabilities(
     head: nn.Module, uvit: FrozenUViT | None, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]
 ) -> Tensor:
     """(B, classes) probabilities of uint8 images, averaged over fixed noise levels."""
+    return probabilities_by_level(head, uvit, images, diffusion_images, timesteps).mean(dim=0)
+
+
+@torch.inference_mode()
+def probabilities_by_level(
+    head: nn.Module, uvit: FrozenUViT | None, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]
+) -> Tensor:
+    """(levels, B, classes) probabilities of uint8 images; without a diffusion model one level."""
     if uvit is None:
-        return head(images, ()).float().softmax(dim=1)
+        return head(images, ()).float().softmax(dim=1)[None]
     clean = to_model_range(diffusion_images)
     levels = [torch.full((len(clean),), t, device=clean.device) for t in timesteps]
     assert isinstance(head, DCubeHead)
     logits = head.at_levels(images, [uvit.features(uvit.input_at(clean, t), t) for t in levels])
-    return torch.stack(logits).float().softmax(dim=-1).mean(dim=0)
+    return torch.stack(logits).float().softmax(dim=-1)
 
 
 def build_head(

@@ -106,8 +106,7 @@ def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], poli
         rows = list(usable)
         images = np.stack([found.image for found in usable.values()])
         diffusion_images = np.stack([found.diffusion_image for found in usable.values()])
-        probabilities[rows] = candidate.predict(images, diffusion_images)
-        spread[rows] = _spread(candidate, images, diffusion_images, probabilities[rows].argmax(axis=1))
+        probabilities[rows], spread[rows] = _with_spread(candidate, images, diffusion_images)
         for row in rows:
             if not np.isfinite(probabilities[row]).all():
                 probabilities[row], spread[row], problems[row] = np.nan, np.nan, NOT_FINITE
@@ -184,11 +183,16 @@ def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _spread(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Standard deviation of the chosen class's probability over noise levels, (n,); NaN without a diffusion model."""
+def _with_spread(
+    candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n, classes), and the standard deviation of the largest one over noise levels, (n,).
+
+    The latter is NaN without a diffusion model.
+    """
     settings = candidate.config.params.classifier
     if candidate.uvit is None or settings is None:
-        return np.full(len(images), np.nan)
-    levels = np.linspace(settings.timestep_low, settings.timestep_high, NOISE_LEVELS).round().astype(int)
-    each = [candidate.predict(images, diffusion_images, timesteps=[int(level)]) for level in np.unique(levels)]
-    return np.std([found[np.arange(len(chosen)), chosen] for found in each], axis=0)
+        return candidate.predict(images, diffusion_images), np.full(len(images), np.nan)
+    levels = np.unique(np.linspace(settings.timestep_low, settings.timestep_high, NOISE_LEVELS).round().astype(int))
+    probabilities, each = candidate.predict_with_levels(images, diffusion_images, levels.tolist())
+    return probabilities, each[:, np.arange(len(images)), probabilities.argmax(axis=1)].std(axis=0)

@@ -14,7 +14,7 @@ from dcube.data.layouts import breast_mri
 from dcube.data.layouts.breast_mri_series import first_after_contrast
 from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
-from dcube.data.layouts.tables import read_spreadsheet
+from dcube.data.layouts.spreadsheets import read_spreadsheet
 from dcube.errors import DcubeError
 from tests.support import phantom_layouts as layouts
 from tests.support.raw_sets import LARGER_SETS

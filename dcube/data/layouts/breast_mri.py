@@ -18,7 +18,8 @@ from dcube.config.schema import Data
 from dcube.data.layouts.breast_mri_series import first_after_contrast, is_segmentation
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
-from dcube.data.layouts.tables import read_patients, read_spreadsheet
+from dcube.data.layouts.spreadsheets import read_spreadsheet
+from dcube.data.layouts.tables import read_patients
 from dcube.data.readers import dicom
 from dcube.data.readers.file_kinds import kind_of
 from dcube.data.readers.windows import window_of

@@ -3,9 +3,6 @@
 import csv
 import re
 from pathlib import Path
-from typing import Any
-
-from openpyxl import load_workbook
 
 from dcube.errors import DcubeError, abbreviated
 
@@ -15,8 +12,6 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
-HEADER_ROWS = 4
-END = 1000  # empty rows in a spreadsheet; programs save a million of them
 
 
 def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
@@ -82,41 +77,3 @@ def read_patients(path: Path, known: set[str]) -> dict[str, tuple[str, str]]:
             raise DcubeError(f"{path} line {line}: {patient!r} is listed twice")
         found[patient] = row["label"], split_of(row, f"{path} line {line}")
     return found
-
-
-def read_spreadsheet(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows below the header, which is the row with the first `required` column, one of the first four.
-
-    Raises:
-        DcubeError: for a damaged spreadsheet, or one without a required column.
-    """
-    try:
-        with path.open("rb") as file:
-            rows = _filled_rows(load_workbook(file, read_only=True).worksheets[0])
-    except Exception as error:  # openpyxl raises all kinds of errors on damaged files
-        raise DcubeError(f"{path} is not a readable spreadsheet ({type(error).__name__}): fetch it again") from None
-    header = next((row for row in rows[:HEADER_ROWS] if required[0] in row), [])
-    for column in required:
-        if column not in header:
-            raise DcubeError(f"{path}: the column {column!r} is missing: fetch it again")
-    return [dict.fromkeys(header, "") | dict(zip(header, row, strict=False)) for row in rows]
-
-
-def _filled_rows(sheet: Any) -> list[list[str]]:
-    """Up to a long gap. The extent that a file claims is not believed: cells would be made up for all of it."""
-    sheet.reset_dimensions()
-    rows, empty = [], 0
-    for cells in sheet.values:
-        row = [_text(cell) for cell in cells]
-        empty = 0 if any(row) else empty + 1
-        if empty > END:
-            break
-        rows.append(row)
-    return [row for row in rows if any(row)]
-
-
-def _text(cell: Any) -> str:
-    """Excel keeps whole numbers as floats now and then."""
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return "" if cell is None else str(cell).strip()
