@@ -18,6 +18,7 @@ from dcube.classifier.contract import Task
 from dcube.config.schema import Params
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
+from dcube.evaluation.operating_point import refuse_unknown_class
 from dcube.features.sub_features import build_sub_network
 from dcube.generative_metrics.class_counts import synthetic_counts
 from dcube.generative_metrics.extractor import load_extractor
@@ -63,6 +64,7 @@ def _checks(
         yield partial(_baseline, params)
     if dataset:
         training = dataset.counts["train"]
+        yield partial(refuse_unknown_class, params.evaluation, dataset.classes)
         if any_of({"synthesize"}):
             yield partial(synthetic_counts, training, params.synthesis.ratio, params.synthesis.maximum)
         if any_of(TRAINING_STAGES):

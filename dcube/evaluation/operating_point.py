@@ -1,5 +1,6 @@
 """The operating point: from which probability of a class on it is decided, chosen on the validation images."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -22,9 +23,8 @@ def choose_operating_point(validation: Predictions, evaluation: Evaluation) -> O
     """
     if evaluation.operating_point == "most_probable":
         return OperatingPoint()
+    refuse_unknown_class(evaluation, validation.classes)
     name, classes = str(evaluation.positive_class), validation.classes
-    if name not in classes:
-        raise DcubeError(f"evaluation.positive_class: there is no class {name!r}: choose from {', '.join(classes)}")
     positive, scores = validation.labels == classes.index(name), validation.probabilities[:, classes.index(name)]
     threshold = _threshold(positive, scores, np.ones(len(scores)), evaluation)
     if np.isnan(threshold):
@@ -46,6 +46,12 @@ def choose_operating_point(validation: Predictions, evaluation: Evaluation) -> O
         validation_patients=int(validation.groups.max()) + 1 if validation.knows_patients else None,
     )
     return point.model_copy(update={"validation": _estimates(point, validation, evaluation)})
+
+
+def refuse_unknown_class(evaluation: Evaluation, classes: Sequence[str]) -> None:
+    """Raises: DcubeError: the operating point is for a class that is none of `classes`."""
+    if (name := evaluation.positive_class) and name not in classes:
+        raise DcubeError(f"evaluation.positive_class: there is no class {name!r}: choose from {', '.join(classes)}")
 
 
 def measured_on(point: OperatingPoint, test: Predictions, evaluation: Evaluation) -> OperatingPoint:

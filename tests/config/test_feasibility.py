@@ -124,3 +124,9 @@ def test_parameters_at_their_limits_are_refused_before_any_work_or_run_to_the_en
             run_chain(params, dataset, folder / uuid4().hex, folder / "cache")
         except DcubeError as error:
             assert "lower the learning rate" in str(error), values  # which only training can tell
+
+
+def test_an_operating_point_of_an_unknown_class_is_refused_before_any_work(toy) -> None:
+    wish = {"evaluation.operating_point": "youden", "evaluation.positive_class": "malignnat"}
+    with pytest.raises(DcubeError, match="positive_class: there is no class 'malignnat': choose from benign, mal"):
+        refuse_infeasible(with_overrides(BASE, wish, "--set"), toy[0].info)
