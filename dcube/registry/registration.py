@@ -72,7 +72,7 @@ class Evaluated:
         }
 
     @property
-    def origin_tags(self) -> dict[str, str]:
+    def own_tags(self) -> dict[str, str]:
         metrics = self.metrics
         return {
             tags.MODEL: self.name,
@@ -98,7 +98,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class Registration:
     """What all candidates of one registration share.
 
     Attributes:
@@ -117,7 +117,7 @@ class Pipeline:
     files: Mapping[str, dict[str, str]] = field(default_factory=dict)
 
 
-def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: Mapping[str, str]) -> Version:
+def register(registry: Registry, model: Evaluated, shared: Registration, lineage: Mapping[str, str]) -> Version:
     """The version of this identity: the one that exists, or, also where its files are gone, a new one with a source run
     of its own.
 
@@ -133,26 +133,26 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
     refuse_contradiction(model.metrics, predictions, str(model.evaluation))
     origin = {
         **lineage,
-        **_ancestors(client, model, config, pipeline.diffusion),
-        **model.origin_tags,
+        **_ancestors(client, model, config, shared.diffusion),
+        **model.own_tags,
         tags.STAGE: f"register@{model.name}",
         tags.SOURCE_NAME: "dcube.stages.register",
         tags.SOURCE_TYPE: "LOCAL",
-        tags.REGISTRATION_RUN: pipeline.run.info.run_id,
+        tags.REGISTRATION_RUN: shared.run.info.run_id,
     }
     title = title_of_candidate(model.name, model.metrics.kind)
-    with candidate_run(client, pipeline.run, title, origin) as run_id:
-        log_params(client, run_id, params_of(config, pipeline.params))
-        log_datasets(client, run_id, pipeline.dataset)
+    with candidate_run(client, shared.run, title, origin) as run_id:
+        log_params(client, run_id, params_of(config, shared.params))
+        log_datasets(client, run_id, shared.dataset)
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
         logged = log_model(title, model.folder, config, model.metrics.policy, run_id, lineage.get(tags.COMMIT, ""))
-        log_evaluation(client, run_id, logged.model_id, model.metrics, pipeline.dataset)
+        log_evaluation(client, run_id, logged.model_id, model.metrics, shared.dataset)
         with library_defaults({"MLFLOW_TRACKING_URI": client.tracking_uri}):  # where MLflow looks for a logged model
             entry = client.create_model_version(
                 registry.name,
                 logged.model_uri,
                 run_id=run_id,
-                tags=page_tags(model.metrics, predictions, pipeline.dataset.name, lineage, pipeline.champion),
+                tags=page_tags(model.metrics, predictions, shared.dataset.name, lineage, shared.champion),
                 model_id=logged.model_id,
             )
         text = description(entry, model.metrics, config.classes, client.get_run(run_id), evaluation)
@@ -162,7 +162,7 @@ def register(registry: Registry, model: Evaluated, pipeline: Pipeline, lineage: 
         client.set_logged_model_tags(logged.model_id, {tags.MODEL_VERSIONS: json.dumps(registered)})
         entry = client.get_model_version(registry.name, entry.version)
         with TemporaryDirectory() as folder:
-            record(client, entry, client.get_run(run_id), {**pipeline.files, **model.files}, Path(folder))
+            record(client, entry, client.get_run(run_id), {**shared.files, **model.files}, Path(folder))
         client.set_tag(run_id, tags.REGISTERED_MODEL, registry.name)  # last: what is found by it is whole
     return Version(client.get_model_version(registry.name, entry.version), client.get_run(run_id))
 

@@ -27,7 +27,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import title_of_candidate
 from dcube.registry.candidate_run import log_metrics
-from dcube.registry.registration import Evaluated, Pipeline, best_by_validation, challenger_of, register
+from dcube.registry.registration import Evaluated, Registration, best_by_validation, challenger_of, register
 from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import params, run
@@ -57,9 +57,9 @@ def main() -> None:
         client = tracking_client()
         registry = Registry.created(client, name)
         run_here = client.get_run(tracked.run_id)
-        pipeline = Pipeline(run_here, settings, dataset, _diffusion_weights(), _champion(registry), files)
+        shared = Registration(run_here, settings, dataset, _diffusion_weights(), _champion(registry), files)
         versions = {
-            model.name: register(registry, model, pipeline, lineage.origin_tags(f"evaluate@{model.name}"))
+            model.name: register(registry, model, shared, lineage.origin_tags(f"evaluate@{model.name}"))
             for model in models
         }
         challenger = challenger_of(models)
