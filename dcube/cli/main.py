@@ -1,8 +1,5 @@
 """The command `dcube`. Heavy imports stand inside the commands, so that help appears at once."""
 
-import atexit
-import gc
-
 import typer
 
 from dcube.cli import data, params
@@ -37,9 +34,5 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point: what a user can mend ends in one line and exit code 2."""
-    # MLflow and torch make very many objects as they are imported. Searching these for garbage again and again, and
-    # once more at the end, takes a quarter of the time of `import mlflow`.
-    gc.set_threshold(200_000, 30, 30)
-    atexit.register(gc.freeze)
     with one_line_errors():
         app()

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import tempfile
 from dataclasses import replace as replace_fields
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from dcube.artifacts.atomic import atomic_folder
 from dcube.config.schema import Data
 from dcube.data.checks.inspection import InspectionReport, inspect_dataset
 from dcube.data.layouts.phantom import PHANTOM, write_phantom
-from dcube.data.layouts.raw_files import RawFiles, is_debris
+from dcube.data.layouts.raw_files import RawFiles, inner_folder, is_debris
 from dcube.data.readers.archives import unpack
 from dcube.data.readers.walking import refuse_special, regular_files
 from dcube.errors import DcubeError
@@ -73,7 +74,10 @@ def _fill(folder: Path, name: str, path: Path | None) -> None:
     elif path.suffix.lower() == ".npz":
         shutil.copyfile(path, folder / path.name)
     else:
-        unpack(path, folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".") as unpacked:
+            unpack(path, Path(unpacked))
+            for entry in list(inner_folder(Path(unpacked)).iterdir()):
+                entry.rename(folder / entry.name)
 
 
 def _debris(_: str, names: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.raw_files import RawFiles, inner_folder
 from dcube.data.readers.archives import is_archive, unpack
 from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.stored_images import StoredImage, list_stored_images, read_stored_image
@@ -75,7 +75,7 @@ def _in_path(path: Path, temporary: ExitStack) -> tuple[list[InputImage], dict[s
     if is_archive(path):
         folder = Path(temporary.enter_context(tempfile.TemporaryDirectory(prefix="dcube-")))
         unpack(path, folder)
-        return _in_folder(folder, str(path))
+        return _in_folder(inner_folder(folder), str(path))
     return [], {}
 
 

@@ -273,8 +273,16 @@ def test_folders_around_everything_are_passed_but_classes_are_not(tmp_path):
     class_folders(tmp_path / "archive" / "Dataset" / "set", images=1)
     (tmp_path / "archive" / "README.md").write_text("x")
     assert set(used(tmp_path)) == {"ill/00.png", "well/00.png"}
+    assert opened(tmp_path).left_out == {"beside the folder of the images": ("archive/README.md",)}
     class_folders(tmp_path / "one", ("only",), images=1)
     assert used(tmp_path / "one") == {"only/00.png": ("only", "")}
+
+
+def test_the_only_folder_of_an_archive_may_be_a_split(tmp_path):
+    class_folders(tmp_path / "set" / "Train", images=4)
+    packed = Path(shutil.make_archive(str(tmp_path / "part"), "zip", tmp_path / "set"))
+    with pytest.raises(DcubeError, match="comes with splits, but without 'test'"):
+        add_dataset(Data(name="part", image_size=16, diffusion_image_size=16), packed, tmp_path / "data" / "part")
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -18,11 +18,11 @@ from dcube.data.layouts import (
 )
 from dcube.data.layouts.labels import one_spelling, refuse_confused
 from dcube.data.layouts.raw_dataset import RawDataset
-from dcube.data.layouts.raw_files import RawFiles, inner_folder
+from dcube.data.layouts.raw_files import RawFiles, inner_folder, visible_files
 from dcube.data.readers.stored_images import KINDS
 from dcube.errors import DcubeError
 
-NOT_USED = "not used by this layout"
+NOT_USED, BESIDE = "not used by this layout", "beside the folder of the images"
 
 
 class Layout(Protocol):
@@ -57,6 +57,7 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     if not path.exists():
         raise DcubeError(f"{path} is missing: add a data set there with `dcube data add NAME PATH`")
     raw = RawFiles(inner_folder(path))
+    beside = [] if raw.path == path else [file for file in visible_files(path) if raw.path not in (path / file).parents]
     layout = next((layout for layout in LAYOUTS if layout.recognises(raw)), None)
     if data.patients != "all" and layout is not breast_mri:
         raise DcubeError(
@@ -71,8 +72,8 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     records = [replace(one, label=spelt(one.label), patient=spelt(one.patient)) for one in dataset.records]
     dataset = replace(dataset, records=records)
     refuse_confused(dataset.records, str(raw.path))
-    left_out = {**raw.debris, **dataset.left_out} | ({NOT_USED: dataset.ignored} if dataset.ignored else {})
-    dataset = replace(dataset, left_out={why: tuple(files) for why, files in left_out.items()})
+    left_out = {**raw.debris, **dataset.left_out, NOT_USED: dataset.ignored, BESIDE: beside}
+    dataset = replace(dataset, left_out={why: tuple(files) for why, files in left_out.items() if files})
     if data.window_center is not None and not dataset.is_medical:
         raise DcubeError(
             f"data.window_center is for DICOM and NIfTI, and {path} holds plain images: set both values to null"

@@ -24,28 +24,20 @@ MOST_HEADER_BYTES = 2**20
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpack a zip or a tar into a folder, without the single folder that may be around everything.
+    """Unpack a zip or a tar into a folder.
 
     Raises:
         DcubeError: it is damaged, or not safe to unpack.
     """
-    unpacked = folder / ".unpacked"
-    unpacked.mkdir()
     try:
         if zipfile.is_zipfile(path):
-            _unpack_zip(path, unpacked)
+            _unpack_zip(path, folder)
         elif _is_tar(path):
-            _unpack_tar(path, unpacked)
+            _unpack_tar(path, folder)
         else:
             raise DcubeError(f"{path} is neither a folder nor an .npz, a zip or a tar archive")
     except DAMAGED as error:
         raise DcubeError(f"{path} cannot be unpacked: {error}") from None
-    root = unpacked
-    while len(entries := [entry for entry in root.iterdir() if entry.name != "__MACOSX"]) == 1 and entries[0].is_dir():
-        root = entries[0]
-    for entry in list(root.iterdir()):
-        entry.rename(folder / entry.name)
-    shutil.rmtree(unpacked)
 
 
 def is_archive(path: Path) -> bool:
