@@ -183,16 +183,20 @@ def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def noise_levels(candidate: Candidate) -> list[int]:
+    """Those that `spread` is measured over; none without a diffusion model."""
+    settings = candidate.config.params.classifier
+    if candidate.uvit is None or settings is None:
+        return []
+    levels = np.linspace(settings.timestep_low, settings.timestep_high, NOISE_LEVELS)
+    return np.unique(levels.round().astype(int)).tolist()
+
+
 def _with_spread(
     candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (n, classes), and the standard deviation of the largest one over noise levels, (n,).
-
-    The latter is NaN without a diffusion model.
-    """
-    settings = candidate.config.params.classifier
-    if candidate.uvit is None or settings is None:
+    """Probabilities (n, classes), and the standard deviation of the largest one over noise levels, (n,)."""
+    if not (levels := noise_levels(candidate)):
         return candidate.predict(images, diffusion_images), np.full(len(images), np.nan)
-    levels = np.unique(np.linspace(settings.timestep_low, settings.timestep_high, NOISE_LEVELS).round().astype(int))
-    probabilities, each = candidate.predict_with_levels(images, diffusion_images, levels.tolist())
+    probabilities, each = candidate.predict_with_levels(images, diffusion_images, levels)
     return probabilities, each[:, np.arange(len(images)), probabilities.argmax(axis=1)].std(axis=0)
