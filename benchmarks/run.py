@@ -61,7 +61,7 @@ Each optimisation is compared with the plain formulation in `benchmarks/`, both 
 and the smallest and largest ratio of a pair. Higher is better unless a row says otherwise.
 
 Machine: {_processor()}, {os.cpu_count()} CPUs, Python {platform.python_version()}, torch {torch.__version__}, \
-diffusers {diffusers.__version__}; {date.today()}. Run again: `python -m benchmarks.run --output docs/benchmarks.md`.
+diffusers {diffusers.__version__}; {date.today()}. Run again: `python -m benchmarks.run`.
 """
 
 

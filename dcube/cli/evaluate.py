@@ -18,7 +18,10 @@ LabelledImages = Annotated[
 ]
 Name = Annotated[
     str,
-    typer.Option("--name", help="Name of the test set in MLflow: letters, digits, - and _. No person's."),
+    typer.Option(
+        "--name",
+        help="Name of the test set in MLflow: lower-case letters, digits, - and _; a letter first; no person's name.",
+    ),
 ]
 GroupBy = Annotated[
     str | None, typer.Option("--group-by", help="As data.group_by: which images belong together, for the intervals.")
@@ -35,7 +38,7 @@ def evaluate(
     from dcube.artifacts.layout import METRICS_FILE
     from dcube.artifacts.schemas.metrics import Metrics
     from dcube.evaluation.operating_point import in_words, table_rows
-    from dcube.evaluation.prediction_sets import sets_in_words
+    from dcube.evaluation.prediction_sets import rates_in_words
     from dcube.inference.drift import drifted_in_words
     from dcube.inference.external import evaluate_externally
     from dcube.registry.external import record, save
@@ -55,8 +58,12 @@ def evaluate(
     print(in_words(own.operating_point, own.confidence))
     for rate, _, here in table_rows(test.metrics.operating_point):
         print(f"  {rate} on these images: {here}")
-    if sets := sets_in_words(test.metrics.prediction_sets, own.confidence, test.metrics.resampled):
-        print(sets)
+    sets = test.metrics.prediction_sets
+    if sets.calibrated_on:
+        print(
+            f"Prediction sets for a coverage of {sets.coverage:.0%} give on these images, "
+            f"{rates_in_words(sets, own.confidence, test.metrics.resampled)}."
+        )
     if test.metrics.test_patients is None:
         print("No patients are known: the intervals are too narrow where several images show one patient.")
     if test.left_out:

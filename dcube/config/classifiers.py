@@ -44,8 +44,8 @@ ClassBalance = Literal["none", "loss_weights", "sampling", "logit_adjustment"]
 Augmentation = Literal["none", "geometric", "radiograph", "ct", "mri"]
 BALANCE = (
     "What makes rare classes count as much as frequent ones: loss_weights (each class's share of the loss), sampling "
-    "(every class equally often in an epoch), logit_adjustment (Menon et al. 2021, tau = 1), or none. Probabilities "
-    "are then those of equally frequent classes."
+    "(every class equally often in an epoch), logit_adjustment (Menon et al. 2021, tau = 1). Probabilities are then "
+    "those of equally frequent classes. none: as in the training images."
 )
 AUGMENTATION = (
     "Small random changes of training images beside flips (paper: none). geometric: rotation, shift and scale; "

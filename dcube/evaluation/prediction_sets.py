@@ -74,13 +74,16 @@ def sets_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
     """
     if not sets.calibrated_on:
         return ""
-    measured = ", ".join(
-        f"{LABELS[name]} {it.value:.3f} ({it.low:.3f}–{it.high:.3f})" for name, it in sets.test.items()
-    )
     few = " Too few for this coverage: every class is in every set." if sets.threshold == 0 else ""
     abstains = " It abstains unless the set is the decided class alone." if sets.abstain else ""
     return (
         f"Prediction sets hold the classes from a probability of {sets.threshold:.3g} on, for a coverage of "
         f"{sets.coverage:.0%}, calibrated on {sets.calibrated_on} validation {owners}.{few}{abstains} "
-        f"On test, with {confidence:.0%} intervals: {owners} {measured}."
+        f"On test, {rates_in_words(sets, confidence, owners)}."
     )
+
+
+def rates_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
+    """What the sets give where they were measured; `owners`: patients, groups or images there."""
+    rates = (f"{LABELS[name]} {it.value:.3f} ({it.low:.3f}–{it.high:.3f})" for name, it in sets.test.items())
+    return f"with {confidence:.0%} intervals: {owners} {', '.join(rates)}"

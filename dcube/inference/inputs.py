@@ -31,6 +31,8 @@ class InputImage:
     @property
     def patient(self) -> tuple[str, str]:
         """What belongs together: by DICOM's header; a volume is one patient; any other image is on its own."""
+        if self.stored.patient == self.stored.file:  # files of two folders may have the same name
+            return "file", self.name.rpartition("#")[0]
         return ("patient", self.stored.patient) if self.stored.patient else ("image", self.name)
 
     def read(self, window: Window | None) -> RawImage:

@@ -131,6 +131,16 @@ def test_an_archive_is_its_folder(of_pictures, capsys, tmp_path, pack):
     assert list(rows["image"]) == [f"{packed}/a/0.png", f"{packed}/b/1.png"]
 
 
+def test_volumes_of_one_name_in_two_folders_are_two_patients(of_scans, capsys, tmp_path):
+    volume = np.stack([hounsfield(5).T] * 2, axis=2).astype(np.int16)
+    paths = [tmp_path / name / "t1.nii.gz" for name in ("p1", "p2")]
+    for path in paths:
+        path.parent.mkdir()
+        nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1.0, -1.0, 1.0, 1.0])), path)
+    assert list(of_scans.rows(capsys, *paths, "--by-patient")["images"]) == [2, 2]
+    assert list(of_scans.rows(capsys, *(path.parent for path in paths), "--by-patient")["images"]) == [2, 2]
+
+
 def test_a_scan_is_windowed_as_in_training_by_whatever_route_it_comes(of_scans, capsys, tmp_path):
     file = write_dicom(tmp_path / "slice.dcm", 5)
     frames = write_dicom(tmp_path / "frames.dcm", 4, frames=2)
