@@ -233,7 +233,7 @@ def test_a_stage_reads_every_group_that_it_tracks(stage: str, reads: dict[str, s
 
 
 def tracked(stage: str) -> list[str]:
-    return STAGES[stage]["params"]
+    return STAGES[stage].get("params", [])
 
 
 # --- what is left behind
