@@ -48,7 +48,7 @@ def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, M
 
 
 def evaluation_settings(metrics: Metrics) -> Evaluation:
-    """Those that the metrics were measured with, but for the seed of the resamples: comparisons have one of their own."""
+    """Those that the metrics were measured with, but for the seed of the resamples, which is the default."""
     return Evaluation(
         bootstrap_samples=metrics.resamples,
         confidence=metrics.confidence,
