@@ -73,7 +73,7 @@ def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
     complete: WorkingCopy, tmp_path: Path
 ) -> None:
     copy, file = complete.copy(tmp_path / "own"), f"{EVALUATION}/baseline/{HEADLINE}"
-    changed = copy.dvc("exp", "run", "--name", "another-seed", "-S", "baseline.seed=1")
+    changed = copy.dvc("exp", "run", "--name", "longer", "-S", "baseline.epochs=3")
     assert changed.ran == {"train_baseline", "evaluate@baseline", "register"}
     before, after = (json.loads((one.folder / file).read_text())["baseline"]["auroc"] for one in (complete, copy))
     shown = json.loads(copy.dvc("metrics", "show", "--json").output)[""]["data"]
@@ -83,13 +83,13 @@ def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
     shown_difference = differences[file]["baseline.auroc"]
     assert (shown_difference["old"], shown_difference["new"]) == pytest.approx((before, after))
     assert json.loads(copy.dvc("params", "diff", "--json").output)[str(PARAMS)] == {
-        "baseline.seed": {"old": 0, "new": 1, "diff": 1}
+        "baseline.epochs": {"old": 2.0, "new": 3, "diff": 1.0}
     }
     copy.dvc("plots", "show", "--out", "shown")
     copy.dvc("plots", "diff", "HEAD", "--out", "compared")
     assert all("vegaEmbed" in (copy.folder / page / "index.html").read_text() for page in ("shown", "compared"))
     table = csv.DictReader(copy.dvc("exp", "show", "--csv").output.splitlines())
-    (row,) = (row for row in table if row["Experiment"] == "another-seed")
+    (row,) = (row for row in table if row["Experiment"] == "longer")
     assert float(row["baseline.auroc"]) == pytest.approx(after)
 
 
