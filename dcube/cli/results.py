@@ -32,7 +32,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     from dcube.evaluation.conclusions import comparisons, conclusions, corrected, explanation
     from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same, kind_in_words
     from dcube.evaluation.operating_point import in_words, table_rows
-    from dcube.evaluation.prediction_sets import sets_in_words
+    from dcube.evaluation.prediction_sets import sets_compared
     from dcube.evaluation.predictions import Predictions
     from dcube.evaluation.published import published_on
     from dcube.evaluation.split_notice import split_notice
@@ -49,9 +49,8 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
             yield f"{name}: {in_words(its.operating_point, its.confidence)} On test: {rates}."
     if all(its.operating_point.rule.of_class is None for its in metrics.values()):
         yield in_words(first.operating_point, first.confidence)
-    for name, its in metrics.items():
-        if sets := sets_in_words(its.prediction_sets, its.confidence, its.resampled):
-            yield f"{name}: {sets}"
+    if sets := {name: its.prediction_sets for name, its in metrics.items() if its.prediction_sets.calibrated_on}:
+        yield sets_compared(sets, first.resampled)
     if BASELINE in metrics:
         yield f"{BASELINE}: {kind_in_words(metrics[BASELINE].kind).removeprefix('Baseline: ')}"
     yield always_the_same(next(iter(predictions.values())).table["label"])

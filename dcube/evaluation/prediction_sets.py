@@ -5,6 +5,7 @@ the image whose true class is least probable: for a new patient like those, the 
 classes with the stated probability. Where patients are unknown, images stand for them.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from math import ceil
 
@@ -18,8 +19,8 @@ from dcube.evaluation.metrics import MetricValues
 from dcube.evaluation.predictions import Predictions
 
 LABELS = {
-    "coverage": "with a true set for every image",
-    "image_coverage": "images with a true set",
+    "coverage": "covered",
+    "image_coverage": "images covered",
     "size": "classes in a set",
     "single": "sets of one class",
 }
@@ -85,5 +86,22 @@ def sets_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
 
 def rates_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
     """What the sets give where they were measured; `owners`: patients, groups or images there."""
-    rates = (f"{LABELS[name]} {it.value:.3f} ({it.low:.3f}–{it.high:.3f})" for name, it in sets.test.items())
+    twice = "image_coverage" if owners == "images" else ""
+    rates = (
+        f"{LABELS[name]} {it.value:.3f} ({it.low:.3f}–{it.high:.3f})" for name, it in sets.test.items() if name != twice
+    )
     return f"with {confidence:.0%} intervals: {owners} {', '.join(rates)}"
+
+
+def sets_compared(sets: Mapping[str, PredictionSets], owners: str) -> str:
+    """The sets of several models, in one sentence."""
+    first = next(iter(sets.values()))
+    each = (
+        f"{name} {it.test['coverage'].value:.0%} ({it.test['coverage'].low:.0%}–{it.test['coverage'].high:.0%}) with "
+        f"{it.test['size'].value:.2f}"
+        for name, it in sets.items()
+    )
+    return (
+        f"Prediction sets for a coverage of {first.coverage:.0%}, calibrated on {first.calibrated_on} validation "
+        f"{owners}; covered {owners} on test, and classes in a set: {', '.join(each)}."
+    )
