@@ -45,11 +45,7 @@ def about_section(material: Material) -> Section:
             Notice(f"Not intended {NOT_INTENDED}"),
             Text(in_words(metrics.operating_point, metrics.confidence)),
             *([Table(f"Of {metrics.operating_point.rule.of_class}", POINT, rates, numbers=True)] if rates else []),
-            *(
-                [Text(sets)]
-                if (sets := sets_in_words(metrics.prediction_sets, metrics.confidence, metrics.resampled))
-                else []
-            ),
+            *([Text(sets)] if sets else []),
             Text(f"Made from {material.origin}."),
         ],
     )
