@@ -9,8 +9,9 @@ from sklearn.metrics import roc_curve
 from dcube.artifacts.schemas.decision import MOST_PROBABLE, DecisionRule, Estimate, OperatingPoint
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
-from dcube.evaluation.bootstrap import bootstrap, interval, resample_weights
+from dcube.evaluation.bootstrap import interval, resample_weights
 from dcube.evaluation.decision_rule import decided
+from dcube.evaluation.estimates import estimates
 from dcube.evaluation.metrics import MetricValues
 from dcube.evaluation.predictions import Predictions
 
@@ -79,12 +80,7 @@ def rates(point: OperatingPoint, predictions: Predictions, weights: np.ndarray) 
 def _estimates(point: OperatingPoint, predictions: Predictions, evaluation: Evaluation) -> dict[str, Estimate]:
     if point.rule.of_class is None:
         return {}
-    values = rates(point, predictions, np.ones((1, len(predictions.labels))))
-    samples = bootstrap(
-        partial(rates, point, predictions), predictions.groups, evaluation.bootstrap_samples, evaluation.seed
-    )
-    found = {name: interval(samples[name], evaluation.confidence) for name in values}
-    return {name: Estimate(value=float(values[name][0]), low=low, high=high) for name, (low, high) in found.items()}
+    return estimates(partial(rates, point, predictions), predictions.groups, evaluation)
 
 
 def _curve(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -159,8 +155,4 @@ def _prevalence(point: OperatingPoint) -> str:
 def table_rows(point: OperatingPoint) -> list[tuple[str, str, str]]:
     """Rate, on validation, on test; empty where the most probable class decides."""
     labels = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV"}
-    return [(labels[name], _cell(point.validation[name]), _cell(value)) for name, value in point.test.items()]
-
-
-def _cell(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
+    return [(labels[name], str(point.validation[name]), str(value)) for name, value in point.test.items()]

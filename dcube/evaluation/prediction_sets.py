@@ -12,9 +12,9 @@ from math import ceil
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.schemas.decision import Estimate, PredictionSets
+from dcube.artifacts.schemas.decision import PredictionSets
 from dcube.config.schema import Evaluation
-from dcube.evaluation.bootstrap import bootstrap, interval
+from dcube.evaluation.estimates import estimates
 from dcube.evaluation.metrics import MetricValues
 from dcube.evaluation.predictions import Predictions
 
@@ -40,12 +40,7 @@ def calibrate_sets(validation: Predictions, evaluation: Evaluation) -> Predictio
 
 def sets_measured_on(sets: PredictionSets, test: Predictions, evaluation: Evaluation) -> PredictionSets:
     """With what the sets give on the images of `test`."""
-    rates = partial(set_rates, sets, test)
-    values = rates(np.ones((1, len(test.labels))))
-    samples = bootstrap(rates, test.groups, evaluation.bootstrap_samples, evaluation.seed)
-    found = {name: interval(samples[name], evaluation.confidence) for name in values}
-    estimates = {name: Estimate(value=float(values[name][0]), low=a, high=b) for name, (a, b) in found.items()}
-    return sets.model_copy(update={"test": estimates})
+    return sets.model_copy(update={"test": estimates(partial(set_rates, sets, test), test.groups, evaluation)})
 
 
 def set_rates(sets: PredictionSets, predictions: Predictions, weights: np.ndarray) -> MetricValues:
@@ -87,9 +82,7 @@ def sets_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
 def rates_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
     """What the sets give where they were measured; `owners`: patients, groups or images there."""
     twice = "image_coverage" if owners == "images" else ""
-    rates = (
-        f"{LABELS[name]} {it.value:.3f} ({it.low:.3f}–{it.high:.3f})" for name, it in sets.test.items() if name != twice
-    )
+    rates = (f"{LABELS[name]} {it}" for name, it in sets.test.items() if name != twice)
     return f"with {confidence:.0%} intervals: {owners} {', '.join(rates)}"
 
 

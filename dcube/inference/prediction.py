@@ -118,12 +118,13 @@ def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], poli
 def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPolicy) -> pd.DataFrame:
     """The columns from `decision` to `entropy` for (n, classes) probabilities; NaN rows stand for refused images."""
     known = ~np.isnan(probabilities).any(axis=1)
-    most = np.where(known, np.nan_to_num(probabilities).argmax(axis=1), 0)
-    prediction = np.where(known, np.array(classes, dtype=object)[most], "")
+    names, filled = np.array(classes, dtype=object), np.nan_to_num(probabilities)
+    most = np.where(known, filled.argmax(axis=1), 0)
+    prediction = np.where(known, names[most], "")
     confidence = probabilities[np.arange(len(most)), most]
-    chosen = np.array(classes, dtype=object)[decided(np.nan_to_num(probabilities), list(classes), policy.rule)]
+    chosen = names[decided(filled, list(classes), policy.rule)]
     member = known[:, None] & (probabilities >= (np.inf if policy.set_from is None else policy.set_from))
-    sets = [SET_SEPARATOR.join(np.array(classes)[row]) for row in member]
+    sets = [SET_SEPARATOR.join(names[row]) for row in member]
     abstains = known & (confidence < policy.abstain_below)
     if policy.abstain_by_set:
         abstains |= known & (np.array(sets, dtype=object) != chosen)

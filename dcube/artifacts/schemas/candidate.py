@@ -46,8 +46,8 @@ class CandidateConfig(WeightsConfig):
         noised: whether the U-ViT sees the image noised to t, instead of the clean one.
         evaluation_timesteps: noise levels that probabilities are averaged over.
         flips: whether predictions are means over an image and its mirror image.
-    prior: share of each class that the probabilities assume; None where it is unknown.
-    validation: metric → value on the validation split.
+        prior: share of each class that the probabilities assume; None where it is unknown.
+        validation: metric → value on the validation split.
     """
 
     remedy: ClassVar[str] = run_again(TRAINING_STAGES)

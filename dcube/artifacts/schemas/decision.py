@@ -19,6 +19,9 @@ class Estimate(ArtifactPart):
     low: float
     high: float
 
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
+
 
 class DecisionRule(ArtifactPart):
     """`of_class` from a probability of `threshold` on, else the most probable of the other classes.

@@ -60,9 +60,9 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     patients = _patients(raw)
     if not patients:
         raise DcubeError(f"{path} holds {BOXES} and no images: put the folders Breast_MRI_001 … beside it")
-    used, left_out = _choose(path, patients, data)
-    labels = _labels(path, set(patients))
     splits = _splits(path)
+    used, left_out = _choose(path, patients, splits, data)
+    labels = _labels(path, set(patients))
     boxes = {row[ID]: row for row in _rows(path / BOXES, ("Start Slice", "End Slice"))}
     records, problems = [], []
     for patient, series in used.items():
@@ -107,9 +107,10 @@ def _patients(raw: RawFiles) -> dict[str, Folders]:
     return found
 
 
-def _choose(path: Path, patients: dict[str, Folders], data: Data) -> tuple[dict[str, str], dict[str, list[str]]]:
+def _choose(
+    path: Path, patients: dict[str, Folders], splits: dict[str, str], data: Data
+) -> tuple[dict[str, str], dict[str, list[str]]]:
     """The series of each patient that is used, and the folders of the others by the reason why."""
-    splits = _splits(path)
     used: dict[str, str] = {}
     left_out: dict[str, list[str]] = defaultdict(list)
     for patient, folders in patients.items():
@@ -140,7 +141,7 @@ def _within(path: Path, patient: str, files: list[str], boxes: dict[str, dict[st
     numbered = {
         int(match[1]): file for file in files if (match := re.search(r"(\d+)(?:\.[a-z]+)?$", file, re.IGNORECASE))
     }
-    wanted = [number for number in range(first, min(last, first + 10_000) + 1)]
+    wanted = range(first, min(last, first + 10_000) + 1)
     missing = [f"slice {number}" for number in wanted if number not in numbered]
     if missing or not wanted:
         raise _IncompleteError(f"lacks {abbreviated(missing) or 'every slice'} of its annotation box")
