@@ -26,8 +26,8 @@ pytest_plugins = [
     "tests.plugins.tracking",
 ]
 
-# Fixtures that take long: servers, and a working copy in which the pipeline has run.
-SHARED = ("prefect_server", "mlflow_server", "platform", "fresh")
+# Fixtures that take long: a working copy in which the pipeline has run, and servers. Whose tests take longest is first.
+SHARED = ("fresh", "prefect_server", "platform", "mlflow_server")
 
 
 @pytest.fixture
@@ -50,4 +50,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         shared = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
         group[item] = shared or str(item.path)
         item.add_marker(pytest.mark.xdist_group(group[item]))
-    items.sort(key=lambda item: group[item] not in SHARED)
+    items.sort(key=lambda item: SHARED.index(group[item]) if group[item] in SHARED else len(SHARED))
