@@ -26,7 +26,7 @@ from dcube.generative_metrics.extractor import load_extractor
 SOME_CLASSES = 2
 FID_STAGES = {"train_diffusion", "track_fid"}
 SUB_FEATURE_STAGES = {"train_classifier", "train_untrained_uvit", "train_sub_features", "probe"}
-TRAINING_STAGES = set(STAGES.values())
+CLASSIFIER_STAGES = set(STAGES.values())
 
 
 def refuse_infeasible(params: Params, dataset: DatasetInfo | None, stages: Collection[str] | None = None) -> None:
@@ -67,7 +67,7 @@ def _checks(
         yield partial(refuse_unknown_class, params.evaluation, dataset.classes)
         if any_of({"synthesize"}):
             yield partial(synthetic_counts, training, params.synthesis.ratio, params.synthesis.maximum)
-        if any_of(TRAINING_STAGES):
+        if any_of(CLASSIFIER_STAGES):
             yield partial(_labels, params, training)
 
 

@@ -17,12 +17,12 @@ from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.sampler import sample
 from dcube.diffusion.uvit import NO_LABEL, UViT
 from dcube.diffusion.weights import build_uvit
+from dcube.engine.batch_sampler import DistributedBatchSampler
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast
 from dcube.engine.distributed import broadcast_object, gather_uneven, shard
 from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng, torch_generator
-from dcube.engine.sampler import DistributedBatchSampler
 from dcube.engine.trainer import Record, Row, Trainer
 from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.frechet import FrechetTracker

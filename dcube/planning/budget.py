@@ -9,7 +9,7 @@ import torch
 
 from dcube.artifacts.candidates import BASELINE, DCUBE, IMAGENET_PROBE, SUB_FEATURES, CandidateName
 from dcube.config.schema import Params
-from dcube.engine.sampler import steps_per_epoch
+from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
 from dcube.planning.estimate import Speeds, epoch_seconds, estimate, fixed_seconds, recipes

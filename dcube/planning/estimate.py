@@ -12,7 +12,7 @@ from dcube.classifier.recipe import (
     sub_features_recipe,
 )
 from dcube.config.schema import Params
-from dcube.engine.sampler import steps_per_epoch
+from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed
 

@@ -29,7 +29,7 @@ from dcube.registry.champions import (
     events_of,
     now,
 )
-from dcube.registry.fitness import refuse_control, refuse_missing_champion, refuse_other_test, tested_elsewhere
+from dcube.registry.eligibility import refuse_control, refuse_missing_champion, refuse_other_test, tested_elsewhere
 from dcube.registry.model_page import TASK, announce
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Proposal, as_record, judge
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs

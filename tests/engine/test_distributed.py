@@ -21,7 +21,7 @@ from torch.testing import assert_close
 from dcube.config.loading import params_from
 from dcube.config.schema import Params
 from dcube.engine import distributed
-from dcube.engine.sampler import DistributedBatchSampler
+from dcube.engine.batch_sampler import DistributedBatchSampler
 from dcube.engine.seeds import numpy_generator
 from dcube.errors import DcubeError
 from tests.support.checkout import ROOT

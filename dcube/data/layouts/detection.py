@@ -16,9 +16,9 @@ from dcube.data.layouts import (
     radiography,
     split_folders,
 )
-from dcube.data.layouts.labels import one_spelling, refuse_confused
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder, visible_files
+from dcube.data.layouts.spelling import one_spelling, refuse_confused
 from dcube.data.readers.stored_images import KINDS
 from dcube.errors import DcubeError
 

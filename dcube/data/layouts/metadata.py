@@ -6,9 +6,9 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 from dcube.config.schema import Data
-from dcube.data.layouts.labels import one_spelling
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.spelling import one_spelling
 from dcube.data.layouts.tables import read_rows, split_of
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
