@@ -41,6 +41,18 @@ class OwnLosses(Protocol):
 
 
 @runtime_checkable
+class FrozenEncoder(Protocol):
+    """A network whose first part is never trained. It takes what `encoded` gives in the place of images, too."""
+
+    def encoded(self, images: Tensor) -> Tensor:
+        """Features of images (n, C, S, S) uint8 and of their mirror images, (n, F, 1, 2) float.
+
+        A flip of the last axis exchanges the two, as it does with the pixels.
+        """
+        ...
+
+
+@runtime_checkable
 class PretrainsItself(Protocol):
     """A network that is first trained on a task of its own, without labels."""
 

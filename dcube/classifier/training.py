@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dcube.classifier.augmentation import augmented
 from dcube.classifier.candidate import probabilities
 from dcube.classifier.class_balance import CrossEntropy, cross_entropy_of, epoch_order
-from dcube.classifier.contract import OwnLosses, PretrainsItself
+from dcube.classifier.contract import FrozenEncoder, OwnLosses, PretrainsItself
+from dcube.classifier.encoding import encoded
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.config.schema import Compute, HeadLosses, Optimisation
@@ -56,7 +57,7 @@ def train_candidate(
     """Train `head`; resumes from `checkpoints`.
 
     Args:
-        head: on its device.
+        head: on its device. A frozen encoder sees each image once, unless augmentation changes the images.
         uvit: None for a network that uses no diffusion features; then Eq. (7) does not apply.
         loss_settings: of no effect for a network with losses of its own (`OwnLosses`).
 
@@ -64,6 +65,8 @@ def train_candidate(
         The averaged weights with the best validation AUROC.
     """
     device = next(head.parameters()).device
+    if isinstance(head, FrozenEncoder) and optimisation.augmentation == "none":
+        train, validation = (encoded(table, head, optimisation.batch_size, device) for table in (train, validation))
     sampler = DistributedBatchSampler(
         len(train),
         optimisation.batch_size,

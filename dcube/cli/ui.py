@@ -11,11 +11,14 @@ from dcube.cli.models import NEWEST, Model
 from dcube.cli.terminal import quiet_mlflow
 from dcube.config.loading import load_params
 from dcube.errors import DcubeError
+from dcube.runtime.settings import library_defaults
 
 if TYPE_CHECKING:
     from dcube.registry.versions import Registry
 
 MOST_COMPARED = 6  # columns that a screen holds
+# One process instead of a dozen: four workers, and those of jobs that evaluate language models.
+FOR_ONE_PERSON = {"MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def ui(
@@ -39,7 +42,8 @@ def ui(
         print(error, file=sys.stderr)
     if own:
         command = ["mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", tracking_uri()]
-        os.execvp(command[0], command)
+        with library_defaults(FOR_ONE_PERSON):
+            os.execvp(command[0], command)
 
 
 def addresses(registry: "Registry", address: str) -> list[str]:

@@ -364,8 +364,9 @@ class Server:
             "--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}", "--artifacts-destination",
             str(self.folder / "artifacts"),
         ]  # fmt: skip
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(command, start_new_session=True, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=log, stderr=log)
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
             with socket.socket() as probe:

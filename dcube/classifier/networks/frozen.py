@@ -43,7 +43,7 @@ class StandardisedLinear(nn.Module):
 
 
 class LinearProbe(nn.Module):
-    """(B, C, S, S) uint8 to (B, classes), by one trained layer on the F features of an encoder."""
+    """(B, C, S, S) uint8 to (B, classes), by one trained layer on the F features of an encoder (`FrozenEncoder`)."""
 
     def __init__(self, encoder: nn.Module, features: int, classes: int) -> None:
         super().__init__()
@@ -51,4 +51,7 @@ class LinearProbe(nn.Module):
         self.probe = StandardisedLinear(features, classes)
 
     def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        return self.probe(self.encoder(images))
+        return self.probe(images[:, :, 0, 0] if images.is_floating_point() else self.encoder(images))
+
+    def encoded(self, images: Tensor) -> Tensor:
+        return torch.stack((self.encoder(images), self.encoder(images.flip(-1))), dim=-1)[:, :, None]

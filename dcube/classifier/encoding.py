@@ -1,0 +1,29 @@
+"""What a frozen encoder makes of the images: computed once, before what comes after it is trained."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+
+from dcube.classifier.contract import FrozenEncoder
+from dcube.classifier.image_table import ImageTable
+from dcube.engine.distributed import gather_uneven, is_main_process, shard
+from dcube.engine.progress import progress
+
+
+def encoded(table: ImageTable, network: FrozenEncoder, batch_size: int, device: torch.device) -> ImageTable:
+    """The table with features (n, F, 1, 2) instead of images, and without diffusion images.
+
+    Batches follow the table's order, so that a resumed training gets the same bits.
+    """
+    positions, parts = shard(np.arange(len(table.rows))), []
+    shown = progress("Encoding the images", total=len(positions), unit="images") if is_main_process() else None
+    with shown or nullcontext(lambda count: None) as advance:
+        for start in range(0, len(positions), batch_size):
+            images, _, _ = table.take(positions[start : start + batch_size], device)
+            parts.append(network.encoded(images).float().cpu())
+            advance(len(images))
+    features = gather_uneven(torch.cat(parts)).numpy()
+    unused = np.zeros((len(features), 1, 1, 1), dtype=np.uint8)
+    extra = encoded(table.extra, network, batch_size, device) if table.extra else None
+    return ImageTable(features, unused, table.labels, np.arange(len(features)), extra)
