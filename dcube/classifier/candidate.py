@@ -18,8 +18,8 @@ from dcube.artifacts.weights import load_into, load_weights, save_weights, under
 from dcube.classifier.calibration import tempered
 from dcube.classifier.contract import Task
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier
-from dcube.classifier.method import method
-from dcube.classifier.networks.timm_networks import timm_network
+from dcube.classifier.method import PROBE, method
+from dcube.classifier.networks.timm_networks import timm_network, timm_probe
 from dcube.config.schema import Classifier, Pretrained
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
@@ -161,13 +161,16 @@ def build_head(
 
 
 def build_method(name: str, task: Task, pretrained: Pretrained) -> nn.Module:
-    """The network of a method to compare with, or the network of timm with this name.
+    """The network of a method to compare with: a registered one, `NETWORK_probe`, or a network of timm.
 
     Raises:
         DcubeError: no such network, or no such weights.
     """
-    build = method(name).build
-    return timm_network(name, task, pretrained) if build is None else build(task, pretrained)
+    if build := method(name).build:
+        return build(task, pretrained)
+    if name.endswith(PROBE):
+        return timm_probe(name.removesuffix(PROBE), task, pretrained)
+    return timm_network(name, task, pretrained)
 
 
 def save_candidate(folder: Path, head: dict[str, Tensor], uvit: FrozenUViT | None, config: CandidateConfig) -> str:

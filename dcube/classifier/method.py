@@ -19,6 +19,7 @@ TABLE_IX = "Table IX of the paper"
 STAGE_2 = "D-Cube paper, §IV-B2 (its own head)"
 MEDCLIP_PROBE = "Wang et al., code of MedCLIP, linear probes"
 PACKAGE = "dcube.classifier.methods"
+PROBE = "_probe"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Method:
         whole batch of B images is scaled to the 64 of `baseline.batch_size`.
     settings_from: where these come from.
     reference: the method's publication.
-    build: makes the network; None: the network of timm with this name.
+    build: makes the network; None: it is one of timm, named by `name`.
     """
 
     name: str
@@ -96,6 +97,12 @@ def all_methods() -> list[Method]:
 
 
 def method(name: str) -> Method:
-    """The method of that name, or a network of timm, which is trained with the settings of stage 2."""
-    timm = Method(name, name, "CNN", "adamw", 2e-4, 0.03, 70, "D-Cube paper, §IV-B2", "timm")
-    return registered_method(name) or timm
+    """The method of that name, or a network of timm.
+
+    It is trained with the settings of stage 2; as `NETWORK_probe` it is frozen, below a linear probe.
+    """
+    if found := registered_method(name):
+        return found
+    if name.endswith(PROBE):
+        return Method(name, name, "Foundation", "adamw", 5e-3, 0.0, 10, "chosen here", "timm")
+    return Method(name, name, "CNN", "adamw", 2e-4, 0.03, 70, "D-Cube paper, §IV-B2", "timm")

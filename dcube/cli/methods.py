@@ -18,4 +18,4 @@ def methods() -> None:
         numbers = f"{it.learning_rate:g}", f"{it.weight_decay:g}", str(it.epochs)
         table.add_row(it.name, it.optimiser, *numbers, it.settings_from)
     print_rich(table)
-    print("baseline.method is one of these, or the name of any network in timm.")
+    print("baseline.method is one of these, or a network of timm: NAME, or NAME_probe (frozen, with a linear probe).")

@@ -186,7 +186,7 @@ class Baseline(Pretrained):
     method: str = Field(
         "resnet101",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$",
-        description="Name of the method (`dcube methods` lists them), or of any network in timm.",
+        description="Method (`dcube methods` lists them), or any network in timm (NAME_probe: frozen).",
     )
     extra_images: ExtraImages = Field(
         "none",

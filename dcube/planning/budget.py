@@ -12,7 +12,7 @@ from dcube.config.schema import Params
 from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
-from dcube.planning.estimate import Speeds, epoch_seconds, estimate, fixed_seconds, recipes
+from dcube.planning.estimate import Speeds, epoch_seconds, estimate, fixed_seconds, recipes, training_seconds
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 
@@ -187,7 +187,7 @@ class Budget:
 
     def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
         probe = recipes(self.draft.params())[IMAGENET_PROBE].optimisation
-        left = seconds - probe.epochs * epoch_seconds(speeds[IMAGENET_PROBE], probe.batch_size, self.facts)
+        left = seconds - training_seconds(speeds[IMAGENET_PROBE], probe, self.facts)
         epochs = _readable(min(max(left, seconds / 2) / self._classifier_epoch(speeds), MOST_EPOCHS))
         self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", classifier__epochs=epochs)
 

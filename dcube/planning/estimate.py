@@ -11,7 +11,7 @@ from dcube.classifier.recipe import (
     method_recipe,
     sub_features_recipe,
 )
-from dcube.config.schema import Params
+from dcube.config.schema import Optimisation, Params
 from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed
@@ -67,9 +67,8 @@ def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[st
         "synthesize": synthetic_images(params, facts) * forward * params.synthesis.sampling_steps,
     }
     for name, recipe in recipes(params).items():
-        one, optimisation = candidates[name], recipe.optimisation
-        seconds[STAGES[name]] = optimisation.epochs * epoch_seconds(one, optimisation.batch_size, facts)
-        seconds[f"evaluate@{name}"] = facts.count("test") * one.evaluated
+        seconds[STAGES[name]] = training_seconds(candidates[name], recipe.optimisation, facts)
+        seconds[f"evaluate@{name}"] = facts.count("test") * candidates[name].evaluated
     return seconds
 
 
@@ -93,10 +92,17 @@ def diffusion_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed
     return settings.epochs * per_epoch * speed.step + measurements * generated
 
 
+def training_seconds(speed: CandidateSpeed, optimisation: Optimisation, facts: DatasetFacts) -> float:
+    """Of a candidate's training."""
+    encoded = (facts.training_images + facts.count("validation")) * speed.encoded
+    return encoded + optimisation.epochs * epoch_seconds(speed, optimisation.batch_size, facts)
+
+
 def epoch_seconds(speed: CandidateSpeed, batch_size: int, facts: DatasetFacts) -> float:
     """Of one epoch of a candidate and its validation."""
     steps = steps_per_epoch(facts.training_images, batch_size)
-    return steps * speed.step + facts.count("validation") * speed.evaluated
+    validated = 0.0 if speed.encoded else speed.evaluated  # one layer on features takes no time
+    return steps * speed.step + facts.count("validation") * validated
 
 
 def synthetic_images(params: Params, facts: DatasetFacts) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, build_head, probabilities
-from dcube.classifier.contract import Task
+from dcube.classifier.contract import FrozenEncoder, Task
 from dcube.classifier.recipe import Recipe
 from dcube.classifier.training import classifier_losses
 from dcube.config.schema import Params
@@ -42,10 +42,11 @@ class DiffusionSpeed:
 
 @dataclass(frozen=True)
 class CandidateSpeed:
-    """Seconds of a training step, and of an image in evaluation."""
+    """Seconds of a training step, of an image in evaluation, and of one that a frozen encoder sees before it."""
 
     step: float
     evaluated: float
+    encoded: float = 0.0
 
 
 def diffusion_speed(params: Params, classes: int) -> DiffusionSpeed:
@@ -92,16 +93,18 @@ def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSp
     n = optimisation.batch_size
     images = _images(n, (data.channels, data.image_size, data.image_size), device)
     small = _images(n, (data.channels, data.diffusion_image_size, data.diffusion_image_size), device)
-    labels = _labels(n, classes, device)
+    labels, timesteps = _labels(n, classes, device), recipe.losses.evaluation_timesteps
+    evaluated = _seconds(lambda: probabilities(head.eval(), uvit, images, small, timesteps)) / n
+    inputs, encoded = images, 0.0
+    if isinstance(head, FrozenEncoder):
+        inputs, encoded = head.encoded(images), _seconds(lambda: head.encoded(images)) / n
 
     def losses(step: int) -> dict[str, Tensor]:
         with autocast(device, params.compute):
-            return classifier_losses(head, uvit, images, small, labels, optimisation, recipe.losses, step)
+            return classifier_losses(head, uvit, inputs, small, labels, optimisation, recipe.losses, step)
 
     step = _step_seconds(head, optimisation, losses, OPTIMISERS[optimisation.optimiser])
-    timesteps = recipe.losses.evaluation_timesteps
-    evaluated = _seconds(lambda: probabilities(head.eval(), uvit, images, small, timesteps)) / n
-    return CandidateSpeed(step, evaluated)
+    return CandidateSpeed(step, evaluated, encoded)
 
 
 def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:

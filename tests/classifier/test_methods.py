@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -109,6 +110,7 @@ def test_a_model_card_names_the_publication() -> None:
     assert kind_in_words("cvt").startswith("Baseline: CvT-13 (Wu et al.")
     assert kind_in_words("pixel_regression").startswith("Control: ")
     assert kind_in_words("resnet18") == "Baseline: resnet18 from timm."
+    assert kind_in_words("resnet18_probe") == "Baseline: a linear probe on the frozen resnet18 from timm."
 
 
 # --- networks
@@ -175,6 +177,24 @@ def test_of_a_probe_one_layer_is_trained_and_of_lora_little() -> None:
     assert all("attn.qkv.lora_" in key or ".head." in key for key in names)
     sizes = [p.numel() for p in networks["radio_lora"].parameters() if p.requires_grad]
     assert sum(sizes) == 12 * 8 * (768 + 3 * 768) + 3 * (768 + 1)
+
+
+def test_any_network_of_timm_can_be_probed(tmp_path: Path) -> None:
+    network = timm.create_model("vit_tiny_patch16_224")
+    with torch.no_grad():
+        network.head.bias.fill_(1e6)  # which a probe must not see
+    weights = saved(dict(network.state_dict()), tmp_path / "weights.safetensors")
+    probe = build_method("vit_tiny_patch16_224_probe", Task(3, 224, 1), weights).eval()
+    assert trained(probe) == {"probe.logits.weight", "probe.logits.bias"}
+    images = noise(2, 1, 224)
+    pixels = images.expand(-1, 3, -1, -1).float().div(255).sub(0.5).div(0.5)
+    expected = network.eval().forward_head(network.forward_features(pixels), pre_logits=True)
+    torch.testing.assert_close(probe.encoder(images), expected)
+    assert probe(images).shape == (2, 3)
+
+    assert build_method("vit_small_patch14_dinov2_probe", Task(2, 56, 3), NO_WEIGHTS)(noise(2, 3, 56)).shape == (2, 2)
+    with pytest.raises(DcubeError, match="timm has no network 'vit_nobody'"):
+        build_method("vit_nobody_probe", Task(2, 56, 3), NO_WEIGHTS)
 
 
 def test_performer_estimates_the_attention_it_stands_for() -> None:

@@ -3,10 +3,9 @@
 from dcube.classifier.contract import Task
 from dcube.classifier.method import register_method
 from dcube.classifier.networks.frozen import LinearProbe
+from dcube.classifier.networks.timm_networks import timm_probe
 from dcube.config.schema import Pretrained
-from dcube.engine.pretrained import PACKAGED_ARCHITECTURE, create_pretrained
-
-FEATURES = 1280
+from dcube.engine.pretrained import PACKAGED_ARCHITECTURE
 
 
 @register_method(
@@ -20,6 +19,4 @@ FEATURES = 1280
     reference="what features of ImageNet tell as they are",
 )
 def build(task: Task, pretrained: Pretrained) -> LinearProbe:
-    """Frozen encoder, one trained layer."""
-    encoder = create_pretrained(PACKAGED_ARCHITECTURE, pretrained, task.image_size, num_classes=0)
-    return LinearProbe(encoder, FEATURES, task.classes)
+    return timm_probe(PACKAGED_ARCHITECTURE, task, pretrained)

@@ -7,6 +7,7 @@ from torch import nn
 
 from dcube.classifier.contract import Task
 from dcube.classifier.head import ImageClassifier
+from dcube.classifier.networks.frozen import LinearProbe
 from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import create_pretrained
 
@@ -35,3 +36,10 @@ def timm_features(architecture: str, pretrained: Pretrained, stages: tuple[int, 
 def timm_network(architecture: str, task: Task, pretrained: Pretrained) -> ImageClassifier:
     """A network of timm as it is, with another last layer: (B, C, S, S) uint8 to (B, classes)."""
     return ImageClassifier(timm_classifier(architecture, task.classes, pretrained, image_size=task.image_size))
+
+
+def timm_probe(architecture: str, task: Task, pretrained: Pretrained) -> LinearProbe:
+    """A frozen network of timm with a linear probe on what its own last layer reads."""
+    encoder = timm_classifier(architecture, 0, pretrained, image_size=task.image_size)
+    features: Any = encoder.head_hidden_size
+    return LinearProbe(encoder, features, task.classes)
