@@ -31,10 +31,10 @@ demo: setup      ## the whole method on an embedded data set: BreastMNIST, or DA
 	@dcube results
 	@dcube report
 
-test: setup      ## the default tests
+test: setup      ## the tests that take a few seconds each at most
 	@pytest $(IN_PARALLEL)
 
-test-slow: setup ## the tests that take minutes each
+test-slow: setup ## the other tests: real pipelines, servers, browsers
 	@pytest -m slow --timeout 900 $(IN_PARALLEL)
 
 test-docker: setup ## the documented commands of docs/platform.md, with a Docker daemon; COMPOSE_FILES names further files

@@ -67,6 +67,7 @@ def test_head_shapes(channels: int, image_size: int, fused: int, tiny_params: Pa
     assert head(images, features).shape == (2, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", load_study("table8").rows, ids=lambda row: row.name)
 def test_every_sub_feature_network_of_table_8_takes_images_of_any_size(row: Row, tiny_params: Params) -> None:
     settings = load_study("table8").settings | row.settings

@@ -123,6 +123,7 @@ def test_networks_have_the_published_size(name: str) -> None:
     assert count / 1e6 == pytest.approx(PUBLISHED_SIZES[name], rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in method_names() if name not in TRAINED_IN_THEIR_OWN_WAY])
 def test_a_step_trains_what_it_should_and_survives_saving(name: str) -> None:
     """In one test, as the large ones take seconds to build: shape, gradients, frozen parts, saving."""

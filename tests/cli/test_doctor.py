@@ -16,6 +16,7 @@ def lock_for(repository: Path, pid: int) -> Path:
     return rwlock
 
 
+@pytest.mark.slow
 def test_a_working_copy_works_again_after_a_crash(repository, ran, run_dcube, tmp_path, monkeypatch):
     monkeypatch.setenv("DCUBE_PROGRESS_FILE", str(tmp_path / "progress.jsonl"))
     dvc(repository, "repro", "--quiet", "prepare")

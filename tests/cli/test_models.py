@@ -17,6 +17,7 @@ def two_versions(working_copy, tiny_params) -> Registry:
     return run_pipeline(tiny_params, 1, 27)
 
 
+@pytest.mark.slow
 def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatch):
     subprocess.run(["git", "init", "--quiet"], check=True)
     subprocess.run(["git", "config", "user.name", "Ada L."], check=True)
@@ -71,6 +72,7 @@ def test_mistakes_are_one_line_and_exit_code_2(two_versions, run_dcube):
         assert code == 2 and error in shown and "Traceback" not in shown, words
 
 
+@pytest.mark.slow
 def test_other_tests_do_not_compare(two_versions, run_dcube, tiny_params):
     write_evaluated("dcube", seed=3, auroc=0.9, right=30, params=tiny_params, test="other-")
     register.main()

@@ -53,6 +53,7 @@ def test_a_tie_and_a_loss_against_the_untrained_one_are_said(evaluate, run_dcube
     assert loss in " ".join(run_dcube("results")[1].split())
 
 
+@pytest.mark.slow
 def test_the_widest_columns_are_left_out_of_a_narrow_terminal_and_named(evaluate, run_dcube, monkeypatch):
     evaluate(**RIGHT)
     monkeypatch.setenv("COLUMNS", "60")

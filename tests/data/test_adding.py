@@ -105,6 +105,7 @@ def test_two_at_once_are_one_after_the_other(dcube, tmp_path):
     assert recorded["nfiles"] == sum(file.is_file() for file in Path("data").rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_fresh_phantom_is_the_versioned_one(dcube):
     assert dcube("data", "add", "phantom")[0] == 0
     committed = ROOT / "data.dvc"

@@ -83,6 +83,7 @@ def test_the_group_of_a_path(group_by, file, group):
     assert groups_of([file], group_by) == [group]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", "(.*)(.*)(.*)(.*)(.*)(.*)(.*)x", "(?:a?){1000}" * 15])
 def test_no_pattern_hangs(pattern):
     start = time.monotonic()

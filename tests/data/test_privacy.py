@@ -133,6 +133,7 @@ def test_the_search_finds_what_is_planted(tmp_path):
     assert not found_in(b"somebody else")
 
 
+@pytest.mark.slow
 def test_no_name_leaves_data(tmp_path, salt, mlflow_database):
     work = tmp_path / "work"
     plant(work / "data" / "ward")

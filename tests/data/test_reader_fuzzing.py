@@ -25,6 +25,7 @@ def fuzz(kind: str, count: int, folder: Path) -> None:
     assert outcome["slowest_s"] < MOST_SECONDS and outcome["peak_mib"] < MOST_MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", reader_fuzzing.KINDS)
 def test_damaged_files_are_read_or_refused(kind, tmp_path):
     fuzz(kind, 60, tmp_path / "files")

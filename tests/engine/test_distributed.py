@@ -104,6 +104,7 @@ def assert_same_result(folder: Path, other: Path) -> None:
         assert_close(first[name], second[name], rtol=TOLERANCE, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_a_training_of_two_processes_goes_on_in_one_and_ends_in_four(of_one_process: Path, tmp_path: Path) -> None:
     """Where all processes find bad input, one of them says so."""
     assert toy(tmp_path, 2, "bad-input") == (2, "error: this is wrong: mend it\n")
@@ -113,6 +114,7 @@ def test_a_training_of_two_processes_goes_on_in_one_and_ends_in_four(of_one_proc
     assert_same_result(tmp_path, of_one_process)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "trouble, code, said",
     [
@@ -129,6 +131,7 @@ def test_what_ends_one_process_ends_all(trouble: str, code: int, said: str, tmp_
         assert errors.count("Traceback") == (code != 2)
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_launcher_ends_every_process(tmp_path: Path) -> None:
     launcher = start(tmp_path, "tests.support.toy_training", str(tmp_path), "2", "hang")
     assert launcher.stdout

@@ -130,6 +130,7 @@ class TestSharedStorage:
             back.join()
         assert state.is_completed() and ran() == STAGES
 
+    @pytest.mark.slow
     def test_a_wrong_key_is_one_line_before_anything_runs(
         self, repository, prefect_server, ran, s3_server: S3Server, monkeypatch
     ):

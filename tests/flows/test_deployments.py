@@ -52,6 +52,7 @@ def deployed(prefect_server) -> str:
 
 
 class TestSetup:
+    @pytest.mark.slow
     def test_all_is_there(self, deployed):
         with get_client(sync_client=True) as client:
             names = [deployment.name for deployment in client.read_deployments()]
@@ -113,6 +114,7 @@ class TestAttempts:
         assert crashes_in_a_row(states[:2]) == 1
         assert crashes_in_a_row(states[:3]) == 0
 
+    @pytest.mark.slow
     def test_the_commit_of_the_first_attempt_counts_and_attempts_end(self, repository, prefect_server, ran):
         """A run that is cut off goes on with the commit that it began with, and not for ever."""
         rewrite(repository, "stage.py", "import json,", "raise SystemExit('broken')\nimport json,")
@@ -246,6 +248,7 @@ class TestCheckout:
 
 
 class TestLeftovers:
+    @pytest.mark.slow
     def test_runs_that_nobody_ended(self, repository, prefect_server, tracking_address):
         """A run whose Prefect run has ended is ended too; one of a pipeline outside Prefect is left alone."""
         rewrite(repository, "stage.py", "import json,", "raise SystemExit('broken')\nimport json,")

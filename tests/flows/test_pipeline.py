@@ -148,6 +148,7 @@ class TestWorkspace:
             with pytest.raises(DcubeError, match=r"data, which prepare reads, .* commit data or data\.dvc"):
                 stages_in_order(folder)
 
+    @pytest.mark.slow
     def test_an_experiment_is_saved_where_git_knows_nobody(self, repository, tmp_path, monkeypatch):
         """As in a container; who is configured stays its author."""
 
@@ -165,6 +166,7 @@ class TestWorkspace:
             save_experiment(repository, folder, "by-nobody", ["prepare"])
             assert author("by-nobody") == "D-Cube"
 
+    @pytest.mark.slow
     def test_experiments_saved_at_once_do_not_collide(self, repository):
         names = ["first", "second"]
 
@@ -217,6 +219,7 @@ class TestStageProcess:
         repro("prepare", repository, on_line=lines.append)
         assert "ran own" in lines
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("torn", [0, 100])
     def test_files_that_a_killed_dvc_has_torn_are_in_nobodys_way(self, repository, ran, torn):
         assert repro("prepare", repository, on_progress=print).ran == ("prepare",)
@@ -252,6 +255,7 @@ class TestStageProcess:
 
 
 class TestPipeline:
+    @pytest.mark.slow
     def test_runs_are_isolated_and_only_what_changed_runs(self, repository, prefect_server, ran, tmp_path):
         before = checkout_of(repository)
 
@@ -278,6 +282,7 @@ class TestPipeline:
         assert Params.model_validate(yaml.safe_load(saved_file(repository, names[2], "params.yaml"))) == changed
         assert set(yaml.safe_load(saved_file(repository, names[2], "dvc.lock"))["stages"]) == {"prepare", "train"}
 
+    @pytest.mark.slow
     def test_a_failing_stage_fails_the_run_with_its_own_reason(self, repository, prefect_server, ran):
         rewrite(repository, "stage.py", "from pathlib import Path\n", UNREADABLE)
         rewrite(repository, "dvc.yaml", "meta: {gpu: true}", "meta: {retries: 3}")
@@ -289,6 +294,7 @@ class TestPipeline:
         assert task_runs(state)["train"].run_count == 1, "what a person must mend is not retried"
         assert [folder.name for folder in workspaces(repository)] == [str(run_of(state).id)]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "retries, trouble",
         [(0, "os.kill(os.getpid(), 9)"), (1, "raise OSError('the GPU fell off the bus')")],

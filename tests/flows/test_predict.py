@@ -157,6 +157,7 @@ def test_an_object_that_is_gone_is_named_and_the_others_are_answered(candidate, 
     assert all(rows.loc[name, "prediction"] and not rows.loc[name, "problem"] for name in names[1:])
 
 
+@pytest.mark.slow
 def test_what_cannot_work_is_refused_before_anything_is_computed(prefect_server, candidate):
     for parameters, words in (
         (("dcube-asked@nobody", SOURCE, RESULTS), "has no alias"),

@@ -29,6 +29,7 @@ def page_of(working_copy, mlflow_server, tiny_params):
     return page_of
 
 
+@pytest.mark.slow
 def test_it_is_enough_to_decide_on_a_promotion(page_of, tiny_params):
     shown = page_of()
     assert re.search(r"^\| dcube \| 0\.900 \(0\.\d+–0\.\d+\) \|", shown, re.M), "with its interval"

@@ -61,6 +61,7 @@ def hospital(folder: Path, classes: list[str] = CLASSES, first: int = 0) -> Path
     return folder
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_an_independent_loop(run: Run, home: tuple[Path, str, Candidate], tmp_path: Path) -> None:
     out = run(hospital(tmp_path / "scans"), "--output", str(tmp_path / "out"))
     assert "north" in out

@@ -72,6 +72,7 @@ def untracked(copy: WorkingCopy) -> set[str]:
     return {line[3:] for line in listed.splitlines()}
 
 
+@pytest.mark.slow
 def test_the_table_of_experiments_has_both_results_and_fits_120_columns(compared: WorkingCopy) -> None:
     shown = compared.dvc(*IN_120_COLUMNS, "--csv").output.splitlines()
     table = {row["Experiment"] or row["rev"]: row for row in csv.DictReader(shown)}
@@ -87,6 +88,7 @@ def test_the_table_of_experiments_has_both_results_and_fits_120_columns(compared
     assert not any(mark in "".join(lines) for mark in ("!", "…"))
 
 
+@pytest.mark.slow
 def test_metrics_and_parameters_that_changed_are_all_that_is_shown(compared: WorkingCopy) -> None:
     metrics = json.loads(compared.dvc("metrics", "diff", "--json").output)
     assert set(metrics) == {f"{EVALUATION}/{name}/{HEADLINE}" for name in CANDIDATES if name not in UNCHANGED}
@@ -95,6 +97,7 @@ def test_metrics_and_parameters_that_changed_are_all_that_is_shown(compared: Wor
     assert changed == {str(PARAMS): {"classifier.seed": {"old": 0, "new": 1, "diff": 1}}}
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_the_plots_are_drawn_without_a_network(compared: WorkingCopy, browser) -> None:
     compared.dvc("plots", "diff", "HEAD")

@@ -75,6 +75,7 @@ def rerun(folder: Path) -> set[str]:
         return {stage.name for it in changed for stage in (it, *ancestors(repo.index.graph, it))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parameter", ["", *RERUN])
 def test_a_changed_parameter_reruns_what_reads_it_and_what_follows(
     parameter: str, committed: Path, monkeypatch: pytest.MonkeyPatch

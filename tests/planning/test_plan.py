@@ -205,6 +205,7 @@ def test_comments_change_no_parameter(names):
     assert yaml.safe_load(params_text(params, plan)) == params.model_dump(mode="json")
 
 
+@pytest.mark.slow
 def test_measured_speeds_follow_the_size_of_the_networks():
     small = with_overrides(
         load_preset("phantom"), {"data.image_size": 32, "data.diffusion_image_size": 16, "diffusion.width": 32}, ""

@@ -36,6 +36,7 @@ def shown(registry: Registry) -> str:
     return captured.get()
 
 
+@pytest.mark.slow
 def test_a_version_outlives_its_run(working_copy, tiny_params):
     registry = run_pipeline(tiny_params, 0, 20)
     run_pipeline(tiny_params, 1, 27)

@@ -22,6 +22,7 @@ def traced(repository: Path, reference: str = f"{NAME}@champion") -> Provenance:
     return trace(*referenced(reference), repository)
 
 
+@pytest.mark.slow
 def test_everything_is_found(traced_repository, run_dcube):
     register_version()
     found = traced(traced_repository)
@@ -159,6 +160,7 @@ def test_the_prefect_run_is_looked_up(traced_repository, monkeypatch):
     assert "does not answer" in "\n".join(traced(traced_repository).gaps) and os.environ["DCUBE_PIPELINE"] == unknown
 
 
+@pytest.mark.slow
 def test_through_a_server_as_from_a_file(mlflow_server, traced_template, monkeypatch):
     monkeypatch.chdir(traced_template)
     register_version()

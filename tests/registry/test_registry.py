@@ -44,6 +44,7 @@ def registered() -> dict:
     return json.loads((REGISTERED / "registered.json").read_text())
 
 
+@pytest.mark.slow
 def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=tiny_params)
     write_evaluated("sub_features", seed=1, auroc=0.9, right=25, params=tiny_params)
@@ -95,6 +96,7 @@ def test_only_controls_name_nobody(working_copy, tiny_params, capsys):
         Registry.existing(NAME).proposal(POLICY)
 
 
+@pytest.mark.slow
 def test_other_code_makes_another_version_and_another_commit_does_not(working_copy, tiny_params, monkeypatch):
     registry = run_pipeline(tiny_params, 0, 20)
     monkeypatch.setattr("dcube.tracking.lineage.git_commit", lambda: "0" * 40)
@@ -108,6 +110,7 @@ def test_other_code_makes_another_version_and_another_commit_does_not(working_co
 class TestPromotion:
     """Over HTTP, with predictions that travel through the server's artifact store."""
 
+    @pytest.mark.slow
     def test_a_better_challenger_a_worse_one_and_the_way_back(self, working_copy, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
         proposal = registry.proposal(POLICY)
@@ -147,6 +150,7 @@ class TestPromotion:
             with pytest.raises(DcubeError, match=words):
                 registry.rollback("Grace", "why", to=to)
 
+    @pytest.mark.slow
     def test_two_rollbacks_go_back_two_champions_whatever_the_clocks_say(self, working_copy, tiny_params, monkeypatch):
         years = iter(range(2030, 2000, -1))
         monkeypatch.setattr("dcube.registry.versions.now", lambda: f"{next(years)}-01-01T00:00:00+00:00")
@@ -164,6 +168,7 @@ class TestPromotion:
         with pytest.raises(DcubeError, match=r"different images.*dcube rollback dcube-discs --to 2"):
             registry.proposal(POLICY)
 
+    @pytest.mark.slow
     def test_a_champion_that_changed_meanwhile_stops_the_promotion(self, working_copy, tiny_params):
         run_pipeline(tiny_params, 0, 10)
         registry = run_pipeline(tiny_params, 1, 30)
@@ -175,6 +180,7 @@ class TestPromotion:
         with pytest.raises(DcubeError, match=r"challenger of .* has changed: compare again"):
             registry.promote(stale, "Grace")
 
+    @pytest.mark.slow
     def test_a_deleted_champion_is_not_forgotten(self, working_copy, tiny_params, capsys):
         registry = run_pipeline(tiny_params, 0, 20)
         run_pipeline(tiny_params, 1, 27)
@@ -189,6 +195,7 @@ class TestPromotion:
         assert (back.version, back.replaced) == ("1", None) and registry.aliases()[CHAMPION] == "1"
         assert registry.promote(registry.proposal(POLICY), "Ada").version == "3"
 
+    @pytest.mark.slow
     def test_no_route_appoints_a_control_or_a_version_that_was_changed(self, working_copy, tiny_params):
         write_evaluated("sub_features", seed=1, auroc=0.9, right=29, params=tiny_params)
         registry = run_pipeline(tiny_params, 0, 20)
@@ -207,6 +214,7 @@ class TestPromotion:
         with pytest.raises(DcubeError, match="is not what was registered"):
             registry.rollback("Ada", "why not", to=registry.history()[-1].version)
 
+    @pytest.mark.slow
     def test_an_alias_that_cannot_be_set_leaves_no_event(self, working_copy, tiny_params, monkeypatch):
         run_pipeline(tiny_params, 0, 10)
         registry = run_pipeline(tiny_params, 1, 30)
@@ -220,6 +228,7 @@ class TestPromotion:
             registry.promote(proposal, "Ada")
         assert [event.version for event in registry.history()] == ["1"]
 
+    @pytest.mark.slow
     def test_predictions_survive_the_way_and_lost_ones_are_named(self, working_copy, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
         version = registry.version("1")

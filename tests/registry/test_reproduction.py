@@ -29,6 +29,7 @@ def everything_kept(repository: Path) -> dict:
     }
 
 
+@pytest.mark.slow
 def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_path, run_dcube):
     register_version()
     Path("stage.py").write_text("raise SystemExit('the code of today')\n")
@@ -52,6 +53,7 @@ def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_pat
     assert everything_kept(traced_repository) == before and workspaces(traced_repository) == []
 
 
+@pytest.mark.slow
 def test_another_outcome_is_shown_and_kept(traced_repository, tmp_path, run_dcube):
     register_version()
     (tmp_path / "log.txt.chance").touch()
@@ -100,6 +102,7 @@ def test_equal_is_said_of_the_registered_model_itself(traced_repository, run_dcu
     assert code == 2 and "model/artifacts/dcube/model.safetensors has other contents" in shown
 
 
+@pytest.mark.slow
 def test_a_changed_working_copy_is_made_anew_and_a_second_reproduction_waits(traced_repository, tmp_path, run_dcube):
     register_version()
     (tmp_path / "log.txt.chance").touch()

@@ -252,6 +252,7 @@ def test_a_mixture_of_two_runs_is_refused(own: Path, monkeypatch, capsys) -> Non
     assert refused() == ""
 
 
+@pytest.mark.slow
 def test_the_origin_is_that_of_the_results_and_not_of_today(own: Path, monkeypatch) -> None:
     assert run(monkeypatch, "report") == 0
     assert "these results were not registered" in Page.of(own / "report.html").text
@@ -290,6 +291,7 @@ def test_without_a_run_there_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_registry_alone_is_enough_but_for_the_test_images(
     own: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,22 +1,21 @@
 """The page of `dcube report` in Chromium, from the file: on a phone and a screen, by keyboard, for everybody."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from dcube.cli.report import report
 from dcube.config.schema import Diffusion
+from tests.support.browser import needs_chromium
 from tests.support.finished_run import HOSTILE, write_run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZES = {"phone": {"width": 390, "height": 844}, "screen": {"width": 1280, "height": 900}}
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: `apt-get install chromium`")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +26,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
         patch.chdir(folder)
         report()
     return (folder / "report.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        with playwright.chromium.launch(
-            executable_path=CHROMIUM, chromium_sandbox=False, args=["--disable-gpu"]
-        ) as chromium:
-            yield chromium
 
 
 @pytest.fixture
@@ -64,6 +54,7 @@ def opened(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
     assert said == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_it_fits_and_nobody_is_shut_out(size: str, scheme: str, opened: Callable[..., Page]) -> None:
@@ -81,6 +72,7 @@ def test_it_fits_and_nobody_is_shut_out(size: str, scheme: str, opened: Callable
     assert {"color-contrast", "image-alt", "heading-order"} <= {one["id"] for one in found["passes"]}
 
 
+@pytest.mark.slow
 def test_a_name_from_outside_stays_a_name(opened: Callable[..., Page]) -> None:
     page = opened()
     assert page.get_by_role("rowheader", name=HOSTILE).count() + page.get_by_text(HOSTILE).count() > 0
@@ -91,6 +83,7 @@ def focused(page: Page, what: str) -> str:
     return page.evaluate(f"document.activeElement.{what}")
 
 
+@pytest.mark.slow
 def test_the_keyboard_reaches_everything_in_order(opened: Callable[..., Page]) -> None:
     page = opened(viewport=SIZES["screen"])
     page.keyboard.press("Tab")
@@ -111,6 +104,7 @@ def test_the_keyboard_reaches_everything_in_order(opened: Callable[..., Page]) -
     assert reached.evaluate(f"all => {{ const expected = {visible}; return {in_order} }}")
 
 
+@pytest.mark.slow
 def test_a_picture_opens_larger_and_closes_by_keyboard(opened: Callable[..., Page]) -> None:
     page = opened(viewport=SIZES["screen"])
     link = page.get_by_role("link", name="Validation AUROC")
@@ -128,11 +122,13 @@ def test_a_picture_opens_larger_and_closes_by_keyboard(opened: Callable[..., Pag
     assert focused(page, "closest('figure') !== null")  # goes on where the picture is
 
 
+@pytest.mark.slow
 def test_without_javascript_it_is_the_same_page(opened: Callable[..., Page]) -> None:
     plain, usual = (opened(java_script_enabled=enabled).locator("main").inner_text() for enabled in (False, True))
     assert plain == usual and "Results" in plain
 
 
+@pytest.mark.slow
 def test_on_paper_folded_parts_are_there_too(opened: Callable[..., Page], tmp_path: Path) -> None:
     page = opened(viewport=SIZES["screen"], color_scheme="dark")
     meaning = page.get_by_text(str(Diffusion.model_fields["width"].description)).first

@@ -208,6 +208,7 @@ def test_mlflow_has_the_same_users_as_without_docker() -> None:
     assert here == MLFLOW_USERS.format(database="ADDRESS", administrator="admin", guard="mlflow_guard")
 
 
+@pytest.mark.slow
 def test_the_database_script_makes_what_the_servers_need(tmp_path: Path) -> None:
     data, port = tmp_path / "data", free_port()
     data.mkdir(mode=0o700)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -12,7 +11,7 @@ import httpx
 import psutil
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, TimeoutError, expect
 
 from dcube.config.loading import load_preset
 from dcube.config.schema import Params
@@ -21,18 +20,17 @@ from flows.stack.__main__ import set_up
 from flows.stack.servers import worker
 from flows.stack.settings import ADMINISTRATOR, Stack
 from flows.stack.supervision import supervised
+from tests.support.browser import needs_chromium
 from tests.support.checkout import ROOT
 from tests.support.small_pipeline import STAGE, build, rewrite
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 PATIENCE = 60_000  # ms: the page and the worker share a few cores with the servers
 expect.set_options(timeout=PATIENCE)
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: `apt-get install chromium`"),
+    needs_chromium,
 ]
 
 STAGES = ["prepare", "train", "evaluate@dcube", "evaluate@control"]
@@ -81,14 +79,6 @@ def address(platform: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         server = worker(platform, repository)
         until_end.enter_context(supervised(folder, [server])).start(server)
         yield platform.prefect_address
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=False, args=QUIET)
-        with chromium:
-            yield chromium
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ def test_a_taken_port_is_one_line_with_the_mend(tmp_path: Path) -> None:
     assert done.stderr == (f"error: port {port} of mlflow is taken: end what listens there, or set DCUBE_MLFLOW_PORT\n")
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     server = server_of("print('no such disk'); exit(1)", healthy=False)
     with (
@@ -137,6 +138,7 @@ def test_settings_of_other_servers_do_not_reach_the_platform(tmp_path: Path, mon
     assert log.read_text() == "[]\n"
 
 
+@pytest.mark.slow
 def test_postgres_keeps_its_data_and_lets_nobody_in_without_the_password(tmp_path: Path) -> None:
     stack = Stack.at(tmp_path, free_ports())
 

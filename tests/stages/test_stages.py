@@ -215,6 +215,7 @@ def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return pipeline.reads.of
 
 
+@pytest.mark.slow
 def test_every_parameter_that_a_stage_reads_is_tracked_there(reads: dict[str, set[str]]) -> None:
     for stage, read in reads.items():
         untracked = {field for field in read if not any(covers(declared, field) for declared in tracked(stage))}
@@ -363,6 +364,7 @@ def test_the_same_training_in_another_folder_ends_bit_for_bit_alike(pipeline: Pi
         assert (own / DIFFUSION / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STAGES if name.startswith("train_")])
 def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipeline: Pipeline, own: Path) -> None:
     (folder,) = read_settings().checkpoints.glob(f"{name}-*")
@@ -414,6 +416,7 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
     assert len(trainings()) == 2, "it ended after what DVC has recorded last"
 
 
+@pytest.mark.slow
 def test_a_training_on_other_synthetic_images_is_another_training(own: Path) -> None:
     set_params(baseline={"extra_images": "synthetic", "epochs": 1})
     run_stage("train_baseline")
@@ -423,6 +426,7 @@ def test_a_training_on_other_synthetic_images_is_another_training(own: Path) -> 
     assert len(trainings() - before) == 1
 
 
+@pytest.mark.slow
 def test_a_training_from_pretrained_weights_is_another_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, build = trainings(), candidate_training.build_head
     monkeypatch.setattr(

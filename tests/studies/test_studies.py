@@ -89,6 +89,7 @@ class TestStudiesThatComeAlong:
     def test_every_table_of_the_paper_is_one(self):
         assert set(study_names()) >= PAPERS | {"labels", "labels_tuned", "fractions", "imbalance"}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("data", preset_names())
     @pytest.mark.parametrize("name", study_names())
     def test_every_trial_has_valid_parameters_and_a_name_of_its_own(self, name, data):
