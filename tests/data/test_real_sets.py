@@ -94,6 +94,7 @@ def test_covid_ct(tmp_path: Path) -> None:
     assert near.images == 4
 
 
+@pytest.mark.slow
 @larger("pneumoniamnist.npz")
 def test_pneumoniamnist(tmp_path: Path) -> None:
     """No two films are taken for one but exact copies."""

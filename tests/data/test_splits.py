@@ -136,6 +136,7 @@ def test_verify_refuses_the_same_pixels_in_two_splits():
         verify_splits(table(rows))
 
 
+@pytest.mark.slow
 def test_a_million_rows_are_split_and_checked_in_seconds():
     n = 1_000_000
     patient = np.arange(n) // 4

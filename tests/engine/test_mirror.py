@@ -226,6 +226,7 @@ with checkpoints.synced():
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_keeps_no_process_alive(server: S3Server, tmp_path: Path) -> None:
     """It takes connections and answers nothing: only the process's own end is left."""
     with socket.create_server(("127.0.0.1", free_port())) as silent:

@@ -157,6 +157,7 @@ class TestRunsThatCannotBegin:
         reason = "the flow takes no colour: its parameters are keep_checkpoint_days, keep_days"
         assert refused(monkeypatch, repository, {"colour": "red"}) == reason
 
+    @pytest.mark.slow
     def test_attempts_end_before_the_flow_begins_too(self, deployed, repository, monkeypatch):
         assert refused(monkeypatch, repository, {}, crashes=9) is None
         assert "given up: 10 attempts" in str(refused(monkeypatch, repository, {}, crashes=10))

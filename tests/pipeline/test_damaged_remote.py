@@ -12,6 +12,7 @@ from dcube.repository.workspace import workspace
 from tests.support.small_pipeline import dvc, head
 
 
+@pytest.mark.slow
 def test_a_damaged_result_is_computed_again(
     repository: Path, tmp_path: Path, ran: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def test_other_data_than_the_commits_are_named(traced_repository):
     assert "data.dvc of commit" in gap and "records other data" in gap
 
 
+@pytest.mark.slow
 def test_data_are_looked_for_in_the_remote_too(traced_repository, tmp_path):
     command("dvc", "remote", "add", "--quiet", "--default", "shelf", str(tmp_path / "shelf"))
     commit("A remote")
@@ -142,6 +143,7 @@ class Prefect(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.slow
 def test_the_prefect_run_is_looked_up(traced_repository, monkeypatch):
     known, unknown = (f"{'1' * 8}-1111-1111-1111-{digit * 12}" for digit in "02")
     with http.server.HTTPServer(("127.0.0.1", 0), Prefect) as prefect:

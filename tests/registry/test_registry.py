@@ -162,6 +162,7 @@ class TestPromotion:
         assert registry.promote(registry.proposal(POLICY), "Ada").version == "3"
         assert registry.previous_champion() == "1"
 
+    @pytest.mark.slow
     def test_other_test_images_are_refused(self, working_copy, tiny_params):
         run_pipeline(tiny_params, 0, 20)
         registry = run_pipeline(tiny_params, 1, 30, test="other-")

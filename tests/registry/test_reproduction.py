@@ -70,6 +70,7 @@ def test_another_outcome_is_shown_and_kept(traced_repository, tmp_path, run_dcub
     assert run_dcube("reproduce", f"{NAME}/1")[0] == 0 and workspaces(traced_repository) == []
 
 
+@pytest.mark.slow
 def test_another_machine_is_said_so(traced_repository, monkeypatch, run_dcube):
     register_version()
     monkeypatch.setattr("os.cpu_count", lambda: 4321)
@@ -86,6 +87,7 @@ def test_what_is_missing_stops_it_before_anything_starts(traced_repository, tmp_
     assert not (tmp_path / "log.txt").exists() and workspaces(traced_repository) == []
 
 
+@pytest.mark.slow
 def test_a_stage_that_fails_is_one_line(traced_repository, run_dcube, monkeypatch):
     register_version()
     monkeypatch.delenv("LOG")

@@ -121,6 +121,7 @@ def test_a_file_that_is_gone_or_added_counts(registry, name):
         assert "more.txt was added later" in added
 
 
+@pytest.mark.slow
 def test_every_tag_counts(registry):
     version = registry.version("1")
     client, run_id = registry.client, version.run_id

@@ -222,6 +222,7 @@ def test_every_parameter_that_a_stage_reads_is_tracked_there(reads: dict[str, se
         assert not untracked, f"{stage} reads them, and dvc.yaml does not say so"
 
 
+@pytest.mark.slow
 def test_every_parameter_is_read_by_some_stage(reads: dict[str, set[str]], pipeline: Pipeline) -> None:
     assert fields(Params) - set().union(*reads.values()) == set()
     assert pipeline.reads.yielded == fields(Optimisation, "Optimisation") | fields(HeadLosses, "HeadLosses")

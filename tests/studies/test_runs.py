@@ -163,6 +163,7 @@ def test_settings_that_do_not_fit_together_are_told_before_anything_is_computed(
     assert ran(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_without_the_data_or_any_row_an_earlier_table_stays(study, tmp_path, run_dcube):
     earlier = study / "outputs/studies" / f"mine-{Params().data.name}" / "table.md"
     earlier.parent.mkdir(parents=True)
