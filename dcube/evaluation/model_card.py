@@ -57,7 +57,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         _metrics(metrics),
         always_the_same(dataset.manifest.loc[dataset.manifest["split"] == "test", "label"]),
         "![confusion matrix](confusion.png) ![ROC](roc.png) ![precision and recall](precision_recall.png) "
-        "![reliability](reliability.png)",
+        "![reliability](reliability.png) ![decision curves](decision_curves.png)",
         "## Decision",
         in_words(metrics.operating_point, metrics.confidence),
         _operating_point(metrics),

@@ -78,6 +78,30 @@ def reliability_figure(predictions: Predictions, bins: int) -> Figure:
     return figure
 
 
+def net_benefit(truth: np.ndarray, score: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """True positives less the false ones at the odds of each threshold, an image; (k,) for thresholds (k,) below 1.
+
+    Who acts from a probability p on holds a miss for as bad as (1 − p) / p false alarms (Vickers and Elkin, 2006).
+    """
+    called = score >= thresholds[:, None]
+    return (called & truth).mean(axis=1) - (called & ~truth).mean(axis=1) * thresholds / (1 - thresholds)
+
+
+def decision_curve_figure(predictions: Predictions) -> Figure:
+    """Net benefit of acting on each class's probability; thin: of acting on all images. On none it is 0."""
+    figure, axes = _square("threshold probability", "net benefit", "Decision curves (test)")
+    thresholds, top = np.linspace(0.01, 0.99, 99), 0.0
+    for name, truth, score, look in _one_against_rest(predictions):
+        axes.plot(thresholds, net_benefit(truth, score, thresholds), label=name, **look)
+        on_all = net_benefit(truth, np.ones_like(score), thresholds)
+        axes.plot(thresholds, on_all, color=look["color"], linewidth=0.8, alpha=0.5)
+        top = max(top, float(truth.mean()))
+    axes.axhline(0, color="0.7", linewidth=1, label="act on none")
+    axes.set(ylim=(-top / 5, 1.1 * top))
+    _legend(figure, "act on (thin line: act on all)")
+    return figure
+
+
 def roc_table(predictions: Predictions) -> pd.DataFrame:
     """`class`, `false_positive_rate`, `true_positive_rate`, for tools that draw by themselves."""
     parts = []

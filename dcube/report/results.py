@@ -101,6 +101,12 @@ def _pictures(name: str, metrics: Metrics, predictions: Predictions) -> Iterator
         f"{test['ece']:.3f}.",
         "Reliability: is 80% sure right in 80%?",
     )
+    yield drawn(
+        plots.decision_curve_figure(predictions),
+        f"Decision curves of {name} on the test split: net benefit of acting on {', '.join(curves)} over the threshold "
+        "probability, beside acting on all images and on none.",
+        "Decision curves: from which threshold on does it pay to act on the model?",
+    )
     counts = confusion(predictions.labels, predictions.probabilities, np.ones((1, len(predictions.labels))))[0]
     yield drawn(
         plots.confusion_figure(predictions),

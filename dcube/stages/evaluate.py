@@ -74,6 +74,7 @@ def _draw(predictions: Predictions, bins: int, folder: Path, title: str) -> None
         "roc": plots.roc_figure(predictions),
         "precision_recall": plots.precision_recall_figure(predictions),
         "reliability": plots.reliability_figure(predictions, bins),
+        "decision_curves": plots.decision_curve_figure(predictions),
     }
     for name, picture in pictures.items():
         picture.suptitle(f"{title}, {len(predictions.labels)} images")

@@ -21,7 +21,7 @@ from tests.support.random_candidate import candidate_config
 CLASSES = ["benign", "malignant", "normal"]
 FILES = {
     "metrics.json", "predictions.csv", "confusion.png", "roc.png", "precision_recall.png", "reliability.png", "roc.csv",
-    "headline.json", "model_card.md",
+    "decision_curves.png", "headline.json", "model_card.md",
 }  # fmt: skip
 
 

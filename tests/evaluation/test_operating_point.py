@@ -11,6 +11,7 @@ from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.operating_point import choose_operating_point, in_words, measured_on, rates, table_rows
+from dcube.evaluation.plots import net_benefit
 from dcube.evaluation.predictions import Predictions
 
 CLASSES = ["benign", "malignant", "normal"]
@@ -136,3 +137,19 @@ def test_a_rule_survives_its_text_and_others_are_refused():
         DecisionPolicy().overridden("b >= 0.5", None, CLASSES)
     names = {DecisionPolicy().overridden(text, 0.5, CLASSES).folder_name for text in (None, "benign >= 0.5")}
     assert len(names) == 2
+
+
+def test_net_benefit_is_that_of_counted_images() -> None:
+    """And of the operating point's own costs: at a threshold p, (p / (1 - p)) false alarms outweigh one hit."""
+    generator = np.random.default_rng(0)
+    truth = generator.random(200) < 0.3
+    score = np.clip(truth * 0.3 + generator.random(200) * 0.7, 0, 1)
+    thresholds = np.array([0.1, 0.25, 0.5, 0.9])
+    for found, p in zip(net_benefit(truth, score, thresholds), thresholds, strict=True):
+        pairs = list(zip(truth, score, strict=True))
+        hits = sum(1 for sick, at in pairs if sick and at >= p)
+        alarms = sum(1 for sick, at in pairs if not sick and at >= p)
+        assert found == pytest.approx(hits / 200 - alarms / 200 * p / (1 - p))
+    always = net_benefit(truth, np.ones(200), thresholds)
+    assert always == pytest.approx(truth.mean() - (1 - truth.mean()) * thresholds / (1 - thresholds))
+    assert net_benefit(truth, np.zeros(200), thresholds) == pytest.approx(np.zeros(4))
