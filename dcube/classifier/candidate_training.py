@@ -15,7 +15,7 @@ from dcube.artifacts.layout import CONFIG, MANIFEST
 from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, Candidate, build_head
-from dcube.classifier.class_balance import refuse_without_effect
+from dcube.classifier.class_balance import refuse_without_effect, validation_weights
 from dcube.classifier.contract import Task
 from dcube.classifier.image_table import ImageTable, training_images
 from dcube.classifier.recipe import Recipe
@@ -130,8 +130,9 @@ class CandidateTraining:
             counts = np.ones_like(counts)
         return [float(share) for share in counts / counts.sum()]
 
-    def candidate(self, result: ClassifierResult) -> Candidate:
-        """The trained candidate, not calibrated yet."""
+    def candidate(self, result: ClassifierResult) -> tuple[Candidate, np.ndarray]:
+        """The trained candidate with a temperature fitted on the validation images, and its probabilities of these,
+        (n, classes)."""
         config = CandidateConfig(
             kind=self.recipe.kind,
             classes=self.dataset.classes,
@@ -144,18 +145,12 @@ class CandidateTraining:
             validation=result.validation,
         )
         self.head.load_state_dict(result.weights)
-        return Candidate(config, self.head.eval(), self.uvit)
-
-
-def with_temperature(candidate: Candidate, dataset: PreparedDataset) -> tuple[Candidate, np.ndarray]:
-    """The candidate with a temperature fitted on the validation images, and its calibrated probabilities of these,
-    (n, classes)."""
-    rows = dataset.indices("validation")
-    images, small_images = (
-        dataset.images(size)[rows] for size in (candidate.image_size, candidate.diffusion_image_size)
-    )
-    plain = candidate.predict(images, small_images)
-    fitted = calibrated(plain, dataset.labels[rows])
-    validation = candidate.config.validation | {"cross_entropy": fitted.cross_entropy}
-    config = candidate.config.model_copy(update={"calibration": fitted, "validation": validation})
-    return replace(candidate, config=config), tempered(plain, fitted.temperature)
+        candidate, rows = Candidate(config, self.head.eval(), self.uvit), self.dataset.indices("validation")
+        images, small_images = (
+            self.dataset.images(size)[rows] for size in (candidate.image_size, candidate.diffusion_image_size)
+        )
+        plain, labels = candidate.predict(images, small_images), self.dataset.labels[rows]
+        fitted = calibrated(plain, labels, validation_weights(self.recipe.optimisation.class_balance, labels))
+        validation = result.validation | {"cross_entropy": fitted.cross_entropy}
+        config = config.model_copy(update={"calibration": fitted, "validation": validation})
+        return replace(candidate, config=config), tempered(plain, fitted.temperature)

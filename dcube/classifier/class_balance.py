@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch import Tensor, nn
 
 from dcube.classifier.contract import OwnLosses
@@ -38,6 +38,11 @@ def _weighted(weights: Tensor) -> CrossEntropy:
         return (weights[labels] * F.cross_entropy(logits, labels, reduction="none")).mean()
 
     return loss
+
+
+def validation_weights(balance: ClassBalance, labels: np.ndarray) -> np.ndarray | None:
+    """(n,) weights with which the classes count in validation as in training; None: every image alike."""
+    return None if balance == "none" else compute_sample_weight("balanced", labels)
 
 
 def epoch_order(balance: ClassBalance, labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:

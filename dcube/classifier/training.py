@@ -11,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from dcube.classifier.augmentation import augmented
+from dcube.classifier.calibration import calibrated
 from dcube.classifier.candidate import probabilities
-from dcube.classifier.class_balance import CrossEntropy, cross_entropy_of, epoch_order
+from dcube.classifier.class_balance import CrossEntropy, cross_entropy_of, epoch_order, validation_weights
 from dcube.classifier.contract import FrozenEncoder, OwnLosses, PretrainsItself
 from dcube.classifier.encoding import encoded
 from dcube.classifier.image_table import ImageTable
@@ -30,8 +31,6 @@ from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import Record, Row, Trainer
 from dcube.features.frozen_uvit import FrozenUViT
 
-# A validation AUROC decides; among equal ones the smaller cross-entropy does.
-TIE_BREAK = 1e-6
 # That determine the statistics of batch normalisation before a validation.
 STATISTICS_IMAGES = 2048
 
@@ -62,7 +61,8 @@ def train_candidate(
         loss_settings: of no effect for a network with losses of its own (`OwnLosses`).
 
     Returns:
-        The averaged weights with the best validation AUROC.
+        The averaged weights with the smallest validation cross-entropy after calibration (Berta et al., Rethinking
+        Early Stopping: Refine, Then Calibrate, 2025). An AUROC does not see that all images fall into one class.
     """
     device = next(head.parameters()).device
     if isinstance(head, FrozenEncoder) and optimisation.augmentation == "none":
@@ -84,8 +84,11 @@ def train_candidate(
     def validate(averaged: nn.Module, step: int) -> Row:
         timesteps, size = loss_settings.evaluation_timesteps, optimisation.batch_size
         estimate_batch_statistics(averaged, uvit, train, timesteps, optimisation)
-        measured = validation_metrics(averaged, uvit, validation, timesteps, size, device)
-        return {**measured, "score": measured["auroc"] - TIE_BREAK * measured["cross_entropy"]}
+        predicted = validation_probabilities(averaged, uvit, validation, timesteps, size, device)
+        weights = validation_weights(optimisation.class_balance, validation.labels)
+        fitted = calibrated(predicted, validation.labels, weights)
+        assert fitted.cross_entropy is not None
+        return {**validation_metrics(predicted, validation.labels), "score": -fitted.cross_entropy}
 
     trainer = Trainer(head, optimisation, checkpoints, optimisers=OPTIMISERS[optimisation.optimiser])
     best = trainer.fit(
@@ -223,24 +226,28 @@ def _with_mirror(images: Tensor, mirrored: bool) -> Tensor:
     return torch.cat((images, images.flip(-1))) if mirrored else images
 
 
-def validation_metrics(
+def validation_probabilities(
     head: nn.Module,
     uvit: FrozenUViT | None,
     table: ImageTable,
     timesteps: Sequence[int],
     batch_size: int,
     device: torch.device,
-) -> dict[str, float]:
-    """AUROC (one against the rest, mean over classes), cross-entropy and accuracy in float32."""
+) -> np.ndarray:
+    """(n, classes) float64, of all processes' shards, computed in float32."""
     positions, batches = shard(np.arange(len(table))), []
     for start in range(0, len(positions), batch_size):
         images, diffusion_images, _ = table.take(positions[start : start + batch_size], device)
         batches.append(probabilities(head, uvit, images, diffusion_images, timesteps).cpu())
-    predicted = gather_uneven(torch.cat(batches)).double().numpy()
-    one_hot = np.eye(predicted.shape[1])[table.labels]
-    chosen = np.clip(predicted[np.arange(len(predicted)), table.labels], 1e-12, 1.0)
+    return gather_uneven(torch.cat(batches)).double().numpy()
+
+
+def validation_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """AUROC (one against the rest, mean over classes), cross-entropy and accuracy."""
+    one_hot = np.eye(predicted.shape[1])[labels]
+    chosen = np.clip(predicted[np.arange(len(predicted)), labels], 1e-12, 1.0)
     return {
         "auroc": float(roc_auc_score(one_hot, predicted, average="macro")),
         "cross_entropy": float(-np.log(chosen).mean()),
-        "accuracy": float((predicted.argmax(axis=1) == table.labels).mean()),
+        "accuracy": float((predicted.argmax(axis=1) == labels).mean()),
     }

@@ -19,7 +19,7 @@ from dcube.artifacts.layout import (
 )
 from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import save_candidate
-from dcube.classifier.candidate_training import CandidateTraining, Inputs, with_temperature
+from dcube.classifier.candidate_training import CandidateTraining, Inputs
 from dcube.classifier.recipe import Recipe
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
@@ -48,7 +48,7 @@ def _train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
         return
     with tracked_run(stage, training.params, dataset, run_key=training.key) as tracked:
         result = training.fit(tracked.log_metrics)
-        candidate, probabilities = with_temperature(training.candidate(result), dataset)
+        candidate, probabilities = training.candidate(result)
         validation_images = dataset.images(dataset.image_size)[dataset.indices("validation")]
         with atomic_folder(MODELS / name) as folder:
             reference_of(validation_images, probabilities, dataset.classes).save(folder / REFERENCE)

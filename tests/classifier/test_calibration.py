@@ -57,3 +57,12 @@ def test_it_is_the_softmax_of_divided_logits() -> None:
     logits = np.random.default_rng(1).normal(0, 3, (50, 4))
     expected = np.exp(log_softmax(logits / 1.7, axis=1))
     np.testing.assert_allclose(tempered(softmax(logits, axis=1), 1.7), expected, rtol=1e-6)
+
+
+def test_weights_count_images_as_often() -> None:
+    probabilities, labels = overconfident(3.0, images=300)
+    counts = np.random.default_rng(0).integers(0, 4, len(labels))
+    weighted = calibrated(probabilities, labels, counts.astype(float))
+    repeated = calibrated(probabilities.repeat(counts, axis=0), labels.repeat(counts))
+    assert weighted.temperature == pytest.approx(repeated.temperature)
+    assert weighted.cross_entropy == pytest.approx(repeated.cross_entropy)

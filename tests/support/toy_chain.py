@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dcube.classifier.candidate import DCUBE, UNTRAINED
-from dcube.classifier.candidate_training import CandidateTraining, Inputs, with_temperature
+from dcube.classifier.candidate_training import CandidateTraining, Inputs
 from dcube.classifier.recipe import head_recipe, method_recipe, sub_features_recipe
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
@@ -46,7 +46,7 @@ def run_chain(params: Params, dataset: PreparedDataset, folder: Path, cache: Pat
     for number, recipe in enumerate(recipes):
         inputs = Inputs(diffusion, features, synthetic)
         training = CandidateTraining.of(f"{folder.name}-{number}", recipe, dataset, params.labels, compute, inputs)
-        candidate, _ = with_temperature(training.candidate(training.fit()), dataset)
+        candidate, _ = training.candidate(training.fit())
         rows = dataset.indices("test")
         large, small = (dataset.images(size)[rows] for size in (dataset.image_size, dataset.diffusion_image_size))
         predictions = Predictions.of(dataset, rows, candidate.predict(large, small))
