@@ -2,9 +2,12 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from dcube.report.material import Material
 
 Reference = Annotated[
     str | None,
@@ -17,9 +20,13 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Output file. Default: report.html, or report-MODEL-VERSION.html."),
 ]
+Checklist = Annotated[
+    bool,
+    typer.Option("--checklist", help="Write CLAIM 2024 and TRIPOD+AI, filled in as far as a run can (.md), instead."),
+]
 
 
-def report(reference: Reference = None, output: Output = None) -> None:
+def report(reference: Reference = None, output: Output = None, checklist: Checklist = False) -> None:
     """Write a self-contained HTML report on a run or a registered version (no server, no scripts).
 
     Metrics of all candidates with intervals, the data, real images beside synthetic ones, curves, parameters, lineage,
@@ -27,24 +34,30 @@ def report(reference: Reference = None, output: Output = None) -> None:
     but the test images, which the registry does not keep; no working copy is needed then.
     """
     from dcube.report.origins import material_here, material_of
-    from dcube.report.page import page
 
     if reference is None:
-        _write(output or Path("report.html"), page(material_here()))
+        _write(output or _default_file("", checklist), material_here(), checklist)
         return
     from dcube.registry.references import referenced
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
 
     with mlflow_errors_in_one_line(), TemporaryDirectory() as folder:
         registry, version = referenced(reference)
-        material = material_of(registry, version, Path(folder))
-        _write(output or Path(f"report-{registry.name}-{version_number(version)}.html"), page(material))
+        named = f"-{registry.name}-{version_number(version)}"
+        _write(output or _default_file(named, checklist), material_of(registry, version, Path(folder)), checklist)
 
 
-def _write(file: Path, text: str) -> None:
+def _default_file(named: str, checklist: bool) -> Path:
+    return Path(f"checklist{named}.md" if checklist else f"report{named}.html")
+
+
+def _write(file: Path, material: "Material", checklist: bool) -> None:
     from dcube.artifacts.atomic import atomic_write
+    from dcube.report.checklist import checklist as checklist_of
+    from dcube.report.page import page
 
-    content = text.encode()
+    content = (checklist_of if checklist else page)(material).encode()
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(file, content)
-    print(f"{file}, {len(content) / 1e6:.1f} MB: open it in a browser. It holds images of the data set.")
+    shown = "fill in what is marked" if checklist else "open it in a browser. It holds images of the data set"
+    print(f"{file}, {len(content) / 1e6:.1f} MB: {shown}.")

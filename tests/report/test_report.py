@@ -1,5 +1,6 @@
 """`dcube report`: what stands on the page, in a working copy and from the registry alone."""
 
+import re
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -10,7 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dcube.artifacts.layout import DATASET, EVALUATION, FID, METRICS_FILE, MODELS, PARAMS, PREPARED, REPORTED, SAMPLES
+from dcube.artifacts.layout import (
+    DATASET,
+    EVALUATION,
+    FID,
+    METRICS_FILE,
+    MODELS,
+    PARAMS,
+    PREDICTIONS,
+    PREPARED,
+    REPORTED,
+    SAMPLES,
+)
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.cli import main as cli
@@ -18,6 +30,7 @@ from dcube.config.loading import with_overrides
 from dcube.config.schema import Diffusion, Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
+from dcube.report.checklist import FOR_A_PERSON
 from dcube.report.hard_images import most_unsure, most_wrong
 from dcube.stages import register
 from tests.support.discs import TINY
@@ -314,3 +327,25 @@ def test_the_registry_alone_is_enough_but_for_the_test_images(
     assert set(page.alts) <= set(here.alts)
     assert "The images themselves: not shown." in page.text and page.text.count("not shown") == 1
     assert "patient-" not in file.read_text(encoding="utf-8")
+    assert run(monkeypatch, "report", "dcube-discs@champion", "--checklist") == 0
+    filled = (elsewhere / "checklist-dcube-discs-1.md").read_text(encoding="utf-8")
+    assert "29 of 44 items" in filled and "25 of 52 items" in filled, "the registry knows what the run knew"
+
+
+def test_a_checklist_answers_what_the_run_knows_and_leaves_the_rest_to_a_person(
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(monkeypatch, "report", "--checklist", "-o", str(tmp_path / "filled.md")) == 0
+    rows = re.findall(r"^\| (\d+[a-g]?) \| (.+?) \| (.+) \|$", (tmp_path / "filled.md").read_text(), re.MULTILINE)
+    assert [number for number, _, _ in rows[:44]] == [str(number) for number in range(1, 45)], "CLAIM 2024"
+    assert len(rows) == 44 + 52 and rows[-1][0] == "27c", "TRIPOD+AI"
+    answers = {asked: answer for _, asked, answer in rows}
+    assert answers["Funding"] == FOR_A_PERSON
+    metrics = Metrics.load(EVALUATION / "dcube" / METRICS_FILE)
+    low, high = metrics.interval["auroc"].low, metrics.interval["auroc"].high
+    performance = answers["Diagnostic performance with its precision"]
+    assert f"AUROC {metrics.test['auroc']:.3f} ({low:.3f}–{high:.3f})" in performance
+    wrong = Predictions.load(EVALUATION / "dcube" / PREDICTIONS)
+    errors = int((wrong.probabilities.argmax(1) != wrong.labels).sum())
+    counted = re.findall(r"(\d+) of \d+ ", answers["Analysis of failures"])
+    assert sum(map(int, counted)) == errors > 0

@@ -1,0 +1,35 @@
+"""`dcube report --checklist`: what a run answers of reporting guidelines. The rest is for a person."""
+
+from importlib import resources
+from typing import Any
+
+from dcube.artifacts.markdown import markdown_table
+from dcube.config.yaml_text import parse_yaml
+from dcube.report import facts
+from dcube.report.material import Material
+
+FOR_A_PERSON = "**for a person to write**"
+
+
+def checklist(material: Material) -> str:
+    """All guidelines as one Markdown text."""
+    text = (resources.files("dcube.report") / "checklists.yaml").read_bytes()
+    parts = [
+        f"# {material.title}: reporting checklists",
+        f"What {material.origin} answers about {material.model}. Where it answers nothing, a person has to; read its "
+        "answers, too: it knows nothing of your study but the images, their labels and this training.",
+    ]
+    for guideline in parse_yaml(text, "checklists.yaml"):
+        rows = [(number, item["asks"], _answer(item, material)) for number, item in guideline["items"].items()]
+        answered = sum(answer != FOR_A_PERSON for _, _, answer in rows)
+        parts += [
+            f"## {guideline['name']}",
+            f"{guideline['reference']}. {answered} of {len(rows)} items are answered, as far as a run can.",
+            markdown_table(("item", "asks for", "answer"), rows),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _answer(item: dict[str, Any], material: Material) -> str:
+    known = (getattr(facts, name)(material) for name in item.get("facts", ()))
+    return " ".join(filter(None, known)) or FOR_A_PERSON
