@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+import dcube
 from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
 from dcube.artifacts.schemas.metrics import Metrics
@@ -78,6 +79,20 @@ def test_metrics_are_those_of_an_independent_loop(run: Run, home: tuple[Path, st
     assert metrics.test["auroc"] == pytest.approx(auroc)
     assert metrics.test["accuracy"] == pytest.approx((ours.argmax(axis=1) == order).mean())
     assert metrics.weights_sha256 == candidate.config.weights_sha256
+
+
+def test_the_python_api_measures_as_the_command_does_and_records_what_has_a_name(
+    run: Run, home: tuple[Path, str, Candidate], tmp_path: Path
+) -> None:
+    scans, reference = hospital(tmp_path / "scans", first=300), home[1]
+    test = dcube.evaluate(f"models:/{reference}", scans)
+    assert not [tag for tag in referenced(reference)[1].entry.tags if tag.endswith(test.metrics.dataset)]
+    run(scans, "--output", str(tmp_path / "out"), name="west")
+    measured = Metrics.load(tmp_path / "out" / METRICS_FILE)
+    assert test.metrics == measured.model_copy(update={"model": "external", "dataset": "external"})
+    assert f"{tags.EXTERNAL}west" in referenced(reference)[1].entry.tags
+    with pytest.raises(dcube.DcubeError, match="exists: name a new folder"):
+        dcube.evaluate(dcube.load(reference), scans, output=tmp_path / "out")
 
 
 def test_mlflow_has_a_run_and_the_version_a_mark_and_neither_names_a_file(
