@@ -36,6 +36,7 @@ def evaluate(
     from dcube import api
     from dcube.evaluation.operating_point import in_words, table_rows
     from dcube.evaluation.prediction_sets import rates_in_words
+    from dcube.evaluation.subgroups import in_short
     from dcube.inference.drift import drifted_in_words
 
     quiet_mlflow()
@@ -51,6 +52,8 @@ def evaluate(
             f"Prediction sets for a coverage of {sets.coverage:.0%} give on these images, "
             f"{rates_in_words(sets, own.confidence, test.metrics.resampled)}."
         )
+    for sentence in in_short(test.metrics):
+        print(sentence)
     if test.metrics.test_patients is None:
         print("No patients are known: the intervals are too narrow where several images show one patient.")
     if test.left_out:

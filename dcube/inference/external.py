@@ -21,6 +21,7 @@ from dcube.config.loading import validated
 from dcube.config.schema import Data
 from dcube.data.checks.privacy import read_private_dataset
 from dcube.data.grouping import grouping_of
+from dcube.data.layouts.metadata import columns_of
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.preprocessing import ModelInput
 from dcube.data.readers.raw_image import RawImage
@@ -84,7 +85,8 @@ def evaluate_externally(
     """
     evaluation = evaluation_settings(own)
     config = candidate.config
-    data = _data(config, name, group_by)
+    known = columns_of(path) & {column.name for column in own.subgroups}
+    data = _data(config, name, group_by, sorted(known))
     raw = read_private_dataset(path, data)
     images = [LabelledImage(raw, position) for position, record in enumerate(raw.records) if record.label]
     _refuse_other_classes({image.record.label for image in images}, config.classes, path)
@@ -93,7 +95,8 @@ def evaluate_externally(
     _refuse_seen(SeenImages.load(folder / SEEN), rows)
     predictions = _predictions(images, rows, config.classes)
     info = _described(config, data, predictions)
-    metrics = summarise(name, config, info, predictions, evaluation, own.operating_point, own.prediction_sets)
+    groups = pd.DataFrame([image.record.subgroups for image in images], columns=list(raw.subgroups))
+    metrics = summarise(name, config, info, predictions, evaluation, own.operating_point, own.prediction_sets, groups)
     drift = compare(rows, DriftReference.load(folder / REFERENCE), config.input)
     return ExternalTest(predictions, metrics, len(raw.records) - len(images), drift)
 
@@ -126,9 +129,10 @@ def _predictions(images: Sequence[LabelledImage], rows: pd.DataFrame, classes: S
     return Predictions(pd.concat([known, rows[["prediction", *(f"{PREFIX}{name}" for name in classes)]]], axis=1))
 
 
-def _data(config: CandidateConfig, name: str, group_by: str | None) -> Data:
+def _data(config: CandidateConfig, name: str, group_by: str | None, subgroups: list[str]) -> Data:
     preprocessing = config.input.model_dump(exclude={"raw"})
-    return validated(Data, {"name": name, "group_by": group_by, **preprocessing}, where="the test set")
+    given = {"name": name, "group_by": group_by, "subgroups": subgroups}
+    return validated(Data, {**given, **preprocessing}, where="the test set")
 
 
 def _described(config: CandidateConfig, data: Data, predictions: Predictions) -> DatasetInfo:
