@@ -26,6 +26,7 @@ from dcube.inference import prediction
 from dcube.inference.answers import Answer
 from dcube.inference.external import ExternalTest, evaluate_externally
 from dcube.inference.inputs import collect_images
+from dcube.inference.log import log_answers
 from dcube.registry import external
 from dcube.registry.download import Fetched, fetch
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
@@ -114,6 +115,8 @@ class Model:
     ) -> Answers:
         """Predict on images, DICOM or NIfTI files, folders of them, zip or tar archives.
 
+        Where `DCUBE_INFERENCE_LOG` names a file, the answers are appended to it before they are given.
+
         Args:
             decide: rule of the decision, as `malignant >= 0.3`. None: the operating point of the version.
             abstain_below: confidence. None: as in its evaluation.
@@ -137,7 +140,9 @@ class Model:
                 rows = prediction.predict(self._candidate, images, policy, on_batch)
             patients = prediction.patient_numbers(images)
         identity = self._fetched.identity
-        return Answers(rows.assign(**identity), left_out, patients, policy, identity)
+        table = rows.assign(**identity)
+        log_answers(table)
+        return Answers(table, left_out, patients, policy, identity)
 
 
 def load(reference: str) -> Model:

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.schemas.decision import OperatingPoint
+from dcube.artifacts.schemas.decision import Estimate, OperatingPoint
 from dcube.artifacts.schemas.metrics import Metrics, Subgroup, SubgroupColumn
 from dcube.config.schema import Evaluation
 from dcube.evaluation.estimates import estimates
@@ -63,7 +63,11 @@ def rows_of(metrics: Metrics) -> Iterator[tuple[str, ...]]:
     for column in metrics.subgroups:
         for group in column.groups:
             patients = "unknown" if group.patients is None else str(group.patients)
-            yield f"{column.name}: {group.value}", str(group.images), patients, *map(str, group.test.values())
+            yield f"{column.name}: {group.value}", str(group.images), patients, *map(_cell, group.test.values())
+
+
+def _cell(estimate: Estimate) -> str:
+    return "–" if np.isnan(estimate.value) else str(estimate)
 
 
 def notes_of(metrics: Metrics) -> str:
@@ -73,7 +77,7 @@ def notes_of(metrics: Metrics) -> str:
     hidden = [f"{column.hidden} of {column.name}" for column in metrics.subgroups if column.hidden]
     fewest = f"Groups of fewer than {FEWEST} {metrics.resampled} are hidden"
     return (
-        f"Intervals: {metrics.confidence:.0%}, over {metrics.resampled} of the group. NaN: the group lacks a class. "
+        f"Intervals: {metrics.confidence:.0%}, over {metrics.resampled} of the group. “–”: the group lacks a class. "
         f"{fewest}: {', '.join(hidden) or 'none here'}. Differences between groups are not tested."
     )
 
@@ -88,5 +92,5 @@ def in_short(metrics: Metrics) -> Iterator[str]:
 
 def _short(group: Subgroup) -> str:
     names = {metric.name: metric.label for metric in HEADLINES} | LABELS
-    shown = ", ".join(f"{names[name]} {group.test[name]}" for name in SHORT if name in group.test)
+    shown = ", ".join(f"{names[name]} {_cell(group.test[name])}" for name in SHORT if name in group.test)
     return f"{shown} ({group.images} images)"

@@ -147,6 +147,21 @@ def test_the_python_api_answers_as_the_command_does(of_scans, capsys, tmp_path):
     assert answers.left_out == {"not an image": [f"{tmp_path}/in/notes.txt"]}
 
 
+def test_the_log_has_every_answer_of_every_call_and_no_name(of_scans, capsys, tmp_path, monkeypatch):
+    log = tmp_path / "audit" / "answers.jsonl"
+    monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
+    write_dicom(tmp_path / "in" / "Doe-Jane.dcm", 1, "Doe-Jane")
+    write_picture(tmp_path / "in" / "refused.png", 1)
+    rows = of_scans.rows(capsys, tmp_path / "in", refused=True)
+    first = log.read_text()
+    dcube.load(of_scans.reference).predict(tmp_path / "in")
+    assert log.read_text().startswith(first) and len(log.read_text().splitlines()) == 2
+    logged, shown = json.loads(first), rows.iloc[0].drop(["image", "problem"]).to_dict()
+    assert logged == pytest.approx(shown) and set(logged) == set(shown)
+    assert "Doe" not in log.read_text() and "refused" not in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
 def test_the_python_api_raises_one_line(of_pictures, tmp_path):
     model = dcube.load(of_pictures.reference)
     for paths, said in (([], "no path is given"), (tmp_path / "away", "away does not exist")):
