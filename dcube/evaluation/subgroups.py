@@ -75,10 +75,12 @@ def notes_of(metrics: Metrics) -> str:
     if not metrics.subgroups:
         return ""
     hidden = [f"{column.hidden} of {column.name}" for column in metrics.subgroups if column.hidden]
+    of_class = metrics.operating_point.rule.of_class
+    at_point = f"{', '.join(LABELS.values())}: of {of_class}, at the operating point. " if of_class is not None else ""
     fewest = f"Groups of fewer than {FEWEST} {metrics.resampled} are hidden"
     return (
-        f"Intervals: {metrics.confidence:.0%}, over {metrics.resampled} of the group. “–”: the group lacks a class. "
-        f"{fewest}: {', '.join(hidden) or 'none here'}. Differences between groups are not tested."
+        f"{at_point}Intervals: {metrics.confidence:.0%}, over {metrics.resampled} of the group. “–”: the group lacks a "
+        f"class. {fewest}: {', '.join(hidden) or 'none here'}. Differences between groups are not tested."
     )
 
 
