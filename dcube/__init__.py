@@ -1,3 +1,26 @@
-"""D-Cube: diffusion features for medical image classification, as a traceable system."""
+"""D-Cube: diffusion features for medical image classification, as a traceable system.
+
+    import dcube
+
+    model = dcube.load("models:/dcube-my_scans@champion")
+    answers = model.predict("new_study.zip")
+
+What the names stand for is in `dcube.api`, which is imported with the first of them: the import of a part stays light.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dcube.api import Answers, Model, evaluate, load
+    from dcube.errors import DcubeError
 
 __version__ = "0.1.0"  # as in pyproject.toml; a served model brings the package, not the installation
+__all__ = ["Answers", "DcubeError", "Model", "evaluate", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from dcube import api
+
+    return getattr(api, name)

@@ -1,14 +1,12 @@
 """`dcube evaluate`: a registered model on labelled images of another source."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcube.cli.predict import Reference, fetch_version
-from dcube.cli.terminal import print_rich
-from dcube.errors import DcubeError
+from dcube.cli.predict import Reference
+from dcube.cli.terminal import print_rich, quiet_mlflow
 
 if TYPE_CHECKING:
     from dcube.artifacts.schemas.metrics import Metrics
@@ -35,25 +33,15 @@ def evaluate(
     model: Reference, path: LabelledImages, name: Name, group_by: GroupBy = None, output: Output = None
 ) -> None:
     """Evaluate a registered model on labelled images that it has never seen, e.g. of another hospital."""
-    from dcube.artifacts.layout import METRICS_FILE
-    from dcube.artifacts.schemas.metrics import Metrics
+    from dcube import api
     from dcube.evaluation.operating_point import in_words, table_rows
     from dcube.evaluation.prediction_sets import rates_in_words
+    from dcube.evaluation.subgroups import in_short
     from dcube.inference.drift import drifted_in_words
-    from dcube.inference.external import evaluate_externally
-    from dcube.registry.external import record, save
-    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
-    if output is not None and output.exists():
-        raise DcubeError(f"{output} exists: name a new folder")
-    with TemporaryDirectory(prefix="dcube-model-") as folder:
-        version = fetch_version(model, Path(folder))
-        own = Metrics.load(version.evaluation / METRICS_FILE)
-        test = evaluate_externally(version.folder, path, name, own, group_by)
-        written = output or Path(folder) / "external"
-        save(test, written)
-        with mlflow_errors_in_one_line():
-            record(f"{version.name}/{version.version}", test, written)
+    quiet_mlflow()
+    version = api.load(model)
+    test, own = api.evaluate(version, path, name=name, group_by=group_by, output=output), version.metrics
     print_rich(_table(version.title, own, test.metrics))
     print(in_words(own.operating_point, own.confidence))
     for rate, _, here in table_rows(test.metrics.operating_point):
@@ -64,6 +52,8 @@ def evaluate(
             f"Prediction sets for a coverage of {sets.coverage:.0%} give on these images, "
             f"{rates_in_words(sets, own.confidence, test.metrics.resampled)}."
         )
+    for sentence in in_short(test.metrics):
+        print(sentence)
     if test.metrics.test_patients is None:
         print("No patients are known: the intervals are too narrow where several images show one patient.")
     if test.left_out:

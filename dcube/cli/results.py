@@ -36,6 +36,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     from dcube.evaluation.predictions import Predictions
     from dcube.evaluation.published import published_on
     from dcube.evaluation.split_notice import split_notice
+    from dcube.evaluation.subgroups import in_short
 
     first = next(iter(metrics.values()))
     predictions = {name: Predictions.load(EVALUATION / name / PREDICTIONS) for name in metrics}
@@ -51,6 +52,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
         yield in_words(first.operating_point, first.confidence)
     if sets := {name: its.prediction_sets for name, its in metrics.items() if its.prediction_sets.calibrated_on}:
         yield sets_compared(sets, first.resampled)
+    yield from in_short(metrics.get(DCUBE, first))
     if BASELINE in metrics:
         yield f"{BASELINE}: {kind_in_words(metrics[BASELINE].kind).removeprefix('Baseline: ')}"
     yield always_the_same(next(iter(predictions.values())).table["label"])

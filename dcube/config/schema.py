@@ -104,6 +104,14 @@ class Data(Group):
             "(its parentheses, or all that it matches). null: each image on its own. `dcube data check` has proposals."
         ),
     )
+    subgroups: list[Annotated[str, Field(pattern=r"^\w[\w .-]{0,39}$")]] = Field(
+        [],
+        max_length=6,
+        description=(
+            "Further columns of metadata.csv, such as age_band, sex, scanner or site: metrics are given for each of "
+            "their values too. No dates, no free text, no identifiers."
+        ),
+    )
     patients: Literal["all", "segmented"] = Field(
         "all",
         description="Duke Breast MRI: all patients, or those with a segmentation series (the paper's 127).",
@@ -146,6 +154,15 @@ class Data(Group):
         if (self.window_center is None) != (self.window_width is None):
             raise ValueError("give window_center and window_width together, or neither")
         return self
+
+    @field_validator("subgroups")
+    @classmethod
+    def _further_columns(cls, subgroups: list[str]) -> list[str]:
+        if used := {"file", "label", "patient_id", "split"} & set(subgroups):
+            raise ValueError(f"{', '.join(sorted(used))} of metadata.csv has another use: name other columns")
+        if len(set(subgroups)) < len(subgroups):
+            raise ValueError("name each column once")
+        return subgroups
 
     @field_validator("group_by")
     @classmethod

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -15,7 +16,13 @@ from dcube.errors import DcubeError
 
 
 class GroupingError(DcubeError):
-    """Names no file: it may be shown where file names may not."""
+    """Names no file: it may be shown where file names may not.
+
+    Attributes:
+        without: what `Data` needs for the set to be read all the same.
+    """
+
+    without: ClassVar[dict[str, Any]] = {"group_by": None}
 
 
 def group_images(dataset: RawDataset, group_by: str) -> RawDataset:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dcube.artifacts.layout import DATASET, MANIFEST
-from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo
 from dcube.errors import DcubeError
 
 SPLITS = ("train", "validation", "test")
@@ -22,7 +22,7 @@ class PreparedDataset:
 
     Attributes:
         folder: where `images-SIZE.npy`, `manifest.csv` and `dataset.json` stand.
-        manifest: columns `MANIFEST_COLUMNS`; an image without a label has an empty `label`.
+        manifest: columns `MANIFEST_COLUMNS` and those of subgroups; an image without a label has an empty `label`.
         info: `dataset.json`.
     """
 
@@ -77,6 +77,11 @@ class PreparedDataset:
         """(n,) patient ids, or None where the set has none."""
         patients = self.manifest["patient"].to_numpy()
         return patients if (patients != "").any() else None
+
+    def subgroups(self, rows: np.ndarray) -> pd.DataFrame:
+        """The columns of `data.subgroups`, one row for each of the images in `rows`."""
+        names = {f"{SUBGROUP}{name}": name for name in self.info.subgroups}
+        return self.manifest.iloc[rows][list(names)].rename(columns=names).reset_index(drop=True)
 
     def images(self, size: int) -> np.ndarray:
         """(n, channels, size, size) uint8, memory-mapped."""

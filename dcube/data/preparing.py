@@ -9,7 +9,7 @@ import pandas as pd
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DATASET, MANIFEST
-from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec, LeftOut
+from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo, InputSpec, LeftOut
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
 from dcube.data.checks.leaks import describe_near_duplicates
@@ -47,14 +47,15 @@ def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
                 file = checkpoint.array_file(size).rename(partial / checkpoint.array_file(size).name)
                 if len(plan.table) < len(summaries):
                     keep_rows(file, plan.table.index.to_numpy())
-            _write_manifest(partial, plan.table)
+            _write_manifest(partial, plan.table, data.subgroups)
             _info(data, plan, left_out, summaries, raw.notes).save(partial / DATASET)
     return PreparedDataset.load(folder)
 
 
-def _write_manifest(folder: Path, table: pd.DataFrame) -> None:
+def _write_manifest(folder: Path, table: pd.DataFrame, subgroups: list[str]) -> None:
     manifest = table.reset_index(drop=True).assign(id=range(len(table)))
-    manifest.to_csv(folder / MANIFEST, columns=list(MANIFEST_COLUMNS), index=False, lineterminator="\n")
+    columns = [*MANIFEST_COLUMNS, *(f"{SUBGROUP}{name}" for name in subgroups)]
+    manifest.to_csv(folder / MANIFEST, columns=columns, index=False, lineterminator="\n")
 
 
 def _info(
@@ -73,6 +74,7 @@ def _info(
         patients=plan.table["patient"].replace("", None).nunique(),
         grouping=grouping_of(plan.table, data),
         group_by=data.group_by,
+        subgroups=data.subgroups,
         split_origin=plan.origin,
         dropped_duplicates=plan.dropped,
         blank_slices=sum(summary.is_blank for summary in summaries),

@@ -17,6 +17,7 @@ from dcube.evaluation.metrics import metric_of, names_of, title_of
 from dcube.evaluation.operating_point import in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words, split_notice
+from dcube.evaluation.subgroups import columns_of, notes_of, rows_of
 from dcube.evaluation.summary import interval_text, tested_on
 
 KINDS = {
@@ -62,6 +63,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         in_words(metrics.operating_point, metrics.confidence),
         _operating_point(metrics),
         sets_in_words(metrics.prediction_sets, metrics.confidence, metrics.resampled),
+        *_subgroups(metrics),
         "## Compared with the controls",
         "A gain of D-Cube counts only against its two controls, the untrained U-ViT and the sub-feature network "
         "alone, on the same test images: `dcube results` shows the differences with intervals and p-values.",
@@ -168,6 +170,13 @@ def _operating_point(metrics: Metrics) -> str:
     rows = table_rows(metrics.operating_point)
     name = metrics.operating_point.rule.of_class
     return markdown_table((f"of {name}", "validation", "test"), rows) if rows else ""
+
+
+def _subgroups(metrics: Metrics) -> list[str]:
+    if not metrics.subgroups:
+        return []
+    rows = list(rows_of(metrics))
+    return ["## Subgroups", markdown_table(columns_of(metrics), rows) if rows else "", notes_of(metrics)]
 
 
 def _validation(metrics: Metrics, name: str) -> str:

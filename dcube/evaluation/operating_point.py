@@ -15,6 +15,8 @@ from dcube.evaluation.estimates import estimates
 from dcube.evaluation.metrics import MetricValues
 from dcube.evaluation.predictions import Predictions
 
+LABELS = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV"}
+
 
 def choose_operating_point(validation: Predictions, evaluation: Evaluation) -> OperatingPoint:
     """What `evaluation` wishes, with intervals over patients (images, where patients are unknown).
@@ -154,5 +156,4 @@ def _prevalence(point: OperatingPoint) -> str:
 
 def table_rows(point: OperatingPoint) -> list[tuple[str, str, str]]:
     """Rate, on validation, on test; empty where the most probable class decides."""
-    labels = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV"}
-    return [(labels[name], str(point.validation[name]), str(value)) for name, value in point.test.items()]
+    return [(LABELS[name], str(point.validation[name]), str(value)) for name, value in point.test.items()]

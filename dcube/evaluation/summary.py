@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import DatasetInfo
@@ -15,6 +16,7 @@ from dcube.evaluation.metrics import MetricValues, measure, selective
 from dcube.evaluation.operating_point import measured_on, rates
 from dcube.evaluation.prediction_sets import set_rates, sets_measured_on
 from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.subgroups import by_subgroup
 
 AT_POINT, OF_SETS = "operating_point/", "prediction_sets/"
 ROUNDING = 1e-9  # another machine may add up the same numbers in another order
@@ -28,11 +30,13 @@ def summarise(
     evaluation: Evaluation,
     point: OperatingPoint | None = None,
     sets: PredictionSets | None = None,
+    subgroups: pd.DataFrame | None = None,
 ) -> Metrics:
     """Args:
     model: name of the candidate.
     point: the operating point to measure; None: the most probable class.
     sets: the prediction sets to measure.
+    subgroups: columns to measure by, one row for each prediction.
     config: of the candidate.
     dataset: that it was tested on.
     """
@@ -43,6 +47,7 @@ def summarise(
     values = metrics(np.ones((1, len(predictions.labels))))
     resampled = bootstrap(metrics, predictions.groups, evaluation.bootstrap_samples, evaluation.seed)
     intervals = {name: interval(resampled[name], evaluation.confidence) for name in values}
+    point = point or OperatingPoint()
     return Metrics(
         model=model,
         kind=config.kind,
@@ -64,8 +69,9 @@ def summarise(
         weights_sha256=config.weights_sha256,
         dataset_fingerprint=dataset.fingerprint,
         is_phantom=dataset.is_phantom,
-        operating_point=measured_on(point or OperatingPoint(), predictions, evaluation),
+        operating_point=measured_on(point, predictions, evaluation),
         prediction_sets=sets_measured_on(sets, predictions, evaluation) if sets else PredictionSets(),
+        subgroups=[] if subgroups is None else by_subgroup(subgroups, predictions, point, evaluation),
     )
 
 

@@ -1,10 +1,46 @@
-"""Who gave an answer, and when: columns that every row of predictions carries. Imports no torch."""
+"""One answer, who gave it, and when: what every row of predictions carries. Imports no torch."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Self
 
 from dcube import __version__
+from dcube.evaluation.predictions import PREFIX
 
 RESEARCH_USE = "Research use only: not for diagnosis or any decision about a patient."
+SET_SEPARATOR = "|"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about one image. The fields are columns of `dcube.inference.prediction`.
+
+    Attributes:
+        probabilities: class → calibrated probability; NaN, as all numbers, where the image was refused.
+        prediction_set: empty where the model has no prediction sets.
+    """
+
+    image: str
+    decision: str
+    decided_by: str
+    prediction: str
+    confidence: float
+    probabilities: dict[str, float]
+    prediction_set: list[str]
+    entropy: float
+    spread: float
+    input_sha256: str
+    answered_at: str
+    problem: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """Args: row: column → value, as `predict` gives them."""
+        simple = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
+        known = {name.removeprefix(PREFIX): value for name, value in row.items() if name.startswith(PREFIX)}
+        members = [name for name in row["prediction_set"].split(SET_SEPARATOR) if name]
+        return cls(**simple | {"probabilities": known, "prediction_set": members})
 
 
 def identity(model: str, version: str, weights: str, code: str) -> dict[str, str]:

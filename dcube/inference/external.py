@@ -16,16 +16,16 @@ from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.drift import DriftReference
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.seen import SeenImages
-from dcube.classifier.candidate import Candidate, load_candidate
+from dcube.classifier.candidate import Candidate
 from dcube.config.loading import validated
-from dcube.config.schema import Compute, Data
+from dcube.config.schema import Data
 from dcube.data.checks.privacy import read_private_dataset
 from dcube.data.grouping import grouping_of
+from dcube.data.layouts.metadata import columns_of
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.preprocessing import ModelInput
 from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.windows import Window
-from dcube.engine.device import choose_device
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError, abbreviated
 from dcube.evaluation.conclusions import evaluation_settings
@@ -67,11 +67,13 @@ class LabelledImage:
         return self.dataset.read(self.position)  # windowed as the data set's parameters say
 
 
-def evaluate_externally(model: Path, path: Path, name: str, own: Metrics, group_by: str | None) -> ExternalTest:
+def evaluate_externally(
+    candidate: Candidate, folder: Path, path: Path, name: str, own: Metrics, group_by: str | None
+) -> ExternalTest:
     """Predict and measure.
 
     Args:
-        model: folder of the candidate.
+        folder: that the candidate was loaded from.
         path: of the raw images, in any layout that `dcube data check` reads.
         name: of the test set.
         own: of the model's own test split: what follows is measured and decided in the same way.
@@ -82,19 +84,20 @@ def evaluate_externally(model: Path, path: Path, name: str, own: Metrics, group_
             not suitable for, or has seen.
     """
     evaluation = evaluation_settings(own)
-    candidate = load_candidate(model, choose_device(Compute()))
     config = candidate.config
-    data = _data(config, name, group_by)
+    known = columns_of(path) & {column.name for column in own.subgroups}
+    data = _data(config, name, group_by, sorted(known))
     raw = read_private_dataset(path, data)
     images = [LabelledImage(raw, position) for position, record in enumerate(raw.records) if record.label]
     _refuse_other_classes({image.record.label for image in images}, config.classes, path)
     rows = _predicted(candidate, images, name, own.policy)
     _refuse_unsuitable(rows)
-    _refuse_seen(SeenImages.load(model / SEEN), rows)
+    _refuse_seen(SeenImages.load(folder / SEEN), rows)
     predictions = _predictions(images, rows, config.classes)
     info = _described(config, data, predictions)
-    metrics = summarise(name, config, info, predictions, evaluation, own.operating_point, own.prediction_sets)
-    drift = compare(rows, DriftReference.load(model / REFERENCE), config.input)
+    groups = pd.DataFrame([image.record.subgroups for image in images], columns=list(raw.subgroups))
+    metrics = summarise(name, config, info, predictions, evaluation, own.operating_point, own.prediction_sets, groups)
+    drift = compare(rows, DriftReference.load(folder / REFERENCE), config.input)
     return ExternalTest(predictions, metrics, len(raw.records) - len(images), drift)
 
 
@@ -126,9 +129,10 @@ def _predictions(images: Sequence[LabelledImage], rows: pd.DataFrame, classes: S
     return Predictions(pd.concat([known, rows[["prediction", *(f"{PREFIX}{name}" for name in classes)]]], axis=1))
 
 
-def _data(config: CandidateConfig, name: str, group_by: str | None) -> Data:
+def _data(config: CandidateConfig, name: str, group_by: str | None, subgroups: list[str]) -> Data:
     preprocessing = config.input.model_dump(exclude={"raw"})
-    return validated(Data, {"name": name, "group_by": group_by, **preprocessing}, where="the test set")
+    given = {"name": name, "group_by": group_by, "subgroups": subgroups}
+    return validated(Data, {**given, **preprocessing}, where="the test set")
 
 
 def _described(config: CandidateConfig, data: Data, predictions: Predictions) -> DatasetInfo:

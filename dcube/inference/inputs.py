@@ -47,8 +47,10 @@ def collect_images(paths: Sequence[Path]) -> Iterator[tuple[list[InputImage], di
     Nothing is decoded yet. Archives are unpacked into a temporary folder, which is removed at the end of the block.
 
     Raises:
-        DcubeError: a path does not exist, or nothing in it is an image.
+        DcubeError: no path is given, one does not exist, or nothing in it is an image.
     """
+    if not paths:
+        raise DcubeError("no path is given: give images, DICOM, NIfTI, or folders or archives of them")
     with ExitStack() as temporary:
         images: list[InputImage] = []
         left_out: dict[str, list[str]] = {}

@@ -32,14 +32,13 @@ from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import Window, window_of
 from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.predictions import PREFIX
-from dcube.inference.answers import now
+from dcube.inference.answers import SET_SEPARATOR, now
 from dcube.inference.drift import image_statistics
 from dcube.inference.inputs import InputImage
 from dcube.inference.suitability import check_suitability
 
 BATCH_SIZE = 64  # images in memory
 NOT_FINITE = "the model gives no finite probabilities for this image: use another version of it"
-SET_SEPARATOR = "|"
 NOISE_LEVELS = 3  # for `spread`: the lowest, the middle and the highest that training used
 
 
@@ -142,16 +141,23 @@ def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPo
     )
 
 
-def aggregate_by_patient(rows: pd.DataFrame, images: Sequence[InputImage], policy: DecisionPolicy) -> pd.DataFrame:
+def patient_numbers(images: Sequence[InputImage]) -> np.ndarray:
+    """(n,) from 0, in the order of the patients' first images: who they are is not said."""
+    return pd.factorize(pd.Series([image.patient for image in images]))[0]
+
+
+def aggregate_by_patient(rows: pd.DataFrame, patients: np.ndarray, policy: DecisionPolicy) -> pd.DataFrame:
     """One row for each patient: the normalised geometric mean of the images' probabilities.
 
     It is the mean of the logits: an image that excludes a class counts, one that favours no class changes nothing, and
-    many similar images give no more certainty than one of them, as their product would. Patients are numbered in the
-    order of their first image: who they are is not shown. Prediction sets are for images alone.
+    many similar images give no more certainty than one of them, as their product would. Prediction sets are for images
+    alone.
+
+    Args:
+        patients: (n,) as of `patient_numbers`.
     """
     classes = [str(name).removeprefix(PREFIX) for name in rows.columns if str(name).startswith(PREFIX)]
     policy = policy.model_copy(update={"set_from": None, "abstain_by_set": False})
-    patients = pd.factorize(pd.Series([image.patient for image in images]))[0]
     table = []
     for number in range(max(patients) + 1):
         own = rows[patients == number]

@@ -31,6 +31,7 @@ from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
 from dcube.inference.answers import identity
 from dcube.inference.inputs import images_in_file
+from dcube.inference.log import log_answers
 from dcube.inference.prediction import predict_batch, to_model_input
 from dcube.runtime.settings import read_settings
 from dcube.tracking.mlflow_client import tracking_client
@@ -72,7 +73,9 @@ class ServedModel(PythonModel):
             if problem:
                 raise DcubeError(f"row {row}: {problem}")
         answered = rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
-        return answered.assign(**self.identity)
+        answered = answered.assign(**self.identity)
+        log_answers(answered)
+        return answered
 
     def _policy(self, params: dict[str, Any]) -> DecisionPolicy:
         return self.policy.overridden(params.get(DECIDE), params.get(ABSTAIN_BELOW), self.candidate.classes)

@@ -21,21 +21,24 @@ class Fetched:
 
     Attributes:
         folder: holds its weights, `config.json` and `reference.json`.
-        evaluation: holds `metrics.json` and `predictions.csv` of its own test split.
+        metrics: of its own test split.
         code: git commit of the pipeline that registered it.
         weights: sha256 of the weights. A model that is deleted and made again starts at version 1; its weights differ.
-        policy: how it decides, as it was evaluated.
         split_notice: what must be said beside the metrics of its evaluation; empty where nothing must.
     """
 
     name: str
     version: str
     folder: Path
-    evaluation: Path
+    metrics: Metrics
     code: str
     weights: str
-    policy: DecisionPolicy
     split_notice: str
+
+    @property
+    def policy(self) -> DecisionPolicy:
+        """How it decides, as it was evaluated."""
+        return self.metrics.policy
 
     @property
     def identity(self) -> dict[str, str]:
@@ -60,7 +63,6 @@ def fetch(reference: str, folder: Path) -> Fetched:
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
     notice = version.tags.get(tags.SPLIT_NOTICE, "")
-    evaluation = files / evaluation_artifacts(version.needed(tags.MODEL))
-    policy = Metrics.load(evaluation / METRICS_FILE).policy
+    metrics = Metrics.load(files / evaluation_artifacts(version.needed(tags.MODEL)) / METRICS_FILE)
     code, weights = version.tags.get(tags.COMMIT, ""), version.needed(tags.WEIGHTS)
-    return Fetched(registry.name, number, configs[0].parent, evaluation, code, weights, policy, notice)
+    return Fetched(registry.name, number, configs[0].parent, metrics, code, weights, notice)

@@ -1,4 +1,4 @@
-"""`MODEL@ALIAS` and `MODEL/VERSION`, as people name a version."""
+"""`MODEL@ALIAS` and `MODEL/VERSION`, as people name a version. MLflow's `models:/` may stand before them."""
 
 import re
 
@@ -6,10 +6,12 @@ from dcube.errors import DcubeError
 from dcube.registry.version import Version
 from dcube.registry.versions import Registry
 
+SCHEME = "models:/"
+
 
 def parse_reference(reference: str) -> tuple[str, str, bool]:
     """`MODEL@ALIAS` or `MODEL/VERSION` as (model, alias or version, whether it is an alias)."""
-    match = re.fullmatch(r"([^@/]+)(?:@([^@/]+)|/(\d+))", reference)
+    match = re.fullmatch(r"([^@/]+)(?:@([^@/]+)|/(\d+))", reference.removeprefix(SCHEME))
     if not match:
         raise DcubeError(f"{reference!r} names no version: write MODEL@ALIAS or MODEL/VERSION, as dcube-scans@champion")
     model, alias, version = match.groups()

@@ -15,6 +15,7 @@ from dcube.evaluation.model_card import NOT_INTENDED, always_the_same, intended,
 from dcube.evaluation.operating_point import in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words, split_notice
+from dcube.evaluation.subgroups import in_short, notes_of
 from dcube.evaluation.summary import interval_text, tested_on
 from dcube.report.material import Material
 
@@ -213,7 +214,8 @@ def class_balance(material: Material) -> str:
 
 
 def subgroups(material: Material) -> str:
-    return ""
+    found = _metrics(material)
+    return " ".join((*in_short(found), notes_of(found)))
 
 
 def failures(material: Material) -> str:

@@ -22,6 +22,7 @@ from dcube.evaluation.model_card import always_the_same, kind_in_words, limits_o
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.published import COLUMNS, published_on
 from dcube.evaluation.split_notice import split_notice
+from dcube.evaluation.subgroups import columns_of, notes_of, rows_of
 from dcube.evaluation.summary import interval_text
 from dcube.report.material import Material
 from dcube.report.page_images import drawn
@@ -52,7 +53,18 @@ def test_section(material: Material) -> Section:
     """Curves of the candidate that the page is about; those of the others on request."""
     name, *others = material.evaluations
     folded = [Fold(f"The same of {other}", list(_curves(material, other))) for other in others]
-    return Section("test", f"On the test split: {name}", [*_curves(material, name), *folded])
+    return Section(
+        "test",
+        f"On the test split: {name}",
+        [*_curves(material, name), *_subgroups(material.evaluations[name]), *folded],
+    )
+
+
+def _subgroups(metrics: Metrics) -> Iterator[Part]:
+    if rows := list(rows_of(metrics)):
+        yield Table("Subgroups", columns_of(metrics), rows, numbers=True)
+    if notes := notes_of(metrics):
+        yield Text(notes)
 
 
 def _compared(made: dict[str, ModelComparison], metrics: Metrics) -> Iterator[Part]:

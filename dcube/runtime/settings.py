@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     salt_file: Path = Field(
         Path("~/.config/dcube/salt"), description="Salt of the pseudonyms: the same file on every machine."
     )
+    inference_log: Path | None = Field(
+        None,
+        description="File to which `predict` and serving append every answer, a JSON object a line. Default: none.",
+    )
     max_megapixels: Annotated[float, Field(gt=0, le=178)] = Field(
         64.0,
         description="Megapixels of one image or frame; larger ones are refused by their header, not decoded. "

@@ -31,8 +31,8 @@ def main(name: str) -> None:
         candidate = load_candidate(MODELS / name, choose_device(everything.compute))
         validation, settings = _predict(candidate, dataset, "validation"), everything.evaluation
         point, sets = choose_operating_point(validation, settings), calibrate_sets(validation, settings)
-        predictions = _predict(candidate, dataset, "test")
-        metrics = summarise(name, candidate.config, dataset.info, predictions, settings, point, sets)
+        predictions, subgroups = _predict(candidate, dataset, "test"), dataset.subgroups(dataset.indices("test"))
+        metrics = summarise(name, candidate.config, dataset.info, predictions, settings, point, sets, subgroups)
         predictions.save(folder / PREDICTIONS)
         _draw(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
         metrics.save(folder / METRICS_FILE)

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dcube.artifacts.layout import DATASET, EVALUATION, PREPARED
@@ -98,6 +99,22 @@ def test_a_chosen_operating_point_is_measured_and_said_everywhere(evaluate_on, t
     assert "malignant is decided from a probability of" in card and "| sensitivity | 1.000 (1.000–1.000) |" in card
     code, printed = run_dcube("results")
     assert code == 0 and "for a sensitivity of 0.9" in " ".join(printed.split())
+
+
+def test_subgroups_are_measured_and_said_everywhere(evaluate_on, tmp_path, run_dcube):
+    manifest = pd.read_csv(PREPARED / "manifest.csv", dtype=str, keep_default_na=False)
+    sex = np.where(manifest["id"].astype(int) // 3 % 3 == 0, "m", "f")
+    manifest.assign(patient=manifest["id"], subgroup_sex=sex).to_csv(PREPARED / "manifest.csv", index=False)
+    evaluate_on(subgroups=["sex"])
+    (column,) = Metrics.load(EVALUATION / "dcube" / "metrics.json").subgroups
+    assert [(group.value, group.images, group.patients) for group in column.groups] == [("f", 12, 12)]
+    assert column.hidden == 1  # six patients
+    assert "subgroup" not in (EVALUATION / "dcube" / "predictions.csv").read_text()
+    card = (EVALUATION / "dcube" / "model_card.md").read_text()
+    assert "| sex: f | 12 | 12 | 1.000 (1.000–1.000) |" in card and "sex: m" not in card
+    assert "Groups of fewer than 10 patients are hidden: 1 of sex." in card
+    shown = " ".join(run_dcube("results")[1].split())
+    assert "dcube by sex: f AUROC" in shown and "hidden, with fewer than 10 patients: 1." in shown
 
 
 def test_the_card_says_what_the_model_is_for_and_what_the_data_prove(evaluated):

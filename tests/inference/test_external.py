@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+import dcube
 from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
-from dcube.artifacts.schemas.metrics import Metrics
+from dcube.artifacts.schemas.metrics import Metrics, SubgroupColumn
 from dcube.classifier.candidate import Candidate
 from dcube.cli import main as cli
 from dcube.config.schema import Params
@@ -33,7 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Candidate
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        return folder, *register_candidate(folder, Params.model_validate(TINY), SUB_FEATURES, PICTURES)
+        by = [SubgroupColumn(name=name, groups=[], hidden=0) for name in ("sex", "scanner")]
+        return folder, *register_candidate(folder, Params.model_validate(TINY), SUB_FEATURES, PICTURES, subgroups=by)
 
 
 @pytest.fixture
@@ -79,6 +81,36 @@ def test_metrics_are_those_of_an_independent_loop(run: Run, home: tuple[Path, st
     assert metrics.test["auroc"] == pytest.approx(auroc)
     assert metrics.test["accuracy"] == pytest.approx((ours.argmax(axis=1) == order).mean())
     assert metrics.weights_sha256 == candidate.config.weights_sha256
+
+
+def test_the_python_api_measures_as_the_command_does_and_records_what_has_a_name(
+    run: Run, home: tuple[Path, str, Candidate], tmp_path: Path
+) -> None:
+    scans, reference = hospital(tmp_path / "scans", first=300), home[1]
+    test = dcube.evaluate(f"models:/{reference}", scans)
+    assert not [tag for tag in referenced(reference)[1].entry.tags if tag.endswith(test.metrics.dataset)]
+    run(scans, "--output", str(tmp_path / "out"), name="west")
+    measured = Metrics.load(tmp_path / "out" / METRICS_FILE)
+    assert test.metrics == measured.model_copy(update={"model": "external", "dataset": "external"})
+    assert f"{tags.EXTERNAL}west" in referenced(reference)[1].entry.tags
+    with pytest.raises(dcube.DcubeError, match="exists: name a new folder"):
+        dcube.evaluate(dcube.load(reference), scans, output=tmp_path / "out")
+
+
+def test_subgroups_are_those_of_the_models_own_test_where_the_columns_exist(run: Run, tmp_path: Path) -> None:
+    folder = hospital(tmp_path / "scans", first=400)
+    rows = [
+        f"{label}/Doe-Jane-{number}.png,{label},P{label}{number},{'m' if number < 2 else 'f'},Dr. Who"
+        for label in CLASSES
+        for number in range(EACH)
+    ]
+    (folder / "metadata.csv").write_text("\n".join(["file,label,patient_id,sex,reader", *rows]))
+    out = run(folder, "--output", str(tmp_path / "out"), name="groups")
+    assert "groups by sex: f AUROC 0." in out
+    (column,) = Metrics.load(tmp_path / "out" / METRICS_FILE).subgroups
+    assert column.name == "sex" and column.hidden == 1
+    assert [(group.value, group.images, group.patients) for group in column.groups] == [("f", 12, 12)]
+    assert "Who" not in (tmp_path / "out" / PREDICTIONS).read_text()
 
 
 def test_mlflow_has_a_run_and_the_version_a_mark_and_neither_names_a_file(

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tarfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +22,7 @@ import pytest
 import torch
 from PIL import Image
 
+import dcube
 from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
 from dcube.artifacts.schemas.decision import DecisionPolicy, DecisionRule, OperatingPoint, PredictionSets
 from dcube.classifier.candidate import Candidate, probabilities, save_candidate
@@ -28,6 +31,7 @@ from dcube.config.schema import Params
 from dcube.data.preprocessing import to_square
 from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
+from dcube.inference.output import as_json
 from dcube.inference.prediction import predict
 from dcube.registry.versions import Registry
 from tests.support.discs import TINY
@@ -118,6 +122,60 @@ def test_a_model_of_a_split_by_image_says_so_and_the_registry_too(home, capsys, 
     assert "Official split by image: figures are likely too high" in err
     version = Registry.existing(NAME).version(model.reference.partition("/")[2])
     assert "Official split by image: figures are likely too high" in version.description
+
+
+def test_the_python_api_answers_as_the_command_does(of_scans, capsys, tmp_path):
+    for number, patient in enumerate(("Doe-Jane", "Doe-Jane", "P2")):
+        write_dicom(tmp_path / "in" / f"{number}.dcm", number, patient)
+    write_picture(tmp_path / "in" / "other.png", 1)
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    model = dcube.load(f"models:/{of_scans.reference}")
+    answers = model.predict(tmp_path / "in", decide="malignant >= 0.2")
+
+    assert (f"{model.name}/{model.version}", model.classes) == (of_scans.reference, CLASSES)
+    rule = ("--decide", "malignant >= 0.2")
+    told = of_scans.rows(capsys, tmp_path / "in", *rule, refused=True).drop(columns="answered_at")
+    pd.testing.assert_frame_equal(pd.DataFrame(json.loads(as_json(answers.table)))[told.columns], told)
+    patients = of_scans.rows(capsys, tmp_path / "in", *rule, "--by-patient", refused=True)
+    assert list(answers.by_patient()["images"]) == list(patients["images"]) == [2, 1, 0]
+
+    first = answers[0]
+    assert list(first.probabilities) == CLASSES and sum(first.probabilities.values()) == pytest.approx(1)
+    assert first.confidence == first.probabilities[first.prediction]
+    assert (first.decision, first.decided_by) == (told["decision"][0], "malignant >= 0.2")
+    assert [answer.image for answer in answers.refused] == [str(tmp_path / "in" / "other.png")]
+    assert answers.left_out == {"not an image": [f"{tmp_path}/in/notes.txt"]}
+
+
+def test_the_log_has_every_answer_of_every_call_and_no_name(of_scans, capsys, tmp_path, monkeypatch):
+    log = tmp_path / "audit" / "answers.jsonl"
+    monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
+    write_dicom(tmp_path / "in" / "Doe-Jane.dcm", 1, "Doe-Jane")
+    write_picture(tmp_path / "in" / "refused.png", 1)
+    rows = of_scans.rows(capsys, tmp_path / "in", refused=True)
+    first = log.read_text()
+    dcube.load(of_scans.reference).predict(tmp_path / "in")
+    assert log.read_text().startswith(first) and len(log.read_text().splitlines()) == 2
+    logged, shown = json.loads(first), rows.iloc[0].drop(["image", "problem"]).to_dict()
+    assert logged == pytest.approx(shown) and set(logged) == set(shown)
+    assert "Doe" not in log.read_text() and "refused" not in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_python_api_raises_one_line(of_pictures, tmp_path):
+    model = dcube.load(of_pictures.reference)
+    for paths, said in (([], "no path is given"), (tmp_path / "away", "away does not exist")):
+        with pytest.raises(dcube.DcubeError, match=said):
+            model.predict(paths)
+    with pytest.raises(dcube.DcubeError, match="no class 'cyst'"):
+        model.predict(write_picture(tmp_path / "0.png", 0), decide="cyst >= 0.1")
+    with pytest.raises(dcube.DcubeError, match="names no version"):
+        dcube.load("models:/dcube-asked")
+
+
+def test_the_package_is_imported_at_once():
+    said = "import dcube, sys; print({'torch', 'mlflow', 'pandas'} & set(sys.modules), dcube.__version__)"
+    assert subprocess.run([sys.executable, "-c", said], capture_output=True, text=True).stdout.startswith("set() ")
 
 
 @pytest.mark.parametrize("pack", ["zip", "tar", "gztar"])

@@ -12,6 +12,7 @@ SplitOrigin = Literal["official", "generated"]
 
 
 ABSTAIN = "abstain"  # what a model answers where it decides nothing: no class may be called so
+SUBGROUP = "subgroup_"  # before the names of `data.subgroups`, as columns of manifest.csv
 
 
 class Extent(ArtifactPart):
@@ -94,6 +95,7 @@ class DatasetInfo(Artifact):
     grouping: what is kept in one split: patients, the groups of `group_by`, or (none) images, where not every image
         names its patient.
     group_by: the parameter `data.group_by`.
+    subgroups: the parameter `data.subgroups`.
     split_origin: the set's own split, or one that was made here.
     near_duplicates: None where they were not looked for.
     notes: what the reader of the layout has to say, a sentence each.
@@ -112,6 +114,7 @@ class DatasetInfo(Artifact):
     patients: int = 0
     grouping: Grouping = "none"
     group_by: str | None = None
+    subgroups: list[str] = Field(default_factory=list)
     split_origin: SplitOrigin
     dropped_duplicates: list[DroppedDuplicate] = Field(default_factory=list)
     blank_slices: int = 0

@@ -2,14 +2,42 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 from dcube.artifacts.schemas.dataset import Grouping, SplitOrigin
-from dcube.artifacts.schemas.decision import DecisionPolicy, OperatingPoint, PredictionSets
+from dcube.artifacts.schemas.decision import DecisionPolicy, Estimate, OperatingPoint, PredictionSets
 
 
 class Interval(ArtifactPart):
     low: float
     high: float
+
+
+class Subgroup(ArtifactPart):
+    """The test images of one value of a column.
+
+    Attributes:
+        patients: None where they are unknown.
+        test: headline metrics, and at the operating point `sensitivity`, `specificity`, `ppv`, `npv`.
+    """
+
+    value: str
+    images: int
+    patients: int | None
+    test: dict[str, Estimate]
+
+
+class SubgroupColumn(ArtifactPart):
+    """Metrics by the values of one column of `data.subgroups`.
+
+    Attributes:
+        hidden: number of values that have too few patients (or images) to be shown.
+    """
+
+    name: str
+    groups: list[Subgroup]
+    hidden: int
 
 
 class Metrics(Artifact):
@@ -28,6 +56,7 @@ class Metrics(Artifact):
     test_fingerprint: hash over the test images and their labels.
     operating_point: how a decision follows from probabilities. The metrics in `test` are of the most probable class.
     prediction_sets: the classes that an image may have, with their coverage.
+    subgroups: by the columns of `data.subgroups`.
     validation: metric → value on the validation split, as training measured it.
     """
 
@@ -55,6 +84,7 @@ class Metrics(Artifact):
     is_phantom: bool
     operating_point: OperatingPoint = OperatingPoint()
     prediction_sets: PredictionSets = PredictionSets()
+    subgroups: list[SubgroupColumn] = Field(default_factory=list)
 
     @property
     def policy(self) -> DecisionPolicy:

@@ -83,7 +83,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
     try:
         dataset = read_raw_dataset(path, data)
     except GroupingError as error:  # the report without it has proposals
-        report = inspect_dataset(path, data.model_copy(update={"group_by": None}))
+        report = inspect_dataset(path, data.model_copy(update=error.without))
         return replace(report, problem=str(error), planned={}, dropped=0)
     summaries = scan_images(dataset, data)
     table = tabulate(dataset, summaries)

@@ -20,6 +20,7 @@ from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder, visible_files
 from dcube.data.layouts.spelling import one_spelling, refuse_confused
 from dcube.data.readers.stored_images import KINDS
+from dcube.data.subgroups import SubgroupError, refuse_unfit
 from dcube.errors import DcubeError
 
 NOT_USED, BESIDE = "not used by this layout", "beside the folder of the images"
@@ -78,4 +79,7 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         raise DcubeError(
             f"data.window_center is for DICOM and NIfTI, and {path} holds plain images: set both values to null"
         )
+    if data.subgroups and not dataset.subgroups:
+        raise SubgroupError("data.subgroups names columns of metadata.csv, and this set has none: set it to []")
+    refuse_unfit(dataset)
     return group_images(dataset, data.group_by) if data.group_by else dataset

@@ -1,17 +1,23 @@
-"""The layout with a table: the columns of `metadata.csv` are file, label, and perhaps patient_id and split."""
+"""The layout with a table: the columns of `metadata.csv` are file, label, and perhaps patient_id, split and others.
+
+Of the others, those are read that `data.subgroups` names.
+"""
 
 import difflib
 import unicodedata
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from dcube.config.schema import Data
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
-from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.raw_files import RawFiles, inner_folder
 from dcube.data.layouts.spelling import one_spelling
 from dcube.data.layouts.tables import read_rows, split_of
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
+from dcube.data.subgroups import UNKNOWN
 from dcube.errors import DcubeError, abbreviated
 
 METADATA = "metadata.csv"
@@ -30,15 +36,22 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     Raises:
         DcubeError: naming the line, where a row fits no image, or an image that no row lists.
     """
-    records = _read_records(raw.path / METADATA, raw)
-    return RawDataset.of_stored_images("metadata", raw, records, window_of(data), tables=(METADATA,))
+    records = _read_records(raw.path / METADATA, raw, data.subgroups)
+    dataset = RawDataset.of_stored_images("metadata", raw, records, window_of(data), tables=(METADATA,))
+    return replace(dataset, subgroups=tuple(data.subgroups))
 
 
-def _read_records(path: Path, raw: RawFiles) -> dict[StoredImage, ImageRecord]:
+def columns_of(path: Path) -> set[str]:
+    """The columns of a raw data set's table; none where it has no table."""
+    table = inner_folder(path) / METADATA
+    return {name for _, row in read_rows(table, ()) for name in row} if table.exists() else set()
+
+
+def _read_records(path: Path, raw: RawFiles, subgroups: Sequence[str]) -> dict[StoredImage, ImageRecord]:
     """The listed images in the order of the files, each with its record."""
     index = _index(raw)
     listed: dict[StoredImage, ImageRecord] = {}
-    for line, row in read_rows(path, ("file", "label")):
+    for line, row in read_rows(path, ("file", "label", *subgroups)):
         named = index.get(_normalised(row["file"].rstrip("/")))
         if named is None:
             raise DcubeError(f"{path} line {line}: there is no image {row['file']!r} below {path.parent}")
@@ -47,7 +60,8 @@ def _read_records(path: Path, raw: RawFiles) -> dict[StoredImage, ImageRecord]:
             if image in listed:
                 raise DcubeError(f"{path} line {line}: {image.name!r} is listed twice")
             patient = row.get("patient_id", "") or image.patient
-            listed[image] = ImageRecord(image.name, row["label"], patient, split)
+            groups = tuple(row[name] or UNKNOWN for name in subgroups)
+            listed[image] = ImageRecord(image.name, row["label"], patient, split, groups)
     files = {image.file for image in listed}
     unlisted = sorted({image.file for image in raw.images if image.file not in files})
     if unlisted:

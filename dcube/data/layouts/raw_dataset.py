@@ -6,6 +6,7 @@ from typing import Self
 
 import pandas as pd
 
+from dcube.artifacts.schemas.dataset import SUBGROUP
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.stored_images import StoredImage, read_stored_image
@@ -18,12 +19,14 @@ class ImageRecord:
 
     Attributes:
         file: relative to the data set's folder; for a frame or slice of a file `file#number`, counted from 0.
+        subgroups: the values of the data set's `subgroups`.
     """
 
     file: str
     label: str = ""
     patient: str = ""
     split: str = ""
+    subgroups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class RawDataset:
         notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
         has_paths: whether the names of the images were given by people; rows of an archive have none.
+        subgroups: columns of `data.subgroups`.
     """
 
     layout: str
@@ -49,6 +53,7 @@ class RawDataset:
     is_medical: bool = False
     has_paths: bool = True
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    subgroups: tuple[str, ...] = ()
 
     @classmethod
     def of_stored_images(
@@ -70,5 +75,8 @@ class RawDataset:
         )
 
     def table(self) -> pd.DataFrame:
-        """Columns file, label, patient, split; all of them strings."""
-        return pd.DataFrame(self.records, columns=["file", "label", "patient", "split"], dtype=str)
+        """Columns file, label, patient, split, and those of subgroups; all of them strings."""
+        table = pd.DataFrame(self.records, columns=["file", "label", "patient", "split"], dtype=str)
+        for position, name in enumerate(self.subgroups):
+            table[SUBGROUP + name] = [record.subgroups[position] for record in self.records]
+        return table

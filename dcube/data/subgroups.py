@@ -1,0 +1,58 @@
+"""`data.subgroups`: columns of `metadata.csv` by which metrics are given, and which of them may be kept.
+
+What is kept leaves the raw data: a column must name a few groups of patients, and nobody.
+"""
+
+import re
+from typing import ClassVar
+
+import pandas as pd
+
+from dcube.artifacts.schemas.dataset import SUBGROUP
+from dcube.data.grouping import GroupingError
+from dcube.data.layouts.raw_dataset import RawDataset
+
+UNKNOWN = "unknown"  # of an empty cell
+MOST_VALUES = 12
+LONGEST_VALUE = 40  # characters; longer is free text
+DATE = re.compile(
+    r"(?<!\d)(\d{1,4}[-./ ]\d{1,2}[-./ ]\d{1,4}|(19|20)\d\d[-./](0[1-9]|1[0-2])|(19|20)\d{6})(?!\d)"
+    r"|\b(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
+    r"|dec(ember)?)\b\.?[ -]*\d",
+    re.IGNORECASE,
+)
+
+
+class SubgroupError(GroupingError):
+    """Names a column, and no value of it."""
+
+    without: ClassVar = {"subgroups": []}
+
+
+def refuse_unfit(dataset: RawDataset) -> None:
+    """Raises: SubgroupError: the first column that holds dates, free text, identifiers or too many values."""
+    table = dataset.table()
+    owners = table["patient"].where(table["patient"] != "", table["file"])
+    for name in dataset.subgroups:
+        if problem := _problem(table[SUBGROUP + name], owners):
+            raise SubgroupError(f"data.subgroups: the column {name!r} {problem}")
+
+
+def _problem(column: pd.Series, owners: pd.Series) -> str:
+    """Why the column may not be kept; empty where it may.
+
+    Args:
+        owners: the patient of each image, or the image itself.
+    """
+    known = column[column != UNKNOWN]
+    values = set(known)
+    if any(DATE.search(value) for value in values):
+        return "holds dates: give bands instead, such as 40-59 for ages"
+    if any(len(value) > LONGEST_VALUE for value in values):
+        return f"holds free text (more than {LONGEST_VALUE} characters): give short names of groups"
+    of_value = owners[known.index].groupby(known).nunique()
+    if 2 * int((of_value == 1).sum()) > owners.nunique():
+        return "has a value of its own for most patients, as identifiers have: give names of groups"
+    if len(values) > MOST_VALUES:
+        return f"has {len(values)} values, and at most {MOST_VALUES} are accepted: give fewer groups, such as bands"
+    return ""
