@@ -8,6 +8,7 @@ from dcube.cli.evaluate import evaluate
 from dcube.cli.fetch import fetch
 from dcube.cli.methods import methods
 from dcube.cli.models import lineage, models, promote, reproduce, rollback
+from dcube.cli.monitor import feedback, monitor
 from dcube.cli.plan import plan
 from dcube.cli.predict import predict
 from dcube.cli.report import report
@@ -25,7 +26,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(params.app, name="params")
 COMMANDS = (
-    *(plan, results, report, predict, evaluate, models, promote, rollback, lineage, reproduce),
+    *(plan, results, report, predict, evaluate, feedback, monitor, models, promote, rollback, lineage, reproduce),
     *(ui, fetch, doctor, study, studies, methods),
 )
 for command in COMMANDS:

@@ -162,6 +162,31 @@ def test_the_log_has_every_answer_of_every_call_and_no_name(of_scans, capsys, tm
     assert log.stat().st_mode & 0o777 == 0o600
 
 
+def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path, monkeypatch):
+    log = tmp_path / "answers.jsonl"
+    monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
+    assert f"{log} is missing" in run_dcube("monitor", of_pictures.reference)[1]
+    answers = dcube.load(of_pictures.reference).predict([write_picture(tmp_path / f"{n}.png", n) for n in range(3)])
+    first, second, _ = answers
+    wrong = next(name for name in CLASSES if name != second.decision)
+    assert run_dcube("feedback", first.input_sha256, wrong, "--by", "reader")[0] == 0
+    assert run_dcube("feedback", first.input_sha256[:12], first.decision)[0] == 0  # the truth counts before a reader
+    assert run_dcube("feedback", second.input_sha256, wrong)[0] == 0
+    before = log.read_text()
+    for words, said in (
+        (("f" * 64, "benign"), "has answers about 0 images"),
+        (("", "benign"), "has answers about 3 images"),
+        ((second.input_sha256, "cyst"), "no class 'cyst'"),
+    ):
+        code, printed = run_dcube("feedback", *words)
+        assert code == 2 and said in " ".join(printed.split())
+    assert log.read_text() == before
+    code, printed = run_dcube("monitor", of_pictures.reference, "--every", "day")
+    assert code == 0 and "1 of 2 known" in printed and str(datetime.now(UTC).date()) in printed
+    log.write_text(before.replace(of_pictures.candidate.config.weights_sha256, "0" * 64))
+    assert "the log has no answer of" in run_dcube("monitor", of_pictures.reference)[1]
+
+
 def test_the_python_api_raises_one_line(of_pictures, tmp_path):
     model = dcube.load(of_pictures.reference)
     for paths, said in (([], "no path is given"), (tmp_path / "away", "away does not exist")):

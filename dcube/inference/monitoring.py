@@ -1,0 +1,56 @@
+"""What the inference log says about one version over time: answers, what was fed back, and drift. Imports no torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from dcube.artifacts.schemas.dataset import ABSTAIN
+from dcube.artifacts.schemas.drift import DriftReference
+from dcube.inference.drift import DriftRow, compare_answers
+from dcube.inference.log import SOURCE
+
+Every = Literal["day", "week", "month"]
+FREQUENCIES = {"day": "D", "week": "W", "month": "M"}
+
+
+@dataclass(frozen=True)
+class Period:
+    """Attributes:
+    start: its first day, as ISO 8601.
+    answers: also those that abstain.
+    known: decided answers about images whose class was fed back.
+    right: of them.
+    drift: from the version's own validation images.
+    """
+
+    start: str
+    answers: int
+    abstained: int
+    known: int
+    right: int
+    drift: list[DriftRow]
+
+
+def periods(answers: pd.DataFrame, fed_back: pd.DataFrame, reference: DriftReference, every: Every) -> Iterator[Period]:
+    """One for each period with an answer, the oldest first.
+
+    Args:
+        answers, fed_back: as of `read_log`; answers of one version. What was fed back last about an image counts, and
+            the truth before a reader's word.
+    """
+    ordered = fed_back.assign(true=fed_back[SOURCE] == "truth").sort_values("true", kind="stable")
+    labels = ordered.drop_duplicates("input_sha256", keep="last").set_index("input_sha256")["label"]
+    times = pd.to_datetime(answers["answered_at"], utc=True).dt.tz_localize(None)
+    for period, rows in answers.groupby(times.dt.to_period(FREQUENCIES[every])):
+        decided = rows[rows["decision"] != ABSTAIN]
+        label = decided["input_sha256"].map(labels)
+        yield Period(
+            start=str(period.start_time.date()),
+            answers=len(rows),
+            abstained=len(rows) - len(decided),
+            known=int(label.notna().sum()),
+            right=int((label == decided["decision"]).sum()),
+            drift=compare_answers(rows, reference),
+        )

@@ -1,0 +1,44 @@
+"""Periods of the inference log, on answers of which everything is known."""
+
+import numpy as np
+import pandas as pd
+
+from dcube.artifacts.schemas.drift import DriftReference
+from dcube.inference.monitoring import periods
+
+GENERATOR = np.random.default_rng(0)
+REFERENCE = DriftReference(
+    images=200,
+    values={name: GENERATOR.uniform(0.6, 0.9, 200).tolist() for name in ("entropy", "confidence")},
+    predicted={"ill": 0.5, "well": 0.5},
+)
+
+
+def answered(month: int, shift: float) -> pd.DataFrame:
+    """100 answers in this month of 2026, every second `ill`, one in ten abstaining."""
+    number = np.arange(100)
+    prediction = np.where(number % 2, "ill", "well")
+    values = GENERATOR.uniform(0.6, 0.9, (2, 100)) + shift
+    return pd.DataFrame(
+        {
+            "input_sha256": [f"{month}-{n}" for n in number],
+            "answered_at": [f"2026-{month:02d}-{1 + n % 28:02d}T10:00:00+00:00" for n in number],
+            "prediction": prediction,
+            "decision": np.where(number % 10 == 0, "abstain", prediction),
+            "entropy": values[0],
+            "confidence": values[1],
+        }
+    )
+
+
+def test_months_with_what_was_fed_back_and_drift():
+    lines = [("1-1", "ill", "truth"), ("1-3", "well", "truth"), ("1-10", "ill", "truth"), ("3-2", "ill", "reader")]
+    lines += [("3-4", "well", "reader"), ("1-3", "ill", "reader")]  # the truth of 1-3 stays
+    fed_back = pd.DataFrame(lines, columns=["input_sha256", "label", "source"])
+    log = pd.concat([answered(3, 0.2), answered(1, 0.0)], ignore_index=True)
+    january, march = periods(log, fed_back, REFERENCE, "month")
+    assert (january.start, march.start) == ("2026-01-01", "2026-03-01")
+    assert (january.answers, january.abstained, january.known, january.right) == (100, 10, 2, 1)
+    assert (march.answers, march.abstained, march.known, march.right) == (100, 10, 2, 1)
+    assert not any(row.drifted for row in january.drift)
+    assert [row.drifted for row in march.drift] == [True, True, False]  # the predicted classes are as before
