@@ -1,6 +1,7 @@
 """`dcube models`, `promote` and `rollback`, as typed."""
 
 import subprocess
+import sys
 
 import pytest
 
@@ -44,6 +45,11 @@ def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatc
     assert code == 0 and shown.count("Ada L.") == 2 and "agreed: macro F1" in " ".join(shown.split())
     two_versions.client.set_registered_model_alias(NAME, CHAMPION, "2")
     assert "moved by other means: it is at version 2" in run_dcube("models", "--history")[1]
+
+    command = [sys.executable, "-X", "importtime", "-m", "dcube.cli", "models"]
+    listed = subprocess.run(command, capture_output=True, text=True)
+    assert listed.returncode == 0 and "champion" in listed.stdout
+    assert not any(f" {slow}\n" in listed.stderr for slow in ("sklearn", "scipy.stats", "torch")), "a second each"
 
 
 def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, run_dcube):
