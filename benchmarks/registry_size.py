@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from playwright.sync_api import Page, sync_playwright
 
-from dcube.config.loading import flattened
+from dcube.config.loading import flattened, load_preset
 from dcube.config.schema import Params
 from dcube.registry.candidate_run import candidate_run, log_metrics, log_params
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
@@ -34,6 +34,7 @@ def fill(client: MlflowClient, versions: int, runs: int) -> Registry:
     registry = Registry.created(client, NAME)
     experiment = client.create_experiment("dcube/many")
     params = flattened(Params().model_dump(mode="json"))
+    changed = flattened(load_preset("breastmnist").model_dump(mode="json", exclude_defaults=True))
     pipelines = versions // CANDIDATES
     for number in range(pipelines):
         shared = {tags.PIPELINE: f"pipeline-{number}", tags.TEST: "t" * 64}
@@ -43,6 +44,7 @@ def fill(client: MlflowClient, versions: int, runs: int) -> Registry:
         for _ in range(runs // pipelines - CANDIDATES - 1):
             with candidate_run(client, parent, "stage", shared) as run_id:
                 log_metrics(client, run_id, {f"loss/{name}": 0.1 for name in range(10)})
+        log_params(client, parent.info.run_id, changed)
         log_metrics(client, parent.info.run_id, {"challenger.auroc": number / pipelines})
         client.set_terminated(parent.info.run_id)
     registry.client.set_registered_model_alias(NAME, CHAMPION, "1")

@@ -41,9 +41,10 @@ def models(
         if not history:
             versions = registry.versions(None if everything else NEWEST)
             print_rich(versions_table(registry, versions))
-            for notice in (*split_notices(versions), lost_versions(registry)):
-                if notice:
-                    print(notice)
+            for notice in split_notices(versions):
+                print_rich(notice)
+            if lost := lost_versions(registry):
+                print(lost)
             return
         print_rich(history_table(registry, registry.history()))
         if moved := registry.champion_moved_by_hand():
@@ -68,7 +69,7 @@ def promote(
         proposal = registry.proposal(policy_with(settings or []))
         print_rich(proposal_table(proposal) if proposal.verdict.criteria else proposal.title)
         for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
-            print(notice)
+            print_rich(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
         if moved := registry.champion_moved_by_hand():
             print(f"{moved[0].upper()}{moved[1:]}.")

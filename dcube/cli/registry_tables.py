@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from dcube.cli.fitting_table import Column, FittingTable
 from dcube.evaluation.metrics import COMPARED, metric_of
@@ -47,9 +48,9 @@ def versions_table(registry: Registry, versions: Sequence["Version"]) -> Fitting
     return table
 
 
-def split_notices(versions: Iterable["Version"]) -> list[str]:
+def split_notices(versions: Iterable["Version"]) -> list[Text]:
     """What must be said beside their metrics."""
-    return sorted({version.tags.get(tags.SPLIT_NOTICE, "") for version in versions} - {""})
+    return [Text(notice) for notice in sorted({it.tags.get(tags.SPLIT_NOTICE, "") for it in versions} - {""})]
 
 
 def _model(known: dict[str, str]) -> str:

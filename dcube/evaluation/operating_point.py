@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
 from dcube.artifacts.schemas.decision import MOST_PROBABLE, DecisionRule, Estimate, OperatingPoint
 from dcube.config.schema import Evaluation
@@ -87,6 +86,8 @@ def _estimates(point: OperatingPoint, predictions: Predictions, evaluation: Eval
 
 def _curve(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sensitivity, specificity and threshold, (k,) each, without those that call all images one class."""
+    from sklearn.metrics import roc_curve  # slow to import, and `dcube models` chooses nothing
+
     if not (weights @ positive and weights @ ~positive):
         return (np.empty(0),) * 3
     drawn = weights > 0

@@ -21,12 +21,14 @@ from dcube.artifacts.layout import (
     VERSIONS,
 )
 from dcube.artifacts.schemas.registered import Registered
+from dcube.config.loading import flattened
+from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion_config
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import title_of_candidate
-from dcube.registry.candidate_run import log_metrics
+from dcube.registry.candidate_run import log_metrics, log_params
 from dcube.registry.registration import Evaluated, Registration, best_by_validation, challenger_of, register
 from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
@@ -64,7 +66,7 @@ def main() -> None:
         }
         challenger = challenger_of(models)
         parent = run_here.data.tags[tags.PARENT]
-        _log_headlines(client, parent, {"best": best_by_validation(models), CHALLENGER: challenger})
+        _log_headlines(client, parent, settings, {"best": best_by_validation(models), CHALLENGER: challenger})
         if challenger:
             registry.name_challenger(versions[challenger.name])
             if registry.holder(CHAMPION) is None:
@@ -101,8 +103,12 @@ def _log_shared(tracked: TrackedRun) -> dict[str, dict[str, str]]:
         return {place: hashes_of(Path(folder, place)) for place in (lineage.ORIGIN, REPORT)}
 
 
-def _log_headlines(client: "MlflowClient", run_id: str, models: dict[str, Evaluated | None]) -> None:
-    """`challenger.auroc` and so on, to the pipeline's run: pipelines can be sorted by them."""
+def _log_headlines(client: "MlflowClient", run_id: str, settings: Params, models: dict[str, Evaluated | None]) -> None:
+    """Of a pipeline, to its run, so that pipelines can be sorted and compared: `challenger.auroc` and so on, and the
+    parameters that are not the defaults, since MLflow's list of runs gets slower with every parameter.
+    """
+    if not client.get_run(run_id).data.params:  # MLflow refuses other values, as of a DVC experiment made again
+        log_params(client, run_id, flattened(settings.model_dump(mode="json", exclude_defaults=True)))
     for role, model in models.items():
         if model:
             test = model.metrics.test

@@ -1,6 +1,7 @@
 """`dcube models`, `promote` and `rollback`, as typed."""
 
 import subprocess
+import sys
 
 import pytest
 
@@ -46,13 +47,21 @@ def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatc
     two_versions.client.set_registered_model_alias(NAME, CHAMPION, "2")
     assert "moved by other means: it is at version 2" in run_dcube("models", "--history")[1]
 
+    command = [sys.executable, "-X", "importtime", "-m", "dcube.cli", "models"]
+    listed = subprocess.run(command, capture_output=True, text=True)
+    assert listed.returncode == 0 and "champion" in listed.stdout
+    assert not any(f" {slow}\n" in listed.stderr for slow in ("sklearn", "scipy.stats", "torch")), "a second each"
 
-def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, run_dcube):
+
+def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, run_dcube, monkeypatch):
     code, shown = run_dcube("promote", "--yes", "--set", "minimum_improvement=0.2")
     assert code == 1 and "not lower bound above +0.200" in " ".join(shown.split()) and BY_IMAGE not in shown
     assert two_versions.aliases()[CHAMPION] == "1"
     two_versions.client.set_model_version_tag(NAME, "2", tags.SPLIT_NOTICE, BY_IMAGE)
     assert BY_IMAGE in run_dcube("models")[1]
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run_dcube("models")[1]
+    assert BY_IMAGE in " ".join(shown.split()) and max(map(len, shown.splitlines())) <= 80
     code, shown = run_dcube("promote", "--check")
     assert code == 2 and f"{NAME}/2 is not what was registered: tag {tags.SPLIT_NOTICE} is " in " ".join(shown.split())
 

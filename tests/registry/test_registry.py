@@ -62,6 +62,8 @@ def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     assert champion.tags["dcube.training_run_id"] == training.run_id
     assert champion.metrics["test.macro_f1"] == pytest.approx(20 / 30)
     assert champion.tags["dcube.weights_sha256"] == weights
+    pipeline = registry.client.get_run(champion.tags["mlflow.parentRunId"])
+    assert pipeline.data.params["data.name"] == "discs" and pipeline.data.metrics["challenger.auroc"] > 0.7
     assert {"dcube.pipeline", "dcube.params_sha256", "mlflow.source.git.commit"} <= champion.tags.keys()
     assert "Intended use" in champion.description and "Phantom" in champion.description
     assert not list(working_copy.rglob("*.pkl")), "nothing may have to be unpickled"
