@@ -54,7 +54,7 @@ def evaluate(
         save(test, written)
         with mlflow_errors_in_one_line():
             record(f"{version.name}/{version.version}", test, written)
-    print_rich(_table(version.title, own, test.metrics))
+    print_rich(_table(version.title, own, test.metrics), markup=True)
     print(in_words(own.operating_point, own.confidence))
     for rate, _, here in table_rows(test.metrics.operating_point):
         print(f"  {rate} on these images: {here}")
