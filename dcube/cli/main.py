@@ -15,6 +15,7 @@ from dcube.cli.results import results
 from dcube.cli.study import studies, study
 from dcube.cli.ui import ui
 from dcube.errors import one_line_errors
+from dcube.runtime.processes import complete_environment
 
 app = typer.Typer(
     help="From a folder of medical images to a diagnostic classifier.",
@@ -34,5 +35,6 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point: what a user can mend ends in one line and exit code 2."""
+    complete_environment()
     with one_line_errors():
         app()
