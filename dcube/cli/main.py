@@ -12,6 +12,7 @@ from dcube.cli.plan import plan
 from dcube.cli.predict import predict
 from dcube.cli.report import report
 from dcube.cli.results import results
+from dcube.cli.serve import serve
 from dcube.cli.study import studies, study
 from dcube.cli.ui import ui
 from dcube.errors import one_line_errors
@@ -26,7 +27,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(params.app, name="params")
 COMMANDS = (
-    *(plan, results, report, predict, evaluate, models, promote, rollback, lineage, reproduce),
+    *(plan, results, report, predict, serve, evaluate, models, promote, rollback, lineage, reproduce),
     *(ui, fetch, doctor, study, studies, methods),
 )
 for command in COMMANDS:
