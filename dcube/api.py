@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,9 @@ from dcube.inference.log import log_answers
 from dcube.registry import external
 from dcube.registry.download import Fetched, fetch
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
+
+if TYPE_CHECKING:
+    from dcube.inference.serving import ServedModel
 
 UNNAMED = "external"  # a test set that is not recorded
 
@@ -143,6 +147,12 @@ class Model:
         table = rows.assign(**identity)
         log_answers(table)
         return Answers(table, left_out, patients, policy, identity)
+
+    def served(self) -> "ServedModel":
+        """What answers requests over HTTP."""
+        from dcube.inference.serving import ServedModel  # slow to import
+
+        return ServedModel.of(self._candidate, self._fetched.identity, self._fetched.policy)
 
 
 def load(reference: str) -> Model:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from dcube.printable import printable_output
+
 
 class DcubeError(Exception):
     """What is wrong, where, and how to mend it, in one line.
@@ -18,11 +20,27 @@ BAD_INPUT = 2  # exit code of a command or a stage that found something for a pe
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn a `DcubeError`, a full disk or a missing permission into one line and exit code 2."""
+    """Turn a `DcubeError`, a full disk or a missing permission into one line and exit code 2.
+
+    What is printed inside the block cannot steer the terminal.
+    """
+    with printable_output(), _one_line():
+        yield
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
     try:
         yield
     except DcubeError as error:
-        print(f"{ERROR}{error}", file=sys.stderr, flush=True)
+        print(f"{ERROR}{' '.join(str(error).split(chr(10)))}", file=sys.stderr, flush=True)
+        raise SystemExit(BAD_INPUT) from None
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # Python's own, and libraries', of an account that is in no list
+            raise
+        print(
+            f"{ERROR}this account has no home directory: set HOME to a folder of its own", file=sys.stderr, flush=True
+        )
         raise SystemExit(BAD_INPUT) from None
     except OSError as error:
         if error.filename is None and error.errno is None:

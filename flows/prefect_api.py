@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
@@ -28,11 +29,19 @@ def require_server() -> str:
     """The address of the server.
 
     Raises:
-        DcubeError: none is set.
+        DcubeError: none is set, or it does not answer.
     """
-    if not PREFECT_API_URL.value():
+    address = PREFECT_API_URL.value()
+    if not address:
         raise DcubeError("no Prefect server: set PREFECT_API_URL, e.g. to http://127.0.0.1:4200/api")
-    return str(PREFECT_API_URL.value())
+    try:
+        httpx.get(f"{address}/health", timeout=10)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise DcubeError(
+            f"the Prefect server {address} does not answer ({type(error).__name__}): start it, or correct "
+            "PREFECT_API_URL"
+        ) from None
+    return str(address)
 
 
 # --- runs

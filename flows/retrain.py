@@ -8,6 +8,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
+from dcube.registry.version import readable
 from dcube.registry.versions import Registry
 from dcube.repository.commands import commit_of, repository_around
 from dcube.repository.data_record import recorded_data
@@ -47,5 +48,5 @@ def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> Stat
 
 def known_data(model: str) -> set[str]:
     """DVC's hashes of the data that the registered versions were made of."""
-    versions = Registry(tracking_client(), model).versions()
+    versions, _ = readable(Registry(tracking_client(), model).versions())
     return {version.tags[DATA] for version in versions if DATA in version.tags}

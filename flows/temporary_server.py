@@ -12,6 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from dcube.errors import DcubeError
 from dcube.runtime import retries
 from dcube.runtime.processes import process_group
+from flows.prefect_api import require_server
 
 
 def ensure_server() -> None:
@@ -21,6 +22,7 @@ def ensure_server() -> None:
     one stands in a process group of its own.
     """
     if PREFECT_API_URL.value():
+        require_server()
         return
     port = _free_port()
     address = f"http://127.0.0.1:{port}/api"

@@ -13,6 +13,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.workers.base import BaseWorker
 
+from dcube.runtime.processes import complete_environment
+
 _submit = BaseWorker._submit_scheduled_flow_runs
 
 
@@ -28,5 +30,6 @@ BaseWorker._submit_scheduled_flow_runs = submit_what_is_not_held  # type: ignore
 
 
 if __name__ == "__main__":
+    complete_environment()
     sys.argv.insert(1, "worker")
     runpy.run_module("prefect", run_name="__main__")

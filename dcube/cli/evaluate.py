@@ -42,7 +42,7 @@ def evaluate(
     quiet_mlflow()
     version = api.load(model)
     test, own = api.evaluate(version, path, name=name, group_by=group_by, output=output), version.metrics
-    print_rich(_table(version.title, own, test.metrics))
+    print_rich(_table(version.title, own, test.metrics), markup=True)
     print(in_words(own.operating_point, own.confidence))
     for rate, _, here in table_rows(test.metrics.operating_point):
         print(f"  {rate} on these images: {here}")

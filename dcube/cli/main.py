@@ -13,9 +13,11 @@ from dcube.cli.plan import plan
 from dcube.cli.predict import predict
 from dcube.cli.report import report
 from dcube.cli.results import results
+from dcube.cli.serve import serve
 from dcube.cli.study import studies, study
 from dcube.cli.ui import ui
 from dcube.errors import one_line_errors
+from dcube.runtime.processes import complete_environment
 
 app = typer.Typer(
     help="From a folder of medical images to a diagnostic classifier.",
@@ -26,8 +28,8 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(params.app, name="params")
 COMMANDS = (
-    *(plan, results, report, predict, evaluate, feedback, monitor, models, promote, rollback, lineage, reproduce),
-    *(ui, fetch, doctor, study, studies, methods),
+    *(plan, results, report, predict, serve, evaluate, feedback, monitor, models, promote, rollback, lineage),
+    *(reproduce, ui, fetch, doctor, study, studies, methods),
 )
 for command in COMMANDS:
     app.command()(command)
@@ -35,5 +37,6 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point: what a user can mend ends in one line and exit code 2."""
+    complete_environment()
     with one_line_errors():
         app()

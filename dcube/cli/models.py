@@ -37,16 +37,16 @@ def models(
     with _registry(name) as registry:
         from dcube.cli.registry_tables import history_table, split_notices, versions_table
         from dcube.registry.presence import lost_versions
+        from dcube.registry.version import readable
 
         if not history:
-            versions = registry.versions(None if everything else NEWEST)
-            print_rich(versions_table(registry, versions))
-            for notice in split_notices(versions):
-                print_rich(notice)
-            if lost := lost_versions(registry):
-                print(lost)
+            versions, problems = readable(registry.versions(None if everything else NEWEST))
+            print_rich(versions_table(registry, versions), markup=True)
+            for notice in (*problems, *split_notices(versions), lost_versions(registry)):
+                if notice:
+                    print(notice)
             return
-        print_rich(history_table(registry, registry.history()))
+        print_rich(history_table(registry, registry.history()), markup=True)
         if moved := registry.champion_moved_by_hand():
             print(f"{moved[0].upper()}{moved[1:]}.")
 

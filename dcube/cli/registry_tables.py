@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -38,12 +39,12 @@ def versions_table(registry: Registry, versions: Sequence["Version"]) -> Fitting
     for version in versions:
         table.add_row(
             version_number(version),
-            _model(version.tags),
-            "\n".join(sorted(alias for alias, held in aliases.items() if held == version_number(version))),
+            escape(_model(version.tags)),
+            escape("\n".join(sorted(alias for alias, held in aliases.items() if held == version_number(version)))),
             *(_metric(version, champion, name) for name in metrics),
-            version.tags.get(tags.TEST, "")[:6],
+            escape(version.tags.get(tags.TEST, "")[:6]),
             _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
-            version.tags.get(tags.PIPELINE, "")[:8],
+            escape(version.tags.get(tags.PIPELINE, "")[:8]),
         )
     return table
 
@@ -63,7 +64,8 @@ def history_table(registry: Registry, events: list[Event]) -> Table:
     table = _table(f"Champions of {registry.name}", "version", "since", "who", "how", "instead of", "why")
     for event in events:
         since = _moment(datetime.fromisoformat(event.when))
-        table.add_row(event.version, since, event.who, event.how, event.replaced or "", event.why)
+        told = (event.who, event.how, event.replaced or "", event.why)
+        table.add_row(event.version, since, *map(escape, told))
     return table
 
 

@@ -22,9 +22,9 @@ def results() -> None:
     from dcube.tracking.record import record_notice
 
     if notice := record_notice(EVALUATION):
-        print_rich(f"[bold]{notice}[/]\n")
+        print_rich(f"[bold]{notice}[/]\n", markup=True)
     for content in (*_results(evaluations(EVALUATION)), *_next_steps()):
-        print_rich(content)
+        print_rich(content, markup=True)
 
 
 def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":

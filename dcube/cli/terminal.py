@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the existing content.")]
 
 
-def print_rich(content: "RenderableType") -> None:
+def print_rich(content: "RenderableType", markup: bool = False) -> None:
+    """`markup`: whether `[dim]` and the like in texts are styles, so that names in them must be escaped."""
     from rich.console import Console
 
-    Console(highlight=False).print(content)
+    Console(highlight=False, markup=markup).print(content)
 
 
 def quiet_mlflow() -> None:

@@ -48,12 +48,13 @@ def ui(
 
 def addresses(registry: "Registry", address: str) -> list[str]:
     """Of the versions, of the last pipeline's beside the champion, and of the pipelines by AUROC."""
+    from dcube.registry.version import readable
     from dcube.registry.versions import CHAMPION
     from dcube.tracking import tags
     from dcube.tracking.pages import compare_page, models_page, registered_model_page, runs_page
 
     lines = [f"versions:  {registered_model_page(address, registry.name)}"]
-    versions, champion = registry.versions(NEWEST), registry.aliases().get(CHAMPION)
+    (versions, _), champion = readable(registry.versions(NEWEST)), registry.aliases().get(CHAMPION)
     if versions:
         newest = versions[0].tags.get(tags.PIPELINE)
         compared = [it for it in versions if it.version == champion or it.tags.get(tags.PIPELINE) == newest]

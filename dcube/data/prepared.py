@@ -9,6 +9,7 @@ import pandas as pd
 
 from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo
+from dcube.artifacts.tables import read_csv
 from dcube.errors import DcubeError
 
 SPLITS = ("train", "validation", "test")
@@ -34,7 +35,7 @@ class PreparedDataset:
     def load(cls, folder: Path) -> "PreparedDataset":
         info = DatasetInfo.load(folder / DATASET)
         try:
-            manifest = pd.read_csv(folder / MANIFEST, dtype=str, keep_default_na=False)
+            manifest = read_csv(folder / MANIFEST, dtype=str, keep_default_na=False)
         except FileNotFoundError:
             raise DcubeError(f"{folder / MANIFEST} is missing: {DatasetInfo.remedy}") from None
         return cls(folder, manifest, info)

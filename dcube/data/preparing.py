@@ -10,6 +10,7 @@ import pandas as pd
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo, InputSpec, LeftOut
+from dcube.artifacts.tables import to_csv
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
 from dcube.data.checks.leaks import describe_near_duplicates
@@ -55,7 +56,7 @@ def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
 def _write_manifest(folder: Path, table: pd.DataFrame, subgroups: list[str]) -> None:
     manifest = table.reset_index(drop=True).assign(id=range(len(table)))
     columns = [*MANIFEST_COLUMNS, *(f"{SUBGROUP}{name}" for name in subgroups)]
-    manifest.to_csv(folder / MANIFEST, columns=columns, index=False, lineterminator="\n")
+    to_csv(manifest[columns], folder / MANIFEST, lineterminator="\n")
 
 
 def _info(

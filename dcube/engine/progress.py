@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from dcube.printable import unguarded
 from dcube.runtime.settings import read_settings
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -110,6 +112,6 @@ def _bar(meter: _Meter) -> Progress:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(meter.unit),
         TextColumn("{task.fields[text]}"),
     )  # fmt: skip
-    bar = Progress(*columns)
+    bar = Progress(*columns, console=Console(file=unguarded(sys.stdout)))
     bar.add_task(meter.description, total=meter.total, completed=meter.completed, text="")
     return bar

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.tables import read_csv, to_csv
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 
@@ -43,7 +44,7 @@ class Predictions:
         try:
             header = pd.read_csv(path, nrows=0).columns
             types = {name: float if name.startswith(PREFIX) else str for name in header}
-            predictions = cls(pd.read_csv(path, dtype=types, keep_default_na=False, float_precision="round_trip"))
+            predictions = cls(read_csv(path, dtype=types, keep_default_na=False, float_precision="round_trip"))
             predictions.table[[*NEEDED]]
             known = predictions.table["label"].isin(predictions.classes).all() and len(predictions.table)
         except (ValueError, KeyError) as error:  # pandas' own errors, and text that is not UTF-8, are ValueErrors
@@ -53,7 +54,7 @@ class Predictions:
         return predictions
 
     def save(self, path: Path) -> None:
-        self.table.to_csv(path, index=False, float_format="%.17g")
+        to_csv(self.table, path, float_format="%.17g")
 
     @cached_property
     def classes(self) -> list[str]:

@@ -9,13 +9,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from dcube.artifacts.tables import to_csv
 from dcube.evaluation.predictions import PREFIX
 
 FOR_PEOPLE = ("image", "patient", "images", "first_image", "decision", "confidence", "entropy", "spread", "problem")
 
 
 def as_csv(rows: pd.DataFrame) -> str:
-    return rows.to_csv(index=False, float_format="%.6g")
+    return to_csv(rows, float_format="%.6g")
 
 
 def as_json(rows: pd.DataFrame) -> str:

@@ -20,7 +20,7 @@ from PIL import Image
 from dcube.artifacts.checksums import hashes_of
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.artifacts.schemas.decision import DecisionPolicy
-from dcube.classifier.candidate import load_candidate
+from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Compute
 from dcube.data.preprocessing import ModelInput
 from dcube.data.readers import dicom_header, nifti
@@ -39,6 +39,7 @@ from dcube.tracking.verification import ADDED_BY_DOWNLOAD, verify
 from dcube.tracking.verification import CANDIDATE as CANDIDATE_FILES
 
 CANDIDATE = "candidate"
+IMAGE = "image"  # the column of a request
 CODE_REVISION, POLICY = "code_revision", "policy"  # in the metadata of a logged model
 ABSTAIN_BELOW, DECIDE = "abstain_below", "decide"  # parameters of a request; their defaults: as it was evaluated
 GZIP = b"\x1f\x8b"
@@ -55,6 +56,13 @@ class ServedModel(PythonModel):
     0…255. One unusable cell refuses the whole request; the error names its row.
     """
 
+    @classmethod
+    def of(cls, candidate: Candidate, identity: dict[str, str], policy: DecisionPolicy) -> "ServedModel":
+        """Of a candidate that is loaded already."""
+        model = cls()
+        model.candidate, model.identity, model.policy = candidate, identity, policy
+        return model
+
     def load_context(self, context: PythonModelContext) -> None:
         folder = Path(context.artifacts[CANDIDATE])
         name, version = _registered_as(folder)
@@ -67,7 +75,7 @@ class ServedModel(PythonModel):
 
     def predict(self, context, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         spec = self.candidate.config.input
-        inputs = [_input_of_cell(cell, row, spec) for row, cell in enumerate(model_input["image"])]
+        inputs = [_input_of_cell(cell, row, spec) for row, cell in enumerate(model_input[IMAGE])]
         rows = predict_batch(self.candidate, inputs, self._policy(params or {}))
         for row, problem in enumerate(rows["problem"]):
             if problem:

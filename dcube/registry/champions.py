@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
+from pydantic import TypeAdapter
+
 from dcube.errors import DcubeError
 from dcube.registry.version import Version
 from dcube.tracking import tags
@@ -93,8 +95,10 @@ def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[
 def _event(where: str, key: str, value: str, version: str | None = None) -> Event:
     """The event in a tag, of this version unless it names its own."""
     try:
-        return Event(**({"version": version} if version else {}) | json.loads(value))
-    except (ValueError, TypeError):
+        event = TypeAdapter(Event).validate_python(({"version": version} if version else {}) | json.loads(value))
+        datetime.fromisoformat(event.when)
+        return event
+    except (ValueError, TypeError, RecursionError):
         raise DcubeError(
             f"the tag {key} of {where} is no event of a champion: it was changed by hand; delete it"
         ) from None

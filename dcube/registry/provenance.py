@@ -188,7 +188,9 @@ def _runs(found: Provenance) -> Iterator[tuple[str, str]]:
         ("registration", found.version.registration_run_id),
     ):
         yield what, run_id
-        if found._run(run_id) is None:
+        if not run_id:
+            found.gaps.append(f"no run of the {what} is named: it was registered by other means")
+        elif found._run(run_id) is None:
             found.gaps.append(
                 f"the run of the {what} ({run_id}) was deleted from MLflow: restore it with `mlflow runs restore "
                 f"--run-id {run_id}`"

@@ -1,6 +1,7 @@
 """A version of a registered model together with its source run, which holds its origin, parameters and metrics."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 AT_ONCE = 100  # runs that one request names
 METRICS = (tags.TEST_METRIC, tags.VALIDATION_METRIC)
+# Anybody with an account writes tags. What this program gives to git, DVC, MLflow and the file system: pattern, name.
+RUN_ID = ("[0-9a-f]{32}", "the id of an MLflow run")
+FORMATS = {
+    tags.MODEL: (r"\w[\w.-]*", "a name of letters, digits and `_`, `-`, `.`"),
+    tags.COMMIT: ("[0-9a-f]{40}|[0-9a-f]{64}|none", "a git commit"),
+    tags.DATA: (r"[0-9a-f]{32}(\.dir)?|none", "a hash of DVC"),
+    **dict.fromkeys((tags.DIFFUSION_RUN, tags.TRAINING_RUN, tags.EVALUATION_RUN, tags.REGISTRATION_RUN), RUN_ID),
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ class Version:
 
     @property
     def run_id(self) -> str:
-        return self.entry.run_id
+        """Empty where it was registered by other means, without a run."""
+        return self.entry.run_id or ""
 
     @property
     def registration_run_id(self) -> str:
@@ -57,8 +67,16 @@ class Version:
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """The source run's, which say where the version comes from, and its own, which are for people."""
-        return (self.run.data.tags if self.run else {}) | self.entry.tags
+        """The source run's, which say where the version comes from, and its own, which are for people.
+
+        Raises:
+            DcubeError: one is nothing that this program writes.
+        """
+        known = (self.run.data.tags if self.run else {}) | self.entry.tags
+        for name, (pattern, words) in FORMATS.items():
+            if name in known and not re.fullmatch(pattern, known[name]):
+                raise self._changed(name, known[name], words)
+        return known
 
     @cached_property
     def metrics(self) -> dict[str, float]:
@@ -75,21 +93,26 @@ class Version:
         try:
             return float(value)
         except ValueError:
-            raise DcubeError(
-                f"the tag {tag} of {self.name} version {self.version} is {value!r}, and should be a number: it was "
-                "changed by hand; set it again, or register that model again"
-            ) from None
+            raise self._changed(tag, value, "a number") from None
+
+    def _changed(self, tag: str, value: str, words: str) -> DcubeError:
+        return DcubeError(
+            f"the tag {tag} of {self.name} version {self.version} is {value!r}, and should be {words}: it was "
+            "changed by hand; set it again, or register that model again"
+        )
 
     def needed(self, tag: str) -> str:
         """A tag that a decision rests on.
 
         Raises:
-            DcubeError: it is gone, with the source run.
+            DcubeError: it is gone, with the source run, or never was there.
         """
         if tag not in self.tags:
+            lost = f"its source run {self.run_id} was deleted for good" if self.run_id and not self.run else ""
             raise DcubeError(
-                f"nothing is known of the origin of {self.name} version {self.version}: its source run {self.run_id} "
-                "was deleted for good: register that model again with `dvc repro --force --single-item register`"
+                f"nothing is known of the origin of {self.name} version {self.version}: "
+                f"{lost or f'it has no tag {tag}, so this program did not register it'}: register that model again "
+                "with `dvc repro --force --single-item register`"
             )
         return self.tags[tag]
 
@@ -115,6 +138,18 @@ def with_source_runs(client: "MlflowClient", entries: Sequence["ModelVersion"]) 
         Version(entry, runs[entry.run_id]) if entry.run_id in runs else with_source_run(client, entry)
         for entry in entries
     ]
+
+
+def readable(versions: Iterable[Version]) -> tuple[list[Version], list[str]]:
+    """Those whose tags can be read, and of each other one what is wrong: it must not hide the rest of a list."""
+    found, problems = [], []
+    for version in versions:
+        try:
+            _ = version.tags, version.metrics
+            found.append(version)
+        except DcubeError as error:
+            problems.append(f"left out: {error}")
+    return found, problems
 
 
 def condition(wanted: Mapping[str, str]) -> str:

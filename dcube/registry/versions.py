@@ -61,12 +61,24 @@ class Registry:
 
     @classmethod
     def created(cls, client: "MlflowClient", name: str) -> "Registry":
-        """The registered model of that name, new where there is none."""
+        """The registered model of that name, new where there is none.
+
+        Raises:
+            DcubeError: somebody else made one of that name.
+        """
         try:
             client.create_registered_model(name, description=TASK)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+            described = client.get_registered_model(name).description or ""
+            if TASK not in described and not any(
+                tags.MANIFEST in entry.tags for entry in client.search_model_versions(f"name = '{name}'")
+            ):
+                raise DcubeError(
+                    f"the registered model {name} was made by other means and holds no version of this program: have "
+                    "it renamed or deleted in MLflow, or choose another data.name"
+                ) from None
         return cls(client, name)
 
     @classmethod

@@ -76,6 +76,10 @@ def remove_torn_files(folder: Path) -> list[str]:
 
 
 def _create(repository: Path, commit: str, folder: Path) -> None:
+    if outer := git(repository, "rev-parse", "--show-superproject-working-tree"):
+        raise DcubeError(
+            f"{repository} is a submodule of {outer}, and DVC finds no workspace of a submodule: clone it by itself"
+        )
     with repository_lock(repository):
         _discard(repository, folder)
         folder.parent.mkdir(parents=True, exist_ok=True)

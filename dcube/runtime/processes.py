@@ -1,5 +1,6 @@
 """Child processes: their environment, and that they end whole, with everything that they started."""
 
+import getpass
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dcube.runtime import reaper
 GRACE_SECONDS = 8.0  # to close what is open, between SIGTERM and SIGKILL
 POLL_SECONDS = 0.05
 # Runs over medical data report to nobody.
+LOCAL = ("localhost", "127.0.0.1", "::1")
 NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 
 
@@ -32,7 +34,24 @@ def child_environment(
     paths = {"PATH": _first(Path(sys.executable).parent, os.environ.get("PATH", os.defpath))}
     if code:
         paths["PYTHONPATH"] = _first(code, os.environ.get("PYTHONPATH", ""))
-    return {**inherited, **NO_TELEMETRY, **paths, **variables}
+    return {**inherited, **NO_TELEMETRY, **_completed(), **paths, **variables}
+
+
+def complete_environment() -> None:
+    """Add to this process what a machine may lack, and programs and libraries need."""
+    os.environ.update(_completed())
+
+
+def _completed() -> dict[str, str]:
+    """No proxy (`HTTP_PROXY`) can reach the servers of this machine; an account in a container may have no name."""
+    known = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")).split(",")
+    names = ",".join(dict.fromkeys(filter(None, [*(name.strip() for name in known), *LOCAL])))
+    added = {} if "*" in known else {"NO_PROXY": names, "no_proxy": names}  # `*`: no proxy at all
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        added["USER"] = f"user-{os.getuid()}"
+    return added
 
 
 @contextmanager

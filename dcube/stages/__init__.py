@@ -10,6 +10,7 @@ from dcube.config.loading import load_params
 from dcube.config.schema import Params
 from dcube.engine.checkpoint_cleanup import remove_recorded
 from dcube.errors import one_line_errors
+from dcube.runtime.processes import complete_environment
 from dcube.tracking.inputs import refuse_changed_inputs
 
 
@@ -28,6 +29,7 @@ def run(main: Callable[..., None], before: Callable[[], None] = lambda: None) ->
     for noisy in ("mlflow", "alembic", "httpx", "matplotlib", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    complete_environment()
     with one_line_errors():
         remove_recorded()
         before()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import EVALUATION, HEADLINE, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
+from dcube.artifacts.tables import to_csv
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
@@ -79,7 +80,7 @@ def _draw(predictions: Predictions, bins: int, folder: Path, title: str) -> None
     for name, picture in pictures.items():
         picture.suptitle(f"{title}, {len(predictions.labels)} images")
         picture.savefig(folder / f"{name}.png", dpi=150)
-    plots.roc_table(predictions).to_csv(folder / "roc.csv", index=False)
+    to_csv(plots.roc_table(predictions), folder / "roc.csv")
 
 
 if __name__ == "__main__":

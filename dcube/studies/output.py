@@ -9,6 +9,7 @@ import pandas as pd
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.markdown import markdown_table
+from dcube.artifacts.tables import read_csv, to_csv
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
 from dcube.studies.plots import plot
@@ -33,13 +34,13 @@ def write(table: StudyTable, folder: Path) -> None:
         if table.study.report == "files":
             text += "".join(f"\n{_reported(line, partial)}" for line in table.lines)
         else:
-            repeats_frame(table).to_csv(partial / REPEATS, index=False)
+            to_csv(repeats_frame(table), partial / REPEATS)
             (partial / LATEX).write_text(latex(table), encoding="utf-8")
             if table.lines:
                 plot(table).savefig(partial / PLOT, dpi=150)
                 text += f"\n![{table.study.title}]({PLOT})\n"
         if table.comparisons:
-            comparisons_frame(table).to_csv(partial / COMPARISONS, index=False)
+            to_csv(comparisons_frame(table), partial / COMPARISONS)
         (partial / MARKDOWN).write_text(text, encoding="utf-8")
 
 
@@ -95,7 +96,7 @@ def _slug(variant: Variant) -> str:
 def _shown(file: Path) -> str:
     if file.suffix == ".png":
         return f"![{file.stem}]({file.name})"
-    if file.suffix == ".csv" and len(frame := pd.read_csv(file)) <= LONGEST_SHOWN:
+    if file.suffix == ".csv" and len(frame := read_csv(file)) <= LONGEST_SHOWN:
         rows = frame.round(4).itertuples(index=False)
         return markdown_table(list(frame.columns), (["–" if pd.isna(it) else str(it) for it in row] for row in rows))
     return ""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcube.artifacts.layout import MANIFEST
+from dcube.artifacts.tables import to_csv
 from dcube.config.schema import Synthesis
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -75,13 +76,12 @@ def save_synthetic(folder: Path, synthetic: SyntheticImages, dataset: PreparedDa
     np.save(folder / f"images-{small}.npy", synthetic.images.numpy())
     if dataset.image_size != small:
         _save_enlarged(folder / f"images-{dataset.image_size}.npy", synthetic.images, dataset.image_size)
-    pd.DataFrame(
-        {
-            "id": [f"synthetic-{seed:06d}" for seed in synthetic.seeds],
-            "label": [dataset.classes[label] for label in synthetic.labels],
-            "seed": synthetic.seeds,
-        }
-    ).to_csv(folder / MANIFEST, index=False)
+    table = {
+        "id": [f"synthetic-{seed:06d}" for seed in synthetic.seeds],
+        "label": [dataset.classes[label] for label in synthetic.labels],
+        "seed": synthetic.seeds,
+    }
+    to_csv(pd.DataFrame(table), folder / MANIFEST)
 
 
 def _save_enlarged(path: Path, images: Tensor, size: int) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dcube.config.yaml_text import parse_yaml
+from dcube.errors import DcubeError
+from dcube.runtime.processes import child_environment
 from dcube.runtime.settings import read_settings
 from dcube.tracking import tags
 
@@ -20,6 +22,7 @@ PACKAGE = Path(__file__).parents[1]
 PACKAGES = ("dcube", "diffusers", "mlflow", "numpy", "timm", "torch", "torchvision")  # that numbers may depend on
 ORIGIN = "origin"  # artifact folder of a registering run
 MANY = 50
+ENGLISH = {"LC_ALL": "C"}
 
 
 def pipeline_id() -> str:
@@ -164,11 +167,21 @@ def _blob(content: bytes) -> str:
 
 
 def _git(*words: str) -> str:
+    """What git prints, empty where it knows nothing.
+
+    Raises:
+        DcubeError: it refuses to look into another user's repository, and would do so in silence.
+    """
     try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(["git", *words], capture_output=True, text=True, env=child_environment(ENGLISH))
+    except OSError:
         return ""
-    return done.stdout.strip()
+    if "dubious ownership" in done.stderr:
+        raise DcubeError(
+            "git does not trust this repository, which belongs to another user: say that you do with "
+            f"`git config --global --add safe.directory '{Path.cwd()}'`"
+        )
+    return "" if done.returncode else done.stdout.strip()
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -47,9 +47,19 @@ def tracking_uri(repository: Path | None = None) -> str:
     """`MLFLOW_TRACKING_URI`, else a database in `repository`, by default in that of this working copy.
 
     DVC deletes the copies in which it runs experiments, so that a stage looks where DVC says that its repository is.
+
+    Raises:
+        DcubeError: a database there has no address.
     """
     settings = read_settings()
-    return settings.tracking_uri or f"sqlite:///{(repository or settings.dvc_root or Path.cwd()) / 'mlflow.db'}"
+    if settings.tracking_uri:
+        return settings.tracking_uri
+    database = (repository or settings.dvc_root or Path.cwd()) / "mlflow.db"
+    if "?" in str(database):  # what follows it would be taken for options, and the database made elsewhere
+        raise DcubeError(
+            f"{database}: the address of a database holds no `?`: rename the folder, or set MLFLOW_TRACKING_URI"
+        )
+    return f"sqlite:///{database}"
 
 
 def without_password(text: str) -> str:

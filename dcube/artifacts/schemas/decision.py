@@ -115,10 +115,12 @@ class DecisionPolicy(ArtifactPart):
         """With another rule, or another confidence, where one is given.
 
         Raises:
-            DcubeError: there is no such rule or class.
+            DcubeError: there is no such rule or class, or no such confidence.
         """
         rule = self.rule if decide is None else DecisionRule.parse(decide).checked(classes)
         below = self.abstain_below if abstain_below is None else abstain_below
+        if not 0 <= below <= 1:
+            raise DcubeError(f"abstain_below: {below:g} is no confidence: give 0 to 1")
         return self.model_copy(update={"rule": rule, "abstain_below": below})
 
     @property

@@ -1,8 +1,22 @@
 """`manifest.json` of a registered version: everything that was registered, so that a later change is noticed."""
 
-from typing import ClassVar
+from pathlib import PurePosixPath
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator
 
 from dcube.artifacts.artifact import Artifact
+
+
+def _below(path: str) -> str:
+    """Whoever writes a version writes its manifest, and its files are brought to these places."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts:
+        raise ValueError(f"{path!r} is no path below the version")
+    return path
+
+
+Place = Annotated[str, AfterValidator(_below)]
 
 
 class VersionManifest(Artifact):
@@ -20,7 +34,7 @@ class VersionManifest(Artifact):
     name: str
     version: str
     registration_run: str
-    files: dict[str, dict[str, str]]
+    files: dict[Place, dict[Place, str]]
     tags: dict[str, str]
     params: dict[str, str]
     metrics: dict[str, float]

@@ -1,0 +1,24 @@
+"""`dcube serve`: a registered model over HTTP."""
+
+from typing import Annotated
+
+import typer
+
+from dcube.cli.predict import Reference
+from dcube.cli.terminal import quiet_mlflow
+
+Host = Annotated[str, typer.Option(help="Address to listen on. The server asks nobody for a password.")]
+Port = Annotated[int, typer.Option(min=1, max=65535)]
+
+
+def serve(model: Reference, host: Host = "127.0.0.1", port: Port = 5001) -> None:
+    """Serve a registered model over HTTP, once it is verified. No code of the version is run, only this program's."""
+    import uvicorn
+
+    from dcube import api
+    from dcube.inference.endpoint import application
+
+    quiet_mlflow()
+    version = api.load(model)
+    print(f"{version.title}: http://{host}:{port}/invocations", flush=True)
+    uvicorn.run(application(version.served()), host=host, port=port, log_level="warning")

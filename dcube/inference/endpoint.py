@@ -1,0 +1,99 @@
+"""A model over HTTP, by this program's own code: of a version only verified weights and settings are read.
+
+The requests and answers are those of MLflow's scoring server, as far as they are documented here.
+"""
+
+import json
+from typing import Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from dcube.errors import DcubeError
+from dcube.inference.serving import IMAGE, ServedModel
+
+BAD_REQUEST = 400
+
+
+class RequestPart(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Record(RequestPart):
+    image: Any
+
+
+class Split(RequestPart):
+    columns: tuple[Literal["image"]]
+    index: list[Any] | None = None
+    data: list[tuple[Any]]
+
+
+class Overrides(RequestPart):
+    """Of how the version was evaluated."""
+
+    abstain_below: float | None = None
+    decide: str | None = None
+
+
+class Question(RequestPart):
+    """The body of a request: the images in one of two forms."""
+
+    dataframe_records: list[Record] | None = None
+    dataframe_split: Split | None = None
+    params: Overrides = Overrides()
+
+    @model_validator(mode="after")
+    def _in_one_form(self) -> "Question":
+        if (self.dataframe_records is None) == (self.dataframe_split is None):
+            raise ValueError("give dataframe_records or dataframe_split")
+        return self
+
+    @property
+    def cells(self) -> list[Any]:
+        if self.dataframe_split:
+            return [cell for (cell,) in self.dataframe_split.data]
+        return [record.image for record in self.dataframe_records or []]
+
+
+def application(model: ServedModel) -> Starlette:
+    """`/ping`, `/health`, and `/invocations`, which answers a bad request with 400 and one line that says why."""
+
+    def answer(body: bytes) -> list[dict[str, Any]]:
+        question = _parsed(body)
+        cells = question.cells
+        if not cells:
+            raise DcubeError("there are no images in it")
+        rows = model.predict(None, pd.DataFrame({IMAGE: pd.Series(cells, dtype=object)}), question.params.model_dump())
+        return json.loads(rows.to_json(orient="records", double_precision=15))
+
+    async def invocations(request: Request) -> Response:
+        try:
+            return JSONResponse({"predictions": await run_in_threadpool(answer, await request.body())})
+        except DcubeError as error:
+            return JSONResponse({"error_code": "BAD_REQUEST", "message": str(error)}, BAD_REQUEST)
+
+    async def ping(_: Request) -> Response:
+        return PlainTextResponse("\n")
+
+    return Starlette(
+        routes=[
+            Route("/ping", ping),
+            Route("/health", ping),
+            Route("/invocations", invocations, methods=["POST"]),
+        ]
+    )
+
+
+def _parsed(body: bytes) -> Question:
+    try:
+        return Question.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the request"
+        raise DcubeError(f"{place}: {' '.join(first['msg'].split())}") from None

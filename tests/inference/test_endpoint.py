@@ -1,0 +1,112 @@
+"""`dcube serve`: the answers of `dcube predict` over HTTP; a hostile request gets a line, a changed version nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlparse
+
+import httpx
+import pandas as pd
+import pytest
+from starlette.testclient import TestClient
+
+from dcube.artifacts.candidates import SUB_FEATURES
+from dcube.config.schema import Params
+from dcube.inference.endpoint import application
+from dcube.inference.serving import ServedModel, encode_file
+from dcube.registry.references import referenced
+from dcube.runtime.processes import process_group
+from tests.inference.test_serving import served, wait_for
+from tests.support.discs import TINY
+from tests.support.ports import free_port
+from tests.support.random_candidate import write_candidate
+from tests.support.registered_model import PICTURES, register_candidate, write_picture
+
+DEEP = "[" * 100_000
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> ServedModel:
+    folder = tmp_path_factory.mktemp("model")
+    write_candidate(folder, Params.model_validate(TINY), spec=PICTURES)
+    return served(folder)
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory) -> str:
+    return encode_file(write_picture(tmp_path_factory.mktemp("in") / "0.png", 0))
+
+
+def test_both_forms_are_answered_alike(model, cell):
+    client = TestClient(application(model))
+    records = client.post("/invocations", json={"dataframe_records": [{"image": cell}]}).json()["predictions"]
+    split = {"columns": ["image"], "data": [[cell]]}
+    overridden = {"dataframe_split": split, "params": {"abstain_below": 1.0}}
+    (row,) = client.post("/invocations", json=overridden).json()["predictions"]
+    assert row["decision"] == "abstain" and row["confidence"] == records[0]["confidence"]
+    expected = model.predict(None, pd.DataFrame({"image": [cell]}))
+    pd.testing.assert_frame_equal(
+        pd.DataFrame(records).drop(columns="answered_at"), expected.drop(columns="answered_at"), check_dtype=False
+    )
+    assert client.get("/ping").is_success
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (DEEP, "recursion limit exceeded"),
+        (f'{{"dataframe_records": [{{"image": {DEEP}{"]" * 100_000}}}]}}', "recursion limit exceeded"),
+        ("", "EOF"),
+        ("{}", "give dataframe_records or dataframe_split"),
+        ('{"dataframe_records": []}', "no images"),
+        ('{"dataframe_records": [{"file": "x"}]}', "dataframe_records.0.image: Field required"),
+        ('{"dataframe_records": [{"image": "?"}]}', "row 0: column image is not base64"),
+        ('{"dataframe_records": [{"image": [[1, 2], [3]]}]}', "row 0: column image is neither"),
+        ('{"dataframe_records": [{"image": {"a": 1}}]}', "row 0: column image is neither"),
+        ('{"dataframe_records": [{"image": "CELL"}], "params": {"abstain_below": 7}}', "7 is no confidence"),
+        ('{"dataframe_records": [{"image": "CELL"}], "params": {"abstain_below": NaN}}', "nan is no confidence"),
+        ('{"dataframe_records": [{"image": "CELL"}], "params": {"decide": "x >= 1"}}', "no class 'x'"),
+        ('{"dataframe_records": [{"image": "CELL"}], "params": {"below": 1}}', "params.below: Extra inputs"),
+    ],
+)
+def test_a_bad_request_is_400_and_a_line(model, cell, body, words):
+    answer = TestClient(application(model)).post("/invocations", content=body.replace("CELL", cell))
+    assert answer.status_code == 400 and set(answer.json()) == {"error_code", "message"}
+    message = answer.json()["message"]
+    assert words in message and len(message) < 300 and "\n" not in message
+
+
+@pytest.fixture
+def version(tmp_path, tracking_address, tiny_params, monkeypatch) -> tuple[str, Path]:
+    """A registered one, and its files in the store."""
+    monkeypatch.chdir(tmp_path)
+    reference, _ = register_candidate(tmp_path, tiny_params, SUB_FEATURES, PICTURES)
+    registry, found = referenced(reference)
+    logged = registry.client.get_logged_model(found.entry.source.removeprefix("models:/"))
+    return reference, Path(urlparse(logged.artifact_location).path)
+
+
+def test_a_changed_version_is_not_served(version, run_dcube):
+    reference, files = version
+    (config,) = files.rglob("artifacts/*/config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"temperature": 2.0}))
+    code, shown = run_dcube("serve", reference)
+    assert code == 2 and "config.json has other contents" in shown and len(shown.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_no_code_of_the_version_is_run(version, cell, tmp_path):
+    """Every Python file of the version leaves a trace when it is imported."""
+    reference, files = version
+    trace = tmp_path / "trace"
+    for file in files.rglob("*.py"):
+        file.write_text(f"open({str(trace)!r}, 'w')\n")
+    port = free_port()
+    command = [sys.executable, "-m", "dcube.cli", "serve", reference, "--port", str(port)]
+    with process_group(command, env=os.environ, stdout=subprocess.DEVNULL):
+        wait_for(f"http://127.0.0.1:{port}/ping")
+        body = {"dataframe_records": [{"image": cell}]}
+        (row,) = httpx.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60).json()["predictions"]
+    assert f"{row['model']}/{row['version']}" == reference and not trace.exists()

@@ -1,0 +1,117 @@
+"""Versions that somebody else wrote: what a registry holds is data, and no path, argument or number until checked."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dcube.artifacts.checksums import sha256_of
+from dcube.errors import DcubeError
+from dcube.registry.versions import Registry
+from dcube.tracking import tags
+from dcube.tracking.mlflow_client import tracking_client
+from tests.support.traced_version import NAME, register_version
+
+LOOKS = (("lineage",), ("reproduce",), ("report",))
+
+
+@pytest.fixture
+def forged(traced_repository):
+    """Change a registered version as somebody would who may write it: with a manifest that fits."""
+    register_version()
+    client = tracking_client()
+    folder = Path(client.get_run(client.get_model_version(NAME, "1").run_id).info.artifact_uri.removeprefix("file://"))
+    file = folder / "manifest.json"
+
+    def forge(tag: tuple[str, str] | None = None, place: str | None = None) -> None:
+        manifest = json.loads(file.read_text())
+        if tag:
+            client.set_model_version_tag(NAME, "1", *tag)
+            manifest["tags"][tag[0]] = tag[1]
+        if place:
+            manifest["files"][place] = {}
+        file.write_text(json.dumps(manifest))
+        client.set_model_version_tag(NAME, "1", tags.MANIFEST, sha256_of(file))
+
+    forge.folder = folder
+    return forge
+
+
+def refused_by_all(run_dcube, *words: str) -> None:
+    for command in LOOKS:
+        code, shown = run_dcube(*command, f"{NAME}/1")
+        (line,) = shown.strip().splitlines()
+        assert code == 2 and all(word in line for word in words), (command, line)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        (tags.MODEL, "../../../outside"),
+        (tags.MODEL, "/outside"),
+        (tags.COMMIT, "--output=outside"),
+        (tags.DATA, "../../outside"),
+        (tags.REGISTRATION_RUN, "../../outside"),
+    ],
+)
+def test_a_tag_is_neither_a_path_nor_an_option(forged, run_dcube, tag, value):
+    forged((tag, value))
+    refused_by_all(run_dcube, f"the tag {tag} of {NAME} version 1 is '{value}', and should be")
+    code, shown = run_dcube("models", NAME)
+    assert code == 0 and f"left out: the tag {tag} of {NAME} version 1" in shown, "the others are still listed"
+    assert not list(Path.cwd().parent.rglob("outside"))
+
+
+def test_no_tag_steers_the_terminal(forged, run_dcube):
+    forged((tags.PIPELINE, "\x1b]0;evil\x07[/bold]"))
+    forged((tags.SPLIT_NOTICE, "\x1b[2J\x9b2J\u202e"))
+    shown = ""
+    for words in (("models", NAME), ("lineage", f"{NAME}/1")):
+        code, more = run_dcube(*words)
+        assert code == 0, more
+        shown += more
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown) and r"\x1b]0;evil[/bold]" in shown
+
+
+def test_files_go_below_the_folder_that_is_theirs(forged, run_dcube, tmp_path):
+    (forged.folder / "evaluation/x.txt").write_text("x")
+    forged(place=f"evaluation/{'../' * 20}{tmp_path}/outside")
+    code, shown = run_dcube("report", f"{NAME}/1")
+    assert code == 2 and "is no path below the version" in shown and len(shown.splitlines()) == 1
+    forged_place = tmp_path / "outside"
+    assert not forged_place.exists()
+
+
+@pytest.mark.parametrize("when", ["yesterday", 7])
+def test_an_event_without_a_moment_is_named(forged, run_dcube, when):
+    event = {"how": "first", "who": "x", "why": "y", "replaced": None, "when": when}
+    tracking_client().set_model_version_tag(NAME, "1", f"{tags.CHAMPION}1", json.dumps(event))
+    code, shown = run_dcube("models", NAME, "--history")
+    assert code == 2 and "is no event of a champion" in shown and len(shown.splitlines()) == 1
+
+
+def test_what_other_programs_registered_ends_in_a_line(traced_repository, run_dcube):
+    client = tracking_client()
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", "file:///elsewhere")
+    code, shown = run_dcube("lineage", "foreign/1")
+    assert code == 1 and "no run of the version itself is named" in shown and "run None" not in shown
+    for command, words in (("reproduce", "cannot be reproduced"), ("report", "this program did not register it")):
+        code, shown = run_dcube(command, "foreign/1")
+        assert code == 2 and words in shown and len(shown.splitlines()) == 1
+    assert run_dcube("models", "foreign")[0] == run_dcube("models", "foreign", "--history")[0] == 0
+
+
+def test_nothing_is_registered_under_a_name_that_others_took(tracking_address):
+    client = tracking_client()
+    client.create_registered_model("foreign")
+    client.create_model_version("foreign", "file:///elsewhere")
+    with pytest.raises(DcubeError, match="the registered model foreign was made by other means"):
+        Registry.created(client, "foreign")
+    Registry.created(client, "own")
+    assert Registry.created(client, "own").name == "own", "empty, but this program's"
+
+
+def test_an_evaluation_without_the_metrics_that_a_report_shows(forged, run_dcube):
+    code, shown = run_dcube("report", f"{NAME}/1")
+    assert code == 2 and "has no accuracy" in shown and len(shown.splitlines()) == 1

@@ -1,0 +1,78 @@
+"""Machines as they are: another user's repository, an account without a name, a proxy that reaches the world alone."""
+
+import os
+import pwd
+import shutil
+import subprocess
+
+import pytest
+
+from dcube.errors import DcubeError
+from dcube.repository.workspace import workspace
+from dcube.runtime.processes import child_environment
+from dcube.tracking import lineage
+from dcube.tracking.mlflow_client import tracking_client, tracking_uri
+
+
+def test_another_users_repository_is_named_and_not_taken_for_none(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    monkeypatch.chdir(tmp_path)
+    assert lineage.git_commit() == "none", "no commit yet"
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(DcubeError, match=f"git config --global --add safe.directory '{tmp_path}'"):
+        lineage.git_commit()
+
+
+def test_a_folder_whose_name_cuts_the_databases_address(mlflow_database, tmp_path, monkeypatch):
+    folder = tmp_path / "a b%#"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copyfile(mlflow_database, "mlflow.db")
+    tracking_client().create_experiment("x")
+    assert [file.name for file in folder.iterdir()] == ["mlflow.db"]
+    (folder / "why?").mkdir()
+    monkeypatch.chdir(folder / "why?")
+    with pytest.raises(DcubeError, match="rename the folder"):
+        tracking_uri()
+
+
+def test_a_submodule_is_named(tmp_path):
+    def git(folder: str, *words: str) -> None:
+        settings = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always")
+        subprocess.run(["git", *settings, "-C", tmp_path / folder, *words], check=True, capture_output=True)
+
+    for name in ("inner", "outer"):
+        subprocess.run(["git", "init", "--quiet", tmp_path / name], check=True)
+        git(name, "commit", "--allow-empty", "-m", "first")
+    git("outer", "submodule", "add", str(tmp_path / "inner"), "sub")
+    with pytest.raises(DcubeError, match="clone it by itself"):
+        with workspace(tmp_path / "outer/sub", "HEAD", "run", ""):
+            pass
+
+
+def test_an_account_without_a_name(run_dcube, tmp_path, monkeypatch):
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    for name in ("LOGNAME", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USER", "")
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert child_environment()["USER"] == f"user-{os.getuid()}" and child_environment()["NO_PROXY"] == "*"
+    code, shown = run_dcube("models", "x")  # git, DVC and MLflow ask for the account's name
+    assert code == 2 and "mlflow.db is missing" in shown and lineage.person() == f"user-{os.getuid()}"
+
+
+def test_servers_of_this_machine_are_asked_without_the_proxy(mlflow_server, run_dcube, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "intern.example")
+    monkeypatch.setenv("no_proxy", "")
+    code, shown = run_dcube("models", "nothing")
+    assert code == 2 and "no registered model 'nothing'" in shown
+    assert child_environment()["NO_PROXY"] == "intern.example,localhost,127.0.0.1,::1"
