@@ -44,7 +44,7 @@ def models(
             print_rich(versions_table(registry, versions), markup=True)
             for notice in (*problems, *split_notices(versions), lost_versions(registry)):
                 if notice:
-                    print(notice)
+                    print_rich(notice)
             return
         print_rich(history_table(registry, registry.history()), markup=True)
         if moved := registry.champion_moved_by_hand():

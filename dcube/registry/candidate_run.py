@@ -15,7 +15,7 @@ from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.tracking import tags
 from dcube.tracking.datasets import dataset_entity
-from dcube.tracking.mlflow_client import LARGEST_BATCH, mlflow_key
+from dcube.tracking.mlflow_client import LARGEST_BATCH, after_collision, mlflow_key
 from dcube.tracking.outbox import milliseconds
 
 USES = {"train": "training", "test": "test"}  # split → what MLflow shows beside the data set
@@ -49,7 +49,7 @@ def log_datasets(client: MlflowClient, run_id: str, dataset: PreparedDataset) ->
         DatasetInput(Dataset(**dataset_entity(dataset, split)), [InputTag(tags.DATASET_CONTEXT, use)])
         for split, use in USES.items()
     ]
-    client.log_inputs(run_id, inputs)
+    after_collision()(client.log_inputs, run_id, inputs)
 
 
 def log_metrics(

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
-from tenacity import retry_if_exception
 
 from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
 from dcube.artifacts.schemas.metrics import Metrics
@@ -33,13 +32,12 @@ from dcube.registry.eligibility import refuse_control, refuse_missing_champion, 
 from dcube.registry.model_page import TASK, announce
 from dcube.registry.promotion import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Proposal, as_record, judge
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
-from dcube.runtime import retries
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import (
+    after_collision,
     aliases_of,
     all_runs,
     existing_tracking_client,
-    is_collision,
     tracking_uri,
     version_number,
     without_password,
@@ -297,7 +295,7 @@ class Registry:
             self.client.set_registered_model_alias(self.name, alias, version)
             announce(self.client, self.name, (CHAMPION, CHALLENGER))
 
-        retries.MOVE_ALIAS.retrying(MlflowException, retry=retry_if_exception(is_collision))(move)
+        after_collision()(move)
 
     def _entries(self) -> "list[ModelVersion]":
         """The newest first."""

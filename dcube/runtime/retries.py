@@ -60,6 +60,6 @@ CLOSE_TRACKING = {
     "FAILED": RetryPolicy(timeout=10, first_pause=2, longest_pause=2),
     "KILLED": RetryPolicy(timeout=2, first_pause=2, longest_pause=2),
 }
-# Two pipelines that move the same alias at the same moment.
-MOVE_ALIAS = RetryPolicy(timeout=10, first_pause=0.1, longest_pause=1)
+# Two pipelines that write the same row of MLflow's at the same moment: an alias, a data set.
+AFTER_COLLISION = RetryPolicy(timeout=10, first_pause=0.1, longest_pause=1)
 START_SERVER = RetryPolicy(timeout=120, first_pause=0.2, longest_pause=0.2)

@@ -13,8 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
+from tenacity import Retrying, retry_if_exception
 
 from dcube.errors import DcubeError
+from dcube.runtime import retries
 from dcube.runtime.settings import library_defaults, read_settings
 from dcube.tracking import tags
 
@@ -154,7 +156,7 @@ def is_refusal(error: BaseException) -> bool:
     """Whether MLflow answered, and will answer the same to another attempt."""
     from mlflow.exceptions import MlflowException
 
-    return isinstance(error, MlflowException) and error.error_code in REFUSALS
+    return isinstance(error, MlflowException) and error.error_code in REFUSALS and not is_collision(error)
 
 
 def is_defect(error: BaseException) -> bool:
@@ -186,6 +188,11 @@ def is_collision(error: BaseException) -> bool:
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and any(it in str(error) for it in ("IntegrityError", "UniqueViolation"))
+
+
+def after_collision() -> Retrying:
+    """Call it with a function: it is called again where another client wrote the same row at the same moment."""
+    return retries.AFTER_COLLISION.retrying(Exception, retry=retry_if_exception(is_collision))
 
 
 def reason_of(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from dcube.tracking.mlflow_client import (
     FAIL_FAST,
     LARGEST_BATCH,
     LOCKS,
+    after_collision,
     experiment_called,
     is_away,
     is_defect,
@@ -157,7 +158,8 @@ class Outbox:
             client.log_batch(self._run_id, params=missing[start : start + 100])
         if self.header.dataset and not (run.inputs and run.inputs.dataset_inputs):
             used_for = [InputTag(DATASET_CONTEXT, self.header.name)]
-            client.log_inputs(self._run_id, [DatasetInput(Dataset(**self.header.dataset), used_for)])
+            inputs = [DatasetInput(Dataset(**self.header.dataset), used_for)]
+            after_collision()(client.log_inputs, self._run_id, inputs)
 
     def _send_metrics(self, client: "MlflowClient") -> None:
         from mlflow.entities import Metric

@@ -61,6 +61,7 @@ def test_an_account_without_a_name(run_dcube, tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USER", "")
+    monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert child_environment()["USER"] == f"user-{os.getuid()}" and child_environment()["NO_PROXY"] == "*"

@@ -16,13 +16,14 @@ import pytest
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
 from mlflow.exceptions import RestException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.utils.validation import _validate_metric
 
 from dcube.config.loading import flattened
 from dcube.runtime import retries
 from dcube.runtime.retries import RetryPolicy
 from dcube.tracking import lineage, outbox
-from dcube.tracking.mlflow_client import mlflow_key
+from dcube.tracking.mlflow_client import after_collision, is_collision, is_refusal, mlflow_key
 from dcube.tracking.run import tracked_run
 from tests.support.ports import free_port
 
@@ -422,3 +423,17 @@ def test_a_run_that_was_set_aside_is_sent_whole_once_it_is_moved_back(client, se
     (run,) = runs(client, "train_classifier")
     assert run.data.metrics["loss"] == ROWS[-1]["loss"] and run.info.status == "FINISHED"
     assert not moved_back.exists()
+
+
+def test_a_collision_of_two_clients_is_tried_again_and_no_refusal():
+    """MLflow looks for a data set, and then inserts it: of two at once, one meets the other's row."""
+    met = MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.digest", error_code=BAD_REQUEST)
+    answers = iter((met, None))
+
+    def write() -> str:
+        if error := next(answers):
+            raise error
+        return "written"
+
+    assert is_collision(met) and not is_refusal(met)
+    assert after_collision()(write) == "written"
