@@ -86,6 +86,29 @@ def values_of(page: Page, name: str) -> list[str]:
     return [text.strip() for text in row.locator("td, th").all_inner_texts()[1:]]
 
 
+def refuse_unusable_plots(page: Page, metric: str, values: list[float]) -> None:
+    """The plots of a comparison of two trainings, 4 and 9 epochs long, by whose order the metric's values are."""
+    parallel = page.get_by_role("tabpanel", name="Parallel Coordinates Plot")
+    parallel.locator("[class*=select-selector]").last.click(position={"x": 230, "y": 12})  # beside what is chosen
+    another = page.locator("[class*=item-option-content]").nth(1)
+    name = another.inner_text()
+    another.click()
+    expect(parallel.locator(".axis-title").get_by_text(name, exact=True)).to_have_count(1)
+    dimensions = parallel.locator(".js-plotly-plot").evaluate("plot => plot.data[0].dimensions")
+    axes = {axis["label"]: [float(value) for value in axis["values"]] for axis in dimensions}
+    assert sorted(axes["classifier.epochs"]) == [4, 9] and len(axes[name]) == 2
+
+    page.get_by_role("tab", name="Scatter Plot").click()
+    for axis, name in {"X-axis:": "classifier.epochs", "Y-axis:": metric}.items():
+        page.get_by_label(axis).click()
+        page.get_by_role("option", name=name, exact=True).click()
+    scatter = page.get_by_role("tabpanel", name="Scatter Plot")
+    expect(scatter.locator(".xtitle")).to_have_text("classifier.epochs")
+    expect(scatter.locator(".ytitle")).to_have_text(metric)
+    points = scatter.locator(".js-plotly-plot").evaluate("plot => plot.data[0]")
+    assert sorted(zip(map(float, points["x"]), points["y"], strict=True)) == list(zip([4, 9], values, strict=True))
+
+
 @on_both
 def test_two_versions_are_ticked_and_compared(page: Page, registry: Registry, links: dict[str, str]) -> None:
     page.goto(links["versions"])
@@ -100,6 +123,7 @@ def test_two_versions_are_ticked_and_compared(page: Page, registry: Registry, li
     assert values_of(page, "test.macro_f1") == ["0.733", "0.867"]
     expect(page.get_by_text("classifier.dropout")).to_be_hidden()  # the same in both
     keep(page, "mlflow-compare")
+    refuse_unusable_plots(page, "test.macro_f1", [0.733333, 0.866667])
 
 
 @on_sqlite
@@ -124,6 +148,13 @@ def test_pipelines_are_sorted_by_auroc(page: Page, links: dict[str, str]) -> Non
     assert first.bounding_box()["y"] < second.bounding_box()["y"]
     expect(page.get_by_role("gridcell", name="0.9", exact=True).first).to_be_visible()
     keep(page, "mlflow-runs")
+    for box in page.locator(".ag-row .ag-checkbox-input").all()[:2]:
+        box.check()
+    page.get_by_test_id("runs-compare-button").click()
+    expect(page.get_by_text("Comparing 2 Runs from 1 Experiment")).to_be_visible()
+    assert sorted(values_of(page, "classifier.epochs")) == ["4", "9"]
+    expect(page.get_by_role("link", name="challenger.auroc")).to_be_visible()
+    refuse_unusable_plots(page, "challenger.accuracy", [0.733333, 0.866667])
 
 
 @on_both
