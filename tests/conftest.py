@@ -27,7 +27,7 @@ pytest_plugins = [
 ]
 
 # Fixtures that take long: a working copy in which the pipeline has run, and servers. Whose tests take longest is first.
-SHARED = ("fresh", "prefect_server", "platform", "mlflow_server")
+SHARED = ("complete", "prefect_server", "platform", "mlflow_server")
 
 
 @pytest.fixture
