@@ -18,7 +18,7 @@ from dcube.artifacts.weights import load_into, load_weights, save_weights, under
 from dcube.classifier.calibration import tempered
 from dcube.classifier.contract import Task
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier
-from dcube.classifier.method import PROBE, method
+from dcube.classifier.method import method, probed_network
 from dcube.classifier.networks.timm_networks import timm_network, timm_probe
 from dcube.config.schema import Classifier, Pretrained
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -168,8 +168,8 @@ def build_method(name: str, task: Task, pretrained: Pretrained) -> nn.Module:
     """
     if build := method(name).build:
         return build(task, pretrained)
-    if name.endswith(PROBE):
-        return timm_probe(name.removesuffix(PROBE), task, pretrained)
+    if network := probed_network(name):
+        return timm_probe(network, task, pretrained)
     return timm_network(name, task, pretrained)
 
 

@@ -20,6 +20,10 @@ STAGE_2 = "D-Cube paper, §IV-B2 (its own head)"
 MEDCLIP_PROBE = "Wang et al., code of MedCLIP, linear probes"
 PACKAGE = "dcube.classifier.methods"
 PROBE = "_probe"
+# Of a linear probe, whatever network is frozen below it.
+PROBE_SETTINGS: dict[str, Any] = {
+    "optimiser": "adamw", "learning_rate": 5e-3, "weight_decay": 0.0, "epochs": 10, "settings_from": "chosen here",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,11 @@ def method(name: str) -> Method:
     """
     if found := registered_method(name):
         return found
-    if name.endswith(PROBE):
-        return Method(name, name, "Foundation", "adamw", 5e-3, 0.0, 10, "chosen here", "timm")
+    if probed_network(name):
+        return Method(name, name, "Foundation", reference="timm", **PROBE_SETTINGS)
     return Method(name, name, "CNN", "adamw", 2e-4, 0.03, 70, "D-Cube paper, §IV-B2", "timm")
+
+
+def probed_network(name: str) -> str | None:
+    """The network of timm that `NETWORK_probe` freezes; None for other names. Of names that are not registered."""
+    return name.removesuffix(PROBE) if name.endswith(PROBE) else None

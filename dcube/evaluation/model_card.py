@@ -10,7 +10,7 @@ from dcube.artifacts.candidates import BASELINE, DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.metrics import Metrics
-from dcube.classifier.method import PROBE, registered_method
+from dcube.classifier.method import probed_network, registered_method
 from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
 from dcube.evaluation.metrics import metric_of, names_of, title_of
@@ -110,8 +110,8 @@ def kind_in_words(kind: str) -> str:
         return f"{KINDS[kind]}."
     method = registered_method(kind)
     if method is None:
-        probed = "a linear probe on the frozen " if kind.endswith(PROBE) else ""
-        return f"Baseline: {probed}{kind.removesuffix(PROBE)} from timm."
+        probed = probed_network(kind)
+        return f"Baseline: {f'a linear probe on the frozen {probed}' if probed else kind} from timm."
     role = "Control" if method.family == "Control" else "Baseline"
     return f"{role}: {method.title} ({method.reference})."
 

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0, frozen, with a linear probe: what features of ImageNet tell. It trains within a minute."""
 
 from dcube.classifier.contract import Task
-from dcube.classifier.method import register_method
+from dcube.classifier.method import PROBE_SETTINGS, register_method
 from dcube.classifier.networks.frozen import LinearProbe
 from dcube.classifier.networks.timm_networks import timm_probe
 from dcube.config.schema import Pretrained
@@ -11,11 +11,7 @@ from dcube.engine.pretrained import PACKAGED_ARCHITECTURE
 @register_method(
     title="ImageNet + linear probe",
     family="CNN",
-    optimiser="adamw",
-    learning_rate=5e-3,
-    weight_decay=0.0,
-    epochs=10,
-    settings_from="chosen here",
+    **PROBE_SETTINGS,
     reference="what features of ImageNet tell as they are",
 )
 def build(task: Task, pretrained: Pretrained) -> LinearProbe:
