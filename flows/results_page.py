@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 from prefect.artifacts import create_markdown_artifact
 
 from dcube.artifacts.candidates import DCUBE
-from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PREDICTIONS, REGISTERED, VERSIONS
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PREDICTIONS, REGISTERED, REPORT, REPORT_PAGE, VERSIONS
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.registered import Registered
@@ -35,7 +35,7 @@ from dcube.registry.promotion import COLUMNS, PromotionPolicy, Proposal
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import FAIL_FAST, tracking_client, version_number
-from dcube.tracking.pages import compare_page, version_page
+from dcube.tracking.pages import compare_page, run_page, version_page
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,8 @@ def _registered(
             yield from _promotion(registry)
         except DcubeError as error:  # tested on other images, for example
             yield f"Not compared: {error}."
-    yield "\n".join(f"- {link}" for link in _links(registered, runs, address))
+    if address.startswith("http"):
+        yield "\n".join(f"- {link}" for link in _links(registry, registered, runs, address))
 
 
 def _promotion(registry: Registry) -> Iterator[str]:
@@ -140,12 +141,11 @@ def _in_a_line(test: TestedDifference) -> str:
     return f"{test.value}{interval}, {test.p}"
 
 
-def _links(registered: Registered, runs: Mapping[str, str], address: str) -> Iterator[str]:
-    """To MLflow's pages, where a server shows them, and to the report."""
-    if address.startswith("http"):
-        name = registered.name
-        yield f"[All these versions side by side in MLflow]({compare_page(address, name, runs)})"
-        for model, number in registered.versions.items():
-            yield f"[{model}, version {number}]({version_page(address, name, str(number))})"
-    best = registered.challenger or next(iter(registered.versions))
-    yield f"One page with everything: `dcube report {registered.name}/{registered.versions[best]}`"
+def _links(registry: Registry, registered: Registered, runs: Mapping[str, str], address: str) -> Iterator[str]:
+    """To MLflow's pages: the report, the comparison, every version."""
+    name, versions = registered.name, registered.versions
+    shared = registry.client.get_run(registry.version(str(max(versions.values()))).registration_run_id)
+    yield f"[Report on all candidates]({run_page(address, shared, f'{REPORT}/{REPORT_PAGE}')})"
+    yield f"[All these versions side by side in MLflow]({compare_page(address, name, runs)})"
+    for model, number in versions.items():
+        yield f"[{model}, version {number}]({version_page(address, name, str(number))})"

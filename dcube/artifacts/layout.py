@@ -31,6 +31,7 @@ METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"  # in a candidate'
 HEADLINE = "headline.json"  # in FID and in a candidate's folder below EVALUATION: the one number that DVC compares
 VERSIONS = "registered.json"  # in REGISTERED
 REPORT = "report"  # artifact folder of a registering run: what a page about the version is made from …
+REPORT_PAGE = "report.html"  # there too: that page as it was registered
 REPORTED = (  # … and these are it, as far as they are there
     PREPARED / DATASET,
     DIFFUSION / HISTORY,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
+from dcube.artifacts.layout import REPORT, REPORT_PAGE
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Evaluation
 from dcube.evaluation.comparison import compare
@@ -18,7 +19,6 @@ from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text, tested_on
 from dcube.registry.version import Version
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import version_number
 from dcube.tracking.pages import run_page
 
 AUROC, MACRO_F1 = metric_of("auroc"), metric_of("macro_f1")
@@ -64,23 +64,26 @@ def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) 
         return f"none: version {number} was tested on other images"
     settings = Evaluation(bootstrap_samples=metrics.resamples, confidence=metrics.confidence)
     found = compare(predictions, champion.predictions, settings, [MACRO_F1.name]).differences[MACRO_F1.name]
-    return f"{found.value:+.3f} (p = {found.p:.2g}) in {MACRO_F1.label} (version {number})"
+    return f"{found.value:+.3f} (uncorrected p = {found.p:.2g}) in {MACRO_F1.label} (version {number})"
 
 
-def description(entry: ModelVersion, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str) -> str:
+def description(
+    entry: ModelVersion, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str, shared: Run
+) -> str:
     """The model card's head, and the way to everything else, in Markdown.
 
     Args:
         entry: with its tags for people.
         run: the source run.
         evaluation: artifact folder of the evaluation there.
+        shared: the run that registered all candidates.
     """
     told = [f"{name} {entry.tags[name]}" for name in (AUROC.label, MACRO_F1.label, VS_CHAMPION) if name in entry.tags]
     links = [
-        f"[Model card]({run_page('', run, f'{evaluation}/model_card.md')})",
+        f"[Report]({run_page('', shared, f'{REPORT}/{REPORT_PAGE}')})",
+        f"[model card]({run_page('', run, f'{evaluation}/model_card.md')})",
         f"[pictures]({run_page('', run, f'{evaluation}/confusion.png')})",
         f"[parameters, metrics and origin]({run_page('', run)})",
-        f"report: `dcube report {entry.name}/{version_number(entry)}`",
     ]
     notice, decision = split_notice(metrics), f"**Decision.** {in_words(metrics.operating_point, metrics.confidence)}"
     parts = (" · ".join(told), notice and f"**{notice}**", *head_of(metrics, classes), decision, " · ".join(links))

@@ -36,6 +36,7 @@ class Material:
         lineage: what → value.
         absent: why something may be missing and what helps, a sentence.
         wanted: the candidate that the page is about; else the main one.
+        with_images: whether single images of the data set are shown, where they are at hand.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Material:
     lineage: Mapping[str, str]
     absent: str
     wanted: str | None = None
+    with_images: bool = True
 
     @cached_property
     def evaluations(self) -> dict[str, Metrics]:
@@ -72,7 +74,7 @@ class Material:
     @cached_property
     def dataset(self) -> PreparedDataset | None:
         """The images themselves."""
-        there = (self.folder / layout.PREPARED / layout.MANIFEST).exists()
+        there = self.with_images and (self.folder / layout.PREPARED / layout.MANIFEST).exists()
         return PreparedDataset.load(self.folder / layout.PREPARED) if there else None
 
     @cached_property

@@ -22,6 +22,8 @@ from dcube.tracking.mlflow_client import version_number
 OF_TODAY = ("commit", "params_sha256", "pipeline", "uncommitted")  # of a checkout, not of results
 HIDDEN = (tags.CHAMPION, tags.STAGE, tags.REGISTERED_MODEL)
 
+NOT_KEPT = "The registry does not keep that: make the report in the working copy of the run."
+
 
 def material_here() -> Material:
     """The run in this working copy."""
@@ -36,6 +38,22 @@ def material_here() -> Material:
         raise DcubeError(f"{PREPARED} contains no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
     refuse_mixture(material)
     return replace(material, title=f"D-Cube on {material.info.name}", lineage=_recorded())
+
+
+def material_to_register(dataset: str) -> Material:
+    """The run in this working copy, with no more images than the registry keeps.
+
+    Args:
+        dataset: its name.
+    """
+    return Material(
+        Path(),
+        title=f"D-Cube on {dataset}",
+        origin="the run that registered these models",
+        lineage=_shown(lineage.origin_tags("register")),
+        absent=NOT_KEPT,
+        with_images=False,
+    )
 
 
 def material_of(registry: Registry, version: Version, folder: Path) -> Material:
@@ -60,7 +78,7 @@ def material_of(registry: Registry, version: Version, folder: Path) -> Material:
         title=f"{registry.name}, version {version_number(version)} ({model})",
         origin="what the registry keeps of this version",
         lineage=_facts(registry, version),
-        absent="The registry does not keep that: make the report in the working copy of the run.",
+        absent=NOT_KEPT,
         wanted=model,
     )
 

@@ -16,6 +16,7 @@ from dcube.artifacts.layout import (
     PREPARED,
     REGISTERED,
     REPORT,
+    REPORT_PAGE,
     REPORTED,
     VALIDATION,
     VERSIONS,
@@ -32,6 +33,8 @@ from dcube.registry.candidate_run import log_metrics, log_params
 from dcube.registry.registration import Evaluated, Registration, best_by_validation, challenger_of, register
 from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
+from dcube.report.origins import material_to_register
+from dcube.report.page import page
 from dcube.stages import params, run
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import tracking_client
@@ -55,7 +58,7 @@ def main() -> None:
             raise DcubeError(
                 f"{tracked.problem}: nothing can be registered without MLflow (MLFLOW_TRACKING_URI): then `dvc repro`"
             )
-        files = _log_shared(tracked)
+        files = _log_shared(tracked, dataset.name)
         client = tracking_client()
         registry = Registry.created(client, name)
         run_here = client.get_run(tracked.run_id)
@@ -85,8 +88,9 @@ def main() -> None:
         print(f"champion: none, since its version was deleted; `dcube rollback {name} --reason …` appoints one")
 
 
-def _log_shared(tracked: TrackedRun) -> dict[str, dict[str, str]]:
-    """What all candidates share: their origin, and what `dcube report MODEL@ALIAS` shows, as in a working copy.
+def _log_shared(tracked: TrackedRun, dataset: str) -> dict[str, dict[str, str]]:
+    """What all candidates share: their origin, a page about all of them, and what `dcube report MODEL@ALIAS` shows, as in
+    a working copy.
 
     Returns:
         artifact folder → path → sha256.
@@ -94,6 +98,7 @@ def _log_shared(tracked: TrackedRun) -> dict[str, dict[str, str]]:
     shown = (*REPORTED, *MODELS.glob(f"*/{HISTORY}"), *MODELS.glob(f"*/{VALIDATION}"))
     files = {f"{REPORT}/{file}": file.read_bytes() for file in shown if file.exists()}
     files |= {f"{lineage.ORIGIN}/{name}": text.encode() for name, text in lineage.origin_files().items()}
+    files[f"{REPORT}/{REPORT_PAGE}"] = page(material_to_register(dataset)).encode()
     with TemporaryDirectory() as folder:
         for name, content in files.items():
             copy = Path(folder, name)

@@ -39,9 +39,8 @@ def test_it_is_enough_to_decide_on_a_promotion(page_of, tiny_params):
     assert f"### Minus the champion, version 1 of {NAME}" in shown
     assert re.search(r"^\| dcube \| \+0\.233 \(\+0\.\d+ … \+0\.\d+\), p (=|<) 0\.\d+ \|", shown, re.M)
     assert "**May be promoted:** macro F1 +0.2" in shown and f"`dcube promote {NAME}`" in shown
-    registry = Registry.existing(NAME)
-    assert f"`dcube report {NAME}/{registry.aliases()['challenger']}`" in shown
 
+    registry = Registry.existing(NAME)
     registry.client.set_registered_model_alias(NAME, CHAMPION, registry.aliases()["challenger"])
     shown = page_of()
     assert re.search(r"^\| untrained_uvit \| -0\.100 \(", shown, re.M), "the champion is a candidate of this run"
@@ -59,12 +58,17 @@ def test_it_is_enough_to_decide_on_a_promotion(page_of, tiny_params):
 
 @pytest.mark.slow
 @needs_chromium
-def test_the_link_leads_to_the_versions_side_by_side(page_of, browser):
-    (link,) = re.findall(r"\[All these versions side by side in MLflow\]\((\S+)\)", page_of())
+def test_its_links_lead_to_the_versions_side_by_side_and_to_the_report(page_of, browser):
+    links = dict(re.findall(r"\[(.+)\]\((http\S+)\)", page_of()))
     page = browser.new_page()
-    page.goto(link)
+    page.goto(links["All these versions side by side in MLflow"])
     expect(page.get_by_role("heading", name="Comparing 3 Versions")).to_be_visible(timeout=60_000)
     expect(page.get_by_text("Error", exact=False)).to_have_count(0)
+    page.goto(links["Report on all candidates"])
+    report = page.frame_locator("iframe")
+    expect(report.get_by_role("heading", name="Intended use")).to_be_visible(timeout=60_000)
+    expect(report.get_by_role("img").first).to_be_visible()
+    assert links["Report on all candidates"].split("#")[1] in Registry.existing(NAME).version("3").description
     page.close()
 
 

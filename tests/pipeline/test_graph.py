@@ -26,6 +26,7 @@ REPORTING = (
     "dcube.engine.progress",
     "dcube.errors",
     "dcube.feasibility",
+    "dcube.report",
     "dcube.runtime",
     "dcube.engine.checkpoint_cleanup",
     "dcube.tracking",
