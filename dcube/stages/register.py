@@ -89,8 +89,9 @@ def main() -> None:
 
 
 def _log_shared(tracked: TrackedRun, dataset: str) -> dict[str, dict[str, str]]:
-    """What all candidates share: their origin, a page about all of them, and what `dcube report MODEL@ALIAS` shows, as in
-    a working copy.
+    """What all candidates share: their origin, a page about them all, and what `dcube report MODEL@ALIAS` shows.
+
+    All paths are those of a working copy.
 
     Returns:
         artifact folder → path → sha256.
