@@ -28,7 +28,7 @@ from dcube.inference.answers import Answer
 from dcube.inference.external import ExternalTest, evaluate_externally
 from dcube.inference.inputs import collect_images
 from dcube.inference.log import log_answers
-from dcube.registry import external
+from dcube.registry import external_record
 from dcube.registry.download import Fetched, fetch
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
@@ -201,8 +201,8 @@ def evaluate(
     test = evaluate_externally(loaded._candidate, files, Path(path), name or UNNAMED, loaded.metrics, group_by)
     with tempfile.TemporaryDirectory(prefix="dcube-test-") as temporary:
         written = Path(output) if output is not None else Path(temporary)
-        external.save(test, written)
+        external_record.save(test, written)
         if name is not None:
             with mlflow_errors_in_one_line():
-                external.record(loaded.title, test, written)
+                external_record.record(loaded.title, test, written)
     return test

@@ -183,12 +183,12 @@ def test_weights_of_the_losses_add_up(tiny_params: Params, uvit: FrozenUViT) -> 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_train_save_load_predict(
-    kind: str, tiny_params: Params, uvit: FrozenUViT, phantom_dataset: PreparedDataset, tmp_path: Path
+    kind: str, tiny_params: Params, uvit: FrozenUViT, disc_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     used = {DCUBE: uvit, UNTRAINED: with_random_weights(uvit, tiny_params.diffusion, seed=7)}.get(kind)
     own_settings = tiny_params.classifier if kind in OWN_KINDS else tiny_params.baseline
     head = build_head(kind, own_settings, TASK, used, load_pretrained=True)
-    train, validation = (ImageTable.of_split(phantom_dataset, split) for split in ("train", "validation"))
+    train, validation = (ImageTable.of_split(disc_dataset, split) for split in ("train", "validation"))
     settings, checkpoints = tiny_params.classifier, Checkpoints(tmp_path / "c", "k")
     result = train_candidate(
         head, used, train, validation, settings.optimisation, settings.losses, tiny_params.compute, checkpoints
@@ -199,8 +199,8 @@ def test_train_save_load_predict(
     (tmp_path / "model").mkdir()
     save_candidate(tmp_path / "model", result.weights, used, config)
     candidate = load_candidate(tmp_path / "model", torch.device("cpu"))
-    rows = phantom_dataset.indices("test")
-    large, small = phantom_dataset.images(32)[rows], phantom_dataset.images(16)[rows]
+    rows = disc_dataset.indices("test")
+    large, small = disc_dataset.images(32)[rows], disc_dataset.images(16)[rows]
     predicted = candidate.predict(large, small, batch_size=5)
     np.testing.assert_allclose(predicted.sum(axis=1), 1.0, atol=1e-5)
     np.testing.assert_allclose(candidate.predict(large, small, batch_size=18), predicted, atol=1e-5)
@@ -234,11 +234,11 @@ def test_dcube_overfits_a_few_images(tiny_params: Params, uvit: FrozenUViT) -> N
     assert values["cross_entropy"].item() < 0.1
 
 
-def test_synthetic_images_follow_the_real_ones(phantom_dataset: PreparedDataset) -> None:
+def test_synthetic_images_follow_the_real_ones(disc_dataset: PreparedDataset) -> None:
     made = ImageTable(
         np.full((2, 1, 32, 32), 7, np.uint8), np.full((2, 1, 16, 16), 8, np.uint8), np.array([2, 1]), np.arange(2)
     )
-    table = ImageTable.of_rows(phantom_dataset, phantom_dataset.indices("train"), made)
+    table = ImageTable.of_rows(disc_dataset, disc_dataset.indices("train"), made)
     images, small, labels = table.take(np.array([0, 48, 49]), torch.device("cpu"))
     assert len(table) == 50
     assert (images[1:] == 7).all()

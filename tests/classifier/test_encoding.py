@@ -58,12 +58,12 @@ def test_a_flip_of_the_features_is_that_of_the_image(probe: LinearProbe) -> None
 
 @pytest.mark.parametrize("extra", [False, True])
 def test_the_training_is_that_on_images(
-    extra: bool, probe: LinearProbe, phantom_dataset: PreparedDataset, tiny_params: Params, tmp_path: Path
+    extra: bool, probe: LinearProbe, disc_dataset: PreparedDataset, tiny_params: Params, tmp_path: Path
 ) -> None:
-    rows = phantom_dataset.indices("train")
-    repeated = repeated_images(phantom_dataset, rows, phantom_dataset.labels[rows][:7], 0) if extra else None
-    train = ImageTable.of_rows(phantom_dataset, rows, repeated)
-    validation = ImageTable.of_split(phantom_dataset, "validation")
+    rows = disc_dataset.indices("train")
+    repeated = repeated_images(disc_dataset, rows, disc_dataset.labels[rows][:7], 0) if extra else None
+    train = ImageTable.of_rows(disc_dataset, rows, repeated)
+    validation = ImageTable.of_split(disc_dataset, "validation")
     optimisation = tiny_params.classifier.optimisation.model_copy(update={"epochs": 4, "batch_size": 8})
     encoder, first = probe.encoder.network.network, copy.deepcopy(probe.state_dict())
 

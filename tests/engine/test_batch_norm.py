@@ -51,11 +51,11 @@ def test_dropout_stays_off_and_a_frozen_encoder_keeps_its_own() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_a_short_training_ends_with_those_of_its_weights(
-    epochs: int, tiny_params: Params, phantom_dataset: PreparedDataset, tmp_path: Path
+    epochs: int, tiny_params: Params, disc_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     """Before, the running statistics lagged: the same weights put all images into one class."""
     head = build_head(SUB_FEATURES, tiny_params.classifier, Task(3, 32, 1), None, load_pretrained=False)
-    train, validation = (ImageTable.of_split(phantom_dataset, split) for split in ("train", "validation"))
+    train, validation = (ImageTable.of_split(disc_dataset, split) for split in ("train", "validation"))
     settings = tiny_params.classifier.optimisation.model_copy(update={"epochs": epochs, "batch_size": len(train)})
     checkpoints = Checkpoints(tmp_path, "key")
     losses = tiny_params.classifier.losses

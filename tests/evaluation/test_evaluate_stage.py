@@ -44,18 +44,18 @@ def fake_candidate(kind: str, sharpness: float):
 
 
 @pytest.fixture
-def evaluate_on(phantom_dataset, tmp_path, monkeypatch):
+def evaluate_on(disc_dataset, tmp_path, monkeypatch):
     """Evaluate two candidates in a working copy, on a data set with changed `dataset.json`; no tracking server."""
     monkeypatch.chdir(tmp_path)
     PREPARED.parent.mkdir()
-    phantom_dataset.folder.rename(PREPARED)
+    disc_dataset.folder.rename(PREPARED)
     (tmp_path / "params.yaml").write_text(Params.model_validate({"evaluation": {"bootstrap_samples": 200}}).to_yaml())
     monkeypatch.setattr("dcube.tracking.outbox.Outbox.send", lambda outbox: outbox.header.status and outbox.remove())
     candidates = {"dcube": fake_candidate("dcube", 9.0), "sub_features": fake_candidate("sub_features", 0.0)}
     monkeypatch.setattr(evaluate, "load_candidate", lambda folder, device: candidates[folder.name])
 
     def run(**changes):
-        phantom_dataset.info.model_copy(update=changes).save(PREPARED / DATASET)
+        disc_dataset.info.model_copy(update=changes).save(PREPARED / DATASET)
         for name in candidates:
             evaluate.main(name)
 

@@ -89,10 +89,10 @@ def test_gaussian_maps_are_called_so_whatever_their_autocorrelation(smoothing):
     assert p_value_under(null, 1.0) == 1 / 5000
 
 
-def test_the_published_null_stays_selectable(phantom_dataset, tiny_params):
+def test_the_published_null_stays_selectable(disc_dataset, tiny_params):
     model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
     plain = tiny_params.features.model_copy(update={"null": "as_published"})
-    ours, published = (select_blocks(model, phantom_dataset, its, CPU) for its in (tiny_params.features, plain))
+    ours, published = (select_blocks(model, disc_dataset, its, CPU) for its in (tiny_params.features, plain))
     assert published.statistic == ours.statistic
     np.testing.assert_allclose(published.p_value, stats.kstwo.sf(published.statistic, 16), atol=1e-6)
     np.testing.assert_allclose(stats.kstwo.sf(published.critical, 16), 0.05)
@@ -109,10 +109,10 @@ def test_largest_statistics_fill_up_to_keep():
     assert (best, worst) == ([2, 3], [0, 1])
 
 
-def test_selection_on_training_images_repeats_and_survives_the_file(phantom_dataset, tiny_params, tmp_path):
+def test_selection_on_training_images_repeats_and_survives_the_file(disc_dataset, tiny_params, tmp_path):
     model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
-    selection = select_blocks(model, phantom_dataset, tiny_params.features, CPU)
-    assert selection == select_blocks(model, phantom_dataset, tiny_params.features, CPU)
+    selection = select_blocks(model, disc_dataset, tiny_params.features, CPU)
+    assert selection == select_blocks(model, disc_dataset, tiny_params.features, CPU)
     selection.save(tmp_path / SELECTION)
     assert Selection.load(tmp_path / SELECTION) == selection
     table = blocks_table(selection)
@@ -121,14 +121,14 @@ def test_selection_on_training_images_repeats_and_survives_the_file(phantom_data
     selection_figure(selection).savefig(tmp_path / "blocks.png")
 
 
-def test_selection_never_looks_at_validation_or_test_images(phantom_dataset, tiny_params):
+def test_selection_never_looks_at_validation_or_test_images(disc_dataset, tiny_params):
     model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
-    before = select_blocks(model, phantom_dataset, tiny_params.features, CPU)
-    path = phantom_dataset.folder / "images-16.npy"
+    before = select_blocks(model, disc_dataset, tiny_params.features, CPU)
+    path = disc_dataset.folder / "images-16.npy"
     images = np.load(path)
-    images[(phantom_dataset.manifest["split"] != "train").to_numpy()] = 255
+    images[(disc_dataset.manifest["split"] != "train").to_numpy()] = 255
     np.save(path, images)
-    assert select_blocks(model, phantom_dataset, tiny_params.features, CPU) == before
+    assert select_blocks(model, disc_dataset, tiny_params.features, CPU) == before
 
 
 def test_missing_selection_names_the_stage(tmp_path):

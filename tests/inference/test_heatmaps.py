@@ -62,10 +62,10 @@ def images_of(dataset: PreparedDataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", [SUB_FEATURES, DCUBE])
-def test_random_weights_draw_another_picture(kind, tiny_params, phantom_dataset, tmp_path) -> None:
+def test_random_weights_draw_another_picture(kind, tiny_params, disc_dataset, tmp_path) -> None:
     """Adebayo et al., 2018: a map that survives the loss of all that was learnt shows the image, not the model."""
-    candidate = trained(kind, tiny_params, phantom_dataset, tmp_path)
-    images = images_of(phantom_dataset)
+    candidate = trained(kind, tiny_params, disc_dataset, tmp_path)
+    images = images_of(disc_dataset)
     classes = candidate.predict(*images).argmax(axis=1)
     maps = heatmaps(candidate, *images, classes)
     others = heatmaps(randomised(candidate, tiny_params), *images, classes)

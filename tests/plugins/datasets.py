@@ -10,12 +10,12 @@ from tests.support.discs import TINY, write_dataset
 
 
 @pytest.fixture
-def phantom_dataset(tmp_path: Path) -> PreparedDataset:
+def disc_dataset(tmp_path: Path) -> PreparedDataset:
     """84 labelled and 6 unlabelled images at 32 (and 16) pixels, three classes, two images a patient."""
     return write_dataset(tmp_path / "prepared")
 
 
 @pytest.fixture
 def tiny_params() -> Params:
-    """Parameters with which every stage takes seconds on `phantom_dataset`."""
+    """Parameters with which every stage takes seconds on `disc_dataset`."""
     return Params.model_validate(TINY)

@@ -39,13 +39,13 @@ def tracking_address(mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.
 
 @pytest.fixture
 def working_copy(
-    phantom_dataset: PreparedDataset, mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disc_dataset: PreparedDataset, mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(mlflow_database, "mlflow.db")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     PREPARED.parent.mkdir()
-    phantom_dataset.folder.rename(PREPARED)
+    disc_dataset.folder.rename(PREPARED)
     (tmp_path / "params.yaml").write_text(Params.model_validate({"data": {"name": "discs"}}).to_yaml())
     return tmp_path
 

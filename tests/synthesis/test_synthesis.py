@@ -87,23 +87,23 @@ def test_kid_is_unbiased_and_sees_a_difference(generator):
     assert kernel_distance(sets[0], sets[1]) == (same, deviation)
 
 
-def test_a_class_is_compared_with_its_own_images_and_features_are_kept(phantom_dataset, tmp_path, monkeypatch):
-    tracker = FrechetTracker(LITE, phantom_dataset, CPU, cache=tmp_path)
-    real = torch.from_numpy(phantom_dataset.images(16)[tracker.rows])
+def test_a_class_is_compared_with_its_own_images_and_features_are_kept(disc_dataset, tmp_path, monkeypatch):
+    tracker = FrechetTracker(LITE, disc_dataset, CPU, cache=tmp_path)
+    real = torch.from_numpy(disc_dataset.images(16)[tracker.rows])
     labels = torch.from_numpy(tracker.real_labels)
     assert tracker.measure(real, labels).fid == pytest.approx(0, abs=1e-6)
     measured = tracker.measure_classes(real, labels)
-    assert list(measured) == phantom_dataset.classes
+    assert list(measured) == disc_dataset.classes
     assert all(values.fid == pytest.approx(0, abs=1e-6) for values in measured.values())
     swapped = tracker.measure_classes(real, (labels + 1) % 3)
     assert min(values.fid for values in swapped.values()) > 1
-    (phantom_dataset.folder / "images-16.npy").unlink()
-    again = FrechetTracker(LITE, phantom_dataset, CPU, cache=tmp_path)
+    (disc_dataset.folder / "images-16.npy").unlink()
+    again = FrechetTracker(LITE, disc_dataset, CPU, cache=tmp_path)
     assert again.measure(real, labels).fid == pytest.approx(0, abs=1e-6)
 
 
-def test_generated_labels_follow_the_training_split(phantom_dataset):
-    tracker = FrechetTracker(LITE, phantom_dataset, CPU)
+def test_generated_labels_follow_the_training_split(disc_dataset):
+    tracker = FrechetTracker(LITE, disc_dataset, CPU)
     assert torch.bincount(tracker.labels).tolist() == [7, 7, 6]
     assert tracker.seeds == list(range(20))
 
@@ -278,12 +278,12 @@ def test_ratio_of_other_classes_is_refused():
 
 
 @pytest.mark.parametrize("maximum", [0, 7])
-def test_generated_files_agree(phantom_dataset, tiny_params, tmp_path, maximum):
+def test_generated_files_agree(disc_dataset, tiny_params, tmp_path, maximum):
     model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
     synthesis = tiny_params.synthesis.model_copy(update={"maximum": maximum, "seed": 5})
     schedule, precision = NoiseSchedule(tiny_params.diffusion), torch.inference_mode()
-    synthetic = generate(model, schedule, phantom_dataset, synthesis, precision)
-    save_synthetic(tmp_path, synthetic, phantom_dataset)
+    synthetic = generate(model, schedule, disc_dataset, synthesis, precision)
+    save_synthetic(tmp_path, synthetic, disc_dataset)
     manifest = pd.read_csv(tmp_path / "manifest.csv")
     assert np.load(tmp_path / "images-16.npy", mmap_mode="r").shape == (maximum, 1, 16, 16)
     assert np.load(tmp_path / "images-32.npy", mmap_mode="r").shape == (maximum, 1, 32, 32)
@@ -291,10 +291,10 @@ def test_generated_files_agree(phantom_dataset, tiny_params, tmp_path, maximum):
     assert manifest["seed"].tolist() == [5 + i for i in range(maximum)]
 
 
-def test_nothing_is_generated_where_nothing_lacks(phantom_dataset, tiny_params):
+def test_nothing_is_generated_where_nothing_lacks(disc_dataset, tiny_params):
     model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
     schedule, precision = NoiseSchedule(tiny_params.diffusion), torch.inference_mode()
-    assert len(generate(model, schedule, phantom_dataset, Synthesis(), precision).images) == 0
+    assert len(generate(model, schedule, disc_dataset, Synthesis(), precision).images) == 0
 
 
 # --------------------------------------------------------------------------------------------- memorisation

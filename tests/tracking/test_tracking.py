@@ -68,11 +68,11 @@ def history(client: MlflowClient, run, key: str = "loss") -> list[tuple[int, flo
 EXPECTED = [(row["step"], row["loss"]) for row in ROWS]
 
 
-def test_a_run_holds_everything(client, tmp_path, phantom_dataset):
+def test_a_run_holds_everything(client, tmp_path, disc_dataset):
     (tmp_path / "data.dvc").write_text("outs:\n- md5: 0123456789abcdef0123456789abcdef.dir\n  path: data\n")
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "table.csv").write_text("a\n1\n")
-    with tracked_run("train_diffusion", {"diffusion": {"width": 64, "deep": {"list": [1, 2]}}}, phantom_dataset) as run:
+    with tracked_run("train_diffusion", {"diffusion": {"width": 64, "deep": {"list": [1, 2]}}}, disc_dataset) as run:
         run.log_metrics(ROWS)
         run.log_figure(Figure(), "pictures/empty.png")
         run.log_text("words", "notes/a.txt")
