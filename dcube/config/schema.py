@@ -132,6 +132,18 @@ class Data(Group):
         lt=0.5,
         description="Share of the patients held out for the test, if the data set has no split of its own.",
     )
+    folds: int | None = Field(
+        None,
+        ge=3,
+        le=20,
+        description=(
+            "Cross-validation: the patients are dealt out to so many folds, class by class, even if the data set came "
+            "with a split. null: one split. `dcube study folds` computes all of them."
+        ),
+    )
+    fold: int = Field(
+        0, ge=0, description="Which of `folds` is the test split, from 0. The next one is validation, the others train."
+    )
     train_fraction: float = Field(
         1.0,
         gt=0.0,
@@ -153,6 +165,8 @@ class Data(Group):
     def _consistent(self) -> Self:
         if (self.window_center is None) != (self.window_width is None):
             raise ValueError("give window_center and window_width together, or neither")
+        if self.fold >= (self.folds or 1):
+            raise ValueError(f"fold must be less than folds ({self.folds or 'null: there is fold 0 alone'})")
         return self
 
     @field_validator("subgroups")

@@ -1,8 +1,8 @@
 """Which images go into training, validation and test.
 
-The official split is kept where there is one. Otherwise images are split stratified by class, and everything that
-belongs together stays together: the images of one patient or group (`data.group_by`),
-images with the same pixels, and copies of one picture.
+The official split is kept where there is one, unless `data.folds` asks for cross-validation. Otherwise images are split
+stratified by class, and everything that belongs together stays together: the images of one patient or group
+(`data.group_by`), images with the same pixels, and copies of one picture.
 """
 
 from collections import Counter
@@ -53,24 +53,16 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
         DcubeError: naming the files, where no valid split exists.
     """
     refuse_unusable_classes(table)
-    labelled = table["label"] != ""
-    official = bool((table["split"][labelled] != "").any())
-    dropped: list[DroppedDuplicate] = []
-    if official:
-        _refuse_incomplete_split(table[labelled])
-        table = _assign_unlabelled(table)
-        table, dropped = _drop_copies(table)
-        fractions = {"train": 1 - data.validation_fraction, "validation": data.validation_fraction}
-        to_assign = (table["split"] == "train") & ("validation" not in set(table["split"].unique()))
+    if data.folds is None and (table["split"][table["label"] != ""] != "").any():
+        plan = _official(table, data)
     else:
         refuse_contradictory_labels(table)
         held_out = {"validation": data.validation_fraction, "test": data.test_fraction}
-        fractions = {"train": 1 - sum(held_out.values()), **held_out}
-        to_assign = pd.Series(True, index=table.index)
-    table = table.copy()
-    table.loc[to_assign, "split"] = _assign(table[to_assign], fractions, data.seed)
-    verify_splits(table, "group" if data.group_by else "patient")
-    return SplitPlan(table, "official" if official else "generated", dropped)
+        shares = {"train": 1 - sum(held_out.values()), **held_out}
+        split = _assign(table, shares, data.seed) if data.folds is None else _of_fold(table, data.folds, data)
+        plan = SplitPlan(table.assign(split=split), "generated", [])
+    verify_splits(plan.table, "group" if data.group_by else "patient")
+    return plan
 
 
 def count_by_class(table: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -78,6 +70,31 @@ def count_by_class(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     labelled = table[table["label"] != ""]
     counts = {str(split): dict(Counter(sorted(rows["label"]))) for split, rows in labelled.groupby("split")}
     return {split: counts[split] for split in ("", *SPLITS) if split in counts}
+
+
+def _official(table: pd.DataFrame, data: Data) -> SplitPlan:
+    """The split that the data set came with; validation is cut from training where it is missing."""
+    _refuse_incomplete_split(table[table["label"] != ""])
+    table, dropped = _drop_copies(_assign_unlabelled(table))
+    if "validation" not in set(table["split"].unique()):
+        table, train = table.copy(), table["split"] == "train"
+        shares = {"train": 1 - data.validation_fraction, "validation": data.validation_fraction}
+        table.loc[train, "split"] = _assign(table[train], shares, data.seed)
+    return SplitPlan(table, "official", dropped)
+
+
+def _of_fold(table: pd.DataFrame, folds: int, data: Data) -> np.ndarray:
+    """(n,) splits: fold number `data.fold` is the test, the next one validation; groups without a label train."""
+    groups, labelled = linked_groups(table), (table["label"] != "").to_numpy()
+    for name, members in pd.Series(groups[labelled]).groupby(table["label"][labelled].to_numpy()):
+        if (known := members.nunique()) < folds:
+            raise DcubeError(
+                f"class {name!r} has images of {known} patients or groups, fewer than data.folds ({folds}): use fewer "
+                "folds (at least 3), or one split (data.folds: null)"
+            )
+    fold = np.array(_assign(table, {str(number): 1 / folds for number in range(folds)}, data.seed)).astype(int)
+    ahead = np.where(np.isin(groups, groups[labelled]), (fold - data.fold) % folds, folds)
+    return np.select([ahead == 0, ahead == 1], ["test", "validation"], "train")
 
 
 def _refuse_incomplete_split(labelled: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ from dcube.planning.facts import DatasetFacts, Machine
 CUT = 0.05  # share of an image's area that may be cut off
 AS_GOOD = 0.02  # of two groupings whose accuracies differ by less, the finer one is taken
 RARE = 3.0  # images of the most frequent class to those of the rarest, from which on the classes are balanced
+FEW_TO_TEST = 1000  # labelled images, below which the test of one split says little
 SMALL_SET = 2000  # training images, from which on a batch is 64
 
 
@@ -20,6 +21,9 @@ def decide_data(draft: Draft, facts: DatasetFacts, keep_names: bool) -> None:
     draft.decide(cut, data__fit="pad" if facts.cut_by_crop > CUT else "crop")
     names = "asked for by --keep-names" if keep_names else "file names and patient ids stay inside data/"
     draft.decide(names, data__identifiers="kept" if keep_names else "hashed")
+    labelled = report.images - report.unlabelled
+    small = f"a test on part of {labelled} images says little: `dcube study folds` tests every one of them once"
+    draft.decide(small if labelled < FEW_TO_TEST else f"{labelled} labelled images: one split", data__folds=None)
     if report.grouping == "none":
         _decide_groups(draft, report.group_checks)
 

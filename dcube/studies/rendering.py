@@ -80,6 +80,8 @@ def notes(table: StudyTable) -> list[str]:
     said = [note for note in (table.split_notice, table.note) if note]
     if repeats > 1:
         said.append(f"Mean ± standard deviation of {repeats} repeats ({', '.join(study.vary)}).")
+    if any(line.intervals for line in table.lines):
+        said.append("Every repeat is tested on images of its own. In brackets: interval over their patients.")
     if table.metrics:
         better = "ahead of every other row within this split" if table.split_notice else "better than every other row"
         said.append(f"Bold: {better}, p < {SIGNIFICANT} (Holm).")
@@ -121,7 +123,8 @@ def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list
 
 
 def _cell(line: Line, metric: str, emphasise: Emphasise) -> str:
-    text = value_in_words(line.metrics[metric])
+    low, high = line.intervals.get(metric, (math.nan, math.nan))
+    text = value_in_words(line.metrics[metric]) + ("" if math.isnan(low) else f" ({low:.3f}–{high:.3f})")
     return emphasise(text) if metric in line.best else text
 
 

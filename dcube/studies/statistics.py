@@ -1,8 +1,9 @@
 """What a study's metrics say: their spread over repeats, and which differences are more than that and chance.
 
 A difference of two rows is tested by a bootstrap over both things that could have come out otherwise: the test images
-(whole patients, where these are known) and the repeats. With few repeats it takes their spread for a little smaller
-than it is: (n - 1) / n of the variance.
+(whole patients, where these are known) and the repeats, which share their seeds and are drawn together on both sides.
+With few repeats a bootstrap takes their spread for smaller than it is, so a paired t-test over the repeats must agree:
+the larger p counts. Of cross-validation every fold is used, with its own images.
 """
 
 from collections.abc import Sequence
@@ -93,19 +94,35 @@ def _best(lines: Sequence[Sequence[Result]], metric: str) -> int:
 def _resampled(
     first: Sequence[Result], second: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation
 ) -> dict[str, Difference]:
-    if len({_predictions(result).fingerprint for result in (*first, *second)}) > 1:
+    tested = [[_predictions(result).fingerprint for result in side] for side in (first, second)]
+    if tested[0] != tested[1]:
         raise DcubeError("the rows were not tested on the same images: run the study again from one state of the data")
-    values, point = [], []
-    for side, repeats in enumerate((first, second)):
-        point.append({name: np.mean([_metric(one, name, evaluation) for one in repeats]) for name in metrics})
-        values.append(_of_resamples(repeats, metrics, evaluation, side))
+    values = [_of_resamples(side, metrics, evaluation) for side in (first, second)]
     result = {}
     for name in metrics:
         resampled = values[0][name] - values[1][name]
-        ours, theirs = float(point[0][name]), float(point[1][name])
+        ours, theirs = (np.array([_metric(one, name, evaluation) for one in side]) for side in (first, second))
         low, high = interval(resampled, evaluation.confidence)
-        result[name] = Difference(ours, theirs, ours - theirs, low, high, two_sided_p(resampled))
+        p = max(two_sided_p(resampled), _paired_p(ours, theirs) if len(ours) > 1 else 0.0)
+        result[name] = Difference(float(ours.mean()), float(theirs.mean()), float((ours - theirs).mean()), low, high, p)
     return result
+
+
+def fold_intervals(
+    results: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation
+) -> dict[str, tuple[float, float]]:
+    """Metric → interval over patients of its mean over the folds; of anything but cross-validation, none."""
+    if not _cross_validated(results):
+        return {}
+    values = _of_resamples(results, metrics, evaluation)
+    return {name: interval(values[name], evaluation.confidence) for name in metrics}
+
+
+def _cross_validated(results: Sequence[Result]) -> bool:
+    """Whether each repeat was tested on images of its own."""
+    return len(results) > 1 and len({one.predictions and one.predictions.fingerprint for one in results}) == len(
+        results
+    )
 
 
 def _metric(result: Result, name: str, evaluation: Evaluation) -> float:
@@ -113,17 +130,18 @@ def _metric(result: Result, name: str, evaluation: Evaluation) -> float:
     return float(measure(one.labels, one.probabilities, one.classes, evaluation.calibration_bins)[name][0])
 
 
-def _of_resamples(
-    repeats: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation, side: int
-) -> dict[str, np.ndarray]:
+def _of_resamples(repeats: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Name → (samples,) mean of a metric over repeats drawn with replacement, on patients drawn the same way.
 
-    The patients are the same on both sides of a comparison, the repeats are not.
+    Patients and repeats are the same on both sides of a comparison. Of cross-validation, all folds are drawn once.
     """
-    samples, seed = evaluation.bootstrap_samples, evaluation.seed
-    of_repeats = [_on_resampled_patients(one, tuple(metrics), evaluation) for one in repeats]
-    drawn = numpy_generator(seed, "repeats", side).integers(len(repeats), size=(len(repeats), samples))
+    samples, seed, folds = evaluation.bootstrap_samples, evaluation.seed, _cross_validated(repeats)
+    own = [evaluation.model_copy(update={"seed": seed + number * folds}) for number in range(len(repeats))]
+    of_repeats = [_on_resampled_patients(one, tuple(metrics), it) for one, it in zip(repeats, own, strict=True)]
     stacked = {name: np.stack([one[name] for one in of_repeats]) for name in metrics}
+    if folds:
+        return {name: values.mean(axis=0) for name, values in stacked.items()}
+    drawn = numpy_generator(seed, "repeats").integers(len(repeats), size=(len(repeats), samples))
     return {name: np.take_along_axis(values, drawn, axis=0).mean(axis=0) for name, values in stacked.items()}
 
 
@@ -149,6 +167,14 @@ def _over_repeats(first: Sequence[Result], second: Sequence[Result], metric: str
     gap = ours - theirs
     value, p, half = float(gap.mean()), 1.0, float("nan")
     if len(gap) > 1 and gap.std() > 0:
-        p = float(ttest_rel(ours, theirs).pvalue)
+        p = _paired_p(ours, theirs)
         half = float(student.ppf((1 + confidence) / 2, len(gap) - 1) * gap.std(ddof=1) / np.sqrt(len(gap)))
     return Difference(float(ours.mean()), float(theirs.mean()), value, value - half, value + half, p)
+
+
+def _paired_p(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Of the paired t-test over repeats, which says nothing where every repeat has the same difference."""
+    gap = ours - theirs
+    if np.ptp(gap) == 0:
+        return float(gap[0] == 0)
+    return float(ttest_rel(ours, theirs).pvalue)

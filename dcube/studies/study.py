@@ -78,7 +78,7 @@ class Study(Part):
     about: str = ""
     report: Report = "evaluation"
     metrics: list[str] = [metric.name for metric in HEADLINES]
-    repeats: Annotated[int, Field(ge=1, le=100)] = 3
+    repeats: Annotated[int, Field(ge=1, le=100)] = 5
     vary: list[str] = ["classifier.seed", "baseline.seed"]
     reference: str | None = None
     settings: Settings = {}

@@ -12,7 +12,14 @@ from dcube.evaluation.comparison import Difference, holm
 from dcube.evaluation.split_notice import split_notice
 from dcube.studies.results import Result
 from dcube.studies.runner import StudyResults
-from dcube.studies.statistics import RepeatStatistics, differences, repeat_statistics, resolving, significantly_best
+from dcube.studies.statistics import (
+    RepeatStatistics,
+    differences,
+    fold_intervals,
+    repeat_statistics,
+    resolving,
+    significantly_best,
+)
 from dcube.studies.study import PAPER_METRICS, Settings, Study
 from dcube.studies.trials import Variant, make_trial
 
@@ -22,12 +29,14 @@ FROM_SCRATCH = "†"
 @dataclass(frozen=True)
 class Line:
     """Attributes:
+    intervals: of cross-validation, over patients.
     best: metrics in which it is better than every other line at its value of the sweep, significantly.
     from_scratch: a published method that was trained without the weights that its authors start from.
     """
 
     variant: Variant
     metrics: dict[str, RepeatStatistics]
+    intervals: dict[str, tuple[float, float]]
     best: set[str]
     from_scratch: bool
     chosen: Settings
@@ -82,6 +91,7 @@ def make_table(name: str, study: Study, base: Params, computed: StudyResults) ->
         Line(
             variant,
             {metric: repeat_statistics(results, metric) for metric in metrics},
+            fold_intervals(results, metrics, base.evaluation),
             best.get(variant, set()),
             _from_scratch(make_trial(study, base, variant, 0).params, variant),
             computed.chosen[variant],

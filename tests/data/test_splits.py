@@ -44,6 +44,33 @@ def test_no_split_exceeds_its_share_by_more_than_one_patient(sizes, seed, valida
         assert counts[name]["test"] <= test * sum(sizes) + max(sizes)
 
 
+@settings(max_examples=40)
+@given(raw=raw_tables(), seed=st.integers(0, 9), came_with=st.booleans())
+def test_of_all_folds_every_patient_is_tested_once(raw, seed, came_with):
+    """Whatever split the data set came with. Who has no label is in training always."""
+    raw = raw.assign(split="train") if came_with else raw
+    plans = [plan_splits(raw, data_params(folds=3, fold=fold, seed=seed)) for fold in range(3)]
+    assert all(plan.origin == "generated" for plan in plans)
+    splits = pd.concat([plan.table["split"] for plan in plans], axis=1)
+    roles = splits.apply(lambda row: tuple(sorted(row)), axis=1)
+    assert set(roles) <= {("test", "train", "validation"), ("train",) * 3}
+    assert (roles[raw["label"] != ""] == ("test", "train", "validation")).all()
+    for plan in plans:
+        labelled = plan.table[plan.table["label"] != ""]
+        assert (labelled.groupby("label")["split"].nunique() == 3).all()
+
+
+def test_more_folds_than_patients_of_a_class_are_refused():
+    rows = [*(("a", "", "", f"a{i}") for i in range(9)), *(("b", f"b{i // 2}", "", f"b{i}") for i in range(8))]
+    assert len(plan_splits(table(rows), data_params(folds=4, fold=3)).table) == 17
+    with pytest.raises(
+        DcubeError, match=r"^class 'b' has images of 4 patients or groups, fewer than data.folds \(5\): "
+    ):
+        plan_splits(table(rows), data_params(folds=5))
+    with pytest.raises(DcubeError, match=r"fold must be less than folds \(3\)"):
+        data_params(folds=3, fold=3)
+
+
 def test_the_seed_decides():
     rows = [(name, "", "", f"{name}{i}") for name in "ab" for i in range(50)]
     first, second = (plan_splits(table(rows), data_params(seed=seed)).table["split"] for seed in (0, 1))

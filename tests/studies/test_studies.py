@@ -16,6 +16,7 @@ from dcube.classifier.method import method_names
 from dcube.config.loading import load_preset, preset_names, with_overrides
 from dcube.config.schema import Evaluation, Params
 from dcube.errors import DcubeError
+from dcube.evaluation.bootstrap import resample_weights
 from dcube.evaluation.comparison import compare, holm
 from dcube.evaluation.metrics import title_of
 from dcube.evaluation.predictions import Predictions
@@ -25,7 +26,13 @@ from dcube.studies.plots import plot
 from dcube.studies.rendering import latex, markdown, repeats_frame, value_in_words
 from dcube.studies.results import Result
 from dcube.studies.runner import StudyResults
-from dcube.studies.statistics import RepeatStatistics, differences, repeat_statistics, significantly_best
+from dcube.studies.statistics import (
+    RepeatStatistics,
+    differences,
+    fold_intervals,
+    repeat_statistics,
+    significantly_best,
+)
 from dcube.studies.study import Study, load_study, study_from, study_names
 from dcube.studies.table import make_table
 from dcube.studies.trials import Variant, candidates, experiment_name, make_trial, variants
@@ -251,7 +258,7 @@ class TestStatistics:
         """The same mean, once from three equal repeats and once from three unequal ones."""
         equal = [predicted(tmp_path / f"equal{i}", 1.0, 3) for i in range(3)]
         unequal = [predicted(tmp_path / f"unequal{i}", skill, 3) for i, skill in enumerate((0.2, 1.0, 2.5))]
-        other = [predicted(tmp_path / "other", 0.3, 9)]
+        other = [predicted(tmp_path / "other", 0.3, 9)] * 3
         narrow, wide = (differences(one, other, ["accuracy"], EVALUATION)["accuracy"] for one in (equal, unequal))
         assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
 
@@ -263,9 +270,43 @@ class TestStatistics:
         assert significantly_best([good], METRICS, EVALUATION) == {}
 
     def test_many_tests_can_still_be_significant(self, tmp_path):
-        good = repeats_of(tmp_path / "good", 4.0, range(3))
-        poor = [repeats_of(tmp_path / str(number), 0.0, range(3)) for number in range(12)]
+        good = repeats_of(tmp_path / "good", 4.0, range(5))
+        poor = [repeats_of(tmp_path / str(number), 0.0, range(5)) for number in range(12)]
         assert significantly_best([good, *poor], METRICS, EVALUATION) == dict.fromkeys(METRICS, 0)
+
+    def test_repeats_share_their_seeds_and_the_t_test_must_agree(self, tmp_path):
+        """Seeds that shift both rows alike leave the difference alone; three that differ much show nothing."""
+        shifts = (0.0, 1.0, 2.5)
+        ours = [predicted(tmp_path / f"ours{i}", 0.6 + shift, 3) for i, shift in enumerate(shifts)]
+        theirs = [predicted(tmp_path / f"theirs{i}", 0.3 + shift, 3) for i, shift in enumerate(shifts)]
+        made = differences(ours, theirs, ["auroc"], EVALUATION)["auroc"]
+        assert made.high - made.low < 0.15, "of 0.3 between the seeds"
+        better = [predicted(tmp_path / f"better{i}", skill, 3) for i, skill in enumerate((0.5, 0.9, 2.5))]
+        steady = [predicted(tmp_path / f"steady{i}", 0.1, 3) for i in range(3)]
+        made = differences(better, steady, ["accuracy"], EVALUATION)["accuracy"]
+        gap = [a.metrics["accuracy"] - b.metrics["accuracy"] for a, b in zip(better, steady, strict=True)]
+        assert made.low > 0 and made.p == pytest.approx(ttest_rel(gap, [0, 0, 0]).pvalue) and made.p > 0.05
+
+    def test_of_cross_validation_every_fold_has_images_of_its_own(self, tmp_path):
+        ours, theirs = (
+            [predicted(tmp_path / f"{skill}-{fold}", skill, fold, shift=f"of{fold}") for fold in range(3)]
+            for skill in (0.6, 0.1)
+        )
+        made = differences(ours, theirs, METRICS, EVALUATION)["accuracy"]
+        assert made.value == pytest.approx(
+            np.mean([a.metrics["accuracy"] - b.metrics["accuracy"] for a, b in zip(ours, theirs, strict=True)])
+        )
+        low, high = fold_intervals(ours, METRICS, EVALUATION)["accuracy"]
+        assert low < made.first < high
+        weights = [
+            next(resample_weights(one.predictions.groups, 400, EVALUATION.seed + n)) for n, one in enumerate(ours)
+        ]
+        right = [one.predictions.probabilities.argmax(1) == one.predictions.labels for one in ours]
+        drawn = np.mean([(w @ r) / w.sum(1) for w, r in zip(weights, right, strict=True)], axis=0)
+        assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=1e-9)
+        assert fold_intervals([ours[0]] * 3, METRICS, EVALUATION) == {}, "seeds on one test"
+        with pytest.raises(DcubeError, match="not tested on the same images"):
+            differences(ours, theirs[::-1], METRICS, EVALUATION)
 
     def test_smaller_distances_are_better_and_tested_over_repeats(self, tmp_path):
         small, large = distance(tmp_path / "s", [10.0, 11.0, 12.0]), distance(tmp_path / "l", [20.0, 21.5, 22.0])
@@ -317,7 +358,7 @@ class TestTables:
         bad = next(line for line in lines if line.startswith("| CNN: bad & old†"))
         assert good.count("**") == 2 * len(METRICS) and bad.count("**") == 0
         assert "0.936" in good and "0.897" in good, "the paper's figures"
-        assert "Small. Mean ± standard deviation of 3 repeats (classifier.seed, baseline.seed)." in text
+        assert "Small. Mean ± standard deviation of 5 repeats (classifier.seed, baseline.seed)." in text
         assert "† trained from scratch" in text
         assert "Chosen on validation: bad & old: baseline.learning_rate = 0.001." in text
         assert "**good minus each other row:**" in text
