@@ -42,7 +42,7 @@ def evaluate(
     quiet_mlflow()
     version = api.load(model)
     test, own = api.evaluate(version, path, name=name, group_by=group_by, output=output), version.metrics
-    print_rich(_table(version.title, own, test.metrics), markup=True)
+    print_rich(_table(version.title, own, test.metrics))
     print(in_words(own.operating_point, own.confidence))
     for rate, _, here in table_rows(test.metrics.operating_point):
         print(f"  {rate} on these images: {here}")
@@ -62,6 +62,8 @@ def evaluate(
 
 
 def _table(title: str, own: "Metrics", external: "Metrics"):  # type: ignore[no-untyped-def]
+    from rich.markup import escape
+
     from dcube.cli.fitting_table import Column, FittingTable
     from dcube.cli.results_tables import metric_cell
     from dcube.evaluation.metrics import HEADLINES
@@ -71,5 +73,5 @@ def _table(title: str, own: "Metrics", external: "Metrics"):  # type: ignore[no-
     table = FittingTable(f"{title}, {own.confidence:.0%} intervals", [Column("tested on"), *columns])
     for name, metrics in ((f"{own.dataset}, own test split", own), (external.dataset, external)):
         cells = (metric_cell(metrics, metric.name) for metric in HEADLINES)
-        table.add_row(f"{name}\n[dim]{tested_on(metrics)}[/]", *cells)
+        table.add_row(f"{escape(name)}\n[dim]{tested_on(metrics)}[/]", *cells)
     return table

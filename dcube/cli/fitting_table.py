@@ -27,7 +27,7 @@ class Column:
 
 
 class FittingTable:
-    """Breaks no word: columns that do not fit are left out, and named below.
+    """Breaks no word: columns that do not fit are left out, and named below. `[dim]` and the like in cells are styles.
 
     The widest of the optional ones go first, then the widest of the numbers, but for one.
     """
@@ -53,11 +53,13 @@ class FittingTable:
             yield f"A wider terminal also shows: {', '.join(left_out)}."
 
     def _table(self, shown: Sequence[int]) -> Table:
-        table = Table(title=self.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        table = Table(
+            title=Text(self.title, style="table.title"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False
+        )
         for column in (self.columns[place] for place in shown):
             table.add_column(column.head, justify="center" if column.number else "left", overflow="fold")
         for row in self.rows:
-            table.add_row(*(row[place] for place in shown))
+            table.add_row(*(Text.from_markup(row[place]) for place in shown))
         return table
 
     def _width(self, place: int) -> int:

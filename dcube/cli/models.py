@@ -41,12 +41,12 @@ def models(
 
         if not history:
             versions, problems = readable(registry.versions(None if everything else NEWEST))
-            print_rich(versions_table(registry, versions), markup=True)
+            print_rich(versions_table(registry, versions))
             for notice in (*problems, *split_notices(versions), lost_versions(registry)):
                 if notice:
                     print_rich(notice)
             return
-        print_rich(history_table(registry, registry.history()), markup=True)
+        print_rich(history_table(registry, registry.history()))
         if moved := registry.champion_moved_by_hand():
             print(f"{moved[0].upper()}{moved[1:]}.")
 

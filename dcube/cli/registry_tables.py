@@ -65,7 +65,7 @@ def history_table(registry: Registry, events: list[Event]) -> Table:
     for event in events:
         since = _moment(datetime.fromisoformat(event.when))
         told = (event.who, event.how, event.replaced or "", event.why)
-        table.add_row(event.version, since, *map(escape, told))
+        table.add_row(event.version, Text.from_markup(since), *told)
     return table
 
 

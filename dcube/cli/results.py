@@ -12,6 +12,7 @@ from dcube.errors import DcubeError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
     from dcube.artifacts.schemas.metrics import Metrics
 
@@ -22,9 +23,15 @@ def results() -> None:
     from dcube.tracking.record import record_notice
 
     if notice := record_notice(EVALUATION):
-        print_rich(f"[bold]{notice}[/]\n", markup=True)
+        print_rich(_bold(f"{notice}\n"))
     for content in (*_results(evaluations(EVALUATION)), *_next_steps()):
-        print_rich(content, markup=True)
+        print_rich(content)
+
+
+def _bold(text: str) -> "Text":
+    from rich.text import Text
+
+    return Text(text, style="bold")
 
 
 def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
@@ -43,7 +50,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     yield results_table(metrics)
     yield _data(first)
     if notice := split_notice(first):
-        yield f"[bold]{notice}[/]"
+        yield _bold(notice)
     for name, its in metrics.items():
         if its.operating_point.rule.of_class is not None:
             rates = ", ".join(f"{rate} {test}" for rate, _, test in table_rows(its.operating_point))
@@ -63,15 +70,15 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
         p_values = corrected(made)
         yield differences_table(made, p_values)
         yield "\n".join(explanation(made))
-        yield "\n" + "\n".join(f"[bold]{sentence}[/]" for sentence in conclusions(made, p_values, metrics[DCUBE]))
+        yield _bold("\n" + "\n".join(conclusions(made, p_values, metrics[DCUBE])))
     if published := published_on(first):
         yield published_table(published)
         yield published.note
     if any(its.is_phantom for its in metrics.values()):
-        yield f"\n[bold]{PHANTOM}[/]"
+        yield _bold(f"\n{PHANTOM}")
 
 
-def _data(metrics: "Metrics") -> str:
+def _data(metrics: "Metrics") -> "str | Text":
     """Which data the metrics are of, and whether those prepared now are others."""
     from dcube.artifacts.schemas.dataset import DatasetInfo
 
@@ -80,7 +87,7 @@ def _data(metrics: "Metrics") -> str:
     now = DatasetInfo.load(file).fingerprint if file.exists() else metrics.dataset_fingerprint
     if now == metrics.dataset_fingerprint:
         return f"{told}."
-    return f"[bold]{told}. Prepared now are others ({now[:12]}): these metrics are not of them; run `dvc repro`.[/]"
+    return _bold(f"{told}. Prepared now are others ({now[:12]}): these metrics are not of them; run `dvc repro`.")
 
 
 def _next_steps() -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcube.cli.terminal import quiet_mlflow
+from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.errors import DcubeError
 from dcube.studies.options import Data, Name, Repeats, Rows, Settings
 
@@ -19,7 +19,6 @@ STUDIES = Path("outputs/studies")
 
 def studies() -> None:
     """The studies that come with the program: the paper's tables, and more."""
-    from rich.console import Console
     from rich.table import Table
 
     from dcube.studies.study import load_study, study_names
@@ -29,7 +28,7 @@ def studies() -> None:
         made = load_study(name)
         lines = len(made.rows) * (len(made.sweep.values) if made.sweep else 1)
         table.add_row(name, made.title, str(lines), str(made.repeats))
-    Console(highlight=False).print(table)
+    print_rich(table)
 
 
 def study(
@@ -65,8 +64,6 @@ def _print_plan(runner: "Runner") -> None:
 
 
 def _report(runner: "Runner") -> None:
-    from rich.console import Console
-
     from dcube.studies.output import log, write
     from dcube.studies.rendering import terminal
     from dcube.studies.table import make_table
@@ -76,9 +73,8 @@ def _report(runner: "Runner") -> None:
     table = make_table(runner.name, runner.study, runner.base, results)
     folder = STUDIES / f"{runner.name}-{runner.base.data.name}"
     write(table, folder)
-    console = Console(highlight=False)
     for part in terminal(table):
-        console.print(part)
+        print_rich(part)
     print(f"\nTables, every repeat's metrics, plots: {folder}")
     quiet_mlflow()
     with mlflow_errors_in_one_line():

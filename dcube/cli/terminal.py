@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the existing content.")]
 
 
-def print_rich(content: "RenderableType", markup: bool = False) -> None:
-    """`markup`: whether `[dim]` and the like in texts are styles, so that names in them must be escaped."""
+def print_rich(content: "RenderableType") -> None:
+    """Texts as they are: a name with `[dim]` in it is no style."""
     from rich.console import Console
 
-    Console(highlight=False, markup=markup).print(content)
+    Console(highlight=False, markup=False).print(content)
 
 
 def quiet_mlflow() -> None:

@@ -17,7 +17,8 @@ from starlette.routing import Route
 from dcube.errors import DcubeError
 from dcube.inference.serving import IMAGE, ServedModel
 
-BAD_REQUEST = 400
+BAD_REQUEST, TOO_LARGE = 400, 413
+LARGEST_BODY = 256 * 2**20  # bytes: what one request may take of the memory that all share
 
 
 class RequestPart(BaseModel):
@@ -74,7 +75,11 @@ def application(model: ServedModel) -> Starlette:
 
     async def invocations(request: Request) -> Response:
         try:
-            return JSONResponse({"predictions": await run_in_threadpool(answer, await request.body())})
+            body = await _body(request)
+            if body is None:
+                message = f"a request may have {LARGEST_BODY // 2**20} MiB: send fewer images at once"
+                return JSONResponse({"error_code": "REQUEST_TOO_LARGE", "message": message}, TOO_LARGE)
+            return JSONResponse({"predictions": await run_in_threadpool(answer, body)})
         except DcubeError as error:
             return JSONResponse({"error_code": "BAD_REQUEST", "message": str(error)}, BAD_REQUEST)
 
@@ -88,6 +93,16 @@ def application(model: ServedModel) -> Starlette:
             Route("/invocations", invocations, methods=["POST"]),
         ]
     )
+
+
+async def _body(request: Request) -> bytes | None:
+    """None if it is too large; no more of it than that is read."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            return None
+    return bytes(body)
 
 
 def _parsed(body: bytes) -> Question:

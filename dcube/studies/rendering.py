@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.evaluation.conclusions import SIGNIFICANT, p_in_words
@@ -151,7 +152,7 @@ def _comparison_grid(table: StudyTable) -> tuple[list[str], list[list[str]]]:
 def _rich(title: str, head: list[str], rows: Iterable[list[str]]) -> Table:
     table = Table(*head, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(row[0], *map(Text.from_markup, row[1:]))
     return table
 
 

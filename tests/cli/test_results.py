@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from dcube.artifacts.layout import EVALUATION
 from dcube.stages import register
 from tests.support.evaluated_candidates import write_evaluated
 
@@ -51,6 +52,14 @@ def test_a_tie_and_a_loss_against_the_untrained_one_are_said(evaluate, run_dcube
     evaluate(untrained_uvit=29)
     loss = f"dcube against untrained_uvit: worse in {ALL}. Training the diffusion model did harm."
     assert loss in " ".join(run_dcube("results")[1].split())
+
+
+def test_names_with_markup_are_shown_as_they_are(evaluate, working_copy, run_dcube):
+    evaluate(dcube=29)
+    for file in (working_copy / EVALUATION / "dcube").glob("*.[cj]s*"):
+        file.write_text(file.read_text().replace("benign", "[/dim] benign"))
+    code, shown = run_dcube("results")
+    assert code == 0 and "[/dim] benign" in shown
 
 
 @pytest.mark.slow

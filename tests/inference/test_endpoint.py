@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.config.schema import Params
+from dcube.inference import endpoint
 from dcube.inference.endpoint import application
 from dcube.inference.serving import ServedModel, encode_file
 from dcube.registry.references import referenced
@@ -76,6 +77,12 @@ def test_a_bad_request_is_400_and_a_line(model, cell, body, words):
     assert answer.status_code == 400 and set(answer.json()) == {"error_code", "message"}
     message = answer.json()["message"]
     assert words in message and len(message) < 300 and "\n" not in message
+
+
+def test_a_request_that_is_too_large_is_413_and_a_line(model, monkeypatch):
+    monkeypatch.setattr(endpoint, "LARGEST_BODY", 2**20)
+    answer = TestClient(application(model)).post("/invocations", content=b"[" * (2**20 + 1))
+    assert answer.status_code == 413 and "1 MiB: send fewer images" in answer.json()["message"]
 
 
 @pytest.fixture

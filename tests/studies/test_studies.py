@@ -13,6 +13,7 @@ from scipy.stats import ttest_rel
 from dcube.artifacts.layout import FID_REPORT, METRICS_FILE
 from dcube.artifacts.schemas.fid import Blockiness, Distances, FidDefinition, FidReport
 from dcube.classifier.method import method_names
+from dcube.cli.terminal import print_rich
 from dcube.config.loading import load_preset, preset_names, with_overrides
 from dcube.config.schema import Evaluation, Params
 from dcube.errors import DcubeError
@@ -23,7 +24,7 @@ from dcube.evaluation.predictions import Predictions
 from dcube.studies.building import with_rows, with_settings
 from dcube.studies.output import write
 from dcube.studies.plots import plot
-from dcube.studies.rendering import latex, markdown, repeats_frame, value_in_words
+from dcube.studies.rendering import latex, markdown, repeats_frame, terminal, value_in_words
 from dcube.studies.results import Result
 from dcube.studies.runner import StudyResults
 from dcube.studies.statistics import (
@@ -364,6 +365,14 @@ class TestTables:
         assert "**good minus each other row:**" in text
         widths = {line.count("|") for line in lines if line.startswith("| ")}
         assert len(widths) == 2, "every row of the two tables has as many cells as its head"
+
+    def test_names_with_markup_are_shown_as_they_are(self, tmp_path, capsys):
+        rows = [{"name": "good [/]"}, {"name": "bad [b]"}]
+        study = study_from({"title": "[i]", "reference": "good [/]", "metrics": METRICS, "rows": rows}, "s")
+        for part in terminal(table_of(tmp_path, study, {"good [/]": 2.5, "bad [b]": 0.0})):
+            print_rich(part)
+        shown = capsys.readouterr().out
+        assert "[i]: phantom" in shown and "good [/]" in shown and "bad [b]" in shown and "[bold]" not in shown
 
     def test_without_a_significant_difference_nothing_is_bold(self, tmp_path):
         text = markdown(table_of(tmp_path, self.STUDY, {"good": 1.0, "bad & old": 1.0}))
