@@ -11,6 +11,8 @@ from dcube.repository.commands import repository_around
 from dcube.studies.runner import Runner
 from dcube.studies.study import DataSettings, Settings, Study, load_study
 
+FOLD = "data.fold"
+
 
 def build_runner(
     name: str, data: str | None, settings: Sequence[str] = (), rows: Sequence[str] = (), repeats: int | None = None
@@ -22,10 +24,20 @@ def build_runner(
         settings: `group.key=value`, in place of the preset's and of those that the study has for all rows.
         rows: the only ones to compute; empty: all.
         repeats: other number than the study's.
+
+    Raises:
+        DcubeError: `--repeats` of cross-validation, which would leave out folds; or what its parts raise.
     """
     laid = parse_settings(settings)
     base = with_overrides(base_params(data), laid, where="--set")
-    study = with_settings(with_rows(load_study(name), rows, repeats), base.data.name, laid)
+    study = load_study(name)
+    if FOLD in study.vary:
+        if repeats:
+            raise DcubeError(
+                f"--repeats {repeats}: the repeats of this study are its folds: --set data.folds={repeats}"
+            )
+        repeats = laid.get("data.folds")
+    study = with_settings(with_rows(study, rows, repeats), base.data.name, laid)
     return Runner(Path(name).stem, study, base, repository_around(Path.cwd()))
 
 

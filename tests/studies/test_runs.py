@@ -282,6 +282,11 @@ def test_the_plan_computes_nothing_and_says_what_is_known(study, tmp_path, run_d
     ]
 
 
+def test_of_cross_validation_every_fold_is_planned(study, run_dcube):
+    shown = run_dcube("study", "folds", "--set", "data.folds=3", "--row", "D-Cube", "--plan")[1]
+    assert [line.split(", ")[1] for line in shown.splitlines()[:-1]] == ["repeat 1", "repeat 2", "repeat 3"]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -290,6 +295,11 @@ def test_the_plan_computes_nothing_and_says_what_is_known(study, tmp_path, run_d
         (["mine.yaml", "--set", "classifier.epochz=1"], "unknown key classifier.epochz (did you mean epochs?)"),
         (["mine.yaml", "--set", "classifier.epochs=1"], "--set classifier.epochs: the study varies it itself"),
         (["mine.yaml", "--data", "nobodys"], "--data nobodys: neither params.yaml nor a preset has this data.name"),
+        (["folds", "--repeats", "4"], "--repeats 4: the repeats of this study are its folds: --set data.folds=4"),
+        (
+            ["folds", "--set", "data.fold=1"],
+            "error: --set: data: fold must be less than folds (null: there is fold 0 alone)\n",
+        ),
         (["mine.yaml", "--workers"], "the workers did not compute all of it"),
     ],
 )
