@@ -1,6 +1,7 @@
 """`dcube doctor`: what a crash, a kill, or a registry that lost its models has left in the working copy."""
 
 from pathlib import Path
+from shutil import rmtree
 
 
 def doctor() -> None:
@@ -23,7 +24,7 @@ def doctor() -> None:
     quiet_mlflow()
     with mlflow_errors_in_one_line():
         if lost := lost_versions():
-            REGISTRATION.unlink()
+            rmtree(REGISTRATION.parent)
             mended.append(f"removed the record of a registration: {lost}")
     print("\n".join(mended) or "nothing to mend")
     if mended:

@@ -25,9 +25,12 @@ NOT_AS_RECORDED = f"not as {LOCK} records. `dvc checkout` restores that, `dvc re
 
 
 def refuse_stale_record(stage: str) -> None:
-    """Raises: DcubeError: what `stage` reads is not as recorded, or not of what stands here now."""
-    made = [path for path in declared(stage)["deps"] if any(overlaps(path, out) for out in _declared_outputs())]
-    refuse_replaced(*map(Path, made))
+    """Raises: DcubeError: what `stage` reads is not as recorded, or not of what stands here now.
+
+    Of an output of which it reads a part, only that may be here.
+    """
+    whole = [path for path in declared(stage)["deps"] if any(Path(out).is_relative_to(path) for out in _declared())]
+    refuse_replaced(*map(Path, whole))
     if changed := _changed(set(upstream_stages(stage))):
         raise DcubeError(
             f"{abbreviated(changed)} changed after the results were made of it: `dvc repro {stage}` makes them again"
@@ -55,7 +58,7 @@ def _recorded() -> list[tuple[str, dict[str, Any]]]:
     return [(name, out) for name, entry in locked_stages().items() for out in entry.get("outs", [])]
 
 
-def _declared_outputs() -> list[str]:
+def _declared() -> list[str]:
     """Of all stages in dvc.yaml; of a matrix the folder that they stand in."""
     outs = [out for entry in read_yaml(GRAPH).get("stages", {}).values() for out in entry.get("outs", [])]
     return [(out if isinstance(out, str) else next(iter(out))).partition("/${")[0] for out in outs]
@@ -71,7 +74,7 @@ def _replaced(*paths: Path) -> list[str]:
 
     recorded = {out["path"]: out.get("md5") for _, out in _recorded() if asked(out["path"])}
     differing = {path for path, digest in recorded.items() if dvc_hash(Path(path)) != digest}
-    standing = {str(file) for out in _declared_outputs() if asked(out) for file in _files(Path(out))}
+    standing = {str(file) for out in _declared() if asked(out) for file in _files(Path(out))}
     return sorted(differing | {file for file in standing if not any(overlaps(file, out) for out in recorded)})
 
 
