@@ -40,9 +40,9 @@ def hashes_of(folder: Path) -> dict[str, str]:
 def dvc_hash(path: Path) -> str | None:
     """The hash that DVC records of a file or a folder; None where there is nothing."""
     if path.is_file():
-        return _md5(path.read_bytes())
+        return _md5_of(path)
     files = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-    hashes = {file.relative_to(path).as_posix(): _md5(file.read_bytes()) for file in files}
+    hashes = {file.relative_to(path).as_posix(): _md5_of(file) for file in files}
     listing = [{"md5": hashes[name], "relpath": name} for name in sorted(hashes)]
     return f"{_md5(json.dumps(listing, sort_keys=True).encode())}.dir" if listing else None
 
@@ -50,6 +50,11 @@ def dvc_hash(path: Path) -> str | None:
 def remove(path: Path) -> None:
     path.unlink()
     checksum_of(path).unlink(missing_ok=True)
+
+
+def _md5_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _md5(content: bytes) -> str:

@@ -1,21 +1,31 @@
-"""`dcube doctor`: what a crash of the machine, or a kill, has left in the working copy."""
+"""`dcube doctor`: what a crash, a kill, or a registry that lost its models has left in the working copy."""
 
 from pathlib import Path
+from shutil import rmtree
 
 
 def doctor() -> None:
-    """Remove what a killed DVC or git has left half-written here: torn lock files that stop `dvc repro`."""
+    """Remove what stops `dvc repro` here: torn lock files of a killed DVC or git, and the record of a registration that
+    the registry does not have."""
     from psutil import pid_exists
 
+    from dcube.cli.terminal import quiet_mlflow
     from dcube.errors import DcubeError
+    from dcube.registry.presence import REGISTRATION, lost_versions
     from dcube.repository.commands import repository_around
     from dcube.repository.dvc_internals import locks_held
     from dcube.repository.workspace import remove_torn_files
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     repository = repository_around(Path.cwd())
     if running := [f"{command} (process {pid})" for pid, command in locks_held(repository) or [] if pid_exists(pid)]:
         raise DcubeError(f"DVC is at work in {repository}: wait for {', '.join(running)}, or end it")
-    removed = remove_torn_files(repository)
-    print("\n".join(f"removed {name}, which a killed process had left" for name in removed) or "nothing to mend")
-    if removed:
+    mended = [f"removed {name}, which a killed process had left" for name in remove_torn_files(repository)]
+    quiet_mlflow()
+    with mlflow_errors_in_one_line():
+        if lost := lost_versions():
+            rmtree(REGISTRATION.parent)
+            mended.append(f"removed the record of a registration: {lost}")
+    print("\n".join(mended) or "nothing to mend")
+    if mended:
         print("Finished stages are not computed again: the run cache knows them. Next:\n  dvc repro")

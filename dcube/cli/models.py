@@ -36,13 +36,14 @@ def models(
     """The newest versions of a registered model, with aliases and metrics as the registry shows them."""
     with _registry(name) as registry:
         from dcube.cli.registry_tables import history_table, split_notices, versions_table
-        from dcube.registry.presence import lost_versions
+        from dcube.registry.presence import REMEDY, lost_versions
         from dcube.registry.version import readable
 
         if not history:
             versions, problems = readable(registry.versions(None if everything else NEWEST))
             print_rich(versions_table(registry, versions))
-            for notice in (*problems, *split_notices(versions), lost_versions(registry)):
+            lost = lost_versions()
+            for notice in (*problems, *split_notices(versions), f"{lost}. {REMEDY}" if lost else None):
                 if notice:
                     print_rich(notice)
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dcube.artifacts.candidates import BASELINE, DCUBE
 from dcube.artifacts.layout import DATASET, EVALUATION, LOCK, PARAMS, PREDICTIONS, PREPARED
-from dcube.cli.terminal import print_rich
+from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.errors import DcubeError
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def _next_steps() -> Iterator[str]:
     from dcube.repository.commands import uncommitted_files
     from dcube.repository.data_record import DATA_RECORD
 
+    yield from _registration()
     yield f"\nPictures and model cards: {EVALUATION}/*/"
     yield "One page with everything, images included: dcube report"
     yield "Runs, curves and registered models: make ui"
@@ -104,3 +105,19 @@ def _next_steps() -> Iterator[str]:
             yield f"git add {files} && git commit"
             return
         yield "Compared with experiments: dvc exp show --only-changed --drop 'outputs/|Created'"
+
+
+def _registration() -> Iterator[str]:
+    """What DVC cannot say: that the registry has lost these models, or is another one."""
+    from dcube.registry.presence import REMEDY, lost_versions
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
+
+    quiet_mlflow()
+    try:
+        with mlflow_errors_in_one_line():
+            lost = lost_versions()
+    except DcubeError as error:
+        yield f"\nWhether these models are registered is not known: {error}"
+        return
+    if lost:
+        yield f"\n[bold]{lost}. {REMEDY}[/]"

@@ -129,9 +129,10 @@ def _explain(error: Any, group: type[Group]) -> str:
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}{_nearest(location[-1], _keys_at(group, location[:-1]))}"
     message = error["msg"].removeprefix("Value error, ")
-    if not key or isinstance(error["input"], dict):  # of what does not fit together, the message names the values
-        return f"{key}: {message}".removeprefix(": ")
-    return f"{key}: {message[0].lower()}{message[1:]} (got {error['input']!r})"
+    if not key:
+        return message
+    got = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"  # not all values of a group
+    return f"{key}: {message[0].lower()}{message[1:]}{got}"
 
 
 def _keys_at(group: Any, location: list[str]) -> list[str]:

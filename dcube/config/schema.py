@@ -4,6 +4,7 @@ Defaults are the paper's values (§IV-B and the published configuration) whereve
 Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
 """
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -50,6 +51,8 @@ __all__ = [
     "SubFeatures",
     "Synthesis",
 ]
+
+LEAST_LOG_SIGNAL = math.log(1e-36)  # of ᾱ_T: its inverse must be a number in float32
 
 MOST_PATCHES = 16_384  # attention needs memory by their square
 
@@ -260,6 +263,13 @@ class Diffusion(Group):
             raise ValueError(f"heads ({self.heads}) must divide width ({self.width})")
         if self.beta_start >= self.beta_end:
             raise ValueError("beta_start must be below beta_end")
+        step = (self.beta_end - self.beta_start) / (self.timesteps - 1)
+        betas = (min(self.beta_start + step * t, self.beta_end) for t in range(self.timesteps))  # not above by rounding
+        if math.fsum(math.log1p(-beta) for beta in betas) < LEAST_LOG_SIGNAL:
+            raise ValueError(
+                f"after timesteps ({self.timesteps}) up to beta_end ({self.beta_end:g}) nothing is left of an image to "
+                "sample from: lower one of them"
+            )
         return self
 
 

@@ -10,13 +10,15 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError, abbreviated
 from dcube.registry.version import Version
+from dcube.registry.versions import Registry
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import tracking_uri
+from dcube.tracking.mlflow_client import is_missing_database, tracking_client, tracking_uri, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from dcube.registry.versions import Registry
+REGISTRATION = REGISTERED / VERSIONS
+REMEDY = "DVC cannot see that: `dcube doctor` removes this record, and `dvc repro` then registers them again."
 
 
 def has_its_files(client: "MlflowClient", version: Version, evaluation: str) -> bool:
@@ -33,24 +35,26 @@ def has_its_files(client: "MlflowClient", version: Version, evaluation: str) -> 
     return {PREDICTIONS, "MLmodel"} <= {Path(file.path).name for file in (*held, *model)}
 
 
-def lost_versions(registry: "Registry") -> str | None:
+def lost_versions() -> str | None:
     """In one line, what this working copy has registered and the registry does not have, or has as another model."""
-    file = REGISTERED / VERSIONS
-    record = Registered.load(file) if file.exists() else None
-    if record is None or record.name != registry.name:
+    if not REGISTRATION.exists():
         return None
+    record, uri = Registered.load(REGISTRATION), tracking_uri()
+    registry = None if is_missing_database(uri) else Registry(tracking_client(), record.name)
     lost = [
-        f"{version} ({name})" for name, version in record.versions.items() if not _is_there(registry, name, version)
+        f"{version} ({name})"
+        for name, version in record.versions.items()
+        if registry is None or not _is_there(registry, name, version)
     ]
     if not lost:
         return None
     return (
-        f"{file} names versions that are not in {tracking_uri()}, or are other models there: {abbreviated(lost)}. "
-        "`dvc repro --force --single-item register` registers them again"
+        f"{REGISTRATION} names versions of {record.name} that are not in {without_password(uri)}, or are other models "
+        f"there: {abbreviated(lost)}"
     )
 
 
-def _is_there(registry: "Registry", name: str, number: int) -> bool:
+def _is_there(registry: Registry, name: str, number: int) -> bool:
     try:
         version = registry.version(str(number))
     except DcubeError:

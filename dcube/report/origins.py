@@ -17,6 +17,7 @@ from dcube.report.material import Material
 from dcube.report.one_run import refuse_mixture
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import version_number
+from dcube.tracking.record import refuse_replaced
 
 # Shown elsewhere, or nobody's business.
 OF_TODAY = ("commit", "params_sha256", "pipeline", "uncommitted")  # of a checkout, not of results
@@ -37,6 +38,7 @@ def material_here() -> Material:
     if material.info is None:
         raise DcubeError(f"{PREPARED} contains no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
     refuse_mixture(material)
+    refuse_replaced(EVALUATION.parent)
     return replace(material, title=f"D-Cube on {material.info.name}", lineage=_recorded())
 
 

@@ -82,6 +82,10 @@ def record(client: "MlflowClient", entry: "ModelVersion", run: "Run", sent: File
     """
     registration = run.data.tags.get(tags.REGISTRATION_RUN, run.info.run_id)
     _download(client, _address(entry, run, registration, MODEL), folder / MODEL)
+    if not (folder / MODEL).exists():
+        raise DcubeError(
+            f"the model of {entry.name}/{version_number(entry)} cannot be read back from MLflow: try again"
+        )
     manifest = VersionManifest(
         name=entry.name,
         version=version_number(entry),
@@ -184,7 +188,8 @@ def _download(client: "MlflowClient", address: str, target: Path) -> None:
     from mlflow.exceptions import MlflowException
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent) as arrival, library_defaults(NO_PROGRESS_BAR):
+    here = {"MLFLOW_TRACKING_URI": client.tracking_uri}  # where MLflow looks for a version, whatever is passed to it
+    with TemporaryDirectory(dir=target.parent) as arrival, library_defaults(NO_PROGRESS_BAR | here):
         try:
             found = Path(download_artifacts(address, dst_path=arrival, tracking_uri=client.tracking_uri))
         except (MlflowException, OSError):

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from dcube.artifacts.layout import CONFIG, WEIGHTS
+from dcube.artifacts.layout import CONFIG, METRICS_FILE, WEIGHTS
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.diffusion import DiffusionConfig
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.weights import load_weights, save_weights
 from dcube.config.schema import Data, Diffusion
 from dcube.data.layouts.detection import read_raw_dataset
@@ -20,7 +21,7 @@ from dcube.evaluation.predictions import Predictions
 from dcube.registry.champions import events_of
 from dcube.registry.version import Version
 from dcube.tracking import tags
-from tests.support.metrics import made_predictions
+from tests.support.metrics import made_metrics, made_predictions
 from tests.support.raw_sets import save
 
 HEADER = b"id,file,patient,sha256,label,prediction,probability_a,probability_b\n"
@@ -51,6 +52,13 @@ def test_a_damaged_config(content: bytes, tmp_path: Path) -> None:
     for schema in (CandidateConfig, DiffusionConfig):
         with pytest.raises(DcubeError, match=r"config\.json"):
             schema.load(tmp_path / CONFIG)
+
+
+@pytest.mark.parametrize("values", [{"confidence": 1.95}, {"calibration_bins": 0}, {"resamples": 0}])
+def test_damaged_metrics(values: dict, tmp_path: Path) -> None:
+    made_metrics().model_copy(update=values).save(tmp_path / METRICS_FILE)
+    with pytest.raises(DcubeError, match=r"metrics\.json does not fit"):
+        Metrics.load(tmp_path / METRICS_FILE)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 20, b"\x08\0\0\0\0\0\0\0{}{}{}{}", bytes(8)])

@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
+from dcube.artifacts.schemas.registered import Registered
 from tests.support.small_pipeline import dvc
 
 
@@ -40,3 +42,28 @@ def test_a_dvc_at_work_is_left_alone_and_a_dead_one_is_not(repository, run_dcube
     assert code == 2 and f"wait for dvc repro (process {os.getpid()})" in said and rwlock.exists()
     lock_for(repository, 2**22 + 1)  # greater than any process id
     assert run_dcube("doctor")[0] == 0 and not rwlock.exists()
+
+
+REGISTER = """
+  register:
+    cmd: "echo ran >> times; mkdir -p outputs/registered; cp record.json outputs/registered/registered.json"
+    deps: [record.json]
+    outs: [{outputs/registered: {persist: true}}]
+"""
+
+
+def test_what_the_registry_has_lost_is_registered_by_the_next_repro(repository, run_dcube):
+    """DVC sees a record that has not changed, and says that it is up to date."""
+
+    def repro() -> int:
+        with Repo() as repo:
+            repo.reproduce("register")
+        return len((repository / "times").read_text().split())
+
+    Registered(name="dcube-small", versions={"dcube": 1}, aliases={}, challenger=None).save(repository / "record.json")
+    with (repository / "dvc.yaml").open("a") as graph:
+        graph.write(REGISTER)
+    assert repro() == repro() == 1
+    code, said = run_dcube("doctor")
+    assert code == 0 and "names versions of dcube-small that are not in sqlite" in said and "dvc repro" in said
+    assert repro() == 2, "not taken from the run cache"

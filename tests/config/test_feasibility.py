@@ -130,3 +130,11 @@ def test_an_operating_point_of_an_unknown_class_is_refused_before_any_work(toy) 
     wish = {"evaluation.operating_point": "youden", "evaluation.positive_class": "malignnat"}
     with pytest.raises(DcubeError, match="positive_class: there is no class 'malignnat': choose from benign, mal"):
         refuse_infeasible(with_overrides(BASE, wish, "--set"), toy[0].info)
+
+
+@pytest.mark.parametrize("schedule", [{"timesteps": 10_000}, {"beta_end": 0.2}])
+def test_a_schedule_that_leaves_no_signal_is_refused(schedule) -> None:
+    """Sampling from it gave values that are not finite, once stage 1 had trained."""
+    with pytest.raises(DcubeError, match="nothing is left of an image to sample from"):
+        with_overrides(BASE, {f"diffusion.{name}": value for name, value in schedule.items()}, "--set")
+    assert with_overrides(BASE, {"diffusion.timesteps": 8000}, "--set")

@@ -6,7 +6,7 @@ What there is to change is found in the store itself, not in the version's manif
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlparse
@@ -30,16 +30,21 @@ PEOPLE_WRITE = {"mlflow.note.content", "mlflow.runName"}
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory, mlflow_database) -> Iterator[Registry]:
-    """One version, registered by the stage, in an own working copy."""
+    """One version, registered by the stage, in a copy such as `dvc exp run --temp` makes: the database is elsewhere."""
     home = tmp_path_factory.mktemp("tampering")
     params = Params.model_validate(TINY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(home)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copyfile(mlflow_database, home / 'mlflow.db')}")
+        (home / "copy").mkdir()
+        patch.chdir(home / "copy")
+        address = f"sqlite:///{shutil.copyfile(mlflow_database, home / 'mlflow.db')}"
+        patch.setenv("DVC_ROOT", str(home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         write_dataset(PREPARED)
         Path("params.yaml").write_text(params.to_yaml())
         write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=params)
         register.main()
+        patch.delenv("DVC_ROOT")
+        patch.setenv("MLFLOW_TRACKING_URI", address)
         yield Registry.existing(NAME)
 
 
@@ -58,14 +63,6 @@ def stored(registry: Registry) -> list[Path]:
         file for folder in [*folders, registration / "origin", registration / "report"] for file in folder.rglob("*")
     ]
     return [file for file in files if file.is_file() and not {"__pycache__", "manifest.json"} & set(file.parts)]
-
-
-def place(file: Path) -> str:
-    """As a problem names it."""
-    text = file.as_posix()
-    return next(
-        text[text.index(start) + 1 :] for start in ("/origin/", "/report/", "/evaluation/", "/") if start in text
-    )
 
 
 @contextmanager
@@ -110,15 +107,25 @@ def test_a_byte_of_every_file_counts(registry):
     assert problems(registry) == []
 
 
-@pytest.mark.parametrize("name", ["config.json", "predictions.csv", "params.yaml"])
-def test_a_file_that_is_gone_or_added_counts(registry, name):
-    file = next(file for file in stored(registry) if file.name == name)
-    with changed(file, None):
-        (gone,) = problems(registry)
-        assert name in gone and ("is gone" in gone or "are gone" in gone)
-    with changed(file.with_name("more.txt"), b"more"):
-        (added,) = problems(registry)
-        assert "more.txt was added later" in added
+def test_every_file_that_is_gone_and_every_one_that_is_added_counts(registry):
+    """Every second one is removed, then the others, so that each is missed by itself and not with its folder."""
+    files = stored(registry)
+    for gone in (files[::2], files[1::2]):
+        with ExitStack() as removed:
+            for file in gone:
+                removed.enter_context(changed(file, None))
+            found = problems(registry)
+        told = "; ".join(found)
+        for name in (file.as_posix().partition("/artifacts/")[2] for file in gone):
+            assert f"{name} is gone" in told or f"the files of {name.partition('/')[0]} are gone" in told, name
+        assert len(found) == len(gone)
+    more = {file.with_name("more.txt") for file in files}
+    with ExitStack() as added:
+        for file in more:
+            added.enter_context(changed(file, b"more"))
+        found = problems(registry)
+    assert len(found) == len(more) and all("more.txt was added later" in problem for problem in found)
+    assert problems(registry) == []
 
 
 @pytest.mark.slow

@@ -11,9 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dcube.artifacts.checksums import dvc_hash
 from dcube.artifacts.layout import (
     DATASET,
     EVALUATION,
+    FEATURES,
     FID,
     METRICS_FILE,
     MODELS,
@@ -230,7 +232,7 @@ stages:
   select_features:
     deps: [{{path: outputs/prepared, md5: a}}]
     params: {{params.yaml: {{features.keep: {keep}}}}}
-    outs: [{{path: outputs/features, md5: b}}]
+    outs: [{{path: outputs/features, md5: {made}}}]
   train_classifier:
     deps: [{{path: outputs/features, md5: {features}}}]
 """
@@ -243,14 +245,16 @@ def test_a_mixture_of_two_runs_is_refused(own: Path, monkeypatch, capsys) -> Non
         assert (code == 2) == bool(error) == (not (own / "report.html").exists())
         return error
 
-    keep = TINY["features"]["keep"]
+    keep, made = TINY["features"]["keep"], dvc_hash(own / FEATURES)
     for features, kept, words in (
-        ("b", keep, ""),
+        (made, keep, ""),
         ("c", keep, "train_classifier ran with another outputs/features than the present one"),
-        ("b", keep + 1, "select_features ran with another features.keep than params.yaml has"),
+        (made, keep + 1, "select_features ran with another features.keep than params.yaml has"),
     ):
-        (own / "dvc.lock").write_text(LOCK.format(features=features, keep=kept))
+        (own / "dvc.lock").write_text(LOCK.format(features=features, keep=kept, made=made))
         assert words in refused() if words else refused() == ""
+    (own / "dvc.lock").write_text(LOCK.format(features="b", keep=keep, made="b"))  # of the branch that is checked out
+    assert "outputs/features: not as dvc.lock records" in refused()
     (own / "dvc.lock").unlink()
 
     config = own / MODELS / "sub_features/config.json"

@@ -147,9 +147,17 @@ def test_what_was_made_of_another_state_is_not_registered_as_of_this_one(
     replaced = changed[0] in ("model", "dvc.lock")
     notice = f"{name}: not as dvc.lock records" if replaced else f"{name} changed after these results"
     assert notice in record_notice(Path())
-    if changed[0] == "model":
-        return None
-    with pytest.raises(DcubeError, match=f"^{name} changed after the results were made of it"):
+    refusal = notice if file == "model" else f"{name} changed after the results were made of it"
+    with pytest.raises(DcubeError, match=f"^{refusal}"):
+        refuse_stale_record("register")
+
+
+def test_what_no_record_names_is_not_registered(registered_template, tmp_path, monkeypatch) -> None:
+    """`git stash -u` takes a new dvc.lock away, an older commit has none: the files are of another revision."""
+    monkeypatch.chdir(shutil.copytree(registered_template, tmp_path / "copy"))
+    Path("dvc.lock").unlink()
+    assert record_notice(Path()).startswith("model, prepared/label.csv: not as dvc.lock records")
+    with pytest.raises(DcubeError, match=r"^model: not as dvc\.lock"):
         refuse_stale_record("register")
 
 

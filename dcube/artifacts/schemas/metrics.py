@@ -66,11 +66,11 @@ class Metrics(Artifact):
     kind: str
     test: dict[str, float]
     interval: dict[str, Interval]
-    confidence: float
-    abstain_below: float
-    calibration_bins: int
+    confidence: float = Field(gt=0.5, lt=1.0)  # these four as in the parameters `evaluation`
+    abstain_below: float = Field(ge=0.0, le=1.0)
+    calibration_bins: int = Field(ge=2, le=100)
     resampled: Literal["patients", "groups", "images"]
-    resamples: int
+    resamples: int = Field(ge=100, le=100_000)
     resamples_without_a_class: int
     test_images: int
     test_patients: int | None
