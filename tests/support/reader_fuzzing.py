@@ -38,7 +38,7 @@ from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
 from tests.support import phantom_layouts
 from tests.support.medical_files import dicom_dataset, dicom_file, nifti_file, save_dicom
-from tests.support.raw_sets import medmnist_file, noise, save, with_metadata, write_metadata
+from tests.support.raw_sets import class_folders, medmnist_file, noise, save, with_metadata, write_metadata
 
 ADDRESS_SPACE = 12 * 2**30  # stops a runaway before the machine does
 MOST_SECONDS = 10
@@ -114,6 +114,8 @@ def npz(folder: Path) -> None:
 
 def csv(folder: Path) -> None:
     with_metadata(folder / "metadata", patients=2, images=1)
+    class_folders(folder / "naming", images=2)
+    (folder / "naming" / "table.csv").write_text("image,label\nill/00.png,ill\nill/01.png,ill\nwell/00.png,well\n")
     phantom_layouts.breast(folder / "labels", phantom_layouts.patients(1)[:1])
 
 
