@@ -103,6 +103,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
         _notes(has_table, bool(decathlon)),
         is_medical=True,
         left_out=others,
+        places=tuple(str(one.centre) for one in slices),
     )
 
 
