@@ -78,7 +78,9 @@ class ScanCache:
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         with self._using() as database:
-            for start in range(0, len(keys) if database else 0, KEYS_AT_ONCE):
+            for start in range(0, len(keys), KEYS_AT_ONCE):
+                if database is None:
+                    break
                 some = keys[start : start + KEYS_AT_ONCE]
                 marks = ",".join("?" * len(some))
                 found.update(database.execute(f"SELECT key, value FROM found WHERE key IN ({marks})", some))
