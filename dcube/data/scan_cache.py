@@ -24,9 +24,11 @@ KEYS_AT_ONCE = 500
 
 
 class ScanCache:
-    """Summaries by device, inode, size and time of the image's file, and by what defines the pixels.
+    """Summaries by device, inode, size and times of the image's file, and by what defines the pixels.
 
-    Without names and patients; with thumbnails. A file that cannot be used is no error: nothing is remembered then.
+    Of the times the inode's own (ctime) counts most: unpacked files bring the times of an archive along, and what was
+    removed leaves its inode to a file of the same size. There are no names and patients, but thumbnails. A database that
+    cannot be used is no error: nothing is remembered then.
 
     Args:
         file: an SQLite database, made on first use; None: nothing is remembered.
@@ -70,9 +72,10 @@ class ScanCache:
             state = (self._root / file).stat()
         except OSError:
             return b""
-        if time.time() - state.st_mtime < UNSETTLED_SECONDS:
+        if time.time() - state.st_ctime < UNSETTLED_SECONDS:
             return b""
-        identity = [state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, number, place]
+        file_state = [state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        identity = [*file_state, number, place]
         return hashlib.sha256(self._defining + json.dumps(identity).encode()).digest()
 
     def _read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
