@@ -27,8 +27,8 @@ class ScanCache:
     """Summaries by device, inode, size and times of the image's file, and by what defines the pixels.
 
     Of the times the inode's own (ctime) counts most: unpacked files bring the times of an archive along, and what was
-    removed leaves its inode to a file of the same size. There are no names and patients, but thumbnails. A database that
-    cannot be used is no error: nothing is remembered then.
+    removed leaves its inode to a file of the same size. There are no names and patients, but thumbnails. A database
+    that cannot be used is no error: nothing is remembered then.
 
     Args:
         file: an SQLite database, made on first use; None: nothing is remembered.
