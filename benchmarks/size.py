@@ -145,7 +145,7 @@ def _all(given: argparse.Namespace) -> None:
     if not (given.folder / "raw").exists():
         _report("generate", _part(given, "generate"))
     killed = _start(given, "prepare")
-    notes = given.folder / ".out.unfinished" / "seen.jsonl"
+    notes = given.folder / ".out.unfinished" / "summaries.jsonl"
     while not notes.exists() or notes.read_bytes().count(b"\n") * 1024 < given.images // 2:
         assert killed.poll() is None, "prepare ended before it was killed"
         time.sleep(0.2)

@@ -1,7 +1,7 @@
 """What one pass over the raw images leaves of each of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,14 +48,18 @@ def refuse_unusable(dataset: RawDataset, summaries: Sequence[ImageSummary]) -> N
         )
 
 
-def tabulate(dataset: RawDataset, summaries: Sequence[ImageSummary]) -> pd.DataFrame:
+def tabulate(
+    dataset: RawDataset,
+    summaries: Sequence[ImageSummary],
+    group: Callable[[Sequence[bytes]], np.ndarray] = group_near_duplicates,
+) -> pd.DataFrame:
     """The data set's table with the columns sha256 (empty where unusable) and picture, equal for near duplicates.
 
-    Blank slices are left out.
+    Blank slices are left out. `group` finds near duplicates.
     """
     with_thumbnail = [i for i, summary in enumerate(summaries) if summary.thumbnail]
     picture = np.arange(len(summaries))
-    picture[with_thumbnail] = len(summaries) + group_near_duplicates([summaries[i].thumbnail for i in with_thumbnail])
+    picture[with_thumbnail] = len(summaries) + group([summaries[i].thumbnail for i in with_thumbnail])
     table = dataset.table().assign(sha256=[summary.sha256 for summary in summaries], picture=picture)
     return table[[not summary.is_blank for summary in summaries]]
 

@@ -11,6 +11,7 @@ from dcube.data.image_summary import ImageSummary
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preprocessing import preprocess
 from dcube.data.readers.raw_image import ConstantImageError, RawImage, UnusableImageError
+from dcube.data.scan_cache import ScanCache
 from dcube.data.scan_checkpoint import ScanCheckpoint
 from dcube.engine.progress import progress
 
@@ -18,11 +19,14 @@ IMAGES_AT_ONCE = 1024
 FEW_LEVELS = 8  # grey levels or colours: label maps have as many values as there are tissues
 
 
-def scan_images(dataset: RawDataset, data: Data, checkpoint: ScanCheckpoint | None = None) -> list[ImageSummary]:
+def scan_images(
+    dataset: RawDataset, data: Data, checkpoint: ScanCheckpoint | None = None, cache: ScanCache | None = None
+) -> list[ImageSummary]:
     """Decode every image once; images that the checkpoint already holds are not read again.
 
     Args:
         checkpoint: where to store the arrays; None: only the summaries are needed.
+        cache: what is known already, where only the summaries are needed.
     """
     summaries = checkpoint.load_summaries() if checkpoint else []
     images = len(dataset.records)
@@ -32,10 +36,15 @@ def scan_images(dataset: RawDataset, data: Data, checkpoint: ScanCheckpoint | No
             committing: Future | None = None
             while len(summaries) < images:
                 rows = range(images)[len(summaries) :][:IMAGES_AT_ONCE]
+                known = cache.find(rows) if cache else {}
                 block = []
-                for summary in pool.map(lambda row: _scan_image(dataset, row, data, checkpoint), rows):
+                for summary in pool.map(
+                    lambda row, known=known: known.get(row) or _scan_image(dataset, row, data, checkpoint), rows
+                ):
                     block.append(summary)
                     advance()
+                if cache and len(known) < len(rows):
+                    cache.add({row: one for row, one in zip(rows, block, strict=True) if row not in known})
                 summaries += block
                 if committing:
                     committing.result()

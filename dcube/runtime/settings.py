@@ -31,6 +31,10 @@ class Settings(BaseSettings):
     salt_file: Path = Field(
         Path("~/.config/dcube/salt"), description="Salt of the pseudonyms: the same file on every machine."
     )
+    scan_cache: Path | None = Field(
+        Path(".dcube/scans.sqlite"),
+        description="Database of what `dcube data check` found out about images whose files have not changed since.",
+    )
     inference_log: Path | None = Field(
         None,
         description="File to which `predict` and serving append every answer, a JSON object a line. Default: none.",

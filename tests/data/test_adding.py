@@ -24,6 +24,7 @@ from dcube.data.layouts.phantom import write_phantom
 from dcube.data.preparing import prepare
 from dcube.data.readers.archives import unpack
 from dcube.errors import DcubeError
+from dcube.inference.inputs import collect_images
 from dcube.runtime.settings import read_settings
 from tests.support.checkout import ROOT
 from tests.support.raw_sets import class_folders, medmnist_file, noise, save
@@ -175,6 +176,23 @@ def test_large_archives_are_refused_by_their_headers(tmp_path, monkeypatch):
         file = shutil.make_archive(str(tmp_path / "set"), suffix, tmp_path / "raw")
         with pytest.raises(DcubeError, match="more files than DCUBE_MAX_ARCHIVE_FILES=5"):
             unpack(Path(file), new_folder(tmp_path / suffix))
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.xz"])
+def test_a_damaged_archive_is_refused_in_one_line(tmp_path, suffix):
+    """By `add` and `predict` alike, wherever the damage is."""
+    class_folders(tmp_path / "raw", images=2)
+    forms = {"zip": "zip", "tar.gz": "gztar", "tar.xz": "xztar"}
+    whole = Path(shutil.make_archive(str(tmp_path / "set"), forms[suffix], tmp_path / "raw")).read_bytes()
+    archive = tmp_path / f"set.{suffix}"
+    where = whole.rindex(b"PK\1\2") + 42 if suffix == "zip" else 30  # where the last file lies
+    for damaged in (whole[:40], whole[: len(whole) // 2], whole[:where] + b"\xff\xff\xff\xff" + whole[where + 4 :]):
+        archive.write_bytes(damaged)
+        with pytest.raises(DcubeError, match=f"set.{suffix} ") as refusal:
+            unpack(archive, new_folder(tmp_path / f"out {len(list(tmp_path.iterdir()))}"))
+        assert "\n" not in str(refusal.value)
+        with pytest.raises(DcubeError, match=f"set.{suffix} "), collect_images([archive]):
+            pass
 
 
 def new_folder(path: Path) -> Path:

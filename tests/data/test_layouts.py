@@ -1,5 +1,6 @@
 """The same invented patients through every layout, and what is particular to the paper's three data sets."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -211,6 +212,48 @@ def test_a_label_map_without_images_is_left_aside(tmp_path: Path) -> None:
     source = read_raw_dataset(raw, MEDICAL)
     assert "PANCREAS_0003" not in {record.patient for record in source.records}
     assert source.ignored == ("TCIA_pancreas_labels-02-05-2017/label0003.nii.gz",)
+
+
+@pytest.mark.parametrize(
+    "homes",
+    [
+        {"Task07_Pancreas": "MSD/Task07_Pancreas", "Pancreas-CT": "TCIA/manifest-1599750808610/Pancreas-CT"},
+        {"TCIA_pancreas_labels-02-05-2017": "."},
+        {"TCIA_pancreas_labels-02-05-2017": "Pancreas-CT/labels", "Task07_Pancreas": "."},
+    ],
+)
+def test_pancreas_images_and_labels_lie_below_any_folder(homes: dict[str, str], tmp_path: Path) -> None:
+    """With what macOS leaves in the Decathlon's tar, files without a suffix, and images that were unpacked."""
+    packed, raw = layouts.pancreas(tmp_path / "packed", PEOPLE, diagnoses=False), tmp_path / "archive" / "raw"
+    for folder in [entry for entry in packed.iterdir() if entry.is_dir()]:
+        shutil.copytree(folder, raw / homes.get(folder.name, folder.name), dirs_exist_ok=True)
+    for file in list(raw.rglob("pancreas_*.nii.gz")):
+        (file.parent / f"._{file.name}").write_bytes(b"\0\5\x16\7")
+    for file in list(raw.rglob("*.dcm")):
+        file.rename(file.with_name(f"1.2.826.0.1.{file.stem}"))
+    unpacked = next(raw.rglob("imagesTr/pancreas_*"))
+    unpacked.with_suffix("").write_bytes(gzip.decompress(unpacked.read_bytes()))
+    unpacked.unlink()
+    (raw / "Pancreas-CT-part" / "PANCREAS_0099" / "a").mkdir(parents=True)
+    shutil.copy(next(raw.rglob("1.2.826*")), raw / "Pancreas-CT-part" / "PANCREAS_0099" / "a" / "1-001.dcm")
+    source = read_raw_dataset(raw.parent, MEDICAL)
+    assert source.layout == "pancreas CT" and len(source.records) == len(PEOPLE) * SLICES
+    assert {record.patient for record in source.records} == {
+        f"PANCREAS_{one.number:04d}" if one.kind == "normal" else f"pancreas_{one.number:03d}" for one in PEOPLE
+    }
+    normal = sum(one.kind == "normal" for one in PEOPLE)
+    assert {why: len(files) for why, files in source.left_out.items()} == {
+        "hidden file": 2 * (len(PEOPLE) - normal),
+        "slice without pancreas": 2 * normal,
+        "series without a label map": 1,
+    }
+
+
+def test_two_copies_of_a_pancreas_label_map_are_refused(tmp_path: Path) -> None:
+    raw = layouts.pancreas(tmp_path / "raw", PEOPLE[:1])
+    shutil.copytree(raw / "Task07_Pancreas", raw / "copy" / "Task07_Pancreas")
+    with pytest.raises(DcubeError, match="pancreas_001 have several label maps each: keep one copy"):
+        read_raw_dataset(raw, MEDICAL)
 
 
 def test_invented_patients_are_told_apart(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_masks_beside_images_are_left_out_and_counted(tmp_path):
         ("a/img_3.png", "a/mask_3.png"),
         ("Original/4.png", "Ground Truth/4.png"),
         ("a/CXR/5.png", "a/leftMask/5.png"),
-        ("imagesTr/spleen_1_0000.nii", "labelsTr/spleen_1.nii"),
+        ("a/imagesTr/spleen_1_0000.nii", "a/labelsTr/spleen_1.nii"),
     ],
 )
 def test_masks_of_public_sets_are_known_by_their_names(tmp_path, image, mask):

@@ -15,10 +15,12 @@ from dcube.data.grouping import GroupingError, grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
-from dcube.data.layouts.raw_files import visible_files
+from dcube.data.layouts.raw_files import inner_folder, visible_files
 from dcube.data.scan import FEW_LEVELS, scan_images
+from dcube.data.scan_cache import ScanCache
 from dcube.data.splits import count_by_class, plan_splits
 from dcube.errors import DcubeError, abbreviated
+from dcube.runtime.settings import read_settings
 
 DARK = 64  # of 255: 12-bit values in 16-bit files reach 16
 
@@ -85,8 +87,9 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
     except GroupingError as error:  # the report without it has proposals
         report = inspect_dataset(path, data.model_copy(update=error.without))
         return replace(report, problem=str(error), planned={}, dropped=0)
-    summaries = scan_images(dataset, data)
-    table = tabulate(dataset, summaries)
+    cache = ScanCache(read_settings().scan_cache, inner_folder(path), dataset, data)
+    summaries = scan_images(dataset, data, cache=cache)
+    table = tabulate(dataset, summaries, cache.group_near_duplicates)
     usable = table[table["sha256"] != ""]
     groups = duplicate_groups(usable)
     near = describe_near_duplicates(usable)

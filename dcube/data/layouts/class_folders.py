@@ -1,9 +1,9 @@
 """The layout `CLASS/…/image.png`. Images below a top folder `unlabelled` have no label."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from dcube.config.schema import Data
-from dcube.data.layouts.metadata import METADATA
+from dcube.data.layouts.folder_classes import mend, refuse_unlikely_classes
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles, is_debris
 from dcube.data.layouts.tables import UNLABELLED_FOLDERS
@@ -23,18 +23,17 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
         DcubeError: naming an image outside of all class folders, or a class folder without images.
     """
     raw.refuse_lone_masks()
-    records = {image: _record(raw.path, image) for image in raw.images}
+    records = {image: _record(raw, image) for image in raw.images}
+    refuse_unlikely_classes(raw, records.values())
     _refuse_empty_folders(raw)
     _refuse_classes_in_classes(raw)
     return RawDataset.of_stored_images("class folders", raw, records, window_of(data))
 
 
-def _record(folder: Path, image: StoredImage) -> ImageRecord:
+def _record(raw: RawFiles, image: StoredImage) -> ImageRecord:
     first, *rest = PurePosixPath(image.file).parts
     if not rest:
-        raise DcubeError(
-            f"{folder / image.file} is not in a class folder: move it to {folder}/CLASS/ or add a {METADATA}"
-        )
+        raise DcubeError(f"{raw.path / image.file} is not in a class folder: {mend(raw)}")
     return ImageRecord(image.name, "" if first in UNLABELLED_FOLDERS else first, image.patient)
 
 

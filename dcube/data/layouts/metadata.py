@@ -36,6 +36,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     Raises:
         DcubeError: naming the line, where a row fits no image, or an image that no row lists.
     """
+    _refuse_foreign_table(raw)
     records = _read_records(raw.path / METADATA, raw, data.subgroups)
     dataset = RawDataset.of_stored_images("metadata", raw, records, window_of(data), tables=(METADATA,))
     return replace(dataset, subgroups=tuple(data.subgroups))
@@ -70,6 +71,20 @@ def _read_records(path: Path, raw: RawFiles, subgroups: Sequence[str]) -> dict[S
         )
     _refuse_unknown_labels(path, list(listed.values()))
     return {image: listed[image] for image in raw.all_images if image in listed}
+
+
+def _refuse_foreign_table(raw: RawFiles) -> None:
+    """Archives bring tables of that name with columns of their own."""
+    with (raw.path / METADATA).open(encoding="utf-8-sig", errors="replace") as file:
+        titles = file.readline()
+    if "file" in titles:
+        return
+    for table in raw.naming_tables:
+        if table.file == METADATA:
+            raise DcubeError(
+                f"{raw.path / METADATA}: the column 'file' is missing, and its column {table.column!r} names the "
+                "images: write a table with the columns file (their paths), label and patient_id in its place"
+            )
 
 
 def _index(raw: RawFiles) -> dict[str, list[StoredImage]]:

@@ -1,7 +1,7 @@
-"""Pancreas CT: the Medical Segmentation Decathlon's Task07 and TCIA's Pancreas-CT, one or both below one folder.
+"""Pancreas CT: the Medical Segmentation Decathlon's Task07 and TCIA's Pancreas-CT, one or both, below any folders.
 
-    Task07_Pancreas/imagesTr/pancreas_001.nii.gz   Task07_Pancreas/labelsTr/pancreas_001.nii.gz (1 pancreas, 2 tumour)
-    …/PANCREAS_0001/…/1-001.dcm   TCIA_pancreas_labels-02-05-2017/label0001.nii.gz (1 pancreas)
+    …/imagesTr/pancreas_001.nii.gz   …/labelsTr/pancreas_001.nii.gz (1 pancreas, 2 tumour)
+    …/PANCREAS_0001/…/1-001.dcm      …/label0001.nii.gz (1 pancreas)
     diagnoses.csv (optional: patient_id, label)
 
 Slices without pancreas are dropped; a crop is centred on the pancreas of the slice (paper IV-A1). TCIA's patients are
@@ -11,6 +11,7 @@ Its slices that show no tumour have no label: neither are they healthy, nor do t
 """
 
 import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -23,16 +24,18 @@ from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.layouts.tables import read_patients
 from dcube.data.readers import dicom, nifti
 from dcube.data.readers.dicom_header import read_header
+from dcube.data.readers.file_kinds import kind_of
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import Window, window_of
 from dcube.engine.progress import progress
-from dcube.errors import DcubeError
+from dcube.errors import DcubeError, abbreviated
 
 DIAGNOSES = "diagnoses.csv"
 TUMOUR, NORMAL = "tumour", "normal"
 TUMOUR_VOXEL = 2
-DECATHLON = re.compile(r"(^|/)labelsTr/pancreas_[^/]+\.nii(\.gz)?$")
-TCIA = re.compile(r"(^|/)TCIA_pancreas_labels[^/]*/label(\d{4})\.nii(\.gz)?$")
+DECATHLON = re.compile(r"(.*/)?labelsTr/(pancreas_[^/]+)\.nii(\.gz)?")
+TCIA = re.compile(r"(.*/)?label(\d{4})\.nii(\.gz)?")
+TCIA_SERIES = re.compile(r"(.*/)?PANCREAS_(\d{4})/.+")
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 VISIBLE = Window(50, 400)  # Hounsfield units; black and white stand for what is outside
 PANCREAS_TISSUE = (-50, 200)  # its median
@@ -55,8 +58,7 @@ class Slice:
 
 
 def recognises(raw: RawFiles) -> bool:
-    patterns = ("labelsTr/pancreas_*", "*/labelsTr/pancreas_*", "TCIA_pancreas_labels*/label*")
-    return any(next(raw.path.glob(pattern), None) for pattern in patterns)
+    return any(map(DECATHLON.fullmatch, raw.files)) or bool(_tcia_labels(raw.files))
 
 
 def read_layout(raw: RawFiles, data: Data) -> RawDataset:
@@ -66,10 +68,10 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
         DcubeError: naming the image, label map or table that does not fit.
     """
     path, files, window = raw.path, raw.files, window_of(data)
-    decathlon = [file for file in files if DECATHLON.search(file)]
-    series = _series(files)
-    tcia = {file: f"PANCREAS_{match[2]}" for file in files if (match := TCIA.search(file))}
-    tcia = {file: patient for file, patient in tcia.items() if patient in series}  # two labels have no images any more
+    decathlon = [file for file in files if DECATHLON.fullmatch(file)]
+    series = _series(raw)
+    tcia = {file: patient for file, patient in _tcia_labels(files).items() if patient in series}
+    _refuse_twice([*map(_patient, decathlon), *tcia.values()], path)
     slices: list[Slice] = []
     with progress("Finding the pancreas", total=len(decathlon) + len(tcia), unit="patients") as advance:
         for file in decathlon:
@@ -88,15 +90,20 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
         for one in slices
     ]
     used = {*decathlon, *tcia, *(record.file.partition("#")[0] for record in records), DIAGNOSES}
-    others = tuple(file for file in files if file not in used and file.lower().endswith(".dcm"))
+    others: dict[str, tuple[str, ...]] = {}
+    for patient, own in series.items():
+        why = "slice without pancreas" if patient in tcia.values() else "series without a label map"
+        others[why] = others.get(why, ()) + tuple(file for file in own if file not in used)
+    known = used.union(*others.values())
     return RawDataset(
         "pancreas CT",
         records,
         lambda i: _read(path, slices[i], window),
-        tuple(file for file in files if file not in used and not file.lower().endswith(".dcm")),
+        tuple(file for file in files if file not in known),
         _notes(has_table, bool(decathlon)),
         is_medical=True,
-        left_out={"slice without pancreas": others} if others else {},
+        left_out=others,
+        places=tuple(str(one.centre) for one in slices),
     )
 
 
@@ -121,7 +128,10 @@ def _read(path: Path, one: Slice, window: Window | None) -> RawImage:
 
 def _decathlon_slices(path: Path, label_file: str) -> list[Slice]:
     """Image and label map are two volumes of the same geometry."""
-    image_file = label_file.replace("labelsTr/", "imagesTr/")
+    image_file = "imagesTr/".join(label_file.rsplit("labelsTr/", 1))
+    if not (path / image_file).exists():  # one of the two may have been unpacked
+        other = image_file.removesuffix(".gz") if image_file.endswith(".gz") else f"{image_file}.gz"
+        image_file = other if (path / other).exists() else image_file
     try:
         image, label = nifti.open_volume(path / image_file), nifti.open_volume(path / label_file)
         values = nifti.load_array(path / label_file)
@@ -131,7 +141,7 @@ def _decathlon_slices(path: Path, label_file: str) -> list[Slice]:
         raise DcubeError(f"{path / label_file} or its image cannot be used: {problem}") from None
     if image.slices != label.slices or not np.allclose(image.spacing, label.spacing, rtol=1e-3):
         raise DcubeError(f"{path / label_file} and {image_file} differ in size or spacing: fetch them again")
-    patient = PurePosixPath(label_file).name.partition(".")[0]
+    patient = _patient(label_file)
     return [
         Slice(f"{image_file}#{k}", patient, centre, None if (values[:, :, k] == TUMOUR_VOXEL).any() else "")
         for k, centre in _centres(values, (image.spacing[1], image.spacing[0]))
@@ -197,12 +207,27 @@ def _centres(values: np.ndarray, spacing: tuple[float, float]) -> list[tuple[int
     return centres
 
 
-def _series(files: list[str]) -> dict[str, list[str]]:
+def _patient(label_file: str) -> str:
+    return PurePosixPath(label_file).name.partition(".")[0]
+
+
+def _tcia_labels(files: list[str]) -> dict[str, str]:
+    """Label maps with their patients. TCIA withdrew two patients' images and kept their label maps."""
+    if not any(map(TCIA_SERIES.fullmatch, files)):
+        return {}
+    return {file: f"PANCREAS_{match[2]}" for file in files if (match := TCIA.fullmatch(file))}
+
+
+def _series(raw: RawFiles) -> dict[str, list[str]]:
     """DICOM files by the patient's folder."""
     found: dict[str, list[str]] = {}
-    for file in files:
-        if file.lower().endswith(".dcm"):
-            for part in PurePosixPath(file).parts:
-                if re.fullmatch(r"PANCREAS_\d{4}", part):
-                    found.setdefault(part, []).append(file)
+    for file in raw.files:
+        if (match := TCIA_SERIES.fullmatch(file)) and kind_of(raw.path / file) == "DICOM":
+            found.setdefault(f"PANCREAS_{match[2]}", []).append(file)
     return found
+
+
+def _refuse_twice(patients: list[str], path: Path) -> None:
+    twice = sorted(patient for patient, count in Counter(patients).items() if count > 1)
+    if twice:
+        raise DcubeError(f"{path}: {abbreviated(twice)} have several label maps each: keep one copy of the set")

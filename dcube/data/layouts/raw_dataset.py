@@ -43,6 +43,7 @@ class RawDataset:
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
         has_paths: whether the names of the images were given by people; rows of an archive have none.
         subgroups: columns of `data.subgroups`.
+        places: where another file has a say in the pixels of each record: what it says.
     """
 
     layout: str
@@ -54,6 +55,7 @@ class RawDataset:
     has_paths: bool = True
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     subgroups: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
     @classmethod
     def of_stored_images(

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from dcube.data.layouts.masks import find_masks
+from dcube.data.layouts.naming_tables import NamingTable, find_naming_tables, is_table
 from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
 from dcube.data.readers.file_kinds import kind_of
 from dcube.data.readers.stored_images import StoredImage, is_medical, list_stored_images, why_auxiliary
@@ -26,6 +27,7 @@ DEBRIS = {
 }
 TABLES = frozenset([".csv", ".tsv", ".xls", ".xlsx", ".npz", ".json"])
 MASK = "mask or thumbnail of an image"
+NAMING = "table that names images: only metadata.csv is read"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ class RawFiles:
         return [image for image in self.all_images if image not in self.set_aside]
 
     @cached_property
+    def naming_tables(self) -> list[NamingTable]:
+        """The tables beside the images that name them."""
+        return find_naming_tables(self.path, self.files, {image.file for image in self.images})
+
+    @cached_property
     def top_folders(self) -> set[str]:
         """The first part of the path of each file with images."""
         return {PurePosixPath(image.file).parts[0] for image in self.images}
@@ -92,6 +99,8 @@ class RawFiles:
         """All files but the `used`, by the reason why."""
         reasons = {image.file: why for image, why in self.set_aside.items()}
         reasons |= {file: why for file, why in self.stored.items() if isinstance(why, str)}
+        if any(is_table(file) and file not in used for file in self.files):
+            reasons |= {table.file: NAMING for table in self.naming_tables}
         found: dict[str, list[str]] = defaultdict(list)
         for file in self.files:
             if file not in used:

@@ -3,9 +3,10 @@
 A split is called as in `SPLIT_NAMES`, in any case: `Training` and `Testing` are splits, and never classes.
 """
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from dcube.config.schema import Data
+from dcube.data.layouts.folder_classes import mend, refuse_unlikely_classes
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
@@ -29,7 +30,8 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """
     raw.refuse_lone_masks()
     class_first = _class_first(raw)
-    records = {image: _record(raw.path, image, class_first) for image in raw.images}
+    records = {image: _record(raw, image, class_first) for image in raw.images}
+    refuse_unlikely_classes(raw, records.values())
     return RawDataset.of_stored_images("split folders", raw, records, window_of(data))
 
 
@@ -44,14 +46,17 @@ def _split(folder: str) -> str:
     return SPLIT_NAMES.get(folder.strip().casefold(), "")
 
 
-def _record(folder: Path, image: StoredImage, class_first: bool) -> ImageRecord:
+def _record(raw: RawFiles, image: StoredImage, class_first: bool) -> ImageRecord:
     first, *rest = PurePosixPath(image.file).parts
     if first in UNLABELLED_FOLDERS:
         return ImageRecord(image.name, patient=image.patient)
     if class_first:
         return ImageRecord(image.name, first, image.patient, _split(rest[0]))
+    if not _split(first) and any(map(_split, rest[:-1])):
+        raise DcubeError(f"{raw.path / first} is beside the splits and holds splits: remove it if it is another copy")
     if not _split(first) or len(rest) < 2:
         raise DcubeError(
-            f"{folder / image.file} is neither in train/CLASS/, val/CLASS/, test/CLASS/ nor in unlabelled/: move it"
+            f"{raw.path / image.file} is neither in train/CLASS/, val/CLASS/, test/CLASS/ nor in unlabelled/: "
+            f"{mend(raw)}"
         )
     return ImageRecord(image.name, rest[0], image.patient, _split(first))

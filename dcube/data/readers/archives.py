@@ -1,18 +1,15 @@
 """Unpacking archives from untrusted sources: no path outside the folder, no link, no device, no full disk."""
 
-import lzma
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from dcube.data.readers.limits import limits
 from dcube.errors import DcubeError
 
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, RuntimeError)
 EXTENDED_HEADERS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -36,8 +33,11 @@ def unpack(path: Path, folder: Path) -> None:
             _unpack_tar(path, folder)
         else:
             raise DcubeError(f"{path} is neither a folder nor an .npz, a zip or a tar archive")
-    except DAMAGED as error:
-        raise DcubeError(f"{path} cannot be unpacked: {error}") from None
+    except DcubeError:
+        raise
+    except Exception as error:  # a damaged archive makes the packers raise anything
+        reason = " ".join(str(error).split()) or "it is damaged"
+        raise DcubeError(f"{path} cannot be unpacked: {reason}") from None
 
 
 def is_archive(path: Path) -> bool:
@@ -50,7 +50,7 @@ def _is_tar(path: Path) -> bool:
             return True
     except tarfile.TarError:
         return False
-    except RuntimeError:  # unpacking it will say why not
+    except Exception:  # unpacking it will say why not
         return True
 
 

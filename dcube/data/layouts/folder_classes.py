@@ -1,0 +1,63 @@
+"""Folders in the place of classes that are none: parts of an archive, splits, patients, or just `images`."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from dcube.data.layouts.raw_dataset import ImageRecord
+from dcube.data.layouts.raw_files import RawFiles
+from dcube.errors import DcubeError, abbreviated
+
+WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+|[^\w\s.-]|^-|-$")
+SAYS_NOTHING = re.compile(
+    r"(image|img|picture|photo|dicom|file|input|part|split)s?|dcm|png|jpe?g|tiff?|nii|nifti|fold|batch|folder|dir|archive|"
+    r"set|dataset|data|dis[ck]|base|tr|ts|train(ing)?|test(ing)?|val(id|idation)?|dev"
+)
+LONG_NUMBER = re.compile(r"0\d{2,}|\d{4,}")  # of a patient, not of a grade
+
+
+def refuse_unlikely_classes(raw: RawFiles, records: Iterable[ImageRecord]) -> None:
+    """Refuse folders that say no classes, by their names, or by a table that names the images and knows others.
+
+    Raises:
+        DcubeError: naming the folders, and the table where there is one.
+    """
+    labels = {record.file.partition("#")[0]: record.label for record in records if record.label}
+    classes = sorted(set(labels.values()))
+    if _say_nothing(classes):
+        raise DcubeError(
+            f"{raw.path}: the folders {abbreviated(classes)} look like patients or parts of an archive, and not like "
+            f"classes: {mend(raw)}"
+        )
+    for table in raw.naming_tables:
+        agree = len({label.casefold() for label in classes} & table.others) > 1
+        if table.others and not agree and {labels[file] for file in table.named if file in labels} == set(classes):
+            raise DcubeError(
+                f"{raw.path}: the labels would be the folders {abbreviated(classes)}, and {table.file} names the "
+                f"images with other ones: {mend(raw)}; or remove the table"
+            )
+
+
+def mend(raw: RawFiles) -> str:
+    """How to give labels, in the imperative."""
+    tables = sorted(raw.naming_tables, key=lambda table: (bool(table.others), len(table.named)), reverse=True)
+    source = f" from {tables[0].file}, whose column {tables[0].column!r} names the images" if tables else ""
+    return f"put the images into one folder for each class, or write a metadata.csv (file, label, patient_id){source}"
+
+
+def _say_nothing(names: Sequence[str]) -> bool:
+    """Whether one is called like any folder of files, or two differ in nothing but words and numbers of that kind."""
+    words = [tuple(word.casefold() for word in WORD.findall(name)) for name in names]
+    meant = [tuple(filter(_is_meant_in(name), name)) for name in words]
+    common = set.intersection(*map(set, words)) if len(words) > 1 else set()
+    apart = Counter(tuple(word for word in name if word not in common) for name in meant)
+    alone = any(not kept and any(map(SAYS_NOTHING.fullmatch, name)) for kept, name in zip(meant, words, strict=True))
+    return alone or any(count > 1 for count in apart.values())
+
+
+def _is_meant_in(name: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a word of the name can tell a class; small numbers do in `grade 1`, but not in `part 1`."""
+    is_part = any(map(SAYS_NOTHING.fullmatch, name))
+    return lambda word: (
+        not (SAYS_NOTHING.fullmatch(word) or LONG_NUMBER.fullmatch(word) or (is_part and word.isdigit()))
+    )

@@ -1,0 +1,92 @@
+"""Tables beside the images that name them: many public sets have their labels there, and not in the folders."""
+
+import csv
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dcube.data.layouts.tables import SPLIT_NAMES
+
+SUFFIXES = {".csv": ",", ".tsv": "\t"}
+FEWEST_NAMED = 2
+MOST_CLASSES = 100  # a column of more values says no classes
+ANY_NUMBER = re.compile(r"\d{1,4}")  # may stand for anything
+
+
+@dataclass(frozen=True)
+class NamingTable:
+    """A table one of whose columns holds names of images, or of the folders that they are in.
+
+    Attributes:
+        column: its title, or its number where the table has no titles.
+        named: the files that it names.
+        others: the titles and values of its other columns, as far as they may be classes; none: it is a mere list.
+    """
+
+    file: str
+    column: str
+    named: frozenset[str]
+    others: frozenset[str]
+
+
+def is_table(file: str) -> bool:
+    return PurePosixPath(file).suffix.lower() in SUFFIXES
+
+
+def find_naming_tables(path: Path, files: Iterable[str], images: Iterable[str]) -> list[NamingTable]:
+    """Those of the `files` below a folder that are tables which name some of the `images`."""
+    tables = list(filter(is_table, files))
+    index = _index(images) if tables else {}
+    return [table for file in tables if (table := _read(path, file, index))]
+
+
+def _index(images: Iterable[str]) -> dict[str, set[str]]:
+    """Files by what a table may call them: path, name, name without suffix; or the path or name of a folder of theirs.
+
+    Not the folders of splits and classes: a table names those too where it says the labels.
+    """
+    index: dict[str, set[str]] = defaultdict(set)
+    for image in images:
+        file = PurePosixPath(image)
+        above = 3 if file.parts[0].casefold() in SPLIT_NAMES else 2  # the set itself, split, class
+        for place in (file, *file.parents[:-above]):
+            for name in {place.as_posix(), place.name, place.name.partition(".")[0]}:
+                if not ANY_NUMBER.fullmatch(name):
+                    index[name].add(image)
+    return index
+
+
+def _read(path: Path, file: str, index: Mapping[str, set[str]]) -> NamingTable | None:
+    found: dict[int, set[str]] = defaultdict(set)
+    values: dict[int, set[str]] = defaultdict(set)
+    titles: list[str] = []
+    for row in _rows(path / file):
+        titles = titles or row
+        for column, cell in enumerate(row):
+            found[column].update(name for name in _names(cell) if name in index)
+            if len(values[column]) <= MOST_CLASSES:
+                values[column].add(cell.strip().casefold())
+    named = {column: set().union(*map(index.__getitem__, names)) for column, names in found.items()}
+    column = max(named, key=lambda one: len(named[one]), default=0)
+    if len(named.get(column, ())) < FEWEST_NAMED:
+        return None
+    title = str(1 + column) if any(name in index for name in _names(titles[column])) else titles[column]
+    others = [values[one] for one in values if one != column and len(values[one]) <= MOST_CLASSES]
+    return NamingTable(file, title, frozenset(named[column]), frozenset().union(*others))
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        try:
+            yield from csv.reader((line.replace("\0", "") for line in file), delimiter=SUFFIXES[path.suffix.lower()])
+        except csv.Error:
+            return
+
+
+def _names(cell: str) -> Iterator[str]:
+    """The path in a cell, its parts and its ends: of the folders before and behind them, some may not be here."""
+    parts = cell.strip().replace("\\", "/").strip("/").split("/")
+    yield from parts
+    yield from ("/".join(parts[start:]) for start in range(len(parts) - 1))

@@ -1,0 +1,113 @@
+"""Well-known public sets, rebuilt in small from their documentation, as people who unpack them find them."""
+
+import csv
+
+import pytest
+
+from dcube.config.schema import Data
+from dcube.data.adding import add_dataset
+from dcube.data.checks.inspection import inspect_dataset
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.preparing import prepare
+from dcube.errors import DcubeError
+from tests.support.public_sets import SETS, build
+from tests.support.raw_sets import write_metadata
+
+PLAIN = Data(name="public", image_size=16, diffusion_image_size=16)
+PARTS, OTHER_LABELS = "look like patients or parts of an archive", "names the images with other ones"
+REFUSED = {  # how, and the column to make a metadata.csv from
+    "HAM10000": (PARTS, "HAM10000_metadata.csv, whose column 'image_id'"),
+    "ISIC 2018 task 3": (PARTS, "ISIC2018_Task3_Training_GroundTruth.csv, whose column 'image'"),
+    "NIH ChestX-ray14": (PARTS, "Data_Entry_2017.csv, whose column 'Image Index'"),
+    "CheXpert": (PARTS, "train.csv, whose column 'Path'"),
+    "MIMIC-CXR-JPG": (PARTS, "mimic-cxr-2.0.0-split.csv, whose column 'dicom_id'"),
+    "RSNA pneumonia": (PARTS, "stage_2_train_labels.csv, whose column 'patientId'"),
+    "MURA": (OTHER_LABELS, "train_labeled_studies.csv, whose column '1'"),
+    "APTOS 2019": (PARTS, "train.csv, whose column 'id_code'"),
+    "Messidor": (PARTS, "write a metadata.csv"),
+    "LIDC-IDRI": (OTHER_LABELS, "LIDC-IDRI_MetaData.csv, whose column 'Patient Id'"),
+    "CBIS-DDSM": (OTHER_LABELS, "mass_case_description_train_set.csv, whose column 'image file path'"),
+    "PatchCamelyon (Kaggle)": ("is neither in train/CLASS/", "train_labels.csv, whose column 'id'"),
+    "VinDr-CXR": ("is neither in train/CLASS/", "annotations/image_labels_train.csv, whose column 'image_id'"),
+    "ADNI": (OTHER_LABELS, "ADNI1_Complete_1Yr_1.5T.csv, whose column 'Image Data ID'"),
+    "PAD-UFES-20": ("the column 'file' is missing", "its column 'img_id' names the images"),
+    "Chest X-Ray Pneumonia": ("holds splits: remove it if it is another copy", "chest_xray/chest_xray"),
+}
+USED = {
+    "BreakHis": {"benign", "malignant"},
+    "OCT2017": {"CNV", "DME", "NORMAL"},
+    "Kvasir v2": {"normal-cecum", "normal-z-line", "polyps"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _salt(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_public_set_whose_folders_are_no_classes_is_refused_with_its_mend(name, tmp_path):
+    """By `check`, `add` and `prepare` alike, before anything is stored."""
+    raw = build(tmp_path / "set", *SETS[name])
+    with pytest.raises(DcubeError) as refusal:
+        inspect_dataset(raw, PLAIN)
+    assert all(text in str(refusal.value) for text in REFUSED[name])
+    with pytest.raises(DcubeError) as again:
+        add_dataset(PLAIN, raw, tmp_path / "data" / "public")
+    assert str(again.value) == str(refusal.value) and not any((tmp_path / "data").iterdir())
+    with pytest.raises(DcubeError, match="data check"):
+        prepare(raw, PLAIN, tmp_path / "prepared")
+
+
+@pytest.mark.parametrize("name", USED)
+def test_a_public_set_whose_folders_are_classes_is_used(name, tmp_path):
+    raw = build(tmp_path / "set", *SETS[name])
+    report = add_dataset(PLAIN, raw, tmp_path / "data" / "public")
+    assert set().union(*report.counts.values()) == USED[name] and not report.problem
+    assert set(prepare(tmp_path / "data" / "public", PLAIN, tmp_path / "prepared").classes) == USED[name]
+
+
+def test_a_public_table_becomes_the_metadata_that_the_refusal_asks_for(tmp_path):
+    """As docs/how-to/data.md shows it."""
+    raw = build(tmp_path / "set", *SETS["HAM10000"])
+    files = {file.stem: file.relative_to(raw).as_posix() for file in raw.rglob("*.jpg")}
+    with (raw / "HAM10000_metadata.csv").open() as table:
+        rows = [
+            {"file": files[r["image_id"]], "label": r["dx"], "patient_id": r["lesion_id"]}
+            for r in csv.DictReader(table)
+        ]
+    source = read_raw_dataset(write_metadata(raw, rows), PLAIN)
+    assert {record.label for record in source.records} == {"bkl", "mel", "nv"} and len(source.records) == 12
+    assert source.left_out == {"table that names images: only metadata.csv is read": ("HAM10000_metadata.csv",)}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("covid", "non-covid"), ("CT_COVID", "CT_NonCOVID"), ("grade 1", "grade 2"), ("0", "1"), ("-1", "1"),
+        ("HER2+", "HER2-"), ("Test positive", "Test negative"),
+        ("img_normal", "img_abnormal"), ("40X", "100X", "400X"), ("良性", "恶性"), ("p1", "p2"),
+    ],
+)  # fmt: skip
+def test_unusual_names_of_classes_stay(names, tmp_path):
+    raw = build(tmp_path, [f"{name}/{i}.png" for name in names for i in range(2)], {})
+    assert {record.label for record in read_raw_dataset(raw, PLAIN).records} == set(names)
+
+
+@pytest.mark.parametrize(
+    "names", [("fold1", "fold2"), ("LIDC-IDRI-0001", "LIDC-IDRI-0002"), ("images", "ill"), ("001", "002")]
+)
+def test_names_that_say_no_classes_are_refused(names, tmp_path):
+    with pytest.raises(DcubeError, match=PARTS):
+        read_raw_dataset(build(tmp_path, [f"{name}/x/{i}.png" for name in names for i in range(2)], {}), PLAIN)
+
+
+def test_a_table_that_agrees_with_the_folders_is_named_and_one_of_a_single_class_too(tmp_path):
+    files = [f"{kind}/{kind}{i:04d}.png" for kind in ("ill", "well") for i in range(3)]
+    agreeing = "image,diagnosis\n" + "".join(
+        f"{file[-12:].rpartition('/')[2]},{file.partition('/')[0]}\n" for file in files
+    )
+    raw = build(tmp_path, files, {"all.csv": agreeing, "one.csv": "name,age\nill0000.png,3\nill0001.png,4\n"})
+    source = read_raw_dataset(raw, PLAIN)
+    assert len(source.records) == 6
+    assert source.left_out == {"table that names images: only metadata.csv is read": ("all.csv", "one.csv")}
