@@ -20,7 +20,7 @@ from dcube.feasibility import refuse_infeasible
 from tests.support.discs import TINY, write_dataset
 from tests.support.toy_chain import run_chain
 
-DRAWS = int(os.environ.get("DCUBE_TEST_DRAWS", "6"))  # each limit of each parameter was run once by itself
+DRAWS = int(os.environ.get("TEST_DRAWS", "6"))  # each limit of each parameter was run once by itself
 BASE = params_from(
     TINY
     | {
