@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -79,7 +80,7 @@ class Compose:
         deployment = self.prefect("GET", "/deployments/name/pipeline/phantom")["id"]
         return self.prefect("POST", f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters})
 
-    def prefect(self, method: str, path: str, **options) -> dict:
+    def prefect(self, method: str, path: str, **options: object) -> Any:
         auth = tuple(self.host["PREFECT_API_AUTH_STRING"].split(":"))
         answer = httpx.request(method, f"{self.host['PREFECT_API_URL']}{path}", auth=auth, timeout=60, **options)
         return answer.raise_for_status().json()
@@ -166,6 +167,8 @@ def test_a_run_survives_and_its_results_come_home(stack: Compose) -> None:
     assert stack.state(run) == "RUNNING" and stack.prefect("GET", f"/flow_runs/{run}")["run_count"] == 1
     stack("restart", "--timeout", "0", "worker")
     stack.wait(run, "COMPLETED")
+    shown = json.dumps(stack.prefect("POST", "/artifacts/filter", json={"flow_runs": {"id": {"any_": [run]}}}))
+    assert f"({stack.host['MLFLOW_TRACKING_URI']}/#/" in shown and "http://mlflow:" not in shown, "links for browsers"
     name = f"{begun['name']}-{run[:8]}"
     assert name in stack("logs", "worker")
     stack.copy.run("dcube", "fetch", name)
