@@ -28,7 +28,6 @@ SHORT = SMALL | {
 }
 LONGEST = 2400.0  # seconds until a run has ended, killed once
 # Which credentials of docker/.env each container knows, and what of the checkout: the table of docs/platform.md.
-CLIENT = {"S3_ACCESS_KEY", "S3_SECRET_KEY", "MLFLOW_PASSWORD", "PREFECT_PASSWORD"}
 DATABASES = {"MLFLOW_DATABASE_PASSWORD", "PREFECT_DATABASE_PASSWORD"}
 MLFLOW = {"MLFLOW_DATABASE_PASSWORD", "MLFLOW_ADMIN_PASSWORD", "MLFLOW_PASSWORD", "MLFLOW_SESSION_KEY"}
 READABLE: dict[str, tuple[set[str], set[str]]] = {
@@ -36,8 +35,8 @@ READABLE: dict[str, tuple[set[str], set[str]]] = {
     "s3": ({"S3_ACCESS_KEY", "S3_SECRET_KEY"}, set()),
     "mlflow": (MLFLOW, set()),
     "prefect": ({"PREFECT_DATABASE_PASSWORD", "PREFECT_PASSWORD"}, set()),
-    "setup": (CLIENT, {".git"}),
-    "worker": (CLIENT, {".git"}),
+    "setup": ({"PREFECT_PASSWORD"}, {".git"}),
+    "worker": ({"S3_ACCESS_KEY", "S3_SECRET_KEY", "MLFLOW_PASSWORD", "PREFECT_PASSWORD"}, {".git"}),
 }
 
 

@@ -164,7 +164,9 @@ def test_no_container_gets_more_than_it_needs(platform: dict[str, Any]) -> None:
             assert f"value-of-{credential}" not in given, name
         (mounted,) = [volume for volume in services[name]["volumes"] if volume["type"] == "bind"]
         assert mounted["source"] == str(ROOT / ".git") and mounted["read_only"], "beside it are docker/.env and data"
-    assert "value-of-S3" not in json.dumps([services["mlflow"], services["prefect"], services["postgres"]])
+    for name in ("mlflow", "prefect", "postgres", "setup"):
+        assert "value-of-S3" not in json.dumps(services[name]), name
+    assert not any(volume["type"] == "volume" for volume in services["setup"]["volumes"]), "the salt is the worker's"
     assert services["setup"]["restart"] == "no", "else `up --wait` waits for ever"
 
 
