@@ -26,7 +26,7 @@ def run(main: Callable[..., None], before: Callable[[], None] = lambda: None) ->
         before: what is checked first.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for noisy in ("mlflow", "alembic", "httpx", "matplotlib", "timm"):
+    for noisy in ("mlflow", "alembic", "botocore", "httpx", "matplotlib", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
     complete_environment()

@@ -5,10 +5,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -25,6 +27,17 @@ SHORT = SMALL | {
     "baseline": SMALL["baseline"] | {"epochs": 1},
 }
 LONGEST = 2400.0  # seconds until a run has ended, killed once
+# Which credentials of docker/.env each container knows, and what of the checkout: the table of docs/platform.md.
+DATABASES = {"MLFLOW_DATABASE_PASSWORD", "PREFECT_DATABASE_PASSWORD"}
+MLFLOW = {"MLFLOW_DATABASE_PASSWORD", "MLFLOW_ADMIN_PASSWORD", "MLFLOW_PASSWORD", "MLFLOW_SESSION_KEY"}
+READABLE: dict[str, tuple[set[str], set[str]]] = {
+    "postgres": ({"POSTGRES_PASSWORD", *DATABASES}, {"docker/databases.sh"}),
+    "s3": ({"S3_ACCESS_KEY", "S3_SECRET_KEY"}, set()),
+    "mlflow": (MLFLOW, set()),
+    "prefect": ({"PREFECT_DATABASE_PASSWORD", "PREFECT_PASSWORD"}, set()),
+    "setup": ({"PREFECT_PASSWORD"}, {".git"}),
+    "worker": ({"S3_ACCESS_KEY", "S3_SECRET_KEY", "MLFLOW_PASSWORD", "PREFECT_PASSWORD"}, {".git"}),
+}
 
 
 class Compose:
@@ -42,7 +55,8 @@ class Compose:
         self.host = dict(line.removeprefix("export ").split("=", 1) for line in lines)
         self.copy.environment |= self.host
         files = ["docker/compose.yaml", "docker/compose.cpu.yaml", *os.environ.get("COMPOSE_FILES", "").split()]
-        self.command = ["docker", "compose", "--project-name", folder.name]
+        self.name = folder.name
+        self.command = ["docker", "compose", "--project-name", self.name]
         self.command += [word for file in files for word in ("--file", file)]
 
     def __call__(self, *words: str, fails: bool = False) -> str:
@@ -55,7 +69,17 @@ class Compose:
     def inside(self, service: str, script: str, fails: bool = False) -> str:
         return self("exec", "-T", service, "sh", "-c", script, fails=fails)
 
-    def prefect(self, method: str, path: str, **options) -> dict:
+    def labelled(self, *listing: str) -> list[str]:
+        """Ids of what Docker has of this stack: `labelled("ps", "--all")`, `labelled("volume", "ls")`."""
+        label = f"label=com.docker.compose.project={self.name}"
+        command = ["docker", *listing, "--quiet", "--filter", label]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    def run_deployment(self, **parameters: object) -> dict:
+        deployment = self.prefect("GET", "/deployments/name/pipeline/phantom")["id"]
+        return self.prefect("POST", f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters})
+
+    def prefect(self, method: str, path: str, **options: object) -> Any:
         auth = tuple(self.host["PREFECT_API_AUTH_STRING"].split(":"))
         answer = httpx.request(method, f"{self.host['PREFECT_API_URL']}{path}", auth=auth, timeout=60, **options)
         return answer.raise_for_status().json()
@@ -81,6 +105,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
         yield compose
     finally:
         compose("down", "--volumes", "--timeout", "5")
+        left = [compose.labelled(*listing) for listing in (("ps", "--all"), ("volume", "ls"), ("network", "ls"))]
+        assert left == [[], [], []]
 
 
 def test_nobody_enters_without_a_password(stack: Compose) -> None:
@@ -95,10 +121,20 @@ def test_nobody_enters_without_a_password(stack: Compose) -> None:
 def test_a_container_reads_what_it_needs_and_no_more(stack: Compose) -> None:
     assert stack.inside("worker", "id -u; ls -A /checkout") == "1000\n.git\n"
     stack.inside("worker", "touch /checkout/.git/anything", fails=True)
-    given = stack.inside("worker", "cat /proc/1/environ | tr '\\0' '\\n'; env")
-    secrets = dict(line.split("=", 1) for line in (stack.copy.folder / "docker/.env").read_text().splitlines())
-    for name in ("POSTGRES_PASSWORD", "MLFLOW_ADMIN_PASSWORD", "MLFLOW_SESSION_KEY", "PREFECT_DATABASE_PASSWORD"):
-        assert secrets[name] not in given, name
+    lines = (stack.copy.folder / "docker/.env").read_text().splitlines()
+    secrets = {name: value for name, value in (line.split("=", 1) for line in lines) if not name.startswith("DCUBE_")}
+    containers = stack.labelled("ps", "--all")
+    inspected = subprocess.run(["docker", "inspect", *containers], capture_output=True, text=True, check=True).stdout
+    readable = {}
+    for container in json.loads(inspected):
+        given = " ".join(container["Config"]["Env"])
+        binds = [mount for mount in container["Mounts"] if mount["Type"] == "bind"]
+        assert not any(mount["RW"] for mount in binds)
+        readable[container["Config"]["Labels"]["com.docker.compose.service"]] = (
+            {name for name, value in secrets.items() if value in given},
+            {str(Path(mount["Source"]).relative_to(stack.copy.folder)) for mount in binds},
+        )
+    assert readable == READABLE
     account = (stack.host["MLFLOW_TRACKING_USERNAME"], stack.host["MLFLOW_TRACKING_PASSWORD"])
     users = f"{stack.host['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/users/create"
     refused = httpx.post(users, auth=account, json={"username": "another", "password": "a-long-password"})
@@ -106,13 +142,20 @@ def test_a_container_reads_what_it_needs_and_no_more(stack: Compose) -> None:
     assert "CapEff:\t0000000000000000" in stack.inside("worker", "cat /proc/self/status")
 
 
+def test_an_embedded_data_set_runs_on_a_stack_that_was_just_started(stack: Compose) -> None:
+    stack.wait(stack.run_deployment(settings=["data.image_size=32"], targets=["prepare"])["id"], "COMPLETED")
+
+
 def test_a_run_survives_and_its_results_come_home(stack: Compose) -> None:
-    """The worker is killed and PostgreSQL is away for a minute, and the run of the embedded phantom ends well."""
+    """The worker is killed and PostgreSQL is away for a minute, and the run of one's own data ends well."""
     stack.copy.run("dcube", "data", "add", "phantom")
+    mine = stack.copy.folder.with_name("mine")
+    shutil.move(stack.copy.folder / "data/phantom", mine)
+    stack.copy.run("dcube", "data", "add", "mydata", str(mine))
+    stack.copy.commit()
     assert "copied to the bucket" in stack.copy.run("dcube", "data", "push").output
-    deployment = stack.prefect("GET", "/deployments/name/pipeline/phantom")["id"]
-    params = Params.model_validate(SHORT).model_dump(mode="json")
-    begun = stack.prefect("POST", f"/deployments/{deployment}/create_flow_run", json={"parameters": {"params": params}})
+    own = SHORT | {"data": SHORT["data"] | {"name": "mydata"}}
+    begun = stack.run_deployment(params=Params.model_validate(own).model_dump(mode="json"))
     run = begun["id"]
     stack.wait(run, "RUNNING")
     time.sleep(30)
@@ -123,9 +166,11 @@ def test_a_run_survives_and_its_results_come_home(stack: Compose) -> None:
     assert stack.state(run) == "RUNNING" and stack.prefect("GET", f"/flow_runs/{run}")["run_count"] == 1
     stack("restart", "--timeout", "0", "worker")
     stack.wait(run, "COMPLETED")
+    shown = json.dumps(stack.prefect("POST", "/artifacts/filter", json={"flow_runs": {"id": {"any_": [run]}}}))
+    assert f"({stack.host['MLFLOW_TRACKING_URI']}/#/" in shown and "http://mlflow:" not in shown, "links for browsers"
     name = f"{begun['name']}-{run[:8]}"
     assert name in stack("logs", "worker")
     stack.copy.run("dcube", "fetch", name)
     stack.copy.dvc("exp", "apply", name)
     assert (stack.copy.folder / "outputs/evaluation/dcube/metrics.json").exists()
-    assert "dcube-phantom" in stack.copy.run("dcube", "models", "dcube-phantom").output
+    assert "dcube-mydata" in stack.copy.run("dcube", "models", "dcube-mydata").output
