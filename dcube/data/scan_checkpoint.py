@@ -18,8 +18,8 @@ from dcube.data.layouts.raw_files import visible_files
 
 KEY, SUMMARIES = "key", "summaries.jsonl"
 NOT_ABOUT_PIXELS = {
-    "name", "identifiers", "group_by", "subgroups", "seed", "test_fraction", "validation_fraction", "train_fraction",
-    "imbalance",
+    "name", "identifiers", "group_by", "subgroups", "seed", "test_fraction", "validation_fraction", "folds", "fold",
+    "train_fraction", "imbalance",
 }  # fmt: skip
 
 

@@ -83,6 +83,7 @@ def values_of(page: Page, name: str) -> list[str]:
     """What stands beside a parameter's or metric's name."""
     row = page.locator("tr", has=page.get_by_text(name, exact=True)).first
     expect(row).to_be_visible()
+    expect(row.get_by_text("Invalid Run")).to_have_count(0)  # as it says while it loads
     return [text.strip() for text in row.locator("td, th").all_inner_texts()[1:]]
 
 

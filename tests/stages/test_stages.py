@@ -190,7 +190,7 @@ def own(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(scope="module")
 def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """What the stages read with the small parameters, with few labels, and where networks need a file of weights."""
+    """What the stages read with the small parameters, with few labels, with folds, and where weights are in a file."""
     folder = tmp_path_factory.mktemp("weights") / "own"
     shutil.copytree(pipeline.folder, folder)
     file = {"weights_file": "absent.safetensors", "weights_sha256": "0" * 64}
@@ -212,6 +212,9 @@ def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[
         set_params(evaluation=wish | {"prevalence": 0.1})
         pipeline.reads.stage = "evaluate"
         run_stage("evaluate@sub_features")
+        set_params(data={"folds": 3})
+        pipeline.reads.stage = "prepare"
+        run_stage("prepare")
     return pipeline.reads.of
 
 

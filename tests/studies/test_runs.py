@@ -140,7 +140,7 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
     assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
     frame = pd.read_csv(folder / "repeats.csv").query("split == 'test' and metric == 'accuracy'")
     assert frame.groupby("row")["result"].mean()["good"] > 0.99 > 0.7 > frame.groupby("row")["result"].mean()["poor"]
-    assert text.count("**") // 2 - 1 == 5, "all five metrics of the better row are bold; the other pair is a heading"
+    assert text.count("**") == 2, "two repeats show no difference; what is bold is a heading"
 
     client = MlflowClient()
     experiment = client.get_experiment_by_name(f"dcube-study/mine/{Params().data.name}")
