@@ -1,5 +1,7 @@
 """The pictures of an evaluation. Colours are Okabe and Ito's, told apart by colour-blind readers too."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,11 +9,32 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
+from dcube.artifacts.tables import to_csv
 from dcube.evaluation.metrics import calibration_bins, confusion
 from dcube.evaluation.predictions import Predictions
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 STYLES = ("-", "--", "-.", ":")
+
+
+def draw_figures(predictions: Predictions, bins: int, folder: Path, title: str) -> None:
+    """Every figure as `NAME.png`, and `roc.csv`.
+
+    Args:
+        bins: of the reliability.
+        title: what was predicted, and by what.
+    """
+    figures = {
+        "confusion": confusion_figure(predictions),
+        "roc": roc_figure(predictions),
+        "precision_recall": precision_recall_figure(predictions),
+        "reliability": reliability_figure(predictions, bins),
+        "decision_curves": decision_curve_figure(predictions),
+    }
+    for name, figure in figures.items():
+        figure.suptitle(f"{title}, {len(predictions.labels)} images")
+        figure.savefig(folder / f"{name}.png", dpi=150)
+    to_csv(roc_table(predictions), folder / "roc.csv")
 
 
 def confusion_figure(predictions: Predictions) -> Figure:

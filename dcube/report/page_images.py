@@ -2,6 +2,7 @@
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -22,7 +23,13 @@ def drawn(figure: Figure, alt: str, caption: str) -> PageImage:
     """A matplotlib figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
-    few_colours = Image.open(buffer).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    return stored_figure(buffer, alt, caption)
+
+
+def stored_figure(file: Path | io.BytesIO, alt: str, caption: str) -> PageImage:
+    """A figure that was drawn already."""
+    with Image.open(file) as figure:
+        few_colours = figure.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     return _picture(few_colours, alt, caption, plot=True)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from dcube.artifacts.candidates import DCUBE
+from dcube.artifacts.layout import EVALUATION
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.evaluation import plots
 from dcube.evaluation.comparison import ModelComparison
@@ -25,7 +26,7 @@ from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.subgroups import columns_of, notes_of, rows_of
 from dcube.evaluation.summary import interval_text
 from dcube.report.material import Material
-from dcube.report.page_images import drawn
+from dcube.report.page_images import stored_figure
 from dcube.report.parts import Fold, Gallery, Items, Notice, PageImage, Part, Section, Table, Text
 
 
@@ -80,8 +81,8 @@ def _compared(made: dict[str, ModelComparison], metrics: Metrics) -> Iterator[Pa
 
 
 def _curves(material: Material, name: str) -> Iterator[Part]:
-    metrics, predictions = material.evaluations[name], material.predictions[name]
-    yield Gallery(list(_pictures(name, metrics, predictions)))
+    metrics = material.evaluations[name]
+    yield Gallery(list(_pictures(material, name)))
     rows = [
         (title_of(metric), f"{metrics.test[metric]:.3f}", interval_text(metrics, metric))
         for metric in names_of(metrics.test)
@@ -90,41 +91,46 @@ def _curves(material: Material, name: str) -> Iterator[Part]:
     yield Fold(f"All metrics of {name}", [Table(f"{name}, test split", columns, rows, numbers=True)])
 
 
-def _pictures(name: str, metrics: Metrics, predictions: Predictions) -> Iterator[PageImage]:
-    bins, classes, test = metrics.calibration_bins, predictions.classes, metrics.test
-    curves = plots.roc_table(predictions)["class"].unique()
-    yield drawn(
-        plots.roc_figure(predictions),
-        f"ROC curves of {name} on the test split, one against the rest: {', '.join(curves)}. "
-        f"The area (AUROC) is {test['auroc']:.3f}; chance is the diagonal with 0.5.",
-        "ROC: sensitivity against false alarms",
-    )
-    yield drawn(
-        plots.precision_recall_figure(predictions),
-        f"Precision against recall of {name} on the test split: {', '.join(curves)}. "
-        f"The mean area (average precision) is {test['auprc']:.3f}; chance is a class's share of the images.",
-        "Precision and recall",
-    )
-    confidence = predictions.probabilities.max(1)
-    yield drawn(
-        plots.reliability_figure(predictions, bins),
-        f"Reliability of {name}: share of right predictions against their confidence in {bins} steps. Mean confidence "
-        f"{confidence.mean():.3f}, share that is right {test['accuracy']:.3f}, expected calibration error "
-        f"{test['ece']:.3f}.",
-        "Reliability: is 80% sure right in 80%?",
-    )
-    yield drawn(
-        plots.decision_curve_figure(predictions),
-        f"Decision curves of {name} on the test split: net benefit of acting on {', '.join(curves)} over the threshold "
-        "probability, beside acting on all images and on none.",
-        "Decision curves: from which threshold on does it pay to act on the model?",
-    )
+def _pictures(material: Material, name: str) -> Iterator[PageImage]:
+    """The figures that the stage `evaluate` has drawn, as far as they are there."""
+    for figure, (alt, caption) in _words(name, material.evaluations[name], material.predictions[name]).items():
+        file = material.folder / EVALUATION / name / f"{figure}.png"
+        if file.exists():
+            yield stored_figure(file, alt, caption)
+
+
+def _words(name: str, metrics: Metrics, predictions: Predictions) -> dict[str, tuple[str, str]]:
+    """Figure → what it shows to who cannot see it, and its caption."""
+    classes, test, confidence = predictions.classes, metrics.test, predictions.probabilities.max(1)
+    curves = ", ".join(plots.roc_table(predictions)["class"].unique())
     counts = confusion(predictions.labels, predictions.probabilities, np.ones((1, len(predictions.labels))))[0]
-    yield drawn(
-        plots.confusion_figure(predictions),
-        f"Confusion matrix of {name}. " + " ".join(_row_in_words(classes, i, row) for i, row in enumerate(counts)),
-        "Confusion: truth in rows, predictions in columns",
-    )
+    return {
+        "roc": (
+            f"ROC curves of {name} on the test split, one against the rest: {curves}. "
+            f"The area (AUROC) is {test['auroc']:.3f}; chance is the diagonal with 0.5.",
+            "ROC: sensitivity against false alarms",
+        ),
+        "precision_recall": (
+            f"Precision against recall of {name} on the test split: {curves}. "
+            f"The mean area (average precision) is {test['auprc']:.3f}; chance is a class's share of the images.",
+            "Precision and recall",
+        ),
+        "reliability": (
+            f"Reliability of {name}: share of right predictions against their confidence in {metrics.calibration_bins} "
+            f"steps. Mean confidence {confidence.mean():.3f}, share that is right {test['accuracy']:.3f}, expected "
+            f"calibration error {test['ece']:.3f}.",
+            "Reliability: is 80% sure right in 80%?",
+        ),
+        "decision_curves": (
+            f"Decision curves of {name} on the test split: net benefit of acting on {curves} over the threshold "
+            "probability, beside acting on all images and on none.",
+            "Decision curves: from which threshold on does it pay to act on the model?",
+        ),
+        "confusion": (
+            f"Confusion matrix of {name}. " + " ".join(_row_in_words(classes, i, row) for i, row in enumerate(counts)),
+            "Confusion: truth in rows, predictions in columns",
+        ),
+    }
 
 
 def _row_in_words(classes: list[str], truth: int, row: np.ndarray) -> str:

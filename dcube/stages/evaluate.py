@@ -1,18 +1,16 @@
 """Stage: measure one model, once, on the test split."""
 
 import json
-from pathlib import Path
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import EVALUATION, HEADLINE, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
-from dcube.artifacts.tables import to_csv
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
-from dcube.evaluation import plots
 from dcube.evaluation.metrics import COMPARED
 from dcube.evaluation.model_card import model_card
 from dcube.evaluation.operating_point import choose_operating_point, in_words
+from dcube.evaluation.plots import draw_figures
 from dcube.evaluation.prediction_sets import calibrate_sets
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
@@ -35,7 +33,7 @@ def main(name: str) -> None:
         predictions, subgroups = _predict(candidate, dataset, "test"), dataset.subgroups(dataset.indices("test"))
         metrics = summarise(name, candidate.config, dataset.info, predictions, settings, point, sets, subgroups)
         predictions.save(folder / PREDICTIONS)
-        _draw(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
+        draw_figures(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
         metrics.save(folder / METRICS_FILE)
         # The model's name is in it: `dvc exp show` then has one short column a model.
         (folder / HEADLINE).write_text(json.dumps({name: {"auroc": metrics.test["auroc"]}}))
@@ -67,20 +65,6 @@ def _predict(candidate: Candidate, dataset: PreparedDataset, split: str) -> Pred
         dataset.images(size)[rows] for size in (candidate.image_size, candidate.diffusion_image_size)
     )
     return Predictions.of(dataset, rows, candidate.predict(images, small_images))
-
-
-def _draw(predictions: Predictions, bins: int, folder: Path, title: str) -> None:
-    pictures = {
-        "confusion": plots.confusion_figure(predictions),
-        "roc": plots.roc_figure(predictions),
-        "precision_recall": plots.precision_recall_figure(predictions),
-        "reliability": plots.reliability_figure(predictions, bins),
-        "decision_curves": plots.decision_curve_figure(predictions),
-    }
-    for name, picture in pictures.items():
-        picture.suptitle(f"{title}, {len(predictions.labels)} images")
-        picture.savefig(folder / f"{name}.png", dpi=150)
-    to_csv(plots.roc_table(predictions), folder / "roc.csv")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from dcube.artifacts.schemas.fid import Blockiness, Distances, FidDefinition, Fi
 from dcube.artifacts.schemas.selection import Selection, SelectionDefinition
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
+from dcube.evaluation.plots import draw_figures
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
 from tests.support.discs import CLASSES, TINY, write_dataset
@@ -98,6 +99,7 @@ def _candidate(folder: Path, dataset: PreparedDataset, params: Params, kind: str
     evaluation.mkdir(parents=True)
     predictions.save(evaluation / PREDICTIONS)
     metrics.save(evaluation / METRICS_FILE)
+    draw_figures(predictions, metrics.calibration_bins, evaluation, kind)
     _table(folder / MODELS / kind / "history.csv", step=[20, 40], loss=[1.0, 0.5])
     _table(folder / MODELS / kind / "validation.csv", step=[12, 24, 36], auroc=[0.6, 0.7, 0.7 + 0.1 * sharpness])
 
