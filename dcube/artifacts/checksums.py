@@ -41,10 +41,12 @@ def dvc_hash(path: Path) -> str | None:
     """The hash that DVC records of a file or a folder; None where there is nothing."""
     if path.is_file():
         return _md5_of(path)
+    if not path.is_dir():
+        return None
     files = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     hashes = {file.relative_to(path).as_posix(): _md5_of(file) for file in files}
     listing = [{"md5": hashes[name], "relpath": name} for name in sorted(hashes)]
-    return f"{_md5(json.dumps(listing, sort_keys=True).encode())}.dir" if listing else None
+    return f"{_md5(json.dumps(listing, sort_keys=True).encode())}.dir"
 
 
 def remove(path: Path) -> None:
