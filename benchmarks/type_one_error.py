@@ -21,7 +21,7 @@ from dcube.studies.statistics import differences
 
 SPREADS = (0.0, 0.2, 0.5, 1.0)  # standard deviation of the skill over seeds, in logits
 METRICS = ["accuracy", "macro_f1", "auroc"]
-STUDIES, REPEATS, IMAGES, PER_PATIENT, SKILL = 500, 5, 160, 2, 1.0
+STUDIES, REPEATS, IMAGES, PER_PATIENT, SKILL = 200, 5, 160, 2, 1.0
 EVALUATION = Evaluation(bootstrap_samples=400)
 
 
