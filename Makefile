@@ -5,8 +5,8 @@ export PYTHONUNBUFFERED := 1
 export DO_NOT_TRACK := 1
 unexport PYTHONDONTWRITEBYTECODE  # a process that finds its modules compiled starts in half the time
 PYTHON ?= python3
-IN_PARALLEL := --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
-# One process more than there are cores: a test waits now and then. The slow ones start servers, which would wait for them.
+IN_PARALLEL = -n $(ONE_MORE) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# One process more than there are cores: a test waits now and then, for servers and browsers most of all.
 ONE_MORE := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 DATA ?= breastmnist
 
@@ -33,10 +33,10 @@ demo: setup      ## the whole method on an embedded data set: BreastMNIST, or DA
 	@dcube report
 
 test: setup      ## the tests that take a few seconds each at most
-	@pytest -n $(ONE_MORE) $(IN_PARALLEL)
+	@pytest $(IN_PARALLEL)
 
 test-slow: setup ## the other tests: real pipelines, servers, browsers
-	@pytest -m slow --timeout 900 -n auto $(IN_PARALLEL)
+	@pytest -m slow --timeout 900 $(IN_PARALLEL)
 
 test-docker: setup ## the documented commands of docs/platform.md, with a Docker daemon; COMPOSE_FILES names further files
 	@docker info >/dev/null 2>&1 || { echo "error: no Docker daemon answers: start one, or set DOCKER_HOST" >&2; exit 2; }
