@@ -90,7 +90,7 @@ def _data(metrics: "Metrics") -> "str | Text":
     return _bold(f"{told}. Prepared now are others ({now[:12]}): these metrics are not of them; run `dvc repro`.")
 
 
-def _next_steps() -> Iterator[str]:
+def _next_steps() -> "Iterator[str | Text]":
     from dcube.repository.commands import uncommitted_files
     from dcube.repository.data_record import DATA_RECORD
 
@@ -107,7 +107,7 @@ def _next_steps() -> Iterator[str]:
         yield "Compared with experiments: dvc exp show --only-changed --drop 'outputs/|Created'"
 
 
-def _registration() -> Iterator[str]:
+def _registration() -> "Iterator[str | Text]":
     """What DVC cannot say: that the registry has lost these models, or is another one."""
     from dcube.registry.presence import REMEDY, lost_versions
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
@@ -120,4 +120,4 @@ def _registration() -> Iterator[str]:
         yield f"\nWhether these models are registered is not known: {error}"
         return
     if lost:
-        yield f"\n[bold]{lost}. {REMEDY}[/]"
+        yield _bold(f"\n{lost}. {REMEDY}")
