@@ -1,8 +1,10 @@
 """What one pass over the raw images leaves of each of them."""
 
+import base64
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,6 +38,15 @@ class ImageSummary:
     is_blank: bool = False
     thumbnail: bytes = b""
     has_few_levels: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The attributes, as JSON can hold them."""
+        return {**asdict(self), "thumbnail": base64.b64encode(self.thumbnail).decode()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ImageSummary":
+        """What `as_json` gave."""
+        return cls(**{**values, "thumbnail": base64.b64decode(values["thumbnail"])})
 
 
 def refuse_unusable(dataset: RawDataset, summaries: Sequence[ImageSummary]) -> None:

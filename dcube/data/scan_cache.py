@@ -1,13 +1,11 @@
 """What earlier checks have found out about images whose files have not changed since: a second check is fast."""
 
-import base64
 import contextlib
 import hashlib
 import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +42,17 @@ class ScanCache:
         """What is known of these records, by row."""
         keys = {row: key for row in rows if (key := self._key(row))}
         found = self._read(list(keys.values()))
-        return {row: _summary(found[key]) for row, key in keys.items() if key in found}
+        return {row: ImageSummary.from_json(json.loads(found[key])) for row, key in keys.items() if key in found}
 
     def add(self, summaries: Mapping[int, ImageSummary]) -> None:
         """Remember what was found out, by row."""
-        self._write({key: _text(summary) for row, summary in summaries.items() if (key := self._key(row))})
+        self._write(
+            {
+                key: json.dumps(summary.as_json()).encode()
+                for row, summary in summaries.items()
+                if (key := self._key(row))
+            }
+        )
 
     def group_near_duplicates(self, thumbnails: Sequence[bytes]) -> np.ndarray:
         """As the function of that name, which takes minutes for 100,000 images."""
@@ -116,12 +120,3 @@ def _open(file: Path) -> sqlite3.Connection | None:
         return database
     except (OSError, sqlite3.Error):
         return None
-
-
-def _text(summary: ImageSummary) -> bytes:
-    return json.dumps({**asdict(summary), "thumbnail": base64.b64encode(summary.thumbnail).decode()}).encode()
-
-
-def _summary(text: bytes) -> ImageSummary:
-    values = json.loads(text)
-    return ImageSummary(**{**values, "thumbnail": base64.b64decode(values["thumbnail"])})

@@ -1,12 +1,10 @@
 """What an interrupted `prepare` leaves behind, so that the next one continues from there."""
 
-import base64
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +52,7 @@ class ScanCheckpoint:
         complete = content[: content.rfind(b"\n") + 1]  # the process may have been killed while it wrote a line
         file.write_bytes(complete)
         stored = [summary for line in complete.splitlines() for summary in json.loads(line)]
-        return [ImageSummary(**{**one, "thumbnail": base64.b64decode(one["thumbnail"])}) for one in stored]
+        return [ImageSummary.from_json(one) for one in stored]
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -68,7 +66,7 @@ class ScanCheckpoint:
         """Record that the next `len(summaries)` images are stored."""
         for array in self._arrays.values():
             array.sync()
-        block = [{**asdict(one), "thumbnail": base64.b64encode(one.thumbnail).decode()} for one in summaries]
+        block = [one.as_json() for one in summaries]
         with (self.folder / SUMMARIES).open("a") as file:
             file.write(json.dumps(block) + "\n")
 
