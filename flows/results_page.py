@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from prefect.artifacts import create_markdown_artifact
 
@@ -98,7 +99,8 @@ def _registered(
     registered: Registered, metrics: Mapping[str, Metrics], predictions: Mapping[str, Predictions], address: str
 ) -> Iterator[str]:
     registry = Registry(tracking_client(address), registered.name)
-    runs = {str(number): registry.version(str(number)).run_id for number in registered.versions.values()}
+    versions = [registry.version(str(number)) for number in sorted(registered.versions.values())]
+    runs = {version.version: version.run_id for version in versions}
     champion = registry.holder(CHAMPION)
     if champion is not None:
         number = version_number(champion)
@@ -111,7 +113,8 @@ def _registered(
         except DcubeError as error:  # tested on other images, for example
             yield f"Not compared: {error}."
     if address.startswith("http"):
-        yield "\n".join(f"- {link}" for link in _links(registry, registered, runs, address))
+        shared = registry.client.get_run(versions[-1].registration_run_id)
+        yield "\n".join(f"- {link}" for link in _links(registered, runs, shared, address))
 
 
 def _promotion(registry: Registry) -> Iterator[str]:
@@ -141,10 +144,9 @@ def _in_a_line(test: TestedDifference) -> str:
     return f"{test.value}{interval}, {test.p}"
 
 
-def _links(registry: Registry, registered: Registered, runs: Mapping[str, str], address: str) -> Iterator[str]:
-    """To MLflow's pages: the report, the comparison, every version."""
+def _links(registered: Registered, runs: Mapping[str, str], shared: Run, address: str) -> Iterator[str]:
+    """To MLflow's pages: the report, which the run `shared` holds, the comparison, every version."""
     name, versions = registered.name, registered.versions
-    shared = registry.client.get_run(registry.version(str(max(versions.values()))).registration_run_id)
     yield f"[Report on all candidates]({run_page(address, shared, f'{REPORT}/{REPORT_PAGE}')})"
     yield f"[All these versions side by side in MLflow]({compare_page(address, name, runs)})"
     for model, number in versions.items():
