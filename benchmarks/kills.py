@@ -29,7 +29,7 @@ from dcube.runtime.s3 import Storage
 from flows.stack.supervision import STACK_VARIABLE
 
 VICTIMS = {
-    "stage": ["dcube.stages."],
+    "stage": ["dcube.stages "],
     "flow": ["prefect.engine", "prefect.flow_engine", "flow-run execute"],
     "worker": ["flows.worker start"],
 }

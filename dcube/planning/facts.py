@@ -134,6 +134,6 @@ def machine_facts(compute: Compute) -> Machine:
 
 
 def _stage_seconds() -> float:
-    started = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import dcube.stages.train_classifier"], check=True)
+    started, code = time.monotonic(), "from dcube.stages.__main__ import main_of; main_of('train_classifier')"
+    subprocess.run([sys.executable, "-c", code], check=True)
     return time.monotonic() - started

@@ -1,7 +1,6 @@
 """One thin module a DVC stage: parameters and paths in, files out. Only here: paths and MLflow."""
 
 import logging
-import sys
 import warnings
 from collections.abc import Callable
 
@@ -19,12 +18,8 @@ def params() -> Params:
     return load_params(PARAMS)
 
 
-def run(main: Callable[..., None], before: Callable[[], None] = lambda: None) -> None:
-    """Run a stage's `main` with the command line's words; what a user can mend ends in one line and exit code 2.
-
-    Args:
-        before: what is checked first.
-    """
+def run(main: Callable[..., None], *words: str) -> None:
+    """Run a stage's `main` with the command line's words; what a user can mend ends in one line and exit code 2."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("mlflow", "alembic", "botocore", "httpx", "matplotlib", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -32,6 +27,5 @@ def run(main: Callable[..., None], before: Callable[[], None] = lambda: None) ->
     complete_environment()
     with one_line_errors():
         remove_recorded()
-        before()
-        main(*sys.argv[1:])
+        main(*words)
         refuse_changed_inputs()

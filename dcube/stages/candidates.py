@@ -36,7 +36,7 @@ def train_candidate(name: CandidateName, recipe_of: Callable[[Params], Recipe]) 
     """Train, save and track one candidate, in as many processes as `compute.processes` says."""
     settings, stage = params(), STAGES[name]
     launch(
-        settings.compute.processes, lambda: _train(stage, name, recipe_of(settings), settings), f"dcube.stages.{stage}"
+        settings.compute.processes, lambda: _train(stage, name, recipe_of(settings), settings), "dcube.stages", stage
     )
 
 

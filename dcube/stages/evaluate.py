@@ -15,7 +15,7 @@ from dcube.evaluation.prediction_sets import calibrate_sets
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text, summarise
-from dcube.stages import params, run
+from dcube.stages import params
 from dcube.tracking import tags
 from dcube.tracking.lineage import lineage_tags
 from dcube.tracking.run import tracked_run
@@ -65,7 +65,3 @@ def _predict(candidate: Candidate, dataset: PreparedDataset, split: str) -> Pred
         dataset.images(size)[rows] for size in (candidate.image_size, candidate.diffusion_image_size)
     )
     return Predictions.of(dataset, rows, candidate.predict(images, small_images))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -2,7 +2,7 @@
 
 from dcube.artifacts.layout import DATASET, PREPARED, RAW
 from dcube.data.preparing import prepare
-from dcube.stages import params, run
+from dcube.stages import params
 from dcube.tracking.run import tracked_run
 
 
@@ -11,7 +11,3 @@ def main() -> None:
     dataset = prepare(RAW / data.name, data, PREPARED)
     with tracked_run("prepare", {"data": data}, dataset) as tracked:
         tracked.log_text((PREPARED / DATASET).read_text(encoding="utf-8"), DATASET)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -3,19 +3,26 @@
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE, SELECTION
 from dcube.artifacts.schemas.selection import Selection
-from dcube.data.prepared import PreparedDataset
-from dcube.engine.device import choose_device
-from dcube.features.probe_study import run_probes
-from dcube.stages import params, run
-from dcube.tracking.run import tracked_run
+from dcube.config.schema import Params
+from dcube.stages import params
 
 
 def main() -> None:
     settings = params()
-    if not settings.probe.labels:
+    if settings.probe.labels:
+        _probe(settings)
+    else:
         print("No probes: probe.labels is empty. `dvc exp run -S 'probe.labels=[20,50,100]'` fits them.")
         PROBE.mkdir(parents=True)  # which DVC expects
-        return
+
+
+def _probe(settings: Params) -> None:
+    # Slow to import, and most pipelines fit no probes.
+    from dcube.data.prepared import PreparedDataset
+    from dcube.engine.device import choose_device
+    from dcube.features.probe_study import run_probes
+    from dcube.tracking.run import tracked_run
+
     dataset = PreparedDataset.load(PREPARED)
     classifier, probe, compute = settings.classifier, settings.probe, settings.compute
     read = {"evaluation_timesteps", "input", "sub_features", "use_sub_features"}
@@ -27,7 +34,3 @@ def main() -> None:
             result.save(folder)
         tracked.log_artifacts(PROBE, "probe")
         tracked.log_metrics(result.mean_aurocs())
-
-
-if __name__ == "__main__":
-    run(main)

@@ -35,7 +35,7 @@ from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.report.origins import material_to_register
 from dcube.report.page import page
-from dcube.stages import params, run
+from dcube.stages import params
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.record import refuse_stale_record
@@ -150,7 +150,3 @@ def _print(result: Registered) -> None:
         print(f"champion: still version {aliases[CHAMPION]}; `dcube promote` compares the two")
     elif CHAMPION in aliases:
         print(f"champion: version {aliases[CHAMPION]}")
-
-
-if __name__ == "__main__":
-    run(main)

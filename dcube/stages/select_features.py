@@ -6,7 +6,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion
 from dcube.engine.device import choose_device
 from dcube.features.selection import blocks_table, select_blocks, selection_figure
-from dcube.stages import params, run
+from dcube.stages import params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
@@ -28,7 +28,3 @@ def main() -> None:
             for block, (statistic, p_value) in enumerate(zip(selection.statistic, selection.p_value, strict=True))
         )
         tracked.set_tags({tags.BEST_BLOCKS: selection.best, tags.WORST_BLOCKS: selection.worst})
-
-
-if __name__ == "__main__":
-    run(main)

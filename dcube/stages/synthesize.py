@@ -8,7 +8,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import sample_grid
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast, choose_device
-from dcube.stages import params, run
+from dcube.stages import params
 from dcube.synthesis.fitness import unfit_reasons
 from dcube.synthesis.generation import generate, save_synthetic
 from dcube.synthesis.memorisation import audit_memorisation, nearest_figure
@@ -39,7 +39,3 @@ def main() -> None:
         numbers = summary.model_dump(exclude={"format_version", "nearest", "unfit"}, exclude_none=True)
         tracked.log_metrics([{"step": 0, **numbers}])
     print(summary.fitness)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -18,7 +18,7 @@ from dcube.engine.device import autocast, choose_device
 from dcube.engine.progress import progress
 from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.frechet import FrechetTracker
-from dcube.stages import params, run
+from dcube.stages import params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
@@ -85,7 +85,3 @@ def _samples_figure(shown: dict[str, np.ndarray], classes: list[str]) -> Figure:
         for which in ("real", "generated"):
             rows[f"{name}, {which}"] = shown[which][shown[f"{which}_labels"] == index]
     return image_rows(rows)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -2,13 +2,8 @@
 
 from dcube.artifacts.candidates import BASELINE
 from dcube.classifier.recipe import method_recipe
-from dcube.stages import run
 from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
     train_candidate(BASELINE, lambda settings: method_recipe(settings.baseline))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -2,13 +2,8 @@
 
 from dcube.artifacts.candidates import DCUBE
 from dcube.classifier.recipe import head_recipe
-from dcube.stages import run
 from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
     train_candidate(DCUBE, lambda settings: head_recipe(DCUBE, settings.classifier))
-
-
-if __name__ == "__main__":
-    run(main)

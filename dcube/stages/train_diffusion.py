@@ -22,20 +22,16 @@ from dcube.engine.launcher import launch
 from dcube.feasibility import refuse_infeasible
 from dcube.generative_metrics.frechet import FrechetTracker
 from dcube.runtime.settings import read_settings
-from dcube.stages import params, run
+from dcube.stages import params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
-def refuse_infeasible_params() -> None:
-    """Also those of later stages: this one may take days."""
-    if not is_torchelastic_launched():
-        refuse_infeasible(params(), DatasetInfo.load(PREPARED / DATASET), read_settings().stages_to_run)
-
-
 def main() -> None:
     settings = params()
-    launch(settings.compute.processes, lambda: train(settings), "dcube.stages.train_diffusion")
+    if not is_torchelastic_launched():  # also what later stages cannot do: this one may take days
+        refuse_infeasible(settings, DatasetInfo.load(PREPARED / DATASET), read_settings().stages_to_run)
+    launch(settings.compute.processes, lambda: train(settings), "dcube.stages", "train_diffusion")
 
 
 def train(settings: Params) -> None:
@@ -76,7 +72,3 @@ def fit(settings: Params, dataset: PreparedDataset, key: str, **callbacks: Calla
         Checkpoints.configured(key),
         **callbacks,
     )
-
-
-if __name__ == "__main__":
-    run(main, before=refuse_infeasible_params)

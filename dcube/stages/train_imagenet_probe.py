@@ -2,13 +2,8 @@
 
 from dcube.artifacts.candidates import IMAGENET_PROBE
 from dcube.classifier.recipe import imagenet_probe_recipe
-from dcube.stages import run
 from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
     train_candidate(IMAGENET_PROBE, lambda settings: imagenet_probe_recipe(settings.baseline.seed))
-
-
-if __name__ == "__main__":
-    run(main)

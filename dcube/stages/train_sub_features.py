@@ -2,13 +2,8 @@
 
 from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.classifier.recipe import sub_features_recipe
-from dcube.stages import run
 from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
     train_candidate(SUB_FEATURES, lambda settings: sub_features_recipe(settings.classifier))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -2,13 +2,8 @@
 
 from dcube.artifacts.candidates import UNTRAINED
 from dcube.classifier.recipe import head_recipe
-from dcube.stages import run
 from dcube.stages.candidates import train_candidate
 
 
 def main() -> None:
     train_candidate(UNTRAINED, lambda settings: head_recipe(UNTRAINED, settings.classifier))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -121,7 +121,7 @@ def stage(folder: Path, salt: Path) -> subprocess.CompletedProcess[bytes]:
         "DCUBE_SALT_FILE": str(salt), "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "HOME": str(folder),
     }  # fmt: skip
     return subprocess.run(
-        [sys.executable, "-m", "dcube.stages.prepare"], cwd=folder, env=environment, capture_output=True
+        [sys.executable, "-m", "dcube.stages", "prepare"], cwd=folder, env=environment, capture_output=True
     )
 
 

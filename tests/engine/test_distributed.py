@@ -204,7 +204,7 @@ def working_copy(folder: Path) -> Path:
 def test_a_stage_starts_its_processes_itself_and_is_one_run(tmp_path: Path) -> None:
     folder = working_copy(tmp_path)
     for stage in ("train_diffusion", "train_baseline"):
-        code, errors = ended(start(folder, f"dcube.stages.{stage}"), timeout=600)
+        code, errors = ended(start(folder, "dcube.stages", stage), timeout=600)
         assert code == 0, errors
     assert (folder / "outputs/diffusion/model.safetensors").exists()
     assert (folder / "outputs/models/baseline/model.safetensors").exists()
@@ -219,7 +219,7 @@ def test_a_stage_starts_its_processes_itself_and_is_one_run(tmp_path: Path) -> N
 def test_bad_input_in_several_processes_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     folder = working_copy(tmp_path)
     shutil.rmtree(folder / "outputs/prepared")
-    code, errors = ended(start(folder, "dcube.stages.train_diffusion"))
+    code, errors = ended(start(folder, "dcube.stages", "train_diffusion"))
     assert code == 2
     said = [line for line in errors.splitlines() if line.startswith("error: ")]
     assert len(said) == 1 and "outputs/prepared/dataset.json is missing" in said[0]

@@ -157,7 +157,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, track
     (tmp_path / "outputs").mkdir()
     shutil.copytree(ROOT / "dcube", tmp_path / "dcube", ignore=shutil.ignore_patterns("__pycache__"))
     full = "mount -t tmpfs -o size=64k tmpfs outputs"
-    script = f"{full} && {sys.executable} -m dcube.stages.prepare; echo code $?; ls -A outputs"
+    script = f"{full} && {sys.executable} -m dcube.stages prepare; echo code $?; ls -A outputs"
     done = subprocess.run(
         ["unshare", "--mount", "--map-root-user", "sh", "-c", script],
         cwd=tmp_path,

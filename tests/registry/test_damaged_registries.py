@@ -88,7 +88,7 @@ def test_two_pipelines_register_at_once_and_nothing_is_lost(mlflow_server, tiny_
             write_evaluated(name, 10 * seed + place, 0.9, 20 + seed, tiny_params)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "dcube.stages.register"],
+            [sys.executable, "-m", "dcube.stages", "register"],
             cwd=folder,
             env=os.environ | {"DCUBE_PIPELINE": folder.name, "PYTHONPATH": str(ROOT)},
         )

@@ -5,7 +5,6 @@ import hashlib
 import importlib
 import json
 import shutil
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,14 +59,14 @@ def stage_names() -> list[str]:
 
 
 def words_of(name: str) -> list[str]:
-    """Module and arguments of a stage's command in dvc.yaml."""
+    """Stage and arguments of a stage's command in dvc.yaml."""
     stage, _, item = name.partition("@")
-    return STAGES[stage]["cmd"].replace("${item.model}", item).split()[2:]
+    return STAGES[stage]["cmd"].replace("${item.model}", item).removeprefix("python -m dcube.stages ").split()
 
 
 def run_stage(name: str) -> None:
-    module, *words = words_of(name)
-    importlib.import_module(module).main(*words)
+    stage, *words = words_of(name)
+    importlib.import_module(f"dcube.stages.{stage}").main(*words)
 
 
 class Reads:
@@ -390,15 +389,11 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
     unended = read_settings().checkpoints / "train_diffusion-cut-off"
     unended.mkdir()
 
-    def run_another_stage() -> None:
-        monkeypatch.setattr(sys, "argv", ["a stage without words"])
-        dcube.stages.run(lambda: None)
-
     before = trainings()
-    run_another_stage()
+    dcube.stages.run(lambda: None)
     assert trainings() == before
     LOCK.touch()  # by a checkout, or with a clock that is ahead
-    run_another_stage()
+    dcube.stages.run(lambda: None)
     assert trainings() == before
 
     def record() -> None:
@@ -409,14 +404,14 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
 
     record()
     monkeypatch.setenv("DCUBE_KEEP_CHECKPOINTS", "1")
-    run_another_stage()
+    dcube.stages.run(lambda: None)
     assert trainings() == before
     monkeypatch.delenv("DCUBE_KEEP_CHECKPOINTS")
-    run_another_stage()
+    dcube.stages.run(lambda: None)
     assert trainings() == {unended.name}
     LOCK.unlink()
     run_stage("train_classifier")
-    run_another_stage()
+    dcube.stages.run(lambda: None)
     assert len(trainings()) == 2, "it ended after what DVC has recorded last"
 
 
@@ -497,10 +492,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     harm()
-    module, *words = words_of(name)
-    monkeypatch.setattr(sys, "argv", [module, *words])
+    stage, *words = words_of(name)
     with pytest.raises(SystemExit) as ended:
-        dcube.stages.run(importlib.import_module(module).main)
+        dcube.stages.run(importlib.import_module(f"dcube.stages.{stage}").main, *words)
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert ended.value.code == 2
     assert len(errors) == 1 and said in errors[0]

@@ -71,4 +71,4 @@ def main(prepared: str, folder: str, processes: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, *sys.argv[1:])

@@ -96,4 +96,4 @@ def main(folder: str, processes: str, trouble: str = "") -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, *sys.argv[1:])
