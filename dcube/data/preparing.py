@@ -77,6 +77,8 @@ def _info(
         group_by=data.group_by,
         subgroups=data.subgroups,
         split_origin=plan.origin,
+        folds=data.folds,
+        fold=data.fold,
         dropped_duplicates=plan.dropped,
         blank_slices=sum(summary.is_blank for summary in summaries),
         near_duplicates=describe_near_duplicates(plan.table) if data.near_duplicates else None,

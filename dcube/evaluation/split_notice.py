@@ -19,4 +19,5 @@ def split_notice(metrics: Metrics) -> str:
 def split_in_words(dataset: DatasetInfo) -> str:
     """Who made the split, and what it keeps apart."""
     origin = {"official": "came with the data", "generated": "was made here"}[dataset.split_origin]
-    return f"{origin}, {KEPT_APART[dataset.grouping]}"
+    fold = f"; the test is fold {dataset.fold} of 0 to {dataset.folds - 1}" if dataset.folds else ""
+    return f"{origin}, {KEPT_APART[dataset.grouping]}{fold}"

@@ -146,6 +146,12 @@ def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, run_d
     assert PHANTOM in shown and NO_ERROR in shown and "make ui" in shown
 
 
+def test_a_fold_of_a_cross_validation_is_named(evaluate_on):
+    evaluate_on(folds=5, fold=2)
+    card = (EVALUATION / "dcube" / "model_card.md").read_text()
+    assert "The split was made here, by patient; the test is fold 2 of 0 to 4." in card
+
+
 @pytest.mark.parametrize(
     ("origin", "notice"),
     [("generated", "Split by image: figures are likely too high"), ("official", "Official split by image: figures")],

@@ -97,6 +97,7 @@ class DatasetInfo(Artifact):
     group_by: the parameter `data.group_by`.
     subgroups: the parameter `data.subgroups`.
     split_origin: the set's own split, or one that was made here.
+    folds, fold: the parameters of cross-validation.
     near_duplicates: None where they were not looked for.
     notes: what the reader of the layout has to say, a sentence each.
     left_out: None where every training image is used.
@@ -116,6 +117,8 @@ class DatasetInfo(Artifact):
     group_by: str | None = None
     subgroups: list[str] = Field(default_factory=list)
     split_origin: SplitOrigin
+    folds: int | None = None
+    fold: int = 0
     dropped_duplicates: list[DroppedDuplicate] = Field(default_factory=list)
     blank_slices: int = 0
     near_duplicates: NearDuplicates | None = None
