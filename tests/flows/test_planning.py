@@ -23,10 +23,10 @@ def test_a_run_that_begins_again_keeps_its_plan(fresh, prefect_server, tmp_path)
     folder, lines = tmp_path / "workspace", []
     shutil.copytree(fresh.folder, folder, symlinks=True)
     (folder / PLAN).write_text("the plan of another data set, which was committed")
-    plan_parameters(folder, "phantom", 20, ["baseline.method=resnet50"], lines.append)
+    plan_parameters(folder, "phantom", 20, ["baseline.method=resnet10t"], lines.append)
     planned = load_params(folder / PARAMS)
-    assert (planned.data.name, planned.baseline.method) == ("phantom", "resnet50")
+    assert (planned.data.name, planned.baseline.method) == ("phantom", "resnet10t")
     assert "Estimate" in (folder / PLAN_PAGE).read_text() and any("s a step" in line for line in lines)
     (folder / PARAMS).write_text(load_preset("phantom").to_yaml())
-    plan_parameters(folder, "phantom", 20, ["baseline.method=resnet50"], lines.append)
+    plan_parameters(folder, "phantom", 20, ["baseline.method=resnet10t"], lines.append)
     assert load_params(folder / PARAMS) == planned
