@@ -1,6 +1,8 @@
 """One thin module a DVC stage: parameters and paths in, files out. Only here: paths and MLflow."""
 
 import logging
+import signal
+import sys
 import warnings
 from collections.abc import Callable
 
@@ -19,7 +21,10 @@ def params() -> Params:
 
 
 def run(main: Callable[..., None], *words: str) -> None:
-    """Run a stage's `main` with the command line's words; what a user can mend ends in one line and exit code 2."""
+    """Run a stage's `main` with the command line's words; what a user can mend ends in one line and exit code 2.
+
+    So does Ctrl-C, with the exit code that shells give it.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("mlflow", "alembic", "botocore", "httpx", "matplotlib", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -27,5 +32,9 @@ def run(main: Callable[..., None], *words: str) -> None:
     complete_environment()
     with one_line_errors():
         remove_recorded()
-        main(*words)
+        try:
+            main(*words)
+        except KeyboardInterrupt:
+            print("interrupted: `dvc repro` goes on with this stage", file=sys.stderr, flush=True)
+            raise SystemExit(128 + signal.SIGINT) from None
         refuse_changed_inputs()

@@ -383,6 +383,16 @@ def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipe
         assert (out / file.name).read_bytes() == file.read_bytes(), file.name
 
 
+def test_ctrl_c_is_one_line(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        dcube.stages.run(interrupted)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "interrupted: `dvc repro` goes on with this stage\n"
+
+
 def trainings() -> set[str]:
     return {folder.name for folder in read_settings().checkpoints.iterdir()}
 
