@@ -41,6 +41,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 from dcube.repository.graph import stages_in_order
 from dcube.runtime.settings import read_settings
+from dcube.stages.__main__ import main as start
 from tests.support.checkout import ROOT, outs_of
 from tests.support.discs import CLASSES, TINY, write_dataset
 from tests.support.raw_sets import save, write_metadata
@@ -381,6 +382,14 @@ def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipe
     assert earlier.exists()
     for file in (pipeline.folder / out).iterdir():
         assert (out / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+@pytest.mark.parametrize("name", ["", "nope", "candidates", "../prepare"])
+def test_what_is_no_stage_is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        start(name)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"error: {name!r} is no stage: dvc.yaml lists them\n"
 
 
 def test_ctrl_c_is_one_line(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
