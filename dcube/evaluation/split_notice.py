@@ -17,7 +17,7 @@ def split_notice(metrics: Metrics) -> str:
 
 
 def split_in_words(dataset: DatasetInfo) -> str:
-    """Who made the split, and what it keeps apart."""
+    """Who made the split, what it keeps apart, and which fold of a cross-validation is the test."""
     origin = {"official": "came with the data", "generated": "was made here"}[dataset.split_origin]
     fold = f"; the test is fold {dataset.fold} of 0 to {dataset.folds - 1}" if dataset.folds else ""
     return f"{origin}, {KEPT_APART[dataset.grouping]}{fold}"

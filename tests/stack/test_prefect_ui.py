@@ -147,7 +147,7 @@ def open_artifact(page: Page, run: str, address: str, key: str) -> None:
     page.wait_for_url("**/artifacts/artifact/*")
 
 
-def test_the_form_explains_every_parameter_and_refuses_wrong_values(page, platform, address):
+def test_the_form_explains_every_parameter_and_refuses_wrong_values(page, prefect_api, address):
     open_form(page, address)
     shown, position = " ".join(page.inner_text("body").split()), 0
     for text in texts_of(Params.model_json_schema()):
@@ -173,8 +173,7 @@ def test_the_form_explains_every_parameter_and_refuses_wrong_values(page, platfo
     field(page, "Name").fill("$(touch pwned)")
     submit(page)
     expect(page.get_by_text("does not match").first).to_be_visible()
-    account = (ADMINISTRATOR, platform.secrets.prefect_password)
-    runs = httpx.post(f"{address}/api/flow_runs/filter", json={}, auth=account, timeout=30)
+    runs = prefect_api.post("/flow_runs/filter", json={})
     assert (runs.status_code, runs.json()) == (200, [])
 
 
@@ -206,7 +205,7 @@ def test_cancelled_in_the_page_nothing_is_left_within_15_seconds(page, platform,
     expect(page.get_by_text("Cancelled", exact=True).first).to_be_visible()
 
 
-def test_a_run_started_by_clicking_shows_its_stages_progress_pictures_and_results(page, platform, address):
+def test_a_run_started_by_clicking_shows_its_stages_progress_pictures_and_results(page, platform, prefect_api, address):
     open_form(page, address)
     run = start(page, epochs=60)
 
@@ -219,7 +218,7 @@ def test_a_run_started_by_clicking_shows_its_stages_progress_pictures_and_result
         assert "Progress: 100%" not in seen
 
     page.goto("about:blank")
-    wait_until(lambda: prefect_state(platform, run) == "Completed")
+    wait_until(lambda: prefect_api.get(f"/flow_runs/{run}").raise_for_status().json()["state"]["name"] == "Completed")
     with page.expect_response("**/graph-v2*") as graph:
         open_run(page, run, address)
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
@@ -269,13 +268,6 @@ def mlflow_runs(platform: Stack, run: str) -> list[dict[str, Any]]:
 
 def mlflow_states(platform: Stack, run: str) -> dict[str, str]:
     return {one["info"]["run_name"]: one["info"]["status"] for one in mlflow_runs(platform, run)}
-
-
-def prefect_state(platform: Stack, run: str) -> str:
-    account = (ADMINISTRATOR, platform.secrets.prefect_password)
-    answer = httpx.get(f"{platform.prefect_address}/api/flow_runs/{run}", auth=account, timeout=30)
-    name: str = answer.raise_for_status().json()["state"]["name"]
-    return name
 
 
 def processes_of(run: str) -> list[psutil.Process]:

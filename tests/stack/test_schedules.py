@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from dcube.runtime.processes import child_environment, process_group
-from flows.stack.settings import ADMINISTRATOR, Stack
+from flows.stack.settings import Stack
 from tests.support.checkout import ROOT
 
 pytestmark = [
@@ -25,10 +25,9 @@ RUNS, SECONDS_BETWEEN = 3, 10
 SLOW = "import time\nfrom prefect import flow\n\n@flow\ndef slow():\n    time.sleep(12)\n"
 
 
-def test_a_schedule_fires_piles_up_and_drains(platform: Stack, tmp_path: Path) -> None:
+def test_a_schedule_fires_piles_up_and_drains(platform: Stack, prefect_api: httpx.Client, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
-    credentials = (ADMINISTRATOR, platform.secrets.prefect_password)
-    api = httpx.Client(base_url=f"{platform.prefect_address}/api", auth=credentials, timeout=60)
+    api = prefect_api
     begin = datetime.now(UTC) + timedelta(seconds=20)
     rule = f"DTSTART:{begin:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;INTERVAL={SECONDS_BETWEEN};COUNT={RUNS}"
     api.post("/work_pools/", json={"name": "one-at-a-time", "type": "process"}).raise_for_status()

@@ -2,13 +2,13 @@
 
 import copy
 import hashlib
-import importlib
 import json
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ from dcube.errors import DcubeError
 from dcube.repository.graph import stages_in_order
 from dcube.runtime.settings import read_settings
 from dcube.stages.__main__ import main as start
+from dcube.stages.__main__ import main_of
 from tests.support.checkout import ROOT, outs_of
 from tests.support.discs import CLASSES, TINY, write_dataset
 from tests.support.raw_sets import save, write_metadata
@@ -67,7 +68,7 @@ def words_of(name: str) -> list[str]:
 
 def run_stage(name: str) -> None:
     stage, *words = words_of(name)
-    importlib.import_module(f"dcube.stages.{stage}").main(*words)
+    main_of(stage)(*words)
 
 
 class Reads:
@@ -410,11 +411,12 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
     unended = read_settings().checkpoints / "train_diffusion-cut-off"
     unended.mkdir()
 
+    run_another_stage = partial(dcube.stages.run, lambda: None)
     before = trainings()
-    dcube.stages.run(lambda: None)
+    run_another_stage()
     assert trainings() == before
     LOCK.touch()  # by a checkout, or with a clock that is ahead
-    dcube.stages.run(lambda: None)
+    run_another_stage()
     assert trainings() == before
 
     def record() -> None:
@@ -425,14 +427,14 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
 
     record()
     monkeypatch.setenv("DCUBE_KEEP_CHECKPOINTS", "1")
-    dcube.stages.run(lambda: None)
+    run_another_stage()
     assert trainings() == before
     monkeypatch.delenv("DCUBE_KEEP_CHECKPOINTS")
-    dcube.stages.run(lambda: None)
+    run_another_stage()
     assert trainings() == {unended.name}
     LOCK.unlink()
     run_stage("train_classifier")
-    dcube.stages.run(lambda: None)
+    run_another_stage()
     assert len(trainings()) == 2, "it ended after what DVC has recorded last"
 
 
@@ -515,7 +517,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     harm()
     stage, *words = words_of(name)
     with pytest.raises(SystemExit) as ended:
-        dcube.stages.run(importlib.import_module(f"dcube.stages.{stage}").main, *words)
+        dcube.stages.run(main_of(stage), *words)
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert ended.value.code == 2
     assert len(errors) == 1 and said in errors[0]
