@@ -12,7 +12,7 @@ from prefect.exceptions import ObjectAlreadyExists
 
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import repository_around
-from dcube.runtime.processes import child_environment, complete_environment
+from dcube.runtime.processes import child_environment, prepare_process
 from flows import POOL
 from flows.automations import automations
 from flows.prefect_api import create_or_update, require_server
@@ -22,7 +22,7 @@ EXCEPTION = re.compile(r"[\w.]+(Error|Exception): ")
 
 def main() -> None:
     """Work pool, deployments of `prefect.yaml`, automations."""
-    complete_environment()
+    prepare_process()
     with one_line_errors():
         server = require_server()
         repository = repository_around(Path.cwd())

@@ -27,7 +27,7 @@ from dcube.repository.graph import StageNeeds, stages_in_order
 from dcube.repository.repro import STAGES, repro
 from dcube.repository.workspace import workspace, workspaces_of
 from dcube.runtime import retries
-from dcube.runtime.processes import complete_environment
+from dcube.runtime.processes import prepare_process
 from dcube.runtime.s3 import StorageUnavailableError, check_storage
 from dcube.tracking.mlflow_client import tracking_uri
 from flows.attempts import begin_attempt
@@ -205,7 +205,7 @@ def main(
     target: Annotated[list[str] | None, typer.Option(help="Only this stage and what it depends on.")] = None,
 ) -> None:
     """Run the pipeline in a workspace of its own, against PREFECT_API_URL or a temporary server."""
-    complete_environment()
+    prepare_process()
     with one_line_errors():
         if preset and params:
             raise DcubeError("give --preset or --params, not both")

@@ -16,7 +16,7 @@ from prefect.logging import get_run_logger
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import git
 from dcube.repository.data_record import DATA_RECORD
-from dcube.runtime.processes import complete_environment
+from dcube.runtime.processes import prepare_process
 from dcube.studies.building import build_runner
 from dcube.studies.options import Data, Name, Repeats, Rows, Settings
 from dcube.studies.runner import Runner
@@ -147,7 +147,7 @@ def main(
     deployment: Annotated[str | None, typer.Option(help="Pipeline deployment. Default: pipeline/DATA.")] = None,
 ) -> None:
     """Compute the trials of a study on the workers of PREFECT_API_URL."""
-    complete_environment()
+    prepare_process()
     with one_line_errors():
         require_server()
         study(name, data, settings or [], row or [], repeats, deployment)

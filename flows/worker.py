@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.workers.base import BaseWorker
 
-from dcube.runtime.processes import complete_environment
+from dcube.runtime.processes import prepare_process
 
 _submit = BaseWorker._submit_scheduled_flow_runs
 
@@ -30,6 +30,6 @@ BaseWorker._submit_scheduled_flow_runs = submit_what_is_not_held  # type: ignore
 
 
 if __name__ == "__main__":
-    complete_environment()
+    prepare_process()
     sys.argv.insert(1, "worker")
     runpy.run_module("prefect", run_name="__main__")

@@ -11,7 +11,7 @@ from hypothesis import settings
 # Before torch is imported: these tests are too small to gain from threads, which only disturb other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-gc.disable()  # until all is imported
+gc.set_threshold(100_000)  # a million imported objects are no garbage
 
 # A machine with other work is slow now and then; that says nothing about the code.
 settings.register_profile("patient", deadline=None)
@@ -54,13 +54,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group[item] = shared or str(item.path)
         item.add_marker(pytest.mark.xdist_group(group[item]))
     items.sort(key=lambda item: SHARED.index(group[item]) if group[item] in SHARED else len(SHARED))
-
-
-def pytest_collection_finish() -> None:
-    """A million objects are imported, and none of them is garbage: to look through them again and again takes long."""
-    gc.freeze()
-    gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # some libraries complain about objects that outlive the interpreter

@@ -17,7 +17,7 @@ from dcube.cli.serve import serve
 from dcube.cli.study import studies, study
 from dcube.cli.ui import ui
 from dcube.errors import one_line_errors
-from dcube.runtime.processes import complete_environment
+from dcube.runtime.processes import prepare_process
 
 app = typer.Typer(
     help="From a folder of medical images to a diagnostic classifier.",
@@ -37,6 +37,6 @@ for command in COMMANDS:
 
 def main() -> None:
     """Entry point: what a user can mend ends in one line and exit code 2."""
-    complete_environment()
+    prepare_process()
     with one_line_errors():
         app()

@@ -1,5 +1,7 @@
 """Child processes: their environment, and that they end whole, with everything that they started."""
 
+import atexit
+import gc
 import getpass
 import os
 import subprocess
@@ -16,6 +18,7 @@ from dcube.runtime import reaper
 
 GRACE_SECONDS = 8.0  # to close what is open, between SIGTERM and SIGKILL
 POLL_SECONDS = 0.05
+NEW_OBJECTS = 100_000  # before the garbage collector looks for cycles
 # Runs over medical data report to nobody.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
@@ -37,9 +40,15 @@ def child_environment(
     return {**inherited, **NO_TELEMETRY, **_completed(), **paths, **variables}
 
 
-def complete_environment() -> None:
-    """Add to this process what a machine may lack, and programs and libraries need."""
+def prepare_process() -> None:
+    """What a command begins with, before its heavy imports: what a machine may lack, and programs and libraries need.
+
+    Libraries make a million objects while they are imported, and none of them is garbage. To look through them again
+    and again, and once more at the end, takes a fifth of the time of a short command.
+    """
     os.environ.update(_completed())
+    gc.set_threshold(NEW_OBJECTS)
+    atexit.register(gc.disable)
 
 
 def _completed() -> dict[str, str]:

@@ -11,7 +11,6 @@ from dcube.config.loading import load_params
 from dcube.config.schema import Params
 from dcube.engine.checkpoint_cleanup import remove_recorded
 from dcube.errors import one_line_errors
-from dcube.runtime.processes import complete_environment
 from dcube.tracking.inputs import refuse_changed_inputs
 
 
@@ -29,7 +28,6 @@ def run(main: Callable[..., None], *words: str) -> None:
     for noisy in ("mlflow", "alembic", "botocore", "httpx", "matplotlib", "timm"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    complete_environment()
     with one_line_errors():
         remove_recorded()
         try:

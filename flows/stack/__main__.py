@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import repository_around
-from dcube.runtime.processes import child_environment, complete_environment
+from dcube.runtime.processes import child_environment, prepare_process
 from flows import POOL
 from flows.stack.postgres import postgres
 from flows.stack.servers import artifacts, mlflow, prefect, s3, worker
@@ -26,7 +26,7 @@ def main(
     folder: Annotated[Path | None, typer.Option(help="Where its data are (default: .dcube/stack here).")] = None,
 ) -> None:
     """PostgreSQL, an S3 server, MLflow, Prefect and one worker on this machine, until Ctrl-C."""
-    complete_environment()
+    prepare_process()
     with one_line_errors():
         repository = repository_around(Path.cwd())
         stack = Stack.at(folder or repository / ".dcube/stack", Ports.configured())
