@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from dcube.artifacts.layout import CONFIG, LOCK, MODELS, PARAMS
 from dcube.artifacts.schemas.candidate import CandidateConfig
@@ -10,6 +9,7 @@ from dcube.config.loading import flattened
 from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 from dcube.report.material import Material
+from dcube.tracking.record import value_at
 
 
 def refuse_mixture(material: Material) -> None:
@@ -45,15 +45,7 @@ def _other_inputs(folder: Path) -> Iterator[str]:
             if read["path"] in written and read.get("md5") != written[read["path"]]:
                 yield f"{name} ran with another {read['path']} than the present one"
         for key, value in stage.get("params", {}).get(str(PARAMS), {}).items():
-            ran_with, has = flattened({key: value}), flattened({key: _value(params, key)})
+            ran_with, has = flattened({key: value}), flattened({key: value_at(params, key)})
             for parameter in ran_with:
                 if ran_with[parameter] != has.get(parameter):
                     yield f"{name} ran with another {parameter} than {PARAMS} has"
-
-
-def _value(params: dict[str, Any], key: str) -> Any:
-    """Of a dotted key; None where it is missing."""
-    found: Any = params
-    for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return found

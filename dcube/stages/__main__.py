@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from inspect import signature
 
 from dcube.errors import DcubeError, one_line_errors
 from dcube.runtime.processes import prepare_process
@@ -13,6 +14,8 @@ def main(stage: str = "", *words: str) -> None:
     prepare_process()
     with one_line_errors():
         work = main_of(stage)
+        if len(words) != len(signature(work).parameters):
+            raise DcubeError(f"`{' '.join((stage, *words))}` is no stage's command: dvc.yaml lists them")
     run(work, *words)
 
 
@@ -27,7 +30,7 @@ def main_of(stage: str) -> Callable[..., None]:
         work: Callable[..., None] = import_module(name).main
     except (ModuleNotFoundError, AttributeError) as error:
         if error.name == "main" or name.startswith(str(error.name)):
-            raise DcubeError(f"{stage!r} is no stage: dvc.yaml lists them") from None
+            raise DcubeError(f"`{stage}` is no stage's command: dvc.yaml lists them") from None
         raise
     return work
 

@@ -385,12 +385,12 @@ def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipe
         assert (out / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-@pytest.mark.parametrize("name", ["", "nope", "candidates", "../prepare"])
-def test_what_is_no_stage_is_one_line(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("words", ["", "nope", "candidates", "../prepare", "evaluate", "prepare now"])
+def test_what_is_no_stage_is_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        start(name)
+        start(*words.split())
     assert ended.value.code == 2
-    assert capsys.readouterr().err == f"error: {name!r} is no stage: dvc.yaml lists them\n"
+    assert capsys.readouterr().err == f"error: `{words}` is no stage's command: dvc.yaml lists them\n"
 
 
 def test_ctrl_c_is_one_line(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
