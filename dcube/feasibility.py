@@ -14,6 +14,7 @@ from torch import nn
 from dcube.artifacts.candidates import STAGES
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.classifier.candidate import build_method
+from dcube.classifier.class_balance import refuse_without_effect
 from dcube.classifier.contract import Task
 from dcube.config.schema import Params
 from dcube.engine.device import choose_device
@@ -83,6 +84,7 @@ def _baseline(params: Params) -> None:
     baseline, data = params.baseline, params.data
     with _named("baseline"):
         network = build_method(baseline.method, Task(SOME_CLASSES, data.image_size, data.channels), baseline)
+        refuse_without_effect(baseline.class_balance, network, baseline.method)
     images = torch.zeros(2, data.channels, data.image_size, data.image_size, dtype=torch.uint8)
     _pass(network, images, f"baseline.method {baseline.method}", ())
 

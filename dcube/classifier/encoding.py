@@ -1,14 +1,22 @@
 """What a frozen encoder makes of the images: computed once, before what comes after it is trained."""
 
 from contextlib import nullcontext
+from typing import TypeGuard
 
 import numpy as np
 import torch
+from torch import nn
 
 from dcube.classifier.contract import FrozenEncoder
 from dcube.classifier.image_table import ImageTable
+from dcube.config.schema import Optimisation
 from dcube.engine.distributed import gather_uneven, is_main_process, shard
 from dcube.engine.progress import progress
+
+
+def is_encoded_first(network: nn.Module, optimisation: Optimisation) -> TypeGuard[FrozenEncoder]:
+    """Whether it sees each image once, before the training: not where augmentation makes other images of it."""
+    return isinstance(network, FrozenEncoder) and optimisation.augmentation == "none"
 
 
 def encoded(table: ImageTable, network: FrozenEncoder, batch_size: int, device: torch.device) -> ImageTable:

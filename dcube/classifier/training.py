@@ -14,8 +14,8 @@ from dcube.classifier.augmentation import augmented
 from dcube.classifier.calibration import calibrated
 from dcube.classifier.candidate import probabilities
 from dcube.classifier.class_balance import CrossEntropy, cross_entropy_of, epoch_order, validation_weights
-from dcube.classifier.contract import FrozenEncoder, OwnLosses, PretrainsItself
-from dcube.classifier.encoding import encoded
+from dcube.classifier.contract import OwnLosses, PretrainsItself
+from dcube.classifier.encoding import encoded, is_encoded_first
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.config.schema import Compute, HeadLosses, Optimisation
@@ -65,7 +65,7 @@ def train_candidate(
         Early Stopping: Refine, Then Calibrate, 2025). An AUROC does not see that all images fall into one class.
     """
     device = next(head.parameters()).device
-    if isinstance(head, FrozenEncoder) and optimisation.augmentation == "none":
+    if is_encoded_first(head, optimisation):
         train, validation = (encoded(table, head, optimisation.batch_size, device) for table in (train, validation))
     sampler = DistributedBatchSampler(
         len(train),

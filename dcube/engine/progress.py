@@ -112,6 +112,6 @@ def _bar(meter: _Meter) -> Progress:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(meter.unit),
         TextColumn("{task.fields[text]}"),
     )  # fmt: skip
-    bar = Progress(*columns, console=Console(file=unguarded(sys.stdout)))
+    bar = Progress(*columns, console=Console(file=unguarded(sys.stderr)))
     bar.add_task(meter.description, total=meter.total, completed=meter.completed, text="")
     return bar

@@ -12,7 +12,15 @@ from dcube.config.schema import Params
 from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
-from dcube.planning.estimate import Speeds, epoch_seconds, estimate, fixed_seconds, recipes, training_seconds
+from dcube.planning.estimate import (
+    Speeds,
+    epoch_seconds,
+    estimate,
+    fixed_seconds,
+    measurement_seconds,
+    recipes,
+    training_seconds,
+)
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 
@@ -133,13 +141,15 @@ class Budget:
         return speed
 
     def _decide_diffusion_length(self, seconds: float, speed: DiffusionSpeed) -> None:
-        image = speed.generated + speed.features
+        params = self.draft.params()
+        image = measurement_seconds(params, speed) / params.fid.samples
         affordable = SHARE_OF_MEASUREMENTS * seconds / MEASUREMENTS / image
         wanted = round(min(max(affordable, FEWEST_SAMPLES), MOST_SAMPLES))
         self.draft.decide(f"{image:.3g} s an image and its features", fid__samples=wanted)
         samples = self.draft.params().fid.samples
-        maximum = round(SHARE_OF_SYNTHESIS * seconds / speed.generated)
-        self.draft.decide(f"{speed.generated:.3g} s an image", synthesis__maximum=maximum)
+        synthesised = params.synthesis.sampling_steps * speed.solver_step
+        maximum = round(SHARE_OF_SYNTHESIS * seconds / synthesised)
+        self.draft.decide(f"{synthesised:.3g} s an image", synthesis__maximum=maximum)
         per_epoch = steps_per_epoch(self.facts.images_of_stage_1, self.draft.params().diffusion.batch_size)
         steps = (seconds * (1 - SHARE_OF_SYNTHESIS) - (MEASUREMENTS + 1) * samples * image) / speed.step
         _refuse_too_few(steps)

@@ -1,5 +1,6 @@
 """Seconds of every stage, from the speeds of one step and the numbers of steps."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from dcube.classifier.recipe import (
     method_recipe,
     sub_features_recipe,
 )
+from dcube.classifier.training import STATISTICS_IMAGES
 from dcube.config.schema import Optimisation, Params
 from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.planning.facts import DatasetFacts, Machine
@@ -23,8 +25,10 @@ EVALUATION = 3.0  # with resamples and pictures
 
 @dataclass(frozen=True)
 class Speeds:
-    """Attributes:
-    candidates: by name; the untrained control is as fast as D-Cube.
+    """Of everything that is trained.
+
+    Attributes:
+        candidates: by name; the untrained control is as fast as D-Cube.
     """
 
     diffusion: DiffusionSpeed
@@ -57,18 +61,18 @@ def _fixed(stage: str, facts: DatasetFacts, machine: Machine) -> float:
 def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[str, float]:
     speed, candidates = speeds.diffusion, dict(speeds.candidates)
     candidates[UNTRAINED] = candidates[DCUBE]
-    measured = params.fid.samples * (speed.generated + speed.features)
+    measured = measurement_seconds(params, speed)
     real = facts.training_images * speed.features
-    forward = speed.generated / params.fid.sampling_steps
     seconds = {
         "train_diffusion": real + diffusion_seconds(params, facts, speed),
         "track_fid": measured,
-        "select_features": params.features.images * forward,
-        "synthesize": synthetic_images(params, facts) * forward * params.synthesis.sampling_steps,
+        "select_features": params.features.images * speed.solver_step,
+        "synthesize": synthetic_images(params, facts) * speed.solver_step * params.synthesis.sampling_steps,
     }
     for name, recipe in recipes(params).items():
         seconds[STAGES[name]] = training_seconds(candidates[name], recipe.optimisation, facts)
-        seconds[f"evaluate@{name}"] = facts.count("test") * candidates[name].evaluated
+        predicted = facts.count("validation") + facts.count("test")
+        seconds[f"evaluate@{name}"] = predicted * candidates[name].evaluated
     return seconds
 
 
@@ -87,9 +91,13 @@ def diffusion_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed
     """Of stage 1's steps and measurements of FID."""
     settings = params.diffusion
     per_epoch = steps_per_epoch(facts.images_of_stage_1, settings.batch_size)
-    measurements = max(1, round(settings.epochs / settings.fid_every))
-    generated = params.fid.samples * (speed.generated + speed.features)
-    return settings.epochs * per_epoch * speed.step + measurements * generated
+    measurements = math.ceil(settings.epochs * per_epoch / max(1, round(settings.fid_every * per_epoch)))
+    return settings.epochs * per_epoch * speed.step + measurements * measurement_seconds(params, speed)
+
+
+def measurement_seconds(params: Params, speed: DiffusionSpeed) -> float:
+    """Of one measurement of FID."""
+    return params.fid.samples * (params.fid.sampling_steps * speed.solver_step + speed.features)
 
 
 def training_seconds(speed: CandidateSpeed, optimisation: Optimisation, facts: DatasetFacts) -> float:
@@ -101,8 +109,10 @@ def training_seconds(speed: CandidateSpeed, optimisation: Optimisation, facts: D
 def epoch_seconds(speed: CandidateSpeed, batch_size: int, facts: DatasetFacts) -> float:
     """Of one epoch of a candidate and its validation."""
     steps = steps_per_epoch(facts.training_images, batch_size)
-    validated = 0.0 if speed.encoded else speed.evaluated  # one layer on features takes no time
-    return steps * speed.step + facts.count("validation") * validated
+    if speed.encoded:  # one layer on features takes no time
+        return steps * speed.step
+    statistics = min(facts.training_images, STATISTICS_IMAGES) * speed.statistics
+    return steps * speed.step + statistics + facts.count("validation") * speed.evaluated
 
 
 def synthetic_images(params: Params, facts: DatasetFacts) -> int:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, build_head, probabilities
-from dcube.classifier.contract import FrozenEncoder, Task
+from dcube.classifier.contract import Task
+from dcube.classifier.encoding import is_encoded_first
 from dcube.classifier.recipe import Recipe
 from dcube.classifier.training import classifier_losses
 from dcube.config.schema import Params
@@ -19,6 +20,7 @@ from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.sampler import sample
 from dcube.diffusion.training import SAMPLING_BATCH, PairBatch, pair_losses
 from dcube.diffusion.weights import build_uvit
+from dcube.engine.batch_norm import statistics_estimated_again
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast, choose_device
 from dcube.engine.distributed import Losses
@@ -34,19 +36,22 @@ SAMPLED_STEPS = 2  # of the solver, of which the time of more follows
 
 @dataclass(frozen=True)
 class DiffusionSpeed:
-    """Seconds of a training step, of generating an image, and of the features of an image for FID."""
+    """Seconds of a training step, of an image in a step of the solver, and of the features of an image for FID."""
 
     step: float
-    generated: float
+    solver_step: float
     features: float
 
 
 @dataclass(frozen=True)
 class CandidateSpeed:
-    """Seconds of a training step, of an image in evaluation, and of one that a frozen encoder sees before it."""
+    """Seconds of a training step, of an image in evaluation, of one that batch statistics are estimated from before
+    each validation, and of one that a frozen encoder sees before the training.
+    """
 
     step: float
     evaluated: float
+    statistics: float = 0.0
     encoded: float = 0.0
 
 
@@ -79,14 +84,14 @@ def diffusion_speed(params: Params, classes: int) -> DiffusionSpeed:
     with torch.inference_mode():
         features = _seconds(lambda: extractor.network(as_rgb(seen, params.fid.resize))) / at_once
     step = _step_seconds(model, settings, losses, OPTIMISERS[settings.optimiser])
-    generated = _seconds(generate) / at_once * params.fid.sampling_steps / SAMPLED_STEPS
-    return DiffusionSpeed(step, generated, features)
+    return DiffusionSpeed(step, _seconds(generate) / at_once / SAMPLED_STEPS, features)
 
 
 def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSpeed:
     """Of one candidate with these parameters.
 
-    Raises: as `diffusion_speed`.
+    Raises:
+        torch.OutOfMemoryError: a batch does not fit into the GPU.
     """
     device, data, optimisation = choose_device(params.compute), params.data, recipe.optimisation
     uvit = _uvit(params, classes, device) if recipe.kind in ON_DIFFUSION_FEATURES else None
@@ -98,15 +103,17 @@ def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSp
     labels, timesteps = _labels(n, classes, device), recipe.losses.evaluation_timesteps
     evaluated = _seconds(lambda: probabilities(head.eval(), uvit, images, small, timesteps)) / n
     inputs, encoded = images, 0.0
-    if isinstance(head, FrozenEncoder):
+    if is_encoded_first(head, optimisation):
         inputs, encoded = head.encoded(images), _seconds(lambda: head.encoded(images)) / n
+    with statistics_estimated_again(head) as needed:
+        statistics = evaluated if needed else 0.0
 
     def losses(step: int) -> dict[str, Tensor]:
         with autocast(device, params.compute):
             return classifier_losses(head, uvit, inputs, small, labels, optimisation, recipe.losses, step)
 
     step = _step_seconds(head, optimisation, losses, OPTIMISERS[optimisation.optimiser])
-    return CandidateSpeed(step, evaluated, encoded)
+    return CandidateSpeed(step, evaluated, statistics, encoded)
 
 
 def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:

@@ -46,11 +46,11 @@ def machine(monkeypatch):
         def diffusion(params, classes):
             tokens = (params.data.diffusion_image_size // params.diffusion.patch_size) ** 2
             work = tokens * params.diffusion.width**2 * params.diffusion.depth / (64 * 128**2 * 4)
-            return DiffusionSpeed(step * work, step * work / 10, step / 100)
+            return DiffusionSpeed(step * work, step * work / 200, step / 100)
 
         def candidate(recipe, params, classes):
             work = (params.data.image_size / 64) ** 2
-            return CandidateSpeed(step * work, step * work / 50)
+            return CandidateSpeed(step * work, step * work / 50, step * work / 50)
 
         monkeypatch.setattr(budget, "diffusion_speed", diffusion)
         monkeypatch.setattr(budget, "candidate_speed", candidate)
@@ -187,7 +187,7 @@ def test_the_estimate_is_the_plain_sum(planned):
     params, seconds = load_params(PARAMS), PlanRecord.load(PLAN).estimate
     train, validation = 195, 45  # of 300: 60 for the test
     work = (params.data.image_size / 64) ** 2
-    epoch = train // 32 * work + validation * work / 50
+    epoch = train // 32 * work + (train + validation) * work / 50
     assert seconds["train_classifier"] == pytest.approx(2 + params.classifier.epochs * epoch, rel=0.05)
     assert seconds["train_baseline"] == pytest.approx(2 + params.baseline.epochs * epoch, rel=0.05)
     steps = params.diffusion.epochs * (train // 32)
@@ -212,7 +212,7 @@ def test_measured_speeds_follow_the_size_of_the_networks():
     )
     wide = with_overrides(small, {"diffusion.width": 256, "diffusion.depth": 8}, "")
     slow, fast = diffusion_speed(wide, 3), diffusion_speed(small, 3)
-    assert slow.step > 2 * fast.step > 0 and slow.generated > fast.generated > 0
+    assert slow.step > 2 * fast.step > 0 and slow.solver_step > fast.solver_step > 0
     recipes = budget.recipes(small)
     head, probe = (candidate_speed(recipes[name], small, 3) for name in ("dcube", "imagenet_probe"))
     assert head.step > probe.step > 0 and head.evaluated > 0
