@@ -57,7 +57,7 @@ def _network(architecture: str, source: Pretrained, options: dict[str, Any]) -> 
     if source.weights == "none":
         return timm.create_model(architecture, pretrained=False, **options)
     if source.weights == "download":
-        return fetched(architecture, lambda: timm.create_model(architecture, pretrained=True, **options))
+        return downloaded(architecture, lambda: timm.create_model(architecture, pretrained=True, **options))
     state = _packaged_state(architecture) if source.weights == "package" else state_from_file(source)
     origin = source.weights_file or "the package"
     try:
@@ -140,7 +140,7 @@ def state_from_file(source: Pretrained) -> dict[str, Tensor]:
         raise DcubeError(f"weights file {path} is not a safetensors file ({error}): fetch it again") from None
 
 
-def fetched(title: str, fetch: Callable[[], Fetched]) -> Fetched:
+def downloaded(title: str, fetch: Callable[[], Fetched]) -> Fetched:
     """What `fetch` gets where there is a network; any error of it means that it could not."""
     try:
         return fetch()

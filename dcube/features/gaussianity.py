@@ -39,11 +39,11 @@ def gaussianity(maps: np.ndarray) -> Gaussianity:
 
 def map_statistics(maps: np.ndarray) -> np.ndarray:
     """D of every standardised map, (n_maps, n_values) to (n_maps,); 0 of a constant one."""
-    values = standardised(maps)
+    values = standardised_maps(maps)
     return np.where(values.any(axis=1), ks_statistic(values), 0.0)
 
 
-def standardised(maps: np.ndarray) -> np.ndarray:
+def standardised_maps(maps: np.ndarray) -> np.ndarray:
     """Every row of (n_maps, n_values) to zero mean and unit variance, in float64; constant ones to zeros."""
     values = maps.astype(np.float64)
     mean = values.mean(axis=1, keepdims=True)

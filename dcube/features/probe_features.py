@@ -22,7 +22,7 @@ from dcube.features.sub_features import build_sub_network
 InputAt = Callable[[Tensor, Tensor, np.ndarray], Tensor]  # of clean images, at t, of rows of the data set
 
 
-def probe_map(uvit: FrozenUViT, dataset: PreparedDataset, images: ProbeImages, probe: Probe) -> pd.DataFrame:
+def probe_every_block(uvit: FrozenUViT, dataset: PreparedDataset, images: ProbeImages, probe: Probe) -> pd.DataFrame:
     """Scores of every block at every noise level; an image has one noise, the same at all levels and for all models."""
     shape = (dataset.channels, dataset.diffusion_image_size, dataset.diffusion_image_size)
 

@@ -16,7 +16,7 @@ from dcube.engine.device import autocast
 from dcube.engine.progress import progress
 from dcube.features.frozen_uvit import FrozenUViT, with_random_weights
 from dcube.features.pooling import POOLINGS
-from dcube.features.probe_features import probe_map, stage_2_vectors, sub_feature_vectors
+from dcube.features.probe_features import probe_every_block, stage_2_vectors, sub_feature_vectors
 from dcube.features.probe_plots import labels_figure, map_figure
 from dcube.features.probing import (
     MAP_STRENGTH,
@@ -89,7 +89,7 @@ def run_probes(
     untrained = with_random_weights(trained, diffusion_config.diffusion, probe.seed)
     with autocast(device, compute):
         maps = [
-            probe_map(uvit, dataset, images.for_map(), probe).assign(source=name)
+            probe_every_block(uvit, dataset, images.for_map(), probe).assign(source=name)
             for name, uvit in (("trained", trained), ("untrained", untrained))
         ]
         vectors = {

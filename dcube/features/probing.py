@@ -70,7 +70,7 @@ class ProbeImages:
         return [*possible, available], [count for count in requested if count not in (*possible, available)]
 
 
-def standardised(features: np.ndarray, train: np.ndarray) -> np.ndarray:
+def standardised_features(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     """(n, d) to zero mean over the training images and variances that add up to one, float32.
 
     Concatenated sets of features thus weigh the same, however many values each has.
@@ -83,7 +83,7 @@ def fit_probe(features: np.ndarray, labels: np.ndarray, strength: float) -> Logi
     return LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ITERATIONS).fit(features, labels)
 
 
-def in_span(fitted: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+def projected_to_span(fitted: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
     """The same images in as few coordinates as the fitted ones, (n, d), span, where n < d: a fit costs milliseconds.
 
     It changes no prediction: the optimum under an L2 penalty is a combination of the fitted images (the representer
@@ -100,7 +100,7 @@ def probe(
     features: np.ndarray, images: ProbeImages, chosen: np.ndarray, strengths: Sequence[float]
 ) -> list[dict[str, float | str]]:
     """Scores of the probes fitted on the images at `chosen`: C, split, auroc, accuracy, macro_f1."""
-    fitted, *scored = in_span(features[chosen], *(features[places] for places in images.scored.values()))
+    fitted, *scored = projected_to_span(features[chosen], *(features[places] for places in images.scored.values()))
     rows: list[dict[str, float | str]] = []
     for strength in strengths:
         model = fit_probe(fitted, images.labels[chosen], strength)
@@ -139,7 +139,7 @@ def probe_blocks(blocks: Sequence[Vectors], images: ProbeImages) -> pd.DataFrame
         {"block": block, "pooling": pooling, **row}
         for block, vectors in enumerate(blocks)
         for pooling, features in vectors.items()
-        for row in probe(standardised(features, images.train), images, images.labelled, [MAP_STRENGTH])
+        for row in probe(standardised_features(features, images.train), images, images.labelled, [MAP_STRENGTH])
     ]
     return pd.DataFrame(rows)[["block", "pooling", "split", "auroc", "accuracy"]]
 
@@ -159,7 +159,7 @@ def label_curve(
     For every number of labels the C with the highest validation AUROC in the mean over the draws.
 
     Args:
-        features: (n, d), `standardised`, and side by side where they are several sets.
+        features: (n, d), `standardised_features`, and side by side where they are several sets.
         counts: numbers of labels, all of them last; those have one draw.
     """
     rows = []
@@ -200,12 +200,12 @@ def label_efficiency(
         return label_curve(features, images, counts, draws, advance)
 
     for name, vectors in sources.items():
-        tried = {pooling: curve(standardised(features, images.train)) for pooling, features in vectors.items()}
+        tried = {pooling: curve(standardised_features(features, images.train)) for pooling, features in vectors.items()}
         poolings[name] = max(tried, key=lambda pooling: mean_validation(tried[pooling]))
         curves[name] = tried[poolings[name]]
-        sets[name] = standardised(vectors[poolings[name]], images.train)
+        sets[name] = standardised_features(vectors[poolings[name]], images.train)
     if sub_features is not None:
-        both = {"sub_features": standardised(sub_features, images.train)}
+        both = {"sub_features": standardised_features(sub_features, images.train)}
         both |= {f"{name}+sub_features": np.hstack([sets[name], both["sub_features"]]) for name in sources}
         curves |= {name: curve(features) for name, features in both.items()}
         sets |= both

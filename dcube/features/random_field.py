@@ -7,7 +7,7 @@ test (J. Am. Stat. Assoc. 62, 1967). Fields are drawn as their Fourier transform
 
 import numpy as np
 
-from dcube.features.gaussianity import ks_statistic, standardised
+from dcube.features.gaussianity import ks_statistic, standardised_maps
 
 # p has a standard error of 0.003 at 0.05; the smallest p is 0.0002.
 DRAWS = 4999
@@ -16,7 +16,7 @@ DRAWS = 4999
 def power_spectrum(maps: np.ndarray) -> np.ndarray:
     """Mean |FFT|² of standardised maps (n, h, w), constant ones left out: (h, w // 2 + 1)."""
     n, height, width = maps.shape
-    fields = standardised(maps.reshape(n, -1)).reshape(maps.shape)
+    fields = standardised_maps(maps.reshape(n, -1)).reshape(maps.shape)
     varying = fields.any(axis=(1, 2))
     if not varying.any():
         return np.ones((height, width // 2 + 1))
@@ -27,7 +27,7 @@ def null_statistics(spectrum: np.ndarray, side: int, generator: np.random.Genera
     """D of random Gaussian fields (side, side) with a power spectrum, each standardised: (`DRAWS`,), ascending."""
     noise = np.fft.rfft2(generator.normal(size=(DRAWS, side, side)))
     fields = np.fft.irfft2(np.sqrt(spectrum) * noise, s=(side, side))
-    return np.sort(ks_statistic(standardised(fields.reshape(DRAWS, -1))))
+    return np.sort(ks_statistic(standardised_maps(fields.reshape(DRAWS, -1))))
 
 
 def p_value_under(null: np.ndarray, statistic: float) -> float:

@@ -153,7 +153,7 @@ class Budget:
         per_epoch = steps_per_epoch(self.facts.images_of_stage_1, self.draft.params().diffusion.batch_size)
         steps = (seconds * (1 - SHARE_OF_SYNTHESIS) - (MEASUREMENTS + 1) * samples * image) / speed.step
         _refuse_too_few(steps)
-        epochs = _readable(min(steps / per_epoch, max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)))
+        epochs = _rounded(min(steps / per_epoch, max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)))
         self.draft.decide(
             f"{epochs * per_epoch:.0f} steps, {per_epoch} in an epoch",
             diffusion__epochs=epochs,
@@ -198,14 +198,14 @@ class Budget:
     def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
         probe = recipes(self.draft.params())[IMAGENET_PROBE].optimisation
         left = seconds - training_seconds(speeds[IMAGENET_PROBE], probe, self.facts)
-        epochs = _readable(min(max(left, seconds / 2) / self._classifier_epoch(speeds), MOST_EPOCHS))
+        epochs = _rounded(min(max(left, seconds / 2) / self._classifier_epoch(speeds), MOST_EPOCHS))
         self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", classifier__epochs=epochs)
 
     def _decide_baseline_length(self, seconds: float) -> CandidateSpeed:
         params = self.draft.params()
         speed = self._measured(BASELINE, params)
         self.note(f"{params.baseline.method} on {params.data.image_size} px: {speed.step:.3g} s a step")
-        epochs = _readable(min(seconds / epoch_seconds(speed, params.baseline.batch_size, self.facts), MOST_EPOCHS))
+        epochs = _rounded(min(seconds / epoch_seconds(speed, params.baseline.batch_size, self.facts), MOST_EPOCHS))
         self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", baseline__epochs=epochs)
         return speed
 
@@ -232,7 +232,7 @@ def _up_to(sides: Sequence[int], raw: float) -> list[int]:
     return [side for position, side in enumerate(ordered) if position == 0 or ordered[position - 1] < raw]
 
 
-def _readable(epochs: float) -> float:
+def _rounded(epochs: float) -> float:
     """A multiple of the number of measurements of FID, if there are enough; else three digits."""
     if epochs >= 2 * MEASUREMENTS:
         return epochs // MEASUREMENTS * MEASUREMENTS

@@ -32,7 +32,7 @@ from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
-def train_candidate(name: CandidateName, recipe_of: Callable[[Params], Recipe]) -> None:
+def run_training_stage(name: CandidateName, recipe_of: Callable[[Params], Recipe]) -> None:
     """Train, save and track one candidate, in as many processes as `compute.processes` says."""
     settings, stage = params(), STAGES[name]
     launch(

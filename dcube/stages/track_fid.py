@@ -13,6 +13,7 @@ from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.plots import image_rows
 from dcube.diffusion.sampler import sample
+from dcube.diffusion.training import SAMPLING_BATCH
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast, choose_device
 from dcube.engine.progress import progress
@@ -22,7 +23,6 @@ from dcube.stages import params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
-SAMPLING_BATCH = 256
 SHOWN = 8
 
 
@@ -52,7 +52,7 @@ def main() -> None:
             report.save(folder / FID_REPORT)
             # The extractor's name is in it: distances of two extractors do not compare.
             (folder / HEADLINE).write_text(json.dumps({"fid": {settings.fid.extractor: report.overall.fid}}))
-            first = other_patients_first(dataset.manifest["patient"].iloc[tracker.rows])
+            first = one_image_per_patient_first(dataset.manifest["patient"].iloc[tracker.rows])
             shown = _shown(dataset.classes, real[first], tracker.real_labels[first], images.numpy(), labels.numpy())
             _samples_figure(shown, dataset.classes).savefig(folder / "samples.png", dpi=150)
             np.savez_compressed(folder / SAMPLES, **shown)  # type: ignore[arg-type]  # numpy's stub
@@ -61,7 +61,7 @@ def main() -> None:
         tracked.set_tags({f"{tags.FID}{key}": value for key, value in report.definition})
 
 
-def other_patients_first(patients: pd.Series) -> np.ndarray:
+def one_image_per_patient_first(patients: pd.Series) -> np.ndarray:
     """Positions, one image of each patient before the second ones. Images of unknown patients count as of several."""
     repeated = patients.duplicated() & (patients != "")
     return np.argsort(repeated.to_numpy(), kind="stable")

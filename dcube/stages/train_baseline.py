@@ -2,8 +2,8 @@
 
 from dcube.artifacts.candidates import BASELINE
 from dcube.classifier.recipe import method_recipe
-from dcube.stages.candidates import train_candidate
+from dcube.stages.candidates import run_training_stage
 
 
 def main() -> None:
-    train_candidate(BASELINE, lambda settings: method_recipe(settings.baseline))
+    run_training_stage(BASELINE, lambda settings: method_recipe(settings.baseline))

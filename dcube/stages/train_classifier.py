@@ -2,8 +2,8 @@
 
 from dcube.artifacts.candidates import DCUBE
 from dcube.classifier.recipe import head_recipe
-from dcube.stages.candidates import train_candidate
+from dcube.stages.candidates import run_training_stage
 
 
 def main() -> None:
-    train_candidate(DCUBE, lambda settings: head_recipe(DCUBE, settings.classifier))
+    run_training_stage(DCUBE, lambda settings: head_recipe(DCUBE, settings.classifier))

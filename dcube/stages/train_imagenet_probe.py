@@ -2,8 +2,8 @@
 
 from dcube.artifacts.candidates import IMAGENET_PROBE
 from dcube.classifier.recipe import imagenet_probe_recipe
-from dcube.stages.candidates import train_candidate
+from dcube.stages.candidates import run_training_stage
 
 
 def main() -> None:
-    train_candidate(IMAGENET_PROBE, lambda settings: imagenet_probe_recipe(settings.baseline.seed))
+    run_training_stage(IMAGENET_PROBE, lambda settings: imagenet_probe_recipe(settings.baseline.seed))

@@ -2,8 +2,8 @@
 
 from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.classifier.recipe import sub_features_recipe
-from dcube.stages.candidates import train_candidate
+from dcube.stages.candidates import run_training_stage
 
 
 def main() -> None:
-    train_candidate(SUB_FEATURES, lambda settings: sub_features_recipe(settings.classifier))
+    run_training_stage(SUB_FEATURES, lambda settings: sub_features_recipe(settings.classifier))

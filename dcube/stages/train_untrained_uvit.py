@@ -2,8 +2,8 @@
 
 from dcube.artifacts.candidates import UNTRAINED
 from dcube.classifier.recipe import head_recipe
-from dcube.stages.candidates import train_candidate
+from dcube.stages.candidates import run_training_stage
 
 
 def main() -> None:
-    train_candidate(UNTRAINED, lambda settings: head_recipe(UNTRAINED, settings.classifier))
+    run_training_stage(UNTRAINED, lambda settings: head_recipe(UNTRAINED, settings.classifier))

@@ -40,7 +40,7 @@ def perfect(images: ProbeImages, width: int = 6) -> np.ndarray:
 
 
 def curve(features: np.ndarray, images: ProbeImages, counts: list[int], draws: int = 2) -> pd.DataFrame:
-    ready = probing.standardised(features, images.train)
+    ready = probing.standardised_features(features, images.train)
     with progress("Fitting", 1, "draws") as advance:
         return probing.label_curve(ready, images, counts, draws, advance)
 
@@ -51,7 +51,7 @@ def test_the_span_of_the_fitted_images_gives_the_decisions_of_all_features(class
     monkeypatch.setattr(probing, "TOLERANCE", 1e-9)
     images, features = probe_images(classes), noise(200).astype(np.float64) / np.sqrt(200)
     chosen = images.labelled[:20]
-    fitted, others = probing.in_span(features[chosen], features[images.scored["test"]])
+    fitted, others = probing.projected_to_span(features[chosen], features[images.scored["test"]])
     assert fitted.shape == (20, 20)
     ours = probing.fit_probe(fitted, images.labels[chosen], strength).decision_function(others)
     plain = LogisticRegression(C=strength, tol=1e-9, max_iter=10_000).fit(features[chosen], images.labels[chosen])
@@ -77,20 +77,20 @@ def test_scores_are_those_of_scikit_learn(classes):
 
 def test_repeated_images_have_a_span_too():
     features = np.repeat(noise(50)[:3].astype(np.float64), 2, axis=0)
-    fitted, others = probing.in_span(features, features)
+    fitted, others = probing.projected_to_span(features, features)
     np.testing.assert_allclose(fitted @ fitted.T, features @ features.T, atol=1e-9)
     np.testing.assert_allclose(others, fitted)
 
 
 def test_standardised_sets_weigh_the_same_and_look_at_training_images_alone():
     images, features = probe_images(), np.hstack([3 + 5 * noise(7), np.ones((sum(SIZES.values()), 1))])
-    ready = probing.standardised(features, images.train)
+    ready = probing.standardised_features(features, images.train)
     train = ready[images.train].astype(np.float64)
     np.testing.assert_allclose(train.mean(axis=0), 0, atol=1e-6)
     np.testing.assert_allclose(train.var(axis=0), [*[1 / 8] * 7, 0], rtol=1e-4, atol=1e-12)
     changed = features.copy()
     changed[images.scored["test"]] += 9
-    assert np.array_equal(probing.standardised(changed, images.train)[images.train], ready[images.train])
+    assert np.array_equal(probing.standardised_features(changed, images.train)[images.train], ready[images.train])
 
 
 @pytest.mark.parametrize("classes", [2, 3])

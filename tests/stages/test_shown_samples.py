@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from dcube.stages.track_fid import other_patients_first
+from dcube.stages.track_fid import one_image_per_patient_first
 
 
 def test_one_image_of_each_patient_comes_first() -> None:
     patients = pd.Series(["a", "a", "b", "", "", "b", "a"])
-    assert other_patients_first(patients).tolist() == [0, 2, 3, 4, 1, 5, 6]
+    assert one_image_per_patient_first(patients).tolist() == [0, 2, 3, 4, 1, 5, 6]

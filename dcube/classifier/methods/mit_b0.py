@@ -4,7 +4,7 @@ from torch import nn
 
 from dcube.classifier.contract import Task
 from dcube.classifier.method import TABLE_IX, register_method
-from dcube.classifier.networks.transformers_networks import filled
+from dcube.classifier.networks.transformers_networks import with_weights
 from dcube.config.schema import Pretrained
 
 
@@ -22,4 +22,4 @@ def build(task: Task, pretrained: Pretrained) -> nn.Module:
     from transformers import SegformerConfig, SegformerForImageClassification  # slow to import
 
     network = SegformerForImageClassification(SegformerConfig(num_labels=task.classes))  # type: ignore[call-arg]
-    return filled(network, "MiT-b0", "nvidia/mit-b0", pretrained)
+    return with_weights(network, "MiT-b0", "nvidia/mit-b0", pretrained)

@@ -4,7 +4,7 @@ from torch import nn
 
 from dcube.classifier.contract import Task
 from dcube.classifier.method import TABLE_IX, register_method
-from dcube.classifier.networks.transformers_networks import filled
+from dcube.classifier.networks.transformers_networks import with_weights
 from dcube.config.schema import Pretrained
 
 
@@ -22,4 +22,6 @@ def build(task: Task, pretrained: Pretrained) -> nn.Module:
     from transformers import PvtConfig, PvtForImageClassification  # slow to import
 
     network = PvtForImageClassification(PvtConfig(num_labels=task.classes, image_size=task.image_size))
-    return filled(network, "PVT-Tiny", "Xrenya/pvt-tiny-224", pretrained, positions="position_embeddings")
+    return with_weights(
+        network, "PVT-Tiny", "Xrenya/pvt-tiny-224", pretrained, positions="position_embeddings"
+    )

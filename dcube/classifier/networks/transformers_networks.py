@@ -23,7 +23,7 @@ class Logits(nn.Module):
         return self.network(pixel_values=pixels).logits
 
 
-def filled(
+def with_weights(
     network: nn.Module, title: str, repository: str, pretrained: Pretrained, positions: str | None = None
 ) -> ImageClassifier:
     load_published(
