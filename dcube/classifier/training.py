@@ -90,7 +90,7 @@ def train_candidate(
         assert fitted.cross_entropy is not None
         return {**validation_metrics(predicted, validation.labels), "score": -fitted.cross_entropy}
 
-    trainer = Trainer(head, optimisation, checkpoints, optimisers=OPTIMISERS[optimisation.optimiser])
+    trainer = Trainer(head, optimisation, checkpoints, make_optimisers=OPTIMISERS[optimisation.optimiser])
     best = trainer.fit(
         "Training the classifier",
         steps=sampler.steps_of(optimisation.epochs),

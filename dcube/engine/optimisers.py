@@ -23,7 +23,7 @@ class OptimiserSettings(Protocol):
     def ema_decay(self) -> float: ...
 
 
-Optimisers = Callable[[nn.Module, OptimiserSettings], list[Optimizer]]
+MakeOptimisers = Callable[[nn.Module, OptimiserSettings], list[Optimizer]]
 
 
 def adamw(model: nn.Module, settings: OptimiserSettings) -> list[Optimizer]:
@@ -54,7 +54,7 @@ def muon(model: nn.Module, settings: OptimiserSettings) -> list[Optimizer]:
     ]
 
 
-OPTIMISERS: dict[str, Optimisers] = {"adamw": adamw, "sgd": sgd, "muon": muon}
+OPTIMISERS: dict[str, MakeOptimisers] = {"adamw": adamw, "sgd": sgd, "muon": muon}
 
 
 def _adamw(parameters: list[nn.Parameter], settings: OptimiserSettings) -> Optimizer:

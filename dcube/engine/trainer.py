@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dcube.artifacts.weights import under_prefix, with_prefix
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.distributed import Losses, all_reduce_mean, broadcast_object, data_parallel, is_main_process
-from dcube.engine.optimisers import Optimisers, OptimiserSettings, adamw
+from dcube.engine.optimisers import MakeOptimisers, OptimiserSettings, adamw
 from dcube.engine.progress import Advance, progress
 from dcube.errors import DcubeError
 from dcube.runtime.settings import read_settings
@@ -52,7 +52,7 @@ class Trainer:
         settings: learning rate, weight decay, gradient clip, EMA decay.
         checkpoints: where to resume from and to save to.
         warmup_steps: over which the learning rate rises linearly.
-        optimisers: makes those of the parameters that are trained.
+        make_optimisers: makes those of the parameters that are trained.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Trainer:
         settings: OptimiserSettings,
         checkpoints: Checkpoints,
         warmup_steps: int = 0,
-        optimisers: Optimisers = adamw,
+        make_optimisers: MakeOptimisers = adamw,
     ) -> None:
         self.model, self.settings, self.checkpoints, self.warmup_steps = model, settings, checkpoints, warmup_steps
         self.losses_of_step = data_parallel(model)
         # Warmed up: a fixed decay would hold the random first weights for thousands of steps.
         self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True)
-        self.optimizers = optimisers(model, settings)
+        self.optimisers = make_optimisers(model, settings)
         self.record = Record()
         self.best = copy.deepcopy(self.averaged.state_dict())
         self._resume()
@@ -140,10 +140,10 @@ class Trainer:
         values["loss"].backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
         rate = self.settings.learning_rate * min(1.0, (step + 1) / max(self.warmup_steps, 1))
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
                 group["lr"] = rate
-            optimizer.step()
+            optimiser.step()
         self.record.step = step + 1
         self.ema.update(self.model, step=self.record.step)
         return {name: value.detach() for name, value in values.items()}
@@ -189,9 +189,9 @@ class Trainer:
             **with_prefix("averaged", self.averaged.state_dict()),
             **with_prefix("best", self.best),
             **{
-                f"optimizer.{number}.{index}.{name}": tensor
-                for number, optimizer in enumerate(self.optimizers)
-                for index, state in optimizer.state_dict()["state"].items()
+                f"optimiser.{number}.{index}.{name}": tensor
+                for number, optimiser in enumerate(self.optimisers)
+                for index, state in optimiser.state_dict()["state"].items()
                 for name, tensor in state.items()
             },
         }
@@ -205,19 +205,19 @@ class Trainer:
         self.model.load_state_dict(under_prefix("model", tensors))
         self.averaged.load_state_dict(under_prefix("averaged", tensors))
         self.best = under_prefix("best", tensors)
-        for number, optimizer in enumerate(self.optimizers):
-            _load_state(optimizer, under_prefix(f"optimizer.{number}", tensors))
+        for number, optimiser in enumerate(self.optimisers):
+            _load_state(optimiser, under_prefix(f"optimiser.{number}", tensors))
         self.record = Record(**record)
 
 
-def _load_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def _load_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """`tensors` by the position of the parameter and the name of the value, joined by a dot."""
-    parameters = optimizer.param_groups[0]["params"]
+    parameters = optimiser.param_groups[0]["params"]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".")
         state.setdefault(int(index), {})[key] = _laid_out_as(parameters[int(index)], tensor)
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from dcube.engine.batch_norm import statistics_estimated_again
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast, choose_device
 from dcube.engine.distributed import Losses
-from dcube.engine.optimisers import OPTIMISERS, Optimisers, OptimiserSettings
+from dcube.engine.optimisers import OPTIMISERS, MakeOptimisers, OptimiserSettings
 from dcube.engine.trainer import Trainer
 from dcube.features.frozen_uvit import FrozenUViT, frozen
 from dcube.generative_metrics.extractor import as_rgb, load_extractor
@@ -122,9 +122,11 @@ def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:
     return FrozenUViT(frozen(model, device), NoiseSchedule(params.diffusion), tuple(range(params.features.keep)))
 
 
-def _step_seconds(model: nn.Module, settings: OptimiserSettings, losses: Losses, optimisers: Optimisers) -> float:
+def _step_seconds(
+    model: nn.Module, settings: OptimiserSettings, losses: Losses, make_optimisers: MakeOptimisers
+) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(model, settings, Checkpoints(Path(folder), "throughput"), optimisers=optimisers)
+        trainer = Trainer(model, settings, Checkpoints(Path(folder), "throughput"), make_optimisers=make_optimisers)
         return _seconds(lambda: trainer.step(losses))
 
 

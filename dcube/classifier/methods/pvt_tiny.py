@@ -22,6 +22,4 @@ def build(task: Task, pretrained: Pretrained) -> nn.Module:
     from transformers import PvtConfig, PvtForImageClassification  # slow to import
 
     network = PvtForImageClassification(PvtConfig(num_labels=task.classes, image_size=task.image_size))
-    return with_weights(
-        network, "PVT-Tiny", "Xrenya/pvt-tiny-224", pretrained, positions="position_embeddings"
-    )
+    return with_weights(network, "PVT-Tiny", "Xrenya/pvt-tiny-224", pretrained, positions="position_embeddings")
