@@ -132,6 +132,12 @@ def test_an_operating_point_of_an_unknown_class_is_refused_before_any_work(toy) 
         refuse_infeasible(with_overrides(BASE, wish, "--set"), toy[0].info)
 
 
+def test_a_loss_that_the_method_cannot_have_is_refused_before_any_work(toy) -> None:
+    wish = {"baseline.method": "diffmic", "baseline.class_balance": "loss_weights"}
+    with pytest.raises(DcubeError, match="loss_weights does not apply to diffmic"):
+        refuse_infeasible(with_overrides(BASE, wish, "--set"), toy[0].info)
+
+
 @pytest.mark.parametrize("schedule", [{"timesteps": 10_000}, {"beta_end": 0.2}])
 def test_a_schedule_that_leaves_no_signal_is_refused(schedule) -> None:
     """Sampling from it gave values that are not finite, once stage 1 had trained."""

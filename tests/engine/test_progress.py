@@ -1,6 +1,8 @@
 """Long work shows itself: lines in a log, records for an orchestrator."""
 
+import io
 import json
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +30,18 @@ def test_lines_in_a_log_and_records(tmp_path, monkeypatch, capsys) -> None:
         "description": "Sampling", "completed": 4, "total": 4, "unit": "images", "rate": 0,
         "remaining_s": pytest.approx(0.0), "values": {"loss": 0.5},
     }  # fmt: skip
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_on_a_terminal_leaves_a_redirected_output_alone(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with progress("Reading", total=3, unit="images") as advance:
+        advance(3)
+    assert "Reading" in terminal.getvalue() and capsys.readouterr().out == ""
 
 
 def test_short_work_prints_its_end_only(capsys) -> None:

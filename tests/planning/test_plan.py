@@ -216,3 +216,6 @@ def test_measured_speeds_follow_the_size_of_the_networks():
     recipes = budget.recipes(small)
     head, probe = (candidate_speed(recipes[name], small, 3) for name in ("dcube", "imagenet_probe"))
     assert head.step > probe.step > 0 and head.evaluated > 0
+    assert head.statistics == head.evaluated and probe.encoded > 0
+    augmented = with_overrides(small, {"baseline.method": "imagenet_probe", "baseline.augmentation": "radiograph"}, "")
+    assert candidate_speed(budget.recipes(augmented)["baseline"], augmented, 3).encoded == 0
