@@ -44,7 +44,7 @@ def _decide_groups(draft: Draft, checks: Sequence[GroupCheck]) -> None:
 
 
 def decide_training(draft: Draft, facts: DatasetFacts, machine: Machine) -> None:
-    """What validation chose for short trainings (docs/results.md), and what is at hand."""
+    """What validation chose for short trainings (docs/results/earlier.md), and what is at hand."""
     batch = 32 if facts.training_images < SMALL_SET else 64
     draft.decide(
         f"{facts.training_images} labelled training images",
