@@ -142,6 +142,8 @@ def _check_groups(
     dataset: RawDataset, summaries: list[ImageSummary], usable: pd.DataFrame, data: Data
 ) -> list[GroupCheck]:
     labelled = usable[usable["label"] != ""]
+    if labelled.empty:
+        return []
     thumbnails = [summaries[row].thumbnail for row in labelled.index]
     given = data.group_by or BY_PATIENT
     if labelled["patient"].ne("").any():
