@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from dcube import __version__
+from dcube.artifacts.schemas.dataset import SET_SEPARATOR
 from dcube.evaluation.predictions import PREFIX
 
 RESEARCH_USE = "Research use only: not for diagnosis or any decision about a patient."
-SET_SEPARATOR = "|"
 
 
 @dataclass(frozen=True)

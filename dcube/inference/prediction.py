@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import entropy
 
-from dcube.artifacts.schemas.dataset import ABSTAIN, InputSpec
+from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, InputSpec
 from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.classifier.candidate import Candidate
 from dcube.data.preprocessing import ModelInput, crop, preprocess
@@ -32,7 +32,7 @@ from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import Window, window_of
 from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.predictions import PREFIX
-from dcube.inference.answers import SET_SEPARATOR, now
+from dcube.inference.answers import now
 from dcube.inference.drift import image_statistics
 from dcube.inference.inputs import InputImage
 from dcube.inference.suitability import check_suitability

@@ -12,6 +12,7 @@ SplitOrigin = Literal["official", "generated"]
 
 
 ABSTAIN = "abstain"  # what a model answers where it decides nothing: no class may be called so
+SET_SEPARATOR = "|"  # between the classes of a prediction set: no name of a class may hold it
 SUBGROUP = "subgroup_"  # before the names of `data.subgroups`, as columns of manifest.csv
 
 
