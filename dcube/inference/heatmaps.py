@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from dcube.classifier.candidate import Candidate, probabilities
+from dcube.classifier.candidate import Candidate
 from dcube.data.preprocessing import ModelInput
 from dcube.inference.prediction import ABSTAIN
 
@@ -98,7 +98,7 @@ def _log_odds(candidate: Candidate, large: Versions, small: Versions, visible: T
     """(B, classes) where `visible` (B, GRID, GRID) is 0 for hidden cells and 1 for others."""
     timesteps = candidate.config.evaluation_timesteps
     shown, small_shown = (_mixed(versions, visible) for versions in (large, small))
-    chances = probabilities(candidate.head, candidate.uvit, shown, small_shown, timesteps)
+    chances = candidate.probabilities_by_level(shown, small_shown, timesteps).mean(dim=0)
     chances = chances.double().clamp(FINEST, 1 - FINEST)
     return (chances / (1 - chances)).log()
 
