@@ -11,6 +11,8 @@ from dcube.evaluation.predictions import PREFIX
 
 RESEARCH_USE = "Research use only: not for diagnosis or any decision about a patient."
 
+BLANK_SLICE = "blank slice"  # as the problem of a frame or slice among others that shows nothing
+
 
 @dataclass(frozen=True)
 class Answer:
