@@ -44,7 +44,7 @@ class Answers(Sequence[Answer]):
 
     Attributes:
         table: one row an image, with the columns of `dcube predict --format csv`.
-        left_out: why a file holds no image → such files.
+        left_out: why a file holds no image, or a slice is not used → such files and slices.
     """
 
     table: pd.DataFrame
@@ -142,7 +142,10 @@ class Model:
                     advance(len(rows))
 
                 rows = prediction.predict(self._candidate, images, policy, on_batch)
+            images, rows, blank = prediction.without_blank_slices(images, rows)
             patients = prediction.patient_numbers(images)
+        if blank:
+            left_out[prediction.BLANK_SLICE] = blank
         identity = self._fetched.identity
         table = rows.assign(**identity)
         log_answers(table)

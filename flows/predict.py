@@ -21,6 +21,7 @@ from dcube.artifacts.schemas.drift import DriftReference
 from dcube.artifacts.schemas.job import BatchJob
 from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.inference import drift
+from dcube.inference.answers import BLANK_SLICE
 from dcube.inference.bucket import (
     IDENTITY,
     NO_IMAGE,
@@ -66,7 +67,7 @@ def predict(
 
     Args:
         model: the version. An alias is resolved once, at the beginning.
-        source: where the images are: plain images, DICOM, NIfTI. Other files are counted and skipped.
+        source: where the images are: plain images, DICOM, NIfTI. Other files and blank slices are skipped.
         results: where the predictions go, below MODEL/VERSION-WEIGHTS/abstain-below-…: Parquet, and drift.json.
         batch_size: at most this many predictions are lost when the process is killed.
         abstain_below: the lowest confidence with which the model decides.
@@ -84,9 +85,10 @@ def predict(
         )  # fmt: skip
         predict_pending(job, Path(folder))
         rows = current_predictions(list_objects(images), read_predictions(predictions))
-        if not (rows["problem"] != NO_IMAGE).any():
+        shown = rows[~rows["problem"].isin([NO_IMAGE, BLANK_SLICE])]
+        if shown.empty:
             return Completed(name="No images", message=f"There is no image below {images.address()}")
-        return _report(rows[rows["problem"] != NO_IMAGE], fetched, predictions)
+        return _report(shown, fetched, predictions)
 
 
 def _worth_retrying(error: object, _: int) -> bool:

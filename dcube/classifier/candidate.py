@@ -103,12 +103,16 @@ class Candidate:
                 torch.from_numpy(np.ascontiguousarray(part[start : start + batch_size])).to(device)
                 for part in (images, diffusion_images)
             )
-            found = probabilities_by_level(self.head, self.uvit, large, small, timesteps)
-            if self.config.flips:
-                mirrored = large.flip(-1), small.flip(-1)
-                found = (found + probabilities_by_level(self.head, self.uvit, *mirrored, timesteps)) / 2
-            batches.append(found.cpu())
+            batches.append(self.probabilities_by_level(large, small, timesteps).cpu())
         return torch.cat(batches, dim=1).double().numpy()
+
+    def probabilities_by_level(self, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]) -> Tensor:
+        """(levels, B, classes), not calibrated; over an image and its mirror image, where it was trained so."""
+        found = probabilities_by_level(self.head, self.uvit, images, diffusion_images, timesteps)
+        if not self.config.flips:
+            return found
+        mirrored = images.flip(-1), diffusion_images.flip(-1)
+        return (found + probabilities_by_level(self.head, self.uvit, *mirrored, timesteps)) / 2
 
 
 def probabilities(

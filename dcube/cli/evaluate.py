@@ -55,9 +55,11 @@ def evaluate(
     for sentence in in_short(test.metrics):
         print(sentence)
     if test.metrics.test_patients is None:
-        print("No patients are known: the intervals are too narrow where several images show one patient.")
+        print("Not every image names its patient: the intervals are too narrow where several images show one patient.")
     if test.left_out:
         print(f"Left out: {test.left_out} images without a label.")
+    if test.blank_slices:
+        print(f"Left out: {test.blank_slices} blank slices.")
     print(drifted_in_words(test.drift))
 
 

@@ -49,10 +49,11 @@ def group_images(dataset: RawDataset, group_by: str) -> RawDataset:
 
 
 def grouping_of(table: pd.DataFrame, data: Data) -> Grouping:
-    """What keeps the images of a table (with the column patient) in one split."""
+    """What keeps the labelled images of a table (columns label and patient) in one split: others are not tested."""
     if data.group_by:
         return "group_by"
-    return "patients" if table["patient"].ne("").all() else "none"
+    known = table["patient"] != ""
+    return "patients" if known.any() and known[table["label"] != ""].all() else "none"
 
 
 def groups_of(files: Sequence[str], group_by: str) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dcube.artifacts.schemas.dataset import InputSpec
-from dcube.data.readers.raw_image import ConstantImageError, RawImage, UnusableImageError
+from dcube.data.readers.raw_image import BlankSliceError, ConstantImageError, RawImage, UnusableImageError
 
 Fit = Literal["crop", "pad", "stretch"]
 
@@ -32,12 +32,13 @@ def preprocess(raw: RawImage, spec: InputSpec) -> ModelInput:
 
     Raises:
         UnusableImageError: the image is smaller than the crop.
-        ConstantImageError: nothing is left to see in the square.
+        ConstantImageError: nothing is left to see in the square; of a frame or slice among others `BlankSliceError`.
     """
     raw = crop(raw, spec.crop)
     image = to_square(raw.image, spec.image_size, spec.channels, spec.fit)
     if image.min() == image.max():
-        raise ConstantImageError(f"constant within the square that fit: {spec.fit} leaves")
+        error = BlankSliceError if raw.multi_frame else ConstantImageError
+        raise error(f"constant within the square that fit: {spec.fit} leaves")
     if spec.diffusion_image_size == spec.image_size:
         return ModelInput(image, image, raw)
     return ModelInput(image, to_square(raw.image, spec.diffusion_image_size, spec.channels, spec.fit), raw)

@@ -10,7 +10,7 @@ from dcube.data.checks.near_duplicates import thumbnail
 from dcube.data.image_summary import ImageSummary
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preprocessing import preprocess
-from dcube.data.readers.raw_image import ConstantImageError, RawImage, UnusableImageError
+from dcube.data.readers.raw_image import BlankSliceError, UnusableImageError
 from dcube.data.scan_cache import ScanCache
 from dcube.data.scan_checkpoint import ScanCheckpoint
 from dcube.engine.progress import progress
@@ -55,12 +55,11 @@ def scan_images(
 
 
 def _scan_image(dataset: RawDataset, row: int, data: Data, checkpoint: ScanCheckpoint | None) -> ImageSummary:
-    raw: RawImage | None = None
     try:
         raw = dataset.read(row)
         found = preprocess(raw, InputSpec.of(data))
-    except ConstantImageError as problem:
-        return ImageSummary(is_blank=True) if raw and raw.multi_frame else ImageSummary(problem=str(problem))
+    except BlankSliceError:
+        return ImageSummary(is_blank=True)
     except UnusableImageError as problem:
         return ImageSummary(problem=str(problem))
     if checkpoint:

@@ -45,12 +45,12 @@ class ScanCache:
         return {row: ImageSummary.from_json(json.loads(found[key])) for row, key in keys.items() if key in found}
 
     def add(self, summaries: Mapping[int, ImageSummary]) -> None:
-        """Remember what was found out, by row."""
+        """Remember what was found out, by row. A refusal is none: another limit, or another reader, may lift it."""
         self._write(
             {
                 key: json.dumps(summary.as_json()).encode()
                 for row, summary in summaries.items()
-                if (key := self._key(row))
+                if not summary.problem and (key := self._key(row))
             }
         )
 

@@ -9,7 +9,7 @@ import pandas as pd
 from dcube.artifacts.candidates import BASELINE, DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.candidate import CandidateConfig
-from dcube.artifacts.schemas.metrics import Metrics
+from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
 from dcube.classifier.method import probed_network, registered_method
 from dcube.config.loading import flattened
 from dcube.data.prepared import SPLITS, PreparedDataset
@@ -192,8 +192,9 @@ def limits_of(metrics: Metrics) -> list[str]:
     ]
     if metrics.resampled == "groups":
         limits.append("The groups of data.group_by stand for patients: if they are not, the metrics may be too high.")
-    if metrics.resampled == "images":
-        limits.append("Patients are unknown: if some have several images, the intervals are too narrow.")
+    if metrics.test_patients is None:
+        which = "Some patients" if metrics.resampled == PARTLY_KNOWN else "Patients"
+        limits.append(f"{which} are unknown: if some of them have several images, the intervals are too narrow.")
     if metrics.test["accuracy"] == 1:
         limits.append(f"No error on the test: {NO_ERROR}.")
     if metrics.resamples_without_a_class:

@@ -79,7 +79,8 @@ class Predictions:
 
     @property
     def knows_patients(self) -> bool:
-        return bool((self.table["patient"] != "").any())
+        """Whether every image has one."""
+        return bool((self.table["patient"] != "").all())
 
     @cached_property
     def fingerprint(self) -> str:

@@ -54,7 +54,7 @@ def _measured(part: Predictions, point: OperatingPoint, bins: int, weights: np.n
 def columns_of(metrics: Metrics) -> tuple[str, ...]:
     """Of `rows_of`."""
     at_point = LABELS.values() if metrics.operating_point.rule.of_class is not None else ()
-    owners = "patients" if metrics.resampled == "images" else metrics.resampled
+    owners = "patients" if metrics.test_patients is None else metrics.resampled
     return ("group", "images", owners, *(metric.title for metric in HEADLINES), *at_point)
 
 

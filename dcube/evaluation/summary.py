@@ -8,7 +8,7 @@ import pandas as pd
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.decision import OperatingPoint, PredictionSets
-from dcube.artifacts.schemas.metrics import Interval, Metrics
+from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Interval, Metrics, Resampled
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import bootstrap, interval
@@ -56,7 +56,7 @@ def summarise(
         confidence=evaluation.confidence,
         abstain_below=evaluation.abstain_below,
         calibration_bins=evaluation.calibration_bins,
-        resampled=dataset.owners if predictions.knows_patients else "images",
+        resampled=_resampled(dataset, predictions),
         resamples=evaluation.bootstrap_samples,
         resamples_without_a_class=int(np.isnan(resampled["auroc"]).sum()),
         test_images=len(predictions.labels),
@@ -73,6 +73,12 @@ def summarise(
         prediction_sets=sets_measured_on(sets, predictions, evaluation) if sets else PredictionSets(),
         subgroups=[] if subgroups is None else by_subgroup(subgroups, predictions, point, evaluation),
     )
+
+
+def _resampled(dataset: DatasetInfo, predictions: Predictions) -> Resampled:
+    if predictions.knows_patients:
+        return dataset.owners
+    return PARTLY_KNOWN if (predictions.table["patient"] != "").any() else "images"
 
 
 def _measured(predictions: Predictions, bins: int, abstain_below: float, weights: np.ndarray) -> MetricValues:

@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from dcube import __version__
+from dcube.artifacts.schemas.dataset import SET_SEPARATOR
 from dcube.evaluation.predictions import PREFIX
 
 RESEARCH_USE = "Research use only: not for diagnosis or any decision about a patient."
-SET_SEPARATOR = "|"
+
+BLANK_SLICE = "blank slice"  # as the problem of a frame or slice among others that shows nothing
 
 
 @dataclass(frozen=True)

@@ -32,19 +32,21 @@ from dcube.evaluation.conclusions import evaluation_settings
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
 from dcube.inference.drift import DriftRow, compare
-from dcube.inference.prediction import drift_columns, predict
+from dcube.inference.prediction import drift_columns, predict, without_blank_slices
 
 
 @dataclass(frozen=True)
 class ExternalTest:
     """Attributes:
     left_out: number of images without a label, which are not used.
+    blank_slices: number of slices that show nothing, which are not used.
     drift: how the images differ from the model's own validation images.
     """
 
     predictions: Predictions
     metrics: Metrics
     left_out: int
+    blank_slices: int
     drift: list[DriftRow]
 
 
@@ -90,7 +92,9 @@ def evaluate_externally(
     raw = read_private_dataset(path, data)
     images = [LabelledImage(raw, position) for position, record in enumerate(raw.records) if record.label]
     _refuse_other_classes({image.record.label for image in images}, config.classes, path)
-    rows = _predicted(candidate, images, name, own.policy)
+    unlabelled = len(raw.records) - len(images)
+    images, rows, blank = without_blank_slices(images, _predicted(candidate, images, name, own.policy))
+    _refuse_other_classes({image.record.label for image in images}, config.classes, path)  # of those that are left
     _refuse_unsuitable(rows)
     _refuse_seen(SeenImages.load(folder / SEEN), rows)
     predictions = _predictions(images, rows, config.classes)
@@ -98,7 +102,7 @@ def evaluate_externally(
     groups = pd.DataFrame([image.record.subgroups for image in images], columns=list(raw.subgroups))
     metrics = summarise(name, config, info, predictions, evaluation, own.operating_point, own.prediction_sets, groups)
     drift = compare(rows, DriftReference.load(folder / REFERENCE), config.input)
-    return ExternalTest(predictions, metrics, len(raw.records) - len(images), drift)
+    return ExternalTest(predictions, metrics, unlabelled, len(blank), drift)
 
 
 def _predicted(

@@ -7,7 +7,7 @@ clinician can say in one sentence what it shows. Methods that use gradients can 
 network with random weights (Adebayo et al., 2018); a test measures that this one does not.
 """
 
-import re
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from dcube.classifier.candidate import Candidate, probabilities
+from dcube.classifier.candidate import Candidate
 from dcube.data.preprocessing import ModelInput
 from dcube.inference.prediction import ABSTAIN
 
@@ -32,6 +32,7 @@ STRIDE = 2  # … at positions this far apart: 49 predictions an image
 BLUR = 1 / 8  # standard deviation, of the image's side
 Versions = tuple[Tensor, Tensor]  # (1, C, S, S) floats: the whole image, and the blurred one
 
+OUTSIDE = "__"  # a folder for `..`
 FINEST = 1e-7  # a probability this near to 0 or 1 is as good as certain in float32
 
 
@@ -59,15 +60,16 @@ def heatmaps(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndar
 
 
 def save_heatmaps(candidate: Candidate, inputs: Sequence[ModelInput | str], rows: pd.DataFrame, folder: Path) -> None:
-    """A PNG for every image with a prediction, named like the image."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """A PNG for every image with a prediction, at the image's path: `folder/study/1.dcm.png` for `study/1.dcm`."""
     for found, row in zip(inputs, rows.to_dict("records"), strict=True):
         if isinstance(found, str):
             continue
         index = candidate.classes.index(row["prediction"])
         heatmap = heatmaps(candidate, found.image[None], found.diffusion_image[None], np.array([index]))[0]
         text = f"{row['prediction']} {row['confidence']:.2f}" + (" (abstains)" if row["decision"] == ABSTAIN else "")
-        plot_heatmap(found.image, heatmap, text).savefig(folder / f"{_file_name(row['image'])}.png", dpi=120)
+        file = folder / _path_below(row["image"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        plot_heatmap(found.image, heatmap, text).savefig(file, dpi=120)
 
 
 def plot_heatmap(image: np.ndarray, heatmap: np.ndarray, title: str) -> Figure:
@@ -96,7 +98,7 @@ def _log_odds(candidate: Candidate, large: Versions, small: Versions, visible: T
     """(B, classes) where `visible` (B, GRID, GRID) is 0 for hidden cells and 1 for others."""
     timesteps = candidate.config.evaluation_timesteps
     shown, small_shown = (_mixed(versions, visible) for versions in (large, small))
-    chances = probabilities(candidate.head, candidate.uvit, shown, small_shown, timesteps)
+    chances = candidate.probabilities_by_level(shown, small_shown, timesteps).mean(dim=0)
     chances = chances.double().clamp(FINEST, 1 - FINEST)
     return (chances / (1 - chances)).log()
 
@@ -116,5 +118,7 @@ def _mixed(versions: Versions, visible: Tensor) -> Tensor:
     return whole * mask + blurred * (1 - mask)
 
 
-def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.#-]+", "_", name).strip("._") or "image"
+def _path_below(image: str) -> Path:
+    """Another one for every image: a name made of the path could be that of two."""
+    parts = Path(os.path.relpath(image)).parts
+    return Path(*(OUTSIDE if part == os.pardir else part for part in parts[:-1]), f"{parts[-1]}.png")

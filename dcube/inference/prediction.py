@@ -18,21 +18,22 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy.stats import entropy
 
-from dcube.artifacts.schemas.dataset import ABSTAIN, InputSpec
+from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, InputSpec
 from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.classifier.candidate import Candidate
 from dcube.data.preprocessing import ModelInput, crop, preprocess
-from dcube.data.readers.raw_image import RawImage, UnusableImageError
+from dcube.data.readers.raw_image import BlankSliceError, RawImage, UnusableImageError
 from dcube.data.readers.windows import Window, window_of
+from dcube.errors import DcubeError
 from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.predictions import PREFIX
-from dcube.inference.answers import SET_SEPARATOR, now
+from dcube.inference.answers import BLANK_SLICE, now
 from dcube.inference.drift import image_statistics
 from dcube.inference.inputs import InputImage
 from dcube.inference.suitability import check_suitability
@@ -52,11 +53,14 @@ class Readable(Protocol):
         """Decode it, windowed; raises `UnusableImageError`."""
 
 
+Image = TypeVar("Image", bound=Readable)
+
+
 def to_model_input(raw: RawImage, spec: InputSpec) -> ModelInput:
     """A decoded, windowed image, preprocessed as the model's training images were.
 
     Raises:
-        UnusableImageError: the image cannot be used, or the model is not suitable for it.
+        UnusableImageError: the image cannot be used, or the model is not suitable for it; as of `preprocess`.
     """
     raw = crop(raw, spec.crop)  # cropping once more changes nothing
     check_suitability(raw, spec)
@@ -80,6 +84,8 @@ def predict(
     def read(image: Readable) -> ModelInput | str:
         try:
             return to_model_input(image.read(window), spec)
+        except BlankSliceError:
+            return BLANK_SLICE
         except UnusableImageError as problem:
             return str(problem)
 
@@ -93,6 +99,25 @@ def predict(
             on_batch(inputs, rows)
             parts.append(rows)
     return pd.concat(parts, ignore_index=True)
+
+
+def without_blank_slices(images: Sequence[Image], rows: pd.DataFrame) -> tuple[list[Image], pd.DataFrame, list[str]]:
+    """Leave out slices that show nothing, as `prepare` does.
+
+    Args:
+        images, rows: what `predict` was given, and gave.
+
+    Returns:
+        Images and rows of all others, and the names of what is left out.
+
+    Raises:
+        DcubeError: nothing else is there.
+    """
+    blank = (rows["problem"] == BLANK_SLICE).to_numpy()
+    if blank.all():
+        raise DcubeError(f"every slice is blank, e.g. {rows['image'].iloc[0]}: give images that show something")
+    kept = [image for image, is_blank in zip(images, blank, strict=True) if not is_blank]
+    return kept, rows[~blank].reset_index(drop=True), list(rows["image"][blank])
 
 
 def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], policy: DecisionPolicy) -> pd.DataFrame:

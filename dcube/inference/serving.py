@@ -156,6 +156,8 @@ def _read_array(cell: Any, window: Window | None) -> RawImage:
     if values.ndim not in (2, 3) or (values.ndim == 3 and (window or values.shape[2] != 3)):
         raise UnusableImageError(f"an array of shape {values.shape}: send (h, w), or (h, w, 3) for colour")
     check_size(values.shape[1], values.shape[0])
+    if not np.isfinite(values).all():
+        raise UnusableImageError("NaN or infinite pixels")
     if window:
         return RawImage.checked(Image.fromarray(window.apply(values)), "measured array")
     if not ((values >= 0) & (values <= 255) & (values == np.rint(values))).all():

@@ -1,14 +1,11 @@
 """Whether a model is suitable for an image. A network predicts on anything, also where its prediction means nothing."""
 
-import numpy as np
-
 from dcube.artifacts.schemas.dataset import Extent, InputSpec
-from dcube.data.readers.modes import MEASURED, may_be_coloured
+from dcube.data.readers.modes import MEASURED, is_coloured, may_be_coloured
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 
 LARGEST_FACTOR = 2.0  # between a side and the smallest or largest side that training saw
 LARGEST_STRETCH = 1.25  # beyond the aspect ratios that sides seen in training can form
-GREY_DIFFERENCE = 8  # of 255: JPEG makes slight colours of grey
 
 
 def check_suitability(raw: RawImage, spec: InputSpec) -> None:
@@ -51,19 +48,12 @@ def _check_modality(raw: RawImage, modalities: set[str]) -> None:
 
 
 def _check_colour(raw: RawImage, modes: list[str], channels: int) -> None:
-    coloured = _is_coloured(raw)
+    coloured = is_coloured(raw.image)
     colours_seen = any(may_be_coloured(mode) for mode in modes) if modes else True
     if coloured and (channels == 1 and not colours_seen):
         raise UnusableImageError("the model was made for grey images, and this is in colour")
     if not coloured and channels == 3 and modes and all(may_be_coloured(mode) for mode in modes):
         raise UnusableImageError("the model was made for colour images, and this is grey")
-
-
-def _is_coloured(raw: RawImage) -> bool:
-    if raw.image.mode != "RGB":
-        return False
-    pixels = np.asarray(raw.image).astype(np.int16)
-    return bool((pixels.max(axis=2) - pixels.min(axis=2)).mean() > GREY_DIFFERENCE)
 
 
 def _check_size(raw: RawImage, width: Extent, height: Extent) -> None:

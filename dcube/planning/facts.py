@@ -15,19 +15,19 @@ from PIL import Image
 from dcube.config.schema import Compute, Data
 from dcube.data.checks.inspection import InspectionReport, inspect_dataset
 from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.readers.modes import is_coloured
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.engine.device import choose_device, computes_in_bfloat16
 from dcube.errors import DcubeError
 
 EXAMPLES = 64
-COLOURED = 8  # of 255: channels that differ by less are JPEG's rounding
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
     """Attributes:
     report: what `dcube data check` finds.
-    coloured: share of example images whose channels differ.
+    coloured: share of example images that are in colour.
     cut_by_crop: largest share of an example's area that a centre crop would cut off.
     examples: how many were looked at.
     seconds: that the inspection took.
@@ -95,7 +95,7 @@ def dataset_facts(path: Path, data: Data) -> DatasetFacts:
     examples = _examples(path, data)
     return DatasetFacts(
         report,
-        coloured=float(np.mean([_is_coloured(image) for image in examples])),
+        coloured=float(np.mean([is_coloured(image) for image in examples])),
         cut_by_crop=max(1 - min(image.size) / max(image.size) for image in examples),
         examples=len(examples),
         seconds=seconds,
@@ -112,13 +112,6 @@ def _examples(path: Path, data: Data) -> Sequence[Image.Image]:
         except UnusableImageError:  # a blank slice: `prepare` leaves it out
             continue
     return images
-
-
-def _is_coloured(image: Image.Image) -> bool:
-    if image.mode != "RGB":
-        return False
-    pixels = np.asarray(image).astype(np.int16)
-    return bool((pixels.max(axis=2) - pixels.min(axis=2)).max() > COLOURED)
 
 
 def machine_facts(compute: Compute) -> Machine:

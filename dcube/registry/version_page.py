@@ -8,7 +8,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from dcube.artifacts.layout import REPORT, REPORT_PAGE
-from dcube.artifacts.schemas.metrics import Metrics
+from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
 from dcube.config.schema import Evaluation
 from dcube.evaluation.comparison import compare
 from dcube.evaluation.metrics import metric_of
@@ -48,7 +48,7 @@ def page_tags(
         **({VS_CHAMPION: _difference(predictions, champion, metrics)} if champion else {}),
         "data set": f"{dataset} ({data}), test: {tested_on(metrics)}",
         "commit": commit,
-        "patients": "unknown" if metrics.test_patients is None else "known",
+        "patients": {"images": "unknown", PARTLY_KNOWN: "partly known"}.get(metrics.resampled, "known"),
     }
 
 

@@ -109,8 +109,7 @@ def counts(material: Material) -> str:
         for split in SPLITS
         if (of := info.counts.get(split))
     )
-    owners = f" {info.patients} {info.owners}." if info.patients else " The number of patients is unknown."
-    return f"Labelled images: {'; '.join(each)}.{owners}"
+    return f"Labelled images: {'; '.join(each)}. {info.owners.capitalize()}: {info.known_owners}."
 
 
 def network(material: Material) -> str:

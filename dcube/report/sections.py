@@ -68,7 +68,7 @@ def _data(info: DatasetInfo) -> Iterator[Part]:
     dropped = len(info.dropped_duplicates)
     facts = {
         "name": info.name,
-        info.owners: str(info.patients) if info.patients else "unknown",
+        info.owners: info.known_owners,
         "split": split_in_words(info),
         "for the CNNs": _size(spec.image_size, spec),
         "for the diffusion model": _size(spec.diffusion_image_size, spec),

@@ -13,6 +13,7 @@ from dcube.data.checks import inspection
 from dcube.data.checks.inspection import inspect_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.readers.raw_image import RawImage
+from dcube.runtime.settings import read_settings
 from tests.support import phantom_layouts as layouts
 from tests.support.raw_sets import class_folders, noise, save
 
@@ -60,11 +61,24 @@ def test_what_has_not_changed_is_not_decoded_again(tmp_path: Path, settled: None
     first = inspect_dataset(tmp_path / "around", PLAIN)
     assert len(read) == 22 and first.duplicates
     read.clear()
-    assert inspect_dataset(tmp_path / "around", PLAIN) == first and read == []
+    assert inspect_dataset(tmp_path / "around", PLAIN) == first and read == ["ill/broken.png"]
+    read.clear()
     moved = raw.rename(tmp_path / "moved")  # the folder; the files' inodes stay as they are
-    assert inspect_dataset(moved, PLAIN).duplicate_files == first.duplicate_files and read == []
+    assert inspect_dataset(moved, PLAIN).duplicate_files == first.duplicate_files
+    assert read == ["ill/broken.png"]
+    read.clear()
     inspect_dataset(moved, PLAIN.model_copy(update={"image_size": 24}))
     assert len(read) == 22
+
+
+def test_what_was_refused_is_read_again(tmp_path: Path, settled: None, monkeypatch) -> None:
+    """After the limit is raised, as the refusal advises."""
+    raw = class_folders(tmp_path / "raw", images=4)
+    monkeypatch.setattr("dcube.data.readers.raw_image.limits", read_settings)
+    monkeypatch.setenv("DCUBE_MAX_MEGAPIXELS", "0.0001")
+    assert "DCUBE_MAX_MEGAPIXELS" in inspect_dataset(raw, PLAIN).problem
+    monkeypatch.delenv("DCUBE_MAX_MEGAPIXELS")
+    assert "cannot be used" not in inspect_dataset(raw, PLAIN).problem
 
 
 @pytest.mark.parametrize("change", ["content", "content and its times", "new inode"])

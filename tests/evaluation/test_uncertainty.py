@@ -9,8 +9,10 @@ from dcube.config.schema import Evaluation, Params
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import bootstrap, interval, resample_weights, two_sided_p
 from dcube.evaluation.comparison import compare, holm, mcnemar
+from dcube.evaluation.model_card import limits_of
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import tested_on as images_tested_on
 from tests.support.evaluated_candidates import DATASET
 from tests.support.random_candidate import candidate_config
 
@@ -32,6 +34,19 @@ def table(probabilities, labels, patients=None, classes=("no", "yes")) -> Predic
     for index, name in enumerate(classes):
         frame[f"probability_{name}"] = probabilities[:, index]
     return Predictions(frame)
+
+
+def test_patients_of_some_images_are_counted_as_what_they_are() -> None:
+    labels = np.arange(40) % 2
+    for known, resampled, words in (
+        (40, "patients", "40 images of 10 patients"),
+        (20, "patients or single images", "40 images"),
+        (0, "images", "40 images"),
+    ):
+        patients = [f"p{i // 4}" if i < known else "" for i in range(40)]
+        metrics = summarised(table(scores(labels, 1, np.random.default_rng(0)), labels, patients))
+        assert (metrics.resampled, images_tested_on(metrics)) == (resampled, words)
+        assert any("are unknown: " in limit for limit in limits_of(metrics)) == (known < 40)
 
 
 def scores(labels, strength, generator):

@@ -102,12 +102,24 @@ def test_it_points_at_the_only_part_that_the_model_looks_at_with_the_right_sign(
     np.testing.assert_allclose(for_one, -for_zero, atol=1e-6)
 
 
-def test_a_picture_is_drawn_for_each_answer_and_named_like_the_image(tmp_path, tiny_params) -> None:
+def test_a_prediction_from_both_sides_is_explained_on_both_sides(tiny_params) -> None:
+    """`flip_at_test`: the quarter that the model looks at is also that of the mirror image."""
+    config = candidate_config(tiny_params, classes=["a", "b"]).model_copy(update={"flips": True})
+    candidate = Candidate(config, Brightness(), None)
+    image = np.random.default_rng(0).integers(0, 60, (1, 1, 64, 64), dtype=np.uint8)
+    image[0, 0, 12:22, 42:52] = 250  # where the model looks in the mirror image alone
+    heatmap, mirrored = (heatmaps(candidate, one, one, np.array([1]))[0] for one in (image, np.flip(image, -1).copy()))
+    assert heatmap[:, GRID // 2 :].max() == heatmap.max() > 0
+    np.testing.assert_allclose(heatmap, mirrored[:, ::-1], atol=1e-6)
+
+
+def test_a_picture_is_drawn_for_each_answer_at_the_path_of_the_image(tmp_path, tiny_params, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
     candidate = Candidate(candidate_config(tiny_params, classes=["a", "b"]), Brightness(), None)
     pixels = np.random.default_rng(0).integers(0, 255, (1, 32, 32), dtype=np.uint8)
-    images = [ModelInput(pixels, pixels, read_array(pixels[0])), "refused"]
-    rows = predict_batch(candidate, images, DecisionPolicy(abstain_below=0.5)).assign(
-        image=["study/scan 1.dcm#3", "bad.png"]
-    )
+    names = ["study/scan 1.dcm#3", "study_scan_1.dcm#3", "../other/1.png", str(tmp_path / "in/1.png"), "bad.png"]
+    images = [*[ModelInput(pixels, pixels, read_array(pixels[0]))] * 4, "refused"]
+    rows = predict_batch(candidate, images, DecisionPolicy(abstain_below=0.5)).assign(image=names)
     save_heatmaps(candidate, images, rows, tmp_path / "maps")
-    assert [file.name for file in (tmp_path / "maps").iterdir()] == ["study_scan_1.dcm#3.png"]
+    found = {str(file.relative_to("maps")) for file in Path("maps").rglob("*.*")}
+    assert found == {"study/scan 1.dcm#3.png", "study_scan_1.dcm#3.png", "__/other/1.png.png", "in/1.png.png"}

@@ -224,6 +224,34 @@ def test_volumes_of_one_name_in_two_folders_are_two_patients(of_scans, capsys, t
     assert list(of_scans.rows(capsys, *(path.parent for path in paths), "--by-patient")["images"]) == [2, 2]
 
 
+def write_volume(file: Path, *slices: np.ndarray) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    volume = np.stack([pixels.T for pixels in slices], axis=2).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([-1.0, -1.0, 1.0, 1.0])), file)
+    return file
+
+
+AIR = np.full((48, 48), -1000)
+
+
+def test_blank_slices_of_a_volume_are_left_out_by_name(of_scans, capsys, tmp_path):
+    write_volume(tmp_path / "volume.nii", hounsfield(5), AIR, hounsfield(6))
+    code, out, err = of_scans.command(capsys, tmp_path / "volume.nii", "--format", "json")
+    assert code == 0 and [row["image"][-2:] for row in json.loads(out)] == ["#0", "#2"]
+    assert f"left out: 1 × blank slice: {tmp_path / 'volume.nii'}#1" in err
+    assert list(of_scans.rows(capsys, tmp_path / "volume.nii", "--by-patient")["images"]) == [2]
+    code, _, err = of_scans.command(capsys, write_volume(tmp_path / "air.nii", AIR, AIR))
+    assert code == 2 and "every slice is blank" in err
+
+
+def test_blank_slices_do_not_end_an_external_test(of_scans, tmp_path):
+    for number in range(9):
+        write_volume(tmp_path / "in" / CLASSES[number % 3] / f"{number}.nii", AIR, hounsfield(700 + number))
+    test = dcube.evaluate(of_scans.reference, tmp_path / "in")
+    assert (test.blank_slices, test.metrics.test_images, len(test.predictions.table)) == (9, 9, 9)
+    assert not test.drift[0].drifted  # images refused
+
+
 def test_a_scan_is_windowed_as_in_training_by_whatever_route_it_comes(of_scans, capsys, tmp_path):
     file = write_dicom(tmp_path / "slice.dcm", 5)
     frames = write_dicom(tmp_path / "frames.dcm", 4, frames=2)

@@ -157,6 +157,13 @@ def test_what_cannot_be_answered_is_refused_with_its_row(classifier, files, cell
     assert words in str(refused.value)
 
 
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_an_array_with_a_value_that_is_no_number_is_refused(of_scans, value):
+    cell = [[value, *row[1:]] for row in hounsfield(3).tolist()]
+    with pytest.raises(DcubeError, match="row 1: NaN or infinite pixels"):
+        of_scans.predict(None, pd.DataFrame({"image": [hounsfield(3).tolist(), cell]}))
+
+
 def imports(module: str, seen: set[str]) -> set[str]:
     """Top-level names of everything that a module of this package imports, directly or through the package."""
     spec = importlib.util.find_spec(module)

@@ -163,6 +163,16 @@ def test_unknown_patients_are_grouped_if_their_images_tell_each_other(planned, t
     assert "patients are unknown" in reasons["data.group_by"]
 
 
+@pytest.mark.parametrize(("pixels", "channels"), [(1, 1), (4000, 3)])
+def test_a_coloured_pixel_makes_no_colour_images(planned, tmp_path, pixels, channels):
+    for file in (tmp_path / "data/small").rglob("*.png"):
+        values = np.array(Image.open(file).convert("RGB"))
+        values.reshape(-1, 3)[:pixels, 0] = 255
+        Image.fromarray(values).save(file)
+    assert planned("--minutes", "10")[0] == 0
+    assert load_params(PARAMS).data.channels == channels
+
+
 def test_balance_follows_the_class_frequencies(planned, tmp_path):
     assert planned("--minutes", "10")[0] == 0
     assert load_params(PARAMS).classifier.class_balance == "none"

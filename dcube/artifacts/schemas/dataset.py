@@ -12,6 +12,7 @@ SplitOrigin = Literal["official", "generated"]
 
 
 ABSTAIN = "abstain"  # what a model answers where it decides nothing: no class may be called so
+SET_SEPARATOR = "|"  # between the classes of a prediction set: no name of a class may hold it
 SUBGROUP = "subgroup_"  # before the names of `data.subgroups`, as columns of manifest.csv
 
 
@@ -92,8 +93,8 @@ class DatasetInfo(Artifact):
     counts: split → class → labelled images.
     unlabelled: images without a label, in all splits.
     patients: or groups, where `data.group_by` makes them; 0 where neither is known.
-    grouping: what is kept in one split: patients, the groups of `group_by`, or (none) images, where not every image
-        names its patient.
+    grouping: what is kept in one split: patients, the groups of `group_by`, or (none) images, where not every
+        labelled image names its patient.
     group_by: the parameter `data.group_by`.
     subgroups: the parameter `data.subgroups`.
     split_origin: the set's own split, or one that was made here.
@@ -130,3 +131,9 @@ class DatasetInfo(Artifact):
     def owners(self) -> Literal["patients", "groups"]:
         """What the column `patient` of the manifest holds, where it holds anything."""
         return "groups" if self.grouping == "group_by" else "patients"
+
+    @property
+    def known_owners(self) -> str:
+        """How many they are, in words."""
+        others = ", others unknown" if self.grouping == "none" else ""
+        return f"{self.patients}{others}" if self.patients else "unknown"

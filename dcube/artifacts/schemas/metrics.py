@@ -8,6 +8,9 @@ from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
 from dcube.artifacts.schemas.dataset import Grouping, SplitOrigin
 from dcube.artifacts.schemas.decision import DecisionPolicy, Estimate, OperatingPoint, PredictionSets
 
+Resampled = Literal["patients", "groups", "patients or single images", "images"]
+PARTLY_KNOWN: Resampled = "patients or single images"  # some images have no patient: they stand for themselves
+
 
 class Interval(ArtifactPart):
     low: float
@@ -50,7 +53,7 @@ class Metrics(Artifact):
     abstain_below: confidence below which the model gives no prediction.
     calibration_bins: of the expected calibration error and the reliability plot.
     resamples_without_a_class: those that the intervals leave out.
-    test_patients: or groups, where `data.group_by` makes them; None where neither is known.
+    test_patients: or groups, where `data.group_by` makes them; None where not every image names one.
     dataset: its name.
     grouping, split_origin: as in `dataset.json`.
     test_fingerprint: hash over the test images and their labels.
@@ -69,7 +72,7 @@ class Metrics(Artifact):
     confidence: float = Field(gt=0.5, lt=1.0)  # these four as in the parameters `evaluation`
     abstain_below: float = Field(ge=0.0, le=1.0)
     calibration_bins: int = Field(ge=2, le=100)
-    resampled: Literal["patients", "groups", "images"]
+    resampled: Resampled
     resamples: int = Field(ge=100, le=100_000)
     resamples_without_a_class: int
     test_images: int

@@ -142,6 +142,8 @@ def _check_groups(
     dataset: RawDataset, summaries: list[ImageSummary], usable: pd.DataFrame, data: Data
 ) -> list[GroupCheck]:
     labelled = usable[usable["label"] != ""]
+    if labelled.empty:
+        return []
     thumbnails = [summaries[row].thumbnail for row in labelled.index]
     given = data.group_by or BY_PATIENT
     if labelled["patient"].ne("").any():
@@ -173,13 +175,13 @@ def _warnings(
             f"images of more than 8 bits use only {share:.1%} of their range and would be nearly black: "
             "rescale them (DICOM: set data.window_center and data.window_width)"
         )
-    if grouping_of(dataset.table(), data) == "none":
-        unknown = sum(not record.patient for record in dataset.records)
+    if unknown := sum(not record.patient for record in dataset.records):
         warnings.append(
             f"{unknown} of {len(dataset.records)} images name no patient: images of one may be in several splits"
         )
         if dataset.has_paths:
-            warnings.append("give patients: data.group_by (see proposals, if any) or patient_id in metadata.csv")
+            by_path = "data.group_by (see proposals, if any) or " if unknown == len(dataset.records) else ""
+            warnings.append(f"give patients: {by_path}patient_id in metadata.csv")
     pairs = zip(dataset.records, summaries, strict=True)
     if flat := [record.file for record, summary in pairs if summary.has_few_levels]:
         warnings.append(

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.schemas.dataset import ABSTAIN, NearDuplicates
+from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, NearDuplicates
 from dcube.data.prepared import SPLITS
 from dcube.errors import DcubeError, abbreviated
 
@@ -59,6 +59,10 @@ def refuse_unusable_classes(table: pd.DataFrame) -> None:
     classes = sorted(set(table["label"].unique()) - {""})
     if taken := [name for name in classes if name.casefold() in RESERVED]:
         raise DcubeError(f"a class is called {taken[0]!r}, as the answers of a model that decides nothing: rename it")
+    if divided := [name for name in classes if SET_SEPARATOR in name]:
+        raise DcubeError(
+            f"a class is called {divided[0]!r}, and {SET_SEPARATOR} divides the classes of a prediction set: rename it"
+        )
     if len(classes) < 2:
         raise DcubeError(
             f"at least two classes are needed, and this data set has {classes or 'none'}: add images of other classes"

@@ -23,6 +23,10 @@ class ConstantImageError(UnusableImageError):
     """The image shows nothing: every pixel has the same value."""
 
 
+class BlankSliceError(ConstantImageError):
+    """So does a frame or slice among others, which is left out."""
+
+
 @dataclass(frozen=True)
 class RawImage:
     """One decoded image.
