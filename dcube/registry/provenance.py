@@ -28,7 +28,7 @@ from dcube.repository.data_record import recorded_data
 from dcube.repository.data_remote import locate_data
 from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage, tags
-from dcube.tracking.mlflow_client import downloaded, version_number
+from dcube.tracking.mlflow_client import downloaded, is_missing, version_number
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -111,7 +111,7 @@ class Provenance:
         try:
             run = self.registry.client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if not is_missing(error):
                 raise
             return None
         return run if run.info.lifecycle_stage == "active" else None

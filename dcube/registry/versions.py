@@ -38,6 +38,7 @@ from dcube.tracking.mlflow_client import (
     aliases_of,
     all_runs,
     existing_tracking_client,
+    is_missing,
     tracking_uri,
     version_number,
     without_password,
@@ -90,7 +91,7 @@ class Registry:
         try:
             client.get_registered_model(name)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            if not is_missing(error):
                 raise
             known = [model.name for model in client.search_registered_models()]
             remedy = "run `dvc repro`, then `dvc repro --force --single-item register`"
@@ -111,9 +112,12 @@ class Registry:
         return with_source_runs(self.client, entries)
 
     def version(self, which: str) -> Version:
+        """Raises: DcubeError: there is none of this number."""
         try:
             entry = self.client.get_model_version(self.name, which)
-        except MlflowException:
+        except MlflowException as error:
+            if not is_missing(error):
+                raise
             numbers = ", ".join(version.version for version in reversed(self.versions()))
             raise DcubeError(f"{self.name} has no version {which!r}: it has {numbers or 'none'}") from None
         return with_source_run(self.client, entry)
