@@ -158,7 +158,8 @@ class Registry:
             return predictions
 
     def name_challenger(self, version: Version) -> None:
-        self._set_alias(CHALLENGER, version.version)
+        self._move(CHALLENGER, version.version)
+        self._announce()
 
     def proposal(self, policy: PromotionPolicy) -> Proposal:
         """Compare challenger and champion.
@@ -271,10 +272,12 @@ class Registry:
             if event.record:
                 record = json.dumps(event.record, ensure_ascii=False, indent=1)
                 self.client.log_text(self.version(event.version).run_id, record, f"{event.key}.json")
-            self._set_alias(CHAMPION, event.version)
+            self._move(CHAMPION, event.version)
         except BaseException:
-            self._forget(event)
+            if self.aliases().get(CHAMPION) != event.version:  # it may have moved, and only the answer be lost
+                self._forget(event)
             raise
+        self._announce()
         return event
 
     def _forget(self, event: Event) -> None:
@@ -292,14 +295,14 @@ class Registry:
         for other in later:
             self._forget(other)
         if later:
-            self._set_alias(CHAMPION, first.version)
+            self._move(CHAMPION, first.version)
+            self._announce()
 
-    def _set_alias(self, alias: str, version: str) -> None:
-        def move() -> None:
-            self.client.set_registered_model_alias(self.name, alias, version)
-            announce(self.client, self.name, (CHAMPION, CHALLENGER))
+    def _move(self, alias: str, version: str) -> None:
+        after_collision()(self.client.set_registered_model_alias, self.name, alias, version)
 
-        after_collision()(move)
+    def _announce(self) -> None:
+        announce(self.client, self.name, (CHAMPION, CHALLENGER))
 
     def _entries(self) -> "list[ModelVersion]":
         """The newest first."""
