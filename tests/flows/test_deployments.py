@@ -14,6 +14,7 @@ import yaml
 from mlflow import MlflowClient
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.settings import PREFECT_API_URL
@@ -32,7 +33,8 @@ from flows.checkout import working_directory
 from flows.housekeeping import housekeeping
 from flows.mlflow_runs import end_runs, mlflow_runs_ended, running_pipelines
 from flows.pipeline import pipeline
-from flows.retrain import known_data
+from flows.prefect_api import fail_run
+from flows.retrain import known_data, retrain
 from tests.support.checkout import ROOT
 from tests.support.small_pipeline import command, head, rewrite, workspaces
 
@@ -299,6 +301,24 @@ class TestLeftovers:
 
 
 class TestRetrain:
+    def test_every_night_until_a_run_has_not_failed(self, deployed, repository, tracking_address):
+        def started() -> FlowRun:
+            state = retrain("pipeline/phantom", return_state=True)
+            (run,) = [run for run in runs() if run.name in state.message]
+            return run
+
+        def runs() -> list[FlowRun]:
+            with get_client(sync_client=True) as client:
+                return client.read_flow_runs(flow_run_filter=FlowRunFilter(tags={"all_": ["retrain"]}))
+
+        nights = []
+        for failed in (False, True, False):
+            nights.append(started().id)
+            if failed:
+                fail_run(nights[-1], "broken")
+        assert nights[0] == nights[1] and len({*nights}) == len(runs()) == 2
+        fail_run(nights[-1], "no worker shall begin it")
+
     def test_which_data_a_model_knows(self, repository, tracking_address, tmp_path):
         data = recorded_data(repository, "HEAD")
         assert data == yaml.safe_load((repository / "data.dvc").read_text())["outs"][0]["md5"]
