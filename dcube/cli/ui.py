@@ -11,6 +11,7 @@ from dcube.cli.models import NEWEST, Model
 from dcube.cli.terminal import quiet_mlflow
 from dcube.config.loading import load_params
 from dcube.errors import DcubeError
+from dcube.runtime.processes import child_environment
 from dcube.runtime.settings import library_defaults
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def ui(
             raise
         print(error, file=sys.stderr)
     if own:
-        command = ["mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", tracking_uri()]
+        command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+        database = {"MLFLOW_BACKEND_STORE_URI": tracking_uri()}  # may hold a password, and everybody sees a command
         with library_defaults(FOR_ONE_PERSON):
-            os.execvp(command[0], command)
+            os.execve(command[0], command, child_environment(database))
 
 
 def addresses(registry: "Registry", address: str) -> list[str]:
