@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -206,11 +207,29 @@ class TestCheckout:
         monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
         monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
         clone = Path(working_directory("ignored")["directory"])
-        assert clone == tmp_path / "home/repository" and head(clone) == head(repository)
+        assert clone.parent == tmp_path / "home" and head(clone) == head(repository)
         (clone / ".dcube").mkdir()
         rewrite(repository, "stage.py", "import json,", "import json, re,")
         assert working_directory()["directory"] == str(clone)
         assert head(clone) == head(repository) and (clone / ".dcube").exists()
+
+    def test_a_clone_is_of_its_address_whatever_the_password(self, repository, tmp_path, monkeypatch):
+        def clone_of(address: str) -> Path:
+            monkeypatch.setenv("DCUBE_REPOSITORY", address)
+            return Path(working_directory()["directory"])
+
+        other = tmp_path / "other/repository"
+        shutil.copytree(repository, other)
+        rewrite(other, "stage.py", "import json,", "import json, re,")
+        old, new = (f"https://ada:{password}@example.org/repository" for password in ("old", "new"))
+        settings = "".join(f'[url "{repository.as_uri()}"]\ninsteadOf = {address}\n' for address in (old, new))
+        (tmp_path / "gitconfig").write_text(settings)
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+        monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
+        clone = clone_of(old)
+        assert clone_of(new) == clone and head(clone) == head(repository)
+        assert command(clone, "git", "config", "remote.origin.url").strip() == new
+        assert head(clone_of(other.as_uri())) == head(other) != head(repository)
 
     def test_branches_and_a_detached_commit_are_followed(self, repository, tmp_path, monkeypatch):
         """The commit that is checked out runs, and every branch and tag can be asked for by its name."""
@@ -239,14 +258,17 @@ class TestCheckout:
         rewrite(repository, "stage.py", "import json,", "import csv, json,")
         assert head(Path(working_directory()["directory"])) == head(repository)
 
-    @pytest.mark.parametrize("address", ["--upload-pack=touch pwned", "ext::sh -c touch% pwned", "/nowhere", ""])
+    @pytest.mark.parametrize(
+        "address",
+        ["--upload-pack=touch pwned", "ext::sh -c touch% pwned", "http://a:secret@127.0.0.1:1/a", "/nowhere", ""],
+    )
     def test_what_is_no_repository_is_one_line(self, address, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("DCUBE_REPOSITORY", address)
         monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
         with pytest.raises(DcubeError) as caught:
             working_directory()
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
         assert not list(tmp_path.rglob("pwned"))
 
 
