@@ -8,6 +8,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
+from dcube.registry.references import model_of
 from dcube.registry.version import readable
 from dcube.registry.versions import Registry
 from dcube.repository.commands import commit_of, repository_around
@@ -32,7 +33,7 @@ def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> Stat
     repository = repository_around(Path.cwd())
     commit = commit_of(repository, revision)
     data = recorded_data(repository, commit)
-    model = f"dcube-{parameters_of(pipeline)['params']['data']['name']}"
+    model = model_of(parameters_of(pipeline)["params"]["data"]["name"])
     if not always and data in known_data(model):
         return Completed(name="Nothing new", message=f"{model} has a version made of these data ({data})")
     occasion = str(flow_run.get_id()) if always else f"{commit} {data}"

@@ -148,9 +148,10 @@ def _print_event(name: str, event: "Event") -> None:
 @contextmanager
 def _registry(name: str | None) -> "Iterator[Registry]":
     """The registered model `name`, or the one of params.yaml."""
+    from dcube.registry.references import model_of
     from dcube.registry.versions import Registry
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     quiet_mlflow()
     with mlflow_errors_in_one_line():
-        yield Registry.existing(name or f"dcube-{load_params(PARAMS).data.name}")
+        yield Registry.existing(name or model_of(load_params(PARAMS).data.name))

@@ -27,6 +27,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port, where MLflow is started here.")] = 5000,
 ) -> None:
     """Print the addresses of MLflow's pages about a registered model, and start MLflow here if it is no server."""
+    from dcube.registry.references import model_of
     from dcube.registry.versions import Registry
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
 
@@ -35,7 +36,7 @@ def ui(
     address = f"http://127.0.0.1:{port}" if own else tracking_uri().rstrip("/")
     try:
         with mlflow_errors_in_one_line():
-            registry = Registry.existing(name or f"dcube-{load_params(PARAMS).data.name}")
+            registry = Registry.existing(name or model_of(load_params(PARAMS).data.name))
             print("\n".join(addresses(registry, address)), flush=True)
     except DcubeError as error:
         if not own:

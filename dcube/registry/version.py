@@ -85,10 +85,6 @@ class Version:
         recorded = {name: self._number(name, value) for name, value in named.items()}
         return recorded | (self.run.data.metrics if self.run else {})
 
-    def needed_number(self, tag: str) -> float:
-        """Raises: DcubeError: it is gone, or is no number."""
-        return self._number(tag, self.needed(tag))
-
     def _number(self, tag: str, value: str) -> float:
         try:
             return float(value)

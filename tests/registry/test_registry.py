@@ -24,7 +24,7 @@ from dcube.registry.versions import (
 )
 from dcube.runtime.retries import RetryPolicy
 from dcube.stages import register
-from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_client, version_number
+from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_client
 from dcube.tracking.run import tracked_run
 from tests.support.evaluated_candidates import EACH, NAME, predictions, run_pipeline, write_evaluated
 from tests.support.metrics import made_metrics
@@ -121,7 +121,7 @@ class TestPromotion:
     def test_a_better_challenger_a_worse_one_and_the_way_back(self, working_copy, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
         proposal = registry.proposal(POLICY)
-        assert version_number(proposal.champion) == "1" and "already" in proposal.verdict.reason
+        assert proposal.champion.version == "1" and "already" in proposal.verdict.reason
         with pytest.raises(DcubeError, match="already"):
             registry.promote(proposal, "Ada")
 
@@ -298,7 +298,7 @@ def test_a_reference_names_a_version(working_copy, tiny_params):
         False,
     )
     for reference in (f"{NAME}@champion", f"{NAME}/1"):
-        assert version_number(referenced(reference)[1]) == "1"
+        assert referenced(reference)[1].version == "1"
     for reference, words in (
         (NAME, "MODEL@ALIAS"),
         (f"{NAME}/x", "MODEL@ALIAS"),
