@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts MLflow with the users' database of MLFLOW_USERS_STORE_URI, which MLflow reads from a file alone, and with the
-# account `dcube`, which workers and people share: it administers nobody.
+# account `dcube` of the workers and of `docker/env`: it administers nobody.
 set -eu
 umask 077
 export PYTHONPATH=/opt/dcube  # of mlflow_guard.py

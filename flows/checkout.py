@@ -1,5 +1,6 @@
 """The step before every deployed run: the worker goes to the repository that the run works on."""
 
+from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from prefect.runtime import flow_run
 from dcube.errors import DcubeError
 from dcube.repository.commands import git
 from dcube.runtime.settings import read_settings
+from dcube.tracking.mlflow_client import without_password
 from flows.attempts import refuse_hopeless
 
 THEIR_HEAD = "refs/dcube/head"  # of the repository, also where it stands at no branch
@@ -32,16 +34,24 @@ def working_directory(repository: str = "") -> dict[str, str]:
     source = read_settings().repository or repository
     if not source:
         raise DcubeError("no repository: set DCUBE_REPOSITORY where the worker runs, or deploy from a checkout")
-    folder = Path(source) if Path(source).is_dir() else _clone(source)
-    return {"directory": str(folder.absolute())}
+    if Path(source).is_dir():
+        return {"directory": str(Path(source).absolute())}
+    try:
+        return {"directory": str(_clone(source).absolute())}
+    except DcubeError as error:  # names the command, and with it the address
+        raise DcubeError(without_password(str(error))) from None
 
 
 def _clone(address: str) -> Path:
-    folder = read_settings().home.expanduser() / Path(address.rstrip("/")).stem
+    """The same address has the same clone, whoever asks for it; another one of the same name has another."""
+    place = without_password(address.rstrip("/"))
+    name = f"{Path(place).stem}-{sha256(place.encode()).hexdigest()[:8]}"
+    folder = read_settings().home.expanduser() / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / ".git").exists():
             git(folder.parent, "clone", "--quiet", "--no-checkout", "--", address, str(folder))
+        git(folder, "remote", "set-url", "--", "origin", address)  # its password may have changed
         git(folder, "update-ref", "--no-deref", "HEAD", "HEAD")  # on no branch: all of them are about to move
         git(folder, "fetch", "--quiet", "--prune", "--force", "origin", *MIRRORED)
         git(folder, "reset", "--quiet", "--hard", THEIR_HEAD)

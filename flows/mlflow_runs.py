@@ -3,11 +3,15 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from dcube.runtime.settings import library_defaults
-from dcube.tracking.mlflow_client import FAIL_FAST, is_missing_database, tracking_client
+from dcube.tracking.mlflow_client import FAIL_FAST, all_runs, is_missing_database, tracking_client
 from dcube.tracking.pages import run_page
 from dcube.tracking.tags import PIPELINE, STAGE
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 RUNNING = "attributes.status = 'RUNNING'"
 
@@ -55,21 +59,16 @@ def page_of(pipeline: str, tracking_address: str) -> str | None:
 
 def running_pipelines() -> set[str]:
     """Names of the pipelines that have MLflow runs marked as running."""
-    return {run.data.tags[PIPELINE] for run in _search(RUNNING) if PIPELINE in run.data.tags}
+    return {run.data.tags[PIPELINE] for run in all_runs(tracking_client(), RUNNING) if PIPELINE in run.data.tags}
 
 
 def end_runs(pipeline: str, tracking_address: str | None = None) -> None:
     """Mark what is still running of the pipeline as killed; without an address, on the configured server."""
     client = tracking_client(tracking_address)
-    for run in _search(f"{RUNNING} and tags.`{PIPELINE}` = '{pipeline}'", tracking_address):
+    for run in list(all_runs(client, f"{RUNNING} and tags.`{PIPELINE}` = '{pipeline}'")):  # fewer meet it meanwhile
         client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _parents(pipeline: str, tracking_address: str) -> list:
-    return _search(f"tags.`{PIPELINE}` = '{pipeline}' and tags.`{STAGE}` = 'pipeline'", tracking_address)
-
-
-def _search(condition: str, tracking_address: str | None = None) -> list:
-    client = tracking_client(tracking_address)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    return list(client.search_runs(experiments, condition)) if experiments else []
+def _parents(pipeline: str, tracking_address: str) -> "list[Run]":
+    wanted = f"tags.`{PIPELINE}` = '{pipeline}' and tags.`{STAGE}` = 'pipeline'"
+    return list(all_runs(tracking_client(tracking_address), wanted))

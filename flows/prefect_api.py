@@ -105,6 +105,18 @@ def start_run(deployment: str, **options: Any) -> FlowRun:
     return run
 
 
+def start_once(deployment: str, key: str, **options: Any) -> FlowRun:
+    """Start a run, or find the one that an earlier call with this key has started, unless it failed.
+
+    Raises:
+        DcubeError: there is no such deployment.
+    """
+    run = start_run(deployment, idempotency_key=key, **options)
+    while has_ended(run) and not (run.state and run.state.is_completed()):
+        run = start_run(deployment, idempotency_key=f"{key} {run.id}", **options)
+    return run
+
+
 def parameters_of(deployment: str) -> dict[str, Any]:
     """Raises: DcubeError: there is no such deployment."""
     with get_client(sync_client=True) as client:

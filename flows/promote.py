@@ -13,7 +13,7 @@ from pydantic import Field
 
 from dcube.registry.promotion import PromotionPolicy, Proposal
 from dcube.registry.versions import Registry
-from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
+from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 from flows.prefect_api import log_errors_in_one_line, run_of, this_run
 from flows.reporting import slug
 from flows.results_page import proposal_text
@@ -68,8 +68,8 @@ def promote(
 def ask(proposal: Proposal, text: str, timeout: int) -> Approval:
     """Wait for a person's answer to this very comparison; another pair of versions is another question."""
     form = Approval.with_initial_data(description=text)
-    champion = version_number(proposal.champion) if proposal.champion else "none"
-    question = f"{version_number(proposal.challenger)}-against-{champion}"
+    champion = proposal.champion.version if proposal.champion else "none"
+    question = f"{proposal.challenger.version}-against-{champion}"
     if deployment.id:
         return suspend_flow_run(wait_for_input=form, timeout=timeout, key=question)
     return pause_flow_run(wait_for_input=form, timeout=timeout, key=question, poll_interval=POLL_SECONDS)

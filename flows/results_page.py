@@ -35,7 +35,7 @@ from dcube.evaluation.summary import interval_text
 from dcube.registry.promotion import COLUMNS, PromotionPolicy, Proposal
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.runtime.settings import library_defaults
-from dcube.tracking.mlflow_client import FAIL_FAST, tracking_client, version_number
+from dcube.tracking.mlflow_client import FAIL_FAST, tracking_client
 from dcube.tracking.pages import compare_page, run_page, version_page
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _registered(
     runs = {version.version: version.run_id for version in versions}
     champion = registry.holder(CHAMPION)
     if champion is not None:
-        number = version_number(champion)
+        number = champion.version
         runs[number] = champion.run_id
         others = {name: its for name, its in predictions.items() if str(registered.versions.get(name)) != number}
         yield f"### Minus the champion, version {number} of {registered.name}"

@@ -8,13 +8,14 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Completed, State
 
+from dcube.registry.references import model_of
 from dcube.registry.version import readable
 from dcube.registry.versions import Registry
 from dcube.repository.commands import commit_of, repository_around
 from dcube.repository.data_record import recorded_data
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.tags import DATA
-from flows.prefect_api import log_errors_in_one_line, parameters_of, start_run
+from flows.prefect_api import log_errors_in_one_line, parameters_of, start_once
 
 TAG = "retrain"  # of the runs started here: `promote` follows them
 
@@ -32,15 +33,15 @@ def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> Stat
     repository = repository_around(Path.cwd())
     commit = commit_of(repository, revision)
     data = recorded_data(repository, commit)
-    model = f"dcube-{parameters_of(pipeline)['params']['data']['name']}"
+    model = model_of(parameters_of(pipeline)["params"]["data"]["name"])
     if not always and data in known_data(model):
         return Completed(name="Nothing new", message=f"{model} has a version made of these data ({data})")
     occasion = str(flow_run.get_id()) if always else f"{commit} {data}"
-    run = start_run(
+    run = start_once(
         pipeline,
+        key=f"{TAG} {pipeline} {occasion}",  # a schedule does not start what runs already
         parameters={"revision": commit},
         tags=["dcube", TAG],
-        idempotency_key=f"{TAG} {pipeline} {occasion}",  # a schedule does not start what runs already
     )
     get_run_logger().info("Started %s with the data %s as run %s", pipeline, data, run.name)
     return Completed(name="Started", message=f"Run {run.name} of {pipeline}, data {data}")

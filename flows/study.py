@@ -21,7 +21,7 @@ from dcube.studies.building import build_runner
 from dcube.studies.options import Data, Name, Repeats, Rows, Settings
 from dcube.studies.runner import Runner
 from dcube.studies.trials import Trial
-from flows.prefect_api import has_ended, log_errors_in_one_line, require_server, run_of, start_run
+from flows.prefect_api import has_ended, log_errors_in_one_line, require_server, run_of, start_once
 from flows.reporting import StageProgress
 
 POLL_SECONDS = 2.0
@@ -88,19 +88,17 @@ def compute(deployment: str, runner: Runner, trials: Iterable[Trial], targets: S
     return len(runs)
 
 
-def start(deployment: str, runner: Runner, trial: Trial, targets: Sequence[str], instead_of: str = "") -> UUID:
+def start(deployment: str, runner: Runner, trial: Trial, targets: Sequence[str]) -> UUID:
     """Start the trial's run, or find the one that an earlier attempt at the study has started, unless it failed."""
-    run = start_run(
+    run = start_once(
         deployment,
+        key=f"{TAG} {runner.commit} {runner.store.name} {trial.key} {' '.join(targets)}",
         parameters={
             "params": trial.params.model_dump(mode="json"), "targets": list(targets), "revision": runner.commit
         },
         tags=["dcube", TAG, runner.name],
-        idempotency_key=f"{TAG} {runner.commit} {runner.store.name} {trial.key} {' '.join(targets)} {instead_of}",
         flow_run_name=f"{runner.name}: {trial.title}",
     )  # fmt: skip
-    if has_ended(run) and not (run.state and run.state.is_completed()):
-        return start(deployment, runner, trial, targets, instead_of=str(run.id))
     return run.id
 
 

@@ -11,6 +11,7 @@ from dcube.artifacts.layout import PARAMS
 from dcube.cli.predict import Reference
 from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.config.loading import load_params
+from dcube.errors import DcubeError
 
 if TYPE_CHECKING:
     from dcube.registry.champions import Event
@@ -34,6 +35,8 @@ def models(
     ] = False,
 ) -> None:
     """The newest versions of a registered model, with aliases and metrics as the registry shows them."""
+    if history and everything:
+        raise DcubeError("--history shows every champion, and --all every version: leave out one of them")
     with _registry(name) as registry:
         from dcube.cli.registry_tables import history_table, split_notices, versions_table
         from dcube.registry.presence import REMEDY, lost_versions
@@ -62,6 +65,8 @@ def promote(
     ] = None,
 ) -> None:
     """Compare the challenger with the champion, and make it champion. Exit code 1: not promoted."""
+    if check and (yes or reason):
+        raise DcubeError("--check only compares: leave it out, or --yes and --reason")
     with _registry(name) as registry:
         from dcube.cli.registry_tables import proposal_table, split_notices
         from dcube.registry.promotion import policy_with
@@ -143,9 +148,10 @@ def _print_event(name: str, event: "Event") -> None:
 @contextmanager
 def _registry(name: str | None) -> "Iterator[Registry]":
     """The registered model `name`, or the one of params.yaml."""
+    from dcube.registry.references import model_of
     from dcube.registry.versions import Registry
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     quiet_mlflow()
     with mlflow_errors_in_one_line():
-        yield Registry.existing(name or f"dcube-{load_params(PARAMS).data.name}")
+        yield Registry.existing(name or model_of(load_params(PARAMS).data.name))

@@ -15,7 +15,6 @@ from dcube.registry.champions import Event
 from dcube.registry.promotion import COLUMNS, Proposal
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import version_number
 
 if TYPE_CHECKING:
     from dcube.registry.provenance import Provenance
@@ -28,7 +27,7 @@ CHOOSES = metric_of("auroc")  # of validation; it names the challenger
 def versions_table(registry: Registry, versions: Sequence["Version"]) -> FittingTable:
     """Versions; below their metrics the difference to the champion's on the same test."""
     aliases = registry.aliases()
-    champion = next((it for it in versions if version_number(it) == aliases.get(CHAMPION)), None)
+    champion = next((it for it in versions if it.version == aliases.get(CHAMPION)), None)
     metrics = [f"{tags.TEST_METRIC}{metric.name}" for metric in COMPARED]
     metrics.append(f"{tags.VALIDATION_METRIC}{CHOOSES.in_validation or CHOOSES.name}")
     columns = [Column(name) for name in ("version", "model", "aliases")]
@@ -38,9 +37,9 @@ def versions_table(registry: Registry, versions: Sequence["Version"]) -> Fitting
     table = FittingTable(registry.name, columns)
     for version in versions:
         table.add_row(
-            version_number(version),
+            version.version,
             escape(_model(version.tags)),
-            escape("\n".join(sorted(alias for alias, held in aliases.items() if held == version_number(version)))),
+            escape("\n".join(sorted(alias for alias, held in aliases.items() if held == version.version))),
             *(_metric(version, champion, name) for name in metrics),
             escape(version.tags.get(tags.TEST, "")[:6]),
             _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
@@ -77,7 +76,7 @@ def proposal_table(proposal: Proposal) -> Table:
 
 
 def lineage_table(origin: "Provenance") -> Table:
-    table = _table(f"{origin.registry.name} version {version_number(origin.version)}", "of", "what", "value")
+    table = _table(f"{origin.registry.name} version {origin.version.version}", "of", "what", "value")
     for group, facts in origin.facts.items():
         for place, (name, value) in enumerate(facts.items()):
             table.add_row("" if place else group, name, value)

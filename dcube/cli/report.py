@@ -39,11 +39,11 @@ def report(reference: Reference = None, output: Output = None, checklist: Checkl
         _write(output or _default_file("", checklist), material_here(), checklist)
         return
     from dcube.registry.references import referenced
-    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     with mlflow_errors_in_one_line(), TemporaryDirectory() as folder:
         registry, version = referenced(reference)
-        named = f"-{registry.name}-{version_number(version)}"
+        named = f"-{registry.name}-{version.version}"
         _write(output or _default_file(named, checklist), material_of(registry, version, Path(folder)), checklist)
 
 

@@ -11,6 +11,7 @@ from dcube.cli.models import NEWEST, Model
 from dcube.cli.terminal import quiet_mlflow
 from dcube.config.loading import load_params
 from dcube.errors import DcubeError
+from dcube.runtime.processes import child_environment
 from dcube.runtime.settings import library_defaults
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port, where MLflow is started here.")] = 5000,
 ) -> None:
     """Print the addresses of MLflow's pages about a registered model, and start MLflow here if it is no server."""
+    from dcube.registry.references import model_of
     from dcube.registry.versions import Registry
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
 
@@ -34,16 +36,17 @@ def ui(
     address = f"http://127.0.0.1:{port}" if own else tracking_uri().rstrip("/")
     try:
         with mlflow_errors_in_one_line():
-            registry = Registry.existing(name or f"dcube-{load_params(PARAMS).data.name}")
+            registry = Registry.existing(name or model_of(load_params(PARAMS).data.name))
             print("\n".join(addresses(registry, address)), flush=True)
     except DcubeError as error:
         if not own:
             raise
         print(error, file=sys.stderr)
     if own:
-        command = ["mlflow", "ui", "--host", "127.0.0.1", "--port", str(port), "--backend-store-uri", tracking_uri()]
+        command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+        database = {"MLFLOW_BACKEND_STORE_URI": tracking_uri()}  # may hold a password, and everybody sees a command
         with library_defaults(FOR_ONE_PERSON):
-            os.execvp(command[0], command)
+            os.execve(command[0], command, child_environment(database))
 
 
 def addresses(registry: "Registry", address: str) -> list[str]:

@@ -11,7 +11,6 @@ from dcube.inference.answers import identity
 from dcube.registry.references import referenced
 from dcube.registry.versions import evaluation_artifacts
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import version_number
 from dcube.tracking.verification import MODEL
 
 
@@ -57,7 +56,7 @@ def fetch(reference: str, folder: Path) -> Fetched:
         DcubeError: there is no such version, or it is not what was registered.
     """
     registry, version = referenced(reference)
-    number = version_number(version)
+    number = version.version
     files = registry.verified(version, folder, code=False).or_refuse()
     configs = list((files / MODEL).rglob(CONFIG))
     if len(configs) != 1:

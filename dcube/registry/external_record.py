@@ -11,7 +11,6 @@ from dcube.inference.external import ExternalTest
 from dcube.registry.candidate_run import log_metrics, log_params
 from dcube.registry.references import referenced
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import version_number
 from dcube.tracking.outbox import milliseconds
 
 
@@ -30,7 +29,7 @@ def record(reference: str, test: ExternalTest, folder: Path) -> None:
     """
     registry, version = referenced(reference)
     source = registry.client.get_run(version.run_id)
-    client, metrics, number = registry.client, test.metrics, version_number(version)
+    client, metrics, number = registry.client, test.metrics, version.version
     origin = {
         tags.EXTERNAL_TEST: metrics.dataset,
         tags.WEIGHTS: metrics.weights_sha256,

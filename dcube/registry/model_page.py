@@ -3,12 +3,14 @@
 The list of versions may be longer than a screen, and the champion far down in it.
 """
 
+import logging
 from collections.abc import Sequence
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from dcube.registry.version_page import AUROC, MACRO_F1
-from dcube.tracking.mlflow_client import aliases_of
+from dcube.tracking.mlflow_client import after_collision, aliases_of, reason_of
 from dcube.tracking.pages import version_page
 
 TASK = (
@@ -18,13 +20,22 @@ TASK = (
 )
 TOLD = (AUROC.label, MACRO_F1.label)
 
+logger = logging.getLogger(__name__)
+
 
 def announce(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
     """Write who holds these aliases before the registered model's description, and who the first of them as a tag.
 
     The list of models shows a tag, and of several aliases only the newest version's. What a person wrote in the
-    description stays.
+    description stays. Nothing rests on this: where MLflow fails meanwhile, the alias has moved all the same.
     """
+    try:
+        after_collision()(_write, client, name, aliases)
+    except (MlflowException, OSError) as error:
+        logger.warning("warning: the page of %s in MLflow does not yet say who is champion: %s", name, reason_of(error))
+
+
+def _write(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
     written: dict[str, str] | None = None
     while written != (held := aliases_of(client, name)):  # another pipeline may move one meanwhile
         known = {alias: held[alias] for alias in aliases if alias in held}

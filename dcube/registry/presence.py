@@ -12,7 +12,13 @@ from dcube.errors import DcubeError, abbreviated
 from dcube.registry.version import Version
 from dcube.registry.versions import Registry
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import is_missing_database, tracking_client, tracking_uri, without_password
+from dcube.tracking.mlflow_client import (
+    is_missing,
+    is_missing_database,
+    tracking_client,
+    tracking_uri,
+    without_password,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,11 +32,16 @@ def has_its_files(client: "MlflowClient", version: Version, evaluation: str) -> 
 
     Args:
         evaluation: artifact folder of its evaluation.
+
+    Raises:
+        MlflowException: MLflow does not say.
     """
     try:
         held = client.list_artifacts(version.run_id, evaluation)
         model = client.list_logged_model_artifacts(version.entry.source.removeprefix("models:/"))
-    except MlflowException:
+    except MlflowException as error:
+        if not is_missing(error):  # a server that fails for a moment has lost nothing
+            raise
         return False
     return {PREDICTIONS, "MLmodel"} <= {Path(file.path).name for file in (*held, *model)}
 

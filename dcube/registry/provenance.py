@@ -28,7 +28,7 @@ from dcube.repository.data_record import recorded_data
 from dcube.repository.data_remote import locate_data
 from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage, tags
-from dcube.tracking.mlflow_client import downloaded, version_number
+from dcube.tracking.mlflow_client import downloaded, is_missing
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -111,7 +111,7 @@ class Provenance:
         try:
             run = self.registry.client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if not is_missing(error):
                 raise
             return None
         return run if run.info.lifecycle_stage == "active" else None
@@ -150,8 +150,8 @@ def _registered(found: Provenance) -> Iterator[tuple[str, str]]:
 
 def _model(found: Provenance) -> Iterator[tuple[str, str]]:
     version = found.version
-    held = sorted(alias for alias, which in found.registry.aliases().items() if which == version_number(version))
-    yield "version", f"{found.registry.name}/{version_number(version)}"
+    held = sorted(alias for alias, which in found.registry.aliases().items() if which == version.version)
+    yield "version", f"{found.registry.name}/{version.version}"
     yield "aliases", ", ".join(held) or "none"
     yield "candidate", f"{found.model} ({found.tag(tags.KIND)})"
     yield "registered", f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M} UTC"

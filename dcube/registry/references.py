@@ -9,6 +9,11 @@ from dcube.registry.versions import Registry
 SCHEME = "models:/"
 
 
+def model_of(data: str) -> str:
+    """The registered model of a data set, which `data.name` in params.yaml names."""
+    return f"dcube-{data}"
+
+
 def parse_reference(reference: str) -> tuple[str, str, bool]:
     """`MODEL@ALIAS` or `MODEL/VERSION` as (model, alias or version, whether it is an alias)."""
     match = re.fullmatch(r"([^@/]+)(?:@([^@/]+)|/(\d+))", reference.removeprefix(SCHEME))

@@ -26,8 +26,8 @@ from dcube.registry.versions import evaluation_artifacts
 from dcube.repository.commands import commit_of, uncommitted_files
 from dcube.repository.repro import repro
 from dcube.repository.workspace import remove_workspace, workspace, workspaces_of
+from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage, tags
-from dcube.tracking.mlflow_client import version_number
 from dcube.tracking.verification import MODEL
 
 # What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
@@ -76,7 +76,7 @@ def reproduce(origin: Provenance) -> Reproduction:
     assert origin.params is not None
     # Its manifest names this very version: a model that is deleted and made again starts at version 1.
     manifest = origin.tag(tags.MANIFEST)[:12]
-    name = f"reproduce-{origin.registry.name}-{version_number(origin.version)}-{manifest}"
+    name = f"reproduce-{origin.registry.name}-{origin.version.version}-{manifest}"
     commit = commit_of(origin.repository, origin.commit)
     try:
         with _alone(origin.repository, name):
@@ -128,6 +128,7 @@ def _own_state(folder: Path) -> None:
 def _compute(folder: Path, stage: str) -> None:
     """`--force` recomputes every stage, whatever the caches know; `--no-commit` leaves the caches as they are."""
     variables = {
+        **read_settings().limits,  # the data may have needed higher ones
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}",
         "DCUBE_KEEP_CHECKPOINTS": "1",  # forced anew, what has ended goes on with them
     }

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from dcube.errors import DcubeError
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import all_runs, version_number
+from dcube.tracking.mlflow_client import all_runs, is_missing, version_number
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -85,10 +85,6 @@ class Version:
         recorded = {name: self._number(name, value) for name, value in named.items()}
         return recorded | (self.run.data.metrics if self.run else {})
 
-    def needed_number(self, tag: str) -> float:
-        """Raises: DcubeError: it is gone, or is no number."""
-        return self._number(tag, self.needed(tag))
-
     def _number(self, tag: str, value: str) -> float:
         try:
             return float(value)
@@ -122,7 +118,7 @@ def with_source_run(client: "MlflowClient", entry: "ModelVersion") -> Version:
     try:
         return Version(entry, client.get_run(entry.run_id) if entry.run_id else None)
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if not is_missing(error):
             raise
         return Version(entry, None)
 

@@ -38,6 +38,7 @@ from dcube.tracking.mlflow_client import (
     aliases_of,
     all_runs,
     existing_tracking_client,
+    is_missing,
     tracking_uri,
     version_number,
     without_password,
@@ -90,7 +91,7 @@ class Registry:
         try:
             client.get_registered_model(name)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            if not is_missing(error):
                 raise
             known = [model.name for model in client.search_registered_models()]
             remedy = "run `dvc repro`, then `dvc repro --force --single-item register`"
@@ -111,9 +112,12 @@ class Registry:
         return with_source_runs(self.client, entries)
 
     def version(self, which: str) -> Version:
+        """Raises: DcubeError: there is none of this number."""
         try:
             entry = self.client.get_model_version(self.name, which)
-        except MlflowException:
+        except MlflowException as error:
+            if not is_missing(error):
+                raise
             numbers = ", ".join(version.version for version in reversed(self.versions()))
             raise DcubeError(f"{self.name} has no version {which!r}: it has {numbers or 'none'}") from None
         return with_source_run(self.client, entry)
@@ -154,7 +158,8 @@ class Registry:
             return predictions
 
     def name_challenger(self, version: Version) -> None:
-        self._set_alias(CHALLENGER, version.version)
+        self._move(CHALLENGER, version.version)
+        self._announce()
 
     def proposal(self, policy: PromotionPolicy) -> Proposal:
         """Compare challenger and champion.
@@ -267,10 +272,12 @@ class Registry:
             if event.record:
                 record = json.dumps(event.record, ensure_ascii=False, indent=1)
                 self.client.log_text(self.version(event.version).run_id, record, f"{event.key}.json")
-            self._set_alias(CHAMPION, event.version)
+            self._move(CHAMPION, event.version)
         except BaseException:
-            self._forget(event)
+            if self.aliases().get(CHAMPION) != event.version:  # it may have moved, and only the answer be lost
+                self._forget(event)
             raise
+        self._announce()
         return event
 
     def _forget(self, event: Event) -> None:
@@ -288,14 +295,14 @@ class Registry:
         for other in later:
             self._forget(other)
         if later:
-            self._set_alias(CHAMPION, first.version)
+            self._move(CHAMPION, first.version)
+            self._announce()
 
-    def _set_alias(self, alias: str, version: str) -> None:
-        def move() -> None:
-            self.client.set_registered_model_alias(self.name, alias, version)
-            announce(self.client, self.name, (CHAMPION, CHALLENGER))
+    def _move(self, alias: str, version: str) -> None:
+        after_collision()(self.client.set_registered_model_alias, self.name, alias, version)
 
-        after_collision()(move)
+    def _announce(self) -> None:
+        announce(self.client, self.name, (CHAMPION, CHALLENGER))
 
     def _entries(self) -> "list[ModelVersion]":
         """The newest first."""

@@ -16,7 +16,6 @@ from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.report.material import Material
 from dcube.report.one_run import refuse_mixture
 from dcube.tracking import lineage, tags
-from dcube.tracking.mlflow_client import version_number
 from dcube.tracking.record import refuse_replaced
 
 # Shown elsewhere, or nobody's business.
@@ -77,7 +76,7 @@ def material_of(registry: Registry, version: Version, folder: Path) -> Material:
                 _keep(files / lineage.ORIGIN / PARAMS, folder / PARAMS)
     return Material(
         folder,
-        title=f"{registry.name}, version {version_number(version)} ({model})",
+        title=f"{registry.name}, version {version.version} ({model})",
         origin="what the registry keeps of this version",
         lineage=_facts(registry, version),
         absent=NOT_KEPT,
@@ -111,10 +110,10 @@ def _keep(arrived: Path, target: Path) -> None:
 
 
 def _facts(registry: Registry, version: Version) -> dict[str, str]:
-    held = sorted(alias for alias, which in registry.aliases().items() if which == version_number(version))
+    held = sorted(alias for alias, which in registry.aliases().items() if which == version.version)
     moment = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return {
-        "version": f"{registry.name}/{version_number(version)}",
+        "version": f"{registry.name}/{version.version}",
         "aliases": ", ".join(held) or "none",
         "registered": f"{moment:%Y-%m-%d %H:%M} UTC",
         **_shown(version.tags),

@@ -6,17 +6,21 @@ from typing import Any
 from dcube.errors import DcubeError
 from dcube.repository import dvc_internals
 from dcube.repository.commands import dvc
-from dcube.runtime.settings import read_settings
+from dcube.runtime.s3 import Storage
 
 REMOTE = "storage"  # name of the remote that DCUBE_STORAGE makes
 
 
 def remote_settings() -> dict[str, Any]:
-    """DVC settings that make `DCUBE_STORAGE` the remote; none where it is not set."""
-    storage = read_settings().storage
-    return (
-        {"core": {"remote": REMOTE}, "remote": {REMOTE: {"url": f"{storage}/dvc", "verify": True}}} if storage else {}
-    )
+    """DVC settings that make `DCUBE_STORAGE` the remote; none where it is not set.
+
+    Raises:
+        DcubeError: it names something else than a bucket.
+    """
+    storage = Storage.configured()
+    if storage is None:
+        return {}
+    return {"core": {"remote": REMOTE}, "remote": {REMOTE: {"url": storage.address("dvc"), "verify": True}}}
 
 
 def push_results(folder: Path) -> None:

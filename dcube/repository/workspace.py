@@ -5,8 +5,10 @@ The checkout that people work in is only read.
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from dcube.errors import DcubeError
 from dcube.repository.commands import git, repository_lock
@@ -62,10 +64,15 @@ def remove_torn_files(folder: Path) -> list[str]:
 
     Returns:
         What was removed, by its path in the working copy.
+
+    Raises:
+        DcubeError: git is at work there, and its lock is no left-over.
     """
     index_lock = Path(git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index.lock").strip())
     lock, rwlock = folder / "dvc.lock", folder / ".dvc/tmp/rwlock"
     torn = [index_lock] if index_lock.exists() else []
+    if torn and (running := _git_at_work(folder)):
+        raise DcubeError(f"git is at work in {folder}: wait for {', '.join(running)}, or end it")
     if locks_held(folder) != []:
         torn.append(rwlock)
     if lock.exists() and not is_lock_file(lock.read_bytes()):
@@ -73,6 +80,16 @@ def remove_torn_files(folder: Path) -> list[str]:
     for path in torn:
         path.unlink(missing_ok=True)
     return [path.name if path == index_lock else str(path.relative_to(folder)) for path in torn]
+
+
+def _git_at_work(folder: Path) -> list[str]:
+    """Every git that runs in this working copy, a commit that waits for its editor too: git goes to the root of it."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            if process.name() == "git" and Path(process.cwd()) == folder.resolve():
+                found.append(f"`{' '.join(process.cmdline())}` (process {process.pid})")
+    return found
 
 
 def _create(repository: Path, commit: str, folder: Path) -> None:

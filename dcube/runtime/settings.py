@@ -112,6 +112,12 @@ class Settings(BaseSettings):
         """None: all."""
         return set(self.stages.split()) if self.stages else None
 
+    @property
+    def limits(self) -> dict[str, str]:
+        """What is too much to be read, as variables of a child process that inherits no others."""
+        fields = (name for name in type(self).model_fields if name.startswith("max_"))
+        return {self.variables(name)[0]: str(getattr(self, name)) for name in fields}
+
     @classmethod
     def variables(cls, name: str) -> list[str]:
         """The environment variables of a field, the one that wins first."""

@@ -30,6 +30,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import title_of_candidate
 from dcube.registry.candidate_run import log_metrics, log_params
+from dcube.registry.references import model_of
 from dcube.registry.registration import Evaluated, Registration, best_by_validation, challenger_of, register
 from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 def main() -> None:
     settings = params()
     refuse_stale_record("register")
-    name = f"dcube-{settings.data.name}"
+    name = model_of(settings.data.name)
     models = [Evaluated.load(MODELS, file.parent) for file in sorted(EVALUATION.glob(f"*/{METRICS_FILE}"))]
     if not models:
         raise DcubeError(f"nothing has been evaluated in {EVALUATION}: run `dvc repro`")

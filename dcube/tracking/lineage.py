@@ -57,14 +57,21 @@ def git_commit() -> str:
 def uncommitted() -> list[str]:
     """Files that no commit has as they are here, but for what is kept by other means: parameters and DVC's results.
 
+    First those that a result depends on: a tag names not all of many.
+
     A file that git does not know may be called after a patient: outside the package such files are only counted.
     """
     changed = _git("diff", "--name-only", "HEAD").splitlines()
     added = _git("ls-files", "--others", "--exclude-standard").splitlines()
     recorded = {str(PARAMS), str(LOCK)}
-    named = {name for name in added if name == str(GRAPH) or (name.startswith(f"{PACKAGE.name}/") and is_code(name))}
+    named = {name for name in added if _counts(name)}
     others = len({*added} - named - recorded)
-    return sorted({*changed, *named} - recorded) + ([f"untracked files: {others}"] if others else [])
+    files = sorted({*changed, *named} - recorded, key=lambda name: (name != str(GRAPH), not _counts(name), name))
+    return files + ([f"untracked files: {others}"] if others else [])
+
+
+def _counts(name: str) -> bool:
+    return name == str(GRAPH) or (name.startswith(f"{PACKAGE.name}/") and is_code(name))
 
 
 def code_fingerprint(package: Path) -> str:

@@ -37,6 +37,7 @@ MODEL_TRAINING = {tags.EXPERIMENT_KIND: "custom_model_development"}
 REFUSALS = {
     "BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST",
 }  # fmt: skip
+MISSING = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
 # Of an account: unknown, or its password is wrong.
 DENIALS = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 CHECK_CREDENTIALS = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
@@ -157,6 +158,13 @@ def is_refusal(error: BaseException) -> bool:
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code in REFUSALS and not is_collision(error)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether MLflow answered that it has no such thing; one of its stores says it of an id that nothing can have."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code in MISSING
 
 
 def is_defect(error: BaseException) -> bool:

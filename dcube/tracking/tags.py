@@ -1,4 +1,7 @@
-"""The name of every tag that a run or a model version carries in MLflow."""
+"""Names of the tags that runs and model versions carry in MLflow, for programs.
+
+Those of a version that are for people, `dcube.registry.version_page` names.
+"""
 
 OWN = "dcube."  # what all tags of this project begin with
 

@@ -74,7 +74,7 @@ def refuse_taken_port(name: str, port: int) -> None:
 
 
 def set_up(stack: Stack, repository: Path) -> None:
-    """Create the work pool, the limits, the automations and the deployments, as any team's administrator would."""
+    """Create the work pool, the deployments and the automations, as any team's administrator would."""
     log = log_file(stack.folder, "setup")
     with log.open("w") as output:
         code = subprocess.run(

@@ -76,15 +76,9 @@ def test_weights_with_a_damaged_header_and_a_checksum_of_it(content: bytes, tmp_
 
 def test_tags_that_are_text_where_numbers_are_due() -> None:
     event = f"{tags.CHAMPION}2026"
-    entry = SimpleNamespace(
-        name="dcube-a", version=3, tags={f"{tags.TEST_METRIC}auroc": "good", tags.ABSTAIN: "", event: "[]"}
-    )
+    entry = SimpleNamespace(name="dcube-a", version=3, tags={f"{tags.TEST_METRIC}auroc": "good", event: "[]"})
     version = Version(entry, None)  # type: ignore[arg-type]
-    for look in (
-        lambda: version.metrics,
-        lambda: version.needed_number(tags.ABSTAIN),
-        lambda: events_of([version], {}),
-    ):
+    for look in (lambda: version.metrics, lambda: events_of([version], {})):
         with pytest.raises(DcubeError, match=r"of dcube-a version 3 is .* by hand"):
             look()
 

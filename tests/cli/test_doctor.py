@@ -3,12 +3,14 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
 
 from dcube.artifacts.schemas.registered import Registered
+from dcube.runtime.processes import process_group
 from tests.support.small_pipeline import dvc
 
 
@@ -42,6 +44,21 @@ def test_a_dvc_at_work_is_left_alone_and_a_dead_one_is_not(repository, run_dcube
     assert code == 2 and f"wait for dvc repro (process {os.getpid()})" in said and rwlock.exists()
     lock_for(repository, 2**22 + 1)  # greater than any process id
     assert run_dcube("doctor")[0] == 0 and not rwlock.exists()
+
+
+def test_a_commit_that_waits_for_its_editor_is_left_alone(repository, run_dcube):
+    (repository / "stage.py").write_text("changed")
+    lock = repository / ".git/index.lock"
+    editor = os.environ | {"GIT_EDITOR": "sleep 60;"}
+    with process_group(["git", "commit", "--all"], cwd=repository, env=editor, stdout=subprocess.DEVNULL) as commit:
+        while not lock.exists():
+            assert commit.poll() is None
+            time.sleep(0.01)
+        code, said = run_dcube("doctor")
+        assert code == 2 and f"wait for `git commit --all` (process {commit.pid})" in said and lock.exists()
+        commit.kill()
+        commit.wait()
+        assert "removed index.lock" in run_dcube("doctor")[1] and not lock.exists()
 
 
 REGISTER = """

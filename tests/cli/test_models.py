@@ -72,6 +72,8 @@ def test_mistakes_are_one_line_and_exit_code_2(two_versions, run_dcube):
         (("promote", "--set", "sensitivity_margn=0.1"), "did you mean sensitivity_margin?"),
         (("promote", "--set", "confidence"), "write it as key=value"),
         (("promote", "--set", "confidence=2"), "less than 1"),
+        (("models", "--history", "--all"), "leave out one of them"),
+        (("promote", "--check", "--yes"), "--check only compares"),
         (("models", "dcube-nothing"), "no registered model 'dcube-nothing'"),
         (("rollback", "--reason", "x", "--to", "12"), "no version '12'"),
         (("lineage", "dcube-discs"), "MODEL@ALIAS"),

@@ -9,6 +9,7 @@ import botocore.auth
 import pytest
 
 from dcube.errors import DcubeError
+from dcube.repository.data_remote import REMOTE, remote_settings
 from dcube.runtime.s3 import Storage, StorageUnavailableError, check_storage
 from tests.support.s3_server import S3Server
 
@@ -125,3 +126,4 @@ def test_names_inside_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DCUBE_STORAGE", "s3://team/one/two/")
     storage = Storage.configured()
     assert storage and storage.address("dvc") == "s3://team/one/two/dvc"
+    assert remote_settings()["remote"][REMOTE]["url"] == "s3://team/one/two/dvc"

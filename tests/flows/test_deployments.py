@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import yaml
 from mlflow import MlflowClient
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.settings import PREFECT_API_URL
@@ -32,7 +34,8 @@ from flows.checkout import working_directory
 from flows.housekeeping import housekeeping
 from flows.mlflow_runs import end_runs, mlflow_runs_ended, running_pipelines
 from flows.pipeline import pipeline
-from flows.retrain import known_data
+from flows.prefect_api import fail_run
+from flows.retrain import known_data, retrain
 from tests.support.checkout import ROOT
 from tests.support.small_pipeline import command, head, rewrite, workspaces
 
@@ -204,11 +207,29 @@ class TestCheckout:
         monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
         monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
         clone = Path(working_directory("ignored")["directory"])
-        assert clone == tmp_path / "home/repository" and head(clone) == head(repository)
+        assert clone.parent == tmp_path / "home" and head(clone) == head(repository)
         (clone / ".dcube").mkdir()
         rewrite(repository, "stage.py", "import json,", "import json, re,")
         assert working_directory()["directory"] == str(clone)
         assert head(clone) == head(repository) and (clone / ".dcube").exists()
+
+    def test_a_clone_is_of_its_address_whatever_the_password(self, repository, tmp_path, monkeypatch):
+        def clone_of(address: str) -> Path:
+            monkeypatch.setenv("DCUBE_REPOSITORY", address)
+            return Path(working_directory()["directory"])
+
+        other = tmp_path / "other/repository"
+        shutil.copytree(repository, other)
+        rewrite(other, "stage.py", "import json,", "import json, re,")
+        old, new = (f"https://ada:{password}@example.org/repository" for password in ("old", "new"))
+        settings = "".join(f'[url "{repository.as_uri()}"]\ninsteadOf = {address}\n' for address in (old, new))
+        (tmp_path / "gitconfig").write_text(settings)
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+        monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
+        clone = clone_of(old)
+        assert clone_of(new) == clone and head(clone) == head(repository)
+        assert command(clone, "git", "config", "remote.origin.url").strip() == new
+        assert head(clone_of(other.as_uri())) == head(other) != head(repository)
 
     def test_branches_and_a_detached_commit_are_followed(self, repository, tmp_path, monkeypatch):
         """The commit that is checked out runs, and every branch and tag can be asked for by its name."""
@@ -237,14 +258,17 @@ class TestCheckout:
         rewrite(repository, "stage.py", "import json,", "import csv, json,")
         assert head(Path(working_directory()["directory"])) == head(repository)
 
-    @pytest.mark.parametrize("address", ["--upload-pack=touch pwned", "ext::sh -c touch% pwned", "/nowhere", ""])
+    @pytest.mark.parametrize(
+        "address",
+        ["--upload-pack=touch pwned", "ext::sh -c touch% pwned", "http://a:secret@127.0.0.1:1/a", "/nowhere", ""],
+    )
     def test_what_is_no_repository_is_one_line(self, address, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("DCUBE_REPOSITORY", address)
         monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
         with pytest.raises(DcubeError) as caught:
             working_directory()
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
         assert not list(tmp_path.rglob("pwned"))
 
 
@@ -299,6 +323,24 @@ class TestLeftovers:
 
 
 class TestRetrain:
+    def test_every_night_until_a_run_has_not_failed(self, deployed, repository, tracking_address):
+        def started() -> FlowRun:
+            state = retrain("pipeline/phantom", return_state=True)
+            (run,) = [run for run in runs() if run.name in state.message]
+            return run
+
+        def runs() -> list[FlowRun]:
+            with get_client(sync_client=True) as client:
+                return client.read_flow_runs(flow_run_filter=FlowRunFilter(tags={"all_": ["retrain"]}))
+
+        nights = []
+        for failed in (False, True, False):
+            nights.append(started().id)
+            if failed:
+                fail_run(nights[-1], "broken")
+        assert nights[0] == nights[1] and len({*nights}) == len(runs()) == 2
+        fail_run(nights[-1], "no worker shall begin it")
+
     def test_which_data_a_model_knows(self, repository, tracking_address, tmp_path):
         data = recorded_data(repository, "HEAD")
         assert data == yaml.safe_load((repository / "data.dvc").read_text())["outs"][0]["md5"]

@@ -1,12 +1,17 @@
 """Runs that were deleted, metrics without a value, pipelines that register at the same moment."""
 
+import http.server
 import math
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from rich.console import Console
 
@@ -17,8 +22,10 @@ from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
+from dcube.registry.presence import has_its_files
 from dcube.registry.promotion import PromotionPolicy
 from dcube.registry.registration import Evaluated, challenger_of
+from dcube.registry.version import Version
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import register
 from tests.support.checkout import ROOT
@@ -108,3 +115,28 @@ def test_two_pipelines_register_at_once_and_nothing_is_lost(mlflow_server, tiny_
     page = registry.client.get_registered_model(NAME)
     assert page.tags == {CHAMPION: f"version {held[CHAMPION]}", event.key_of_model: event.text_with_version}
     assert page.description.startswith(f"**champion:** [version {held[CHAMPION]}]")
+
+
+class Overloaded(http.server.BaseHTTPRequestHandler):
+    """A server that is asked too much for a moment: it finds nothing, and fails where one thing is wanted."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path.partition("?")[0].endswith("search") else 503)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_that_fails_for_a_moment_has_lost_nothing(monkeypatch):
+    """Else `register` would make a second version of every candidate, and `dcube doctor` remove the record."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Overloaded) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = MlflowClient(f"http://127.0.0.1:{server.server_port}")
+        version = Version(ModelVersion(NAME, "1", 0, source="models:/m-1", run_id="a" * 32), None)
+        for ask in (lambda: has_its_files(client, version, "evaluation"), lambda: Registry(client, NAME).version("1")):
+            with pytest.raises(MlflowException, match="503"):
+                ask()
+        server.shutdown()

@@ -99,6 +99,17 @@ def test_code_that_no_commit_has_is_named(traced_repository):
     assert "the code is in no commit" in gap and "dcube/code.py" in gap
 
 
+def test_a_graph_that_no_commit_has_is_named_among_many_files(traced_repository):
+    for number in range(60):
+        Path(f"data-{number}.txt").touch()
+    command("git", "add", ".")
+    with Path("dvc.yaml").open("a") as graph:
+        graph.write("# other\n")
+    register_version()
+    (gap,) = traced(traced_repository).obstacles
+    assert "the graph is in no commit" in gap
+
+
 def test_uncommitted_files_that_are_no_code_do_no_harm(traced_repository):
     Path("README.md").write_text("not committed\n")
     Path("params.yaml").write_text(Params().to_yaml())  # recorded as a whole

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from dcube.registry.presence import lost_versions
 from dcube.registry.promotion import PromotionPolicy
 from dcube.registry.references import parse_reference, referenced
 from dcube.registry.registration import Evaluated, challenger_of
+from dcube.registry.version import Version
 from dcube.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -22,7 +24,7 @@ from dcube.registry.versions import (
 )
 from dcube.runtime.retries import RetryPolicy
 from dcube.stages import register
-from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, version_number
+from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_client
 from dcube.tracking.run import tracked_run
 from tests.support.evaluated_candidates import EACH, NAME, predictions, run_pipeline, write_evaluated
 from tests.support.metrics import made_metrics
@@ -119,7 +121,7 @@ class TestPromotion:
     def test_a_better_challenger_a_worse_one_and_the_way_back(self, working_copy, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
         proposal = registry.proposal(POLICY)
-        assert version_number(proposal.champion) == "1" and "already" in proposal.verdict.reason
+        assert proposal.champion.version == "1" and "already" in proposal.verdict.reason
         with pytest.raises(DcubeError, match="already"):
             registry.promote(proposal, "Ada")
 
@@ -270,6 +272,24 @@ class TestPromotion:
             registry.predictions(version)
 
 
+@pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt])
+@pytest.mark.parametrize("request_name", ["set_registered_model_alias", "update_registered_model"])
+def test_a_champion_that_moved_keeps_its_event(tracking_address, monkeypatch, request_name, error):
+    """The request arrives, and its answer does not; the second one only writes the model's page."""
+    registry = Registry.created(tracking_client(), NAME)
+    version = Version(registry.client.create_model_version(NAME, "file:///elsewhere"), None)
+    arrives = getattr(registry.client, request_name)
+
+    def without_answer(*words):
+        arrives(*words)
+        raise error
+
+    monkeypatch.setattr(registry.client, request_name, without_answer)
+    with suppress(error):
+        registry.appoint_first(version, "Ada")
+    assert registry.aliases() == {CHAMPION: "1"} and [event.version for event in registry.history()] == ["1"]
+
+
 def test_a_reference_names_a_version(working_copy, tiny_params):
     run_pipeline(tiny_params, 0, 20)
     assert parse_reference("a-b@champion") == ("a-b", "champion", True) and parse_reference("m/12") == (
@@ -278,7 +298,7 @@ def test_a_reference_names_a_version(working_copy, tiny_params):
         False,
     )
     for reference in (f"{NAME}@champion", f"{NAME}/1"):
-        assert version_number(referenced(reference)[1]) == "1"
+        assert referenced(reference)[1].version == "1"
     for reference, words in (
         (NAME, "MODEL@ALIAS"),
         (f"{NAME}/x", "MODEL@ALIAS"),

@@ -30,7 +30,8 @@ def everything_kept(repository: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_path, run_dcube):
+def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_path, run_dcube, monkeypatch):
+    monkeypatch.setenv("DCUBE_MAX_FRAMES", "20000")
     register_version()
     Path("stage.py").write_text("raise SystemExit('the code of today')\n")
     Path("params.yaml").write_text(Params().to_yaml())
@@ -48,8 +49,10 @@ def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_pat
         and "Equal, byte for byte: config.json, model.safetensors, predictions.csv without pseudonyms. " in shown
     ), shown
     ran = [line.split() for line in (tmp_path / "log.txt").read_text().splitlines()]
-    assert [stage for stage, _ in ran] == ["prepared", "dcube", "dcube"], "every stage, whatever the run cache knows"
-    assert all(".dcube/workspaces/" in address for _, address in ran), "its runs stay in the working copy"
+    stages, addresses, limits = zip(*ran, strict=True)
+    assert stages == ("prepared", "dcube", "dcube"), "every stage, whatever the run cache knows"
+    assert all(".dcube/workspaces/" in address for address in addresses), "its runs stay in the working copy"
+    assert {*limits} == {"20000"}, "the data may have needed it"
     assert everything_kept(traced_repository) == before and workspaces(traced_repository) == []
 
 

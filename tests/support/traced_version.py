@@ -65,7 +65,7 @@ contents = {
 }
 out.write_text(contents[out.name])
 with Path(os.environ["LOG"]).open("a") as file:
-    file.write(out.parent.name + " " + os.environ.get("MLFLOW_TRACKING_URI", "") + chr(10))
+    print(out.parent.name, os.environ.get("MLFLOW_TRACKING_URI"), os.environ.get("DCUBE_MAX_FRAMES"), file=file)
 """
 )
 
