@@ -161,7 +161,7 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether MLflow answered that it has no such thing; one of its stores says it of an id that nothing can have."""
+    """Whether MLflow answered that it has no such thing; what cannot be an id is an invalid value to it."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code in MISSING
