@@ -10,7 +10,6 @@ from dcube.artifacts.schemas.dataset import SET_SEPARATOR
 from dcube.evaluation.predictions import PREFIX, classes_of
 
 RESEARCH_USE = "Research use only: not for diagnosis or any decision about a patient."
-
 BLANK_SLICE = "blank slice"  # as the problem of a frame or slice among others that shows nothing
 
 
