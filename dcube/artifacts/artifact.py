@@ -67,6 +67,6 @@ class Artifact(ArtifactPart):
 SomeArtifact = TypeVar("SomeArtifact", bound=Artifact)
 
 
-def run_again(stage: str) -> str:
+def remedy_of_stage(stage: str) -> str:
     """The remedy for what a stage of dvc.yaml has written."""
     return f"run `dvc repro {stage}`; of a registered model, register it again"

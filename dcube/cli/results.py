@@ -37,7 +37,7 @@ def _bold(text: str) -> "Text":
 def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     from dcube.cli.results_tables import differences_table, published_table, results_table
     from dcube.evaluation.conclusions import comparisons, conclusions, corrected, explanation
-    from dcube.evaluation.model_card import NO_ERROR, PHANTOM, always_the_same, kind_in_words
+    from dcube.evaluation.model_card import NO_ERROR, PHANTOM, kind_in_words, majority_class_in_words
     from dcube.evaluation.operating_point import in_words, table_rows
     from dcube.evaluation.prediction_sets import sets_compared
     from dcube.evaluation.predictions import Predictions
@@ -62,7 +62,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     yield from in_short(metrics.get(DCUBE, first))
     if BASELINE in metrics:
         yield f"{BASELINE}: {kind_in_words(metrics[BASELINE].kind).removeprefix('Baseline: ')}"
-    yield always_the_same(next(iter(predictions.values())).table["label"])
+    yield majority_class_in_words(next(iter(predictions.values())).table["label"])
     if any(its.test["accuracy"] == 1 for its in metrics.values()):
         yield f"Without an error on the test, {NO_ERROR}."
     if DCUBE in metrics and len(metrics) > 1:

@@ -14,7 +14,7 @@ from dcube.config.schema import Data
 from dcube.data.checks.near_duplicates import group_near_duplicates
 from dcube.data.image_summary import ImageSummary
 from dcube.data.layouts.raw_dataset import RawDataset
-from dcube.data.scan_checkpoint import hash_of_pixels
+from dcube.data.scan_checkpoint import hash_of_preprocessing
 
 MOST_BYTES = 2**32  # a file that has grown beyond is begun again
 UNSETTLED_SECONDS = 2.0  # a file may change twice in one tick of the clock
@@ -35,7 +35,7 @@ class ScanCache:
 
     def __init__(self, file: Path | None, root: Path, dataset: RawDataset, data: Data) -> None:
         self._root, self._dataset = root, dataset
-        self._defining = hash_of_pixels(data)
+        self._defining = hash_of_preprocessing(data)
         self._database = _open(file) if file and dataset.has_paths else None
 
     def find(self, rows: Sequence[int]) -> dict[int, ImageSummary]:

@@ -91,7 +91,7 @@ def scan_checkpoint(folder: Path, raw: Path, images: int, data: Data) -> Iterato
     shutil.rmtree(beside)
 
 
-def hash_of_pixels(data: Data) -> bytes:
+def hash_of_preprocessing(data: Data) -> bytes:
     """Of what defines the arrays besides the files: the parameters and the code."""
     digest = hashlib.sha256(data.model_dump_json(exclude=NOT_ABOUT_PIXELS).encode())
     for module in sorted(Path(__file__).parent.rglob("*.py")):
@@ -101,7 +101,7 @@ def hash_of_pixels(data: Data) -> bytes:
 
 def _key(raw: Path, data: Data) -> str:
     """Hash of everything that defines the arrays: the raw files by name, size and time, the parameters, the code."""
-    digest = hashlib.sha256(hash_of_pixels(data))
+    digest = hashlib.sha256(hash_of_preprocessing(data))
     for file in [raw / file for file in visible_files(raw)] if raw.is_dir() else [raw]:
         state = file.stat()
         digest.update(json.dumps([str(file), state.st_size, state.st_mtime_ns]).encode())

@@ -56,7 +56,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         "## Metrics on the test split",
         f"> **{notice}**" if (notice := split_notice(metrics)) else "",
         _metrics(metrics),
-        always_the_same(dataset.manifest.loc[dataset.manifest["split"] == "test", "label"]),
+        majority_class_in_words(dataset.manifest.loc[dataset.manifest["split"] == "test", "label"]),
         "![confusion matrix](confusion.png) ![ROC](roc.png) ![precision and recall](precision_recall.png) "
         "![reliability](reliability.png) ![decision curves](decision_curves.png)",
         "## Decision",
@@ -148,7 +148,7 @@ def _data(dataset: PreparedDataset) -> str:
     )
 
 
-def always_the_same(labels: pd.Series) -> str:
+def majority_class_in_words(labels: pd.Series) -> str:
     """The accuracy that takes no model, from the true labels of a test."""
     shares = labels.value_counts(normalize=True)
     return f"To predict “{shares.index[0]}” for every image would reach accuracy {shares.iloc[0]:.3f}."

@@ -1,6 +1,7 @@
 """What a model said about every test image: the one table from which all metrics follow."""
 
 import hashlib
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,11 @@ PREFIX = "probability_"
 NEEDED = ("id", "patient", "sha256", "label")
 RESTORE = "`dvc checkout`, or `dvc repro evaluate`; of a registered model, register it again"
 IDENTITY = ("id", "label", "sha256")
+
+
+def classes_of(columns: Iterable[Hashable]) -> list[str]:
+    """The classes whose probabilities are among the columns of a table, in their order."""
+    return [name.removeprefix(PREFIX) for name in map(str, columns) if name.startswith(PREFIX)]
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ class Predictions:
 
     @cached_property
     def classes(self) -> list[str]:
-        return [name.removeprefix(PREFIX) for name in self.table.columns.astype(str) if name.startswith(PREFIX)]
+        return classes_of(self.table.columns)
 
     @cached_property
     def labels(self) -> np.ndarray:

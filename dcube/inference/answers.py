@@ -7,10 +7,9 @@ from typing import Any, Self
 
 from dcube import __version__
 from dcube.artifacts.schemas.dataset import SET_SEPARATOR
-from dcube.evaluation.predictions import PREFIX
+from dcube.evaluation.predictions import PREFIX, classes_of
 
 RESEARCH_USE = "Research use only: not for diagnosis or any decision about a patient."
-
 BLANK_SLICE = "blank slice"  # as the problem of a frame or slice among others that shows nothing
 
 
@@ -40,7 +39,7 @@ class Answer:
     def of(cls, row: Mapping[str, Any]) -> Self:
         """Args: row: column → value, as `predict` gives them."""
         simple = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
-        known = {name.removeprefix(PREFIX): value for name, value in row.items() if name.startswith(PREFIX)}
+        known = {name: row[PREFIX + name] for name in classes_of(row)}
         members = [name for name in row["prediction_set"].split(SET_SEPARATOR) if name]
         return cls(**simple | {"probabilities": known, "prediction_set": members})
 

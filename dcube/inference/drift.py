@@ -58,13 +58,16 @@ def image_statistics(images: np.ndarray) -> pd.DataFrame:
     )
 
 
+def normalised_entropy(probabilities: np.ndarray) -> np.ndarray:
+    """(n,) of (n, classes) probabilities: 0 where one class is certain, 1 where all are equally probable."""
+    return entropy(probabilities, axis=1) / np.log(probabilities.shape[1])
+
+
 def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> DriftReference:
     """What `compare` needs of the reference images and of the calibrated probabilities for them."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int))
     chosen = probabilities[rows]
-    table = image_statistics(images[rows]).assign(
-        entropy=entropy(chosen, axis=1) / np.log(len(classes)), confidence=chosen.max(axis=1)
-    )
+    table = image_statistics(images[rows]).assign(entropy=normalised_entropy(chosen), confidence=chosen.max(axis=1))
     shares = np.bincount(chosen.argmax(axis=1), minlength=len(classes)) / len(rows)
     return DriftReference(
         images=len(rows),

@@ -12,7 +12,7 @@ from typing import Literal
 import pandas as pd
 
 from dcube.errors import DcubeError
-from dcube.evaluation.predictions import PREFIX
+from dcube.evaluation.predictions import classes_of
 from dcube.inference.answers import now
 from dcube.runtime.settings import read_settings
 
@@ -50,7 +50,7 @@ def feed_back(image: str, label: str, source: Source) -> str:
             "digits of one that has an answer"
         )
     answer = of_image.iloc[-1].dropna()
-    classes = [str(name).removeprefix(PREFIX) for name in answer.index if str(name).startswith(PREFIX)]
+    classes = classes_of(answer.index)
     if label not in classes:
         raise DcubeError(f"{answer['model']} has no class {label!r}: it knows {', '.join(classes)}")
     line = {"input_sha256": answer["input_sha256"], "label": label, SOURCE: source, "fed_back_at": now()}

@@ -22,7 +22,6 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
-from scipy.stats import entropy
 
 from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, InputSpec
 from dcube.artifacts.schemas.decision import DecisionPolicy
@@ -32,9 +31,9 @@ from dcube.data.readers.raw_image import BlankSliceError, RawImage, UnusableImag
 from dcube.data.readers.windows import Window, window_of
 from dcube.errors import DcubeError
 from dcube.evaluation.decision_rule import decided
-from dcube.evaluation.predictions import PREFIX
+from dcube.evaluation.predictions import PREFIX, classes_of
 from dcube.inference.answers import BLANK_SLICE, now
-from dcube.inference.drift import image_statistics
+from dcube.inference.drift import image_statistics, normalised_entropy
 from dcube.inference.inputs import InputImage
 from dcube.inference.suitability import check_suitability
 
@@ -161,7 +160,7 @@ def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPo
             "prediction": prediction,
             "confidence": confidence,
             **columns,
-            "entropy": entropy(probabilities, axis=1) / np.log(len(classes)),
+            "entropy": normalised_entropy(probabilities),
         }
     )
 
@@ -181,7 +180,7 @@ def aggregate_by_patient(rows: pd.DataFrame, patients: np.ndarray, policy: Decis
     Args:
         patients: (n,) as of `patient_numbers`.
     """
-    classes = [str(name).removeprefix(PREFIX) for name in rows.columns if str(name).startswith(PREFIX)]
+    classes = classes_of(rows.columns)
     policy = policy.model_copy(update={"set_from": None, "abstain_by_set": False})
     table = []
     for number in range(max(patients) + 1):

@@ -11,7 +11,7 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Baseline, Classifier
 from dcube.data.prepared import SPLITS
 from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
-from dcube.evaluation.model_card import NOT_INTENDED, always_the_same, intended, kind_in_words, limits_of
+from dcube.evaluation.model_card import NOT_INTENDED, intended, kind_in_words, limits_of, majority_class_in_words
 from dcube.evaluation.operating_point import in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words, split_notice
@@ -209,7 +209,7 @@ def calibration(material: Material) -> str:
 def class_balance(material: Material) -> str:
     own, predictions = _optimisation(material), material.predictions[material.model]
     setting = f"`class_balance: {own.class_balance}`. " if own else ""
-    return f"{setting}{always_the_same(pd.Series(np.array(predictions.classes)[predictions.labels]))}"
+    return f"{setting}{majority_class_in_words(pd.Series(np.array(predictions.classes)[predictions.labels]))}"
 
 
 def subgroups(material: Material) -> str:

@@ -19,7 +19,7 @@ from dcube.evaluation.conclusions import (
     tested_differences,
 )
 from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
-from dcube.evaluation.model_card import always_the_same, kind_in_words, limits_of
+from dcube.evaluation.model_card import kind_in_words, limits_of, majority_class_in_words
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.published import COLUMNS, published_on
 from dcube.evaluation.split_notice import split_notice
@@ -39,7 +39,7 @@ def results_section(material: Material) -> Section:
     parts: list[Part] = [
         *([Notice(notice)] if notice else []),
         Table(results_title(first), ("model", *(metric.title for metric in HEADLINES)), rows, numbers=True),
-        Text(always_the_same(material.predictions[material.model].table["label"])),
+        Text(majority_class_in_words(material.predictions[material.model].table["label"])),
         Items([f"{name}: {kind_in_words(its.kind)}" for name, its in metrics.items()]),
     ]
     if DCUBE in metrics and len({its.test_fingerprint for its in metrics.values()}) == 1 < len(metrics):

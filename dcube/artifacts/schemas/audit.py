@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, remedy_of_stage
 
 
 class Neighbour(ArtifactPart):
@@ -25,7 +25,7 @@ class Audit(Artifact):
         unfit: why they are not fit for training, a clause each; empty where the checks found nothing.
     """
 
-    remedy: ClassVar[str] = run_again("synthesize")
+    remedy: ClassVar[str] = remedy_of_stage("synthesize")
 
     n_synthetic: int
     n_held_out: int

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, field_serializer
 
-from dcube.artifacts.artifact import ArtifactPart, run_again
+from dcube.artifacts.artifact import ArtifactPart, remedy_of_stage
 from dcube.artifacts.candidates import TRAINING_STAGES
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.artifacts.schemas.weights import WeightsConfig
@@ -50,7 +50,7 @@ class CandidateConfig(WeightsConfig):
         validation: metric → value on the validation split.
     """
 
-    remedy: ClassVar[str] = run_again(TRAINING_STAGES)
+    remedy: ClassVar[str] = remedy_of_stage(TRAINING_STAGES)
 
     kind: str
     classes: list[str]

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, remedy_of_stage
 from dcube.config.schema import Data
 
 Grouping = Literal["patients", "group_by", "none"]
@@ -105,7 +105,7 @@ class DatasetInfo(Artifact):
     fingerprint: hash over every image, label, patient and split, and over what the images were made into.
     """
 
-    remedy: ClassVar[str] = run_again("prepare")
+    remedy: ClassVar[str] = remedy_of_stage("prepare")
 
     name: str
     is_phantom: bool

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import run_again
+from dcube.artifacts.artifact import remedy_of_stage
 from dcube.artifacts.schemas.weights import WeightsConfig
 from dcube.config.schema import Diffusion
 
@@ -13,7 +13,7 @@ class DiffusionConfig(WeightsConfig):
     image_size: side in pixels of its images.
     """
 
-    remedy: ClassVar[str] = run_again("train_diffusion")
+    remedy: ClassVar[str] = remedy_of_stage("train_diffusion")
 
     diffusion: Diffusion
     image_size: int

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, run_again
+from dcube.artifacts.artifact import Artifact, remedy_of_stage
 from dcube.artifacts.candidates import TRAINING_STAGES
 
 
@@ -13,7 +13,7 @@ class DriftReference(Artifact):
     predicted: class → share of them that is predicted to be it.
     """
 
-    remedy: ClassVar[str] = run_again(TRAINING_STAGES)
+    remedy: ClassVar[str] = remedy_of_stage(TRAINING_STAGES)
 
     images: int
     values: dict[str, list[float]]

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, remedy_of_stage
 
 
 class Distances(ArtifactPart):
@@ -49,7 +49,7 @@ class FidReport(Artifact):
     classes: class → distances, where a class has at least two images on either side.
     """
 
-    remedy: ClassVar[str] = run_again("track_fid")
+    remedy: ClassVar[str] = remedy_of_stage("track_fid")
 
     overall: Distances
     classes: dict[str, Distances]

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, remedy_of_stage
 from dcube.artifacts.schemas.dataset import Grouping, SplitOrigin
 from dcube.artifacts.schemas.decision import DecisionPolicy, Estimate, OperatingPoint, PredictionSets
 
@@ -63,7 +63,7 @@ class Metrics(Artifact):
     validation: metric → value on the validation split, as training measured it.
     """
 
-    remedy: ClassVar[str] = run_again("evaluate")
+    remedy: ClassVar[str] = remedy_of_stage("evaluate")
 
     model: str
     kind: str

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, remedy_of_stage
 
 
 class BlockMap(ArtifactPart):
@@ -42,7 +42,7 @@ class ProbeReport(Artifact):
     unlabelled: training images without a label.
     """
 
-    remedy: ClassVar[str] = run_again("probe")
+    remedy: ClassVar[str] = remedy_of_stage("probe")
 
     map: BlockMap
     labels: LabelCurves

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from dcube.artifacts.artifact import Artifact, run_again
+from dcube.artifacts.artifact import Artifact, remedy_of_stage
 
 
 class Registered(Artifact):
@@ -16,7 +16,7 @@ class Registered(Artifact):
     origin: tags that say what the results come from: commit, parameters, data, and DVC's hash of every output read.
     """
 
-    remedy: ClassVar[str] = run_again("register")
+    remedy: ClassVar[str] = remedy_of_stage("register")
 
     name: str
     versions: dict[str, int]

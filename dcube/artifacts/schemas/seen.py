@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
-from dcube.artifacts.artifact import Artifact, run_again
+from dcube.artifacts.artifact import Artifact, remedy_of_stage
 from dcube.artifacts.candidates import TRAINING_STAGES
 
 LENGTH = 16  # hexadecimal digits: among a million images, two different ones agree with a chance of 3e-8
@@ -14,7 +14,7 @@ class SeenImages(Artifact):
     images: the first digits of the sha256 of each preprocessed image, ascending; of all splits.
     """
 
-    remedy: ClassVar[str] = run_again(TRAINING_STAGES)
+    remedy: ClassVar[str] = remedy_of_stage(TRAINING_STAGES)
 
     images: list[str]
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart, run_again
+from dcube.artifacts.artifact import Artifact, ArtifactPart, remedy_of_stage
 
 
 class SelectionDefinition(ArtifactPart):
@@ -33,7 +33,7 @@ class Selection(Artifact):
     critical: the D of every block at which p is `definition.significance`.
     """
 
-    remedy: ClassVar[str] = run_again("select_features")
+    remedy: ClassVar[str] = remedy_of_stage("select_features")
 
     best: list[int]
     worst: list[int]

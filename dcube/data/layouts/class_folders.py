@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 
 from dcube.config.schema import Data
-from dcube.data.layouts.folder_classes import mend, refuse_unlikely_classes
+from dcube.data.layouts.folder_classes import labelling_hint, refuse_unlikely_classes
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles, is_debris
 from dcube.data.layouts.tables import UNLABELLED_FOLDERS
@@ -33,7 +33,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
 def _record(raw: RawFiles, image: StoredImage) -> ImageRecord:
     first, *rest = PurePosixPath(image.file).parts
     if not rest:
-        raise DcubeError(f"{raw.path / image.file} is not in a class folder: {mend(raw)}")
+        raise DcubeError(f"{raw.path / image.file} is not in a class folder: {labelling_hint(raw)}")
     return ImageRecord(image.name, "" if first in UNLABELLED_FOLDERS else first, image.patient)
 
 

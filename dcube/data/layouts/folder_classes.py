@@ -27,18 +27,18 @@ def refuse_unlikely_classes(raw: RawFiles, records: Iterable[ImageRecord]) -> No
     if _say_nothing(classes):
         raise DcubeError(
             f"{raw.path}: the folders {abbreviated(classes)} look like patients or parts of an archive, and not like "
-            f"classes: {mend(raw)}"
+            f"classes: {labelling_hint(raw)}"
         )
     for table in raw.naming_tables:
         agree = len({label.casefold() for label in classes} & table.others) > 1
         if table.others and not agree and {labels[file] for file in table.named if file in labels} == set(classes):
             raise DcubeError(
                 f"{raw.path}: the labels would be the folders {abbreviated(classes)}, and {table.file} names the "
-                f"images with other ones: {mend(raw)}; or remove the table"
+                f"images with other ones: {labelling_hint(raw)}; or remove the table"
             )
 
 
-def mend(raw: RawFiles) -> str:
+def labelling_hint(raw: RawFiles) -> str:
     """How to give labels, in the imperative."""
     tables = sorted(raw.naming_tables, key=lambda table: (bool(table.others), len(table.named)), reverse=True)
     source = f" from {tables[0].file}, whose column {tables[0].column!r} names the images" if tables else ""

@@ -55,10 +55,9 @@ def _refuse_spellings(found: Counter[str], what: str, where: str, ignore_case: b
     for names in spellings.values():
         if len(names) > 1:
             counted = " and ".join(f"{name!r} ({found[name]})" for name in sorted(names))
+            case = "case, " if ignore_case else ""
             raise DcubeError(
-                f"{where}: the {what}s {counted} differ only in case, spaces or the format of a number: write one"
-                if ignore_case
-                else f"{where}: the {what}s {counted} differ only in spaces or the format of a number: write one"
+                f"{where}: the {what}s {counted} differ only in {case}spaces or the format of a number: write one"
             )
 
 

@@ -6,7 +6,7 @@ A split is called as in `SPLIT_NAMES`, in any case: `Training` and `Testing` are
 from pathlib import PurePosixPath
 
 from dcube.config.schema import Data
-from dcube.data.layouts.folder_classes import mend, refuse_unlikely_classes
+from dcube.data.layouts.folder_classes import labelling_hint, refuse_unlikely_classes
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
@@ -57,6 +57,6 @@ def _record(raw: RawFiles, image: StoredImage, class_first: bool) -> ImageRecord
     if not _split(first) or len(rest) < 2:
         raise DcubeError(
             f"{raw.path / image.file} is neither in train/CLASS/, val/CLASS/, test/CLASS/ nor in unlabelled/: "
-            f"{mend(raw)}"
+            f"{labelling_hint(raw)}"
         )
     return ImageRecord(image.name, rest[0], image.patient, _split(first))
