@@ -29,7 +29,7 @@ def drawn(figure: Figure, alt: str, caption: str) -> PageImage:
 def stored_figure(file: Path | io.BytesIO, alt: str, caption: str) -> PageImage:
     """A figure that was drawn already."""
     with Image.open(file) as figure:
-        few_colours = figure.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        few_colours = figure.convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     return _picture(few_colours, alt, caption, plot=True)
 
 
