@@ -8,10 +8,12 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 
+from dcube.runtime.processes import NEW_OBJECTS
+
 # Before torch is imported: these tests are too small to gain from threads, which only disturb other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-gc.set_threshold(100_000)  # a million imported objects are no garbage
+gc.set_threshold(NEW_OBJECTS)  # as commands do
 
 # A machine with other work is slow now and then; that says nothing about the code.
 settings.register_profile("patient", deadline=None)

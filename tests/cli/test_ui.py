@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import time
-import urllib.request
 
 import psutil
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from dcube.runtime.processes import process_group
 from tests.support.checkout import ROOT
 from tests.support.ports import free_port
+from tests.support.waiting import wait_for_server
 
 
 @pytest.mark.slow
@@ -20,13 +19,7 @@ def test_it_starts_without_an_activated_environment_and_shows_nobody_the_databas
     environment = os.environ | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "dcube.cli", "ui", "--port", str(port)]
     with process_group(command, env=environment, stdout=subprocess.DEVNULL) as process:
-        while True:
-            assert process.poll() is None
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.1)
+        wait_for_server(process, f"http://127.0.0.1:{port}/health")
         server = psutil.Process(process.pid)
         commands = [one.cmdline() for one in (server, *server.children(recursive=True))]
         assert "mlflow" in commands[0] and tracking_address not in str(commands)

@@ -19,11 +19,12 @@ from dcube.inference.endpoint import application
 from dcube.inference.serving import ServedModel, encode_file
 from dcube.registry.references import referenced
 from dcube.runtime.processes import process_group
-from tests.inference.test_serving import served, wait_for
+from tests.inference.test_serving import served
 from tests.support.discs import TINY
 from tests.support.ports import free_port
 from tests.support.random_candidate import write_candidate
 from tests.support.registered_model import PICTURES, register_candidate, write_picture
+from tests.support.waiting import wait_for_server
 
 DEEP = "[" * 100_000
 
@@ -112,8 +113,8 @@ def test_no_code_of_the_version_is_run(version, cell, tmp_path):
         file.write_text(f"open({str(trace)!r}, 'w')\n")
     port = free_port()
     command = [sys.executable, "-m", "dcube.cli", "serve", reference, "--port", str(port)]
-    with process_group(command, env=os.environ, stdout=subprocess.DEVNULL):
-        wait_for(f"http://127.0.0.1:{port}/ping")
+    with process_group(command, env=os.environ, stdout=subprocess.DEVNULL) as process:
+        wait_for_server(process, f"http://127.0.0.1:{port}/ping")
         body = {"dataframe_records": [{"image": cell}]}
         (row,) = httpx.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60).json()["predictions"]
     assert f"{row['model']}/{row['version']}" == reference and not trace.exists()

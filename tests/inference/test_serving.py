@@ -7,8 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
-from contextlib import suppress
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,6 +38,7 @@ from tests.support.registered_model import (
     write_dicom,
     write_picture,
 )
+from tests.support.waiting import wait_for_server
 
 
 @pytest.fixture
@@ -222,9 +221,9 @@ def test_a_server_with_the_registry_alone_answers_as_the_terminal(
         "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(elsewhere)}
-    with process_group(command, env=environment, cwd=elsewhere):
+    with process_group(command, env=environment, cwd=elsewhere) as process:
         address = f"http://127.0.0.1:{port}"
-        wait_for(f"{address}/ping")
+        wait_for_server(process, f"{address}/ping")
         rows = ask(address, {"dataframe_split": {"columns": ["image"], "data": [[cell] for cell in cells]}})
         same(rows, predicted)
         assert set(rows["model"] + "/" + rows["version"]) == {reference}
@@ -234,16 +233,6 @@ def test_a_server_with_the_registry_alone_answers_as_the_terminal(
         assert open_["decision"][0] == open_["prediction"][0]
         refused = httpx.post(f"{address}/invocations", json={"dataframe_records": [{"image": "?"}]}, timeout=60)
         assert refused.status_code == 400 and "row 0: column image is not base64" in refused.text
-
-
-def wait_for(address: str) -> None:
-    deadline = time.monotonic() + 400
-    while time.monotonic() < deadline:
-        with suppress(httpx.TransportError):
-            if httpx.get(address).is_success:
-                return
-        time.sleep(0.3)
-    raise AssertionError(f"{address} does not answer")
 
 
 def ask(address: str, question: dict) -> pd.DataFrame:

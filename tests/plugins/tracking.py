@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.runtime.processes import process_group
 from tests.support.ports import free_port
+from tests.support.waiting import wait_for_server
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +60,7 @@ def running_mlflow_server(database: Path, folder: Path) -> Iterator[tuple[str, P
     ]  # fmt: skip
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with process_group(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        for _ in range(600):
-            assert process.poll() is None
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.1)
+        wait_for_server(process, f"{address}/health")
         yield address, folder / "artifacts"
 
 

@@ -3,7 +3,7 @@
 import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from flows.stack.supervision import supervised
 from tests.support.browser import needs_chromium
 from tests.support.checkout import ROOT
 from tests.support.small_pipeline import STAGE, build, rewrite
+from tests.support.waiting import wait_until
 
 PATIENCE = 60_000  # ms: the page and the worker share a few cores with the servers
 expect.set_options(timeout=PATIENCE)
@@ -279,10 +280,3 @@ def processes_of(run: str) -> list[psutil.Process]:
             if run in (environment.get("DCUBE_PIPELINE"), environment.get("PREFECT__FLOW_RUN_ID")):
                 found.append(process)
     return found
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5 * PATIENCE / 1000
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)

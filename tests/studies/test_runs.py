@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +18,7 @@ from dcube.runtime.processes import process_group
 from tests.support.checkout import ROOT
 from tests.support.metrics import made_metrics
 from tests.support.small_pipeline import checkout_of, command, dvc, workspaces
+from tests.support.waiting import wait_until
 
 DVC_YAML = """
 stages:
@@ -242,7 +242,7 @@ def test_over_workers_every_trial_is_a_run_and_what_is_shared_is_computed_once(
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     with process_group([sys.executable, "-c", SERVE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         with get_client(sync_client=True) as client:
-            wait_until(lambda: "phantom" in [deployment.name for deployment in client.read_deployments()])
+            wait_until(lambda: "phantom" in [deployment.name for deployment in client.read_deployments()], seconds=120)
         code, shown = run_dcube("study", "mine.yaml", "--workers")
         assert code == 0, shown
     stages = ran(tmp_path)
@@ -255,13 +255,6 @@ def test_over_workers_every_trial_is_a_run_and_what_is_shared_is_computed_once(
     assert all(run.state.is_completed() for run in runs)
     text = (next((study / "outputs/studies").iterdir()) / "table.md").read_text()
     assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @pytest.mark.slow
