@@ -28,7 +28,8 @@ from dcube.repository.data_record import recorded_data
 from dcube.repository.data_remote import locate_data
 from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage, tags
-from dcube.tracking.mlflow_client import downloaded, is_missing
+from dcube.tracking.downloads import download
+from dcube.tracking.mlflow_client import is_missing
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -76,8 +77,10 @@ class Provenance:
 
     def artifact(self, run_id: str, path: str) -> str | None:
         """Text of a file that a run holds; None where it is gone."""
-        with downloaded(self.registry.client, run_id, path) as file:
-            return file.read_text(encoding="utf-8") if file else None
+        with TemporaryDirectory() as folder:
+            file = Path(folder, "artifact")
+            there = download(self.registry.client, f"runs:/{run_id}/{path}", file)
+            return file.read_text(encoding="utf-8") if there else None
 
     @cached_property
     def params(self) -> str | None:

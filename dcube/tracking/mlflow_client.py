@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from posixpath import normpath
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -230,20 +229,6 @@ def aliases_of(client: "MlflowClient", model: str) -> dict[str, str]:
 def version_number(version: "ModelVersion") -> str:
     """A version's number as text: some of MLflow's stores give it as such, some as an integer."""
     return str(version.version)
-
-
-@contextmanager
-def downloaded(client: "MlflowClient", run_id: str, artifact: str) -> Iterator[Path | None]:
-    """An artifact of a run inside the block, None where it is gone. Where it arrives depends on the server."""
-    from mlflow.exceptions import MlflowException
-
-    with TemporaryDirectory() as folder:
-        try:
-            with library_defaults(NO_PROGRESS_BAR):
-                found = Path(client.download_artifacts(run_id, artifact, folder))
-        except (MlflowException, OSError):
-            found = None
-        yield found
 
 
 def _database(uri: str) -> Path | None:

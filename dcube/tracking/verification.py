@@ -4,19 +4,17 @@ Registration writes the manifest once. Whoever says something about a version, o
 the files that were verified.
 """
 
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from dcube.artifacts.checksums import hashes_of, sha256_of
 from dcube.artifacts.schemas.manifest import VersionManifest
 from dcube.errors import DcubeError
-from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import NO_PROGRESS_BAR, version_number
+from dcube.tracking.downloads import download
+from dcube.tracking.mlflow_client import version_number
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,8 +79,7 @@ def record(client: "MlflowClient", entry: "ModelVersion", run: "Run", sent: File
         folder: an empty one, to work in.
     """
     registration = run.data.tags.get(tags.REGISTRATION_RUN, run.info.run_id)
-    _download(client, _address(entry, run, registration, MODEL), folder / MODEL)
-    if not (folder / MODEL).exists():
+    if not download(client, _address(entry, run, registration, MODEL), folder / MODEL):
         raise DcubeError(
             f"the model of {entry.name}/{version_number(entry)} cannot be read back from MLflow: try again"
         )
@@ -112,28 +109,32 @@ def verify(
         run: its source run; None where that is gone.
         folder: an empty one.
         code: also the copy of this program in the model, for others to serve it with: hundreds of small files.
+
+    Raises:
+        DcubeError: MLflow does not give a file that it holds.
     """
     title = f"{entry.name}/{version_number(entry)}"
+    if run is not None:
+        download(client, f"runs:/{run.info.run_id}/{MANIFEST}", folder / MANIFEST)
     try:
-        manifest = _manifest(client, entry, run, folder)
+        manifest = _manifest(entry, run, folder / MANIFEST)
     except DcubeError as error:
         return Verified(title, folder, [str(error)])
     assert run is not None
     problems = [*_values(manifest, entry, run)]
     for place, recorded in (manifest.files if code else _without_code(manifest.files)).items():
-        _download(client, _address(entry, run, manifest.registration_run, place), folder / place)
+        download(client, _address(entry, run, manifest.registration_run, place), folder / place)
         problems += _differences(place, recorded, _hashes(folder / place))
     return Verified(title, folder, problems, manifest)
 
 
-def _manifest(client: "MlflowClient", entry: "ModelVersion", run: "Run | None", folder: Path) -> VersionManifest:
+def _manifest(entry: "ModelVersion", run: "Run | None", file: Path) -> VersionManifest:
     recorded = entry.tags.get(tags.MANIFEST)
     if recorded is None:
         raise DcubeError(f"it has no tag {tags.MANIFEST} (registered by an earlier version of D-Cube, or deleted)")
     if run is None:
         raise DcubeError(f"its source run {entry.run_id} was deleted for good")
-    where, file = f"{MANIFEST} of run {run.info.run_id}", folder / MANIFEST
-    _download(client, f"runs:/{run.info.run_id}/{MANIFEST}", file)
+    where = f"{MANIFEST} of run {run.info.run_id}"
     if not file.exists():
         raise DcubeError(f"{where} is gone")
     if sha256_of(file) != recorded:
@@ -180,24 +181,6 @@ def _address(entry: "ModelVersion", run: "Run", registration: str, place: str) -
     if place.startswith(MODEL):
         return f"models:/{entry.name}/{version_number(entry)}{place.removeprefix(MODEL)}"
     return f"runs:/{run.info.run_id if place.startswith('evaluation/') else registration}/{place}"
-
-
-def _download(client: "MlflowClient", address: str, target: Path) -> None:
-    """Bring files, as far as they are there. Where MLflow puts them depends on the server: they are moved."""
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    here = {"MLFLOW_TRACKING_URI": client.tracking_uri}  # where MLflow looks for a version, whatever is passed to it
-    with TemporaryDirectory(dir=target.parent) as arrival, library_defaults(NO_PROGRESS_BAR | here):
-        try:
-            found = Path(download_artifacts(address, dst_path=arrival, tracking_uri=client.tracking_uri))
-        except (MlflowException, OSError):
-            return
-        if found == Path(arrival):
-            shutil.copytree(found, target)
-        else:
-            shutil.move(found, target)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

@@ -28,6 +28,7 @@ from dcube.registry.registration import Evaluated, challenger_of
 from dcube.registry.version import Version
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import register
+from dcube.tracking.downloads import download
 from tests.support.checkout import ROOT
 from tests.support.discs import write_dataset
 from tests.support.evaluated_candidates import DATASET, NAME, run_pipeline, write_evaluated
@@ -129,7 +130,7 @@ class Overloaded(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_fails_for_a_moment_has_lost_nothing(monkeypatch):
+def test_a_server_that_fails_for_a_moment_has_lost_nothing(tmp_path, monkeypatch):
     """Else `register` would make a second version of every candidate, and `dcube doctor` remove the record."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Overloaded) as server:
@@ -139,4 +140,7 @@ def test_a_server_that_fails_for_a_moment_has_lost_nothing(monkeypatch):
         for ask in (lambda: has_its_files(client, version, "evaluation"), lambda: Registry(client, NAME).version("1")):
             with pytest.raises(MlflowException, match="503"):
                 ask()
+        for address in (f"runs:/{'a' * 32}/manifest.json", f"models:/{NAME}/1", f"models:/{NAME}/1/artifacts"):
+            with pytest.raises(DcubeError, match=f"MLflow does not give {address}: .+: try again"):
+                download(client, address, tmp_path / "file")
         server.shutdown()
