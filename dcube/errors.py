@@ -1,7 +1,7 @@
 """The one exception that a person is meant to read."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from dcube.printable import printable_output
@@ -53,6 +53,11 @@ def last_error(lines: Sequence[str]) -> str | None:
     """The last error among the lines that another process of ours has printed."""
     errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
     return errors[-1] if errors else None
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Names with their numbers, for a message."""
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
 
 
 def abbreviated(names: Sequence[str], limit: int = 3) -> str:

@@ -10,7 +10,7 @@ from dcube.artifacts.schemas.dataset import Extent
 from dcube.data.checks.clinical import HeaderSummary
 from dcube.data.checks.groups import BY_IMAGE, BY_PATIENT
 from dcube.data.checks.inspection import InspectionReport
-from dcube.errors import abbreviated
+from dcube.errors import abbreviated, counted
 
 
 def inspection_tables(report: InspectionReport) -> Group:
@@ -27,7 +27,7 @@ def _facts(report: InspectionReport) -> dict[str, str]:
     facts = {
         "images": f"{report.images}, {report.unlabelled} of them without a label"
         + (f"; {report.blank} blank slices are left out" if report.blank else ""),
-        "stored as": ", ".join(f"{mode} ({count})" for mode, count in report.raw.modes.items()),
+        "stored as": counted(report.raw.modes),
         "width": _sides(report.raw.width),
         "height": _sides(report.raw.height),
         "groups" if report.grouping == "group_by" else "patients": f"{report.patients or 'unknown'}"
@@ -65,7 +65,7 @@ def _header_facts(headers: HeaderSummary) -> dict[str, str]:
 
 
 def _counted(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} ({count})" for name, count in counts.items()) or "none"
+    return counted(counts) or "none"
 
 
 def _named(count: str, groups: list[list[str]]) -> str:

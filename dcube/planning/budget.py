@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -22,6 +23,7 @@ from dcube.planning.estimate import (
     training_seconds,
 )
 from dcube.planning.facts import DatasetFacts, Machine
+from dcube.planning.sizes import CNN_SIDES, UVITS, UViTSize, sides_up_to, uvit_values
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 
 Goal = Literal["few-labels", "balanced", "best"]
@@ -43,30 +45,12 @@ SHARES: dict[str, Shares] = {
 }
 
 
-@dataclass(frozen=True)
-class UViTSize:
-    """With the learning rate of the presets for small networks, and of the paper for its own."""
-
-    side: int
-    patch: int
-    width: int
-    depth: int
-    heads: int
-    learning_rate: float
-
-
-UVITS = (
-    UViTSize(32, 4, 96, 4, 4, 2e-3),
-    UViTSize(32, 4, 128, 4, 4, 2e-3),
-    UViTSize(64, 8, 128, 4, 4, 2e-3),
-    UViTSize(128, 8, 256, 8, 8, 5e-4),
-    UViTSize(128, 8, 512, 12, 8, 2e-4),
-)
-CNN_SIDES = (64, 128, 224)
 FEWEST_STEPS, FEWEST_EPOCHS = 1000, 6.0  # with fewer, a smaller network or image is taken
-FEWEST_STEPS_OF_ALL, SHORTEST_TRAINING = 100, 60.0  # steps, seconds
+SHORTEST_DIFFUSION, SHORTEST_TRAINING = 300, 1.0  # steps, epochs; below, nothing is planned
+LEAST_SECONDS = 60.0  # of all trainings, below which nothing is measured
 MOST_DIFFUSION_EPOCHS, MOST_EPOCHS = 950, 70  # the paper's
 MEASUREMENTS, SHARE_OF_MEASUREMENTS = 4, 0.2  # of FID, of stage 1's time
+ALL_MEASUREMENTS = MEASUREMENTS + 1  # with that of the stage `track_fid`
 FEWEST_SAMPLES, MOST_SAMPLES = 100, 5000
 SHARE_OF_SYNTHESIS = 0.05  # of stage 1's time
 RESERVE = 0.1
@@ -79,7 +63,7 @@ class Budget:
     Attributes:
         stages: names of the stages of dvc.yaml.
         seconds: of a whole `dvc repro`.
-        note: told every measurement.
+        note: called with every measurement.
     """
 
     draft: Draft
@@ -96,18 +80,36 @@ class Budget:
         Raises:
             DcubeError: the time is too short.
         """
-        fixed = fixed_seconds(self.facts, self.machine, self.stages)
-        left, shares = (1 - RESERVE) * self.seconds - fixed, SHARES[self.goal]
-        if left < SHORTEST_TRAINING:
-            least = (fixed + SHORTEST_TRAINING) / (1 - RESERVE) / 60
-            raise DcubeError(f"{self.seconds / 60:g} minutes are too short on this machine: give {math.ceil(least)}")
+        left, shares = (1 - RESERVE) * self.seconds - self._fixed, SHARES[self.goal]
+        self._refuse_less_than(LEAST_SECONDS, "any training")
         diffusion = self._decide_uvit(shares.diffusion * left)
         self._decide_diffusion_length(shares.diffusion * left, diffusion)
         candidates = self._decide_image_side(shares.classifier * left)
         self._decide_classifier_length(shares.classifier * left, candidates)
         candidates[BASELINE] = self._decide_baseline_length(shares.baseline * left)
+        least = {
+            f"{SHORTEST_DIFFUSION} steps of stage 1": self._shortest_diffusion(diffusion) / shares.diffusion,
+            "an epoch of D-Cube and its controls": self._shortest_classifiers(candidates) / shares.classifier,
+            "an epoch of the baseline": self._baseline_epoch(candidates[BASELINE]) / shares.baseline,
+        }
+        what = max(least, key=least.__getitem__)
+        self._refuse_less_than(least[what], what)
         speeds = Speeds(diffusion, candidates)
         return estimate(self.draft.params(), self.facts, self.machine, speeds, self.stages)
+
+    @cached_property
+    def _fixed(self) -> float:
+        """Seconds of all stages before and after they train anything."""
+        return sum(fixed_seconds(self.draft.params(), self.facts, self.machine, self.stages).values())
+
+    def _refuse_less_than(self, seconds: float, what: str) -> None:
+        """Raises: DcubeError: that much time is not left for the trainings."""
+        least = (self._fixed + seconds) / (1 - RESERVE)
+        if least > self.seconds:
+            raise DcubeError(
+                f"{self.seconds / 60:g} min are too short for {what} on this machine: give at least "
+                f"{math.ceil(least / 60)}, or a faster machine"
+            )
 
     @property
     def _classes(self) -> int:
@@ -115,26 +117,41 @@ class Budget:
 
     def _decide_uvit(self, seconds: float) -> DiffusionSpeed:
         """The largest network that the time is enough for, up to the first side that is no smaller than the images."""
-        sides = _up_to([size.side for size in UVITS], self.facts.longer_side)
+        sides = sides_up_to([size.side for size in UVITS], self.facts.longer_side)
         chosen: tuple[UViTSize, DiffusionSpeed, str] | None = None
-        for size in (it for it in UVITS if it.side in sides):
-            speed = self._measured_uvit(size)
+        for size, params in self._valid_uvits(sides):
+            speed = self._measured_uvit(size, params)
             steps = (1 - SHARE_OF_MEASUREMENTS) * seconds / speed.step if speed else 0
             if chosen and steps < FEWEST_STEPS:
                 break
             if speed is None:
                 raise DcubeError("the smallest U-ViT does not fit into the GPU's memory: --set diffusion.batch_size=8")
-            _refuse_too_few(steps)
-            which = "largest" if steps >= FEWEST_STEPS else "smallest"
-            chosen = size, speed, f"the {which} U-ViT that fits the time: {speed.step:.3g} s a step"
+            fits = f"the {'largest' if steps >= FEWEST_STEPS else 'smallest'} U-ViT"
+            chosen = size, speed, f"{fits}: {speed.step:.3g} s a step, and {FEWEST_STEPS} steps are wanted"
         assert chosen
         size, speed, reason = chosen
-        self.draft.decide(reason, **_uvit_values(size))
+        self.draft.decide(reason, **uvit_values(size))
         return speed
 
-    def _measured_uvit(self, size: UViTSize) -> DiffusionSpeed | None:
+    def _valid_uvits(self, sides: Sequence[int]) -> list[tuple[UViTSize, Params]]:
+        """Those that go with what a person has set.
+
+        Raises:
+            DcubeError: none does.
+        """
+        valid, refused = [], None
+        for size in (it for it in UVITS if it.side in sides):
+            try:
+                valid.append((size, self.draft.params(**uvit_values(size))))
+            except DcubeError as error:
+                refused = refused or error
+        if refused and not valid:
+            raise refused
+        return valid
+
+    def _measured_uvit(self, size: UViTSize, params: Params) -> DiffusionSpeed | None:
         try:
-            speed = diffusion_speed(self.draft.params(**_uvit_values(size)), self._classes)
+            speed = diffusion_speed(params, self._classes)
         except torch.OutOfMemoryError:
             return None
         self.note(f"U-ViT {size.side} px, width {size.width}, {size.depth + 1} blocks: {speed.step:.3g} s a step")
@@ -142,29 +159,40 @@ class Budget:
 
     def _decide_diffusion_length(self, seconds: float, speed: DiffusionSpeed) -> None:
         params = self.draft.params()
-        image = measurement_seconds(params, speed) / params.fid.samples
+        image = _measured_image(params, speed)
         affordable = SHARE_OF_MEASUREMENTS * seconds / MEASUREMENTS / image
         wanted = round(min(max(affordable, FEWEST_SAMPLES), MOST_SAMPLES))
-        self.draft.decide(f"{image:.3g} s an image and its features", fid__samples=wanted)
-        samples = self.draft.params().fid.samples
+        share = f"{SHARE_OF_MEASUREMENTS:.0%} of stage 1's time for {MEASUREMENTS} measurements"
+        self.draft.decide(f"{share}, {image:.3g} s an image and its features", fid__samples=wanted)
         synthesised = params.synthesis.sampling_steps * speed.solver_step
         maximum = round(SHARE_OF_SYNTHESIS * seconds / synthesised)
-        self.draft.decide(f"{synthesised:.3g} s an image", synthesis__maximum=maximum)
+        share = f"{SHARE_OF_SYNTHESIS:.0%} of stage 1's time"
+        self.draft.decide(f"{share}, {synthesised:.3g} s an image", synthesis__maximum=maximum)
         per_epoch = steps_per_epoch(self.facts.images_of_stage_1, self.draft.params().diffusion.batch_size)
-        steps = (seconds * (1 - SHARE_OF_SYNTHESIS) - (MEASUREMENTS + 1) * samples * image) / speed.step
-        _refuse_too_few(steps)
+        measured = ALL_MEASUREMENTS * self.draft.params().fid.samples * image
+        left = seconds * (1 - SHARE_OF_SYNTHESIS) - measured
+        steps = max(left / speed.step, SHORTEST_DIFFUSION)
         epochs = _rounded(min(steps / per_epoch, max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)))
+        few = f"; {FEWEST_STEPS} are wanted: expect poor images" if epochs * per_epoch < FEWEST_STEPS else ""
         self.draft.decide(
-            f"{epochs * per_epoch:.0f} steps, {per_epoch} in an epoch",
+            f"{epochs * per_epoch:.0f} steps, {per_epoch} in an epoch{few}",
             diffusion__epochs=epochs,
         )
         epochs = self.draft.params().diffusion.epochs
         self.draft.decide(f"{MEASUREMENTS} times", diffusion__fid_every=float(f"{epochs / MEASUREMENTS:.3g}"))
         self.draft.decide("the time is the limit, not FID", diffusion__patience=MEASUREMENTS)
 
+    def _shortest_diffusion(self, speed: DiffusionSpeed) -> float:
+        """Seconds of stage 1, with FID on as many images as this time allows."""
+        params = self.draft.params()
+        samples = params.fid.samples if "fid.samples" in self.draft.by_hand else FEWEST_SAMPLES
+        steps, share = SHORTEST_DIFFUSION * speed.step, SHARE_OF_MEASUREMENTS * ALL_MEASUREMENTS / MEASUREMENTS
+        measured = ALL_MEASUREMENTS * samples * _measured_image(params, speed)
+        return max((steps + measured) / (1 - SHARE_OF_SYNTHESIS), steps / (1 - SHARE_OF_SYNTHESIS - share))
+
     def _decide_image_side(self, seconds: float) -> dict[CandidateName, CandidateSpeed]:
         """The largest side that the time is enough for, up to the first that is no smaller than the images."""
-        small, *sides = _up_to(CNN_SIDES, self.facts.longer_side)
+        small, *sides = sides_up_to(CNN_SIDES, self.facts.longer_side)
         chosen, speeds = small, self._measured_candidates(small)
         for side in sides:
             larger = self._measured_candidates(side)
@@ -195,41 +223,40 @@ class Budget:
         size = self.draft.params().classifier.batch_size
         return sum(epoch_seconds(speeds[name], size, self.facts) for name in (DCUBE, DCUBE, SUB_FEATURES))
 
-    def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
+    def _probe(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
+        """Seconds of the training of the ImageNet probe."""
         probe = recipes(self.draft.params())[IMAGENET_PROBE].optimisation
-        left = seconds - training_seconds(speeds[IMAGENET_PROBE], probe, self.facts)
-        epochs = _rounded(min(max(left, seconds / 2) / self._classifier_epoch(speeds), MOST_EPOCHS))
+        return training_seconds(speeds[IMAGENET_PROBE], probe, self.facts)
+
+    def _shortest_classifiers(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
+        """Seconds of the trainings of D-Cube, both controls and the probe."""
+        return SHORTEST_TRAINING * self._classifier_epoch(speeds) + self._probe(speeds)
+
+    def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
+        left = seconds - self._probe(speeds)
+        epochs = _rounded(min(max(left / self._classifier_epoch(speeds), SHORTEST_TRAINING), MOST_EPOCHS))
         self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", classifier__epochs=epochs)
 
     def _decide_baseline_length(self, seconds: float) -> CandidateSpeed:
         params = self.draft.params()
-        speed = self._measured(BASELINE, params)
+        try:
+            speed = self._measured(BASELINE, params)
+        except torch.OutOfMemoryError:
+            raise DcubeError(
+                f"{params.baseline.method} does not fit into the GPU's memory: --set baseline.batch_size=8"
+            ) from None
         self.note(f"{params.baseline.method} on {params.data.image_size} px: {speed.step:.3g} s a step")
-        epochs = _rounded(min(seconds / epoch_seconds(speed, params.baseline.batch_size, self.facts), MOST_EPOCHS))
+        epochs = _rounded(min(max(seconds / self._baseline_epoch(speed), SHORTEST_TRAINING), MOST_EPOCHS))
         self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", baseline__epochs=epochs)
         return speed
 
-
-def _refuse_too_few(steps: float) -> None:
-    if steps < FEWEST_STEPS_OF_ALL:
-        raise DcubeError(f"the time is enough for {max(steps, 0):.0f} steps of the U-ViT: give a longer time, or a GPU")
+    def _baseline_epoch(self, speed: CandidateSpeed) -> float:
+        return epoch_seconds(speed, self.draft.params().baseline.batch_size, self.facts)
 
 
-def _uvit_values(size: UViTSize) -> dict[str, float]:
-    return {
-        "data__diffusion_image_size": size.side,
-        "diffusion__patch_size": size.patch,
-        "diffusion__width": size.width,
-        "diffusion__depth": size.depth,
-        "diffusion__heads": size.heads,
-        "diffusion__learning_rate": size.learning_rate,
-    }
-
-
-def _up_to(sides: Sequence[int], raw: float) -> list[int]:
-    """Those below the side of the raw images, and the next: a smaller image is enlarged, not cut."""
-    ordered = sorted(set(sides))
-    return [side for position, side in enumerate(ordered) if position == 0 or ordered[position - 1] < raw]
+def _measured_image(params: Params, speed: DiffusionSpeed) -> float:
+    """Seconds of an image of a measurement of FID in stage 1."""
+    return measurement_seconds(params, speed) / params.fid.samples / params.compute.processes
 
 
 def _rounded(epochs: float) -> float:

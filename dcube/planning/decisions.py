@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from dcube.data.checks.groups import BY_IMAGE, LEAK, GroupCheck
+from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, Machine
 
@@ -83,8 +84,19 @@ def decide_training(draft: Draft, facts: DatasetFacts, machine: Machine) -> None
     )
     draft.decide("DPM-Solver++ needs no more", fid__sampling_steps=20, synthesis__sampling_steps=20)
     draft.decide("a sample of the training images", features__images=min(256, facts.images_of_stage_1))
-    if machine.gpus > 1 and batch % machine.gpus == 0:
-        draft.decide(f"one for each of {machine.gpus} GPUs", compute__processes=machine.gpus)
+    _decide_processes(draft, machine.gpus)
+
+
+def _decide_processes(draft: Draft, gpus: int) -> None:
+    """As many as there are GPUs, or the next smaller number that divides every batch, whoever has set it."""
+    for count in range(gpus, 1, -1):
+        try:
+            draft.params(compute__processes=count)
+        except DcubeError:
+            continue
+        which = "one for each" if count == gpus else "as many as divide every batch,"
+        draft.decide(f"{which} of {gpus} GPUs", compute__processes=count)
+        return
 
 
 def _decide_balance(draft: Draft, classes: Mapping[str, int]) -> None:

@@ -18,9 +18,11 @@ from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed
 
-# Measured on two CPU cores: DVC, MLflow and the files of a stage take about as long as its imports again.
-STAGE = 2.0
-EVALUATION = 3.0  # with resamples and pictures
+# In imports of a training, as measured on a CPU: with DVC, MLflow and the files of a stage.
+STAGE = 1.3
+EVALUATION = 1.6  # with resamples and pictures
+REGISTRATION = 3.5
+NOTHING_TO_DO = 0.1  # `probe` without labels
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,21 @@ def estimate(
     Args:
         stages: their names in dvc.yaml.
     """
-    own = _own_seconds(params, facts, speeds)
-    return {name: round(_fixed(name, facts, machine) + own.get(name, 0.0), 1) for name in stages}
+    own, fixed = _own_seconds(params, facts, speeds), fixed_seconds(params, facts, machine, stages)
+    return {name: round(seconds + own.get(name, 0.0), 1) for name, seconds in fixed.items()}
 
 
-def fixed_seconds(facts: DatasetFacts, machine: Machine, stages: Iterable[str]) -> float:
-    """What all stages together take before and after they train anything."""
-    return sum(_fixed(name, facts, machine) for name in stages)
-
-
-def _fixed(stage: str, facts: DatasetFacts, machine: Machine) -> float:
-    if stage == "prepare":
-        return STAGE * machine.stage_seconds + facts.seconds
-    return (EVALUATION if stage.startswith("evaluate") else STAGE) * machine.stage_seconds
+def fixed_seconds(params: Params, facts: DatasetFacts, machine: Machine, stages: Iterable[str]) -> dict[str, float]:
+    """Stage → seconds that it takes before and after it trains anything."""
+    imports = {
+        "register": REGISTRATION,
+        "probe": STAGE if params.probe.labels else NOTHING_TO_DO,
+    }
+    return {
+        name: imports.get(name, EVALUATION if name.startswith("evaluate") else STAGE) * machine.stage_seconds
+        + (facts.seconds if name == "prepare" else 0.0)
+        for name in stages
+    }
 
 
 def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[str, float]:
@@ -88,15 +92,16 @@ def recipes(params: Params) -> dict[CandidateName, Recipe]:
 
 
 def diffusion_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed) -> float:
-    """Of stage 1's steps and measurements of FID."""
+    """Of stage 1's steps and measurements of FID, whose images its processes share."""
     settings = params.diffusion
     per_epoch = steps_per_epoch(facts.images_of_stage_1, settings.batch_size)
     measurements = math.ceil(settings.epochs * per_epoch / max(1, round(settings.fid_every * per_epoch)))
-    return settings.epochs * per_epoch * speed.step + measurements * measurement_seconds(params, speed)
+    of_one = measurement_seconds(params, speed) / params.compute.processes
+    return settings.epochs * per_epoch * speed.step + measurements * of_one
 
 
 def measurement_seconds(params: Params, speed: DiffusionSpeed) -> float:
-    """Of one measurement of FID."""
+    """Of one measurement of FID by one process."""
     return params.fid.samples * (params.fid.sampling_steps * speed.solver_step + speed.features)
 
 
@@ -112,7 +117,7 @@ def epoch_seconds(speed: CandidateSpeed, batch_size: int, facts: DatasetFacts) -
     if speed.encoded:  # one layer on features takes no time
         return steps * speed.step
     statistics = min(facts.training_images, STATISTICS_IMAGES) * speed.statistics
-    return steps * speed.step + statistics + facts.count("validation") * speed.evaluated
+    return steps * speed.step + statistics + facts.count("validation") * speed.validated
 
 
 def synthetic_images(params: Params, facts: DatasetFacts) -> int:

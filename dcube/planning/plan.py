@@ -11,6 +11,7 @@ from dcube.planning.budget import Budget, Goal
 from dcube.planning.decisions import decide_data, decide_training
 from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, dataset_facts, machine_facts
+from dcube.planning.sizes import UVITS, uvit_values
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,12 @@ def make_plan(
     Args:
         seconds: for the whole of `stages`.
         by_hand: parameters that a person has set, by their dotted names.
-        note: told every measurement.
+        note: called with every measurement.
 
     Raises:
         DcubeError: the data set is refused, the time too short, or a value set by hand does not fit.
     """
-    draft = Draft({**by_hand, "data.name": name})
+    draft = Draft({**by_hand, "data.name": name}, start=uvit_values(UVITS[0]))
     facts = dataset_facts(RAW / name, draft.params().data)
     machine = machine_facts(draft.params().compute)
     decide_data(draft, facts, keep_names)

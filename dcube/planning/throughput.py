@@ -36,7 +36,10 @@ SAMPLED_STEPS = 2  # of the solver, of which the time of more follows
 
 @dataclass(frozen=True)
 class DiffusionSpeed:
-    """Seconds of a training step, of an image in a step of the solver, and of the features of an image for FID."""
+    """Seconds of a training step, of an image in a step of the solver, and of the features of an image for FID.
+
+    Of several processes a step is that of one's shard: what they say to each other is not measured.
+    """
 
     step: float
     solver_step: float
@@ -45,12 +48,15 @@ class DiffusionSpeed:
 
 @dataclass(frozen=True)
 class CandidateSpeed:
-    """Seconds of a training step, of an image in evaluation, of one that batch statistics are estimated from before
-    each validation, and of one that a frozen encoder sees before the training.
+    """Seconds of a training step, of an image in evaluation, of one in a training's validation, of one that batch
+    statistics are estimated from before each validation, and of one that a frozen encoder sees before the training.
+
+    The processes of a training share all of it but the evaluation.
     """
 
     step: float
     evaluated: float
+    validated: float
     statistics: float = 0.0
     encoded: float = 0.0
 
@@ -63,7 +69,8 @@ def diffusion_speed(params: Params, classes: int) -> DiffusionSpeed:
         torch.OutOfMemoryError: a batch does not fit into the GPU.
     """
     device, settings, data = choose_device(params.compute), params.diffusion, params.data
-    shape, n = (data.channels, data.diffusion_image_size, data.diffusion_image_size), settings.batch_size
+    shape = (data.channels, data.diffusion_image_size, data.diffusion_image_size)
+    n = settings.batch_size // params.compute.processes
     model = build_uvit(settings, data.diffusion_image_size, data.channels, classes).to(device)
     network = torch.compile(model) if params.compute.compile else model
     schedule, first, labels = NoiseSchedule(settings), _images(n, shape, device), _labels(n, classes, device)
@@ -97,23 +104,24 @@ def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSp
     uvit = _uvit(params, classes, device) if recipe.kind in ON_DIFFUSION_FEATURES else None
     task = Task(classes, data.image_size, data.channels)
     head = build_head(recipe.kind, recipe.network, task, uvit, load_pretrained=False).to(device)
-    n = optimisation.batch_size
+    processes = params.compute.processes
+    n = optimisation.batch_size // processes
     images = _images(n, (data.channels, data.image_size, data.image_size), device)
     small = _images(n, (data.channels, data.diffusion_image_size, data.diffusion_image_size), device)
     labels, timesteps = _labels(n, classes, device), recipe.losses.evaluation_timesteps
     evaluated = _seconds(lambda: probabilities(head.eval(), uvit, images, small, timesteps)) / n
     inputs, encoded = images, 0.0
     if is_encoded_first(head, optimisation):
-        inputs, encoded = head.encoded(images), _seconds(lambda: head.encoded(images)) / n
+        inputs, encoded = head.encoded(images), _seconds(lambda: head.encoded(images)) / n / processes
     with statistics_estimated_again(head) as needed:
-        statistics = evaluated if needed else 0.0
+        statistics = evaluated / processes if needed else 0.0
 
     def losses(step: int) -> dict[str, Tensor]:
         with autocast(device, params.compute):
             return classifier_losses(head, uvit, inputs, small, labels, optimisation, recipe.losses, step)
 
     step = _step_seconds(head, optimisation, losses, OPTIMISERS[optimisation.optimiser])
-    return CandidateSpeed(step, evaluated, statistics, encoded)
+    return CandidateSpeed(step, evaluated, evaluated / processes, statistics, encoded)
 
 
 def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:

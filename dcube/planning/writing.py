@@ -8,6 +8,7 @@ from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.plan import PlanRecord
 from dcube.config.schema import Params
 from dcube.config.yaml_text import dump_yaml
+from dcube.errors import counted
 from dcube.planning.facts import DatasetFacts
 
 
@@ -38,14 +39,7 @@ def _lines(values: Mapping[str, Any], reasons: Mapping[str, str], path: str = ""
 
 def plan_page(plan: PlanRecord, facts: DatasetFacts) -> str:
     """plan.md."""
-    report = facts.report
     total = sum(plan.estimate.values())
-    classes = ", ".join(f"{name} {count}" for name, count in facts.classes.items())
-    patients = f"{report.patients} patients" if report.patients else "patients unknown"
-    known = (
-        f"{report.images} images ({patients}), {report.unlabelled} without a label; training images: {classes}; "
-        f"{facts.count('validation')} for validation, {facts.count('test')} for the test"
-    )
     decisions = [(f"`{one.parameter}`", f"`{one.value}`", one.reason) for one in plan.decisions]
     stages = [(name, _minutes(seconds)) for name, seconds in plan.estimate.items()]
     return "\n".join(
@@ -54,7 +48,9 @@ def plan_page(plan: PlanRecord, facts: DatasetFacts) -> str:
             "",
             f"Goal: {plan.goal}, in {_minutes(plan.seconds)} on {plan.machine}. Estimate: {_minutes(total)}.",
             "",
-            f"Data: {known}.",
+            "## Data",
+            "",
+            markdown_table(("what", "found"), list(_found(facts).items())),
             "",
             "## Decisions",
             "",
@@ -66,6 +62,25 @@ def plan_page(plan: PlanRecord, facts: DatasetFacts) -> str:
             "",
         ]
     )
+
+
+def _found(facts: DatasetFacts) -> dict[str, str]:
+    """What was measured of the data set, without the name of any file."""
+    report, raw = facts.report, facts.report.raw
+    sides = [f"{side.smallest} … {side.largest}, median {side.median:g}" for side in (raw.width, raw.height) if side]
+    return {
+        "images": f"{report.images}, {report.unlabelled} of them without a label",
+        "patients": str(report.patients or "unknown"),
+        "stored as": counted(raw.modes),
+        "modality": counted(raw.modalities) or "not said by the files",
+        "width and height in pixels": "; ".join(sides),
+        "colour": f"{facts.coloured:.0%} of {facts.examples} examples",
+        "aspect": f"a centre crop would cut off up to {facts.cut_by_crop:.0%}",
+        "exact duplicates": str(sum(report.duplicates.values())),
+        "near duplicates": f"{report.near_duplicates.images} images",
+        "training images with a label": counted(facts.classes),
+        "validation and test": f"{facts.count('validation')} and {facts.count('test')} images",
+    }
 
 
 def _minutes(seconds: float) -> str:

@@ -43,7 +43,7 @@ def download(client: "MlflowClient", address: str, target: Path) -> bool:
 
 
 def _why_not(client: "MlflowClient", address: str, error: Exception) -> str | None:
-    """Why a download failed; None where a list of what there is lacks it. MLflow itself calls every failure "missing"."""
+    """Why a download failed, which MLflow always calls "missing"; None where a list of what there is lacks it."""
     from mlflow.artifacts import list_artifacts
     from mlflow.exceptions import MlflowException
 

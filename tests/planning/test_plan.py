@@ -1,5 +1,6 @@
 """`dcube plan`: what it writes and keeps, and whether its sums are right. Speeds of other machines are imitated."""
 
+import re
 import shutil
 
 import numpy as np
@@ -14,7 +15,8 @@ from dcube.artifacts.schemas.plan import Decision, PlanRecord
 from dcube.config.loading import load_params, load_preset, with_overrides
 from dcube.config.schema import Params
 from dcube.planning import budget, facts
-from dcube.planning.budget import SHARES, UVITS
+from dcube.planning.budget import SHARES
+from dcube.planning.sizes import UVITS
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 from dcube.planning.writing import params_text
 
@@ -24,6 +26,7 @@ STAGES = (
     "train_sub_features", "evaluate@sub_features", "train_baseline", "evaluate@baseline",
     "track_fid", "probe", "register",
 )  # fmt: skip
+STEP = 0.25  # seconds of the imitated machine
 
 
 def draw_images(folder, side=(80, 60), patients=0):
@@ -40,7 +43,7 @@ def draw_images(folder, side=(80, 60), patients=0):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine whose steps take as long as the network is large, `step` for the smallest."""
+    """A machine whose steps take as long as the network is large, `step` for one of medium size."""
 
     def make(step, stage=1.0):
         def diffusion(params, classes):
@@ -50,13 +53,14 @@ def machine(monkeypatch):
 
         def candidate(recipe, params, classes):
             work = (params.data.image_size / 64) ** 2
-            return CandidateSpeed(step * work, step * work / 50, step * work / 50)
+            seconds = step * work / 50
+            return CandidateSpeed(step * work, seconds, seconds / params.compute.processes, seconds)
 
         monkeypatch.setattr(budget, "diffusion_speed", diffusion)
         monkeypatch.setattr(budget, "candidate_speed", candidate)
         monkeypatch.setattr(facts, "_stage_seconds", lambda: stage)
 
-    make(1.0)
+    make(STEP)
     return make
 
 
@@ -85,6 +89,7 @@ def test_what_is_written_is_valid_and_every_decision_has_its_reason(planned):
         params, {"data.name": "phantom"}, ""
     )
     page, comments = PLAN_PAGE.read_text(), PARAMS.read_text()
+    assert "| near duplicates | 0 images |" in page and "| stored as | L (300) |" in page
     for decision in record.decisions:
         assert decision.reason and decision.reason in page and f"# {decision.reason}" in comments
     assert list(record.estimate) == list(STAGES)
@@ -101,12 +106,42 @@ def test_more_time_and_a_faster_machine_train_longer_and_larger(planned, machine
     assert all(a <= b for a, b in zip(short, long, strict=True)) and short[2] < long[2]
     machine(0.001)
     assert sizes_and_time("--hours", "8")[:2] == (UVITS[-1].width, 128) == (512, 128)
-    machine(1.0, stage=20.0)
+    machine(STEP, stage=20.0)
     code, printed = planned("--minutes", "5", "--replace")
-    assert code == 2 and "too short" in printed
-    machine(30.0)
-    code, printed = planned("--minutes", "20", "--replace")
-    assert code == 2 and "give a longer time" in printed
+    assert code == 2 and "5 min are too short for any training" in printed
+
+
+@pytest.mark.parametrize("step", [2.0, 10.0])
+@pytest.mark.parametrize("goal", SHARES)
+def test_what_is_too_short_is_refused_with_the_time_that_is_enough(planned, machine, step, goal):
+    """No plan trains a candidate on a part of the images, or stage 1 on its warm-up."""
+    machine(step)
+    code, printed = planned("--minutes", "8", "--goal", goal)
+    assert code == 2 and "are too short for" in printed and not PLAN.exists()
+    (enough,) = re.findall(r"give at least (\d+)", printed)
+    assert planned("--minutes", enough, "--goal", goal)[0] == 0
+    params = load_params(PARAMS)
+    assert min(params.classifier.epochs, params.baseline.epochs) >= 1
+    assert (params.diffusion.epochs or 0) * (195 // 32) >= 280  # whole epochs between two measurements of FID
+    assert sum(PlanRecord.load(PLAN).estimate.values()) <= 60 * int(enough)
+
+
+def test_sizes_that_do_not_go_with_a_value_set_by_hand_are_passed_over(planned, machine):
+    machine(0.001)
+    assert planned("--hours", "8", "--set", "diffusion.heads=6")[0] == 0
+    assert load_params(PARAMS).diffusion.width == 96
+    code, printed = planned("--hours", "8", "--replace", "--set", "diffusion.heads=7")
+    assert code == 2 and "heads" in printed
+
+
+@pytest.mark.parametrize(("words", "processes"), [((), 4), (("--set", "diffusion.batch_size=10"), 2)])
+def test_gpus_share_every_batch_whoever_has_set_it(planned, monkeypatch, words, processes):
+    def machine_facts(compute):
+        return facts.Machine("4 × GPU", 4, 80, True, 1.0)
+
+    monkeypatch.setattr("dcube.planning.plan.machine_facts", machine_facts)
+    assert planned("--minutes", "30", *words)[0] == 0
+    assert load_params(PARAMS).compute.processes == processes
 
 
 def test_the_goal_moves_the_time(planned):
@@ -196,15 +231,16 @@ def test_the_estimate_is_the_plain_sum(planned):
     planned("--minutes", "30")
     params, seconds = load_params(PARAMS), PlanRecord.load(PLAN).estimate
     train, validation = 195, 45  # of 300: 60 for the test
-    work = (params.data.image_size / 64) ** 2
+    work = STEP * (params.data.image_size / 64) ** 2
     epoch = train // 32 * work + (train + validation) * work / 50
-    assert seconds["train_classifier"] == pytest.approx(2 + params.classifier.epochs * epoch, rel=0.05)
-    assert seconds["train_baseline"] == pytest.approx(2 + params.baseline.epochs * epoch, rel=0.05)
+    assert seconds["train_classifier"] == pytest.approx(1.3 + params.classifier.epochs * epoch, rel=0.05)
+    assert seconds["train_baseline"] == pytest.approx(1.3 + params.baseline.epochs * epoch, rel=0.05)
+    assert seconds["probe"] < 1 < seconds["select_features"]
     steps = params.diffusion.epochs * (train // 32)
     tokens = (params.data.diffusion_image_size // params.diffusion.patch_size) ** 2
-    network = tokens * params.diffusion.width**2 * params.diffusion.depth / (64 * 128**2 * 4)
-    generated = 4 * params.fid.samples * (network / 10 + 0.01)
-    assert seconds["train_diffusion"] == pytest.approx(2 + steps * network + generated + train * 0.01, rel=0.05)
+    network = STEP * tokens * params.diffusion.width**2 * params.diffusion.depth / (64 * 128**2 * 4)
+    generated = 4 * params.fid.samples * (network / 10 + STEP / 100)
+    assert seconds["train_diffusion"] == pytest.approx(1.3 + steps * network + generated + train * STEP / 100, rel=0.05)
 
 
 @given(st.lists(st.sampled_from(["diffusion.margin", "data.fit", "classifier.sub_features.stage"]), unique=True))
