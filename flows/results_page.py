@@ -38,6 +38,8 @@ from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import FAIL_FAST, tracking_client
 from dcube.tracking.pages import compare_page, run_page, version_page
 
+PROMOTABLE, NOT_PROMOTED = "May be promoted", "Is not promoted"
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,7 +47,7 @@ def show_results(folder: Path, tracking_address: str) -> None:
     """Put what the workspace `folder` has evaluated, if anything, on the run's page."""
     if any((folder / EVALUATION).glob(f"*/{METRICS_FILE}")):
         text = "\n\n".join(results_page(folder, tracking_address))
-        create_markdown_artifact(text, key="results", description=_headline(evaluations(folder / EVALUATION)))
+        create_markdown_artifact(text, key="results", description=headline(text, evaluations(folder / EVALUATION)))
 
 
 def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
@@ -74,16 +76,17 @@ def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
             yield f"The champion is not shown: MLflow ({tracking_address}) gave no answer. This run's log says why."
 
 
-def _headline(metrics: Mapping[str, Metrics]) -> str:
-    """For the artifact's card on the page of the run."""
-    return "Test AUROC: " + ", ".join(f"{name} {its.test['auroc']:.3f}" for name, its in metrics.items())
+def headline(page: str, metrics: Mapping[str, Metrics]) -> str:
+    """For the artifact's card on the page of the run, which shows few words: first what the page concludes."""
+    verdict = next((f"{it}. " for it in (PROMOTABLE, NOT_PROMOTED) if f"**{it}:**" in page), "")
+    return f"{verdict}Test AUROC: " + ", ".join(f"{name} {its.test['auroc']:.3f}" for name, its in metrics.items())
 
 
 def proposal_text(proposal: Proposal) -> str:
     """The challenger against the champion, in Markdown."""
     verdict = proposal.verdict
     table = markdown_table(COLUMNS, verdict.rows) if verdict.criteria else ""
-    conclusion = f"**{'May be promoted' if verdict.promoted else 'Is not promoted'}:** {verdict.reason}."
+    conclusion = f"**{PROMOTABLE if verdict.promoted else NOT_PROMOTED}:** {verdict.reason}."
     return "\n\n".join(part for part in (f"### {proposal.title}", table, conclusion) if part)
 
 

@@ -2,19 +2,23 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcube.artifacts.layout import PARAMS
+from dcube.artifacts.layout import PARAMS, REGISTERED, VERSIONS
+from dcube.artifacts.schemas.registered import Registered
 from dcube.cli.models import NEWEST, Model
 from dcube.cli.terminal import quiet_mlflow
 from dcube.config.loading import load_params
 from dcube.errors import DcubeError
 from dcube.runtime.processes import child_environment
 from dcube.runtime.settings import library_defaults
+from dcube.tracking import tags
 
 if TYPE_CHECKING:
+    from dcube.registry.version import Version
     from dcube.registry.versions import Registry
 
 MOST_COMPARED = 6  # columns that a screen holds
@@ -53,17 +57,26 @@ def addresses(registry: "Registry", address: str) -> list[str]:
     """Of the versions, of the last pipeline's beside the champion, and of the pipelines by AUROC."""
     from dcube.registry.version import readable
     from dcube.registry.versions import CHAMPION
-    from dcube.tracking import tags
     from dcube.tracking.pages import compare_page, models_page, registered_model_page, runs_page
 
     lines = [f"versions:  {registered_model_page(address, registry.name)}"]
-    (versions, _), champion = readable(registry.versions(NEWEST)), registry.aliases().get(CHAMPION)
-    if versions:
-        newest = versions[0].tags.get(tags.PIPELINE)
-        compared = [it for it in versions if it.version == champion or it.tags.get(tags.PIPELINE) == newest]
+    champion = registry.aliases().get(CHAMPION)
+    versions = [it for it in readable(registry.versions(NEWEST))[0] if it.run and tags.PIPELINE in it.tags]
+    if versions and (run := versions[0].run):
+        last = _registered_last(registry.name, versions) | {champion}
+        compared = sorted((it for it in versions if it.version in last), key=lambda it: it.version != champion)
         runs = {it.version: it.run_id for it in compared[:MOST_COMPARED]}
         lines.append(f"compared:  {compare_page(address, registry.name, runs)}")
-        if run := versions[0].run:
-            lines.append(f"pipelines: {runs_page(address, run.info.experiment_id, 'challenger.auroc')}")
-            lines.append(f"models:    {models_page(address, run.info.experiment_id)}")
+        lines.append(f"pipelines: {runs_page(address, run.info.experiment_id, 'challenger.auroc')}")
+        lines.append(f"models:    {models_page(address, run.info.experiment_id)}")
     return lines
+
+
+def _registered_last(name: str, versions: Sequence["Version"]) -> set[str | None]:
+    """Numbers of this working copy's candidates, which earlier pipelines may have trained; elsewhere of the newest
+    pipeline's.
+    """
+    if (record := REGISTERED / VERSIONS).exists() and (registered := Registered.load(record)).name == name:
+        return {str(number) for number in registered.versions.values()}
+    newest = versions[0].tags[tags.PIPELINE]
+    return {it.version for it in versions if it.tags[tags.PIPELINE] == newest}

@@ -1,5 +1,6 @@
 """The pictures of an evaluation. Colours are Okabe and Ito's, told apart by colour-blind readers too."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from dcube.evaluation.metrics import calibration_bins, confusion
 from dcube.evaluation.predictions import Predictions
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+BESIDE_MATRIX, IN_LEGEND = 14, 40  # letters of a class for which there is room
 STYLES = ("-", "--", "-.", ":")
 
 
@@ -52,8 +54,9 @@ def confusion_figure(predictions: Predictions) -> Figure:
         ink = "white" if share > 0.5 else "black"
         axes.text(column, row, f"{count}\n{share:.0%}", ha="center", va="center", color=ink)
     axes.set(xlabel="prediction", ylabel="truth", title="Confusion matrix (test)")
-    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    names = [_shortened(name, BESIDE_MATRIX) for name in classes]
+    axes.set_xticks(range(len(classes)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(classes)), names)
     figure.colorbar(picture, label="share of the true class", shrink=0.8)
     return figure
 
@@ -63,7 +66,7 @@ def roc_figure(predictions: Predictions) -> Figure:
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="chance")
     for name, truth, score, look in _one_against_rest(predictions):
         false, true, _ = roc_curve(truth, score)
-        axes.plot(false, true, label=f"{name}: {roc_auc_score(truth, score):.3f}", **look)
+        axes.plot(false, true, label=f"{_shortened(name)}: {roc_auc_score(truth, score):.3f}", **look)
     _legend(figure, "area")
     return figure
 
@@ -74,7 +77,7 @@ def precision_recall_figure(predictions: Predictions) -> Figure:
     for name, truth, score, look in _one_against_rest(predictions):
         precision, recall, _ = precision_recall_curve(truth, score)
         area = average_precision_score(truth, score)
-        axes.plot(recall, precision, label=f"{name}: {area:.3f}", drawstyle="steps-post", **look)
+        axes.plot(recall, precision, label=f"{_shortened(name)}: {area:.3f}", drawstyle="steps-post", **look)
         axes.axhline(truth.mean(), color=look["color"], linewidth=0.8, alpha=0.5)
     _legend(figure, "area (thin line: chance)")
     return figure
@@ -115,7 +118,7 @@ def decision_curve_figure(predictions: Predictions) -> Figure:
     figure, axes = _square("threshold probability", "net benefit", "Decision curves (test)")
     thresholds, top = np.linspace(0.01, 0.99, 99), 0.0
     for name, truth, score, look in _one_against_rest(predictions):
-        axes.plot(thresholds, net_benefit(truth, score, thresholds), label=name, **look)
+        axes.plot(thresholds, net_benefit(truth, score, thresholds), label=_shortened(name), **look)
         on_all = net_benefit(truth, np.ones_like(score), thresholds)
         axes.plot(thresholds, on_all, color=look["color"], linewidth=0.8, alpha=0.5)
         top = max(top, float(truth.mean()))
@@ -144,7 +147,16 @@ def _one_against_rest(predictions: Predictions):
 
 def _legend(figure: Figure, title: str) -> None:
     """Below the axes, where it covers no curve."""
-    figure.legend(title=title, loc="outside lower center", ncols=2)
+    labels = [line.get_label() for axes in figure.axes for line in axes.get_lines()]
+    columns = 1 if max(len(str(label)) for label in labels) > IN_LEGEND / 2 else 2
+    figure.legend(title=title, loc="outside lower center", ncols=columns)
+
+
+def _shortened(name: str, longest: int = IN_LEGEND) -> str:
+    """To fit beside a drawing: letters of Chinese, Japanese and Korean are as wide as two."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in name)
+    most = longest // 2 if wide > len(name) / 2 else longest
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _square(xlabel: str, ylabel: str, title: str) -> tuple[Figure, Axes]:

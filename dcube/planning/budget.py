@@ -46,7 +46,7 @@ SHARES: dict[str, Shares] = {
 
 
 FEWEST_STEPS, FEWEST_EPOCHS = 1000, 6.0  # with fewer, a smaller network or image is taken
-SHORTEST_DIFFUSION, SHORTEST_TRAINING = 300, 1.0  # steps, epochs; below, nothing is planned
+SHORTEST_DIFFUSION, SHORTEST_TRAINING = 300, 50  # steps, below which nothing is planned
 LEAST_SECONDS = 60.0  # of all trainings, below which nothing is measured
 MOST_DIFFUSION_EPOCHS, MOST_EPOCHS = 950, 70  # the paper's
 MEASUREMENTS, SHARE_OF_MEASUREMENTS = 4, 0.2  # of FID, of stage 1's time
@@ -89,8 +89,7 @@ class Budget:
         candidates[BASELINE] = self._decide_baseline_length(shares.baseline * left)
         least = {
             f"{SHORTEST_DIFFUSION} steps of stage 1": self._shortest_diffusion(diffusion) / shares.diffusion,
-            "an epoch of D-Cube and its controls": self._shortest_classifiers(candidates) / shares.classifier,
-            "an epoch of the baseline": self._baseline_epoch(candidates[BASELINE]) / shares.baseline,
+            f"{SHORTEST_TRAINING} steps of D-Cube": self._shortest_classifiers(candidates) / shares.classifier,
         }
         what = max(least, key=least.__getitem__)
         self._refuse_less_than(least[what], what)
@@ -192,11 +191,12 @@ class Budget:
 
     def _decide_image_side(self, seconds: float) -> dict[CandidateName, CandidateSpeed]:
         """The largest side that the time is enough for, up to the first that is no smaller than the images."""
+        fewest = max(FEWEST_EPOCHS, self._fewest_epochs(self.draft.params().classifier.batch_size))
         small, *sides = sides_up_to(CNN_SIDES, self.facts.longer_side)
         chosen, speeds = small, self._measured_candidates(small)
         for side in sides:
             larger = self._measured_candidates(side)
-            if not larger or seconds / self._classifier_epoch(larger) < FEWEST_EPOCHS:
+            if not larger or (seconds - self._probe(larger)) / self._classifier_epoch(larger) < fewest:
                 break
             chosen, speeds = side, larger
         if not speeds:
@@ -230,11 +230,13 @@ class Budget:
 
     def _shortest_classifiers(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
         """Seconds of the trainings of D-Cube, both controls and the probe."""
-        return SHORTEST_TRAINING * self._classifier_epoch(speeds) + self._probe(speeds)
+        fewest = self._fewest_epochs(self.draft.params().classifier.batch_size)
+        return fewest * self._classifier_epoch(speeds) + self._probe(speeds)
 
     def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
         left = seconds - self._probe(speeds)
-        epochs = _rounded(min(max(left / self._classifier_epoch(speeds), SHORTEST_TRAINING), MOST_EPOCHS))
+        fewest = self._fewest_epochs(self.draft.params().classifier.batch_size)
+        epochs = _rounded(min(max(left / self._classifier_epoch(speeds), fewest), MOST_EPOCHS))
         self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", classifier__epochs=epochs)
 
     def _decide_baseline_length(self, seconds: float) -> CandidateSpeed:
@@ -246,12 +248,14 @@ class Budget:
                 f"{params.baseline.method} does not fit into the GPU's memory: --set baseline.batch_size=8"
             ) from None
         self.note(f"{params.baseline.method} on {params.data.image_size} px: {speed.step:.3g} s a step")
-        epochs = _rounded(min(max(seconds / self._baseline_epoch(speed), SHORTEST_TRAINING), MOST_EPOCHS))
+        fewest = self._fewest_epochs(params.baseline.batch_size)
+        epoch = epoch_seconds(speed, params.baseline.batch_size, self.facts)
+        epochs = _rounded(min(max(seconds / epoch, fewest), MOST_EPOCHS))
         self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", baseline__epochs=epochs)
         return speed
 
-    def _baseline_epoch(self, speed: CandidateSpeed) -> float:
-        return epoch_seconds(speed, self.draft.params().baseline.batch_size, self.facts)
+    def _fewest_epochs(self, batch_size: int) -> float:
+        return SHORTEST_TRAINING / steps_per_epoch(self.facts.training_images, batch_size)
 
 
 def _measured_image(params: Params, speed: DiffusionSpeed) -> float:

@@ -1,25 +1,49 @@
-"""`dcube ui` as typed: a server of MLflow's pages."""
+"""`dcube ui`: which versions its address puts side by side."""
 
-import os
-import subprocess
-import sys
+import json
+from urllib.parse import parse_qs
 
-import psutil
 import pytest
 
-from dcube.runtime.processes import process_group
-from tests.support.checkout import ROOT
-from tests.support.ports import free_port
-from tests.support.waiting import wait_for_server
+from dcube.artifacts.layout import REGISTERED, VERSIONS
+from dcube.artifacts.schemas.registered import Registered
+from dcube.cli.ui import addresses
+from dcube.registry.versions import CHAMPION, Registry
+from dcube.tracking import tags
+from dcube.tracking.mlflow_client import tracking_client
+
+NAME = "dcube-discs"
 
 
-@pytest.mark.slow
-def test_it_starts_without_an_activated_environment_and_shows_nobody_the_database(tracking_address):
-    port = free_port()
-    environment = os.environ | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "dcube.cli", "ui", "--port", str(port)]
-    with process_group(command, env=environment, stdout=subprocess.DEVNULL) as process:
-        wait_for_server(process, f"http://127.0.0.1:{port}/health")
-        server = psutil.Process(process.pid)
-        commands = [one.cmdline() for one in (server, *server.children(recursive=True))]
-        assert "mlflow" in commands[0] and tracking_address not in str(commands)
+@pytest.fixture
+def registry(tracking_address, tmp_path, monkeypatch):
+    """Versions 1 to 9 of the pipelines `a` to `i`, a second one of `i`, and one that other means made last."""
+    monkeypatch.chdir(tmp_path)
+    registry = Registry.created(tracking_client(), NAME)
+    for pipeline in (*"abcdefghi", "i"):
+        run = registry.client.create_run("0", tags={tags.PIPELINE: pipeline})
+        registry.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id)
+    registry.client.create_model_version(NAME, "file:///elsewhere")
+    registry.client.set_registered_model_alias(NAME, CHAMPION, "2")
+    return registry
+
+
+def compared(registry: Registry) -> list[str]:
+    lines = dict(line.split(":", 1) for line in addresses(registry, "http://127.0.0.1:1"))
+    assert "experiments/0/runs" in lines["pipelines"] and "experiments/0/models" in lines["models"]
+    (runs,) = parse_qs(lines["compared"].partition("?")[2])["runs"]
+    assert all(json.loads(runs).values()), "a version without a run cannot be compared"
+    return [*json.loads(runs)]
+
+
+def test_the_newest_pipeline_beside_the_champion(registry):
+    assert compared(registry) == ["2", "10", "9"]
+
+
+def test_what_this_working_copy_registered_also_where_an_earlier_pipeline_had_trained_it(registry):
+    names = dict(zip("abcdefg", (1, 3, 4, 5, 6, 7, 8), strict=True))
+    REGISTERED.mkdir(parents=True)
+    Registered(name=NAME, versions=names, aliases={}, challenger="g").save(REGISTERED / VERSIONS)
+    assert compared(registry) == ["2", "8", "7", "6", "5", "4"]
+    Registered(name="another", versions=names, aliases={}, challenger="g").save(REGISTERED / VERSIONS)
+    assert compared(registry) == ["2", "10", "9"]

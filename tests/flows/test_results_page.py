@@ -6,10 +6,12 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from dcube.artifacts.layout import EVALUATION
+from dcube.evaluation.conclusions import evaluations
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.stages import register
 from dcube.tracking.pages import version_page
-from flows.results_page import results_page
+from flows.results_page import headline, results_page
 from tests.support.browser import needs_chromium
 from tests.support.evaluated_candidates import NAME, run_pipeline, write_evaluated
 
@@ -39,12 +41,15 @@ def test_it_is_enough_to_decide_on_a_promotion(page_of, tiny_params):
     assert f"### Minus the champion, version 1 of {NAME}" in shown
     assert re.search(r"^\| dcube \| \+0\.233 \(\+0\.\d+ … \+0\.\d+\), p (=|<) 0\.\d+ \|", shown, re.M)
     assert "**May be promoted:** macro F1 +0.2" in shown and f"`dcube promote {NAME}`" in shown
+    card = headline(shown, evaluations(EVALUATION))
+    assert card.startswith("May be promoted. Test AUROC: ") and "dcube 0.900" in card
 
     registry = Registry.existing(NAME)
     registry.client.set_registered_model_alias(NAME, CHAMPION, registry.aliases()["challenger"])
     shown = page_of()
     assert re.search(r"^\| untrained_uvit \| -0\.100 \(", shown, re.M), "the champion is a candidate of this run"
     assert "**Is not promoted:** the challenger is the champion already." in shown and "dcube promote" not in shown
+    assert headline(shown, {}).startswith("Is not promoted. ")
 
     write_evaluated("dcube", 3, auroc=0.9, right=30, params=tiny_params, test="other-")
     write_evaluated("untrained_uvit", 4, auroc=0.9, right=30, params=tiny_params, test="other-")
