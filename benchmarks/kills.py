@@ -19,10 +19,11 @@ from uuid import UUID
 
 import httpx
 import psutil
-import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
+from dcube.artifacts.dvc_files import parse_lock
+from dcube.artifacts.layout import LOCK
 from dcube.errors import DcubeError
 from dcube.repository.commands import git, repository_around
 from dcube.runtime.s3 import Storage
@@ -182,10 +183,8 @@ def outputs_of(run: FlowRun) -> dict[str, str]:
     mine = [reference for reference in saved if reference.endswith(str(run.id)[:8])]
     if not mine:
         return {}
-    locked = yaml.safe_load(git(repository, "show", f"{mine[0]}:dvc.lock"))["stages"].values()
-    outs = {out["path"]: out["md5"] for stage in locked for out in stage.get("outs", [])}
-    outs.pop(REGISTERED, None)
-    return outs
+    outputs = parse_lock(git(repository, "show", f"{mine[0]}:{LOCK}"), mine[0]).outputs
+    return {path: str(digest) for path, digest in outputs.items() if path != REGISTERED}
 
 
 def forget() -> None:

@@ -13,9 +13,9 @@ from prefect import flow
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 
+from dcube.artifacts.layout import DATA_RECORD
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import git
-from dcube.repository.data_record import DATA_RECORD
 from dcube.runtime.processes import prepare_process
 from dcube.studies.building import build_runner
 from dcube.studies.options import Data, Name, Repeats, Rows, Settings

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+GRAPH = Path("dvc.yaml")
 PARAMS = Path("params.yaml")
 PLAN, PLAN_PAGE = Path("plan.json"), Path("plan.md")  # how the parameters were planned, if they were
-LOCK = Path("dvc.lock")
+LOCK, DATA_RECORD = Path("dvc.lock"), Path("data.dvc")
 RAW = Path("data")
 PREPARED = Path("outputs/prepared")
 DIFFUSION = Path("outputs/diffusion")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcube.artifacts.layout import PARAMS, RAW
+from dcube.artifacts.layout import DATA_RECORD, PARAMS, RAW
 from dcube.cli.terminal import Replace, print_rich
 from dcube.config.loading import load_params, load_preset, params_from, preset_names
 from dcube.config.schema import Data
@@ -53,7 +53,6 @@ def data_add(
 def data_push() -> None:
     """Copy the raw data that data.dvc records to the bucket (DCUBE_STORAGE), where workers find them."""
     from dcube.repository.commands import repository_around, uncommitted_files
-    from dcube.repository.data_record import DATA_RECORD
     from dcube.repository.data_remote import push_raw_data
 
     repository = repository_around(Path.cwd())

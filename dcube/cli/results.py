@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcube.artifacts.candidates import BASELINE, DCUBE
-from dcube.artifacts.layout import DATASET, EVALUATION, LOCK, PARAMS, PREDICTIONS, PREPARED
+from dcube.artifacts.layout import DATA_RECORD, DATASET, EVALUATION, LOCK, PARAMS, PREDICTIONS, PREPARED
 from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.errors import DcubeError
 
@@ -92,14 +92,13 @@ def _data(metrics: "Metrics") -> "str | Text":
 
 def _next_steps() -> "Iterator[str | Text]":
     from dcube.repository.commands import uncommitted_files
-    from dcube.repository.data_record import DATA_RECORD
 
     yield from _registration()
     yield f"\nPictures and model cards: {EVALUATION}/*/"
     yield "One page with everything, images included: dcube report"
     yield "Runs, curves and registered models: make ui"
     with suppress(DcubeError):  # no git repository, nothing to commit
-        if changed := uncommitted_files(Path.cwd(), DATA_RECORD, str(LOCK), str(PARAMS)):
+        if changed := uncommitted_files(Path.cwd(), DATA_RECORD, LOCK, PARAMS):
             files = " ".join(line[3:] for line in changed)
             yield "DVC cannot compare this result before it is committed:"
             yield f"git add {files} && git commit"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dcube.artifacts.atomic import atomic_write
 from dcube.artifacts.checksums import dvc_hash
-from dcube.artifacts.layout import FINISHED, LOCK
-from dcube.config.yaml_text import parse_yaml
+from dcube.artifacts.dvc_files import read_lock
+from dcube.artifacts.layout import FINISHED
 from dcube.runtime.settings import read_settings
 
 
@@ -25,10 +25,9 @@ def note_finished(output: Path, *keys: str) -> None:
 def remove_recorded() -> None:
     """Remove the checkpoints of what has ended and is recorded."""
     notes = list(FINISHED.glob("*"))
-    if read_settings().keep_checkpoints or not notes or not LOCK.exists():
+    if read_settings().keep_checkpoints or not notes:
         return
-    stages = (parse_yaml(LOCK.read_bytes(), str(LOCK)) or {}).get("stages") or {}
-    recorded = {f"{out['path']} {out.get('md5')}" for stage in stages.values() for out in stage.get("outs", [])}
+    recorded = {f"{path} {digest}" for path, digest in read_lock().outputs.items()}
     for note in notes:
         if note.read_text() in recorded:
             shutil.rmtree(read_settings().checkpoints / note.name, ignore_errors=True)

@@ -17,7 +17,17 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from dcube.artifacts.checksums import sha256_of
-from dcube.artifacts.layout import CONFIG, EVALUATION, METRICS_FILE, MODELS, PREDICTIONS, REFERENCE, WEIGHTS
+from dcube.artifacts.layout import (
+    CONFIG,
+    EVALUATION,
+    LOCK,
+    METRICS_FILE,
+    MODELS,
+    PARAMS,
+    PREDICTIONS,
+    REFERENCE,
+    WEIGHTS,
+)
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.errors import DcubeError
@@ -33,7 +43,7 @@ from dcube.tracking.verification import MODEL
 # What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
 FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
 OWN_STATE = ("checkpoints", "unsent")
-OF_A_RUN = {"params.yaml", "dvc.lock"}  # what a run writes beside what the commit holds
+OF_A_RUN = {str(PARAMS), str(LOCK)}  # what a run writes beside what the commit holds
 PSEUDONYMS = ["file", "patient"]
 COMPARED = (WEIGHTS, CONFIG, REFERENCE)  # of the candidate; its curves hold times
 

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from dcube.artifacts.layout import CONFIG, LOCK, MODELS, PARAMS
+from dcube.artifacts.dvc_files import read_lock, read_params
+from dcube.artifacts.layout import CONFIG, MODELS, PARAMS
 from dcube.artifacts.schemas.candidate import CandidateConfig
-from dcube.config.loading import flattened
-from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 from dcube.report.material import Material
-from dcube.tracking.record import value_at
 
 
 def refuse_mixture(material: Material) -> None:
@@ -35,17 +33,8 @@ def _other_weights(material: Material) -> Iterator[str]:
 
 def _other_inputs(folder: Path) -> Iterator[str]:
     """By what DVC has recorded of each stage: what it read and wrote, and its parameters."""
-    if not (folder / LOCK).exists():
-        return
-    stages = parse_yaml((folder / LOCK).read_bytes(), str(folder / LOCK)).get("stages", {})
-    params = parse_yaml((folder / PARAMS).read_bytes(), str(folder / PARAMS))
-    written = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
-    for name, stage in stages.items():
-        for read in stage.get("deps", []):
-            if read["path"] in written and read.get("md5") != written[read["path"]]:
-                yield f"{name} ran with another {read['path']} than the present one"
-        for key, value in stage.get("params", {}).get(str(PARAMS), {}).items():
-            ran_with, has = flattened({key: value}), flattened({key: value_at(params, key)})
-            for parameter in ran_with:
-                if ran_with[parameter] != has.get(parameter):
-                    yield f"{name} ran with another {parameter} than {PARAMS} has"
+    lock = read_lock(folder)
+    for stage, path in lock.other_outputs(lock.stages):
+        yield f"{stage} ran with another {path} than the present one"
+    for stage, parameter in lock.other_parameters(lock.stages, read_params(folder)):
+        yield f"{stage} ran with another {parameter} than {PARAMS} has"

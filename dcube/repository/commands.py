@@ -11,13 +11,20 @@ from filelock import FileLock
 from dcube.errors import DcubeError
 from dcube.runtime.processes import child_environment
 
+ENGLISH = MappingProxyType({"LC_ALL": "C"})  # git translates what is looked for in its errors
 DVC_ERROR = "ERROR: "
 ERRORS = (DVC_ERROR, "fatal: ", "error: ")  # git's, which ends with advice
 
 
-def git(folder: Path, *arguments: str) -> str:
+class UntrustedRepositoryError(DcubeError):
+    """git does not look into a repository that belongs to another user."""
+
+
+def git(folder: Path, *arguments: str | Path) -> str:
     # Hooks belong to the people who work in the checkout; optional locks would rewrite its index.
-    return _output_of(["git", "-c", "core.hooksPath=/dev/null", "--no-optional-locks", *arguments], folder)
+    return _output_of(
+        ["git", "-c", "core.hooksPath=/dev/null", "--no-optional-locks", *map(str, arguments)], folder, ENGLISH
+    )
 
 
 def dvc(folder: Path, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -38,7 +45,7 @@ def repository_lock(repository: Path) -> FileLock:
     return FileLock(repository / git(repository, "rev-parse", "--git-common-dir") / "dcube.lock")
 
 
-def uncommitted_files(repository: Path, *files: str) -> list[str]:
+def uncommitted_files(repository: Path, *files: str | Path) -> list[str]:
     """Files (of these, if any are named) that differ from the last commit, which is all that a workspace gets.
 
     Each as a line of `git status --porcelain`.
@@ -55,7 +62,15 @@ def commit_of(repository: Path, revision: str) -> str:
 
 
 def _output_of(command: list[str], folder: Path, variables: Mapping[str, str] = MappingProxyType({})) -> str:
-    done = subprocess.run(command, cwd=folder, env=child_environment(variables), capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, cwd=folder, env=child_environment(variables), capture_output=True, text=True)
+    except FileNotFoundError:
+        raise DcubeError(f"{command[0]} is not installed, or {folder} is missing") from None
+    if "dubious ownership" in done.stderr:
+        raise UntrustedRepositoryError(
+            "git does not trust this repository, which belongs to another user: say that you do with "
+            f"`git config --global --add safe.directory '{folder}'`"
+        )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
         reason = next((line for line in lines if line.startswith(ERRORS)), lines[-1])

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-import yaml
-
+from dcube.artifacts.dvc_files import parse_data_hash
+from dcube.artifacts.layout import DATA_RECORD
 from dcube.errors import DcubeError
 from dcube.repository.commands import dvc, git
-
-DATA_RECORD = "data.dvc"
 
 
 def add_data(folder: Path) -> None:
@@ -29,7 +27,7 @@ def recorded_data(repository: Path, commit: str) -> str:
         DcubeError: it records none.
     """
     try:
-        record = yaml.safe_load(git(repository, "show", f"{commit}:{DATA_RECORD}"))
+        text = git(repository, "show", f"{commit}:{DATA_RECORD}")
     except DcubeError:
         raise DcubeError(f"commit {commit} records no data: `dcube data add` them, then commit {DATA_RECORD}") from None
-    return str(record["outs"][0]["md5"])
+    return parse_data_hash(text, f"{DATA_RECORD} of commit {commit}")

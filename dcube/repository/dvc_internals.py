@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dvc.config import Config
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -22,6 +21,8 @@ from dvc_data.hashfile.build import build
 from dvc_data.hashfile.db import HashFileDB
 from voluptuous import Invalid
 
+from dcube.artifacts.layout import GRAPH
+from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 
 
@@ -57,7 +58,7 @@ class PlannedStage:
 
 def planned_stages(repo: Repo, targets: Sequence[str]) -> list[PlannedStage]:
     """All stages in the order in which `dvc repro` runs them, or `targets` and what they depend on."""
-    graph_file = Path(repo.root_dir) / "dvc.yaml"
+    graph_file = Path(repo.root_dir) / GRAPH
     chosen = [stage for target in targets for stage in repo.stage.collect(f"{graph_file}:{target}")]
     plan = plan_repro(get_active_graph(repo.index.graph), chosen or None)
     return [
@@ -101,8 +102,8 @@ def copy_settings(repository: Path, folder: Path, changed: dict[str, Any]) -> No
 def is_lock_file(content: bytes) -> bool:
     """Whether it is a whole `dvc.lock`."""
     try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(content))
-    except (yaml.YAMLError, UnicodeDecodeError, Invalid):
+        COMPILED_LOCKFILE_SCHEMA(parse_yaml(content, "dvc.lock"))
+    except (DcubeError, Invalid):
         return False
     return True
 

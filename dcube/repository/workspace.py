@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
+from dcube.artifacts.layout import DATA_RECORD, LOCK, PARAMS
 from dcube.errors import DcubeError
 from dcube.repository.commands import git, repository_lock
-from dcube.repository.data_record import DATA_RECORD
 from dcube.repository.data_remote import remote_settings
 from dcube.repository.dvc_internals import copy_settings, is_lock_file, local_settings_file, locks_held, restore_data
 from dcube.runtime.settings import read_settings
@@ -41,7 +41,7 @@ def workspace(
     if not local_settings_file(folder).exists():
         _create(repository, commit, folder)
     remove_torn_files(folder)
-    (folder / "params.yaml").write_text(params, encoding="utf-8")
+    (folder / PARAMS).write_text(params, encoding="utf-8")
     if data_record is not None:
         (folder / DATA_RECORD).write_bytes(data_record)
     restore(folder)
@@ -69,7 +69,7 @@ def remove_torn_files(folder: Path) -> list[str]:
         DcubeError: git is at work there, and its lock is no left-over.
     """
     index_lock = Path(git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index.lock").strip())
-    lock, rwlock = folder / "dvc.lock", folder / ".dvc/tmp/rwlock"
+    lock, rwlock = folder / LOCK, folder / ".dvc/tmp/rwlock"
     torn = [index_lock] if index_lock.exists() else []
     if torn and (running := _git_at_work(folder)):
         raise DcubeError(f"git is at work in {folder}: wait for {', '.join(running)}, or end it")

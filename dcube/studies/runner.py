@@ -18,11 +18,19 @@ from statistics import mean
 from filelock import FileLock, Timeout
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import EVALUATION, FID, FID_REPORT, METRICS_FILE, PREDICTIONS
+from dcube.artifacts.layout import (
+    DATA_RECORD,
+    EVALUATION,
+    FID,
+    FID_REPORT,
+    GRAPH,
+    METRICS_FILE,
+    PARAMS,
+    PREDICTIONS,
+)
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.repository.commands import commit_of, git
-from dcube.repository.data_record import DATA_RECORD
 from dcube.repository.data_remote import push_results
 from dcube.repository.dvc_internals import has_remote
 from dcube.repository.experiments import save_experiment
@@ -64,7 +72,7 @@ class Runner:
         self.commit = commit_of(repository, "HEAD")
         record = repository / DATA_RECORD
         self.data_record = record.read_bytes() if record.exists() else None
-        code = git(repository, "ls-tree", self.commit, "--", "dcube", "dvc.yaml")
+        code = git(repository, "ls-tree", self.commit, "--", "dcube", GRAPH)
         version = hashlib.sha256(repr((code, self.data_record)).encode()).hexdigest()[:12]
         self.store = repository / RESULTS / f"{base.data.name}-{version}"
         self._open = ExitStack()
@@ -177,7 +185,7 @@ class Runner:
     def _compute(self, trial: Trial, folder: Path) -> None:
         began, shared = time.monotonic(), has_remote(folder)
         experiment = experiment_name(self.name, self.base.data.name, trial)
-        (folder / "params.yaml").write_text(trial.params.to_yaml(), encoding="utf-8")
+        (folder / PARAMS).write_text(trial.params.to_yaml(), encoding="utf-8")
         self._reproduce(trial, folder, shared, experiment)
         missing = [str(file) for file in self._files(trial) if not (folder / file).exists()]
         if missing:

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dcube.artifacts.dvc_files import declared, read_params, value_at
+from dcube.artifacts.layout import PARAMS
+from dcube.config.loading import flattened
 from dcube.errors import DcubeError, abbreviated
 from dcube.runtime.settings import read_settings
-from dcube.tracking.lineage import PARAMS, declared, read_yaml
-from dcube.tracking.record import value_at
 
 
 def refuse_changed_inputs() -> None:
@@ -34,22 +35,13 @@ def _inputs() -> dict[str, Any]:
 
 
 def _read(stage: str) -> Iterator[tuple[str, Any]]:
-    entry = declared(stage)
-    values = read_yaml(PARAMS)
-    for name in entry.get("params", []):
-        yield from _flat(f"{PARAMS}: {name}", value_at(values, name))
-    for path in map(Path, entry.get("deps", [])):
+    reads, values = declared(stage), read_params()
+    for name in reads.parameters:
+        yield from flattened({f"{PARAMS}: {name}": value_at(values, name)}).items()
+    for path in map(Path, reads.inputs):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:
                 yield str(file), _identity(file)
-
-
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key, one in value.items():
-            yield from _flat(f"{name}.{key}", one)
-    else:
-        yield name, value
 
 
 def _identity(file: Path) -> object:

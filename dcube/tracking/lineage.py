@@ -5,24 +5,20 @@ import hashlib
 import os
 import platform
 import re
-import subprocess
-from functools import lru_cache
 from importlib.metadata import distributions, version
 from pathlib import Path
-from typing import Any
 
-from dcube.config.yaml_text import parse_yaml
+from dcube.artifacts.dvc_files import declared, read_data_hash, read_lock
+from dcube.artifacts.layout import DATA_RECORD, GRAPH, LOCK, PARAMS
 from dcube.errors import DcubeError
-from dcube.runtime.processes import child_environment
+from dcube.repository.commands import UntrustedRepositoryError, git
 from dcube.runtime.settings import read_settings
 from dcube.tracking import tags
 
-PARAMS, DATA, GRAPH, LOCK = Path("params.yaml"), Path("data.dvc"), Path("dvc.yaml"), Path("dvc.lock")
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = ("dcube", "diffusers", "mlflow", "numpy", "timm", "torch", "torchvision")  # that numbers may depend on
 ORIGIN = "origin"  # artifact folder of a registering run
 MANY = 50
-ENGLISH = {"LC_ALL": "C"}
 
 
 def pipeline_id() -> str:
@@ -46,8 +42,7 @@ def params_hash() -> str:
 
 def data_hash() -> str:
     """DVC's hash of the raw data, or "none" where they are not tracked."""
-    outs = read_yaml(DATA).get("outs") or [{}]
-    return outs[0].get("md5", "none")
+    return read_data_hash() or "none"
 
 
 def git_commit() -> str:
@@ -92,29 +87,20 @@ def fingerprint_of(blobs: dict[str, str]) -> str:
 def origin_files() -> dict[str, str]:
     """Name → text of what making a model again needs beside code and data: the values, not only their hashes."""
     packages = sorted({f"{found.name}=={found.version}" for found in distributions()}, key=str.lower)
-    files = {str(path): _text(path) for path in (PARAMS, LOCK, DATA) if path.exists()}
+    files = {str(path): _text(path) for path in (PARAMS, LOCK, DATA_RECORD) if path.exists()}
     return files | {"packages.txt": "\n".join(packages) + "\n"}
 
 
 def upstream_stages(stage: str) -> list[str]:
     """Every recorded stage whose output `stage` (or `stage@item`) directly or indirectly reads."""
-    locked = locked_stages()
-    found: set[str] = set()
-    waiting = list(declared(stage)["deps"])
-    while waiting:
-        path = waiting.pop()
-        for name in locked.keys() - found:
-            if any(overlaps(out["path"], path) for out in locked[name].get("outs", [])):
-                found.add(name)
-                waiting += [dependency["path"] for dependency in locked[name].get("deps", [])]
-    return sorted(found)
+    return read_lock().upstream(declared(stage).inputs)
 
 
 def upstream_hashes(stage: str) -> dict[str, str]:
     """Path → DVC hash of every output that `stage` (or `stage@item`) directly or indirectly reads."""
-    locked = locked_stages()
-    outs = [out for name in upstream_stages(stage) for out in locked[name].get("outs", [])]
-    return {out["path"]: out.get("md5", "") for out in sorted(outs, key=lambda out: out["path"])}
+    stages = read_lock().stages
+    outputs = {path: it or "" for name in upstream_stages(stage) for path, it in stages[name].outputs.items()}
+    return dict(sorted(outputs.items()))
 
 
 def origin_tags(stage: str) -> dict[str, str]:
@@ -141,22 +127,6 @@ def lineage_tags(stage: str) -> dict[str, str]:
     }
 
 
-def locked_stages() -> dict[str, dict[str, Any]]:
-    """What `dvc.lock` records, stage by stage."""
-    return read_yaml(LOCK).get("stages") or {}
-
-
-def declared(stage: str) -> dict[str, Any]:
-    """The entry of `stage` (or `stage@item`) in dvc.yaml; empty where there is none."""
-    name, _, item = stage.partition("@")
-    entry = read_yaml(GRAPH).get("stages", {}).get(name, {})
-    return entry | {"deps": [re.sub(r"\$\{item\.\w+\}", item, path) for path in entry.get("deps", [])]}
-
-
-def overlaps(first: str, second: str) -> bool:
-    return Path(first).is_relative_to(second) or Path(second).is_relative_to(first)
-
-
 def _machine() -> str:
     """Hardware, not a host's name: results depend on the one and not on the other."""
     import torch
@@ -180,25 +150,11 @@ def _git(*words: str) -> str:
         DcubeError: it refuses to look into another user's repository, and would do so in silence.
     """
     try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, env=child_environment(ENGLISH))
-    except OSError:
+        return git(Path.cwd(), *words).strip()
+    except UntrustedRepositoryError:
+        raise
+    except DcubeError:
         return ""
-    if "dubious ownership" in done.stderr:
-        raise DcubeError(
-            "git does not trust this repository, which belongs to another user: say that you do with "
-            f"`git config --global --add safe.directory '{Path.cwd()}'`"
-        )
-    return "" if done.returncode else done.stdout.strip()
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The values of one of DVC's files; not to be changed, because who reads the same text again gets the same ones."""
-    return _parsed(_text(path), str(path))
-
-
-@lru_cache(maxsize=4)  # a stage reads `dvc.lock` a dozen times, at 0.15 s each
-def _parsed(text: str, where: str) -> dict[str, Any]:
-    return parse_yaml(text, where) or {}
 
 
 def _text(path: Path) -> str:

@@ -20,6 +20,7 @@ REPORTING = (
     "dcube.artifacts.artifact",
     "dcube.artifacts.atomic",
     "dcube.artifacts.checksums",
+    "dcube.artifacts.dvc_files",
     "dcube.artifacts.layout",
     "dcube.artifacts.markdown",
     "dcube.config",

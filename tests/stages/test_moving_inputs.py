@@ -117,7 +117,7 @@ stages:
 @pytest.mark.parametrize(
     ("changed", "name"),
     [
-        (("params.yaml", "patience: 5", "patience: 6"), "params.yaml: diffusion"),
+        (("params.yaml", "patience: 5", "patience: 6"), "params.yaml: diffusion.patience"),
         (("code/a/b.py", "2", "4"), "code"),
         (("data.dvc", "md5: ", "md5: 0"), "data"),
         (

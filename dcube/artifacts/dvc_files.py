@@ -1,0 +1,178 @@
+"""What DVC's files say: `dvc.yaml`, `dvc.lock`, `data.dvc`, `params.yaml`. Only this module knows their structure.
+
+They are read without DVC, which takes seconds to import.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from dcube.artifacts.layout import DATA_RECORD, GRAPH, LOCK, PARAMS
+from dcube.config.loading import flattened
+from dcube.config.yaml_text import parse_yaml
+from dcube.errors import DcubeError
+
+Hashes = dict[str, str | None]  # path → DVC's hash
+
+
+@dataclass(frozen=True)
+class DeclaredStage:
+    """A stage of `dvc.yaml`.
+
+    Attributes:
+        parameters: dotted keys of `params.yaml`.
+        outputs: paths; of a matrix the folder that they stand in.
+    """
+
+    inputs: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LockedStage:
+    """What `dvc.lock` records of a stage that has run: the hashes of what it read and wrote, and its parameters."""
+
+    inputs: Hashes
+    outputs: Hashes
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Lock:
+    """`dvc.lock`; empty where no stage has run."""
+
+    stages: dict[str, LockedStage]
+
+    @cached_property
+    def outputs(self) -> Hashes:
+        return {path: digest for stage in self.stages.values() for path, digest in stage.outputs.items()}
+
+    def upstream(self, paths: Iterable[str]) -> list[str]:
+        """Every stage that directly or indirectly makes one of `paths`."""
+        found: set[str] = set()
+        waiting = list(paths)
+        while waiting:
+            path = waiting.pop()
+            for name in self.stages.keys() - found:
+                if any(overlaps(out, path) for out in self.stages[name].outputs):
+                    found.add(name)
+                    waiting += self.stages[name].inputs
+        return sorted(found)
+
+    def other_outputs(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """(stage, path) where one of these stages has read another output than the one recorded now."""
+        for name in names:
+            for path, digest in self.stages[name].inputs.items():
+                if path in self.outputs and digest != self.outputs[path]:
+                    yield name, path
+
+    def other_sources(self, names: Iterable[str], hash_of: Callable[[str], str | None]) -> Iterator[tuple[str, str]]:
+        """(stage, path) where one of these stages has read a file that no stage makes, and that is another now."""
+        for name in names:
+            for path, digest in self.stages[name].inputs.items():
+                # Part of an output is compared with it, as a whole.
+                if not any(overlaps(path, out) for out in self.outputs) and digest != hash_of(path):
+                    yield name, path
+
+    def other_parameters(self, names: Iterable[str], params: dict[str, Any]) -> Iterator[tuple[str, str]]:
+        """(stage, dotted key) where one of these stages has run with another value than `params` has."""
+        for name in names:
+            for key, value in self.stages[name].parameters.items():
+                ran_with, has = flattened({key: value}), flattened({key: value_at(params, key)})
+                for parameter in sorted(ran_with.keys() | has.keys()):
+                    if ran_with.get(parameter) != has.get(parameter):
+                        yield name, parameter
+
+
+def read_lock(folder: Path = Path()) -> Lock:
+    """Raises: DcubeError: `dvc.lock` is damaged."""
+    return parse_lock(_content(folder / LOCK), str(folder / LOCK))
+
+
+def read_params(folder: Path = Path()) -> dict[str, Any]:
+    """The values of `params.yaml`, unchecked; not to be changed, because the next reader gets the same ones."""
+    return _parsed(_content(folder / PARAMS), str(folder / PARAMS))
+
+
+def declared_stages() -> dict[str, DeclaredStage]:
+    """All of `dvc.yaml`, those of a matrix under its name."""
+    return {name: _declared(entry) for name, entry in _stages(_content(GRAPH), str(GRAPH)).items()}
+
+
+def declared(stage: str) -> DeclaredStage:
+    """The stage (or `stage@item`) in `dvc.yaml`; empty where there is none."""
+    name, _, item = stage.partition("@")
+    return _declared(_stages(_content(GRAPH), str(GRAPH)).get(name, {}), item)
+
+
+def read_data_hash() -> str | None:
+    """DVC's hash of the raw data; None where they are not tracked."""
+    return parse_data_hash(_content(DATA_RECORD), str(DATA_RECORD)) if DATA_RECORD.exists() else None
+
+
+@lru_cache(maxsize=2)
+def parse_lock(content: str | bytes, where: str) -> Lock:
+    """Of the content of a `dvc.lock`; `where` names its source in errors."""
+    try:
+        return Lock({name: _locked(entry) for name, entry in _stages(content, where).items()})
+    except (AttributeError, KeyError, TypeError):
+        raise DcubeError(f"{where} is not as DVC writes it: remove it, and `dvc repro` writes it anew") from None
+
+
+def parse_data_hash(content: str | bytes, where: str) -> str:
+    """Of the content of a `data.dvc`."""
+    try:
+        return str(_parsed(content, where)["outs"][0]["md5"])
+    except (LookupError, TypeError):
+        raise DcubeError(f"{where} records no data: `dcube data add` them") from None
+
+
+def value_at(values: Any, key: str) -> Any:
+    """The value at a dotted key; None where there is none."""
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def overlaps(first: str, second: str) -> bool:
+    """Whether one path is the other, or lies in it."""
+    return Path(first).is_relative_to(second) or Path(second).is_relative_to(first)
+
+
+def _declared(entry: dict[str, Any], item: str = "") -> DeclaredStage:
+    """`item`: what stands for the variable of a matrix."""
+    outputs = (out if isinstance(out, str) else next(iter(out)) for out in entry.get("outs", []))
+    return DeclaredStage(
+        inputs=tuple(re.sub(r"\$\{item\.\w+\}", item, path) for path in entry.get("deps", [])),
+        parameters=tuple(entry.get("params", [])),
+        outputs=tuple(out.partition("/${")[0] for out in outputs),
+    )
+
+
+def _locked(entry: dict[str, Any]) -> LockedStage:
+    return LockedStage(
+        inputs=_hashes(entry.get("deps", ())),
+        outputs=_hashes(entry.get("outs", ())),
+        parameters=entry.get("params", {}).get(str(PARAMS), {}),
+    )
+
+
+def _hashes(entries: Sequence[dict[str, Any]]) -> Hashes:
+    return {entry["path"]: entry.get("md5") for entry in entries}
+
+
+def _stages(content: str | bytes, where: str) -> dict[str, Any]:
+    return _parsed(content, where).get("stages") or {}
+
+
+@lru_cache(maxsize=4)  # a stage asks a dozen times, and 0.15 s go to parsing `dvc.lock`
+def _parsed(content: str | bytes, where: str) -> dict[str, Any]:
+    return parse_yaml(content, where) or {}
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
