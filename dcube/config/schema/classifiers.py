@@ -1,10 +1,10 @@
 """The parameters of the classifiers: D-Cube and what it is compared with."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dcube.config.group import Count, Decay, Epochs, Fraction, Group, Rate, Seed, Timestep, Weight
+from dcube.config.schema.group import Count, Decay, Epochs, Fraction, Group, Rate, Seed, Timestep, Weight
 
 
 class Pretrained(Group):
@@ -98,20 +98,6 @@ class Labels(Group):
         description="Number of labelled training images, with the class ratio of the data set. null: all of them.",
     )
     draw: Seed = Field(0, description="Random seed of the choice of images: the same images for every model.")
-
-
-class Probe(Group):
-    """Linear probes on the frozen features: by block, timestep and number of labels."""
-
-    labels: list[Annotated[int, Field(ge=2)]] = Field(
-        [], description="Numbers of labels in the label-efficiency curve; the full number is added. Empty: no probes."
-    )
-    draws: Count = Field(20, description="Random subsets per number of labels, the same for all features.")
-    timesteps: list[Timestep] = Field(
-        [1, 10, 50, 100, 250, 500], min_length=1, description="Timesteps of the map of blocks and timesteps."
-    )
-    batch_size: Count = Field(256, description="Batch size of a forward pass.")
-    seed: Seed = Field(0, description="Random seed of the noise and of the untrained control.")
 
 
 class Classifier(Group):

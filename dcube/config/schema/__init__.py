@@ -1,0 +1,51 @@
+"""`params.yaml` as frozen pydantic models: one group a stage, every field with its meaning and bounds.
+
+Defaults are the paper's values (§IV-B and the published configuration) wherever the paper has one.
+Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
+"""
+
+from dcube.config.schema.classifiers import (
+    Augmentation,
+    Baseline,
+    ClassBalance,
+    Classifier,
+    ExtraImages,
+    HeadLosses,
+    Labels,
+    Optimisation,
+    Optimiser,
+    Pretrained,
+    SubFeatures,
+)
+from dcube.config.schema.compute import Compute
+from dcube.config.schema.data import Data
+from dcube.config.schema.diffusion import Diffusion, Fid, Synthesis
+from dcube.config.schema.evaluation import Evaluation
+from dcube.config.schema.features import Features, Probe
+from dcube.config.schema.group import Group, Seed
+from dcube.config.schema.params import Params
+
+__all__ = [
+    "Augmentation",
+    "Baseline",
+    "ClassBalance",
+    "Classifier",
+    "Compute",
+    "Data",
+    "Diffusion",
+    "Evaluation",
+    "ExtraImages",
+    "Features",
+    "Fid",
+    "Group",
+    "HeadLosses",
+    "Labels",
+    "Optimisation",
+    "Optimiser",
+    "Params",
+    "Pretrained",
+    "Probe",
+    "Seed",
+    "SubFeatures",
+    "Synthesis",
+]
