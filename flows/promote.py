@@ -11,7 +11,9 @@ from prefect.runtime import deployment
 from prefect.states import Completed, State
 from pydantic import Field
 
-from dcube.registry.promotion import PromotionPolicy, Proposal
+from dcube.registry import promotion
+from dcube.registry.promotion import Proposal
+from dcube.registry.promotion_policy import PromotionPolicy
 from dcube.registry.versions import Registry
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 from flows.prefect_api import log_errors_in_one_line, run_of, this_run
@@ -48,7 +50,7 @@ def promote(
     log_errors_in_one_line()
     with mlflow_errors_in_one_line():
         registry = Registry.existing(model)
-        proposal = registry.proposal(policy)
+        proposal = promotion.propose(registry, policy)
         text = proposal_text(proposal)
         create_markdown_artifact(text, key=f"promotion-{slug(model)}", description=proposal.title)
         if not proposal.verdict.promoted:
@@ -59,7 +61,7 @@ def promote(
             if not answer.promote:
                 return _stays(f"{answer.name} said no{answer.reason and f': {answer.reason}'}")
             who, why = answer.name, answer.reason
-        event = registry.promote(proposal, who, why)
+        event = promotion.promote(registry, proposal, who, why)
     message = f"Version {event.version} is the champion of {model} now: {event.why}"
     get_run_logger().info(message)
     return Completed(name="Promoted", message=message)

@@ -32,7 +32,8 @@ from dcube.evaluation.model_card import PHANTOM
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text
-from dcube.registry.promotion import COLUMNS, PromotionPolicy, Proposal
+from dcube.registry.promotion import Proposal, propose
+from dcube.registry.promotion_policy import COLUMNS, PromotionPolicy
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import FAIL_FAST, tracking_client
@@ -122,7 +123,7 @@ def _registered(
 
 def _promotion(registry: Registry) -> Iterator[str]:
     """Whether the usual policy would promote the challenger, and how it is done."""
-    proposal = registry.proposal(PromotionPolicy())
+    proposal = propose(registry, PromotionPolicy())
     yield proposal_text(proposal)
     if proposal.verdict.promoted:
         yield f"To promote it: `dcube promote {registry.name}`, or the deployment `promote`."

@@ -69,10 +69,11 @@ def promote(
         raise DcubeError("--check only compares: leave it out, or --yes and --reason")
     with _registry(name) as registry:
         from dcube.cli.registry_tables import proposal_table, split_notices
-        from dcube.registry.promotion import policy_with
+        from dcube.registry import promotion
+        from dcube.registry.promotion_policy import policy_with
         from dcube.tracking.lineage import person
 
-        proposal = registry.proposal(policy_with(settings or []))
+        proposal = promotion.propose(registry, policy_with(settings or []))
         print_rich(proposal_table(proposal) if proposal.verdict.criteria else proposal.title)
         for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
             print_rich(notice)
@@ -86,7 +87,7 @@ def promote(
             return
         if not yes and not typer.confirm("Make it champion?"):
             raise typer.Exit(1)
-        _print_event(registry.name, registry.promote(proposal, person(), reason))
+        _print_event(registry.name, promotion.promote(registry, proposal, person(), reason))
 
 
 def rollback(
@@ -96,9 +97,10 @@ def rollback(
 ) -> None:
     """Make the previous champion champion again, without a comparison."""
     with _registry(name) as registry:
+        from dcube.registry import promotion
         from dcube.tracking.lineage import person
 
-        _print_event(registry.name, registry.rollback(person(), reason, to))
+        _print_event(registry.name, promotion.rollback(registry, person(), reason, to))
 
 
 def lineage(reference: Reference) -> None:

@@ -12,7 +12,8 @@ from rich.text import Text
 from dcube.cli.fitting_table import Column, FittingTable
 from dcube.evaluation.metrics import COMPARED, metric_of
 from dcube.registry.champions import Event
-from dcube.registry.promotion import COLUMNS, Proposal
+from dcube.registry.promotion import Proposal
+from dcube.registry.promotion_policy import COLUMNS
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking import tags
 

@@ -12,11 +12,6 @@ from dcube.registry.version import Version
 from dcube.tracking import tags
 
 FIRST, PROMOTED, ROLLED_BACK = "first", "promoted", "rolled back"
-SAME_MOMENT = 600  # seconds, as far as clocks of machines may differ
-
-
-class ChampionChangedError(DcubeError):
-    """Somebody else moved the alias since."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +22,7 @@ class Event:
         how: `first`, `promoted` or `rolled back`.
         when: UTC, ISO 8601.
         replaced: the version that was champion before.
-        number: how many events there were before it, as the registry told: clocks of machines differ.
+        number: its place in the history, by the events that its writer knew of: clocks of machines differ.
         record: policy and criteria of the comparison, where there was one.
     """
 
@@ -60,11 +55,6 @@ class Event:
     def text_with_version(self) -> str:
         """What that tag says."""
         return json.dumps({"version": self.version, **json.loads(self.text)}, ensure_ascii=False)
-
-    def beside(self, other: "Event") -> bool:
-        """Whether it was not clearly before the other."""
-        seconds = (datetime.fromisoformat(other.when) - datetime.fromisoformat(self.when)).total_seconds()
-        return self.number == other.number or seconds < SAME_MOMENT
 
 
 def now() -> str:

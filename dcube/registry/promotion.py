@@ -1,193 +1,200 @@
-"""May a challenger take the champion's place? A pure decision over the two models' predictions for one test."""
+"""Who becomes champion: the first, a challenger that is promoted, or by a rollback one of before.
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+Every move of the alias leaves an event with its version, so that the champions' history stands in the registry itself.
+"""
 
-from pydantic import Field
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
-from dcube.config.loading import validated
-from dcube.config.schema import Evaluation, Group
+from tenacity import wait_random
+
 from dcube.errors import DcubeError
-from dcube.evaluation.comparison import Difference, ModelComparison, compare
-from dcube.evaluation.metrics import metric_of, title_of
-from dcube.evaluation.predictions import Predictions
+from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before, now
+from dcube.registry.eligibility import refuse_control, refuse_missing_champion, refuse_other_test, tested_elsewhere
+from dcube.registry.promotion_policy import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
 from dcube.registry.version import Version
+from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
+from dcube.runtime import retries
 from dcube.tracking import tags
 
-MACRO_F1, ECE, SENSITIVITY = metric_of("macro_f1"), metric_of("ece"), "sensitivity"
-ROUNDING = 1e-9  # two ways to add up the same numbers may differ by less
+RANDOM_PAUSE = wait_random(0.1, 1)  # equal ones would let two pipelines meet again and again
 
 
-class PromotionPolicy(Group):
-    """What a challenger must show against the champion, on the same test images."""
-
-    minimum_improvement: float = Field(
-        0.0,
-        ge=-1.0,
-        le=1.0,
-        title="Minimum improvement",
-        description=(
-            "The gain in macro F1 must lie above this with the confidence below. Negative: the challenger need only be "
-            "no worse than by so much."
-        ),
-    )
-    sensitivity_margin: float = Field(
-        0.05,
-        gt=0.0,
-        le=1.0,
-        title="Sensitivity margin",
-        description="No class's sensitivity may have fallen by this much, with the confidence below.",
-    )
-    calibration_loss: float = Field(
-        0.02,
-        ge=0.0,
-        le=1.0,
-        title="Allowed loss of calibration",
-        description="The expected calibration error may be larger than the champion's by at most this.",
-    )
-    confidence: float = Field(
-        0.95, ge=0.8, lt=1.0, title="Confidence", description="Of the one-sided bounds and of McNemar's test."
-    )
-    bootstrap_samples: int = Field(
-        2000, ge=100, le=100_000, title="Resamples", description="Of the test's patients (images where unknown)."
-    )
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One line of the comparison, for people."""
-
-    name: str
-    champion: str
-    challenger: str
-    found: str
-    demanded: str
-    passed: bool
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether the challenger may become champion, why, and the criteria that say so (none without a comparison)."""
-
-    promoted: bool
-    reason: str
-    criteria: tuple[Criterion, ...] = ()
-
-    @property
-    def rows(self) -> list[tuple[str, ...]]:
-        """The criteria as a table of text, `COLUMNS` above."""
-        return [
-            (it.name, it.champion, it.challenger, it.found, it.demanded, "yes" if it.passed else "NO")
-            for it in self.criteria
-        ]
-
-
-COLUMNS = ("criterion", "champion", "challenger", "result", "required", "met")
-NO_CHAMPION = Verdict(True, "there was no champion yet")
-IS_CHAMPION = Verdict(False, "the challenger is the champion already")
-
-
-def policy_with(settings: list[str]) -> PromotionPolicy:
-    """The usual policy with each `key=value` laid over it."""
-    for setting in settings:
-        if "=" not in setting:
-            raise DcubeError(f"--set {setting}: write it as key=value, with {', '.join(PromotionPolicy.model_fields)}")
-    return validated(PromotionPolicy, dict(setting.split("=", 1) for setting in settings), where="--set")
-
-
-def judge(champion: Predictions, challenger: Predictions, policy: PromotionPolicy) -> Verdict:
-    """Compare two models' predictions for the same test images.
-
-    All criteria must be met. That makes promotion by chance no likelier than the single test's error rate: it is an
-    intersection-union test, whose p-values need no correction.
-
-    Raises:
-        DcubeError: the two tables are not about the same images with the same labels.
-    """
-    sensitivities = [f"{SENSITIVITY}/{name}" for name in champion.classes]
-    two_sided = 2 * policy.confidence - 1  # its ends are the one-sided bounds
-    settings = Evaluation(bootstrap_samples=policy.bootstrap_samples, confidence=two_sided)
-    found = compare(_in_order(challenger), champion, settings, [MACRO_F1.name, ECE.name, *sensitivities])
-    criteria = tuple(_criteria(found, policy, champion.classes))
-    failed = [criterion for criterion in criteria if not criterion.passed]
-    if failed:
-        return Verdict(False, "; ".join(f"{it.name}: {it.found}, not {it.demanded}" for it in failed), criteria)
-    return Verdict(True, f"{MACRO_F1.label} {criteria[0].found}, and every other criterion met", criteria)
-
-
-def _in_order(predictions: Predictions) -> Predictions:
-    """By image: the resamples, and so the decision, depend on no order of rows."""
-    return Predictions(predictions.table.sort_values("id", ignore_index=True))
-
-
-def _criteria(found: ModelComparison, policy: PromotionPolicy, classes: list[str]) -> Iterator[Criterion]:
-    gain = found.differences[MACRO_F1.name]
-    yield Criterion(
-        MACRO_F1.label,
-        *_values(gain),
-        _with_bound(gain, policy),
-        f"lower bound above {_signed(policy.minimum_improvement)}",
-        gain.low > policy.minimum_improvement + ROUNDING,
-    )
-    p, significant = found.mcnemar_p, 1 - policy.confidence
-    worse = found.only_first < found.only_second and p < significant
-    yield Criterion(
-        "images that only this model predicts correctly (McNemar)",
-        str(found.only_second),
-        str(found.only_first),
-        f"p = {p:.2g}",
-        f"not fewer with p below {significant:.2g}",
-        not worse,
-    )
-    for name in classes:
-        change = found.differences[f"{SENSITIVITY}/{name}"]
-        yield Criterion(
-            title_of(f"{SENSITIVITY}/{name}"),
-            *_values(change),
-            _with_bound(change, policy),
-            f"lower bound above {_signed(-policy.sensitivity_margin)}",
-            change.low > ROUNDING - policy.sensitivity_margin,  # an undefined bound (NaN) shows nothing
-        )
-    loss = found.differences[ECE.name]
-    yield Criterion(
-        ECE.label,
-        *_values(loss),
-        _signed(loss.value),  # no bound: resampling inflates this error, of either model to another degree
-        f"at most {_signed(policy.calibration_loss)}",
-        loss.value <= policy.calibration_loss + ROUNDING,
-    )
-
-
-def _values(difference: Difference) -> tuple[str, str]:
-    return f"{difference.second:.3f}", f"{difference.first:.3f}"
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}"  # no minus before a zero
-
-
-def _with_bound(difference: Difference, policy: PromotionPolicy) -> str:
-    return f"{_signed(difference.value)} (above {_signed(difference.low)} at {policy.confidence:.0%})"
-
-
-def as_record(policy: PromotionPolicy, verdict: Verdict) -> dict:
-    """What a promotion rests on, for the version's history."""
-    return {"policy": policy.model_dump(), "criteria": [asdict(criterion) for criterion in verdict.criteria]}
+class ChampionChangedError(DcubeError):
+    """Somebody else moved the alias since, or is about to."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """The challenger against the champion, and what the comparison says."""
+    """The challenger against the champion, and what the comparison says.
+
+    Attributes:
+        number: of the event that a promotion will leave, as the history was at the comparison.
+    """
 
     challenger: Version
     champion: Version | None
     policy: PromotionPolicy
     verdict: Verdict
+    number: int
 
     @property
     def title(self) -> str:
         against = f"champion {_named(self.champion)}" if self.champion else "no champion"
         return f"{self.challenger.name}: challenger {_named(self.challenger)} against {against}"
+
+
+def propose(registry: Registry, policy: PromotionPolicy) -> Proposal:
+    """Compare challenger and champion.
+
+    Raises:
+        DcubeError: there is no challenger, or the two were tested on different images.
+    """
+    events = registry.history()  # before the alias: who moves it later than this leaves an event that is not among them
+    challenger, champion = registry.holder(CHALLENGER), registry.holder(CHAMPION)
+    if challenger is None:
+        raise DcubeError(
+            f"{registry.name} has no challenger: run `dvc repro --force --single-item register`, which names one"
+        )
+    if champion is None:
+        refuse_missing_champion(registry.name, events)
+        _refuse_unfit(registry, challenger)
+        verdict = NO_CHAMPION
+    elif champion.version == challenger.version:
+        verdict = IS_CHAMPION
+    else:
+        refuse_other_test(champion, challenger)
+        refuse_control(challenger)
+        verdict = judge(registry.predictions(champion), registry.predictions(challenger), policy)
+    return Proposal(challenger, champion, policy, verdict, _next_number(events))
+
+
+def promote(registry: Registry, proposal: Proposal, who: str, why: str = "") -> Event:
+    """Make the challenger champion; `why` goes before the verdict's own reason.
+
+    Raises:
+        DcubeError: the verdict is against it, or an alias moved since the comparison.
+    """
+    if not proposal.verdict.promoted:
+        raise DcubeError(f"version {proposal.challenger.version} is not promoted: {proposal.verdict.reason}")
+    if registry.aliases().get(CHALLENGER) != proposal.challenger.version:
+        raise DcubeError(f"the challenger of {registry.name} has changed: compare again")
+    return _appoint(
+        registry,
+        Event(
+            proposal.challenger.version,
+            how=PROMOTED if proposal.champion else FIRST,
+            who=who,
+            why=": ".join(filter(None, (why, proposal.verdict.reason))),
+            when=now(),
+            replaced=proposal.champion.version if proposal.champion else None,
+            number=proposal.number,
+            record=as_record(proposal.policy, proposal.verdict),
+        ),
+    )
+
+
+def appoint_first(registry: Registry, version: Version, who: str) -> None:
+    """Make a version the first champion, unless another pipeline does so at the same moment.
+
+    Nothing happens where there was a champion whose version was deleted: a person decides who follows it.
+    """
+
+    def attempt() -> None:
+        if not registry.history():
+            _appoint(registry, Event(version.version, FIRST, who, NO_CHAMPION.reason, when=now(), replaced=None))
+
+    with suppress(ChampionChangedError):
+        retries.AFTER_COLLISION.retrying(ChampionChangedError, wait=RANDOM_PAUSE)(attempt)
+
+
+def rollback(registry: Registry, who: str, why: str, to: str | None = None) -> Event:
+    """Make the champion before this one champion again, or the version `to`, without a comparison.
+
+    Also where the champion's version was deleted.
+
+    Raises:
+        DcubeError: there is nothing to go back to, the version is not fit to be champion, or no reason is given.
+    """
+    if not why.strip():
+        raise DcubeError("a rollback needs a reason: say why with --reason")
+    events, current = registry.history(), registry.aliases().get(CHAMPION)
+    if current is None and not events:
+        raise DcubeError(f"{registry.name} has no champion: nothing can be rolled back")
+    target = registry.version(to or _champion_before(registry, events, current))
+    if target.version == current:
+        raise DcubeError(f"version {target.version} of {registry.name} is the champion already")
+    _refuse_unfit(registry, target)
+    if current and tested_elsewhere(target, registry.version(current)):
+        why = f"{why} (tested on other images than version {current})"
+    number = _next_number(events)
+    return _appoint(registry, Event(target.version, ROLLED_BACK, who, why, now(), replaced=current, number=number))
+
+
+def _champion_before(registry: Registry, events: Sequence[Event], current: str | None) -> str:
+    there = {version.version for version in registry.versions()}
+    before = champion_before([event for event in events if event.version in there], current)
+    if before is None:
+        raise DcubeError(f"{registry.name} had no champion before this one: name a version with --to")
+    return before
+
+
+def _next_number(events: Sequence[Event]) -> int:
+    return events[-1].number + 1 if events else 0
+
+
+def _appoint(registry: Registry, event: Event) -> Event:
+    """The event goes first: an alias that moved without a trace would be worse than a trace without a move.
+
+    Of several that do so at the same moment, each looks once its own event stands. At least the one that came last then
+    sees another event that it did not know of, and withdraws: no two go on, though it may be that none does.
+    """
+    _refuse_moved(registry, event)
+    _leave(registry, event)
+    try:
+        if any(it.number >= event.number and it.key != event.key for it in registry.history()):
+            raise _changed(registry)
+        _refuse_moved(registry, event)
+    except BaseException:
+        _withdraw(registry, event)
+        raise
+    try:
+        if event.record:
+            record = json.dumps(event.record, ensure_ascii=False, indent=1)
+            registry.client.log_text(registry.version(event.version).run_id, record, f"{event.key}.json")
+        registry.set_alias(CHAMPION, event.version)
+    except BaseException:
+        if registry.aliases().get(CHAMPION) != event.version:  # it may have moved, and only the answer be lost
+            _withdraw(registry, event)
+        raise
+    return event
+
+
+def _leave(registry: Registry, event: Event) -> None:
+    registry.client.set_model_version_tag(registry.name, event.version, event.key, event.text)
+    registry.client.set_registered_model_tag(registry.name, event.key_of_model, event.text_with_version)
+
+
+def _withdraw(registry: Registry, event: Event) -> None:
+    registry.client.delete_model_version_tag(registry.name, event.version, event.key)
+    registry.client.delete_registered_model_tag(registry.name, event.key_of_model)
+
+
+def _refuse_moved(registry: Registry, event: Event) -> None:
+    if registry.aliases().get(CHAMPION) != event.replaced:
+        raise _changed(registry)
+
+
+def _changed(registry: Registry) -> ChampionChangedError:
+    return ChampionChangedError(f"the champion of {registry.name} has changed: compare again")
+
+
+def _refuse_unfit(registry: Registry, version: Version) -> None:
+    """Raises: DcubeError: it must not be champion: a control, or not what was registered."""
+    refuse_control(version)
+    registry.predictions(version)
 
 
 def _named(version: Version) -> str:

@@ -30,6 +30,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import title_of_candidate
 from dcube.registry.candidate_run import log_metrics, log_params
+from dcube.registry.promotion import appoint_first
 from dcube.registry.references import model_of
 from dcube.registry.registration import Evaluated, Registration, best_by_validation, challenger_of, register
 from dcube.registry.version_page import Champion
@@ -72,9 +73,9 @@ def main() -> None:
         parent = run_here.data.tags[tags.PARENT]
         _log_headlines(client, parent, settings, {"best": best_by_validation(models), CHALLENGER: challenger})
         if challenger:
-            registry.name_challenger(versions[challenger.name])
+            registry.set_alias(CHALLENGER, versions[challenger.name].version)
             if registry.holder(CHAMPION) is None:
-                registry.appoint_first(versions[challenger.name], who=f"pipeline {lineage.pipeline_id()}")
+                appoint_first(registry, versions[challenger.name], who=f"pipeline {lineage.pipeline_id()}")
         result = Registered(
             name=name,
             versions={model: int(version.version) for model, version in versions.items()},

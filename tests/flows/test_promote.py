@@ -13,7 +13,7 @@ from prefect.exceptions import FlowPauseTimeout, NotPausedError
 from prefect.flow_runs import resume_flow_run
 from prefect.utilities.callables import parameter_schema
 
-from dcube.registry.promotion import PromotionPolicy
+from dcube.registry.promotion_policy import PromotionPolicy
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.runtime.processes import process_group
 from flows.promote import Approval, promote

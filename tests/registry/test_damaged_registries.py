@@ -23,7 +23,8 @@ from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import summarise
 from dcube.registry.presence import has_its_files
-from dcube.registry.promotion import PromotionPolicy
+from dcube.registry.promotion import propose
+from dcube.registry.promotion_policy import PromotionPolicy
 from dcube.registry.registration import Evaluated, challenger_of
 from dcube.registry.version import Version
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
@@ -51,12 +52,12 @@ def test_a_version_outlives_its_run(working_copy, tiny_params):
     champion = registry.holder(CHAMPION)
     registry.client.delete_run(champion.run_id)
     assert "0.667" in shown(registry)
-    assert registry.proposal(POLICY).verdict.promoted, "MLflow keeps a deleted run until it is collected"
+    assert propose(registry, POLICY).verdict.promoted, "MLflow keeps a deleted run until it is collected"
 
     SqlAlchemyStore(f"sqlite:///{working_copy}/mlflow.db", str(working_copy))._hard_delete_run(champion.run_id)
     assert "champion" in shown(registry)
     with pytest.raises(DcubeError, match=r"version 1: its source run .* was deleted for good: register"):
-        registry.proposal(POLICY)
+        propose(registry, POLICY)
     run_pipeline(tiny_params, 2, 28)
     assert registry.aliases() == {CHALLENGER: "3", CHAMPION: "1"}
 

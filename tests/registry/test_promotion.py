@@ -14,7 +14,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import resample_weights
 from dcube.evaluation.comparison import compare
 from dcube.evaluation.predictions import Predictions
-from dcube.registry.promotion import PromotionPolicy, Verdict, judge
+from dcube.registry.promotion_policy import PromotionPolicy, Verdict, judge
 from tests.support.evaluated_candidates import EACH, predictions
 from tests.support.random_candidate import CLASSES
 

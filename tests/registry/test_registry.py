@@ -13,7 +13,8 @@ from dcube.artifacts.layout import EVALUATION, REGISTERED
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.registry.presence import lost_versions
-from dcube.registry.promotion import PromotionPolicy
+from dcube.registry.promotion import ChampionChangedError, Proposal, appoint_first, promote, propose, rollback
+from dcube.registry.promotion_policy import PromotionPolicy, Verdict
 from dcube.registry.references import parse_reference, referenced
 from dcube.registry.registration import Evaluated, challenger_of
 from dcube.registry.version import Version
@@ -100,7 +101,7 @@ def test_only_controls_name_nobody(working_copy, tiny_params, capsys):
     assert registered()["aliases"] == {} and registered()["challenger"] is None
     assert "only controls" in capsys.readouterr().out
     with pytest.raises(DcubeError, match="no challenger"):
-        Registry.existing(NAME).proposal(POLICY)
+        propose(Registry.existing(NAME), POLICY)
 
 
 @pytest.mark.slow
@@ -120,54 +121,54 @@ class TestPromotion:
     @pytest.mark.slow
     def test_a_better_challenger_a_worse_one_and_the_way_back(self, working_copy, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
-        proposal = registry.proposal(POLICY)
+        proposal = propose(registry, POLICY)
         assert proposal.champion.version == "1" and "already" in proposal.verdict.reason
         with pytest.raises(DcubeError, match="already"):
-            registry.promote(proposal, "Ada")
+            promote(registry, proposal, "Ada")
 
         run_pipeline(tiny_params, 1, 27)
-        proposal = registry.proposal(POLICY)
+        proposal = propose(registry, POLICY)
         assert proposal.verdict.promoted and "+0.2" in proposal.verdict.reason
-        event = registry.promote(proposal, "Ada", "agreed on Monday")
+        event = promote(registry, proposal, "Ada", "agreed on Monday")
         assert registry.aliases() == {CHALLENGER: "2", CHAMPION: "2"}
         assert (event.who, event.replaced, event.how) == ("Ada", "1", "promoted")
         assert event.why.startswith("agreed on Monday: macro F1 +0.2")
         assert event.record["policy"]["bootstrap_samples"] == 200 and len(event.record["criteria"]) == 6
 
         run_pipeline(tiny_params, 2, 15)
-        worse = registry.proposal(POLICY)
+        worse = propose(registry, POLICY)
         assert not worse.verdict.promoted and "macro F1" in worse.verdict.reason
         with pytest.raises(DcubeError, match="version 3 is not promoted"):
-            registry.promote(worse, "Ada")
+            promote(registry, worse, "Ada")
         assert registry.aliases()[CHAMPION] == "2"
 
         with pytest.raises(DcubeError, match="--reason"):
-            registry.rollback("Grace", " ")
-        back = registry.rollback("Grace", "wrong on the new scanner; asked by “B”")
+            rollback(registry, "Grace", " ")
+        back = rollback(registry, "Grace", "wrong on the new scanner; asked by “B”")
         assert (back.version, back.replaced, back.how) == ("1", "2", "rolled back")
         assert registry.aliases()[CHAMPION] == "1"
         with pytest.raises(DcubeError, match="had no champion before"):
-            registry.rollback("Grace", "once more")
-        registry.rollback("Grace", "sorry", to="2")
+            rollback(registry, "Grace", "once more")
+        rollback(registry, "Grace", "sorry", to="2")
         assert [(event.version, event.how) for event in registry.history()] == [
             ("1", "first"), ("2", "promoted"), ("1", "rolled back"), ("2", "rolled back"),
         ]  # fmt: skip
         assert len([key for key in registry.version("1").tags if key.startswith("dcube.champion.")]) == 2
         for to, words in (("9", "no version '9': it has 1, 2, 3"), ("2", "champion already"), ("x", "no version")):
             with pytest.raises(DcubeError, match=words):
-                registry.rollback("Grace", "why", to=to)
+                rollback(registry, "Grace", "why", to=to)
 
     @pytest.mark.slow
     def test_two_rollbacks_go_back_two_champions_whatever_the_clocks_say(self, working_copy, tiny_params, monkeypatch):
         years = iter(range(2030, 2000, -1))
-        monkeypatch.setattr("dcube.registry.versions.now", lambda: f"{next(years)}-01-01T00:00:00+00:00")
+        monkeypatch.setattr("dcube.registry.promotion.now", lambda: f"{next(years)}-01-01T00:00:00+00:00")
         for seed, right in enumerate((12, 18, 24)):
             registry = run_pipeline(tiny_params, seed, right)
             if seed:
-                registry.promote(registry.proposal(POLICY), "Ada")
-        assert [registry.rollback("Ada", "bad").version for _ in range(2)] == ["2", "1"]
-        assert registry.promote(registry.proposal(POLICY), "Ada").version == "3"
-        assert registry.previous_champion() == "1"
+                promote(registry, propose(registry, POLICY), "Ada")
+        assert [rollback(registry, "Ada", "bad").version for _ in range(2)] == ["2", "1"]
+        assert promote(registry, propose(registry, POLICY), "Ada").version == "3"
+        assert rollback(registry, "Ada", "bad").version == "1"
 
     @pytest.mark.slow
     @pytest.mark.skipif(shutil.which("faketime") is None, reason="no libfaketime here: `apt-get install faketime`")
@@ -190,41 +191,41 @@ class TestPromotion:
         moments = [event.when for event in registry.history()]
         assert moments != sorted(moments), "the clocks did differ"
         assert [event.version for event in registry.history()] == ["1", "2", "3"]
-        assert [registry.rollback("Ada", "bad").version for _ in range(2)] == ["2", "1"]
+        assert [rollback(registry, "Ada", "bad").version for _ in range(2)] == ["2", "1"]
 
     @pytest.mark.slow
     def test_other_test_images_are_refused(self, working_copy, tiny_params):
         run_pipeline(tiny_params, 0, 20)
         registry = run_pipeline(tiny_params, 1, 30, test="other-")
         with pytest.raises(DcubeError, match=r"different images.*dcube rollback dcube-discs --to 2"):
-            registry.proposal(POLICY)
+            propose(registry, POLICY)
 
     @pytest.mark.slow
     def test_a_champion_that_changed_meanwhile_stops_the_promotion(self, working_copy, tiny_params):
         run_pipeline(tiny_params, 0, 10)
         registry = run_pipeline(tiny_params, 1, 30)
-        stale = registry.proposal(POLICY)
-        registry.promote(stale, "Ada")
+        stale = propose(registry, POLICY)
+        promote(registry, stale, "Ada")
         with pytest.raises(DcubeError, match=r"champion of .* has changed: compare again"):
-            registry.promote(stale, "Grace")
+            promote(registry, stale, "Grace")
         run_pipeline(tiny_params, 2, 25)
         with pytest.raises(DcubeError, match=r"challenger of .* has changed: compare again"):
-            registry.promote(stale, "Grace")
+            promote(registry, stale, "Grace")
 
     @pytest.mark.slow
     def test_a_deleted_champion_is_not_forgotten(self, working_copy, tiny_params, capsys):
         registry = run_pipeline(tiny_params, 0, 20)
         run_pipeline(tiny_params, 1, 27)
-        registry.promote(registry.proposal(POLICY), "Ada")
+        promote(registry, propose(registry, POLICY), "Ada")
         registry.client.delete_model_version(NAME, "2")
         assert [event.version for event in registry.history()] == ["1", "2"], "and who appointed it, and why"
         run_pipeline(tiny_params, 2, 28)
         assert CHAMPION not in registry.aliases() and "champion: none, since its version" in capsys.readouterr().out
         with pytest.raises(DcubeError, match=r"version 2, was deleted, or lost its alias: .*dcube rollback"):
-            registry.proposal(POLICY)
-        back = registry.rollback("Ada", "version 2 was deleted")
+            propose(registry, POLICY)
+        back = rollback(registry, "Ada", "version 2 was deleted")
         assert (back.version, back.replaced) == ("1", None) and registry.aliases()[CHAMPION] == "1"
-        assert registry.promote(registry.proposal(POLICY), "Ada").version == "3"
+        assert promote(registry, propose(registry, POLICY), "Ada").version == "3"
 
     @pytest.mark.slow
     def test_no_route_appoints_a_control_or_a_version_that_was_changed(self, working_copy, tiny_params):
@@ -232,10 +233,10 @@ class TestPromotion:
         registry = run_pipeline(tiny_params, 0, 20)
         control = next(one.version for one in registry.versions() if one.tags["dcube.model"] == "sub_features")
         with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
-            registry.rollback("Ada", "why not", to=control)
+            rollback(registry, "Ada", "why not", to=control)
         registry.client.set_registered_model_alias(NAME, CHALLENGER, control)
         with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
-            registry.proposal(POLICY)
+            propose(registry, POLICY)
         (EVALUATION / "sub_features/metrics.json").unlink()
         run_pipeline(tiny_params, 3, 10)
         registry.client.set_registered_model_alias(NAME, CHAMPION, "3")
@@ -243,20 +244,20 @@ class TestPromotion:
         for file in Path("mlruns").rglob("dcube/predictions.csv"):
             file.unlink()
         with pytest.raises(DcubeError, match="is not what was registered"):
-            registry.rollback("Ada", "why not", to=registry.history()[-1].version)
+            rollback(registry, "Ada", "why not", to=registry.history()[-1].version)
 
     @pytest.mark.slow
     def test_an_alias_that_cannot_be_set_leaves_no_event(self, working_copy, tiny_params, monkeypatch):
         run_pipeline(tiny_params, 0, 10)
         registry = run_pipeline(tiny_params, 1, 30)
-        proposal = registry.proposal(POLICY)
+        proposal = propose(registry, POLICY)
 
         def away(*_):
             raise ConnectionError
 
         monkeypatch.setattr(registry.client, "set_registered_model_alias", away)
         with pytest.raises(ConnectionError):
-            registry.promote(proposal, "Ada")
+            promote(registry, proposal, "Ada")
         assert [event.version for event in registry.history()] == ["1"]
 
     @pytest.mark.slow
@@ -286,8 +287,43 @@ def test_a_champion_that_moved_keeps_its_event(tracking_address, monkeypatch, re
 
     monkeypatch.setattr(registry.client, request_name, without_answer)
     with suppress(error):
-        registry.appoint_first(version, "Ada")
+        appoint_first(registry, version, "Ada")
     assert registry.aliases() == {CHAMPION: "1"} and [event.version for event in registry.history()] == ["1"]
+
+
+@pytest.mark.parametrize(
+    "moment", ["set_model_version_tag", "set_registered_model_tag", "log_text", "set_registered_model_alias"]
+)
+def test_of_two_who_move_the_champion_at_once_one_is_told(tracking_address, monkeypatch, moment):
+    """While one is about to send that request, another goes the whole way."""
+    mine, other = (Registry.created(tracking_client(), NAME) for _ in range(2))
+    run = mine.client.create_run(mine.client.create_experiment("two"))
+    entries = [mine.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id) for _ in range(3)]
+    first, second, third = (Version(entry, run) for entry in entries)
+    appoint_first(mine, first, "Ada")
+    promoted, told = [], []
+
+    def move(registry, version):
+        try:
+            promoted.append(promote(registry, Proposal(version, first, POLICY, Verdict(True, "better"), 1), "Ada"))
+        except ChampionChangedError:
+            told.append(version.version)
+
+    send = getattr(mine.client, moment)
+
+    def meanwhile(*words):
+        monkeypatch.setattr(mine.client, moment, send)
+        other.set_alias(CHALLENGER, third.version)
+        move(other, third)
+        return send(*words)
+
+    mine.set_alias(CHALLENGER, second.version)
+    monkeypatch.setattr(mine.client, moment, meanwhile)
+    move(mine, second)
+    (event,) = promoted
+    assert {event.version, *told} == {"2", "3"}
+    assert mine.aliases()[CHAMPION] == event.version and mine.champion_moved_by_hand() == ""
+    assert [(it.number, it.version) for it in mine.history()] == [(0, "1"), (1, event.version)]
 
 
 def test_a_reference_names_a_version(working_copy, tiny_params):

@@ -13,6 +13,7 @@ from mlflow.entities.model_registry import ModelVersion
 from dcube.artifacts.checksums import hashes_of
 from dcube.config.schema import Params
 from dcube.evaluation.metrics import HEADLINES
+from dcube.registry.promotion import appoint_first
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import tracking_client
@@ -127,7 +128,7 @@ def register_version() -> ModelVersion:
         record(registry.client, entry, registered, sent, Path(folder))
     version = registry.version(str(entry.version))
     if registry.holder(CHAMPION) is None:
-        registry.appoint_first(version, "a test")
+        appoint_first(registry, version, "a test")
     else:
         registry.client.set_registered_model_alias(NAME, CHAMPION, version.version)
     return version.entry
