@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.measure import Result, Setting, Timing, interleaved, speed
 from dcube.config.schema import Data
-from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.scan import scan_images
 
 IMAGES, SIDE, SMALL = 64, 512, 256

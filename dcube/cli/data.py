@@ -14,7 +14,7 @@ from dcube.data.readers.walking import refuse_special
 from dcube.errors import DcubeError
 
 if TYPE_CHECKING:
-    from dcube.data.checks.inspection import InspectionReport
+    from dcube.data.inspection import InspectionReport
 
 app = typer.Typer(help="Add raw images, and check them before anything is trained.", no_args_is_help=True)
 
@@ -69,7 +69,7 @@ def data_check(
 ) -> None:
     """Report classes, sizes, duplicates, patients, leaks and unusable files. Exit code 2: `prepare` would refuse it."""
     _refuse_missing(path)
-    from dcube.data.checks.inspection import inspect_dataset
+    from dcube.data.inspection import inspect_dataset
 
     report = inspect_dataset(path, _data_params(path.stem, strict=False))
     if as_json:
@@ -88,7 +88,7 @@ def data_find(
     ],
 ) -> None:
     """Print the files and patients behind pseudonyms. Needs the salt of `prepare`; the output identifies people."""
-    from dcube.data.checks.privacy import find_pseudonyms
+    from dcube.data.privacy import find_pseudonyms
 
     for name, records in find_pseudonyms(path, _data_params(path.stem, strict=False), pseudonyms).items():
         for record in records:

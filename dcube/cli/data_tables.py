@@ -8,8 +8,8 @@ from rich.text import Text
 
 from dcube.artifacts.schemas.dataset import Extent
 from dcube.data.checks.clinical import HeaderSummary
-from dcube.data.checks.groups import BY_IMAGE, BY_PATIENT
-from dcube.data.checks.inspection import InspectionReport
+from dcube.data.group_checks import BY_IMAGE, BY_PATIENT
+from dcube.data.inspection import InspectionReport
 from dcube.errors import abbreviated, counted
 
 

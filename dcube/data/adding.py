@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.config.schema import Data
-from dcube.data.checks.inspection import InspectionReport, inspect_dataset
+from dcube.data.inspection import InspectionReport, inspect_dataset
 from dcube.data.layouts.phantom import PHANTOM, write_phantom
 from dcube.data.layouts.raw_files import RawFiles, inner_folder, is_debris
 from dcube.data.readers.archives import unpack

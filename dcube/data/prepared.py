@@ -12,7 +12,6 @@ from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo
 from dcube.artifacts.tables import read_csv
 from dcube.errors import DcubeError
 
-SPLITS = ("train", "validation", "test")
 UNLABELLED = -1
 MANIFEST_COLUMNS = ("id", "file", "label", "patient", "split", "sha256")
 

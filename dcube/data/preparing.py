@@ -14,11 +14,11 @@ from dcube.artifacts.tables import to_csv
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
 from dcube.data.checks.leaks import describe_near_duplicates
-from dcube.data.checks.privacy import read_private_dataset
 from dcube.data.grouping import grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.phantom import PHANTOM
 from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
+from dcube.data.privacy import read_private_dataset
 from dcube.data.scan import scan_images
 from dcube.data.scan_checkpoint import scan_checkpoint
 from dcube.data.splits import SplitPlan, count_by_class, plan_splits

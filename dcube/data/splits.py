@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dcube.artifacts.schemas.dataset import DroppedDuplicate
+from dcube.artifacts.schemas.dataset import SPLITS, DroppedDuplicate
 from dcube.config.schema import Data
 from dcube.data.checks.leaks import (
     duplicate_groups,
@@ -23,7 +23,6 @@ from dcube.data.checks.leaks import (
     refuse_unusable_classes,
     verify_splits,
 )
-from dcube.data.prepared import SPLITS
 from dcube.errors import DcubeError, abbreviated
 
 

@@ -8,11 +8,10 @@ from typing import ClassVar
 
 import pandas as pd
 
-from dcube.artifacts.schemas.dataset import SUBGROUP
+from dcube.artifacts.schemas.dataset import SUBGROUP, UNKNOWN
 from dcube.data.grouping import GroupingError
 from dcube.data.layouts.raw_dataset import RawDataset
 
-UNKNOWN = "unknown"  # of an empty cell
 MOST_VALUES = 12
 LONGEST_VALUE = 40  # characters; longer is free text
 DATE = re.compile(

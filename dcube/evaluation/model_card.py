@@ -9,10 +9,11 @@ import pandas as pd
 from dcube.artifacts.candidates import BASELINE, DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
 from dcube.classifier.method import probed_network, registered_method
 from dcube.config.loading import flattened
-from dcube.data.prepared import SPLITS, PreparedDataset
+from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.metrics import metric_of, names_of, title_of
 from dcube.evaluation.operating_point import in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words

@@ -19,11 +19,11 @@ from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import Candidate
 from dcube.config.loading import validated
 from dcube.config.schema import Data
-from dcube.data.checks.privacy import read_private_dataset
 from dcube.data.grouping import grouping_of
 from dcube.data.layouts.metadata import columns_of
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.preprocessing import ModelInput
+from dcube.data.privacy import read_private_dataset
 from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.windows import Window
 from dcube.engine.progress import progress

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from dcube.data.checks.groups import BY_IMAGE, LEAK, GroupCheck
+from dcube.data.group_checks import BY_IMAGE, LEAK, GroupCheck
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, Machine

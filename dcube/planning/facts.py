@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from dcube.config.schema import Compute, Data
-from dcube.data.checks.inspection import InspectionReport, inspect_dataset
-from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.inspection import InspectionReport, inspect_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.readers.modes import is_coloured
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.engine.device import choose_device, computes_in_bfloat16

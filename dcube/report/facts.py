@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from dcube.artifacts.candidates import BASELINE, CONTROLS, DCUBE, SUB_FEATURES, UNTRAINED
+from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Baseline, Classifier
-from dcube.data.prepared import SPLITS
 from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
 from dcube.evaluation.model_card import NOT_INTENDED, intended, kind_in_words, limits_of, majority_class_in_words
 from dcube.evaluation.operating_point import in_words, table_rows

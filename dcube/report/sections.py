@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from dcube.artifacts.schemas.audit import Audit, Neighbour
-from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
+from dcube.artifacts.schemas.dataset import SPLITS, DatasetInfo, InputSpec
 from dcube.artifacts.schemas.fid import FidReport
 from dcube.artifacts.schemas.selection import Selection
 from dcube.config.loading import flattened
 from dcube.config.schema import Group, Params
-from dcube.data.prepared import SPLITS
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, intended, kind_in_words
 from dcube.evaluation.operating_point import in_words, table_rows

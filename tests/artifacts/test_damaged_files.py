@@ -14,7 +14,7 @@ from dcube.artifacts.schemas.diffusion import DiffusionConfig
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.weights import load_weights, save_weights
 from dcube.config.schema import Data, Diffusion
-from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.spelling import one_spelling
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions

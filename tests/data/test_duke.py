@@ -10,9 +10,9 @@ import openpyxl
 import pytest
 
 from dcube.config.schema import Data
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts import breast_mri
 from dcube.data.layouts.breast_mri_series import first_after_contrast
-from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.spreadsheets import read_spreadsheet
 from dcube.errors import DcubeError

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.config.schema import Data
-from dcube.data.checks.inspection import inspect_dataset
 from dcube.data.grouping import GroupingError, group_images, groups_of
-from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.inspection import inspect_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.preparing import prepare
 from dcube.data.splits import plan_splits

@@ -10,8 +10,8 @@ import pytest
 
 from dcube.config.loading import load_preset
 from dcube.config.schema import Data
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.breast_mri import NO_SERIES
-from dcube.data.layouts.detection import read_raw_dataset
 from dcube.data.layouts.phantom import SIDE
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preparing import prepare

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from dcube.cli.data import app
 from dcube.config.schema import Data
 from dcube.data.adding import add_dataset
-from dcube.data.checks.inspection import inspect_dataset
-from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.inspection import inspect_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images

@@ -7,7 +7,7 @@ import pytest
 from pydicom.uid import SegmentationStorage
 
 from dcube.config.loading import params_from
-from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preparing import prepare
 from dcube.data.preprocessing import crop

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from dcube.config.schema import Data
-from dcube.data.checks.inspection import inspect_dataset
 from dcube.data.checks.near_duplicates import thumbnail
+from dcube.data.inspection import inspect_dataset
 from dcube.data.layouts.phantom import PATIENTS, SLICES, UNLABELLED_KINDS, Patient
 from dcube.data.preparing import prepare
 from tests.support.altered_copies import COPIES, CROPPED, groups_of, jpeg

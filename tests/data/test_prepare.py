@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.config.loading import params_from
-from dcube.data.checks.inspection import inspect_dataset
-from dcube.data.prepared import SPLITS
+from dcube.data.inspection import inspect_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
 from tests.support.raw_sets import class_folders, medmnist_file, noise, save, with_metadata, write_metadata

@@ -19,8 +19,8 @@ from pydicom.dataset import Dataset
 from dcube.cli.main import app
 from dcube.config.loading import params_from
 from dcube.data.checks.clinical import IDENTIFYING
-from dcube.data.checks.privacy import pseudonym, read_salt
 from dcube.data.preparing import prepare
+from dcube.data.privacy import pseudonym, read_salt
 from dcube.errors import DcubeError
 from tests.support.medical_files import dicom_dataset, nifti_file, save_dicom
 from tests.support.raw_sets import noise, save, write_metadata

@@ -6,8 +6,8 @@ import pytest
 
 from dcube.config.schema import Data
 from dcube.data.adding import add_dataset
-from dcube.data.checks.inspection import inspect_dataset
-from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.inspection import inspect_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
 from tests.support.public_sets import SETS, build

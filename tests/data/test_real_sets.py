@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.config.loading import load_preset
 from dcube.config.schema import Data
-from dcube.data.checks.inspection import inspect_dataset
 from dcube.data.checks.leaks import verify_splits
-from dcube.data.layouts.detection import read_raw_dataset
-from dcube.data.prepared import SPLITS
+from dcube.data.inspection import inspect_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
 from tests.support.altered_copies import COPIES, CROPPED, RECODED, SMALLER, groups_of
 from tests.support.raw_sets import BREASTMNIST, LARGER_SETS

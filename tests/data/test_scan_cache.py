@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from dcube.config.schema import Data
-from dcube.data import scan_cache
-from dcube.data.checks import inspection
-from dcube.data.checks.inspection import inspect_dataset
+from dcube.data import inspection, scan_cache
+from dcube.data.inspection import inspect_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.readers.raw_image import RawImage
 from dcube.runtime.settings import read_settings

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcube.data.prepared import SPLITS
+from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.data.splits import plan_splits, verify_splits
 from dcube.errors import DcubeError
 from tests.support.split_tables import data_params, raw_tables, table

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from dcube.config.loading import params_from
-from dcube.data.checks.inspection import inspect_dataset
+from dcube.data.inspection import inspect_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
 from tests.support.raw_sets import class_folders, with_metadata

@@ -28,7 +28,7 @@ from dcube.config.loading import params_from
 from dcube.config.schema import Data
 from dcube.data.adding import add_dataset
 from dcube.data.checks.clinical import summarise_headers
-from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_files import visible_files
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.errors import DcubeError

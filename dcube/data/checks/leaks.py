@@ -5,8 +5,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, NearDuplicates
-from dcube.data.prepared import SPLITS
+from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, SPLITS, NearDuplicates
 from dcube.errors import DcubeError, abbreviated
 
 RESERVED = (ABSTAIN, "refused")  # what stands in an answer in the place of a class

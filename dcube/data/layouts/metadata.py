@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from dcube.artifacts.schemas.dataset import UNKNOWN
 from dcube.config.schema import Data
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder
@@ -17,7 +18,6 @@ from dcube.data.layouts.spelling import one_spelling
 from dcube.data.layouts.tables import read_rows, split_of
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
-from dcube.data.subgroups import UNKNOWN
 from dcube.errors import DcubeError, abbreviated
 
 METADATA = "metadata.csv"

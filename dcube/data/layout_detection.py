@@ -1,4 +1,4 @@
-"""Which layout a raw data set has. A layout is one module of this package, and one line in `LAYOUTS`."""
+"""Which layout a raw data set has. A layout is one module of `layouts/`, and one line in `LAYOUTS`."""
 
 from dataclasses import replace
 from functools import cache

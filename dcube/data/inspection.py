@@ -9,11 +9,11 @@ import pandas as pd
 from dcube.artifacts.schemas.dataset import Grouping, NearDuplicates, RawImages
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
-from dcube.data.checks.groups import BY_PATIENT, GroupCheck, check_groups, describe_leak, propose_groups
 from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
+from dcube.data.group_checks import BY_PATIENT, GroupCheck, check_groups, describe_leak, propose_groups
 from dcube.data.grouping import GroupingError, grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
-from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import inner_folder, visible_files
 from dcube.data.scan import FEW_LEVELS, scan_images
