@@ -9,8 +9,8 @@ from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import BFLOAT16, CLASSES, CPU, as_pair, name_of, uvit_of
 from dcube.artifacts.candidates import DCUBE
 from dcube.classifier.candidate import build_head
-from dcube.classifier.contract import Task
 from dcube.classifier.losses import consistency_loss
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.training import classifier_losses
 from dcube.config.schema import Classifier, Diffusion, SubFeatures
 from dcube.diffusion.noise_schedule import NoiseSchedule

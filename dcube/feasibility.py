@@ -15,7 +15,7 @@ from dcube.artifacts.candidates import STAGES
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.classifier.candidate import build_method
 from dcube.classifier.class_balance import refuse_without_effect
-from dcube.classifier.contract import Task
+from dcube.classifier.networks.contract import Task
 from dcube.config.schema import Params
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError

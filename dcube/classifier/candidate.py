@@ -16,9 +16,9 @@ from dcube.artifacts.candidates import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 from dcube.classifier.calibration import tempered
-from dcube.classifier.contract import Task
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier
 from dcube.classifier.method import method, probed_network
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.timm_networks import timm_network, timm_probe
 from dcube.config.schema import Classifier, Pretrained
 from dcube.diffusion.noise_schedule import NoiseSchedule

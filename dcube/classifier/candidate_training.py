@@ -16,8 +16,8 @@ from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
 from dcube.classifier.calibration import calibrated, tempered
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, Candidate, build_head
 from dcube.classifier.class_balance import refuse_without_effect, validation_weights
-from dcube.classifier.contract import Task
 from dcube.classifier.image_table import ImageTable, training_images
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.recipe import Recipe
 from dcube.classifier.training import ClassifierResult, pretrain, train_candidate
 from dcube.config.schema import Classifier, Compute, Diffusion, Labels

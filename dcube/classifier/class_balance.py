@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from torch import Tensor, nn
 
-from dcube.classifier.contract import OwnLosses
+from dcube.classifier.networks.contract import OwnLosses
 from dcube.config.schema import ClassBalance
 from dcube.engine.seeds import numpy_generator
 from dcube.errors import DcubeError

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dcube.classifier.contract import FrozenEncoder
 from dcube.classifier.image_table import ImageTable
+from dcube.classifier.networks.contract import FrozenEncoder
 from dcube.config.schema import Optimisation
 from dcube.engine.distributed import gather_uneven, is_main_process, shard
 from dcube.engine.progress import progress

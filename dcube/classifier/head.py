@@ -106,17 +106,6 @@ class SubFeatureClassifier(nn.Module):
         return self.logits(self.dropout(sub_map.mean(dim=(2, 3))))
 
 
-class ImageClassifier(nn.Module):
-    """Baseline: a network on normalised pixels as it is; it ignores diffusion features."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = ImageNetwork(network)
-
-    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        return self.network(images)
-
-
 def normalise_tokens(block: Tensor) -> Tensor:
     """Every patch token to zero mean and unit variance over its channels: (B, width, h, w) to the same."""
     return F.layer_norm(block.movedim(1, -1), block.shape[1:2]).movedim(-1, 1)

@@ -14,10 +14,10 @@ from dcube.classifier.augmentation import augmented
 from dcube.classifier.calibration import calibrated
 from dcube.classifier.candidate import probabilities
 from dcube.classifier.class_balance import CrossEntropy, cross_entropy_of, epoch_order, validation_weights
-from dcube.classifier.contract import OwnLosses, PretrainsItself
 from dcube.classifier.encoding import encoded, is_encoded_first
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
+from dcube.classifier.networks.contract import OwnLosses, PretrainsItself
 from dcube.config.schema import Compute, HeadLosses, Optimisation
 from dcube.diffusion.ranges import to_model_range
 from dcube.engine.batch_norm import statistics_estimated_again

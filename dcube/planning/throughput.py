@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, build_head, probabilities
-from dcube.classifier.contract import Task
 from dcube.classifier.encoding import is_encoded_first
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.recipe import Recipe
 from dcube.classifier.training import classifier_losses
 from dcube.config.schema import Params

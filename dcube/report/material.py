@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from dcube.artifacts import layout
-from dcube.artifacts.artifact import SomeArtifact
 from dcube.artifacts.candidates import DCUBE
+from dcube.artifacts.schemas.artifact import SomeArtifact
 from dcube.artifacts.schemas.audit import Audit
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.fid import FidReport

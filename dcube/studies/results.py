@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dcube.artifacts.artifact import SomeArtifact
 from dcube.artifacts.layout import FID_REPORT, METRICS_FILE, PREDICTIONS
+from dcube.artifacts.schemas.artifact import SomeArtifact
 from dcube.artifacts.schemas.fid import FidReport
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError

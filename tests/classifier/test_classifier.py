@@ -13,10 +13,10 @@ from dcube.artifacts.candidates import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.candidate import Calibration
 from dcube.classifier.calibration import tempered
 from dcube.classifier.candidate import OWN_KINDS, build_head, load_candidate, probabilities, save_candidate
-from dcube.classifier.contract import Task
 from dcube.classifier.head import DCubeHead, normalise_tokens
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.training import classifier_losses, train_candidate
 from dcube.config.loading import with_overrides
 from dcube.config.schema import Classifier, HeadLosses, Params, Pretrained

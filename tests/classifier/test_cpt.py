@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from dcube.classifier.candidate import build_method
-from dcube.classifier.contract import PretrainsItself, Task
 from dcube.classifier.methods import cpt
 from dcube.classifier.methods.cpt import CPT, dice, with_wider_kernels
+from dcube.classifier.networks.contract import PretrainsItself, Task
 from dcube.classifier.networks.pseudo_shapes import (
     PIXEL_CLASSES,
     RULES,

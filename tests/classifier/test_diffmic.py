@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from dcube.classifier.candidate import build_method
-from dcube.classifier.contract import OwnLosses, Task
 from dcube.classifier.methods import diffmic
 from dcube.classifier.methods.diffmic import Denoiser, DiffMIC, LabelDiffusion, first_noises, mmd
+from dcube.classifier.networks.contract import OwnLosses, Task
 from dcube.classifier.networks.diffmic_guidance import DualGuidance, salient_regions
 from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
 from dcube.engine.rng import Rng

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from dcube.classifier.candidate import build_method
-from dcube.classifier.contract import Task
 from dcube.classifier.method import TABLE_IX, all_methods, method_names, registered_method
 from dcube.classifier.methods.t2t_vit import TokenPerformer
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.frozen import Frozen
 from dcube.cli.main import app
 from dcube.config.schema import Pretrained

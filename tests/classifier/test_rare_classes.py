@@ -9,7 +9,7 @@ from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.classifier.augmentation import STRENGTHS, augmented
 from dcube.classifier.candidate import Candidate, build_head, probabilities
 from dcube.classifier.class_balance import cross_entropy_of, epoch_order, refuse_without_effect
-from dcube.classifier.contract import OwnLosses, Task
+from dcube.classifier.networks.contract import OwnLosses, Task
 from dcube.config.loading import load_preset, preset_names
 from dcube.config.schema import ClassBalance, Params
 from dcube.errors import DcubeError

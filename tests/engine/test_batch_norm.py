@@ -9,8 +9,8 @@ from torch.optim.swa_utils import update_bn
 
 from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.classifier.candidate import build_head
-from dcube.classifier.contract import Task
 from dcube.classifier.image_table import ImageTable
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.frozen import LinearProbe
 from dcube.classifier.training import train_candidate
 from dcube.config.schema import Params

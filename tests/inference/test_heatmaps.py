@@ -11,8 +11,8 @@ from scipy.stats import spearmanr
 from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
 from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.classifier.candidate import Candidate, build_head
-from dcube.classifier.contract import Task
 from dcube.classifier.image_table import ImageTable
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.training import train_candidate
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset

@@ -17,7 +17,7 @@ STAGES = GRAPH["stages"]
 
 # They report, or say where things stand; a change in them changes no result.
 REPORTING = (
-    "dcube.artifacts.artifact",
+    "dcube.artifacts.schemas.artifact",
     "dcube.artifacts.atomic",
     "dcube.artifacts.checksums",
     "dcube.artifacts.dvc_files",

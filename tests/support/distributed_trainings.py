@@ -17,9 +17,9 @@ def train(prepared: Path, folder: Path) -> None:
     from torch import nn
 
     from dcube.classifier.candidate import DCUBE, build_head, build_method
-    from dcube.classifier.contract import Task
     from dcube.classifier.image_table import ImageTable
     from dcube.classifier.methods.diffmic import DiffMIC
+    from dcube.classifier.networks.contract import Task
     from dcube.classifier.networks.diffmic_guidance import DualGuidance
     from dcube.classifier.training import pretrain, train_candidate
     from dcube.config.schema import HeadLosses, Params

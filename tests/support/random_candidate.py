@@ -9,7 +9,7 @@ from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
 from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, TrainedWith
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, OWN_KINDS, build_head, save_candidate
-from dcube.classifier.contract import Task
+from dcube.classifier.networks.contract import Task
 from dcube.config.schema import Params
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, field_serializer
 
-from dcube.artifacts.artifact import ArtifactPart, remedy_of_stage
 from dcube.artifacts.candidates import TRAINING_STAGES
+from dcube.artifacts.schemas.artifact import ArtifactPart, remedy_of_stage
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.artifacts.schemas.weights import WeightsConfig
 from dcube.config.schema import Baseline, Classifier, Diffusion

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart, remedy_of_stage
+from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
 from dcube.config.schema import Data
 
 Grouping = Literal["patients", "group_by", "none"]

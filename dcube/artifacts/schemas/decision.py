@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from dcube.artifacts.artifact import ArtifactPart
+from dcube.artifacts.schemas.artifact import ArtifactPart
 from dcube.errors import DcubeError
 
 MOST_PROBABLE = "most probable class"

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import remedy_of_stage
+from dcube.artifacts.schemas.artifact import remedy_of_stage
 from dcube.artifacts.schemas.weights import WeightsConfig
 from dcube.config.schema import Diffusion
 

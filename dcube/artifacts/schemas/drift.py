@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, remedy_of_stage
 from dcube.artifacts.candidates import TRAINING_STAGES
+from dcube.artifacts.schemas.artifact import Artifact, remedy_of_stage
 
 
 class DriftReference(Artifact):

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart
+from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart
 from dcube.artifacts.schemas.decision import DecisionPolicy
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator
 
-from dcube.artifacts.artifact import Artifact
+from dcube.artifacts.schemas.artifact import Artifact
 
 
 def _below(path: str) -> str:

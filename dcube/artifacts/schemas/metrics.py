@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart, remedy_of_stage
+from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
 from dcube.artifacts.schemas.dataset import Grouping, SplitOrigin
 from dcube.artifacts.schemas.decision import DecisionPolicy, Estimate, OperatingPoint, PredictionSets
 

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart
+from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart
 
 
 class Decision(ArtifactPart):

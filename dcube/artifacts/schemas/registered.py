@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from dcube.artifacts.artifact import Artifact, remedy_of_stage
+from dcube.artifacts.schemas.artifact import Artifact, remedy_of_stage
 
 
 class Registered(Artifact):

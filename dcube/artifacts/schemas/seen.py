@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
-from dcube.artifacts.artifact import Artifact, remedy_of_stage
 from dcube.artifacts.candidates import TRAINING_STAGES
+from dcube.artifacts.schemas.artifact import Artifact, remedy_of_stage
 
 LENGTH = 16  # hexadecimal digits: among a million images, two different ones agree with a chance of 3e-8
 

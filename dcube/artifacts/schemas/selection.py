@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from dcube.artifacts.artifact import Artifact, ArtifactPart, remedy_of_stage
+from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
 
 
 class SelectionDefinition(ArtifactPart):

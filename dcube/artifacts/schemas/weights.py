@@ -1,6 +1,6 @@
 """What stands in every `config.json` beside the weights of a trained model."""
 
-from dcube.artifacts.artifact import Artifact
+from dcube.artifacts.schemas.artifact import Artifact
 
 
 class WeightsConfig(Artifact):

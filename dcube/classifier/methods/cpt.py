@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from timm.models.pvt_v2 import OverlapPatchEmbed
 from torch import Tensor, nn
 
-from dcube.classifier.contract import Task
 from dcube.classifier.method import TABLE_IX, register_method
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.pseudo_shapes import PIXEL_CLASSES, made_images
 from dcube.classifier.networks.timm_networks import timm_features
 from dcube.config.schema import Pretrained

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from dcube.classifier.contract import Task
 from dcube.classifier.method import TABLE_IX, register_method
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.transformers_networks import with_weights
 from dcube.config.schema import Pretrained
 

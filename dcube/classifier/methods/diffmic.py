@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcube.classifier.contract import Task
 from dcube.classifier.method import register_method
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.diffmic_guidance import DualGuidance
 from dcube.classifier.networks.timm_networks import timm_features
 from dcube.config.schema import Pretrained

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0, frozen, with a linear probe: what features of ImageNet tell. It trains within a minute."""
 
-from dcube.classifier.contract import Task
 from dcube.classifier.method import PROBE_SETTINGS, register_method
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.frozen import LinearProbe
 from dcube.classifier.networks.timm_networks import timm_probe
 from dcube.config.schema import Pretrained

@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcube.artifacts.weights import under_prefix, with_prefix
-from dcube.classifier.contract import Task
 from dcube.classifier.method import MEDCLIP_PROBE, register_method
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.frozen import LinearProbe
 from dcube.classifier.networks.loading import load_published, only_pickled
 from dcube.classifier.networks.transformers_networks import under_current_names

@@ -2,9 +2,9 @@
 
 import torch.nn.functional as F
 
-from dcube.classifier.contract import Task
-from dcube.classifier.head import ImageClassifier
 from dcube.classifier.method import register_method
+from dcube.classifier.networks.contract import Task
+from dcube.classifier.networks.image_classifier import ImageClassifier
 from dcube.classifier.networks.timm_networks import timm_classifier
 from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import create_pretrained

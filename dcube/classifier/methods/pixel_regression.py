@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcube.classifier.contract import Task
 from dcube.classifier.method import STAGE_2, register_method
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.frozen import StandardisedLinear
 from dcube.config.schema import Pretrained
 

@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from dcube.classifier.contract import Task
 from dcube.classifier.method import TABLE_IX, register_method
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.timm_networks import timm_network
 from dcube.config.schema import Pretrained
 

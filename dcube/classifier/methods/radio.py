@@ -1,8 +1,8 @@
 """C-RADIOv3-B, an agglomerative foundation model, with all weights trained."""
 
-from dcube.classifier.contract import Task
-from dcube.classifier.head import ImageClassifier
 from dcube.classifier.method import TABLE_IX, register_method
+from dcube.classifier.networks.contract import Task
+from dcube.classifier.networks.image_classifier import ImageClassifier
 from dcube.classifier.networks.radio import with_classifier
 from dcube.config.schema import Pretrained
 

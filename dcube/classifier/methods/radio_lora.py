@@ -1,8 +1,8 @@
 """C-RADIOv3-B with low-rank additions to its attention (Hu et al., LoRA, ICLR 2022)."""
 
-from dcube.classifier.contract import Task
-from dcube.classifier.head import ImageClassifier
 from dcube.classifier.method import register_method
+from dcube.classifier.networks.contract import Task
+from dcube.classifier.networks.image_classifier import ImageClassifier
 from dcube.classifier.networks.radio import VISIBLE, with_classifier
 from dcube.config.schema import Pretrained
 

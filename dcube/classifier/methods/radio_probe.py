@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dcube.classifier.contract import Task
 from dcube.classifier.method import MEDCLIP_PROBE, register_method
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.frozen import LinearProbe
 from dcube.classifier.networks.radio import VISIBLE, backbone
 from dcube.config.schema import Pretrained

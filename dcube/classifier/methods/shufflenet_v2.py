@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torchvision.models import ShuffleNet_V2_X1_0_Weights, shufflenet_v2_x1_0
 
-from dcube.classifier.contract import Task
-from dcube.classifier.head import ImageClassifier
 from dcube.classifier.method import TABLE_IX, register_method
+from dcube.classifier.networks.contract import Task
+from dcube.classifier.networks.image_classifier import ImageClassifier
 from dcube.classifier.networks.loading import IMAGENET, load_published
 from dcube.config.schema import Pretrained
 

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from dcube.classifier.contract import Task
-from dcube.classifier.head import ImageClassifier
 from dcube.classifier.method import register_method
+from dcube.classifier.networks.contract import Task
+from dcube.classifier.networks.image_classifier import ImageClassifier
 from dcube.classifier.networks.loading import IMAGENET, load_published, only_pickled
 from dcube.config.schema import Pretrained
 

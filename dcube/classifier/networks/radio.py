@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from dcube.classifier.contract import Task
+from dcube.classifier.networks.contract import Task
 from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import create_pretrained
 

@@ -5,9 +5,9 @@ from typing import Any
 from timm.models._features import FeatureGetterNet  # no public name
 from torch import nn
 
-from dcube.classifier.contract import Task
-from dcube.classifier.head import ImageClassifier
+from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.frozen import LinearProbe
+from dcube.classifier.networks.image_classifier import ImageClassifier
 from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import create_pretrained
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dcube.classifier.head import ImageClassifier
+from dcube.classifier.networks.image_classifier import ImageClassifier
 from dcube.classifier.networks.loading import IMAGENET, load_published
 from dcube.config.schema import Pretrained
 

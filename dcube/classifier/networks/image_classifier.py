@@ -1,0 +1,18 @@
+"""A published network as a method's network."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from dcube.engine.image_network import ImageNetwork
+
+
+class ImageClassifier(nn.Module):
+    """Baseline: a network on normalised pixels as it is; it ignores diffusion features."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = ImageNetwork(network)
+
+    def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        return self.network(images)
