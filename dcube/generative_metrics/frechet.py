@@ -12,10 +12,11 @@ from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
 from dcube.artifacts.atomic import atomic_write
-from dcube.artifacts.schemas.fid import Distances, FidDefinition
+from dcube.artifacts.schemas.fid import Blockiness, Distances, FidDefinition, FidReport
 from dcube.config.schema import Fid
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.seeds import numpy_generator
+from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.class_counts import apportion
 from dcube.generative_metrics.extractor import load_extractor
 
@@ -84,6 +85,16 @@ class FrechetTracker:
         self.labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(list(counts.values())))
         self.seeds = [fid.seed + i for i in range(fid.samples)]
 
+    def report(self, generated: Tensor, labels: Tensor, patch_size: int) -> FidReport:
+        """Everything about generated images (n, C, S, S) uint8 of a model with patches of that side."""
+        jumps = [blockiness(images, patch_size) for images in (generated.numpy(), self.real_images)]
+        return FidReport(
+            overall=self.measure(generated, labels),
+            classes=self.measure_classes(generated, labels),
+            blockiness=Blockiness(generated=jumps[0], real=jumps[1]),
+            definition=self.definition,
+        )
+
     def measure(self, generated: Tensor, labels: Tensor) -> Distances:
         """Distances to the real images of the same classes.
 
@@ -104,6 +115,11 @@ class FrechetTracker:
             if min(int(chosen.sum()), int((self.real_labels == index).sum())) >= 2:
                 measured[name] = self.measure(generated[chosen], labels[chosen])
         return measured
+
+    @property
+    def real_images(self) -> np.ndarray:
+        """(n, C, S, S) uint8, of `real_labels`."""
+        return self.dataset.images(self.dataset.diffusion_image_size)[self.rows]
 
     @property
     def definition(self) -> FidDefinition:
@@ -133,4 +149,4 @@ class FrechetTracker:
             return features
 
     def _extract_real(self) -> np.ndarray:
-        return self.extractor(self.dataset.images(self.dataset.diffusion_image_size)[self.rows])
+        return self.extractor(self.real_images)

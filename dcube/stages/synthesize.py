@@ -5,9 +5,9 @@ import pandas as pd
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import AUDIT, DIFFUSION, PREPARED, SYNTHETIC, VALIDATION
 from dcube.data.prepared import PreparedDataset
-from dcube.diffusion.plots import sample_grid
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast, choose_device
+from dcube.generative_metrics.plots import sample_grid
 from dcube.stages import params
 from dcube.synthesis.fitness import unfit_reasons
 from dcube.synthesis.generation import generate, save_synthetic

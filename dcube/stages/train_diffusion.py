@@ -11,7 +11,6 @@ from dcube.artifacts.layout import CACHE, DATASET, DIFFUSION, HISTORY, PREPARED,
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
-from dcube.diffusion.plots import sample_grid
 from dcube.diffusion.training import DiffusionResult, train_diffusion
 from dcube.diffusion.weights import save_diffusion
 from dcube.engine.checkpoint_cleanup import note_finished
@@ -21,6 +20,7 @@ from dcube.engine.distributed import is_main_process
 from dcube.engine.launcher import launch
 from dcube.feasibility import refuse_infeasible
 from dcube.generative_metrics.frechet import FrechetTracker
+from dcube.generative_metrics.plots import sample_grid
 from dcube.runtime.settings import read_settings
 from dcube.stages import params
 from dcube.tracking import tags

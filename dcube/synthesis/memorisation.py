@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from dcube.artifacts.schemas.audit import Audit, Neighbour
-from dcube.diffusion.plots import image_rows
+from dcube.generative_metrics.plots import image_rows
 
 THUMBNAIL = 32
 REFERENCE_QUANTILE = 0.01

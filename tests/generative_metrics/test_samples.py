@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from dcube.stages.track_fid import one_image_per_patient_first
+from dcube.generative_metrics.samples import one_image_per_patient_first
 
 
 def test_one_image_of_each_patient_comes_first() -> None:

@@ -1,0 +1,90 @@
+"""How all candidates of one pipeline are registered, and which of them becomes challenger."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from dcube.artifacts.checksums import hashes_of
+from dcube.artifacts.schemas.registered import Registered
+from dcube.config.loading import flattened
+from dcube.config.schema import Params
+from dcube.errors import DcubeError
+from dcube.evaluation.metrics import HEADLINES
+from dcube.evaluation.model_card import title_of_candidate
+from dcube.registry.candidate_run import log_metrics, log_params
+from dcube.registry.promotion import appoint_first
+from dcube.registry.registration import Evaluated, Registration, best_by_validation, challenger_of, register
+from dcube.registry.version_page import Champion
+from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
+from dcube.tracking import tags
+from dcube.tracking.run import TrackedRun
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def register_pipeline(
+    registry: Registry, models: Sequence[Evaluated], shared: Registration, origin_of: Callable[[str], Mapping[str, str]]
+) -> Registered:
+    """A version of every candidate; name the challenger and, where there is none, the champion.
+
+    Args:
+        origin_of: stage → tags that say what its results come from.
+    """
+    shared = replace(shared, champion=_champion(registry))
+    versions = {it.name: register(registry, it, shared, origin_of(f"evaluate@{it.name}")) for it in models}
+    challenger, origin = challenger_of(models), origin_of("register")
+    roles = {"best": best_by_validation(models), CHALLENGER: challenger}
+    _log_headlines(registry.client, shared.run.data.tags[tags.PARENT], shared.params, roles)
+    if challenger:
+        registry.set_alias(CHALLENGER, versions[challenger.name].version)
+        if registry.holder(CHAMPION) is None:
+            appoint_first(registry, versions[challenger.name], who=f"pipeline {origin[tags.PIPELINE]}")
+    return Registered(
+        name=registry.name,
+        versions={name: int(version.version) for name, version in versions.items()},
+        aliases={alias: int(number) for alias, number in registry.aliases().items()},
+        challenger=challenger.name if challenger else None,
+        origin=dict(origin),
+    )
+
+
+def log_shared_files(tracked: TrackedRun, files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
+    """Keep files (path below an artifact folder → content) with the run that registers.
+
+    Returns:
+        artifact folder → path → sha256.
+    """
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            copy = Path(folder, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
+        tracked.log_artifacts(Path(folder))
+        return {place.name: hashes_of(place) for place in sorted(Path(folder).iterdir())}
+
+
+def _log_headlines(client: "MlflowClient", run_id: str, params: Params, roles: Mapping[str, Evaluated | None]) -> None:
+    """Of a pipeline, to its run, so that pipelines can be sorted and compared: `challenger.auroc` and so on, and the
+    parameters that are not the defaults, since MLflow's list of runs gets slower with every parameter.
+    """
+    if not client.get_run(run_id).data.params:  # MLflow refuses other values, as of a DVC experiment made again
+        log_params(client, run_id, flattened(params.model_dump(mode="json", exclude_defaults=True)))
+    for role, model in roles.items():
+        if model:
+            test = model.metrics.test
+            log_metrics(client, run_id, {f"{role}.{metric.name}": test[metric.name] for metric in HEADLINES})
+            client.set_tag(run_id, role, title_of_candidate(model.name, model.metrics.kind))
+
+
+def _champion(registry: Registry) -> Champion | None:
+    """With what it said about the test, as long as that is there."""
+    version = registry.holder(CHAMPION)
+    if version is None:
+        return None
+    try:
+        return Champion(version, registry.predictions(version))
+    except DcubeError:
+        return None
