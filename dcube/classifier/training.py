@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from dcube.classifier.augmentation import augmented
@@ -27,6 +26,7 @@ from dcube.engine.device import autocast
 from dcube.engine.distributed import gather_uneven, rank, shard, shard_size
 from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng
+from dcube.engine.scores import unweighted_auroc
 from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import Record, Row, Trainer
 from dcube.features.frozen_uvit import FrozenUViT
@@ -244,10 +244,9 @@ def validation_probabilities(
 
 def validation_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """AUROC (one against the rest, mean over classes), cross-entropy and accuracy."""
-    one_hot = np.eye(predicted.shape[1])[labels]
     chosen = np.clip(predicted[np.arange(len(predicted)), labels], 1e-12, 1.0)
     return {
-        "auroc": float(roc_auc_score(one_hot, predicted, average="macro")),
+        "auroc": unweighted_auroc(labels, predicted),
         "cross_entropy": float(-np.log(chosen).mean()),
         "accuracy": float((predicted.argmax(axis=1) == labels).mean()),
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcube.engine.scores import accuracy, areas, confusion, macro_f1, only_complete, ratio
 from dcube.errors import DcubeError
 
 MetricValues = dict[str, np.ndarray]
@@ -105,9 +106,10 @@ def measure(
     """
     if weights is None:
         weights = np.ones((1, len(labels)))
+    auroc, auprc = areas(labels, probabilities, weights)
     return (
         _from_confusion(confusion(labels, probabilities, weights), classes)
-        | _ranking(labels, probabilities, weights)
+        | {"auroc": auroc, "auprc": auprc}
         | _calibration(labels, probabilities, weights, bins)
     )
 
@@ -122,15 +124,8 @@ def selective(labels: np.ndarray, probabilities: np.ndarray, abstain_below: floa
     predicted = weights @ confident
     return {
         "coverage": predicted / weights.sum(1),
-        "accuracy_when_predicting": _ratio(weights @ right, predicted),
+        "accuracy_when_predicting": ratio(weights @ right, predicted),
     }
-
-
-def confusion(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(b, c, c): weight of the images of class i that were predicted to be class j."""
-    count = probabilities.shape[1]
-    cell = labels * count + probabilities.argmax(1)
-    return (weights @ np.eye(count * count)[cell]).reshape(-1, count, count)
 
 
 def calibration_bins(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, ...]:
@@ -141,44 +136,20 @@ def calibration_bins(labels: np.ndarray, probabilities: np.ndarray, bins: int) -
 
 
 def _from_confusion(table: np.ndarray, classes: list[str]) -> MetricValues:
-    total = table.sum((1, 2))
     hits = np.diagonal(table, axis1=1, axis2=2)
     actual, predicted = table.sum(2), table.sum(1)
-    precision = _ratio(hits, predicted, otherwise=0.0)  # a class that is never predicted has earned none
-    sensitivity = _ratio(hits, actual)
-    f1 = _ratio(2 * hits, actual + predicted, otherwise=0.0)
-    others = total[:, None] - actual
-    specificity = _ratio(others - (predicted - hits), others)
-    complete = np.where((actual > 0).all(1), 1.0, np.nan)
+    precision = ratio(hits, predicted, otherwise=0.0)  # a class that is never predicted has earned none
+    sensitivity = ratio(hits, actual)
+    others = table.sum((1, 2))[:, None] - actual
+    specificity = ratio(others - (predicted - hits), others)
     return {
-        "accuracy": hits.sum(1) / total,
-        "macro_precision": precision.mean(1) * complete,
+        "accuracy": accuracy(table),
+        "macro_precision": precision.mean(1) * only_complete(table),
         "macro_recall": sensitivity.mean(1),
-        "macro_f1": f1.mean(1) * complete,
+        "macro_f1": macro_f1(table),
         **{f"sensitivity/{name}": sensitivity[:, i] for i, name in enumerate(classes)},
         **{f"specificity/{name}": specificity[:, i] for i, name in enumerate(classes)},
     }
-
-
-def _ranking(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> MetricValues:
-    areas = np.array([_areas(labels == i, probabilities[:, i], weights) for i in range(probabilities.shape[1])])
-    auroc, auprc = areas.swapaxes(0, 1)
-    return {"auroc": auroc[1] if len(auroc) == 2 else auroc.mean(0), "auprc": auprc.mean(0)}
-
-
-def _areas(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Areas under the ROC curve (trapezoids) and under precision–recall (steps, "average precision"), (b,) each."""
-    order = np.argsort(-score, kind="stable")
-    last_of_tie = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
-    sorted_weights = weights[:, order]
-    true = np.cumsum(sorted_weights * positive[order], axis=1)[:, last_of_tie]
-    false = np.cumsum(sorted_weights * ~positive[order], axis=1)[:, last_of_tie]
-    gained = np.diff(true, axis=1, prepend=0.0)
-    passed = np.diff(false, axis=1, prepend=0.0)
-    positives, negatives = true[:, -1], false[:, -1]
-    auroc = _ratio((passed * (true - gained / 2)).sum(1), positives * negatives)
-    auprc = _ratio((gained * _ratio(true, true + false, otherwise=0.0)).sum(1), positives)
-    return auroc, np.where(negatives > 0, auprc, np.nan)
 
 
 def _calibration(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, bins: int) -> MetricValues:
@@ -198,7 +169,3 @@ def _calibration(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndar
         "brier": weights @ distance / total,
         "nll": weights @ -np.log(likelihood) / total,
     }
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, otherwise: float = np.nan) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(part), otherwise), where=whole > 0)

@@ -11,7 +11,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from dcube.artifacts.tables import to_csv
-from dcube.evaluation.metrics import calibration_bins, confusion
+from dcube.engine.scores import confusion
+from dcube.evaluation.metrics import calibration_bins
 from dcube.evaluation.predictions import Predictions
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

@@ -10,13 +10,14 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from dcube.data.label_subset import draw_labelled
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.progress import Advance
+from dcube.engine.scores import accuracy, areas, confusion, macro_f1
 from dcube.features.pooling import Vectors
 
 # Inverse strengths of the regularisation, in scikit-learn's sense, of features whose variances add up to one.
@@ -110,27 +111,13 @@ def probe(
 
 
 def scores(labels: np.ndarray, model: LogisticRegression, features: np.ndarray) -> dict[str, float]:
-    """AUROC is the mean over the classes, each against the rest; of two classes, of the second.
-
-    As scikit-learn has them, whose checks of every argument would take most of a study's time.
-    """
-    probabilities = model.predict_proba(features)
-    classes = probabilities.shape[1]
-    predictions = probabilities.argmax(axis=1)
-    areas = [_auroc(labels == label, probabilities[:, label]) for label in range(classes)]
-    table = np.bincount(labels * classes + predictions, minlength=classes**2).reshape(classes, classes)
-    f1 = 2 * np.diagonal(table) / (table.sum(axis=0) + table.sum(axis=1))
+    probabilities, weights = model.predict_proba(features), np.ones((1, len(labels)))
+    table, (auroc, _) = confusion(labels, probabilities, weights), areas(labels, probabilities, weights)
     return {
-        "auroc": float(areas[1] if classes == 2 else np.mean(areas)),
-        "accuracy": float((predictions == labels).mean()),
-        "macro_f1": float(f1.mean()),
+        "auroc": float(auroc.item()),
+        "accuracy": float(accuracy(table).item()),
+        "macro_f1": float(macro_f1(table).item()),
     }
-
-
-def _auroc(positive: np.ndarray, score: np.ndarray) -> float:
-    """By Mann and Whitney: how often a positive image ranks above another, ties by half."""
-    positives, negatives = positive.sum(), (~positive).sum()
-    return (rankdata(score)[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives)
 
 
 def probe_blocks(blocks: Sequence[Vectors], images: ProbeImages) -> pd.DataFrame:

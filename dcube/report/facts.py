@@ -10,7 +10,8 @@ from dcube.artifacts.candidates import BASELINE, CONTROLS, DCUBE, SUB_FEATURES, 
 from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Baseline, Classifier
-from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
+from dcube.engine.scores import confusion
+from dcube.evaluation.metrics import HEADLINES, names_of, title_of
 from dcube.evaluation.model_card import NOT_INTENDED, intended, kind_in_words, limits_of, majority_class_in_words
 from dcube.evaluation.operating_point import in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words

@@ -7,6 +7,7 @@ import numpy as np
 from dcube.artifacts.candidates import DCUBE
 from dcube.artifacts.layout import EVALUATION
 from dcube.artifacts.schemas.metrics import Metrics
+from dcube.engine.scores import confusion
 from dcube.evaluation import plots
 from dcube.evaluation.comparison import ModelComparison
 from dcube.evaluation.conclusions import (
@@ -18,7 +19,7 @@ from dcube.evaluation.conclusions import (
     results_title,
     tested_differences,
 )
-from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
+from dcube.evaluation.metrics import HEADLINES, names_of, title_of
 from dcube.evaluation.model_card import kind_in_words, limits_of, majority_class_in_words
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.published import COLUMNS, published_on

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dcube.config.schema import Fid
 from dcube.data.prepared import PreparedDataset
+from dcube.engine.scores import unweighted_auroc
 from dcube.engine.seeds import numpy_generator
 from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.extractor import load_extractor
@@ -100,6 +100,4 @@ def _auroc(
 ) -> float:
     features, labels = (np.concatenate(pair) for pair in zip(training, extra, strict=True))
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200)).fit(features, labels)
-    predicted = probe.predict_proba(validation[0])
-    one_hot = np.eye(predicted.shape[1])[validation[1]]
-    return float(roc_auc_score(one_hot, predicted, average="macro"))
+    return unweighted_auroc(validation[1], probe.predict_proba(validation[0]))
