@@ -79,7 +79,7 @@ def main() -> None:
     for number in range(arguments.runs):
         mine = victims[number * arguments.kills : (number + 1) * arguments.kills]
         runs.append(one_run(arguments.deployment, arguments.settings, mine, chance))
-        print(told(runs[-1], undisturbed), flush=True)
+        print(described(runs[-1], undisturbed), flush=True)
     print(table(runs, undisturbed, kinds))
 
 
@@ -206,7 +206,7 @@ def right(run: Run, undisturbed: Run) -> bool:
     return run.state == "Completed" and run.outputs == undisturbed.outputs != {}
 
 
-def told(run: Run, undisturbed: Run) -> str:
+def described(run: Run, undisturbed: Run) -> str:
     kills = ", ".join(f"{kill.victim} in {kill.stage}" for kill in run.kills)
     result = "the same" if right(run, undisturbed) else f"NOT the same: {differences(run, undisturbed)}"
     return f"{run.state} after {run.seconds:.0f} s, {result}; killed: {kills}"

@@ -1,4 +1,4 @@
-"""Images answered a second by `dcube predict`'s own function, against a plain loop over images and noise levels."""
+"""Images predicted a second by `dcube predict`'s own function, against a plain loop over images and noise levels."""
 
 import tempfile
 from functools import partial
@@ -32,9 +32,9 @@ def benchmark(setting: Setting) -> list[Result]:
         for number, pixels in enumerate(dataset.images(dataset.image_size)[:IMAGES]):
             Image.fromarray(pixels.transpose(1, 2, 0).squeeze()).resize(side).save(folder / f"{number:03d}.png")
         with collect_images([folder]) as (images, _):
-            answer = partial(predict, candidate, images, DecisionPolicy())
-            assert not answer()["problem"].any()
-            timing = interleaved(lambda: _one_by_one(candidate, folder), answer, setting.repeats)
+            run = partial(predict, candidate, images, DecisionPolicy())
+            assert not run()["problem"].any()
+            timing = interleaved(lambda: _one_by_one(candidate, folder), run, setting.repeats)
         count = len(images)
     remark = "both at the evaluation's noise levels and at those of `spread`"
     size = f"{dataset.image_size} px, {dataset.name}"

@@ -3,7 +3,7 @@
     import dcube
 
     model = dcube.load("models:/dcube-my_scans@champion")
-    answers = model.predict("new_study.zip")
+    predictions = model.predict("new_study.zip")
 
 What the names stand for is in `dcube.api`, which is imported with the first of them: the import of a part stays light.
 """
@@ -11,11 +11,11 @@ What the names stand for is in `dcube.api`, which is imported with the first of 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dcube.api import Answers, Model, evaluate, load
+    from dcube.api import Model, PredictionTable, evaluate, load
     from dcube.errors import DcubeError
 
 __version__ = "0.1.0"  # as in pyproject.toml; a served model brings the package, not the installation
-__all__ = ["Answers", "DcubeError", "Model", "evaluate", "load"]
+__all__ = ["DcubeError", "Model", "PredictionTable", "evaluate", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,10 +24,10 @@ from dcube.engine.device import choose_device
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError
 from dcube.inference import prediction
-from dcube.inference.answers import Answer
 from dcube.inference.external import ExternalTest, evaluate_externally
 from dcube.inference.inputs import collect_images
-from dcube.inference.log import log_answers
+from dcube.inference.log import log_predictions
+from dcube.inference.prediction_row import PredictionRow
 from dcube.registry import external_record
 from dcube.registry.download import Fetched, fetch
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
@@ -39,8 +39,8 @@ UNNAMED = "external"  # a test set that is not recorded
 
 
 @dataclass(frozen=True, eq=False)
-class Answers(Sequence[Answer]):
-    """What a model says about images, in their order; a refused image has its answer too, with a `problem`.
+class PredictionTable(Sequence[PredictionRow]):
+    """What a model says about images, in their order; a refused image has its row too, with a `problem`.
 
     Attributes:
         table: one row an image, with the columns of `dcube predict --format csv`.
@@ -54,21 +54,21 @@ class Answers(Sequence[Answer]):
     _identity: dict[str, str] = field(repr=False)
 
     @cached_property
-    def _answers(self) -> list[Answer]:
-        return [Answer.of({str(name): row[name] for name in row}) for row in self.table.to_dict("records")]
+    def _rows(self) -> list[PredictionRow]:
+        return [PredictionRow.of({str(name): row[name] for name in row}) for row in self.table.to_dict("records")]
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self._answers[index]
+        return self._rows[index]
 
-    def __iter__(self) -> Iterator[Answer]:
-        return iter(self._answers)
+    def __iter__(self) -> Iterator[PredictionRow]:
+        return iter(self._rows)
 
     def __len__(self) -> int:
         return len(self.table)
 
     @property
-    def refused(self) -> list[Answer]:
-        return [answer for answer in self if answer.problem]
+    def refused(self) -> list[PredictionRow]:
+        return [row for row in self if row.problem]
 
     def by_patient(self) -> pd.DataFrame:
         """One row for each patient, as of `dcube predict --by-patient`."""
@@ -116,10 +116,10 @@ class Model:
         decide: str | None = None,
         abstain_below: float | None = None,
         heatmaps: str | Path | None = None,
-    ) -> Answers:
+    ) -> PredictionTable:
         """Predict on images, DICOM or NIfTI files, folders of them, zip or tar archives.
 
-        Where `DCUBE_INFERENCE_LOG` names a file, the answers are appended to it before they are given.
+        Where `DCUBE_INFERENCE_LOG` names a file, the predictions are appended to it before they are returned.
 
         Args:
             decide: rule of the decision, as `malignant >= 0.3`. None: the operating point of the version.
@@ -148,11 +148,11 @@ class Model:
             left_out[prediction.BLANK_SLICE] = blank
         identity = self._fetched.identity
         table = rows.assign(**identity)
-        log_answers(table)
-        return Answers(table, left_out, patients, policy, identity)
+        log_predictions(table)
+        return PredictionTable(table, left_out, patients, policy, identity)
 
     def served(self) -> "ServedModel":
-        """What answers requests over HTTP."""
+        """What serves requests over HTTP."""
         from dcube.inference.serving import ServedModel  # slow to import
 
         return ServedModel.of(self._candidate, self._fetched.identity, self._fetched.policy)

@@ -21,7 +21,6 @@ from dcube.artifacts.schemas.drift import DriftReference
 from dcube.artifacts.schemas.job import BatchJob
 from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.inference import drift
-from dcube.inference.answers import BLANK_SLICE
 from dcube.inference.bucket import (
     IDENTITY,
     NO_IMAGE,
@@ -31,6 +30,7 @@ from dcube.inference.bucket import (
     read_predictions,
     write_object,
 )
+from dcube.inference.prediction_row import BLANK_SLICE
 from dcube.registry.download import Fetched, fetch
 from dcube.runtime.process_output import ProgressFile, follow
 from dcube.runtime.processes import child_environment

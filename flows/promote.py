@@ -1,4 +1,4 @@
-"""Challenger against champion, as a Prefect run: the comparison is shown, and a person can be asked."""
+"""Challenger against champion, as a Prefect run: the comparison is shown, and a person can approve it."""
 
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ POLL_SECONDS = 5
 
 
 class Approval(RunInput):
-    """What a person answers."""
+    """What a person decides."""
 
     promote: bool = Field(False, title="Make it champion", description="If not checked, the champion stays.")
     name: str = Field(min_length=1, max_length=200, title="Your name", description="Recorded in the history.")
@@ -43,8 +43,8 @@ def promote(
     Args:
         model: name of the registered model.
         policy: what the challenger must show.
-        approval: ask a person first. A deployed run is suspended meanwhile: it occupies no worker, survives the death
-            of every one, and compares again when it goes on.
+        approval: by a person, first. A deployed run is suspended meanwhile: it occupies no worker, survives the
+            death of every one, and compares again when it goes on.
         hours_to_answer: then the run fails, and the champion stays.
     """
     log_errors_in_one_line()
@@ -57,24 +57,24 @@ def promote(
             return _stays(proposal.verdict.reason)
         who, why = creator(), ""
         if approval:
-            answer = ask(proposal, text, int(hours_to_answer * 3600))
-            if not answer.promote:
-                return _stays(f"{answer.name} said no{answer.reason and f': {answer.reason}'}")
-            who, why = answer.name, answer.reason
+            approved = request_approval(proposal, text, int(hours_to_answer * 3600))
+            if not approved.promote:
+                return _stays(f"{approved.name} said no{approved.reason and f': {approved.reason}'}")
+            who, why = approved.name, approved.reason
         event = promotion.promote(registry, proposal, who, why)
     message = f"Version {event.version} is the champion of {model} now: {event.why}"
     get_run_logger().info(message)
     return Completed(name="Promoted", message=message)
 
 
-def ask(proposal: Proposal, text: str, timeout: int) -> Approval:
-    """Wait for a person's answer to this very comparison; another pair of versions is another question."""
+def request_approval(proposal: Proposal, text: str, timeout: int) -> Approval:
+    """Wait for a person's decision on this very comparison; another pair of versions is another request."""
     form = Approval.with_initial_data(description=text)
     champion = proposal.champion.version if proposal.champion else "none"
-    question = f"{proposal.challenger.version}-against-{champion}"
+    key = f"{proposal.challenger.version}-against-{champion}"
     if deployment.id:
-        return suspend_flow_run(wait_for_input=form, timeout=timeout, key=question)
-    return pause_flow_run(wait_for_input=form, timeout=timeout, key=question, poll_interval=POLL_SECONDS)
+        return suspend_flow_run(wait_for_input=form, timeout=timeout, key=key)
+    return pause_flow_run(wait_for_input=form, timeout=timeout, key=key, poll_interval=POLL_SECONDS)
 
 
 def creator() -> str:

@@ -18,7 +18,7 @@ from flows.prefect_api import require_server
 def ensure_server() -> None:
     """Use the server of `PREFECT_API_URL`, or start one that ends with this program.
 
-    Prefect's own ephemeral server hears Ctrl-C before the run has told it how it ended, and outlives a SIGTERM; this
+    Prefect's own ephemeral server hears Ctrl-C before the run has reported how it ended, and outlives a SIGTERM; this
     one stands in a process group of its own.
     """
     if PREFECT_API_URL.value():

@@ -1,6 +1,6 @@
 """The methods to compare with. One file in `methods/` is one method, whose name is the file's.
 
-Imports no network itself: the file of a method is imported when somebody asks for it.
+Imports no network itself: the file of a method is imported when it is first needed.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""`dcube feedback` and `dcube monitor`: the inference log of answers, and what became known later."""
+"""`dcube feedback` and `dcube monitor`: the inference log, and what became known later."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,21 +10,21 @@ from dcube.cli.predict import Reference
 from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.errors import DcubeError
 
-Image = Annotated[str, typer.Argument(help="input_sha256 of the answer, or its first digits.")]
+Image = Annotated[str, typer.Argument(help="input_sha256 of the prediction, or its first digits.")]
 Label = Annotated[str, typer.Argument(help="The class that the image shows.")]
 By = Annotated[Literal["truth", "reader"], typer.Option("--by", help="Who says so: the truth, or a reader.")]
 Every = Annotated[Literal["day", "week", "month"], typer.Option("--every", help="Length of a period.")]
 
 
 def feedback(image: Image, label: Label, by: By = "truth") -> None:
-    """Append to the inference log what an image shows, about which an answer was given."""
+    """Append to the inference log what an image shows, about which a prediction was made."""
     from dcube.inference.log import feed_back
 
     print(f"{feed_back(image, label, by)} shows {label} ({by})")
 
 
 def monitor(model: Reference, every: Every = "month") -> None:
-    """What the inference log says about a version over time: answers, how many were right, drift."""
+    """What the inference log says about a version over time: predictions, how many were right, drift."""
     from dcube.artifacts.layout import REFERENCE
     from dcube.artifacts.schemas.drift import DriftReference
     from dcube.cli.fitting_table import Column, FittingTable
@@ -34,20 +34,20 @@ def monitor(model: Reference, every: Every = "month") -> None:
     from dcube.registry.download import fetch
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
-    answers, fed_back = read_log()
+    predictions, fed_back = read_log()
     quiet_mlflow()
     with TemporaryDirectory(prefix="dcube-model-") as folder:
         with mlflow_errors_in_one_line():
             version = fetch(model, Path(folder))
         reference = DriftReference.load(version.folder / REFERENCE)
-    own = answers[answers["weights_sha256"] == version.weights] if len(answers) else answers
+    own = predictions[predictions["weights_sha256"] == version.weights] if len(predictions) else predictions
     if own.empty:
-        raise DcubeError(f"the log has no answer of {version.title}: it has {len(answers)} of other versions")
-    columns = [Column(f"{every} from"), *(Column(name, number=True) for name in ("answers", "abstained", "right"))]
-    table = FittingTable(f"Answers of {version.title}", [*columns, Column("drift from validation")])
+        raise DcubeError(f"the log has no prediction of {version.title}: it has {len(predictions)} of other versions")
+    columns = [Column(f"{every} from"), *(Column(name, number=True) for name in ("predictions", "abstained", "right"))]
+    table = FittingTable(f"Predictions of {version.title}", [*columns, Column("drift from validation")])
     for period in periods(own, fed_back, reference, every):
         right = f"{period.right} of {period.known} known"
-        cells = str(period.answers), str(period.abstained), right, drifted_in_words(period.drift)
+        cells = str(period.predictions), str(period.abstained), right, drifted_in_words(period.drift)
         table.add_row(period.start, *cells)
     print_rich(table)
-    print("Right: of the decided answers about images whose class was fed back, which may be a choice of images.")
+    print("Right: of the decided predictions for images whose class was fed back, which may be a choice of images.")

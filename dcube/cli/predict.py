@@ -52,14 +52,16 @@ def predict(
     version = api.load(model)
     if version.split_notice:
         print(f"{version.title} was tested on this: {version.split_notice}", file=sys.stderr)
-    answers = version.predict(paths, decide=decide, abstain_below=abstain_below, heatmaps=heatmaps)
-    for why, files in answers.left_out.items():
+    predictions = version.predict(paths, decide=decide, abstain_below=abstain_below, heatmaps=heatmaps)
+    for why, files in predictions.left_out.items():
         print(f"left out: {len(files)} × {why}: {abbreviated(files)}", file=sys.stderr)
-    text = FORMATS[format_](answers.by_patient() if by_patient else answers.table)
+    text = FORMATS[format_](predictions.by_patient() if by_patient else predictions.table)
     if output:
         output.write_text(text, encoding="utf-8")
     else:
         print(text, end="")
-    if refused := answers.refused:
+    if refused := predictions.refused:
         first = refused[0]
-        raise DcubeError(f"{len(refused)} of {len(answers)} images were refused, e.g. {first.image}: {first.problem}")
+        raise DcubeError(
+            f"{len(refused)} of {len(predictions)} images were refused, e.g. {first.image}: {first.problem}"
+        )

@@ -64,8 +64,8 @@ def history_table(registry: Registry, events: list[Event]) -> Table:
     table = _table(f"Champions of {registry.name}", "version", "since", "who", "how", "instead of", "why")
     for event in events:
         since = _moment(datetime.fromisoformat(event.when))
-        told = (event.who, event.how, event.replaced or "", event.why)
-        table.add_row(event.version, Text.from_markup(since), *told)
+        cells = (event.who, event.how, event.replaced or "", event.why)
+        table.add_row(event.version, Text.from_markup(since), *cells)
     return table
 
 

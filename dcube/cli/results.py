@@ -82,12 +82,12 @@ def _data(metrics: "Metrics") -> "str | Text":
     """Which data the metrics are of, and whether those prepared now are others."""
     from dcube.artifacts.schemas.dataset import DatasetInfo
 
-    told = f"Data: {metrics.dataset}, fingerprint {metrics.dataset_fingerprint[:12]}"
+    origin = f"Data: {metrics.dataset}, fingerprint {metrics.dataset_fingerprint[:12]}"
     file = PREPARED / DATASET
     now = DatasetInfo.load(file).fingerprint if file.exists() else metrics.dataset_fingerprint
     if now == metrics.dataset_fingerprint:
-        return f"{told}."
-    return _bold(f"{told}. Prepared now are others ({now[:12]}): these metrics are not of them; run `dvc repro`.")
+        return f"{origin}."
+    return _bold(f"{origin}. Prepared now are others ({now[:12]}): these metrics are not of them; run `dvc repro`.")
 
 
 def _next_steps() -> "Iterator[str | Text]":

@@ -31,7 +31,7 @@ def sample(
         steps: solver steps, 20 to 50.
         batch_size: images at once.
         shape: (channels, height, width).
-        on_batch: told how many images a finished batch has.
+        on_batch: called with the number of images of a finished batch.
 
     Returns:
         (n, channels, height, width) uint8 on the CPU.

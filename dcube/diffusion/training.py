@@ -51,8 +51,8 @@ def train_diffusion(
 
     Args:
         tracker: which images to generate at every measurement, and FID.
-        on_rows: told the losses and validations as they come.
-        on_samples: told (images uint8 (n, C, S, S), labels (n,), step) at every measurement of FID.
+        on_rows: called with the losses and validations as they come.
+        on_samples: called with (images uint8 (n, C, S, S), labels (n,), step) at every measurement of FID.
 
     Returns:
         The averaged weights with the best FID.

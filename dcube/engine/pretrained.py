@@ -25,7 +25,7 @@ PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf7
 def create_pretrained(
     architecture: str, source: Pretrained = NO_WEIGHTS, image_size: int | None = None, **options: Any
 ) -> nn.Module:
-    """A timm network with the asked weights, its convolutions laid out channels last (up to 1.8 × faster on a CPU).
+    """A timm network with the chosen weights, its convolutions laid out channels last (up to 1.8 × faster on a CPU).
 
     Args:
         architecture: name in timm.
@@ -33,7 +33,7 @@ def create_pretrained(
             installation, for tf_efficientnet_lite0 only), `file` (.safetensors, whose checksum is compared before a
             byte of it is interpreted), or `download` (timm's own). timm adapts the first and last layers of a file's
             weights to `in_chans` and `num_classes`.
-        image_size: of the square images to come, which some networks have to be told; None is the network's own.
+        image_size: of the square images to come, which some networks need to know; None is the network's own.
         options: for `timm.create_model`, such as num_classes, in_chans, features_only, out_indices.
 
     Raises:
@@ -91,14 +91,14 @@ def _refuse_size_it_cannot_take(network: nn.Module, architecture: str, image_siz
 def _mostly_from(state: dict[str, Tensor], network: nn.Module) -> bool:
     """Whether most weights are some of these. timm adapts a few, and leaves without a word those that it misses.
 
-    They are told by their values, since the names in a file may be others than timm's.
+    They are recognised by their values, since the names in a file may be others than timm's.
     """
 
-    def told(tensor: Tensor) -> tuple[float, ...]:
+    def shape_and_range(tensor: Tensor) -> tuple[float, ...]:
         return (*tensor.shape, tensor.min().item(), tensor.max().item())
 
-    given = {told(tensor) for tensor in state.values() if tensor.ndim > 1}
-    found = [told(tensor) in given for tensor in network.state_dict().values() if tensor.ndim > 1]
+    given = {shape_and_range(tensor) for tensor in state.values() if tensor.ndim > 1}
+    found = [shape_and_range(tensor) in given for tensor in network.state_dict().values() if tensor.ndim > 1]
     return 2 * sum(found) > len(found)
 
 

@@ -96,7 +96,7 @@ class Trainer:
                 are best (higher is better).
             validate_every: steps between two validations; the last step is always validated.
             patience: validations without a better score after which training ends.
-            on_rows: told every new row of history and validation, before the checkpoint that holds it.
+            on_rows: called with every new row of history and validation, before the checkpoint that holds it.
         """
         sent = len(self.record.history), len(self.record.validation)
         pending: list[dict[str, Tensor]] = []

@@ -18,7 +18,7 @@ MetricValues = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Metric:
-    """What people are told about a number. A new metric is one of these in `METRICS`, and its formula below.
+    """A metric, and how it is shown. A new metric is one of these in `METRICS`, and its formula below.
 
     Attributes:
         name: in `metrics.json`, `fid.json` and MLflow.

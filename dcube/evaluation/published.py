@@ -12,7 +12,7 @@ MEDMNIST = "MedMNIST v2 (Yang et al. 2023)"
 class Published:
     """Attributes:
     test_images: of the official split; another number is another test.
-    source: who published the figures.
+    source: who published the metrics.
     results: method, accuracy, AUROC.
     """
 

@@ -1,9 +1,9 @@
-"""What a split keeps apart, in words. The notice stands wherever a figure of such a test is shown."""
+"""What a split keeps apart, in words. The notice stands wherever a metric of such a test is shown."""
 
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import Metrics
 
-TOO_HIGH = "figures are likely too high, because images of one patient may be in training and test."
+TOO_HIGH = "metrics are likely too high, because images of one patient may be in training and test."
 BY_IMAGE = f"Split by image: {TOO_HIGH}"
 OFFICIAL_BY_IMAGE = f"Official split by image: {TOO_HIGH}"
 KEPT_APART = {"patients": "by patient", "group_by": "by group (data.group_by)", "none": "by image"}

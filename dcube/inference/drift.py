@@ -26,7 +26,7 @@ PROPERTIES = {  # of an image, and of the prediction for it
     "entropy": "entropy of the prediction (0…1)",
     "confidence": "confidence of the prediction",
 }
-OF_ANSWERS = ("entropy", "confidence")
+OF_PREDICTIONS = ("entropy", "confidence")
 DARK, BRIGHT = 32, 223
 MOST_IMAGES = 2000  # of the reference
 NOTICEABLE = 0.2  # a smaller D does not count, however many images make it significant
@@ -93,13 +93,13 @@ def compare(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) -> l
     return found
 
 
-def compare_answers(rows: pd.DataFrame, reference: DriftReference) -> list[DriftRow]:
+def compare_predictions(rows: pd.DataFrame, reference: DriftReference) -> list[DriftRow]:
     """What can be said without the images.
 
     Args:
         rows: with the columns of `predict`, of images that were not refused.
     """
-    found = [_property(name, rows[name].to_numpy(float), reference.values[name]) for name in OF_ANSWERS]
+    found = [_property(name, rows[name].to_numpy(float), reference.values[name]) for name in OF_PREDICTIONS]
     return [*found, _predicted(rows, reference)]
 
 

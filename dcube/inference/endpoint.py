@@ -1,6 +1,6 @@
 """A model over HTTP, by this program's own code: of a version only verified weights and settings are read.
 
-The requests and answers are those of MLflow's scoring server, as far as they are documented here.
+The requests and responses are those of MLflow's scoring server, as far as they are documented here.
 """
 
 import json
@@ -25,7 +25,7 @@ class RequestPart(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Record(RequestPart):
+class InvocationRow(RequestPart):
     image: Any
 
 
@@ -42,15 +42,15 @@ class Overrides(RequestPart):
     decide: str | None = None
 
 
-class Question(RequestPart):
+class InvocationRequest(RequestPart):
     """The body of a request: the images in one of two forms."""
 
-    dataframe_records: list[Record] | None = None
+    dataframe_records: list[InvocationRow] | None = None
     dataframe_split: Split | None = None
     params: Overrides = Overrides()
 
     @model_validator(mode="after")
-    def _in_one_form(self) -> "Question":
+    def _in_one_form(self) -> "InvocationRequest":
         if (self.dataframe_records is None) == (self.dataframe_split is None):
             raise ValueError("give dataframe_records or dataframe_split")
         return self
@@ -59,18 +59,18 @@ class Question(RequestPart):
     def cells(self) -> list[Any]:
         if self.dataframe_split:
             return [cell for (cell,) in self.dataframe_split.data]
-        return [record.image for record in self.dataframe_records or []]
+        return [row.image for row in self.dataframe_records or []]
 
 
 def application(model: ServedModel) -> Starlette:
-    """`/ping`, `/health`, and `/invocations`, which answers a bad request with 400 and one line that says why."""
+    """`/ping`, `/health`, and `/invocations`, which responds to a bad request with 400 and one line that says why."""
 
-    def answer(body: bytes) -> list[dict[str, Any]]:
-        question = _parsed(body)
-        cells = question.cells
+    def predictions(body: bytes) -> list[dict[str, Any]]:
+        request = _parsed(body)
+        cells = request.cells
         if not cells:
             raise DcubeError("there are no images in it")
-        rows = model.predict(None, pd.DataFrame({IMAGE: pd.Series(cells, dtype=object)}), question.params.model_dump())
+        rows = model.predict(None, pd.DataFrame({IMAGE: pd.Series(cells, dtype=object)}), request.params.model_dump())
         return json.loads(rows.to_json(orient="records", double_precision=15))
 
     async def invocations(request: Request) -> Response:
@@ -79,7 +79,7 @@ def application(model: ServedModel) -> Starlette:
             if body is None:
                 message = f"a request may have {LARGEST_BODY // 2**20} MiB: send fewer images at once"
                 return JSONResponse({"error_code": "REQUEST_TOO_LARGE", "message": message}, TOO_LARGE)
-            return JSONResponse({"predictions": await run_in_threadpool(answer, body)})
+            return JSONResponse({"predictions": await run_in_threadpool(predictions, body)})
         except DcubeError as error:
             return JSONResponse({"error_code": "BAD_REQUEST", "message": str(error)}, BAD_REQUEST)
 
@@ -105,9 +105,9 @@ async def _body(request: Request) -> bytes | None:
     return bytes(body)
 
 
-def _parsed(body: bytes) -> Question:
+def _parsed(body: bytes) -> InvocationRequest:
     try:
-        return Question.model_validate_json(body)
+        return InvocationRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"])) or "the request"

@@ -1,6 +1,6 @@
-"""The inference log: one JSON line for each answer, appended to the file that `DCUBE_INFERENCE_LOG` names.
+"""The inference log: one JSON line for each prediction, appended to the file that `DCUBE_INFERENCE_LOG` names.
 
-An answer says which version answered what and when, about an image with which sha256 (of its preprocessed pixels). It
+A prediction says which version predicted what and when, for an image with which sha256 (of its preprocessed pixels). It
 holds no pixels, and no name of a file or a patient. What is fed back about an image later is a line of its own.
 """
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import classes_of
-from dcube.inference.answers import now
+from dcube.inference.prediction_row import now
 from dcube.runtime.settings import read_settings
 
 NAMES = ["image", "problem"]  # columns that say, or may say, what the file is called
@@ -22,58 +22,58 @@ FEWEST_DIGITS = 8  # of a hash that names an image
 Source = Literal["truth", "reader"]
 
 
-def log_answers(rows: pd.DataFrame) -> None:
-    """Append the answered images among the rows of predictions; nothing, where no log is named."""
+def log_predictions(rows: pd.DataFrame) -> None:
+    """Append the rows of images that were not refused; nothing, where no log is named."""
     file = read_settings().inference_log
-    answered = rows[rows["input_sha256"] != ""].drop(columns=NAMES, errors="ignore")
-    if file is not None and len(answered):
-        _append(file, answered.to_json(orient="records", lines=True, double_precision=15))
+    predicted = rows[rows["input_sha256"] != ""].drop(columns=NAMES, errors="ignore")
+    if file is not None and len(predicted):
+        _append(file, predicted.to_json(orient="records", lines=True, double_precision=15))
 
 
 def feed_back(image: str, label: str, source: Source) -> str:
-    """Append what an image shows about which an answer was given; returns its hash.
+    """Append what an image shows about which a prediction was made; returns its hash.
 
     Args:
-        image: the answer's `input_sha256`, or its first digits.
-        label: a class of the model that answered.
+        image: the prediction's `input_sha256`, or its first digits.
+        label: a class of the model that made it.
         source: the truth as it became known, or a reader's correction.
 
     Raises:
-        DcubeError: there is no such answer, there are some about several images, or the model has no such class.
+        DcubeError: there is no such prediction, there are some for several images, or the model has no such class.
     """
-    file, (answers, _) = _existing_log(), read_log()
-    of_image = answers[answers["input_sha256"].str.startswith(image)] if len(answers) else answers
+    file, (predictions, _) = _existing_log(), read_log()
+    of_image = predictions[predictions["input_sha256"].str.startswith(image)] if len(predictions) else predictions
     found = of_image["input_sha256"].nunique() if len(of_image) else 0
     if len(image) < FEWEST_DIGITS or found != 1:
         raise DcubeError(
-            f"{file} has answers about {found} images with the input_sha256 {image!r}: give {FEWEST_DIGITS} or more "
-            "digits of one that has an answer"
+            f"{file} has predictions for {found} images with the input_sha256 {image!r}: give {FEWEST_DIGITS} or more "
+            "digits of one that has a prediction"
         )
-    answer = of_image.iloc[-1].dropna()
-    classes = classes_of(answer.index)
+    row = of_image.iloc[-1].dropna()
+    classes = classes_of(row.index)
     if label not in classes:
-        raise DcubeError(f"{answer['model']} has no class {label!r}: it knows {', '.join(classes)}")
-    line = {"input_sha256": answer["input_sha256"], "label": label, SOURCE: source, "fed_back_at": now()}
+        raise DcubeError(f"{row['model']} has no class {label!r}: it knows {', '.join(classes)}")
+    line = {"input_sha256": row["input_sha256"], "label": label, SOURCE: source, "fed_back_at": now()}
     _append(file, json.dumps(line, ensure_ascii=False) + "\n")
-    return str(answer["input_sha256"])
+    return str(row["input_sha256"])
 
 
 def read_log() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The answers, and what was fed back (`input_sha256`, `label`, `source`), in the order of the lines.
+    """The predictions, and what was fed back (`input_sha256`, `label`, `source`), in the order of the lines.
 
     Raises:
         DcubeError: no log is named, it is missing, or a line of it is damaged.
     """
     file = _existing_log()
-    answers: list[dict] = []
+    predictions: list[dict] = []
     fed_back: list[dict] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         try:
             values = json.loads(line)
-            (fed_back if SOURCE in values else answers).append(values)
+            (fed_back if SOURCE in values else predictions).append(values)
         except (ValueError, TypeError):
             raise DcubeError(f"{file} line {number} is damaged: restore it, or move the file away") from None
-    return pd.DataFrame(answers), pd.DataFrame(fed_back, columns=["input_sha256", "label", SOURCE])
+    return pd.DataFrame(predictions), pd.DataFrame(fed_back, columns=["input_sha256", "label", SOURCE])
 
 
 def _existing_log() -> Path:

@@ -1,4 +1,4 @@
-"""What the inference log says about one version over time: answers, what was fed back, and drift. Imports no torch."""
+"""What the inference log says of one version: predictions, what was fed back, and drift. Imports no torch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import pandas as pd
 
 from dcube.artifacts.schemas.dataset import ABSTAIN
 from dcube.artifacts.schemas.drift import DriftReference
-from dcube.inference.drift import DriftRow, compare_answers
+from dcube.inference.drift import DriftRow, compare_predictions
 from dcube.inference.log import SOURCE
 
 Every = Literal["day", "week", "month"]
@@ -19,38 +19,40 @@ FREQUENCIES = {"day": "D", "week": "W", "month": "M"}
 class Period:
     """Attributes:
     start: its first day, as ISO 8601.
-    answers: also those that abstain.
-    known: decided answers about images whose class was fed back.
+    predictions: also those that abstain.
+    known: decided predictions for images whose class was fed back.
     right: of them.
     drift: from the version's own validation images.
     """
 
     start: str
-    answers: int
+    predictions: int
     abstained: int
     known: int
     right: int
     drift: list[DriftRow]
 
 
-def periods(answers: pd.DataFrame, fed_back: pd.DataFrame, reference: DriftReference, every: Every) -> Iterator[Period]:
-    """One for each period with an answer, the oldest first.
+def periods(
+    predictions: pd.DataFrame, fed_back: pd.DataFrame, reference: DriftReference, every: Every
+) -> Iterator[Period]:
+    """One for each period with a prediction, the oldest first.
 
     Args:
-        answers, fed_back: as of `read_log`; answers of one version. What was fed back last about an image counts, and
-            the truth before a reader's word.
+        predictions, fed_back: as of `read_log`; predictions of one version. What was fed back last about an image
+            counts, and the truth before a reader's word.
     """
     ordered = fed_back.assign(true=fed_back[SOURCE] == "truth").sort_values("true", kind="stable")
     labels = ordered.drop_duplicates("input_sha256", keep="last").set_index("input_sha256")["label"]
-    times = pd.to_datetime(answers["answered_at"], utc=True).dt.tz_localize(None)
-    for period, rows in answers.groupby(times.dt.to_period(FREQUENCIES[every])):
+    times = pd.to_datetime(predictions["answered_at"], utc=True).dt.tz_localize(None)
+    for period, rows in predictions.groupby(times.dt.to_period(FREQUENCIES[every])):
         decided = rows[rows["decision"] != ABSTAIN]
         label = decided["input_sha256"].map(labels)
         yield Period(
             start=str(period.start_time.date()),
-            answers=len(rows),
+            predictions=len(rows),
             abstained=len(rows) - len(decided),
             known=int(label.notna().sum()),
             right=int((label == decided["decision"]).sum()),
-            drift=compare_answers(rows, reference),
+            drift=compare_predictions(rows, reference),
         )

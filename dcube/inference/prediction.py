@@ -32,9 +32,9 @@ from dcube.data.readers.windows import Window, window_of
 from dcube.errors import DcubeError
 from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.predictions import PREFIX, classes_of
-from dcube.inference.answers import BLANK_SLICE, now
 from dcube.inference.drift import image_statistics, normalised_entropy
 from dcube.inference.inputs import InputImage
+from dcube.inference.prediction_row import BLANK_SLICE, now
 from dcube.inference.suitability import check_suitability
 
 BATCH_SIZE = 64  # images in memory

@@ -29,10 +29,10 @@ from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_siz
 from dcube.data.readers.windows import Window, window_of
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
-from dcube.inference.answers import identity
 from dcube.inference.inputs import images_in_file
-from dcube.inference.log import log_answers
+from dcube.inference.log import log_predictions
 from dcube.inference.prediction import predict_batch, to_model_input
+from dcube.inference.prediction_row import identity
 from dcube.runtime.settings import read_settings
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.verification import ADDED_BY_DOWNLOAD, verify
@@ -80,10 +80,10 @@ class ServedModel(PythonModel):
         for row, problem in enumerate(rows["problem"]):
             if problem:
                 raise DcubeError(f"row {row}: {problem}")
-        answered = rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
-        answered = answered.assign(**self.identity)
-        log_answers(answered)
-        return answered
+        predicted = rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
+        predicted = predicted.assign(**self.identity)
+        log_predictions(predicted)
+        return predicted
 
     def _policy(self, params: dict[str, Any]) -> DecisionPolicy:
         return self.policy.overridden(params.get(DECIDE), params.get(ABSTAIN_BELOW), self.candidate.classes)

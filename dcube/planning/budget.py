@@ -63,7 +63,7 @@ class Budget:
     Attributes:
         stages: names of the stages of dvc.yaml.
         seconds: of a whole `dvc repro`.
-        note: called with every measurement.
+        note: called with the text of every measurement.
     """
 
     draft: Draft

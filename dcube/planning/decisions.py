@@ -33,7 +33,7 @@ def _decide_groups(draft: Draft, checks: Sequence[GroupCheck]) -> None:
     accuracy = {check.by: check.accuracy for check in checks if check.accuracy is not None}
     proposed = {by: value for by, value in accuracy.items() if by != BY_IMAGE}
     if not proposed or accuracy[BY_IMAGE] - min(proposed.values()) < LEAK:
-        reason = "patients are unknown, and no part of the file names tells them: figures are likely too high"
+        reason = "patients are unknown, and no part of the file names says which: metrics are likely too high"
         draft.decide(reason, data__group_by=None)
         return
     chosen = next(by for by, value in proposed.items() if value <= min(proposed.values()) + AS_GOOD)

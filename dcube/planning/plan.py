@@ -35,7 +35,7 @@ def make_plan(
     Args:
         seconds: for the whole of `stages`.
         by_hand: parameters that a person has set, by their dotted names.
-        note: called with every measurement.
+        note: called with the text of every measurement.
 
     Raises:
         DcubeError: the data set is refused, the time too short, or a value set by hand does not fit.

@@ -43,8 +43,8 @@ class Event:
     @property
     def text(self) -> str:
         """What the tag says, for a version's page; the long record of the comparison stands elsewhere."""
-        told = {name: value for name, value in asdict(self).items() if name not in ("version", "record")}
-        return json.dumps(told, ensure_ascii=False)
+        values = {name: value for name, value in asdict(self).items() if name not in ("version", "record")}
+        return json.dumps(values, ensure_ascii=False)
 
     @property
     def key_of_model(self) -> str:

@@ -7,7 +7,7 @@ from dcube.artifacts.layout import CONFIG, METRICS_FILE
 from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
-from dcube.inference.answers import identity
+from dcube.inference.prediction_row import identity
 from dcube.registry.references import referenced
 from dcube.registry.versions import evaluation_artifacts
 from dcube.tracking import tags
@@ -16,7 +16,7 @@ from dcube.tracking.verification import MODEL
 
 @dataclass(frozen=True)
 class Fetched:
-    """What is needed to ask a version.
+    """What predicting with a version needs.
 
     Attributes:
         folder: holds its weights, `config.json` and `reference.json`.
@@ -41,7 +41,7 @@ class Fetched:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What stands in every answer: who gave it."""
+        """What every row of predictions says of the model."""
         return identity(self.name, self.version, self.weights, self.code)
 
     @property

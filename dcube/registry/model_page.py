@@ -18,7 +18,7 @@ TASK = (
     "`challenger`: the best by validation of the last pipeline. "
     "`champion`: the one to use; its predecessors, and who replaced them why: `dcube models --history`."
 )
-TOLD = (AUROC.label, MACRO_F1.label)
+SHOWN = (AUROC.label, MACRO_F1.label)
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def _write(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
 
 def _paragraph(client: MlflowClient, name: str, alias: str, version: str) -> str:
     known = client.get_model_version(name, version).tags
-    words = [known.get("kind", ""), *(f"{label} {known[label]}" for label in TOLD if label in known)]
+    words = [known.get("kind", ""), *(f"{label} {known[label]}" for label in SHOWN if label in known)]
     link = f"[version {version}]({version_page('', name, version)})"
     return f"{_mark(alias)} {', '.join(filter(None, (link, *words)))}"
 

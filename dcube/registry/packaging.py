@@ -20,7 +20,7 @@ from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.data.readers.windows import window_of
 from dcube.evaluation.predictions import PREFIX
 from dcube.inference import serving
-from dcube.inference.answers import identity
+from dcube.inference.prediction_row import identity
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.lineage import PACKAGE
 from dcube.tracking.mlflow_client import NO_PROGRESS_BAR, tracking_uri
@@ -62,7 +62,7 @@ def requirements() -> list[str]:
 
 def _signature(classes: list[str], policy: DecisionPolicy) -> ModelSignature:
     """A cell is a file in base64 or an array, which MLflow calls any type. The parameters' defaults are
-    how the evaluation decided, so that whoever asks without it gets what was measured."""
+    how the evaluation decided, so that a request without it gets what was measured."""
     numbers = ["confidence", *(f"{PREFIX}{name}" for name in classes), "entropy"]
     return ModelSignature(
         Schema([ColSpec(AnyType(), "image")]),

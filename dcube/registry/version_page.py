@@ -78,7 +78,7 @@ def description(
         evaluation: artifact folder of the evaluation there.
         shared: the run that registered all candidates.
     """
-    told = [f"{name} {entry.tags[name]}" for name in (AUROC.label, MACRO_F1.label, VS_CHAMPION) if name in entry.tags]
+    shown = [f"{name} {entry.tags[name]}" for name in (AUROC.label, MACRO_F1.label, VS_CHAMPION) if name in entry.tags]
     links = [
         f"[Report]({run_page('', shared, f'{REPORT}/{REPORT_PAGE}')})",
         f"[model card]({run_page('', run, f'{evaluation}/model_card.md')})",
@@ -86,5 +86,5 @@ def description(
         f"[parameters, metrics and origin]({run_page('', run)})",
     ]
     notice, decision = split_notice(metrics), f"**Decision.** {in_words(metrics.operating_point, metrics.confidence)}"
-    parts = (" · ".join(told), notice and f"**{notice}**", *head_of(metrics, classes), decision, " · ".join(links))
+    parts = (" · ".join(shown), notice and f"**{notice}**", *head_of(metrics, classes), decision, " · ".join(links))
     return "\n\n".join(part for part in parts if part)

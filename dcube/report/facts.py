@@ -236,7 +236,7 @@ def limitations(material: Material) -> str:
 
 
 def unsuitable_input(material: Material) -> str:
-    return "`dcube predict` refuses images that the model was not made for, by name, and abstains where it was told to."
+    return "`dcube predict` refuses images that the model was not made for, by name, and abstains where it is set to."
 
 
 def _metrics(material: Material) -> Metrics:

@@ -59,14 +59,14 @@ def most_unsure(predictions: Predictions) -> np.ndarray:
 
 def _shown(material: Material, rows: np.ndarray, title: str) -> Iterator[Part]:
     predictions, dataset = material.predictions[material.model], material.dataset
-    told = [_words(predictions, row) for row in rows]
+    texts = [_words(predictions, row) for row in rows]
     if dataset is None:
-        yield Table(f"{title}, without the images", ("image", "truth", "prediction", "its probability"), told)
+        yield Table(f"{title}, without the images", ("image", "truth", "prediction", "its probability"), texts)
         return
     chosen = _found(dataset, list(predictions.table["sha256"].iloc[rows]))
     images = dataset.images(dataset.image_size)[chosen]
     maps = _heatmaps(material, dataset, chosen, predictions.probabilities[rows].argmax(1))
-    yield Gallery([_picture(*one) for one in zip(images, maps, told, strict=True)], small=True)
+    yield Gallery([_picture(*one) for one in zip(images, maps, texts, strict=True)], small=True)
 
 
 def _found(dataset: PreparedDataset, wanted: Sequence[str]) -> np.ndarray:
@@ -97,8 +97,8 @@ def _words(predictions: Predictions, row: int) -> tuple[str, str, str, str]:
     return line["file"], line["label"], line["prediction"], f"{predictions.probabilities[row].max():.1%}"
 
 
-def _picture(image: np.ndarray, heatmap: np.ndarray | None, told: tuple[str, str, str, str]) -> PageImage:
-    file, truth, predicted, sure = told
+def _picture(image: np.ndarray, heatmap: np.ndarray | None, texts: tuple[str, str, str, str]) -> PageImage:
+    file, truth, predicted, sure = texts
     alt = f"Test image {file}, which is {truth}; predicted as {predicted} with {sure}."
     caption = f"{truth}, predicted as {predicted} ({sure})\n{file}"
     if heatmap is None:

@@ -233,7 +233,7 @@ def _passed(selection: Selection) -> str:
 
 
 def _used(material: Material) -> str:
-    """Which of them stage 2 was told to use."""
+    """Which of them stage 2 uses."""
     if material.params is None:
         return ""
     used = {"best": "the best", "worst": "the worst", "last": "the last block, whatever the test says"}

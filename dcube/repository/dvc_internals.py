@@ -38,7 +38,7 @@ def dvc_errors_in_one_line(prefix: str = "") -> Iterator[None]:
 
 @contextmanager
 def open_repository(folder: Path, config: dict[str, Any] | None = None) -> Iterator[Repo]:
-    """`config` is laid over the repository's own settings."""
+    """`config` overrides the repository's own settings."""
     with dvc_errors_in_one_line(), Repo(str(folder), config=config or {}) as repo:
         yield repo
 

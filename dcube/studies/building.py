@@ -28,16 +28,16 @@ def build_runner(
     Raises:
         DcubeError: `--repeats` of cross-validation, which would leave out folds; or what its parts raise.
     """
-    laid = parse_settings(settings)
-    base = with_overrides(base_params(data), laid, where="--set")
+    overrides = parse_settings(settings)
+    base = with_overrides(base_params(data), overrides, where="--set")
     study = load_study(name)
     if FOLD in study.vary:
         if repeats:
             raise DcubeError(
                 f"--repeats {repeats}: the repeats of this study are its folds: --set data.folds={repeats}"
             )
-        repeats = laid.get("data.folds")
-    study = with_settings(with_rows(study, rows, repeats), base.data.name, laid)
+        repeats = overrides.get("data.folds")
+    study = with_settings(with_rows(study, rows, repeats), base.data.name, overrides)
     return Runner(Path(name).stem, study, base, repository_around(Path.cwd()))
 
 

@@ -31,7 +31,7 @@ class Row(Part):
 
     Attributes:
         model: candidate that is evaluated, as `dvc.yaml` names them.
-        settings: dotted parameter → value, laid over the data set's and the study's.
+        settings: dotted parameter → value; they override the data set's and the study's.
         choose: dotted parameter → values, of which validation chooses one.
         paper: data set → the paper's values of `PAPER_METRICS`, in percent.
     """

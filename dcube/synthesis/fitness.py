@@ -1,4 +1,4 @@
-"""Whether synthetic images are fit for training: three checks, each with a figure and the bound that it broke."""
+"""Whether synthetic images are fit for training: three checks, each with a number and the bound that it broke."""
 
 import numpy as np
 import pandas as pd

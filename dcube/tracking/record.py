@@ -54,12 +54,12 @@ def _replaced(*paths: Path) -> list[str]:
     without `dvc checkout`.
     """
 
-    def asked(path: str) -> bool:
+    def is_in_or_around(path: str) -> bool:
         return any(overlaps(path, str(it)) for it in paths)
 
-    recorded = {path: digest for path, digest in read_lock().outputs.items() if asked(path)}
+    recorded = {path: digest for path, digest in read_lock().outputs.items() if is_in_or_around(path)}
     differing = {path for path, digest in recorded.items() if dvc_hash(Path(path)) != digest}
-    standing = {str(file) for out in _declared_outputs() if asked(out) for file in _files(Path(out))}
+    standing = {str(file) for out in _declared_outputs() if is_in_or_around(out) for file in _files(Path(out))}
     return sorted(differing | {file for file in standing if not any(overlaps(file, out) for out in recorded)})
 
 

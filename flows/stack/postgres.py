@@ -34,13 +34,13 @@ def postgres(stack: Stack) -> Server:
         name="postgres",
         command=[*as_unprivileged(), str(binaries() / "postgres"), "-D", str(data), *options],
         environment={},
-        is_healthy=lambda: answers(stack),
+        is_healthy=lambda: is_ready(stack),
         prepare=lambda: None if data.exists() else _create(data, stack),
         stop_signal="INT",  # "fast": it does not wait for clients to leave
     )
 
 
-def answers(stack: Stack) -> bool:
+def is_ready(stack: Stack) -> bool:
     """Whether every role reaches its databases."""
     try:
         for role, databases in ROLES.items():
@@ -83,8 +83,8 @@ def _run(command: list[str], statements: str = "") -> None:
     done = subprocess.run(command, input=statements, text=True, capture_output=True, check=False)
     errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "FATAL" in line]
     if done.returncode or errors:
-        told = errors or done.stderr.strip().splitlines() or ["it said nothing"]
-        raise DcubeError(f"PostgreSQL's databases could not be made: {told[-1]}")
+        reasons = errors or done.stderr.strip().splitlines() or ["it said nothing"]
+        raise DcubeError(f"PostgreSQL's databases could not be made: {reasons[-1]}")
 
 
 def as_unprivileged() -> list[str]:

@@ -37,7 +37,7 @@ def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatc
 
     code, shown = run_dcube("models")
     assert code == 0 and "challenger" in shown and "champion" in shown
-    assert "0.667" in shown and f"{20 / 30 - 27 / 30:+.3f}" in shown, "a figure, and its difference to the champion's"
+    assert "0.667" in shown and f"{20 / 30 - 27 / 30:+.3f}" in shown, "a metric, and its difference to the champion's"
 
     assert run_dcube("rollback")[0] == 2, "a rollback needs a reason"
     code, shown = run_dcube("rollback", "--reason", "wrong on the new scanner")

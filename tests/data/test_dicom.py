@@ -415,7 +415,7 @@ DOCUMENTS = (
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
 def test_every_file_that_pydicom_ships_is_shown_as_another_reader_shows_it_or_refused(file):
-    """SimpleITK decodes and rescales with code of its own; the window is laid over its values here."""
+    """SimpleITK decodes and rescales with code of its own; the window is applied to its values here."""
     if file.name in REFUSED:
         with pytest.raises(UnusableImageError, match=REFUSED[file.name]):
             read_frame(file)

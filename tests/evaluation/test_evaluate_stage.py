@@ -154,7 +154,7 @@ def test_a_fold_of_a_cross_validation_is_named(evaluate_on):
 
 @pytest.mark.parametrize(
     ("origin", "notice"),
-    [("generated", "Split by image: figures are likely too high"), ("official", "Official split by image: figures")],
+    [("generated", "Split by image: metrics are likely too high"), ("official", "Official split by image: metrics")],
 )
 def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_better(
     evaluate_on, origin, notice, run_dcube, capsys

@@ -413,7 +413,7 @@ class TestCommand:
         assert caught.value.code == 2
         assert capsys.readouterr().err == f"error: {message}\n"
 
-    def test_settings_are_laid_over_the_rest(self):
+    def test_settings_override_the_rest(self):
         params = with_settings(Params(), ["synthesis.ratio.benign=2", "classifier.evaluation_timesteps=[1, 5]"])
         assert params.synthesis.ratio == {"benign": 2.0}
         assert params.classifier.evaluation_timesteps == [1, 5]

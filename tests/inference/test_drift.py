@@ -62,7 +62,7 @@ def test_each_kind_of_change_is_named(reference, changes, named) -> None:
     assert named <= found and ("gain" in changes or found == named)
 
 
-def test_refused_images_are_told_and_do_not_count_as_answers(reference) -> None:
+def test_refused_images_are_reported_and_do_not_count_as_predictions(reference) -> None:
     table = pd.concat([rows(1, 90), rows(2, 10).assign(problem="too small", brightness=np.nan)], ignore_index=True)
     first, *others = compare(table, reference, SPEC)
     assert (first.what, first.new, first.drifted) == ("images refused", "10.0%", True)

@@ -1,4 +1,4 @@
-"""`dcube serve`: the answers of `dcube predict` over HTTP; a hostile request gets a line, a changed version nothing."""
+"""`dcube serve`: the predictions over HTTP; a hostile request gets one line, a changed version nothing."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Periods of the inference log, on answers of which everything is known."""
+"""Periods of the inference log, on predictions of which everything is known."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ REFERENCE = DriftReference(
 
 
 def answered(month: int, shift: float) -> pd.DataFrame:
-    """100 answers in this month of 2026, every second `ill`, one in ten abstaining."""
+    """100 predictions in this month of 2026, every second `ill`, one in ten abstaining."""
     number = np.arange(100)
     prediction = np.where(number % 2, "ill", "well")
     values = GENERATOR.uniform(0.6, 0.9, (2, 100)) + shift
@@ -38,7 +38,7 @@ def test_months_with_what_was_fed_back_and_drift():
     log = pd.concat([answered(3, 0.2), answered(1, 0.0)], ignore_index=True)
     january, march = periods(log, fed_back, REFERENCE, "month")
     assert (january.start, march.start) == ("2026-01-01", "2026-03-01")
-    assert (january.answers, january.abstained, january.known, january.right) == (100, 10, 2, 1)
-    assert (march.answers, march.abstained, march.known, march.right) == (100, 10, 2, 1)
+    assert (january.predictions, january.abstained, january.known, january.right) == (100, 10, 2, 1)
+    assert (march.predictions, march.abstained, march.known, march.right) == (100, 10, 2, 1)
     assert not any(row.drifted for row in january.drift)
     assert [row.drifted for row in march.drift] == [True, True, False]  # the predicted classes are as before

@@ -69,7 +69,7 @@ class Asking:
         return int(ended.value.code or 0), told.out, "\n".join(errors)
 
     def rows(self, capsys, *words: object, refused: bool = False) -> pd.DataFrame:
-        """The answers as a table; the command must succeed, or end with 2 where `refused`."""
+        """The predictions as a table; the command must succeed, or end with 2 where `refused`."""
         code, out, err = self.command(capsys, *words, "--format", "json")
         assert code == (2 if refused else 0), err
         return pd.DataFrame(json.loads(out))
@@ -103,7 +103,7 @@ def by_hand(candidate: Candidate, images: list[Image.Image]) -> np.ndarray:
     return sharpened / sharpened.sum(axis=1, keepdims=True)
 
 
-def test_pictures_are_answered_as_the_model_answers(of_pictures, capsys, tmp_path):
+def test_pictures_are_predicted_as_by_the_model(of_pictures, capsys, tmp_path):
     files = [write_picture(tmp_path / "in" / f"{n}.png", n) for n in range(3)]
     rows = of_pictures.rows(capsys, tmp_path / "in")
     assert list(rows["image"]) == [str(file) for file in files]
@@ -119,36 +119,36 @@ def test_a_model_of_a_split_by_image_says_so_and_the_registry_too(home, capsys, 
     model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, **changes))
     code, out, err = model.command(capsys, write_picture(tmp_path / "0.png", 0), "--format", "json")
     assert code == 0 and len(json.loads(out)) == 1
-    assert "Official split by image: figures are likely too high" in err
+    assert "Official split by image: metrics are likely too high" in err
     version = Registry.existing(NAME).version(model.reference.partition("/")[2])
-    assert "Official split by image: figures are likely too high" in version.description
+    assert "Official split by image: metrics are likely too high" in version.description
 
 
-def test_the_python_api_answers_as_the_command_does(of_scans, capsys, tmp_path):
+def test_the_python_api_predicts_as_the_command_does(of_scans, capsys, tmp_path):
     for number, patient in enumerate(("Doe-Jane", "Doe-Jane", "P2")):
         write_dicom(tmp_path / "in" / f"{number}.dcm", number, patient)
     write_picture(tmp_path / "in" / "other.png", 1)
     (tmp_path / "in" / "notes.txt").write_text("no image")
     model = dcube.load(f"models:/{of_scans.reference}")
-    answers = model.predict(tmp_path / "in", decide="malignant >= 0.2")
+    predictions = model.predict(tmp_path / "in", decide="malignant >= 0.2")
 
     assert (f"{model.name}/{model.version}", model.classes) == (of_scans.reference, CLASSES)
     rule = ("--decide", "malignant >= 0.2")
     told = of_scans.rows(capsys, tmp_path / "in", *rule, refused=True).drop(columns="answered_at")
-    pd.testing.assert_frame_equal(pd.DataFrame(json.loads(as_json(answers.table)))[told.columns], told)
+    pd.testing.assert_frame_equal(pd.DataFrame(json.loads(as_json(predictions.table)))[told.columns], told)
     patients = of_scans.rows(capsys, tmp_path / "in", *rule, "--by-patient", refused=True)
-    assert list(answers.by_patient()["images"]) == list(patients["images"]) == [2, 1, 0]
+    assert list(predictions.by_patient()["images"]) == list(patients["images"]) == [2, 1, 0]
 
-    first = answers[0]
+    first = predictions[0]
     assert list(first.probabilities) == CLASSES and sum(first.probabilities.values()) == pytest.approx(1)
     assert first.confidence == first.probabilities[first.prediction]
     assert (first.decision, first.decided_by) == (told["decision"][0], "malignant >= 0.2")
-    assert [answer.image for answer in answers.refused] == [str(tmp_path / "in" / "other.png")]
-    assert answers.left_out == {"not an image": [f"{tmp_path}/in/notes.txt"]}
+    assert [row.image for row in predictions.refused] == [str(tmp_path / "in" / "other.png")]
+    assert predictions.left_out == {"not an image": [f"{tmp_path}/in/notes.txt"]}
 
 
-def test_the_log_has_every_answer_of_every_call_and_no_name(of_scans, capsys, tmp_path, monkeypatch):
-    log = tmp_path / "audit" / "answers.jsonl"
+def test_the_log_has_every_prediction_of_every_call_and_no_name(of_scans, capsys, tmp_path, monkeypatch):
+    log = tmp_path / "audit" / "predictions.jsonl"
     monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
     write_dicom(tmp_path / "in" / "Doe-Jane.dcm", 1, "Doe-Jane")
     write_picture(tmp_path / "in" / "refused.png", 1)
@@ -163,19 +163,19 @@ def test_the_log_has_every_answer_of_every_call_and_no_name(of_scans, capsys, tm
 
 
 def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path, monkeypatch):
-    log = tmp_path / "answers.jsonl"
+    log = tmp_path / "predictions.jsonl"
     monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
     assert f"{log} is missing" in run_dcube("monitor", of_pictures.reference)[1]
-    answers = dcube.load(of_pictures.reference).predict([write_picture(tmp_path / f"{n}.png", n) for n in range(3)])
-    first, second, _ = answers
+    predictions = dcube.load(of_pictures.reference).predict([write_picture(tmp_path / f"{n}.png", n) for n in range(3)])
+    first, second, _ = predictions
     wrong = next(name for name in CLASSES if name != second.decision)
     assert run_dcube("feedback", first.input_sha256, wrong, "--by", "reader")[0] == 0
     assert run_dcube("feedback", first.input_sha256[:12], first.decision)[0] == 0  # the truth counts before a reader
     assert run_dcube("feedback", second.input_sha256, wrong)[0] == 0
     before = log.read_text()
     for words, said in (
-        (("f" * 64, "benign"), "has answers about 0 images"),
-        (("", "benign"), "has answers about 3 images"),
+        (("f" * 64, "benign"), "has predictions for 0 images"),
+        (("", "benign"), "has predictions for 3 images"),
         ((second.input_sha256, "cyst"), "no class 'cyst'"),
     ):
         code, printed = run_dcube("feedback", *words)
@@ -184,7 +184,7 @@ def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path,
     code, printed = run_dcube("monitor", of_pictures.reference, "--every", "day")
     assert code == 0 and "1 of 2 known" in printed and str(datetime.now(UTC).date()) in printed
     log.write_text(before.replace(of_pictures.candidate.config.weights_sha256, "0" * 64))
-    assert "the log has no answer of" in run_dcube("monitor", of_pictures.reference)[1]
+    assert "the log has no prediction of" in run_dcube("monitor", of_pictures.reference)[1]
 
 
 def test_the_python_api_raises_one_line(of_pictures, tmp_path):
@@ -355,7 +355,7 @@ def test_csv_json_and_table_say_the_same(of_pictures, capsys, tmp_path):
     from_csv, from_json = pd.read_csv(io.StringIO(told["csv"])), pd.DataFrame(json.loads(told["json"]))
     np.testing.assert_allclose(from_csv[COLUMNS], from_json[COLUMNS], rtol=1e-5)
     assert f"{from_json['confidence'][0]:.3f}" in told["table"] and from_json["decision"][0] in told["table"]
-    target = tmp_path / "answers.csv"
+    target = tmp_path / "predictions.csv"
     assert of_pictures.command(capsys, file, "--format", "csv", "--output", target)[1] == ""
     written = pd.read_csv(target).drop(columns="answered_at")
     pd.testing.assert_frame_equal(written, from_csv.drop(columns="answered_at"))

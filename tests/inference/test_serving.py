@@ -1,4 +1,4 @@
-"""A registered model answers like the candidate it was made from, wherever it is asked."""
+"""A registered model predicts like the candidate it was made from, wherever it runs."""
 
 import base64
 import importlib.util
@@ -20,9 +20,9 @@ from PIL import Image
 from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
 from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.errors import DcubeError
-from dcube.inference.answers import RESEARCH_USE, identity
 from dcube.inference.inputs import collect_images
 from dcube.inference.prediction import predict
+from dcube.inference.prediction_row import RESEARCH_USE, identity
 from dcube.inference.serving import ServedModel, encode_file
 from dcube.registry.packaging import SERVING_NEEDS
 from dcube.runtime.processes import process_group
@@ -89,7 +89,7 @@ def test_pictures_are_answered_as_at_the_terminal(classifier, files):
     same(classifier.predict(None, table(sorted(files))), predicted)
 
 
-def test_the_service_logs_what_it_answers(classifier, files, tmp_path, monkeypatch):
+def test_the_service_logs_what_it_predicts(classifier, files, tmp_path, monkeypatch):
     monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(tmp_path / "log.jsonl"))
     answered = classifier.predict(None, table(files))
     logged = pd.read_json(tmp_path / "log.jsonl", lines=True, dtype=False, convert_dates=False)
@@ -111,8 +111,8 @@ def test_a_request_may_name_its_rule_and_the_answer_names_the_one_that_decided(c
 def test_arrays_are_answered_as_the_pictures_that_hold_them(classifier, files):
     lossless = [file for file in files if file.suffix == ".png"]
     arrays = pd.DataFrame({"image": [np.asarray(Image.open(file)).tolist() for file in lossless]})
-    answers = (classifier.predict(None, each).drop(columns="answered_at") for each in (arrays, table(lossless)))
-    pd.testing.assert_frame_equal(*answers)
+    tables = (classifier.predict(None, each).drop(columns="answered_at") for each in (arrays, table(lossless)))
+    pd.testing.assert_frame_equal(*tables)
 
 
 def test_scans_and_their_values_are_answered_as_at_the_terminal(of_scans, tmp_path):
@@ -198,7 +198,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "spec"), [(SUB_FEATURES, PICTURES), (DCUBE, SCANS)])
-def test_a_server_with_the_registry_alone_answers_as_the_terminal(
+def test_a_server_with_the_registry_alone_predicts_as_the_terminal(
     tmp_path, tiny_params, files, elsewhere, monkeypatch, kind, spec
 ):
     """`mlflow models serve` in a process that finds the package nowhere but inside the model."""
@@ -224,18 +224,18 @@ def test_a_server_with_the_registry_alone_answers_as_the_terminal(
     with process_group(command, env=environment, cwd=elsewhere) as process:
         address = f"http://127.0.0.1:{port}"
         wait_for_server(process, f"{address}/ping")
-        rows = ask(address, {"dataframe_split": {"columns": ["image"], "data": [[cell] for cell in cells]}})
+        rows = invoke(address, {"dataframe_split": {"columns": ["image"], "data": [[cell] for cell in cells]}})
         same(rows, predicted)
         assert set(rows["model"] + "/" + rows["version"]) == {reference}
         assert set(rows["code_revision"]) == {COMMIT}
         assert set(rows["decision"]) <= {"abstain", *CLASSES}
-        open_ = ask(address, {"dataframe_records": [{"image": cells[0]}], "params": {"abstain_below": 0.0}})
+        open_ = invoke(address, {"dataframe_records": [{"image": cells[0]}], "params": {"abstain_below": 0.0}})
         assert open_["decision"][0] == open_["prediction"][0]
         refused = httpx.post(f"{address}/invocations", json={"dataframe_records": [{"image": "?"}]}, timeout=60)
         assert refused.status_code == 400 and "row 0: column image is not base64" in refused.text
 
 
-def ask(address: str, question: dict) -> pd.DataFrame:
-    answer = httpx.post(f"{address}/invocations", json=question, timeout=60)
-    assert answer.is_success, answer.text
-    return pd.DataFrame(answer.json()["predictions"])
+def invoke(address: str, request: dict) -> pd.DataFrame:
+    response = httpx.post(f"{address}/invocations", json=request, timeout=60)
+    assert response.is_success, response.text
+    return pd.DataFrame(response.json()["predictions"])

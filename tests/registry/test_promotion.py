@@ -19,7 +19,7 @@ from tests.support.evaluated_candidates import EACH, predictions
 from tests.support.random_candidate import CLASSES
 
 POLICY = PromotionPolicy(bootstrap_samples=200)
-FIGURES = ["macro_f1", "ece", *(f"sensitivity/{name}" for name in CLASSES)]
+METRICS = ["macro_f1", "ece", *(f"sensitivity/{name}" for name in CLASSES)]
 
 
 def answers(benign: int, malignant: int, normal: int, confidence: float = 0.8) -> Predictions:
@@ -85,7 +85,7 @@ def test_bounds_and_counts_against_an_independent_implementation():
     generator = np.random.default_rng(0)
     champion, challenger = random_answers(generator, 1.0), random_answers(generator, 1.5)
     settings = Evaluation(bootstrap_samples=100, confidence=0.9)
-    found = compare(challenger, champion, settings, FIGURES)
+    found = compare(challenger, champion, settings, METRICS)
     truth, ours, theirs = champion.labels, challenger.probabilities.argmax(1), champion.probabilities.argmax(1)
     f1_gains, recall_gains = [], []
     for weights in np.concatenate(list(resample_weights(champion.groups, 100, settings.seed))):

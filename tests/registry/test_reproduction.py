@@ -64,7 +64,7 @@ def test_another_outcome_is_shown_and_kept(traced_repository, tmp_path, run_dcub
     assert code == 1 and "The result differs" in shown
     rows = [line.split() for line in shown.splitlines()]
     assert any(row[:1] == ["test.macro_f1"] and row[-1] == "NO" for row in rows)
-    assert not any(row[:1] == ["test.auroc"] for row in rows), "an undefined figure equals itself"
+    assert not any(row[:1] == ["test.auroc"] for row in rows), "an undefined metric equals itself"
     (folder,) = workspaces(traced_repository)
     assert json.loads((folder / "outputs/evaluation/dcube/metrics.json").read_text())
 

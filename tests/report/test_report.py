@@ -178,7 +178,7 @@ def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeyp
     [
         (
             {"grouping": "none", "split_origin": "generated"},
-            ["Split by image: figures are likely too high", "was made here, by image"],
+            ["Split by image: metrics are likely too high", "was made here, by image"],
             "by patient",
         ),
         (

@@ -140,8 +140,8 @@ class TestStudiesThatComeAlong:
     @pytest.mark.parametrize("name", ["table2", "table4", "table6", "table7", "table8", "table3"])
     def test_the_papers_figures_stand_where_its_data_are_used(self, name):
         for row in load_study(name).rows:
-            for data, figures in row.paper.items():
-                assert data in preset_names() and all(20 < value < 100 for value in figures)
+            for data, values in row.paper.items():
+                assert data in preset_names() and all(20 < value < 100 for value in values)
 
 
 class TestErrors:
@@ -358,7 +358,7 @@ class TestTables:
         good = next(line for line in lines if line.startswith("| good |"))
         bad = next(line for line in lines if line.startswith("| CNN: bad & old†"))
         assert good.count("**") == 2 * len(METRICS) and bad.count("**") == 0
-        assert "0.936" in good and "0.897" in good, "the paper's figures"
+        assert "0.936" in good and "0.897" in good, "the paper's values"
         assert "Small. Mean ± standard deviation of 5 repeats (classifier.seed, baseline.seed)." in text
         assert "† trained from scratch" in text
         assert "Chosen on validation: bad & old: baseline.learning_rate = 0.001." in text
@@ -401,7 +401,7 @@ class TestTables:
             "table.md", "table.tex", "repeats.csv", "comparisons.csv", "plot.png",
         }  # fmt: skip
         frame = repeats_frame(table)
-        assert len(frame) == 2 * 3 * 2 * (len(METRICS) + 1), "rows, values, repeats, figures of test and validation"
+        assert len(frame) == 2 * 3 * 2 * (len(METRICS) + 1), "rows, values, repeats, metrics of test and validation"
         found = frame[(frame["row"] == "good") & (frame["at"] == 50) & (frame["metric"] == "accuracy")]["result"]
         line = next(one for one in table.lines if one.variant == Variant(table.study.rows[0], 50))
         assert found.mean() == pytest.approx(line.metrics["accuracy"].mean)

@@ -38,7 +38,7 @@ class TrainedWith(ArtifactPart):
 
 
 class CandidateConfig(WeightsConfig):
-    """Everything that loading, asking and judging a candidate needs.
+    """Everything that loading, predicting with and judging a candidate needs.
 
     Attributes:
         kind: one of D-Cube's and its controls' names (`dcube.artifacts.candidates`), or a method's.

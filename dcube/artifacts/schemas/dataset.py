@@ -11,7 +11,7 @@ Grouping = Literal["patients", "group_by", "none"]
 SplitOrigin = Literal["official", "generated"]
 
 SPLITS = ("train", "validation", "test")
-ABSTAIN = "abstain"  # what a model answers where it decides nothing: no class may be called so
+ABSTAIN = "abstain"  # what a model predicts where it decides nothing: no class may be called so
 SET_SEPARATOR = "|"  # between the classes of a prediction set: no name of a class may hold it
 SUBGROUP = "subgroup_"  # before the names of `data.subgroups`, as columns of manifest.csv
 UNKNOWN = "unknown"  # there, of an empty cell

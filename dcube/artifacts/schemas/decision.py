@@ -83,7 +83,7 @@ class OperatingPoint(ArtifactPart):
 
 class PredictionSets(ArtifactPart):
     """Attributes:
-    coverage: that was asked for.
+    coverage: as set.
     threshold: probability from which on a class is in the set; 0: every class is.
     calibrated_on: number of validation patients, or of images where these are unknown; 0: there are no sets.
     abstain: whether there is no decision unless the set is the decided class alone.
@@ -98,7 +98,7 @@ class PredictionSets(ArtifactPart):
 
 
 class DecisionPolicy(ArtifactPart):
-    """All that turns probabilities into an answer.
+    """All that turns probabilities into a decision.
 
     Attributes:
         abstain_below: confidence below which there is no decision.
@@ -125,7 +125,7 @@ class DecisionPolicy(ArtifactPart):
 
     @property
     def folder_name(self) -> str:
-        """Of answers that were given by it: those of another policy must not be taken for them."""
+        """Of predictions that were made by it: those of another policy must not be taken for them."""
         rule = "" if self.rule.of_class is None else f"-{self.rule.of_class}-from-{self.rule.threshold:.6g}"
         sets = "-or-by-set" if self.abstain_by_set else ""
         return f"abstain-below-{self.abstain_below:g}{sets}{rule}".replace("/", "-")

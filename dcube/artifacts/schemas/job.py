@@ -16,7 +16,7 @@ class StoredObject(ArtifactPart):
 class BatchJob(Artifact):
     """Attributes:
     model: folder with the candidate.
-    identity: columns of every row that say which model answers.
+    identity: columns of every row that say which model predicts.
     policy: how decisions are made.
     source, results: addresses of the two prefixes.
     pending: what is to be predicted, in batches of `batch_size`.

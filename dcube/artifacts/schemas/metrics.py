@@ -91,7 +91,7 @@ class Metrics(Artifact):
 
     @property
     def policy(self) -> DecisionPolicy:
-        """How the model decides, unless somebody asks otherwise."""
+        """How the model decides, unless a request says otherwise."""
         sets = self.prediction_sets
         return DecisionPolicy(
             rule=self.operating_point.rule,

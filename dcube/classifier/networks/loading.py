@@ -26,7 +26,7 @@ def load_published(
     positions: str | None = None,
     renamed: Rename = dict,
 ) -> None:
-    """Fill a network as `pretrained` asks, all but the layers whose names begin with `fresh`.
+    """Fill a network as `pretrained` says, all but the layers whose names begin with `fresh`.
 
     Args:
         network: its names are those of the published tensors, once these are `renamed`.

@@ -8,7 +8,7 @@ import pandas as pd
 from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, SPLITS, NearDuplicates
 from dcube.errors import DcubeError, abbreviated
 
-RESERVED = (ABSTAIN, "refused")  # what stands in an answer in the place of a class
+RESERVED = (ABSTAIN, "refused")  # what a prediction has in the place of a class
 REMEDIES = {
     "patient": "add images (at least three patients, or three different images), or correct the label",
     "group": "choose a data.group_by that makes at least three groups of each class, or correct the label",
@@ -57,7 +57,7 @@ def _in_other_split(table: pd.DataFrame, column: str) -> np.ndarray:
 def refuse_unusable_classes(table: pd.DataFrame) -> None:
     classes = sorted(set(table["label"].unique()) - {""})
     if taken := [name for name in classes if name.casefold() in RESERVED]:
-        raise DcubeError(f"a class is called {taken[0]!r}, as the answers of a model that decides nothing: rename it")
+        raise DcubeError(f"a class is called {taken[0]!r}, as what a model says that decides nothing: rename it")
     if divided := [name for name in classes if SET_SEPARATOR in name]:
         raise DcubeError(
             f"a class is called {divided[0]!r}, and {SET_SEPARATOR} divides the classes of a prediction set: rename it"

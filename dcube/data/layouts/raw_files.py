@@ -15,7 +15,7 @@ from dcube.data.readers.stored_images import StoredImage, is_medical, list_store
 from dcube.data.readers.walking import regular_files
 from dcube.errors import DcubeError
 
-# What operating systems, archivers and network storages leave behind, by the reason that people are told.
+# What operating systems, archivers and network storages leave behind, by the reason that is printed.
 DEBRIS = {
     "thumbnail": re.compile(r"@eaDir|thumbs|thumbnails?|Thumbs\.db|SYNOPHOTO_.*", re.IGNORECASE),
     "left by an operating system or an archiver": re.compile(

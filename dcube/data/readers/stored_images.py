@@ -72,7 +72,7 @@ def why_auxiliary(images: Sequence[StoredImage]) -> dict[StoredImage, str]:
     """Images that come along with a series and are none of it, with what they are.
 
     Where there is nothing else, they are what people want. Whole archives of projections are secondary captures, so
-    these are told from a series only where there are slices.
+    these are distinguished from a series only where there are slices.
     """
     proper = {image.modality for image in images if image.modality and not image.auxiliary}
     extra = {image: image.auxiliary for image in images if image.auxiliary and proper}

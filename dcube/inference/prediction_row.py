@@ -1,4 +1,4 @@
-"""One answer, who gave it, and when: what every row of predictions carries. Imports no torch."""
+"""One row of predictions: what a model says, which model, and when. Imports no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ BLANK_SLICE = "blank slice"  # as the problem of a frame or slice among others t
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictionRow:
     """What a model says about one image. The fields are columns of `dcube.inference.prediction`.
 
     Attributes:
