@@ -29,7 +29,7 @@ from dcube.inference.inputs import collect_images
 from dcube.inference.log import log_predictions
 from dcube.inference.prediction_row import PredictionRow
 from dcube.registry import external_record
-from dcube.registry.download import Fetched, fetch
+from dcube.registry.download import DownloadedVersion, download_version
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
 if TYPE_CHECKING:
@@ -79,21 +79,21 @@ class PredictionTable(Sequence[PredictionRow]):
 class Model:
     """A registered version in memory. Made by `load`."""
 
-    _fetched: Fetched
+    _version: DownloadedVersion
     _candidate: Candidate
 
     @property
     def name(self) -> str:
-        return self._fetched.name
+        return self._version.name
 
     @property
     def version(self) -> str:
-        return self._fetched.version
+        return self._version.version
 
     @property
     def title(self) -> str:
         """`NAME/VERSION`."""
-        return self._fetched.title
+        return self._version.title
 
     @property
     def classes(self) -> list[str]:
@@ -102,12 +102,12 @@ class Model:
     @property
     def metrics(self) -> Metrics:
         """Of its own test split."""
-        return self._fetched.metrics
+        return self._version.metrics
 
     @property
     def split_notice(self) -> str:
         """What must be said beside these metrics; empty where nothing must."""
-        return self._fetched.split_notice
+        return self._version.split_notice
 
     def predict(
         self,
@@ -129,7 +129,7 @@ class Model:
         Raises:
             DcubeError: a path that does not exist or contains no image, or a rule for no class of the model.
         """
-        policy = self._fetched.policy.overridden(decide, abstain_below, self.classes)
+        policy = self._version.policy.overridden(decide, abstain_below, self.classes)
         given = [paths] if isinstance(paths, str | Path) else paths
         with collect_images([Path(path) for path in given]) as (images, left_out):
             with progress(f"Predicting with {self.title}", total=len(images), unit="images") as advance:
@@ -146,7 +146,7 @@ class Model:
             patients = prediction.patient_numbers(images)
         if blank:
             left_out[prediction.BLANK_SLICE] = blank
-        identity = self._fetched.identity
+        identity = self._version.identity
         table = rows.assign(**identity)
         log_predictions(table)
         return PredictionTable(table, left_out, patients, policy, identity)
@@ -155,7 +155,7 @@ class Model:
         """What serves requests over HTTP."""
         from dcube.inference.serving import ServedModel  # slow to import
 
-        return ServedModel.of(self._candidate, self._fetched.identity, self._fetched.policy)
+        return ServedModel.of(self._candidate, self._version.identity, self._version.policy)
 
 
 def load(reference: str) -> Model:
@@ -169,8 +169,8 @@ def load(reference: str) -> Model:
     folder = Path(tempfile.mkdtemp(prefix="dcube-model-"))
     try:
         with mlflow_errors_in_one_line():
-            fetched = fetch(reference, folder)
-        model = Model(fetched, load_candidate(fetched.folder, choose_device(Compute())))
+            version = download_version(reference, folder)
+        model = Model(version, load_candidate(version.folder, choose_device(Compute())))
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -200,7 +200,7 @@ def evaluate(
     if output is not None and Path(output).exists():
         raise DcubeError(f"{output} exists: name a new folder")
     loaded = load(model) if isinstance(model, str) else model
-    files = loaded._fetched.folder
+    files = loaded._version.folder
     test = evaluate_externally(loaded._candidate, files, Path(path), name or UNNAMED, loaded.metrics, group_by)
     with tempfile.TemporaryDirectory(prefix="dcube-test-") as temporary:
         written = Path(output) if output is not None else Path(temporary)

@@ -31,7 +31,7 @@ from dcube.inference.bucket import (
     write_object,
 )
 from dcube.inference.prediction_row import BLANK_SLICE
-from dcube.registry.download import Fetched, fetch
+from dcube.registry.download import DownloadedVersion, download_version
 from dcube.runtime.process_output import ProgressFile, follow
 from dcube.runtime.processes import child_environment
 from dcube.runtime.s3 import Storage, StorageUnavailableError
@@ -75,12 +75,12 @@ def predict(
     """
     log_errors_in_one_line()
     with TemporaryDirectory(prefix="dcube-predict-") as folder, mlflow_errors_in_one_line():
-        fetched = fetch(model, Path(folder))
-        classes = CandidateConfig.load(fetched.folder / CONFIG).classes
-        policy = fetched.policy.overridden(decide, abstain_below, classes)
-        images, predictions = _storages(source, results, fetched, policy)
+        version = download_version(model, Path(folder))
+        classes = CandidateConfig.load(version.folder / CONFIG).classes
+        policy = version.policy.overridden(decide, abstain_below, classes)
+        images, predictions = _storages(source, results, version, policy)
         job = BatchJob(
-            model=str(fetched.folder), identity=fetched.identity, source=images.address(),
+            model=str(version.folder), identity=version.identity, source=images.address(),
             results=predictions.address(), policy=policy, batch_size=batch_size, pending=[],
         )  # fmt: skip
         predict_pending(job, Path(folder))
@@ -88,7 +88,7 @@ def predict(
         shown = rows[~rows["problem"].isin([NO_IMAGE, BLANK_SLICE])]
         if shown.empty:
             return Completed(name="No images", message=f"There is no image below {images.address()}")
-        return _report(shown, fetched, predictions)
+        return _report(shown, version, predictions)
 
 
 def _worth_retrying(error: object, _: int) -> bool:
@@ -131,23 +131,23 @@ def predict_pending(job: BatchJob, folder: Path) -> None:
         raise StageError("predict", f"{reason} (exit code {code})", bad_input=code == BAD_INPUT, interrupted=code < 0)
 
 
-def _storages(source: str, results: str, fetched: Fetched, policy: DecisionPolicy) -> tuple[Storage, Storage]:
+def _storages(source: str, results: str, version: DownloadedVersion, policy: DecisionPolicy) -> tuple[Storage, Storage]:
     images = Storage.at(source.rstrip("/"), "source")
     home = Storage.at(results.rstrip("/"), "results")
     # Not by the version's number alone: a model that is deleted and made again starts at 1.
-    version = f"{fetched.version}-{fetched.weights[:12]}"
-    address = home.address(fetched.name, version, policy.folder_name)
+    name = f"{version.version}-{version.weights[:12]}"
+    address = home.address(version.name, name, policy.folder_name)
     if home.bucket == images.bucket and f"{home.key()}/".startswith(f"{images.key()}/".lstrip("/")):
         raise DcubeError(f"results={results} is below source={source}: predictions would be taken for images")
     return images, Storage.at(address, "results")
 
 
-def _report(rows: pd.DataFrame, fetched: Fetched, predictions: Storage) -> State[Any]:
+def _report(rows: pd.DataFrame, version: DownloadedVersion, predictions: Storage) -> State[Any]:
     """Counts and distances only: names of files stay in the Parquet files."""
-    spec = CandidateConfig.load(fetched.folder / CONFIG).input
-    found = drift.compare(rows, DriftReference.load(fetched.folder / REFERENCE), spec)
+    spec = CandidateConfig.load(version.folder / CONFIG).input
+    found = drift.image_drift(rows, DriftReference.load(version.folder / REFERENCE), spec)
     write_object(predictions, "drift.json", drift.as_json(found).encode())
-    key = slug(fetched.title)
+    key = slug(version.title)
     create_table_artifact(
         count_decisions(rows), key=f"predictions-{key}", description=f"Complete predictions: {predictions.address()}"
     )

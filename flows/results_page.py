@@ -18,12 +18,12 @@ from dcube.evaluation.comparison import compare
 from dcube.evaluation.conclusions import (
     TEST_TITLES,
     TestedDifference,
+    comparison_notes,
     comparisons,
     conclusions,
     corrected,
     evaluation_settings,
     evaluations,
-    explanation,
     results_title,
     tested_differences,
 )
@@ -140,7 +140,7 @@ def _differences(candidates: Mapping[str, Predictions], champion: Predictions, m
         for name, comparison in made.items()
     ]
     table = markdown_table(["model", *TEST_TITLES], rows)
-    return f"{table}\n\n{' '.join(explanation(made, 'the model', 'the champion'))}"
+    return f"{table}\n\n{' '.join(comparison_notes(made, 'the model', 'the champion'))}"
 
 
 def _in_a_line(test: TestedDifference) -> str:

@@ -28,7 +28,7 @@ from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng
 from dcube.engine.scores import unweighted_auroc
 from dcube.engine.seeds import derived_seed, numpy_generator
-from dcube.engine.trainer import Record, Row, Trainer
+from dcube.engine.trainer import Row, Trainer, TrainingRecord
 from dcube.features.frozen_uvit import FrozenUViT
 
 # That determine the statistics of batch normalisation before a validation.
@@ -38,7 +38,7 @@ STATISTICS_IMAGES = 2048
 @dataclass(frozen=True)
 class ClassifierResult:
     weights: dict[str, Tensor]
-    record: Record
+    record: TrainingRecord
     validation: dict[str, float]
 
 

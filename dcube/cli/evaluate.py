@@ -34,7 +34,7 @@ def evaluate(
 ) -> None:
     """Evaluate a registered model on labelled images that it has never seen, e.g. of another hospital."""
     from dcube import api
-    from dcube.evaluation.operating_point import in_words, table_rows
+    from dcube.evaluation.operating_point import decision_in_words, table_rows
     from dcube.evaluation.prediction_sets import rates_in_words
     from dcube.evaluation.subgroups import in_short
     from dcube.inference.drift import drifted_in_words
@@ -43,7 +43,7 @@ def evaluate(
     version = api.load(model)
     test, own = api.evaluate(version, path, name=name, group_by=group_by, output=output), version.metrics
     print_rich(_table(version.title, own, test.metrics))
-    print(in_words(own.operating_point, own.confidence))
+    print(decision_in_words(own.operating_point, own.confidence))
     for rate, _, here in table_rows(test.metrics.operating_point):
         print(f"  {rate} on these images: {here}")
     sets = test.metrics.prediction_sets

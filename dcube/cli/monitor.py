@@ -31,14 +31,14 @@ def monitor(model: Reference, every: Every = "month") -> None:
     from dcube.inference.drift import drifted_in_words
     from dcube.inference.log import read_log
     from dcube.inference.monitoring import periods
-    from dcube.registry.download import fetch
+    from dcube.registry.download import download_version
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     predictions, fed_back = read_log()
     quiet_mlflow()
     with TemporaryDirectory(prefix="dcube-model-") as folder:
         with mlflow_errors_in_one_line():
-            version = fetch(model, Path(folder))
+            version = download_version(model, Path(folder))
         reference = DriftReference.load(version.folder / REFERENCE)
     own = predictions[predictions["weights_sha256"] == version.weights] if len(predictions) else predictions
     if own.empty:

@@ -36,9 +36,9 @@ def _bold(text: str) -> "Text":
 
 def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     from dcube.cli.results_tables import differences_table, published_table, results_table
-    from dcube.evaluation.conclusions import comparisons, conclusions, corrected, explanation
+    from dcube.evaluation.conclusions import comparison_notes, comparisons, conclusions, corrected
     from dcube.evaluation.model_card import NO_ERROR, PHANTOM, kind_in_words, majority_class_in_words
-    from dcube.evaluation.operating_point import in_words, table_rows
+    from dcube.evaluation.operating_point import decision_in_words, table_rows
     from dcube.evaluation.prediction_sets import sets_compared
     from dcube.evaluation.predictions import Predictions
     from dcube.evaluation.published import published_on
@@ -54,9 +54,9 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     for name, its in metrics.items():
         if its.operating_point.rule.of_class is not None:
             rates = ", ".join(f"{rate} {test}" for rate, _, test in table_rows(its.operating_point))
-            yield f"{name}: {in_words(its.operating_point, its.confidence)} On test: {rates}."
+            yield f"{name}: {decision_in_words(its.operating_point, its.confidence)} On test: {rates}."
     if all(its.operating_point.rule.of_class is None for its in metrics.values()):
-        yield in_words(first.operating_point, first.confidence)
+        yield decision_in_words(first.operating_point, first.confidence)
     if sets := {name: its.prediction_sets for name, its in metrics.items() if its.prediction_sets.calibrated_on}:
         yield sets_compared(sets, first.resampled)
     yield from in_short(metrics.get(DCUBE, first))
@@ -69,7 +69,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
         made = comparisons(predictions, metrics[DCUBE])
         p_values = corrected(made)
         yield differences_table(made, p_values)
-        yield "\n".join(explanation(made))
+        yield "\n".join(comparison_notes(made))
         yield _bold("\n" + "\n".join(conclusions(made, p_values, metrics[DCUBE])))
     if published := published_on(first):
         yield published_table(published)

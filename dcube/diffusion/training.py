@@ -23,7 +23,7 @@ from dcube.engine.device import autocast
 from dcube.engine.distributed import broadcast_object, gather_uneven, shard
 from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng, torch_generator
-from dcube.engine.trainer import Record, Row, Trainer
+from dcube.engine.trainer import Row, Trainer, TrainingRecord
 from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.frechet import FrechetTracker
 
@@ -34,7 +34,7 @@ SAMPLING_BATCH = 256
 @dataclass(frozen=True)
 class DiffusionResult:
     weights: dict[str, Tensor]
-    record: Record
+    record: TrainingRecord
 
 
 def train_diffusion(

@@ -26,7 +26,7 @@ Losses = Callable[[int], dict[str, Tensor]]
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
+def joined_processes() -> Iterator[None]:
     """Join the processes that torchrun has started together with this one, if it has.
 
     The process that fails first says why. The others fail because of it and say nothing: torchrun ends them.

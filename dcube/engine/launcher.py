@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 import torch.distributed as dist
 
-from dcube.engine.distributed import process_group
+from dcube.engine.distributed import joined_processes
 
 
 def launch(processes: int, work: Callable[[], None], module: str, *words: str) -> None:
@@ -21,7 +21,7 @@ def launch(processes: int, work: Callable[[], None], module: str, *words: str) -
         SystemExit: a process failed, and has said why: with its exit code, 128 + N if signal N killed it.
     """
     if processes == 1 or dist.is_torchelastic_launched():
-        with process_group():
+        with joined_processes():
             work()
     else:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))

@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 @dataclass
-class Record:
+class TrainingRecord:
     """What a training has seen so far; the part of a checkpoint that is no tensor."""
 
     step: int = 0
@@ -68,7 +68,7 @@ class Trainer:
         # Warmed up: a fixed decay would hold the random first weights for thousands of steps.
         self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True)
         self.optimisers = make_optimisers(model, settings)
-        self.record = Record()
+        self.record = TrainingRecord()
         self.best = copy.deepcopy(self.averaged.state_dict())
         self._resume()
 
@@ -207,7 +207,7 @@ class Trainer:
         self.best = under_prefix("best", tensors)
         for number, optimiser in enumerate(self.optimisers):
             _load_state(optimiser, under_prefix(f"optimiser.{number}", tensors))
-        self.record = Record(**record)
+        self.record = TrainingRecord(**record)
 
 
 def _load_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

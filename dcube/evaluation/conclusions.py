@@ -112,7 +112,9 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def explanation(made: dict[str, ModelComparison], first: str = DCUBE, second: str = "the other model") -> list[str]:
+def comparison_notes(
+    made: dict[str, ModelComparison], first: str = DCUBE, second: str = "the other model"
+) -> list[str]:
     """How the table of differences is to be read, a sentence each."""
     return [
         f"{MCNEMAR}: images that only {first} : only {second} predicts correctly.",

@@ -15,10 +15,10 @@ from dcube.classifier.method import probed_network, registered_method
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.metrics import metric_of, names_of, title_of
-from dcube.evaluation.operating_point import in_words, table_rows
+from dcube.evaluation.operating_point import decision_in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words, split_notice
-from dcube.evaluation.subgroups import columns_of, notes_of, rows_of
+from dcube.evaluation.subgroups import notes_of, rows_of, subgroup_columns
 from dcube.evaluation.summary import interval_text, tested_on
 
 KINDS = {
@@ -61,7 +61,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         "![confusion matrix](confusion.png) ![ROC](roc.png) ![precision and recall](precision_recall.png) "
         "![reliability](reliability.png) ![decision curves](decision_curves.png)",
         "## Decision",
-        in_words(metrics.operating_point, metrics.confidence),
+        decision_in_words(metrics.operating_point, metrics.confidence),
         _operating_point(metrics),
         sets_in_words(metrics.prediction_sets, metrics.confidence, metrics.resampled),
         *_subgroups(metrics),
@@ -177,7 +177,7 @@ def _subgroups(metrics: Metrics) -> list[str]:
     if not metrics.subgroups:
         return []
     rows = list(rows_of(metrics))
-    return ["## Subgroups", markdown_table(columns_of(metrics), rows) if rows else "", notes_of(metrics)]
+    return ["## Subgroups", markdown_table(subgroup_columns(metrics), rows) if rows else "", notes_of(metrics)]
 
 
 def _validation(metrics: Metrics, name: str) -> str:

@@ -51,7 +51,7 @@ def _measured(part: Predictions, point: OperatingPoint, bins: int, weights: np.n
     return headlines | (rates(point, part, weights) if point.rule.of_class is not None else {})
 
 
-def columns_of(metrics: Metrics) -> tuple[str, ...]:
+def subgroup_columns(metrics: Metrics) -> tuple[str, ...]:
     """Of `rows_of`."""
     at_point = LABELS.values() if metrics.operating_point.rule.of_class is not None else ()
     owners = "patients" if metrics.test_patients is None else metrics.resampled

@@ -46,10 +46,10 @@ def main(job_file: str) -> None:
 
 
 def _predict_objects(
-    candidate: Candidate, downloaded: Sequence[tuple[StoredObject, list[InputImage] | None]], policy: DecisionPolicy
+    candidate: Candidate, downloads: Sequence[tuple[StoredObject, list[InputImage] | None]], policy: DecisionPolicy
 ) -> pd.DataFrame:
     """One row for each image, and one for each object without any, or it would stay pending."""
-    found = [(one, of_object or []) for one, of_object in downloaded]
+    found = [(one, of_object or []) for one, of_object in downloads]
     parts: list[pd.DataFrame] = []
 
     def on_batch(inputs: Sequence[ModelInput | str], rows: pd.DataFrame) -> None:
@@ -63,7 +63,7 @@ def _predict_objects(
     table = pd.concat([pd.DataFrame(owners, columns=[*IDENTITY, "image"]), predicted.drop(columns="image")], axis=1)
     empty = [
         (one.object, one.etag, one.object, "", "", GONE if of_object is None else NO_IMAGE, "", "")
-        for one, of_object in downloaded
+        for one, of_object in downloads
         if not of_object
     ]
     columns = [*IDENTITY, "image", "decision", "prediction", "problem", "mode", "modality"]
@@ -75,7 +75,7 @@ def _download(
 ) -> list[tuple[StoredObject, list[InputImage] | None]]:
     """Each object with the images that it holds; None: it was deleted. One that has changed since stays pending."""
 
-    def fetch(number: int) -> tuple[StoredObject, list[InputImage] | None]:
+    def download(number: int) -> tuple[StoredObject, list[InputImage] | None]:
         name = batch[number].object
         file = folder / str(number) / Path(name).name
         file.parent.mkdir()
@@ -86,7 +86,7 @@ def _download(
         return batch[number], images_in_file(file.parent, file.name, name)
 
     with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-        return list(pool.map(fetch, range(len(batch))))
+        return list(pool.map(download, range(len(batch))))
 
 
 if __name__ == "__main__":

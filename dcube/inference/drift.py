@@ -64,7 +64,7 @@ def normalised_entropy(probabilities: np.ndarray) -> np.ndarray:
 
 
 def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> DriftReference:
-    """What `compare` needs of the reference images and of the calibrated probabilities for them."""
+    """What `image_drift` needs of the reference images and of the calibrated probabilities for them."""
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int))
     chosen = probabilities[rows]
     table = image_statistics(images[rows]).assign(entropy=normalised_entropy(chosen), confidence=chosen.max(axis=1))
@@ -76,7 +76,7 @@ def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[st
     )
 
 
-def compare(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) -> list[DriftRow]:
+def image_drift(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) -> list[DriftRow]:
     """New images, and the predictions for them, against the reference.
 
     Args:
@@ -93,7 +93,7 @@ def compare(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) -> l
     return found
 
 
-def compare_predictions(rows: pd.DataFrame, reference: DriftReference) -> list[DriftRow]:
+def prediction_drift(rows: pd.DataFrame, reference: DriftReference) -> list[DriftRow]:
     """What can be said without the images.
 
     Args:

@@ -31,7 +31,7 @@ from dcube.errors import DcubeError, abbreviated
 from dcube.evaluation.conclusions import evaluation_settings
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
-from dcube.inference.drift import DriftRow, compare
+from dcube.inference.drift import DriftRow, image_drift
 from dcube.inference.prediction import drift_columns, predict, without_blank_slices
 
 
@@ -101,7 +101,7 @@ def evaluate_externally(
     info = _described(config, data, predictions)
     groups = pd.DataFrame([image.record.subgroups for image in images], columns=list(raw.subgroups))
     metrics = summarise(name, config, info, predictions, evaluation, own.operating_point, own.prediction_sets, groups)
-    drift = compare(rows, DriftReference.load(folder / REFERENCE), config.input)
+    drift = image_drift(rows, DriftReference.load(folder / REFERENCE), config.input)
     return ExternalTest(predictions, metrics, unlabelled, len(blank), drift)
 
 

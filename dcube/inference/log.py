@@ -13,7 +13,7 @@ import pandas as pd
 
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import classes_of
-from dcube.inference.prediction_row import now
+from dcube.inference.prediction_row import timestamp
 from dcube.runtime.settings import read_settings
 
 NAMES = ["image", "problem"]  # columns that say, or may say, what the file is called
@@ -53,7 +53,7 @@ def feed_back(image: str, label: str, source: Source) -> str:
     classes = classes_of(row.index)
     if label not in classes:
         raise DcubeError(f"{row['model']} has no class {label!r}: it knows {', '.join(classes)}")
-    line = {"input_sha256": row["input_sha256"], "label": label, SOURCE: source, "fed_back_at": now()}
+    line = {"input_sha256": row["input_sha256"], "label": label, SOURCE: source, "fed_back_at": timestamp()}
     _append(file, json.dumps(line, ensure_ascii=False) + "\n")
     return str(row["input_sha256"])
 

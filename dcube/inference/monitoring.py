@@ -8,7 +8,7 @@ import pandas as pd
 
 from dcube.artifacts.schemas.dataset import ABSTAIN
 from dcube.artifacts.schemas.drift import DriftReference
-from dcube.inference.drift import DriftRow, compare_predictions
+from dcube.inference.drift import DriftRow, prediction_drift
 from dcube.inference.log import SOURCE
 
 Every = Literal["day", "week", "month"]
@@ -54,5 +54,5 @@ def periods(
             abstained=len(rows) - len(decided),
             known=int(label.notna().sum()),
             right=int((label == decided["decision"]).sum()),
-            drift=compare_predictions(rows, reference),
+            drift=prediction_drift(rows, reference),
         )

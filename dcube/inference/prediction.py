@@ -34,7 +34,7 @@ from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.predictions import PREFIX, classes_of
 from dcube.inference.drift import image_statistics, normalised_entropy
 from dcube.inference.inputs import InputImage
-from dcube.inference.prediction_row import BLANK_SLICE, now
+from dcube.inference.prediction_row import BLANK_SLICE, timestamp
 from dcube.inference.suitability import check_suitability
 
 BATCH_SIZE = 64  # images in memory
@@ -135,7 +135,7 @@ def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], poli
                 probabilities[row], spread[row], problems[row] = np.nan, np.nan, NOT_FINITE
     hashes = [sha256(found.image.tobytes()).hexdigest() if isinstance(found, ModelInput) else "" for found in inputs]
     decisions = decide(probabilities, candidate.classes, policy)
-    return decisions.assign(spread=spread, input_sha256=hashes, answered_at=now(), problem=problems)
+    return decisions.assign(spread=spread, input_sha256=hashes, answered_at=timestamp(), problem=problems)
 
 
 def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPolicy) -> pd.DataFrame:
@@ -193,7 +193,7 @@ def aggregate_by_patient(rows: pd.DataFrame, patients: np.ndarray, policy: Decis
         problem = f"{len(own) - len(usable)} of {len(own)} images refused" if len(usable) < len(own) else ""
         about: dict = {"patient": number + 1, "images": len(usable), "first_image": own["image"].iloc[0]}
         hashes = " ".join(usable["input_sha256"])
-        table.append(about | decision | {"input_sha256": hashes, "answered_at": now(), "problem": problem})
+        table.append(about | decision | {"input_sha256": hashes, "answered_at": timestamp(), "problem": problem})
     return pd.DataFrame(table)
 
 

@@ -61,6 +61,6 @@ def identity(model: str, version: str, weights: str, code: str) -> dict[str, str
     }
 
 
-def now() -> str:
+def timestamp() -> str:
     """The time in UTC, as ISO 8601 with seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -57,7 +57,7 @@ class Event:
         return json.dumps({"version": self.version, **json.loads(self.text)}, ensure_ascii=False)
 
 
-def now() -> str:
+def event_time() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 

@@ -15,7 +15,7 @@ from dcube.tracking.verification import MODEL
 
 
 @dataclass(frozen=True)
-class Fetched:
+class DownloadedVersion:
     """What predicting with a version needs.
 
     Attributes:
@@ -49,7 +49,7 @@ class Fetched:
         return f"{self.name}/{self.version}"
 
 
-def fetch(reference: str, folder: Path) -> Fetched:
+def download_version(reference: str, folder: Path) -> DownloadedVersion:
     """Bring the version that `MODEL@ALIAS` or `MODEL/VERSION` names into `folder`.
 
     Raises:
@@ -64,4 +64,4 @@ def fetch(reference: str, folder: Path) -> Fetched:
     notice = version.tags.get(tags.SPLIT_NOTICE, "")
     metrics = Metrics.load(files / evaluation_artifacts(version.needed(tags.MODEL)) / METRICS_FILE)
     code, weights = version.tags.get(tags.COMMIT, ""), version.needed(tags.WEIGHTS)
-    return Fetched(registry.name, number, configs[0].parent, metrics, code, weights, notice)
+    return DownloadedVersion(registry.name, number, configs[0].parent, metrics, code, weights, notice)

@@ -45,10 +45,10 @@ def record(reference: str, test: ExternalTest, folder: Path) -> None:
     log_metrics(client, run.info.run_id, {f"external.{name}": value for name, value in metrics.test.items()})
     client.log_artifacts(run.info.run_id, str(folder))
     client.set_terminated(run.info.run_id)
-    client.set_model_version_tag(registry.name, number, f"{tags.EXTERNAL}{metrics.dataset}", in_words(metrics))
+    client.set_model_version_tag(registry.name, number, f"{tags.EXTERNAL}{metrics.dataset}", metrics_in_words(metrics))
 
 
-def in_words(metrics: Metrics) -> str:
+def metrics_in_words(metrics: Metrics) -> str:
     """The one line for lists."""
     auroc = metric_of("auroc")
     return f"{auroc.title} {metrics.test[auroc.name]:.3f} ({interval_text(metrics, auroc.name)}), {tested_on(metrics)}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tenacity import wait_random
 
 from dcube.errors import DcubeError
-from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before, now
+from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before, event_time
 from dcube.registry.eligibility import refuse_control, refuse_missing_champion, refuse_other_test, tested_elsewhere
 from dcube.registry.promotion_policy import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
 from dcube.registry.version import Version
@@ -88,7 +88,7 @@ def promote(registry: Registry, proposal: Proposal, who: str, why: str = "") -> 
             how=PROMOTED if proposal.champion else FIRST,
             who=who,
             why=": ".join(filter(None, (why, proposal.verdict.reason))),
-            when=now(),
+            when=event_time(),
             replaced=proposal.champion.version if proposal.champion else None,
             number=proposal.number,
             record=as_record(proposal.policy, proposal.verdict),
@@ -104,7 +104,7 @@ def appoint_first(registry: Registry, version: Version, who: str) -> None:
 
     def attempt() -> None:
         if not registry.history():
-            _appoint(registry, Event(version.version, FIRST, who, NO_CHAMPION.reason, when=now(), replaced=None))
+            _appoint(registry, Event(version.version, FIRST, who, NO_CHAMPION.reason, when=event_time(), replaced=None))
 
     with suppress(ChampionChangedError):
         retries.AFTER_COLLISION.retrying(ChampionChangedError, wait=RANDOM_PAUSE)(attempt)

@@ -86,7 +86,7 @@ IS_CHAMPION = Verdict(False, "the challenger is the champion already")
 
 
 def policy_with(settings: list[str]) -> PromotionPolicy:
-    """The usual policy with each `key=value` laid over it."""
+    """The usual policy, overridden by each `key=value`."""
     for setting in settings:
         if "=" not in setting:
             raise DcubeError(f"--set {setting}: write it as key=value, with {', '.join(PromotionPolicy.model_fields)}")

@@ -13,7 +13,7 @@ from dcube.config.schema import Evaluation
 from dcube.evaluation.comparison import compare
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import head_of, short_kind
-from dcube.evaluation.operating_point import in_words
+from dcube.evaluation.operating_point import decision_in_words
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text, tested_on
@@ -85,6 +85,9 @@ def description(
         f"[pictures]({run_page('', run, f'{evaluation}/confusion.png')})",
         f"[parameters, metrics and origin]({run_page('', run)})",
     ]
-    notice, decision = split_notice(metrics), f"**Decision.** {in_words(metrics.operating_point, metrics.confidence)}"
+    notice, decision = (
+        split_notice(metrics),
+        f"**Decision.** {decision_in_words(metrics.operating_point, metrics.confidence)}",
+    )
     parts = (" · ".join(shown), notice and f"**{notice}**", *head_of(metrics, classes), decision, " · ".join(links))
     return "\n\n".join(part for part in parts if part)

@@ -13,7 +13,7 @@ from dcube.config.schema import Baseline, Classifier
 from dcube.engine.scores import confusion
 from dcube.evaluation.metrics import HEADLINES, names_of, title_of
 from dcube.evaluation.model_card import NOT_INTENDED, intended, kind_in_words, limits_of, majority_class_in_words
-from dcube.evaluation.operating_point import in_words, table_rows
+from dcube.evaluation.operating_point import decision_in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words, split_notice
 from dcube.evaluation.subgroups import in_short, notes_of
@@ -199,7 +199,7 @@ def decision(material: Material) -> str:
     rates = "; ".join(f"{name} {on_test}" for name, _, on_test in table_rows(found.operating_point))
     sets = sets_in_words(found.prediction_sets, found.confidence, found.resampled)
     on_test = f"On test: {rates}." if rates else ""
-    return " ".join(filter(None, (in_words(found.operating_point, found.confidence), on_test, sets)))
+    return " ".join(filter(None, (decision_in_words(found.operating_point, found.confidence), on_test, sets)))
 
 
 def calibration(material: Material) -> str:

@@ -12,10 +12,10 @@ from dcube.evaluation import plots
 from dcube.evaluation.comparison import ModelComparison
 from dcube.evaluation.conclusions import (
     TEST_TITLES,
+    comparison_notes,
     comparisons,
     conclusions,
     corrected,
-    explanation,
     results_title,
     tested_differences,
 )
@@ -24,7 +24,7 @@ from dcube.evaluation.model_card import kind_in_words, limits_of, majority_class
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.published import COLUMNS, published_on
 from dcube.evaluation.split_notice import split_notice
-from dcube.evaluation.subgroups import columns_of, notes_of, rows_of
+from dcube.evaluation.subgroups import notes_of, rows_of, subgroup_columns
 from dcube.evaluation.summary import interval_text
 from dcube.report.material import Material
 from dcube.report.page_images import stored_figure
@@ -64,7 +64,7 @@ def test_section(material: Material) -> Section:
 
 def _subgroups(metrics: Metrics) -> Iterator[Part]:
     if rows := list(rows_of(metrics)):
-        yield Table("Subgroups", columns_of(metrics), rows, numbers=True)
+        yield Table("Subgroups", subgroup_columns(metrics), rows, numbers=True)
     if notes := notes_of(metrics):
         yield Text(notes)
 
@@ -78,7 +78,7 @@ def _compared(made: dict[str, ModelComparison], metrics: Metrics) -> Iterator[Pa
     title = f"{DCUBE} minus each other model, on the same images"
     yield Table(title, (f"{DCUBE} minus", *TEST_TITLES), rows, numbers=True)
     yield Text(" ".join(conclusions(made, p_values, metrics)))
-    yield Text(" ".join(explanation(made)))
+    yield Text(" ".join(comparison_notes(made)))
 
 
 def _curves(material: Material, name: str) -> Iterator[Part]:

@@ -12,7 +12,7 @@ from dcube.config.loading import flattened
 from dcube.config.schema import Group, Params
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, intended, kind_in_words
-from dcube.evaluation.operating_point import in_words, table_rows
+from dcube.evaluation.operating_point import decision_in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words
 from dcube.features.selection import blocks_table, selection_figure
@@ -42,7 +42,7 @@ def about_section(material: Material) -> Section:
             Text(f"{material.model}: {kind_in_words(metrics.kind)}"),
             Text(intended(classes)),
             Notice(f"Not intended {NOT_INTENDED}"),
-            Text(in_words(metrics.operating_point, metrics.confidence)),
+            Text(decision_in_words(metrics.operating_point, metrics.confidence)),
             *([Table(f"Of {metrics.operating_point.rule.of_class}", POINT, rates, numbers=True)] if rates else []),
             *([Text(sets)] if sets else []),
             Text(f"Made from {material.origin}."),

@@ -9,7 +9,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
 from dcube.evaluation.metrics import COMPARED
 from dcube.evaluation.model_card import model_card
-from dcube.evaluation.operating_point import choose_operating_point, in_words
+from dcube.evaluation.operating_point import choose_operating_point, decision_in_words
 from dcube.evaluation.plots import draw_figures
 from dcube.evaluation.prediction_sets import calibrate_sets
 from dcube.evaluation.predictions import Predictions
@@ -54,7 +54,7 @@ def main(name: str) -> None:
         tracked.log_artifacts(folder)
     shown = (f"{it.title} {metrics.test[it.name]:.3f} ({interval_text(metrics, it.name, 2)})" for it in COMPARED)
     print(f"{name}, on the test split: {', '.join(shown)}")
-    print(in_words(metrics.operating_point, metrics.confidence))
+    print(decision_in_words(metrics.operating_point, metrics.confidence))
     if notice := split_notice(metrics):
         print(notice)
 

@@ -37,7 +37,7 @@ def build_runner(
                 f"--repeats {repeats}: the repeats of this study are its folds: --set data.folds={repeats}"
             )
         repeats = overrides.get("data.folds")
-    study = with_settings(with_rows(study, rows, repeats), base.data.name, overrides)
+    study = with_shared_settings(with_rows(study, rows, repeats), base.data.name, overrides)
     return Runner(Path(name).stem, study, base, repository_around(Path.cwd()))
 
 
@@ -63,7 +63,7 @@ def with_rows(study: Study, rows: Sequence[str], repeats: int | None) -> Study:
     return study.model_copy(update={"rows": chosen, "reference": reference, "repeats": repeats or study.repeats})
 
 
-def with_settings(study: Study, data: str, settings: Settings) -> Study:
+def with_shared_settings(study: Study, data: str, settings: Settings) -> Study:
     """The study with other settings for all rows, which what tells its rows apart must not be among.
 
     Raises:

@@ -10,7 +10,7 @@ from dcube.artifacts.schemas.decision import DecisionPolicy, DecisionRule
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.decision_rule import decided
-from dcube.evaluation.operating_point import choose_operating_point, in_words, measured_on, rates, table_rows
+from dcube.evaluation.operating_point import choose_operating_point, decision_in_words, measured_on, rates, table_rows
 from dcube.evaluation.plots import net_benefit
 from dcube.evaluation.predictions import Predictions
 
@@ -61,7 +61,7 @@ def test_a_wished_sensitivity_is_reached_at_the_best_specificity(target):
     assert by_scikit(validation, DecisionRule(of_class="malignant", threshold=higher))[0] < target
     assert point.validation_patients == 100 and point.validation_images == 200
     assert point.threshold and point.threshold.low <= point.rule.threshold <= point.threshold.high
-    assert table_rows(point)[0][0] == "sensitivity" and "malignant is decided" in in_words(point, 0.95)
+    assert table_rows(point)[0][0] == "sensitivity" and "malignant is decided" in decision_in_words(point, 0.95)
 
 
 def test_specificity_youden_and_costs_are_the_best_of_all_thresholds():
@@ -91,7 +91,7 @@ def test_ppv_and_npv_at_a_stated_prevalence_follow_bayes():
     )
     assert ppv == pytest.approx(0.01 * sensitivity / (0.01 * sensitivity + 0.99 * (1 - specificity)))
     assert npv == pytest.approx(0.99 * specificity / (0.99 * specificity + 0.01 * (1 - sensitivity)))
-    assert "a prevalence of 0.01" in in_words(point, 0.95)
+    assert "a prevalence of 0.01" in decision_in_words(point, 0.95)
 
 
 def test_what_no_threshold_reaches_is_one_line_with_what_is_reachable():
@@ -121,7 +121,7 @@ def test_an_incomplete_wish_is_refused(values, words):
 def test_without_a_wish_the_most_probable_class_decides_and_that_is_said():
     point = choose_operating_point(said(0), Evaluation())
     assert str(point.rule) == "most probable class" and measured_on(point, said(1), Evaluation()).test == {}
-    assert "The most probable class decides" in in_words(point, 0.95)
+    assert "The most probable class decides" in decision_in_words(point, 0.95)
     probabilities = said(0).probabilities
     assert np.array_equal(decided(probabilities, CLASSES, point.rule), probabilities.argmax(1))
 

@@ -7,7 +7,7 @@ from scipy.stats import ks_2samp
 
 from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
 from dcube.artifacts.schemas.decision import DecisionPolicy
-from dcube.inference.drift import PROPERTIES, as_markdown, compare, image_statistics, reference_of
+from dcube.inference.drift import PROPERTIES, as_markdown, image_drift, image_statistics, reference_of
 from dcube.inference.prediction import decide
 
 CLASSES = ["benign", "malignant"]
@@ -40,7 +40,7 @@ def reference() -> dict:
 
 
 def drifted(table: pd.DataFrame, reference: dict) -> set[str]:
-    return {one.what.split(" (")[0] for one in compare(table, reference, SPEC) if one.drifted}
+    return {one.what.split(" (")[0] for one in image_drift(table, reference, SPEC) if one.drifted}
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
@@ -64,15 +64,15 @@ def test_each_kind_of_change_is_named(reference, changes, named) -> None:
 
 def test_refused_images_are_reported_and_do_not_count_as_predictions(reference) -> None:
     table = pd.concat([rows(1, 90), rows(2, 10).assign(problem="too small", brightness=np.nan)], ignore_index=True)
-    first, *others = compare(table, reference, SPEC)
+    first, *others = image_drift(table, reference, SPEC)
     assert (first.what, first.new, first.drifted) == ("images refused", "10.0%", True)
     assert not any(one.drifted for one in others)
 
 
 def test_the_distance_is_that_of_scipy_and_stands_in_the_report(reference) -> None:
     table = rows(3, 50, gain=1.2)
-    found = {one.what: one for one in compare(table, reference, SPEC)}
+    found = {one.what: one for one in image_drift(table, reference, SPEC)}
     for name, what in PROPERTIES.items():
         assert found[what].distance == ks_2samp(table[name], reference.values[name]).statistic
     assert "**Drift: brightness" in as_markdown(list(found.values()))
-    assert "**No drift is shown.**" in as_markdown(compare(rows(1, 60), reference, SPEC))
+    assert "**No drift is shown.**" in as_markdown(image_drift(rows(1, 60), reference, SPEC))

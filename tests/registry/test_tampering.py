@@ -16,7 +16,7 @@ import pytest
 from dcube.artifacts.layout import PREPARED
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from dcube.registry.download import fetch
+from dcube.registry.download import download_version
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.stages import register
 from dcube.tracking import tags
@@ -213,10 +213,10 @@ def test_predict_and_promote_refuse(registry, tmp_path):
             continue
         with changed(by_name[name], flipped(by_name[name])):
             with pytest.raises(DcubeError, match=f"{NAME}/1 is not what was registered: .*{name} has other contents"):
-                fetch(f"{NAME}@{CHAMPION}", tmp_path / str(number))
+                download_version(f"{NAME}@{CHAMPION}", tmp_path / str(number))
             with pytest.raises(DcubeError, match=name):
                 registry.predictions(registry.version("1"))
-    assert fetch(f"{NAME}@{CHAMPION}", tmp_path / "whole").version == "1"
+    assert download_version(f"{NAME}@{CHAMPION}", tmp_path / "whole").version == "1"
     assert registry.predictions(registry.version("1")).classes
 
 

@@ -21,7 +21,7 @@ from dcube.evaluation.bootstrap import resample_weights
 from dcube.evaluation.comparison import compare, holm
 from dcube.evaluation.metrics import title_of
 from dcube.evaluation.predictions import Predictions
-from dcube.studies.building import with_rows, with_settings
+from dcube.studies.building import with_rows, with_shared_settings
 from dcube.studies.output import write
 from dcube.studies.plots import plot
 from dcube.studies.rendering import latex, markdown, repeats_frame, terminal, value_in_words
@@ -211,7 +211,7 @@ class TestTrials:
 
     def test_what_is_asked_for_wins_over_what_the_study_has_for_all_rows_and_is_told(self):
         study = load_study("table4")
-        made = with_settings(study, "covid_ct", {"classifier.epochs": 11})
+        made = with_shared_settings(study, "covid_ct", {"classifier.epochs": 11})
         epochs = {
             make_trial(made, load_preset("covid_ct"), variant, 0).params.classifier.epochs for variant in variants(made)
         }
@@ -220,11 +220,11 @@ class TestTrials:
         assert made.data["pneumoniamnist"] == study.data["pneumoniamnist"]
         for varied in ("classifier.selection", "classifier.seed"):
             with pytest.raises(DcubeError, match=f"--set {varied}: the study varies it itself"):
-                with_settings(study, "covid_ct", {varied: 0})
+                with_shared_settings(study, "covid_ct", {varied: 0})
         with pytest.raises(DcubeError, match=r"--set baseline\.learning_rate"):
-            with_settings(load_study("table2"), "covid_ct", {"baseline.learning_rate": 0.1})
+            with_shared_settings(load_study("table2"), "covid_ct", {"baseline.learning_rate": 0.1})
         with pytest.raises(DcubeError, match=r"--set labels\.count"):
-            with_settings(load_study("labels_tuned"), "covid_ct", {"labels.count": 30})
+            with_shared_settings(load_study("labels_tuned"), "covid_ct", {"labels.count": 30})
 
     @given(st.text(max_size=120))
     @settings(max_examples=50)
