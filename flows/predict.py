@@ -17,7 +17,7 @@ from pydantic import Field
 from dcube.artifacts.layout import CONFIG, REFERENCE
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.decision import DecisionPolicy
-from dcube.artifacts.schemas.drift import DriftReference
+from dcube.artifacts.schemas.drift import DriftReference, DriftReport
 from dcube.artifacts.schemas.job import BatchJob
 from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.inference import drift
@@ -146,7 +146,7 @@ def _report(rows: pd.DataFrame, version: DownloadedVersion, predictions: Storage
     """Counts and distances only: names of files stay in the Parquet files."""
     spec = CandidateConfig.load(version.folder / CONFIG).input
     found = drift.image_drift(rows, DriftReference.load(version.folder / REFERENCE), spec)
-    write_object(predictions, "drift.json", drift.as_json(found).encode())
+    write_object(predictions, "drift.json", DriftReport(rows=found).model_dump_json(indent=2).encode())
     key = slug(version.title)
     create_table_artifact(
         count_decisions(rows), key=f"predictions-{key}", description=f"Complete predictions: {predictions.address()}"

@@ -6,7 +6,6 @@ from base64 import b64encode
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import httpx
@@ -17,6 +16,8 @@ from prefect.artifacts import (
     create_progress_artifact,
     update_progress_artifact,
 )
+
+from dcube.artifacts.schemas.progress import ProgressRecord
 
 LARGEST_PICTURE = 800  # pixels
 
@@ -29,9 +30,8 @@ class StageProgress:
         self.pictures = pictures
         self.artifact: UUID | None = None
 
-    def show(self, record: dict[str, Any]) -> None:
-        """`record` as `dcube.engine.progress` writes it."""
-        percent, text = 100 * record["completed"] / max(record["total"], 1), progress_text(record)
+    def show(self, record: ProgressRecord) -> None:
+        percent, text = 100 * record.completed / max(record.total, 1), progress_text(record)
         try:
             if self.artifact is None:
                 self.artifact = create_progress_artifact(percent, key=self.key, description=text)  # type: ignore[assignment]
@@ -85,13 +85,13 @@ def _inline(picture: Path) -> str:
     return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def progress_text(record: dict[str, Any]) -> str:
-    rate = f"{record['rate']:,.0f}" if record["rate"] >= 100 else f"{record['rate']:.3g}"
-    parts = [f"{record['completed']}/{record['total']} {record['unit']}", f"{rate} {record['unit']}/s"]
-    if record["remaining_s"]:
-        parts.append(f"{record['remaining_s']:.0f} s left")
-    parts += [f"{name} {value:.4g}" for name, value in record["values"].items()]
-    return f"{record['description']}: {', '.join(parts)}"
+def progress_text(record: ProgressRecord) -> str:
+    rate = f"{record.rate:,.0f}" if record.rate >= 100 else f"{record.rate:.3g}"
+    parts = [f"{record.completed}/{record.total} {record.unit}", f"{rate} {record.unit}/s"]
+    if record.remaining_s:
+        parts.append(f"{record.remaining_s:.0f} s left")
+    parts += [f"{name} {value:.4g}" for name, value in record.values.items()]
+    return f"{record.description}: {', '.join(parts)}"
 
 
 def show_page(address: str) -> None:

@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 
 from dcube.artifacts.layout import DATA_RECORD
+from dcube.artifacts.schemas.progress import ProgressRecord
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import git
 from dcube.runtime.processes import prepare_process
@@ -113,10 +114,10 @@ def wait_for(runs: list[UUID]) -> dict[UUID, FlowRun]:
             seen = len(done)
             elapsed = max(time.monotonic() - began, 1e-9)
             left = elapsed / seen * (len(runs) - seen) if seen else None
-            record = {
-                "description": "Runs on the workers", "completed": seen, "total": len(runs), "unit": "runs",
-                "rate": seen / elapsed, "remaining_s": left, "values": {},
-            }  # fmt: skip
+            record = ProgressRecord(
+                description="Runs on the workers", completed=seen, total=len(runs), unit="runs",
+                rate=seen / elapsed, remaining_s=left, values={},
+            )  # fmt: skip
             progress.show(record)
             get_run_logger().info("%d of %d runs have ended", seen, len(runs))
         if len(done) == len(runs):

@@ -3,7 +3,6 @@
 The orchestrator names a file in `DCUBE_PROGRESS_FILE`; this package knows nothing else about it.
 """
 
-import json
 import sys
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from dcube.artifacts.schemas.progress import ProgressRecord
 from dcube.printable import unguarded
 from dcube.runtime.settings import read_settings
 
@@ -67,11 +67,11 @@ class _Meter:
     def line(self) -> str:
         return f"{self.description}: {self.completed}/{self.total} {self.unit}, {self.text()}"
 
-    def record(self) -> dict:
-        return {
-            "description": self.description, "completed": self.completed, "total": self.total,
-            "unit": self.unit, "rate": self.rate(), "remaining_s": self.remaining_seconds(), "values": self.values,
-        }  # fmt: skip
+    def record(self) -> ProgressRecord:
+        return ProgressRecord(
+            description=self.description, completed=self.completed, total=self.total, unit=self.unit,
+            rate=self.rate(), remaining_s=self.remaining_seconds(), values=self.values,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def progress(description: str, total: int, unit: str, completed: int = 0) -> Ite
             print(meter.line(), file=sys.stderr, flush=True)
         if record_file and meter.due("record", SECONDS_BETWEEN_RECORDS):
             with record_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(meter.record()) + "\n")
+                file.write(meter.record().model_dump_json() + "\n")
 
     try:
         yield advance

@@ -5,9 +5,7 @@ closed. Each property is compared by the Kolmogorov–Smirnov statistic D (0: th
 needs no bins and suits distributions of any shape.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,7 +13,7 @@ from scipy.stats import entropy, ks_2samp
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.dataset import InputSpec, RawImages
-from dcube.artifacts.schemas.drift import DriftReference
+from dcube.artifacts.schemas.drift import DriftReference, DriftRow
 from dcube.data.readers.modes import storage_kind
 
 PROPERTIES = {  # of an image, and of the prediction for it
@@ -32,17 +30,6 @@ MOST_IMAGES = 2000  # of the reference
 NOTICEABLE = 0.2  # a smaller D does not count, however many images make it significant
 SIGNIFICANCE = 0.01
 MOST_REFUSED = 0.05  # a larger share of refused images counts as drift
-
-
-@dataclass(frozen=True)
-class DriftRow:
-    """One line of the report: medians (or shares, or names), the distance, and whether it counts as drift."""
-
-    what: str
-    reference: str
-    new: str
-    distance: float
-    drifted: bool
 
 
 def image_statistics(images: np.ndarray) -> pd.DataFrame:
@@ -103,10 +90,6 @@ def prediction_drift(rows: pd.DataFrame, reference: DriftReference) -> list[Drif
     return [*found, _predicted(rows, reference)]
 
 
-def as_json(found: list[DriftRow]) -> str:
-    return json.dumps([asdict(one) for one in found], indent=2, ensure_ascii=False)
-
-
 def drifted_in_words(found: list[DriftRow]) -> str:
     """A sentence that names what has drifted."""
     drifted = [one.what.split(" (")[0] for one in found if one.drifted]
@@ -119,15 +102,19 @@ def as_markdown(found: list[DriftRow]) -> str:
     return f"**{drifted_in_words(found)}**\n\n{markdown_table(('', 'validation', 'new images', 'distance'), rows)}"
 
 
+def _row(what: str, reference: str, new: str, distance: float, drifted: bool) -> DriftRow:
+    return DriftRow(what=what, reference=reference, new=new, distance=distance, drifted=drifted)
+
+
 def _refused(rows: pd.DataFrame) -> DriftRow:
     share = float((rows["problem"] != "").mean())
-    return DriftRow("images refused", "0 %", f"{share:.1%}", share, share > MOST_REFUSED)
+    return _row("images refused", "0 %", f"{share:.1%}", share, share > MOST_REFUSED)
 
 
 def _property(name: str, new: np.ndarray, reference: list[float]) -> DriftRow:
     test = ks_2samp(new, reference)
     drifted = bool(test.statistic > NOTICEABLE and test.pvalue < SIGNIFICANCE)
-    return DriftRow(PROPERTIES[name], _quartiles(np.array(reference)), _quartiles(new), float(test.statistic), drifted)
+    return _row(PROPERTIES[name], _quartiles(np.array(reference)), _quartiles(new), float(test.statistic), drifted)
 
 
 def _quartiles(values: np.ndarray) -> str:
@@ -141,7 +128,7 @@ def _predicted(usable: pd.DataFrame, reference: DriftReference) -> DriftRow:
     shares = {name: float((usable["prediction"] == name).mean()) for name in before}
     distance = sum(abs(shares[name] - before[name]) for name in before) / 2
     chance = np.sqrt(len(before) / min(len(usable), reference.images))  # how far two small samples can be apart
-    return DriftRow(
+    return _row(
         "predicted classes", _shares(before), _shares(shares), distance, bool(distance > max(NOTICEABLE, chance))
     )
 
@@ -158,7 +145,7 @@ def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftRow]:
             low, high = extent.smallest, extent.largest
             outside = float((~rows[side].between(low, high)).mean())
             new = f"{rows[side].min():g} … {rows[side].max():g}"
-            found.append(DriftRow(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
+            found.append(_row(f"{side} (pixels)", f"{low:g} … {high:g}", new, outside, outside > NOTICEABLE))
     kinds = {storage_kind(mode) for mode in raw.modes}
     for what, known, named in (
         ("stored as", kinds, rows["mode"].map(storage_kind)),
@@ -167,5 +154,5 @@ def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftRow]:
         if known and len(rows):
             unknown = float((~named.isin([*known, ""])).mean())
             names = ", ".join(sorted(set(named) - {""})) or "unknown"
-            found.append(DriftRow(what, ", ".join(sorted(known)), names, unknown, unknown > NOTICEABLE))
+            found.append(_row(what, ", ".join(sorted(known)), names, unknown, unknown > NOTICEABLE))
     return found

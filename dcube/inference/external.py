@@ -13,7 +13,7 @@ from dcube.artifacts.layout import REFERENCE, SEEN
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.decision import DecisionPolicy
-from dcube.artifacts.schemas.drift import DriftReference
+from dcube.artifacts.schemas.drift import DriftReference, DriftRow
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import Candidate
@@ -31,7 +31,7 @@ from dcube.errors import DcubeError, abbreviated
 from dcube.evaluation.conclusions import evaluation_settings
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
-from dcube.inference.drift import DriftRow, image_drift
+from dcube.inference.drift import image_drift
 from dcube.inference.prediction import drift_columns, predict, without_blank_slices
 
 

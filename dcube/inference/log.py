@@ -7,10 +7,11 @@ holds no pixels, and no name of a file or a patient. What is fed back about an i
 import json
 import os
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
+from dcube.artifacts.schemas.artifact import FORMAT_VERSION
+from dcube.artifacts.schemas.inference_log import Feedback, LoggedPrediction, Source
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import classes_of
 from dcube.inference.prediction_row import timestamp
@@ -19,7 +20,6 @@ from dcube.runtime.settings import read_settings
 NAMES = ["image", "problem"]  # columns that say, or may say, what the file is called
 SOURCE = "source"  # only lines of feedback have it
 FEWEST_DIGITS = 8  # of a hash that names an image
-Source = Literal["truth", "reader"]
 
 
 def log_predictions(rows: pd.DataFrame) -> None:
@@ -27,7 +27,8 @@ def log_predictions(rows: pd.DataFrame) -> None:
     file = read_settings().inference_log
     predicted = rows[rows["input_sha256"] != ""].drop(columns=NAMES, errors="ignore")
     if file is not None and len(predicted):
-        _append(file, predicted.to_json(orient="records", lines=True, double_precision=15))
+        values = predicted.astype(object).where(predicted.notna(), None).to_dict("records")
+        _append(file, "".join(f"{LoggedPrediction.model_validate(row).model_dump_json()}\n" for row in values))
 
 
 def feed_back(image: str, label: str, source: Source) -> str:
@@ -53,8 +54,8 @@ def feed_back(image: str, label: str, source: Source) -> str:
     classes = classes_of(row.index)
     if label not in classes:
         raise DcubeError(f"{row['model']} has no class {label!r}: it knows {', '.join(classes)}")
-    line = {"input_sha256": row["input_sha256"], "label": label, SOURCE: source, "fed_back_at": timestamp()}
-    _append(file, json.dumps(line, ensure_ascii=False) + "\n")
+    line = Feedback(input_sha256=row["input_sha256"], label=label, source=source, fed_back_at=timestamp())
+    _append(file, f"{line.model_dump_json()}\n")
     return str(row["input_sha256"])
 
 
@@ -62,18 +63,26 @@ def read_log() -> tuple[pd.DataFrame, pd.DataFrame]:
     """The predictions, and what was fed back (`input_sha256`, `label`, `source`), in the order of the lines.
 
     Raises:
-        DcubeError: no log is named, it is missing, or a line of it is damaged.
+        DcubeError: no log is named, it is missing, or a line of it is damaged or of another format.
     """
     file = _existing_log()
     predictions: list[dict] = []
     fed_back: list[dict] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            values = json.loads(line)
-            (fed_back if SOURCE in values else predictions).append(values)
-        except (ValueError, TypeError):
-            raise DcubeError(f"{file} line {number} is damaged: restore it, or move the file away") from None
+        where = f"{file} line {number}"
+        if _is_feedback(line):
+            fed_back.append(Feedback.parse(line, where).model_dump())
+        else:
+            predictions.append(LoggedPrediction.parse(line, where).model_dump(exclude={FORMAT_VERSION}))
     return pd.DataFrame(predictions), pd.DataFrame(fed_back, columns=["input_sha256", "label", SOURCE])
+
+
+def _is_feedback(line: str) -> bool:
+    """What is no JSON counts as a prediction, whose schema then says what is wrong with it."""
+    try:
+        return SOURCE in json.loads(line)
+    except (ValueError, TypeError, RecursionError):
+        return False
 
 
 def _existing_log() -> Path:

@@ -7,8 +7,8 @@ from typing import Literal
 import pandas as pd
 
 from dcube.artifacts.schemas.dataset import ABSTAIN
-from dcube.artifacts.schemas.drift import DriftReference
-from dcube.inference.drift import DriftRow, prediction_drift
+from dcube.artifacts.schemas.drift import DriftReference, DriftRow
+from dcube.inference.drift import prediction_drift
 from dcube.inference.log import SOURCE
 
 Every = Literal["day", "week", "month"]
@@ -44,7 +44,7 @@ def periods(
     """
     ordered = fed_back.assign(true=fed_back[SOURCE] == "truth").sort_values("true", kind="stable")
     labels = ordered.drop_duplicates("input_sha256", keep="last").set_index("input_sha256")["label"]
-    times = pd.to_datetime(predictions["answered_at"], utc=True).dt.tz_localize(None)
+    times = pd.to_datetime(predictions["answered_at"], utc=True, format="ISO8601").dt.tz_localize(None)
     for period, rows in predictions.groupby(times.dt.to_period(FREQUENCIES[every])):
         decided = rows[rows["decision"] != ABSTAIN]
         label = decided["input_sha256"].map(labels)

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
+from dcube.artifacts.schemas.drift import DriftReport
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.summary import interval_text, tested_on
-from dcube.inference import drift
 from dcube.inference.external import ExternalTest
 from dcube.registry.candidate_run import log_metrics, log_params
 from dcube.registry.references import referenced
@@ -19,7 +19,7 @@ def save(test: ExternalTest, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     test.metrics.save(folder / METRICS_FILE)
     test.predictions.save(folder / PREDICTIONS)
-    (folder / "drift.json").write_text(drift.as_json(test.drift), encoding="utf-8")
+    DriftReport(rows=test.drift).save(folder / "drift.json")
 
 
 def record(reference: str, test: ExternalTest, folder: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tenacity import wait_random
 
 from dcube.errors import DcubeError
-from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before, event_time
+from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before
 from dcube.registry.eligibility import refuse_control, refuse_missing_champion, refuse_other_test, tested_elsewhere
 from dcube.registry.promotion_policy import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
 from dcube.registry.version import Version
@@ -83,12 +83,11 @@ def promote(registry: Registry, proposal: Proposal, who: str, why: str = "") -> 
         raise DcubeError(f"the challenger of {registry.name} has changed: compare again")
     return _appoint(
         registry,
-        Event(
+        Event.new(
             proposal.challenger.version,
-            how=PROMOTED if proposal.champion else FIRST,
-            who=who,
-            why=": ".join(filter(None, (why, proposal.verdict.reason))),
-            when=event_time(),
+            PROMOTED if proposal.champion else FIRST,
+            who,
+            ": ".join(filter(None, (why, proposal.verdict.reason))),
             replaced=proposal.champion.version if proposal.champion else None,
             number=proposal.number,
             record=as_record(proposal.policy, proposal.verdict),
@@ -104,7 +103,7 @@ def appoint_first(registry: Registry, version: Version, who: str) -> None:
 
     def attempt() -> None:
         if not registry.history():
-            _appoint(registry, Event(version.version, FIRST, who, NO_CHAMPION.reason, when=event_time(), replaced=None))
+            _appoint(registry, Event.new(version.version, FIRST, who, NO_CHAMPION.reason))
 
     with suppress(ChampionChangedError):
         retries.AFTER_COLLISION.retrying(ChampionChangedError, wait=RANDOM_PAUSE)(attempt)
@@ -130,7 +129,7 @@ def rollback(registry: Registry, who: str, why: str, to: str | None = None) -> E
     if current and tested_elsewhere(target, registry.version(current)):
         why = f"{why} (tested on other images than version {current})"
     number = _next_number(events)
-    return _appoint(registry, Event(target.version, ROLLED_BACK, who, why, now(), replaced=current, number=number))
+    return _appoint(registry, Event.new(target.version, ROLLED_BACK, who, why, replaced=current, number=number))
 
 
 def _champion_before(registry: Registry, events: Sequence[Event], current: str | None) -> str:
@@ -174,7 +173,7 @@ def _appoint(registry: Registry, event: Event) -> Event:
 
 def _leave(registry: Registry, event: Event) -> None:
     registry.client.set_model_version_tag(registry.name, event.version, event.key, event.text)
-    registry.client.set_registered_model_tag(registry.name, event.key_of_model, event.text_with_version)
+    registry.client.set_registered_model_tag(registry.name, event.key_of_model, event.text)
 
 
 def _withdraw(registry: Registry, event: Event) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
+from dcube.artifacts.schemas.progress import ProgressRecord
 from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.repository.commands import DVC_ERROR
 from dcube.repository.graph import stages_in_order
@@ -71,7 +71,7 @@ def repro(
     variables: Mapping[str, str] = MappingProxyType({}),
     without: tuple[str, ...] = (),
     on_line: Callable[[str], None] = print,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Callable[[ProgressRecord], None] | None = None,
 ) -> ReproResult:
     """Run `dvc repro` in the workspace `folder`, with the code that stands there.
 

@@ -1,19 +1,22 @@
 """A child process whose lines of output and whose progress are followed while it runs."""
 
-import json
+import logging
 import os
 import re
 import selectors
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+from dcube.artifacts.schemas.progress import ProgressRecord
+from dcube.errors import DcubeError
 from dcube.runtime.processes import process_group
 
 POLL_SECONDS = 0.5
 LARGEST_READ = 2**16
 PROGRESS_FILE = "DCUBE_PROGRESS_FILE"
+
+logger = logging.getLogger(__name__)
 
 
 class ProgressFile:
@@ -23,7 +26,7 @@ class ProgressFile:
         on_progress: called with the newest record.
     """
 
-    def __init__(self, path: Path, on_progress: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, path: Path, on_progress: Callable[[ProgressRecord], None]) -> None:
         self.path, self.on_progress = path, on_progress
         self._position = 0
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,8 +40,16 @@ class ProgressFile:
             file.seek(self._position)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._position += len(whole) + len(newline)
-        if whole:
-            self.on_progress(json.loads(whole.splitlines()[-1]))
+        if whole and (record := self._parsed(whole.splitlines()[-1])):
+            self.on_progress(record)
+
+    def _parsed(self, line: bytes) -> ProgressRecord | None:
+        """None for the record of other code, which a workspace at another commit has: no reason to end a stage."""
+        try:
+            return ProgressRecord.parse(line.decode("utf-8", errors="replace"), str(self.path))
+        except DcubeError as error:
+            logger.debug("no progress is shown: %s", error)
+            return None
 
 
 def follow(

@@ -11,12 +11,12 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from dcube.artifacts.schemas.run_header import RunHeader
 from dcube.errors import DcubeError
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import (
@@ -40,26 +40,13 @@ if TYPE_CHECKING:
 
 UNSENT = Path(".dcube/unsent")
 REFUSED = UNSENT / "refused"
-
-
-@dataclass
-class Header:
-    """How to create or find a run. Tags hold its key and its pipeline; `dataset` is an `mlflow.entities.Dataset`."""
-
-    experiment: str
-    name: str
-    tags: dict[str, str]
-    params: dict[str, str]
-    dataset: dict[str, str] | None
-    start_time: int = field(default_factory=lambda: milliseconds())
-    run_id: str | None = None
-    status: str | None = None
+RUN = "run.json"  # in the folder of a run
 
 
 class Outbox:
     """What one run reports. `send` raises whatever MLflow raises and can be repeated at will: nothing arrives twice."""
 
-    def __init__(self, header: Header, folder: Path | None = None) -> None:
+    def __init__(self, header: RunHeader, folder: Path | None = None) -> None:
         self.header = header
         self.folder = folder or UNSENT / re.sub(r"[^\w-]", "_", header.tags[RUN_KEY])
         self.lock = _lock(self.folder)
@@ -72,15 +59,12 @@ class Outbox:
         self.artifacts.mkdir(parents=True, exist_ok=True)
         self.save()
 
-    @classmethod
-    def left_behind(cls, folder: Path) -> "Outbox":
-        """Raises DcubeError where the process is alive."""
-        return cls(Header(**json.loads((folder / "run.json").read_text(encoding="utf-8"))), folder)
+    def change(self, **values: Any) -> None:
+        self.header = self.header.model_copy(update=values)
+        self.save()
 
     def save(self) -> None:
-        partial = self.folder / "run.json.partial"
-        partial.write_text(json.dumps(asdict(self.header)), encoding="utf-8")
-        partial.replace(self.folder / "run.json")
+        self.header.save(self.folder / RUN)
 
     def write_metrics(self, step: int, values: dict[str, float]) -> None:
         with self.journal.open("a", encoding="utf-8") as file:
@@ -88,12 +72,10 @@ class Outbox:
 
     def set_tags(self, tags: dict[str, str]) -> None:
         self.new_tags |= tags
-        self.header.tags |= tags
-        self.save()
+        self.change(tags=self.header.tags | tags)
 
     def finish(self, status: str) -> None:
-        self.header.status = status
-        self.save()
+        self.change(status=status)
 
     def send(self) -> None:
         with library_defaults(FAIL_FAST):
@@ -142,8 +124,7 @@ class Outbox:
         else:
             client.update_run(run.info.run_id, status="RUNNING")
             _set_tags(client, run.info.run_id, tags)
-        header.run_id = run.info.run_id
-        self.save()
+        self.change(run_id=run.info.run_id)
         self._describe(client, run)
         self.last_step = {
             key: max(point.step for point in client.get_metric_history(self._run_id, key)) for key in run.data.metrics
@@ -196,16 +177,18 @@ def deliver_left_behind(on_message: Callable[[str], None]) -> None:
     What cannot be sent is named once and set aside, or waits where time or a person can mend it; the others are sent.
     Raises what MLflow raises where it answers nobody.
     """
-    for record in sorted(UNSENT.glob("*/run.json")):
+    for record in sorted(UNSENT.glob(f"*/{RUN}")):
         try:
-            outbox = Outbox.left_behind(record.parent)
-        except DcubeError:
-            continue
-        except (ValueError, TypeError) as error:
+            header = RunHeader.load(record)
+        except DcubeError as error:
             on_message(_set_aside(record.parent, record.parent.name, f"run.json cannot be read: {error}"))
             continue
         try:
-            outbox.header.status = outbox.header.status or "KILLED"
+            outbox = Outbox(header, record.parent)
+        except DcubeError:  # its process is alive
+            continue
+        try:
+            outbox.header = outbox.header.model_copy(update={"status": outbox.header.status or "KILLED"})
             outbox.send()
         except DcubeError as error:
             on_message(f"the run {outbox.header.name} waits in {outbox.folder}: {error}")

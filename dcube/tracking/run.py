@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenacity import retry_if_exception
 
+from dcube.artifacts.schemas.run_header import RunHeader
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
@@ -21,7 +22,7 @@ from dcube.tracking import lineage
 from dcube.tracking.datasets import dataset_entity
 from dcube.tracking.inputs import refuse_changed_inputs
 from dcube.tracking.mlflow_client import CHECK_CREDENTIALS, is_denial, is_refusal, mlflow_key, reason_of
-from dcube.tracking.outbox import Header, Outbox, deliver_left_behind, fresh_key
+from dcube.tracking.outbox import Outbox, deliver_left_behind, fresh_key, milliseconds
 from dcube.tracking.tags import RUN_KEY
 
 if TYPE_CHECKING:
@@ -122,12 +123,13 @@ def tracked_run(
 
     An exception ends the run as FAILED, an interruption or SIGTERM as KILLED; both go on.
     """
-    header = Header(
+    header = RunHeader(
         experiment=f"dcube/{dataset.name}" if dataset else "dcube",
         name=stage,
         tags=lineage.lineage_tags(stage) | {RUN_KEY: run_key or fresh_key()},
         params={key: str(value) for key, value in flattened(params).items()},
         dataset=dataset_entity(dataset) if dataset else None,
+        start_time=milliseconds(),
     )
     _deliver_quietly()
     run = TrackedRun(Outbox(header))

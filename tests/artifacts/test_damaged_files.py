@@ -78,9 +78,10 @@ def test_tags_that_are_text_where_numbers_are_due() -> None:
     event = f"{tags.CHAMPION}2026"
     entry = SimpleNamespace(name="dcube-a", version=3, tags={f"{tags.TEST_METRIC}auroc": "good", event: "[]"})
     version = Version(entry, None)  # type: ignore[arg-type]
-    for look in (lambda: version.metrics, lambda: events_of([version], {})):
-        with pytest.raises(DcubeError, match=r"of dcube-a version 3 is .* by hand"):
-            look()
+    with pytest.raises(DcubeError, match=r"of dcube-a version 3 is .* by hand"):
+        _ = version.metrics
+    with pytest.raises(DcubeError, match=r"of dcube-a version 3 has no format version.* by hand"):
+        events_of([version], {})
 
 
 def test_labels_are_what_people_see(tmp_path: Path) -> None:

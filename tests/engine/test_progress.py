@@ -27,6 +27,7 @@ def test_lines_in_a_log_and_records(tmp_path, monkeypatch, capsys) -> None:
     records = [json.loads(line) for line in (tmp_path / "progress").read_text().splitlines()]
     assert [record["completed"] for record in records] == [2, 3, 4]
     assert records[-1] | {"rate": 0} == {
+        "format_version": 1,
         "description": "Sampling", "completed": 4, "total": 4, "unit": "images", "rate": 0,
         "remaining_s": pytest.approx(0.0), "values": {"loss": 0.5},
     }  # fmt: skip

@@ -1,6 +1,5 @@
 """The flow `predict` on a real Prefect server and a real S3 server."""
 
-import json
 import threading
 import time
 from io import BytesIO
@@ -18,6 +17,7 @@ from prefect.utilities.callables import parameter_schema
 
 from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.artifacts.schemas.decision import DecisionPolicy
+from dcube.artifacts.schemas.drift import DriftReport
 from dcube.artifacts.schemas.job import BatchJob
 from dcube.classifier.candidate import Candidate
 from dcube.config.schema import Params
@@ -70,7 +70,7 @@ def artifacts_of(state) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_answers_stand_in_parquet_and_a_finished_batch_is_not_computed_again(prefect_server, candidate, tmp_path):
+def test_predictions_stand_in_parquet_and_a_finished_batch_is_not_computed_again(prefect_server, candidate, tmp_path):
     upload(range(1000, 1030))
     put("studies/Doe-Jane/notes.txt", b"not an image")
     put("studies/Doe-Jane/damaged.png", b"no image either")
@@ -106,8 +106,9 @@ def test_answers_stand_in_parquet_and_a_finished_batch_is_not_computed_again(pre
     assert again.name == "Drifted" and "brightness" in again.message
     assert sorted(new["object"]) == [f"{number:03d}.png" for number in range(40)]
     assert all(second[name] == content for name, content in first.items() if name.endswith(".parquet"))
-    told = json.loads(next(content for name, content in second.items() if name.endswith("drift.json")))
-    assert {one["what"].split(" ")[0] for one in told if one["drifted"]} >= {"brightness", "contrast"}
+    drift = next(content for name, content in second.items() if name.endswith("drift.json"))
+    report = DriftReport.parse(drift.decode(), "drift.json")
+    assert {one.what.split(" ")[0] for one in report.rows if one.drifted} >= {"brightness", "contrast"}
 
 
 @pytest.mark.slow

@@ -1,9 +1,14 @@
 """Periods of the inference log, on predictions of which everything is known."""
 
+import json
+
 import numpy as np
 import pandas as pd
+import pytest
 
 from dcube.artifacts.schemas.drift import DriftReference
+from dcube.errors import DcubeError
+from dcube.inference.log import read_log
 from dcube.inference.monitoring import periods
 
 GENERATOR = np.random.default_rng(0)
@@ -42,3 +47,36 @@ def test_months_with_what_was_fed_back_and_drift():
     assert (march.predictions, march.abstained, march.known, march.right) == (100, 10, 2, 1)
     assert not any(row.drifted for row in january.drift)
     assert [row.drifted for row in march.drift] == [True, True, False]  # the predicted classes are as before
+
+
+PREDICTED = {
+    "format_version": 1, "input_sha256": "0" * 64, "answered_at": "2026-01-01T10:00:00+00:00", "decision": "ill",
+    "prediction": "ill", "confidence": None, "entropy": None, "model": "m", "weights_sha256": "1" * 64, "p_ill": 1.0,
+}  # fmt: skip
+FED_BACK = {
+    "format_version": 1, "input_sha256": "0" * 64, "label": "ill", "source": "truth",
+    "fed_back_at": "2026-01-02T10:00:00+00:00",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({}, "line 3 has no format version"),
+        ([], "line 3 has no format version"),
+        (PREDICTED | {"format_version": 2}, "line 3 has format version 2"),
+        (PREDICTED | {"answered_at": "today"}, r"line 3 does not fit .*answered_at"),
+        (PREDICTED | {"decision": None}, r"line 3 does not fit .*decision"),
+        (FED_BACK | {"source": "rumour"}, r"line 3 does not fit .*source"),
+    ],
+)
+def test_a_line_that_does_not_fit_is_named(line, said, tmp_path, monkeypatch):
+    log = tmp_path / "predictions.jsonl"
+    monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
+    log.write_text("".join(json.dumps(each) + "\n" for each in (PREDICTED, FED_BACK)))
+    predictions, fed_back = read_log()
+    assert set(predictions) == PREDICTED.keys() - {"format_version"} and list(fed_back["label"]) == ["ill"]
+    with log.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    with pytest.raises(DcubeError, match=f"predictions.jsonl {said}.*: restore the line, or move the file away"):
+        read_log()

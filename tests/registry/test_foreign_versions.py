@@ -7,6 +7,7 @@ import pytest
 
 from dcube.artifacts.checksums import sha256_of
 from dcube.errors import DcubeError
+from dcube.registry.champions import FIRST, Event
 from dcube.registry.versions import Registry
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
@@ -82,12 +83,26 @@ def test_files_go_below_the_folder_that_is_theirs(forged, run_dcube, tmp_path):
     assert not forged_place.exists()
 
 
-@pytest.mark.parametrize("when", ["yesterday", 7])
-def test_an_event_without_a_moment_is_named(forged, run_dcube, when):
-    event = {"how": "first", "who": "x", "why": "y", "replaced": None, "when": when}
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"when": "yesterday"}, "does not fit this version of D-Cube (when: "),
+        ({"when": "2026-01-01T00:00:00"}, "a time without its time zone"),
+        ({"when": 7}, "does not fit this version of D-Cube (when: "),
+        ({"format_version": 2}, "has format version 2, and this version of D-Cube reads 1: use the version"),
+        ({"format_version": None}, "has no format version"),
+    ],
+)
+def test_an_event_that_does_not_fit_is_named(forged, run_dcube, change, said):
+    event = json.loads(Event.new("1", FIRST, "x", "y").text) | change
     tracking_client().set_model_version_tag(NAME, "1", f"{tags.CHAMPION}1", json.dumps(event))
     code, shown = run_dcube("models", NAME, "--history")
-    assert code == 2 and "is no event of a champion" in shown and len(shown.splitlines()) == 1
+    assert (
+        code == 2
+        and f"the tag {tags.CHAMPION}1 of {NAME} version 1 " in shown
+        and said in shown
+        and len(shown.splitlines()) == 1
+    )
 
 
 def test_what_other_programs_registered_ends_in_a_line(traced_repository, run_dcube):

@@ -46,8 +46,8 @@ out.parent.mkdir(parents=True, exist_ok=True)
 out.write_text(METRICS if out.suffix == ".json" else source.read_text() + out.name)
 if out.suffix == ".json":
     (out.parent / "predictions.csv").write_text(PREDICTIONS)
-record = {"description": "Working", "completed": 5, "total": 10, "unit": "steps", "rate": 2.0, "remaining_s": 2.5,
-          "values": {"loss": 0.25}}
+record = {"format_version": 1, "description": "Working", "completed": 5, "total": 10, "unit": "steps", "rate": 2.0,
+          "remaining_s": 2.5, "values": {"loss": 0.25}}
 with open(os.environ["DCUBE_PROGRESS_FILE"], "a") as file:
     file.write(json.dumps(record) + chr(10))
 with Path(os.environ["RAN"]).open("a") as file:

@@ -48,7 +48,7 @@ class Artifact(ArtifactPart):
         """The artifact in a text; `where` names its source in errors. Raises as `load` does."""
         try:
             values = json.loads(content)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # of a number of too many digits, too
             raise DcubeError(f"{where} is not JSON ({error}): {cls.remedy}") from None
         known = cls.model_fields[FORMAT_VERSION].default
         found = values.get(FORMAT_VERSION) if isinstance(values, dict) else None

@@ -1,9 +1,9 @@
-"""`reference.json` beside a candidate's config: what new images are compared with."""
+"""`reference.json` beside a candidate's config, and `drift.json`: how new images differ from it."""
 
 from typing import ClassVar
 
 from dcube.artifacts.candidates import TRAINING_STAGES
-from dcube.artifacts.schemas.artifact import Artifact, remedy_of_stage
+from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
 
 
 class DriftReference(Artifact):
@@ -18,3 +18,21 @@ class DriftReference(Artifact):
     images: int
     values: dict[str, list[float]]
     predicted: dict[str, float]
+
+
+class DriftRow(ArtifactPart):
+    """One line of the report: medians (or shares, or names), the distance, and whether it counts as drift."""
+
+    what: str
+    reference: str
+    new: str
+    distance: float
+    drifted: bool
+
+
+class DriftReport(Artifact):
+    """`drift.json`."""
+
+    remedy: ClassVar[str] = "compare the images again"
+
+    rows: list[DriftRow]

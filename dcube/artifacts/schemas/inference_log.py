@@ -1,0 +1,42 @@
+"""The two kinds of lines of the inference log."""
+
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from dcube.artifacts.schemas.artifact import Artifact
+from dcube.artifacts.schemas.moment import Moment
+
+Source = Literal["truth", "reader"]
+
+
+class LogLine(Artifact):
+    remedy: ClassVar[str] = "restore the line, or move the file away"
+
+    input_sha256: str
+
+
+class LoggedPrediction(LogLine):
+    """The columns of `predict` without names; extra ones are the classes' probabilities, and who predicted.
+
+    Attributes:
+        confidence, entropy: None where the model gave no finite probabilities.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    answered_at: Moment
+    decision: str
+    prediction: str
+    confidence: float | None
+    entropy: float | None
+    model: str
+    weights_sha256: str
+
+
+class Feedback(LogLine):
+    """What an image shows: the truth as it became known, or a reader's correction."""
+
+    label: str
+    source: Source
+    fed_back_at: Moment
