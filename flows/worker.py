@@ -26,10 +26,13 @@ async def submit_what_is_not_held(
     return await _submit(worker, [response for response in flow_run_response if response.flow_run.id not in held])
 
 
-BaseWorker._submit_scheduled_flow_runs = submit_what_is_not_held  # type: ignore[method-assign, assignment]
+def keep_worker_alive() -> None:
+    """Replace that step in all workers of this process."""
+    BaseWorker._submit_scheduled_flow_runs = submit_what_is_not_held  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
     prepare_process()
+    keep_worker_alive()
     sys.argv.insert(1, "worker")
     runpy.run_module("prefect", run_name="__main__")

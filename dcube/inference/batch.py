@@ -28,6 +28,7 @@ from dcube.inference.bucket import (
 )
 from dcube.inference.inputs import InputImage, images_in_file
 from dcube.inference.prediction import drift_columns, predict
+from dcube.runtime.processes import prepare_process
 from dcube.runtime.s3 import MissingObjectError, Storage
 
 DOWNLOADS_AT_ONCE = 8
@@ -90,6 +91,7 @@ def _download(
 
 
 if __name__ == "__main__":
+    prepare_process()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with one_line_errors():
         main(*sys.argv[1:])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,8 @@ def prepare_process() -> None:
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # names each font that is not installed
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.disable)
+    # Of the whole process, since filters are: images are read in threads. What is too large is refused in one line.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
 
 
 def _completed() -> dict[str, str]:

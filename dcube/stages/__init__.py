@@ -11,7 +11,7 @@ from dcube.config.loading import load_params
 from dcube.config.schema import Params
 from dcube.engine.checkpoint_cleanup import remove_recorded
 from dcube.errors import one_line_errors
-from dcube.tracking.inputs import refuse_changed_inputs
+from dcube.tracking.inputs import inputs_at_start, refuse_changed_inputs
 
 
 def params() -> Params:
@@ -29,6 +29,7 @@ def run(main: Callable[..., None], *words: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
     with one_line_errors():
+        inputs_at_start()
         remove_recorded()
         try:
             main(*words)

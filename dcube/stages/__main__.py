@@ -8,11 +8,13 @@ from inspect import signature
 from dcube.errors import DcubeError, one_line_errors
 from dcube.runtime.processes import prepare_process
 from dcube.stages import run
+from dcube.tracking.inputs import inputs_at_start
 
 
 def main(stage: str = "", *words: str) -> None:
     prepare_process()
     with one_line_errors():
+        inputs_at_start()  # before the code of the stage is imported
         work = main_of(stage)
         if len(words) != len(signature(work).parameters):
             raise DcubeError(f"`{' '.join((stage, *words))}` is no stage's command: dvc.yaml lists them")

@@ -7,6 +7,7 @@ cache. So the stage compares, and fails.
 
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,16 @@ from dcube.errors import DcubeError, abbreviated
 from dcube.runtime.settings import read_settings
 
 
+@cache
+def inputs_at_start() -> dict[str, Any]:
+    """As they were at the first call of this process, which comes before the code that the stage runs is imported."""
+    return _inputs()
+
+
 def refuse_changed_inputs() -> None:
     """Raises: DcubeError: what the running stage of DVC reads is not what its process began with."""
-    now = _inputs()
-    changed = sorted(name for name in AT_START.keys() | now.keys() if AT_START.get(name) != now.get(name))
+    before, now = inputs_at_start(), _inputs()
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if changed:
         raise DcubeError(
             f"{read_settings().stage}: {abbreviated(changed)} changed while it ran, so its result is not recorded: "
@@ -51,6 +58,3 @@ def _identity(file: Path) -> object:
         return hashlib.sha256(file.read_bytes()).digest()
     found = file.stat()
     return found.st_size, found.st_mtime_ns, found.st_ino
-
-
-AT_START = _inputs()  # on import: `dcube.stages` imports this before a stage's module imports the code that it runs

@@ -1,6 +1,5 @@
 """Plain images: files that Pillow decodes (PNG, JPEG, BMP, TIFF, PGM, WebP), and arrays."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,6 @@ from dcube.errors import DcubeError
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
 DEEPEST = 65_535.0
-
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit refuses in one line
 
 
 def read_file(path: Path) -> RawImage:
