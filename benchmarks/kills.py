@@ -26,7 +26,9 @@ from dcube.artifacts.dvc_files import parse_lock
 from dcube.artifacts.layout import LOCK
 from dcube.errors import DcubeError
 from dcube.repository.commands import git, repository_around
+from dcube.runtime.retries import RetryPolicy
 from dcube.runtime.s3 import Storage
+from flows.prefect_api import has_ended
 from flows.stack.supervision import STACK_VARIABLE
 
 VICTIMS = {
@@ -42,7 +44,7 @@ SERVERS = {  # of `make stack`, which starts each again
     "s3": ["rclone serve s3"],
 }
 STACK = ".dcube/stack"
-LONGEST_SECONDS = 1800.0
+WAIT = RetryPolicy(timeout=1800, first_pause=0.5, longest_pause=0.5)
 REGISTERED = "outputs/registered"  # numbers of versions, other ones every time
 
 
@@ -144,36 +146,30 @@ def working_stage(run_id: UUID) -> str | None:
 def wait_for_work(run_id: UUID, before: Collection[int] = ()) -> float | None:
     """Seconds until a stage of the run works, in other processes than `before`; None if the run ends first."""
     began = time.monotonic()
-    while all(process.pid in before for process in stages(run_id)):
-        if time.monotonic() - began > LONGEST_SECONDS:
-            raise DcubeError(f"no stage of {run_id} works for {LONGEST_SECONDS:.0f} s: look at the worker's log")
-        if (state := flow_run(run_id).state) and state.is_final() and not state.is_crashed():
-            return None
-        time.sleep(0.5)
-    return time.monotonic() - began
+    working: list[int] = []
+
+    def works_or_has_ended() -> bool:
+        working[:] = [process.pid for process in stages(run_id) if process.pid not in before]
+        return bool(working) or has_ended(flow_run(run_id))
+
+    if not WAIT.wait_until(works_or_has_ended):
+        raise DcubeError(f"no stage of {run_id} works for {WAIT.timeout:.0f} s: look at the worker's log")
+    return time.monotonic() - began if working else None
 
 
 def wait_for_end(run_id: UUID) -> FlowRun:
-    deadline = time.monotonic() + LONGEST_SECONDS
-    while time.monotonic() < deadline:
-        run = flow_run(run_id)
-        if run.state and run.state.is_final() and not run.state.is_crashed():
-            return run
-        time.sleep(1)
+    WAIT.wait_until(lambda: has_ended(flow_run(run_id)))
     return flow_run(run_id)
 
 
 def flow_run(run_id: UUID) -> FlowRun:
     """As the server has it; a server that was just killed is waited for."""
-    deadline = time.monotonic() + LONGEST_SECONDS
-    while True:
-        try:
-            with get_client(sync_client=True) as client:
-                return client.read_flow_run(run_id)
-        except httpx.HTTPError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.5)
+
+    def read() -> FlowRun:
+        with get_client(sync_client=True) as client:
+            return client.read_flow_run(run_id)
+
+    return WAIT.retrying(httpx.HTTPError)(read)
 
 
 def outputs_of(run: FlowRun) -> dict[str, str]:

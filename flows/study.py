@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from dcube.artifacts.layout import DATA_RECORD
 from dcube.artifacts.schemas.progress import ProgressRecord
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import git
+from dcube.runtime import retries
 from dcube.runtime.processes import prepare_process
 from dcube.studies.building import build_runner
 from dcube.studies.options import Data, Name, Repeats, Rows, Settings
@@ -25,7 +26,6 @@ from dcube.studies.trials import Trial
 from flows.prefect_api import has_ended, log_errors_in_one_line, require_server, run_of, start_once
 from flows.reporting import StageProgress
 
-POLL_SECONDS = 2.0
 SHARED = ["select_features", "synthesize"]  # what trials of one diffusion model have in common
 UPSTREAM = {"data", "diffusion", "fid", "features", "synthesis", "compute"}  # the parameters that decide it
 TAG = "study"
@@ -105,24 +105,36 @@ def start(deployment: str, runner: Runner, trial: Trial, targets: Sequence[str])
 
 def wait_for(runs: list[UUID]) -> dict[UUID, FlowRun]:
     """Until every run has ended; a crashed one begins again by itself and is waited for."""
-    progress, seen = StageProgress("study"), -1
-    began = time.monotonic()
-    while True:
-        states = {run: _existing(run) for run in runs}
-        done = {run: one for run, one in states.items() if has_ended(one)}
-        if len(done) != seen:
-            seen = len(done)
-            elapsed = max(time.monotonic() - began, 1e-9)
-            left = elapsed / seen * (len(runs) - seen) if seen else None
-            record = ProgressRecord(
-                description="Runs on the workers", completed=seen, total=len(runs), unit="runs",
-                rate=seen / elapsed, remaining_s=left, values={},
-            )  # fmt: skip
-            progress.show(record)
-            get_run_logger().info("%d of %d runs have ended", seen, len(runs))
-        if len(done) == len(runs):
-            return states
-        time.sleep(POLL_SECONDS)
+    show, states = _shown_progress(len(runs)), {}
+
+    def have_ended() -> bool:
+        states.update({run: _existing(run) for run in runs})
+        done = sum(map(has_ended, states.values()))
+        show(done)
+        return done == len(runs)
+
+    retries.END_OF_RUNS.wait_until(have_ended)
+    return states
+
+
+def _shown_progress(total: int) -> Callable[[int], None]:
+    """Called with the number of runs that have ended: shows it where it has changed."""
+    progress, began, seen = StageProgress("study"), time.monotonic(), -1
+
+    def show(done: int) -> None:
+        nonlocal seen
+        if done == seen:
+            return
+        seen = done
+        elapsed = max(time.monotonic() - began, 1e-9)
+        record = ProgressRecord(
+            description="Runs on the workers", completed=done, total=total, unit="runs", rate=done / elapsed,
+            remaining_s=elapsed / done * (total - done) if done else None, values={},
+        )  # fmt: skip
+        progress.show(record)
+        get_run_logger().info("%d of %d runs have ended", done, total)
+
+    return show
 
 
 def _existing(run: UUID) -> FlowRun:

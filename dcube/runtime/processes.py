@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,6 @@ from typing import Any
 from dcube.runtime import reaper
 
 GRACE_SECONDS = 8.0  # to close what is open, between SIGTERM and SIGKILL
-POLL_SECONDS = 0.05
 FONTS = Path(__file__).with_name("matplotlibrc")
 NEW_OBJECTS = 100_000  # before the garbage collector looks for cycles
 # Runs over medical data report to nobody.
@@ -75,6 +73,8 @@ def process_group(
     command: list[str], env: dict[str, str] | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with the block, and all that it started with it; `options` as of `subprocess.Popen`."""
+    from dcube.runtime.retries import END_OF_PROCESS  # slow to import
+
     mark = uuid.uuid4().hex
     environment = (child_environment() if env is None else env) | NO_TELEMETRY | {reaper.MARK: mark}
     with _reaper(mark) as at_end:
@@ -86,10 +86,8 @@ def process_group(
         finally:
             assert at_end.stdin
             at_end.stdin.close()
-            while at_end.poll() is None:
-                process.poll()  # collects it, so that the reaper sees it gone
-                time.sleep(POLL_SECONDS)
-            process.wait()
+            # The process is collected meanwhile, so that the reaper sees it gone.
+            END_OF_PROCESS.wait_until(lambda: process.poll() is not None and at_end.poll() is not None)
 
 
 def _first(folder: Path, path: str) -> str:

@@ -4,7 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, stop_never, wait_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    retry_if_result,
+    stop_after_delay,
+    stop_never,
+    wait_exponential,
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,17 @@ class RetryPolicy:
             if state.attempt_number == 1 and state.outcome and (error := state.outcome.exception()):
                 on_error(error)
 
-        stop = stop_never if self.timeout is None else stop_after_delay(self.timeout)
-        wait = wait_exponential(multiplier=self.first_pause, max=self.longest_pause)
         retry = retry_if_exception_type(errors)
-        defaults = {"retry": retry, "stop": stop, "wait": wait, "before_sleep": before_sleep, "reraise": True}
-        return Retrying(**(defaults | options))
+        return Retrying(**(self._limits() | {"retry": retry, "before_sleep": before_sleep, "reraise": True} | options))
+
+    def wait_until(self, is_true: Callable[[], bool]) -> bool:
+        """Call `is_true` until it is; False if it was not before the time was over. What it raises ends the waiting."""
+        retry = retry_if_result(lambda found: not found)
+        return Retrying(**self._limits(), retry=retry, retry_error_callback=lambda state: False)(is_true)
+
+    def _limits(self) -> dict[str, Any]:
+        stop = stop_never if self.timeout is None else stop_after_delay(self.timeout)
+        return {"stop": stop, "wait": wait_exponential(multiplier=self.first_pause, max=self.longest_pause)}
 
 
 # A run waits for the bucket that machines share, rather than fail with all that it has computed.
@@ -63,3 +77,8 @@ CLOSE_TRACKING = {
 # Two pipelines that write the same row of MLflow's at the same moment: an alias, a data set.
 AFTER_COLLISION = RetryPolicy(timeout=10, first_pause=0.1, longest_pause=1)
 START_SERVER = RetryPolicy(timeout=120, first_pause=0.2, longest_pause=0.2)
+# Until a process of ours, or what it has started, is gone.
+END_OF_PROCESS = RetryPolicy(timeout=None, first_pause=0.05, longest_pause=0.05)
+END_OF_SERVERS = RetryPolicy(timeout=60, first_pause=0.1, longest_pause=0.1)
+# Until runs on workers have ended, which takes hours.
+END_OF_RUNS = RetryPolicy(timeout=None, first_pause=2, longest_pause=2)

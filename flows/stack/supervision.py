@@ -3,9 +3,8 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
@@ -19,11 +18,9 @@ from supervisor.xmlrpc import SupervisorTransport
 from dcube.errors import DcubeError
 from dcube.runtime.processes import child_environment, process_group
 from dcube.runtime.reaper import marked
+from dcube.runtime.retries import END_OF_PROCESS, END_OF_SERVERS, START_SERVER
 from flows.stack.settings import log_file, write_private
 
-START_TIMEOUT = 120.0
-REAPER_TIMEOUT = 60.0
-POLL_SECONDS = 0.1
 STACK_VARIABLE = "DCUBE_STACK"  # the folder, in the environment of supervisord and of everything below it
 NOT_INHERITED = ("PREFECT_", "MLFLOW_", "_MLFLOW_", "AWS_", "RCLONE_", "PG")  # settings of a person's own servers
 
@@ -100,13 +97,17 @@ class Supervisor:
         return ServerProxy("http://localhost", SupervisorTransport(serverurl=f"unix://{self.socket}")).supervisor
 
     def wait_until_ready(self) -> None:
-        while True:
-            with suppress(OSError):
-                self.rpc.getState()
-                return
-            if self.process.poll() is not None:
-                raise DcubeError(f"supervisord ended with exit code {self.process.returncode}")
-            time.sleep(POLL_SECONDS)
+        if not START_SERVER.wait_until(self._is_ready):
+            raise DcubeError(f"supervisord did not start within {START_SERVER.timeout:.0f} s")
+
+    def _is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise DcubeError(f"supervisord ended with exit code {self.process.returncode}")
+        try:
+            self.rpc.getState()
+        except OSError:
+            return False
+        return True
 
     def start(self, *servers: Server) -> None:
         """Start them all at once; return as soon as every one is healthy."""
@@ -117,20 +118,30 @@ class Supervisor:
             self._wait_until_healthy(server)
 
     def _wait_until_healthy(self, server: Server) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        while not server.is_healthy():
-            if self.rpc.getProcessInfo(server.name)["stop"] or time.monotonic() > deadline:
-                log = log_file(self.folder, server.name)
-                raise DcubeError(f"{server.name} did not start: {last_line(log)} (full log: {log})")
-            time.sleep(POLL_SECONDS)
+        def is_healthy() -> bool:
+            if server.is_healthy():
+                return True
+            if self.rpc.getProcessInfo(server.name)["stop"]:
+                raise self._not_started(server)
+            return False
+
+        if not START_SERVER.wait_until(is_healthy):
+            raise self._not_started(server)
+
+    def _not_started(self, server: Server) -> DcubeError:
+        log = log_file(self.folder, server.name)
+        return DcubeError(f"{server.name} did not start: {last_line(log)} (full log: {log})")
 
     def follow(self) -> None:
         """Print what supervisord reports from now on, until it ends."""
         with log_file(self.folder, "supervisord").open() as log:
             log.seek(0, os.SEEK_END)
-            while self.process.poll() is None:
+
+            def has_ended() -> bool:
                 print(log.read(), end="", flush=True)
-                time.sleep(POLL_SECONDS)
+                return self.process.poll() is not None
+
+            END_OF_PROCESS.wait_until(has_ended)
 
 
 @contextmanager
@@ -177,9 +188,7 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 def wait_for_reapers(folder: Path) -> None:
     """After a SIGKILL of the whole, its reapers end the servers: return when they have."""
-    deadline = time.monotonic() + REAPER_TIMEOUT
-    while processes_of(folder) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
+    END_OF_SERVERS.wait_until(lambda: not processes_of(folder))
 
 
 def last_line(log: Path) -> str:

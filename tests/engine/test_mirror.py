@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from dcube.runtime.retries import RetryPolicy
 from tests.support.ports import free_port
 from tests.support.regression import Killed, assert_same, damage, fit
 from tests.support.s3_server import S3Server
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -48,20 +48,13 @@ def save(checkpoints: Checkpoints, step: int, numbers: int = 10) -> None:
     checkpoints.save(step, {"w": torch.full((numbers,), float(step))}, {})
 
 
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def saved_on_the_way(folder: Path, server: S3Server, steps: list[int]) -> None:
     """One machine's training, each checkpoint of which reaches the server."""
     checkpoints = here(folder)
     with checkpoints.synced():
         for step in steps:
             save(checkpoints, step)
-            eventually(lambda step=step: f"step-{step:09d}.sha256" in mirrored(server))
+            wait_until(lambda step=step: f"step-{step:09d}.sha256" in mirrored(server))
 
 
 def step_of(checkpoints: Checkpoints) -> int:
@@ -153,7 +146,7 @@ def test_a_server_that_goes_away_for_a_while_stops_nothing(server: S3Server, tmp
     checkpoints = here(tmp_path / "one")
     with checkpoints.synced():
         save(checkpoints, 1)
-        eventually(lambda: "step-000000001.sha256" in mirrored(server))
+        wait_until(lambda: "step-000000001.sha256" in mirrored(server))
         server.stop()
         for step in (2, 3, 4):
             start = time.monotonic()
@@ -161,7 +154,7 @@ def test_a_server_that_goes_away_for_a_while_stops_nothing(server: S3Server, tmp
             assert time.monotonic() - start < 1
             time.sleep(0.3)
         server.start()
-        eventually(lambda: "step-000000004.sha256" in mirrored(server))
+        wait_until(lambda: "step-000000004.sha256" in mirrored(server))
     said = capsys.readouterr().err
     assert said.count("warning: checkpoints stay on this machine for now") == 1
     assert said.count("checkpoint upload works again") == 1

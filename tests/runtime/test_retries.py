@@ -41,3 +41,12 @@ def test_other_errors_are_not_tried_again():
 def test_somebody_who_does_not_wait_asks_when_to_try_again():
     policy = RetryPolicy(None, first_pause=2, longest_pause=60)
     assert [policy.pause_after(failures) for failures in (0, 1, 2, 9)] == [2, 4, 8, 60]
+
+
+def test_waiting_ends_when_it_is_true_or_the_time_is_over():
+    policy = RetryPolicy(timeout=0.05, first_pause=0.01, longest_pause=0.01)
+    found = iter((False, False, True))
+    assert policy.wait_until(lambda: next(found))
+    assert not policy.wait_until(lambda: False)
+    with pytest.raises(ConnectionError, match="attempt 1"):
+        policy.wait_until(lambda: bool(failing(1)()))
