@@ -13,6 +13,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import repository_around
 from dcube.runtime.processes import child_environment, prepare_process
+from dcube.runtime.settings import variable_of
 from flows import POOL
 from flows.automations import automations
 from flows.prefect_api import create_or_update, require_server
@@ -43,7 +44,7 @@ def _create_pool(client: SyncPrefectClient) -> None:
 
 def _deploy(repository: Path) -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    environment = child_environment({"DCUBE_DEPLOYED_FROM": str(repository)})
+    environment = child_environment({variable_of("deployed_from"): str(repository)})
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["no message"]

@@ -29,6 +29,7 @@ from dcube.repository.workspace import workspace, workspaces_of
 from dcube.runtime import retries
 from dcube.runtime.processes import prepare_process
 from dcube.runtime.s3 import StorageUnavailableError, check_storage
+from dcube.runtime.settings import variable_of
 from dcube.tracking.mlflow_client import tracking_uri
 from flows.attempts import begin_attempt
 from flows.mlflow_runs import mlflow_runs_ended, page_of
@@ -76,7 +77,7 @@ def pipeline(
     run_id = str(flow_run.get_id())
     # Stages never log to a database inside the workspace, which is removed.
     tracking = tracking_uri(repository)
-    variables = {"DCUBE_PIPELINE": run_id, "MLFLOW_TRACKING_URI": tracking}
+    variables = {variable_of("pipeline"): run_id, variable_of("tracking_uri"): tracking}
     experiment = f"{slug(str(flow_run.get_name()))}-{run_id[:8]}"
     with mlflow_runs_ended(run_id, tracking):
         commit = begin_attempt(repository, revision, attempts)
@@ -150,7 +151,7 @@ def run_stage(name: str, folder: Path, variables: Mapping[str, str], shared: boo
             name,
             folder,
             ["--single-item", *(["--pull"] if shared else [])],
-            {**variables, "DCUBE_PICTURES": str(pictures.folder)},
+            {**variables, variable_of("pictures"): str(pictures.folder)},
             on_line=logger.info,
             on_progress=StageProgress(name, pictures).show,
         )

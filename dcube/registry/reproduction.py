@@ -36,7 +36,7 @@ from dcube.registry.versions import evaluation_artifacts
 from dcube.repository.commands import commit_of, uncommitted_files
 from dcube.repository.repro import repro
 from dcube.repository.workspace import remove_workspace, workspace, workspaces_of
-from dcube.runtime.settings import read_settings
+from dcube.runtime.settings import read_settings, variable_of
 from dcube.tracking import lineage, tags
 from dcube.tracking.verification import MODEL
 
@@ -139,8 +139,8 @@ def _compute(folder: Path, stage: str) -> None:
     """`--force` recomputes every stage, whatever the caches know; `--no-commit` leaves the caches as they are."""
     variables = {
         **read_settings().limits,  # the data may have needed higher ones
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / '.dcube/mlflow.db'}",
-        "DCUBE_KEEP_CHECKPOINTS": "1",  # forced anew, what has ended goes on with them
+        variable_of("tracking_uri"): f"sqlite:///{folder / '.dcube/mlflow.db'}",
+        variable_of("keep_checkpoints"): "1",  # forced anew, what has ended goes on with them
     }
     result = repro(stage, folder, ["--force", "--no-commit"], variables, without=FOREIGN)
     if result.failed:

@@ -21,12 +21,13 @@ from dcube.repository.graph import stages_in_order
 from dcube.repository.workspace import remove_torn_files
 from dcube.runtime.process_output import ProgressFile, follow
 from dcube.runtime.processes import child_environment
+from dcube.runtime.settings import variable_of
 
 RUNNING = re.compile(r"Running stage '(.+)':")
 EXITED = re.compile(r"exited with (-?\d+)$")
 SHELL_KILLED = 128  # a shell that waits for a command killed by signal N exits with this + N
 LINES_KEPT = 200
-STAGES = "DCUBE_STAGES"  # tells a stage of which others it checks the parameters
+STAGES = variable_of("stages")  # tells a stage of which others it checks the parameters
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from pathlib import Path
 from dcube.artifacts.schemas.progress import ProgressRecord
 from dcube.errors import DcubeError
 from dcube.runtime.processes import process_group
+from dcube.runtime.settings import variable_of
 
 POLL_SECONDS = 0.5
 LARGEST_READ = 2**16
-PROGRESS_FILE = "DCUBE_PROGRESS_FILE"
+PROGRESS_FILE = variable_of("progress_file")
 
 logger = logging.getLogger(__name__)
 

@@ -28,9 +28,9 @@ from botocore.exceptions import (
 from s3transfer.exceptions import RetriesExceededError
 
 from dcube.errors import DcubeError
-from dcube.runtime.settings import read_settings
+from dcube.runtime.settings import read_settings, variable_of
 
-VARIABLE = "DCUBE_STORAGE"
+VARIABLE = variable_of("storage")
 ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[\w.-]+(?:/[\w.-]+)*))?/?")
 TOLERATED_SKEW_MINUTES = 5.0  # servers refuse from 15 on, some from 5
 CLIENT = Config(

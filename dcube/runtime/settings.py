@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     def limits(self) -> dict[str, str]:
         """What is too much to be read, as variables of a child process that inherits no others."""
         fields = (name for name in type(self).model_fields if name.startswith("max_"))
-        return {self.variables(name)[0]: str(getattr(self, name)) for name in fields}
+        return {variable_of(name): str(getattr(self, name)) for name in fields}
 
     @classmethod
     def variables(cls, name: str) -> list[str]:
@@ -128,6 +128,11 @@ class Settings(BaseSettings):
                 return [f"{PREFIX}{name.upper()}"]
             case alias:
                 return [str(alias)]
+
+
+def variable_of(field: str) -> str:
+    """The environment variable by which a child process is given a setting."""
+    return Settings.variables(field)[0]
 
 
 def read_settings() -> Settings:

@@ -36,6 +36,7 @@ from dcube.repository.dvc_internals import has_remote
 from dcube.repository.experiments import save_experiment
 from dcube.repository.repro import repro
 from dcube.repository.workspace import workspace
+from dcube.runtime.settings import variable_of
 from dcube.studies.results import Result
 from dcube.studies.study import Settings, Study
 from dcube.studies.trials import Trial, Variant, candidates, experiment_name, make_trial, variants
@@ -209,7 +210,7 @@ class Runner:
 
     def _reproduce(self, trial: Trial, folder: Path, shared: bool, experiment: str) -> None:
         """`dvc repro TARGET`; what the stages print goes to a log."""
-        variables = {"MLFLOW_TRACKING_URI": tracking_uri(self.repository), "DCUBE_PIPELINE": experiment}
+        variables = {variable_of("tracking_uri"): tracking_uri(self.repository), variable_of("pipeline"): experiment}
         log = self.store / LOG
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8", buffering=1) as file:

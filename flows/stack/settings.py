@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 
 from dcube.errors import DcubeError
-from dcube.runtime.settings import read_settings
+from dcube.runtime.settings import read_settings, variable_of
 
 HOST = "127.0.0.1"  # the platform of one machine: nobody else reaches it
 ADMINISTRATOR = "admin"
@@ -94,7 +94,7 @@ class Stack:
             "MLFLOW_TRACKING_URI": self.mlflow_address,
             "MLFLOW_TRACKING_USERNAME": ADMINISTRATOR,
             "MLFLOW_TRACKING_PASSWORD": self.secrets.mlflow_password,
-            "DCUBE_STORAGE": f"s3://{BUCKET}",
+            variable_of("storage"): f"s3://{BUCKET}",
             **self.storage,
         }
 

@@ -13,7 +13,7 @@ from dcube.runtime.settings import Settings, library_defaults, read_settings, se
 from tests.support.checkout import ROOT
 
 OF_COMPOSE = {"DCUBE_MLFLOW_HOSTS", "DCUBE_WORKER_MEMORY"}  # read by docker/compose.yaml alone
-INTERNAL = {"DCUBE_PROCESS_MARK", "DCUBE_STACK", "DCUBE_FIRST_FAILURE", "DCUBE_CONFIG"}  # between our own processes
+INTERNAL = {"DCUBE_PROCESS_MARK", "DCUBE_STACK"}  # between our own processes
 
 
 def test_the_page_is_up_to_date():
