@@ -1,7 +1,6 @@
 """A Prefect server for the time of one run, for people who have none."""
 
 import atexit
-import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -11,6 +10,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from dcube.errors import DcubeError
 from dcube.runtime import retries
+from dcube.runtime.ports import free_port
 from dcube.runtime.processes import process_group
 from flows.prefect_api import require_server
 
@@ -24,7 +24,7 @@ def ensure_server() -> None:
     if PREFECT_API_URL.value():
         require_server()
         return
-    port = _free_port()
+    port = free_port()
     address = f"http://127.0.0.1:{port}/api"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     until_exit = ExitStack()
@@ -32,12 +32,6 @@ def ensure_server() -> None:
     process = until_exit.enter_context(process_group(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     _wait_until_healthy(process, address)
     until_exit.enter_context(temporary_settings({PREFECT_API_URL: address}))
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def _wait_until_healthy(process: subprocess.Popen[bytes], address: str) -> None:

@@ -124,10 +124,10 @@ def machine_facts(compute: Compute) -> Machine:
     else:
         gpus, memory = 0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         name = f"{torch.get_num_threads()} CPU threads"
-    return Machine(name, gpus, memory / 2**30, computes_in_bfloat16(device, compute), _stage_seconds())
+    return Machine(name, gpus, memory / 2**30, computes_in_bfloat16(device, compute), stage_start_seconds())
 
 
-def _stage_seconds() -> float:
+def stage_start_seconds() -> float:
     """By the processor's clock: a busy machine or a cold disk would make all stages of the plan as slow."""
     code = "from dcube.stages.__main__ import main_of; main_of('train_classifier')"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

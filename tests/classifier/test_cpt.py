@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
 from dcube.classifier.candidate import build_method
@@ -30,7 +30,7 @@ from dcube.classifier.training import classifier_losses, pretrain
 from dcube.config.schema import HeadLosses, Params, Pretrained
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.pretrained import NO_WEIGHTS
-from dcube.engine.rng import Rng
+from tests.support.random_images import images_of, rng_of
 
 KINDS = list(RULES)
 
@@ -46,15 +46,6 @@ def network(classes: int = 3, side: int = 32, channels: int = 1) -> CPT:
     model = build_method("cpt", Task(classes, side, channels), NO_WEIGHTS)
     assert isinstance(model, CPT)
     return model
-
-
-def images_of(n: int, side: int = 32, channels: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randint(0, 256, (n, channels, side, side), generator=generator, dtype=torch.uint8)
-
-
-def rng_of(n: int, seed: int = 0) -> Rng:
-    return Rng("cpu", n, seed)
 
 
 def one_shape(kind: str, centre: tuple, half_axes: tuple, angle: float, contrast: float = 0.5) -> Shapes:

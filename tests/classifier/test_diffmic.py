@@ -14,7 +14,7 @@ from dcube.classifier.methods.diffmic import Denoiser, DiffMIC, LabelDiffusion, 
 from dcube.classifier.networks.contract import OwnLosses, Task
 from dcube.classifier.networks.diffmic_guidance import DualGuidance, salient_regions
 from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
-from dcube.engine.rng import Rng
+from tests.support.random_images import images_of, rng_of
 
 ALPHA_BARS = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 
@@ -24,15 +24,6 @@ def small(classes: int = 3, width: int = 24) -> DiffMIC:
     networks = (create_pretrained("test_resnet", features_only=True, out_indices=(4,)) for _ in range(2))
     encoder = create_pretrained("test_resnet", num_classes=width)
     return DiffMIC(DualGuidance(*networks, 96, classes), encoder, classes, width)  # type: ignore[misc]
-
-
-def images_of(n: int, side: int = 64, channels: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randint(0, 256, (n, channels, side, side), generator=generator, dtype=torch.uint8)
-
-
-def rng_of(n: int, seed: int = 0) -> Rng:
-    return Rng("cpu", n, seed)
 
 
 def gradient(parameters: Iterable[nn.Parameter]) -> float:
@@ -149,7 +140,7 @@ def test_every_loss_trains_what_it_should() -> None:
     """The diffusion does not train its guide; all of the guide learns from the labels."""
     model = small()
     assert isinstance(model, OwnLosses)
-    images, labels = images_of(6), torch.arange(6) % 3
+    images, labels = images_of(6, 64), torch.arange(6) % 3
     guide, rest = model.guidance, [*model.denoiser.parameters(), *model.encoder.parameters()]
     for name in ("noise_loss", "global_mmd", "local_mmd"):
         model.zero_grad()
@@ -165,7 +156,7 @@ def test_every_loss_trains_what_it_should() -> None:
 
 def test_the_loss_is_the_weighted_sum_of_its_parts_and_a_function_of_its_draws() -> None:
     model, labels = small(), torch.arange(6) % 3
-    values, again, other = (model.losses(images_of(6), labels, rng_of(6, seed)) for seed in (0, 0, 1))
+    values, again, other = (model.losses(images_of(6, 64), labels, rng_of(6, seed)) for seed in (0, 0, 1))
     parts = values["guidance_loss"] + values["noise_loss"] + 0.5 * (values["global_mmd"] + values["local_mmd"])
     torch.testing.assert_close(values["loss"], parts)
     torch.testing.assert_close(values["noise_loss"], again["noise_loss"])
@@ -185,7 +176,7 @@ def test_the_denoiser_uses_all_that_it_is_told() -> None:
 
 def test_losses_stay_finite_in_half_precision() -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        values = small().losses(images_of(4), torch.arange(4) % 3, rng_of(4))
+        values = small().losses(images_of(4, 64), torch.arange(4) % 3, rng_of(4))
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in values.values())
 
 
@@ -200,8 +191,11 @@ def test_shapes(channels: int, side: int, classes: int) -> None:
 
 
 @torch.no_grad()
-def test_an_answer_depends_on_its_image_alone() -> None:
-    model, images = small().eval(), images_of(4) // torch.tensor([1, 2, 4, 8], dtype=torch.uint8)[:, None, None, None]
+def test_a_prediction_depends_on_its_image_alone() -> None:
+    model, images = (
+        small().eval(),
+        images_of(4, 64) // torch.tensor([1, 2, 4, 8], dtype=torch.uint8)[:, None, None, None],
+    )
     together = model(images)
     torch.testing.assert_close(model(images.flip(0)).flip(0), together, atol=2e-5, rtol=0)
     torch.testing.assert_close(torch.cat([model(image[None]) for image in images]), together, atol=2e-5, rtol=0)
@@ -214,7 +208,7 @@ def test_saved_weights_give_the_same_answers() -> None:
     for parameter in copy.parameters():
         parameter.add_(0.1)
     copy.load_state_dict(model.state_dict())
-    torch.testing.assert_close(copy.eval()(images_of(2)), model(images_of(2)), atol=0, rtol=0)
+    torch.testing.assert_close(copy.eval()(images_of(2, 64)), model(images_of(2, 64)), atol=0, rtol=0)
 
 
 def test_sizes_are_the_published_ones() -> None:
@@ -233,7 +227,7 @@ def test_sizes_are_the_published_ones() -> None:
 def test_it_learns_32_images_by_heart() -> None:
     model = small(classes=2, width=128)
     labels = torch.arange(32) % 2
-    images = images_of(32) // 2
+    images = images_of(32, 64) // 2
     images[labels == 1, :, 8:40, 8:40] += 100
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0)
     for step in range(100):

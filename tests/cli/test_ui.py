@@ -1,16 +1,24 @@
-"""`dcube ui`: which versions its address puts side by side."""
+"""`dcube ui`: which versions its address puts side by side, and a server of MLflow's pages."""
 
 import json
+import os
+import subprocess
+import sys
 from urllib.parse import parse_qs
 
+import psutil
 import pytest
 
 from dcube.artifacts.layout import REGISTERED, VERSIONS
 from dcube.artifacts.schemas.registered import Registered
 from dcube.cli.ui import addresses
 from dcube.registry.versions import CHAMPION, Registry
+from dcube.runtime.ports import free_port
+from dcube.runtime.processes import process_group
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
+from tests.support.checkout import ROOT
+from tests.support.waiting import wait_for_server
 
 NAME = "dcube-discs"
 
@@ -47,3 +55,15 @@ def test_what_this_working_copy_registered_also_where_an_earlier_pipeline_had_tr
     assert compared(registry) == ["2", "8", "7", "6", "5", "4"]
     Registered(name="another", versions=names, aliases={}, challenger="g").save(REGISTERED / VERSIONS)
     assert compared(registry) == ["2", "10", "9"]
+
+
+@pytest.mark.slow
+def test_it_starts_without_an_activated_environment_and_shows_nobody_the_database(tracking_address):
+    port = free_port()
+    environment = os.environ | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "dcube.cli", "ui", "--port", str(port)]
+    with process_group(command, env=environment, stdout=subprocess.DEVNULL) as process:
+        wait_for_server(process, f"http://127.0.0.1:{port}/health")
+        server = psutil.Process(process.pid)
+        commands = [one.cmdline() for one in (server, *server.children(recursive=True))]
+        assert "mlflow" in commands[0] and tracking_address not in str(commands)

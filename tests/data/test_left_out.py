@@ -24,9 +24,7 @@ PLAIN = Data(image_size=16, diffusion_image_size=16)
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 
-@pytest.fixture(autouse=True)
-def _salt(tmp_path, monkeypatch):
-    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))
+pytestmark = pytest.mark.usefixtures("own_salt")
 
 
 def opened(raw: Path):

@@ -18,9 +18,7 @@ from tests.support.raw_sets import class_folders, noise, save, write_metadata
 WINDOW = {"window_center": 2047.5, "window_width": 4095.0}  # 12 bits as they are
 
 
-@pytest.fixture(autouse=True)
-def _salt(tmp_path, monkeypatch):
-    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))
+pytestmark = pytest.mark.usefixtures("own_salt")
 
 
 def data_params(**values):

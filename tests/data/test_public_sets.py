@@ -40,9 +40,7 @@ USED = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _salt(tmp_path, monkeypatch):
-    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))
+pytestmark = pytest.mark.usefixtures("own_salt")
 
 
 @pytest.mark.parametrize("name", REFUSED)

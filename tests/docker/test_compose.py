@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from dcube.config.schema import Params
+from dcube.runtime.ports import free_port
 from tests.support.checkout import ROOT
-from tests.support.ports import free_port
 from tests.support.working_copy import SMALL, WorkingCopy
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(3600)]

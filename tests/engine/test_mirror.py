@@ -17,8 +17,8 @@ from dcube.errors import DcubeError
 from dcube.runtime import checkpoint_sync, retries
 from dcube.runtime import s3 as storage_module
 from dcube.runtime.checkpoint_sync import CheckpointSync
+from dcube.runtime.ports import free_port
 from dcube.runtime.retries import RetryPolicy
-from tests.support.ports import free_port
 from tests.support.regression import Killed, assert_same, damage, fit
 from tests.support.s3_server import S3Server
 from tests.support.waiting import wait_until

@@ -1,7 +1,6 @@
 """Operating points: a wish is reached on validation and measured on test; what no threshold reaches is said."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from pydantic import ValidationError
 from sklearn.metrics import confusion_matrix
@@ -13,26 +12,7 @@ from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.operating_point import choose_operating_point, decision_in_words, measured_on, rates, table_rows
 from dcube.evaluation.plots import net_benefit
 from dcube.evaluation.predictions import Predictions
-
-CLASSES = ["benign", "malignant", "normal"]
-
-
-def said(seed: int, images: int = 200, separation: float = 1.5, of_patient: int = 2) -> Predictions:
-    """One in five is malignant; its probability is higher, not always."""
-    rng = np.random.default_rng(seed)
-    labels = np.where(np.arange(images) % 5 == 0, 1, 2 * (np.arange(images) % 2))
-    logits = rng.normal(0, 1, (images, 3)) + separation * np.eye(3)[labels] - np.array([0, 1, 0])
-    probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    table = pd.DataFrame(
-        {
-            "id": [str(n) for n in range(images)],
-            "patient": [str(n // of_patient) for n in range(images)],
-            "sha256": [f"{n:064x}" for n in range(images)],
-            "label": np.array(CLASSES)[labels],
-            **{f"probability_{name}": probabilities[:, i] for i, name in enumerate(CLASSES)},
-        }
-    )
-    return Predictions(table)
+from tests.support.toy_predictions import CLASSES, toy_predictions
 
 
 def wish(**values) -> Evaluation:
@@ -48,7 +28,7 @@ def by_scikit(predictions: Predictions, rule: DecisionRule) -> tuple[float, floa
 
 @pytest.mark.parametrize("target", [0.6, 0.9, 1.0])
 def test_a_wished_sensitivity_is_reached_at_the_best_specificity(target):
-    validation, test = said(0), said(1)
+    validation, test = toy_predictions(0), toy_predictions(1)
     evaluation = wish(operating_point="sensitivity", operating_target=target)
     point = measured_on(choose_operating_point(validation, evaluation), test, evaluation)
     for predictions, measured in ((validation, point.validation), (test, point.test)):
@@ -65,7 +45,7 @@ def test_a_wished_sensitivity_is_reached_at_the_best_specificity(target):
 
 
 def test_specificity_youden_and_costs_are_the_best_of_all_thresholds():
-    validation = said(0)
+    validation = toy_predictions(0)
     every = [DecisionRule(of_class="malignant", threshold=float(p)) for p in validation.probabilities[:, 1]]
     all_rates = np.array([by_scikit(validation, rule)[:2] for rule in every])
     points = {
@@ -85,9 +65,9 @@ def test_specificity_youden_and_costs_are_the_best_of_all_thresholds():
 
 def test_ppv_and_npv_at_a_stated_prevalence_follow_bayes():
     evaluation = wish(operating_point="youden", prevalence=0.01)
-    point = choose_operating_point(said(0), evaluation)
+    point = choose_operating_point(toy_predictions(0), evaluation)
     sensitivity, specificity, ppv, npv = (
-        rates(point, said(0), np.ones((1, 200)))[k][0] for k in ("sensitivity", "specificity", "ppv", "npv")
+        rates(point, toy_predictions(0), np.ones((1, 200)))[k][0] for k in ("sensitivity", "specificity", "ppv", "npv")
     )
     assert ppv == pytest.approx(0.01 * sensitivity / (0.01 * sensitivity + 0.99 * (1 - specificity)))
     assert npv == pytest.approx(0.99 * specificity / (0.99 * specificity + 0.01 * (1 - sensitivity)))
@@ -95,14 +75,14 @@ def test_ppv_and_npv_at_a_stated_prevalence_follow_bayes():
 
 
 def test_what_no_threshold_reaches_is_one_line_with_what_is_reachable():
-    hopeless = said(0)
+    hopeless = toy_predictions(0)
     hopeless.table["probability_malignant"] = np.where(hopeless.labels == 1, 0.0, 0.5)
     hopeless.table.loc[5, "probability_malignant"] = 0.6  # one malignant image alone is above all others
     with pytest.raises(DcubeError, match=r"no threshold reaches a sensitivity of 0\.9.*0\.025 is reachable") as error:
         choose_operating_point(hopeless, wish(operating_point="sensitivity", operating_target=0.9))
     assert "\n" not in str(error.value)
     with pytest.raises(DcubeError, match=r"no class 'x': choose from benign"):
-        choose_operating_point(said(0), Evaluation(operating_point="youden", positive_class="x"))
+        choose_operating_point(toy_predictions(0), Evaluation(operating_point="youden", positive_class="x"))
 
 
 @pytest.mark.parametrize(
@@ -119,10 +99,10 @@ def test_an_incomplete_wish_is_refused(values, words):
 
 
 def test_without_a_wish_the_most_probable_class_decides_and_that_is_said():
-    point = choose_operating_point(said(0), Evaluation())
-    assert str(point.rule) == "most probable class" and measured_on(point, said(1), Evaluation()).test == {}
+    point = choose_operating_point(toy_predictions(0), Evaluation())
+    assert str(point.rule) == "most probable class" and measured_on(point, toy_predictions(1), Evaluation()).test == {}
     assert "The most probable class decides" in decision_in_words(point, 0.95)
-    probabilities = said(0).probabilities
+    probabilities = toy_predictions(0).probabilities
     assert np.array_equal(decided(probabilities, CLASSES, point.rule), probabilities.argmax(1))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from dcube.config.schema import Evaluation
 from dcube.evaluation.prediction_sets import calibrate_sets, set_rates, sets_in_words, sets_measured_on
-from tests.evaluation.test_operating_point import said
+from tests.support.toy_predictions import toy_predictions
 
 
 @pytest.mark.parametrize("of_patient", [1, 4])
@@ -14,15 +14,15 @@ def test_new_patients_are_covered_as_often_as_stated(of_patient):
     evaluation = Evaluation(set_coverage=0.8)
     found = []
     for seed in range(60):
-        sets = calibrate_sets(said(2 * seed, 120, of_patient=of_patient), evaluation)
-        test = said(2 * seed + 1, 120, of_patient=of_patient)
+        sets = calibrate_sets(toy_predictions(2 * seed, 120, of_patient=of_patient), evaluation)
+        test = toy_predictions(2 * seed + 1, 120, of_patient=of_patient)
         found.append(set_rates(sets, test, np.ones((1, 120)))["coverage"][0])
     assert sets.calibrated_on == 120 // of_patient
     assert np.mean(found) == pytest.approx(0.8 + 0.2 / 2 / (sets.calibrated_on + 1), abs=0.03)
 
 
 def test_the_threshold_is_the_stated_rank_and_the_test_is_counted():
-    validation, test = said(0, 20, of_patient=2), said(1)
+    validation, test = toy_predictions(0, 20, of_patient=2), toy_predictions(1)
     sets = sets_measured_on(calibrate_sets(validation, Evaluation()), test, Evaluation(bootstrap_samples=100))
     of_truth = validation.probabilities[np.arange(20), validation.labels].reshape(10, 2).min(axis=1)
     assert sets.threshold == np.sort(of_truth)[0]  # rank ⌈11 × 0.9⌉ = 10 of 10
@@ -38,5 +38,5 @@ def test_the_threshold_is_the_stated_rank_and_the_test_is_counted():
 
 
 def test_too_few_patients_get_sets_of_every_class():
-    sets = calibrate_sets(said(0, 16), Evaluation())
+    sets = calibrate_sets(toy_predictions(0, 16), Evaluation())
     assert sets.threshold == 0 and "every class is in every set" in sets_in_words(sets, 0.95, "patients")

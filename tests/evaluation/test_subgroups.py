@@ -9,14 +9,14 @@ from dcube.artifacts.schemas.decision import DecisionRule, OperatingPoint
 from dcube.config.schema import Evaluation
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.subgroups import FEWEST, by_subgroup
-from tests.evaluation.test_operating_point import said
+from tests.support.toy_predictions import toy_predictions
 
 EVALUATION = Evaluation(bootstrap_samples=100)
 POINT = OperatingPoint(rule=DecisionRule(of_class="malignant", threshold=0.3))
 
 
 def test_a_group_is_measured_on_its_own_images_and_patients():
-    predictions = said(0)  # 200 images, two of each patient
+    predictions = toy_predictions(0)  # 200 images, two of each patient
     sex = np.where(np.arange(200) // 2 % 4 == 0, "f", "m")
     (column,) = by_subgroup(pd.DataFrame({"sex": sex}), predictions, POINT, EVALUATION)
     assert (column.name, column.hidden, [group.value for group in column.groups]) == ("sex", 0, ["f", "m"])
@@ -34,7 +34,7 @@ def test_a_group_is_measured_on_its_own_images_and_patients():
 
 
 def test_a_group_of_too_few_patients_is_hidden_however_many_images_it_has():
-    predictions = said(0, of_patient=10)  # 20 patients
+    predictions = toy_predictions(0, of_patient=10)  # 20 patients
     site = np.where(np.arange(200) < 10 * (FEWEST - 1), "small", "large")
     (column,) = by_subgroup(pd.DataFrame({"site": site}), predictions, OperatingPoint(), EVALUATION)
     assert [group.value for group in column.groups] == ["large"] and column.hidden == 1

@@ -4,8 +4,8 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from dcube.errors import DcubeError
+from dcube.runtime.ports import free_port
 from flows.temporary_server import ensure_server
-from tests.support.ports import free_port
 
 
 def test_a_dead_address_is_named():

@@ -18,12 +18,12 @@ from dcube.inference import endpoint
 from dcube.inference.endpoint import application
 from dcube.inference.serving import ServedModel, encode_file
 from dcube.registry.references import referenced
+from dcube.runtime.ports import free_port
 from dcube.runtime.processes import process_group
-from tests.inference.test_serving import served
 from tests.support.discs import TINY
-from tests.support.ports import free_port
 from tests.support.random_candidate import write_candidate
 from tests.support.registered_model import PICTURES, register_candidate, write_picture
+from tests.support.served_model import served
 from tests.support.waiting import wait_for_server
 
 DEEP = "[" * 100_000

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -25,9 +24,9 @@ from dcube.inference.prediction import predict
 from dcube.inference.prediction_row import RESEARCH_USE, identity
 from dcube.inference.serving import ServedModel, encode_file
 from dcube.registry.packaging import SERVING_NEEDS
+from dcube.runtime.ports import free_port
 from dcube.runtime.processes import process_group
 from tests.support.checkout import ROOT
-from tests.support.ports import free_port
 from tests.support.random_candidate import CLASSES, write_candidate
 from tests.support.registered_model import (
     COMMIT,
@@ -38,6 +37,7 @@ from tests.support.registered_model import (
     write_dicom,
     write_picture,
 )
+from tests.support.served_model import served
 from tests.support.waiting import wait_for_server
 
 
@@ -50,12 +50,6 @@ def files(tmp_path: Path) -> list[Path]:
 
 def table(files: list[Path]) -> pd.DataFrame:
     return pd.DataFrame({"image": [encode_file(file) for file in files]})
-
-
-def served(folder: Path) -> ServedModel:
-    model = ServedModel()
-    model.load_context(SimpleNamespace(artifacts={"candidate": str(folder)}))
-    return model
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def machine(monkeypatch):
 
         monkeypatch.setattr(budget, "diffusion_speed", diffusion)
         monkeypatch.setattr(budget, "candidate_speed", candidate)
-        monkeypatch.setattr(facts, "_stage_seconds", lambda: stage)
+        monkeypatch.setattr(facts, "stage_start_seconds", lambda: stage)
 
     make(STEP)
     return make

@@ -19,3 +19,9 @@ def disc_dataset(tmp_path: Path) -> PreparedDataset:
 def tiny_params() -> Params:
     """Parameters with which every stage takes seconds on `disc_dataset`."""
     return Params.model_validate(TINY)
+
+
+@pytest.fixture
+def own_salt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pseudonyms by a salt of the test's own, not by this person's."""
+    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))

@@ -1,11 +1,7 @@
 """MLflow: an empty database, a working copy that logs to it, and a server."""
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,9 +9,7 @@ import pytest
 from dcube.artifacts.layout import PREPARED
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
-from dcube.runtime.processes import process_group
-from tests.support.ports import free_port
-from tests.support.waiting import wait_for_server
+from tests.support.mlflow_servers import running_mlflow_server
 
 
 @pytest.fixture(scope="session")
@@ -47,21 +41,6 @@ def working_copy(
     disc_dataset.folder.rename(PREPARED)
     (tmp_path / "params.yaml").write_text(Params.model_validate({"data": {"name": "discs"}}).to_yaml())
     return tmp_path
-
-
-@contextmanager
-def running_mlflow_server(database: Path, folder: Path) -> Iterator[tuple[str, Path]]:
-    """A server on a copy of the database; its address, and the folder of its artifacts. Both lie in `folder`."""
-    address = f"http://127.0.0.1:{free_port()}"
-    command = [
-        sys.executable, "-m", "mlflow", "server", "--port", address.rpartition(":")[2], "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{shutil.copyfile(database, folder / 'server.db')}",
-        "--artifacts-destination", str(folder / "artifacts"),
-    ]  # fmt: skip
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with process_group(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        wait_for_server(process, f"{address}/health")
-        yield address, folder / "artifacts"
 
 
 @pytest.fixture(scope="session")

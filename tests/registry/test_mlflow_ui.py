@@ -13,11 +13,11 @@ from dcube.cli.ui import addresses
 from dcube.config.schema import Params
 from dcube.registry.versions import CHALLENGER, Registry
 from flows.stack.servers import mlflow
-from tests.plugins.platform import running_platform
-from tests.plugins.tracking import running_mlflow_server
 from tests.support.browser import needs_chromium
 from tests.support.discs import TINY, write_dataset
 from tests.support.evaluated_candidates import CANDIDATES, NAME, run_candidates
+from tests.support.mlflow_servers import running_mlflow_server
+from tests.support.platform_servers import running_platform
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder, to draw the pictures of the documentation anew
 expect.set_options(timeout=30_000)

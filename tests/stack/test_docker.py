@@ -23,12 +23,12 @@ from prefect.server.schemas.actions import WorkPoolCreate
 from prefect_docker.worker import DockerWorkerJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 
+from dcube.runtime.ports import free_port
 from flows.stack.postgres import as_unprivileged, binaries
 from flows.stack.servers import MLFLOW_USERS
 from flows.stack.settings import HOST, Secrets, Stack
 from flows.stack.supervision import Server, supervised
 from tests.support.checkout import ROOT
-from tests.support.ports import free_port
 
 DOCKER = ROOT / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))

@@ -1,14 +1,7 @@
-"""Free ports of this machine."""
+"""Free ports for the whole platform."""
 
-import socket
-
+from dcube.runtime.ports import free_port
 from flows.stack.settings import Ports
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def free_ports() -> Ports:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.ports import free_port
+from dcube.runtime.ports import free_port
 
 RCLONE = Path(sys.executable).with_name("rclone")
 

@@ -21,11 +21,11 @@ from mlflow.utils.validation import _validate_metric
 
 from dcube.config.loading import flattened
 from dcube.runtime import retries
+from dcube.runtime.ports import free_port
 from dcube.runtime.retries import RetryPolicy
 from dcube.tracking import lineage, outbox
 from dcube.tracking.mlflow_client import after_collision, is_collision, is_refusal, mlflow_key
 from dcube.tracking.run import tracked_run
-from tests.support.ports import free_port
 
 ROWS = [{"step": step, "loss": 1 / step, "lr": 0.1} for step in range(1, 51)]
 
