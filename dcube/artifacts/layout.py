@@ -1,4 +1,4 @@
-"""Where everything of a working copy stands. Only stages and commands know these."""
+"""Where everything of a working copy stands. The methods get folders as arguments, and know the files in them."""
 
 from pathlib import Path
 

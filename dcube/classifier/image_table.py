@@ -48,13 +48,14 @@ class ImageTable:
     def take(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Images at both sizes and labels of some positions, on the device."""
         further = positions >= len(self.rows)
-        parts = [self._own(positions[~further])]
+        parts = [self.arrays(positions[~further])]
         if self.extra and further.any():
-            parts.append(self.extra._own(positions[further] - len(self.rows)))
+            parts.append(self.extra.arrays(positions[further] - len(self.rows)))
         images, small, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in (images, small, labels))  # type: ignore[return-value]
 
-    def _own(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def arrays(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Images at both sizes and labels of its own rows, without the extra ones."""
         rows = self.rows[positions]
         return self.images[rows], self.diffusion_images[rows], self.labels[positions]
 

@@ -101,16 +101,16 @@ class Provenance:
     @cached_property
     def runs(self) -> "dict[str, Run]":
         """The runs that MLflow still has, by what they did."""
-        return {what: run for tag, what in RUNS.items() if (run := self._run(self.tag(tag)))}
+        return {what: run for tag, what in RUNS.items() if (run := self.run_of(self.tag(tag)))}
 
     @property
     def machine(self) -> dict[str, str]:
         """What the training ran on."""
-        run = self.runs.get("training") or self._run(self.version.registration_run_id)
+        run = self.runs.get("training") or self.run_of(self.version.registration_run_id)
         known = run.data.tags if run else {}
         return {name: value for name, value in known.items() if name == tags.MACHINE or name.startswith(tags.VERSION)}
 
-    def _run(self, run_id: str) -> "Run | None":
+    def run_of(self, run_id: str) -> "Run | None":
         try:
             run = self.registry.client.get_run(run_id)
         except MlflowException as error:
@@ -193,7 +193,7 @@ def _runs(found: Provenance) -> Iterator[tuple[str, str]]:
         yield what, run_id
         if not run_id:
             found.gaps.append(f"no run of the {what} is named: it was registered by other means")
-        elif found._run(run_id) is None:
+        elif found.run_of(run_id) is None:
             found.gaps.append(
                 f"the run of the {what} ({run_id}) was deleted from MLflow: restore it with `mlflow runs restore "
                 f"--run-id {run_id}`"

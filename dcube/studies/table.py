@@ -86,7 +86,7 @@ class StudyTable:
 def make_table(name: str, study: Study, base: Params, computed: StudyResults) -> StudyTable:
     """The table of what has been computed."""
     metrics = _metrics(study, computed)
-    best = _best(study, base, computed, metrics)
+    best = _best(base, computed, metrics)
     lines = [
         Line(
             variant,
@@ -116,7 +116,7 @@ def _metrics(study: Study, computed: StudyResults) -> list[str]:
     return [name for metric in study.metrics for name in known if name == metric or name.startswith(f"{metric}, ")]
 
 
-def _best(study: Study, base: Params, computed: StudyResults, metrics: list[str]) -> dict[Variant, set[str]]:
+def _best(base: Params, computed: StudyResults, metrics: list[str]) -> dict[Variant, set[str]]:
     best: dict[Variant, set[str]] = {}
     for value in {variant.value: None for variant in computed.by_variant}:
         here = [variant for variant in computed.by_variant if variant.value == value]

@@ -85,9 +85,10 @@ def test_pictures_are_answered_as_at_the_terminal(classifier, files):
 
 def test_the_service_logs_what_it_predicts(classifier, files, tmp_path, monkeypatch):
     monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(tmp_path / "log.jsonl"))
-    answered = classifier.predict(None, table(files))
+    predicted = classifier.predict(None, table(files))
     logged = pd.read_json(tmp_path / "log.jsonl", lines=True, dtype=False, convert_dates=False)
-    pd.testing.assert_frame_equal(logged, answered.reset_index(drop=True), check_dtype=False)
+    assert set(logged.pop("format_version")) == {1}
+    pd.testing.assert_frame_equal(logged, predicted.reset_index(drop=True), check_dtype=False, check_like=True)
     same(
         classifier.predict(None, table(sorted(files)), {"abstain_below": 0.99}),
         at_the_terminal(classifier, files[0].parent, 0.99),
