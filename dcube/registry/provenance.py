@@ -205,21 +205,21 @@ def _runs(found: Provenance) -> Iterator[tuple[str, str]]:
 
 
 def _prefect_run(found: Provenance, run_id: str) -> str:
-    """The flow run, asked of the server of `PREFECT_API_URL` where that is set."""
+    """The flow run, read from the server of `PREFECT_API_URL` where that is set."""
     address, credentials = read_settings().prefect_api_url, read_settings().prefect_credentials
     if not address:
         return f"{run_id} (PREFECT_API_URL is not set: not looked up)"
     login = httpx.BasicAuth(*credentials.split(":", 1)) if credentials and ":" in credentials else None
     try:
-        answer = httpx.get(f"{address}/flow_runs/{run_id}", auth=login, timeout=10)
+        response = httpx.get(f"{address}/flow_runs/{run_id}", auth=login, timeout=10)
     except httpx.HTTPError as error:
         found.gaps.append(f"the Prefect server {address} does not answer ({type(error).__name__})")
         return run_id
-    if not answer.is_success:
-        reason = "does not know" if answer.status_code == 404 else f"answers {answer.status_code} about"
+    if not response.is_success:
+        reason = "does not know" if response.status_code == 404 else f"answers {response.status_code} about"
         found.gaps.append(f"the Prefect server {address} {reason} the flow run {run_id}")
         return run_id
-    run = answer.json()
+    run = response.json()
     return f"{run_id} ({run['name']}, {run['state_name']})"
 
 

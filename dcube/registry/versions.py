@@ -163,9 +163,9 @@ class Registry:
         """The newest first."""
         found, page = [], None
         while page != "":
-            answer = self.client.search_model_versions(f"name = '{self.name}'", page_token=page)
-            found += answer
-            page = answer.token or ""
+            entries = self.client.search_model_versions(f"name = '{self.name}'", page_token=page)
+            found += entries
+            page = entries.token or ""
         return sorted(found, key=lambda entry: -int(entry.version))
 
 

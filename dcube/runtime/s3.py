@@ -41,7 +41,7 @@ CLIENT = Config(
     # What is read is compared with its own SHA-256; botocore's check breaks on errors that carry a checksum.
     response_checksum_validation="when_required",
 )
-NO_ANSWER = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
+NO_RESPONSE = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
 
 
 class MissingObjectError(DcubeError):
@@ -111,18 +111,18 @@ class Storage:
 
     def _explain(self, error: BaseException) -> DcubeError:
         if isinstance(error, ClientError):
-            return self._explain_answer(error)
+            return self._explain_response(error)
         endpoint = read_settings().s3_endpoint
         reason = " ".join(str(error).split())[:200]
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             return DcubeError(f"no S3 credentials ({reason}): set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         if isinstance(error, SSLError):
             return DcubeError(f"S3 at {endpoint} has no valid TLS ({reason}): correct AWS_ENDPOINT_URL")
-        if isinstance(error, NO_ANSWER):
+        if isinstance(error, NO_RESPONSE):
             return StorageUnavailableError(f"S3 at {endpoint} does not answer: start it or correct AWS_ENDPOINT_URL")
         return DcubeError(f"S3 cannot be used ({reason}): correct AWS_ENDPOINT_URL (now {endpoint}) or {self.named}")
 
-    def _explain_answer(self, error: ClientError) -> DcubeError:
+    def _explain_response(self, error: ClientError) -> DcubeError:
         code = error.response.get("Error", {}).get("Code", "")
         metadata: Any = error.response.get("ResponseMetadata", {})
         status = metadata.get("HTTPStatusCode", 0)

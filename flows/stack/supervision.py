@@ -85,7 +85,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Supervisor:
-    """A running supervisord in `folder`, asked over its `socket`."""
+    """A running supervisord in `folder`, controlled over its `socket`."""
 
     folder: Path
     socket: Path

@@ -33,7 +33,7 @@ class S3Server:
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 20
-        while not self._answers():
+        while not self._is_ready():
             assert self._process.poll() is None and time.monotonic() < deadline, "the S3 server does not start"
             time.sleep(0.05)
 
@@ -54,7 +54,7 @@ class S3Server:
             "AWS_DEFAULT_REGION": "us-east-1",
         }
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return True
         return False

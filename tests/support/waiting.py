@@ -17,7 +17,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 300, pause: float = 0.
 def wait_for_server(process: subprocess.Popen[Any], address: str) -> None:
     """Until what `process` serves at this address answers."""
 
-    def answers() -> bool:
+    def is_ready() -> bool:
         assert process.poll() is None
         try:
             urllib.request.urlopen(address, timeout=5)
@@ -25,4 +25,4 @@ def wait_for_server(process: subprocess.Popen[Any], address: str) -> None:
             return False
         return True
 
-    wait_until(answers, seconds=400, pause=0.1)
+    wait_until(is_ready, seconds=400, pause=0.1)
