@@ -7,16 +7,18 @@ import warnings
 from collections.abc import Callable
 
 from dcube.artifacts.layout import PARAMS
-from dcube.config.loading import load_params
+from dcube.config.loading import load_params, params_from
 from dcube.config.schema import Params
+from dcube.config.yaml_text import parse_yaml
 from dcube.engine.checkpoint_cleanup import remove_recorded
 from dcube.errors import one_line_errors
-from dcube.tracking.inputs import inputs_at_start, refuse_changed_inputs
+from dcube.tracking.inputs import inputs_at_start, refuse_changed_inputs, refuse_inputs_changed_on_import
 
 
 def params() -> Params:
-    """The checked parameters of this working copy. A stage reads them once."""
-    return load_params(PARAMS)
+    """The checked parameters of this working copy; of a stage that DVC runs, those that its process began with."""
+    text = inputs_at_start().text
+    return load_params(PARAMS) if text is None else params_from(parse_yaml(text, str(PARAMS)), str(PARAMS))
 
 
 def run(main: Callable[..., None], *words: str) -> None:
@@ -29,7 +31,7 @@ def run(main: Callable[..., None], *words: str) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
     with one_line_errors():
-        inputs_at_start()
+        refuse_inputs_changed_on_import()
         remove_recorded()
         try:
             main(*words)

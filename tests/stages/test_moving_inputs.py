@@ -27,6 +27,10 @@ import os
 import shutil
 from pathlib import Path
 from dcube.stages import params, run
+from dcube.tracking.inputs import inputs_at_start
+
+inputs_at_start()
+exec(os.environ.get("ON_IMPORT", ""))
 
 def main():
     epochs = params().diffusion.epochs
@@ -67,6 +71,35 @@ def test_a_stage_fails_if_what_it_reads_changes_meanwhile(changed: str, checkout
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: train: {changed} changed while it ran")
+
+
+@pytest.mark.parametrize("changed", ["params.yaml: diffusion.epochs", "code/loss.py"])
+def test_what_is_other_while_its_code_is_imported_and_as_before_at_its_end(changed, checkout, monkeypatch) -> None:
+    """`git checkout other` and back: DVC would record a state that the result is not of."""
+    file = changed.partition(":")[0]
+    back = f"Path('{file}').write_text({(checkout / file).read_text()!r})"
+    monkeypatch.setenv("ON_IMPORT", CHANGES[changed])
+    done = run(checkout, back, "stage.py")
+    assert done.returncode == 2 and f"error: train: {changed} changed while it ran" in done.stderr
+    assert not (checkout / "outputs").exists(), "its work did not begin"
+
+
+def test_code_that_is_other_only_while_it_is_imported(checkout, monkeypatch) -> None:
+    back = f"Path('code/loss.py').write_text({(checkout / 'code/loss.py').read_text()!r})"
+    monkeypatch.setenv("ON_IMPORT", f"{CHANGES['code/loss.py']}; {back}")
+    done = run(checkout, "", "stage.py")
+    assert done.returncode == 2 and "error: train: code/loss.py changed while it ran" in done.stderr
+
+
+def test_its_parameters_are_those_of_its_first_look(checkout: Path) -> None:
+    """Other ones, when it reads them: only for the moment between two looks."""
+    (checkout / "stage.py").write_text(
+        STAGE.replace("    epochs =", f"    {CHANGES['params.yaml: diffusion.epochs']}\n    epochs =")
+    )
+    text = (checkout / "params.yaml").read_text()
+    done = run(checkout, f"Path('params.yaml').write_text({text!r})", "stage.py")
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "outputs/model").read_text() == "trained for 280.0 epochs"
 
 
 @pytest.mark.parametrize(
