@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dcube.artifacts.candidates import IMAGENET_PROBE, SUB_FEATURES
+from dcube.artifacts.candidates import BASELINE, IMAGENET_PROBE, SUB_FEATURES, CandidateName
 from dcube.classifier.method import method
-from dcube.config.schema import Baseline, Classifier, ExtraImages, HeadLosses, Optimisation, Pretrained
+from dcube.config.schema import Baseline, Classifier, ExtraImages, HeadLosses, Optimisation, Params, Pretrained
 
 OF_SUB_FEATURES = {
     "sub_features",
@@ -85,3 +85,12 @@ def method_recipe(baseline: Baseline) -> Recipe:
 def imagenet_probe_recipe(seed: int) -> Recipe:
     """The first candidate of a run: one layer on weights that come with the installation, trained within a minute."""
     return method_recipe(Baseline(method=IMAGENET_PROBE, weights="package", batch_size=32, ema_decay=0.99, seed=seed))
+
+
+def recipe_of(name: CandidateName, params: Params) -> Recipe:
+    """Of a candidate of the pipeline."""
+    if name == BASELINE:
+        return method_recipe(params.baseline)
+    if name == IMAGENET_PROBE:
+        return imagenet_probe_recipe(params.baseline.seed)
+    return sub_features_recipe(params.classifier) if name == SUB_FEATURES else head_recipe(name, params.classifier)

@@ -4,14 +4,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dcube.artifacts.candidates import BASELINE, DCUBE, IMAGENET_PROBE, STAGES, SUB_FEATURES, UNTRAINED, CandidateName
-from dcube.classifier.recipe import (
-    Recipe,
-    head_recipe,
-    imagenet_probe_recipe,
-    method_recipe,
-    sub_features_recipe,
-)
+from dcube.artifacts.candidates import DCUBE, STAGES, UNTRAINED, CandidateName
+from dcube.classifier.recipe import Recipe, recipe_of
 from dcube.classifier.training import STATISTICS_IMAGES
 from dcube.config.schema import Optimisation, Params
 from dcube.engine.batch_sampler import steps_per_epoch
@@ -82,13 +76,7 @@ def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[st
 
 def recipes(params: Params) -> dict[CandidateName, Recipe]:
     """Candidate → how it is trained."""
-    return {
-        IMAGENET_PROBE: imagenet_probe_recipe(params.baseline.seed),
-        DCUBE: head_recipe(DCUBE, params.classifier),
-        UNTRAINED: head_recipe(UNTRAINED, params.classifier),
-        SUB_FEATURES: sub_features_recipe(params.classifier),
-        BASELINE: method_recipe(params.baseline),
-    }
+    return {name: recipe_of(name, params) for name in STAGES}
 
 
 def diffusion_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed) -> float:

@@ -1,7 +1,5 @@
 """What the stages that train a candidate share."""
 
-from collections.abc import Callable
-
 import pandas as pd
 
 from dcube.artifacts.atomic import atomic_folder
@@ -20,7 +18,7 @@ from dcube.artifacts.layout import (
 from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import save_candidate
 from dcube.classifier.candidate_training import CandidateTraining, Inputs
-from dcube.classifier.recipe import Recipe
+from dcube.classifier.recipe import Recipe, recipe_of
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.checkpoint_cleanup import note_finished
@@ -32,12 +30,11 @@ from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
-def run_training_stage(name: CandidateName, recipe_of: Callable[[Params], Recipe]) -> None:
+def run_training_stage(name: CandidateName) -> None:
     """Train, save and track one candidate, in as many processes as `compute.processes` says."""
     settings, stage = params(), STAGES[name]
-    launch(
-        settings.compute.processes, lambda: _train(stage, name, recipe_of(settings), settings), "dcube.stages", stage
-    )
+    recipe = recipe_of(name, settings)
+    launch(settings.compute.processes, lambda: _train(stage, name, recipe, settings), "dcube.stages", stage)
 
 
 def _train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:

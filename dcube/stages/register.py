@@ -20,6 +20,7 @@ from dcube.artifacts.schemas.registered import Registered
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion_config
 from dcube.errors import DcubeError
+from dcube.registry.made_with import refuse_other_parameters
 from dcube.registry.pipeline import log_shared_files, register_pipeline
 from dcube.registry.references import model_of
 from dcube.registry.registration import Evaluated, Registration
@@ -40,6 +41,7 @@ def main() -> None:
     models = [Evaluated.load(MODELS, file.parent) for file in sorted(EVALUATION.glob(f"*/{METRICS_FILE}"))]
     if not models:
         raise DcubeError(f"nothing has been evaluated in {EVALUATION}: run `dvc repro`")
+    refuse_other_parameters(settings)
     dataset = PreparedDataset.load(PREPARED)
     with tracked_run("register", {}, dataset) as tracked, atomic_folder(REGISTERED) as folder:
         if tracked.run_id is None:

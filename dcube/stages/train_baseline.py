@@ -1,9 +1,8 @@
 """Stage train_baseline: the method that `baseline.method` names, under the protocol of train_classifier."""
 
 from dcube.artifacts.candidates import BASELINE
-from dcube.classifier.recipe import method_recipe
 from dcube.stages.candidates import run_training_stage
 
 
 def main() -> None:
-    run_training_stage(BASELINE, lambda settings: method_recipe(settings.baseline))
+    run_training_stage(BASELINE)

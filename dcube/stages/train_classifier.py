@@ -1,9 +1,8 @@
 """Stage train_classifier: the D-Cube classifier on the frozen features of the trained U-ViT."""
 
 from dcube.artifacts.candidates import DCUBE
-from dcube.classifier.recipe import head_recipe
 from dcube.stages.candidates import run_training_stage
 
 
 def main() -> None:
-    run_training_stage(DCUBE, lambda settings: head_recipe(DCUBE, settings.classifier))
+    run_training_stage(DCUBE)

@@ -1,9 +1,8 @@
 """Stage train_imagenet_probe: a linear probe on frozen ImageNet features, the first metrics of a run."""
 
 from dcube.artifacts.candidates import IMAGENET_PROBE
-from dcube.classifier.recipe import imagenet_probe_recipe
 from dcube.stages.candidates import run_training_stage
 
 
 def main() -> None:
-    run_training_stage(IMAGENET_PROBE, lambda settings: imagenet_probe_recipe(settings.baseline.seed))
+    run_training_stage(IMAGENET_PROBE)

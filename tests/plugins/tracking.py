@@ -9,6 +9,7 @@ import pytest
 from dcube.artifacts.layout import PREPARED
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
+from tests.support.discs import TINY
 from tests.support.mlflow_servers import running_mlflow_server
 
 
@@ -39,7 +40,7 @@ def working_copy(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     PREPARED.parent.mkdir()
     disc_dataset.folder.rename(PREPARED)
-    (tmp_path / "params.yaml").write_text(Params.model_validate({"data": {"name": "discs"}}).to_yaml())
+    (tmp_path / "params.yaml").write_text(Params.model_validate(TINY).to_yaml())
     return tmp_path
 
 

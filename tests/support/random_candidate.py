@@ -10,6 +10,7 @@ from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, Trai
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, OWN_KINDS, build_head, save_candidate
 from dcube.classifier.networks.contract import Task
+from dcube.classifier.recipe import method_recipe
 from dcube.config.schema import Params
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
@@ -22,9 +23,10 @@ SPEC = InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop")
 def candidate_config(params: Params, kind: str = SUB_FEATURES, **changes: Any) -> CandidateConfig:
     groups = {"classifier"} if kind in OWN_KINDS else {"baseline"}
     groups |= {"diffusion"} if kind in ON_DIFFUSION_FEATURES else set()
+    resolved = {} if kind in OWN_KINDS else method_recipe(params.baseline).params
     usual = {
         "kind": kind, "classes": CLASSES, "input": SPEC, "evaluation_timesteps": [1],
-        "params": TrainedWith.model_validate(params.model_dump(include=groups)),
+        "params": TrainedWith.model_validate(params.model_dump(include=groups) | resolved),
         "data_fingerprint": "f" * 64, "validation": {"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
     }  # fmt: skip
     return CandidateConfig(**usual | changes)

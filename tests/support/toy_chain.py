@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from dcube.classifier.candidate import DCUBE, UNTRAINED
+from dcube.artifacts.candidates import IMAGENET_PROBE, STAGES
 from dcube.classifier.candidate_training import CandidateTraining, Inputs
-from dcube.classifier.recipe import head_recipe, method_recipe, sub_features_recipe
+from dcube.classifier.recipe import recipe_of
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.sampler import sample
@@ -39,10 +39,7 @@ def run_chain(params: Params, dataset: PreparedDataset, folder: Path, cache: Pat
     save_synthetic(synthetic, made_images, dataset)
     if params.probe.labels:
         run_probes(dataset, diffusion, selection, params.classifier, params.probe, compute, device)
-    recipes = (
-        head_recipe(DCUBE, params.classifier), head_recipe(UNTRAINED, params.classifier),
-        sub_features_recipe(params.classifier), method_recipe(params.baseline),
-    )  # fmt: skip
+    recipes = [recipe_of(name, params) for name in STAGES if name != IMAGENET_PROBE]
     for number, recipe in enumerate(recipes):
         inputs = Inputs(diffusion, features, synthetic)
         training = CandidateTraining.of(f"{folder.name}-{number}", recipe, dataset, params.labels, compute, inputs)

@@ -1,0 +1,48 @@
+"""Results whose own files name other parameters than params.yaml: DVC recorded what was edited as their stage ended."""
+
+import pytest
+
+from dcube.artifacts.layout import DIFFUSION
+from dcube.artifacts.schemas.diffusion import DiffusionConfig
+from dcube.config.loading import with_overrides
+from dcube.errors import DcubeError
+from dcube.registry.made_with import refuse_other_parameters
+from dcube.stages import register
+from tests.support.evaluated_candidates import CANDIDATES, write_evaluated
+
+
+@pytest.fixture
+def evaluated(working_copy, tiny_params):
+    for number, (name, kind) in enumerate(CANDIDATES.items()):
+        write_evaluated(name, number, 0.9, 20, tiny_params, kind=kind)
+    DIFFUSION.mkdir(parents=True)
+    config = {"diffusion": tiny_params.diffusion, "image_size": 16, "channels": 1, "classes": ["a", "b"]}
+    DiffusionConfig(**config, data_fingerprint="f" * 64).save(DIFFUSION / "config.json")
+    return tiny_params
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "stage"),
+    [
+        ("diffusion.epochs", 5, "train_diffusion"),
+        ("classifier.learning_rate", 0.5, "train_classifier"),
+        ("classifier.sub_features.stage", 2, "train_classifier"),
+        ("baseline.weight_decay", 0.5, "train_baseline"),
+        ("evaluation.abstain_below", 0.5, "evaluate@dcube"),
+    ],
+)
+def test_they_are_refused_and_named(evaluated, parameter, value, stage) -> None:
+    refuse_other_parameters(evaluated)
+    with pytest.raises(DcubeError, match=rf"other {parameter} than stand in params.yaml .*, not {value}.* {stage}`"):
+        refuse_other_parameters(with_overrides(evaluated, {parameter: value}, "edited"))
+
+
+def test_what_no_result_was_made_with_may_differ(evaluated) -> None:
+    refuse_other_parameters(with_overrides(evaluated, {"probe.draws": 7, "baseline.ema_decay": 0.9}, "edited"))
+
+
+def test_they_are_not_registered(evaluated, working_copy) -> None:
+    edited = with_overrides(evaluated, {"classifier.epochs": 99}, "edited")
+    (working_copy / "params.yaml").write_text(edited.to_yaml())
+    with pytest.raises(DcubeError, match=r"made with other classifier\.epochs"):
+        register.main()
