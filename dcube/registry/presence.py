@@ -10,7 +10,7 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError, abbreviated
 from dcube.registry.version import Version
-from dcube.registry.versions import Registry
+from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import (
     is_missing,
@@ -47,7 +47,7 @@ def has_its_files(client: "MlflowClient", version: Version, evaluation: str) -> 
 
 
 def lost_versions() -> str | None:
-    """In one line, what this working copy has registered and the registry does not have, or has as another model."""
+    """In one line, what this working copy has registered and the registry does not have, or not whole, or has as another model."""
     if not REGISTRATION.exists():
         return None
     record, uri = Registered.load(REGISTRATION), tracking_uri()
@@ -61,7 +61,7 @@ def lost_versions() -> str | None:
         return None
     return (
         f"{REGISTRATION} names versions of {record.name} that are not in {without_password(uri)}, or are other models "
-        f"there: {abbreviated(lost)}"
+        f"or have lost files there: {abbreviated(lost)}"
     )
 
 
@@ -71,4 +71,6 @@ def _is_there(registry: Registry, name: str, number: int) -> bool:
     except DcubeError:
         return False
     metrics = EVALUATION / name / METRICS_FILE
-    return not metrics.exists() or version.tags.get(tags.WEIGHTS) == Metrics.load(metrics).weights_sha256
+    if metrics.exists() and version.tags.get(tags.WEIGHTS) != Metrics.load(metrics).weights_sha256:
+        return False
+    return has_its_files(registry.client, version, evaluation_artifacts(name))

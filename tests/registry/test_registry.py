@@ -87,12 +87,13 @@ def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     assert lost_versions() is None
     (gone,) = Path("mlruns").rglob(f"{registry.version('3').run_id}/artifacts/evaluation/dcube/predictions.csv")
     gone.unlink()
+    assert lost_versions().endswith("have lost files there: 3 (dcube)")
     register.main()
     assert registered()["versions"]["dcube"] == 4
     assert "version 3 of dcube-discs has lost files" in capsys.readouterr().out
     registry.client.delete_model_version(NAME, "2")
     assert lost_versions().startswith(f"outputs/registered/registered.json names versions of {NAME} that are not in")
-    assert lost_versions().endswith("are other models there: 2 (sub_features)")
+    assert lost_versions().endswith("have lost files there: 2 (sub_features)")
 
 
 def test_only_controls_name_nobody(working_copy, tiny_params, capsys):
