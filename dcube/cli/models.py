@@ -49,10 +49,9 @@ def models(
             for notice in (*problems, *split_notices(versions), f"{lost}. {REMEDY}" if lost else None):
                 if notice:
                     print_rich(notice)
-            return
+            return _print_moved(registry)
         print_rich(history_table(registry, registry.history()))
-        if moved := registry.champion_moved_by_hand():
-            print(f"{moved[0].upper()}{moved[1:]}.")
+        _print_moved(registry)
 
 
 def promote(
@@ -78,8 +77,7 @@ def promote(
         for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
             print_rich(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
-        if moved := registry.champion_moved_by_hand():
-            print(f"{moved[0].upper()}{moved[1:]}.")
+        _print_moved(registry)
         print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
         if not proposal.verdict.promoted:
             raise typer.Exit(1)
@@ -100,6 +98,7 @@ def rollback(
         from dcube.registry import promotion
         from dcube.tracking.lineage import person
 
+        _print_moved(registry)
         _print_event(registry.name, promotion.rollback(registry, person(), reason, to))
 
 
@@ -140,6 +139,12 @@ def _origin(reference: str) -> "Iterator[Provenance]":
     quiet_mlflow()
     with mlflow_errors_in_one_line():
         yield trace(*referenced(reference), repository_around(Path.cwd()))
+
+
+def _print_moved(registry: "Registry") -> None:
+    """That the champion is not the one that the history says."""
+    if moved := registry.champion_moved_by_hand():
+        print(f"{moved[0].upper()}{moved[1:]}.")
 
 
 def _print_event(name: str, event: "Event") -> None:

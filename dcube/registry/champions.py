@@ -79,6 +79,20 @@ def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[
     return sorted(found, key=lambda event: (event.number, event.when))
 
 
+def forged_event(versions: Iterable[Version], of_model: Mapping[str, str]) -> str:
+    """In one line, an event that stands otherwise in one of its two places, the version and the registered model, or
+    only in one of them; else nothing. What a deleted version said, the model alone knows."""
+    there = list(versions)
+    on_versions = {event.key: event for event in events_of(there, {})}
+    on_model = {event.key: event for event in events_of((), of_model)}
+    names = {version.version for version in there}
+    for key in sorted(on_versions.keys() | on_model.keys()):
+        own, kept = on_versions.get(key), on_model.get(key)
+        if own != kept and (own or (kept and kept.version in names)):
+            return f"the event {key} of a champion does not stand alike on its version and on the registered model"
+    return ""
+
+
 def champion_before(events: Iterable[Event], current: str | None) -> str | None:
     """The version that a rollback returns to: two rollbacks in a row go back two champions."""
     line: list[str] = []

@@ -8,7 +8,7 @@ from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.inference.prediction_row import identity
-from dcube.registry.references import referenced
+from dcube.registry.references import referenced, refuse_unfit_champion
 from dcube.registry.versions import evaluation_artifacts
 from dcube.tracking import tags
 from dcube.tracking.verification import MODEL
@@ -58,6 +58,7 @@ def download_version(reference: str, folder: Path) -> DownloadedVersion:
     registry, version = referenced(reference)
     number = version.version
     files = registry.verified(version, folder, code=False).or_refuse()
+    refuse_unfit_champion(reference, registry, version)
     configs = list((files / MODEL).rglob(CONFIG))
     if len(configs) != 1:
         raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")

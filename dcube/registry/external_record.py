@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
+from dcube.artifacts.checksums import sha256_of
 from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
 from dcube.artifacts.schemas.drift import DriftReport
-from dcube.artifacts.schemas.metrics import Metrics
-from dcube.evaluation.metrics import metric_of
-from dcube.evaluation.summary import interval_text, tested_on
 from dcube.inference.external import ExternalTest
 from dcube.registry.candidate_run import log_metrics, log_params
+from dcube.registry.external_tags import external_tag
 from dcube.registry.references import referenced
 from dcube.tracking import tags
 from dcube.tracking.outbox import milliseconds
@@ -45,10 +44,5 @@ def record(reference: str, test: ExternalTest, folder: Path) -> None:
     log_metrics(client, run.info.run_id, {f"external.{name}": value for name, value in metrics.test.items()})
     client.log_artifacts(run.info.run_id, str(folder))
     client.set_terminated(run.info.run_id)
-    client.set_model_version_tag(registry.name, number, f"{tags.EXTERNAL}{metrics.dataset}", metrics_in_words(metrics))
-
-
-def metrics_in_words(metrics: Metrics) -> str:
-    """The one line for lists."""
-    auroc = metric_of("auroc")
-    return f"{auroc.title} {metrics.test[auroc.name]:.3f} ({interval_text(metrics, auroc.name)}), {tested_on(metrics)}"
+    text = external_tag(metrics, run.info.run_id, sha256_of(folder / METRICS_FILE))
+    client.set_model_version_tag(registry.name, number, f"{tags.EXTERNAL}{metrics.dataset}", text)

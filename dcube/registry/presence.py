@@ -47,7 +47,8 @@ def has_its_files(client: "MlflowClient", version: Version, evaluation: str) -> 
 
 
 def lost_versions() -> str | None:
-    """In one line, what this working copy has registered and the registry does not have, or not whole, or has as another model."""
+    """In one line, what this working copy has registered and the registry does not have, or not whole, or as another
+    model."""
     if not REGISTRATION.exists():
         return None
     record, uri = Registered.load(REGISTRATION), tracking_uri()

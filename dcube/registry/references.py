@@ -1,10 +1,12 @@
 """`MODEL@ALIAS` and `MODEL/VERSION`, as people name a version. MLflow's `models:/` may stand before them."""
 
 import re
+import sys
 
 from dcube.errors import DcubeError
+from dcube.registry.eligibility import refuse_control
 from dcube.registry.version import Version
-from dcube.registry.versions import Registry
+from dcube.registry.versions import CHAMPION, Registry
 
 SCHEME = "models:/"
 
@@ -34,3 +36,16 @@ def referenced(reference: str) -> tuple[Registry, Version]:
         known = ", ".join(sorted(registry.aliases())) or "none"
         raise DcubeError(f"{model} has no alias {which!r}: it has {known}")
     return registry, version
+
+
+def refuse_unfit_champion(reference: str, registry: Registry, version: Version) -> None:
+    """Of `MODEL@champion`; says on stderr where the alias is not where the history says.
+
+    Raises:
+        DcubeError: the alias was moved to a control.
+    """
+    if parse_reference(reference)[1:] != (CHAMPION, True):
+        return
+    refuse_control(version)
+    if moved := registry.champion_moved_by_hand():
+        print(f"{moved[0].upper()}{moved[1:]}.", file=sys.stderr)

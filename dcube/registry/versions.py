@@ -15,7 +15,7 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import refuse_contradiction
-from dcube.registry.champions import Event, events_of
+from dcube.registry.champions import Event, events_of, forged_event
 from dcube.registry.model_page import TASK, announce
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
 from dcube.tracking import tags
@@ -150,11 +150,20 @@ class Registry:
 
     def history(self) -> list[Event]:
         """Who became champion, the oldest first; also of versions that were deleted since."""
-        return events_of(self.versions(), self.client.get_registered_model(self.name).tags)
+        return events_of(*self._told())
+
+    def _told(self) -> tuple[list[Version], dict[str, str]]:
+        """Where the events of champions stand: tags of the versions, and of the registered model."""
+        versions = [Version(entry, None) for entry in self._entries()]
+        return versions, self.client.get_registered_model(self.name).tags
 
     def champion_moved_by_hand(self) -> str:
-        """A sentence where the alias `champion` is not where the last event put it, else nothing."""
-        events, held = self.history(), self.aliases().get(CHAMPION)
+        """A sentence where the alias `champion` is not where the last event put it, or an event was forged, else
+        nothing."""
+        told = self._told()
+        if forged := forged_event(*told):
+            return f"{forged} of {self.name}: it was changed by hand"
+        events, held = events_of(*told), self.aliases().get(CHAMPION)
         if held == (events[-1].version if events else None):
             return ""
         return f"the alias {CHAMPION} of {self.name} was moved by other means: it is at version {held or 'none'}"

@@ -12,6 +12,7 @@ import pytest
 from dcube.artifacts.layout import EVALUATION, REGISTERED
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
+from dcube.registry.download import download_version
 from dcube.registry.presence import lost_versions
 from dcube.registry.promotion import ChampionChangedError, Proposal, appoint_first, promote, propose, rollback
 from dcube.registry.promotion_policy import PromotionPolicy, Verdict
@@ -229,12 +230,17 @@ class TestPromotion:
         assert promote(registry, propose(registry, POLICY), "Ada").version == "3"
 
     @pytest.mark.slow
-    def test_no_route_appoints_a_control_or_a_version_that_was_changed(self, working_copy, tiny_params):
+    def test_no_route_appoints_a_control_or_a_version_that_was_changed(self, working_copy, tiny_params, capsys):
         write_evaluated("sub_features", seed=1, auroc=0.9, right=29, params=tiny_params)
         registry = run_pipeline(tiny_params, 0, 20)
         control = next(one.version for one in registry.versions() if one.tags["dcube.model"] == "sub_features")
         with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
             rollback(registry, "Ada", "why not", to=control)
+        registry.client.set_registered_model_alias(NAME, CHAMPION, control)
+        with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
+            download_version(f"{NAME}@{CHAMPION}", working_copy / "control")
+        assert download_version(f"{NAME}/{control}", working_copy / "by number").version == control
+        registry.client.set_registered_model_alias(NAME, CHAMPION, registry.history()[-1].version)
         registry.client.set_registered_model_alias(NAME, CHALLENGER, control)
         with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
             propose(registry, POLICY)
@@ -242,6 +248,8 @@ class TestPromotion:
         run_pipeline(tiny_params, 3, 10)
         registry.client.set_registered_model_alias(NAME, CHAMPION, "3")
         assert "moved by other means: it is at version 3" in registry.champion_moved_by_hand()
+        assert download_version(f"{NAME}@{CHAMPION}", working_copy / "moved").version == "3"
+        assert "moved by other means: it is at version 3" in capsys.readouterr().err
         for file in Path("mlruns").rglob("dcube/predictions.csv"):
             file.unlink()
         with pytest.raises(DcubeError, match="is not what was registered"):

@@ -3,6 +3,7 @@
 What there is to change is found in the store itself, not in the version's manifest.
 """
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dcube.artifacts.layout import PREPARED
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.registry.download import download_version
+from dcube.registry.provenance import trace
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.stages import register
 from dcube.tracking import tags
@@ -205,28 +207,70 @@ def test_the_manifest_counts(registry):
     assert problems(registry) == []
 
 
-def test_predict_and_promote_refuse(registry, tmp_path):
-    """What they rest on: `dcube predict` without the copy of the program that serves the model elsewhere."""
-    by_name = {file.name: file for file in stored(registry)}
-    for number, name in enumerate(("config.json", "model.safetensors", "reference.json", "predictions.csv")):
-        if name not in by_name:
-            continue
-        with changed(by_name[name], flipped(by_name[name])):
-            with pytest.raises(DcubeError, match=f"{NAME}/1 is not what was registered: .*{name} has other contents"):
+def test_predict_and_promote_refuse_for_every_file(registry, tmp_path):
+    """But for the copy of the program that serves the model elsewhere, which neither of them runs."""
+    whole = download_version(f"{NAME}@{CHAMPION}", tmp_path / "whole")
+    assert whole.version == "1" and registry.predictions(registry.version("1")).classes
+    used = {file.name for file in (tmp_path / "whole").rglob("*")}
+    files = [file for file in stored(registry) if file.name in used and "code" not in file.parts]
+    assert len(files) >= 10
+    for number, file in enumerate(files):
+        with changed(file, flipped(file)):
+            named = f"{NAME}/1 is not what was registered: .*{re.escape(file.name)} has other contents"
+            with pytest.raises(DcubeError, match=named):
                 download_version(f"{NAME}@{CHAMPION}", tmp_path / str(number))
-            with pytest.raises(DcubeError, match=name):
+            with pytest.raises(DcubeError, match=named):
                 registry.predictions(registry.version("1"))
-    assert download_version(f"{NAME}@{CHAMPION}", tmp_path / "whole").version == "1"
-    assert registry.predictions(registry.version("1")).classes
+
+
+def test_lineage_names_every_file(registry):
+    files = stored(registry)
+    with ExitStack() as stack:
+        for file in files:
+            stack.enter_context(changed(file, flipped(file)))
+        gaps = trace(registry, registry.version("1"), Path.cwd()).gaps
+    assert len([gap for gap in gaps if "has other contents" in gap]) == len(files)
+
+
+def test_a_forged_event_counts(registry):
+    """Every event stands on its version and on the registered model."""
+    (event,) = registry.history()
+    forged = event.model_copy(update={"who": "Mallory"})
+    other = forged.model_copy(update={"when": "2031-01-01T00:00:00+00:00"})
+    client = registry.client
+    assert registry.champion_moved_by_hand() == ""
+    for forge, mend in (
+        (
+            lambda: client.set_model_version_tag(NAME, "1", event.key, forged.text),
+            lambda: client.set_model_version_tag(NAME, "1", event.key, event.text),
+        ),
+        (
+            lambda: client.set_model_version_tag(NAME, "1", other.key, other.text),
+            lambda: client.delete_model_version_tag(NAME, "1", other.key),
+        ),
+        (
+            lambda: client.set_registered_model_tag(NAME, other.key_of_model, other.text),
+            lambda: client.delete_registered_model_tag(NAME, other.key_of_model),
+        ),
+        (
+            lambda: client.delete_model_version_tag(NAME, "1", event.key),
+            lambda: client.set_model_version_tag(NAME, "1", event.key, event.text),
+        ),
+    ):
+        forge()
+        assert "does not stand alike" in registry.champion_moved_by_hand()
+        mend()
+        assert registry.champion_moved_by_hand() == ""
 
 
 def test_lineage_and_reproduce_refuse(traced_repository, run_dcube):
     register_version()
-    (file,) = Path("mlruns").rglob("params.yaml")
-    with changed(file, flipped(file)):
-        code, shown = run_dcube("lineage", f"{TRACED}/1")
-        assert code == 1 and "origin/params.yaml has other contents" in " ".join(shown.split())
-        code, shown = run_dcube("reproduce", f"{TRACED}/1")
-        assert code == 2 and "it is not what was registered" in shown
+    for name in ("params.yaml", "model.safetensors", "predictions.csv"):
+        (file,) = Path("mlruns").rglob(name)
+        with changed(file, flipped(file)):
+            code, shown = run_dcube("lineage", f"{TRACED}/1")
+            assert code == 1 and f"{name} has other contents" in " ".join(shown.split())
+            code, shown = run_dcube("reproduce", f"{TRACED}/1")
+            assert code == 2 and "it is not what was registered" in shown and name in shown
     code, shown = run_dcube("lineage", f"{TRACED}/1")
     assert code == 0 and "Compared with what was registered: " in shown
