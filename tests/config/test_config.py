@@ -52,6 +52,8 @@ def test_a_fresh_clone_starts_from_the_phantoms_preset() -> None:
         ({"classifier": {"timestep_high": 1000}}, ["1000 must be below diffusion.timesteps"]),
         ({"fid": {"sampling_steps": 1000}}, ["fid.sampling_steps (1000) must be below diffusion.timesteps (1000)"]),
         ({"synthesis": {"sampling_steps": 1000}}, ["synthesis.sampling_steps (1000) must be below"]),
+        ({"classifier": {"use_sub_features": "yes"}}, ["use_sub_features", "valid boolean", "got 'yes'"]),
+        ({"data": {"near_duplicates": 0}}, ["data.near_duplicates", "valid boolean"]),
         ("text", ["valid dictionary"]),
     ],
 )

@@ -173,7 +173,7 @@ class TestPromotion:
         assert rollback(registry, "Ada", "bad").version == "1"
 
     @pytest.mark.slow
-    @pytest.mark.skipif(shutil.which("faketime") is None, reason="no libfaketime here: `apt-get install faketime`")
+    @pytest.mark.skipif(shutil.which("faketime") is None, reason="no faketime here: `apt-get install faketime`")
     def test_machines_whose_clocks_differ_by_hours(self, working_copy, tiny_params):
         """Of the whole process, MLflow's times included: one machine is ahead, the next one behind."""
         for seed, right, clock in ((0, 12, None), (1, 18, "+5h"), (2, 24, "-5h")):

@@ -334,3 +334,15 @@ def test_visible_patches_raise_blockiness(generator):
     assert blockiness(plain, 8) == pytest.approx(1, abs=0.05)
     assert blockiness(patches.astype(np.uint8), 8) > 5
     assert blockiness(plain, 1) == blockiness(plain, 32) == blockiness(np.zeros_like(plain), 8) == 1
+
+
+def test_images_that_show_nothing_are_refused(disc_dataset, tiny_params, monkeypatch):
+    """Each is of one grey, whichever; one that shows something is enough."""
+    greys = torch.arange(7, dtype=torch.uint8).reshape(7, 1, 1, 1).repeat(1, 1, 16, 16)
+    monkeypatch.setattr("dcube.synthesis.generation.sample", lambda *_, **__: greys)
+    model, synthesis = build_uvit(tiny_params.diffusion, 16, 1, 3), tiny_params.synthesis
+    arguments = model, NoiseSchedule(tiny_params.diffusion), disc_dataset, synthesis, torch.inference_mode()
+    with pytest.raises(DcubeError, match="all 7 synthetic images are constant: train the diffusion model longer"):
+        generate(*arguments)
+    greys[3, 0, 0, 0] = 200
+    assert len(generate(*arguments).images) == 7

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from dcube.config.schema.group import Count, Decay, Epochs, Fraction, Group, Rate, Seed, Timestep, Weight
 
@@ -104,7 +104,7 @@ class Classifier(Group):
     """Stage 2: the D-Cube head on frozen features (paper §III-B2, §IV-B2)."""
 
     sub_features: SubFeatures = Field(default_factory=SubFeatures, description="The network beside the U-ViT.")
-    use_sub_features: bool = Field(True, description="Use the network beside the U-ViT (Table IV without it).")
+    use_sub_features: StrictBool = Field(True, description="Use the network beside the U-ViT (Table IV without it).")
     selection: Literal["best", "worst", "last"] = Field(
         "best",
         description="Blocks that are used: best or worst of select_features (Table VI), or the last block (Table IV).",
@@ -133,7 +133,7 @@ class Classifier(Group):
     flip_probability: Fraction = Field(0.5, description="Probability of a horizontal flip (paper: 0.5).")
     augmentation: Augmentation = Field("none", description=AUGMENTATION)
     class_balance: ClassBalance = Field("none", description=BALANCE)
-    flip_at_test: bool = Field(False, description=TEST_FLIP)
+    flip_at_test: StrictBool = Field(False, description=TEST_FLIP)
     extra_images: ExtraImages = Field(
         "none",
         description="Extra training images: none, the synthetic ones, or as many duplicates of real ones (control).",
@@ -181,7 +181,7 @@ class Baseline(Pretrained):
     flip_probability: Fraction = Field(0.5, description="Probability of a horizontal flip.")
     augmentation: Augmentation = Field("none", description=AUGMENTATION)
     class_balance: ClassBalance = Field("none", description=BALANCE)
-    flip_at_test: bool = Field(False, description=TEST_FLIP)
+    flip_at_test: StrictBool = Field(False, description=TEST_FLIP)
     epochs: Epochs | None = Field(None, description="Epochs. null: the method's own (paper Table IX).")
     pretraining_steps: Count | None = Field(
         None,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from dcube.config.schema.group import Group
 
@@ -24,7 +24,7 @@ class Compute(Group):
             "They divide every batch equally."
         ),
     )
-    compile: bool = Field(False, description="Use torch.compile: worth it for long runs on a GPU.")
+    compile: StrictBool = Field(False, description="Use torch.compile: worth it for long runs on a GPU.")
 
     def defining(self) -> dict:
         """The values that define the result of a training: all but the number of processes."""

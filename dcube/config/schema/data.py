@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictBool, field_validator, model_validator
 
 from dcube.config.path_pattern import PathPattern
 from dcube.config.schema.group import Group, Seed
@@ -70,7 +70,7 @@ class Data(Group):
         "all",
         description="Duke Breast MRI: all patients, or those with a segmentation series (the paper's 127).",
     )
-    near_duplicates: bool = Field(
+    near_duplicates: StrictBool = Field(
         True,
         description="Detect copies that were re-encoded, resized or brightened, and keep them in one split.",
     )

@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from dcube.config.schema.group import Fraction, Group, Seed
 
@@ -45,7 +45,9 @@ class Evaluation(Group):
         description="Coverage of the conformal prediction sets: how often they hold the true class (of all images of a "
         "patient, if known).",
     )
-    abstain_by_set: bool = Field(False, description="Abstain unless the prediction set is the decided class alone.")
+    abstain_by_set: StrictBool = Field(
+        False, description="Abstain unless the prediction set is the decided class alone."
+    )
     seed: Seed = Field(0, description="Random seed of the resamples.")
 
     @model_validator(mode="after")
