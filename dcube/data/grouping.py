@@ -4,25 +4,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
 
 import pandas as pd
 
 from dcube.artifacts.schemas.dataset import Grouping
 from dcube.config.path_pattern import SECONDS, PathPattern
 from dcube.config.schema import Data
+from dcube.data.grouping_errors import GroupingError
 from dcube.data.layouts.raw_dataset import RawDataset
-from dcube.errors import DcubeError
-
-
-class GroupingError(DcubeError):
-    """Names no file: it may be shown where file names may not.
-
-    Attributes:
-        without: what `Data` needs for the set to be read all the same.
-    """
-
-    without: ClassVar[dict[str, Any]] = {"group_by": None}
 
 
 def group_images(dataset: RawDataset, group_by: str) -> RawDataset:

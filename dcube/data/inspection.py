@@ -11,7 +11,8 @@ from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
 from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
 from dcube.data.group_checks import BY_PATIENT, GroupCheck, check_groups, describe_leak, propose_groups
-from dcube.data.grouping import GroupingError, grouping_of
+from dcube.data.grouping import grouping_of
+from dcube.data.grouping_errors import GroupingError
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from dcube.config.schema import Data
 from dcube.data.grouping import group_images
+from dcube.data.grouping_errors import SubgroupError
 from dcube.data.layouts import (
     breast_mri,
     class_folders,
@@ -20,7 +21,7 @@ from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder, visible_files
 from dcube.data.layouts.spelling import one_spelling, refuse_confused
 from dcube.data.readers.stored_images import KINDS
-from dcube.data.subgroups import SubgroupError, refuse_unfit
+from dcube.data.subgroups import refuse_unfit
 from dcube.errors import DcubeError
 
 NOT_USED, BESIDE = "not used by this layout", "beside the folder of the images"

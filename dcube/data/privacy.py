@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dcube.config.schema import Data
-from dcube.data.grouping import GroupingError
+from dcube.data.grouping_errors import GroupingError
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.readers.raw_image import RawImage, UnusableImageError

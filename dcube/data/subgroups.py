@@ -4,12 +4,11 @@ What is kept leaves the raw data: a column must name a few groups of patients, a
 """
 
 import re
-from typing import ClassVar
 
 import pandas as pd
 
 from dcube.artifacts.schemas.dataset import SUBGROUP, UNKNOWN
-from dcube.data.grouping import GroupingError
+from dcube.data.grouping_errors import SubgroupError
 from dcube.data.layouts.raw_dataset import RawDataset
 
 MOST_VALUES = 12
@@ -20,12 +19,6 @@ DATE = re.compile(
     r"|dec(ember)?)\b\.?[ -]*\d",
     re.IGNORECASE,
 )
-
-
-class SubgroupError(GroupingError):
-    """Names a column, and no value of it."""
-
-    without: ClassVar = {"subgroups": []}
 
 
 def refuse_unfit(dataset: RawDataset) -> None:

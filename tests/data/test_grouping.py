@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.config.schema import Data
-from dcube.data.grouping import GroupingError, group_images, groups_of
+from dcube.data.grouping import group_images, groups_of
+from dcube.data.grouping_errors import GroupingError
 from dcube.data.inspection import inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset

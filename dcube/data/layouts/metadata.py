@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from dcube.artifacts.schemas.dataset import UNKNOWN
 from dcube.config.schema import Data
+from dcube.data.grouping_errors import SubgroupError
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder
 from dcube.data.layouts.spelling import one_spelling
@@ -52,7 +53,9 @@ def _read_records(path: Path, raw: RawFiles, subgroups: Sequence[str]) -> dict[S
     """The listed images in the order of the files, each with its record."""
     index = _index(raw)
     listed: dict[StoredImage, ImageRecord] = {}
-    for line, row in read_rows(path, ("file", "label", *subgroups)):
+    for line, row in read_rows(path, ("file", "label")):
+        if missing := [name for name in subgroups if name not in row]:
+            raise SubgroupError(f"data.subgroups: {METADATA} has no column {missing[0]!r}")
         named = index.get(_normalised(row["file"].rstrip("/")))
         if named is None:
             raise DcubeError(f"{path} line {line}: there is no image {row['file']!r} below {path.parent}")
