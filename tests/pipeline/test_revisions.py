@@ -1,0 +1,91 @@
+"""What git and DVC do to results while they rest: either they are of this revision, or it is said that they are not."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcube.tracking.record import record_notice
+from tests.support.small_pipeline import build, rewrite
+
+pytestmark = pytest.mark.slow
+
+SEEDED = """
+seed = [line.strip() for line in Path("params.yaml").read_text().splitlines() if "seed" in line][0]
+place = out.parent / "seed.txt" if out.suffix == ".json" else out
+place.write_text((place.read_text() if place.exists() else "") + seed)
+record ="""
+
+
+def seed_of(file: Path) -> str:
+    return next(line.strip() for line in file.read_text().splitlines() if "seed" in line)
+
+
+@pytest.fixture
+def do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Runs a command, and looks at what stands there then."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    build(folder)
+    rewrite(folder, "stage.py", "\nrecord =", SEEDED)
+    monkeypatch.chdir(folder)
+    for name in ("RAN", "DCUBE_PROGRESS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+
+    def do(*words: str, code: int | None = 0) -> None:
+        command = [sys.executable, "-m", *words] if words[0] == "dvc" else words
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert code is None or done.returncode == code, done.stdout + done.stderr
+        for shown in Path().glob("outputs/evaluation/*/seed.txt"):
+            assert record_notice(Path("outputs")) or seed_of(shown) == seed_of(Path("params.yaml")), words
+
+    return do
+
+
+def committed(do, seed: int) -> None:
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace(seed_of(Path("params.yaml")), f"seed: {seed}"))
+    do("dvc", "repro")
+    do("git", "add", "--all")
+    do("git", "commit", "-qm", f"seed {seed}")
+
+
+def test_results_are_of_this_revision_or_it_is_said(do, tmp_path: Path) -> None:
+    committed(do, 1)
+    do("git", "switch", "-qc", "other")
+    committed(do, 2)
+    do("git", "switch", "-q", "-")
+    assert record_notice(Path("outputs")), "the files are the other branch's"
+    do("dvc", "checkout")
+    assert record_notice(Path("outputs")) is None
+    do("dvc", "gc", "--workspace", "--force")
+    do("git", "switch", "-q", "other")
+    do("dvc", "checkout", code=None)  # what gc has deleted is missing
+    assert record_notice(Path("outputs"))
+    do("dvc", "repro")
+    assert record_notice(Path("outputs")) is None
+    do("dvc", "exp", "run", "--queue", "--name", "queued", "-S", "data.seed=3")
+    do("dvc", "exp", "run", "--run-all")
+    do("dvc", "exp", "apply", "queued")
+    do("dvc", "exp", "remove", "queued")
+    do("git", "checkout", "-q", ".")
+    do("dvc", "gc", "--all-branches", "--force")
+    do("dvc", "checkout", code=None)
+
+
+def test_an_object_that_is_missing_in_the_remote_is_made_again(do, tmp_path: Path) -> None:
+    committed(do, 1)
+    do("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    do("git", "commit", "-qam", "A remote")
+    do("dvc", "push")
+    for file in (tmp_path / "store/files/md5").rglob("*"):
+        if file.is_file() and file.read_bytes() == Path("outputs/model").read_bytes():
+            file.unlink()
+    do("git", "clone", "-q", ".", str(tmp_path / "clone"))
+    os.chdir(tmp_path / "clone")
+    do("dvc", "pull", code=None)
+    assert not Path("outputs/model").exists() and "outputs/model" in str(record_notice(Path("outputs")))
+    do("dvc", "repro")
+    assert record_notice(Path("outputs")) is None
