@@ -187,6 +187,10 @@ def _warnings(dataset: RawDataset, summaries: list[ImageSummary], headers: Heade
             f"{len(flat)} of {len(summaries)} images have at most {FEW_LEVELS} grey levels, as masks and label maps "
             f"have: remove these ({abbreviated(flat)})"
         )
+    warnings += [
+        f"{len(files)} of {len(summaries)} images {what} ({abbreviated(files)})"
+        for what, files in dataset.suspects.items()
+    ]
     if headers and headers.burned_in.get("yes"):
         warnings.append(f"{headers.burned_in['yes']} files declare burned-in annotations: mask them")
     if headers and headers.identifying:

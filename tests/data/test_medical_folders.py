@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.uid import SegmentationStorage
+from pydicom.uid import BasicTextSRStorage, SegmentationStorage
 
 from dcube.config.loading import params_from
 from dcube.data.layout_detection import read_raw_dataset
@@ -126,7 +126,7 @@ def test_documents_beside_the_pictures_are_left_alone(tmp_path):
     raw = tmp_path / "raw"
     series(raw / "ill", 1)
     series(raw / "well", 2)
-    report = dicom_dataset(slice_of(1))
+    report = dicom_dataset(slice_of(1), SOPClassUID=BasicTextSRStorage, Modality="SR")
     for keyword in ("Rows", "Columns", "PixelData"):
         delattr(report, keyword)
     save_dicom(raw / "ill" / "report.dcm", report)
@@ -135,7 +135,7 @@ def test_documents_beside_the_pictures_are_left_alone(tmp_path):
     source = opened(raw)
     assert len(source.records) == 6
     assert source.left_out == {
-        "DICOM without an image: report, plan or segmentation": ("ill/outline.dcm", "ill/report.dcm"),
+        "DICOM without an image: report, plan, segmentation or map": ("ill/outline.dcm", "ill/report.dcm"),
         "index of a DICOM medium": ("DICOMDIR",),
     }
 

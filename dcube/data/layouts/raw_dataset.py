@@ -7,6 +7,7 @@ from typing import Self
 import pandas as pd
 
 from dcube.artifacts.schemas.dataset import SUBGROUP
+from dcube.data.layouts.planes import OTHER_PLANE, slices_in_other_planes
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.stored_images import StoredImage, read_stored_image
@@ -39,6 +40,7 @@ class RawDataset:
         read: decodes the image of `records[i]`, windowed; raises `UnusableImageError`. Thread-safe.
         ignored: files that this layout has no use for.
         left_out: all other files that are not used, by the reason why.
+        suspects: images that are used and may not be the set's, by what they do.
         notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
         has_paths: whether the names of the images were given by people; rows of an archive have none.
@@ -54,6 +56,7 @@ class RawDataset:
     is_medical: bool = False
     has_paths: bool = True
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    suspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     subgroups: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
 
@@ -68,12 +71,14 @@ class RawDataset:
     ) -> Self:
         """The images of a folder with their records; `tables` are files that were used besides the images."""
         stored = list(records)
+        across = slices_in_other_planes(stored)
         return cls(
             layout,
             list(records.values()),
             lambda i: read_stored_image(raw.path, stored[i], window),
             is_medical=raw.are_medical,
             left_out=raw.left_out({image.file for image in records} | set(tables)),
+            suspects={OTHER_PLANE: tuple(across)} if across else {},
         )
 
     def table(self) -> pd.DataFrame:

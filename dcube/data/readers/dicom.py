@@ -15,11 +15,11 @@ from dcube.data.readers.dicom_grey import to_grey
 from dcube.data.readers.dicom_header import (
     attribute_layers,
     frame_count,
-    is_document,
     modality_of,
     open_dataset,
     pixel_spacing,
 )
+from dcube.data.readers.dicom_kinds import is_document
 from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size, decoding, square_pixels
 from dcube.data.readers.windows import Window
 
@@ -62,7 +62,9 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
 
 def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
     if is_document(dataset):
-        raise UnusableImageError("not an image of a patient but a document, a plan or a segmentation")
+        raise UnusableImageError("not an image of a patient but a document, a plan, a segmentation or a map")
+    if not dataset.get("Rows"):  # pydicom keeps nothing of a data set that ends inside an element
+        raise UnusableImageError("damaged, perhaps cut off: the size of the image is missing")
     check_size(dataset.get("Columns") or 0, dataset.Rows)
     if frame >= (frames := frame_count(dataset, path)):
         raise UnusableImageError(f"there is no frame {frame}: it has {frames}")
@@ -95,11 +97,15 @@ def _holds_floats(dataset: Dataset) -> bool:
 def _decode(dataset: Dataset, source: Dataset | Path, frame: int) -> np.ndarray:
     syntax = dataset.file_meta.TransferSyntaxUID
     try:
-        if not get_decoder(syntax).is_available:
-            raise NotImplementedError
+        is_supported = get_decoder(syntax).is_available
+    except NotImplementedError:
+        is_supported = False
+    if not is_supported:
+        raise UnusableImageError(f"a transfer syntax that is not supported ({syntax.name})")
+    try:
         pixels = pixel_array(source, index=frame)
     except Exception:
-        raise UnusableImageError(f"pixels that cannot be decoded ({syntax.name})") from None
+        raise UnusableImageError(f"pixels that cannot be decoded, perhaps damaged ({syntax.name})") from None
     if pixels.dtype.kind != "i":
         return pixels
     # pydicom extends the sign of compressed values from the stream's bits, which may be more than the stored ones.

@@ -23,11 +23,10 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    RTDoseStorage,
-    SegmentationStorage,
 )
 
 from dcube.data.readers import jpeg
+from dcube.data.readers.dicom_kinds import auxiliary_kind, is_document, text
 from dcube.data.readers.raw_image import UnusableImageError, check_frames, decoding
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
@@ -40,11 +39,6 @@ DATASET_START = re.compile(
 MODALITIES = frozenset(
     re.findall(r"\w+", "BI CR CT DG DX ECG ES GM IO IVUS LS MG MR NM OCT OP OPT OT PT PX RF RG SM TG US XA XC")
 )
-WITHOUT_IMAGE = (SegmentationStorage, RTDoseStorage)
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame forms below
-SLICED = ("CT", "MR", "NM", "PT")
-LOCALIZER = re.compile(r"\b(LOCALI[SZ]ERS?|SCOUT|TOPOGRAM|SURVIEW)\b")
-SCREEN = re.compile(r"\b(DOSE (REPORT|INFO|RECORD)|PATIENT PROTOCOL|SCREEN ?(SAVE|SHOT)|SCREEN CAPTURE)")
 HEADER_TAGS = [
     "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
     "ImageOrientationPatient", "ImagePositionPatient", "SeriesInstanceUID", "PatientID", "BurnedInAnnotation",
@@ -63,8 +57,8 @@ class DicomHeader:
         orientation, position: PS3.3 C.7.6.2.1.1, in millimetres towards the patient's left, back and head.
         series, patient: for grouping alone; they identify a person.
         burned_in: whether the pixels show names, as the file says; None where it says nothing.
-        is_document: whether it holds a report, a plan or a segmentation instead of an image of a patient.
-        auxiliary: what it is beside the images of a series: localizer, dose report, secondary capture; else empty.
+        is_document: whether it holds a report, a plan, a segmentation or a map instead of an image of a patient.
+        auxiliary: what it is beside the images of a series, as a localizer or a dose report; else empty.
     """
 
     modality: str
@@ -79,6 +73,13 @@ class DicomHeader:
     burned_in: bool | None
     is_document: bool
     auxiliary: str
+
+    @property
+    def normal(self) -> tuple[float, ...] | None:
+        """The direction across the slice, in tenths: slices of one series have the same."""
+        if self.orientation is None:
+            return None
+        return tuple(np.cross(self.orientation[:3], self.orientation[3:]).round(1).tolist())
 
     @property
     def depth(self) -> float | None:
@@ -114,11 +115,11 @@ def read_header(path: Path) -> DicomHeader:
             spacing=pixel_spacing(layers),
             orientation=_numbers(layers, "ImageOrientationPatient", 6),
             position=_numbers(layers, "ImagePositionPatient", 3),
-            series=_text(dataset, "SeriesInstanceUID"),
-            patient=_text(dataset, "PatientID"),
-            burned_in={"YES": True, "NO": False}.get(_text(dataset, "BurnedInAnnotation").upper()),
+            series=text(dataset, "SeriesInstanceUID"),
+            patient=text(dataset, "PatientID"),
+            burned_in={"YES": True, "NO": False}.get(text(dataset, "BurnedInAnnotation").upper()),
             is_document=is_document(dataset),
-            auxiliary=_auxiliary(dataset),
+            auxiliary=auxiliary_kind(dataset),
         )
 
 
@@ -215,26 +216,6 @@ def frame_count(dataset: Dataset, path: Path) -> int:
     return frames
 
 
-def is_document(dataset: Dataset) -> bool:
-    return not dataset.get("Rows") or dataset.get("SOPClassUID") in WITHOUT_IMAGE
-
-
-def _auxiliary(dataset: Dataset) -> str:
-    """By the image type (PS3.3 C.8.2.1.1.1), the SOP class, and what the scanners call such series."""
-    types = dataset.get("ImageType") or []
-    words = " ".join([*([types] if isinstance(types, str) else map(str, types)), _text(dataset, "SeriesDescription")])
-    words = re.sub(r"[_\W]+", " ", words).upper()
-    if LOCALIZER.search(words):
-        return "localizer"
-    if SCREEN.search(words):
-        return "dose report or screen picture"
-    return "secondary capture" if _text(dataset, "SOPClassUID").startswith(SECONDARY_CAPTURE) else ""
-
-
 def modality_of(dataset: Dataset) -> str:
-    modality = _text(dataset, "Modality")
+    modality = text(dataset, "Modality")
     return modality if modality in MODALITIES else ""
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    return str(dataset.get(keyword) or "").strip()

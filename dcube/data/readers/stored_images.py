@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dcube.data.readers import dicom, images, nifti
-from dcube.data.readers.dicom_header import SLICED, read_header
 from dcube.data.readers.dicom_header import SUFFIXES as DICOM_SUFFIXES
+from dcube.data.readers.dicom_header import read_header
+from dcube.data.readers.dicom_kinds import OF_PATIENT, SLICED
 from dcube.data.readers.file_kinds import kind_of, why_not_read
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.data.readers.windows import Window
 
 KINDS = sorted({*images.SUFFIXES, *DICOM_SUFFIXES, *nifti.SUFFIXES})
-DOCUMENT = "DICOM without an image: report, plan or segmentation"
+DOCUMENT = "DICOM without an image: report, plan, segmentation or map"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class StoredImage:
         number: which frame or slice of the file; None where the file holds a single image.
         patient: as the file names the patient. All frames and slices of one file belong to the same patient.
         modality: of a DICOM file, as a DICOM code.
-        auxiliary: as `DicomHeader.auxiliary`.
+        auxiliary, normal: as in `DicomHeader`.
     """
 
     file: str
@@ -32,6 +33,7 @@ class StoredImage:
     patient: str = ""
     modality: str = ""
     auxiliary: str = ""
+    normal: tuple[float, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -62,7 +64,7 @@ def list_stored_images(folder: Path, file: str) -> list[StoredImage] | str:
         return [StoredImage(file)]
     if header.is_document:
         return DOCUMENT
-    patient, facts = header.patient or header.series, (header.modality or "OT", header.auxiliary)
+    patient, facts = header.patient or header.series, (header.modality or "OT", header.auxiliary, header.normal)
     if header.frames == 1:
         return [StoredImage(file, None, patient, *facts)]
     return [StoredImage(file, number, patient or file, *facts) for number in range(header.frames)]
@@ -72,11 +74,18 @@ def why_auxiliary(images: Sequence[StoredImage]) -> dict[StoredImage, str]:
     """Images that come along with a series and are none of it, with what they are.
 
     Where there is nothing else, they are what people want. Whole archives of projections are secondary captures, so
-    these are distinguished from a series only where there are slices.
+    these are distinguished from a series only where there are slices. Of some patients an archive may have reformatted slices
+    alone.
     """
-    proper = {image.modality for image in images if image.modality and not image.auxiliary}
+    proper = [image for image in images if image.modality and not image.auxiliary]
+    sliced = any(image.modality in SLICED for image in proper)
+    patients = {image.patient for image in proper}
     extra = {image: image.auxiliary for image in images if image.auxiliary and proper}
-    return extra if proper & set(SLICED) else {i: why for i, why in extra.items() if why != "secondary capture"}
+    return {
+        image: why
+        for image, why in extra.items()
+        if (why != "secondary capture" or sliced) and (why != OF_PATIENT or image.patient in patients)
+    }
 
 
 def read_stored_image(folder: Path, stored: StoredImage, window: Window | None) -> RawImage:
