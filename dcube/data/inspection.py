@@ -10,6 +10,7 @@ from dcube.artifacts.schemas.dataset import Grouping, NearDuplicates, RawImages
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
 from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
+from dcube.data.checks.unnamed_masks import refuse_unnamed_masks
 from dcube.data.group_checks import BY_PATIENT, GroupCheck, check_groups, describe_leak, propose_groups
 from dcube.data.grouping import grouping_of
 from dcube.data.grouping_errors import GroupingError
@@ -17,7 +18,7 @@ from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_u
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import inner_folder, visible_files
-from dcube.data.scan import FEW_LEVELS, scan_images
+from dcube.data.scan import scan_images
 from dcube.data.scan_cache import ScanCache
 from dcube.data.splits import count_by_class, plan_splits
 from dcube.errors import DcubeError, abbreviated
@@ -133,6 +134,7 @@ def _plan(dataset: RawDataset, summaries: list[ImageSummary], table: pd.DataFram
     """What `prepare` would make of it."""
     try:
         refuse_unusable(dataset, summaries)
+        refuse_unnamed_masks(dataset, summaries)
         plan = plan_splits(table, data)
     except DcubeError as error:
         return {"problem": str(error)}
@@ -184,7 +186,7 @@ def _warnings(dataset: RawDataset, summaries: list[ImageSummary], headers: Heade
     pairs = zip(dataset.records, summaries, strict=True)
     if flat := [record.file for record, summary in pairs if summary.has_few_levels]:
         warnings.append(
-            f"{len(flat)} of {len(summaries)} images have at most {FEW_LEVELS} grey levels, as masks and label maps "
+            f"{len(flat)} of {len(summaries)} images have few grey levels, as masks and label maps "
             f"have: remove these ({abbreviated(flat)})"
         )
     warnings += [

@@ -17,6 +17,7 @@ from dcube.data.layouts import (
     radiography,
     split_folders,
 )
+from dcube.data.layouts.masks import numbered_beginnings
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder, visible_files
 from dcube.data.layouts.spelling import one_spelling, refuse_confused
@@ -72,7 +73,8 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         raise DcubeError(f"{path} contains no images: {dataset.layout} with nothing in it")
     spelt = cache(one_spelling)
     records = [replace(one, label=spelt(one.label), patient=spelt(one.patient)) for one in dataset.records]
-    dataset = replace(dataset, records=records)
+    beginnings = numbered_beginnings(record.file for record in records) if dataset.has_paths else ()
+    dataset = replace(dataset, records=records, beginnings=beginnings)
     refuse_confused(dataset.records, str(raw.path))
     left_out = {**raw.debris, **dataset.left_out, NOT_USED: dataset.ignored, BESIDE: beside}
     dataset = replace(dataset, left_out={why: tuple(files) for why, files in left_out.items() if files})

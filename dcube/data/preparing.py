@@ -14,6 +14,7 @@ from dcube.artifacts.tables import to_csv
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
 from dcube.data.checks.leaks import describe_near_duplicates
+from dcube.data.checks.unnamed_masks import refuse_unnamed_masks
 from dcube.data.grouping import grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.phantom import PHANTOM
@@ -40,6 +41,7 @@ def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
     with scan_checkpoint(folder, path, len(raw.records), data) as checkpoint:
         summaries = scan_images(raw, data, checkpoint)
         refuse_unusable(raw, summaries)
+        refuse_unnamed_masks(raw, summaries)
         full = plan_splits(tabulate(raw, summaries), data)
         plan = replace(full, table=subsample(full.table, data))
         left_out = len(full.table) - len(plan.table)

@@ -63,7 +63,7 @@ def pseudonymise(dataset: RawDataset, salt: bytes) -> RawDataset:
         replace(record, file=pseudonym(record.file, salt), patient=record.patient and pseudonym(record.patient, salt))
         for record in dataset.records
     ]
-    return replace(dataset, records=records, read=read, ignored=(), left_out={})
+    return replace(dataset, records=records, read=read, ignored=(), left_out={}, suspects={})
 
 
 def find_pseudonyms(path: Path, data: Data, pseudonyms: Iterable[str]) -> dict[str, list[ImageRecord]]:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.config.schema import Data
 from dcube.data.checks.near_duplicates import thumbnail
+from dcube.data.checks.unnamed_masks import has_few_levels
 from dcube.data.image_summary import ImageSummary
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preprocessing import preprocess
@@ -16,7 +17,6 @@ from dcube.data.scan_checkpoint import ScanCheckpoint
 from dcube.engine.progress import progress
 
 IMAGES_AT_ONCE = 1024
-FEW_LEVELS = 8  # grey levels or colours: label maps have as many values as there are tissues
 
 
 def scan_images(
@@ -73,5 +73,5 @@ def _scan_image(dataset: RawDataset, row: int, data: Data, checkpoint: ScanCheck
         raw.brightest,
         raw.modality,
         thumbnail=thumbnail(found.raw.image, data.fit).tobytes() if data.near_duplicates else b"",
-        has_few_levels=raw.image.getcolors(FEW_LEVELS) is not None,
+        has_few_levels=has_few_levels(raw.image),
     )

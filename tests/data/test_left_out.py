@@ -17,7 +17,7 @@ from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
-from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, nifti_file
+from tests.support.medical_files import RAMP, dicom_dataset, dicom_file
 from tests.support.raw_sets import class_folders, noise, save, write_metadata
 
 PLAIN = Data(image_size=16, diffusion_image_size=16)
@@ -75,47 +75,10 @@ def test_masks_beside_images_are_left_out_and_counted(tmp_path):
     assert counts(tmp_path) == {"mask or thumbnail of an image": 6}
 
 
-@pytest.mark.parametrize(
-    ("image", "mask"),
-    [
-        ("a/images/1.png", "a/masks/1.png"),
-        ("a/ISIC_7.jpg", "a/ISIC_7_segmentation.png"),
-        ("a/case 1/t1.nii.gz", "a/case 1/seg.nii.gz"),
-        ("a/BraTS_001_t1.nii.gz", "a/BraTS_001_seg.nii.gz"),
-        ("a/img_3.png", "a/mask_3.png"),
-        ("Original/4.png", "Ground Truth/4.png"),
-        ("a/CXR/5.png", "a/leftMask/5.png"),
-        ("a/imagesTr/spleen_1_0000.nii", "a/labelsTr/spleen_1.nii"),
-    ],
-)
-def test_masks_of_public_sets_are_known_by_their_names(tmp_path, image, mask):
-    for file in (image, mask, "other/9.png"):
-        if ".nii" in file:
-            nifti_file(tmp_path / file, np.ones((9, 9, 1), np.int16))
-        else:
-            save(tmp_path / file, noise(1))
-    assert {file.partition("#")[0] for file in used(tmp_path)} == {image, "other/9.png"}
-    assert opened(tmp_path).left_out["mask or thumbnail of an image"] == (mask,)
-
-
-def test_images_that_only_sound_like_masks_stay(tmp_path):
-    for file in ("with_mask/1.png", "without_mask/1.png", "a/second_label.png", "no_mask/2.png"):
-        save(tmp_path / file, noise(len(file)))
-    assert len(used(tmp_path)) == 4 and counts(tmp_path) == {}
-
-
-def test_a_mask_without_an_image_is_refused_and_a_table_may_name_it(tmp_path):
-    save(tmp_path / "a" / "1_mask.png", noise(1))
-    save(tmp_path / "b" / "2.png", noise(2))
-    assert "1_mask.png is called a mask" in refused(tmp_path) and "remove the masks, or rename" in refused(tmp_path)
-    rows = [{"file": "a/1_mask.png", "label": "ill"}, {"file": "b/2.png", "label": "well"}]
-    assert len(used(write_metadata(tmp_path, rows))) == 2
-
-
 def test_label_maps_that_no_name_tells_are_reported(tmp_path):
     raw = class_folders(tmp_path / "raw")
     save(raw / "ill" / "map.png", np.repeat(np.arange(4, dtype=np.uint8), 144).reshape(24, 24))
-    assert any("1 of 21 images have at most 8 grey levels" in line for line in inspect_dataset(raw, PLAIN).warnings)
+    assert any("1 of 21 images have few grey levels" in line for line in inspect_dataset(raw, PLAIN).warnings)
 
 
 def test_localizers_dose_reports_and_secondary_captures_are_no_slices(tmp_path):

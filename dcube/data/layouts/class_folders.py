@@ -22,7 +22,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     Raises:
         DcubeError: naming an image outside of all class folders, or a class folder without images.
     """
-    raw.refuse_lone_masks()
+    raw.refuse_doubtful_masks(class_level=0)
     records = {image: _record(raw, image) for image in raw.images}
     refuse_unlikely_classes(raw, records.values())
     _refuse_empty_folders(raw)

@@ -1,67 +1,105 @@
-"""Masks and thumbnails, by their names: `x_mask.png` beside `x.png`, or `masks/x.png` beside `images/x.png`."""
+"""Masks and thumbnails by the words in their names: `x_mask.png` beside `x.png`, `masks/x.png` with `images/x.png`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import PurePosixPath
 
-MASK_WORD = r"masks?|segm?|segmentations?|label ?maps?"
+SUFFIX = re.compile(r"\.(nii|nii\.gz|dcm|png|jpe?g|bmp|tiff?|p[gnp]m|webp|ima)$", re.IGNORECASE)
+WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|\d+")
+MASK = r"\b(?:\w*(?<!un)masks?|segs?|segm|segmentations?|label ?maps?|ground ?truths?)\b"
 # These may be words of a class too: masks only where there is an image that they fit.
-HINT_WORD = rf"{MASK_WORD}|labels?|gt|ground ?truths?|annotations?|anno|rois?|contours?|overlays?|thumb(?:nail)?s?"
-NAME = re.compile(rf"(?:(?P<base>.*?)[_. -]+)?(?P<word>{HINT_WORD})(?:[_. -]*\d+)?", re.IGNORECASE)
-NAME_FIRST = re.compile(rf"(?P<word>{HINT_WORD})[_. -]+(?P<base>.+)", re.IGNORECASE)
-FOLDER = re.compile(rf"(?!no|with)(?:.*[_. -])?(?:{HINT_WORD})(?:Tr|Ts)?(?:[_. -](?:png|jpg|nii))?", re.IGNORECASE)
-CAMEL = re.compile(r".*[a-z](?:Masks?|Segmentations?)")
-SURE = re.compile(rf"(?:.*[_. -])?(?:{MASK_WORD})", re.IGNORECASE)
-IMAGE_WORD = re.compile(r"^(?:images?|img)[_. -]+|[_. -]+(?:images?|img|orig|original)$", re.IGNORECASE)
+HINT = re.compile(rf"{MASK}|\b(?:labels?|gt|annotations?|anno|rois?|contours?|overlays?|thumb(?:nail)?s?)\b")
+SURE = re.compile(rf"{MASK}(?: \d+)?$")
+NEGATED = re.compile(r"\b(?:no|non|not|with|without)\b")  # classes: `with_mask`, `no_mask`
+IMAGE_WORD = re.compile(r"^(?:images?|img)\b ?| ?\b(?:images?|img|orig|original)$")
+NUMBER = re.compile(r"[\d ]*")
+
+
+def words(name: str) -> str:
+    """The words and numbers of a name, however they are set apart: `lung_MaskLeft1` is `lung mask left 1`."""
+    return " ".join(word.lower() for word in WORD.findall(name))
+
+
+def stem_words(file: str) -> str:
+    """The same of a file's name, without its suffix and without words as `image`."""
+    return IMAGE_WORD.sub("", words(SUFFIX.sub("", PurePosixPath(file).name)))
+
+
+def beginnings(text: str) -> Iterator[str]:
+    """A text of words, and what it begins with, from long to short."""
+    while text:
+        yield text
+        text = text.rpartition(" ")[0]
+
+
+def numbered_beginnings(files: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+    """A number for the words of each file's name, and for what they begin with: equal for equal words."""
+    numbers: dict[str, int] = {}
+    stems = map(stem_words, files)
+    return tuple(tuple(numbers.setdefault(begin, len(numbers)) for begin in beginnings(stem)) for stem in stems)
+
+
+@cache
+def is_mask_folder(folder: str) -> bool:
+    return HINT.search(words(folder)) is not None and not NEGATED.search(words(folder))
 
 
 def find_masks(files: Sequence[str]) -> tuple[list[str], list[str]]:
     """The masks among image files that have an image beside them, and what is called a mask and has none."""
-    suspects = [file for file in files if _is_in_mask_folder(file) or _base(file) is not None]
-    images = set(files) - set(suspects)
-    beside = {(folder, start) for file in images for folder in _folders(file) for start in _starts(file)}
+    suspects = [file for file in files if _is_in_mask_folder(file) or HINT.search(stem_words(file))]
+    images = _Images.of(set(files).difference(suspects))
     masks, orphans = [], []
     for file in suspects:
-        base, folder = _base(file), str(PurePosixPath(file).parent)
-        if _is_in_mask_folder(file):
-            found = ("", _stem(file)) in beside or (base is not None and ("", base) in beside)
-        else:
-            found = (folder, base) in beside
-        if found:
+        if images.have_mask(file):
             masks.append(file)
         elif _is_surely_a_mask(file):
             orphans.append(file)
     return masks, orphans
 
 
-def _folders(file: str) -> tuple[str, str]:
-    """A mask in a folder of masks belongs to an image in another folder, any other to one in its own."""
-    return "", str(PurePosixPath(file).parent)
+@dataclass
+class _Images:
+    """Names of images as words: whole ones and their beginnings, by folder; those of all folders in `""`."""
 
+    whole: set[tuple[str, str]] = field(default_factory=set)
+    begun: set[tuple[str, str]] = field(default_factory=set)
 
-def _stem(file: str) -> str:
-    name = PurePosixPath(file).name
-    stem = re.sub(r"\.(nii|nii\.gz|dcm|png|jpe?g|bmp|tiff?|p[gnp]m|webp|ima)$", "", name, flags=re.IGNORECASE)
-    return IMAGE_WORD.sub("", stem).casefold()
+    @classmethod
+    def of(cls, files: Iterable[str]) -> "_Images":
+        found = cls()
+        for file in files:
+            stem = stem_words(file)
+            for folder in ("", str(PurePosixPath(file).parent)):
+                found.whole.add((folder, stem))
+                found.begun.update((folder, begin) for begin in (*beginnings(stem), ""))
+        return found
 
+    def have_mask(self, file: str) -> bool:
+        """Whether it belongs to one of them. A mask in a folder of masks may belong to an image in any other one."""
+        name, folder = stem_words(file), str(PurePosixPath(file).parent)
+        if _is_in_mask_folder(file):
+            folder = ""
+            if (folder, name) in self.begun or any((folder, begin) in self.whole for begin in beginnings(name)):
+                return True
+        return any(self._have(folder, name, hint) for hint in HINT.finditer(name))
 
-def _base(file: str) -> str | None:
-    """What the image is called of which this is a mask by its name: empty for `segmentation.nii`, None for no mask."""
-    stem = _stem(file)
-    found = NAME.fullmatch(stem) or NAME_FIRST.fullmatch(stem)
-    return IMAGE_WORD.sub("", found["base"] or "") if found else None
-
-
-def _starts(file: str) -> set[str]:
-    """The beginnings of a name at its separators: `case_1_seg` is a mask of `case_1_t1` and `case_1_flair`."""
-    stem = _stem(file)
-    return {"", stem, *(stem[: found.start()] for found in re.finditer(r"[_. -]+", stem))}
+    def _have(self, folder: str, name: str, hint: re.Match[str]) -> bool:
+        """`case_1_seg` belongs to `case_1_t1` too, and `case_1_left_seg` to `case_1` alone."""
+        before = IMAGE_WORD.sub("", name[: hint.start()].strip())
+        after = name[hint.end() :].strip()
+        return (
+            any((folder, begin) in self.whole for begin in beginnings(before))
+            or (NUMBER.fullmatch(after) is not None and (folder, before) in self.begun)
+            or (not before and bool(after) and (folder, IMAGE_WORD.sub("", after)) in self.begun)
+        )
 
 
 def _is_in_mask_folder(file: str) -> bool:
-    return any(FOLDER.fullmatch(part) or CAMEL.fullmatch(part) for part in PurePosixPath(file).parts[:-1])
+    return any(map(is_mask_folder, PurePosixPath(file).parts[:-1]))
 
 
 def _is_surely_a_mask(file: str) -> bool:
-    parts = [*PurePosixPath(file).parts[:-1], re.sub(r"[_. -]*\d+$", "", _stem(file))]
-    return any(SURE.fullmatch(part) and not re.match("no|with", part, re.IGNORECASE) for part in parts)
+    names = [*map(words, PurePosixPath(file).parts[:-1]), stem_words(file)]
+    return any(SURE.search(name) and not NEGATED.search(name) for name in names)

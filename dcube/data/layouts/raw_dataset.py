@@ -44,6 +44,7 @@ class RawDataset:
         notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
         has_paths: whether the names of the images were given by people; rows of an archive have none.
+        beginnings: `numbered_beginnings` of the records' files, where these were given by people.
         subgroups: columns of `data.subgroups`.
         places: where another file has a say in the pixels of each record: what it says.
     """
@@ -57,6 +58,7 @@ class RawDataset:
     has_paths: bool = True
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     suspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beginnings: tuple[tuple[int, ...], ...] = ()
     subgroups: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
 

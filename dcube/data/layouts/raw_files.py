@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from dcube.data.layouts.masks import find_masks
+from dcube.data.layouts.masks import find_masks, is_mask_folder
 from dcube.data.layouts.naming_tables import NamingTable, find_naming_tables, is_table
 from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
 from dcube.data.readers.file_kinds import kind_of
@@ -17,7 +17,7 @@ from dcube.errors import DcubeError
 
 # What operating systems, archivers and network storages leave behind, by the reason that is printed.
 DEBRIS = {
-    "thumbnail": re.compile(r"@eaDir|thumbs|thumbnails?|Thumbs\.db|SYNOPHOTO_.*", re.IGNORECASE),
+    "thumbnail": re.compile(r"@eaDir|thumbnails?|Thumbs\.db|SYNOPHOTO_.*", re.IGNORECASE),
     "left by an operating system or an archiver": re.compile(
         r"__MACOSX|__pycache__|desktop\.ini|ehthumbs\.db|\$RECYCLE\.BIN|#recycle|@tmp|@Recycle|lost\+found|"
         r"System Volume Information",
@@ -107,9 +107,20 @@ class RawFiles:
                 found[reasons.get(file, "not used")].append(file)
         return {why: tuple(files) for why, files in sorted({**self.debris, **found}.items())}
 
-    def refuse_lone_masks(self) -> None:
-        """Raise `DcubeError` for masks without images: they would count as images."""
-        lone = self._masks[1]
+    def refuse_doubtful_masks(self, class_level: int) -> None:
+        """Raise `DcubeError` for masks without images, which would count as images, and for classes called like masks.
+
+        Args:
+            class_level: which folder of a path would be the class.
+        """
+        masks, lone = self._masks
+        for file in masks:
+            folders = PurePosixPath(file).parts[:-1]
+            if len(folders) > class_level and is_mask_folder(folders[class_level]):
+                raise DcubeError(
+                    f"{self.path.joinpath(*folders[: class_level + 1])} may be a class, or hold masks or thumbnails of "
+                    "the images in other folders: rename it if it is a class (or write a metadata.csv), else remove it"
+                )
         if lone:
             raise DcubeError(
                 f"{self.path / lone[0]} is called a mask, and there is no image that it belongs to "

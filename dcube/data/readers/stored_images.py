@@ -74,8 +74,8 @@ def why_auxiliary(images: Sequence[StoredImage]) -> dict[StoredImage, str]:
     """Images that come along with a series and are none of it, with what they are.
 
     Where there is nothing else, they are what people want. Whole archives of projections are secondary captures, so
-    these are distinguished from a series only where there are slices. Of some patients an archive may have reformatted slices
-    alone.
+    these are distinguished from a series only where there are slices. Of some patients an archive may have reformatted
+    slices alone.
     """
     proper = [image for image in images if image.modality and not image.auxiliary]
     sliced = any(image.modality in SLICED for image in proper)
