@@ -39,6 +39,7 @@ def _facts(report: InspectionReport) -> dict[str, str]:
         "left out": "\n".join(f"{len(files)} × {why}: {abbreviated(files)}" for why, files in report.left_out.items())
         or "none",
     }
+    facts |= {"unused columns": ", ".join(report.unused_columns)} if report.unused_columns else {}
     facts |= _header_facts(report.clinical) if report.clinical else {}
     facts |= {"notes": "\n".join(report.notes)} if report.notes else {}
     facts |= {"warning": "\n".join(report.warnings)} if report.warnings else {}

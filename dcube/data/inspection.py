@@ -33,6 +33,7 @@ class InspectionReport:
 
     Attributes:
         left_out: the files that are not used, by the reason why.
+        unused_columns: those of `metadata.csv` that nothing reads; `data.subgroups` may name some.
         counts: labelled images by split (empty where the data set has none) and class.
         notes: what people must know about a published data set.
         blank: frames and slices that show nothing, which are left out.
@@ -65,6 +66,7 @@ class InspectionReport:
     near_duplicate_files: list[list[str]]
     unusable: dict[str, str]
     left_out: dict[str, list[str]]
+    unused_columns: list[str]
     notes: list[str]
     warnings: list[str]
     clinical: HeaderSummary | None
@@ -122,6 +124,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
             record.file: one.problem for record, one in zip(dataset.records, summaries, strict=True) if one.problem
         },
         left_out={why: list(files) for why, files in dataset.left_out.items()},
+        unused_columns=list(dataset.unused_columns),
         notes=list(dataset.notes),
         warnings=_warnings(dataset, summaries, headers) + leaks,
         clinical=headers,

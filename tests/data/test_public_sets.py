@@ -109,3 +109,40 @@ def test_a_table_that_agrees_with_the_folders_is_named_and_one_of_a_single_class
     source = read_raw_dataset(raw, PLAIN)
     assert len(source.records) == 6
     assert source.left_out == {"table that names images: only metadata.csv is read": ("all.csv", "one.csv")}
+
+
+@pytest.mark.parametrize(
+    "above",
+    [
+        ("trainset", "testset"), ("trn", "tst"), ("PrivateTest", "PublicTest"), ("Entrenamiento", "Prueba"),
+        ("cv0", "cv1"), ("original", "augmented"), ("hospital1", "hospital2"), ("internal", "external"),
+        ("40X", "100X"), ("train", "val", "dev"), ("2019", "2020"),
+    ],
+)  # fmt: skip
+def test_folders_that_all_hold_the_classes_are_no_classes(above, tmp_path):
+    files = [f"{folder}/{kind}/{i}.png" for folder in above for kind in ("ill", "well") for i in range(2)]
+    with pytest.raises(DcubeError) as refusal:
+        read_raw_dataset(build(tmp_path, files, {}), PLAIN)
+    assert any(
+        text in str(refusal.value) for text in ("all hold the folders ill, well", PARTS, "is neither in train/CLASS/")
+    ) and "one folder for each class" in str(refusal.value)
+
+
+def test_hospitals_below_a_split_are_no_classes(tmp_path):
+    files = [f"{s}/h{n}/{kind}/{i}.png" for s in ("train", "test") for n in (1, 2) for kind in "ab" for i in range(2)]
+    with pytest.raises(DcubeError, match="the folders h1, h2 all hold the folders a, b"):
+        read_raw_dataset(build(tmp_path, files, {}), PLAIN)
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        ("P0", "P1"), ("patient_1", "patient_2"), ("0001", "0002"), ("LIDC-0001", "LIDC-0002"), ("images",),
+        ("part1", "part2"),
+        tuple(f"case{i}" for i in range(25)),
+    ],
+)  # fmt: skip
+def test_classes_whose_patients_are_called_alike_stay(below, tmp_path):
+    files = [f"{kind}/{folder}/{i}.png" for kind in ("ill", "well") for folder in below for i in range(2)]
+    source = read_raw_dataset(build(tmp_path, files, {}), PLAIN)
+    assert {record.label for record in source.records} == {"ill", "well"}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.shared_subfolders import shared_subfolders
 from dcube.errors import DcubeError, abbreviated
 
 WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+|[^\w\s.-]|^-|-$")
@@ -22,12 +23,19 @@ def refuse_unlikely_classes(raw: RawFiles, records: Iterable[ImageRecord]) -> No
     Raises:
         DcubeError: naming the folders, and the table where there is one.
     """
+    records = list(records)
     labels = {record.file.partition("#")[0]: record.label for record in records if record.label}
     classes = sorted(set(labels.values()))
-    if _say_nothing(classes):
+    if _say_nothing(list({name.casefold(): name for name in classes}.values())):  # case is another fault
         raise DcubeError(
             f"{raw.path}: the folders {abbreviated(classes)} look like patients or parts of an archive, and not like "
             f"classes: {labelling_hint(raw)}"
+        )
+    shared = shared_subfolders(records)
+    if shared and not _say_nothing(shared):
+        raise DcubeError(
+            f"{raw.path}: the folders {abbreviated(classes)} all hold the folders {abbreviated(shared)}, and nothing "
+            f"tells which of these are the classes: {labelling_hint(raw)}; splits are called train, val and test"
         )
     for table in raw.naming_tables:
         agree = len({label.casefold() for label in classes} & table.others) > 1

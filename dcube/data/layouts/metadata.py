@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from dcube.artifacts.schemas.dataset import UNKNOWN
 from dcube.config.schema import Data
 from dcube.data.grouping_errors import SubgroupError
+from dcube.data.layouts.columns import READ, refuse_misnamed
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder
 from dcube.data.layouts.spelling import one_spelling
@@ -38,9 +39,15 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
         DcubeError: naming the line, where a row fits no image, or an image that no row lists.
     """
     _refuse_foreign_table(raw)
-    records = _read_records(raw.path / METADATA, raw, data.subgroups)
+    table = raw.path / METADATA
+    rows = read_rows(table, ("file", "label"))
+    if rows and (missing := [name for name in data.subgroups if name not in rows[0][1]]):
+        raise SubgroupError(f"data.subgroups: {METADATA} has no column {missing[0]!r}")
+    unused = [name for name in (rows[0][1] if rows else ()) if name not in (*READ, *data.subgroups)]
+    refuse_misnamed(table, [row for _, row in rows], unused)
+    records = _read_records(table, rows, raw, data.subgroups)
     dataset = RawDataset.of_stored_images("metadata", raw, records, window_of(data), tables=(METADATA,))
-    return replace(dataset, subgroups=tuple(data.subgroups))
+    return replace(dataset, subgroups=tuple(data.subgroups), unused_columns=tuple(unused))
 
 
 def columns_of(path: Path) -> set[str]:
@@ -49,16 +56,17 @@ def columns_of(path: Path) -> set[str]:
     return {name for _, row in read_rows(table, ()) for name in row} if table.exists() else set()
 
 
-def _read_records(path: Path, raw: RawFiles, subgroups: Sequence[str]) -> dict[StoredImage, ImageRecord]:
+def _read_records(
+    path: Path, rows: Sequence[tuple[int, dict[str, str]]], raw: RawFiles, subgroups: Sequence[str]
+) -> dict[StoredImage, ImageRecord]:
     """The listed images in the order of the files, each with its record."""
     index = _index(raw)
     listed: dict[StoredImage, ImageRecord] = {}
-    for line, row in read_rows(path, ("file", "label")):
-        if missing := [name for name in subgroups if name not in row]:
-            raise SubgroupError(f"data.subgroups: {METADATA} has no column {missing[0]!r}")
-        named = index.get(_normalised(row["file"].rstrip("/")))
+    for line, row in rows:
+        named = index.get(_normalised(row["file"]))
         if named is None:
-            raise DcubeError(f"{path} line {line}: there is no image {row['file']!r} below {path.parent}")
+            mend = ": write / in the place of \\" if "\\" in row["file"] else ""
+            raise DcubeError(f"{path} line {line}: there is no image {row['file']!r} below {path.parent}{mend}")
         split = split_of(row, f"{path} line {line}")
         for image in named:
             if image in listed:
@@ -114,5 +122,5 @@ def _refuse_unknown_labels(path: Path, records: list[ImageRecord]) -> None:
 
 
 def _normalised(file: str) -> str:
-    """One spelling of accents: file systems differ in it."""
-    return unicodedata.normalize("NFC", file)
+    """One spelling of accents, in which file systems differ, and of paths: `./a/` is `a`."""
+    return unicodedata.normalize("NFC", PurePosixPath(file).as_posix())

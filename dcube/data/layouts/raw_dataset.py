@@ -46,6 +46,7 @@ class RawDataset:
         has_paths: whether the names of the images were given by people; rows of an archive have none.
         beginnings: `numbered_beginnings` of the records' files, where these were given by people.
         subgroups: columns of `data.subgroups`.
+        unused_columns: those of `metadata.csv` that nothing reads.
         places: where another file has a say in the pixels of each record: what it says.
     """
 
@@ -60,6 +61,7 @@ class RawDataset:
     suspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beginnings: tuple[tuple[int, ...], ...] = ()
     subgroups: tuple[str, ...] = ()
+    unused_columns: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
 
     @classmethod

@@ -3,15 +3,21 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from decimal import Decimal
 from pathlib import PurePosixPath
 
 from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.errors import DcubeError, abbreviated
 
-UNKNOWN = frozenset({"nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "-nan", "#value!", "?"})
+UNKNOWN = frozenset(
+    {"nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "-nan", "#value!", "?", "none", "unknown", "-", "--"}
+)
+TRUTHS = {"true": "1", "false": "0"}
+NUMBER = re.compile(r"[+-]?\d{1,18}([.,]\d{0,9})?(e[+-]?\d{1,3})?")
 FEWEST_NUMBERED = 20  # folders that differ in a number alone are patients, not classes
 PERSON = re.compile(r"(patient|subject|sub|pat|case|study|series|person|scan)[ _-]?0*\d+", re.IGNORECASE)
+PATIENT = re.compile(rf"{PERSON.pattern}|p[ _-]?\d+|(?:.*\D)?(?:0\d{{2,}}|\d{{4,}})", re.IGNORECASE)
 
 
 # Letters of other alphabets that look like Latin ones.
@@ -40,24 +46,28 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
         if unknown := [name for name in found if name.casefold() in UNKNOWN]:
             raise DcubeError(
                 f"{where}: {found[unknown[0]]} images have the {what} {unknown[0]!r}: write nothing where it is not "
-                "known"
+                "known, or call it by another name where it is"
             )
+    if {"-1", "0", "1"} <= labels.keys():
+        raise DcubeError(
+            f"{where}: {labels['-1']} images have the label '-1' beside '0' and '1': write nothing where it is not "
+            "known, or name the classes by words"
+        )
     _refuse_look_alikes(labels, where)
-    _refuse_spellings(labels, "label", where, ignore_case=True)
-    _refuse_spellings(patients, "patient", where, ignore_case=False)
+    _refuse_spellings(labels, "label", where)
+    _refuse_spellings(patients, "patient", where)
     _refuse_people(labels, {part for record in records for part in PurePosixPath(record.file).parts}, where)
 
 
-def _refuse_spellings(found: Counter[str], what: str, where: str, ignore_case: bool) -> None:
+def _refuse_spellings(found: Counter[str], what: str, where: str) -> None:
     spellings: dict[str, list[str]] = {}
     for name in found:
-        spellings.setdefault(_written_once(name, ignore_case), []).append(name)
+        spellings.setdefault(_written_once(name), []).append(name)
     for names in spellings.values():
         if len(names) > 1:
             counted = " and ".join(f"{name!r} ({found[name]})" for name in sorted(names))
-            case = "case, " if ignore_case else ""
             raise DcubeError(
-                f"{where}: the {what}s {counted} differ only in {case}spaces or the format of a number: write one"
+                f"{where}: the {what}s {counted} differ only in case, spaces or the format of a number: write one"
             )
 
 
@@ -72,12 +82,19 @@ def _refuse_look_alikes(labels: Counter[str], where: str) -> None:
             )
 
 
-def _written_once(name: str, ignore_case: bool) -> str:
-    """`0.0` and `00` are 0; `Viral Pneumonia` is `viral_pneumonia`."""
-    name = unicodedata.normalize("NFKC", name).strip()
-    if number := re.fullmatch(r"([+-]?)0*(\d+)(?:[.,]0*)?", name):
-        return f"{number[1].strip('+')}{number[2]}"
-    return re.sub(r"[\s_-]+", " ", name.casefold()) if ignore_case else re.sub(r"\s+", " ", name)
+def _written_once(name: str) -> str:
+    """`0.0`, `00` and `0e0` are 0, as `False` is; `Viral Pneumonia` is `viral_pneumonia`."""
+    name = unicodedata.normalize("NFKC", name).strip().casefold()
+    name = TRUTHS.get(name, name)
+    if NUMBER.fullmatch(name):
+        return str(Decimal(name.replace(",", ".")).normalize())
+    return re.sub(r"[\s_-]+", " ", name)
+
+
+def look_like_people(folders: Collection[str]) -> bool:
+    """Whether folders are called like patients: by a word or a long number, or many of them by any number."""
+    alike = Counter(re.sub(r"\d+", "#", folder) for folder in folders)
+    return all(map(PATIENT.fullmatch, folders)) or max(alike.values(), default=0) >= FEWEST_NUMBERED
 
 
 def _refuse_people(labels: Iterable[str], folders: set[str], where: str) -> None:

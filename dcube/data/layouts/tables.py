@@ -1,16 +1,11 @@
 """CSV tables that come with images."""
 
 import csv
-import re
 from pathlib import Path
 
+from dcube.data.layouts.columns import SPLIT_NAMES, refuse_confusing
 from dcube.errors import DcubeError, abbreviated
 
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 
@@ -24,7 +19,8 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = [name.strip() for name in reader.fieldnames or []]
-            _refuse_confusing_columns(path, columns)
+            _refuse_other_delimiters(path, columns)
+            refuse_confusing(path, columns)
             for column in required:
                 if column not in columns:
                     raise DcubeError(
@@ -41,15 +37,10 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
         raise DcubeError(f"{path} is not a CSV in UTF-8: {error}") from None
 
 
-def _refuse_confusing_columns(path: Path, columns: list[str]) -> None:
-    """Of a repeated column only the last would count, and a misspelt one would not count at all."""
-    known = {re.sub(r"[\W_]", "", name): name for name in ("file", "label", "patient_id", "split")}
-    for column in columns:
-        if columns.count(column) > 1:
-            raise DcubeError(f"{path}: the column {column!r} is there {columns.count(column)} times: keep one of them")
-        meant = known.get(re.sub(r"[\W_]", "", column).casefold(), column)
-        if meant != column:
-            raise DcubeError(f"{path}: the column {column!r} would not be used: call it {meant!r}, or remove it")
+def _refuse_other_delimiters(path: Path, columns: list[str]) -> None:
+    for delimiter, name in {";": "semicolons", "\t": "tabs", "|": "bars"}.items():
+        if len(columns) == 1 and delimiter in columns[0]:
+            raise DcubeError(f"{path}: the columns are separated by {name}: save the table with commas")
 
 
 def split_of(row: dict[str, str], where: str) -> str:

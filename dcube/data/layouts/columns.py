@@ -1,0 +1,50 @@
+"""Columns of a table that would be lost without a word: repeated, misspelt, or under another name."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcube.errors import DcubeError
+
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+READ = ("file", "label", "patient_id", "split")
+PATIENT = re.compile(
+    r"(patient|subject|case|person|participant|individual)s?(id|ids|name|no|nr|number|code|key)?|p(at)?id|mrn"
+)
+
+
+def refuse_confusing(path: Path, columns: Sequence[str]) -> None:
+    """Of a repeated column only the last would count, and a misspelt one would not count at all."""
+    known = {_plain(name): name for name in READ}
+    for column in columns:
+        if columns.count(column) > 1:
+            raise DcubeError(f"{path}: the column {column!r} is there {columns.count(column)} times: keep one of them")
+        meant = known.get(_plain(column), column)
+        if meant != column:
+            raise DcubeError(f"{path}: the column {column!r} would not be used: call it {meant!r}, or remove it")
+
+
+def refuse_misnamed(path: Path, rows: Sequence[dict[str, str]], unused: Sequence[str]) -> None:
+    """Refuse a column that names patients, by its title, or splits, by its values, where no other one does."""
+    present = set(rows[0]) if rows else set()
+    for column in unused:
+        values = {row[column].casefold() for row in rows} - {""}
+        named = [row[column] for row in rows if row[column]]
+        meant = ""
+        if len(values) > 1 and values <= SPLIT_NAMES.keys():
+            meant = "split"
+        elif PATIENT.fullmatch(_plain(column)) and len(set(named)) < len(named):
+            meant = "patient_id"
+        if meant and meant not in present:
+            raise DcubeError(
+                f"{path}: the column {column!r} would not be used, and the split would be another one: call it "
+                f"{meant!r}, or remove it"
+            )
+
+
+def _plain(column: str) -> str:
+    return re.sub(r"[\W_]", "", column).casefold()

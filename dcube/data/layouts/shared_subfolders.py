@@ -1,0 +1,32 @@
+"""Folders that all hold the same folders: splits, hospitals or magnifications above the classes, and no classes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+
+from dcube.data.layouts.raw_dataset import ImageRecord
+from dcube.data.layouts.spelling import look_like_people
+
+FEWEST_SHARED = 2
+MOSTLY = 0.5
+
+
+def shared_subfolders(records: Iterable[ImageRecord]) -> list[str]:
+    """The folders that the folder of every label holds and that hold most of the images; none where they are patients.
+
+    Nothing tells `hospital/CLASS` from `CLASS/view`.
+    """
+    images: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for record in records:
+        if record.label:
+            folders = PurePosixPath(record.file).parts[:-1]
+            below = folders[folders.index(record.label) + 1 :] if record.label in folders else ()
+            images[record.label][below[0].casefold() if below else ""] += 1
+    shared = set.intersection(*(set(folders) for folders in images.values())) - {""} if len(images) > 1 else set()
+    if len(shared) < FEWEST_SHARED or look_like_people(shared):
+        return []
+    return sorted(shared) if all(_hold_most(shared, folders) for folders in images.values()) else []
+
+
+def _hold_most(shared: set[str], folders: Mapping[str, int]) -> bool:
+    return sum(folders[folder] for folder in shared) > MOSTLY * sum(folders.values())

@@ -1,0 +1,134 @@
+"""`metadata.csv` as people write it: other delimiters, other columns, other spellings of labels and patients."""
+
+from pathlib import Path
+
+import pytest
+
+from dcube.config.schema import Data
+from dcube.data.checks.inspection import inspect_dataset
+from dcube.data.layouts.detection import read_raw_dataset
+from dcube.data.preparing import prepare
+from dcube.errors import DcubeError
+from tests.support.raw_sets import noise, save, write_metadata
+
+PLAIN = Data(image_size=16, diffusion_image_size=16)
+PATIENT, SPLIT = "call it 'patient_id', or remove it", "call it 'split', or remove it"
+
+
+@pytest.fixture(autouse=True)
+def _salt(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))
+
+
+def images(folder: Path, count: int = 20) -> list[dict[str, str]]:
+    """The rows of as many pictures, two of each patient."""
+    rows = []
+    for i in range(count):
+        save(folder / "im" / f"{i:02}.png", noise(i))
+        split = "train" if i < 14 else "test"
+        rows.append(
+            {
+                "file": f"im/{i:02}.png",
+                "label": "ill" if i % 4 < 2 else "well",
+                "patient_id": f"p{i // 2}",
+                "split": split,
+            }
+        )
+    return rows
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(DcubeError) as error:
+        read_raw_dataset(folder, PLAIN)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "other", "mend"),
+    [
+        *(("patient_id", name, PATIENT) for name in ("patient", "subject_id", "case_id", "Patient Name", "PID")),
+        *(("split", name, SPLIT) for name in ("set", "subset", "Splits", "phase", "fold", "usage")),
+    ],
+)  # fmt: skip
+def test_a_column_that_names_patients_or_splits_otherwise_is_refused(tmp_path, column, other, mend):
+    rows = [{other if name == column else name: cell for name, cell in row.items()} for row in images(tmp_path)]
+    said = refused(write_metadata(tmp_path, rows))
+    assert f"the column {other!r} would not be used, and the split would be another one" in said and mend in said
+    with pytest.raises(DcubeError, match="data check"):
+        prepare(tmp_path, PLAIN, tmp_path / "out")
+
+
+def test_columns_that_nothing_reads_are_listed(tmp_path):
+    """Those that could not change the split: other values, a patient for each image, or a better column beside them."""
+    rows = [
+        row | {"case": row["patient_id"], "phase": "venous", "set": "A", "age": str(i), "note": ""}
+        for i, row in enumerate(images(tmp_path))
+    ]
+    report = inspect_dataset(write_metadata(tmp_path, rows), PLAIN)
+    assert report.unused_columns == ["case", "phase", "set", "age", "note"]
+    assert report.as_dict()["unused_columns"] == report.unused_columns
+    chosen = PLAIN.model_copy(update={"subgroups": ["phase"]})
+    assert inspect_dataset(tmp_path, chosen).unused_columns == ["case", "set", "age", "note"]
+
+
+@pytest.mark.parametrize("label", ["None", "-", "unknown", "Unknown", "NaN"])
+@pytest.mark.parametrize("column", ["label", "patient_id"])
+def test_cells_that_say_that_nothing_is_known_are_refused(tmp_path, label, column):
+    rows = [row | ({} if i % 5 else {column: label}) for i, row in enumerate(images(tmp_path))]
+    what = column.partition("_")[0]
+    said = refused(write_metadata(tmp_path, rows))
+    assert f"4 images have the {what} {label!r}: write nothing where it is not known" in said
+
+
+def test_minus_one_is_no_third_class(tmp_path):
+    labels = {"ill": "1", "well": "0"}
+    rows = [row | {"label": labels[row["label"]] if i % 5 else "-1"} for i, row in enumerate(images(tmp_path))]
+    assert "4 images have the label '-1' beside '0' and '1'" in refused(write_metadata(tmp_path, rows))
+
+
+@pytest.mark.parametrize(
+    ("column", "one", "other"),
+    [
+        ("label", "True", "1"), ("label", "false", "0"), ("label", "1e0", "1"), ("label", "1.50", "1,5"),
+        ("label", "ILL", "ill"), ("patient_id", "P3", "p3"), ("patient_id", "7", "7.0"), ("patient_id", "1e2", "100"),
+    ],
+)  # fmt: skip
+def test_one_thing_in_two_spellings_is_refused(tmp_path, column, one, other):
+    rows = [row | ({column: (one, other)[i]} if i < 2 else {}) for i, row in enumerate(images(tmp_path))]
+    said = refused(write_metadata(tmp_path, rows))
+    assert "differ only in case, spaces or the format of a number: write one" in said
+    assert repr(one) in said and repr(other) in said
+
+
+def test_long_numbers_are_told_apart(tmp_path):
+    """Beyond what a float can: 30 digits that differ in the last."""
+    rows = [row | {"patient_id": f"{10**29 + i}"} for i, row in enumerate(images(tmp_path))]
+    assert len({record.patient for record in read_raw_dataset(write_metadata(tmp_path, rows), PLAIN).records}) == 20
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_another_delimiter_is_named(tmp_path, delimiter, name):
+    write_metadata(tmp_path, images(tmp_path))
+    table = tmp_path / "metadata.csv"
+    table.write_text(table.read_text().replace(",", delimiter))
+    assert f"the columns are separated by {name}: save the table with commas" in refused(tmp_path)
+
+
+def test_paths_may_begin_with_a_dot_and_backslashes_are_named(tmp_path):
+    rows = images(tmp_path)
+    dotted = [row | {"file": f"./{row['file']}"} for row in rows]
+    assert len(read_raw_dataset(write_metadata(tmp_path, dotted), PLAIN).records) == 20
+    write_metadata(tmp_path, [row | {"file": row["file"].replace("/", "\\")} for row in rows])
+    assert "write / in the place of \\" in refused(tmp_path)
+
+
+def test_one_image_under_two_paths_is_listed_twice(tmp_path):
+    rows = images(tmp_path)
+    assert "is listed twice" in refused(write_metadata(tmp_path, [*rows, rows[0] | {"file": "./im/00.png"}]))
+
+
+def test_a_class_in_two_cases_across_splits_is_refused_with_both_spellings(tmp_path):
+    for number, folder in enumerate(("train/ILL", "train/well", "test/ill", "test/well")):
+        for i in range(4):
+            save(tmp_path / folder / f"{i}.png", noise(10 * number + i))
+    assert "the labels 'ILL' (4) and 'ill' (4) differ only in case" in refused(tmp_path)
