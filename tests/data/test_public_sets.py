@@ -1,7 +1,10 @@
 """Well-known public sets, rebuilt in small from their documentation, as people who unpack them find them."""
 
 import csv
+import io
+import json
 
+import openpyxl
 import pytest
 
 from dcube.config.schema import Data
@@ -146,3 +149,44 @@ def test_classes_whose_patients_are_called_alike_stay(below, tmp_path):
     files = [f"{kind}/{folder}/{i}.png" for kind in ("ill", "well") for folder in below for i in range(2)]
     source = read_raw_dataset(build(tmp_path, files, {}), PLAIN)
     assert {record.label for record in source.records} == {"ill", "well"}
+
+
+NAMES = [f"{folder}{i}.png" for folder in ("batchA", "siteB") for i in range(4)]
+LABELS = {name: ("ill", "well")[i % 2] for i, name in enumerate(NAMES)}
+
+
+def spreadsheet() -> bytes:
+    book, content = openpyxl.Workbook(), io.BytesIO()
+    for row in [("image", "diagnosis"), *LABELS.items()]:
+        book.active.append(row)
+    book.save(content)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("table", "content", "column"),
+    [
+        ("labels.xlsx", spreadsheet(), "'image'"),
+        ("labels.json", json.dumps(LABELS).encode(), "'1'"),
+        ("labels.json", json.dumps([{"file_name": n, "cls": c} for n, c in LABELS.items()]).encode(), "'file_name'"),
+        ("labels.json", json.dumps({"images": [{"id": n, "y": c} for n, c in LABELS.items()]}).encode(), "'id'"),
+        ("labels.json", json.dumps({c: [n for n in NAMES if LABELS[n] == c] for c in ("ill", "well")}).encode(), "'2'"),
+        ("labels.txt", "".join(f"{n} {c}\n" for n, c in LABELS.items()).encode(), "'1'"),
+        ("labels.csv", "".join(f"{n};{c}\n" for n, c in [("image", "y"), *LABELS.items()]).encode(), "'image'"),
+        ("labels.csv", "".join(f"{n},{c}\n" for n, c in [("image", "y"), *LABELS.items()]).encode("utf-16"), "'image'"),
+    ],
+)  # fmt: skip
+def test_labels_in_a_table_of_any_format_are_seen(table, content, column, tmp_path):
+    raw = build(tmp_path, [f"{name[:6].rstrip('0123')}/{name}" for name in NAMES], {})
+    (raw / table).write_bytes(content)
+    with pytest.raises(DcubeError) as refusal:
+        read_raw_dataset(raw, PLAIN)
+    said = str(refusal.value)
+    assert OTHER_LABELS in said and f"{table}, whose column {column} names the images" in said
+
+
+@pytest.mark.parametrize("name", ["broken.json", "broken.xlsx", "README.txt", "a0.txt", "list.json"])
+def test_texts_and_damaged_tables_say_no_labels(name, tmp_path):
+    raw = build(tmp_path, [f"{kind}/{kind}{i}.png" for kind in "ab" for i in range(3)], {})
+    (raw / name).write_text("a0.png and b0.png are\nexamples, as is a1.png\n")
+    assert len(read_raw_dataset(raw, PLAIN).records) == 6

@@ -1,15 +1,14 @@
 """Tables beside the images that name them: many public sets have their labels there, and not in the folders."""
 
-import csv
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dcube.data.layouts.table_rows import READERS, table_rows
 from dcube.data.layouts.tables import SPLIT_NAMES
 
-SUFFIXES = {".csv": ",", ".tsv": "\t"}
 FEWEST_NAMED = 2
 MOST_CLASSES = 100  # a column of more values says no classes
 ANY_NUMBER = re.compile(r"\d{1,4}")  # may stand for anything
@@ -32,14 +31,15 @@ class NamingTable:
 
 
 def is_table(file: str) -> bool:
-    return PurePosixPath(file).suffix.lower() in SUFFIXES
+    return PurePosixPath(file).suffix.lower() in READERS
 
 
 def find_naming_tables(path: Path, files: Iterable[str], images: Iterable[str]) -> list[NamingTable]:
     """Those of the `files` below a folder that are tables which name some of the `images`."""
     tables = list(filter(is_table, files))
     index = _index(images) if tables else {}
-    return [table for file in tables if (table := _read(path, file, index))]
+    # A file that is called like an image says something about that image alone.
+    return [table for file in tables if PurePosixPath(file).stem not in index and (table := _read(path, file, index))]
 
 
 def _index(images: Iterable[str]) -> dict[str, set[str]]:
@@ -62,7 +62,7 @@ def _read(path: Path, file: str, index: Mapping[str, set[str]]) -> NamingTable |
     found: dict[int, set[str]] = defaultdict(set)
     values: dict[int, set[str]] = defaultdict(set)
     titles: list[str] = []
-    for row in _rows(path / file):
+    for row in table_rows(path / file):
         titles = titles or row
         for column, cell in enumerate(row):
             found[column].update(name for name in _names(cell) if name in index)
@@ -75,14 +75,6 @@ def _read(path: Path, file: str, index: Mapping[str, set[str]]) -> NamingTable |
     title = str(1 + column) if any(name in index for name in _names(titles[column])) else titles[column]
     others = [values[one] for one in values if one != column and len(values[one]) <= MOST_CLASSES]
     return NamingTable(file, title, frozenset(named[column]), frozenset().union(*others))
-
-
-def _rows(path: Path) -> Iterator[list[str]]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        try:
-            yield from csv.reader((line.replace("\0", "") for line in file), delimiter=SUFFIXES[path.suffix.lower()])
-        except csv.Error:
-            return
 
 
 def _names(cell: str) -> Iterator[str]:

@@ -18,8 +18,7 @@ def read_spreadsheet(path: Path, required: tuple[str, ...]) -> list[dict[str, st
         DcubeError: for a damaged spreadsheet, or one without a required column.
     """
     try:
-        with path.open("rb") as file:
-            rows = _filled_rows(load_workbook(file, read_only=True).worksheets[0])
+        rows = filled_rows(path)
     except Exception as error:  # openpyxl raises all kinds of errors on damaged files
         raise DcubeError(f"{path} is not a readable spreadsheet ({type(error).__name__}): fetch it again") from None
     header = next((row for row in rows[:HEADER_ROWS] if required[0] in row), [])
@@ -29,16 +28,21 @@ def read_spreadsheet(path: Path, required: tuple[str, ...]) -> list[dict[str, st
     return [dict.fromkeys(header, "") | dict(zip(header, row, strict=False)) for row in rows]
 
 
-def _filled_rows(sheet: Any) -> list[list[str]]:
-    """Up to a long gap. The extent that a file claims is not believed: cells would be made up for all of it."""
-    sheet.reset_dimensions()
+def filled_rows(path: Path) -> list[list[str]]:
+    """Those of the first sheet, up to a long gap.
+
+    The extent that a file claims is not believed: cells would be made up for all of it.
+    """
     rows, empty = [], 0
-    for cells in sheet.values:
-        row = [_text(cell) for cell in cells]
-        empty = 0 if any(row) else empty + 1
-        if empty > END:
-            break
-        rows.append(row)
+    with path.open("rb") as file:
+        sheet: Any = load_workbook(file, read_only=True).worksheets[0]
+        sheet.reset_dimensions()
+        for cells in sheet.values:
+            row = [_text(cell) for cell in cells]
+            empty = 0 if any(row) else empty + 1
+            if empty > END:
+                break
+            rows.append(row)
     return [row for row in rows if any(row)]
 
 

@@ -1,0 +1,79 @@
+"""The rows of tables in any format that people keep labels in: text with any delimiter, spreadsheets, JSON."""
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dcube.data.layouts.spreadsheets import filled_rows
+
+LARGEST = 2**26  # bytes of a table that is not read line by line
+LONGEST = 2**20  # characters of a first line
+DELIMITERS = ",;\t|"
+STREAMED = (".csv", ".tsv")
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def table_rows(path: Path) -> Iterator[list[str]]:
+    """Its rows, the titles first where it has some; none for a file that is no table, or is damaged."""
+    read = READERS.get(path.suffix.lower())
+    if read is None or (path.suffix.lower() not in STREAMED and path.stat().st_size > LARGEST):
+        return
+    try:
+        yield from read(path)
+    except Exception:  # whatever is wrong with it, it names no images; the reason is given where it must be read
+        return
+
+
+def _text_rows(path: Path) -> Iterator[list[str]]:
+    with path.open("rb") as file:
+        encoding = "utf-16" if file.read(2) in UTF16 else "utf-8-sig"
+    with path.open(encoding=encoding, errors="replace", newline="") as text:
+        first = text.readline(LONGEST)
+        text.seek(0)
+        delimiter = max(DELIMITERS, key=first.count)
+        if delimiter in first or path.suffix.lower() != ".txt":
+            yield from csv.reader((line.replace("\0", "") for line in text), delimiter=delimiter)
+        else:
+            yield from _spaced_rows(text)
+
+
+def _spaced_rows(lines: Iterable[str]) -> list[list[str]]:
+    """Words in columns; prose has another number of them in every line."""
+    rows = [line.split() for line in lines if line.strip()]
+    return rows if len({len(row) for row in rows}) == 1 else []
+
+
+def _json_rows(path: Path) -> Iterable[list[str]]:
+    return _rows_in(json.loads(path.read_bytes()))
+
+
+def _rows_in(value: Any) -> Iterator[list[str]]:
+    """Of a list of records, `{name: label}`, `{name: record}`, `{label: [name, …]}`, or a list inside of an object."""
+    if isinstance(value, dict):
+        lists = [one for one in value.values() if isinstance(one, list) and any(isinstance(item, dict) for item in one)]
+        if lists:
+            yield from _rows_in(max(lists, key=len))
+            return
+        value = [item for key, one in value.items() for item in _entries(key, one)]
+    if isinstance(value, list):
+        titles = list(dict.fromkeys(key for item in value if isinstance(item, dict) for key in item))
+        yield from [titles] if titles else []
+        for item in value:
+            cells = [item.get(title, "") for title in titles] if isinstance(item, dict) else item
+            yield [str(cell) for cell in (cells if isinstance(cells, list) else [cells])]
+
+
+def _entries(key: str, value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield {"": key, **value}
+    else:
+        yield from ([key, one] for one in (value if isinstance(value, list) else [value]))
+
+
+READERS: dict[str, Callable[[Path], Iterable[list[str]]]] = {
+    **dict.fromkeys((*STREAMED, ".txt"), _text_rows),
+    **dict.fromkeys((".xlsx", ".xlsm"), filled_rows),
+    ".json": _json_rows,
+}
