@@ -81,6 +81,8 @@ def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
     if syntax is None or not syntax.is_transfer_syntax:
         raise UnusableImageError("unknown transfer syntax")
     if not syntax.is_encapsulated:
+        if samples > 1 and dataset.get("PlanarConfiguration") is None:
+            raise UnusableImageError("missing DICOM attribute PlanarConfiguration")
         stored = dataset.Rows * dataset.Columns * samples * frames * dataset.BitsAllocated // 8
         if photometric == "YBR_FULL_422":
             stored = stored * 2 // 3

@@ -5,13 +5,16 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from dcube.data.readers.damaged_jpeg import LARGEST, refuse_damaged_jpeg
 from dcube.data.readers.limits import limits
 from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size
+from dcube.data.readers.unread_formats import describe_unread
 from dcube.errors import DcubeError
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
 DEEPEST = 65_535.0
+SAMPLE_FORMAT, SIGNED = 339, 2  # of TIFF
 
 
 def read_file(path: Path) -> RawImage:
@@ -28,7 +31,11 @@ def read_file(path: Path) -> RawImage:
             check_size(image.width, image.height)
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise UnusableImageError("several images in one file")
+            _scale_transparency(image)
             image.load()
+            if image.format in ("JPEG", "MPO"):
+                file.seek(0)
+                refuse_damaged_jpeg(file.read(LARGEST), image)
             white_is_zero, full = _range(image)
             grey_or_rgb = _grey_or_rgb(ImageOps.exif_transpose(image), white_is_zero, full)
             return RawImage.checked(grey_or_rgb, image.mode)
@@ -37,7 +44,7 @@ def read_file(path: Path) -> RawImage:
     except (UnusableImageError, DcubeError):
         raise
     except Exception:  # Pillow's decoders raise all kinds of errors on damaged files
-        raise UnusableImageError("not a readable image") from None
+        raise UnusableImageError(describe_unread(path)) from None
 
 
 def read_array(pixels: np.ndarray) -> RawImage:
@@ -57,7 +64,9 @@ def _grey_or_rgb(image: Image.Image, white_is_zero: bool, full: float) -> Image.
     if image.mode in ("L", "RGB"):
         return image if "transparency" not in image.info else _over_black(image)
     if image.mode == "F" or image.mode.startswith("I"):
-        grey = _to_byte_range(np.asarray(image), full)
+        values = np.array(image)
+        values[values == image.info.get("transparency")] = 0
+        grey = _to_byte_range(values, full)
         return Image.fromarray(255 - grey if white_is_zero else grey)
     if image.has_transparency_data:
         return _over_black(image)
@@ -70,7 +79,21 @@ def _range(image: Image.Image) -> tuple[bool, float]:
     if image.format != "TIFF":
         return False, full
     bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))[0]  # type: ignore[attr-defined]
+    if bits == 8 and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()) and np.asarray(image).max() > 127:  # type: ignore[attr-defined]
+        raise UnusableImageError("signed 8-bit values below 0: add 128 and store them unsigned")
     return image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0, 4095.0 if bits == 12 else full  # type: ignore[attr-defined]
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Pillow scales a PNG's samples to 8 bits, and leaves the one that is transparent as it is stored."""
+    transparent = image.info.get("transparency")
+    if image.format != "PNG" or not isinstance(transparent, int | tuple):
+        return
+    stored = image.tile[0].args  # type: ignore[attr-defined]
+    if stored == "RGB;16B":
+        raise UnusableImageError("a transparent colour of 16 bits: convert it to 8 bits, or remove the transparency")
+    if bits := {"L;2": 2, "L;4": 4}.get(stored):
+        image.info["transparency"] = transparent * 255 // (2**bits - 1)
 
 
 def _over_black(image: Image.Image) -> Image.Image:

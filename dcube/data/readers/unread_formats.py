@@ -1,0 +1,42 @@
+"""What a picture is that cannot be read, where its header says it."""
+
+from pathlib import Path
+
+from PIL import ExifTags, TiffImagePlugin
+
+from dcube.data.readers.damaged_jpeg import jpeg_bits
+
+HEAD = 2**20  # bytes, in which a JPEG says its bits
+SAMPLES = {1: "integers", 2: "signed integers", 3: "floats"}
+CONVERT = "convert it to PNG"
+UNKNOWN = "not a readable image"
+
+
+def describe_unread(path: Path) -> str:
+    """Why a file that Pillow refuses is not read; `UNKNOWN` where nothing is known."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+            if head.startswith(b"\xff\xd8") and (bits := jpeg_bits(head)) > 8:
+                return f"a JPEG of {bits} bits is not supported: {CONVERT}"
+            if head[:4] in (b"II*\0", b"MM\0*"):
+                file.seek(0)
+                return _describe_tiff(TiffImagePlugin.ImageFileDirectory_v2(file.read(8)), file)
+    except Exception:  # the header is damaged too
+        pass
+    return UNKNOWN
+
+
+def _describe_tiff(tags: TiffImagePlugin.ImageFileDirectory_v2, file) -> str:  # type: ignore[no-untyped-def]
+    file.seek(tags.next)
+    tags.load(file)
+    if ExifTags.Base.ImageWidth not in tags:
+        return UNKNOWN
+    bits = tags.get(ExifTags.Base.BitsPerSample, (1,))
+    kind = SAMPLES.get(tags.get(339, (1,))[0], "values")
+    inverted = ", 0 for white" if tags.get(ExifTags.Base.PhotometricInterpretation) == 0 else ""
+    order = ", big-endian" if tags.prefix == b"MM" else ""
+    compression = TiffImagePlugin.COMPRESSION_INFO.get(tags.get(ExifTags.Base.Compression, 1), "unknown")
+    packed = "" if compression == "raw" else f", compression {compression}"
+    what = f"{len(bits)} × {bits[0]}-bit {kind}{order}{inverted}{packed}"
+    return f"not a readable image: a TIFF of {what}, damaged or not supported: {CONVERT}"

@@ -1,0 +1,144 @@
+"""Pictures that decode and are not what was stored: damaged JPEG, signed and transparent samples; what is refused."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from dcube.data.readers.dicom import read_frame
+from dcube.data.readers.images import read_file
+from dcube.data.readers.raw_image import UnusableImageError
+from tests.support.medical_files import dicom_dataset, save_dicom
+from tests.support.raw_sets import noise
+
+CHANGES = {
+    "the last three quarters zeroed": lambda data: data[: len(data) // 4] + bytes(len(data) - len(data) // 4),
+    "cut, with an end appended": lambda data: data[: len(data) // 2] + b"\xff\xd9",
+    "zeroed, with an end appended": lambda data: data[: len(data) // 4] + bytes(len(data) // 2) + b"\xff\xd9",
+    "a hole": lambda data: data[: len(data) // 2] + bytes(600) + data[len(data) // 2 + 600 :],
+    "without its end": lambda data: data[:-2],
+}
+OPTIONS = ({}, {"optimize": True}, {"restart_marker_rows": 1}, {"subsampling": 0, "quality": 60})
+
+
+def smooth(size: int = 200, colour: bool = True) -> Image.Image:
+    small = np.random.default_rng(0).integers(0, 256, (20, 25, 3) if colour else (20, 25), dtype=np.uint8)
+    return Image.fromarray(small).resize((size, size), Image.Resampling.BICUBIC)
+
+
+def jpeg(image: Image.Image, **options) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "JPEG", **options)
+    return content.getvalue()
+
+
+def refused(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    with pytest.raises(UnusableImageError) as error:
+        read_file(path)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("colour", [True, False])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_jpeg_that_lacks_some_of_its_image_is_refused(tmp_path, change, options, colour):
+    """Also where Pillow shows it half grey."""
+    content = CHANGES[change](jpeg(smooth(colour=colour), **options))
+    assert any(word in refused(tmp_path / "a.jpg", content) for word in ("damaged", "not a readable image"))
+
+
+@pytest.mark.parametrize("options", [*OPTIONS, {"progressive": True}], ids=str)
+@pytest.mark.parametrize("kind", ["smooth", "ends in grey", "black", "trailing bytes", "cmyk", "fill bytes"])
+def test_a_whole_jpeg_is_shown_as_pillow_shows_it(tmp_path, kind, options):
+    image = smooth()
+    if kind == "ends in grey":
+        image.paste((128, 128, 128), (0, 100, 200, 200))
+    if kind == "black":
+        image.paste((0, 0, 0), (0, 20, 200, 200))
+    content = jpeg(image.convert("CMYK") if kind == "cmyk" else image, **options)
+    if kind == "trailing bytes":
+        content += bytes(500) + b"\xff\xda"
+    if kind == "fill bytes":
+        content = content[:2] + b"\xff\xff" + content[2:]
+    (tmp_path / "a.jpg").write_bytes(content)
+    with Image.open(io.BytesIO(content)) as reference:
+        expected = np.asarray(reference.convert("RGB"))
+    assert np.array_equal(np.asarray(read_file(tmp_path / "a.jpg").image), expected)
+
+
+def test_signed_bytes_of_a_tiff_are_refused_where_they_are_negative(tmp_path):
+    """Pillow wraps them around. tifffile writes and reads them as they are."""
+    values = noise(1)
+    tifffile.imwrite(tmp_path / "a.tif", (values.astype(int) - 128).astype(np.int8))
+    assert tifffile.imread(tmp_path / "a.tif").min() < 0
+    assert "signed 8-bit values below 0" in refused(tmp_path / "a.tif", (tmp_path / "a.tif").read_bytes())
+    tifffile.imwrite(tmp_path / "b.tif", (values // 2).astype(np.int8))
+    assert np.array_equal(np.asarray(read_file(tmp_path / "b.tif").image), values // 2)
+
+
+def png(values: np.ndarray, bits: int, colour_type: int, transparent: bytes) -> bytes:
+    """By the standard (ISO/IEC 15948), as Pillow writes none of these."""
+    height, width = values.shape[:2]
+    samples = values.reshape(height, -1)
+    if bits == 16:
+        rows = [row.astype(">u2").tobytes() for row in samples]
+    else:
+        rows = [np.packbits((row[:, None] >> np.arange(bits)[::-1]) & 1).tobytes() for row in samples]
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0),
+        b"tRNS": transparent,
+        b"IDAT": zlib.compress(b"".join(b"\0" + row for row in rows)),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    )
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_the_transparent_value_of_a_grey_png_is_black(tmp_path, bits):
+    values = np.random.default_rng(bits).integers(0, 2**bits, (16, 16)).astype(np.uint16)
+    transparent = int(values[3, 3])
+    (tmp_path / "a.png").write_bytes(png(values, bits, 0, struct.pack(">H", transparent)))
+    shown = np.asarray(read_file(tmp_path / "a.png").image).astype(float)
+    expected = np.where(values == transparent, 0, values / (2**bits - 1) * 255)
+    assert np.allclose(shown if shown.ndim == 2 else shown[:, :, 0], expected, atol=0.51)
+
+
+def test_a_transparent_colour_of_16_bits_is_refused(tmp_path):
+    values = np.random.default_rng(0).integers(0, 2**16, (16, 16, 3)).astype(np.uint16)
+    content = png(values, 16, 2, struct.pack(">HHH", *map(int, values[0, 0])))
+    assert "a transparent colour of 16 bits" in refused(tmp_path / "a.png", content)
+
+
+def tiff(path: Path, values: np.ndarray, **options) -> bytes:
+    tifffile.imwrite(path, values, **options)
+    return path.read_bytes()
+
+
+def test_what_is_not_read_is_called_by_its_name(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 65536, (16, 16)).astype(np.uint16)
+    file = tmp_path / "a.tif"
+    assert "a TIFF of 1 × 64-bit floats, damaged or not supported: convert it to PNG" in refused(
+        file, tiff(file, deep / 65535)
+    )
+    inverted = tiff(file, deep, photometric="miniswhite", byteorder=">")
+    assert "a TIFF of 1 × 16-bit integers, big-endian, 0 for white" in refused(file, inverted)
+    twelve = imagecodecs.jpeg8_encode(deep >> 4, level=95, bitspersample=12)
+    assert "a JPEG of 12 bits is not supported" in refused(tmp_path / "a.jpg", twelve)
+    assert refused(file, b"II*\0 nonsense") == "not a readable image"
+
+
+def test_colour_dicom_without_its_order_of_planes_is_refused_by_name(tmp_path):
+    dataset = dicom_dataset(np.asarray(smooth(16)))
+    del dataset.PlanarConfiguration
+    with pytest.raises(UnusableImageError, match="missing DICOM attribute PlanarConfiguration"):
+        read_frame(save_dicom(tmp_path / "a.dcm", dataset))
