@@ -19,7 +19,7 @@ from dcube.data.layouts import (
 )
 from dcube.data.layouts.masks import numbered_beginnings
 from dcube.data.layouts.raw_dataset import RawDataset
-from dcube.data.layouts.raw_files import RawFiles, inner_folder, visible_files
+from dcube.data.layouts.raw_files import RawFiles, describe_left_out, inner_folder, visible_files
 from dcube.data.layouts.spelling import one_spelling, refuse_confused
 from dcube.data.readers.stored_images import KINDS
 from dcube.data.subgroups import refuse_unfit
@@ -67,10 +67,12 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
             f"data.patients: {data.patients} is for Duke Breast Cancer MRI, and {path} is none: set it to all"
         )
     if layout is None:
-        raise DcubeError(f"{path} contains no images: put {', '.join(KINDS)} into class folders, or one .npz")
+        others = describe_left_out(raw.left_out(set()))
+        raise DcubeError(f"{path} contains no images{others}: put {', '.join(KINDS)} into class folders, or one .npz")
     dataset = layout.read_layout(raw, data)
     if not dataset.records:
-        raise DcubeError(f"{path} contains no images: {dataset.layout} with nothing in it")
+        others = describe_left_out(dataset.left_out)
+        raise DcubeError(f"{path} contains no images{others}: {dataset.layout} with nothing in it")
     spelt = cache(one_spelling)
     records = [replace(one, label=spelt(one.label), patient=spelt(one.patient)) for one in dataset.records]
     beginnings = numbered_beginnings(record.file for record in records) if dataset.has_paths else ()

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dcube.data.layouts.raw_files import RawFiles, inner_folder
+from dcube.data.layouts.raw_files import RawFiles, describe_left_out, inner_folder
 from dcube.data.readers.archives import is_archive, unpack
 from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.stored_images import StoredImage, list_stored_images, read_stored_image
@@ -57,7 +57,10 @@ def collect_images(paths: Sequence[Path]) -> Iterator[tuple[list[InputImage], di
         for path in paths:
             found, others = _in_path(path, temporary)
             if not found:
-                raise DcubeError(f"{path} contains no image: give images, DICOM, NIfTI, or folders or archives of them")
+                held = describe_left_out(others)
+                raise DcubeError(
+                    f"{path} contains no image{held}: give images, DICOM, NIfTI, or folders or archives of them"
+                )
             images += found
             for why, files in others.items():
                 left_out.setdefault(why, []).extend(files)

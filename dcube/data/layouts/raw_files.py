@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -13,7 +13,7 @@ from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
 from dcube.data.readers.file_kinds import kind_of
 from dcube.data.readers.stored_images import StoredImage, is_medical, list_stored_images, why_auxiliary
 from dcube.data.readers.walking import regular_files
-from dcube.errors import DcubeError
+from dcube.errors import DcubeError, abbreviated
 
 # What operating systems, archivers and network storages leave behind, by the reason that is printed.
 DEBRIS = {
@@ -126,6 +126,12 @@ class RawFiles:
                 f"{self.path / lone[0]} is called a mask, and there is no image that it belongs to "
                 f"({len(lone)} such files): remove the masks, or rename what are images"
             )
+
+
+def describe_left_out(left_out: Mapping[str, Sequence[str]]) -> str:
+    """What a folder without images holds, for the end of an error's first clause; empty for an empty folder."""
+    found = [f"{len(files)} × {why} ({abbreviated(sorted(files))})" for why, files in left_out.items()]
+    return f", but {'; '.join(found)}" if found else ""
 
 
 def sort_files(path: Path) -> dict[str, list[str]]:

@@ -1,0 +1,167 @@
+"""One folder of each kind of trouble through `data check`, `data add`, `prepare` and `predict`: the same rules for all."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from dcube.config.schema import Data
+from dcube.data.adding import add_dataset
+from dcube.data.checks.inspection import inspect_dataset
+from dcube.data.preparing import prepare
+from dcube.data.readers.raw_image import UnusableImageError
+from dcube.errors import DcubeError
+from dcube.inference.inputs import collect_images
+from tests.support.medical_files import RAMP, dicom_file
+from tests.support.raw_sets import class_folders, noise, save
+
+PLAIN = Data(name="set", image_size=16, diffusion_image_size=16)
+MASK = "mask or thumbnail of an image"
+CLASSES = ("ill", "well")
+
+
+@pytest.fixture(autouse=True)
+def _salt(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is put into two classes of ten pictures each, and what comes of it.
+
+    Attributes:
+        left_out: how many files, by reason.
+        refused: a part of the error; empty: the set is used.
+        images: how many `predict` reads; 0: it refuses the folder too.
+        unreadable: how many of these it cannot show.
+    """
+
+    build: Callable[[Path], object]
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    refused: str = ""
+    images: int = 20
+    unreadable: int = 0
+
+
+def masks(raw: Path) -> None:
+    for label in CLASSES:
+        for i in range(10):
+            save(raw / label / f"{i:02d}_mask.png", noise(900 + i))
+
+
+def hospitals(raw: Path) -> None:
+    shutil.rmtree(raw)
+    for number, name in enumerate(("north", "south")):
+        class_folders(raw / name, images=5)
+        save(raw / name / "ill" / "00.png", noise(700 + number))
+
+
+def studies(raw: Path) -> None:
+    """Two classes of ten DICOM slices, one of them a localizer, in files without a suffix."""
+    shutil.rmtree(raw)
+    for c, label in enumerate(CLASSES):
+        for i in range(11):
+            name = {} if i < 10 else {"SeriesDescription": "Topogram"}
+            pixels = np.roll(RAMP, 40 * i + 7 * c)
+            dicom_file(raw / label / f"1.2.826.{i}", pixels, PatientID=f"{c}-{i}", BitsStored=12, **name)
+
+
+def cut_picture(raw: Path) -> None:
+    image = Image.fromarray(np.dstack([noise(i, (200, 200)) for i in range(3)]))
+    image.save(raw / "ill" / "cut.jpg")
+    content = (raw / "ill" / "cut.jpg").read_bytes()
+    (raw / "ill" / "cut.jpg").write_bytes(content[: len(content) // 2] + b"\xff\xd9")
+
+
+def cut_dicom(raw: Path) -> None:
+    file = dicom_file(raw / "ill" / "cut.dcm", RAMP)
+    file.write_bytes(file.read_bytes()[:450])
+
+
+def negative(raw: Path) -> None:
+    tifffile.imwrite(raw / "ill" / "signed.tif", (noise(1).astype(int) - 128).astype(np.int8))
+
+
+KINDS = {
+    "A: masks beside images": Kind(masks, {MASK: 20}),
+    "A: folders above the classes": Kind(hospitals, refused="the folders north, south all hold the folders ill, well"),
+    "A: a class called like masks": Kind(
+        lambda raw: class_folders(raw, ("thumb",)), {MASK: 10}, "thumb may be a class, or hold masks or thumbnails"
+    ),
+    "A and B: slices by their content, and localizers": Kind(studies, {"localizer": 2}),
+    "B: other formats": Kind(
+        lambda raw: Image.fromarray(noise(1)).save(raw / "ill" / "a.gif"),
+        {"format that is not read: convert it to PNG, DICOM or NIfTI": 1},
+    ),
+    "C: a JPEG that decodes half grey": Kind(cut_picture, refused="damaged", images=21, unreadable=1),
+    "C: a DICOM file that is cut off": Kind(cut_dicom, refused="damaged, perhaps cut off", images=21, unreadable=1),
+    "C: values below 0": Kind(negative, refused="signed 8-bit values below 0", images=21, unreadable=1),
+    "D: a broken link": Kind(lambda raw: (raw / "ill" / "x.png").symlink_to("gone"), refused="broken link", images=0),
+    "D: a linked folder": Kind(
+        lambda raw: (raw / "ill" / "more").symlink_to(raw / "well"), refused="link to a folder", images=0
+    ),
+    "D: a cycle": Kind(lambda raw: (raw / "ill" / "up").symlink_to(raw), refused="link to a folder", images=0),
+    "D: a pipe": Kind(lambda raw: os.mkfifo(raw / "ill" / "x.png"), refused="named pipe", images=0),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_check_add_prepare_and_predict_say_the_same(tmp_path, name):
+    kind, raw, stored = KINDS[name], class_folders(tmp_path / "raw"), tmp_path / "data" / "set"
+    kind.build(raw)
+    if kind.refused:
+        assert kind.refused in problem(lambda: inspect_dataset(raw, PLAIN).problem)
+        assert kind.refused in problem(lambda: add_dataset(PLAIN, raw, stored))
+        assert not stored.exists()
+        refusal = problem(lambda: prepare(raw, PLAIN, tmp_path / "prepared"))  # names no file of a patient
+        assert kind.refused in refusal or "data check" in refusal
+    else:
+        for report in (inspect_dataset(raw, PLAIN), add_dataset(PLAIN, raw, stored)):
+            assert report.images == 20 and not report.problem and counted(report.left_out) == kind.left_out
+        assert len(prepare(stored, PLAIN, tmp_path / "prepared").manifest) == 20
+    if not kind.images:
+        assert kind.refused in problem(lambda: predicted(raw))
+    else:
+        assert predicted(raw) == (kind.images, kind.unreadable, kind.left_out)
+
+
+def problem(run: Callable[[], object]) -> str:
+    try:
+        return str(run())
+    except DcubeError as error:
+        return str(error)
+
+
+def counted(left_out: Mapping[str, list[str]]) -> dict[str, int]:
+    return {why: len(files) for why, files in left_out.items()}
+
+
+def predicted(raw: Path) -> tuple[int, int, dict[str, int]]:
+    """How many images `predict` reads, how many of these it cannot show, and what it leaves out."""
+    with collect_images([raw]) as (images, left_out):
+        unreadable = 0
+        for image in images:
+            try:
+                image.read(None)
+            except UnusableImageError:
+                unreadable += 1
+        return len(images), unreadable, counted(left_out)
+
+
+def test_archives_in_an_archive_are_named_by_all(tmp_path):
+    """`add` and `predict` unpack one archive; `check` and `prepare` see the folder of archives."""
+    for label in CLASSES:
+        class_folders(tmp_path / label, (label,))
+        shutil.make_archive(str(tmp_path / "set" / label), "zip", tmp_path / label)
+    outer = Path(shutil.make_archive(str(tmp_path / "outer"), "zip", tmp_path / "set"))
+    why = "contains no images, but 2 × compressed file: unpack it (ill.zip, well.zip)"
+    assert why in problem(lambda: inspect_dataset(tmp_path / "set", PLAIN))
+    assert why in problem(lambda: add_dataset(PLAIN, outer, tmp_path / "data" / "set"))
+    assert "data check" in problem(lambda: prepare(tmp_path / "set", PLAIN, tmp_path / "prepared"))
+    assert "but 2 × compressed file: unpack it" in problem(lambda: predicted(outer))
