@@ -1,4 +1,4 @@
-"""One folder of each kind of trouble through `data check`, `data add`, `prepare` and `predict`: the same rules for all."""
+"""One folder of each kind of trouble through `data check`, `data add`, `prepare` and `predict`: one set of rules."""
 
 import os
 import shutil
