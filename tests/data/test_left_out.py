@@ -263,3 +263,17 @@ def test_radiography_as_kaggle_packs_it(tmp_path, packed):
     assert report.layout == "COVID-19 Radiography" and report.images == 32 and not report.problem
     assert len(report.left_out["mask or thumbnail of an image"]) == 32
     assert len(prepare(tmp_path / "data" / "covid", PLAIN, tmp_path / "out").manifest) == 32
+
+
+def test_a_class_of_nothing_but_what_is_left_out_is_refused(tmp_path):
+    """It would vanish: GIF alone, or localizers alone."""
+    raw = class_folders(tmp_path / "pictures", images=1)
+    (raw / "other").mkdir()
+    (raw / "other" / "a.gif").write_bytes(b"GIF89a")
+    assert "other contains no images, but 1 × format that is not read" in refused(raw)
+    for label in ("ill", "well", "scouts"):
+        dicom_file(
+            tmp_path / "ct" / label / "1.dcm", RAMP, SeriesDescription="Topogram" if label == "scouts" else "Thorax"
+        )
+    said = refused(tmp_path / "ct")
+    assert "scouts contains no images, but 1 × localizer (scouts/1.dcm): fill or remove this class folder" in said

@@ -155,3 +155,18 @@ def test_dim_and_flat_pictures_have_more_than_two_levels(low):
     dim = (noise(1, (64, 64)) // 10 + low).astype(np.uint8)
     background = np.where(ellipse(3) > 0, noise(2, (64, 64)), 0).astype(np.uint8)
     assert not has_few_levels(Image.fromarray(dim)) and not has_few_levels(Image.fromarray(background))
+
+
+def test_label_volumes_that_no_name_tells_are_refused_by_their_content(tmp_path):
+    """Slice by slice; a volume whose other slices are many-valued is none, whatever a slice of it shows."""
+    for label in ("ill", "well"):
+        for i in range(4):
+            number = i + 10 * len(label)
+            values = np.stack([noise(number + 100 * k, (64, 64)) for k in range(3)], axis=2).astype(np.int16)
+            shape = np.stack([ellipse(number + 100 * k) // 255 for k in range(3)], axis=2).astype(np.int16)
+            nifti_file(tmp_path / label / f"case{number}.nii.gz", values, display=(0, 255))
+            nifti_file(tmp_path / label / f"case{number}_tumor.nii.gz", shape, display=(0, 1))
+    assert inspect_dataset(tmp_path, PLAIN).problem.startswith("24 images have few grey levels, and the names")
+    for file in tmp_path.rglob("*_tumor.nii.gz"):
+        file.unlink()
+    assert not any("grey levels" in line for line in inspect_dataset(tmp_path, PLAIN).warnings)

@@ -11,7 +11,7 @@ from dcube.errors import DcubeError, abbreviated
 
 FEW_LEVELS = 8  # grey levels or colours: label maps have as many values as there are tissues
 NOISE = 8  # grey levels that JPEG may be off by
-COVERED = 0.93  # of the pixels: the edges of a mask have all values between, in JPEG
+COVERED = 0.95  # of the pixels: the edges of a mask have all values between, in JPEG
 FEWEST = 3
 NEARLY_ALL = 0.8
 

@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from dcube.config.schema import Data
 from dcube.data.layouts.folder_classes import labelling_hint, refuse_unlikely_classes
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
-from dcube.data.layouts.raw_files import RawFiles, is_debris
+from dcube.data.layouts.raw_files import RawFiles, describe_left_out, is_debris
 from dcube.data.layouts.tables import UNLABELLED_FOLDERS
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
@@ -49,7 +49,12 @@ def _refuse_classes_in_classes(raw: RawFiles) -> None:
 
 
 def _refuse_empty_folders(raw: RawFiles) -> None:
-    aside = {PurePosixPath(image.file).parts[0] for image in raw.set_aside}
+    """Also a class that holds nothing but what is left out: it would vanish."""
     for child in sorted(raw.path.iterdir()):
-        if child.is_dir() and child.name not in raw.top_folders | aside and not is_debris(child.name):
-            raise DcubeError(f"{child} contains no images: fill or remove this class folder")
+        if child.is_dir() and child.name not in raw.top_folders and not is_debris(child.name):
+            inside = {
+                why: [file for file in files if PurePosixPath(file).parts[0] == child.name]
+                for why, files in raw.left_out(set()).items()
+            }
+            held = describe_left_out({why: files for why, files in inside.items() if files})
+            raise DcubeError(f"{child} contains no images{held}: fill or remove this class folder")

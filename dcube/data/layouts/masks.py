@@ -34,11 +34,17 @@ def beginnings(text: str) -> Iterator[str]:
         text = text.rpartition(" ")[0]
 
 
-def numbered_beginnings(files: Iterable[str]) -> tuple[tuple[int, ...], ...]:
-    """A number for the words of each file's name, and for what they begin with: equal for equal words."""
-    numbers: dict[str, int] = {}
-    stems = map(stem_words, files)
-    return tuple(tuple(numbers.setdefault(begin, len(numbers)) for begin in beginnings(stem)) for stem in stems)
+def numbered_beginnings(images: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+    """A number for the words of each image's name, and for what they begin with: equal for equal words.
+
+    A frame or slice of a file (`file#number`) equals that of another file in its own number alone.
+    """
+    numbers: dict[tuple[str, str], int] = {}
+    parts = (image.partition("#") for image in images)
+    return tuple(
+        tuple(numbers.setdefault((begin, slice_number), len(numbers)) for begin in beginnings(stem_words(file)))
+        for file, _, slice_number in parts
+    )
 
 
 @cache
