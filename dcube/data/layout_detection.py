@@ -1,7 +1,7 @@
 """Which layout a raw data set has. A layout is one module of `layouts/`, and one line in `LAYOUTS`."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Protocol
 
@@ -75,8 +75,8 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         raise DcubeError(f"{path} contains no images{others}: {dataset.layout} with nothing in it")
     spelt = cache(one_spelling)
     records = [replace(one, label=spelt(one.label), patient=spelt(one.patient)) for one in dataset.records]
-    beginnings = numbered_beginnings(record.file for record in records) if dataset.has_paths else ()
-    dataset = replace(dataset, records=records, beginnings=beginnings)
+    names = [record.file for record in records] if dataset.has_paths else []
+    dataset = replace(dataset, records=records, beginnings=partial(numbered_beginnings, names))
     refuse_confused(dataset.records, str(raw.path))
     left_out = {**raw.debris, **dataset.left_out, NOT_USED: dataset.ignored, BESIDE: beside}
     dataset = replace(dataset, left_out={why: tuple(files) for why, files in left_out.items() if files})

@@ -145,8 +145,9 @@ def test_images_of_two_levels_that_belong_to_no_other_image_are_reported_alone(t
     for i in range(10):
         save(raw / "ill" / f"{i:02}.png", noise(i, (64, 64)))
         save(raw / "well" / f"{i:02}.png", noise(50 + i, (64, 64)) if i % 2 else ellipse(i))
+    save(raw / "well" / "+.png", noise(99))  # a name without words
     report = inspect_dataset(raw, PLAIN)
-    assert not report.problem and any("5 of 20 images have few grey levels" in line for line in report.warnings)
+    assert not report.problem and any("5 of 21 images have few grey levels" in line for line in report.warnings)
 
 
 @pytest.mark.parametrize("low", [0, 100])

@@ -38,18 +38,21 @@ def _without_peak(counts: list[int]) -> tuple[int, list[int]]:
 
 def refuse_unnamed_masks(dataset: RawDataset, summaries: Sequence[ImageSummary]) -> None:
     """Raise `DcubeError` where nearly all images of few levels belong to another image by name and size."""
-    rows = range(len(dataset.beginnings))
-    flat = [row for row in rows if summaries[row].has_few_levels]
-    if len(flat) < FEWEST:
+    flat = [row for row, one in enumerate(summaries) if one.has_few_levels]
+    if len(flat) < FEWEST or not dataset.has_paths:
         return
-    owners: dict[tuple, Counter[str]] = defaultdict(Counter)
-    for row in set(rows).difference(flat):
-        owners[_key(dataset, summaries, row, 0)][dataset.records[row].label] += 1
+    keys = [
+        [(name, one.width, one.height) for name in names]
+        for names, one in zip(dataset.beginnings(), summaries, strict=True)
+    ]
+    owners: dict[tuple[int, int, int], Counter[str]] = defaultdict(Counter)
+    for row in set(range(len(keys))).difference(flat):
+        for key in keys[row][:1]:  # none for a name without words
+            owners[key][dataset.records[row].label] += 1
     mixed = set().union(*owners.values())
     masks = []
     for row in flat:
-        names = range(len(dataset.beginnings[row]))
-        found = sum((owners.get(_key(dataset, summaries, row, name), Counter()) for name in names), Counter())
+        found = sum((owners.get(key, Counter()) for key in keys[row]), Counter())
         label = dataset.records[row].label
         # One owner in its class; or one at all, where its whole class is like that: a folder of masks.
         if (found[label] if label in mixed else found.total()) == 1:
@@ -59,7 +62,3 @@ def refuse_unnamed_masks(dataset: RawDataset, summaries: Sequence[ImageSummary])
             f"{len(masks)} images have few grey levels, and the names and sizes of other images, as masks have "
             f"({abbreviated(masks)}): remove them, or give them other names if they are images"
         )
-
-
-def _key(dataset: RawDataset, summaries: Sequence[ImageSummary], row: int, name: int) -> tuple[int, int, int]:
-    return dataset.beginnings[row][name], summaries[row].width, summaries[row].height

@@ -55,6 +55,8 @@ def is_mask_folder(folder: str) -> bool:
 def find_masks(files: Sequence[str]) -> tuple[list[str], list[str]]:
     """The masks among image files that have an image beside them, and what is called a mask and has none."""
     suspects = [file for file in files if _is_in_mask_folder(file) or HINT.search(stem_words(file))]
+    if not suspects:
+        return [], []
     images = _Images.of(set(files).difference(suspects))
     masks, orphans = [], []
     for file in suspects:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dcube.data.layouts.columns import SPLIT_NAMES
 from dcube.data.layouts.table_rows import READERS, table_rows
-from dcube.data.layouts.tables import SPLIT_NAMES
 
 FEWEST_NAMED = 2
 MOST_CLASSES = 100  # a column of more values says no classes

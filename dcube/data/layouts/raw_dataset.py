@@ -1,6 +1,6 @@
 """What every layout is read into: one record for each image, and a way to decode it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -44,7 +44,7 @@ class RawDataset:
         notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
         has_paths: whether the names of the images were given by people; rows of an archive have none.
-        beginnings: `numbered_beginnings` of the records' files, where these were given by people.
+        beginnings: gives `numbered_beginnings` of the records' files, where these were named by people.
         subgroups: columns of `data.subgroups`.
         unused_columns: those of `metadata.csv` that nothing reads.
         places: where another file has a say in the pixels of each record: what it says.
@@ -59,7 +59,7 @@ class RawDataset:
     has_paths: bool = True
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     suspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    beginnings: tuple[tuple[int, ...], ...] = ()
+    beginnings: Callable[[], Sequence[tuple[int, ...]]] = tuple
     subgroups: tuple[str, ...] = ()
     unused_columns: tuple[str, ...] = ()
     places: tuple[str, ...] = ()

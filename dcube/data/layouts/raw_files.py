@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from dcube.data.layouts.columns import SPLIT_NAMES
 from dcube.data.layouts.masks import find_masks, is_mask_folder
 from dcube.data.layouts.naming_tables import NamingTable, find_naming_tables, is_table
-from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
+from dcube.data.layouts.tables import UNLABELLED_FOLDERS
 from dcube.data.readers.file_kinds import kind_of
 from dcube.data.readers.stored_images import StoredImage, is_medical, list_stored_images, why_auxiliary
 from dcube.data.readers.walking import regular_files

@@ -6,10 +6,11 @@ A split is called as in `SPLIT_NAMES`, in any case: `Training` and `Testing` are
 from pathlib import PurePosixPath
 
 from dcube.config.schema import Data
+from dcube.data.layouts.columns import SPLIT_NAMES
 from dcube.data.layouts.folder_classes import labelling_hint, refuse_unlikely_classes
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
-from dcube.data.layouts.tables import SPLIT_NAMES, UNLABELLED_FOLDERS
+from dcube.data.layouts.tables import UNLABELLED_FOLDERS
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError
