@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEGBaseline8Bit
 
 from dcube.data.readers.dicom import read_frame
 from dcube.data.readers.images import read_file
@@ -142,3 +144,21 @@ def test_colour_dicom_without_its_order_of_planes_is_refused_by_name(tmp_path):
     del dataset.PlanarConfiguration
     with pytest.raises(UnusableImageError, match="missing DICOM attribute PlanarConfiguration"):
         read_frame(save_dicom(tmp_path / "a.dcm", dataset))
+
+
+@pytest.mark.parametrize("change", [None, "cut, with an end appended", "without its end"])
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_damaged_jpeg_inside_of_dicom_is_refused_too(tmp_path, change, colour):
+    image = smooth(colour=colour)
+    dataset = dicom_dataset(np.asarray(image), NumberOfFrames=2)
+    whole = jpeg(image, quality=95)
+    frames = [whole, CHANGES[change](whole) if change else whole]
+    dataset.PixelData = encapsulate(frames)
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.PhotometricInterpretation = "YBR_FULL_422" if colour else "MONOCHROME2"
+    file = save_dicom(tmp_path / "a.dcm", dataset)
+    assert np.abs(np.asarray(read_frame(file, 0).image).astype(float) - np.asarray(image)).mean() < 3
+    if change:
+        with pytest.raises(UnusableImageError, match="damaged"):
+            read_frame(file, 1)
