@@ -54,6 +54,7 @@ def prepare_process() -> None:
     atexit.register(gc.disable)
     # Of the whole process, since filters are: images are read in threads. What is too large is refused in one line.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
+    warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # damage is refused in one line too
 
 
 def _completed() -> dict[str, str]:
