@@ -76,12 +76,14 @@ def _named(count: str, groups: list[list[str]]) -> str:
 def _group_table(report: InspectionReport) -> list[RenderableType]:
     """How much a split leaks by what it keeps together; values of data.group_by below, in lines that can be copied."""
     measured = [check for check in report.group_checks if check.accuracy is not None]
-    if not measured:
+    if len(measured) < 2:  # there is nothing to compare images on their own with
         return []
     table = Table(
-        "kept together", "groups", "images in a group", "in its group", "has its class",
-        title="How much a split leaks: how often the nearest image by pixels …", title_justify="left",
-        caption=f"The larger the fall of the last column below a split by image, the more that split leaks.\n"
+        "kept together", "groups", "images in a group", "same group", "same class", "at random",
+        title="How much a split by image leaks, measured on the nearest image by pixels", title_justify="left",
+        caption="Same group, same class: of how many images the nearest one has it; the class while groups stay "
+        "together. At random: the class with groups of the same sizes drawn at random. Where same class is clearly "
+        "lower (*), a split by image leaks.\n"
         f"The most frequent class alone: {_most_frequent(report.counts):.3f}.", caption_justify="left",
     )  # fmt: skip
     names = {BY_IMAGE: "image, with its copies", BY_PATIENT: "patient"}
@@ -89,7 +91,9 @@ def _group_table(report: InspectionReport) -> list[RenderableType]:
     names |= {value: f"group_by {number}" for number, value in enumerate(values, 1)}
     for check in measured:
         sizes = f"{check.smallest} … {check.largest}, median {check.median:g}"
-        table.add_row(names[check.by], str(check.groups), sizes, f"{check.own_group:.0%}", f"{check.accuracy:.3f}")
+        same_class, mark = f"{check.accuracy:.3f}", " *" if check.fall else ""
+        at_random = "" if check.by == BY_IMAGE else f"{check.at_random:.3f} ± {check.spread:.3f}"
+        table.add_row(names[check.by], str(check.groups), sizes, f"{check.own_group:.0%}", same_class + mark, at_random)
     return [table, *(Text(f"{names[value]}: {value}", no_wrap=True, overflow="ignore") for value in values)]
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from dcube.data.group_checks import BY_IMAGE, LEAK, GroupCheck
+from dcube.data.group_checks import BY_PATIENT, GroupCheck
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, Machine
 
 CUT = 0.05  # share of an image's area that may be cut off
-AS_GOOD = 0.02  # of two groupings whose accuracies differ by less, the finer one is taken
+AS_GOOD = 0.02  # of two groupings whose falls of accuracy differ by less, the finer one is taken
 RARE = 3.0  # images of the most frequent class to those of the rarest, from which on the classes are balanced
 FEW_TO_TEST = 1000  # labelled images, below which the test of one split says little
 SMALL_SET = 2000  # training images, from which on a batch is 64
@@ -26,21 +26,21 @@ def decide_data(draft: Draft, facts: DatasetFacts, keep_names: bool) -> None:
     small = f"a test on part of {labelled} images says little: `dcube study folds` tests every one of them once"
     draft.decide(small if labelled < FEW_TO_TEST else f"{labelled} labelled images: one split", data__folds=None)
     if report.grouping == "none":
-        _decide_groups(draft, report.group_checks)
+        _decide_groups(draft, [check for check in report.group_checks if check.by != BY_PATIENT])
 
 
 def _decide_groups(draft: Draft, checks: Sequence[GroupCheck]) -> None:
-    accuracy = {check.by: check.accuracy for check in checks if check.accuracy is not None}
-    proposed = {by: value for by, value in accuracy.items() if by != BY_IMAGE}
-    if not proposed or accuracy[BY_IMAGE] - min(proposed.values()) < LEAK:
+    largest = max((check.fall for check in checks), default=0.0)
+    if not largest:
         reason = "patients are unknown, and no part of the file names says which: metrics are likely too high"
         draft.decide(reason, data__group_by=None)
         return
-    chosen = next(by for by, value in proposed.items() if value <= min(proposed.values()) + AS_GOOD)
+    chosen = next(check for check in checks if check.fall and check.fall >= largest - AS_GOOD)
     draft.decide(
-        f"patients are unknown; the nearest image has the same class for {accuracy[BY_IMAGE]:.1%} of the images, and "
-        f"for {accuracy[chosen]:.1%} with these groups kept together. Check that they are what belongs together",
-        data__group_by=chosen,
+        f"patients are unknown; the nearest image has the same class for {chosen.accuracy:.1%} of the images with "
+        f"these groups kept together, for {chosen.at_random:.1%} with groups drawn at random. Check that they are what "
+        "belongs together",
+        data__group_by=chosen.by,
     )
 
 
