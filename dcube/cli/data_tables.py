@@ -30,7 +30,7 @@ def _facts(report: InspectionReport) -> dict[str, str]:
         "stored as": counted(report.raw.modes),
         "width": _sides(report.raw.width),
         "height": _sides(report.raw.height),
-        "groups" if report.grouping == "group_by" else "patients": f"{report.patients or 'unknown'}"
+        "groups" if report.grouping in ("group_by", "guessed") else "patients": f"{report.patients or 'unknown'}"
         + (f", in several splits: {abbreviated(several)}" if several else ""),
         "exact duplicates": _named("; ".join(extra), report.duplicate_files),
         "near duplicates": _named(f"{near.images} images in {near.groups} groups", report.near_duplicate_files),

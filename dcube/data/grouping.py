@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from dcube.artifacts.schemas.dataset import Grouping
+from dcube.config.guessed import is_guessed, rule_of
 from dcube.config.path_pattern import SECONDS, PathPattern
 from dcube.config.schema import Data
 from dcube.data.grouping_errors import GroupingError
@@ -40,7 +41,7 @@ def group_images(dataset: RawDataset, group_by: str) -> RawDataset:
 def grouping_of(table: pd.DataFrame, data: Data) -> Grouping:
     """What keeps the labelled images of a table (columns label and patient) in one split: others are not tested."""
     if data.group_by:
-        return "group_by"
+        return "guessed" if is_guessed(data.group_by) else "group_by"
     known = table["patient"] != ""
     return "patients" if known.any() and known[table["label"] != ""].all() else "none"
 
@@ -54,7 +55,7 @@ def groups_of(files: Sequence[str], group_by: str) -> list[str]:
     Raises:
         GroupingError: matching takes too long.
     """
-    form, _, value = group_by.partition(":")
+    form, _, value = rule_of(group_by).partition(":")
     if form == "folder":
         return [_folder(file, int(value)) for file in files]
     if form == "run":

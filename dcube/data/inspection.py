@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dcube.artifacts.schemas.dataset import Grouping, NearDuplicates, RawImages
+from dcube.config.guessed import is_guessed
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
 from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
@@ -178,6 +179,10 @@ def _warnings(dataset: RawDataset, summaries: list[ImageSummary], headers: Heade
         warnings.append(
             f"images of more than 8 bits use only {share:.1%} of their range and would be nearly black: "
             "rescale them (DICOM: set data.window_center and data.window_width)"
+        )
+    if is_guessed(data.group_by or ""):
+        warnings.append(
+            "the groups of data.group_by are guessed: take 'guessed:' away if they are what belongs together"
         )
     if unknown := sum(not record.patient for record in dataset.records):
         warnings.append(

@@ -11,6 +11,7 @@ from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo, InputSpec, LeftOut
 from dcube.artifacts.tables import to_csv
+from dcube.config.guessed import rule_of
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
 from dcube.data.checks.leaks import describe_near_duplicates
@@ -86,7 +87,7 @@ def _info(
         near_duplicates=describe_near_duplicates(plan.table) if data.near_duplicates else None,
         notes=list(notes),
         left_out=LeftOut(count=left_out, **subsampling) if is_subsampled(data) else None,
-        fingerprint=_fingerprint(classes, spec, plan.table, data.group_by),
+        fingerprint=_fingerprint(classes, spec, plan.table, data.group_by and rule_of(data.group_by)),
     )
 
 

@@ -3,14 +3,23 @@
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import Metrics
 
-TOO_HIGH = "metrics are likely too high, because images of one patient may be in training and test."
+WHY = "because images of one patient may be in training and test."
+TOO_HIGH = f"metrics are likely too high, {WHY}"
 BY_IMAGE = f"Split by image: {TOO_HIGH}"
 OFFICIAL_BY_IMAGE = f"Official split by image: {TOO_HIGH}"
-KEPT_APART = {"patients": "by patient", "group_by": "by group (data.group_by)", "none": "by image"}
+GUESSED = f"Groups guessed from file names: metrics may still be too high, {WHY}"
+KEPT_APART = {
+    "patients": "by patient",
+    "group_by": "by group (data.group_by)",
+    "guessed": "by groups that are guessed from file names (data.group_by)",
+    "none": "by image",
+}
 
 
 def split_notice(metrics: Metrics) -> str:
-    """The notice that this test needs; empty where patients or groups were kept apart."""
+    """The notice that this test needs; empty where patients, or groups that a person has set, were kept apart."""
+    if metrics.grouping == "guessed":
+        return GUESSED
     if metrics.grouping != "none":
         return ""
     return OFFICIAL_BY_IMAGE if metrics.split_origin == "official" else BY_IMAGE

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from dcube.config.guessed import GUESSED
 from dcube.data.group_checks import BY_PATIENT, GroupCheck
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
@@ -39,8 +40,8 @@ def _decide_groups(draft: Draft, checks: Sequence[GroupCheck]) -> None:
     draft.decide(
         f"patients are unknown; the nearest image has the same class for {chosen.accuracy:.1%} of the images with "
         f"these groups kept together, for {chosen.at_random:.1%} with groups drawn at random. Check that they are what "
-        "belongs together",
-        data__group_by=chosen.by,
+        "belongs together, and then take 'guessed:' away",
+        data__group_by=f"{GUESSED}{chosen.by}",
     )
 
 

@@ -93,8 +93,9 @@ def split(material: Material) -> str:
 
 def kept_apart(material: Material) -> str:
     metrics = _metrics(material)
-    level = {"patients": "Patients", "group_by": "Groups of images (`data.group_by`)", "none": "Images"}
-    return f"{level[metrics.grouping]}. {split_notice(metrics)}".strip()
+    level = {"patients": "Patients", "none": "Images"}
+    groups = "Groups of images (`data.group_by`)"
+    return f"{level.get(metrics.grouping, groups)}. {split_notice(metrics)}".strip()
 
 
 def test_size(material: Material) -> str:

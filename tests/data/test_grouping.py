@@ -121,6 +121,9 @@ def test_groups_act_as_patients_in_prepare(tmp_path):
     assert by_group.manifest.groupby("patient")["split"].nunique().eq(1).all()
     assert by_group.manifest.groupby("patient").size().eq(5).all()
     assert len({one.fingerprint for one in (by_image, by_group, by_folder)}) == 3
+    guessed = prepare(raw, Data(**SMALL, group_by=f"guessed:{PREFIX}"), tmp_path / "guessed")
+    assert (guessed.info.grouping, guessed.fingerprint) == ("guessed", by_group.fingerprint)
+    assert guessed.manifest["split"].equals(by_group.manifest["split"])
     written = "".join((tmp_path / "out1" / name).read_text() for name in (MANIFEST, DATASET))
     assert "case1" not in written  # groups are pseudonyms, as patients are
 

@@ -171,6 +171,18 @@ def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_bett
     assert "Comparisons hold within this split only." in shown
 
 
+def test_groups_that_nobody_has_confirmed_are_said_to_be_guessed(evaluate_on, run_dcube, capsys):
+    evaluate_on(grouping="guessed", group_by="guessed:run:2")
+    notice = "Groups guessed from file names: figures may still be too high"
+    assert notice in capsys.readouterr().out
+    card = (EVALUATION / "dcube" / "model_card.md").read_text()
+    assert notice in card and "by groups that are guessed from file names (data.group_by)" in card
+    assert notice in "\n".join(results_page(Path(), ""))
+    shown = " ".join(run_dcube("results")[1].split())
+    assert notice in shown and "95% intervals over groups" in shown
+    assert "better" not in shown and "Comparisons hold within this split only." in shown
+
+
 def test_groups_are_called_groups(evaluate_on, run_dcube):
     evaluate_on(grouping="group_by", group_by="run:2")
     card = (EVALUATION / "dcube" / "model_card.md").read_text()

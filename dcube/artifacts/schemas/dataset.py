@@ -7,7 +7,7 @@ from pydantic import Field
 from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
 from dcube.config.schema import Data
 
-Grouping = Literal["patients", "group_by", "none"]
+Grouping = Literal["patients", "group_by", "guessed", "none"]
 SplitOrigin = Literal["official", "generated"]
 
 SPLITS = ("train", "validation", "test")
@@ -94,8 +94,8 @@ class DatasetInfo(Artifact):
     counts: split → class → labelled images.
     unlabelled: images without a label, in all splits.
     patients: or groups, where `data.group_by` makes them; 0 where neither is known.
-    grouping: what is kept in one split: patients, the groups of `group_by`, or (none) images, where not every
-        labelled image names its patient.
+    grouping: what is kept in one split: patients, the groups of `group_by`, such that nobody has confirmed (guessed),
+        or (none) images, where not every labelled image names its patient.
     group_by: the parameter `data.group_by`.
     subgroups: the parameter `data.subgroups`.
     split_origin: the set's own split, or one that was made here.
@@ -131,7 +131,7 @@ class DatasetInfo(Artifact):
     @property
     def owners(self) -> Literal["patients", "groups"]:
         """What the column `patient` of the manifest holds, where it holds anything."""
-        return "groups" if self.grouping == "group_by" else "patients"
+        return "groups" if self.grouping in ("group_by", "guessed") else "patients"
 
     @property
     def known_owners(self) -> str:

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, field_validator, model_validator
 
+from dcube.config.guessed import rule_of
 from dcube.config.path_pattern import PathPattern
 from dcube.config.schema.group import Group, Seed
 
@@ -51,11 +52,12 @@ class Data(Group):
     group_by: str | None = Field(
         None,
         max_length=200,
-        pattern=r"^(folder:[1-9]|run:[1-9][0-9]{0,3}|pattern:.+)$",
+        pattern=r"^(guessed:)?(folder:[1-9]|run:[1-9][0-9]{0,3}|pattern:.+)$",
         description=(
             "Which images belong together where patients are unknown: folder:2 (the name of the second folder of the "
             "path), run:10 (ten consecutive numbers in file names), or pattern: and a regular expression for the path "
-            "(its parentheses, or all that it matches). null: each image on its own. `dcube data check` has proposals."
+            "(its parentheses, or all that it matches). null: each image on its own. `dcube data check` has proposals. "
+            "guessed: before it says that nobody has confirmed it, as after `dcube plan`; take it away if it is right."
         ),
     )
     subgroups: list[Annotated[str, Field(pattern=r"^\w[\w .-]{0,39}$")]] = Field(
@@ -135,7 +137,7 @@ class Data(Group):
     @field_validator("group_by")
     @classmethod
     def _compiles(cls, group_by: str | None) -> str | None:
-        form, _, pattern = (group_by or "").partition(":")
+        form, _, pattern = rule_of(group_by or "").partition(":")
         if form == "pattern":
             try:
                 PathPattern(pattern)
