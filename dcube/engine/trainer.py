@@ -51,7 +51,7 @@ class Trainer:
         model: on its device, of no other trainer; parameters that need no gradient are left alone.
         settings: learning rate, weight decay, gradient clip, EMA decay.
         checkpoints: where to resume from and to save to.
-        warmup_steps: over which the learning rate rises linearly.
+        warmup_steps: over which the learning rate rises linearly. Scores count once they are over.
         make_optimisers: makes those of the parameters that are trained.
     """
 
@@ -162,7 +162,9 @@ class Trainer:
         if not math.isfinite(row["score"]):
             raise DcubeError(f"the validation is NaN or infinite at step {self.record.step}: lower the learning rate")
         self.record.validation.append(row)
-        if row["score"] > self.record.best_score:
+        if self.record.step < self.warmup_steps:  # the weights hardly learn yet: they serve until others are measured
+            self.record.best_step, self.best = self.record.step, copy.deepcopy(self.averaged.state_dict())
+        elif row["score"] > self.record.best_score:
             self.record.best_score, self.record.best_step = row["score"], self.record.step
             self.record.validations_since_best = 0
             self.best = copy.deepcopy(self.averaged.state_dict())

@@ -24,8 +24,8 @@ def main() -> None:
         synthetic = generate(model, schedule, dataset, settings.synthesis, autocast(device, settings.compute))
         images, real = synthetic.images.numpy(), dataset.images(dataset.diffusion_image_size)
         training, held_out = (real[dataset.indices(split, labelled=False)] for split in ("train", "validation"))
-        history, patch_size = pd.read_csv(DIFFUSION / VALIDATION), load_diffusion_config(DIFFUSION).diffusion.patch_size
-        unfit = unfit_reasons(synthetic, dataset, history, patch_size, device)
+        history, diffusion = pd.read_csv(DIFFUSION / VALIDATION), load_diffusion_config(DIFFUSION).diffusion
+        unfit = unfit_reasons(synthetic, dataset, history, diffusion, device)
         audit = audit_memorisation(images, training, held_out)
         summary = audit.summary().model_copy(update={"unfit": unfit})
         with atomic_folder(SYNTHETIC) as folder:

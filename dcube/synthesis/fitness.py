@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dcube.config.schema import Fid
+from dcube.config.schema import Diffusion, Fid
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.scores import unweighted_auroc
 from dcube.engine.seeds import numpy_generator
@@ -15,7 +15,7 @@ from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.extractor import load_extractor
 from dcube.synthesis.generation import SyntheticImages
 
-STILL_FALLING = 0.05  # by which share FID fell at its last measurement
+STILL_FALLING = 0.05  # by which share FID, or the noise error, fell at its last measurement
 VISIBLE = 1.2  # blockiness of synthetic images over that of real ones
 WORSE = 0.01  # of a validation AUROC
 
@@ -23,12 +23,17 @@ QUICK_CHECK = Fid(extractor="efficientnet_lite0", resize=64)  # the features of 
 
 
 def unfit_reasons(
-    synthetic: SyntheticImages, dataset: PreparedDataset, history: pd.DataFrame, patch_size: int, device: torch.device
+    synthetic: SyntheticImages,
+    dataset: PreparedDataset,
+    history: pd.DataFrame,
+    diffusion: Diffusion,
+    device: torch.device,
 ) -> list[str]:
     """What the checks found, a clause each; nothing of no images.
 
     Args:
-        history: a row a measurement of FID in training, with the column fid.
+        history: a row a measurement in training, with the columns step, fid and noise_mse.
+        diffusion: as the training was set.
     """
     if not len(synthetic.images):
         return []
@@ -37,24 +42,34 @@ def unfit_reasons(
     features = {split: (extractor(images[chosen]), dataset.labels[chosen]) for split, chosen in rows.items()}
     made = extractor(synthetic.images), synthetic.labels.numpy()
     reasons = (
-        fid_reason(history),
-        border_reason(synthetic.images.numpy(), images[rows["train"]], patch_size),
+        fid_reason(history[history["step"] >= diffusion.warmup_steps]),
+        border_reason(synthetic.images.numpy(), images[rows["train"]], diffusion.patch_size),
         probe_reason(features["train"], made, features["validation"]),
     )
     return [reason for reason in reasons if reason]
 
 
 def fid_reason(history: pd.DataFrame) -> str:
-    """Empty if FID had settled.
+    """Empty if FID fell and then settled.
 
     Args:
-        history: as of `unfit_reasons`.
+        history: as of `unfit_reasons`, from the end of the warm-up on.
     """
     if len(history) < 2:
-        return "FID was measured once, so that nobody knows whether it still falls"
-    before, last = history["fid"].iloc[:-1].min(), history["fid"].iloc[-1]
-    fell = (before - last) / before
-    return f"FID was still falling when the training ended, by {fell:.0%}" if fell > STILL_FALLING else ""
+        return "FID was measured less than twice after the warm-up, so that nobody knows whether it still falls"
+    if (fell := _fell_at_last(history["fid"])) > STILL_FALLING:
+        return f"FID was still falling when the training ended, by {fell:.0%}"
+    if history["fid"].iloc[1:].min() >= history["fid"].iloc[0]:
+        return f"FID never fell below its first measurement after the warm-up ({history['fid'].iloc[0]:.0f})"
+    if (fell := _fell_at_last(history["noise_mse"])) > STILL_FALLING:
+        return f"the error of the predicted noise was still falling when the training ended, by {fell:.0%}"
+    return ""
+
+
+def _fell_at_last(values: pd.Series) -> float:
+    """The share by which the last value is below the best one before."""
+    before = values.iloc[:-1].min()
+    return (before - values.iloc[-1]) / before
 
 
 def border_reason(synthetic: np.ndarray, real: np.ndarray, patch_size: int) -> str:

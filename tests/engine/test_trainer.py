@@ -49,6 +49,21 @@ def test_patience_ends_the_training_and_the_best_is_the_first(tmp_path: Path) ->
     assert trainer.record.best_step == 25
 
 
+@pytest.mark.parametrize(("scores", "best"), [((9.0, 1.0, 2.0), 75), ((9.0, 8.0, 0.0), 50)])
+def test_no_weights_of_the_warm_up_are_the_best(tmp_path: Path, scores: tuple[float, ...], best: int) -> None:
+    model, left = nn.Linear(1, 1), iter(scores)
+    trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"), warmup_steps=50)
+    trainer.fit("Toy", 75, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": next(left)}, 25)
+    assert trainer.record.best_step == best
+
+
+def test_a_training_that_ends_in_its_warm_up_has_its_last_weights(tmp_path: Path) -> None:
+    model, left = nn.Linear(1, 1), iter((2.0, 1.0))
+    trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"), warmup_steps=100)
+    trainer.fit("Toy", 50, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": next(left)}, 25)
+    assert trainer.record.best_step == 50
+
+
 def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"))

@@ -20,13 +20,22 @@ def features(n: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
     return RNG.normal(size=(n, 8)) + gap * labels[:, None], labels
 
 
-@pytest.mark.parametrize(("fid", "falls"), [([90, 50, 40], True), ([90, 50, 49.5], False), ([90, 50, 60], False)])
-def test_fid_that_still_falls(fid, falls):
-    assert ("still falling" in fid_reason(pd.DataFrame({"fid": fid}))) == falls
-
-
-def test_fid_that_was_measured_once():
-    assert "once" in fid_reason(pd.DataFrame({"fid": [50.0]}))
+@pytest.mark.parametrize(
+    ("fid", "noise", "said"),
+    [
+        ([90, 50, 40], [0.2, 0.1, 0.1], "FID was still falling when the training ended, by 20%"),
+        ([90, 50, 49.5], [0.2, 0.1, 0.1], ""),
+        ([90, 50, 60], [0.2, 0.1, 0.1], ""),
+        ([3601, 4053, 4304, 4141], [0.5, 0.4, 0.3, 0.2], "FID never fell below its first measurement"),  # pure noise
+        ([90, 50, 60], [0.2, 0.1, 0.09], "the error of the predicted noise was still falling"),
+        ([50.0], [0.2], "less than twice"),
+        ([], [], "less than twice"),
+    ],
+)
+def test_fid_of_a_training_that_did_not_settle(fid, noise, said):
+    reason = fid_reason(pd.DataFrame({"fid": fid, "noise_mse": noise}))
+    assert reason.startswith(said) if said != "less than twice" else said in reason
+    assert bool(reason) == bool(said)
 
 
 def test_visible_patch_borders():
