@@ -121,6 +121,7 @@ class CandidateTraining:
             self.compute,
             Checkpoints.configured(self.key),
             on_rows,
+            self.recipe.kind,
         )
 
     def _prior(self) -> list[float]:

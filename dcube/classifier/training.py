@@ -52,6 +52,7 @@ def train_candidate(
     compute: Compute,
     checkpoints: Checkpoints,
     on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
+    name: str = "the classifier",
 ) -> ClassifierResult:
     """Train `head`; resumes from `checkpoints`.
 
@@ -59,6 +60,7 @@ def train_candidate(
         head: on its device. A frozen encoder sees each image once, unless augmentation changes the images.
         uvit: None for a network that uses no diffusion features; then Eq. (7) does not apply.
         loss_settings: of no effect for a network with losses of its own (`OwnLosses`).
+        name: for the progress display.
 
     Returns:
         The averaged weights with the smallest validation cross-entropy after calibration (Berta et al., Rethinking
@@ -92,7 +94,7 @@ def train_candidate(
 
     trainer = Trainer(head, optimisation, checkpoints, make_optimisers=OPTIMISERS[optimisation.optimiser])
     best = trainer.fit(
-        "Training the classifier",
+        f"Training {name}",
         steps=sampler.steps_of(optimisation.epochs),
         losses=losses,
         validate=validate,

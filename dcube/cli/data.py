@@ -35,6 +35,7 @@ def data_add(
 ) -> None:
     """Copy a raw data set to data/NAME, check it, and version it with DVC (data.dvc)."""
     _refuse_missing(path)
+    data = _data_params(name)
     from filelock import FileLock
 
     from dcube.data.adding import add_dataset
@@ -42,7 +43,7 @@ def data_add(
 
     ADDING.parent.mkdir(exist_ok=True)
     with FileLock(ADDING):  # a second command waits
-        report = add_dataset(_data_params(name), path, RAW / name, replace)
+        report = add_dataset(data, path, RAW / name, replace)
         _print_report(report)
         add_data(RAW)
     preset = f"dcube params use {name}" if name in preset_names() else f"dcube plan {name} --minutes 30"

@@ -33,8 +33,8 @@ def _facts(report: InspectionReport) -> dict[str, str]:
         "groups" if report.grouping in ("group_by", "guessed") else "patients": f"{report.patients or 'unknown'}"
         + (f", in several splits: {abbreviated(several)}" if several else ""),
         "exact duplicates": _named("; ".join(extra), report.duplicate_files),
-        "near duplicates": _named(f"{near.images} images in {near.groups} groups", report.near_duplicate_files),
-        "contradicting labels": "; ".join(abbreviated(files) for files in report.contradictions) or "none",
+        "near duplicates": _named(f"{near.images} images in {_groups(near.groups)}", report.near_duplicate_files),
+        "contradicting labels": _named(f"{_groups(len(report.contradictions))} of equal images", report.contradictions),
         "unusable": abbreviated([f"{file} ({why})" for file, why in report.unusable.items()]) or "none",
         "left out": "\n".join(f"{len(files)} × {why}: {abbreviated(files)}" for why, files in report.left_out.items())
         or "none",
@@ -67,6 +67,10 @@ def _header_facts(headers: HeaderSummary) -> dict[str, str]:
 
 def _counted(counts: dict[str, int]) -> str:
     return counted(counts) or "none"
+
+
+def _groups(count: int) -> str:
+    return f"{count} group{'' if count == 1 else 's'}"
 
 
 def _named(count: str, groups: list[list[str]]) -> str:

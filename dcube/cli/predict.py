@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from dcube.cli.terminal import quiet_mlflow
+from dcube.data.readers.walking import refuse_special
 from dcube.errors import DcubeError, abbreviated
 
 Reference = Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL/VERSION, e.g. dcube-phantom@champion.")]
@@ -45,6 +46,8 @@ def predict(
     by_patient: ByPatient = False,
 ) -> None:
     """Predict class and calibrated probabilities of images. Exit code 2: at least one image was refused."""
+    for path in paths:  # before the model is loaded, which takes seconds
+        refuse_special(path)
     from dcube import api
     from dcube.inference.output import FORMATS
 

@@ -1,5 +1,6 @@
 """Stage 1: training the U-ViT on pairs until FID no longer improves (paper §III-B1)."""
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -82,6 +83,7 @@ def train_diffusion(
             **tracker.measure(images, tracker.labels).model_dump(),
             "blockiness": blockiness(images.numpy(), diffusion.patch_size),
         }
+        print(f"FID at step {step}: {measured['fid']:.0f}", file=sys.stderr, flush=True)
         return {**measured, "noise_mse": noise_error(averaged, schedule, dataset, device), "score": -measured["fid"]}
 
     trainer = Trainer(model, diffusion, checkpoints, diffusion.warmup_steps, OPTIMISERS[diffusion.optimiser])

@@ -49,7 +49,9 @@ class FeatureExtractor:
     def __call__(self, images: np.ndarray | Tensor) -> np.ndarray:
         """(n, C, S, S) uint8, C 1 or 3 (a memory map is read piece by piece), to (n, d) float32."""
         features = []
-        with progress(f"Features of {self.name}", total=len(images), unit="images") as advance:
+        with progress(
+            f"Features of the images by {self.name.partition(',')[0]}", total=len(images), unit="images"
+        ) as advance:
             for start in range(0, len(images), BATCH):
                 batch = torch.as_tensor(np.array(images[start : start + BATCH])).to(self.device)
                 features.append(self.network(as_rgb(batch, self.resize)).float().cpu().numpy())

@@ -1,5 +1,7 @@
 """Stage: put every evaluated model into the registry, name the challenger and, where there is none, the champion."""
 
+from collections.abc import Mapping
+
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import (
     CONFIG,
@@ -20,6 +22,7 @@ from dcube.artifacts.schemas.registered import Registered
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion_config
 from dcube.errors import DcubeError
+from dcube.evaluation.model_card import title_of_candidate
 from dcube.registry.made_with import refuse_other_parameters
 from dcube.registry.pipeline import log_shared_files, register_pipeline
 from dcube.registry.references import model_of
@@ -59,7 +62,7 @@ def main() -> None:
         result = register_pipeline(registry, models, shared, lineage.origin_tags)
         result.save(folder / VERSIONS)
         tracked.log_artifacts(folder)
-    _print(result)
+    _print(result, registry, {model.name: title_of_candidate(model.name, model.metrics.kind) for model in models})
     if CHAMPION not in result.aliases and registry.history():
         print(f"champion: none, since its version was deleted; `dcube rollback {name} --reason …` appoints one")
 
@@ -81,15 +84,17 @@ def _diffusion_weights() -> str | None:
     return load_diffusion_config(DIFFUSION).weights_sha256 if (DIFFUSION / CONFIG).exists() else None
 
 
-def _print(result: Registered) -> None:
+def _print(result: Registered, registry: Registry, titles: Mapping[str, str]) -> None:
     for model, version in result.versions.items():
-        print(f"{result.name} version {version}: {model}")
+        print(f"{result.name} version {version}: {titles[model]}")
     aliases = result.aliases
     if result.challenger:
-        print(f"challenger: {result.challenger}, version {aliases[CHALLENGER]} (largest validation AUROC)")
+        challenger = f"{titles[result.challenger]}, version {aliases[CHALLENGER]}"
+        print(f"challenger: {challenger}: it has the largest validation AUROC of those that are no controls")
     else:
         print("challenger: none, since only controls were evaluated")
     if CHAMPION in aliases and aliases[CHAMPION] != aliases.get(CHALLENGER):
         print(f"champion: still version {aliases[CHAMPION]}; `dcube promote` compares the two")
     elif CHAMPION in aliases:
-        print(f"champion: version {aliases[CHAMPION]}")
+        first = ", the first" if len(registry.history()) == 1 else ""
+        print(f"champion: {titles[str(result.challenger)]}, version {aliases[CHAMPION]}{first}")

@@ -210,6 +210,7 @@ def test_refusals_of_add_leave_nothing(dcube, tmp_path):
     refused(dcube("data", "add", "mine", tmp_path / "notes.txt"), "neither a folder")
     refused(dcube("data", "add", "mine", tmp_path / "cut.zip"), "cut.zip")
     refused(dcube("data", "add", "../mine", raw), "data.name")
+    refused(dcube("data", "add", "set_A", raw), "data.name: use lower-case letters, digits, _ and -", "set_A")
     refused(dcube("data", "add", "phantom", raw), "phantom")
     refused(dcube("data", "add", "no-such-set"), "not a MedMNIST set", "pneumoniamnist")
     assert left_behind() == [] and not Path("data.dvc").exists()

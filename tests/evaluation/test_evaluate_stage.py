@@ -173,7 +173,7 @@ def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_bett
 
 def test_groups_that_nobody_has_confirmed_are_said_to_be_guessed(evaluate_on, run_dcube, capsys):
     evaluate_on(grouping="guessed", group_by="guessed:run:2")
-    notice = "Groups guessed from file names: figures may still be too high"
+    notice = "Groups guessed from file names: metrics may still be too high"
     assert notice in capsys.readouterr().out
     card = (EVALUATION / "dcube" / "model_card.md").read_text()
     assert notice in card and "by groups that are guessed from file names (data.group_by)" in card

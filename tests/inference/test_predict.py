@@ -323,6 +323,11 @@ def test_it_decides_by_the_operating_point_it_was_evaluated_with_or_by_what_is_a
     assert code == 2 and not out and "is no rule" in err
 
 
+def test_a_path_that_does_not_exist_is_named_before_the_model_is_loaded(run_dcube, tmp_path):
+    code, printed = run_dcube("predict", "dcube-nothing@champion", str(tmp_path / "nowhere"))
+    assert code == 2 and "nowhere does not exist" in printed and len(printed.splitlines()) == 1
+
+
 def test_prediction_sets_are_those_of_the_evaluation_and_may_abstain(home, capsys, tmp_path):
     files = [write_picture(tmp_path / "in" / f"{n}.png", n) for n in range(3)]
     sets = PredictionSets(coverage=0.9, threshold=0.3, calibrated_on=20, abstain=True)

@@ -62,7 +62,9 @@ def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     first = registered()
     assert first["name"] == NAME
     assert first["aliases"] == dict.fromkeys((CHALLENGER, CHAMPION), first["versions"]["dcube"])
-    assert "challenger: dcube, version 1" in capsys.readouterr().out, "a control is better, and stays a control"
+    said = capsys.readouterr().out
+    assert "challenger: dcube, version 1" in said, "a control is better, and stays a control"
+    assert "champion: dcube, version 1, the first" in said
 
     registry = Registry.existing(NAME)
     champion = registry.holder(CHAMPION)

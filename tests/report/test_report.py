@@ -188,7 +188,7 @@ def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeyp
         ),
         (
             {"grouping": "guessed"},
-            ["Groups guessed from file names: figures may still be too high", "by groups that are guessed"],
+            ["Groups guessed from file names: metrics may still be too high", "by groups that are guessed"],
             "by patient",
         ),
         ({"grouping": "group_by"}, ["by group (data.group_by)"], "by patient"),

@@ -1,5 +1,6 @@
 """The parameters of the data."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, field_validator, model_validator
@@ -8,13 +9,15 @@ from dcube.config.guessed import rule_of
 from dcube.config.path_pattern import PathPattern
 from dcube.config.schema.group import Group, Seed
 
+NAME = "[a-z][a-z0-9_-]{0,62}"  # of a data set
+
 
 class Data(Group):
     """The raw images, and how they are preprocessed and split."""
 
     name: str = Field(
         "phantom",
-        pattern=r"^[a-z][a-z0-9_-]{0,62}$",
+        pattern=f"^{NAME}$",
         description="Folder below data/, and the name of the task in the model registry.",
     )
     image_size: int = Field(256, ge=8, le=2048, description="Image side in pixels for the CNNs (paper: 256).")
@@ -124,6 +127,13 @@ class Data(Group):
         if self.fold >= (self.folds or 1):
             raise ValueError(f"fold must be less than folds ({self.folds or 'null: there is fold 0 alone'})")
         return self
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _named_in_words(cls, name: object) -> object:
+        if isinstance(name, str) and not re.fullmatch(NAME, name):
+            raise ValueError("use lower-case letters, digits, _ and -, a letter first, 63 characters at most")
+        return name
 
     @field_validator("subgroups")
     @classmethod
