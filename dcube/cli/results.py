@@ -37,7 +37,7 @@ def _bold(text: str) -> "Text":
 def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     from dcube.cli.results_tables import differences_table, published_table, results_table
     from dcube.evaluation.conclusions import comparison_notes, comparisons, conclusions, corrected
-    from dcube.evaluation.model_card import NO_ERROR, PHANTOM, kind_in_words, majority_class_in_words
+    from dcube.evaluation.model_card import NO_ERROR, PHANTOM, candidate_in_words, majority_class_in_words
     from dcube.evaluation.operating_point import decision_in_words, table_rows
     from dcube.evaluation.prediction_sets import sets_compared
     from dcube.evaluation.predictions import Predictions
@@ -61,7 +61,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
         yield sets_compared(sets, first.resampled)
     yield from in_short(metrics.get(DCUBE, first))
     if BASELINE in metrics:
-        yield f"{BASELINE}: {kind_in_words(metrics[BASELINE].kind).removeprefix('Baseline: ')}"
+        yield candidate_in_words(BASELINE, metrics[BASELINE].kind)
     yield majority_class_in_words(next(iter(predictions.values())).table["label"])
     if any(its.test["accuracy"] == 1 for its in metrics.values()):
         yield f"Without an error on the test, {NO_ERROR}."

@@ -127,7 +127,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         left_out={why: list(files) for why, files in dataset.left_out.items()},
         unused_columns=list(dataset.unused_columns),
         notes=list(dataset.notes),
-        warnings=_warnings(dataset, summaries, headers) + leaks,
+        warnings=_warnings(dataset, summaries, headers, data) + leaks,
         clinical=headers,
         blank=sum(summary.is_blank for summary in summaries),
         **_plan(dataset, summaries, table, data),
@@ -169,7 +169,9 @@ def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:
     return dict(sorted(extra.items()))
 
 
-def _warnings(dataset: RawDataset, summaries: list[ImageSummary], headers: HeaderSummary | None) -> list[str]:
+def _warnings(
+    dataset: RawDataset, summaries: list[ImageSummary], headers: HeaderSummary | None, data: Data
+) -> list[str]:
     warnings = []
     deep = [
         one.brightest for one in summaries if one.mode.startswith(("I", "F", "uint16", "float", "DICOM MONOCHROME"))

@@ -105,6 +105,13 @@ def short_kind(kind: str) -> str:
     return f"{kind} {'control' if method and method.family == 'Control' else 'baseline'}"
 
 
+def candidate_in_words(name: str, kind: str) -> str:
+    """A sentence that begins with the candidate's name; a role that says the same is left out."""
+    role, _, rest = kind_in_words(kind).partition(": ")
+    same = role.replace("-", "").lower() == name
+    return f"{name}: {rest if same else f'{role}: {rest}'}"
+
+
 def kind_in_words(kind: str) -> str:
     """A sentence about a candidate's kind."""
     if kind in KINDS:

@@ -132,7 +132,7 @@ def _unreachable(positive: np.ndarray, scores: np.ndarray, evaluation: Evaluatio
 def decision_in_words(point: OperatingPoint, confidence: float) -> str:
     """What decides, how it was chosen, and what that gives: one sentence or a few."""
     if point.rule.of_class is None:
-        return f"The {MOST_PROBABLE} decides: no operating point was chosen (`evaluation.operating_point`)."
+        return f"The {MOST_PROBABLE} decides: no operating point was chosen (evaluation.operating_point)."
     wish = {
         "sensitivity": f"a sensitivity of {point.target}",
         "specificity": f"a specificity of {point.target}",

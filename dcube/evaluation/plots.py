@@ -139,9 +139,8 @@ def roc_table(predictions: Predictions) -> pd.DataFrame:
 
 
 def _one_against_rest(predictions: Predictions):
-    """Name, truth, score and look of every class's curve. Of two classes only the second: the other mirrors it."""
-    first = 1 if len(predictions.classes) == 2 else 0
-    for index, name in list(enumerate(predictions.classes))[first:]:
+    """Name, truth, score and look of every class's curve."""
+    for index, name in enumerate(predictions.classes):
         look = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index // len(COLOURS) % len(STYLES)]}
         yield name, predictions.labels == index, predictions.probabilities[:, index], look
 

@@ -5,14 +5,22 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dcube.config.schema import Params
 from dcube.evaluation.plots import COLOURS, STYLES
 
+FOR_A_PHONE = (4.5, 4.5)  # inches: text of 10 points can be read where a page is 390 pixels wide
 LOSSES = {"loss": "sum", "diffusion_loss": "noise, Eq. (3)", "contrastive_loss": "contrastive, Eq. (4)"}
 
 
-def diffusion_figure(history: pd.DataFrame, validation: pd.DataFrame) -> Figure:
-    """Losses above, Fréchet distance below, over the steps; a star where the distance is smallest."""
-    figure = Figure(figsize=(7, 5.5), layout="constrained")
+def chosen_row(validation: pd.DataFrame, params: Params | None) -> pd.Series:
+    """The measurement of the weights that were kept: the smallest distance after the warm-up, else the last."""
+    counted = validation[validation["step"] >= (params.diffusion.warmup_steps if params else 0)]
+    return counted.iloc[int(counted["fid"].argmin())] if len(counted) else validation.iloc[-1]
+
+
+def diffusion_figure(history: pd.DataFrame, validation: pd.DataFrame, chosen: pd.Series) -> Figure:
+    """Losses above, Fréchet distance below, over the steps; a star at the weights that were kept."""
+    figure = Figure(figsize=FOR_A_PHONE, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for (name, words), colour, style in zip(LOSSES.items(), COLOURS, STYLES, strict=False):
         if name in history:
@@ -20,8 +28,8 @@ def diffusion_figure(history: pd.DataFrame, validation: pd.DataFrame) -> Figure:
     upper.set(yscale="log", ylabel="training loss")
     upper.legend(fontsize="small")
     lower.plot(validation["step"], validation["fid"], color=COLOURS[0], marker="o", markersize=4)
-    best = validation.iloc[int(validation["fid"].argmin())]
-    lower.plot(best["step"], best["fid"], marker="*", markersize=15, color=COLOURS[1], label="chosen weights")
+    star = {"marker": "*", "markersize": 15, "linestyle": "", "color": COLOURS[1]}
+    lower.plot(chosen["step"], chosen["fid"], **star, label="chosen weights")
     lower.set(ylabel="Fréchet distance", xlabel="step")
     lower.legend(fontsize="small")
     for axes in (upper, lower):
@@ -31,7 +39,7 @@ def diffusion_figure(history: pd.DataFrame, validation: pd.DataFrame) -> Figure:
 
 def classifier_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Validation AUROC of every candidate over the steps."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=FOR_A_PHONE, layout="constrained")
     axes = figure.subplots()
     for place, (name, curve) in enumerate(curves.items()):
         colour, style = COLOURS[place % len(COLOURS)], STYLES[place % len(STYLES)]

@@ -19,8 +19,8 @@ from dcube.evaluation.conclusions import (
     results_title,
     tested_differences,
 )
-from dcube.evaluation.metrics import HEADLINES, names_of, title_of
-from dcube.evaluation.model_card import kind_in_words, limits_of, majority_class_in_words
+from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
+from dcube.evaluation.model_card import candidate_in_words, limits_of, majority_class_in_words
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.published import COLUMNS, published_on
 from dcube.evaluation.split_notice import split_notice
@@ -41,7 +41,7 @@ def results_section(material: Material) -> Section:
         *([Notice(notice)] if notice else []),
         Table(results_title(first), ("model", *(metric.title for metric in HEADLINES)), rows, numbers=True),
         Text(majority_class_in_words(material.predictions[material.model].table["label"])),
-        Items([f"{name}: {kind_in_words(its.kind)}" for name, its in metrics.items()]),
+        Items([candidate_in_words(name, its.kind) for name, its in metrics.items()]),
     ]
     if DCUBE in metrics and len({its.test_fingerprint for its in metrics.values()}) == 1 < len(metrics):
         parts += _compared(comparisons(material.predictions, metrics[DCUBE]), metrics[DCUBE])
@@ -107,13 +107,14 @@ def _words(name: str, metrics: Metrics, predictions: Predictions) -> dict[str, t
     counts = confusion(predictions.labels, predictions.probabilities, np.ones((1, len(predictions.labels))))[0]
     return {
         "roc": (
-            f"ROC curves of {name} on the test split, one against the rest: {curves}. "
-            f"The area (AUROC) is {test['auroc']:.3f}; chance is the diagonal with 0.5.",
+            f"ROC curves of {name} on the test split, one for each class against the rest: {curves}. "
+            f"The mean of their areas (AUROC) is {test['auroc']:.3f}; chance is the diagonal with 0.5.",
             "ROC: sensitivity against false alarms",
         ),
         "precision_recall": (
-            f"Precision against recall of {name} on the test split: {curves}. "
-            f"The mean area (average precision) is {test['auprc']:.3f}; chance is a class's share of the images.",
+            f"Precision against recall of {name} on the test split, one curve for each class: {curves}. "
+            f"The mean of their areas (average precision) is {test['auprc']:.3f}; chance is a class's share of the "
+            "images.",
             "Precision and recall",
         ),
         "reliability": (

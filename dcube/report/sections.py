@@ -11,7 +11,7 @@ from dcube.artifacts.schemas.selection import Selection
 from dcube.config.loading import flattened
 from dcube.config.schema import Group, Params
 from dcube.evaluation.metrics import metric_of
-from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, intended, kind_in_words
+from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, candidate_in_words, intended
 from dcube.evaluation.operating_point import decision_in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words
@@ -19,7 +19,7 @@ from dcube.features.selection import blocks_table, selection_figure
 from dcube.report.material import Material
 from dcube.report.page_images import drawn, image_grid
 from dcube.report.parts import Fold, Gallery, Heading, Notice, Part, Section, Table, Text
-from dcube.report.plots import classifier_figure, diffusion_figure
+from dcube.report.plots import chosen_row, classifier_figure, diffusion_figure
 
 NEAREST = 8
 POINT = ("rate", "validation", "test")
@@ -39,7 +39,7 @@ def about_section(material: Material) -> Section:
         "Intended use",
         [
             *parts,
-            Text(f"{material.model}: {kind_in_words(metrics.kind)}"),
+            Text(candidate_in_words(material.model, metrics.kind)),
             Text(intended(classes)),
             Notice(f"Not intended {NOT_INTENDED}"),
             Text(decision_in_words(metrics.operating_point, metrics.confidence)),
@@ -167,14 +167,15 @@ def training_section(material: Material) -> Section:
         parts.append(_missing("Loss and Fréchet distance of the diffusion model over time", material))
     else:
         history, validation = material.diffusion_curves
-        losses, best = history["loss"], validation.iloc[int(validation["fid"].argmin())]
+        losses, best = history["loss"], chosen_row(validation, material.params)
         alt = (
             f"Stage 1 over {int(history['step'].iloc[-1])} steps: the loss falls from {losses.iloc[0]:.3g} to "
-            f"{losses.iloc[-1]:.3g}; the Fréchet distance goes from {validation['fid'].iloc[0]:.4g} to its smallest, "
-            f"{best['fid']:.4g}, at step {int(best['step'])}."
+            f"{losses.iloc[-1]:.3g}; the Fréchet distance goes from {validation['fid'].iloc[0]:.4g} to "
+            f"{validation['fid'].iloc[-1]:.4g}. The chosen weights, of step {int(best['step'])}, have "
+            f"{best['fid']:.4g}."
         )
         caption = "Stage 1: losses, and distance of the generated images from real ones"
-        parts.append(drawn(diffusion_figure(history, validation), alt, caption))
+        parts.append(drawn(diffusion_figure(history, validation, best), alt, caption))
     if curves := material.classifier_curves:
         best_of = "; ".join(f"{name} {curve['auroc'].max():.3f}" for name, curve in curves.items())
         alt = f"Validation AUROC over the steps of every candidate's training. Largest: {best_of}."

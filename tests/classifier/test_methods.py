@@ -23,7 +23,7 @@ from dcube.cli.main import app
 from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
 from dcube.errors import DcubeError
-from dcube.evaluation.model_card import kind_in_words
+from dcube.evaluation.model_card import candidate_in_words, kind_in_words
 
 # Millions of parameters that are published, at 224 pixels and 1000 classes, without what is added to a frozen encoder.
 PUBLISHED_SIZES = {
@@ -111,6 +111,9 @@ def test_the_command_lists_every_method() -> None:
 def test_a_model_card_names_the_publication() -> None:
     assert kind_in_words("cvt").startswith("Baseline: CvT-13 (Wu et al.")
     assert kind_in_words("pixel_regression").startswith("Control: ")
+    assert candidate_in_words("baseline", "resnet18") == "baseline: resnet18 from timm."
+    assert candidate_in_words("dcube", "dcube").startswith("dcube: a head on")
+    assert candidate_in_words("untrained_uvit", "untrained_uvit").startswith("untrained_uvit: Control: ")
     assert kind_in_words("resnet18") == "Baseline: resnet18 from timm."
     assert kind_in_words("resnet18_probe") == "Baseline: a linear probe on the frozen resnet18 from timm."
 
