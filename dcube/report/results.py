@@ -19,7 +19,7 @@ from dcube.evaluation.conclusions import (
     results_title,
     tested_differences,
 )
-from dcube.evaluation.metrics import HEADLINES, confusion, names_of, title_of
+from dcube.evaluation.metrics import HEADLINES, names_of, title_of
 from dcube.evaluation.model_card import candidate_in_words, limits_of, majority_class_in_words
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.published import COLUMNS, published_on

@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         description="Set by DVC: the repository that a stage runs for, also if in a copy (`--temp`, `--queue`).",
         validation_alias="DVC_ROOT",
     )
+    torchrun: str | None = Field(
+        None,
+        description="Set by torchrun: the run that this process is one of several of.",
+        validation_alias="TORCHELASTIC_RUN_ID",
+    )
     progress_file: Path | None = Field(
         None, description="Set by the flow: file to which a stage appends its progress, a JSON object a line."
     )

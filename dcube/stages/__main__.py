@@ -8,11 +8,13 @@ from inspect import signature
 from dcube.errors import DcubeError, one_line_errors
 from dcube.runtime.processes import prepare_process
 from dcube.stages import run
+from dcube.stages.announcement import announce
 from dcube.tracking.inputs import inputs_at_start
 
 
 def main(stage: str = "", *words: str) -> None:
     prepare_process()
+    announce("@".join((stage, *words)))
     with one_line_errors():
         inputs_at_start()  # before the code of the stage is imported
         work = main_of(stage)

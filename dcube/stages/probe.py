@@ -6,14 +6,17 @@ from dcube.artifacts.schemas.selection import Selection
 from dcube.config.schema import Params
 from dcube.stages import params
 
+NO_PROBES = "No probes: probe.labels is empty. `dvc exp run -S 'probe.labels=[20,50,100]'` fits them."
+
 
 def main() -> None:
     settings = params()
     if settings.probe.labels:
         _probe(settings)
     else:
-        print("No probes: probe.labels is empty. `dvc exp run -S 'probe.labels=[20,50,100]'` fits them.")
-        PROBE.mkdir(parents=True)  # which DVC expects
+        print(NO_PROBES)
+        PROBE.mkdir(parents=True)
+        (PROBE / "none.txt").write_text(f"{NO_PROBES}\n", encoding="utf-8")  # of an empty folder DVC warns
 
 
 def _probe(settings: Params) -> None:

@@ -1,0 +1,42 @@
+"""The line that a stage begins with."""
+
+import pytest
+
+from dcube.artifacts.layout import PARAMS, PLAN
+from dcube.artifacts.schemas.plan import PlanRecord
+from dcube.config.loading import load_preset
+from dcube.stages.announcement import announce
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """A plan of three stages for the data set of params.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DCUBE_STAGES", raising=False)
+    monkeypatch.setenv("DVC_STAGE", "any")
+    PARAMS.write_text(load_preset("phantom").to_yaml())
+    estimate = {"prepare": 30.0, "train_classifier": 102.0, "evaluate@dcube": 60.0}
+    record = PlanRecord(dataset="phantom", seconds=600, goal="best", machine="m", decisions=[], estimate=estimate)
+    record.save(PLAN)
+    return record
+
+
+def test_a_stage_says_which_one_it_is_and_how_long_it_takes(plan, capsys):
+    announce("train_classifier")
+    said = capsys.readouterr().err
+    assert said == "stage 2 of 3: train_classifier (planned: 1.7 min, 2.7 min with all that follow)\n"
+
+
+def test_nothing_is_said_without_a_plan_of_this_data_set_or_below_an_orchestrator(plan, capsys, monkeypatch):
+    announce("probe")
+    monkeypatch.setenv("DCUBE_STAGES", "prepare")
+    announce("prepare")
+    monkeypatch.delenv("DCUBE_STAGES")
+    plan.model_copy(update={"dataset": "another"}).save(PLAN)
+    announce("prepare")
+    PLAN.write_text("{")
+    announce("prepare")
+    PLAN.unlink()
+    announce("prepare")
+    captured = capsys.readouterr()
+    assert captured.err == captured.out == ""
