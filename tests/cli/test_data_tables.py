@@ -1,0 +1,44 @@
+"""What `dcube data check` prints of a report."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from dcube.cli.data_tables import inspection_tables
+from dcube.config.schema import Data
+from dcube.data.checks.groups import GroupCheck
+from dcube.data.checks.inspection import InspectionReport, inspect_dataset
+from tests.support.raw_sets import medmnist_file
+
+ON_THEIR_OWN = GroupCheck("image", 30, 1, 1.0, 1, accuracy=0.9, at_random=0.9, spread=0.01, own_group=0.0)
+RUNS = GroupCheck("run:10", 3, 10, 10.0, 10, accuracy=0.6, at_random=0.8, spread=0.01, own_group=0.7)
+
+
+def printed(report: InspectionReport) -> str:
+    shown = io.StringIO()
+    Console(width=120, file=shown).print(inspection_tables(report))
+    return shown.getvalue()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> InspectionReport:
+    path = tmp_path_factory.mktemp("raw") / "set.npz"
+    medmnist_file(path, images=30)
+    return inspect_dataset(path, Data(image_size=24, diffusion_image_size=16))
+
+
+def test_many_contradictions_are_abbreviated(report):
+    groups = [[f"ill/{i}.png", f"well/{i}.png"] for i in range(140)]
+    said = printed(replace(report, contradictions=groups))
+    assert "140 groups of equal images: ill/0.png = well/0.png" in said and "and 137 more" in said
+    assert len(said.splitlines()) < 50
+    assert "1 group of equal images: a = b" in printed(replace(report, contradictions=[["a", "b"]]))
+
+
+def test_leaks_are_shown_only_where_something_is_proposed(report):
+    assert "How much a split" not in printed(replace(report, group_checks=[ON_THEIR_OWN]))
+    said = printed(replace(report, group_checks=[ON_THEIR_OWN, RUNS]))
+    assert "0.600 *" in said and "0.800 ± 0.010" in said and "group_by 1: run:10" in said
+    assert "0.900 *" not in said
