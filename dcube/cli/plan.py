@@ -8,6 +8,7 @@ import typer
 from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE, RAW
 from dcube.cli.params import refuse_edited
 from dcube.cli.terminal import Replace, print_rich
+from dcube.config.guessed import is_guessed
 from dcube.config.loading import load_params, parse_settings
 from dcube.errors import DcubeError
 
@@ -86,6 +87,11 @@ def _show(made: "Plan") -> None:
     for reason, decisions in groupby(made.record.decisions, key=lambda one: one.reason):
         table.add_row("\n".join(f"{one.parameter}: {one.value}" for one in decisions), reason)
     print_rich(table)
+    if is_guessed(group_by := made.params.data.group_by or ""):
+        print(
+            f"data.group_by is a guess from file names, {group_by}: take 'guessed:' away if these images belong "
+            "together. Until then a notice stands beside every figure."
+        )
     estimate = sum(made.record.estimate.values()) / 60
     print(
         f"{PARAMS} is written, {PLAN_PAGE} has the time of every stage. `dvc repro` will take {estimate:.0f} minutes."

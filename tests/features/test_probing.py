@@ -237,4 +237,4 @@ def test_without_numbers_of_labels_nothing_is_read_or_fitted(tmp_path, monkeypat
     (tmp_path / PARAMS).write_text(Params().to_yaml())
     probe.main()
     assert "probe.labels is empty" in capsys.readouterr().out
-    assert list(PROBE.iterdir()) == []
+    assert [file.name for file in PROBE.iterdir()] == ["none.txt"]

@@ -195,7 +195,8 @@ def test_a_wrong_word_is_one_line_and_writes_nothing(planned, words, said):
 def test_unknown_patients_are_grouped_if_their_images_tell_each_other(planned, tmp_path):
     shutil.rmtree(tmp_path / "data/small")
     draw_images(tmp_path / "data/small", patients=10)
-    assert planned("--minutes", "10")[0] == 0
+    code, printed = planned("--minutes", "10")
+    assert code == 0 and "data.group_by is a guess from file names" in printed
     reasons = {one.parameter: one.reason for one in PlanRecord.load(PLAN).decisions}
     assert "patients are unknown" in reasons["data.group_by"]
     guessed = load_params(PARAMS).data.group_by
