@@ -15,7 +15,6 @@ from dcube.config.guessed import rule_of
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
 from dcube.data.checks.leaks import describe_near_duplicates
-from dcube.data.checks.unnamed_masks import refuse_unnamed_masks
 from dcube.data.grouping import grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.phantom import PHANTOM
@@ -25,6 +24,7 @@ from dcube.data.scan import scan_images
 from dcube.data.scan_checkpoint import scan_checkpoint
 from dcube.data.splits import SplitPlan, count_by_class, plan_splits
 from dcube.data.subsampling import is_subsampled, subsample
+from dcube.data.unnamed_masks import refuse_unnamed_masks
 
 DEFINING = {"channels", "image_size", "diffusion_image_size", "fit"}  # of the arrays; each image has its own hash too
 

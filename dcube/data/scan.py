@@ -7,13 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.config.schema import Data
 from dcube.data.checks.near_duplicates import thumbnail
-from dcube.data.checks.unnamed_masks import has_few_levels
 from dcube.data.image_summary import ImageSummary
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preprocessing import preprocess
 from dcube.data.readers.raw_image import BlankSliceError, UnusableImageError
 from dcube.data.scan_cache import ScanCache
 from dcube.data.scan_checkpoint import ScanCheckpoint
+from dcube.data.unnamed_masks import has_few_levels
 from dcube.engine.progress import progress
 
 IMAGES_AT_ONCE = 1024

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from dcube.cli.data_tables import inspection_tables
 from dcube.config.schema import Data
-from dcube.data.checks.groups import GroupCheck
-from dcube.data.checks.inspection import InspectionReport, inspect_dataset
+from dcube.data.group_checks import GroupCheck
+from dcube.data.inspection import InspectionReport, inspect_dataset
 from tests.support.raw_sets import medmnist_file
 
 ON_THEIR_OWN = GroupCheck("image", 30, 1, 1.0, 1, accuracy=0.9, at_random=0.9, spread=0.01, own_group=0.0)

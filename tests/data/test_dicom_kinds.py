@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dcube.data.checks.inspection import inspect_dataset
-from dcube.data.layouts.detection import read_raw_dataset
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, MRImageStorage, RLELossless
 
 from dcube.config.schema import Data
+from dcube.data.inspection import inspect_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.inference.inputs import collect_images
 from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, save_dicom
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from dcube.data.checks.inspection import inspect_dataset
 from PIL import Image
 
 from dcube.config.schema import Data
 from dcube.data.adding import add_dataset
+from dcube.data.inspection import inspect_dataset
 from dcube.data.preparing import prepare
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.errors import DcubeError

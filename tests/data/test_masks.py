@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dcube.data.checks.inspection import inspect_dataset
-from dcube.data.layouts.detection import read_raw_dataset
 from PIL import Image
 
 from dcube.config.schema import Data
-from dcube.data.checks.unnamed_masks import has_few_levels
+from dcube.data.inspection import inspect_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
+from dcube.data.unnamed_masks import has_few_levels
 from dcube.errors import DcubeError
 from tests.support.medical_files import nifti_file
 from tests.support.raw_sets import class_folders, noise, save, write_metadata

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from dcube.data.checks.inspection import inspect_dataset
-from dcube.data.layouts.detection import read_raw_dataset
 
 from dcube.config.schema import Data
+from dcube.data.inspection import inspect_dataset
+from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
 from tests.support.raw_sets import noise, save, write_metadata
