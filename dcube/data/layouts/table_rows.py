@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dcube.data.layouts.spreadsheets import filled_rows
-
 LARGEST = 2**26  # bytes of a table that is not read line by line
 LONGEST = 2**20  # characters of a first line
 DELIMITERS = ",;\t|"
@@ -45,6 +43,12 @@ def _spaced_rows(lines: Iterable[str]) -> list[list[str]]:
     return rows if len({len(row) for row in rows}) == 1 else []
 
 
+def _spreadsheet_rows(path: Path) -> Iterable[list[str]]:
+    from dcube.data.layouts.spreadsheets import filled_rows  # a served model has no use for its library
+
+    return filled_rows(path)
+
+
 def _json_rows(path: Path) -> Iterable[list[str]]:
     return _rows_in(json.loads(path.read_bytes()))
 
@@ -74,6 +78,6 @@ def _entries(key: str, value: Any) -> Iterator[Any]:
 
 READERS: dict[str, Callable[[Path], Iterable[list[str]]]] = {
     **dict.fromkeys((*STREAMED, ".txt"), _text_rows),
-    **dict.fromkeys((".xlsx", ".xlsm"), filled_rows),
+    **dict.fromkeys((".xlsx", ".xlsm"), _spreadsheet_rows),
     ".json": _json_rows,
 }
