@@ -175,6 +175,7 @@ def spreadsheet() -> bytes:
         ("labels.csv", "".join(f"{n};{c}\n" for n, c in [("image", "y"), *LABELS.items()]).encode(), "'image'"),
         ("labels.csv", "".join(f"{n},{c}\n" for n, c in [("image", "y"), *LABELS.items()]).encode("utf-16"), "'image'"),
     ],
+    ids=["xlsx", "mapping", "records", "nested", "by-class", "txt", "semicolon", "utf-16"],
 )  # fmt: skip
 def test_labels_in_a_table_of_any_format_are_seen(table, content, column, tmp_path):
     raw = build(tmp_path, [f"{name[:6].rstrip('0123')}/{name}" for name in NAMES], {})
