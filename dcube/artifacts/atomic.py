@@ -36,6 +36,9 @@ def _restore(folder: Path, old: Path) -> None:
 
 def atomic_write(path: Path, content: bytes) -> None:
     """Write a file so that at every instant either the old or the new content stands under `path`."""
+    if path.exists() and not path.is_file():  # a device or a pipe, `/dev/null` for example, must not be replaced
+        path.write_bytes(content)
+        return
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:

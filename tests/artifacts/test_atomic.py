@@ -63,3 +63,10 @@ def test_a_new_folder_that_cannot_take_its_place_leaves_the_old_one(
     with pytest.raises(OSError, match="no space"), atomic_folder(folder) as partial:
         fill(partial, "new")
     assert (folder / NAMES[0]).read_text() == "old" and list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_device_is_written_to_and_stays_one(tmp_path):
+    link = tmp_path / "nowhere"
+    link.symlink_to(os.devnull)
+    atomic_write(link, b"gone")
+    assert link.is_symlink() and not link.is_file()

@@ -3,13 +3,11 @@
 import hashlib
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -21,7 +19,7 @@ from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.frozen import Frozen
 from dcube.cli.main import app
 from dcube.config.schema import Pretrained
-from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
+from dcube.engine.pretrained import NO_WEIGHTS
 from dcube.errors import DcubeError
 from dcube.evaluation.model_card import candidate_in_words, kind_in_words
 
@@ -231,17 +229,6 @@ def test_without_a_network_a_download_ends_in_one_line(name: str, monkeypatch: p
         build = build_method if name in OF_TRANSFORMERS else unfilled
         build(name, Task(3, 32, 1), Pretrained(weights="download"))
     assert "\n" not in str(refused.value)
-
-
-def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd) -> None:
-    """Its client tries twelve times, for 50 s, with a line each time."""
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    began = time.monotonic()
-    with pytest.raises(DcubeError, match=r"http://127\.0\.0\.1:1 does not answer.*weights: file"):
-        create_pretrained("resnet18", Pretrained(weights="download"))
-    assert time.monotonic() - began < 10 and capfd.readouterr() == ("", "")
-    assert not constants.HF_HUB_OFFLINE
 
 
 def test_shufflenet_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
