@@ -34,7 +34,7 @@ SOURCE, RESULTS = "s3://team/studies/Doe-Jane", "s3://team/answers"
 
 @pytest.fixture
 def candidate(tracking_address, tmp_path, monkeypatch, s3_server) -> Candidate:
-    """Registered as `dcube-asked@champion`; the servers are in the environment."""
+    """Registered as `dcube-asked@challenger`; the servers are in the environment."""
     monkeypatch.chdir(tmp_path)
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
@@ -75,7 +75,7 @@ def test_predictions_stand_in_parquet_and_a_finished_batch_is_not_computed_again
     put("studies/Doe-Jane/notes.txt", b"not an image")
     put("studies/Doe-Jane/damaged.png", b"no image either")
     options = {"batch_size": 20, "abstain_below": 0.4}
-    state = predict("dcube-asked@champion", SOURCE, RESULTS, **options, return_state=True)
+    state = predict("dcube-asked@challenger", SOURCE, RESULTS, **options, return_state=True)
     assert state.is_completed(), state.message
     first = written()
     rows = pd.concat(parquet(first).values()).set_index("object")
