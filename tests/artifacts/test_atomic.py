@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dcube.artifacts.atomic import atomic_folder
+from dcube.artifacts.atomic import atomic_folder, atomic_write
 
 EVENTS = {"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir"}
 NAMES = [f"{number}.png" for number in range(5)]

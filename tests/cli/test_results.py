@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from dcube.artifacts.layout import EVALUATION
+from dcube.config.loading import with_overrides
 from dcube.stages import register
 from tests.support.evaluated_candidates import write_evaluated
 
@@ -13,11 +14,19 @@ ALL = "accuracy, macro F1 and AUROC"
 
 
 @pytest.fixture
+def tiny_params(tiny_params, working_copy):
+    """With intervals that agree from run to run."""
+    params = with_overrides(tiny_params, {"evaluation.bootstrap_samples": 1000}, "test")
+    (working_copy / "params.yaml").write_text(params.to_yaml())
+    return params
+
+
+@pytest.fixture
 def evaluate(working_copy, tiny_params):
     def evaluate(**right: int) -> None:
         for name, images in right.items():
             kind = "tf_efficientnet_lite0" if name == "baseline" else name
-            write_evaluated(name, 0, auroc=0.9, right=images, params=tiny_params, kind=kind, resamples=1000)
+            write_evaluated(name, 0, auroc=0.9, right=images, params=tiny_params, kind=kind)
 
     return evaluate
 

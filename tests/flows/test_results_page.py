@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from dcube.artifacts.layout import EVALUATION
+from dcube.config.loading import with_overrides
 from dcube.evaluation.conclusions import evaluations
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.stages import register
@@ -19,11 +20,19 @@ AWAY = "http://127.0.0.1:9"  # nothing answers there
 
 
 @pytest.fixture
+def tiny_params(tiny_params, working_copy):
+    """With intervals that agree from run to run."""
+    params = with_overrides(tiny_params, {"evaluation.bootstrap_samples": 1000}, "test")
+    (working_copy / "params.yaml").write_text(params.to_yaml())
+    return params
+
+
+@pytest.fixture
 def page_of(working_copy, mlflow_server, tiny_params):
     """The page after two pipelines; the champion is version 1, of the first."""
-    run_pipeline(tiny_params, 0, 20, resamples=1000)
-    write_evaluated("untrained_uvit", 2, auroc=0.9, right=24, params=tiny_params, resamples=1000)
-    run_pipeline(tiny_params, 1, 27, resamples=1000)
+    run_pipeline(tiny_params, 0, 20)
+    write_evaluated("untrained_uvit", 2, auroc=0.9, right=24, params=tiny_params)
+    run_pipeline(tiny_params, 1, 27)
 
     def page_of(address: str = os.environ["MLFLOW_TRACKING_URI"]) -> str:
         return "\n\n".join(results_page(working_copy, address))

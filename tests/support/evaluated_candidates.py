@@ -9,7 +9,7 @@ import pandas as pd
 from dcube.artifacts.layout import CONFIG, EVALUATION, METRICS_FILE, MODELS, PREDICTIONS
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.classifier.candidate import ON_DIFFUSION_FEATURES
-from dcube.config.schema import Evaluation, Params
+from dcube.config.schema import Params
 from dcube.evaluation.plots import confusion_figure
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
@@ -58,7 +58,6 @@ def write_evaluated(
     params: Params,
     test: str = "",
     kind: str = "",
-    resamples: int = 100,
 ) -> None:
     """A candidate in `outputs`, with `right` of every class's 30 test images predicted rightly."""
     if isinstance(right, int):
@@ -71,7 +70,7 @@ def write_evaluated(
         config = config.model_copy(update={"blocks": [1, 2]})
     config.save(MODELS / name / CONFIG)  # the weights are a sub-feature network's, whatever the kind
     made = predictions(right, test=test)
-    metrics = summarise(name, config, DATASET, made, Evaluation(bootstrap_samples=resamples))
+    metrics = summarise(name, config, DATASET, made, params.evaluation)
     folder: Path = EVALUATION / name
     folder.mkdir(parents=True, exist_ok=True)
     made.save(folder / PREDICTIONS)
