@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -165,7 +166,13 @@ class TestPromotion:
     @pytest.mark.slow
     def test_two_rollbacks_go_back_two_champions_whatever_the_clocks_say(self, working_copy, tiny_params, monkeypatch):
         years = iter(range(2030, 2000, -1))
-        monkeypatch.setattr("dcube.registry.promotion.now", lambda: f"{next(years)}-01-01T00:00:00+00:00")
+
+        class Backwards(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return datetime(next(years), 1, 1, tzinfo=tz)
+
+        monkeypatch.setattr("dcube.registry.champions.datetime", Backwards)
         for seed, right in enumerate((12, 18, 24)):
             registry = run_pipeline(tiny_params, seed, right)
             if seed:
