@@ -1,5 +1,6 @@
 """The registry in a terminal: versions, champions, and a challenger against the champion."""
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -97,12 +98,12 @@ def reproduction_table(result: "Reproduction") -> Table:
 
 def _metric(version: "Version", champion: "Version | None", name: str) -> str:
     value = version.metrics.get(name)
-    if value is None:
-        return ""
+    if value is None or math.isnan(value):
+        return "" if value is None else "undefined"
     shown = f"{value:.3f}"
     if champion is None or champion is version or champion.tags.get(tags.TEST) != version.tags.get(tags.TEST):
         return shown
-    if name not in champion.metrics:
+    if math.isnan(champion.metrics.get(name, math.nan)):
         return shown
     return f"{shown}\n[dim]{value - champion.metrics[name]:+.3f}[/]"
 

@@ -44,18 +44,15 @@ class Event(Artifact):
 
     @property
     def key(self) -> str:
-        """Of its tag: the moment, since a version may become champion twice."""
+        """Of its tags, on the version and on the registered model, which outlives it: the moment, since a version may
+        become champion twice.
+        """
         return tags.CHAMPION + datetime.fromisoformat(self.when).strftime("%Y%m%dT%H%M%S.%fZ")
 
     @property
     def text(self) -> str:
         """What the tags say; the long record of the comparison stands elsewhere."""
         return self.model_dump_json()
-
-    @property
-    def key_of_model(self) -> str:
-        """Of the registered model's tag, which outlives the version. MLflow's pages hide what starts so."""
-        return tags.MLFLOW + self.key
 
 
 def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[Event]:
@@ -73,7 +70,7 @@ def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[
     kept = [
         Event.parse(value, f"the tag {key} of the registered model")
         for key, value in of_model.items()
-        if key.startswith(tags.MLFLOW + tags.CHAMPION)
+        if key.startswith(tags.CHAMPION)
     ]
     found = {event.key: event for event in (*kept, *there)}.values()
     return sorted(found, key=lambda event: (event.number, event.when))

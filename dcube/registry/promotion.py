@@ -161,8 +161,8 @@ def _appoint(registry: Registry, event: Event) -> Event:
         raise
     try:
         if event.record:
-            record = json.dumps(event.record, ensure_ascii=False, indent=1)
-            registry.client.log_text(registry.version(event.version).run_id, record, f"{event.key}.json")
+            text, file = json.dumps(event.record, ensure_ascii=False, indent=1), event.key.removeprefix(tags.MLFLOW)
+            registry.client.log_text(registry.version(event.version).run_id, text, f"{file}.json")
         registry.set_alias(CHAMPION, event.version)
     except BaseException:
         if registry.aliases().get(CHAMPION) != event.version:  # it may have moved, and only the answer be lost
@@ -173,12 +173,12 @@ def _appoint(registry: Registry, event: Event) -> Event:
 
 def _leave(registry: Registry, event: Event) -> None:
     registry.client.set_model_version_tag(registry.name, event.version, event.key, event.text)
-    registry.client.set_registered_model_tag(registry.name, event.key_of_model, event.text)
+    registry.client.set_registered_model_tag(registry.name, event.key, event.text)
 
 
 def _withdraw(registry: Registry, event: Event) -> None:
     registry.client.delete_model_version_tag(registry.name, event.version, event.key)
-    registry.client.delete_registered_model_tag(registry.name, event.key_of_model)
+    registry.client.delete_registered_model_tag(registry.name, event.key)
 
 
 def _refuse_moved(registry: Registry, event: Event) -> None:

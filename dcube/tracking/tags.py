@@ -26,7 +26,6 @@ TEST = "dcube.test_fingerprint"
 DATASET = "dcube.dataset_fingerprint"
 EVALUATION = "dcube.evaluation_sha256"
 CODE = "dcube.code_sha256"
-MANIFEST = "dcube.manifest_sha256"  # of a version: of its manifest.json, which names everything else
 ABSTAIN = "dcube.abstain_below"  # the confidence below which the version was evaluated as giving no prediction
 DECISION = "dcube.decision"  # the rule that decides, as it was evaluated
 SPLIT_NOTICE = "dcube.split_notice"  # what must be said beside its metrics
@@ -36,7 +35,6 @@ TRAINING_RUN = "dcube.training_run_id"
 EVALUATION_RUN = "dcube.evaluation_run_id"
 REGISTRATION_RUN = "dcube.registration_run_id"  # holds what all candidates of a pipeline share
 UNDEFINED = "dcube.undefined"  # metrics without a value
-CHAMPION = "dcube.champion."  # + the moment: a version that is champion twice has two of these tags
 EXTERNAL = "external test: "  # of a version, + name of the test set
 EXTERNAL_TEST = "dcube.external_test"  # of a run: name of the test set
 TEST_METRIC, VALIDATION_METRIC = "test.", "validation."  # + name of the metric
@@ -54,4 +52,8 @@ EXPERIMENT_KIND = "mlflow.experimentKind"
 RUN_NAME = "mlflow.runName"
 MODEL_VERSIONS = "mlflow.modelVersions"  # of a logged model: what it is registered as
 DATASET_CONTEXT = "mlflow.data.context"
-MLFLOW = "mlflow."
+MLFLOW = "mlflow."  # MLflow's pages hide tags that begin so
+
+# Of a version, for programs alone.
+MANIFEST = f"{MLFLOW}dcube.manifest_sha256"  # of its manifest.json, which names everything else
+CHAMPION = f"{MLFLOW}dcube.champion."  # + the moment: a version that is champion twice has two of these tags

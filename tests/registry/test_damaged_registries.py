@@ -115,7 +115,7 @@ def test_two_pipelines_register_at_once_and_nothing_is_lost(mlflow_server, tiny_
     (event,) = registry.history()
     assert (event.how, event.version) == ("first", held[CHAMPION])
     page = registry.client.get_registered_model(NAME)
-    assert page.tags == {CHAMPION: f"version {held[CHAMPION]}", event.key_of_model: event.text}
+    assert page.tags == {CHAMPION: f"version {held[CHAMPION]}", event.key: event.text}
     assert page.description.startswith(f"**champion:** [version {held[CHAMPION]}]")
 
 

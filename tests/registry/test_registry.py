@@ -27,6 +27,7 @@ from dcube.registry.versions import (
 )
 from dcube.runtime.retries import RetryPolicy
 from dcube.stages import register
+from dcube.tracking import tags
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_client
 from dcube.tracking.run import tracked_run
 from tests.support.evaluated_candidates import EACH, NAME, predictions, run_pipeline, write_evaluated
@@ -158,7 +159,7 @@ class TestPromotion:
         assert [(event.version, event.how) for event in registry.history()] == [
             ("1", "first"), ("2", "promoted"), ("1", "rolled back"), ("2", "rolled back"),
         ]  # fmt: skip
-        assert len([key for key in registry.version("1").tags if key.startswith("dcube.champion.")]) == 2
+        assert len([key for key in registry.version("1").tags if key.startswith(tags.CHAMPION)]) == 2
         for to, words in (("9", "no version '9': it has 1, 2, 3"), ("2", "champion already"), ("x", "no version")):
             with pytest.raises(DcubeError, match=words):
                 rollback(registry, "Grace", "why", to=to)

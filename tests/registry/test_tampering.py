@@ -249,8 +249,8 @@ def test_a_forged_event_counts(registry):
             lambda: client.delete_model_version_tag(NAME, "1", other.key),
         ),
         (
-            lambda: client.set_registered_model_tag(NAME, other.key_of_model, other.text),
-            lambda: client.delete_registered_model_tag(NAME, other.key_of_model),
+            lambda: client.set_registered_model_tag(NAME, other.key, other.text),
+            lambda: client.delete_registered_model_tag(NAME, other.key),
         ),
         (
             lambda: client.delete_model_version_tag(NAME, "1", event.key),
