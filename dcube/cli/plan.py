@@ -60,10 +60,11 @@ def _set_before(name: str, replace: bool) -> dict[str, Any]:
 
     if not PARAMS.exists() or replace:
         return {}
-    if not PLAN.exists() or (last := PlanRecord.load(PLAN)).dataset != name:
+    params = load_params(PARAMS)
+    if params.data.name != name or not PLAN.exists() or (last := PlanRecord.load(PLAN)).dataset != name:
         refuse_edited()
         return {}
-    return set_by_hand(load_params(PARAMS), last)
+    return set_by_hand(params, last)
 
 
 def _write(made: "Plan") -> None:
@@ -90,7 +91,7 @@ def _show(made: "Plan") -> None:
     if is_guessed(group_by := made.params.data.group_by or ""):
         print(
             f"data.group_by is a guess from file names, {group_by}: take 'guessed:' away if these images belong "
-            "together. Until then a notice stands beside every figure."
+            "together. Until then a notice stands beside every metric."
         )
     estimate = sum(made.record.estimate.values()) / 60
     print(

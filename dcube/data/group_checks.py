@@ -63,7 +63,7 @@ def check_groups(
     names = {BY_IMAGE: pd.Series("", index=table.index), **groupings}
     linked = [linked_groups(table.assign(patient=groups)) for groups in names.values()]
     found: Sequence[dict] = [{}] * len(linked)
-    if len(table) and all(thumbnails):
+    if len(table) > 1 and all(thumbnails):
         pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(table), -1)
         found = [asdict(one) for one in nearest_images(pixels, pd.factorize(table["label"])[0], linked)]
     return [GroupCheck(by, *_sizes(groups), **one) for by, groups, one in zip(names, linked, found, strict=True)]

@@ -68,7 +68,7 @@ def read_log() -> tuple[pd.DataFrame, pd.DataFrame]:
     file = _existing_log()
     predictions: list[dict] = []
     fed_back: list[dict] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
         where = f"{file} line {number}"
         if _is_feedback(line):
             fed_back.append(Feedback.parse(line, where).model_dump())

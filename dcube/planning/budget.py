@@ -49,8 +49,7 @@ FEWEST_STEPS, FEWEST_EPOCHS = 1000, 6.0  # with fewer, a smaller network or imag
 SHORTEST_DIFFUSION, SHORTEST_TRAINING = 300, 50  # steps, below which nothing is planned
 LEAST_SECONDS = 60.0  # of all trainings, below which nothing is measured
 MOST_DIFFUSION_EPOCHS, MOST_EPOCHS = 950, 70  # the paper's
-MEASUREMENTS, SHARE_OF_MEASUREMENTS = 4, 0.2  # of FID, of stage 1's time
-ALL_MEASUREMENTS = MEASUREMENTS + 1  # with that of the stage `track_fid`
+MEASUREMENTS, SHARE_OF_MEASUREMENTS = 4, 0.2  # of FID in stage 1; of its time, with that of the stage `track_fid`
 FEWEST_SAMPLES, MOST_SAMPLES = 100, 5000
 SHARE_OF_SYNTHESIS = 0.05  # of stage 1's time
 RESERVE = 0.1
@@ -81,7 +80,11 @@ class Budget:
             DcubeError: the time is too short.
         """
         left, shares = (1 - RESERVE) * self.seconds - self._fixed, SHARES[self.goal]
-        self._refuse_less_than(LEAST_SECONDS, "any training")
+        if left < LEAST_SECONDS:
+            raise DcubeError(
+                f"{self.seconds / 60:g} min are too short for any training on this machine, where the stages take "
+                f"{self._fixed / 60:.1f} without one: give far more"
+            )
         diffusion = self._decide_uvit(shares.diffusion * left)
         self._decide_diffusion_length(shares.diffusion * left, diffusion)
         candidates = self._decide_image_side(shares.classifier * left)
@@ -159,16 +162,16 @@ class Budget:
     def _decide_diffusion_length(self, seconds: float, speed: DiffusionSpeed) -> None:
         params = self.draft.params()
         image = _measured_image(params, speed)
-        affordable = SHARE_OF_MEASUREMENTS * seconds / MEASUREMENTS / image
+        affordable = SHARE_OF_MEASUREMENTS * seconds / image
         wanted = round(min(max(affordable, FEWEST_SAMPLES), MOST_SAMPLES))
-        share = f"{SHARE_OF_MEASUREMENTS:.0%} of stage 1's time for {MEASUREMENTS} measurements"
-        self.draft.decide(f"{share}, {image:.3g} s an image and its features", fid__samples=wanted)
+        share = f"{SHARE_OF_MEASUREMENTS:.0%} of stage 1's time for {MEASUREMENTS + 1} measurements"
+        self.draft.decide(f"{share}, {image:.3g} s an image in all of them", fid__samples=wanted)
         synthesised = params.synthesis.sampling_steps * speed.solver_step
         maximum = round(SHARE_OF_SYNTHESIS * seconds / synthesised)
         share = f"{SHARE_OF_SYNTHESIS:.0%} of stage 1's time"
         self.draft.decide(f"{share}, {synthesised:.3g} s an image", synthesis__maximum=maximum)
         per_epoch = steps_per_epoch(self.facts.images_of_stage_1, self.draft.params().diffusion.batch_size)
-        measured = ALL_MEASUREMENTS * self.draft.params().fid.samples * image
+        measured = self.draft.params().fid.samples * image
         left = seconds * (1 - SHARE_OF_SYNTHESIS) - measured
         steps = max(left / speed.step, SHORTEST_DIFFUSION)
         epochs = _rounded(min(steps / per_epoch, max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)))
@@ -185,9 +188,9 @@ class Budget:
         """Seconds of stage 1, with FID on as many images as this time allows."""
         params = self.draft.params()
         samples = params.fid.samples if "fid.samples" in self.draft.by_hand else FEWEST_SAMPLES
-        steps, share = SHORTEST_DIFFUSION * speed.step, SHARE_OF_MEASUREMENTS * ALL_MEASUREMENTS / MEASUREMENTS
-        measured = ALL_MEASUREMENTS * samples * _measured_image(params, speed)
-        return max((steps + measured) / (1 - SHARE_OF_SYNTHESIS), steps / (1 - SHARE_OF_SYNTHESIS - share))
+        steps, measured = SHORTEST_DIFFUSION * speed.step, samples * _measured_image(params, speed)
+        without_synthesis = 1 - SHARE_OF_SYNTHESIS
+        return max((steps + measured) / without_synthesis, steps / (without_synthesis - SHARE_OF_MEASUREMENTS))
 
     def _decide_image_side(self, seconds: float) -> dict[CandidateName, CandidateSpeed]:
         """The largest side that the time is enough for, up to the first that is no smaller than the images."""
@@ -259,8 +262,9 @@ class Budget:
 
 
 def _measured_image(params: Params, speed: DiffusionSpeed) -> float:
-    """Seconds of an image of a measurement of FID in stage 1."""
-    return measurement_seconds(params, speed) / params.fid.samples / params.compute.processes
+    """Seconds of an image in all measurements of FID: the processes of stage 1 share theirs, and the last has one."""
+    of_one = measurement_seconds(params, speed) / params.fid.samples
+    return of_one * (MEASUREMENTS / params.compute.processes + 1)
 
 
 def _rounded(epochs: float) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from dcube.config.guessed import GUESSED
-from dcube.data.group_checks import BY_PATIENT, GroupCheck
+from dcube.data.group_checks import GroupCheck
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, Machine
@@ -26,8 +26,10 @@ def decide_data(draft: Draft, facts: DatasetFacts, keep_names: bool) -> None:
     labelled = report.images - report.unlabelled
     small = f"a test on part of {labelled} images says little: `dcube study folds` tests every one of them once"
     draft.decide(small if labelled < FEW_TO_TEST else f"{labelled} labelled images: one split", data__folds=None)
-    if report.grouping == "none":
-        _decide_groups(draft, [check for check in report.group_checks if check.by != BY_PATIENT])
+    if report.grouping == "none" and report.patients:
+        draft.decide("some images name no patient: metrics are likely too high", data__group_by=None)
+    elif report.grouping == "none":
+        _decide_groups(draft, report.group_checks)
 
 
 def _decide_groups(draft: Draft, checks: Sequence[GroupCheck]) -> None:

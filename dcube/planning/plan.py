@@ -40,7 +40,8 @@ def make_plan(
     Raises:
         DcubeError: the data set is refused, the time too short, or a value set by hand does not fit.
     """
-    draft = Draft({**by_hand, "data.name": name}, start=uvit_values(UVITS[0]))
+    smallest = {name: value for name, value in uvit_values(UVITS[0]).items() if name.startswith("diffusion__")}
+    draft = Draft({**by_hand, "data.name": name}, start=smallest)
     facts = dataset_facts(RAW / name, draft.params().data)
     machine = machine_facts(draft.params().compute)
     decide_data(draft, facts, keep_names)

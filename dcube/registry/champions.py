@@ -91,9 +91,15 @@ def forged_event(versions: Iterable[Version], of_model: Mapping[str, str]) -> st
 
 
 def champion_before(events: Iterable[Event], current: str | None) -> str | None:
-    """The version that a rollback returns to: two rollbacks in a row go back two champions."""
+    """The version that a rollback returns to: two rollbacks in a row go back two champions.
+
+    A last event whose alias never moved, of a process that was killed, is none.
+    """
     line: list[str] = []
-    for event in events:
+    known = list(events)
+    if known and known[-1].version != current and known[-1].replaced == current:
+        known.pop()
+    for event in known:
         if event.how == ROLLED_BACK and event.version in line:
             while line[-1] != event.version:
                 line.pop()

@@ -28,24 +28,27 @@ def external_tag(metrics: Metrics, run_id: str, digest: str) -> str:
     return f"{value}, {tested_on(metrics)}; run {run_id}, sha256 of its metrics {digest}"
 
 
-def forged_external_tests(registry: Registry, version: Version) -> Iterator[str]:
+def unconfirmed_external_tests(registry: Registry, version: Version) -> Iterator[str]:
     """A sentence for every such tag that its run does not confirm."""
     for name, text in sorted(version.entry.tags.items()):
-        if name.startswith(tags.EXTERNAL) and not _is_confirmed(registry, version, name, text):
-            yield f"the tag {name!r} is not what an external test of this version recorded: it was changed by hand"
+        if name.startswith(tags.EXTERNAL) and (problem := _problem(registry, version, name, text)):
+            yield f"the tag {name!r} {problem}"
 
 
-def _is_confirmed(registry: Registry, version: Version, name: str, text: str) -> bool:
+def _problem(registry: Registry, version: Version, name: str, text: str) -> str:
     if (source := SOURCE.search(text)) is None:
-        return False
+        return "names no run that it is from: it was changed by hand, or written by an earlier version of D-Cube"
     run_id, digest = source.groups()
     with TemporaryDirectory() as folder:
         file = Path(folder, METRICS_FILE)
-        if not download(registry.client, f"runs:/{run_id}/{METRICS_FILE}", file) or sha256_of(file) != digest:
-            return False
+        if not download(registry.client, f"runs:/{run_id}/{METRICS_FILE}", file):
+            return f"is from run {run_id}, which is gone"
+        if sha256_of(file) != digest:
+            return f"is not from the {METRICS_FILE} that run {run_id} holds"
         try:
             metrics = Metrics.load(file)
-        except DcubeError:
-            return False
+        except DcubeError as error:
+            return f"cannot be compared: {error}"
     own = metrics.weights_sha256 == version.tags.get(tags.WEIGHTS) and name == f"{tags.EXTERNAL}{metrics.dataset}"
-    return own and text == external_tag(metrics, run_id, digest)
+    value = f" {metrics.test['auroc']:.3f} "
+    return "" if own and value in text else f"is not what run {run_id} measured: it was changed by hand"

@@ -1,4 +1,4 @@
-"""Whether results were made with the parameters that params.yaml names: their own files say with which.
+"""Whether results were made with the parameters that params.yaml names, as far as their own files say with which.
 
 DVC records the values that it finds in params.yaml after a stage's process has ended. What was edited between the last
 look of the stage and that moment is recorded beside a result of other values, and nothing but the result can tell.
@@ -31,8 +31,8 @@ def refuse_other_parameters(params: Params) -> None:
             name = different[0]
             raise DcubeError(
                 f"{file} was made with other {abbreviated(different)} than stand in params.yaml ({name}: "
-                f"{made_with.get(name)}, not {wanted[name]}): these were changed in the moment when the stage ended; "
-                f"`dvc repro --force --single-item {stage}`, then `dvc repro`"
+                f"{made_with.get(name)}, not {wanted[name]}): these, or their defaults, were changed as the stage "
+                f"ended, or since; `dvc repro --force --single-item {stage}`, then `dvc repro`"
             )
 
 

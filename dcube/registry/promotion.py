@@ -151,8 +151,8 @@ def _appoint(registry: Registry, event: Event) -> Event:
     sees another event that it did not know of, and withdraws: no two go on, though it may be that none does.
     """
     _refuse_moved(registry, event)
-    _leave(registry, event)
     try:
+        _leave(registry, event)
         if any(it.number >= event.number and it.key != event.key for it in registry.history()):
             raise _changed(registry)
         _refuse_moved(registry, event)

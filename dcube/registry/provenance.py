@@ -21,7 +21,7 @@ from dcube.config.schema import Params
 from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
-from dcube.registry.external_tags import forged_external_tests
+from dcube.registry.external_tags import unconfirmed_external_tests
 from dcube.registry.version import Version
 from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.repository.commands import git
@@ -156,7 +156,7 @@ def _registered(found: Provenance) -> Iterator[tuple[str, str]]:
         _obstacle(found, f"it is not what was registered: {problem}")
     if moved := found.registry.champion_moved_by_hand():
         found.gaps.append(moved)
-    found.gaps += forged_external_tests(found.registry, found.version)
+    found.gaps += unconfirmed_external_tests(found.registry, found.version)
 
 
 def _model(found: Provenance) -> Iterator[tuple[str, str]]:

@@ -47,5 +47,9 @@ def refuse_unfit_champion(reference: str, registry: Registry, version: Version) 
     if parse_reference(reference)[1:] != (CHAMPION, True):
         return
     refuse_control(version)
-    if moved := registry.champion_moved_by_hand():
+    try:
+        moved = registry.champion_moved_by_hand()
+    except DcubeError as error:  # a damaged event says nothing about the version
+        moved = str(error)
+    if moved:
         print(f"{moved[0].upper()}{moved[1:]}.", file=sys.stderr)

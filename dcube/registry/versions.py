@@ -150,9 +150,9 @@ class Registry:
 
     def history(self) -> list[Event]:
         """Who became champion, the oldest first; also of versions that were deleted since."""
-        return events_of(*self._told())
+        return events_of(*self._recorded_events())
 
-    def _told(self) -> tuple[list[Version], dict[str, str]]:
+    def _recorded_events(self) -> tuple[list[Version], dict[str, str]]:
         """Where the events of champions stand: tags of the versions, and of the registered model."""
         versions = [Version(entry, None) for entry in self._entries()]
         return versions, self.client.get_registered_model(self.name).tags
@@ -160,10 +160,10 @@ class Registry:
     def champion_moved_by_hand(self) -> str:
         """A sentence where the alias `champion` is not where the last event put it, or an event was forged, else
         nothing."""
-        told = self._told()
-        if forged := forged_event(*told):
+        recorded = self._recorded_events()
+        if forged := forged_event(*recorded):
             return f"{forged} of {self.name}: it was changed by hand"
-        events, held = events_of(*told), self.aliases().get(CHAMPION)
+        events, held = events_of(*recorded), self.aliases().get(CHAMPION)
         if held == (events[-1].version if events else None):
             return ""
         return f"the alias {CHAMPION} of {self.name} was moved by other means: it is at version {held or 'none'}"

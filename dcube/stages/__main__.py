@@ -14,9 +14,9 @@ from dcube.tracking.inputs import inputs_at_start
 
 def main(stage: str = "", *words: str) -> None:
     prepare_process()
-    announce("@".join((stage, *words)))
     with one_line_errors():
         inputs_at_start()  # before the code of the stage is imported
+        announce("@".join((stage, *words)))
         work = main_of(stage)
         if len(words) != len(signature(work).parameters):
             raise DcubeError(f"`{' '.join((stage, *words))}` is no stage's command: dvc.yaml lists them")

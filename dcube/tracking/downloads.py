@@ -34,7 +34,7 @@ def download(client: "MlflowClient", address: str, target: Path) -> bool:
         except (MlflowException, OSError) as error:
             if (reason := _why_not(client, address, error)) is None:
                 return False
-            raise DcubeError(f"MLflow does not give {address}: {reason}: try again") from error
+            raise DcubeError(f"MLflow does not give {address}: {reason}: try again, or look into its log") from error
         if found == Path(arrival):  # where MLflow puts files depends on the server
             shutil.copytree(found, target)
         else:

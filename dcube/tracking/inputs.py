@@ -48,7 +48,7 @@ def refuse_inputs_changed_on_import() -> None:
 
     A file that was written to counts, whatever it holds: no work is lost yet.
     """
-    before, now = inputs_at_start(), _inputs()
+    before, now = inputs_at_start(), _inputs(contents=False)
     _refuse(before.parameters | before.writes, now.parameters | now.writes)
 
 
@@ -67,17 +67,17 @@ def _refuse(before: dict[str, Any], now: dict[str, Any]) -> None:
         )
 
 
-def _inputs() -> StageInputs:
+def _inputs(contents: bool = True) -> StageInputs:
     stage = read_settings().stage
     if not stage:
         return StageInputs()
     text = PARAMS.read_text(encoding="utf-8") if PARAMS.exists() else None
-    files = list(_files(stage))
+    writes = {str(file): _write(file) for file in _files(stage)}
     return StageInputs(
         text,
         dict(_parameters(stage, text or "")),
-        {str(file): _content(file) for file in files},
-        {str(file): _write(file) for file in files},
+        {file: _content(file) or write for file, write in writes.items()} if contents else {},
+        writes,
     )
 
 
@@ -90,13 +90,13 @@ def _parameters(stage: str, text: str) -> Iterator[tuple[str, Any]]:
 def _files(stage: str) -> Iterator[Path]:
     for path in map(Path, declared(stage).inputs):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and "__pycache__" not in file.parts:
+            if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".partial":
                 yield file
 
 
-def _content(file: Path) -> object:
-    """Of code, which a branch that is switched and switched back leaves. Data, which may be terabytes, are not read."""
-    return hashlib.sha256(file.read_bytes()).digest() if file.suffix == ".py" else _write(file)
+def _content(file: str) -> object:
+    """Of code, which a branch that is switched and switched back leaves; None of data, which may be terabytes."""
+    return hashlib.sha256(Path(file).read_bytes()).digest() if file.endswith(".py") else None
 
 
 def _write(file: Path) -> object:

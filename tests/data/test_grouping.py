@@ -21,7 +21,7 @@ from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.preparing import prepare
 from dcube.data.splits import plan_splits
 from dcube.errors import DcubeError
-from tests.support.raw_sets import medmnist_file, noise, save, with_metadata
+from tests.support.raw_sets import class_folders, medmnist_file, noise, save, with_metadata
 from tests.support.split_tables import data_params
 
 SMALL = {"image_size": 24, "diffusion_image_size": 16}
@@ -231,3 +231,10 @@ def test_images_with_a_label_say_whether_patients_are_kept_apart(tmp_path, label
 def test_known_patients_are_measured_too(tmp_path):
     report = inspect_dataset(with_metadata(tmp_path / "raw"), Data(**SMALL))
     assert report.grouping == "patients" and [check.by for check in report.group_checks] == ["image", "patient"]
+
+
+def test_a_set_with_one_usable_image_is_named_and_no_traceback(tmp_path):
+    class_folders(tmp_path, images=1)
+    (damaged,) = (tmp_path / "well").iterdir()
+    damaged.write_bytes(b"\x89PNG damaged")
+    assert "cannot be used" in inspect_dataset(tmp_path, Data(name="one")).problem

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import itertools
 import json
 
+import numpy as np
 import openpyxl
 import pytest
 
@@ -13,6 +15,7 @@ from dcube.data.inspection import inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
+from tests.support.medical_files import dicom_file
 from tests.support.public_sets import SETS, build
 from tests.support.raw_sets import write_metadata
 
@@ -142,13 +145,22 @@ def test_hospitals_below_a_split_are_no_classes(tmp_path):
     [
         ("P0", "P1"), ("patient_1", "patient_2"), ("0001", "0002"), ("LIDC-0001", "LIDC-0002"), ("images",),
         ("part1", "part2"),
-        tuple(f"case{i}" for i in range(25)),
+        tuple(f"case{i}" for i in range(25)), tuple(map(str, range(1, 13))),
     ],
 )  # fmt: skip
 def test_classes_whose_patients_are_called_alike_stay(below, tmp_path):
     files = [f"{kind}/{folder}/{i}.png" for kind in ("ill", "well") for folder in below for i in range(2)]
     source = read_raw_dataset(build(tmp_path, files, {}), PLAIN)
     assert {record.label for record in source.records} == {"ill", "well"}
+
+
+def test_sites_below_classes_are_used_where_every_image_names_its_patient(tmp_path):
+    rng = np.random.default_rng(0)
+    for number, (kind, site) in enumerate(itertools.product(("ill", "well"), ("siteA", "siteB"))):
+        file = tmp_path / kind / site / "0.dcm"
+        file.parent.mkdir(parents=True)
+        dicom_file(file, rng.integers(0, 255, (16, 16)).astype(np.uint8), PatientID=f"{number}")
+    assert {record.label for record in read_raw_dataset(tmp_path, PLAIN).records} == {"ill", "well"}
 
 
 NAMES = [f"{folder}{i}.png" for folder in ("batchA", "siteB") for i in range(4)]

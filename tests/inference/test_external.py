@@ -1,6 +1,7 @@
 """`dcube evaluate`: a registered model on labelled images of another source."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from dcube.artifacts.schemas.metrics import Metrics, SubgroupColumn
 from dcube.classifier.candidate import Candidate
 from dcube.cli import main as cli
 from dcube.config.schema import Params
-from dcube.registry.external_tags import forged_external_tests
+from dcube.registry.external_tags import unconfirmed_external_tests
 from dcube.registry.references import referenced
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
@@ -131,12 +132,17 @@ def test_mlflow_has_a_run_and_the_version_a_mark_and_neither_names_a_file(
     local = Path(registry.client.download_artifacts(found.info.run_id, PREDICTIONS, str(tmp_path)))
     assert "Doe" not in local.read_text() + json.dumps(found.to_dictionary())
     assert registry.verified(version, tmp_path / "files", code=False).problems == []
-    assert not list(forged_external_tests(registry, version))
-    told = version.entry.tags[f"{tags.EXTERNAL}south"]
-    for name, text in (("south", told.replace("AUROC 0.", "AUROC 1.")), ("north", told), ("south", "AUROC 0.999")):
-        registry.client.set_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}", text)
-        (problem,) = forged_external_tests(registry, referenced(reference)[1])
-        assert f"'external test: {name}' is not what" in problem
+    assert not list(unconfirmed_external_tests(registry, version))
+    text = version.entry.tags[f"{tags.EXTERNAL}south"]
+    for name, forged, said in (
+        ("south", text.replace("AUROC 0.", "AUROC 1."), "is not what run"),
+        ("north", text, "is not what run"),
+        ("south", "AUROC 0.999", "names no run"),
+        ("south", re.sub("run [0-9a-f]{32}", f"run {'0' * 32}", text), "which is gone"),
+    ):
+        registry.client.set_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}", forged)
+        (problem,) = unconfirmed_external_tests(registry, referenced(reference)[1])
+        assert f"'external test: {name}' " in problem and said in problem
         registry.client.delete_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}")
 
 

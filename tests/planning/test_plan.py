@@ -171,6 +171,13 @@ def test_planning_again_keeps_what_a_person_set(planned):
     assert load_params(PARAMS).diffusion.margin == 1.0
 
 
+def test_a_preset_taken_in_between_is_nothing_set_by_hand(planned):
+    assert planned("--minutes", "10")[0] == 0
+    PARAMS.write_text(load_preset("phantom").to_yaml())
+    assert planned("--minutes", "10")[0] == 0
+    assert "set by hand" not in PLAN_PAGE.read_text()
+
+
 def test_an_edited_file_that_was_never_planned_is_not_overwritten(planned):
     PARAMS.write_text(load_preset("phantom").to_yaml().replace("margin: 1.0", "margin: 0.5"))
     code, printed = planned("--minutes", "10")

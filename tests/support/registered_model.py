@@ -19,7 +19,7 @@ from dcube.data.preprocessing import to_square
 from dcube.evaluation.summary import summarise
 from dcube.inference.drift import reference_of
 from dcube.registry.registration import Evaluated, Registration, register
-from dcube.registry.versions import Registry
+from dcube.registry.versions import CHALLENGER, Registry
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
@@ -66,7 +66,7 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
         registry = Registry.created(tracking_client(), NAME)
         shared = Registration(registry.client.get_run(run.run_id), params, write_dataset(home / "prepared"))
         version = register(registry, Evaluated(kind, home / "models" / kind, evaluation, metrics), shared, origin)
-    registry.name_challenger(version)
+    registry.set_alias(CHALLENGER, version.version)
     return f"{NAME}/{version.version}", candidate
 
 

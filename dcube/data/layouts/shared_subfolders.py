@@ -8,22 +8,28 @@ from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.data.layouts.spelling import look_like_people
 
 FEWEST_SHARED = 2
+FEWEST_NUMBERS = 5  # folders called by numbers alone are patients; fewer may be classes
 MOSTLY = 0.5
 
 
 def shared_subfolders(records: Iterable[ImageRecord]) -> list[str]:
-    """The folders that the folder of every label holds and that hold most of the images; none where they are patients.
+    """The folders that the folder of every label holds and that hold most of the images; none where these are patients,
+    or where every image names its patient.
 
     Nothing tells `hospital/CLASS` from `CLASS/view`.
     """
     images: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    records = list(records)
+    if all(record.patient for record in records):
+        return []
     for record in records:
         if record.label:
             folders = PurePosixPath(record.file).parts[:-1]
             below = folders[folders.index(record.label) + 1 :] if record.label in folders else ()
             images[record.label][below[0].casefold() if below else ""] += 1
     shared = set.intersection(*(set(folders) for folders in images.values())) - {""} if len(images) > 1 else set()
-    if len(shared) < FEWEST_SHARED or look_like_people(shared):
+    numbers = sum(folder.isdigit() for folder in shared)
+    if len(shared) < FEWEST_SHARED or look_like_people(shared) or numbers == len(shared) >= FEWEST_NUMBERS:
         return []
     return sorted(shared) if all(_hold_most(shared, folders) for folders in images.values()) else []
 

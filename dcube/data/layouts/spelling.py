@@ -8,11 +8,9 @@ from decimal import Decimal
 from pathlib import PurePosixPath
 
 from dcube.data.layouts.raw_dataset import ImageRecord
+from dcube.data.readers.unknown_values import says_nothing
 from dcube.errors import DcubeError, abbreviated
 
-UNKNOWN = frozenset(
-    {"nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "-nan", "#value!", "?", "none", "unknown", "-", "--"}
-)
 TRUTHS = {"true": "1", "false": "0"}
 NUMBER = re.compile(r"[+-]?\d{1,18}([.,]\d{0,9})?(e[+-]?\d{1,3})?")
 FEWEST_NUMBERED = 20  # folders that differ in a number alone are patients, not classes
@@ -43,7 +41,7 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
     labels = Counter(record.label for record in records if record.label)
     patients = Counter(record.patient for record in records if record.patient)
     for what, found in (("label", labels), ("patient", patients)):
-        if unknown := [name for name in found if name.casefold() in UNKNOWN]:
+        if unknown := [name for name in found if says_nothing(name)]:
             raise DcubeError(
                 f"{where}: {found[unknown[0]]} images have the {what} {unknown[0]!r}: write nothing where it is not "
                 "known, or call it by another name where it is"

@@ -111,7 +111,7 @@ def _decode(dataset: Dataset, source: Dataset | Path, frame: int) -> np.ndarray:
         pixels = pixel_array(source, index=frame)
     except Exception:
         raise UnusableImageError(f"pixels that cannot be decoded, perhaps damaged ({syntax.name})") from None
-    if syntax == JPEGBaseline8Bit and "PixelData" in dataset:
+    if syntax == JPEGBaseline8Bit and "PixelData" in dataset and pixels.dtype == np.uint8:
         stream = get_frame(dataset.PixelData, frame, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
         refuse_damaged_jpeg(stream, Image.fromarray(pixels))
     if pixels.dtype.kind != "i":

@@ -37,7 +37,7 @@ def text(dataset: Dataset, keyword: str) -> str:
 def is_document(dataset: Dataset) -> bool:
     """Whether it holds a report, a plan, a segmentation or a map. A file that lacks something is none for it.
 
-    Private classes are told by the pixels that they lack, where the data set itself could be read.
+    Private classes are recognised by the pixels that they lack, where the data set itself could be read.
     """
     if text(dataset, "Modality") in WITHOUT_IMAGE:
         return True

@@ -10,6 +10,7 @@ from dcube.data.readers.dicom_header import read_header
 from dcube.data.readers.dicom_kinds import OF_PATIENT, SLICED
 from dcube.data.readers.file_kinds import kind_of, why_not_read
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
+from dcube.data.readers.unknown_values import says_nothing
 from dcube.data.readers.windows import Window
 
 KINDS = sorted({*images.SUFFIXES, *DICOM_SUFFIXES, *nifti.SUFFIXES})
@@ -64,7 +65,8 @@ def list_stored_images(folder: Path, file: str) -> list[StoredImage] | str:
         return [StoredImage(file)]
     if header.is_document:
         return DOCUMENT
-    patient, facts = header.patient or header.series, (header.modality or "OT", header.auxiliary, header.normal)
+    known = "" if says_nothing(header.patient) else header.patient
+    patient, facts = known or header.series, (header.modality or "OT", header.auxiliary, header.normal)
     if header.frames == 1:
         return [StoredImage(file, None, patient, *facts)]
     return [StoredImage(file, number, patient or file, *facts) for number in range(header.frames)]
