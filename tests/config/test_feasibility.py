@@ -51,6 +51,7 @@ def toy(tmp_path_factory):
     phases=[Phase.generate],
 )
 @given(values=at_their_limits())
+@pytest.mark.slow
 def test_parameters_at_their_limits_are_refused_before_any_work_or_run_to_the_end(toy, values) -> None:
     dataset, folder = toy
     try:

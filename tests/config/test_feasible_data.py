@@ -69,6 +69,7 @@ def run(home, values: dict[str, Any]) -> str:
 
 @settings(max_examples=DRAWS, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(values=at_their_limits())
+@pytest.mark.slow
 def test_data_at_its_limits_is_refused_before_any_training_or_runs_to_the_end(home, values) -> None:
     run(home, values)
 

@@ -96,6 +96,7 @@ def test_add_versions_the_set_and_may_be_repeated(dcube, tmp_path):
     assert left_behind() == ["mine"]
 
 
+@pytest.mark.slow
 def test_two_at_once_are_one_after_the_other(dcube, tmp_path):
     raws = [class_folders(tmp_path / str(number), images=6 + number) for number in range(2)]
     command = [sys.executable, "-m", "dcube.cli", "data", "add", "mine", "--replace"]

@@ -79,6 +79,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_killed_twice_and_still_the_same_bytes(raw: Path, tmp_path: Path, read: list[int]) -> None:
     expected = content(prepare(raw, DATA, tmp_path / "whole").folder)
     out = tmp_path / "out"

@@ -62,6 +62,7 @@ def images_of(dataset: PreparedDataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", [SUB_FEATURES, DCUBE])
+@pytest.mark.slow
 def test_random_weights_draw_another_picture(kind, tiny_params, disc_dataset, tmp_path) -> None:
     """Adebayo et al., 2018: a map that survives the loss of all that was learnt shows the image, not the model."""
     candidate = trained(kind, tiny_params, disc_dataset, tmp_path)

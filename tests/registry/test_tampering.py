@@ -109,6 +109,7 @@ def test_a_byte_of_every_file_counts(registry):
     assert problems(registry) == []
 
 
+@pytest.mark.slow
 def test_every_file_that_is_gone_and_every_one_that_is_added_counts(registry):
     """Every second one is removed, then the others, so that each is missed by itself and not with its folder."""
     files = stored(registry)
@@ -207,6 +208,7 @@ def test_the_manifest_counts(registry):
     assert problems(registry) == []
 
 
+@pytest.mark.slow
 def test_predict_and_promote_refuse_for_every_file(registry, tmp_path):
     """But for the copy of the program that serves the model elsewhere, which neither of them runs."""
     whole = download_version(f"{NAME}@{CHAMPION}", tmp_path / "whole")
@@ -263,6 +265,7 @@ def test_a_forged_event_counts(registry):
         assert registry.champion_moved_by_hand() == ""
 
 
+@pytest.mark.slow
 def test_lineage_and_reproduce_refuse(traced_repository, run_dcube):
     register_version()
     for name in ("params.yaml", "model.safetensors", "predictions.csv"):

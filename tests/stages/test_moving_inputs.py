@@ -114,6 +114,7 @@ def test_what_it_does_not_read_may_change(harmless: str, checkout: Path) -> None
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_dvc_records_nothing_of_it(checkout: Path) -> None:
     command(checkout, "git", "init", "--quiet")
     command(checkout, sys.executable, "-m", "dvc", "init", "--quiet")
@@ -194,6 +195,7 @@ def test_what_no_record_names_is_not_registered(registered_template, tmp_path, m
         refuse_stale_record("register")
 
 
+@pytest.mark.slow
 def test_an_experiment_in_a_copy_registers_where_the_project_does(checkout: Path) -> None:
     """DVC deletes the copy of `dvc exp run --temp` or `--queue`: a database in it would be lost."""
     (checkout / "stage.py").write_text("from dcube.tracking.mlflow_client import tracking_uri\nprint(tracking_uri())\n")

@@ -156,6 +156,7 @@ def test_a_resumed_training_goes_on_in_its_own_run(client):
     assert len(runs(client, "train_diffusion")) == 2
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_loses_nothing(client, tmp_path):
     """The rows written just before the kill were never sent; the next stage of the working copy delivers them."""
     program = (
