@@ -97,7 +97,7 @@ def champion_before(events: Iterable[Event], current: str | None) -> str | None:
     """
     line: list[str] = []
     known = list(events)
-    if known and known[-1].version != current and known[-1].replaced == current:
+    if current and known and known[-1].version != current and known[-1].replaced == current:
         known.pop()
     for event in known:
         if event.how == ROLLED_BACK and event.version in line:
