@@ -19,6 +19,7 @@ from tests.support.raw_sets import save, write_metadata
 DATA = Data(image_size=64, diffusion_image_size=32, fit="stretch", identifiers="kept")
 
 
+@pytest.mark.slow
 def test_invented_patients_are_never_taken_for_one() -> None:
     labels = [label for label, number in PATIENTS.items() for _ in range(number)]
     drawn = [Patient(n, label or UNLABELLED_KINDS[n % len(UNLABELLED_KINDS)]) for n, label in enumerate(labels)]

@@ -35,6 +35,7 @@ def singles(**classes: int) -> pd.DataFrame:
 
 @settings(max_examples=60)
 @given(raw=raw_tables(), fraction=FRACTIONS, seed=st.integers(0, 3))
+@pytest.mark.slow
 def test_a_fraction_leaves_whole_groups_out_of_the_training_images_alone(raw, fraction, seed):
     table, data = planned(raw), data_params(train_fraction=fraction, seed=seed)
     subset = subsample(table, data)

@@ -182,6 +182,7 @@ def test_a_dead_server_holds_up_the_end_for_a_bounded_time_only(
     assert "the newest checkpoint did not reach S3" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_start_without_the_server_waits_and_then_goes_on_alone(
     server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:

@@ -340,6 +340,7 @@ class TestPipeline:
         assert "paper" in width["description"]
         assert schema["definitions"]["Data"]["properties"]["fit"]["enum"] == ["crop", "pad", "stretch"]
 
+    @pytest.mark.slow
     def test_knows_no_torch(self):
         program = "import sys, flows.pipeline; sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0

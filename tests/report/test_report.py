@@ -243,6 +243,7 @@ stages:
 """
 
 
+@pytest.mark.slow
 def test_a_mixture_of_two_runs_is_refused(own: Path, monkeypatch, capsys) -> None:
     def refused() -> str:
         (own / "report.html").unlink(missing_ok=True)

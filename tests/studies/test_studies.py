@@ -270,6 +270,7 @@ class TestStatistics:
         assert significantly_best([fair, good, twin], METRICS, EVALUATION) == {}
         assert significantly_best([good], METRICS, EVALUATION) == {}
 
+    @pytest.mark.slow
     def test_many_tests_can_still_be_significant(self, tmp_path):
         good = repeats_of(tmp_path / "good", 4.0, range(5))
         poor = [repeats_of(tmp_path / str(number), 0.0, range(5)) for number in range(12)]
