@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dcube.artifacts.schemas.dataset import Extent
+from dcube.artifacts.schemas.dataset import Extent, owners_of
 from dcube.data.checks.clinical import HeaderSummary
 from dcube.data.group_checks import BY_IMAGE, BY_PATIENT
 from dcube.data.inspection import InspectionReport
@@ -30,7 +30,7 @@ def _facts(report: InspectionReport) -> dict[str, str]:
         "stored as": counted(report.raw.modes),
         "width": _sides(report.raw.width),
         "height": _sides(report.raw.height),
-        "groups" if report.grouping in ("group_by", "guessed") else "patients": f"{report.patients or 'unknown'}"
+        owners_of(report.grouping): f"{report.patients or 'unknown'}"
         + (f", in several splits: {abbreviated(several)}" if several else ""),
         "exact duplicates": _named("; ".join(extra), report.duplicate_files),
         "near duplicates": _named(f"{near.images} images in {_groups(near.groups)}", report.near_duplicate_files),

@@ -17,6 +17,11 @@ SUBGROUP = "subgroup_"  # before the names of `data.subgroups`, as columns of ma
 UNKNOWN = "unknown"  # there, of an empty cell
 
 
+def owners_of(grouping: Grouping) -> Literal["patients", "groups"]:
+    """What is kept in one split by this, where anything is."""
+    return "groups" if grouping in ("group_by", "guessed") else "patients"
+
+
 class Extent(ArtifactPart):
     """Of one side of the raw images, in pixels."""
 
@@ -131,7 +136,7 @@ class DatasetInfo(Artifact):
     @property
     def owners(self) -> Literal["patients", "groups"]:
         """What the column `patient` of the manifest holds, where it holds anything."""
-        return "groups" if self.grouping in ("group_by", "guessed") else "patients"
+        return owners_of(self.grouping)
 
     @property
     def known_owners(self) -> str:
