@@ -64,7 +64,8 @@ def _print_plan(runner: "Runner") -> None:
 
 
 def _report(runner: "Runner") -> None:
-    from dcube.studies.output import log, write
+    from dcube.studies.mlflow_runs import log
+    from dcube.studies.output import write
     from dcube.studies.rendering import terminal
     from dcube.studies.table import make_table
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line

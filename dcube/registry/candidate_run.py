@@ -12,9 +12,7 @@ from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
-from dcube.data.prepared import PreparedDataset
 from dcube.tracking import tags
-from dcube.tracking.datasets import dataset_entity
 from dcube.tracking.mlflow_client import LARGEST_BATCH, after_collision, mlflow_key
 from dcube.tracking.outbox import milliseconds
 
@@ -30,12 +28,19 @@ def candidate_run(client: MlflowClient, beside: Run, name: str, origin: Mapping[
     run = client.create_run(
         beside.info.experiment_id, tags={**origin, tags.PARENT: parent}, run_name=name, start_time=milliseconds()
     )
-    try:
+    with ending(client, run.info.run_id):
         yield run.info.run_id
+
+
+@contextmanager
+def ending(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """The run ends as the block does."""
+    try:
+        yield
     except BaseException:
-        client.set_terminated(run.info.run_id, "FAILED")
+        client.set_terminated(run_id, "FAILED")
         raise
-    client.set_terminated(run.info.run_id)
+    client.set_terminated(run_id)
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
@@ -44,10 +49,12 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> 
         client.log_batch(run_id, params=entities[start : start + LARGEST_PARAMS_BATCH])
 
 
-def log_datasets(client: MlflowClient, run_id: str, dataset: PreparedDataset) -> None:
+def log_datasets(client: MlflowClient, run_id: str, entities: Mapping[str, Mapping[str, str]]) -> None:
+    """Args:
+    entities: split → as of `dataset_entity`.
+    """
     inputs = [
-        DatasetInput(Dataset(**dataset_entity(dataset, split)), [InputTag(tags.DATASET_CONTEXT, use)])
-        for split, use in USES.items()
+        DatasetInput(Dataset(**entities[split]), [InputTag(tags.DATASET_CONTEXT, use)]) for split, use in USES.items()
     ]
     after_collision()(client.log_inputs, run_id, inputs)
 
@@ -58,8 +65,9 @@ def log_metrics(
     values: Mapping[str, float],
     model_id: str | None = None,
     dataset: Mapping[str, str] | None = None,
+    step: int = 0,
 ) -> None:
-    """To the run and to its model, without what is undefined, which MLflow would sort as 0.
+    """To the run, and to its model if there is one, without what is undefined, which MLflow would sort as 0.
 
     Rounded, since MLflow's lists show every digit: `metrics.json` has them all.
 
@@ -69,7 +77,7 @@ def log_metrics(
     moment = milliseconds()
     measured_on = {"dataset_name": dataset["name"], "dataset_digest": dataset["digest"]} if dataset else {}
     metrics = [
-        Metric(mlflow_key(name), _rounded(value), moment, 0, model_id=model_id, run_id=run_id, **measured_on)
+        Metric(mlflow_key(name), _rounded(value), moment, step, model_id=model_id, run_id=run_id, **measured_on)
         for name, value in values.items()
         if not math.isnan(value)
     ]
@@ -82,11 +90,15 @@ def _rounded(value: float) -> float:
 
 
 def log_evaluation(
-    client: MlflowClient, run_id: str, model_id: str, metrics: Metrics, dataset: PreparedDataset
+    client: MlflowClient, run_id: str, metrics: Metrics, tested_on: Mapping[str, str], model_id: str | None = None
 ) -> None:
-    """`test.NAME` and `validation.NAME`."""
+    """`test.NAME` and `validation.NAME`.
+
+    Args:
+        tested_on: as of `dataset_entity`.
+    """
     test = {f"{tags.TEST_METRIC}{name}": value for name, value in metrics.test.items()}
-    log_metrics(client, run_id, test, model_id, dataset_entity(dataset, "test"))
+    log_metrics(client, run_id, test, model_id, tested_on)
     validation = {f"{tags.VALIDATION_METRIC}{name}": value for name, value in metrics.validation.items()}
     log_metrics(client, run_id, validation, model_id)
 
@@ -103,11 +115,17 @@ def params_of(config: CandidateConfig, params: Params) -> dict[str, Any]:
     """
     own = config.params.model_dump(mode="json", exclude_none=True)
     trained_with = config.params.classifier or config.params.baseline
-    groups = {"data", "labels"}
-    if config.blocks is not None:
-        groups |= {"features"}
-    if trained_with is not None and trained_with.extra_images == "synthetic":
-        groups |= {"diffusion", "synthesis"}
-    descent = params.model_dump(mode="json", include=groups)
+    synthetic = trained_with is not None and trained_with.extra_images == "synthetic"
     blocks = {} if config.blocks is None else {"blocks": config.blocks}
-    return flattened({"kind": config.kind, **blocks, **descent, **own})
+    behind = groups_behind(params, on_features=config.blocks is not None, on_synthetic=synthetic)
+    return flattened({"kind": config.kind, **blocks, **behind, **own})
+
+
+def groups_behind(params: Params, on_features: bool, on_synthetic: bool) -> dict[str, Any]:
+    """The parameters of what a candidate descends from: data, and a diffusion model's features or images."""
+    groups = {"data", "labels"}
+    if on_features:
+        groups |= {"features"}
+    if on_synthetic:
+        groups |= {"diffusion", "synthesis"}
+    return params.model_dump(mode="json", include=groups)

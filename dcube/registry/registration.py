@@ -23,6 +23,7 @@ from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import refuse_contradiction
 from dcube.registry.candidate_run import (
+    USES,
     candidate_run,
     log_datasets,
     log_evaluation,
@@ -37,6 +38,7 @@ from dcube.registry.version_page import Champion, description, page_tags
 from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
+from dcube.tracking.datasets import dataset_entity
 from dcube.tracking.lineage import PACKAGE, code_fingerprint
 from dcube.tracking.mlflow_client import all_runs
 from dcube.tracking.verification import MODEL, record
@@ -143,10 +145,11 @@ def register(registry: Registry, model: Evaluated, shared: Registration, lineage
     title = title_of_candidate(model.name, model.metrics.kind)
     with candidate_run(client, shared.run, title, origin) as run_id:
         log_params(client, run_id, params_of(config, shared.params))
-        log_datasets(client, run_id, shared.dataset)
+        datasets = {split: dataset_entity(shared.dataset, split) for split in USES}
+        log_datasets(client, run_id, datasets)
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
         logged = log_model(title, model.folder, config, model.metrics.policy, run_id, lineage.get(tags.COMMIT, ""))
-        log_evaluation(client, run_id, logged.model_id, model.metrics, shared.dataset)
+        log_evaluation(client, run_id, model.metrics, datasets["test"], logged.model_id)
         with library_defaults({"MLFLOW_TRACKING_URI": client.tracking_uri}):  # where MLflow looks for a logged model
             entry = client.create_model_version(
                 registry.name,

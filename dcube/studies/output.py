@@ -1,26 +1,17 @@
-"""What a study leaves: a folder of tables, a plot, every metric of every repeat; and MLflow."""
+"""What a study leaves: a folder of tables, a plot, every metric of every repeat."""
 
-import math
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.tables import read_csv, to_csv
-from dcube.config.loading import flattened
-from dcube.config.schema import Params
 from dcube.studies.plots import plot
 from dcube.studies.rendering import comparisons_frame, latex, markdown, repeats_frame
 from dcube.studies.table import Line, StudyTable
-from dcube.studies.trials import Variant, make_trial
-from dcube.tracking import tags
-from dcube.tracking.mlflow_client import experiment_called, mlflow_key, tracking_client
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from dcube.studies.trials import Variant
 
 MARKDOWN, LATEX, REPEATS, COMPARISONS = "table.md", "table.tex", "repeats.csv", "comparisons.csv"
 PLOT = "plot.png"
@@ -42,39 +33,6 @@ def write(table: StudyTable, folder: Path) -> None:
         if table.comparisons:
             to_csv(comparisons_frame(table), partial / COMPARISONS)
         (partial / MARKDOWN).write_text(text, encoding="utf-8")
-
-
-def log(table: StudyTable, base: Params, folder: Path) -> str:
-    """One MLflow experiment a study: a run a line with its settings and metrics, and one with the tables.
-
-    Returns:
-        The experiment's name.
-    """
-    name = f"dcube-study/{table.name}/{table.data}"
-    client = tracking_client()
-    experiment = experiment_called(client, name)
-    for line in table.lines:
-        _log_line(client, experiment, table, line, base)
-    run = client.create_run(experiment, run_name="table").info.run_id
-    client.log_artifacts(run, str(folder))
-    client.set_tag(run, tags.NOTE, (folder / MARKDOWN).read_text(encoding="utf-8"))
-    client.set_terminated(run)
-    return name
-
-
-def _log_line(client: "MlflowClient", experiment: str, table: StudyTable, line: Line, base: Params) -> None:
-    run = client.create_run(experiment, run_name=line.variant.title).info.run_id
-    own = make_trial(table.study, base, line.variant, 0, line.chosen).params
-    before = flattened(base.model_dump(mode="json"))
-    for parameter, value in flattened(own.model_dump(mode="json")).items():
-        if value != before.get(parameter):
-            client.log_param(run, mlflow_key(parameter), value)
-    for metric, value in line.metrics.items():
-        client.log_metric(run, mlflow_key(f"{metric}/mean"), value.mean)
-        if not math.isnan(value.deviation):
-            client.log_metric(run, mlflow_key(f"{metric}/deviation"), value.deviation)
-    client.set_tag(run, tags.STUDY_ROW, line.variant.row.name)
-    client.set_terminated(run)
 
 
 def _reported(line: Line, folder: Path) -> str:

@@ -103,6 +103,11 @@ class Study(Part):
         """The stage of dvc.yaml whose result a row is made from."""
         return self.target or TARGETS.get(self.report, f"evaluate@{row.model}")
 
+    def name_of_repeat(self, repeat: int) -> str:
+        """By what it varies, where that is one thing: "seed 0", "fold 2"; else "repeat 1"."""
+        varied = {parameter.rpartition(".")[2] for parameter in self.vary}
+        return f"{varied.pop()} {repeat}" if len(varied) == 1 else f"repeat {repeat + 1}"
+
     def choices_of(self, row: Row, data: str) -> Choices:
         """Dotted parameter → values, of which validation chooses one."""
         common = self.data[data].choose if data in self.data and row.model == BASELINE else {}

@@ -141,13 +141,15 @@ def experiment_called(client: "MlflowClient", name: str) -> str:
 
 def all_runs(client: "MlflowClient", condition: str, deleted: bool = False) -> "Iterator[Run]":
     """The runs of all experiments that meet the condition, the newest first; on request deleted ones too."""
-    from mlflow.entities import ViewType
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(_view(deleted))]
+    yield from runs_of(client, experiments, condition, deleted)
 
-    view = ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
-    experiments = [experiment.experiment_id for experiment in client.search_experiments(view)]
+
+def runs_of(client: "MlflowClient", experiments: list[str], condition: str, deleted: bool = False) -> "Iterator[Run]":
+    """The runs of these experiments that meet the condition, the newest first; on request deleted ones too."""
     page = None
     while experiments and page != "":
-        found = client.search_runs(experiments, condition, view, max_results=PAGE, page_token=page)
+        found = client.search_runs(experiments, condition, _view(deleted), max_results=PAGE, page_token=page)
         yield from found
         page = found.token or ""
 
@@ -229,6 +231,12 @@ def aliases_of(client: "MlflowClient", model: str) -> dict[str, str]:
 def version_number(version: "ModelVersion") -> str:
     """A version's number as text: some of MLflow's stores give it as such, some as an integer."""
     return str(version.version)
+
+
+def _view(deleted: bool) -> int:
+    from mlflow.entities import ViewType
+
+    return ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
 
 
 def _database(uri: str) -> Path | None:

@@ -42,6 +42,7 @@ BEST_STEP = "dcube.best_step"
 BEST_BLOCKS, WORST_BLOCKS = "dcube.blocks_best", "dcube.blocks_worst"
 FID = "dcube.fid_"  # + what defines a distance
 STUDY_ROW = "dcube.study.row"
+STUDY_KEY = "dcube.study.key"  # equal for the same line, repeat or table of a study that is computed again
 
 # MLflow's own.
 PARENT = "mlflow.parentRunId"

@@ -144,8 +144,14 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
 
     client = MlflowClient()
     experiment = client.get_experiment_by_name(f"dcube-study/mine/{Params().data.name}")
-    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert runs.keys() == {"good", "poor", "table"}
+    found = client.search_runs([experiment.experiment_id], order_by=["metrics.`test.accuracy` DESC"])
+    runs = {run.info.run_name: run for run in found}
+    repeats = {"good, seed 0", "good, seed 1", "poor, seed 0", "poor, seed 1"}
+    assert runs.keys() == {"good", "poor", "table"} | repeats and len(found) == 7
+    assert {run.info.run_name for run in found[:4]} == repeats and found[0].info.run_name.startswith("good")
+    assert runs["poor, seed 1"].data.params["baseline.learning_rate"] == "0.5"
+    recorded = yaml.safe_load((study / "data.dvc").read_text())["outs"][0]["md5"]
+    assert {it.dataset.digest for it in runs["good, seed 0"].inputs.dataset_inputs} == {recorded}
     assert runs["poor"].data.params == {"baseline.learning_rate": "0.5", "classifier.epochs": "1"}
     assert runs["good"].data.metrics["accuracy/mean"] == pytest.approx(frame[frame["row"] == "good"]["result"].mean())
     experiments = dvc(study, "exp", "list", "--all-commits", "--name-only").split()
@@ -154,6 +160,7 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
     code, shown = run_dcube("study", "mine.yaml")
     assert code == 0 and "1/2 rows\n" in shown, "nothing is left to compute"
     assert ran(tmp_path) == stages, "all of it is known"
+    assert len(client.search_runs([experiment.experiment_id])) == len(found), "to MLflow too"
 
 
 def test_settings_that_do_not_fit_together_are_told_before_anything_is_computed(study, tmp_path, run_dcube):

@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from dcube.artifacts.layout import FID_REPORT, METRICS_FILE
-from dcube.artifacts.schemas.fid import Blockiness, Distances, FidDefinition, FidReport
 from dcube.classifier.method import method_names
 from dcube.cli.terminal import print_rich
 from dcube.config.loading import load_preset, preset_names, with_overrides
@@ -20,7 +18,6 @@ from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import resample_weights
 from dcube.evaluation.comparison import compare, holm
 from dcube.evaluation.metrics import title_of
-from dcube.evaluation.predictions import Predictions
 from dcube.studies.building import with_rows, with_shared_settings
 from dcube.studies.output import write
 from dcube.studies.plots import plot
@@ -37,60 +34,15 @@ from dcube.studies.statistics import (
 from dcube.studies.study import Study, load_study, study_from, study_names
 from dcube.studies.table import make_table
 from dcube.studies.trials import Variant, candidates, experiment_name, make_trial, variants
-from tests.support.metrics import made_metrics
+from tests.support.study_results import METRICS, distance, predicted, table_of
 
 EVALUATION = Evaluation(bootstrap_samples=400)
-METRICS = ["accuracy", "macro_f1", "auroc"]
 PAPERS = {"table1", "table2", "table3", "table4", "table5", "table6", "table7", "table8", "figure2"}
-DEFINITION = FidDefinition(
-    extractor="lite0", weights_sha256="", resize=32, n_real=9, n_generated=9, sampling_steps=4, seed=0
-)
 ROWS = {"rows": [{"name": "one"}, {"name": "two", "settings": {"classifier.seed": 7}}]}
-
-
-def predicted(folder: Path, skill: float, seed: int, n: int = 90, shift: str = "") -> Result:
-    """A result whose probabilities are right the more often the larger `skill`; two images a patient."""
-    generator = np.random.default_rng(seed)
-    labels = np.arange(n) % 2
-    chance = 1 / (1 + np.exp(-(skill * (2 * labels - 1) + generator.normal(size=n))))
-    table = pd.DataFrame(
-        {
-            "id": [f"{i}{shift}" for i in range(n)], "file": "", "patient": [f"p{i // 4}" for i in range(n)],
-            "sha256": [f"{i:064d}" for i in range(n)], "label": np.where(labels == 1, "ill", "well"),
-            "prediction": np.where(chance > 0.5, "ill", "well"), "probability_ill": chance,
-            "probability_well": 1 - chance,
-        }
-    )  # fmt: skip
-    folder.mkdir(parents=True)
-    Predictions(table[table.columns]).save(folder / "predictions.csv")
-    loaded = Predictions.load(folder / "predictions.csv")
-    test = {
-        name: float(value)
-        for name, value in zip(
-            METRICS, (np.mean((chance > 0.5) == labels), np.mean((chance > 0.5) == labels), skill), strict=True
-        )
-    }
-    validation = {"auroc": 0.5 + skill / 10}
-    made_metrics(test=test, validation=validation, test_fingerprint=loaded.fingerprint).save(folder / METRICS_FILE)
-    return Result.load(folder)
 
 
 def repeats_of(folder: Path, skill: float, seeds: range) -> list[Result]:
     return [predicted(folder / f"{skill}-{seed}", skill, seed) for seed in seeds]
-
-
-def distance(folder: Path, values: list[float]) -> list[Result]:
-    results = []
-    for number, value in enumerate(values):
-        variant = folder / str(number)
-        variant.mkdir(parents=True)
-        FidReport(
-            overall=Distances(fid=value, kid=value / 100, kid_std=0.0), definition=DEFINITION,
-            classes={"ill": Distances(fid=value + 1, kid=value / 50, kid_std=0.0)},
-            blockiness=Blockiness(generated=1.0, real=1.0),
-        ).save(variant / FID_REPORT)  # fmt: skip
-        results.append(Result.load(variant))
-    return results
 
 
 class TestStudiesThatComeAlong:
@@ -326,17 +278,6 @@ class TestStatistics:
         assert distance(tmp_path / "f", [4.0])[0].metrics == {
             "fid": 4.0, "kid": 0.04, "kid_std": 0.0, "fid, ill": 5.0, "kid, ill": 0.08, "kid_std, ill": 0.0,
         }  # fmt: skip
-
-
-def table_of(folder: Path, study: Study, skills: dict[str, float], data: str = "phantom"):
-    results = StudyResults({}, {}, {})
-    for variant in variants(study):
-        seeds = range(study.repeats)
-        results.by_variant[variant] = [
-            predicted(folder / f"{variant.title}{s}", skills[variant.row.name], s) for s in seeds
-        ]
-        results.chosen[variant] = next(candidates(study, data, variant.row))
-    return make_table("mine", study, load_preset(data), results)
 
 
 class TestTables:
