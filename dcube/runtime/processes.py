@@ -22,7 +22,12 @@ FONTS = Path(__file__).with_name("matplotlibrc")
 NEW_OBJECTS = 100_000  # before the garbage collector looks for cycles
 # Runs over medical data report to nobody.
 LOCAL = ("localhost", "127.0.0.1", "::1")
-NO_TELEMETRY = {"DVC_NO_ANALYTICS": "1", "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+NO_TELEMETRY = {
+    "DVC_NO_ANALYTICS": "1",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # DO_NOT_TRACK has to be "true" for MLflow, and "1" for others
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
 
 
 def child_environment(
@@ -47,7 +52,7 @@ def prepare_process() -> None:
     Libraries make a million objects while they are imported, and none of them is garbage. To look through them again
     and again, and once more at the end, takes a fifth of the time of a short command.
     """
-    os.environ.update(_completed())
+    os.environ.update(NO_TELEMETRY | _completed())
     os.environ.setdefault("MATPLOTLIBRC", str(FONTS))
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # names each font that is not installed
     gc.set_threshold(NEW_OBJECTS)

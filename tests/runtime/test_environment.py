@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -49,6 +50,19 @@ def test_a_submodule_is_named(tmp_path):
     with pytest.raises(DcubeError, match="clone it by itself"):
         with workspace(tmp_path / "outer/sub", "HEAD", "run", ""):
             pass
+
+
+def test_mlflow_reports_to_nobody():
+    known = "CI", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST", "PYTEST_VERSION"  # where MLflow does not report anyway
+    code = (
+        "from dcube.runtime.processes import prepare_process\n"
+        "prepare_process()\n"
+        "from mlflow.telemetry import get_telemetry_client\n"
+        "print(get_telemetry_client())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in known} | {"DO_NOT_TRACK": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == "None\n"
 
 
 def test_an_account_without_a_name(run_dcube, tmp_path, monkeypatch):
