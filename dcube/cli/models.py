@@ -16,7 +16,7 @@ from dcube.errors import DcubeError
 if TYPE_CHECKING:
     from dcube.registry.champions import Event
     from dcube.registry.provenance import Provenance
-    from dcube.registry.versions import Registry
+    from dcube.registry.versions import Held, Registry
 
 Model = Annotated[
     str | None, typer.Argument(help="Registered model. Default: dcube-NAME, where NAME is data.name in params.yaml.")
@@ -40,18 +40,20 @@ def models(
     with _registry(name) as registry:
         from dcube.cli.registry_tables import history_table, split_notices, versions_table
         from dcube.registry.presence import REMEDY, lost_versions
-        from dcube.registry.version import readable
+        from dcube.registry.version import readable, with_source_runs
 
-        if not history:
-            versions, problems = readable(registry.versions(None if everything else NEWEST))
-            print_rich(versions_table(registry, versions))
+        held = registry.held()
+        if history:
+            print_rich(history_table(registry.name, held.history()))
+        else:
+            entries = held.entries if everything else held.newest(NEWEST)
+            versions, problems = readable(with_source_runs(registry.client, entries))
+            print_rich(versions_table(held, versions))
             lost = lost_versions()
             for notice in (*problems, *split_notices(versions), f"{lost}. {REMEDY}" if lost else None):
                 if notice:
                     print_rich(notice)
-            return _print_moved(registry)
-        print_rich(history_table(registry, registry.history()))
-        _print_moved(registry)
+        _print_moved(held)
 
 
 def promote(
@@ -77,7 +79,7 @@ def promote(
         for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
             print_rich(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
-        _print_moved(registry)
+        _print_moved(registry.held())
         print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
         if not proposal.verdict.promoted:
             raise typer.Exit(1)
@@ -98,7 +100,7 @@ def rollback(
         from dcube.registry import promotion
         from dcube.tracking.lineage import person
 
-        _print_moved(registry)
+        _print_moved(registry.held())
         _print_event(registry.name, promotion.rollback(registry, person(), reason, to))
 
 
@@ -141,9 +143,9 @@ def _origin(reference: str) -> "Iterator[Provenance]":
         yield trace(*referenced(reference), repository_around(Path.cwd()))
 
 
-def _print_moved(registry: "Registry") -> None:
+def _print_moved(held: "Held") -> None:
     """That the champion is not the one that the history says."""
-    if moved := registry.champion_moved_by_hand():
+    if moved := held.champion_moved_by_hand():
         print(f"{moved[0].upper()}{moved[1:]}.")
 
 

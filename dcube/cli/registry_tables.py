@@ -15,7 +15,7 @@ from dcube.evaluation.metrics import COMPARED, metric_of
 from dcube.registry.champions import Event
 from dcube.registry.promotion import Proposal
 from dcube.registry.promotion_policy import COLUMNS
-from dcube.registry.versions import CHAMPION, Registry
+from dcube.registry.versions import CHAMPION, Held
 from dcube.tracking import tags
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 CHOOSES = metric_of("auroc")  # of validation; it names the challenger
 
 
-def versions_table(registry: Registry, versions: Sequence["Version"]) -> FittingTable:
+def versions_table(held: Held, versions: Sequence["Version"]) -> FittingTable:
     """Versions; below their metrics the difference to the champion's on the same test."""
-    aliases = registry.aliases()
+    aliases = held.aliases
     champion = next((it for it in versions if it.version == aliases.get(CHAMPION)), None)
     metrics = [f"{tags.TEST_METRIC}{metric.name}" for metric in COMPARED]
     metrics.append(f"{tags.VALIDATION_METRIC}{CHOOSES.in_validation or CHOOSES.name}")
@@ -36,12 +36,12 @@ def versions_table(registry: Registry, versions: Sequence["Version"]) -> Fitting
     columns += [Column(metric.title, number=True) for metric in COMPARED]
     columns.append(Column(f"validation {CHOOSES.title}", number=True, optional=True))
     columns += [Column(name, optional=True) for name in ("test", "registered", "pipeline")]
-    table = FittingTable(registry.name, columns)
+    table = FittingTable(held.name, columns)
     for version in versions:
         table.add_row(
             version.version,
             escape(_model(version.tags)),
-            escape("\n".join(sorted(alias for alias, held in aliases.items() if held == version.version))),
+            escape("\n".join(sorted(alias for alias, at in aliases.items() if at == version.version))),
             *(_metric(version, champion, name) for name in metrics),
             escape(version.tags.get(tags.TEST, "")[:6]),
             _moment(datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)),
@@ -61,8 +61,8 @@ def _model(known: dict[str, str]) -> str:
     return name if kind in (name, "") else f"{name}\n{kind}"
 
 
-def history_table(registry: Registry, events: list[Event]) -> Table:
-    table = _table(f"Champions of {registry.name}", "version", "since", "who", "how", "instead of", "why")
+def history_table(name: str, events: list[Event]) -> Table:
+    table = _table(f"Champions of {name}", "version", "since", "who", "how", "instead of", "why")
     for event in events:
         since = _moment(datetime.fromisoformat(event.when))
         cells = (event.who, event.how, event.replaced or "", event.why)

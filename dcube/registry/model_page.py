@@ -37,7 +37,7 @@ def announce(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
 
 def _write(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
     written: dict[str, str] | None = None
-    while written != (held := aliases_of(client, name)):  # another pipeline may move one meanwhile
+    while written != (held := aliases_of(client.get_registered_model(name))):  # another pipeline may move one meanwhile
         known = {alias: held[alias] for alias in aliases if alias in held}
         if version := known.get(aliases[0]):
             client.set_registered_model_tag(name, aliases[0], f"version {version}")

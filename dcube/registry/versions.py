@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -36,6 +37,43 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHALLENGER, CHAMPION = "challenger", "champion"
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a registered model holds at one moment.
+
+    Attributes:
+        entries: its versions, the newest first.
+        aliases: alias → version.
+    """
+
+    name: str
+    entries: "list[ModelVersion]"
+    aliases: Mapping[str, str]
+    tags: Mapping[str, str]
+
+    def newest(self, number: int) -> "list[ModelVersion]":
+        """Only so many, and those that an alias names."""
+        named = set(self.aliases.values())
+        return self.entries[:number] + [it for it in self.entries[number:] if version_number(it) in named]
+
+    def history(self) -> list[Event]:
+        """Who became champion, the oldest first; also of versions that were deleted since."""
+        return events_of(self._versions(), self.tags)
+
+    def champion_moved_by_hand(self) -> str:
+        """A sentence where the alias `champion` is not where the last event put it, or an event was forged, else
+        nothing."""
+        if forged := forged_event(self._versions(), self.tags):
+            return f"{forged} of {self.name}: it was changed by hand"
+        events, at = self.history(), self.aliases.get(CHAMPION)
+        if at == (events[-1].version if events else None):
+            return ""
+        return f"the alias {CHAMPION} of {self.name} was moved by other means: it is at version {at or 'none'}"
+
+    def _versions(self) -> list[Version]:
+        return [Version(entry, None) for entry in self.entries]
 
 
 class Registry:
@@ -91,10 +129,7 @@ class Registry:
         Args:
             newest: only so many, and those that an alias names.
         """
-        entries = self._entries()
-        if newest is not None:
-            named = set(self.aliases().values())
-            entries = entries[:newest] + [it for it in entries[newest:] if version_number(it) in named]
+        entries = self._entries() if newest is None else self.held().newest(newest)
         return with_source_runs(self.client, entries)
 
     def version(self, which: str) -> Version:
@@ -120,7 +155,7 @@ class Registry:
 
     def aliases(self) -> dict[str, str]:
         """Alias → version."""
-        return aliases_of(self.client, self.name)
+        return aliases_of(self.client.get_registered_model(self.name))
 
     def holder(self, alias: str) -> Version | None:
         held = self.aliases().get(alias)
@@ -148,25 +183,18 @@ class Registry:
         after_collision()(self.client.set_registered_model_alias, self.name, alias, version)
         announce(self.client, self.name, (CHAMPION, CHALLENGER))
 
+    def held(self) -> Held:
+        """In two requests; the versions first, since who becomes champion writes an event before the alias."""
+        entries, model = self._entries(), self.client.get_registered_model(self.name)
+        return Held(self.name, entries, aliases_of(model), model.tags)
+
     def history(self) -> list[Event]:
         """Who became champion, the oldest first; also of versions that were deleted since."""
-        return events_of(*self._recorded_events())
-
-    def _recorded_events(self) -> tuple[list[Version], dict[str, str]]:
-        """Where the events of champions stand: tags of the versions, and of the registered model."""
-        versions = [Version(entry, None) for entry in self._entries()]
-        return versions, self.client.get_registered_model(self.name).tags
+        return self.held().history()
 
     def champion_moved_by_hand(self) -> str:
-        """A sentence where the alias `champion` is not where the last event put it, or an event was forged, else
-        nothing."""
-        recorded = self._recorded_events()
-        if forged := forged_event(*recorded):
-            return f"{forged} of {self.name}: it was changed by hand"
-        events, held = events_of(*recorded), self.aliases().get(CHAMPION)
-        if held == (events[-1].version if events else None):
-            return ""
-        return f"the alias {CHAMPION} of {self.name} was moved by other means: it is at version {held or 'none'}"
+        """As of `Held`."""
+        return self.held().champion_moved_by_hand()
 
     def _entries(self) -> "list[ModelVersion]":
         """The newest first."""

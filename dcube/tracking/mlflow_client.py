@@ -22,7 +22,7 @@ from dcube.tracking import tags
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 LOCKS = Path(".dcube")
 # How long MLflow's own requests try: beside a training, and while a person waits.
@@ -223,9 +223,9 @@ def mlflow_key(name: str) -> str:
     return f"{safe[: LONGEST_KEY - 9]} {sha256(name.encode()).hexdigest()[:8]}"
 
 
-def aliases_of(client: "MlflowClient", model: str) -> dict[str, str]:
+def aliases_of(model: "RegisteredModel") -> dict[str, str]:
     """Alias → version of a registered model; the versions themselves name no aliases when they are searched."""
-    return {alias: str(version) for alias, version in client.get_registered_model(model).aliases.items()}
+    return {alias: str(version) for alias, version in model.aliases.items()}
 
 
 def version_number(version: "ModelVersion") -> str:
