@@ -1,15 +1,17 @@
 """Pictures that decode and are not what was stored: damaged JPEG, signed and transparent samples; what is refused."""
 
 import io
+import re
 import struct
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import ExifTags, Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
@@ -54,6 +56,48 @@ def test_a_jpeg_that_lacks_some_of_its_image_is_refused(tmp_path, change, option
     """Also where Pillow shows it half grey."""
     content = CHANGES[change](jpeg(smooth(colour=colour), **options))
     assert any(word in refused(tmp_path / "a.jpg", content) for word in ("damaged", "not a readable image"))
+
+
+def marker_places(data: bytes, marker: bytes) -> list[int]:
+    return [found.start() for found in re.finditer(re.escape(marker), data)]
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9", b"\xff\xd9" + bytes(30)], ids=["none", "its own", "and padding"])
+@pytest.mark.parametrize("colour", [True, False])
+def test_a_progressive_jpeg_is_refused_before_its_last_scan(tmp_path, colour, end):
+    """Pillow shows it blurred. The thumbnail in its header has scans and an end."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "\0\xff\xda\xff\xd9".encode("latin-1")
+    whole = jpeg(smooth(colour=colour), progressive=True, exif=exif)
+    scans = marker_places(whole, b"\xff\xda")[1:]  # the first one is in the header
+    assert len(scans) == (10 if colour else 6)
+    tables = marker_places(whole, b"\xff\xc4")
+    for before, scan in pairwise(scans):
+        cut = next((place for place in tables if before < place < scan), scan)
+        why = refused(tmp_path / "a.jpg", whole[:cut] + end)
+        assert why.startswith("damaged or cut off: a JPEG without " + ("some of its scans" if end else "its end"))
+    (tmp_path / "a.jpg").write_bytes(whole)
+    read_file(tmp_path / "a.jpg")
+
+
+def test_a_jpeg_of_a_scan_for_each_colour_is_refused_without_one(tmp_path):
+    """Pillow shows it in grey, or in false colours. Its scans come from JPEGs of one channel each."""
+    channels = [jpeg(channel, quality=90) for channel in smooth().convert("YCbCr").split()]
+    header, scans = channels[0], []
+    frame, start = header.index(b"\xff\xc0"), header.index(b"\xff\xda")
+    three = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 200, 200, 3) + b"\1\x11\0\2\x11\0\3\x11\0"
+    for number, channel in enumerate(channels, 1):
+        place = channel.index(b"\xff\xda")
+        scans.append(channel[place : place + 5] + bytes([number]) + channel[place + 6 : -2])
+    after = frame + 2 + int.from_bytes(header[frame + 2 : frame + 4])
+    beginning = header[:frame] + three + header[after:start]
+    (tmp_path / "a.jpg").write_bytes(beginning + b"".join(scans) + b"\xff\xd9")
+    assert np.abs(np.asarray(read_file(tmp_path / "a.jpg").image).astype(int) - np.asarray(smooth())).mean() < 3
+    for count in (1, 2):
+        content = beginning + b"".join(scans[:count]) + b"\xff\xd9"
+        with Image.open(io.BytesIO(content)) as shown:
+            shown.load()
+        assert "some of its scans" in refused(tmp_path / "a.jpg", content)
 
 
 @pytest.mark.parametrize("options", [*OPTIONS, {"progressive": True}], ids=str)
