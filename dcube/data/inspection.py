@@ -104,7 +104,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
     grouping = grouping_of(table, data)
     group_checks = _check_groups(dataset, summaries, usable, data)
     leaks = _leak_warnings(near) + (describe_leak(group_checks) if grouping == "none" else [])
-    headers = summarise_headers(path, visible_files(path)) if dataset.is_medical else None
+    headers = summarise_headers(path, visible_files(path), cache.files) if dataset.is_medical else None
     return InspectionReport(
         path=str(path),
         layout=dataset.layout,

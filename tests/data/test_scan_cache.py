@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from dcube.config.schema import Data
-from dcube.data import inspection, scan_cache
+from dcube.data import file_cache, inspection
+from dcube.data.checks.clinical import HeaderSummary
 from dcube.data.inspection import inspect_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.readers.raw_image import RawImage
 from dcube.runtime.settings import read_settings
 from tests.support import phantom_layouts as layouts
-from tests.support.raw_sets import class_folders, noise, save
+from tests.support.medical_files import RAMP, dicom_file
+from tests.support.raw_sets import class_folders, medmnist_file, noise, save
 
 PLAIN = Data(image_size=16, diffusion_image_size=16)
 MEDICAL = Data(image_size=16, diffusion_image_size=16, crop=40, **layouts.WINDOW)
@@ -50,7 +52,7 @@ def read(monkeypatch) -> list[str]:
 @pytest.fixture
 def settled(monkeypatch) -> None:
     """Files of this moment count as old ones."""
-    monkeypatch.setattr(scan_cache, "UNSETTLED_SECONDS", 0)
+    monkeypatch.setattr(file_cache, "UNSETTLED_SECONDS", 0)
 
 
 def test_what_has_not_changed_is_not_decoded_again(tmp_path: Path, settled: None, read: list[str]) -> None:
@@ -68,6 +70,44 @@ def test_what_has_not_changed_is_not_decoded_again(tmp_path: Path, settled: None
     read.clear()
     inspect_dataset(moved, PLAIN.model_copy(update={"image_size": 24}))
     assert len(read) == 22
+
+
+def test_an_archive_of_arrays_is_not_decoded_again(tmp_path: Path, settled: None, read: list[str]) -> None:
+    raw = medmnist_file(tmp_path / "set.npz")
+    first = inspect_dataset(raw, PLAIN)
+    assert len(read) == 24
+    read.clear()
+    assert inspect_dataset(raw, PLAIN) == first and not read
+    assert inspect_dataset(tmp_path, PLAIN).raw == first.raw and not read  # the folder that holds it
+    medmnist_file(raw, train_images=np.stack([noise(500 + i, (28, 28)) for i in range(8)]))
+    assert inspect_dataset(raw, PLAIN) != first and len(read) == 24
+
+
+def test_headers_that_have_not_changed_are_not_summarised_again(
+    tmp_path: Path, settled: None, cache: Path, monkeypatch
+) -> None:
+    """The database names no patient."""
+    summarised: list[Path] = []
+    of_file = HeaderSummary.of_file
+    monkeypatch.setattr(HeaderSummary, "of_file", lambda path: summarised.append(path) or of_file(path))
+    raw = tmp_path / "around" / "raw"
+    for i in range(10):
+        tags = {"PatientID": f"Doe-{i}", "PatientName": "Doe^Jane", "PixelSpacing": [0.5 + i / 10, 0.7]}
+        dicom_file(raw / ("ill", "well")[i % 2] / f"{i}.dcm", np.roll(RAMP, 40 * i), **tags)
+    (raw / "ill" / "none.dcm").write_bytes(b"not DICOM")
+    first = inspect_dataset(tmp_path / "around", PLAIN)
+    assert first.clinical and first.clinical.identifying == {"PatientID": 10, "PatientName": 10}
+    assert first.clinical.kinds == {"DICOM": 10, "unreadable": 1} and first.clinical.spacing == (0.5, 1.4)
+    assert len(summarised) == 11
+    summarised.clear()
+    assert inspect_dataset(tmp_path / "around", PLAIN) == first
+    assert [path.name for path in summarised] == ["none.dcm"]
+    summarised.clear()
+    dicom_file(raw / "ill" / "0.dcm", RAMP, PatientID="Doe-0")
+    changed = inspect_dataset(raw, PLAIN).clinical
+    assert changed and changed.identifying == {"PatientID": 10, "PatientName": 9}
+    assert {path.name for path in summarised} == {"none.dcm", "0.dcm"}
+    assert b"Doe" not in cache.read_bytes()
 
 
 def test_what_was_refused_is_read_again(tmp_path: Path, settled: None, monkeypatch) -> None:

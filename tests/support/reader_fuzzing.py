@@ -28,6 +28,7 @@ from dcube.config.loading import params_from
 from dcube.config.schema import Data
 from dcube.data.adding import add_dataset
 from dcube.data.checks.clinical import summarise_headers
+from dcube.data.file_cache import FileCache
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_files import visible_files
 from dcube.data.readers.raw_image import UnusableImageError
@@ -165,7 +166,7 @@ def read_set(folder: Path, data: Data, damaged: str) -> None:
         if i < 8 or record.file.startswith(damaged or "none"):
             source.read(i)
     if source.is_medical:
-        summarise_headers(folder, visible_files(folder))
+        summarise_headers(folder, visible_files(folder), FileCache(None, b""))
 
 
 def read_archive(folder: Path, data: Data, _: str) -> None:

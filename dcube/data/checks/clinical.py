@@ -3,12 +3,14 @@
 Only `dcube data check` and `dcube data add` use this; nothing of it goes into a prepared data set.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Self, TypeVar
 
 from pydicom import DataElement
 
+from dcube.data.file_cache import FileCache
 from dcube.data.readers import nifti
 from dcube.data.readers.dicom_header import iterate_elements, read_header
 from dcube.data.readers.raw_image import UnusableImageError
@@ -28,6 +30,8 @@ IDENTIFYING = frozenset(
         "RequestingService", "StationName", "StudyComments", "StudyID", "VisitComments",
     }
 )  # fmt: skip
+FILES_AT_ONCE = 1024
+Number = TypeVar("Number", int, float)
 WANTED = ("Modality", "PatientID", "PixelSpacing", "WindowCenter")
 
 
@@ -50,48 +54,74 @@ class HeaderSummary:
     frames: tuple[int, int] | None = None
     spacing: tuple[float, float] | None = None
 
-    def add(self, path: Path) -> None:
-        """Count one file; raises `UnusableImageError` where it is too damaged."""
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """Of one file; raises `UnusableImageError` where it is too damaged."""
         if nifti.is_nifti(path):
             volume = nifti.open_volume(path)
-            _count(self.kinds, ["NIfTI"])
-            _count(self.identifying, [f"NIfTI {name}" for name in nifti.free_text(path)])
-            self._widen(volume.slices, volume.spacing)
-            return
+            free_text = _counted(f"NIfTI {name}" for name in nifti.free_text(path))
+            frames, spacing = (volume.slices,), volume.spacing
+            return cls(_counted(["NIfTI"]), identifying=free_text, frames=_extent(frames), spacing=_extent(spacing))
         header, elements = read_header(path), list(iterate_elements(path))
-        _count(self.kinds, ["DICOM without an image" if header.is_document else "DICOM"])
-        _count(self.identifying, {name for element in elements if (name := _identifying(element))})
-        if not header.is_document:
-            _count(self.modalities, [header.modality or "unsaid"])
-            _count(self.burned_in, [{True: "yes", False: "no", None: "unsaid"}[header.burned_in]])
-            present = {element.keyword for element in elements if not element.is_empty}
-            _count(self.missing, set(WANTED) - present)
-            self._widen(header.frames, header.spacing or ())
+        identifying = _counted({name for element in elements if (name := _identifying(element))})
+        if header.is_document:
+            return cls(_counted(["DICOM without an image"]), identifying=identifying)
+        present = {element.keyword for element in elements if not element.is_empty}
+        return cls(
+            _counted(["DICOM"]),
+            _counted([header.modality or "unsaid"]),
+            identifying,
+            _counted(set(WANTED) - present),
+            _counted([{True: "yes", False: "no", None: "unsaid"}[header.burned_in]]),
+            _extent((header.frames,)),
+            _extent(header.spacing or ()),
+        )
 
-    def _widen(self, frames: int, spacing: Iterable[float]) -> None:
-        known = (frames, frames) if self.frames is None else self.frames
-        self.frames = min(known[0], frames), max(known[1], frames)
-        lengths = [*spacing, *(self.spacing or ())]
-        self.spacing = (min(lengths), max(lengths)) if lengths else None
+    def add(self, other: Self) -> None:
+        """Count the files of another summary too."""
+        for name in ("kinds", "modalities", "identifying", "missing", "burned_in"):
+            counts = getattr(self, name)
+            for value, count in getattr(other, name).items():
+                counts[value] = counts.get(value, 0) + count
+        self.frames = _extent((*(self.frames or ()), *(other.frames or ())))
+        self.spacing = _extent((*(self.spacing or ()), *(other.spacing or ())))
 
 
-def summarise_headers(folder: Path, files: Iterable[str]) -> HeaderSummary:
-    """Read the headers of all DICOM and NIfTI files, also of those without an image."""
+def summarise_headers(folder: Path, files: Iterable[str], cache: FileCache) -> HeaderSummary:
+    """Read the headers of all DICOM and NIfTI files that the cache does not know, also of those without an image."""
     found = HeaderSummary()
     medical = [folder / file for file in files if is_medical(folder / file)]
     with progress("Reading headers", total=len(medical), unit="files") as advance:
-        for path in medical:
-            try:
-                found.add(path)
-            except UnusableImageError:
-                _count(found.kinds, ["unreadable"])
-            advance()
+        for start in range(0, len(medical), FILES_AT_ONCE):
+            some = medical[start : start + FILES_AT_ONCE]
+            known = cache.recall(some)
+            read: dict[Path, dict] = {}
+            for path in some:
+                if path in known:
+                    found.add(HeaderSummary(**known[path]))
+                elif one := _read(path):
+                    found.add(one)
+                    read[path] = asdict(one)
+                else:
+                    found.add(HeaderSummary(_counted(["unreadable"])))
+                advance()
+            cache.remember(read)
     return found
 
 
-def _count(counts: dict[str, int], names: Iterable[str]) -> None:
-    for name in sorted(names):
-        counts[name] = counts.get(name, 0) + 1
+def _read(path: Path) -> HeaderSummary | None:
+    try:
+        return HeaderSummary.of_file(path)
+    except UnusableImageError:
+        return None
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict.fromkeys(sorted(names), 1)
+
+
+def _extent(values: Sequence[Number]) -> tuple[Number, Number] | None:
+    return (min(values), max(values)) if values else None
 
 
 def _identifying(element: DataElement) -> str:

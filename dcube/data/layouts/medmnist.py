@@ -54,7 +54,7 @@ def read_layout(raw: RawFiles, _: Data) -> RawDataset:
         return read_array(np.asarray(images[part][row]))
 
     others = tuple(file for file in raw.files if raw.path / file != path)
-    return RawDataset("MedMNIST", records, read, others, has_paths=False)
+    return RawDataset("MedMNIST", records, read, others, archive=path)
 
 
 def _archives(raw: RawFiles) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import pandas as pd
@@ -43,7 +44,7 @@ class RawDataset:
         suspects: images that are used and may not be the set's, by what they do.
         notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
-        has_paths: whether the names of the images were given by people; rows of an archive have none.
+        archive: the one file that holds all images as rows of arrays.
         beginnings: gives `numbered_beginnings` of the records' files, where these were named by people.
         subgroups: columns of `data.subgroups`.
         unused_columns: those of `metadata.csv` that nothing reads.
@@ -56,7 +57,7 @@ class RawDataset:
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     is_medical: bool = False
-    has_paths: bool = True
+    archive: Path | None = None
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     suspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beginnings: Callable[[], Sequence[tuple[int, ...]]] = tuple
@@ -84,6 +85,11 @@ class RawDataset:
             left_out=raw.left_out({image.file for image in records} | set(tables)),
             suspects={OTHER_PLANE: tuple(across)} if across else {},
         )
+
+    @property
+    def has_paths(self) -> bool:
+        """Whether the names of the images were given by people; rows of an archive have none."""
+        return self.archive is None
 
     def table(self) -> pd.DataFrame:
         """Columns file, label, patient, split, and those of subgroups; all of them strings."""
