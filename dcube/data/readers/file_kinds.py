@@ -12,7 +12,7 @@ Kind = Literal["picture", "DICOM", "NIfTI"]
 
 HEAD = 1024  # bytes that tell the kind
 PICTURE_START = re.compile(
-    rb"\x89PNG\r\n|\xff\xd8\xff|BM....\0\0\0\0|II\*\0|MM\0\*|RIFF....WEBP|P[1-6]\s+(#|\d)", re.DOTALL
+    rb"\x89PNG\r\n|\xff\xd8\xff|BM....\0\0\0\0|II[*+]\0|MM\0[*+]|RIFF....WEBP|P[1-6]\s+(#|\d)", re.DOTALL
 )
 NOT_READ = re.compile(
     r"\.(gif|heic|jp2|j2k|jxl|avif|svs|ndpi|mrxs|mha|mhd|nrrd|nhdr|mgz|mgh|mnc|par|rec|hdr|img|raw|np[yz]|mat|h5|hdf5"

@@ -9,7 +9,8 @@ from dcube.data.readers.dicom_header import SUFFIXES as DICOM_SUFFIXES
 from dcube.data.readers.dicom_header import read_header
 from dcube.data.readers.dicom_kinds import OF_PATIENT, SLICED
 from dcube.data.readers.file_kinds import kind_of, why_not_read
-from dcube.data.readers.raw_image import RawImage, UnusableImageError
+from dcube.data.readers.foreign_content import foreign_content
+from dcube.data.readers.raw_image import ConstantImageError, RawImage, UnusableImageError
 from dcube.data.readers.unknown_values import says_nothing
 from dcube.data.readers.windows import Window
 
@@ -97,9 +98,14 @@ def read_stored_image(folder: Path, stored: StoredImage, window: Window | None) 
         UnusableImageError: saying why it cannot be used.
     """
     path = folder / stored.file
-    kind = kind_of(path)
-    if kind == "picture":
-        return images.read_file(path)
-    if kind == "NIfTI":
-        return nifti.open_volume(path).slice(stored.number or 0, window)
-    return dicom.read_frame(path, stored.number or 0, window)
+    kind = kind_of(path) or "DICOM"
+    try:
+        if kind == "picture":
+            return images.read_file(path)
+        if kind == "NIfTI":
+            return nifti.open_volume(path).slice(stored.number or 0, window)
+        return dicom.read_frame(path, stored.number or 0, window)
+    except ConstantImageError:
+        raise
+    except UnusableImageError as problem:
+        raise UnusableImageError(foreign_content(path, kind) or str(problem)) from None

@@ -1,0 +1,51 @@
+"""What a file holds whose suffix says another thing: for the error, once reading it has failed."""
+
+import re
+from pathlib import Path
+
+HEAD = 1024  # bytes
+PICTURES = {
+    "PNG": rb"\x89PNG\r\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "BMP": rb"BM....\0\0\0\0",
+    "WebP": rb"RIFF....WEBP",
+}
+GZIP = "compressed data: unpack it, or call it .nii.gz if it is NIfTI"
+NIFTI = "NIfTI that is not compressed: call it .nii"
+DICOM = "DICOM: call it .dcm"
+PICTURE = {f"a {name}: call it .{name.lower()}": start for name, start in PICTURES.items()}
+CONTENTS = {
+    "a Git LFS pointer in place of the file: fetch it with `git lfs pull`": rb"version https://git-lfs",
+    "a git-annex pointer in place of the file: fetch it with `git annex get`": rb"/annex/objects/",
+    "a web page in place of the file: download it again": rb"\s*<(!doctype|html)",
+    "a GIF: convert it to PNG": rb"GIF8",
+    "a JPEG 2000: convert it to PNG": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "HEIC or AVIF: convert it to PNG": rb"....ftyp(hei|mif|avi)",
+    "a PDF: convert its pictures to PNG": rb"%PDF",
+    "a zip archive: unpack it": rb"PK\x03\x04",
+    GZIP: rb"\x1f\x8b",
+    DICOM: rb".{128}DICM",
+    NIFTI: rb".{344}n\+1\0|....n\+2\0",
+    **PICTURE,
+}
+PATTERNS = {what: re.compile(start, re.DOTALL | re.IGNORECASE) for what, start in CONTENTS.items()}
+
+
+def foreign_content(path: Path, kind: str) -> str:
+    """What the file is and what to do about it, where it begins like another kind of file; else empty.
+
+    Args:
+        kind: what its suffix says.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    found = next((what for what, start in PATTERNS.items() if start.match(head)), "")
+    return "" if _is_own(found, path, kind) else found
+
+
+def _is_own(found: str, path: Path, kind: str) -> bool:
+    """Whether the reader of this kind reads that too."""
+    if kind == "NIfTI":
+        return found == (GZIP if path.suffix.lower() == ".gz" else NIFTI)
+    return found == DICOM if kind == "DICOM" else found in PICTURE
