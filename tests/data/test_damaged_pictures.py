@@ -100,6 +100,13 @@ def test_a_jpeg_of_a_scan_for_each_colour_is_refused_without_one(tmp_path):
         assert "some of its scans" in refused(tmp_path / "a.jpg", content)
 
 
+def test_a_jpeg_of_too_many_scans_is_not_decoded(tmp_path):
+    """Each takes as long as the whole image: a file of 100 kB took minutes."""
+    whole = jpeg(smooth(colour=False), progressive=True)
+    last = whole[whole.rindex(b"\xff\xc4") : -2]
+    assert "a JPEG of 106 scans, more than 100" in refused(tmp_path / "a.jpg", whole[:-2] + 100 * last + b"\xff\xd9")
+
+
 @pytest.mark.parametrize("options", [*OPTIONS, {"progressive": True}], ids=str)
 @pytest.mark.parametrize("kind", ["smooth", "ends in grey", "black", "trailing bytes", "cmyk", "fill bytes"])
 def test_a_whole_jpeg_is_shown_as_pillow_shows_it(tmp_path, kind, options):
@@ -168,6 +175,25 @@ def test_a_transparent_colour_of_16_bits_is_refused(tmp_path):
 def tiff(path: Path, values: np.ndarray, **options) -> bytes:
     tifffile.imwrite(path, values, **options)
     return path.read_bytes()
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+def test_a_tiff_shows_the_stored_values_or_is_refused(tmp_path, compression):
+    """Pillow mixes up 16-bit planes that are not compressed, and the bytes of big-endian ones that are."""
+    file, deep = tmp_path / "a.tif", np.random.default_rng(0).integers(0, 65536, (3, 16, 24)).astype(np.uint16)
+    colour = tiff(file, deep, photometric="rgb", planarconfig="separate", compression=compression)
+    if compression:
+        assert np.abs(np.asarray(read_file(file).image).astype(int) - np.moveaxis(deep, 0, -1) / 257).max() < 1
+    else:
+        assert "16-bit colour in separate planes: store it pixel by pixel" in refused(file, colour)
+    for values, full in ((deep[0], 65535), ((deep[0] % 128).astype(np.int16), 65535), (np.float32(deep[0] / 65535), 1)):
+        for order in "<>":
+            content = tiff(file, values, byteorder=order, compression=compression)
+            assert np.array_equal(tifffile.imread(file), values)
+            if order == ">" and compression and values.dtype != np.uint16:
+                assert "big-endian and compressed: store them uncompressed" in refused(file, content)
+            else:
+                assert np.allclose(np.asarray(read_file(file).image), values / full * 255, atol=1e-4)
 
 
 def test_what_is_not_read_is_called_by_its_name(tmp_path):

@@ -19,10 +19,10 @@ START_OF_SCAN, END_OF_IMAGE, TEMPORARY = 0xDA, 0xD9, 0x01
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 COEFFICIENTS = 64
+MOST_SCANS = 100  # the whole image is gone through for each; encoders make 20
 FILLED, BLOCK = 128, 8
 ZEROS = bytes(64)
 LARGEST = 2**28  # bytes; what is behind is no image
-CUT_OFF = "damaged or cut off: a JPEG without its end"
 
 
 def jpeg_bits(data: bytes) -> int:
@@ -30,19 +30,23 @@ def jpeg_bits(data: bytes) -> int:
     return next((data[at + 2] for marker, at in _segments(data) if marker in START_OF_FRAME and len(data) > at + 2), 0)
 
 
-def has_jpeg_end(data: bytes) -> bool:
-    return any(marker == END_OF_IMAGE for marker, _ in _segments(data))
-
-
-def refuse_damaged_jpeg(data: bytes, decoded: Image.Image) -> None:
-    """Raise `UnusableImageError` for a file that lacks some of its image."""
+def compressed_part(data: bytes) -> slice:
+    """Where the compressed data lies; raises `UnusableImageError` for a file that lacks some of it, or never ends."""
     segments = list(_segments(data))
-    if not segments or segments[-1][0] != END_OF_IMAGE:
-        raise UnusableImageError(CUT_OFF)
+    scans = [at for marker, at in segments if marker == START_OF_SCAN]
+    if not scans or segments[-1][0] != END_OF_IMAGE:
+        raise UnusableImageError("damaged or cut off: a JPEG without its end")
+    if len(scans) > MOST_SCANS:
+        raise UnusableImageError(f"a JPEG of {len(scans)} scans, more than {MOST_SCANS}: save it again")
     if _lacks_scans(data, segments):
         raise UnusableImageError("damaged or cut off: a JPEG without some of its scans, which decodes blurred")
-    scan, end = next(at for marker, at in segments if marker == START_OF_SCAN), segments[-1][1]
-    if (_ends_in_grey(decoded) or data.find(ZEROS, scan, end) >= 0) and not _is_whole(data, decoded):
+    return slice(scans[0], segments[-1][1])
+
+
+def refuse_damaged_jpeg(data: bytes, compressed: slice, decoded: Image.Image) -> None:
+    """Raise `UnusableImageError` for a file whose compressed data has holes."""
+    suspicious = _ends_in_grey(decoded) or data.find(ZEROS, compressed.start, compressed.stop) >= 0
+    if suspicious and not _is_whole(data, decoded):
         raise UnusableImageError("damaged: a part of the JPEG's data is missing")
 
 

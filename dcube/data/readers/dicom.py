@@ -13,7 +13,7 @@ from pydicom.encaps import get_frame
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.uid import JPEGBaseline8Bit
 
-from dcube.data.readers.damaged_jpeg import refuse_damaged_jpeg
+from dcube.data.readers.damaged_jpeg import compressed_part, refuse_damaged_jpeg
 from dcube.data.readers.dicom_grey import to_grey
 from dcube.data.readers.dicom_header import (
     attribute_layers,
@@ -113,7 +113,7 @@ def _decode(dataset: Dataset, source: Dataset | Path, frame: int) -> np.ndarray:
         raise UnusableImageError(f"pixels that cannot be decoded, perhaps damaged ({syntax.name})") from None
     if syntax == JPEGBaseline8Bit and "PixelData" in dataset and pixels.dtype == np.uint8:
         stream = get_frame(dataset.PixelData, frame, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
-        refuse_damaged_jpeg(stream, Image.fromarray(pixels))
+        refuse_damaged_jpeg(stream, compressed_part(stream), Image.fromarray(pixels))
     if pixels.dtype.kind != "i":
         return pixels
     # pydicom extends the sign of compressed values from the stream's bits, which may be more than the stored ones.

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from dcube.data.readers.damaged_jpeg import LARGEST, refuse_damaged_jpeg
+from dcube.data.readers.damaged_jpeg import LARGEST, compressed_part, refuse_damaged_jpeg
 from dcube.data.readers.limits import limits
 from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size
 from dcube.data.readers.unread_formats import describe_unread
@@ -15,6 +15,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
 DEEPEST = 65_535.0
 SAMPLE_FORMAT, SIGNED = 339, 2  # of TIFF
+SEPARATE = 2  # PlanarConfiguration
 
 
 def read_file(path: Path) -> RawImage:
@@ -31,11 +32,15 @@ def read_file(path: Path) -> RawImage:
             check_size(image.width, image.height)
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise UnusableImageError("several images in one file")
+            _refuse_misread(image)
             _scale_transparency(image)
-            image.load()
             if image.format in ("JPEG", "MPO"):
                 file.seek(0)
-                refuse_damaged_jpeg(file.read(LARGEST), image)
+                data = file.read(LARGEST)
+                compressed = compressed_part(data)
+                image.load()
+                refuse_damaged_jpeg(data, compressed, image)
+            image.load()
             white_is_zero, full = _range(image)
             grey_or_rgb = _grey_or_rgb(ImageOps.exif_transpose(image), white_is_zero, full)
             return RawImage.checked(grey_or_rgb, image.mode)
@@ -52,7 +57,7 @@ def read_array(pixels: np.ndarray) -> RawImage:
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     check_size(pixels.shape[1], pixels.shape[0])
-    mode = f"{pixels.dtype}{' RGB' if pixels.ndim == 3 else ''}"
+    mode = f"{pixels.dtype.name}{' RGB' if pixels.ndim == 3 else ''}"
     if pixels.dtype != np.uint8:
         pixels = _to_byte_range(pixels, 1.0 if pixels.dtype.kind == "f" else DEEPEST)
     if pixels.ndim == 3:  # Pillow has no colour of more than 8 bits
@@ -82,6 +87,18 @@ def _range(image: Image.Image) -> tuple[bool, float]:
     if bits == 8 and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()) and np.asarray(image).max() > 127:  # type: ignore[attr-defined]
         raise UnusableImageError("signed 8-bit values below 0: add 128 and store them unsigned")
     return image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0, 4095.0 if bits == 12 else full  # type: ignore[attr-defined]
+
+
+def _refuse_misread(image: Image.Image) -> None:
+    """Raise `UnusableImageError` for TIFF that Pillow decodes to other values than are stored."""
+    if image.format != "TIFF":
+        return
+    tags, (codec, _, _, arguments) = image.tag_v2, image.tile[0]  # type: ignore[attr-defined]
+    bits, planes = tags.get(ExifTags.Base.BitsPerSample, (1,)), tags.get(ExifTags.Base.PlanarConfiguration)
+    if codec == "raw" and planes == SEPARATE and len(bits) > 1 and bits[0] > 8:
+        raise UnusableImageError(f"{bits[0]}-bit colour in separate planes: store it pixel by pixel, or as PNG")
+    if codec == "libtiff" and "B" in arguments[0].partition(";")[2]:  # libtiff has turned the bytes already
+        raise UnusableImageError("signed or float values, big-endian and compressed: store them uncompressed")
 
 
 def _scale_transparency(image: Image.Image) -> None:

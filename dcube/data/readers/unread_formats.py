@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import ExifTags, TiffImagePlugin
 
-from dcube.data.readers.damaged_jpeg import CUT_OFF, LARGEST, has_jpeg_end, jpeg_bits
+from dcube.data.readers.damaged_jpeg import jpeg_bits
 
 HEAD = 2**20  # bytes, in which a JPEG says its bits
 SAMPLES = {1: "integers", 2: "signed integers", 3: "floats"}
@@ -17,10 +17,8 @@ def describe_unread(path: Path) -> str:
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)
-            if head.startswith(b"\xff\xd8"):
-                if (bits := jpeg_bits(head)) > 8:
-                    return f"a JPEG of {bits} bits is not supported: {CONVERT}"
-                return UNKNOWN if has_jpeg_end(head + file.read(LARGEST)) else CUT_OFF
+            if head.startswith(b"\xff\xd8") and (bits := jpeg_bits(head)) > 8:
+                return f"a JPEG of {bits} bits is not supported: {CONVERT}"
             if head[:4] in (b"II*\0", b"MM\0*"):
                 file.seek(0)
                 return _describe_tiff(TiffImagePlugin.ImageFileDirectory_v2(file.read(8)), file)
