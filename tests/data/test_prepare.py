@@ -247,6 +247,11 @@ def test_bad_input_is_one_line_and_leaves_the_last_good_output(tmp_path, make, w
             ["not a readable MedMNIST", "val_images.npy is not an array"],
         ),
         ({"test_images": np.full((8, 28, 28), np.nan)}, ["8 of 24", "NaN"]),
+        ({"train_images": np.full((8, 28, 28), 7)}, ["train_images holds int64: store uint8, uint16 or floats in 0…1"]),
+        ({"train_images": np.ones((8, 28, 28), bool)}, ["train_images holds bool"]),
+        ({"val_images": np.full((8, 28, 28), 1j)}, ["val_images holds complex128"]),
+        ({"test_images": np.full((8, 28, 28), "a")}, ["test_images holds <U1"]),
+        ({"train_labels": np.arange(8) % 2 - 1}, ["train_labels holds -1"]),
     ],
 )
 def test_bad_archives(tmp_path, arrays, words):

@@ -125,10 +125,14 @@ def _check(path: Path, split: str, images: np.ndarray, labels: np.ndarray) -> tu
     where = f"{path}: {split}"
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
         raise DcubeError(f"{where}_images has shape {images.shape}: expected (n, h, w) or (n, h, w, 3)")
+    if not (images.dtype.kind == "f" or (images.dtype.kind == "u" and images.dtype.itemsize <= 2)):
+        raise DcubeError(f"{where}_images holds {images.dtype}: store uint8, uint16 or floats in 0…1")
     if labels.ndim == 2 and labels.shape[1] > 1:
         raise DcubeError(f"{where}_labels holds {labels.shape[1]} labels an image: choose a set with one")
     if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer):
         raise DcubeError(f"{where}_labels has shape {labels.shape} of {labels.dtype}: expected {len(images)} integers")
+    if labels.size and labels.min() < 0:
+        raise DcubeError(f"{where}_labels holds {labels.min()}: number the classes from 0 and leave others out")
     return images, labels.reshape(-1)
 
 
