@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +16,7 @@ from dcube.config.schema import Data
 from dcube.data.adding import add_dataset
 from dcube.data.inspection import inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
+from dcube.data.layouts import spreadsheets
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
@@ -277,3 +280,58 @@ def test_a_class_of_nothing_but_what_is_left_out_is_refused(tmp_path):
         )
     said = refused(tmp_path / "ct")
     assert "scouts contains no images, but 1 × localizer (scouts/1.dcm): fill or remove this class folder" in said
+
+
+@pytest.mark.parametrize("name", ["Metadata.csv", "METADATA.CSV", "metadata.tsv"])
+def test_a_table_that_is_nearly_called_as_it_should_is_refused(tmp_path, name):
+    """Its patients and splits would be lost, though its labels are the folders."""
+    raw = class_folders(tmp_path / "raw", images=3)
+    rows = [{"file": f"{c}/{i:02d}.png", "label": c, "patient_id": str(i)} for c in ("ill", "well") for i in range(3)]
+    written = write_metadata(raw, rows) / "metadata.csv"
+    content = written.read_text()
+    written.unlink()
+    (raw / name).write_text(content.replace(",", "\t") if name.endswith("tsv") else content)
+    assert f"{name} would not be read: save it as metadata.csv, or remove it" in refused(raw)
+
+
+def test_a_table_in_another_encoding_or_without_lines_is_refused(tmp_path):
+    raw = class_folders(tmp_path / "raw", images=1)
+    text = "file,label\nill/00.png,a\nwell/00.png,b\n"
+    (raw / "metadata.csv").write_bytes(text.encode("utf-16"))
+    assert "metadata.csv is not a CSV in UTF-8" in refused(raw)
+    with (raw / "metadata.csv").open("wb") as file:  # nothing but zeros, 20 GB of them
+        file.write(b"file,label\n")
+        file.truncate(20 * 2**30)
+    assert "a line of 1,048,576 characters and more" in refused(raw)
+
+
+def test_a_spreadsheet_that_unpacks_to_too_much_is_not_read(tmp_path, monkeypatch):
+    raw = class_folders(tmp_path / "raw", images=2)
+    names = [f"{c}/{i:02d}.png" for c in ("ill", "well") for i in (0, 1)]
+    pd.DataFrame({"image": names}).to_excel(raw / "list.xlsx", index=False)
+    assert list(opened(raw).left_out) == ["table that names images: only metadata.csv is read"]
+    monkeypatch.setattr(spreadsheets, "LARGEST", 1000)
+    assert list(opened(raw).left_out) == ["not an image"]
+
+
+def test_folders_in_folders_without_end_are_refused(tmp_path):
+    """The library's functions that walk and remove folders call themselves for each."""
+    raw = class_folders(tmp_path / "raw", images=1)
+    (raw / "ill" / "/".join("a" * 101)).mkdir(parents=True)
+    assert "holds folders inside of 100 others: move the images up" in refused(raw)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        archive.writestr("a/" * 1500 + "x.png", b"")
+    with pytest.raises(DcubeError, match="holds folders inside of 100 others"):
+        add_dataset(PLAIN.model_copy(update={"name": "set"}), tmp_path / "set.zip", tmp_path / "data" / "set")
+
+
+def test_an_archive_with_backslashes_has_folders(tmp_path):
+    raw = class_folders(tmp_path / "raw")
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for file in sorted(raw.rglob("*.png")):
+            member = zipfile.ZipInfo("x")
+            member.filename = str(file.relative_to(raw)).replace("/", "\\")
+            archive.writestr(member, file.read_bytes())
+    assert b"ill\\00.png" in (tmp_path / "set.zip").read_bytes()
+    report = add_dataset(PLAIN.model_copy(update={"name": "set"}), tmp_path / "set.zip", tmp_path / "data" / "set")
+    assert report.counts == {"": {"ill": 10, "well": 10}}

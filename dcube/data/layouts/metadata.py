@@ -14,9 +14,11 @@ from dcube.artifacts.schemas.dataset import UNKNOWN
 from dcube.config.schema import Data
 from dcube.data.grouping_errors import SubgroupError
 from dcube.data.layouts.columns import READ, refuse_misnamed
+from dcube.data.layouts.naming_tables import is_table
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder
 from dcube.data.layouts.spelling import one_spelling
+from dcube.data.layouts.table_rows import LONGEST
 from dcube.data.layouts.tables import read_rows, split_of
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
@@ -26,7 +28,7 @@ METADATA = "metadata.csv"
 
 
 def recognises(raw: RawFiles) -> bool:
-    return METADATA in raw.files and bool(raw.image_files)
+    return bool(raw.image_files) and (METADATA in raw.files or bool(_misnamed(raw)))
 
 
 def read_layout(raw: RawFiles, data: Data) -> RawDataset:
@@ -38,6 +40,8 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     Raises:
         DcubeError: naming the line, where a row fits no image, or an image that no row lists.
     """
+    if misnamed := _misnamed(raw):
+        raise DcubeError(f"{raw.path / misnamed} would not be read: save it as {METADATA}, or remove it")
     _refuse_foreign_table(raw)
     table = raw.path / METADATA
     rows = read_rows(table, ("file", "label"))
@@ -84,11 +88,18 @@ def _read_records(
     return {image: listed[image] for image in raw.all_images if image in listed}
 
 
+def _misnamed(raw: RawFiles) -> str:
+    """A table that names the images, and is called `Metadata.csv` or `metadata.xlsx`: its patients would be lost."""
+    tables = [] if METADATA in raw.files else [file for file in raw.files if is_table(file) and "/" not in file]
+    alike = [file for file in tables if PurePosixPath(file).stem.casefold() == PurePosixPath(METADATA).stem]
+    return alike[0] if alike and any(table.file == alike[0] for table in raw.naming_tables) else ""
+
+
 def _refuse_foreign_table(raw: RawFiles) -> None:
     """Archives bring tables of that name with columns of their own."""
     with (raw.path / METADATA).open(encoding="utf-8-sig", errors="replace") as file:
-        titles = file.readline()
-    if "file" in titles:
+        titles = file.readline(LONGEST)
+    if "file" in titles.replace("\0", ""):  # which stand between the letters of UTF-16
         return
     for table in raw.naming_tables:
         if table.file == METADATA:

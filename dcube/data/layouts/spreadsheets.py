@@ -2,12 +2,14 @@
 
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 from openpyxl import load_workbook
 
 from dcube.errors import DcubeError
 
 HEADER_ROWS = 4
+LARGEST = 2**28  # bytes unpacked; a cell of all of it would take several times as much
 END = 1000  # empty rows in a spreadsheet; programs save a million of them
 
 
@@ -35,6 +37,8 @@ def filled_rows(path: Path) -> list[list[str]]:
     """
     rows, empty = [], 0
     with path.open("rb") as file:
+        if sum(member.file_size for member in ZipFile(file).infolist()) > LARGEST:
+            raise ValueError(f"a spreadsheet of more than {LARGEST} bytes")
         sheet: Any = load_workbook(file, read_only=True).worksheets[0]
         sheet.reset_dimensions()
         for cells in sheet.values:

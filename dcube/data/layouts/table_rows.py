@@ -4,10 +4,10 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 LARGEST = 2**26  # bytes of a table that is not read line by line
-LONGEST = 2**20  # characters of a first line
+LONGEST = 2**20  # characters of a line
 DELIMITERS = ",;\t|"
 STREAMED = (".csv", ".tsv")
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -32,9 +32,17 @@ def _text_rows(path: Path) -> Iterator[list[str]]:
         text.seek(0)
         delimiter = max(DELIMITERS, key=first.count)
         if delimiter in first or path.suffix.lower() != ".txt":
-            yield from csv.reader((line.replace("\0", "") for line in text), delimiter=delimiter)
+            yield from csv.reader((line.replace("\0", "") for line in bounded_lines(text)), delimiter=delimiter)
         else:
-            yield from _spaced_rows(text)
+            yield from _spaced_rows(bounded_lines(text))
+
+
+def bounded_lines(text: TextIO) -> Iterator[str]:
+    """The lines of a table. A file may be one line of many GB; raises `csv.Error` for that."""
+    while line := text.readline(LONGEST):
+        if len(line) == LONGEST:
+            raise csv.Error(f"a line of {LONGEST:,} characters and more")
+        yield line
 
 
 def _spaced_rows(lines: Iterable[str]) -> list[list[str]]:

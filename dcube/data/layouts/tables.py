@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from dcube.data.layouts.columns import SPLIT_NAMES, refuse_confusing
+from dcube.data.layouts.table_rows import bounded_lines
 from dcube.errors import DcubeError, abbreviated
 
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
@@ -17,7 +18,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
+            reader = csv.DictReader(bounded_lines(file), strict=True)
             columns = [name.strip() for name in reader.fieldnames or []]
             _refuse_other_delimiters(path, columns)
             refuse_confusing(path, columns)
@@ -34,7 +35,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
                 rows.append((reader.line_num, {name: cell.strip() for name, cell in row.items()}))
             return rows
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DcubeError(f"{path} is not a CSV in UTF-8: {error}") from None
+        raise DcubeError(f"{path} is not a CSV in UTF-8: {error}: save it as one") from None
 
 
 def _refuse_other_delimiters(path: Path, columns: list[str]) -> None:

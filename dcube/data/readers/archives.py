@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from dcube.data.readers.limits import limits
+from dcube.data.readers.walking import DEEPEST
 from dcube.errors import DcubeError
 
 EXTENDED_HEADERS = (
@@ -66,10 +67,12 @@ class _SmallHeader(tarfile.TarInfo):
 def _unpack_zip(path: Path, folder: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+        for member in members:
+            member.filename = member.filename.replace("\\", "/")  # some programs of Windows write these
         if len(members) > (limit := limits().max_archive_files):
             raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         _refuse_unsafe(path, folder, ((m.filename, stat.S_ISLNK(m.external_attr >> 16), m.file_size) for m in members))
-        archive.extractall(folder)
+        archive.extractall(folder, members)
 
 
 def _unpack_tar(path: Path, folder: Path) -> None:
@@ -90,6 +93,8 @@ def _refuse_unsafe(path: Path, folder: Path, members: Iterable[tuple[str, bool, 
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in (parts.parts or ("",))[0]:
             raise DcubeError(f"{path} holds {name!r}, which points outside the archive: refused")
+        if len(parts.parts) > DEEPEST:
+            raise DcubeError(f"{path} holds folders inside of {DEEPEST} others: move the images up")
         if special:
             raise DcubeError(f"{path} holds the link or device {name!r}: refused, pack the files themselves")
         total += size

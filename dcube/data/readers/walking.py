@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dcube.errors import DcubeError, abbreviated
 
+DEEPEST = 100  # folders; some functions of Python's library call themselves for each
 KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -28,7 +29,7 @@ def regular_files(folder: Path, is_skipped: Callable[[str], bool]) -> list[Path]
         is_skipped: whether a file or folder of this name is passed over.
 
     Raises:
-        DcubeError: naming broken links, links to folders, pipes, sockets and folders that may not be read.
+        DcubeError: naming broken links, links to folders, pipes, sockets, folders that may not be read or lie too deep.
     """
     files, special = [], []
     for path in _entries(folder, is_skipped):
@@ -45,6 +46,8 @@ def _entries(folder: Path, is_skipped: Callable[[str], bool]) -> Iterator[Path]:
     """Everything that is not skipped but the folders themselves. Links to folders are given, not followed: cycles."""
     for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
         parent = Path(root)
+        if len(parent.relative_to(folder).parts) > DEEPEST:
+            raise DcubeError(f"{folder} holds folders inside of {DEEPEST} others: move the images up")
         yield from (parent / name for name in files if not is_skipped(name))
         folders[:] = [name for name in folders if not is_skipped(name)]
         yield from (path for name in folders if (path := parent / name).is_symlink())
