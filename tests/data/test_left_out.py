@@ -335,3 +335,14 @@ def test_an_archive_with_backslashes_has_folders(tmp_path):
     assert b"ill\\00.png" in (tmp_path / "set.zip").read_bytes()
     report = add_dataset(PLAIN.model_copy(update={"name": "set"}), tmp_path / "set.zip", tmp_path / "data" / "set")
     assert report.counts == {"": {"ill": 10, "well": 10}}
+
+
+@pytest.mark.parametrize("name", ["Anonymous", "ANON", "anonymized", "De-Identified"])
+def test_people_whose_names_were_taken_away_are_not_one_patient(tmp_path, name):
+    """The series tells them apart."""
+    for c, label in enumerate(("ill", "well")):
+        for i in range(10):
+            pixels = np.roll(RAMP, 40 * i + 7 * c)
+            dicom_file(tmp_path / label / f"{i}.dcm", pixels, PatientID=name, SeriesInstanceUID=f"1.2.{c}.{i // 2}")
+    assert {record.patient for record in opened(tmp_path).records} == {f"1.2.{c}.{i}" for c in (0, 1) for i in range(5)}
+    assert not inspect_dataset(tmp_path, PLAIN).problem

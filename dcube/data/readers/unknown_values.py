@@ -1,9 +1,24 @@
 """Cells and header fields that say that nothing is known."""
 
-UNKNOWN_VALUES = frozenset(
-    {"nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "-nan", "#value!", "?", "none", "unknown", "-", "--"}
-)
+UNKNOWN = {
+    "nan",
+    "na",
+    "n/a",
+    "#n/a",
+    "<na>",
+    "nat",
+    "null",
+    "nil",
+    "-nan",
+    "#value!",
+    "?",
+    "none",
+    "unknown",
+    "-",
+    "--",
+}
+NAMELESS = {"anon", "anonymous", "anonymized", "anonymised", "deidentified", "de-identified"}
 
 
 def says_nothing(value: str) -> bool:
-    return value.casefold() in UNKNOWN_VALUES
+    return value.casefold() in UNKNOWN | NAMELESS
