@@ -11,6 +11,7 @@ from dcube.config.guessed import is_guessed
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
 from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
+from dcube.data.checks.shortcuts import describe_shortcuts, storage_of
 from dcube.data.group_checks import BY_PATIENT, GroupCheck, check_groups, describe_leak, propose_groups
 from dcube.data.grouping import grouping_of
 from dcube.data.grouping_errors import GroupingError
@@ -127,7 +128,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         left_out={why: list(files) for why, files in dataset.left_out.items()},
         unused_columns=list(dataset.unused_columns),
         notes=list(dataset.notes),
-        warnings=_warnings(dataset, summaries, headers, data) + leaks,
+        warnings=_warnings(dataset, summaries, headers, data) + leaks + _shortcut_warnings(usable, summaries),
         clinical=headers,
         blank=sum(summary.is_blank for summary in summaries),
         **_plan(dataset, summaries, table, data),
@@ -148,7 +149,7 @@ def _plan(dataset: RawDataset, summaries: list[ImageSummary], table: pd.DataFram
 def _check_groups(
     dataset: RawDataset, summaries: list[ImageSummary], usable: pd.DataFrame, data: Data
 ) -> list[GroupCheck]:
-    labelled = usable[usable["label"] != ""]
+    labelled = _labelled(usable)
     if labelled.empty:
         return []
     thumbnails = [summaries[row].thumbnail for row in labelled.index]
@@ -156,6 +157,17 @@ def _check_groups(
     if labelled["patient"].ne("").any():
         return check_groups(labelled, thumbnails, {given: labelled["patient"]})
     return check_groups(labelled, thumbnails, propose_groups(labelled) if dataset.has_paths else {})
+
+
+def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["label"] != ""]
+
+
+def _shortcut_warnings(usable: pd.DataFrame, summaries: list[ImageSummary]) -> list[str]:
+    labelled = _labelled(usable)
+    return describe_shortcuts(
+        labelled["label"], storage_of(labelled["file"], [summaries[row] for row in labelled.index])
+    )
 
 
 def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:

@@ -1,0 +1,61 @@
+"""Whether `dcube data check` notices that images are stored differently in each class."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcube.config.schema import Data
+from dcube.data.checks.shortcuts import balanced_accuracy
+from dcube.data.inspection import inspect_dataset
+
+IMAGES = 40
+
+
+def _warnings(folder: Path, name_of: Callable[[str, int], str], side_of: Callable[[str, int], int]) -> list[str]:
+    rng = np.random.default_rng(0)
+    for label in ("ill", "well"):
+        for number in range(IMAGES):
+            side = side_of(label, number)
+            path = folder / label / name_of(label, number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (side, 64), dtype=np.uint8)).save(path)
+    report = inspect_dataset(folder, Data(name="set"))
+    return [warning for warning in report.warnings if "tells the classes apart" in warning]
+
+
+def test_a_format_of_each_class_is_named(tmp_path: Path) -> None:
+    suffix = {"ill": "jpg", "well": "png"}
+    (warning,) = _warnings(tmp_path, lambda label, number: f"{number}.{suffix[label]}", lambda *_: 64)
+    assert "file format (balanced accuracy 1.00" in warning and "size" not in warning
+
+
+def test_larger_images_of_one_class_are_named(tmp_path: Path) -> None:
+    def side(label: str, number: int) -> int:
+        return 64 + number + (36 if label == "ill" else 0)
+
+    (warning,) = _warnings(tmp_path, lambda _, number: f"{number}.png", side)
+    assert "size in pixels" in warning and "file format" not in warning
+
+
+def test_what_differs_alike_in_all_classes_is_not_named(tmp_path: Path) -> None:
+    mixed = ("png", "jpg", "jpeg", "bmp")
+    assert _warnings(tmp_path, lambda _, number: f"{number}.{mixed[number % 4]}", lambda _, n: 64 + n % 7) == []
+
+
+@pytest.mark.parametrize("values", [3, 10, 200])
+def test_each_image_is_judged_by_the_others(values: int) -> None:
+    rng = np.random.default_rng(values)
+    labels, codes = rng.choice(3, 200, p=[0.6, 0.3, 0.1]), rng.integers(0, values, 200)
+    codes = np.unique(codes, return_inverse=True)[1]
+    right = np.zeros(200)  # shares where classes tie
+    for image in range(200):
+        others = np.arange(200) != image
+        alike = others & (codes == codes[image])
+        shares = [(alike & (labels == label)).sum() / (others & (labels == label)).sum() for label in range(3)]
+        best = np.flatnonzero(shares == np.max(shares))
+        right[image] = np.mean(best == labels[image])
+    recalls = [right[labels == label].mean() for label in range(3)]
+    assert balanced_accuracy(labels, codes) == pytest.approx(np.mean(recalls), abs=1e-12)
