@@ -46,7 +46,7 @@ def storage_of(files: pd.Series, summaries: Sequence[ImageSummary]) -> dict[str,
         "file format": files.str.partition("#")[0].str.rpartition(".")[2].str.lower().replace("jpeg", "jpg"),
         "colour mode or bit depth": pd.Series([one.mode for one in summaries], index=files.index),
         "modality": pd.Series([one.modality for one in summaries], index=files.index),
-        "size in pixels": np.ceil(area.rank(method="max", pct=True) * SIZES),
+        "size in pixels": (area.rank(method="max", pct=True) * SIZES).apply(np.ceil),
     }
 
 
