@@ -11,7 +11,6 @@ from dcube.config.guessed import is_guessed
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
 from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
-from dcube.data.checks.shortcuts import describe_shortcuts, storage_of
 from dcube.data.group_checks import BY_PATIENT, GroupCheck, check_groups, describe_leak, propose_groups
 from dcube.data.grouping import grouping_of
 from dcube.data.grouping_errors import GroupingError
@@ -21,6 +20,7 @@ from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import inner_folder, visible_files
 from dcube.data.scan import scan_images
 from dcube.data.scan_cache import ScanCache
+from dcube.data.shortcuts import describe_shortcuts, storage_of
 from dcube.data.splits import count_by_class, plan_splits
 from dcube.data.unnamed_masks import refuse_unnamed_masks
 from dcube.errors import DcubeError, abbreviated
@@ -165,9 +165,10 @@ def _labelled(table: pd.DataFrame) -> pd.DataFrame:
 
 def _shortcut_warnings(usable: pd.DataFrame, summaries: list[ImageSummary]) -> list[str]:
     labelled = _labelled(usable)
-    return describe_shortcuts(
-        labelled["label"], storage_of(labelled["file"], [summaries[row] for row in labelled.index])
-    )
+    if labelled["label"].nunique() < 2:
+        return []
+    storage = storage_of(labelled["file"], [summaries[row] for row in labelled.index])
+    return describe_shortcuts(labelled["label"], storage)
 
 
 def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:

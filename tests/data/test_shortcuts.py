@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from dcube.config.schema import Data
-from dcube.data.checks.shortcuts import balanced_accuracy
 from dcube.data.inspection import inspect_dataset
+from dcube.data.shortcuts import balanced_accuracy
 
 IMAGES = 40
 

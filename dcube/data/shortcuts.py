@@ -20,12 +20,12 @@ def describe_shortcuts(labels: pd.Series, properties: Mapping[str, pd.Series]) -
     """A sentence, if any, about the properties that each tell an image's class much more often than by chance.
 
     Args:
-        labels: of the labelled images.
+        labels: of the labelled images, of two classes at least.
         properties: name → a value of each of these images.
     """
     rng, telling = np.random.default_rng(0), []
-    classes, known = pd.factorize(labels)
-    for name, values in properties.items() if len(known) > 1 else ():
+    classes = pd.factorize(labels)[0]
+    for name, values in properties.items():
         codes = pd.factorize(values)[0]
         found = balanced_accuracy(classes, codes)
         by_chance = max(balanced_accuracy(rng.permutation(classes), codes) for _ in range(PERMUTATIONS))
