@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dcube.artifacts.candidates import DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
 from dcube.classifier.calibration import tempered
@@ -27,9 +26,6 @@ from dcube.diffusion.weights import build_uvit
 from dcube.engine.pretrained import NO_WEIGHTS
 from dcube.features.frozen_uvit import FrozenUViT, frozen
 from dcube.features.sub_features import build_sub_network
-
-ON_DIFFUSION_FEATURES = (DCUBE, UNTRAINED)
-OWN_KINDS = (*ON_DIFFUSION_FEATURES, SUB_FEATURES)
 
 
 @dataclass(frozen=True)

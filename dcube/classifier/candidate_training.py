@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from dcube.artifacts.candidates import UNTRAINED
+from dcube.artifacts.candidates import ON_DIFFUSION_FEATURES, UNTRAINED
 from dcube.artifacts.layout import CONFIG, MANIFEST
 from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
 from dcube.classifier.calibration import calibrated, tempered
-from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, Candidate, build_head
+from dcube.classifier.candidate import Candidate, build_head
 from dcube.classifier.class_balance import refuse_without_effect, validation_weights
 from dcube.classifier.image_table import ImageTable, training_images
 from dcube.classifier.networks.contract import Task

@@ -72,6 +72,6 @@ def load_frozen_uvit(diffusion: Path, selection: Path, classifier: Classifier, d
     """
     selected = Selection.load(selection / SELECTION)
     model, schedule = load_diffusion(diffusion, device)
-    last = [len(model.blocks) - 1]
-    blocks = {"best": selected.best, "worst": selected.worst, "last": last}[classifier.selection]
-    return FrozenUViT(model, schedule, tuple(blocks), noised=classifier.input == "noised")
+    return FrozenUViT(
+        model, schedule, tuple(selected.blocks(classifier.selection)), noised=classifier.input == "noised"
+    )

@@ -10,7 +10,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, build_head, probabilities
+from dcube.artifacts.candidates import ON_DIFFUSION_FEATURES
+from dcube.classifier.candidate import build_head, probabilities
 from dcube.classifier.encoding import is_encoded_first
 from dcube.classifier.networks.contract import Task
 from dcube.classifier.recipe import Recipe

@@ -6,7 +6,7 @@ A function is named in `checklists.yaml`, by the items that it answers.
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.candidates import BASELINE, CONTROLS, DCUBE, SUB_FEATURES, UNTRAINED
+from dcube.artifacts.candidates import BASELINE, CONTROLS, DCUBE, ON_DIFFUSION_FEATURES, OWN_KINDS, UNTRAINED
 from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Baseline, Classifier
@@ -20,7 +20,6 @@ from dcube.evaluation.subgroups import in_short, notes_of
 from dcube.evaluation.summary import interval_text, tested_on
 from dcube.report.material import Material
 
-OF_CLASSIFIER = (DCUBE, UNTRAINED, SUB_FEATURES)  # the candidates that the parameter group `classifier` is about
 ORIGINS = {
     "none": "random",
     "package": "ImageNet weights of the installation",
@@ -115,7 +114,10 @@ def counts(material: Material) -> str:
 
 
 def network(material: Material) -> str:
-    blocks = f" Blocks: {', '.join(map(str, material.selection.best))}." if material.selection else ""
+    blocks = ""
+    if material.model in ON_DIFFUSION_FEATURES and material.selection and material.params:
+        used = material.selection.blocks(material.params.classifier.selection)
+        blocks = f" Blocks: {', '.join(map(str, used))}."
     return f"Layers and equations: docs/method.md of the software.{blocks} Every parameter stands in the report."
 
 
@@ -126,12 +128,14 @@ def software(material: Material) -> str:
 
 def first_weights(material: Material) -> str:
     params = material.params
-    if params is None or material.model not in (*OF_CLASSIFIER, BASELINE):
+    if params is None or material.model not in (*OWN_KINDS, BASELINE):
         return ""
     if material.model == BASELINE:
         return f"{params.baseline.method}: {ORIGINS[params.baseline.weights]}."
     pretrained = params.classifier.sub_features
-    return f"U-ViT: random, seed {params.diffusion.seed}. {pretrained.architecture}: {ORIGINS[pretrained.weights]}."
+    seeds = {DCUBE: params.diffusion.seed, UNTRAINED: params.classifier.seed}
+    uvit = f"U-ViT: random, seed {seeds[material.model]}. " if material.model in seeds else ""
+    return f"{uvit}{pretrained.architecture}: {ORIGINS[pretrained.weights]}."
 
 
 def training(material: Material) -> str:
@@ -139,19 +143,25 @@ def training(material: Material) -> str:
     if material.params is None or own is None:
         return ""
     diffusion = material.params.diffusion
+    stage_1 = (
+        f"Diffusion model: {diffusion.optimiser}, {diffusion.epochs:g} epochs, batches of {diffusion.batch_size}, "
+        f"learning rate {diffusion.learning_rate:g}. "
+    )
     epochs, rate = ("as published" if it is None else f"{it:g}" for it in (own.epochs, own.learning_rate))
     return (
-        f"Diffusion model: {diffusion.optimiser}, {diffusion.epochs:g} epochs, batches of {diffusion.batch_size}, "
-        f"learning rate {diffusion.learning_rate:g}. Classifier: epochs {epochs}, batches of "
+        f"{stage_1 if material.model == DCUBE else ''}Classifier: epochs {epochs}, batches of "
         f"{own.batch_size}, learning rate {rate}, flips of probability "
         f"{own.flip_probability:g}, augmentation {own.augmentation}."
     )
 
 
 def model_selection(material: Material) -> str:
+    if material.model not in (*OWN_KINDS, BASELINE):
+        return ""
+    of_diffusion = " The diffusion model is the one with the smallest Fréchet distance to the training images."
     return (
-        "On validation images alone: the classifier's epoch with the smallest calibrated cross-entropy. The diffusion "
-        "model is the one with the smallest Fréchet distance to the training images."
+        "On validation images alone: the classifier's epoch with the smallest calibrated cross-entropy."
+        f"{of_diffusion if material.model == DCUBE else ''}"
     )
 
 
@@ -177,7 +187,7 @@ def controls(material: Material) -> str:
 
 
 def explanation(material: Material) -> str:
-    return "Heatmaps of the hardest test images in the report: how the probability changes where a part is blurred."
+    return "Heatmaps of the hardest test images in the report: how the log-odds change where a part is blurred."
 
 
 def internal_test(material: Material) -> str:
@@ -246,6 +256,6 @@ def _metrics(material: Material) -> Metrics:
 
 def _optimisation(material: Material) -> Classifier | Baseline | None:
     """The parameters of this model's training; the probe's are fixed."""
-    if material.params is None or material.model not in (*OF_CLASSIFIER, BASELINE):
+    if material.params is None or material.model not in (*OWN_KINDS, BASELINE):
         return None
     return material.params.baseline if material.model == BASELINE else material.params.classifier

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dcube.artifacts.candidates import DCUBE, UNTRAINED
+from dcube.artifacts.candidates import ON_DIFFUSION_FEATURES
 from dcube.artifacts.checksums import hashes_of
 from dcube.classifier.recipe import recipe_of
 from dcube.config.loading import flattened
@@ -33,7 +33,6 @@ from dcube.tracking.mlflow_client import experiment_called, runs_of, tracking_cl
 from dcube.tracking.outbox import milliseconds
 
 OF_IMAGES = {"data", "diffusion", "fid"}  # parameters that generated images and their distances come from
-ON_FEATURES = (DCUBE, UNTRAINED)  # of the diffusion model, or of its untrained network
 
 
 def log(table: StudyTable, base: Params, folder: Path) -> str:
@@ -128,7 +127,10 @@ class StudyRuns:
         """The parameters as the registered candidates of a pipeline show them."""
         if self.table.study.report != "evaluation":
             return flattened(trial.params.model_dump(mode="json", include=OF_IMAGES))
-        recipe, on_features = recipe_of(trial.variant.row.model, trial.params), trial.variant.row.model in ON_FEATURES
+        recipe, on_features = (
+            recipe_of(trial.variant.row.model, trial.params),
+            trial.variant.row.model in ON_DIFFUSION_FEATURES,
+        )
         behind = groups_behind(trial.params, on_features, recipe.extra_images == "synthetic")
         diffusion = {"diffusion": trial.params.diffusion} if on_features else {}
         return flattened({"kind": recipe.kind, **behind, **diffusion, **recipe.params})

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import normalize
 
-from dcube.artifacts.candidates import DCUBE, SUB_FEATURES, UNTRAINED
+from dcube.artifacts.candidates import DCUBE, OWN_KINDS, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.candidate import Calibration
 from dcube.classifier.calibration import tempered
-from dcube.classifier.candidate import OWN_KINDS, build_head, load_candidate, probabilities, save_candidate
+from dcube.classifier.candidate import build_head, load_candidate, probabilities, save_candidate
 from dcube.classifier.head import DCubeHead, normalise_tokens
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss

@@ -3,7 +3,7 @@
 import re
 import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -32,8 +32,10 @@ from dcube.config.loading import with_overrides
 from dcube.config.schema import Diffusion, Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
+from dcube.report import facts
 from dcube.report.checklist import FOR_A_PERSON
 from dcube.report.hard_images import most_unsure, most_wrong
+from dcube.report.origins import material_here
 from dcube.stages import register
 from tests.support.discs import TINY
 from tests.support.finished_run import HOSTILE, NAMES, write_run
@@ -163,6 +165,25 @@ def test_the_page_says_which_blocks_the_classifier_uses(
     (own / PARAMS).write_text(params.to_yaml())
     assert run(monkeypatch, "report") == 0
     assert f"The classifier {words}" in Page.of(own / "report.html").text
+
+
+@pytest.mark.parametrize(
+    ("name", "uvit", "blocks", "stage_1"),
+    [("dcube", "seed 3", True, True), ("untrained_uvit", "seed 5", True, False), ("sub_features", "", False, False)],
+)
+def test_a_checklist_names_what_its_candidate_has(own: Path, name: str, uvit: str, blocks: bool, stage_1: bool) -> None:
+    seeds = {"diffusion.seed": 3, "classifier.seed": 5, "classifier.selection": "last"}
+    (own / PARAMS).write_text(with_overrides(Params.model_validate(TINY), seeds, where="test").to_yaml())
+    if name == "untrained_uvit":
+        for folder in (EVALUATION, MODELS):
+            shutil.copytree(folder / "sub_features", folder / name)
+    material = replace(material_here(), wanted=name)
+    last = len(material.selection.statistic) - 1
+    assert material.selection.best != [last]
+    assert (f" Blocks: {last}." in facts.network(material)) == ("Blocks" in facts.network(material)) == blocks
+    assert ("U-ViT" in facts.first_weights(material)) == bool(uvit) and uvit in facts.first_weights(material)
+    assert ("Diffusion model" in facts.training(material)) == stage_1
+    assert ("diffusion model" in facts.model_selection(material)) == stage_1
 
 
 def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.candidates import ON_DIFFUSION_FEATURES
 from dcube.artifacts.layout import CONFIG, EVALUATION, METRICS_FILE, MODELS, PREDICTIONS
 from dcube.artifacts.schemas.dataset import DatasetInfo
-from dcube.classifier.candidate import ON_DIFFUSION_FEATURES
 from dcube.config.schema import Params
 from dcube.evaluation.plots import confusion_figure
 from dcube.evaluation.predictions import PREFIX, Predictions

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
+from dcube.artifacts.candidates import DCUBE, ON_DIFFUSION_FEATURES, OWN_KINDS, SUB_FEATURES
 from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, TrainedWith
 from dcube.artifacts.schemas.dataset import InputSpec
-from dcube.classifier.candidate import ON_DIFFUSION_FEATURES, OWN_KINDS, build_head, save_candidate
+from dcube.classifier.candidate import build_head, save_candidate
 from dcube.classifier.networks.contract import Task
 from dcube.classifier.recipe import method_recipe
 from dcube.config.schema import Params

@@ -41,3 +41,7 @@ class Selection(Artifact):
     p_value: list[float]
     critical: list[float]
     definition: SelectionDefinition
+
+    def blocks(self, which: Literal["best", "worst", "last"]) -> list[int]:
+        """Those that the parameter `classifier.selection` names."""
+        return {"best": self.best, "worst": self.worst, "last": [len(self.statistic) - 1]}[which]
