@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from dcube.data.readers.limits import limits
-from dcube.data.readers.walking import DEEPEST
+from dcube.data.readers.walking import refuse_too_deep
 from dcube.errors import DcubeError
 
 EXTENDED_HEADERS = (
@@ -93,8 +93,7 @@ def _refuse_unsafe(path: Path, folder: Path, members: Iterable[tuple[str, bool, 
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in (parts.parts or ("",))[0]:
             raise DcubeError(f"{path} holds {name!r}, which points outside the archive: refused")
-        if len(parts.parts) > DEEPEST:
-            raise DcubeError(f"{path} holds folders inside of {DEEPEST} others: move the images up")
+        refuse_too_deep(path, parts)
         if special:
             raise DcubeError(f"{path} holds the link or device {name!r}: refused, pack the files themselves")
         total += size

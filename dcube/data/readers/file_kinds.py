@@ -11,9 +11,14 @@ from dcube.data.readers.dicom_header import is_dataset_start
 Kind = Literal["picture", "DICOM", "NIfTI"]
 
 HEAD = 1024  # bytes that tell the kind
-PICTURE_START = re.compile(
-    rb"\x89PNG\r\n|\xff\xd8\xff|BM....\0\0\0\0|II[*+]\0|MM\0[*+]|RIFF....WEBP|P[1-6]\s+(#|\d)", re.DOTALL
-)
+PICTURE_STARTS = {
+    "PNG": rb"\x89PNG\r\n",
+    "JPEG": rb"\xff\xd8\xff",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "BMP": rb"BM....\0\0\0\0",
+    "WebP": rb"RIFF....WEBP",
+}
+PICTURE_START = re.compile(b"|".join((*PICTURE_STARTS.values(), rb"P[1-6]\s+(#|\d)")), re.DOTALL)
 NOT_READ = re.compile(
     r"\.(gif|heic|jp2|j2k|jxl|avif|svs|ndpi|mrxs|mha|mhd|nrrd|nhdr|mgz|mgh|mnc|par|rec|hdr|img|raw|np[yz]|mat|h5|hdf5"
     r"|pkl|tfrecord|avi|mp4|mov)"
@@ -33,7 +38,7 @@ def kind_of(path: Path) -> Kind | None:
         return "DICOM"
     if path.name.upper() == "DICOMDIR":
         return None
-    head = _head(path)
+    head = head_of(path)
     if is_dataset_start(head):
         return "DICOM"
     return "picture" if PICTURE_START.match(head) else None
@@ -44,7 +49,7 @@ def why_not_read(path: Path) -> str:
     suffix = path.suffix.lower()
     if path.name.upper() == "DICOMDIR":
         return "index of a DICOM medium"
-    head = _head(path)
+    head = head_of(path)
     if not head:
         return "empty file"
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
@@ -57,6 +62,6 @@ def why_not_read(path: Path) -> str:
     return "not an image"
 
 
-def _head(path: Path) -> bytes:
+def head_of(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(HEAD)

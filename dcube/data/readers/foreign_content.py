@@ -3,18 +3,12 @@
 import re
 from pathlib import Path
 
-HEAD = 1024  # bytes
-PICTURES = {
-    "PNG": rb"\x89PNG\r\n",
-    "JPEG": rb"\xff\xd8\xff",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "BMP": rb"BM....\0\0\0\0",
-    "WebP": rb"RIFF....WEBP",
-}
+from dcube.data.readers.file_kinds import PICTURE_STARTS, head_of
+
 GZIP = "compressed data: unpack it, or call it .nii.gz if it is NIfTI"
 NIFTI = "NIfTI that is not compressed: call it .nii"
 DICOM = "DICOM: call it .dcm"
-PICTURE = {f"a {name}: call it .{name.lower()}": start for name, start in PICTURES.items()}
+PICTURE = {f"a {name}: call it .{name.lower()}": start for name, start in PICTURE_STARTS.items()}
 CONTENTS = {
     "a Git LFS pointer in place of the file: fetch it with `git lfs pull`": rb"version https://git-lfs",
     "a git-annex pointer in place of the file: fetch it with `git annex get`": rb"/annex/objects/",
@@ -38,8 +32,7 @@ def foreign_content(path: Path, kind: str) -> str:
     Args:
         kind: what its suffix says.
     """
-    with path.open("rb") as file:
-        head = file.read(HEAD)
+    head = head_of(path)
     found = next((what for what, start in PATTERNS.items() if start.match(head)), "")
     return "" if _is_own(found, path, kind) else found
 

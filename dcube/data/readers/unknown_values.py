@@ -1,24 +1,12 @@
 """Cells and header fields that say that nothing is known."""
 
-UNKNOWN = {
-    "nan",
-    "na",
-    "n/a",
-    "#n/a",
-    "<na>",
-    "nat",
-    "null",
-    "nil",
-    "-nan",
-    "#value!",
-    "?",
-    "none",
-    "unknown",
-    "-",
-    "--",
-}
-NAMELESS = {"anon", "anonymous", "anonymized", "anonymised", "deidentified", "de-identified"}
+SAYING_NOTHING = frozenset(
+    {
+        "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "-nan", "#value!", "?", "none", "unknown", "-", "--",
+        "anon", "anonymous", "anonymized", "anonymised", "deidentified", "de-identified",
+    }
+)  # fmt: skip
 
 
 def says_nothing(value: str) -> bool:
-    return value.casefold() in UNKNOWN | NAMELESS
+    return value.casefold() in SAYING_NOTHING

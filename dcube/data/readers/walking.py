@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from dcube.errors import DcubeError, abbreviated
 
@@ -42,12 +42,17 @@ def regular_files(folder: Path, is_skipped: Callable[[str], bool]) -> list[Path]
     return files
 
 
+def refuse_too_deep(container: Path, inside: PurePath) -> None:
+    """Raise `DcubeError` for what lies too deep inside a folder or archive."""
+    if len(inside.parts) > DEEPEST:
+        raise DcubeError(f"{container} holds folders inside of {DEEPEST} others: move the images up")
+
+
 def _entries(folder: Path, is_skipped: Callable[[str], bool]) -> Iterator[Path]:
     """Everything that is not skipped but the folders themselves. Links to folders are given, not followed: cycles."""
     for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
         parent = Path(root)
-        if len(parent.relative_to(folder).parts) > DEEPEST:
-            raise DcubeError(f"{folder} holds folders inside of {DEEPEST} others: move the images up")
+        refuse_too_deep(folder, parent.relative_to(folder))
         yield from (parent / name for name in files if not is_skipped(name))
         folders[:] = [name for name in folders if not is_skipped(name)]
         yield from (path for name in folders if (path := parent / name).is_symlink())
