@@ -47,7 +47,7 @@ def _one_by_one(candidate: Candidate, folder: Path) -> list[np.ndarray]:
     found = []
     for file in sorted(folder.iterdir()):
         picture = read_file(file).image
-        squares = [torch.from_numpy(to_square(picture, size, channels, fit)[None]) for size in sizes]
+        image, small = (torch.from_numpy(to_square(picture, size, channels, fit)[None]) for size in sizes)
         for level in (*candidate.config.evaluation_timesteps, *noise_levels(candidate)):
-            found.append(probabilities(candidate.head, candidate.uvit, *squares, [level]).numpy())
+            found.append(probabilities(candidate.head, candidate.uvit, image, small, [level]).numpy())
     return found

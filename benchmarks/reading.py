@@ -101,7 +101,7 @@ def _plain_dicom(folder: Path) -> None:
 
 
 def _plain_nifti(folder: Path) -> None:
-    volume = nibabel.load(folder / "a.nii.gz").get_fdata()
+    volume = nibabel.Nifti1Image.from_filename(folder / "a.nii.gz").get_fdata()
     for number in range(volume.shape[2]):
         _shrunk(_window(volume[:, :, number].T))
 

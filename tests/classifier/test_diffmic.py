@@ -21,9 +21,9 @@ ALPHA_BARS = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 
 def small(classes: int = 3, width: int = 24) -> DiffMIC:
     torch.manual_seed(0)
-    networks = (create_pretrained("test_resnet", features_only=True, out_indices=(4,)) for _ in range(2))
+    whole, parts = (create_pretrained("test_resnet", features_only=True, out_indices=(4,)) for _ in range(2))
     encoder = create_pretrained("test_resnet", num_classes=width)
-    return DiffMIC(DualGuidance(*networks, 96, classes), encoder, classes, width)  # type: ignore[misc]
+    return DiffMIC(DualGuidance(whole, parts, 96, classes), encoder, classes, width)
 
 
 def gradient(parameters: Iterable[nn.Parameter]) -> float:

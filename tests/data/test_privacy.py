@@ -79,7 +79,7 @@ def plant(raw: Path) -> Path:
     for number in range(6):
         file = f"{NAME}.{number}.nii.gz"
         values = np.random.default_rng(100 + number).integers(0, 4096, (24, 24, 3)).astype(np.int16)
-        image = nibabel.load(nifti_file(raw / file, values, display=(0, 4096)))
+        image = nibabel.Nifti1Image.from_filename(nifti_file(raw / file, values, display=(0, 4096)))
         for field in ("descrip", "db_name", "aux_file", "intent_name"):
             image.header[field] = NAME.encode()
         image.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", NAME.encode()))

@@ -80,9 +80,9 @@ def test_the_seed_decides():
 
 def test_the_shares_are_met_exactly_where_images_are_single():
     rows = [(name, "", "", f"{name}{i}") for name, n in (("a", 100), ("b", 400)) for i in range(n)]
-    counts = plan_splits(table(rows), data_params()).table.groupby(["label", "split"]).size()
-    assert counts["a"].to_dict() == {"train": 65, "validation": 15, "test": 20}
-    assert counts["b"].to_dict() == {"train": 260, "validation": 60, "test": 80}
+    counts = plan_splits(table(rows), data_params()).table.value_counts(["label", "split"]).unstack()
+    assert counts.loc["a"].to_dict() == {"train": 65, "validation": 15, "test": 20}
+    assert counts.loc["b"].to_dict() == {"train": 260, "validation": 60, "test": 80}
 
 
 @pytest.mark.parametrize("name", ["abstain", "Abstain", "refused", "a|b"])

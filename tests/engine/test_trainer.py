@@ -32,7 +32,7 @@ def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
 
 def test_it_learns_and_every_row_is_handed_out_once(tmp_path: Path) -> None:
     rows: list[dict] = []
-    trainer = fit(tmp_path, rows=rows)
+    trainer = fit(tmp_path, rows=rows).trainer
     assert len(rows) == len({(row["step"], "loss" in row) for row in rows})
     assert {r["step"] for r in rows if "loss" in r} == set(range(STEPS_PER_ROW, STEPS + 1, STEPS_PER_ROW)) | {
         25,
@@ -44,7 +44,7 @@ def test_it_learns_and_every_row_is_handed_out_once(tmp_path: Path) -> None:
 
 
 def test_patience_ends_the_training_and_the_best_is_the_first(tmp_path: Path) -> None:
-    trainer = fit(tmp_path, patience=2)
+    trainer = fit(tmp_path, patience=2).trainer
     assert [row["step"] for row in trainer.record.validation] == [25, 50, 75]
     assert trainer.record.best_step == 25
 

@@ -89,7 +89,7 @@ def test_predictions_stand_in_parquet_and_a_finished_batch_is_not_computed_again
     names = [Path(name).name for name in expected["image"]]
     for column in ("decision", "prediction"):
         assert list(rows.loc[names, column]) == list(expected[column])
-    columns = [name for name in expected if name.startswith("probability_")]
+    columns = [name for name in expected.columns if str(name).startswith("probability_")]
     np.testing.assert_allclose(rows.loc[names, columns].to_numpy(float), expected[columns], atol=1e-6)
     assert rows.loc["notes.txt", "problem"].startswith("not an image") and rows.loc["damaged.png", "problem"]
     assert state.name == "Completed" and "30 images predicted, 1 refused" in state.message

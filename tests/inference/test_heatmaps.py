@@ -36,9 +36,9 @@ def trained(kind: str, params: Params, dataset: PreparedDataset, folder: Path) -
     settings = params.classifier.model_copy(update={"epochs": 12, "flip_probability": 0.0})
     torch.manual_seed(0)
     head = build_head(kind, settings, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
-    tables = [ImageTable.of_split(dataset, split) for split in ("train", "validation")]
+    images, validation = (ImageTable.of_split(dataset, split) for split in ("train", "validation"))
     result = train_candidate(
-        head, uvit, *tables, settings.optimisation, settings.losses, params.compute, Checkpoints(folder, "k")
+        head, uvit, images, validation, settings.optimisation, settings.losses, params.compute, Checkpoints(folder, "k")
     )
     head.load_state_dict(result.weights)
     config = candidate_config(params, kind=kind, classes=CLASSES)

@@ -16,26 +16,30 @@ from tests.support.traced_version import NAME, register_version
 LOOKS = (("lineage",), ("reproduce",), ("report",))
 
 
-@pytest.fixture
-def forged(traced_repository):
-    """Change a registered version as somebody would who may write it: with a manifest that fits."""
-    register_version()
-    client = tracking_client()
-    folder = Path(client.get_run(client.get_model_version(NAME, "1").run_id).info.artifact_uri.removeprefix("file://"))
-    file = folder / "manifest.json"
+class Forger:
+    """Changes a registered version as somebody would who may write it: with a manifest that fits."""
 
-    def forge(tag: tuple[str, str] | None = None, place: str | None = None) -> None:
+    def __init__(self) -> None:
+        self.client = tracking_client()
+        run = self.client.get_run(self.client.get_model_version(NAME, "1").run_id)
+        self.folder = Path(run.info.artifact_uri.removeprefix("file://"))
+
+    def __call__(self, tag: tuple[str, str] | None = None, place: str | None = None) -> None:
+        file = self.folder / "manifest.json"
         manifest = json.loads(file.read_text())
         if tag:
-            client.set_model_version_tag(NAME, "1", *tag)
+            self.client.set_model_version_tag(NAME, "1", *tag)
             manifest["tags"][tag[0]] = tag[1]
         if place:
             manifest["files"][place] = {}
         file.write_text(json.dumps(manifest))
-        client.set_model_version_tag(NAME, "1", tags.MANIFEST, sha256_of(file))
+        self.client.set_model_version_tag(NAME, "1", tags.MANIFEST, sha256_of(file))
 
-    forge.folder = folder
-    return forge
+
+@pytest.fixture
+def forged(traced_repository) -> Forger:
+    register_version()
+    return Forger()
 
 
 def refused_by_all(run_dcube, *words: str) -> None:

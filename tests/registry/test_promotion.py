@@ -116,7 +116,7 @@ three = st.tuples(right, right, right)
 @settings(max_examples=40)
 @given(three, three, st.floats(0.4, 0.99), st.floats(0.4, 0.99))
 def test_invariants(first, second, one_confidence, other_confidence):
-    champion, challenger = answers(*first, one_confidence), answers(*second, other_confidence)
+    champion, challenger = answers(*first, confidence=one_confidence), answers(*second, confidence=other_confidence)
     verdict = judge(champion, challenger, POLICY)
     assert verdict.promoted == (not failed(verdict))
     assert verdict.promoted or [part.partition(": ")[0] for part in verdict.reason.split("; ")] == failed(verdict)

@@ -16,7 +16,8 @@ def train(prepared: Path, folder: Path) -> None:
     import torch
     from torch import nn
 
-    from dcube.classifier.candidate import DCUBE, build_head, build_method
+    from dcube.artifacts.candidates import DCUBE
+    from dcube.classifier.candidate import build_head, build_method
     from dcube.classifier.image_table import ImageTable
     from dcube.classifier.methods.diffmic import DiffMIC
     from dcube.classifier.networks.contract import Task
@@ -38,7 +39,7 @@ def train(prepared: Path, folder: Path) -> None:
     params, dataset, cpu = Params.model_validate(TINY), PreparedDataset.load(prepared), torch.device("cpu")
     # Dropout is each process's own. A small rate, since AdamW turns a vanishing gradient's rounding into whole steps.
     settings = params.classifier.model_copy(update={"dropout": 0.0, "learning_rate": 1e-5})
-    tables = [ImageTable.of_split(dataset, split) for split in ("train", "validation")]
+    images, validation = (ImageTable.of_split(dataset, split) for split in ("train", "validation"))
     task = Task(len(dataset.classes), dataset.image_size, dataset.channels)
     rows: dict[str, list[Row]] = {}
 
@@ -47,7 +48,8 @@ def train(prepared: Path, folder: Path) -> None:
 
     def classify(name: str, head: nn.Module, uvit: FrozenUViT | None = None) -> None:
         losses = settings.losses if uvit else HeadLosses()
-        train_candidate(head, uvit, *tables, settings.optimisation, losses, params.compute, **recorder(name))
+        optimisation = settings.optimisation
+        train_candidate(head, uvit, images, validation, optimisation, losses, params.compute, **recorder(name))
 
     tracker = FrechetTracker(params.fid, dataset, cpu)
     train_diffusion(dataset, params.diffusion, tracker, params.compute, cpu, **recorder("diffusion"))
@@ -55,9 +57,9 @@ def train(prepared: Path, folder: Path) -> None:
     torch.manual_seed(0)
     classify("dcube", build_head(DCUBE, settings, task, uvit, load_pretrained=False), uvit)
     classify("resnet18", build_method("resnet18", task, NO_WEIGHTS))
-    networks = (create_pretrained("test_resnet", features_only=True, out_indices=(4,)) for _ in range(2))
+    whole, parts = (create_pretrained("test_resnet", features_only=True, out_indices=(4,)) for _ in range(2))
     encoder = create_pretrained("test_resnet", num_classes=24)
-    classify("diffmic", DiffMIC(DualGuidance(*networks, 96, 3), encoder, 3, 24))  # type: ignore[misc]
+    classify("diffmic", DiffMIC(DualGuidance(whole, parts, 96, 3), encoder, 3, 24))
     cpt = build_method("cpt", task, NO_WEIGHTS)
     pretrain(cpt, settings.optimisation, params.compute, **recorder("cpt, pretraining"), steps=3)
     classify("cpt", cpt)

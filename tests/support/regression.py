@@ -1,9 +1,10 @@
 """A training of a second with the shared loop, which can be killed at a step; and ways to damage a file."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dcube.config.schema import Classifier
 from dcube.engine.checkpoints import Checkpoints
@@ -17,7 +18,13 @@ class Killed(BaseException):
     pass
 
 
-def fit(folder: Path, die_at: int | None = None, rows: list | None = None, patience: int | None = None) -> Trainer:
+@dataclass
+class Fitted:
+    trainer: Trainer
+    best_weights: dict[str, Tensor]
+
+
+def fit(folder: Path, die_at: int | None = None, rows: list | None = None, patience: int | None = None) -> Fitted:
     """A regression with dropout and batch norm, whose random numbers are functions of the step."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 1))
@@ -41,21 +48,19 @@ def fit(folder: Path, die_at: int | None = None, rows: list | None = None, patie
         if rows is not None:
             rows.extend(new)
 
-    trainer.best_weights = trainer.fit(
-        "Toy", STEPS, losses, validate, validate_every=25, patience=patience, on_rows=on_rows
-    )  # type: ignore[attr-defined]
-    return trainer
+    best_weights = trainer.fit("Toy", STEPS, losses, validate, validate_every=25, patience=patience, on_rows=on_rows)
+    return Fitted(trainer, best_weights)
 
 
-def assert_same(a: Trainer, b: Trainer) -> None:
+def assert_same(a: Fitted, b: Fitted) -> None:
     for first, second in (
-        (a.model.state_dict(), b.model.state_dict()),
-        (a.averaged.state_dict(), b.averaged.state_dict()),
-        (a.best_weights, b.best_weights),  # type: ignore[attr-defined]
+        (a.trainer.model.state_dict(), b.trainer.model.state_dict()),
+        (a.trainer.averaged.state_dict(), b.trainer.averaged.state_dict()),
+        (a.best_weights, b.best_weights),
     ):
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first)
-    assert vars(a.record) == vars(b.record)
+    assert vars(a.trainer.record) == vars(b.trainer.record)
 
 
 def damage(path: Path, how: str) -> None:
