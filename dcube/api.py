@@ -119,7 +119,7 @@ class Model:
     ) -> PredictionTable:
         """Predict on images, DICOM or NIfTI files, folders of them, zip or tar archives.
 
-        Where `DCUBE_INFERENCE_LOG` names a file, the predictions are appended to it before they are returned.
+        Where `DCUBE_INFERENCE_LOG` names a file, the predictions are appended to it as they are made.
 
         Args:
             decide: rule of the decision, as `malignant >= 0.3`. None: the operating point of the version.
@@ -129,7 +129,7 @@ class Model:
         Raises:
             DcubeError: a path that does not exist or contains no image, or a rule for no class of the model.
         """
-        policy = self._version.policy.overridden(decide, abstain_below, self.classes)
+        policy, identity = self._version.policy.overridden(decide, abstain_below, self.classes), self._version.identity
         given = [paths] if isinstance(paths, str | Path) else paths
         with collect_images([Path(path) for path in given]) as (images, left_out):
             with progress(f"Predicting with {self.title}", total=len(images), unit="images") as advance:
@@ -139,6 +139,7 @@ class Model:
                         from dcube.inference.heatmaps import save_heatmaps  # slow to import
 
                         save_heatmaps(self._candidate, inputs, rows, Path(heatmaps))
+                    log_predictions(rows.assign(**identity), inputs)
                     advance(len(rows))
 
                 rows = prediction.predict(self._candidate, images, policy, on_batch)
@@ -146,10 +147,7 @@ class Model:
             patients = prediction.patient_numbers(images)
         if blank:
             left_out[prediction.BLANK_SLICE] = blank
-        identity = self._version.identity
-        table = rows.assign(**identity)
-        log_predictions(table)
-        return PredictionTable(table, left_out, patients, policy, identity)
+        return PredictionTable(rows.assign(**identity), left_out, patients, policy, identity)
 
     def served(self) -> "ServedModel":
         """What serves requests over HTTP."""

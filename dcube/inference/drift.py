@@ -5,7 +5,7 @@ closed. Each property is compared by the Kolmogorov–Smirnov statistic D (0: th
 needs no bins and suits distributions of any shape.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from scipy.stats import entropy, ks_2samp
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.dataset import InputSpec, RawImages
 from dcube.artifacts.schemas.drift import DriftReference, DriftRow
+from dcube.data.preprocessing import ModelInput
 from dcube.data.readers.modes import storage_kind
 
 PROPERTIES = {  # of an image, and of the prediction for it
@@ -24,7 +25,7 @@ PROPERTIES = {  # of an image, and of the prediction for it
     "entropy": "entropy of the prediction (0…1)",
     "confidence": "confidence of the prediction",
 }
-OF_PREDICTIONS = ("entropy", "confidence")
+OF_IMAGES = ["brightness", "contrast", "dark", "bright"]
 DARK, BRIGHT = 32, 223
 MOST_IMAGES = 2000  # of the reference
 NOTICEABLE = 0.2  # a smaller D does not count, however many images make it significant
@@ -43,6 +44,14 @@ def image_statistics(images: np.ndarray) -> pd.DataFrame:
             "bright": (flat > BRIGHT).mean(axis=1),
         }
     )
+
+
+def statistics_of(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
+    """`image_statistics`, one row for each input; NaN for a text, which stands in place of a refused image."""
+    images = {row: found.image for row, found in enumerate(inputs) if isinstance(found, ModelInput)}
+    if not images:
+        return pd.DataFrame(index=range(len(inputs)), columns=OF_IMAGES, dtype=float)
+    return image_statistics(np.stack(list(images.values()))).set_axis(list(images)).reindex(range(len(inputs)))
 
 
 def normalised_entropy(probabilities: np.ndarray) -> np.ndarray:
@@ -64,7 +73,7 @@ def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[st
 
 
 def image_drift(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) -> list[DriftRow]:
-    """New images, and the predictions for them, against the reference.
+    """New images as they are stored, and `prediction_drift`.
 
     Args:
         rows: with the columns of `predict` and `image_statistics`, and `width`, `height`, `mode`, `modality`; also of
@@ -74,19 +83,18 @@ def image_drift(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) 
     usable = rows[rows["problem"] == ""]
     found = [_refused(rows)]
     if len(usable):
-        found += [_property(name, usable[name].to_numpy(float), reference.values[name]) for name in PROPERTIES]
-        found.append(_predicted(usable, reference))
+        found += prediction_drift(usable, reference)
     found += _stored(rows[rows["mode"] != ""], spec.raw)
     return found
 
 
 def prediction_drift(rows: pd.DataFrame, reference: DriftReference) -> list[DriftRow]:
-    """What can be said without the images.
+    """The preprocessed images, and the predictions for them, against the reference.
 
     Args:
-        rows: with the columns of `predict`, of images that were not refused.
+        rows: with the columns of `predict` and `image_statistics`, of images that were not refused.
     """
-    found = [_property(name, rows[name].to_numpy(float), reference.values[name]) for name in OF_PREDICTIONS]
+    found = [_property(name, rows[name].to_numpy(float), reference.values[name]) for name in PROPERTIES]
     return [*found, _predicted(rows, reference)]
 
 

@@ -1,19 +1,23 @@
 """The inference log: one JSON line for each prediction, appended to the file that `DCUBE_INFERENCE_LOG` names.
 
-A prediction says which version predicted what and when, for an image with which sha256 (of its preprocessed pixels). It
-holds no pixels, and no name of a file or a patient. What is fed back about an image later is a line of its own.
+A prediction says which version predicted what and when, for an image with which sha256 (of its preprocessed pixels) and
+which brightness and contrast, for drift. It holds no pixels, and no name of a file or a patient. What is fed back about
+an image later is a line of its own.
 """
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from dcube.artifacts.schemas.artifact import FORMAT_VERSION
 from dcube.artifacts.schemas.inference_log import Feedback, LoggedPrediction, Source
+from dcube.data.preprocessing import ModelInput
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import classes_of
+from dcube.inference.drift import statistics_of
 from dcube.inference.prediction_row import timestamp
 from dcube.runtime.settings import read_settings
 
@@ -22,11 +26,18 @@ SOURCE = "source"  # only lines of feedback have it
 FEWEST_DIGITS = 8  # of a hash that names an image
 
 
-def log_predictions(rows: pd.DataFrame) -> None:
-    """Append the rows of images that were not refused; nothing, where no log is named."""
+def log_predictions(rows: pd.DataFrame, inputs: Sequence[ModelInput | str]) -> None:
+    """Append the rows of images that were not refused; nothing, where no log is named.
+
+    Args:
+        inputs: what each row is about; a text in place of a refused image.
+    """
     file = read_settings().inference_log
-    predicted = rows[rows["input_sha256"] != ""].drop(columns=NAMES, errors="ignore")
-    if file is not None and len(predicted):
+    if file is None:
+        return
+    table = pd.concat([rows.drop(columns=NAMES, errors="ignore"), statistics_of(inputs)], axis=1)
+    predicted = table[[isinstance(found, ModelInput) for found in inputs]]
+    if len(predicted):
         values = predicted.astype(object).where(predicted.notna(), None).to_dict("records")
         _append(file, "".join(f"{LoggedPrediction.model_validate(row).model_dump_json()}\n" for row in values))
 

@@ -44,7 +44,7 @@ def periods(
     """
     ordered = fed_back.assign(true=fed_back[SOURCE] == "truth").sort_values("true", kind="stable")
     labels = ordered.drop_duplicates("input_sha256", keep="last").set_index("input_sha256")["label"]
-    times = pd.to_datetime(predictions["answered_at"], utc=True, format="ISO8601").dt.tz_localize(None)
+    times = pd.to_datetime(predictions["predicted_at"], utc=True, format="ISO8601").dt.tz_localize(None)
     for period, rows in predictions.groupby(times.dt.to_period(FREQUENCIES[every])):
         decided = rows[rows["decision"] != ABSTAIN]
         label = decided["input_sha256"].map(labels)
@@ -54,5 +54,5 @@ def periods(
             abstained=len(rows) - len(decided),
             known=int(label.notna().sum()),
             right=int((label == decided["decision"]).sum()),
-            drift=prediction_drift(rows, reference),
+            drift=prediction_drift(rows.dropna(subset=["confidence"]), reference),
         )

@@ -11,7 +11,7 @@
 | entropy | of the probabilities: 0 where one class is certain, 1 where all are equally probable |
 | spread | standard deviation of the confidence over noise levels; empty for a model without a diffusion model |
 | input_sha256 | of the preprocessed image, as in the manifest of a data set; empty for a refused image |
-| answered_at | the time in UTC |
+| predicted_at | the time in UTC |
 | problem | why the image was refused |
 """
 
@@ -32,7 +32,7 @@ from dcube.data.readers.windows import Window, window_of
 from dcube.errors import DcubeError
 from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.predictions import PREFIX, classes_of
-from dcube.inference.drift import image_statistics, normalised_entropy
+from dcube.inference.drift import normalised_entropy, statistics_of
 from dcube.inference.inputs import InputImage
 from dcube.inference.prediction_row import BLANK_SLICE, timestamp
 from dcube.inference.suitability import check_suitability
@@ -135,7 +135,7 @@ def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], poli
                 probabilities[row], spread[row], problems[row] = np.nan, np.nan, NOT_FINITE
     hashes = [sha256(found.image.tobytes()).hexdigest() if isinstance(found, ModelInput) else "" for found in inputs]
     decisions = decide(probabilities, candidate.classes, policy)
-    return decisions.assign(spread=spread, input_sha256=hashes, answered_at=timestamp(), problem=problems)
+    return decisions.assign(spread=spread, input_sha256=hashes, predicted_at=timestamp(), problem=problems)
 
 
 def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPolicy) -> pd.DataFrame:
@@ -193,13 +193,13 @@ def aggregate_by_patient(rows: pd.DataFrame, patients: np.ndarray, policy: Decis
         problem = f"{len(own) - len(usable)} of {len(own)} images refused" if len(usable) < len(own) else ""
         about: dict = {"patient": number + 1, "images": len(usable), "first_image": own["image"].iloc[0]}
         hashes = " ".join(usable["input_sha256"])
-        table.append(about | decision | {"input_sha256": hashes, "answered_at": timestamp(), "problem": problem})
+        table.append(about | decision | {"input_sha256": hashes, "predicted_at": timestamp(), "problem": problem})
     return pd.DataFrame(table)
 
 
 def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
     """What drift is measured by, one row for each image; empty for those that were refused."""
-    rows = [
+    stored = [
         {"width": np.nan, "height": np.nan, "mode": "", "modality": ""}
         if isinstance(found, str)
         else {
@@ -207,11 +207,10 @@ def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
             "height": found.raw.image.height,
             "mode": found.raw.mode,
             "modality": found.raw.modality,
-            **image_statistics(found.image[None]).iloc[0].to_dict(),
         }
         for found in inputs
     ]
-    return pd.DataFrame(rows)
+    return pd.concat([pd.DataFrame(stored), statistics_of(inputs)], axis=1)
 
 
 def noise_levels(candidate: Candidate) -> list[int]:

@@ -32,7 +32,7 @@ class PredictionRow:
     entropy: float
     spread: float
     input_sha256: str
-    answered_at: str
+    predicted_at: str
     problem: str
 
     @classmethod

@@ -82,7 +82,7 @@ class ServedModel(PythonModel):
                 raise DcubeError(f"row {row}: {problem}")
         predicted = rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
         predicted = predicted.assign(**self.identity)
-        log_predictions(predicted)
+        log_predictions(predicted, inputs)
         return predicted
 
     def _policy(self, params: dict[str, Any]) -> DecisionPolicy:

@@ -71,7 +71,7 @@ def _signature(classes: list[str], policy: DecisionPolicy) -> ModelSignature:
                 *(ColSpec("string", name) for name in ("decision", "decided_by", "prediction_set", "prediction")),
                 *(ColSpec("double", name) for name in numbers),
                 ColSpec("double", "spread", required=False),
-                *(ColSpec("string", name) for name in ("input_sha256", "answered_at")),
+                *(ColSpec("string", name) for name in ("input_sha256", "predicted_at")),
                 *(ColSpec("string", name) for name in identity("", "", "", "")),
             ]
         ),

@@ -50,7 +50,7 @@ def test_both_forms_are_answered_alike(model, cell):
     assert row["decision"] == "abstain" and row["confidence"] == records[0]["confidence"]
     expected = model.predict(None, pd.DataFrame({"image": [cell]}))
     pd.testing.assert_frame_equal(
-        pd.DataFrame(records).drop(columns="answered_at"), expected.drop(columns="answered_at"), check_dtype=False
+        pd.DataFrame(records).drop(columns="predicted_at"), expected.drop(columns="predicted_at"), check_dtype=False
     )
     assert client.get("/ping").is_success
 

@@ -8,31 +8,29 @@ import pytest
 
 from dcube.artifacts.schemas.drift import DriftReference
 from dcube.errors import DcubeError
+from dcube.inference.drift import PROPERTIES, drifted_in_words
 from dcube.inference.log import read_log
 from dcube.inference.monitoring import periods
 
-GENERATOR = np.random.default_rng(0)
 REFERENCE = DriftReference(
     images=200,
-    values={name: GENERATOR.uniform(0.6, 0.9, 200).tolist() for name in ("entropy", "confidence")},
+    values={name: np.linspace(0.6, 0.9, 200).tolist() for name in PROPERTIES},
     predicted={"ill": 0.5, "well": 0.5},
 )
 
 
-def answered(month: int, shift: float) -> pd.DataFrame:
+def predicted(month: int, *shifted: str) -> pd.DataFrame:
     """100 predictions in this month of 2026, every second `ill`, one in ten abstaining."""
     number = np.arange(100)
     prediction = np.where(number % 2, "ill", "well")
-    values = GENERATOR.uniform(0.6, 0.9, (2, 100)) + shift
     return pd.DataFrame(
         {
             "input_sha256": [f"{month}-{n}" for n in number],
-            "answered_at": [f"2026-{month:02d}-{1 + n % 28:02d}T10:00:00+00:00" for n in number],
+            "predicted_at": [f"2026-{month:02d}-{1 + n % 28:02d}T10:00:00+00:00" for n in number],
             "prediction": prediction,
             "decision": np.where(number % 10 == 0, "abstain", prediction),
-            "entropy": values[0],
-            "confidence": values[1],
         }
+        | {name: np.linspace(0.6, 0.9, 100) + (name in shifted) * 0.2 for name in PROPERTIES}
     )
 
 
@@ -40,18 +38,20 @@ def test_months_with_what_was_fed_back_and_drift():
     lines = [("1-1", "ill", "truth"), ("1-3", "well", "truth"), ("1-10", "ill", "truth"), ("3-2", "ill", "reader")]
     lines += [("3-4", "well", "reader"), ("1-3", "ill", "reader")]  # the truth of 1-3 stays
     fed_back = pd.DataFrame(lines, columns=["input_sha256", "label", "source"])
-    log = pd.concat([answered(3, 0.2), answered(1, 0.0)], ignore_index=True)
+    log = pd.concat([predicted(3, "brightness", "confidence"), predicted(1)], ignore_index=True)
     january, march = periods(log, fed_back, REFERENCE, "month")
     assert (january.start, march.start) == ("2026-01-01", "2026-03-01")
     assert (january.predictions, january.abstained, january.known, january.right) == (100, 10, 2, 1)
     assert (march.predictions, march.abstained, march.known, march.right) == (100, 10, 2, 1)
     assert not any(row.drifted for row in january.drift)
-    assert [row.drifted for row in march.drift] == [True, True, False]  # the predicted classes are as before
+    assert drifted_in_words(march.drift) == "Drift: brightness, confidence of the prediction."
 
 
 PREDICTED = {
-    "format_version": 1, "input_sha256": "0" * 64, "answered_at": "2026-01-01T10:00:00+00:00", "decision": "ill",
-    "prediction": "ill", "confidence": None, "entropy": None, "model": "m", "weights_sha256": "1" * 64, "p_ill": 1.0,
+    "format_version": 1, "input_sha256": "0" * 64, "predicted_at": "2026-01-01T10:00:00+00:00", "decision": "ill",
+    "prediction": "ill", "confidence": None, "entropy": None,
+    "brightness": 90.0, "contrast": 30.0, "dark": 0.0, "bright": 0.0, 
+    "model": "m", "weights_sha256": "1" * 64, "p_ill": 1.0,
 }  # fmt: skip
 FED_BACK = {
     "format_version": 1, "input_sha256": "0" * 64, "label": "ill", "source": "truth",
@@ -65,7 +65,7 @@ FED_BACK = {
         ({}, "line 3 has no format version"),
         ([], "line 3 has no format version"),
         (PREDICTED | {"format_version": 2}, "line 3 has format version 2"),
-        (PREDICTED | {"answered_at": "today"}, r"line 3 does not fit .*answered_at"),
+        (PREDICTED | {"predicted_at": "today"}, r"line 3 does not fit .*predicted_at"),
         (PREDICTED | {"decision": None}, r"line 3 does not fit .*decision"),
         (FED_BACK | {"source": "rumour"}, r"line 3 does not fit .*source"),
     ],

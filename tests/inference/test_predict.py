@@ -134,7 +134,7 @@ def test_the_python_api_predicts_as_the_command_does(of_scans, capsys, tmp_path)
 
     assert (f"{model.name}/{model.version}", model.classes) == (of_scans.reference, CLASSES)
     rule = ("--decide", "malignant >= 0.2")
-    told = of_scans.rows(capsys, tmp_path / "in", *rule, refused=True).drop(columns="answered_at")
+    told = of_scans.rows(capsys, tmp_path / "in", *rule, refused=True).drop(columns="predicted_at")
     pd.testing.assert_frame_equal(pd.DataFrame(json.loads(as_json(predictions.table)))[told.columns], told)
     patients = of_scans.rows(capsys, tmp_path / "in", *rule, "--by-patient", refused=True)
     assert list(predictions.by_patient()["images"]) == list(patients["images"]) == [2, 1, 0]
@@ -157,7 +157,9 @@ def test_the_log_has_every_prediction_of_every_call_and_no_name(of_scans, capsys
     dcube.load(of_scans.reference).predict(tmp_path / "in")
     assert log.read_text().startswith(first) and len(log.read_text().splitlines()) == 2
     logged, shown = json.loads(first), rows.iloc[0].drop(["image", "problem"]).to_dict()
-    assert logged.pop("format_version") == 1 and logged == pytest.approx(shown) and set(logged) == set(shown)
+    assert logged.pop("format_version") == 1
+    assert 0 < logged.pop("brightness") < 255 and all(logged.pop(name) >= 0 for name in ("contrast", "dark", "bright"))
+    assert logged == pytest.approx(shown) and set(logged) == set(shown)
     assert "Doe" not in log.read_text() and "refused" not in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
 
@@ -209,7 +211,7 @@ def test_an_archive_is_its_folder(of_pictures, capsys, tmp_path, pack):
     write_picture(tmp_path / "in" / "b" / "1.png", 1)
     packed = shutil.make_archive(str(tmp_path / "packed"), pack, tmp_path / "in")
     rows, plain = of_pictures.rows(capsys, packed), of_pictures.rows(capsys, tmp_path / "in")
-    moving = ["image", "answered_at"]
+    moving = ["image", "predicted_at"]
     pd.testing.assert_frame_equal(rows.drop(columns=moving), plain.drop(columns=moving))
     assert list(rows["image"]) == [f"{packed}/a/0.png", f"{packed}/b/1.png"]
 
@@ -362,8 +364,8 @@ def test_csv_json_and_table_say_the_same(of_pictures, capsys, tmp_path):
     assert f"{from_json['confidence'][0]:.3f}" in told["table"] and from_json["decision"][0] in told["table"]
     target = tmp_path / "predictions.csv"
     assert of_pictures.command(capsys, file, "--format", "csv", "--output", target)[1] == ""
-    written = pd.read_csv(target).drop(columns="answered_at")
-    pd.testing.assert_frame_equal(written, from_csv.drop(columns="answered_at"))
+    written = pd.read_csv(target).drop(columns="predicted_at")
+    pd.testing.assert_frame_equal(written, from_csv.drop(columns="predicted_at"))
 
 
 def test_every_answer_says_who_gives_it(of_pictures, capsys, tmp_path):
@@ -377,7 +379,7 @@ def test_every_answer_says_who_gives_it(of_pictures, capsys, tmp_path):
         row["input_sha256"]
         == hashlib.sha256(to_square(Image.fromarray(pixels(0)), 32, 1, "crop").tobytes()).hexdigest()
     )
-    assert timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(row["answered_at"]) < timedelta(minutes=5)
+    assert timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(row["predicted_at"]) < timedelta(minutes=5)
     assert row["use"].startswith("Research use only")
     printed = of_pictures.command(capsys, file)[1]
     assert (

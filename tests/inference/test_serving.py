@@ -19,6 +19,7 @@ from PIL import Image
 from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
 from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.errors import DcubeError
+from dcube.inference.drift import OF_IMAGES
 from dcube.inference.inputs import collect_images
 from dcube.inference.prediction import predict
 from dcube.inference.prediction_row import RESEARCH_USE, identity
@@ -72,7 +73,7 @@ def at_the_terminal(classifier: ServedModel, folder: Path, abstain_below: float 
 def same(served: pd.DataFrame, predicted: pd.DataFrame) -> None:
     assert set(served["weights_sha256"].str.len()) == {64}, "every answer says who gives it"
     assert set(served["use"]) == {RESEARCH_USE} and set(served["input_sha256"].str.len()) == {64}
-    served = served.drop(columns=[*identity("", "", "", ""), "answered_at"])
+    served = served.drop(columns=[*identity("", "", "", ""), "predicted_at"])
     shared = predicted[list(served.columns)]
     pd.testing.assert_frame_equal(served.reset_index(drop=True), shared, check_dtype=False, rtol=1e-5)
     assert {"decision", "confidence", "entropy", "probability_benign"} < set(served.columns)
@@ -88,7 +89,9 @@ def test_the_service_logs_what_it_predicts(classifier, files, tmp_path, monkeypa
     predicted = classifier.predict(None, table(files))
     logged = pd.read_json(tmp_path / "log.jsonl", lines=True, dtype=False, convert_dates=False)
     assert set(logged.pop("format_version")) == {1}
-    pd.testing.assert_frame_equal(logged, predicted.reset_index(drop=True), check_dtype=False, check_like=True)
+    pd.testing.assert_frame_equal(
+        logged.drop(columns=OF_IMAGES), predicted.reset_index(drop=True), check_dtype=False, check_like=True
+    )
     same(
         classifier.predict(None, table(sorted(files)), {"abstain_below": 0.99}),
         at_the_terminal(classifier, files[0].parent, 0.99),
@@ -106,7 +109,7 @@ def test_a_request_may_name_its_rule_and_the_answer_names_the_one_that_decided(c
 def test_arrays_are_answered_as_the_pictures_that_hold_them(classifier, files):
     lossless = [file for file in files if file.suffix == ".png"]
     arrays = pd.DataFrame({"image": [np.asarray(Image.open(file)).tolist() for file in lossless]})
-    tables = (classifier.predict(None, each).drop(columns="answered_at") for each in (arrays, table(lossless)))
+    tables = (classifier.predict(None, each).drop(columns="predicted_at") for each in (arrays, table(lossless)))
     pd.testing.assert_frame_equal(*tables)
 
 

@@ -21,15 +21,20 @@ class LoggedPrediction(LogLine):
 
     Attributes:
         confidence, entropy: None where the model gave no finite probabilities.
+        brightness, contrast, dark, bright: of the preprocessed image (`dcube.inference.drift`).
     """
 
     model_config = ConfigDict(extra="allow")
 
-    answered_at: Moment
+    predicted_at: Moment
     decision: str
     prediction: str
     confidence: float | None
     entropy: float | None
+    brightness: float
+    contrast: float
+    dark: float
+    bright: float
     model: str
     weights_sha256: str
 
