@@ -122,14 +122,15 @@ class Model:
         Where `DCUBE_INFERENCE_LOG` names a file, the predictions are appended to it as they are made.
 
         Args:
-            decide: rule of the decision, as `malignant >= 0.3`. None: the operating point of the version.
+            decide: rule of the decision, as `malignant >= 0.3` or `most probable class at malignant = 0.05`. None: the
+                operating point of the version.
             abstain_below: confidence. None: as in its evaluation.
             heatmaps: folder for a heatmap of each image.
 
         Raises:
             DcubeError: a path that does not exist or contains no image, or a rule for no class of the model.
         """
-        policy, identity = self._version.policy.overridden(decide, abstain_below, self.classes), self._version.identity
+        policy, identity = self._policy(decide, abstain_below), self._version.identity
         given = [paths] if isinstance(paths, str | Path) else paths
         with collect_images([Path(path) for path in given]) as (images, left_out):
             with progress(f"Predicting with {self.title}", total=len(images), unit="images") as advance:
@@ -148,6 +149,9 @@ class Model:
         if blank:
             left_out[prediction.BLANK_SLICE] = blank
         return PredictionTable(rows.assign(**identity), left_out, patients, policy, identity)
+
+    def _policy(self, decide: str | None, abstain_below: float | None) -> DecisionPolicy:
+        return self._version.policy.overridden(decide, abstain_below, self.classes, self._candidate.config.prior)
 
     def served(self) -> "ServedModel":
         """What serves requests over HTTP."""

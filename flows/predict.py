@@ -58,8 +58,8 @@ def predict(
     decide: Annotated[
         str | None,
         Field(
-            description="Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'. Empty: the model's "
-            "operating point."
+            description="Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'; with ' at malignant "
+            "= 0.05' for another prevalence. Empty: the model's operating point."
         ),
     ] = None,
 ) -> State[Any]:
@@ -76,8 +76,8 @@ def predict(
     log_errors_in_one_line()
     with TemporaryDirectory(prefix="dcube-predict-") as folder, mlflow_errors_in_one_line():
         version = download_version(model, Path(folder))
-        classes = CandidateConfig.load(version.folder / CONFIG).classes
-        policy = version.policy.overridden(decide, abstain_below, classes)
+        config = CandidateConfig.load(version.folder / CONFIG)
+        policy = version.policy.overridden(decide, abstain_below, config.classes, config.prior)
         images, predictions = _storages(source, results, version, policy)
         job = BatchJob(
             model=str(version.folder), identity=version.identity, source=images.address(),

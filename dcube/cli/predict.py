@@ -27,7 +27,8 @@ AbstainBelow = Annotated[
 Decide = Annotated[
     str | None,
     typer.Option(
-        help="Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'. Default: as it was evaluated."
+        help="Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'; with ' at malignant = 0.05' for "
+        "another prevalence. Default: as it was evaluated."
     ),
 ]
 ByPatient = Annotated[

@@ -7,6 +7,9 @@ from dcube.artifacts.schemas.decision import DecisionRule
 
 def decided(probabilities: np.ndarray, classes: list[str], rule: DecisionRule) -> np.ndarray:
     """(n,) class indices that the rule gives for (n, classes) probabilities without NaN."""
+    if rule.weights:
+        probabilities = probabilities * np.array(rule.weights)
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
     if rule.of_class is None:
         return probabilities.argmax(axis=1)
     index = classes.index(rule.of_class)

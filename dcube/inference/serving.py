@@ -86,7 +86,8 @@ class ServedModel(PythonModel):
         return predicted
 
     def _policy(self, params: dict[str, Any]) -> DecisionPolicy:
-        return self.policy.overridden(params.get(DECIDE), params.get(ABSTAIN_BELOW), self.candidate.classes)
+        known = self.candidate.classes, self.candidate.config.prior
+        return self.policy.overridden(params.get(DECIDE), params.get(ABSTAIN_BELOW), *known)
 
 
 def _registered_as(folder: Path) -> tuple[str, str]:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from scipy.stats import norm
 from sklearn.metrics import confusion_matrix
 
-from dcube.artifacts.schemas.decision import DecisionPolicy, DecisionRule
+from dcube.artifacts.schemas.decision import DecisionPolicy, DecisionRule, Prevalence
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.decision_rule import decided
@@ -13,6 +14,8 @@ from dcube.evaluation.operating_point import choose_operating_point, decision_in
 from dcube.evaluation.plots import net_benefit
 from dcube.evaluation.predictions import Predictions
 from tests.support.toy_predictions import CLASSES, toy_predictions
+
+PRIOR = [0.6, 0.4]
 
 
 def wish(**values) -> Evaluation:
@@ -110,13 +113,35 @@ def test_a_rule_survives_its_text_and_others_are_refused():
     rule = DecisionRule(of_class="grade >= 2", threshold=0.1 + 0.2)
     assert DecisionRule.parse(str(rule)) == rule and DecisionRule.parse(str(DecisionRule())) == DecisionRule()
     assert DecisionRule.parse("malignant>=0.3") == DecisionRule(of_class="malignant", threshold=0.3)
-    for text in ("malignant", "malignant >= 2", ">= 0.3", "malignant >= much", "malignant > 0.3"):
+    at = Prevalence(of_class="cells at T=0", share=0.05)
+    for rule in (DecisionRule(at=at), DecisionRule(of_class="cells at T=0", threshold=0.3, at=at)):
+        assert DecisionRule.parse(str(rule)) == rule
+    assert DecisionRule.parse("cells at T=0 >= 0.3") == DecisionRule(of_class="cells at T=0", threshold=0.3)
+    refused = "malignant", "malignant >= 2", ">= 0.3", "malignant >= much", "malignant > 0.3", "malignant >= nan"
+    most = "most probable class at "
+    for text in (*refused, most + "malignant", most + "malignant = 5", most + "malignant = 0", most + "= 0.3"):
         with pytest.raises(DcubeError, match="is no rule"):
             DecisionRule.parse(text)
-    with pytest.raises(DcubeError, match="no class 'b'"):
-        DecisionPolicy().overridden("b >= 0.5", None, CLASSES)
-    names = {DecisionPolicy().overridden(text, 0.5, CLASSES).folder_name for text in (None, "benign >= 0.5")}
-    assert len(names) == 2
+    for text in ("b >= 0.5", most + "b = 0.5"):
+        with pytest.raises(DcubeError, match="no class 'b'"):
+            DecisionPolicy().overridden(text, None, CLASSES, PRIOR)
+    texts = None, "benign >= 0.5", most + "benign = 0.5", most + "benign = 0.6"
+    assert len({DecisionPolicy().overridden(text, 0.5, CLASSES, PRIOR).folder_name for text in texts}) == len(texts)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_at_another_prevalence_the_decisions_are_those_of_bayes(share) -> None:
+    """Of three classes with known densities: probabilities at the prior, corrected, against those at the share."""
+    prior, classes = np.array([0.2, 0.5, 0.3]), ["a", "b", "c"]
+    likelihoods = norm.pdf(np.random.default_rng(0).normal(0, 2, (500, 1)), loc=[-1, 0, 1.5])
+    shares = np.array([share, (1 - share) * 0.5 / 0.8, (1 - share) * 0.3 / 0.8])  # b and c as to each other before
+    there, here = (likelihoods * each / (likelihoods * each).sum(axis=1, keepdims=True) for each in (shares, prior))
+    rule = DecisionRule.parse(f"most probable class at a = {share}").checked(classes, list(prior))
+    assert np.array_equal(decided(here, classes, rule), there.argmax(axis=1))
+    rule = DecisionRule.parse(f"a >= 0.25 at a = {share}").checked(classes, list(prior))
+    assert np.array_equal(decided(here, classes, rule) == 0, there[:, 0] >= 0.25)
+    same = DecisionRule.parse("most probable class at a = 0.2").checked(classes, list(prior))
+    assert np.array_equal(decided(here, classes, same), here.argmax(axis=1))
 
 
 def test_net_benefit_is_that_of_counted_images() -> None:

@@ -321,6 +321,9 @@ def test_it_decides_by_the_operating_point_it_was_evaluated_with_or_by_what_is_a
     assert (row["decision"], row["decided_by"]) == (row["prediction"], "most probable class")
     (row,) = model.rows(capsys, file, "--decide", "malignant >= 1").to_dict("records")
     assert row["decision"] != "malignant" and row["decided_by"] == "malignant >= 1.0"
+    other = next(name for name in CLASSES if name != row["prediction"])
+    (row,) = model.rows(capsys, file, "--decide", f"most probable class at {other} = 0.9999").to_dict("records")
+    assert (row["decision"], row["decided_by"]) == (other, f"most probable class at {other} = 0.9999")
     code, out, err = model.command(capsys, file, "--decide", "malignant > 1")
     assert code == 2 and not out and "is no rule" in err
 

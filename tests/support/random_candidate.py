@@ -24,8 +24,10 @@ def candidate_config(params: Params, kind: str = SUB_FEATURES, **changes: Any) -
     groups = {"classifier"} if kind in OWN_KINDS else {"baseline"}
     groups |= {"diffusion"} if kind in ON_DIFFUSION_FEATURES else set()
     resolved = {} if kind in OWN_KINDS else method_recipe(params.baseline).params
+    classes = changes.get("classes", CLASSES)
     usual = {
         "kind": kind, "classes": CLASSES, "input": SPEC, "evaluation_timesteps": [1],
+        "prior": [1 / len(classes)] * len(classes),
         "params": TrainedWith.model_validate(params.model_dump(include=groups) | resolved),
         "data_fingerprint": "f" * 64, "validation": {"auroc": 0.9, "cross_entropy": 0.5, "accuracy": 0.8},
     }  # fmt: skip

@@ -46,7 +46,7 @@ class CandidateConfig(WeightsConfig):
         noised: whether the U-ViT sees the image noised to t, instead of the clean one.
         evaluation_timesteps: noise levels that probabilities are averaged over.
         flips: whether predictions are means over an image and its mirror image.
-        prior: share of each class that the probabilities assume; None where it is unknown.
+        prior: share of each class that the probabilities assume.
         validation: metric → value on the validation split.
     """
 
@@ -60,7 +60,7 @@ class CandidateConfig(WeightsConfig):
     calibration: Calibration = Calibration()
     evaluation_timesteps: list[int]
     flips: bool = False
-    prior: list[float] | None = None
+    prior: list[float]
     params: TrainedWith
     data_fingerprint: str
     validation: dict[str, float]

@@ -1,5 +1,6 @@
 """How a decision follows from probabilities: the rule, how it was chosen, and what it gives."""
 
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field
@@ -8,7 +9,7 @@ from dcube.artifacts.schemas.artifact import ArtifactPart
 from dcube.errors import DcubeError
 
 MOST_PROBABLE = "most probable class"
-FROM = " >= "
+FROM, AT = " >= ", " at "
 ChosenBy = Literal["most_probable", "sensitivity", "specificity", "youden", "cost"]
 
 
@@ -23,41 +24,88 @@ class Estimate(ArtifactPart):
         return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
 
 
+class Prevalence(ArtifactPart):
+    """The share of a class among the patients that decisions are about."""
+
+    of_class: str
+    share: float = Field(gt=0.0, lt=1.0)
+
+    def __str__(self) -> str:
+        return f"{self.of_class} = {self.share!r}"
+
+
 class DecisionRule(ArtifactPart):
     """`of_class` from a probability of `threshold` on, else the most probable of the other classes.
 
     Without a class, the most probable one.
+
+    Attributes:
+        at: the prevalence that the probabilities are corrected to; None: that of the training images.
+        weights: of the classes' probabilities, which correct them; empty: all alike.
     """
 
     of_class: str | None = None
     threshold: float = Field(0.0, ge=0.0, le=1.0)
+    at: Prevalence | None = None
+    weights: tuple[float, ...] = ()
 
     def __str__(self) -> str:
-        return MOST_PROBABLE if self.of_class is None else f"{self.of_class}{FROM}{self.threshold!r}"
+        rule = MOST_PROBABLE if self.of_class is None else f"{self.of_class}{FROM}{self.threshold!r}"
+        return rule if self.at is None else f"{rule}{AT}{self.at}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The rule of a text such as `malignant >= 0.3`, or of `most probable class`.
+        """The rule of a text: `most probable class`, `malignant >= 0.3`, or one of them ` at malignant = 0.05`.
 
         Raises:
-            DcubeError: it is neither.
+            DcubeError: it is none.
         """
-        if text.strip() == MOST_PROBABLE:
-            return cls()
-        name, operator, number = text.rpartition(FROM.strip())
+        most, at, prevalence = text.strip().partition(MOST_PROBABLE + AT)
         try:
-            threshold = float(number)
+            if text.strip() == MOST_PROBABLE or (at and not most):
+                return cls(at=_prevalence(prevalence))
+            name, _, rest = text.rpartition(FROM.strip())
+            threshold, _, prevalence = rest.partition(AT)
+            return cls(of_class=_name(name), threshold=float(threshold), at=_prevalence(prevalence))
         except ValueError:
-            threshold = -1.0
-        if not operator or not name.strip() or not 0 <= threshold <= 1:
-            raise DcubeError(f"decide: {text!r} is no rule: give {MOST_PROBABLE!r}, or e.g. 'malignant >= 0.3'")
-        return cls(of_class=name.strip(), threshold=threshold)
+            raise DcubeError(
+                f"decide: {text!r} is no rule: give {MOST_PROBABLE!r}, or e.g. 'malignant >= 0.3' (each with e.g. ' at "
+                "malignant = 0.05' for another prevalence)"
+            ) from None
 
-    def checked(self, classes: list[str]) -> Self:
-        """Raises: DcubeError: the model has no such class."""
-        if self.of_class is not None and self.of_class not in classes:
-            raise DcubeError(f"decide: the model has no class {self.of_class!r}: it knows {', '.join(classes)}")
-        return self
+    def checked(self, classes: list[str], prior: Sequence[float]) -> Self:
+        """With the weights for its prevalence (Saerens, Latinne and Decaestecker 2002, Eq. (2.4)).
+
+        The other classes keep their proportions.
+
+        Args:
+            prior: share of each class that the model's probabilities assume.
+
+        Raises:
+            DcubeError: the model has no such class.
+        """
+        for name in (self.of_class, self.at.of_class if self.at else None):
+            if name is not None and name not in classes:
+                raise DcubeError(f"decide: the model has no class {name!r}: it knows {', '.join(classes)}")
+        if self.at is None:
+            return self
+        own = prior[classes.index(self.at.of_class)]
+        weights = [(1 - self.at.share) / (1 - own)] * len(classes)
+        weights[classes.index(self.at.of_class)] = self.at.share / own
+        return self.model_copy(update={"weights": tuple(weights)})
+
+
+def _prevalence(text: str) -> Prevalence | None:
+    """Raises: ValueError: it is none."""
+    name, _, share = text.rpartition("=")
+    return Prevalence(of_class=_name(name), share=float(share)) if text else None
+
+
+def _name(text: str) -> str:
+    """Raises: ValueError: it is blank."""
+    if not text.strip():
+        raise ValueError(text)
+    return text.strip()
 
 
 class OperatingPoint(ArtifactPart):
@@ -111,13 +159,15 @@ class DecisionPolicy(ArtifactPart):
     set_from: float | None = None
     abstain_by_set: bool = False
 
-    def overridden(self, decide: str | None, abstain_below: float | None, classes: list[str]) -> Self:
-        """With another rule, or another confidence, where one is given.
+    def overridden(
+        self, decide: str | None, abstain_below: float | None, classes: list[str], prior: Sequence[float]
+    ) -> Self:
+        """With another rule, or another confidence, where one is given; for `prior` see `DecisionRule.checked`.
 
         Raises:
             DcubeError: there is no such rule or class, or no such confidence.
         """
-        rule = self.rule if decide is None else DecisionRule.parse(decide).checked(classes)
+        rule = self.rule if decide is None else DecisionRule.parse(decide).checked(classes, prior)
         below = self.abstain_below if abstain_below is None else abstain_below
         if not 0 <= below <= 1:
             raise DcubeError(f"abstain_below: {below:g} is no confidence: give 0 to 1")
@@ -127,5 +177,6 @@ class DecisionPolicy(ArtifactPart):
     def folder_name(self) -> str:
         """Of predictions that were made by it: those of another policy must not be taken for them."""
         rule = "" if self.rule.of_class is None else f"-{self.rule.of_class}-from-{self.rule.threshold:.6g}"
+        at = "" if self.rule.at is None else f"-at-{self.rule.at.of_class}-{self.rule.at.share:.6g}"
         sets = "-or-by-set" if self.abstain_by_set else ""
-        return f"abstain-below-{self.abstain_below:g}{sets}{rule}".replace("/", "-")
+        return f"abstain-below-{self.abstain_below:g}{sets}{rule}{at}".replace("/", "-")
