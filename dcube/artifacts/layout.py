@@ -30,6 +30,7 @@ PROBE_REPORT = "probe.json"  # in PROBE
 AUDIT = "audit.json"  # in SYNTHETIC
 METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"  # in a candidate's folder below EVALUATION
 HEADLINE = "headline.json"  # in FID and in a candidate's folder below EVALUATION: the one number that DVC compares
+SERVING = "serving.json"  # beside a candidate in a registered model
 VERSIONS = "registered.json"  # in REGISTERED
 REPORT = "report"  # artifact folder of a registering run: what a page about the version is made from …
 REPORT_PAGE = "report.html"  # there too: that page as it was registered

