@@ -19,6 +19,11 @@ def steps_per_epoch(items: int, batch_size: int) -> int:
     return items // min(batch_size, items)
 
 
+def steps_of(epochs: float, per_epoch: int) -> int:
+    """Of so many epochs, one at least."""
+    return max(1, round(epochs * per_epoch))
+
+
 class DistributedBatchSampler(Generic[Items]):
     """This process's shard of every step's batch.
 
@@ -41,8 +46,7 @@ class DistributedBatchSampler(Generic[Items]):
         self._epoch = -1
 
     def steps_of(self, epochs: float) -> int:
-        """Of so many epochs, one at least."""
-        return max(1, round(epochs * self.steps_per_epoch))
+        return steps_of(epochs, self.steps_per_epoch)
 
     def at(self, step: int) -> Items:
         epoch, position = divmod(step, self.steps_per_epoch)

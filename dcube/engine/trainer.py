@@ -30,6 +30,16 @@ STEPS_PER_ROW = 20
 Row = dict[str, Any]
 
 
+def is_validated(step: int, steps: int, validate_every: int) -> bool:
+    """The last step always is."""
+    return step % validate_every == 0 or step == steps
+
+
+def validations(steps: int, validate_every: int) -> int:
+    """How many a training of so many steps has, unless patience ends it."""
+    return math.ceil(steps / validate_every)
+
+
 @dataclass
 class TrainingRecord:
     """What a training has seen so far; the part of a checkpoint that is no tensor."""
@@ -106,7 +116,7 @@ class Trainer:
             while self.record.step < steps and not self._exhausted(patience):
                 pending.append(self.step(losses))
                 advance(1, **self._latest_values())
-                validation_due = self.record.step % validate_every == 0 or self.record.step == steps
+                validation_due = is_validated(self.record.step, steps, validate_every)
                 if validation_due or self.record.step % STEPS_PER_ROW == 0:
                     self._add_row(pending)
                 if validation_due:

@@ -25,6 +25,7 @@ from dcube.features.probing import (
     ProbeImages,
     against_controls,
     curves_fitted,
+    draws_of,
     label_efficiency,
     map_poolings,
     over_draws,
@@ -100,7 +101,7 @@ def run_probes(
     block_map = pd.concat(maps, ignore_index=True)
     counts, skipped = images.counts(probe.labels)
     curves = curves_fitted(len(vectors), len(POOLINGS), sub_features is not None)
-    total = curves * ((len(counts) - 1) * probe.draws + 1)
+    total = curves * sum(draws_of(count, len(images.labelled), probe.draws) for count in counts)
     with progress("Fitting probes", total=total, unit="draws") as advance:
         table, poolings, dimensions = label_efficiency(vectors, sub_features, images, counts, probe.draws, advance)
     compared_at = min(probe.timesteps, key=lambda t: abs(t - selection.definition.timestep))

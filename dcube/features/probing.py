@@ -57,7 +57,7 @@ class ProbeImages:
 
     def for_map(self) -> Self:
         """The images that the map uses: no unlabelled ones, and at most `MAP_IMAGES` labelled ones."""
-        drawn = draw_labelled(self.labels[self.labelled], min(MAP_IMAGES, len(self.labelled)), draw=0)
+        drawn = draw_labelled(self.labels[self.labelled], map_images(len(self.labelled)), draw=0)
         kept = np.sort(np.concatenate([self.labelled[drawn], *self.scored.values()]))
         train = np.searchsorted(kept, self.labelled[drawn])
         places = {split: np.searchsorted(kept, positions) for split, positions in self.scored.items()}
@@ -65,10 +65,24 @@ class ProbeImages:
 
     def counts(self, requested: Iterable[int]) -> tuple[list[int], list[int]]:
         """Numbers of labels that can be drawn, with the full number last, and the requested ones that cannot."""
-        classes, available = len(np.unique(self.labels[self.labelled])), len(self.labelled)
-        requested = sorted(set(requested))
-        possible = [count for count in requested if classes <= count < available]
-        return [*possible, available], [count for count in requested if count not in (*possible, available)]
+        return possible_counts(requested, len(np.unique(self.labels[self.labelled])), len(self.labelled))
+
+
+def map_images(labelled: int) -> int:
+    """How many labelled training images the map rests on, of so many."""
+    return min(MAP_IMAGES, labelled)
+
+
+def possible_counts(requested: Iterable[int], classes: int, available: int) -> tuple[list[int], list[int]]:
+    """Numbers of labels that can be drawn, with the full number last, and the requested ones that cannot."""
+    requested = sorted(set(requested))
+    possible = [count for count in requested if classes <= count < available]
+    return [*possible, available], [count for count in requested if count not in (*possible, available)]
+
+
+def draws_of(count: int, available: int, draws: int) -> int:
+    """Of so many labels; all of them can be drawn once."""
+    return draws if count < available else 1
 
 
 def standardised_features(features: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -151,7 +165,7 @@ def label_curve(
     """
     rows = []
     for count in counts:
-        for draw in range(draws if count < len(images.labelled) else 1):
+        for draw in range(draws_of(count, len(images.labelled), draws)):
             chosen = images.labelled[draw_labelled(images.labels[images.labelled], count, draw)]
             rows += [{"labels": count, "draw": draw, **row} for row in probe(features, images, chosen, STRENGTHS)]
             advance()

@@ -27,7 +27,7 @@ def select_blocks(model: UViT, dataset: PreparedDataset, features: Features, dev
         model: trained, in eval mode, on `device`.
     """
     rows = dataset.indices("train", labelled=False)
-    count = min(features.images, len(rows))
+    count = images_tested(features, len(rows))
     chosen = numpy_generator(features.seed, "images tested for Gaussianity").choice(rows, count, replace=False)
     maps = block_maps(model, dataset, np.sort(chosen), features, device)
     statistic = np.array([np.median(map_statistics(block.reshape(count, -1))) for block in maps])
@@ -50,6 +50,11 @@ def select_blocks(model: UViT, dataset: PreparedDataset, features: Features, dev
         critical=critical.tolist(),
         definition=definition,
     )
+
+
+def images_tested(features: Features, available: int) -> int:
+    """As many as are asked for, of the training images that there are."""
+    return min(features.images, available)
 
 
 def _judged(statistic: np.ndarray, maps: np.ndarray, features: Features) -> tuple[np.ndarray, np.ndarray]:

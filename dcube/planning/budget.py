@@ -23,6 +23,7 @@ from dcube.planning.estimate import (
     training_seconds,
 )
 from dcube.planning.facts import DatasetFacts, Machine
+from dcube.planning.probes import probe_seconds
 from dcube.planning.sizes import CNN_SIDES, UVITS, UViTSize, sides_up_to, uvit_values
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 
@@ -86,17 +87,18 @@ class Budget:
                 f"{self._fixed / 60:.1f} without one: give far more"
             )
         diffusion = self._decide_uvit(shares.diffusion * left)
-        self._decide_diffusion_length(shares.diffusion * left, diffusion)
+        probes = probe_seconds(self.draft.params(), self.facts, diffusion)
+        self._decide_diffusion_length(max(shares.diffusion * left - probes, 0.0), diffusion)
         candidates = self._decide_image_side(shares.classifier * left)
         self._decide_classifier_length(shares.classifier * left, candidates)
         candidates[BASELINE] = self._decide_baseline_length(shares.baseline * left)
         least = {
-            f"{SHORTEST_DIFFUSION} steps of stage 1": self._shortest_diffusion(diffusion) / shares.diffusion,
+            f"{SHORTEST_DIFFUSION} steps of stage 1": (self._shortest_diffusion(diffusion) + probes) / shares.diffusion,
             f"{SHORTEST_TRAINING} steps of D-Cube": self._shortest_classifiers(candidates) / shares.classifier,
         }
         what = max(least, key=least.__getitem__)
         self._refuse_less_than(least[what], what)
-        speeds = Speeds(diffusion, candidates)
+        speeds = Speeds(diffusion, candidates, probes)
         return estimate(self.draft.params(), self.facts, self.machine, speeds, self.stages)
 
     @cached_property

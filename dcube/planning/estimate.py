@@ -1,6 +1,5 @@
 """Seconds of every stage, from the speeds of one step and the numbers of steps."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -8,7 +7,10 @@ from dcube.artifacts.candidates import DCUBE, STAGES, UNTRAINED, CandidateName
 from dcube.classifier.recipe import Recipe, recipe_of
 from dcube.classifier.training import STATISTICS_IMAGES
 from dcube.config.schema import Optimisation, Params
-from dcube.engine.batch_sampler import steps_per_epoch
+from dcube.engine.batch_sampler import steps_of, steps_per_epoch
+from dcube.engine.trainer import validations
+from dcube.features.selection import images_tested
+from dcube.generative_metrics.class_counts import synthetic_counts
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed
 
@@ -25,10 +27,12 @@ class Speeds:
 
     Attributes:
         candidates: by name; the untrained control is as fast as D-Cube.
+        probe: seconds of the whole stage (`dcube.planning.probes`).
     """
 
     diffusion: DiffusionSpeed
     candidates: dict[CandidateName, CandidateSpeed]
+    probe: float
 
 
 def estimate(
@@ -64,8 +68,9 @@ def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[st
     seconds = {
         "train_diffusion": real + diffusion_seconds(params, facts, speed),
         "track_fid": measured,
-        "select_features": params.features.images * speed.solver_step,
+        "select_features": images_tested(params.features, facts.images_of_stage_1) * speed.solver_step,
         "synthesize": synthetic_images(params, facts) * speed.solver_step * params.synthesis.sampling_steps,
+        "probe": speeds.probe,
     }
     for name, recipe in recipes(params).items():
         seconds[STAGES[name]] = training_seconds(candidates[name], recipe.optimisation, facts)
@@ -83,9 +88,9 @@ def diffusion_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed
     """Of stage 1's steps and measurements of FID, whose images its processes share."""
     settings = params.diffusion
     per_epoch = steps_per_epoch(facts.images_of_stage_1, settings.batch_size)
-    measurements = math.ceil(settings.epochs * per_epoch / max(1, round(settings.fid_every * per_epoch)))
-    of_one = measurement_seconds(params, speed) / params.compute.processes
-    return settings.epochs * per_epoch * speed.step + measurements * of_one
+    steps = steps_of(settings.epochs, per_epoch)
+    measurements = validations(steps, steps_of(settings.fid_every, per_epoch))
+    return steps * speed.step + measurements * measurement_seconds(params, speed) / params.compute.processes
 
 
 def measurement_seconds(params: Params, speed: DiffusionSpeed) -> float:
@@ -95,20 +100,25 @@ def measurement_seconds(params: Params, speed: DiffusionSpeed) -> float:
 
 def training_seconds(speed: CandidateSpeed, optimisation: Optimisation, facts: DatasetFacts) -> float:
     """Of a candidate's training."""
+    per_epoch = steps_per_epoch(facts.training_images, optimisation.batch_size)
+    steps = steps_of(optimisation.epochs, per_epoch)
     encoded = (facts.training_images + facts.count("validation")) * speed.encoded
-    return encoded + optimisation.epochs * epoch_seconds(speed, optimisation.batch_size, facts)
+    return encoded + steps * speed.step + validations(steps, per_epoch) * _validation_seconds(speed, facts)
 
 
 def epoch_seconds(speed: CandidateSpeed, batch_size: int, facts: DatasetFacts) -> float:
     """Of one epoch of a candidate and its validation."""
-    steps = steps_per_epoch(facts.training_images, batch_size)
+    return steps_per_epoch(facts.training_images, batch_size) * speed.step + _validation_seconds(speed, facts)
+
+
+def _validation_seconds(speed: CandidateSpeed, facts: DatasetFacts) -> float:
+    """Of one validation, and of the statistics of batch normalisation before it."""
     if speed.encoded:  # one layer on features takes no time
-        return steps * speed.step
+        return 0.0
     statistics = min(facts.training_images, STATISTICS_IMAGES) * speed.statistics
-    return steps * speed.step + statistics + facts.count("validation") * speed.validated
+    return statistics + facts.count("validation") * speed.validated
 
 
 def synthetic_images(params: Params, facts: DatasetFacts) -> int:
-    """As many as make all classes as frequent as the largest."""
-    counts = facts.classes.values()
-    return min(params.synthesis.maximum, sum(max(counts) - count for count in counts))
+    counts = synthetic_counts(facts.classes, params.synthesis.ratio, params.synthesis.maximum)
+    return sum(counts.values())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ from dcube.engine.distributed import Losses
 from dcube.engine.optimisers import OPTIMISERS, MakeOptimisers, OptimiserSettings
 from dcube.engine.trainer import Trainer
 from dcube.features.frozen_uvit import FrozenUViT, frozen
+from dcube.features.probing import MAP_STRENGTH, fit_probe, projected_to_span, standardised_features
 from dcube.generative_metrics.extractor import as_rgb, load_extractor
 
 SECONDS = 1.5  # of calls, one at least
@@ -123,6 +125,14 @@ def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSp
 
     step = _step_seconds(head, optimisation, losses, OPTIMISERS[optimisation.optimiser])
     return CandidateSpeed(step, evaluated, evaluated / processes, statistics, encoded)
+
+
+def fit_seconds(images: int, dimensions: int, classes: int) -> float:
+    """Of one linear probe on random features of so many images."""
+    generator = np.random.default_rng(0)
+    features, labels = generator.normal(size=(images, dimensions)), np.arange(images) % classes
+    standardised = standardised_features(features, np.arange(images))
+    return _seconds(lambda: fit_probe(projected_to_span(standardised)[0], labels, MAP_STRENGTH))
 
 
 def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:

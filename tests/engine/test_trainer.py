@@ -10,7 +10,7 @@ from dcube.artifacts.schemas.diffusion import DiffusionConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights
 from dcube.config.schema import Classifier, Diffusion
 from dcube.engine.checkpoints import Checkpoints, training_key
-from dcube.engine.trainer import STEPS_PER_ROW, Trainer
+from dcube.engine.trainer import STEPS_PER_ROW, Trainer, validations
 from dcube.errors import DcubeError
 from tests.support.regression import STEPS, Killed, assert_same, damage, fit
 
@@ -55,6 +55,14 @@ def test_no_weights_of_the_warm_up_are_the_best(tmp_path: Path, scores: tuple[fl
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"), warmup_steps=50)
     trainer.fit("Toy", 75, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": next(left)}, 25)
     assert trainer.record.best_step == best
+
+
+@pytest.mark.parametrize(("steps", "every"), [(60, 25), (50, 25), (10, 25), (3, 1)])
+def test_a_training_validates_as_often_as_a_plan_assumes(tmp_path: Path, steps: int, every: int) -> None:
+    model = nn.Linear(1, 1)
+    trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"))
+    trainer.fit("Toy", steps, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": 0.0}, every)
+    assert len(trainer.record.validation) == validations(steps, every)
 
 
 def test_a_training_that_ends_in_its_warm_up_has_its_last_weights(tmp_path: Path) -> None:

@@ -258,6 +258,22 @@ def test_the_estimate_is_the_plain_sum(planned):
     assert seconds["train_diffusion"] == pytest.approx(1.3 + steps * network + generated + train * STEP / 100, rel=0.05)
 
 
+def test_the_estimate_counts_images_and_probes_as_their_stages_do(planned):
+    assert planned("--minutes", "30")[0] == 0
+    without = PlanRecord.load(PLAN).estimate
+    words = ("--set", "synthesis.ratio={benign: 1, malignant: 3}", "--set", "probe.labels=[20, 50]")
+    assert planned("--minutes", "30", "--replace", "--set", "synthesis.maximum=100000", *words)[0] == 0
+    params, seconds = load_params(PARAMS), PlanRecord.load(PLAN).estimate
+    tokens = (params.data.diffusion_image_size // params.diffusion.patch_size) ** 2
+    network = STEP * tokens * params.diffusion.width**2 * params.diffusion.depth / (64 * 128**2 * 4)
+    benign = malignant = 150 * 195 // 300
+    wanted = 3 * max(benign, malignant) - malignant  # 1:3
+    assert seconds["synthesize"] == pytest.approx(1.3 + wanted * 20 * network / 200, rel=0.05)
+    shown = 2 * (6 + 1) * 300 * network / 200  # two models, six noise levels of the map and one of the curves
+    assert seconds["probe"] > 1.3 + shown and without["probe"] < 1
+    assert sum(seconds.values()) - seconds["synthesize"] <= 30 * 60
+
+
 @given(st.lists(st.sampled_from(["diffusion.margin", "data.fit", "classifier.sub_features.stage"]), unique=True))
 def test_comments_change_no_parameter(names):
     decisions = [Decision(parameter=name, value=0, reason="because: # of 'it'") for name in names]
