@@ -31,6 +31,7 @@ class Method:
     """Attributes:
     name: value of `baseline.method`.
     title: as tables name it.
+    family: None for a network of timm, which does not say.
     optimiser, learning_rate, weight_decay, epochs: used where `baseline` says None. A rate that is published for a
         whole batch of B images is scaled to the 64 of `baseline.batch_size`.
     settings_from: where these come from.
@@ -40,7 +41,7 @@ class Method:
 
     name: str
     title: str
-    family: Family
+    family: Family | None
     optimiser: Optimiser
     learning_rate: float
     weight_decay: float
@@ -97,7 +98,7 @@ def registered_method(name: str) -> Method | None:
 def all_methods() -> list[Method]:
     """By family and name; imports all of them."""
     found = [registered_method(name) for name in method_names()]
-    return sorted((it for it in found if it), key=lambda it: (it.family, it.name))
+    return sorted((it for it in found if it), key=lambda it: (str(it.family), it.name))
 
 
 def method(name: str) -> Method:
@@ -108,8 +109,8 @@ def method(name: str) -> Method:
     if found := registered_method(name):
         return found
     if probed_network(name):
-        return Method(name, name, "Foundation", reference="timm", **PROBE_SETTINGS)
-    return Method(name, name, "CNN", "adamw", 2e-4, 0.03, 70, "D-Cube paper, §IV-B2", "timm")
+        return Method(name, name, None, reference="timm", **PROBE_SETTINGS)
+    return Method(name, name, None, "adamw", 2e-4, 0.03, 70, "D-Cube paper, §IV-B2", "timm")
 
 
 def probed_network(name: str) -> str | None:

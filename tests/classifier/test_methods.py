@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from dcube.classifier.candidate import build_method
-from dcube.classifier.method import TABLE_IX, all_methods, method_names, registered_method
+from dcube.classifier.method import TABLE_IX, all_methods, method, method_names, registered_method
 from dcube.classifier.methods.t2t_vit import TokenPerformer
 from dcube.classifier.networks.contract import Task
 from dcube.classifier.networks.frozen import Frozen
@@ -117,6 +117,27 @@ def test_a_model_card_names_the_publication() -> None:
 
 
 # --- networks
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_family_is_that_of_the_network(name: str) -> None:
+    modules = [type(module).__name__ for module in unfilled(name, Task(3, 64, 3)).modules()]
+    attends = any("attention" in module.lower() for module in modules)
+    convolves = any(module.startswith("Conv2d") for module in modules)
+    found = {
+        "CNN": convolves and not attends,
+        "Transformer": attends,
+        "Foundation": attends and name.startswith(("radio", "medclip")),
+        "Diffusion": name == "diffmic",
+        "Control": name == "pixel_regression",
+    }
+    family = method(name).family
+    assert family and found[family]
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet18_probe", "resnet18"])
+def test_nothing_is_said_of_the_family_of_a_network_of_timm(name: str) -> None:
+    assert method(name).family is None
 
 
 @pytest.mark.parametrize("name", PUBLISHED_SIZES)
