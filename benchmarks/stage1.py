@@ -6,11 +6,12 @@ import torch.nn.functional as F
 from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import BFLOAT16, CLASSES, CPU, FLOAT32, diffusion_of, name_of, uvit_of
 from dcube.config.schema import Compute, Diffusion
+from dcube.data.prepared import UNLABELLED
 from dcube.diffusion.losses import contrastive_loss, squared_distance_pooled
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.training import PairBatch, pair_losses
-from dcube.diffusion.uvit import NO_LABEL, UViT
+from dcube.diffusion.uvit import UViT
 from dcube.engine.device import autocast
 
 
@@ -56,7 +57,7 @@ class _Plain:
         loss, middles = torch.zeros(()), []
         for images, labels in ((batch.first, batch.first_labels), (batch.second, batch.second_labels)):
             noisy = self.schedule.add_noise(to_model_range(images), noise, t)
-            condition = self.model.embed_labels(labels.masked_fill(dropped, NO_LABEL))
+            condition = self.model.embed_labels(labels.masked_fill(dropped, UNLABELLED))
             output, middle = self.model(noisy, t, condition, middle_features=True)
             loss = loss + F.mse_loss(output, noise)
             middles.append(middle)

@@ -12,7 +12,7 @@ from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo
 from dcube.artifacts.tables import read_csv
 from dcube.errors import DcubeError
 
-UNLABELLED = -1
+UNLABELLED = -1  # as a class index; the U-ViT is given no label for it
 MANIFEST_COLUMNS = ("id", "file", "label", "patient", "split", "sha256")
 
 

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcube.config.schema import Compute, Diffusion
-from dcube.data.prepared import PreparedDataset
+from dcube.data.prepared import UNLABELLED, PreparedDataset
 from dcube.diffusion.losses import contrastive_loss, squared_distance_pooled, squared_distance_published
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.pairs import PairSampler
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.sampler import sample
-from dcube.diffusion.uvit import NO_LABEL, UViT
+from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.batch_sampler import DistributedBatchSampler
 from dcube.engine.checkpoints import Checkpoints
@@ -165,7 +165,7 @@ def pair_losses(
     t = torch.cat((t, torch.where(compared, t, second_t)))                      # (2N,)
     noise = torch.cat((noise, torch.where(compared[:, None, None, None], noise, second_noise)))
     labels = torch.cat((batch.first_labels, batch.second_labels))               # (2N,)
-    labels = labels.masked_fill(dropped.repeat(2), NO_LABEL)
+    labels = labels.masked_fill(dropped.repeat(2), UNLABELLED)
     noisy = schedule.add_noise(clean, noise, t)
     output, middle = network(noisy, t, model.embed_labels(labels), middle_features=True)
     error = (output.float() - schedule.target(clean, noise, t)).square().flatten(1).mean(dim=1)

@@ -11,7 +11,7 @@ from timm.layers import Attention as FusedAttention
 from timm.layers import Mlp, build_sincos2d_pos_embed
 from torch import Tensor, nn
 
-NO_LABEL = -1
+from dcube.data.prepared import UNLABELLED
 
 
 class Attention(FusedAttention):
@@ -96,8 +96,8 @@ class UViT(nn.Module):
         _zero_bias(self.final_convolution)
 
     def embed_labels(self, labels: Tensor) -> Tensor:
-        """(B,) class indices, `NO_LABEL` for none, to (B, width)."""
-        return self.label_embedding(torch.where(labels == NO_LABEL, self.classes, labels))
+        """(B,) class indices, `UNLABELLED` for none, to (B, width)."""
+        return self.label_embedding(torch.where(labels == UNLABELLED, self.classes, labels))
 
     def embed_probabilities(self, probabilities: Tensor) -> Tensor:
         """(B, classes) to the expected embedding (B, width): differentiable, unlike an argmax (Eq. 7)."""

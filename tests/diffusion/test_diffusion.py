@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from dcube.config.schema import Diffusion
+from dcube.data.prepared import UNLABELLED
 from dcube.diffusion.losses import contrastive_loss, squared_distance_pooled, squared_distance_published
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.pairs import PairSampler
 from dcube.diffusion.ranges import from_model_range, to_model_range
 from dcube.diffusion.sampler import sample
 from dcube.diffusion.training import PairBatch, pair_losses
-from dcube.diffusion.uvit import NO_LABEL, UViT
+from dcube.diffusion.uvit import UViT
 from dcube.diffusion.weights import build_uvit
 from dcube.errors import DcubeError
 
@@ -86,7 +87,7 @@ def test_blocks_after_the_deepest_are_not_run(model: UViT) -> None:
 def test_no_label_is_the_default_and_differs_from_every_label(model: UViT) -> None:
     x, t = torch.randn(1, 1, 16, 16), torch.tensor([10])
     free = model(x, t)
-    torch.testing.assert_close(model(x, t, model.embed_labels(torch.tensor([NO_LABEL]))), free)
+    torch.testing.assert_close(model(x, t, model.embed_labels(torch.tensor([UNLABELLED]))), free)
     for label in range(3):
         assert not torch.allclose(model(x, t, model.embed_labels(torch.tensor([label]))), free)
 
