@@ -14,7 +14,7 @@ from dcube.repository.commands import repository_around
 from dcube.repository.workspace import remove_workspace, workspaces_of
 from dcube.runtime.settings import read_settings
 from flows.mlflow_runs import end_runs, running_pipelines
-from flows.prefect_api import log_errors_in_one_line, run_of
+from flows.prefect_api import has_stopped, log_errors_in_one_line, run_of
 
 SECONDS_PER_DAY = 86_400
 
@@ -36,12 +36,12 @@ def housekeeping(
     log_errors_in_one_line()
     logger = get_run_logger()
     for pipeline in sorted(running_pipelines()):
-        if has_ended(pipeline):
+        if is_of_stopped_run(pipeline):
             end_runs(pipeline)
             logger.info("Ended the MLflow runs of %s", pipeline)
     repository = repository_around(Path.cwd())
     for workspace in sorted(workspaces_of(repository).glob("*-*-*-*-*")):
-        if days_untouched(workspace) >= keep_days and has_ended(workspace.name):
+        if days_untouched(workspace) >= keep_days and is_of_stopped_run(workspace.name):
             remove_workspace(repository, workspace)
             logger.info("Removed the workspace %s", workspace)
     for training in sorted((repository / read_settings().checkpoints).glob("*")):
@@ -54,10 +54,11 @@ def days_untouched(folder: Path) -> float:
     return (time.time() - folder.stat().st_mtime) / SECONDS_PER_DAY
 
 
-def has_ended(run: str) -> bool:
-    """Whether the name is that of a Prefect run that has ended; pipelines outside Prefect have other names."""
+def is_of_stopped_run(name: str) -> bool:
+    """Whether a pipeline or a workspace has the name of a Prefect run that has stopped; outside Prefect, names are
+    others."""
     try:
-        found = run_of(UUID(run))
+        run = run_of(UUID(name))
     except ValueError:
         return False
-    return bool(found and found.state and found.state.is_final())
+    return run is not None and has_stopped(run)

@@ -84,9 +84,14 @@ def fail_run(run_id: UUID, reason: str) -> None:
         client.set_flow_run_state(run_id, Failed(message=reason), force=True)
 
 
+def has_stopped(run: FlowRun) -> bool:
+    """Nothing works on it now: it has ended, or crashed."""
+    return bool(run.state and run.state.is_final())
+
+
 def has_ended(run: FlowRun) -> bool:
-    """A crashed run has not: it is scheduled again."""
-    return bool(run.state and run.state.is_final() and not run.state.is_crashed())
+    """It has stopped for good. A crashed run has not: it is scheduled again."""
+    return has_stopped(run) and not (run.state and run.state.is_crashed())
 
 
 # --- deployments and automations

@@ -19,7 +19,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Crashed
+from prefect.states import Completed, Crashed, Failed, Running
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessWorker
 
@@ -34,7 +34,7 @@ from flows.checkout import working_directory
 from flows.housekeeping import housekeeping
 from flows.mlflow_runs import end_runs, mlflow_runs_ended, running_pipelines
 from flows.pipeline import pipeline
-from flows.prefect_api import fail_run
+from flows.prefect_api import fail_run, has_ended, has_stopped
 from flows.retrain import known_data, retrain
 from flows.worker import keep_worker_alive
 from tests.support.checkout import ROOT
@@ -278,6 +278,14 @@ class TestCheckout:
 
 
 class TestLeftovers:
+    @pytest.mark.parametrize(
+        ("state", "stopped", "ended"),
+        [(Running(), False, False), (Completed(), True, True), (Failed(), True, True), (Crashed(), True, False)],
+    )
+    def test_a_crashed_run_has_stopped_and_not_ended(self, state, stopped, ended):
+        run = FlowRun(flow_id=uuid4(), state=state)
+        assert (has_stopped(run), has_ended(run)) == (stopped, ended)
+
     @pytest.mark.slow
     def test_runs_that_nobody_ended(self, repository, prefect_server, tracking_address):
         """A run whose Prefect run has ended is ended too; one of a pipeline outside Prefect is left alone."""
