@@ -36,6 +36,7 @@ REPORT = "report"  # artifact folder of a registering run: what a page about the
 REPORT_PAGE = "report.html"  # there too: that page as it was registered
 REPORTED = (  # … and these are it, as far as they are there
     PREPARED / DATASET,
+    DIFFUSION / CONFIG,
     DIFFUSION / HISTORY,
     DIFFUSION / VALIDATION,
     FID / FID_REPORT,

@@ -24,11 +24,14 @@ def build_uvit(diffusion: Diffusion, image_size: int, channels: int, classes: in
         )  # fmt: skip
 
 
-def save_diffusion(folder: Path, tensors: dict[str, Tensor], diffusion: Diffusion, dataset: PreparedDataset) -> str:
-    """Returns the sha256 of the weights."""
+def save_diffusion(
+    folder: Path, tensors: dict[str, Tensor], best_step: int, diffusion: Diffusion, dataset: PreparedDataset
+) -> str:
+    """Returns the sha256 of the weights, which are those of `best_step`."""
     config = DiffusionConfig(
         diffusion=diffusion,
         image_size=dataset.diffusion_image_size,
+        best_step=best_step,
         channels=dataset.channels,
         classes=dataset.classes,
         data_fingerprint=dataset.fingerprint,

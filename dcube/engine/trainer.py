@@ -35,6 +35,11 @@ def is_validated(step: int, steps: int, validate_every: int) -> bool:
     return step % validate_every == 0 or step == steps
 
 
+def can_be_best(step: int, warmup_steps: int) -> bool:
+    """Whether a validation can be the best: before the end of the warm-up the weights hardly learn."""
+    return step >= warmup_steps
+
+
 def validations(steps: int, validate_every: int) -> int:
     """How many a training of so many steps has, unless patience ends it."""
     return math.ceil(steps / validate_every)
@@ -172,7 +177,7 @@ class Trainer:
         if not math.isfinite(row["score"]):
             raise DcubeError(f"the validation is NaN or infinite at step {self.record.step}: lower the learning rate")
         self.record.validation.append(row)
-        if self.record.step < self.warmup_steps:  # the weights hardly learn yet: they serve until others are measured
+        if not can_be_best(self.record.step, self.warmup_steps):  # these weights serve until others are measured
             self.record.best_step, self.best = self.record.step, copy.deepcopy(self.averaged.state_dict())
         elif row["score"] > self.record.best_score:
             self.record.best_score, self.record.best_step = row["score"], self.record.step

@@ -16,6 +16,7 @@ from dcube.artifacts.candidates import DCUBE
 from dcube.artifacts.schemas.artifact import SomeArtifact
 from dcube.artifacts.schemas.audit import Audit
 from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.schemas.diffusion import DiffusionConfig
 from dcube.artifacts.schemas.fid import FidReport
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.selection import Selection
@@ -24,6 +25,20 @@ from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.conclusions import evaluations
 from dcube.evaluation.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class DiffusionCurves:
+    """Losses and measurements over the steps, and the step whose weights were kept."""
+
+    history: pd.DataFrame
+    validation: pd.DataFrame
+    best_step: int
+
+    @property
+    def chosen(self) -> pd.Series:
+        """The measurement of the weights that were kept."""
+        return self.validation[self.validation["step"] == self.best_step].iloc[0]
 
 
 @dataclass(frozen=True)
@@ -104,10 +119,12 @@ class Material:
         return self._artifact(Selection, layout.FEATURES / layout.SELECTION)
 
     @cached_property
-    def diffusion_curves(self) -> tuple[pd.DataFrame, pd.DataFrame] | None:
-        """Losses and measurements over the steps."""
+    def diffusion_curves(self) -> DiffusionCurves | None:
         history, validation = (self._csv(layout.DIFFUSION / name) for name in (layout.HISTORY, layout.VALIDATION))
-        return None if history is None or validation is None else (history, validation)
+        config = self._artifact(DiffusionConfig, layout.DIFFUSION / layout.CONFIG)
+        if history is None or validation is None or config is None:
+            return None
+        return DiffusionCurves(history, validation, config.best_step)
 
     @cached_property
     def classifier_curves(self) -> dict[str, pd.DataFrame]:

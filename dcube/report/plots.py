@@ -5,17 +5,10 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dcube.config.schema import Params
 from dcube.evaluation.plots import COLOURS, STYLES
 
 FOR_A_PHONE = (4.5, 4.5)  # inches: text of 10 points can be read where a page is 390 pixels wide
 LOSSES = {"loss": "sum", "diffusion_loss": "noise, Eq. (3)", "contrastive_loss": "contrastive, Eq. (4)"}
-
-
-def chosen_row(validation: pd.DataFrame, params: Params | None) -> pd.Series:
-    """The measurement of the weights that were kept: the smallest distance after the warm-up, else the last."""
-    counted = validation[validation["step"] >= (params.diffusion.warmup_steps if params else 0)]
-    return counted.iloc[int(counted["fid"].argmin())] if len(counted) else validation.iloc[-1]
 
 
 def diffusion_figure(history: pd.DataFrame, validation: pd.DataFrame, chosen: pd.Series) -> Figure:

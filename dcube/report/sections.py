@@ -19,7 +19,7 @@ from dcube.features.selection import blocks_table, selection_figure
 from dcube.report.material import Material
 from dcube.report.page_images import drawn, image_grid
 from dcube.report.parts import Fold, Gallery, Heading, Notice, Part, Section, Table, Text
-from dcube.report.plots import chosen_row, classifier_figure, diffusion_figure
+from dcube.report.plots import classifier_figure, diffusion_figure
 
 NEAREST = 8
 POINT = ("rate", "validation", "test")
@@ -163,11 +163,12 @@ def _nearest(material: Material, nearest: list[Neighbour]) -> Iterator[Part]:
 
 def training_section(material: Material) -> Section:
     parts: list[Part] = []
-    if material.diffusion_curves is None:
+    stage_1 = material.diffusion_curves
+    if stage_1 is None:
         parts.append(_missing("Loss and Fréchet distance of the diffusion model over time", material))
     else:
-        history, validation = material.diffusion_curves
-        losses, best = history["loss"], chosen_row(validation, material.params)
+        history, validation, best = stage_1.history, stage_1.validation, stage_1.chosen
+        losses = history["loss"]
         alt = (
             f"Stage 1 over {int(history['step'].iloc[-1])} steps: the loss falls from {losses.iloc[0]:.3g} to "
             f"{losses.iloc[-1]:.3g}; the Fréchet distance goes from {validation['fid'].iloc[0]:.4g} to "

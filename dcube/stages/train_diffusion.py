@@ -54,10 +54,11 @@ def train(settings: Params) -> None:
 
         result = fit(settings, dataset, key, on_rows=tracked.log_metrics, on_samples=show)
         with atomic_folder(DIFFUSION) as folder:
-            digest = save_diffusion(folder, result.weights, settings.diffusion, dataset)
-            pd.DataFrame(result.record.history).to_csv(folder / HISTORY, index=False)
-            pd.DataFrame(result.record.validation).to_csv(folder / VALIDATION, index=False)
-        tracked.set_tags({tags.WEIGHTS: digest, tags.BEST_STEP: result.record.best_step})
+            record = result.record
+            digest = save_diffusion(folder, result.weights, record.best_step, settings.diffusion, dataset)
+            pd.DataFrame(record.history).to_csv(folder / HISTORY, index=False)
+            pd.DataFrame(record.validation).to_csv(folder / VALIDATION, index=False)
+        tracked.set_tags({tags.WEIGHTS: digest, tags.BEST_STEP: record.best_step})
     note_finished(DIFFUSION, key)
 
 

@@ -11,6 +11,7 @@ from dcube.config.schema import Diffusion, Fid
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.scores import unweighted_auroc
 from dcube.engine.seeds import numpy_generator
+from dcube.engine.trainer import can_be_best
 from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.extractor import load_extractor
 from dcube.synthesis.generation import SyntheticImages
@@ -42,7 +43,7 @@ def unfit_reasons(
     features = {split: (extractor(images[chosen]), dataset.labels[chosen]) for split, chosen in rows.items()}
     made = extractor(synthetic.images), synthetic.labels.numpy()
     reasons = (
-        fid_reason(history[history["step"] >= diffusion.warmup_steps]),
+        fid_reason(history[[can_be_best(step, diffusion.warmup_steps) for step in history["step"]]]),
         border_reason(synthetic.images.numpy(), images[rows["train"]], diffusion.patch_size),
         probe_reason(features["train"], made, features["validation"]),
     )

@@ -68,8 +68,8 @@ def test_a_candidate_with_a_parameter_that_does_not_exist_is_refused_in_one_line
 
 def test_the_config_of_the_diffusion_model_is_read_without_its_weights(tmp_path: Path) -> None:
     DiffusionConfig(
-        diffusion=Diffusion(depth=4), image_size=16, channels=1, classes=["ill", "well"], data_fingerprint="f",
-        weights_sha256="0" * 64,
+        diffusion=Diffusion(depth=4), image_size=16, best_step=1, channels=1, classes=["ill", "well"],
+        data_fingerprint="f", weights_sha256="0" * 64,
     ).save(tmp_path / CONFIG)  # fmt: skip
     assert not (tmp_path / WEIGHTS).exists()
     assert load_diffusion_config(tmp_path).diffusion.depth == 4

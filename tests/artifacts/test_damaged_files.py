@@ -64,8 +64,9 @@ def test_damaged_metrics(values: dict, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"\xff" * 20, b"\x08\0\0\0\0\0\0\0{}{}{}{}", bytes(8)])
 def test_weights_with_a_damaged_header_and_a_checksum_of_it(content: bytes, tmp_path: Path) -> None:
     config = DiffusionConfig(
-        diffusion=Diffusion(), image_size=8, channels=1, classes=["a", "b"], data_fingerprint="f", weights_sha256=""
-    )
+        diffusion=Diffusion(), image_size=8, best_step=1, channels=1, classes=["a", "b"], data_fingerprint="f",
+        weights_sha256="",
+    )  # fmt: skip
     save_weights(tmp_path, {"a": torch.zeros(2)}, config)
     digest = hashlib.sha256(content).hexdigest()
     (tmp_path / WEIGHTS).write_bytes(content)

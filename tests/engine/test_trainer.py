@@ -138,7 +138,8 @@ def test_the_key_changes_with_everything_that_defines_a_training() -> None:
 
 
 CONFIG = {
-    "diffusion": Diffusion(), "image_size": 16, "channels": 1, "classes": ["ill", "well"], "data_fingerprint": "f",
+    "diffusion": Diffusion(), "image_size": 16, "best_step": 1, "channels": 1, "classes": ["ill", "well"],
+    "data_fingerprint": "f",
 }  # fmt: skip
 
 

@@ -16,7 +16,13 @@ def evaluated(working_copy, tiny_params):
     for number, (name, kind) in enumerate(CANDIDATES.items()):
         write_evaluated(name, number, 0.9, 20, tiny_params, kind=kind)
     DIFFUSION.mkdir(parents=True)
-    config = {"diffusion": tiny_params.diffusion, "image_size": 16, "channels": 1, "classes": ["a", "b"]}
+    config = {
+        "diffusion": tiny_params.diffusion,
+        "image_size": 16,
+        "best_step": 1,
+        "channels": 1,
+        "classes": ["a", "b"],
+    }
     DiffusionConfig(**config, data_fingerprint="f" * 64).save(DIFFUSION / "config.json")
     return tiny_params
 

@@ -143,7 +143,7 @@ def test_the_pictures_say_in_words_what_they_show(inside: Path) -> None:
     (confusion,) = (alt for alt in alts if alt.startswith("Confusion matrix of dcube."))
     assert f"Of {malignant.sum()} malignant" in confusion and f"{malignant['malignant']} as malignant" in confusion
     (curves,) = (alt for alt in alts if alt.startswith("Stage 1"))
-    assert "the loss falls from 0.2 to 0.04" in curves and "The chosen weights, of step 30, have 30." in curves
+    assert "the loss falls from 0.2 to 0.04" in curves and "The chosen weights, of step 40, have 35." in curves
     assert sum(f"images of the class {HOSTILE}." in alt for alt in alts) == 2  # real, and synthetic
     hard = [alt for alt in alts if alt.startswith("Test image")]
     wrong = (table["label"] != table["prediction"]).sum()

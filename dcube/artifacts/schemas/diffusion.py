@@ -11,12 +11,14 @@ class DiffusionConfig(WeightsConfig):
     """Attributes:
     diffusion: the parameters that it was trained with.
     image_size: side in pixels of its images.
+    best_step: the step whose weights were kept, a row of `validation.csv`.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("train_diffusion")
 
     diffusion: Diffusion
     image_size: int
+    best_step: int
     channels: int
     classes: list[str]
     data_fingerprint: str
