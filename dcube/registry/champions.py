@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
-
-from pydantic import Field
+from typing import ClassVar, Self
 
 from dcube.artifacts.schemas.artifact import Artifact
 from dcube.artifacts.schemas.moment import Moment
@@ -22,7 +20,6 @@ class Event(Artifact):
         when: in UTC.
         replaced: the version that was champion before.
         number: its place in the history, by the events that its writer knew of: clocks of machines differ.
-        record: policy and criteria of the comparison, where there was one.
     """
 
     remedy: ClassVar[str] = "use the version of D-Cube that wrote it; if it was changed by hand, delete it"
@@ -34,13 +31,12 @@ class Event(Artifact):
     when: Moment
     replaced: str | None
     number: int = 0
-    record: dict | None = Field(default=None, exclude=True)
 
     @classmethod
-    def new(cls, version: str, how: str, who: str, why: str, replaced: str | None = None, **values: Any) -> Self:
+    def new(cls, version: str, how: str, who: str, why: str, replaced: str | None = None, number: int = 0) -> Self:
         """One that happens now."""
         when = datetime.now(UTC).isoformat(timespec="microseconds")
-        return cls(version=version, how=how, who=who, why=why, when=when, replaced=replaced, **values)
+        return cls(version=version, how=how, who=who, why=why, when=when, replaced=replaced, number=number)
 
     @property
     def key(self) -> str:
@@ -51,7 +47,7 @@ class Event(Artifact):
 
     @property
     def text(self) -> str:
-        """What the tags say; the long record of the comparison stands elsewhere."""
+        """What the tags say; the long record of the comparison (`PromotionRecord`) stands in the source run."""
         return self.model_dump_json()
 
 

@@ -3,7 +3,6 @@
 Every move of the alias leaves an event with its version, so that the champions' history stands in the registry itself.
 """
 
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from tenacity import wait_random
 from dcube.errors import DcubeError
 from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before
 from dcube.registry.eligibility import refuse_control, refuse_missing_champion, refuse_other_test, tested_elsewhere
-from dcube.registry.promotion_policy import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, Verdict, as_record, judge
+from dcube.registry.promotion_policy import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, PromotionRecord, Verdict, judge
 from dcube.registry.version import Version
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.runtime import retries
@@ -90,8 +89,8 @@ def promote(registry: Registry, proposal: Proposal, who: str, why: str = "") -> 
             ": ".join(filter(None, (why, proposal.verdict.reason))),
             replaced=proposal.champion.version if proposal.champion else None,
             number=proposal.number,
-            record=as_record(proposal.policy, proposal.verdict),
         ),
+        PromotionRecord(policy=proposal.policy, criteria=proposal.verdict.criteria),
     )
 
 
@@ -144,7 +143,7 @@ def _next_number(events: Sequence[Event]) -> int:
     return events[-1].number + 1 if events else 0
 
 
-def _appoint(registry: Registry, event: Event) -> Event:
+def _appoint(registry: Registry, event: Event, record: PromotionRecord | None = None) -> Event:
     """The event goes first: an alias that moved without a trace would be worse than a trace without a move.
 
     Of several that do so at the same moment, each looks once its own event stands. At least the one that came last then
@@ -160,9 +159,9 @@ def _appoint(registry: Registry, event: Event) -> Event:
         _withdraw(registry, event)
         raise
     try:
-        if event.record:
-            text, file = json.dumps(event.record, ensure_ascii=False, indent=1), event.key.removeprefix(tags.MLFLOW)
-            registry.client.log_text(registry.version(event.version).run_id, text, f"{file}.json")
+        if record:
+            text, file = record.model_dump_json(indent=2), f"{event.key.removeprefix(tags.MLFLOW)}.json"
+            registry.client.log_text(registry.version(event.version).run_id, text, file)
         registry.set_alias(CHAMPION, event.version)
     except BaseException:
         if registry.aliases().get(CHAMPION) != event.version:  # it may have moved, and only the answer be lost

@@ -1,10 +1,12 @@
 """What a challenger must show: a pure decision over the two models' predictions for one test."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import Field
 
+from dcube.artifacts.schemas.artifact import Artifact
 from dcube.config.loading import validated
 from dcube.config.schema import Evaluation, Group
 from dcube.errors import DcubeError
@@ -168,6 +170,14 @@ def _with_bound(difference: Difference, policy: PromotionPolicy) -> str:
     return f"{_signed(difference.value)} (above {_signed(difference.low)} at {policy.confidence:.0%})"
 
 
-def as_record(policy: PromotionPolicy, verdict: Verdict) -> dict:
-    """What a promotion rests on, for the version's history."""
-    return {"policy": policy.model_dump(), "criteria": [asdict(criterion) for criterion in verdict.criteria]}
+class PromotionRecord(Artifact):
+    """What a promotion rests on: the file `dcube.champion.MOMENT.json` of the source run.
+
+    Attributes:
+        criteria: of the comparison; none where there was no champion.
+    """
+
+    remedy: ClassVar[str] = "use the version of D-Cube that wrote it"
+
+    policy: PromotionPolicy
+    criteria: tuple[Criterion, ...]

@@ -1,9 +1,8 @@
 """Stage: measure one model, once, on the test split."""
 
-import json
-
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import EVALUATION, HEADLINE, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
+from dcube.artifacts.headline import save_headline
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
@@ -36,7 +35,7 @@ def main(name: str) -> None:
         draw_figures(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
         metrics.save(folder / METRICS_FILE)
         # The model's name is in it: `dvc exp show` then has one short column a model.
-        (folder / HEADLINE).write_text(json.dumps({name: {"auroc": metrics.test["auroc"]}}))
+        save_headline(folder, name, "auroc", metrics.test["auroc"])
         # Not which pipeline: equal models of two pipelines have equal cards.
         origin = {tag: value for tag, value in lineage_tags(stage).items() if tag != tags.PIPELINE}
         card = model_card(metrics, candidate.config, dataset, origin)

@@ -1,9 +1,8 @@
 """Stage track_fid: how far images of the chosen weights are from real ones, overall and per class."""
 
-import json
-
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import CACHE, DIFFUSION, FID, FID_REPORT, HEADLINE, PREPARED, SAMPLES
+from dcube.artifacts.headline import save_headline
+from dcube.artifacts.layout import CACHE, DIFFUSION, FID, FID_REPORT, PREPARED, SAMPLES
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.sampler import sample
@@ -37,7 +36,7 @@ def main() -> None:
         with atomic_folder(FID) as folder:
             report.save(folder / FID_REPORT)
             # The extractor's name is in it: distances of two extractors do not compare.
-            (folder / HEADLINE).write_text(json.dumps({"fid": {settings.fid.extractor: report.overall.fid}}))
+            save_headline(folder, "fid", settings.fid.extractor, report.overall.fid)
             samples.figure(dataset.classes).savefig(folder / "samples.png", dpi=150)
             samples.save(folder / SAMPLES)
         tracked.log_artifacts(FID, "fid")

@@ -5,7 +5,6 @@ once everything has arrived. A process that was killed leaves its folder behind;
 refuses is moved to `.dcube/unsent/refused`, so that it keeps nothing else from being delivered.
 """
 
-import json
 import re
 import shutil
 import time
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
-from dcube.artifacts.schemas.run_header import RunHeader
+from dcube.artifacts.schemas.run_header import MetricRow, RunHeader
 from dcube.errors import DcubeError
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import (
@@ -68,7 +68,7 @@ class Outbox:
 
     def write_metrics(self, step: int, values: dict[str, float]) -> None:
         with self.journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "time": milliseconds(), "values": values}) + "\n")
+            file.write(MetricRow(step=step, time=milliseconds(), values=values).model_dump_json() + "\n")
 
     def set_tags(self, tags: dict[str, str]) -> None:
         self.new_tags |= tags
@@ -153,15 +153,21 @@ class Outbox:
             lines = file.read()
         lines = lines[: lines.rfind(b"\n") + 1]  # a killed process may have left half a line
         newest, metrics = dict(self.last_step), []
-        for row in map(json.loads, lines.splitlines()):
-            for key, value in row["values"].items():
-                if row["step"] > newest.get(key, -1):  # a resumed training repeats what came after its checkpoint
-                    newest[key] = row["step"]
-                    metrics.append(Metric(key, value, row["time"], row["step"]))
+        for row in map(self._parsed, lines.splitlines()):
+            for key, value in row.values.items():
+                if row.step > newest.get(key, -1):  # a resumed training repeats what came after its checkpoint
+                    newest[key] = row.step
+                    metrics.append(Metric(key, value, row.time, row.step))
         for start in range(0, len(metrics), LARGEST_BATCH):
             client.log_batch(self._run_id, metrics=metrics[start : start + LARGEST_BATCH])
         self.last_step = newest
         self.offset += len(lines)
+
+    def _parsed(self, line: bytes) -> MetricRow:
+        try:
+            return MetricRow.model_validate_json(line)
+        except ValidationError:
+            raise DcubeError(f"{self.journal} has a damaged line: {RunHeader.remedy}") from None
 
     def _send_artifacts(self, client: "MlflowClient") -> None:
         files = [path for path in self.artifacts.rglob("*") if path.is_file()]

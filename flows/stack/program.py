@@ -4,17 +4,17 @@ supervisord knows its own child alone. When that ends, a worker of MLflow keeps 
 session of its own: here whatever a server has started ends with it, and before it is started again.
 """
 
-import json
 import signal
 import sys
 from pathlib import Path
 
 from dcube.runtime.processes import child_environment, process_group
+from flows.stack.programs import PROGRAMS, Programs
 
 
 def main(name: str) -> int:
-    program = json.loads(Path("programs.json").read_text())[name]
-    with process_group(program["args"], env=child_environment(program["env"]), cwd=program["cwd"]) as process:
+    program = Programs.load(Path(PROGRAMS)).programs[name]
+    with process_group(program.args, env=child_environment(program.env), cwd=program.cwd) as process:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda number, _: process.send_signal(number))
         code = process.wait()

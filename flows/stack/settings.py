@@ -5,9 +5,11 @@ import secrets
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from dcube.artifacts.schemas.artifact import Artifact
 from dcube.errors import DcubeError
 from dcube.runtime.settings import read_settings, variable_of
 
@@ -37,8 +39,10 @@ def _secret() -> str:
     return secrets.token_hex(20)  # letters and digits alone: the same in a shell, an address and an INI file
 
 
-class Secrets(BaseModel, frozen=True, extra="forbid"):
-    """Every password of the platform, made once."""
+class Secrets(Artifact):
+    """Every password of the platform, made once: `credentials.json`."""
+
+    remedy: ClassVar[str] = "restore it, or remove the whole folder that it stands in"
 
     mlflow_database: str = Field(default_factory=_secret)
     prefect_database: str = Field(default_factory=_secret)
@@ -122,7 +126,7 @@ def _storage(port: int, access_key: str, secret_key: str) -> dict[str, str]:
 def _secrets_of(folder: Path) -> Secrets:
     file = folder / "credentials.json"
     if file.exists():
-        known = Secrets.model_validate_json(file.read_text())
+        known = Secrets.load(file)
         write_private(file, known.model_dump_json(indent=2) + "\n")  # with those that an older version did not have
         return known
     if (folder / "postgres").exists():

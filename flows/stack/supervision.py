@@ -1,6 +1,5 @@
 """The servers under supervisord, which starts each again when it ends, rotates its log, and ends all in order."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from dcube.errors import DcubeError
 from dcube.runtime.processes import child_environment, process_group
 from dcube.runtime.reaper import marked
 from dcube.runtime.retries import END_OF_PROCESS, END_OF_SERVERS, START_SERVER
+from flows.stack.programs import PROGRAMS, Program, Programs
 from flows.stack.settings import log_file, write_private
 
 STACK_VARIABLE = "DCUBE_STACK"  # the folder, in the environment of supervisord and of everything below it
@@ -148,12 +148,11 @@ class Supervisor:
 def supervised(folder: Path, servers: list[Server]) -> Iterator[Supervisor]:
     """supervisord in `folder`, ready to start these servers; they end in the opposite order."""
     log_file(folder, "").parent.mkdir(exist_ok=True)
-    # Not in supervisord's own file, which cannot hold every value: it takes quotes and % for its own.
     programs = {
-        server.name: {"args": server.command, "env": server.environment, "cwd": str(server.directory or folder)}
+        server.name: Program(args=server.command, env=server.environment, cwd=str(server.directory or folder))
         for server in servers
     }
-    write_private(folder / "programs.json", json.dumps(programs))
+    write_private(folder / PROGRAMS, Programs(programs=programs).model_dump_json())
     command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", "supervisord.conf"]
     with TemporaryDirectory(prefix="dcube-") as private:
         socket = Path(private) / "supervisord.sock"

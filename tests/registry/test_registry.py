@@ -16,7 +16,7 @@ from dcube.errors import DcubeError
 from dcube.registry.download import download_version
 from dcube.registry.presence import lost_versions
 from dcube.registry.promotion import ChampionChangedError, Proposal, appoint_first, promote, propose, rollback
-from dcube.registry.promotion_policy import PromotionPolicy, Verdict
+from dcube.registry.promotion_policy import PromotionPolicy, PromotionRecord, Verdict
 from dcube.registry.references import parse_reference, referenced
 from dcube.registry.registration import Evaluated, challenger_of
 from dcube.registry.version import Version
@@ -139,7 +139,11 @@ class TestPromotion:
         assert registry.aliases() == {CHALLENGER: "2", CHAMPION: "2"}
         assert (event.who, event.replaced, event.how) == ("Ada", "1", "promoted")
         assert event.why.startswith("agreed on Monday: macro F1 +0.2")
-        assert event.record["policy"]["bootstrap_samples"] == 200 and len(event.record["criteria"]) == 6
+        file = f"{event.key.removeprefix('mlflow.')}.json"
+        run_id = registry.version("2").run_id
+        record = PromotionRecord.load(Path(registry.client.download_artifacts(run_id, file, str(working_copy))))
+        assert record.policy.bootstrap_samples == 200 and record.criteria == proposal.verdict.criteria
+        assert len(record.criteria) == 6
 
         run_pipeline(tiny_params, 2, 15)
         worse = propose(registry, POLICY)

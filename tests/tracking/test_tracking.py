@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.utils.validation import _validate_metric
 
+from dcube.artifacts.schemas.run_header import RunHeader
 from dcube.config.loading import flattened
 from dcube.runtime import retries
 from dcube.runtime.ports import free_port
@@ -26,6 +27,7 @@ from dcube.runtime.retries import RetryPolicy
 from dcube.tracking import lineage, outbox
 from dcube.tracking.mlflow_client import after_collision, is_collision, is_refusal, mlflow_key
 from dcube.tracking.run import tracked_run
+from dcube.tracking.tags import RUN_KEY
 
 ROWS = [{"step": step, "loss": 1 / step, "lr": 0.1} for step in range(1, 51)]
 
@@ -181,6 +183,27 @@ def test_half_a_line_of_a_killed_process_is_passed_over(client):
         with journal.open("a") as file:
             file.write('{"step": 51, "val')
     assert history(client, runs(client, "train_diffusion")[0]) == EXPECTED
+
+
+def test_a_damaged_line_of_metrics_is_named_and_its_run_waits(client):
+    with tracked_run("train_diffusion", {}) as run:
+        run.log_metrics(ROWS)
+        (journal,) = outbox.UNSENT.glob("*/metrics.jsonl")
+        whole = journal.read_bytes()
+        left = outbox.UNSENT / "left-behind"
+        shutil.copytree(journal.parent, left)
+    header = RunHeader.load(left / "run.json")
+    tags = header.tags | {RUN_KEY: "left-behind"}
+    header.model_copy(update={"tags": tags, "run_id": None}).save(left / "run.json")
+    said: list[str] = []
+    for damage in (b'{"step": "x", "time": 1, "values": {}}\n', b"[1]\n", b"?\n"):
+        (left / "metrics.jsonl").write_bytes(whole + damage)
+        outbox.deliver_left_behind(said.append)
+        (line,) = said[-1].splitlines()
+        assert line.endswith("metrics.jsonl has a damaged line: correct it, or delete the folder") and left.exists()
+    (left / "metrics.jsonl").write_bytes(whole)
+    outbox.deliver_left_behind(said.append)
+    assert len(said) == 3 and not left.exists()
 
 
 def test_a_server_that_is_away_for_a_while_misses_nothing(client, server_away):

@@ -1,8 +1,8 @@
-"""`run.json` of a run that is not sent to MLflow yet. Its format version is that of the whole folder."""
+"""`run.json` and `metrics.jsonl` of a run that is not sent to MLflow yet: one format version for the whole folder."""
 
 from typing import ClassVar
 
-from dcube.artifacts.schemas.artifact import Artifact
+from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart
 
 
 class RunHeader(Artifact):
@@ -26,3 +26,16 @@ class RunHeader(Artifact):
     start_time: int
     run_id: str | None = None
     status: str | None = None
+
+
+class MetricRow(ArtifactPart):
+    """A line of `metrics.jsonl`.
+
+    Attributes:
+        time: in milliseconds.
+        values: name → value at this step.
+    """
+
+    step: int
+    time: int
+    values: dict[str, float]
