@@ -78,6 +78,23 @@ def run_of(run_id: UUID) -> FlowRun | None:
             return None
 
 
+def describe_run(run_id: UUID) -> str:
+    """Name and state of a run.
+
+    Raises:
+        DcubeError: the server does not answer, lets nobody in without a password, or knows no such run.
+    """
+    address = require_server()
+    try:
+        run = run_of(run_id)
+    except httpx.HTTPStatusError as error:
+        answer = error.response.status_code
+        raise DcubeError(f"the Prefect server {address} answers {answer} about the flow run {run_id}") from None
+    if run is None:
+        raise DcubeError(f"the Prefect server {address} does not know the flow run {run_id}")
+    return f"{run.name}, {run.state_name}"
+
+
 def fail_run(run_id: UUID, reason: str) -> None:
     """End a run that has not begun."""
     with get_client(sync_client=True) as client:

@@ -1,6 +1,6 @@
 """`dcube models`, `promote`, `rollback`, `lineage`, `reproduce`: the versions of a registered model."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -106,7 +106,9 @@ def rollback(
 
 def lineage(reference: Reference) -> None:
     """Show the origin of a registered version: runs, commit, parameters, data, machine. Exit code 1: gaps."""
-    with _origin(reference) as origin:
+    from dcube.cli.orchestrator import describe_pipeline
+
+    with _origin(reference, describe_pipeline) as origin:
         from dcube.cli.registry_tables import lineage_table
 
         print_rich(lineage_table(origin))
@@ -131,16 +133,16 @@ def reproduce(reference: Reference) -> None:
 
 
 @contextmanager
-def _origin(reference: str) -> "Iterator[Provenance]":
+def _origin(reference: str, describe_pipeline: Callable[[str], str] = str) -> "Iterator[Provenance]":
     """The traced origin of `MODEL@ALIAS` or `MODEL/VERSION`."""
-    from dcube.registry.provenance import trace
     from dcube.registry.references import referenced
+    from dcube.registry.tracing import trace
     from dcube.repository.commands import repository_around
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     quiet_mlflow()
     with mlflow_errors_in_one_line():
-        yield trace(*referenced(reference), repository_around(Path.cwd()))
+        yield trace(*referenced(reference), repository_around(Path.cwd()), describe_pipeline)
 
 
 def _print_moved(held: "Held") -> None:

@@ -1,6 +1,5 @@
 """`dcube study` and `dcube studies`: the paper's tables, and studies of one's own."""
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcube.cli.terminal import print_rich, quiet_mlflow
-from dcube.errors import DcubeError
 from dcube.studies.options import Data, Name, Repeats, Rows, Settings
 
 if TYPE_CHECKING:
@@ -94,9 +92,9 @@ def _warn_of_changes(runner: "Runner") -> None:
 
 
 def _fan_out(name: str, data: str | None, settings: list[str], rows: list[str], repeats: int | None) -> None:
-    """Another program, since this package knows no orchestrator."""
+    from dcube.cli.orchestrator import compute_study
+
     options = [*(["--data", data] if data else []), *(["--repeats", str(repeats)] if repeats else [])]
     options += [word for setting in settings for word in ("--set", setting)]
     options += [word for row in rows for word in ("--row", row)]
-    if subprocess.run([sys.executable, "-m", "flows.study", *options, "--", name]).returncode:
-        raise DcubeError("the workers did not compute all of it: see above; finished trials are reused next time")
+    compute_study([*options, "--", name])

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dcube.artifacts.candidates import DCUBE, STAGES
 from dcube.config.schema import Compute, Data
 from dcube.data.inspection import InspectionReport, inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
@@ -20,6 +21,7 @@ from dcube.data.readers.modes import is_coloured
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.engine.device import choose_device, computes_in_bfloat16
 from dcube.errors import DcubeError
+from dcube.stages.__main__ import main_of
 
 EXAMPLES = 64
 
@@ -131,7 +133,7 @@ def machine_facts(compute: Compute) -> Machine:
 
 def stage_start_seconds() -> float:
     """By the processor's clock: a busy machine or a cold disk would make all stages of the plan as slow."""
-    code = "from dcube.stages.__main__ import main_of; main_of('train_classifier')"
+    code = f"from {main_of.__module__} import main_of; main_of({STAGES[DCUBE]!r})"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

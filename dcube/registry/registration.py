@@ -39,7 +39,7 @@ from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
 from dcube.tracking.datasets import dataset_entity
-from dcube.tracking.lineage import PACKAGE, code_fingerprint
+from dcube.tracking.lineage import PACKAGE, code_fingerprint, source_tags
 from dcube.tracking.mlflow_client import all_runs
 from dcube.tracking.verification import MODEL, record
 
@@ -137,9 +137,7 @@ def register(registry: Registry, model: Evaluated, shared: Registration, lineage
         **lineage,
         **_ancestors(client, model, config, shared.diffusion),
         **model.own_tags,
-        tags.STAGE: f"register@{model.name}",
-        tags.SOURCE_NAME: "dcube.stages.register",
-        tags.SOURCE_TYPE: "LOCAL",
+        **source_tags(f"register@{model.name}"),
         tags.REGISTRATION_RUN: shared.run.info.run_id,
     }
     title = title_of_candidate(model.name, model.metrics.kind)

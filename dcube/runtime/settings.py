@@ -105,9 +105,6 @@ class Settings(BaseSettings):
     prefect_api_url: str | None = Field(
         None, description="Prefect server. Default: a temporary one.", validation_alias="PREFECT_API_URL"
     )
-    prefect_credentials: str | None = Field(
-        None, description="`user:password` of the Prefect server.", validation_alias="PREFECT_API_AUTH_STRING"
-    )
     s3_endpoint: str = Field(
         "https://s3.amazonaws.com", description="Address of the S3 server.", validation_alias="AWS_ENDPOINT_URL"
     )

@@ -1,4 +1,7 @@
-"""One thin module a DVC stage: parameters and paths in, files out. Only here: paths and MLflow."""
+"""One thin module a DVC stage: it loads parameters and files, calls the library, and keeps its results.
+
+Here the paths of a working copy and an MLflow run are put together with what computes, which gets them as arguments.
+"""
 
 import logging
 import signal

@@ -117,13 +117,20 @@ def origin_tags(stage: str) -> dict[str, str]:
 
 def lineage_tags(stage: str) -> dict[str, str]:
     """Everything that identifies a run's origin: `origin_tags`, and what it ran on."""
-    return origin_tags(stage) | {
-        tags.STAGE: stage,
+    machine = {
         tags.MACHINE: _machine(),
-        tags.SOURCE_NAME: f"dcube.stages.{stage.partition('@')[0]}",
-        tags.SOURCE_TYPE: "LOCAL",
         tags.PYTHON: platform.python_version(),
         **{f"{tags.VERSION}{package}": version(package) for package in PACKAGES},
+    }
+    return origin_tags(stage) | source_tags(stage) | machine
+
+
+def source_tags(stage: str) -> dict[str, str]:
+    """The stage (or `stage@item`) that makes a run, and what MLflow shows as its source."""
+    return {
+        tags.STAGE: stage,
+        tags.SOURCE_NAME: f"dcube.stages.{stage.partition('@')[0]}",
+        tags.SOURCE_TYPE: "LOCAL",
     }
 
 

@@ -1,19 +1,22 @@
 """From a registered version back to what made it; and what is missing is said plainly. Over a real MLflow server."""
 
-import http.server
-import json
-import os
 import re
 import shutil
-import threading
 from pathlib import Path
+from uuid import UUID, uuid4
 
 import pytest
 import yaml
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Completed
 
 from dcube.config.schema import Params
-from dcube.registry.provenance import Provenance, fingerprint_at, trace
+from dcube.registry.provenance import Provenance
 from dcube.registry.references import referenced
+from dcube.registry.repository_traces import fingerprint_at
+from dcube.registry.tracing import trace
 from dcube.tracking import lineage
 from tests.support.traced_version import NAME, PARAMS, break_cache, command, commit, register_version
 
@@ -141,36 +144,27 @@ def test_data_are_looked_for_in_the_remote_too(traced_repository, tmp_path):
     assert "1 objects are neither" in traced(traced_repository).obstacles[0]
 
 
-class Prefect(http.server.BaseHTTPRequestHandler):
-    """Knows one flow run, and asks for a password."""
-
-    def do_GET(self):
-        known = self.path.endswith("0" * 12) and self.headers["Authorization"]
-        self.send_response(200 if known else 404)
-        self.end_headers()
-        self.wfile.write(json.dumps({"name": "brave-owl", "state_name": "Completed"}).encode())
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.mark.slow
-def test_the_prefect_run_is_looked_up(traced_repository, monkeypatch):
-    known, unknown = (f"{'1' * 8}-1111-1111-1111-{digit * 12}" for digit in "02")
-    with http.server.HTTPServer(("127.0.0.1", 0), Prefect) as prefect:
-        threading.Thread(target=prefect.serve_forever, daemon=True).start()
-        monkeypatch.setenv("DCUBE_PIPELINE", known)
+def test_the_prefect_run_is_looked_up(prefect_server, traced_repository, run_dcube, monkeypatch):
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(Flow(lambda: None, name="pipeline"), name="brave-owl", state=Completed())
+
+    def register(pipeline: UUID) -> None:
+        monkeypatch.setenv("DCUBE_PIPELINE", str(pipeline))
         register_version()
-        assert "not looked up" in traced(traced_repository).facts["runs"]["Prefect run"]
-        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{prefect.server_port}/api")
-        monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:secret")
-        found = traced(traced_repository)
-        assert found.facts["runs"]["Prefect run"] == f"{known} (brave-owl, Completed)" and found.gaps == []
-        monkeypatch.setenv("DCUBE_PIPELINE", unknown)
-        register_version()
-        assert "does not know the flow run" in "\n".join(traced(traced_repository).gaps)
-        prefect.shutdown()
-    assert "does not answer" in "\n".join(traced(traced_repository).gaps) and os.environ["DCUBE_PIPELINE"] == unknown
+
+    def shown(address: str) -> str:
+        monkeypatch.setenv("PREFECT_API_URL", address)
+        return " ".join(run_dcube("lineage", f"{NAME}@champion")[1].split())
+
+    address = str(PREFECT_API_URL.value())
+    register(run.id)
+    text = shown(address)
+    assert f"{run.id} (Prefect run brave-owl, Completed)" in text and "Nothing is missing" in text
+    assert "PREFECT_API_URL is not set: not looked up" in shown("")
+    assert "missing: the Prefect server http://127.0.0.1:9/api does not answer" in shown("http://127.0.0.1:9/api")
+    register(uuid4())
+    assert f"missing: the Prefect server {address} does not know the flow run" in shown(address)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from dcube.artifacts.layout import PREPARED
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.registry.download import download_version
-from dcube.registry.provenance import trace
+from dcube.registry.tracing import trace
 from dcube.registry.versions import CHAMPION, Registry
 from dcube.stages import register
 from dcube.tracking import tags
