@@ -9,11 +9,11 @@ from types import MappingProxyType
 from filelock import FileLock
 
 from dcube.errors import DcubeError
+from dcube.repository.dvc_texts import error_in
 from dcube.runtime.processes import child_environment
 
 ENGLISH = MappingProxyType({"LC_ALL": "C"})  # git translates what is looked for in its errors
-DVC_ERROR = "ERROR: "
-ERRORS = (DVC_ERROR, "fatal: ", "error: ")  # git's, which ends with advice
+GIT_ERRORS = ("fatal: ", "error: ")  # advice may follow them
 
 
 class UntrustedRepositoryError(DcubeError):
@@ -73,6 +73,6 @@ def _output_of(command: list[str], folder: Path, variables: Mapping[str, str] = 
         )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-        reason = next((line for line in lines if line.startswith(ERRORS)), lines[-1])
+        reason = next((line for line in lines if error_in(line) or line.startswith(GIT_ERRORS)), lines[-1])
         raise DcubeError(f"`{' '.join(command[-4:])}` failed in {folder}: {reason}")
     return done.stdout.rstrip("\n")

@@ -1,11 +1,9 @@
 """The one runner of `dvc repro`, as a process group of its own: DVC passes no signal on to what it starts.
 
-What DVC says is read here and nowhere else. It has to be: its exit code is the same for every failure, `dvc.lock` and
-the run cache do not say whether a stage ran or was known, and its Python interface, too, gives the exit code of a
-stage's command in the text of an exception only.
+What DVC prints has to be read (`dvc_texts`): its Python interface, too, gives the exit code of a stage's command in the
+text of an exception only.
 """
 
-import re
 import signal
 import sys
 from collections import deque
@@ -16,15 +14,13 @@ from types import MappingProxyType
 
 from dcube.artifacts.schemas.progress import ProgressRecord
 from dcube.errors import BAD_INPUT, DcubeError, last_error
-from dcube.repository.commands import DVC_ERROR
+from dcube.repository.dvc_texts import error_in, exit_code_in, started_stage
 from dcube.repository.graph import stages_in_order
 from dcube.repository.workspace import remove_torn_files
 from dcube.runtime.process_output import ProgressFile, follow
 from dcube.runtime.processes import child_environment
 from dcube.runtime.settings import variable_of
 
-RUNNING = re.compile(r"Running stage '(.+)':")
-EXITED = re.compile(r"exited with (-?\d+)$")
 SHELL_KILLED = 128  # a shell that waits for a command killed by signal N exits with this + N
 LINES_KEPT = 200
 STAGES = variable_of("stages")  # tells a stage of which others it checks the parameters
@@ -123,19 +119,18 @@ class _Output:
         self._dvc = ""
 
     def add(self, line: str) -> None:
-        if begins := RUNNING.fullmatch(line):
-            self._ran.append(begins[1])
+        if stage := started_stage(line):
+            self._ran.append(stage)
             self._own.clear()
-        elif line.startswith(DVC_ERROR):
-            self._dvc = line.removeprefix(DVC_ERROR)
+        elif error := error_in(line):
+            self._dvc = error
         else:
             self._own.append(line.strip())
 
     def result(self, failed: bool) -> ReproResult:
         if not failed:
             return ReproResult(self.target, tuple(self._ran))
-        exited = EXITED.search(self._dvc)
-        exit_code = int(exited[1]) if exited else None
+        exit_code = exit_code_in(self._dvc)
         return ReproResult(self.target, tuple(self._ran), self._reason(exit_code), exit_code)
 
     def _reason(self, exit_code: int | None) -> str:
