@@ -16,10 +16,11 @@ from playwright.sync_api import Page, sync_playwright
 
 from dcube.config.loading import flattened, load_preset
 from dcube.config.schema import Params
-from dcube.registry.candidate_run import candidate_run, log_metrics, log_params
+from dcube.registry.candidate_run import candidate_run, log_metrics
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.runtime.processes import process_group
 from dcube.tracking import tags
+from dcube.tracking.batches import send_params
 from dcube.tracking.pages import compare_page, models_page, registered_model_page, runs_page
 from tests.support.browser import CHROMIUM
 from tests.support.ports import free_port
@@ -44,7 +45,7 @@ def fill(client: MlflowClient, versions: int, runs: int) -> Registry:
         for _ in range(runs // pipelines - CANDIDATES - 1):
             with candidate_run(client, parent, "stage", shared) as run_id:
                 log_metrics(client, run_id, {f"loss/{name}": 0.1 for name in range(10)})
-        log_params(client, parent.info.run_id, changed)
+        send_params(client, parent.info.run_id, changed)
         log_metrics(client, parent.info.run_id, {"challenger.auroc": number / pipelines})
         client.set_terminated(parent.info.run_id)
     registry.client.set_registered_model_alias(NAME, CHAMPION, "1")
@@ -55,7 +56,7 @@ def fill(client: MlflowClient, versions: int, runs: int) -> Registry:
 def _version(registry: Registry, parent: Run, params: dict, value: float, shared: dict[str, str]) -> None:
     origin = shared | {tags.MODEL: "dcube", tags.KIND: "dcube", tags.WEIGHTS: f"{value:064.1f}"}
     with candidate_run(registry.client, parent, "dcube", origin) as run_id:
-        log_params(registry.client, run_id, params | {"classifier.seed": value})
+        send_params(registry.client, run_id, params | {"classifier.seed": value})
         log_metrics(
             registry.client, run_id, {f"test.{name}": value for name in ("auroc", "macro_f1", *map(str, range(20)))}
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import FAIL_FAST, all_runs, is_missing_database, tracking_client
 from dcube.tracking.pages import run_page
-from dcube.tracking.tags import PIPELINE, STAGE
+from dcube.tracking.tags import PIPELINE, PIPELINE_RUN, STAGE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -70,5 +70,5 @@ def end_runs(pipeline: str, tracking_address: str | None = None) -> None:
 
 
 def _parents(pipeline: str, tracking_address: str) -> "list[Run]":
-    wanted = f"tags.`{PIPELINE}` = '{pipeline}' and tags.`{STAGE}` = 'pipeline'"
+    wanted = f"tags.`{PIPELINE}` = '{pipeline}' and tags.`{STAGE}` = '{PIPELINE_RUN}'"
     return list(all_runs(tracking_client(tracking_address), wanted))

@@ -55,8 +55,10 @@ def ui(
 
 def addresses(registry: "Registry", address: str) -> list[str]:
     """Of the versions, of the last pipeline's beside the champion, and of the pipelines by AUROC."""
+    from dcube.evaluation.metrics import metric_of
+    from dcube.registry.pipeline import headline
     from dcube.registry.version import readable
-    from dcube.registry.versions import CHAMPION
+    from dcube.registry.versions import CHALLENGER, CHAMPION
     from dcube.tracking.pages import compare_page, models_page, registered_model_page, runs_page
 
     lines = [f"versions:  {registered_model_page(address, registry.name)}"]
@@ -67,7 +69,8 @@ def addresses(registry: "Registry", address: str) -> list[str]:
         compared = sorted((it for it in versions if it.version in last), key=lambda it: it.version != champion)
         runs = {it.version: it.run_id for it in compared[:MOST_COMPARED]}
         lines.append(f"compared:  {compare_page(address, registry.name, runs)}")
-        lines.append(f"pipelines: {runs_page(address, run.info.experiment_id, 'challenger.auroc')}")
+        by_auroc = headline(CHALLENGER, metric_of("auroc").name)
+        lines.append(f"pipelines: {runs_page(address, run.info.experiment_id, by_auroc)}")
         lines.append(f"models:    {models_page(address, run.info.experiment_id)}")
     return lines
 

@@ -6,18 +6,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow.entities import Metric, Run
 
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
 from dcube.tracking import tags
-from dcube.tracking.mlflow_client import LARGEST_BATCH, after_collision, mlflow_key
-from dcube.tracking.outbox import milliseconds
+from dcube.tracking.batches import milliseconds, send_metrics
+from dcube.tracking.mlflow_client import mlflow_key
 
-USES = {"train": "training", "test": "test"}  # split → what MLflow shows beside the data set
-LARGEST_PARAMS_BATCH = 100
+USES = {"training": "train", "test": "test"}  # what MLflow shows beside a data set → the split
 DIGITS = 6
 
 
@@ -43,22 +42,6 @@ def ending(client: MlflowClient, run_id: str) -> Iterator[None]:
     client.set_terminated(run_id)
 
 
-def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
-    entities = [Param(mlflow_key(name), str(value)) for name, value in params.items()]
-    for start in range(0, len(entities), LARGEST_PARAMS_BATCH):
-        client.log_batch(run_id, params=entities[start : start + LARGEST_PARAMS_BATCH])
-
-
-def log_datasets(client: MlflowClient, run_id: str, entities: Mapping[str, Mapping[str, str]]) -> None:
-    """Args:
-    entities: split → as of `dataset_entity`.
-    """
-    inputs = [
-        DatasetInput(Dataset(**entities[split]), [InputTag(tags.DATASET_CONTEXT, use)]) for split, use in USES.items()
-    ]
-    after_collision()(client.log_inputs, run_id, inputs)
-
-
 def log_metrics(
     client: MlflowClient,
     run_id: str,
@@ -81,8 +64,7 @@ def log_metrics(
         for name, value in values.items()
         if not math.isnan(value)
     ]
-    for start in range(0, len(metrics), LARGEST_BATCH):
-        client.log_batch(run_id, metrics=metrics[start : start + LARGEST_BATCH])
+    send_metrics(client, run_id, metrics)
 
 
 def _rounded(value: float) -> float:
@@ -118,7 +100,12 @@ def params_of(config: CandidateConfig, params: Params) -> dict[str, Any]:
     synthetic = trained_with is not None and trained_with.extra_images == "synthetic"
     blocks = {} if config.blocks is None else {"blocks": config.blocks}
     behind = groups_behind(params, on_features=config.blocks is not None, on_synthetic=synthetic)
-    return flattened({"kind": config.kind, **blocks, **behind, **own})
+    return shown_params(config.kind, {**blocks, **behind, **own})
+
+
+def shown_params(kind: str, groups: Mapping[str, Any]) -> dict[str, Any]:
+    """As MLflow shows what made a candidate of this kind, flat."""
+    return flattened({"kind": kind, **groups})
 
 
 def groups_behind(params: Params, on_features: bool, on_synthetic: bool) -> dict[str, Any]:

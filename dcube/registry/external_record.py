@@ -6,11 +6,11 @@ from dcube.artifacts.checksums import sha256_of
 from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
 from dcube.artifacts.schemas.drift import DriftReport
 from dcube.inference.external import ExternalTest
-from dcube.registry.candidate_run import log_metrics, log_params
+from dcube.registry.candidate_run import log_metrics
 from dcube.registry.external_tags import external_tag
 from dcube.registry.references import referenced
 from dcube.tracking import tags
-from dcube.tracking.outbox import milliseconds
+from dcube.tracking.batches import milliseconds, send_params
 
 
 def save(test: ExternalTest, folder: Path) -> None:
@@ -40,7 +40,7 @@ def record(reference: str, test: ExternalTest, folder: Path) -> None:
         run_name=f"{registry.name}/{number} on {metrics.dataset}",
         start_time=milliseconds(),
     )
-    log_params(client, run.info.run_id, {"model": registry.name, "version": number, "test set": metrics.dataset})
+    send_params(client, run.info.run_id, {"model": registry.name, "version": number, "test set": metrics.dataset})
     log_metrics(client, run.info.run_id, {f"external.{name}": value for name, value in metrics.test.items()})
     client.log_artifacts(run.info.run_id, str(folder))
     client.set_terminated(run.info.run_id)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from dcube.registry.version_page import AUROC, MACRO_F1
+from dcube.registry.version_page import AUROC, KIND, MACRO_F1
 from dcube.tracking.mlflow_client import after_collision, aliases_of, reason_of
 from dcube.tracking.pages import version_page
 
@@ -50,7 +50,7 @@ def _write(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
 
 def _paragraph(client: MlflowClient, name: str, alias: str, version: str) -> str:
     known = client.get_model_version(name, version).tags
-    words = [known.get("kind", ""), *(f"{label} {known[label]}" for label in SHOWN if label in known)]
+    words = [known.get(KIND, ""), *(f"{label} {known[label]}" for label in SHOWN if label in known)]
     link = f"[version {version}]({version_page('', name, version)})"
     return f"{_mark(alias)} {', '.join(filter(None, (link, *words)))}"
 

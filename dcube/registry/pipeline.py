@@ -13,12 +13,13 @@ from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import title_of_candidate
-from dcube.registry.candidate_run import log_metrics, log_params
+from dcube.registry.candidate_run import log_metrics
 from dcube.registry.promotion import appoint_first
 from dcube.registry.registration import Evaluated, Registration, best_by_validation, challenger_of, register
 from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.tracking import tags
+from dcube.tracking.batches import send_params
 from dcube.tracking.run import TrackedRun
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def register_pipeline(
     )
 
 
+def headline(role: str, metric: str) -> str:
+    """The metric of a pipeline's run that tells a metric of the candidate in this role."""
+    return f"{role}.{metric}"
+
+
 def log_shared_files(tracked: TrackedRun, files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
     """Keep files (path below an artifact folder → content) with the run that registers.
 
@@ -67,15 +73,15 @@ def log_shared_files(tracked: TrackedRun, files: Mapping[str, bytes]) -> dict[st
 
 
 def _log_headlines(client: "MlflowClient", run_id: str, params: Params, roles: Mapping[str, Evaluated | None]) -> None:
-    """Of a pipeline, to its run, so that pipelines can be sorted and compared: `challenger.auroc` and so on, and the
+    """Of a pipeline, to its run, so that pipelines can be sorted and compared, and the
     parameters that are not the defaults, since MLflow's list of runs gets slower with every parameter.
     """
     if not client.get_run(run_id).data.params:  # MLflow refuses other values, as of a DVC experiment made again
-        log_params(client, run_id, flattened(params.model_dump(mode="json", exclude_defaults=True)))
+        send_params(client, run_id, flattened(params.model_dump(mode="json", exclude_defaults=True)))
     for role, model in roles.items():
         if model:
             test = model.metrics.test
-            log_metrics(client, run_id, {f"{role}.{metric.name}": test[metric.name] for metric in HEADLINES})
+            log_metrics(client, run_id, {headline(role, it.name): test[it.name] for it in HEADLINES})
             client.set_tag(run_id, role, title_of_candidate(model.name, model.metrics.kind))
 
 

@@ -25,9 +25,7 @@ from dcube.evaluation.summary import refuse_contradiction
 from dcube.registry.candidate_run import (
     USES,
     candidate_run,
-    log_datasets,
     log_evaluation,
-    log_params,
     params_of,
     undefined_in,
 )
@@ -38,6 +36,7 @@ from dcube.registry.version_page import Champion, description, page_tags
 from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
+from dcube.tracking.batches import send_datasets, send_params
 from dcube.tracking.datasets import dataset_entity
 from dcube.tracking.lineage import PACKAGE, code_fingerprint, source_tags
 from dcube.tracking.mlflow_client import all_runs
@@ -142,9 +141,9 @@ def register(registry: Registry, model: Evaluated, shared: Registration, lineage
     }
     title = title_of_candidate(model.name, model.metrics.kind)
     with candidate_run(client, shared.run, title, origin) as run_id:
-        log_params(client, run_id, params_of(config, shared.params))
-        datasets = {split: dataset_entity(shared.dataset, split) for split in USES}
-        log_datasets(client, run_id, datasets)
+        send_params(client, run_id, params_of(config, shared.params))
+        datasets = {use: dataset_entity(shared.dataset, split) for use, split in USES.items()}
+        send_datasets(client, run_id, datasets)
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
         logged = log_model(title, model.folder, config, model.metrics.policy, run_id, lineage.get(tags.COMMIT, ""))
         log_evaluation(client, run_id, model.metrics, datasets["test"], logged.model_id)

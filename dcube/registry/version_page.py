@@ -22,7 +22,7 @@ from dcube.tracking import tags
 from dcube.tracking.pages import run_page
 
 AUROC, MACRO_F1 = metric_of("auroc"), metric_of("macro_f1")
-VS_CHAMPION = "vs champion"
+KIND, VS_CHAMPION = "kind", "vs champion"  # tags of a version
 SHORT = 12  # letters of a hash that people need
 
 
@@ -43,7 +43,7 @@ def page_tags(
     """
     data, commit = (origin.get(tag, "none")[:SHORT] for tag in (tags.DATA, tags.COMMIT))
     return {
-        "kind": short_kind(metrics.kind),
+        KIND: short_kind(metrics.kind),
         **{metric.label: _with_interval(metrics, metric.name) for metric in (AUROC, MACRO_F1)},
         **({VS_CHAMPION: _difference(predictions, champion, metrics)} if champion else {}),
         "data set": f"{dataset} ({data}), test: {tested_on(metrics)}",

@@ -18,19 +18,18 @@ from dcube.registry.candidate_run import (
     USES,
     ending,
     groups_behind,
-    log_datasets,
     log_evaluation,
     log_metrics,
-    log_params,
+    shown_params,
 )
 from dcube.studies.output import MARKDOWN
 from dcube.studies.results import Result
 from dcube.studies.table import Line, StudyTable
 from dcube.studies.trials import Trial, make_trial
 from dcube.tracking import lineage, tags
+from dcube.tracking.batches import milliseconds, send_datasets, send_params
 from dcube.tracking.datasets import entity_of
 from dcube.tracking.mlflow_client import experiment_called, runs_of, tracking_client
-from dcube.tracking.outbox import milliseconds
 
 OF_IMAGES = {"data", "diffusion", "fid"}  # parameters that generated images and their distances come from
 
@@ -82,7 +81,7 @@ class StudyRuns:
             return
         row = {tags.STUDY_ROW: line.variant.row.name}
         with self._run(title, key, row) as run_id:
-            log_params(self.client, run_id, self._settings(first[0]))
+            send_params(self.client, run_id, self._settings(first[0]))
             for name in missing:
                 with self._run(name, keys[name], row | {tags.PARENT: run_id}) as repeat_id:
                     self._log_repeat(repeat_id, *repeats[name])
@@ -108,11 +107,11 @@ class StudyRuns:
             yield run.info.run_id
 
     def _log_repeat(self, run_id: str, trial: Trial, result: Result) -> None:
-        log_params(self.client, run_id, self._made_with(trial))
+        send_params(self.client, run_id, self._made_with(trial))
         if result.evaluation:
             fingerprint = result.evaluation.dataset_fingerprint
-            datasets = {split: entity_of(self.table.data, fingerprint, split) for split in USES}
-            log_datasets(self.client, run_id, datasets)
+            datasets = {use: entity_of(self.table.data, fingerprint, split) for use, split in USES.items()}
+            send_datasets(self.client, run_id, datasets)
             log_evaluation(self.client, run_id, result.evaluation, datasets["test"])
         else:
             log_metrics(self.client, run_id, result.metrics)
@@ -133,7 +132,7 @@ class StudyRuns:
         )
         behind = groups_behind(trial.params, on_features, recipe.extra_images == "synthetic")
         diffusion = {"diffusion": trial.params.diffusion} if on_features else {}
-        return flattened({"kind": recipe.kind, **behind, **diffusion, **recipe.params})
+        return shown_params(recipe.kind, {**behind, **diffusion, **recipe.params})
 
     def _settings(self, trial: Trial) -> dict[str, Any]:
         """What the study changes."""

@@ -42,7 +42,6 @@ DENIALS = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 CHECK_CREDENTIALS = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 LONGEST_KEY = 250
 PAGE = 500  # runs that one request asks for
-LARGEST_BATCH = 1000  # metrics that MLflow takes in one request
 
 
 def tracking_uri(repository: Path | None = None) -> str:

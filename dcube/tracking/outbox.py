@@ -7,7 +7,6 @@ refuses is moved to `.dcube/unsent/refused`, so that it keeps nothing else from 
 
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +18,10 @@ from pydantic import ValidationError
 from dcube.artifacts.schemas.run_header import MetricRow, RunHeader
 from dcube.errors import DcubeError
 from dcube.runtime.settings import library_defaults
+from dcube.tracking.batches import milliseconds, send_datasets, send_metrics, send_params, send_tags
 from dcube.tracking.mlflow_client import (
     FAIL_FAST,
-    LARGEST_BATCH,
     LOCKS,
-    after_collision,
     experiment_called,
     is_away,
     is_defect,
@@ -32,7 +30,7 @@ from dcube.tracking.mlflow_client import (
     reason_of,
     tracking_client,
 )
-from dcube.tracking.tags import DATASET_CONTEXT, PARENT, PIPELINE, RUN_KEY, STAGE
+from dcube.tracking.tags import PARENT, PIPELINE, PIPELINE_RUN, RUN_KEY, STAGE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -85,7 +83,7 @@ class Outbox:
             self._send_metrics(client)
             self._send_artifacts(client)
             if self.new_tags:
-                _set_tags(client, self._run_id, self.new_tags)
+                send_tags(client, self._run_id, self.new_tags)
                 self.new_tags = {}
             if self.header.status:
                 for run_id in (self._run_id, self.parent):  # a pipeline ends as its last stage did
@@ -123,7 +121,7 @@ class Outbox:
             run = client.create_run(experiment_id, header.start_time, tags, header.name)
         else:
             client.update_run(run.info.run_id, status="RUNNING")
-            _set_tags(client, run.info.run_id, tags)
+            send_tags(client, run.info.run_id, tags)
         self.change(run_id=run.info.run_id)
         self._describe(client, run)
         self.last_step = {
@@ -131,16 +129,10 @@ class Outbox:
         }
 
     def _describe(self, client: "MlflowClient", run: "Run") -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Param
-
-        params = {mlflow_key(key): value for key, value in self.header.params.items()}
-        missing = [Param(key, value) for key, value in params.items() if key not in run.data.params]
-        for start in range(0, len(missing), 100):
-            client.log_batch(self._run_id, params=missing[start : start + 100])
+        sent = run.data.params
+        send_params(client, self._run_id, {k: v for k, v in self.header.params.items() if mlflow_key(k) not in sent})
         if self.header.dataset and not (run.inputs and run.inputs.dataset_inputs):
-            used_for = [InputTag(DATASET_CONTEXT, self.header.name)]
-            inputs = [DatasetInput(Dataset(**self.header.dataset), used_for)]
-            after_collision()(client.log_inputs, self._run_id, inputs)
+            send_datasets(client, self._run_id, {self.header.name: self.header.dataset})
 
     def _send_metrics(self, client: "MlflowClient") -> None:
         from mlflow.entities import Metric
@@ -158,8 +150,7 @@ class Outbox:
                 if row.step > newest.get(key, -1):  # a resumed training repeats what came after its checkpoint
                     newest[key] = row.step
                     metrics.append(Metric(key, value, row.time, row.step))
-        for start in range(0, len(metrics), LARGEST_BATCH):
-            client.log_batch(self._run_id, metrics=metrics[start : start + LARGEST_BATCH])
+        send_metrics(client, self._run_id, metrics)
         self.last_step = newest
         self.offset += len(lines)
 
@@ -213,13 +204,9 @@ def fresh_key() -> str:
     return uuid.uuid4().hex
 
 
-def milliseconds() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def _parent(client: "MlflowClient", experiment_id: str, pipeline: str) -> str:
     """The run that holds all runs of one pipeline together, and lasts from its first stage to its last."""
-    tags = {PIPELINE: pipeline, STAGE: "pipeline"}
+    tags = {PIPELINE: pipeline, STAGE: PIPELINE_RUN}
     with FileLock(LOCKS / "pipeline.lock"):
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
         found = client.search_runs([experiment_id], wanted, max_results=1)
@@ -231,12 +218,6 @@ def _parent(client: "MlflowClient", experiment_id: str, pipeline: str) -> str:
 def _unfinished(client: "MlflowClient", experiment_id: str, key: str) -> "Run | None":
     wanted = f"tags.`{RUN_KEY}` = '{key}' and attributes.status != 'FINISHED'"
     return next(iter(client.search_runs([experiment_id], wanted, max_results=1)), None)
-
-
-def _set_tags(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> None:
-    from mlflow.entities import RunTag
-
-    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def _set_aside(folder: Path, name: str, reason: str) -> str:

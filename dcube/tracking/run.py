@@ -19,10 +19,11 @@ from dcube.errors import DcubeError
 from dcube.runtime import retries
 from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage
+from dcube.tracking.batches import milliseconds
 from dcube.tracking.datasets import dataset_entity
 from dcube.tracking.inputs import refuse_changed_inputs
 from dcube.tracking.mlflow_client import CHECK_CREDENTIALS, is_denial, is_refusal, mlflow_key, reason_of
-from dcube.tracking.outbox import Outbox, deliver_left_behind, fresh_key, milliseconds
+from dcube.tracking.outbox import Outbox, deliver_left_behind, fresh_key
 from dcube.tracking.tags import RUN_KEY
 
 if TYPE_CHECKING:

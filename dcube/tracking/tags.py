@@ -9,6 +9,7 @@ OWN = "dcube."  # what all tags of this project begin with
 RUN_KEY = "dcube.run_key"  # identifies a training: killed and started again, it goes on in the same run
 PIPELINE = "dcube.pipeline"  # that all stages of one pipeline share
 STAGE = "dcube.stage"
+PIPELINE_RUN = "pipeline"  # what stands there of the run that holds those of a pipeline together
 PARAMS_SHA256 = "dcube.params_sha256"
 UNCOMMITTED = "dcube.uncommitted"  # files that no commit has as they were
 DVC = "dcube.dvc."  # + path: DVC's hash of an output that was read
