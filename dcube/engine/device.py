@@ -1,6 +1,5 @@
 """Which device and which precision."""
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -9,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dcube.config.schema import Compute
 from dcube.errors import DcubeError
+from dcube.runtime.settings import read_settings
 
 
 def choose_device(compute: Compute) -> torch.device:
@@ -16,7 +16,7 @@ def choose_device(compute: Compute) -> torch.device:
         raise DcubeError("compute.device is cuda, and this machine has no usable GPU: set it to auto or cpu")
     if compute.device == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    index = int(os.environ.get("LOCAL_RANK", 0))  # torchrun's: a process on this machine has the GPU of its number
+    index = read_settings().local_rank
     if index >= (gpus := torch.cuda.device_count()):
         raise DcubeError(f"this machine has {gpus} usable GPUs: start at most {gpus} processes on it, one per GPU")
     torch.cuda.set_device(index)

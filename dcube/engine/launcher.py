@@ -1,7 +1,6 @@
 """Starts a command again in several processes on this machine, by torchrun."""
 
 import logging
-import os
 import signal
 from collections.abc import Callable
 
@@ -9,6 +8,7 @@ import torch
 import torch.distributed as dist
 
 from dcube.engine.distributed import joined_processes
+from dcube.runtime.settings import library_defaults
 
 
 def launch(processes: int, work: Callable[[], None], module: str, *words: str) -> None:
@@ -24,8 +24,9 @@ def launch(processes: int, work: Callable[[], None], module: str, *words: str) -
         with joined_processes():
             work()
     else:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
-        _torchrun("--standalone", f"--nproc-per-node={processes}", "-m", module, *words)
+        threads = max(1, torch.get_num_threads() // processes)
+        with library_defaults({"OMP_NUM_THREADS": str(threads)}):
+            _torchrun("--standalone", f"--nproc-per-node={processes}", "-m", module, *words)
 
 
 def _torchrun(*words: str) -> None:

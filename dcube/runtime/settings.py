@@ -15,6 +15,15 @@ PREFIX = "DCUBE_"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+# Not fields, since no module of ours reads them as a setting.
+ELSEWHERE = {
+    "DCUBE_MLFLOW_HOSTS": "Read by `docker/compose.yaml` alone: further host names by which browsers reach MLflow.",
+    "DCUBE_WORKER_MEMORY": "Read by `docker/compose.yaml` alone: the memory of a worker's container. Default: `32g`.",
+    "DCUBE_PROCESS_MARK": "Set for every group of child processes, which are ended by it (`dcube/runtime/reaper.py`).",
+    "DCUBE_STACK": "Set by `make stack` for its servers, likewise (`flows/stack/supervision.py`).",
+}
+
+
 class Settings(BaseSettings):
     """The field `storage` is the variable `DCUBE_STORAGE`; variables of other programs are named by an alias."""
 
@@ -84,6 +93,11 @@ class Settings(BaseSettings):
         None,
         description="Set by torchrun: the run that this process is one of several of.",
         validation_alias="TORCHELASTIC_RUN_ID",
+    )
+    local_rank: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="Set by torchrun: which of the processes on this machine this is; it has the GPU of this number.",
+        validation_alias="LOCAL_RANK",
     )
     progress_file: Path | None = Field(
         None, description="Set by the flow: file to which a stage appends its progress, a JSON object a line."
@@ -180,6 +194,12 @@ def settings_page() -> str:
             "| variable | meaning | default |",
             "| --- | --- | --- |",
             *rows,
+            "",
+            "Beside the model:",
+            "",
+            "| variable | meaning |",
+            "| --- | --- |",
+            *(f"| `{name}` | {_cell(meaning)} |" for name, meaning in ELSEWHERE.items()),
             "",
         ]
     )

@@ -9,11 +9,8 @@ import pytest
 
 from dcube.errors import DcubeError
 from dcube.runtime.processes import child_environment
-from dcube.runtime.settings import Settings, library_defaults, read_settings, settings_page
+from dcube.runtime.settings import ELSEWHERE, Settings, library_defaults, read_settings, settings_page
 from tests.support.checkout import ROOT
-
-OF_COMPOSE = {"DCUBE_MLFLOW_HOSTS", "DCUBE_WORKER_MEMORY"}  # read by docker/compose.yaml alone
-INTERNAL = {"DCUBE_PROCESS_MARK", "DCUBE_STACK"}  # between our own processes
 
 
 def test_the_page_is_up_to_date():
@@ -22,7 +19,7 @@ def test_the_page_is_up_to_date():
 
 
 def test_every_variable_that_is_named_anywhere_is_a_setting():
-    known = {name for field in Settings.model_fields for name in Settings.variables(field)} | INTERNAL | OF_COMPOSE
+    known = {name for field in Settings.model_fields for name in Settings.variables(field)} | ELSEWHERE.keys()
     files = [*ROOT.glob("*.md"), *ROOT.glob("*.yaml"), ROOT / "Makefile", *(ROOT / "docker").iterdir()]
     files += [path for folder in ("dcube", "flows", "docs") for path in (ROOT / folder).rglob("*")]
     for file in files:
