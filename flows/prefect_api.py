@@ -35,13 +35,18 @@ def require_server() -> str:
     if not address:
         raise DcubeError("no Prefect server: set PREFECT_API_URL, e.g. to http://127.0.0.1:4200/api")
     try:
-        httpx.get(f"{address}/health", timeout=10)
+        health(address)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise DcubeError(
             f"the Prefect server {address} does not answer ({type(error).__name__}): start it, or correct "
             "PREFECT_API_URL"
         ) from None
     return str(address)
+
+
+def health(address: str) -> httpx.Response:
+    """What a server answers, an error too where it has only begun to start, or asks for a password."""
+    return httpx.get(f"{address}/health", timeout=10)
 
 
 # --- runs

@@ -12,7 +12,7 @@ from dcube.errors import DcubeError
 from dcube.runtime import retries
 from dcube.runtime.ports import free_port
 from dcube.runtime.processes import process_group
-from flows.prefect_api import require_server
+from flows.prefect_api import health, require_server
 
 
 def ensure_server() -> None:
@@ -38,7 +38,7 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], address: str) -> None:
     def check() -> None:
         if process.poll() is not None:
             raise EndedError
-        httpx.get(f"{address}/health").raise_for_status()
+        health(address).raise_for_status()
 
     try:
         retries.START_SERVER.retrying(httpx.HTTPError)(check)

@@ -15,7 +15,8 @@ from prefect.workers.base import BaseWorker
 
 from dcube.runtime.processes import prepare_process
 
-_submit = BaseWorker._submit_scheduled_flow_runs
+STEP = "_submit_scheduled_flow_runs"
+_submit = getattr(BaseWorker, STEP)
 
 
 async def submit_what_is_not_held(
@@ -28,7 +29,7 @@ async def submit_what_is_not_held(
 
 def keep_worker_alive() -> None:
     """Replace that step in all workers of this process."""
-    BaseWorker._submit_scheduled_flow_runs = submit_what_is_not_held  # type: ignore[method-assign, assignment]
+    setattr(BaseWorker, STEP, submit_what_is_not_held)
 
 
 if __name__ == "__main__":

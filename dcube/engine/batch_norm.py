@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+
+BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)  # timm's own are among them
 
 
 @contextmanager
@@ -20,7 +21,7 @@ def statistics_estimated_again(model: nn.Module) -> Iterator[bool]:
     Yields:
         whether there is such a layer; without one, no pass is needed.
     """
-    layers = [layer for layer in model.train().modules() if isinstance(layer, _BatchNorm) and layer.training]
+    layers = [layer for layer in model.train().modules() if isinstance(layer, BATCH_NORM) and layer.training]
     momentum = [layer.momentum for layer in layers]
     model.eval()
     for layer in layers:

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from dcube.engine.batch_norm import BATCH_NORM
 from dcube.errors import DcubeError
 
 # How long a process waits for the others: the main one measures FID, and fetches checkpoints, alone.
@@ -164,6 +164,6 @@ def _synchronise_batch_norm(model: nn.Module) -> None:
         convert_sync_batchnorm(model)
         return
     for module in model.modules():
-        if isinstance(module, _BatchNorm):  # torch's SyncBatchNorm is for GPUs only
+        if isinstance(module, BATCH_NORM):  # torch's SyncBatchNorm is for GPUs only
             module.register_forward_pre_hook(lambda layer, x: (all_gather(x[0]),) if layer.training else None)
             module.register_forward_hook(lambda layer, _, y: shard(y) if layer.training else None)

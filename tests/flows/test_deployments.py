@@ -36,7 +36,7 @@ from flows.mlflow_runs import end_runs, mlflow_runs_ended, running_pipelines
 from flows.pipeline import pipeline
 from flows.prefect_api import fail_run, has_ended, has_stopped
 from flows.retrain import known_data, retrain
-from flows.worker import keep_worker_alive
+from flows.worker import STEP, keep_worker_alive
 from tests.support.checkout import ROOT
 from tests.support.small_pipeline import command, head, rewrite, workspaces
 
@@ -167,8 +167,7 @@ class TestRunsThatCannotBegin:
         assert "given up: 10 attempts" in str(refused(monkeypatch, repository, {}, crashes=10))
 
     def test_a_worker_survives_a_run_whose_slot_it_still_holds(self, deployed, monkeypatch):
-        own_step = BaseWorker._submit_scheduled_flow_runs
-        monkeypatch.setattr(BaseWorker, own_step.__name__, own_step)  # which it is again after the test
+        monkeypatch.setattr(BaseWorker, STEP, getattr(BaseWorker, STEP))  # which it is again after the test
         keep_worker_alive()
 
         async def offered_again() -> list[FlowRun]:
@@ -176,7 +175,7 @@ class TestRunsThatCannotBegin:
                 run = FlowRun(flow_id=uuid4())
                 worker.limiter.acquire_on_behalf_of_nowait(run.id)
                 offer = WorkerFlowRunResponse(work_pool_id=uuid4(), work_queue_id=uuid4(), flow_run=run)
-                return await worker._submit_scheduled_flow_runs(flow_run_response=[offer])
+                return await getattr(worker, STEP)(flow_run_response=[offer])
 
         assert asyncio.run(offered_again()) == []
 

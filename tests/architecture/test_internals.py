@@ -1,0 +1,75 @@
+"""The table of internals in docs/architecture.md, compared with the code and with what is installed."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.support.checkout import ROOT
+
+PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## Internals that an upgrade")[2]
+ROWS = [[cell.strip() for cell in line[1:-1].split("|")] for line in PAGE.splitlines() if line.startswith("| ")][2:]
+OWN = {"dcube", "flows", "tests", "benchmarks"}
+
+
+def listed() -> dict[str, str]:
+    """Module → the text of all its rows."""
+    found: dict[str, str] = {}
+    modules: list[str] = []
+    for module, *rest in ROWS:
+        modules = re.findall(r"`([^`]+)`", module) or modules  # a row without a module goes on with the one before
+        for name in modules:
+            place = name if (ROOT / name).exists() else f"dcube/{name}"
+            found[place] = f"{found.get(place, '')} {' '.join(rest)}"
+    return found
+
+
+def defined_in(tree: ast.Module) -> set[str]:
+    """Names that a module gives to things of its own."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
+                found.add(name)
+            case ast.Attribute(attr=name, ctx=ast.Store()):
+                found.add(name)
+    return found
+
+
+def private_names(file: Path) -> Iterator[str]:
+    """Those of other packages that a module uses: imported, or as an attribute of something."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    own = defined_in(tree)
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names) if module.partition(".")[0] not in OWN:
+                words = [*module.split("."), *(alias.name for alias in names)]
+                yield from (word for word in words if word.startswith("_") and not word.startswith("__"))
+            case ast.Attribute(value=value, attr=name) if name.startswith("_") and not name.startswith("__"):
+                if name not in own and ast.unparse(value) not in sys.stdlib_module_names:
+                    yield name
+
+
+def test_every_private_name_of_another_package_is_listed_with_its_module():
+    rows = listed()
+    for folder in sorted(OWN):
+        for file in (ROOT / folder).rglob("*.py"):
+            place = str(file.relative_to(ROOT))
+            missing = [name for name in private_names(file) if name not in rows.get(place, "")]
+            assert not missing, f"{place} uses {missing}: avoid them, or list them in docs/architecture.md"
+
+
+def test_the_modules_and_tests_of_the_table_exist():
+    for place in listed():
+        assert (ROOT / place).exists(), place
+    for *_, tests in ROWS:
+        for file in re.findall(r"`(\w+/\w+\.py)", tests):
+            assert (ROOT / "tests" / file).exists(), file
+
+
+def test_the_versions_that_it_was_checked_with_are_those_installed():
+    named = " ".join(PAGE.partition("Checked with ")[2].partition("\n\n")[0].split()).rstrip(".")
+    for package, checked in re.findall(r"([\w-]+) ([\d.]+)", named):
+        assert version(package) == checked, f"check the table of docs/architecture.md with {package} {version(package)}"
