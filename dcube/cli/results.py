@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcube.artifacts.candidates import BASELINE, DCUBE
-from dcube.artifacts.layout import DATA_RECORD, DATASET, EVALUATION, LOCK, PARAMS, PREDICTIONS, PREPARED
+from dcube.artifacts.layout import DATA_RECORD, EVALUATION, LOCK, PARAMS, PREDICTIONS
 from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.errors import DcubeError
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def results() -> None:
     """The table of all evaluated models, and what can be said about them."""
     from dcube.evaluation.conclusions import evaluations
-    from dcube.tracking.record import record_notice
+    from dcube.registry.staleness import stale_results
 
-    if notice := record_notice(EVALUATION):
-        print_rich(_bold(f"{notice}\n"))
+    if reason := next(stale_results(), None):
+        print_rich(_bold(f"{reason}.\n"))
     for content in (*_results(evaluations(EVALUATION)), *_next_steps()):
         print_rich(content)
 
@@ -48,7 +48,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     first = next(iter(metrics.values()))
     predictions = {name: Predictions.load(EVALUATION / name / PREDICTIONS) for name in metrics}
     yield results_table(metrics)
-    yield _data(first)
+    yield f"Data: {first.dataset}, fingerprint {first.dataset_fingerprint[:12]}."
     if notice := split_notice(first):
         yield _bold(notice)
     for name, its in metrics.items():
@@ -76,18 +76,6 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
         yield published.note
     if any(its.is_phantom for its in metrics.values()):
         yield _bold(f"\n{PHANTOM}")
-
-
-def _data(metrics: "Metrics") -> "str | Text":
-    """Which data the metrics are of, and whether those prepared now are others."""
-    from dcube.artifacts.schemas.dataset import DatasetInfo
-
-    origin = f"Data: {metrics.dataset}, fingerprint {metrics.dataset_fingerprint[:12]}"
-    file = PREPARED / DATASET
-    now = DatasetInfo.load(file).fingerprint if file.exists() else metrics.dataset_fingerprint
-    if now == metrics.dataset_fingerprint:
-        return f"{origin}."
-    return _bold(f"{origin}. Prepared now are others ({now[:12]}): these metrics are not of them; run `dvc repro`.")
 
 
 def _next_steps() -> "Iterator[str | Text]":

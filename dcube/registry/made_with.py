@@ -16,7 +16,7 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.classifier.recipe import recipe_of
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
-from dcube.errors import DcubeError, abbreviated
+from dcube.errors import abbreviated
 
 OF_METRICS = {
     "resamples": "bootstrap_samples", "confidence": "confidence", "calibration_bins": "calibration_bins",
@@ -24,12 +24,12 @@ OF_METRICS = {
 }  # fmt: skip
 
 
-def refuse_other_parameters(params: Params) -> None:
-    """Raises: DcubeError: outputs that stand here were made with other parameters than these."""
+def other_parameters(params: Params) -> Iterator[str]:
+    """A sentence for each output that stands here and was made with other parameters than these."""
     for stage, file, made_with, wanted in _recorded(params):
         if different := [name for name, value in wanted.items() if made_with.get(name) != value]:
             name = different[0]
-            raise DcubeError(
+            yield (
                 f"{file} was made with other {abbreviated(different)} than stand in params.yaml ({name}: "
                 f"{made_with.get(name)}, not {wanted[name]}): these, or their defaults, were changed as the stage "
                 f"ended, or since; `dvc repro --force --single-item {stage}`, then `dvc repro`"

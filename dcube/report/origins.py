@@ -11,12 +11,11 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import METRICS
+from dcube.registry.staleness import refuse, stale_run
 from dcube.registry.version import Version, readable
 from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.report.material import Material
-from dcube.report.one_run import refuse_mixture
 from dcube.tracking import lineage, tags
-from dcube.tracking.record import refuse_replaced
 
 # Shown elsewhere, or nobody's business.
 OF_TODAY = ("commit", "params_sha256", "pipeline", "uncommitted")  # of a checkout, not of results
@@ -36,8 +35,7 @@ def material_here() -> Material:
     )
     if material.info is None:
         raise DcubeError(f"{PREPARED} contains no prepared data set: run `dvc repro` here, or name MODEL@ALIAS")
-    refuse_mixture(material)
-    refuse_replaced(EVALUATION.parent)
+    refuse(stale_run())
     return replace(material, title=f"D-Cube on {material.info.name}", lineage=_recorded())
 
 

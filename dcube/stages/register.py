@@ -23,28 +23,26 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion_config
 from dcube.errors import DcubeError
 from dcube.evaluation.model_card import title_of_candidate
-from dcube.registry.made_with import refuse_other_parameters
 from dcube.registry.pipeline import log_shared_files, register_pipeline
 from dcube.registry.references import model_of
 from dcube.registry.registration import Evaluated, Registration
+from dcube.registry.staleness import refuse, stale_inputs
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.report.origins import material_to_register
 from dcube.report.page import page
 from dcube.stages import params
 from dcube.tracking import lineage
 from dcube.tracking.mlflow_client import tracking_client
-from dcube.tracking.record import refuse_stale_record
 from dcube.tracking.run import tracked_run
 
 
 def main() -> None:
     settings = params()
-    refuse_stale_record("register")
+    refuse(stale_inputs("register", settings))
     name = model_of(settings.data.name)
     models = [Evaluated.load(MODELS, file.parent) for file in sorted(EVALUATION.glob(f"*/{METRICS_FILE}"))]
     if not models:
         raise DcubeError(f"nothing has been evaluated in {EVALUATION}: run `dvc repro`")
-    refuse_other_parameters(settings)
     dataset = PreparedDataset.load(PREPARED)
     with tracked_run("register", {}, dataset) as tracked, atomic_folder(REGISTERED) as folder:
         if tracked.run_id is None:

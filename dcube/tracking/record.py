@@ -1,55 +1,36 @@
-"""Whether a result that DVC has recorded is of the parameters, code and data that stand in the working copy now."""
+"""What DVC has recorded of results, compared with what stands in the working copy now.
 
-from collections.abc import Iterator
+What follows from it, `dcube.registry.staleness` says.
+"""
+
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 from dcube.artifacts.checksums import dvc_hash
 from dcube.artifacts.dvc_files import declared, declared_stages, overlaps, read_lock, read_params
-from dcube.artifacts.layout import LOCK, PARAMS, RAW
-from dcube.errors import DcubeError, abbreviated
+from dcube.artifacts.layout import PARAMS, RAW
 from dcube.tracking.lineage import data_hash, upstream_stages
 
-NOT_AS_RECORDED = f"not as {LOCK} records. `dvc checkout` restores that, `dvc repro` makes it again"
+
+def whole_inputs(stage: str) -> list[Path]:
+    """What a stage reads of the outputs of others, but for those of which it reads a part: only that may be here."""
+    outputs = _declared_outputs()
+    return [Path(path) for path in declared(stage).inputs if any(Path(out).is_relative_to(path) for out in outputs)]
 
 
-def refuse_stale_record(stage: str) -> None:
-    """Raises: DcubeError: what `stage` reads is not as recorded, or not of what stands here now.
-
-    Of an output of which it reads a part, only that may be here.
-    """
-    whole = [
-        path for path in declared(stage).inputs if any(Path(out).is_relative_to(path) for out in _declared_outputs())
-    ]
-    refuse_replaced(*map(Path, whole))
-    if changed := _changed(set(upstream_stages(stage))):
-        raise DcubeError(
-            f"{abbreviated(changed)} changed after the results were made of it: `dvc repro {stage}` makes them again"
-        )
-
-
-def refuse_replaced(*paths: Path) -> None:
-    """Raises: DcubeError: outputs that stand in `paths` are of another revision than `dvc.lock`, or of none."""
-    if replaced := [path for path in _replaced(*paths) if Path(path).exists()]:
-        raise DcubeError(f"{abbreviated(replaced)}: {NOT_AS_RECORDED}")
-
-
-def record_notice(results: Path) -> str | None:
-    """How what stands in `results`, a folder of outputs, is not of this working copy; None where it is."""
-    if replaced := _replaced(results):
-        return f"{abbreviated(replaced)}: {NOT_AS_RECORDED}."
+def makers_of(results: Path) -> set[str]:
+    """The recorded stages that `results`, a folder of outputs, come from."""
     stages = read_lock().stages
     makers = {name for name in stages if any(Path(out).is_relative_to(results) for out in stages[name].outputs)}
-    if changed := _changed(makers.union(*map(upstream_stages, makers))):
-        return f"{abbreviated(changed)} changed after these results were made. `dvc repro` makes them again."
-    return None
+    return makers.union(*map(upstream_stages, makers))
 
 
 def _declared_outputs() -> list[str]:
     return [out for stage in declared_stages().values() for out in stage.outputs]
 
 
-def _replaced(*paths: Path) -> list[str]:
+def replaced(*paths: Path) -> list[str]:
     """Outputs in or around `paths` that are not as `dvc.lock` records: a branch was switched, or a commit checked out,
     without `dvc checkout`.
     """
@@ -70,12 +51,16 @@ def _files(path: Path) -> Iterator[Path]:
             yield file
 
 
-def _changed(stages: set[str]) -> list[str]:
-    """Parameters and paths that are not as these stages, which are recorded, have read them."""
-    lock = read_lock()
-    parameters = {f"{PARAMS}: {key}" for _, key in lock.other_parameters(stages, read_params())}
-    paths = {path for _, path in (*lock.other_outputs(stages), *lock.other_sources(stages, cache(_hash)))}
-    return sorted(parameters | paths)
+def changed(stages: Iterable[str], sources: bool = True) -> list[str]:
+    """Parameters and paths that are not as these stages, which are recorded, have read them.
+
+    Args:
+        sources: whether code and raw data count, beside parameters and the outputs of other stages.
+    """
+    lock, names = read_lock(), set(stages)
+    parameters = {f"{PARAMS}: {key}" for _, key in lock.other_parameters(names, read_params())}
+    other = lock.other_sources(names, cache(_hash)) if sources else ()
+    return sorted(parameters | {path for _, path in (*lock.other_outputs(names), *other)})
 
 
 def _hash(path: str) -> str | None:

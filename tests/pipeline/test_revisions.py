@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dcube.tracking.record import record_notice
+from dcube.registry.staleness import stale_results
 from tests.support.small_pipeline import build, rewrite
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         done = subprocess.run(command, capture_output=True, text=True)
         assert code is None or done.returncode == code, done.stdout + done.stderr
         for shown in Path().glob("outputs/evaluation/*/seed.txt"):
-            assert record_notice(Path("outputs")) or seed_of(shown) == seed_of(Path("params.yaml")), words
+            assert list(stale_results(Path("outputs"))) or seed_of(shown) == seed_of(Path("params.yaml")), words
 
     return do
 
@@ -57,15 +57,15 @@ def test_results_are_of_this_revision_or_it_is_said(do, tmp_path: Path) -> None:
     do("git", "switch", "-qc", "other")
     committed(do, 2)
     do("git", "switch", "-q", "-")
-    assert record_notice(Path("outputs")), "the files are the other branch's"
+    assert list(stale_results(Path("outputs"))), "the files are the other branch's"
     do("dvc", "checkout")
-    assert record_notice(Path("outputs")) is None
+    assert list(stale_results(Path("outputs"))) == []
     do("dvc", "gc", "--workspace", "--force")
     do("git", "switch", "-q", "other")
     do("dvc", "checkout", code=None)  # what gc has deleted is missing
-    assert record_notice(Path("outputs"))
+    assert list(stale_results(Path("outputs")))
     do("dvc", "repro")
-    assert record_notice(Path("outputs")) is None
+    assert list(stale_results(Path("outputs"))) == []
     do("dvc", "exp", "run", "--queue", "--name", "queued", "-S", "data.seed=3")
     do("dvc", "exp", "run", "--run-all")
     do("dvc", "exp", "apply", "queued")
@@ -86,6 +86,6 @@ def test_an_object_that_is_missing_in_the_remote_is_made_again(do, tmp_path: Pat
     do("git", "clone", "-q", ".", str(tmp_path / "clone"))
     os.chdir(tmp_path / "clone")
     do("dvc", "pull", code=None)
-    assert not Path("outputs/model").exists() and "outputs/model" in str(record_notice(Path("outputs")))
+    assert not Path("outputs/model").exists() and "outputs/model" in next(stale_results(Path("outputs")))
     do("dvc", "repro")
-    assert record_notice(Path("outputs")) is None
+    assert list(stale_results(Path("outputs"))) == []

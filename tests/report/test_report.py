@@ -275,8 +275,8 @@ def test_a_mixture_of_two_runs_is_refused(own: Path, monkeypatch, capsys) -> Non
     keep, made = TINY["features"]["keep"], dvc_hash(own / FEATURES)
     for features, kept, words in (
         (made, keep, ""),
-        ("c", keep, "train_classifier ran with another outputs/features than the present one"),
-        (made, keep + 1, "select_features ran with another features.keep than params.yaml has"),
+        ("c", keep, "outputs/features changed after the results were made of it"),
+        (made, keep + 1, "params.yaml: features.keep changed after the results were made of it"),
     ):
         (own / "dvc.lock").write_text(LOCK.format(features=features, keep=kept, made=made))
         assert words in refused() if words else refused() == ""
@@ -323,7 +323,7 @@ def test_results_say_which_data_they_are_of(own: Path, monkeypatch, capsys) -> N
     info = DatasetInfo.load(own / PREPARED / DATASET)
     info.model_copy(update={"fingerprint": "0" * 64}).save(own / PREPARED / DATASET)
     assert run(monkeypatch, "results") == 0
-    assert "Prepared now are others (000000000000)" in " ".join(capsys.readouterr().out.split())
+    assert "are of another data set than the prepared one" in " ".join(capsys.readouterr().out.split())
 
 
 def test_without_a_run_there_is_one_line(

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from dcube.config.schema import Params
-from dcube.errors import DcubeError
-from dcube.tracking.record import record_notice, refuse_stale_record
+from dcube.registry.staleness import stale_inputs, stale_results
 from tests.support.small_pipeline import command
 
 DVC_YAML = """
@@ -176,23 +175,20 @@ def test_what_was_made_of_another_state_is_not_registered_as_of_this_one(
     assert old in text
     Path(file).write_text(text.replace(old, new, 1))
     if name is None:
-        assert record_notice(Path()) is None
-        return refuse_stale_record("register")
+        assert list(stale_results(Path())) == list(stale_inputs("register", Params())) == []
+        return
     replaced = changed[0] in ("model", "dvc.lock")
-    notice = f"{name}: not as dvc.lock records" if replaced else f"{name} changed after these results"
-    assert notice in record_notice(Path())
-    refusal = notice if file == "model" else f"{name} changed after the results were made of it"
-    with pytest.raises(DcubeError, match=f"^{refusal}"):
-        refuse_stale_record("register")
+    other, older = f"{name}: not as dvc.lock records", f"{name} changed after the results were made of it"
+    assert next(stale_results(Path())).startswith(other if replaced else older)
+    assert next(stale_inputs("register", Params())).startswith(other if file == "model" else older)
 
 
 def test_what_no_record_names_is_not_registered(registered_template, tmp_path, monkeypatch) -> None:
     """`git stash -u` takes a new dvc.lock away, an older commit has none: the files are of another revision."""
     monkeypatch.chdir(shutil.copytree(registered_template, tmp_path / "copy"))
     Path("dvc.lock").unlink()
-    assert record_notice(Path()).startswith("model, prepared/label.csv: not as dvc.lock records")
-    with pytest.raises(DcubeError, match=r"^model: not as dvc\.lock"):
-        refuse_stale_record("register")
+    assert next(stale_results(Path())).startswith("model, prepared/label.csv: not as dvc.lock records")
+    assert next(stale_inputs("register", Params())).startswith("model: not as dvc.lock records")
 
 
 @pytest.mark.slow

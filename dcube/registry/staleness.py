@@ -1,0 +1,81 @@
+"""Whether results are those of what stands in the working copy now: the one judge, for whoever shows or registers them.
+
+Each function gives the reasons why they are not, a sentence each; none where they are.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dcube.artifacts.dvc_files import read_lock
+from dcube.artifacts.layout import (
+    CONFIG,
+    DATASET,
+    EVALUATION,
+    LOCK,
+    METRICS_FILE,
+    MODELS,
+    PREPARED,
+)
+from dcube.artifacts.schemas.candidate import CandidateConfig
+from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.schemas.metrics import Metrics
+from dcube.config.schema import Params
+from dcube.errors import DcubeError, abbreviated
+from dcube.registry.made_with import other_parameters
+from dcube.tracking.lineage import upstream_stages
+from dcube.tracking.record import changed, makers_of, replaced, whole_inputs
+
+UNFINISHED = "a run is under way or has not ended; finish it with `dvc repro`"
+
+
+def stale_results(results: Path = EVALUATION) -> Iterator[str]:
+    """Of what stands in this folder, or should: a person who is told so may look at it all the same."""
+    yield from _replaced(replaced(results))
+    yield from _changed(makers_of(results))
+    yield from _of_other_files()
+
+
+def stale_run() -> Iterator[str]:
+    """Of all results together, of which some may be of another run. Code and raw data may be newer ones."""
+    outputs = EVALUATION.parent
+    yield from _replaced(path for path in replaced(outputs) if Path(path).exists())
+    yield from _of_other_files()
+    yield from _changed(read_lock().stages, sources=False)
+
+
+def stale_inputs(stage: str, params: Params) -> Iterator[str]:
+    """Of what a stage reads."""
+    yield from _replaced(path for path in replaced(*whole_inputs(stage)) if Path(path).exists())
+    yield from _changed(upstream_stages(stage))
+    yield from other_parameters(params)
+
+
+def refuse(reasons: Iterator[str]) -> None:
+    """Raises: DcubeError: with the first of them."""
+    for reason in reasons:
+        raise DcubeError(reason)
+
+
+def _replaced(paths: Iterable[str]) -> Iterator[str]:
+    if names := list(paths):
+        yield f"{abbreviated(names)}: not as {LOCK} records. `dvc checkout` restores that, `dvc repro` makes it again"
+
+
+def _changed(stages: Iterable[str], sources: bool = True) -> Iterator[str]:
+    if names := changed(stages, sources):
+        yield f"{abbreviated(names)} changed after the results were made of it: `dvc repro` makes them again"
+
+
+def _of_other_files() -> Iterator[str]:
+    """By what the files say of one another: an evaluation names its data set and its weights."""
+    prepared = PREPARED / DATASET
+    fingerprint = DatasetInfo.load(prepared).fingerprint if prepared.exists() else None
+    for file in sorted(EVALUATION.glob(f"*/{METRICS_FILE}")):
+        name, metrics = file.parent.name, Metrics.load(file)
+        if fingerprint not in (None, metrics.dataset_fingerprint):
+            yield f"the metrics of {name} are of another data set than the prepared one: {UNFINISHED}"
+        config = MODELS / name / CONFIG
+        if not config.exists() and MODELS.exists():  # other models are there
+            yield f"the weights of {name} are missing, and its metrics are of an earlier run: {UNFINISHED}"
+        if config.exists() and CandidateConfig.load(config).weights_sha256 != metrics.weights_sha256:
+            yield f"the metrics of {name} are of other weights than those in {MODELS / name}: {UNFINISHED}"
