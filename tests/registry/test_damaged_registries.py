@@ -12,7 +12,6 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from rich.console import Console
 
 from dcube.artifacts.layout import CONFIG, EVALUATION, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
@@ -54,7 +53,9 @@ def test_a_version_outlives_its_run(working_copy, tiny_params):
     assert "0.667" in shown(registry)
     assert propose(registry, POLICY).verdict.promoted, "MLflow keeps a deleted run until it is collected"
 
-    SqlAlchemyStore(f"sqlite:///{working_copy}/mlflow.db", str(working_copy))._hard_delete_run(champion.run_id)
+    store = f"sqlite:///{working_copy}/mlflow.db"
+    collect = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", store, "--tracking-uri", store]
+    subprocess.run([*collect, "--run-ids", champion.run_id], check=True)
     assert "champion" in shown(registry)
     with pytest.raises(DcubeError, match=r"version 1: its source run .* was deleted for good: register"):
         propose(registry, POLICY)
