@@ -1,6 +1,5 @@
 """What a frozen encoder makes of the images: computed once, before what comes after it is trained."""
 
-from contextlib import nullcontext
 from typing import TypeGuard
 
 import numpy as np
@@ -10,8 +9,7 @@ from torch import nn
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.networks.contract import FrozenEncoder
 from dcube.config.schema import Optimisation
-from dcube.engine.distributed import gather_uneven, is_main_process, shard
-from dcube.engine.progress import progress
+from dcube.engine.distributed import gather_uneven, progress_of_all, shard
 
 
 def is_encoded_first(network: nn.Module, optimisation: Optimisation) -> TypeGuard[FrozenEncoder]:
@@ -25,8 +23,7 @@ def encoded(table: ImageTable, network: FrozenEncoder, batch_size: int, device: 
     Batches follow the table's order, so that a resumed training gets the same bits.
     """
     positions, parts = shard(np.arange(len(table.rows))), []
-    shown = progress("Encoding the images", total=len(positions), unit="images") if is_main_process() else None
-    with shown or nullcontext(lambda count: None) as advance:
+    with progress_of_all("Encoding the images", total=len(positions), unit="images") as advance:
         for start in range(0, len(positions), batch_size):
             images, _, _ = table.take(positions[start : start + batch_size], device)
             parts.append(network.encoded(images).float().cpu())

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dcube.engine.batch_norm import BATCH_NORM
+from dcube.engine.progress import Advance, progress
 from dcube.errors import DcubeError
 
 # How long a process waits for the others: the main one measures FID, and fetches checkpoints, alone.
@@ -64,6 +65,16 @@ def world_size() -> int:
 def is_main_process() -> bool:
     """Whether this is the process that measures, saves, logs and publishes."""
     return rank() == 0
+
+
+@contextmanager
+def progress_of_all(description: str, total: int, unit: str, completed: int = 0) -> Iterator[Advance]:
+    """As `progress`, of work that all processes do alike: the main one shows its own."""
+    if is_main_process():
+        with progress(description, total, unit, completed) as advance:
+            yield advance
+    else:
+        yield lambda *_, **__: None
 
 
 def shard(items: Any) -> Any:

@@ -8,7 +8,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,16 @@ from torch import Tensor, nn
 
 from dcube.artifacts.weights import under_prefix, with_prefix
 from dcube.engine.checkpoints import Checkpoints
-from dcube.engine.distributed import Losses, all_reduce_mean, broadcast_object, data_parallel, is_main_process
+from dcube.engine.distributed import (
+    Losses,
+    all_reduce_mean,
+    broadcast_object,
+    data_parallel,
+    is_main_process,
+    progress_of_all,
+)
 from dcube.engine.optimisers import MakeOptimisers, OptimiserSettings, adamw
-from dcube.engine.progress import Advance, progress
+from dcube.engine.progress import Advance
 from dcube.errors import DcubeError
 from dcube.runtime.settings import read_settings
 
@@ -137,13 +144,8 @@ class Trainer:
 
     @contextmanager
     def _shown(self, description: str, steps: int) -> Iterator[Advance]:
-        if not is_main_process():
-            yield lambda *_, **__: None
-            return
-        with (
-            self.checkpoints.synced(),
-            progress(description, total=steps, unit="steps", completed=self.record.step) as advance,
-        ):
+        synced = self.checkpoints.synced() if is_main_process() else nullcontext()
+        with synced, progress_of_all(description, steps, "steps", self.record.step) as advance:
             yield advance
 
     def step(self, losses: Losses) -> dict[str, Tensor]:
