@@ -6,7 +6,7 @@ from dcube.config.schema import Data
 from dcube.data.layouts.folder_classes import labelling_hint, refuse_unlikely_classes
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles, describe_left_out, is_debris
-from dcube.data.layouts.tables import UNLABELLED_FOLDERS
+from dcube.data.layouts.tables import is_unlabelled
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError
@@ -34,7 +34,7 @@ def _record(raw: RawFiles, image: StoredImage) -> ImageRecord:
     first, *rest = PurePosixPath(image.file).parts
     if not rest:
         raise DcubeError(f"{raw.path / image.file} is not in a class folder: {labelling_hint(raw)}")
-    return ImageRecord(image.name, "" if first in UNLABELLED_FOLDERS else first, image.patient)
+    return ImageRecord(image.name, "" if is_unlabelled(first) else first, image.patient)
 
 
 def _refuse_classes_in_classes(raw: RawFiles) -> None:

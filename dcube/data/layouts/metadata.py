@@ -14,6 +14,7 @@ from dcube.artifacts.schemas.dataset import UNKNOWN
 from dcube.config.schema import Data
 from dcube.data.grouping_errors import SubgroupError
 from dcube.data.layouts.columns import READ, refuse_misnamed
+from dcube.data.layouts.copied_names import originals
 from dcube.data.layouts.naming_tables import is_table
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles, inner_folder
@@ -91,8 +92,13 @@ def _read_records(
 def _misnamed(raw: RawFiles) -> str:
     """A table that names the images, and is called `Metadata.csv` or `metadata.xlsx`: its patients would be lost."""
     tables = [] if METADATA in raw.files else [file for file in raw.files if is_table(file) and "/" not in file]
-    alike = [file for file in tables if PurePosixPath(file).stem.casefold() == PurePosixPath(METADATA).stem]
+    alike = [file for file in tables if PurePosixPath(METADATA).stem in _likely_names(PurePosixPath(file).stem)]
     return alike[0] if alike and any(table.file == alike[0] for table in raw.naming_tables) else ""
+
+
+def _likely_names(stem: str) -> set[str]:
+    """`Metadata` is metadata, and so is `metadata (1)`, which a browser makes of a second download."""
+    return {stem.casefold(), *originals(stem.casefold())}
 
 
 def _refuse_foreign_table(raw: RawFiles) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from dcube.data.layouts.columns import SPLIT_NAMES
 from dcube.data.layouts.masks import find_masks, is_mask_folder
 from dcube.data.layouts.naming_tables import NamingTable, find_naming_tables, is_table
-from dcube.data.layouts.tables import UNLABELLED_FOLDERS
+from dcube.data.layouts.tables import is_unlabelled
 from dcube.data.readers.file_kinds import kind_of
 from dcube.data.readers.stored_images import StoredImage, is_medical, list_stored_images, why_auxiliary
 from dcube.data.readers.walking import regular_files
@@ -172,8 +172,7 @@ def _only_folder(path: Path) -> Path | None:
         return None
     entries = [entry for entry in path.iterdir() if not is_debris(entry.name)]
     folders = [entry for entry in entries if entry.is_dir()]
-    named = {*SPLIT_NAMES, *UNLABELLED_FOLDERS}
-    if len(folders) != 1 or folders[0].is_symlink() or folders[0].name.casefold() in named:
+    if len(folders) != 1 or folders[0].is_symlink() or _says_something(folders[0].name):
         return None
     if any(entry.suffix.lower() in TABLES or kind_of(entry) for entry in entries if entry.is_file()):
         return None
@@ -186,6 +185,10 @@ def _only_folder(path: Path) -> Path | None:
 
 def is_debris(name: str) -> bool:
     return bool(_debris((name,)))
+
+
+def _says_something(folder: str) -> bool:
+    return folder.casefold() in SPLIT_NAMES or is_unlabelled(folder)
 
 
 def _debris(parts: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from decimal import Decimal
 from pathlib import PurePosixPath
 
+from dcube.data.layouts.copied_names import originals
 from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.data.readers.unknown_values import says_nothing
 from dcube.errors import DcubeError, abbreviated
@@ -53,6 +54,7 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
         )
     _refuse_look_alikes(labels, where)
     _refuse_spellings(labels, "label", where)
+    _refuse_copies(labels, where)
     _refuse_spellings(patients, "patient", where)
     _refuse_people(labels, {part for record in records for part in PurePosixPath(record.file).parts}, where)
 
@@ -67,6 +69,17 @@ def _refuse_spellings(found: Counter[str], what: str, where: str) -> None:
             raise DcubeError(
                 f"{where}: the {what}s {counted} differ only in case, spaces or the format of a number: write one"
             )
+
+
+def _refuse_copies(labels: Counter[str], where: str) -> None:
+    known = {_written_once(label): label for label in labels}
+    for label in labels:
+        for name in map(_written_once, originals(label)):
+            if name in known:
+                raise DcubeError(
+                    f"{where}: the label {label!r} ({labels[label]}) is called like a copy of {known[name]!r} "
+                    f"({labels[known[name]]}): put the images together, remove the copy, or rename it if it is a class"
+                )
 
 
 def _refuse_look_alikes(labels: Counter[str], where: str) -> None:

@@ -10,7 +10,7 @@ from dcube.data.layouts.columns import SPLIT_NAMES
 from dcube.data.layouts.folder_classes import labelling_hint, refuse_unlikely_classes
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
-from dcube.data.layouts.tables import UNLABELLED_FOLDERS
+from dcube.data.layouts.tables import is_unlabelled
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError
@@ -39,7 +39,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
 def _class_first(raw: RawFiles) -> bool:
     """Whether each class holds its splits, and there are two of them at least."""
     labelled = [PurePosixPath(image.file).parts for image in raw.images]
-    second = {_split(parts[1]) if len(parts) > 2 else "" for parts in labelled if parts[0] not in UNLABELLED_FOLDERS}
+    second = {_split(parts[1]) if len(parts) > 2 else "" for parts in labelled if not is_unlabelled(parts[0])}
     return len(second) > 1 and "" not in second
 
 
@@ -49,7 +49,7 @@ def _split(folder: str) -> str:
 
 def _record(raw: RawFiles, image: StoredImage, class_first: bool) -> ImageRecord:
     first, *rest = PurePosixPath(image.file).parts
-    if first in UNLABELLED_FOLDERS:
+    if is_unlabelled(first):
         return ImageRecord(image.name, patient=image.patient)
     if class_first:
         return ImageRecord(image.name, first, image.patient, _split(rest[0]))
@@ -60,4 +60,4 @@ def _record(raw: RawFiles, image: StoredImage, class_first: bool) -> ImageRecord
             f"{raw.path / image.file} is neither in train/CLASS/, val/CLASS/, test/CLASS/ nor in unlabelled/: "
             f"{labelling_hint(raw)}"
         )
-    return ImageRecord(image.name, rest[0], image.patient, _split(first))
+    return ImageRecord(image.name, "" if is_unlabelled(rest[0]) else rest[0], image.patient, _split(first))

@@ -7,7 +7,10 @@ from dcube.data.layouts.columns import SPLIT_NAMES, refuse_confusing
 from dcube.data.layouts.table_rows import bounded_lines
 from dcube.errors import DcubeError, abbreviated
 
-UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
+
+def is_unlabelled(folder: str) -> bool:
+    """Whether a folder of this name holds images without a label."""
+    return folder.strip().casefold() in ("unlabelled", "unlabeled")
 
 
 def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:

@@ -3,7 +3,7 @@
 SAYING_NOTHING = frozenset(
     {
         "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "-nan", "#value!", "?", "none", "unknown", "-", "--",
-        "anon", "anonymous", "anonymized", "anonymised", "deidentified", "de-identified",
+        "unlabelled", "unlabeled", "anon", "anonymous", "anonymized", "anonymised", "deidentified", "de-identified",
     }
 )  # fmt: skip
 

@@ -1,0 +1,24 @@
+"""Names that file managers, browsers and people give to a copy: `normal - Copy`, `normal (1)`, `normal_old`."""
+
+import re
+from collections.abc import Iterator
+
+SEPARATOR = r"[\s._~-]+"
+# Windows, macOS, GNOME and KDE in several languages, and what people write themselves. Not before the name:
+# `old fracture` is a class.
+BEHIND = re.compile(
+    rf"(?:\s*\(\d+\)|\s[2-9]|~|{SEPARATOR}\(?(?:copy|copie|copia|cópia|kopie|kopia|kopi|副本|コピー|backup|back|bak|bkp|old|new"
+    rf"|orig|tmp|temp|final|v\d+)\)?)$",
+    re.IGNORECASE,
+)
+BEFORE = re.compile(r"^(?:copy|copie|copia|cópia|kopie|kopia) (?:\(\d+\) )?(?:of|de|di|von|av|af)\s+", re.IGNORECASE)
+
+
+def originals(name: str) -> Iterator[str]:
+    """What the name may be a copy of, from the nearest on: of `a - Copy (2)` that is `a - Copy`, then `a`."""
+    while True:
+        shorter = BEHIND.sub("", name)
+        shorter = BEFORE.sub("", name) if shorter == name else shorter
+        if not shorter or shorter == name:
+            return
+        yield (name := shorter)
