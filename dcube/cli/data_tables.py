@@ -12,6 +12,8 @@ from dcube.data.group_checks import BY_IMAGE, BY_PATIENT
 from dcube.data.inspection import InspectionReport
 from dcube.errors import abbreviated, counted
 
+COLUMNS_SHOWN = 20
+
 
 def inspection_tables(report: InspectionReport) -> Group:
     """The report for a terminal."""
@@ -39,7 +41,7 @@ def _facts(report: InspectionReport) -> dict[str, str]:
         "left out": "\n".join(f"{len(files)} × {why}: {abbreviated(files)}" for why, files in report.left_out.items())
         or "none",
     }
-    facts |= {"unused columns": ", ".join(report.unused_columns)} if report.unused_columns else {}
+    facts |= {"unused columns": abbreviated(report.unused_columns, COLUMNS_SHOWN)} if report.unused_columns else {}
     facts |= _header_facts(report.clinical) if report.clinical else {}
     facts |= {"notes": "\n".join(report.notes)} if report.notes else {}
     facts |= {"warning": "\n".join(report.warnings)} if report.warnings else {}

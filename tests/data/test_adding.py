@@ -162,6 +162,22 @@ def test_unsafe_archives(dcube, tmp_path):
     assert left_behind() == [] and not Path("data.dvc").exists()
 
 
+@pytest.mark.parametrize("again", ["ill/00.png", "./ill/00.png", "ill//00.png"])
+def test_an_archive_that_holds_a_file_twice_is_refused(tmp_path, again):
+    """One of the two would be lost, by `add` and `predict` alike. A folder may be there twice."""
+    raw = class_folders(tmp_path / "raw", images=2)
+    members = {"ill": "ill", "ill/00.png": "ill/00.png", "well/00.png": again}
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed, tarfile.open(tmp_path / "set.tar", "w") as tape:
+        for source, name in [("ill", "ill"), *members.items()]:
+            packed.write(raw / source, name)
+            tape.add(raw / source, name, recursive=False)
+    for path in (tmp_path / "set.zip", tmp_path / "set.tar"):
+        with pytest.raises(DcubeError, match=f"{path.name} holds 'ill/00.png' twice, and one would be lost"):
+            unpack(path, new_folder(tmp_path / f"out of {path.name}"))
+        with pytest.raises(DcubeError, match="twice"), collect_images([path]):
+            pass
+
+
 def test_large_archives_are_refused_by_their_headers(tmp_path, monkeypatch):
     large = tarfile.TarInfo("pax")
     large.type, large.size = tarfile.XHDTYPE, 2**29

@@ -1,9 +1,12 @@
 """`metadata.csv` as people write it: other delimiters, other columns, other spellings of labels and patients."""
 
+import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from dcube.cli.data import app
 from dcube.config.schema import Data
 from dcube.data.inspection import inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
@@ -69,6 +72,16 @@ def test_columns_that_nothing_reads_are_listed(tmp_path):
     assert report.as_dict()["unused_columns"] == report.unused_columns
     chosen = PLAIN.model_copy(update={"subgroups": ["phase"]})
     assert inspect_dataset(tmp_path, chosen).unused_columns == ["case", "set", "age", "note"]
+
+
+def test_a_table_of_many_columns_takes_seconds_and_prints_a_few(tmp_path):
+    """Of radiomics there are thousands; each was compared with each."""
+    columns = {f"feature {number}": "1" for number in range(20_000)}
+    write_metadata(tmp_path, [row | columns for row in images(tmp_path)])
+    start = time.process_time()
+    printed = CliRunner().invoke(app, ["check", str(tmp_path)]).stdout
+    assert time.process_time() - start < 8
+    assert "feature 0" in printed and len(printed) < 5_000
 
 
 @pytest.mark.parametrize("label", ["None", "-", "unknown", "Unknown", "NaN"])

@@ -1,6 +1,7 @@
 """Columns of a table that would be lost without a word: repeated, misspelt, or under another name."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,9 +21,9 @@ PATIENT = re.compile(
 def refuse_confusing(path: Path, columns: Sequence[str]) -> None:
     """Of a repeated column only the last would count, and a misspelt one would not count at all."""
     known = {_plain(name): name for name in READ}
-    for column in columns:
-        if columns.count(column) > 1:
-            raise DcubeError(f"{path}: the column {column!r} is there {columns.count(column)} times: keep one of them")
+    for column, count in Counter(columns).items():
+        if count > 1:
+            raise DcubeError(f"{path}: the column {column!r} is there {count} times: keep one of them")
         meant = known.get(_plain(column), column)
         if meant != column:
             raise DcubeError(f"{path}: the column {column!r} would not be used: call it {meant!r}, or remove it")

@@ -91,6 +91,8 @@ def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
     try:
         with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
+            if len(members) < len(archive.namelist()):
+                raise ValueError("it holds an array twice: save it again")
             arrays: dict[str, list[np.ndarray]] = {}
             for split in SPLITS:
                 wanted = [f"{split}_images.npy", f"{split}_labels.npy"]

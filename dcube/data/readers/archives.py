@@ -72,6 +72,7 @@ def _unpack_zip(path: Path, folder: Path) -> None:
         if len(members) > (limit := limits().max_archive_files):
             raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         _refuse_unsafe(path, folder, ((m.filename, stat.S_ISLNK(m.external_attr >> 16), m.file_size) for m in members))
+        _refuse_repeated(path, (member.filename for member in members if not member.is_dir()))
         archive.extractall(folder, members)
 
 
@@ -83,6 +84,7 @@ def _unpack_tar(path: Path, folder: Path) -> None:
                 raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         members = archive.getmembers()
         _refuse_unsafe(path, folder, ((m.name, not (m.isfile() or m.isdir()), m.size) for m in members))
+        _refuse_repeated(path, (member.name for member in members if not member.isdir()))
         archive.extractall(folder, filter="data")
 
 
@@ -100,3 +102,12 @@ def _refuse_unsafe(path: Path, folder: Path, members: Iterable[tuple[str, bool, 
     free = shutil.disk_usage(folder).free
     if total > free:
         raise DcubeError(f"{path} needs {total / 1e9:.1f} GB unpacked, and {free / 1e9:.1f} GB are free")
+
+
+def _refuse_repeated(path: Path, files: Iterable[str]) -> None:
+    """Of two members that unpack to one file the first would be lost."""
+    seen: set[PurePosixPath] = set()
+    for name in map(PurePosixPath, files):  # `./a` and `a//b` are `a` and `a/b`
+        if name in seen:
+            raise DcubeError(f"{path} holds {name.as_posix()!r} twice, and one would be lost: pack the folder again")
+        seen.add(name)
