@@ -162,6 +162,7 @@ def test_unsafe_archives(dcube, tmp_path):
     assert left_behind() == [] and not Path("data.dvc").exists()
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("again", ["ill/00.png", "./ill/00.png", "ill//00.png"])
 def test_an_archive_that_holds_a_file_twice_is_refused(tmp_path, again):
     """One of the two would be lost, by `add` and `predict` alike. A folder may be there twice."""

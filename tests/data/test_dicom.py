@@ -362,7 +362,7 @@ def deflated(dataset: Dataset) -> None:
     [
         (without("Rows"), "size of the image is missing"),
         (with_(SOPClassUID=SegmentationStorage), "segmentation"),
-        (without("PixelData"), "cannot be decoded"),
+        (without("PixelData"), "no pixels"),
         (without("PhotometricInterpretation"), "missing DICOM attribute PhotometricInterpretation"),
         (without("PixelRepresentation"), "missing DICOM attribute PixelRepresentation"),
         (with_(BitsStored=12, HighBit=15), "HighBit"),

@@ -47,6 +47,17 @@ def test_a_file_that_is_cut_off_is_damaged_and_no_document(tmp_path, size):
         assert len(images) == 32
 
 
+@pytest.mark.parametrize("pixels", [None, b""])
+def test_an_image_whose_header_alone_was_exported_is_named(tmp_path, pixels):
+    raw = patients(tmp_path / "raw")
+    dataset = dicom_dataset(np.zeros((64, 64), np.uint16))
+    del dataset.PixelData
+    if pixels is not None:
+        dataset.PixelData = pixels
+    save_dicom(raw / "ill" / "P1" / "0.dcm", dataset)
+    assert inspect_dataset(raw, PLAIN).unusable["ill/P1/0.dcm"].startswith("no pixels: it is cut off, or its header")
+
+
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
 def test_a_compressed_file_that_is_cut_off_is_damaged(tmp_path, syntax):
     raw = patients(tmp_path / "raw")

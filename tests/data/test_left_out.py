@@ -212,7 +212,7 @@ def test_a_picture_without_a_suffix_is_used_and_other_formats_are_named(tmp_path
         "a.mha": b"ObjectType",
         "b.zip": b"PK\3\4",
         "c.004": b"",
-        "d.nii.gz.bak": b"\x1f\x8b",
+        "d.nii.gz.backed_up": b"\x1f\x8b",
     }.items():
         (raw / "well" / name).write_bytes(content)
     assert "ill/scan" in used(raw)
@@ -221,6 +221,25 @@ def test_a_picture_without_a_suffix_is_used_and_other_formats_are_named(tmp_path
         "empty file": 1,
         "format that is not read: convert it to PNG, DICOM or NIfTI": 1,
     }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x.png.part", "x.PNG.crdownload", "x.png.bak", "x.dcm.tmp", "x.png~", "~$x.png", "#x.png#", "x.png.old",
+        "x.jpg.orig", "x.png.swp", "x.nii.gz.part", "x.nii.filepart", "Unconfirmed 12345.crdownload", "x.png.tmp.123",
+    ],
+)  # fmt: skip
+def test_what_downloads_and_editors_leave_is_no_image_whatever_it_holds(tmp_path, name):
+    raw = class_folders(tmp_path / "raw", images=2)
+    if "dcm" in name:
+        dicom_file(raw / "ill" / name, RAMP)
+    else:
+        shutil.copy(raw / "ill" / "00.png", raw / "ill" / name)
+    assert len(used(raw)) == 4
+    assert counts(raw) == {"left by a download, an editor or a backup: rename it if it is an image": 1}
+    with collect_images([raw]) as (images, left_out):
+        assert len(images) == 4 and left_out == {next(iter(counts(raw))): [f"{raw}/ill/{name}"]}
 
 
 def test_check_prints_what_is_left_out_by_reason(tmp_path):

@@ -29,6 +29,7 @@ from dcube.data.readers.windows import Window
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 LARGE_FILE = 2**24  # bytes; larger ones (films, stacks) are not read whole for one frame
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 REQUIRED = ("BitsAllocated", "PhotometricInterpretation", "SamplesPerPixel")
 REQUIRED_OF_INTEGERS = ("BitsStored", "PixelRepresentation")  # Float Pixel Data (C.7.6.24) has neither
 
@@ -68,6 +69,8 @@ def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
         raise UnusableImageError("not an image of a patient but a document, a plan, a segmentation or a map")
     if not dataset.get("Rows"):  # pydicom keeps nothing of a data set that ends inside an element
         raise UnusableImageError("damaged, perhaps cut off: the size of the image is missing")
+    if path.stat().st_size <= LARGE_FILE and not any(map(dataset.get, PIXELS)):
+        raise UnusableImageError("no pixels: it is cut off, or its header alone was exported: fetch it again")
     check_size(dataset.get("Columns") or 0, dataset.Rows)
     if frame >= (frames := frame_count(dataset, path)):
         raise UnusableImageError(f"there is no frame {frame}: it has {frames}")

@@ -24,12 +24,19 @@ NOT_READ = re.compile(
     r"|pkl|tfrecord|avi|mp4|mov)"
 )
 COMPRESSED = re.compile(r"\.(zip|gz|tgz|tar|bz2|xz|7z|rar|zst)")
+# What browsers, programs that copy, and editors leave beside a file. A class folder may be called `normal.old`.
+LEFTOVER = re.compile(
+    r"(?:.+\.(?:part|partial|filepart|crdownload|download|opdownload|!ut|aria2|te?mp|sw[op]|ba?k)|~\$.+|#.+#|.+~"
+    r"|.+\.(?:png|jpe?g|bmp|tiff?|p[gnp]m|webp|dcm|dicom|ima|nii|gz)\.(?:old|orig|save|backup|copy|lock))(?:\.\d+)?"
+)
 OFFICE = re.compile(r"\.(xlsx|docx|pptx|od[stp])")  # zip files too
 
 
 def kind_of(path: Path) -> Kind | None:
     """None: the file is of a kind that is not read."""
     suffix = path.suffix.lower()
+    if is_leftover(path):
+        return None
     if suffix in images.SUFFIXES:
         return "picture"
     if nifti.is_nifti(path):
@@ -44,9 +51,15 @@ def kind_of(path: Path) -> Kind | None:
     return "picture" if PICTURE_START.match(head) else None
 
 
+def is_leftover(path: Path) -> bool:
+    return LEFTOVER.fullmatch(path.name.lower()) is not None
+
+
 def why_not_read(path: Path) -> str:
     """The reason why a file of no kind that is read is left out, with the mend where there is one."""
     suffix = path.suffix.lower()
+    if is_leftover(path):
+        return "left by a download, an editor or a backup: rename it if it is an image"
     if path.name.upper() == "DICOMDIR":
         return "index of a DICOM medium"
     head = head_of(path)
