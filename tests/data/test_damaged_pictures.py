@@ -199,11 +199,11 @@ def test_a_tiff_shows_the_stored_values_or_is_refused(tmp_path, compression):
 def test_what_is_not_read_is_called_by_its_name(tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (16, 16)).astype(np.uint16)
     file = tmp_path / "a.tif"
-    assert "a TIFF of 1 × 64-bit floats, damaged or not supported: convert it to PNG" in refused(
-        file, tiff(file, deep / 65535)
+    assert "a TIFF of 1 × 16-bit floats, damaged or not supported: convert it to PNG" in refused(
+        file, tiff(file, (deep / 65535).astype(np.float16))
     )
-    inverted = tiff(file, deep, photometric="miniswhite", byteorder=">")
-    assert "a TIFF of 1 × 16-bit integers, big-endian, 0 for white" in refused(file, inverted)
+    inverted = tiff(file, deep.astype(np.uint64), photometric="miniswhite", byteorder=">")
+    assert "a TIFF of 1 × 64-bit integers, big-endian, 0 for white" in refused(file, inverted)
     twelve = imagecodecs.jpeg8_encode(deep >> 4, level=95, bitspersample=12)
     assert "a JPEG of 12 bits is not supported" in refused(tmp_path / "a.jpg", twelve)
     assert refused(file, b"II*\0 nonsense") == "not a readable image"

@@ -47,6 +47,28 @@ def test_floats_between_0_and_1(tmp_path):
     assert np.array_equal(pixels(stored(tmp_path, Image.fromarray((GREY / 255).astype(np.float32)), "a.tif"))[0], GREY)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["i1", "u2", "i2", "u4", "i4", "f4", "f8"])
+def test_tiff_of_every_type_of_number_is_scaled_as_arrays_are(tmp_path, dtype, order):
+    values = GREY / 510 if dtype.startswith("f") else GREY // 2
+    full = {"f": 1, "i1": 255}.get(dtype[0] if dtype[0] == "f" else dtype, 65_535)
+    tifffile.imwrite(tmp_path / "a.tif", values.astype(dtype), byteorder=order, photometric="minisblack")
+    assert np.array_equal(tifffile.imread(tmp_path / "a.tif"), values.astype(dtype))
+    assert np.allclose(np.asarray(read_file(tmp_path / "a.tif").image), values / full * 255, atol=1e-3)
+
+
+def test_values_that_no_range_is_known_of_are_refused_with_the_mend(tmp_path):
+    for values in (
+        GREY.astype(np.uint32) * 2**24,
+        GREY.astype(np.int32) * 2**20,
+        GREY.astype(np.int16) - 1000,
+        GREY * 1.0,
+    ):
+        tifffile.imwrite(tmp_path / "a.tif", values)
+        with pytest.raises(UnusableImageError, match=r"pixel values .* outside 0….*: scale them to 8 or 16 bits, or"):
+            read_file(tmp_path / "a.tif")
+
+
 def test_colour(tmp_path):
     file = stored(tmp_path, Image.fromarray(RGB))
     assert np.array_equal(pixels(file, channels=3), RGB.transpose(2, 0, 1))
@@ -98,10 +120,10 @@ def test_exif_orientation(tmp_path, orientation):
 UPRIGHT = noise(1, (20, 30))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize("compression", [None, "lzw"])
 def test_turned_tiffs_are_upright_as_pillow_shows_them_from_memory(tmp_path, compression, dtype):
-    full = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    full = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
     deep = (UPRIGHT / 255 * full).astype(dtype)
     for orientation in range(1, 9):
         tag = (ExifTags.Base.Orientation, "H", 1, orientation, True)
@@ -122,12 +144,12 @@ def test_turned_pictures_are_upright(tmp_path, suffix):
         assert np.array_equal(np.asarray(read_file(file).image), np.asarray(reference)), orientation
 
 
-@pytest.mark.parametrize("compression", [None, "lzw"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_a_tiff_whose_zero_is_white_is_the_negative(tmp_path, dtype, compression):
-    full = 1 if dtype == np.float32 else np.iinfo(dtype).max
+@pytest.mark.parametrize(("compression", "order"), [(None, "<"), ("lzw", "<"), (None, ">")])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_a_tiff_whose_zero_is_white_is_the_negative(tmp_path, dtype, compression, order):
+    full = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
     deep = (UPRIGHT / 255 * full).astype(dtype)
-    tifffile.imwrite(tmp_path / "a.tif", deep, compression=compression, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "a.tif", deep, compression=compression, photometric="miniswhite", byteorder=order)
     assert np.allclose(np.asarray(read_file(tmp_path / "a.tif").image), 255 - UPRIGHT.astype(float), atol=1e-3)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from dcube.data.readers import tiff_modes
 from dcube.data.readers.damaged_jpeg import LARGEST, compressed_part, refuse_damaged_jpeg
 from dcube.data.readers.limits import limits
 from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size
@@ -14,7 +15,9 @@ from dcube.errors import DcubeError
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
 DEEPEST = 65_535.0
+tiff_modes.register()
 SAMPLE_FORMAT, SIGNED = 339, 2  # of TIFF
+SCALE = "scale them to 8 or 16 bits, or store them as DICOM or NIfTI, for which there is a window"
 SEPARATE = 2  # PlanarConfiguration
 
 
@@ -84,8 +87,11 @@ def _range(image: Image.Image) -> tuple[bool, float]:
     if image.format != "TIFF":
         return False, full
     bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,))[0]  # type: ignore[attr-defined]
-    if bits == 8 and SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ()) and np.asarray(image).max() > 127:  # type: ignore[attr-defined]
+    signed = SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ())  # type: ignore[attr-defined]
+    if bits == 8 and signed and np.asarray(image).max() > 127:
         raise UnusableImageError("signed 8-bit values below 0: add 128 and store them unsigned")
+    if image.mode == "I" and bits == 32 and not signed and np.asarray(image).min() < 0:  # Pillow takes them for signed
+        raise UnusableImageError(f"pixel values of more than 2147483647 outside 0…{DEEPEST:g}: {SCALE}")
     return image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0, 4095.0 if bits == 12 else full  # type: ignore[attr-defined]
 
 
@@ -123,5 +129,5 @@ def _to_byte_range(values: np.ndarray, full: float) -> np.ndarray:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UnusableImageError("NaN or infinite pixels")
     if values.min() < 0 or values.max() > full:
-        raise UnusableImageError(f"pixel values {values.min():g}…{values.max():g} outside 0…{full:g}")
+        raise UnusableImageError(f"pixel values {values.min():g}…{values.max():g} outside 0…{full:g}: {SCALE}")
     return (values / full * 255.0).astype(np.float32)
