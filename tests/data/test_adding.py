@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import socket
@@ -177,6 +178,34 @@ def test_an_archive_that_holds_a_file_twice_is_refused(tmp_path, again):
             unpack(path, new_folder(tmp_path / f"out of {path.name}"))
         with pytest.raises(DcubeError, match="twice"), collect_images([path]):
             pass
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"7z\xbc\xaf'\x1c" + bytes(50), "a 7z archive: unpack it, and give the folder"),
+        (b"Rar!\x1a\x07\1\0" + bytes(50), "a RAR archive: unpack it, and give the folder"),
+        (b"\x28\xb5\x2f\xfd" + bytes(50), "data that Zstandard has compressed: unpack it, and give the folder"),
+        (lzma.compress(b"image"), "data that xz has compressed: unpack it"),
+        (b"file,label", "give one of these"),
+    ],
+)
+def test_other_archives_are_called_what_they_are(tmp_path, content, why):
+    (tmp_path / "set.bin").write_bytes(content)
+    with pytest.raises(DcubeError, match=why):
+        unpack(tmp_path / "set.bin", new_folder(tmp_path / "out"))
+
+
+def test_an_encrypted_archive_is_refused_with_the_mend(tmp_path):
+    file = Path(shutil.make_archive(str(tmp_path / "set"), "zip", class_folders(tmp_path / "raw", images=1)))
+    content = bytearray(file.read_bytes())
+    for start, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = -1
+        while (at := content.find(start, at + 1)) >= 0:
+            content[at + flags] |= 1
+    file.write_bytes(content)
+    with pytest.raises(DcubeError, match="is encrypted: unpack it with its password, and give the folder"):
+        unpack(file, new_folder(tmp_path / "out"))
 
 
 def test_large_archives_are_refused_by_their_headers(tmp_path, monkeypatch):

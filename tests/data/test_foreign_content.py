@@ -4,6 +4,7 @@ import gzip
 import io
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -48,6 +49,16 @@ CASES = {
     "packed.nii": (lambda folder: gzip.compress(nifti(folder)), "compressed data: unpack it, or call it .nii.gz"),
     "volume.nii.gz": (nifti, "NIfTI that is not compressed: call it .nii"),
     "volume.dcm": (nifti, "NIfTI that is not compressed: call it .nii"),
+    "drawing.png": (lambda _: b'<?xml version="1.0"?>\n<svg xmlns="x"></svg>', "SVG, a drawing: convert it to PNG"),
+    "nrrd.png": (lambda _: b"NRRD0004\n" * 20, "NRRD: convert it to DICOM or NIfTI"),
+    "mha.nii": (lambda _: b"ObjectType = Image\nNDims = 3\n", "MetaImage: convert it"),
+    "array.png": (lambda _: b"\x93NUMPY\1\0", "a NumPy array: convert it to PNG"),
+    "matlab.dcm": (lambda _: b"MATLAB 5.0 MAT-file", "HDF5 or MATLAB: convert it to PNG"),
+    "ls.jpg": (lambda _: imagecodecs.jpegls_encode(noise(0)), "JPEG-LS: convert it to PNG"),
+    "rar.png": (lambda _: b"Rar!\x1a\x07\1\0", "a RAR archive: unpack it"),
+    "7z.dcm": (lambda _: b"7z\xbc\xaf'\x1c", "a 7z archive: unpack it"),
+    "zeros.dcm": (lambda _: bytes(5000), "nothing but zeros: fetch it again"),
+    "zeros.png": (lambda _: bytes(5000), "nothing but zeros: fetch it again"),
     "nothing.png": (lambda _: b"something else" * 100, "not a readable image"),
     "cut.nii.gz": (lambda folder: gzip.compress(nifti(folder))[:-200], "not a readable NIfTI file"),
     "series.nii": (

@@ -113,14 +113,21 @@ def test_what_systems_and_archivers_leave_is_named(tmp_path):
     raw = class_folders(tmp_path / "raw", images=1)
     for file in ("@eaDir/00.png/SYNOPHOTO_THUMB_M.png", "00_thumb.png", "thumbnails/00.png"):
         save(raw / "ill" / file, noise(1))
-    for file in ("__MACOSX/ill/._00.png", "ill/Thumbs.db", "ill/.DS_Store", "ill/._00.png", "well/desktop.ini"):
+    for file in (
+        "__MACOSX/ill/._00.png",
+        "ill/Thumbs.db",
+        "ill/.DS_Store",
+        "ill/._00.png",
+        "well/desktop.ini",
+        "ill/Icon\r",
+    ):
         (raw / file).parent.mkdir(parents=True, exist_ok=True)
         (raw / file).write_bytes(b"\0\x05\x16\x07")
     assert len(used(raw)) == 2
     assert counts(raw) == {
         "thumbnail": 3,
         "mask or thumbnail of an image": 1,
-        "left by an operating system or an archiver": 2,
+        "left by an operating system or an archiver": 3,
         "hidden file": 2,
     }
 

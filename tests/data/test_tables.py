@@ -74,6 +74,54 @@ def test_columns_that_nothing_reads_are_listed(tmp_path):
     assert inspect_dataset(tmp_path, chosen).unused_columns == ["case", "set", "age", "note"]
 
 
+@pytest.mark.parametrize(
+    "date", ["2020-01-02", "2020-01-02 00:00:00", "1-Feb", "Feb-01", "5-Aug-21", "3/4/2020", "3.4.20"]
+)
+def test_a_date_is_no_label(tmp_path, date):
+    """Spreadsheets make it of grades such as 1-2."""
+    write_metadata(tmp_path, [row | {"label": date} if i < 3 else row for i, row in enumerate(images(tmp_path))])
+    assert f"3 images have the label {date!r}, a date, as spreadsheets make of 1-2" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("label", ["1-2", "3+4", "1.5", "marrow-1", "Dec-A", "augmented-1", "T1/2", "12-lead"])
+def test_grades_and_words_that_begin_like_months_are_labels(tmp_path, label):
+    write_metadata(tmp_path, [row | {"label": label} if i < 3 else row for i, row in enumerate(images(tmp_path))])
+    assert label in {record.label for record in read_raw_dataset(tmp_path, PLAIN).records}
+
+
+@pytest.mark.parametrize("between", ["|", ";", ", ", "+", " & ", "/", " and "])
+def test_several_labels_in_a_cell_are_no_class_of_their_own(tmp_path, between):
+    rows = images(tmp_path)
+    both = between.join(sorted({row["label"] for row in rows}))
+    write_metadata(tmp_path, [rows[0] | {"label": both}, *rows[1:]])
+    assert f"1 images have the several labels {both!r}, and an image has one: choose one" in refused(tmp_path)
+
+
+def test_empty_rows_at_the_end_are_passed_over(tmp_path):
+    rows = images(tmp_path)
+    write_metadata(tmp_path, [*rows, *[dict.fromkeys(rows[0], "")] * 3])
+    assert len(read_raw_dataset(tmp_path, PLAIN).records) == len(rows)
+
+
+@pytest.mark.parametrize("written", ["/home/me/{}", "{}.old.png", "other/{}", "C:/x/{}"])
+def test_a_path_from_another_place_is_answered_with_the_images_of_that_name(tmp_path, written):
+    rows = images(tmp_path)
+    name = Path(rows[0]["file"])
+    path = written.format(name) if "old" not in written else name.with_suffix("").as_posix()
+    write_metadata(tmp_path, [rows[0] | {"file": path}, *rows[1:]])
+    assert f"there is no image {path!r} below {tmp_path} (did you mean {name}" in refused(tmp_path)
+
+
+def test_titles_in_capitals_and_utf16_are_named(tmp_path):
+    rows = images(tmp_path)
+    table = write_metadata(tmp_path, rows) / "metadata.csv"
+    content = table.read_text()
+    table.write_text(content.replace("file,", "File,", 1))
+    assert "the column 'File' would not be used: call it 'file'" in refused(tmp_path)
+    table.write_bytes(content.encode("utf-16-le"))
+    assert "is not a CSV in UTF-8: it is UTF-16: save it as one" in refused(tmp_path)
+
+
 def test_a_table_of_many_columns_takes_seconds_and_prints_a_few(tmp_path):
     """Of radiomics there are thousands; each was compared with each."""
     columns = {f"feature {number}": "1" for number in range(20_000)}

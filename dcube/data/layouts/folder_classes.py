@@ -26,7 +26,7 @@ def refuse_unlikely_classes(raw: RawFiles, records: Iterable[ImageRecord]) -> No
     records = list(records)
     labels = {record.file.partition("#")[0]: record.label for record in records if record.label}
     classes = sorted(set(labels.values()))
-    if _say_nothing(list({name.casefold(): name for name in classes}.values())):  # case is another fault
+    if _say_nothing(list({name.strip().casefold(): name for name in classes}.values())):  # case is another fault
         raise DcubeError(
             f"{raw.path}: the folders {abbreviated(classes)} look like patients or parts of an archive, and not like "
             f"classes: {labelling_hint(raw)}"

@@ -6,7 +6,7 @@ Of the others, those are read that `data.subgroups` names.
 import difflib
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -70,8 +70,9 @@ def _read_records(
     for line, row in rows:
         named = index.get(_normalised(row["file"]))
         if named is None:
-            mend = ": write / in the place of \\" if "\\" in row["file"] else ""
-            raise DcubeError(f"{path} line {line}: there is no image {row['file']!r} below {path.parent}{mend}")
+            raise DcubeError(
+                f"{path} line {line}: there is no image {row['file']!r} below {path.parent}{_mend(row['file'], index)}"
+            )
         split = split_of(row, f"{path} line {line}")
         for image in named:
             if image in listed:
@@ -87,6 +88,17 @@ def _read_records(
         )
     _refuse_unknown_labels(path, list(listed.values()))
     return {image: listed[image] for image in raw.all_images if image in listed}
+
+
+def _mend(name: str, index: Mapping[str, Sequence[StoredImage]]) -> str:
+    """Of a path from another place, without its suffix, or with backslashes: the only image of that name."""
+    slashes = ": write / in the place of \\" if "\\" in name else ""
+    meant = PurePosixPath(name.replace("\\", "/"))
+    files = sorted({image.file for images in index.values() for image in images})
+    alike = [
+        file for file in files if PurePosixPath(file).stem.casefold() in (meant.name.casefold(), meant.stem.casefold())
+    ]
+    return slashes or (f" (did you mean {abbreviated(alike)}?)" if alike else ": write its path below that folder")
 
 
 def _misnamed(raw: RawFiles) -> str:
@@ -105,7 +117,7 @@ def _refuse_foreign_table(raw: RawFiles) -> None:
     """Archives bring tables of that name with columns of their own."""
     with (raw.path / METADATA).open(encoding="utf-8-sig", errors="replace") as file:
         titles = file.readline(LONGEST)
-    if "file" in titles.replace("\0", ""):  # which stand between the letters of UTF-16
+    if "file" in titles.replace("\0", "").casefold():  # which stand between the letters of UTF-16
         return
     for table in raw.naming_tables:
         if table.file == METADATA:

@@ -21,7 +21,7 @@ DEBRIS = {
     "thumbnail": re.compile(r"@eaDir|thumbnails?|Thumbs\.db|SYNOPHOTO_.*", re.IGNORECASE),
     "left by an operating system or an archiver": re.compile(
         r"__MACOSX|__pycache__|desktop\.ini|ehthumbs\.db|\$RECYCLE\.BIN|#recycle|@tmp|@Recycle|lost\+found|"
-        r"System Volume Information",
+        r"System Volume Information|Icon\r",
         re.IGNORECASE,
     ),
     "hidden file": re.compile(r"\..*"),

@@ -14,6 +14,13 @@ from dcube.errors import DcubeError, abbreviated
 
 TRUTHS = {"true": "1", "false": "0"}
 NUMBER = re.compile(r"[+-]?\d{1,18}([.,]\d{0,9})?(e[+-]?\d{1,3})?")
+MONTH = r"(?:jan|feb|mar|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])"
+DATE = re.compile(
+    rf"\d{{4}}([-/.])\d\d?\1\d\d?([ t].*)?|\d\d?([-/.])\d\d?\3(\d{{4}}|\d\d)([ t].*)?"
+    rf"|\d\d?-{MONTH}(-\d\d(\d\d)?)?|{MONTH}-\d\d(\d\d)?",
+    re.IGNORECASE,
+)
+SEVERAL = re.compile(r"[|;,&+/]| and ")
 FEWEST_NUMBERED = 20  # folders that differ in a number alone are patients, not classes
 PERSON = re.compile(r"(patient|subject|sub|pat|case|study|series|person|scan)[ _-]?0*\d+", re.IGNORECASE)
 PATIENT = re.compile(rf"{PERSON.pattern}|p[ _-]?\d+|(?:.*\D)?(?:0\d{{2,}}|\d{{4,}})", re.IGNORECASE)
@@ -52,11 +59,27 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
             f"{where}: {labels['-1']} images have the label '-1' beside '0' and '1': write nothing where it is not "
             "known, or name the classes by words"
         )
+    _refuse_no_labels(labels, where)
     _refuse_look_alikes(labels, where)
     _refuse_spellings(labels, "label", where)
     _refuse_copies(labels, where)
     _refuse_spellings(patients, "patient", where)
     _refuse_people(labels, {part for record in records for part in PurePosixPath(record.file).parts}, where)
+
+
+def _refuse_no_labels(labels: Counter[str], where: str) -> None:
+    """Dates, which spreadsheets make of `1-2`, and cells with several labels."""
+    for label, count in labels.items():
+        if DATE.fullmatch(label):
+            raise DcubeError(
+                f"{where}: {count} images have the label {label!r}, a date, as spreadsheets make of 1-2: correct it"
+            )
+        parts = {part.strip() for part in SEVERAL.split(label)}
+        if len(parts) > 1 and parts <= labels.keys():
+            raise DcubeError(
+                f"{where}: {count} images have the several labels {label!r}, and an image has one: choose one, leave "
+                "the cell empty, or call it by another name if it is a class"
+            )
 
 
 def _refuse_spellings(found: Counter[str], what: str, where: str) -> None:

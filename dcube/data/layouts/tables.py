@@ -23,6 +23,8 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(bounded_lines(file), strict=True)
             columns = [name.strip() for name in reader.fieldnames or []]
+            if any("\0" in column for column in columns):
+                raise csv.Error("it is UTF-16")
             _refuse_other_delimiters(path, columns)
             refuse_confusing(path, columns)
             for column in required:
@@ -33,6 +35,8 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
             reader.fieldnames = columns
             rows = []
             for row in reader:
+                if not any(row.values()):  # spreadsheets save such rows at the end
+                    continue
                 if None in row or None in row.values():
                     raise DcubeError(f"{path} line {reader.line_num}: expected {len(columns)} cells")
                 rows.append((reader.line_num, {name: cell.strip() for name, cell in row.items()}))

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from dcube.data.readers.foreign_content import PACKED, foreign_content
 from dcube.data.readers.limits import limits
 from dcube.data.readers.walking import refuse_too_deep
 from dcube.errors import DcubeError
@@ -19,6 +20,7 @@ EXTENDED_HEADERS = (
     tarfile.GNUTYPE_LONGLINK,
 )
 MOST_HEADER_BYTES = 2**20
+ENCRYPTED = 1  # the flag of a zip's member
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -33,7 +35,9 @@ def unpack(path: Path, folder: Path) -> None:
         elif _is_tar(path):
             _unpack_tar(path, folder)
         else:
-            raise DcubeError(f"{path} is neither a folder nor an .npz, a zip or a tar archive")
+            held = foreign_content(path, "archive")
+            mend = f"it is {held}, and give the folder" if held in PACKED else "give one of these"
+            raise DcubeError(f"{path} is neither a folder nor an .npz, a zip or a tar archive: {mend}")
     except DcubeError:
         raise
     except Exception as error:  # a damaged archive makes the packers raise anything
@@ -72,6 +76,8 @@ def _unpack_zip(path: Path, folder: Path) -> None:
         if len(members) > (limit := limits().max_archive_files):
             raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         _refuse_unsafe(path, folder, ((m.filename, stat.S_ISLNK(m.external_attr >> 16), m.file_size) for m in members))
+        if any(member.flag_bits & ENCRYPTED for member in members):
+            raise DcubeError(f"{path} is encrypted: unpack it with its password, and give the folder")
         _refuse_repeated(path, (member.filename for member in members if not member.is_dir()))
         archive.extractall(folder, members)
 

@@ -19,9 +19,20 @@ PICTURE_STARTS = {
     "WebP": rb"RIFF....WEBP",
 }
 PICTURE_START = re.compile(b"|".join((*PICTURE_STARTS.values(), rb"P[1-6]\s+(#|\d)")), re.DOTALL)
+PACKED_STARTS = {
+    "a zip archive": rb"PK\x03\x04",
+    "a 7z archive": rb"7z\xbc\xaf\x27\x1c",
+    "a RAR archive": rb"Rar!\x1a\x07",
+    "data that gzip has compressed": rb"\x1f\x8b",
+    "data that xz has compressed": rb"\xfd7zXZ\0",
+    "data that bzip2 has compressed": rb"BZh[1-9]1AY&SY",
+    "data that Zstandard has compressed": rb"\x28\xb5\x2f\xfd",
+}
+PACKED_START = re.compile(b"|".join(PACKED_STARTS.values()))
 NOT_READ = re.compile(
-    r"\.(gif|heic|jp2|j2k|jxl|avif|svs|ndpi|mrxs|mha|mhd|nrrd|nhdr|mgz|mgh|mnc|par|rec|hdr|img|raw|np[yz]|mat|h5|hdf5"
-    r"|pkl|tfrecord|avi|mp4|mov)"
+    r"\.(gif|hei[cf]|jp[2cxm]|j2[kc]|jls|jxl|jxr|avif|svgz?|pdf|eps|psd|xcf|tga|pcx|ico|dib|exr|pfm|pam|dng|cr2|nef|arw"
+    r"|svs|ndpi|mrxs|scn|vsi|czi|lif|lsm|nd2|oi[bf]|zvi|stk|fits?|mha|mhd|nrrd|nhdr|mgz|mgh|mnc|par|rec|hdr|img|raw|vtk"
+    r"|np[yz]|mat|h5|hdf5|pkl|tfrecord|avi|mp4|m4v|mov|mpe?g|mkv|wmv|webm)"
 )
 COMPRESSED = re.compile(r"\.(zip|gz|tgz|tar|bz2|xz|7z|rar|zst)")
 # What browsers, programs that copy, and editors leave beside a file. A class folder may be called `normal.old`.
@@ -67,11 +78,10 @@ def why_not_read(path: Path) -> str:
         return "empty file"
     if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
         return "NIfTI without the suffix .nii: rename it"
-    packed = head.startswith((b"\x1f\x8b", b"PK\x03\x04")) and not OFFICE.fullmatch(suffix)
-    if packed or COMPRESSED.fullmatch(suffix):
-        return "compressed file: unpack it"
     if NOT_READ.fullmatch(suffix):
         return "format that is not read: convert it to PNG, DICOM or NIfTI"
+    if COMPRESSED.fullmatch(suffix) or (PACKED_START.match(head) and not OFFICE.fullmatch(suffix)):
+        return "compressed file: unpack it"
     return "not an image"
 
 

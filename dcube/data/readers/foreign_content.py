@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-from dcube.data.readers.file_kinds import PICTURE_STARTS, head_of
+from dcube.data.readers.file_kinds import PACKED_STARTS, PICTURE_STARTS, head_of
 
 GZIP = "compressed data: unpack it, or call it .nii.gz if it is NIfTI"
+PACKED = {f"{what}: unpack it": start for what, start in PACKED_STARTS.items()}
 NIFTI = "NIfTI that is not compressed: call it .nii"
 DICOM = "DICOM: call it .dcm"
 PICTURE = {f"a {name}: call it .{name.lower()}": start for name, start in PICTURE_STARTS.items()}
@@ -17,8 +18,15 @@ CONTENTS = {
     "a JPEG 2000: convert it to PNG": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
     "HEIC or AVIF: convert it to PNG": rb"....ftyp(hei|mif|avi)",
     "a PDF: convert its pictures to PNG": rb"%PDF",
-    "a zip archive: unpack it": rb"PK\x03\x04",
+    "SVG, a drawing: convert it to PNG": rb"\s*(<\?xml[^>]*>\s*)?(<!doctype svg[^>]*>\s*)?<svg",
+    "NRRD: convert it to DICOM or NIfTI": rb"NRRD\d{4}",
+    "MetaImage: convert it to DICOM or NIfTI": rb"(ObjectType|NDims)\s*=",
+    "HDF5 or MATLAB: convert it to PNG": rb"\x89HDF|MATLAB ",
+    "a NumPy array: convert it to PNG": rb"\x93NUMPY",
+    "JPEG-LS: convert it to PNG": rb"\xff\xd8\xff(\xf7|\xe8)",
+    "nothing but zeros: fetch it again": rb"\0{1024}",
     GZIP: rb"\x1f\x8b",
+    **PACKED,
     DICOM: rb".{128}DICM",
     NIFTI: rb".{344}n\+1\0|....n\+2\0",
     **PICTURE,
