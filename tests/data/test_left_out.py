@@ -20,7 +20,7 @@ from dcube.data.layouts import spreadsheets
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
-from tests.support.medical_files import RAMP, dicom_dataset, dicom_file
+from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, nifti_file
 from tests.support.raw_sets import class_folders, noise, save, write_metadata
 
 PLAIN = Data(image_size=16, diffusion_image_size=16)
@@ -247,6 +247,25 @@ def test_what_downloads_and_editors_leave_is_no_image_whatever_it_holds(tmp_path
     assert counts(raw) == {"left by a download, an editor or a backup: rename it if it is an image": 1}
     with collect_images([raw]) as (images, left_out):
         assert len(images) == 4 and left_out == {next(iter(counts(raw))): [f"{raw}/ill/{name}"]}
+
+
+def test_previews_of_medical_files_are_left_out_and_other_pictures_among_them_reported(tmp_path):
+    """As exports and discs have them; a table that names one is obeyed."""
+    for number, label in enumerate(("ill", "well")):
+        folder = tmp_path / label
+        for name in ("a.dcm", "CT.1.2.826", "b"):
+            dicom_file(folder / name, RAMP, PatientID=label)
+        nifti_file(folder / "v.nii.gz", noise(2, (16, 16, 2)), display=(0, 255))
+        for name in ("a.jpg", "a.dcm.png", "CT.1.2.826.png", "b.jpg", "v.png", "IHE_PDI/logo.png"):
+            save(folder / name, noise(10 * number + len(name)))
+    assert counts(tmp_path) == {"preview of a DICOM or NIfTI file": 10} and len(used(tmp_path)) == 12
+    with collect_images([tmp_path]) as (images, left_out):
+        assert len(images) == 12 and list(left_out) == ["preview of a DICOM or NIfTI file"]
+    warnings = inspect_dataset(tmp_path, PLAIN).warnings
+    assert any(line.startswith("2 of 12 images are pictures among DICOM or NIfTI") for line in warnings)
+    rows = [{"file": f"{label}/a.jpg", "label": label} for label in ("ill", "well")]
+    others = [{"file": f"{label}", "label": label} for label in ("ill", "well")]
+    assert len(used(write_metadata(tmp_path, rows + others))) == 14
 
 
 def test_check_prints_what_is_left_out_by_reason(tmp_path):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from dcube.artifacts.schemas.dataset import SUBGROUP
 from dcube.data.layouts.planes import OTHER_PLANE, slices_in_other_planes
+from dcube.data.layouts.previews import AMONG_MEDICAL, pictures_among_medical
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.stored_images import StoredImage, read_stored_image
@@ -76,14 +77,17 @@ class RawDataset:
     ) -> Self:
         """The images of a folder with their records; `tables` are files that were used besides the images."""
         stored = list(records)
-        across = slices_in_other_planes(stored)
+        suspects = {
+            OTHER_PLANE: tuple(slices_in_other_planes(stored)),
+            AMONG_MEDICAL: pictures_among_medical(raw.kinds, (image.file for image in stored)),
+        }
         return cls(
             layout,
             list(records.values()),
             lambda i: read_stored_image(raw.path, stored[i], window),
             is_medical=raw.are_medical,
             left_out=raw.left_out({image.file for image in records} | set(tables)),
-            suspects={OTHER_PLANE: tuple(across)} if across else {},
+            suspects={what: files for what, files in suspects.items() if files},
         )
 
     @property

@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 from dcube.data.layouts.columns import SPLIT_NAMES
 from dcube.data.layouts.masks import find_masks, is_mask_folder
 from dcube.data.layouts.naming_tables import NamingTable, find_naming_tables, is_table
+from dcube.data.layouts.previews import PREVIEW, previews
 from dcube.data.layouts.tables import is_unlabelled
-from dcube.data.readers.file_kinds import kind_of
-from dcube.data.readers.stored_images import StoredImage, is_medical, list_stored_images, why_auxiliary
+from dcube.data.readers.file_kinds import MEDICAL, Kind, kind_of
+from dcube.data.readers.stored_images import StoredImage, list_stored_images, why_auxiliary
 from dcube.data.readers.walking import regular_files
 from dcube.errors import DcubeError, abbreviated
 
@@ -52,9 +53,14 @@ class RawFiles:
         return {reason: files for reason, files in self._by_reason.items() if reason}
 
     @cached_property
+    def kinds(self) -> dict[str, Kind]:
+        """Those of a kind that can hold images, with it."""
+        return {file: kind for file in self.files if (kind := kind_of(self.path / file))}
+
+    @property
     def image_files(self) -> list[str]:
         """Those of a kind that can hold images."""
-        return [file for file in self.files if kind_of(self.path / file)]
+        return list(self.kinds)
 
     @cached_property
     def stored(self) -> dict[str, list[StoredImage] | str]:
@@ -73,8 +79,9 @@ class RawFiles:
     @cached_property
     def set_aside(self) -> dict[StoredImage, str]:
         """The images that are none of the set's by their names or headers, and why."""
-        masks = set(self._masks[0])
-        return {image: MASK for image in self.all_images if image.file in masks} | why_auxiliary(self.all_images)
+        aside = dict.fromkeys(previews(self.kinds), PREVIEW) | dict.fromkeys(self._masks[0], MASK)
+        by_name = {image: aside[image.file] for image in self.all_images if image.file in aside}
+        return by_name | why_auxiliary(self.all_images)
 
     @cached_property
     def images(self) -> list[StoredImage]:
@@ -94,7 +101,7 @@ class RawFiles:
     @property
     def are_medical(self) -> bool:
         """Whether some of the images are stored as DICOM or NIfTI."""
-        return any(is_medical(self.path / file) for file in {image.file for image in self.images})
+        return any(self.kinds.get(image.file) in MEDICAL for image in self.images)
 
     def left_out(self, used: set[str]) -> dict[str, tuple[str, ...]]:
         """All files but the `used`, by the reason why."""

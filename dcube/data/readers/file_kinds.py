@@ -9,6 +9,7 @@ from dcube.data.readers.dicom_header import SUFFIXES as DICOM_SUFFIXES
 from dcube.data.readers.dicom_header import is_dataset_start
 
 Kind = Literal["picture", "DICOM", "NIfTI"]
+MEDICAL = ("DICOM", "NIfTI")  # kinds that can identify a person
 
 HEAD = 1024  # bytes that tell the kind
 PICTURE_STARTS = {

@@ -8,7 +8,7 @@ from dcube.data.readers import dicom, images, nifti
 from dcube.data.readers.dicom_header import SUFFIXES as DICOM_SUFFIXES
 from dcube.data.readers.dicom_header import read_header
 from dcube.data.readers.dicom_kinds import OF_PATIENT, SLICED
-from dcube.data.readers.file_kinds import kind_of, why_not_read
+from dcube.data.readers.file_kinds import MEDICAL, kind_of, why_not_read
 from dcube.data.readers.foreign_content import foreign_content
 from dcube.data.readers.raw_image import ConstantImageError, RawImage, UnusableImageError
 from dcube.data.readers.unknown_values import says_nothing
@@ -44,7 +44,7 @@ class StoredImage:
 
 def is_medical(path: Path) -> bool:
     """Whether the file is of a kind that can identify a person (DICOM, NIfTI)."""
-    return kind_of(path) in ("DICOM", "NIfTI")
+    return kind_of(path) in MEDICAL
 
 
 def list_stored_images(folder: Path, file: str) -> list[StoredImage] | str:
