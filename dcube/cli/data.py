@@ -52,7 +52,7 @@ def data_add(
 
 @app.command("push")
 def data_push() -> None:
-    """Copy the raw data that data.dvc records to the bucket (DCUBE_STORAGE), where workers find them."""
+    """Upload the raw data that data.dvc records to the bucket (DCUBE_STORAGE), where workers find them."""
     from dcube.repository.commands import repository_around, uncommitted_files
     from dcube.repository.data_remote import push_raw_data
 

@@ -5,8 +5,8 @@ from shutil import rmtree
 
 
 def doctor() -> None:
-    """Remove what stops `dvc repro` here: torn lock files of a killed DVC or git, and the record of a registration that
-    the registry does not have."""
+    """Remove what blocks `dvc repro`: stale lock files of a killed DVC or git process, and records of versions that the
+    registry has lost."""
     from psutil import pid_exists
 
     from dcube.cli.terminal import quiet_mlflow

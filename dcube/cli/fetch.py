@@ -7,9 +7,9 @@ import typer
 
 
 def fetch(
-    name: Annotated[str, typer.Argument(help="Experiment, as the log of the run names it at its end.")],
+    name: Annotated[str, typer.Argument(help="Name of the experiment, printed at the end of the run's log.")],
 ) -> None:
-    """Bring an experiment and its outputs from the bucket (DCUBE_STORAGE) into this repository."""
+    """Download an experiment and its outputs from the bucket (DCUBE_STORAGE) into this repository."""
     from dcube.repository.commands import repository_around
     from dcube.repository.experiments import fetch_experiment
 

@@ -4,7 +4,7 @@ from dcube.cli.terminal import print_rich
 
 
 def methods() -> None:
-    """The published methods to compare with: values of baseline.method, and what they are trained with."""
+    """List the published methods that can be a baseline (baseline.method), and what they are trained with."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

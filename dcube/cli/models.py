@@ -34,7 +34,7 @@ def models(
         bool, typer.Option("--all", help=f"Show all versions, not only the newest {NEWEST} and those with an alias.")
     ] = False,
 ) -> None:
-    """The newest versions of a registered model, with aliases and metrics as the registry shows them."""
+    """List the newest versions of a registered model with their aliases and metrics."""
     if history and everything:
         raise DcubeError("--history shows every champion, and --all every version: leave out one of them")
     with _registry(name) as registry:
@@ -59,7 +59,7 @@ def models(
 def promote(
     name: Model = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Only compare: exit code 0 if it could be promoted.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only compare. Exit code 0: it may be promoted.")] = False,
     reason: Reason = "",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Policy setting as key=value. Can be repeated.")
@@ -93,9 +93,9 @@ def promote(
 def rollback(
     reason: Reason,
     name: Model = None,
-    to: Annotated[str | None, typer.Option("--to", help="A version, instead of the champion before this one.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Version to restore. Default: the previous champion.")] = None,
 ) -> None:
-    """Make the previous champion champion again, without a comparison."""
+    """Restore the previous champion, without a comparison."""
     with _registry(name) as registry:
         from dcube.registry import promotion
         from dcube.tracking.lineage import person
@@ -105,7 +105,7 @@ def rollback(
 
 
 def lineage(reference: Reference) -> None:
-    """Show the origin of a registered version: runs, commit, parameters, data, machine. Exit code 1: gaps."""
+    """Show where a registered version comes from: runs, commit, parameters, data, machine. Exit code 1: incomplete."""
     from dcube.cli.orchestrator import describe_pipeline
 
     with _origin(reference, describe_pipeline) as origin:

@@ -12,19 +12,22 @@ from dcube.errors import DcubeError
 
 Image = Annotated[str, typer.Argument(help="input_sha256 of the prediction, or its first digits.")]
 Label = Annotated[str, typer.Argument(help="The class that the image shows.")]
-By = Annotated[Literal["truth", "reader"], typer.Option("--by", help="Who says so: the truth, or a reader.")]
+By = Annotated[
+    Literal["truth", "reader"],
+    typer.Option("--by", help="Who says so: the confirmed truth, or a reader."),
+]
 Every = Annotated[Literal["day", "week", "month"], typer.Option("--every", help="Length of a period.")]
 
 
 def feedback(image: Image, label: Label, by: By = "truth") -> None:
-    """Append to the inference log what an image shows, about which a prediction was made."""
+    """Record the true class of an image, or a reader's opinion, in the inference log."""
     from dcube.inference.log import feed_back
 
     print(f"{feed_back(image, label, by)} shows {label} ({by})")
 
 
 def monitor(model: Reference, every: Every = "month") -> None:
-    """What the inference log says about a version over time: predictions, how many were right, drift."""
+    """Show the predictions of a version over time, how many were right, and drift, from the inference log."""
     from dcube.artifacts.layout import REFERENCE
     from dcube.artifacts.schemas.drift import DriftReference
     from dcube.cli.fitting_table import Column, FittingTable

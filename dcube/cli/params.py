@@ -30,13 +30,13 @@ def params_use(
 
 @app.command("list")
 def params_list() -> None:
-    """Names of the presets."""
+    """List the presets."""
     print("\n".join(preset_names()))
 
 
 @app.command("show")
 def params_show() -> None:
-    """Every parameter with its value and meaning."""
+    """Show every parameter with its value and description."""
     from rich.table import Table
 
     for group_name, group in load_params(PARAMS):
@@ -58,7 +58,7 @@ def _rows(group: Group, prefix: str = "") -> Iterator[tuple[str, str, str]]:
 
 @app.command("check")
 def params_check() -> None:
-    """Whether params.yaml is valid, and the stages can run with it: networks, their weights, classes, labels."""
+    """Check that params.yaml is valid and the stages can run with it: networks, weights, classes, labels."""
     params = load_params(PARAMS)
     from dcube.artifacts.schemas.dataset import DatasetInfo
     from dcube.feasibility import refuse_infeasible

@@ -22,12 +22,11 @@ def plan(
     hours: Annotated[float | None, typer.Option(min=0.1, max=1000, help="The same in hours.")] = None,
     goal: Annotated[
         Literal["few-labels", "balanced", "best"],
-        typer.Option(
-            help="Where the time goes: most of it to stage 1, to both alike, or most of it to the classifiers."
-        ),
+        typer.Option(help="Where the time goes: mostly to stage 1, evenly, or mostly to the classifiers."),
     ] = "balanced",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="GROUP.KEY=VALUE", help="A parameter that is set by hand.")
+        list[str] | None,
+        typer.Option("--set", metavar="GROUP.KEY=VALUE", help="A parameter set by hand. Can be repeated."),
     ] = None,
     keep_names: Annotated[
         bool, typer.Option("--keep-names", help="Keep file names and patient ids as they are. For public sets only.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def results() -> None:
-    """The table of all evaluated models, and what can be said about them."""
+    """Show the metrics of all evaluated models, their differences, and what they prove."""
     from dcube.evaluation.conclusions import evaluations
     from dcube.registry.staleness import stale_results
 

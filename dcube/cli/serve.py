@@ -7,12 +7,12 @@ import typer
 from dcube.cli.predict import Reference
 from dcube.cli.terminal import quiet_mlflow
 
-Host = Annotated[str, typer.Option(help="Address to listen on. The server asks nobody for a password.")]
+Host = Annotated[str, typer.Option(help="Address to listen on. Requests are not authenticated.")]
 Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 
 def serve(model: Reference, host: Host = "127.0.0.1", port: Port = 5001) -> None:
-    """Serve a registered model over HTTP, once it is verified. No code of the version is run, only this program's."""
+    """Verify a registered model and serve it over HTTP. Only this program's code runs, none that the version holds."""
     import uvicorn
 
     from dcube import api

@@ -16,7 +16,7 @@ STUDIES = Path("outputs/studies")
 
 
 def studies() -> None:
-    """The studies that come with the program: the paper's tables, and more."""
+    """List the built-in studies: the paper's tables, and more."""
     from rich.table import Table
 
     from dcube.studies.study import load_study, study_names

@@ -28,9 +28,9 @@ FOR_ONE_PERSON = {"MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "
 
 def ui(
     name: Model = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port, where MLflow is started here.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow that is started here.")] = 5000,
 ) -> None:
-    """Print the addresses of MLflow's pages about a registered model, and start MLflow here if it is no server."""
+    """Print the addresses of MLflow's pages for a registered model; start MLflow unless it runs on a server."""
     from dcube.registry.references import model_of
     from dcube.registry.versions import Registry
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri

@@ -159,7 +159,7 @@ def _data(dataset: PreparedDataset) -> str:
 def majority_class_in_words(labels: pd.Series) -> str:
     """The accuracy that takes no model, from the true labels of a test."""
     shares = labels.value_counts(normalize=True)
-    return f"To predict “{shares.index[0]}” for every image would reach accuracy {shares.iloc[0]:.3f}."
+    return f"Predicting “{shares.index[0]}” for every image gives an accuracy of {shares.iloc[0]:.3f}."
 
 
 def _metrics(metrics: Metrics) -> str:

@@ -80,12 +80,8 @@ class Budget:
         Raises:
             DcubeError: the time is too short.
         """
+        self._refuse_less_than(LEAST_SECONDS, "any training")
         left, shares = (1 - RESERVE) * self.seconds - self._fixed, SHARES[self.goal]
-        if left < LEAST_SECONDS:
-            raise DcubeError(
-                f"{self.seconds / 60:g} min are too short for any training on this machine, where the stages take "
-                f"{self._fixed / 60:.1f} without one: give far more"
-            )
         diffusion = self._decide_uvit(shares.diffusion * left)
         probes = probe_seconds(self.draft.params(), self.facts, diffusion)
         self._decide_diffusion_length(max(shares.diffusion * left - probes, 0.0), diffusion)

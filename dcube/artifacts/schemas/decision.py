@@ -69,8 +69,8 @@ class DecisionRule(ArtifactPart):
             return cls(of_class=_name(name), threshold=float(threshold), at=_prevalence(prevalence))
         except ValueError:
             raise DcubeError(
-                f"decide: {text!r} is no rule: give {MOST_PROBABLE!r}, or e.g. 'malignant >= 0.3' (each with e.g. ' at "
-                "malignant = 0.05' for another prevalence)"
+                f"decide: {text!r} is no rule: give {MOST_PROBABLE!r} or e.g. 'malignant >= 0.3', with e.g. ' at "
+                "malignant = 0.05' for another prevalence"
             ) from None
 
     def checked(self, classes: list[str], prior: Sequence[float]) -> Self:
@@ -170,7 +170,7 @@ class DecisionPolicy(ArtifactPart):
         rule = self.rule if decide is None else DecisionRule.parse(decide).checked(classes, prior)
         below = self.abstain_below if abstain_below is None else abstain_below
         if not 0 <= below <= 1:
-            raise DcubeError(f"abstain_below: {below:g} is no confidence: give 0 to 1")
+            raise DcubeError(f"abstain_below: {below:g} is not between 0 and 1")
         return self.model_copy(update={"rule": rule, "abstain_below": below})
 
     @property

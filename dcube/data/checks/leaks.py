@@ -57,10 +57,10 @@ def _in_other_split(table: pd.DataFrame, column: str) -> np.ndarray:
 def refuse_unusable_classes(table: pd.DataFrame) -> None:
     classes = sorted(set(table["label"].unique()) - {""})
     if taken := [name for name in classes if name.casefold() in RESERVED]:
-        raise DcubeError(f"a class is called {taken[0]!r}, as what a model says that decides nothing: rename it")
+        raise DcubeError(f"a class is called {taken[0]!r}, which stands for predictions without a decision: rename it")
     if divided := [name for name in classes if SET_SEPARATOR in name]:
         raise DcubeError(
-            f"a class is called {divided[0]!r}, and {SET_SEPARATOR} divides the classes of a prediction set: rename it"
+            f"a class is called {divided[0]!r}, and {SET_SEPARATOR} separates those of a prediction set: rename it"
         )
     if len(classes) < 2:
         raise DcubeError(
