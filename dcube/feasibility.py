@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from dcube.artifacts.candidates import STAGES
+from dcube.artifacts.candidates import BASELINE, OWN_KINDS, STAGES
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.classifier.candidate import build_method
 from dcube.classifier.class_balance import refuse_without_effect
@@ -26,7 +26,7 @@ from dcube.generative_metrics.extractor import load_extractor
 
 SOME_CLASSES = 2
 FID_STAGES = {"train_diffusion", "track_fid"}
-SUB_FEATURE_STAGES = {"train_classifier", "train_untrained_uvit", "train_sub_features", "probe"}
+SUB_FEATURE_STAGES = {*(STAGES[name] for name in OWN_KINDS), "probe"}
 CLASSIFIER_STAGES = set(STAGES.values())
 
 
@@ -61,7 +61,7 @@ def _checks(
         yield partial(load_extractor, params.fid, torch.device("cpu"))
     if any_of(SUB_FEATURE_STAGES):
         yield partial(_sub_features, params)
-    if any_of({"train_baseline"}):
+    if any_of({STAGES[BASELINE]}):
         yield partial(_baseline, params)
     if dataset:
         training = dataset.counts["train"]

@@ -21,16 +21,16 @@ from dcube.evaluation.split_notice import split_in_words, split_notice
 from dcube.evaluation.subgroups import notes_of, rows_of, subgroup_columns
 from dcube.evaluation.summary import interval_text, tested_on
 
-KINDS = {
-    DCUBE: "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",
-    UNTRAINED: "Control: D-Cube's head on a U-ViT that was never trained",
-    SUB_FEATURES: "Control: D-Cube's sub-feature network alone, without a diffusion model",
-}
-SHORT_KINDS = {
-    DCUBE: "dcube",
-    UNTRAINED: "untrained U-ViT control",
-    SUB_FEATURES: "sub-features control",
-}
+KINDS = {  # in a few words, and as a sentence
+    DCUBE: (
+        "dcube",
+        "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",
+    ),
+    UNTRAINED: ("untrained U-ViT control", "Control: D-Cube's head on a U-ViT that was never trained"),
+    SUB_FEATURES: (
+        "sub-features control", "Control: D-Cube's sub-feature network alone, without a diffusion model"
+    ),
+}  # fmt: skip
 NO_ERROR = "resampling cannot produce one, and an interval of zero width is not certainty"
 NOT_INTENDED = (
     "for diagnosis or for any decision about a patient, for other devices, protocols or populations, or for images of "
@@ -99,8 +99,8 @@ def title_of_candidate(name: str, kind: str) -> str:
 
 def short_kind(kind: str) -> str:
     """A candidate's kind in a few words."""
-    if kind in SHORT_KINDS:
-        return SHORT_KINDS[kind]
+    if kind in KINDS:
+        return KINDS[kind][0]
     method = registered_method(kind)
     return f"{kind} {'control' if method and method.family == 'Control' else 'baseline'}"
 
@@ -115,7 +115,7 @@ def candidate_in_words(name: str, kind: str) -> str:
 def kind_in_words(kind: str) -> str:
     """A sentence about a candidate's kind."""
     if kind in KINDS:
-        return f"{KINDS[kind]}."
+        return f"{KINDS[kind][1]}."
     method = registered_method(kind)
     if method is None:
         probed = probed_network(kind)

@@ -8,18 +8,20 @@ from typing import Literal
 
 import torch
 
-from dcube.artifacts.candidates import BASELINE, DCUBE, IMAGENET_PROBE, SUB_FEATURES, CandidateName
+from dcube.artifacts.candidates import BASELINE, DCUBE, IMAGENET_PROBE, OWN_KINDS, STAGES, CandidateName
 from dcube.config.schema import Params
 from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.errors import DcubeError
 from dcube.planning.draft import Draft
 from dcube.planning.estimate import (
+    AS_FAST_AS,
     Speeds,
     epoch_seconds,
     estimate,
     fixed_seconds,
     measurement_seconds,
     recipes,
+    speed_of,
     training_seconds,
 )
 from dcube.planning.facts import DatasetFacts, Machine
@@ -32,7 +34,7 @@ Goal = Literal["few-labels", "balanced", "best"]
 
 @dataclass(frozen=True)
 class Shares:
-    """Of the time that is left for training: stage 1, the three candidates of the group classifier, the baseline."""
+    """Of the time that is left for training: stage 1, the candidates of the group classifier, the baseline."""
 
     diffusion: float
     classifier: float
@@ -210,7 +212,7 @@ class Budget:
         """Of all that have no length yet but the baseline; empty where memory is short."""
         params = self.draft.params(data__image_size=side)
         try:
-            speeds = {name: self._measured(name, params) for name in (DCUBE, SUB_FEATURES, IMAGENET_PROBE)}
+            speeds = {name: self._measured(name, params) for name in STAGES if name not in (BASELINE, *AS_FAST_AS)}
         except torch.OutOfMemoryError:
             return {}
         self.note(f"D-Cube on {side} px: {speeds[DCUBE].step:.3g} s a step")
@@ -220,9 +222,9 @@ class Budget:
         return candidate_speed(recipes(params)[name], params, self._classes)
 
     def _classifier_epoch(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
-        """Seconds of an epoch of D-Cube and both controls: the untrained one is as fast as D-Cube."""
+        """Seconds of an epoch of D-Cube and its controls."""
         size = self.draft.params().classifier.batch_size
-        return sum(epoch_seconds(speeds[name], size, self.facts) for name in (DCUBE, DCUBE, SUB_FEATURES))
+        return sum(epoch_seconds(speed_of(name, speeds), size, self.facts) for name in OWN_KINDS)
 
     def _probe(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
         """Seconds of the training of the ImageNet probe."""
@@ -230,7 +232,7 @@ class Budget:
         return training_seconds(speeds[IMAGENET_PROBE], probe, self.facts)
 
     def _shortest_classifiers(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
-        """Seconds of the trainings of D-Cube, both controls and the probe."""
+        """Seconds of the trainings of D-Cube, its controls and the probe."""
         fewest = self._fewest_epochs(self.draft.params().classifier.batch_size)
         return fewest * self._classifier_epoch(speeds) + self._probe(speeds)
 

@@ -1,6 +1,6 @@
 """Seconds of every stage, from the speeds of one step and the numbers of steps."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dcube.artifacts.candidates import DCUBE, STAGES, UNTRAINED, CandidateName
@@ -20,13 +20,15 @@ EVALUATION = 1.6  # with resamples and pictures
 REGISTRATION = 3.5
 NOTHING_TO_DO = 0.1  # `probe` without labels
 
+AS_FAST_AS: dict[CandidateName, CandidateName] = {UNTRAINED: DCUBE}  # not measured itself
+
 
 @dataclass(frozen=True)
 class Speeds:
     """Of everything that is trained.
 
     Attributes:
-        candidates: by name; the untrained control is as fast as D-Cube.
+        candidates: by name, but for those of `AS_FAST_AS`.
         probe: seconds of the whole stage (`dcube.planning.probes`).
     """
 
@@ -61,8 +63,7 @@ def fixed_seconds(params: Params, facts: DatasetFacts, machine: Machine, stages:
 
 
 def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[str, float]:
-    speed, candidates = speeds.diffusion, dict(speeds.candidates)
-    candidates[UNTRAINED] = candidates[DCUBE]
+    speed = speeds.diffusion
     measured = measurement_seconds(params, speed)
     real = facts.training_images * speed.features
     seconds = {
@@ -72,11 +73,16 @@ def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[st
         "synthesize": synthetic_images(params, facts) * speed.solver_step * params.synthesis.sampling_steps,
         "probe": speeds.probe,
     }
+    predicted = facts.count("validation") + facts.count("test")
     for name, recipe in recipes(params).items():
-        seconds[STAGES[name]] = training_seconds(candidates[name], recipe.optimisation, facts)
-        predicted = facts.count("validation") + facts.count("test")
-        seconds[f"evaluate@{name}"] = predicted * candidates[name].evaluated
+        of_candidate = speed_of(name, speeds.candidates)
+        seconds[STAGES[name]] = training_seconds(of_candidate, recipe.optimisation, facts)
+        seconds[f"evaluate@{name}"] = predicted * of_candidate.evaluated
     return seconds
+
+
+def speed_of(name: CandidateName, measured: Mapping[CandidateName, CandidateSpeed]) -> CandidateSpeed:
+    return measured[AS_FAST_AS.get(name, name)]
 
 
 def recipes(params: Params) -> dict[CandidateName, Recipe]:

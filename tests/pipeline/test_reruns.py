@@ -9,19 +9,13 @@ import yaml
 from dvc.repo import Repo
 from networkx import ancestors
 
+from dcube.artifacts.candidates import STAGES
 from dcube.config.loading import with_overrides
 from dcube.config.schema import Params
 from tests.support.checkout import ROOT, outs_of
 
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-CANDIDATES = {
-    "imagenet_probe": "train_imagenet_probe",
-    "dcube": "train_classifier",
-    "untrained_uvit": "train_untrained_uvit",
-    "sub_features": "train_sub_features",
-    "baseline": "train_baseline",
-}
-EVALUATIONS = {f"evaluate@{name}" for name in CANDIDATES}
+EVALUATIONS = {f"evaluate@{name}" for name in STAGES}
 ALL = set(GRAPH["stages"]) - {"evaluate"} | EVALUATIONS
 AFTER_DIFFUSION = ALL - {"prepare", "train_imagenet_probe", "evaluate@imagenet_probe"}
 
@@ -29,7 +23,7 @@ AFTER_DIFFUSION = ALL - {"prepare", "train_imagenet_probe", "evaluate@imagenet_p
 def trainings(*candidates: str) -> set[str]:
     """The stages that train these candidates, and what follows from them."""
     evaluations = {f"evaluate@{name}" for name in candidates}
-    return {CANDIDATES[name] for name in candidates} | evaluations | {"register"}
+    return {STAGES[name] for name in candidates} | evaluations | {"register"}
 
 
 RERUN: dict[str, tuple[Any, set[str]]] = {
@@ -37,8 +31,8 @@ RERUN: dict[str, tuple[Any, set[str]]] = {
     "diffusion.seed": (1, AFTER_DIFFUSION),
     "fid.seed": (1, AFTER_DIFFUSION),
     "features.keep": (2, {"select_features", "probe"} | trainings("dcube", "untrained_uvit")),
-    "synthesis.seed": (1, {"synthesize"} | trainings(*set(CANDIDATES) - {"imagenet_probe"})),
-    "labels.count": (20, trainings(*CANDIDATES)),
+    "synthesis.seed": (1, {"synthesize"} | trainings(*set(STAGES) - {"imagenet_probe"})),
+    "labels.count": (20, trainings(*STAGES)),
     "classifier.seed": (1, trainings("dcube", "untrained_uvit", "sub_features")),
     "classifier.cycle_weight": (1.0, trainings("dcube", "untrained_uvit")),
     "classifier.evaluation_timesteps": ([2], {"probe"} | trainings("dcube", "untrained_uvit")),
@@ -54,7 +48,7 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DVC repository in which every stage is up to date: its inputs and outputs are files of a line."""
     folder = tmp_path_factory.mktemp("committed")
     paths = {path for stage in GRAPH["stages"].values() for path in (*stage["deps"], *outs_of(stage))}
-    names = {path.replace("${item.model}", name) for path in paths for name in CANDIDATES}
+    names = {path.replace("${item.model}", name) for path in paths for name in STAGES}
     for name in names:
         file = folder / name if Path(name).suffix else folder / name / "file"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """`selection.json`: which blocks of the U-ViT the stage `select_features` has chosen, and why."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
+from dcube.config.schema import Blocks, Null
 
 
 class SelectionDefinition(ArtifactPart):
@@ -18,7 +19,7 @@ class SelectionDefinition(ArtifactPart):
     timestep: int
     images: int
     values_a_map: int
-    null: Literal["random_field", "as_published"]
+    null: Null
     significance: float
     keep: int
     seed: int
@@ -42,6 +43,6 @@ class Selection(Artifact):
     critical: list[float]
     definition: SelectionDefinition
 
-    def blocks(self, which: Literal["best", "worst", "last"]) -> list[int]:
+    def blocks(self, which: Blocks) -> list[int]:
         """Those that the parameter `classifier.selection` names."""
         return {"best": self.best, "worst": self.worst, "last": [len(self.statistic) - 1]}[which]

@@ -7,6 +7,7 @@ Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
 from dcube.config.schema.classifiers import (
     Augmentation,
     Baseline,
+    Blocks,
     ClassBalance,
     Classifier,
     ExtraImages,
@@ -21,13 +22,14 @@ from dcube.config.schema.compute import Compute
 from dcube.config.schema.data import Data
 from dcube.config.schema.diffusion import Diffusion, Fid, Synthesis
 from dcube.config.schema.evaluation import Evaluation
-from dcube.config.schema.features import Features, Probe
+from dcube.config.schema.features import Features, Null, Probe
 from dcube.config.schema.group import Group, Seed
 from dcube.config.schema.params import Params
 
 __all__ = [
     "Augmentation",
     "Baseline",
+    "Blocks",
     "ClassBalance",
     "Classifier",
     "Compute",
@@ -40,6 +42,7 @@ __all__ = [
     "Group",
     "HeadLosses",
     "Labels",
+    "Null",
     "Optimisation",
     "Optimiser",
     "Params",

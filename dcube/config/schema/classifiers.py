@@ -6,6 +6,8 @@ from pydantic import Field, StrictBool, model_validator
 
 from dcube.config.schema.group import Count, Decay, Epochs, Fraction, Group, Rate, Seed, Timestep, Weight
 
+Blocks = Literal["best", "worst", "last"]
+
 
 class Pretrained(Group):
     """Where a network's weights come from."""
@@ -105,7 +107,7 @@ class Classifier(Group):
 
     sub_features: SubFeatures = Field(default_factory=SubFeatures, description="The network beside the U-ViT.")
     use_sub_features: StrictBool = Field(True, description="Use the network beside the U-ViT (Table IV without it).")
-    selection: Literal["best", "worst", "last"] = Field(
+    selection: Blocks = Field(
         "best",
         description="Blocks that are used: best or worst of select_features (Table VI), or the last block (Table IV).",
     )

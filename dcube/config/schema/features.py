@@ -6,6 +6,8 @@ from pydantic import Field
 
 from dcube.config.schema.group import Count, Group, Seed, Timestep
 
+Null = Literal["random_field", "as_published"]
+
 
 class Features(Group):
     """Selection of the blocks whose features are not Gaussian (paper §III-B2, Eq. 6)."""
@@ -14,7 +16,7 @@ class Features(Group):
         1, description="Timestep given to the U-ViT with the clean training images. Low timesteps worked best here."
     )
     images: Count = Field(512, description="Number of training images that are tested.")
-    null: Literal["random_field", "as_published"] = Field(
+    null: Null = Field(
         "random_field",
         description=(
             "What feature maps are compared with. random_field: Gaussian fields with the same autocorrelation, "
