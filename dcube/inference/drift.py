@@ -14,7 +14,6 @@ from scipy.stats import entropy, ks_2samp
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.dataset import InputSpec, RawImages
 from dcube.artifacts.schemas.drift import DriftReference, DriftRow
-from dcube.data.preprocessing import ModelInput
 from dcube.data.readers.modes import storage_kind
 
 PROPERTIES = {  # of an image, and of the prediction for it
@@ -46,12 +45,12 @@ def image_statistics(images: np.ndarray) -> pd.DataFrame:
     )
 
 
-def statistics_of(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
-    """`image_statistics`, one row for each input; NaN for a text, which stands in place of a refused image."""
-    images = {row: found.image for row, found in enumerate(inputs) if isinstance(found, ModelInput)}
-    if not images:
-        return pd.DataFrame(index=range(len(inputs)), columns=OF_IMAGES, dtype=float)
-    return image_statistics(np.stack(list(images.values()))).set_axis(list(images)).reindex(range(len(inputs)))
+def statistics_where_known(images: Sequence[np.ndarray | None]) -> pd.DataFrame:
+    """`image_statistics` of (C, S, S) images, one row each; NaN where there is none."""
+    known = {row: image for row, image in enumerate(images) if image is not None}
+    if not known:
+        return pd.DataFrame(index=range(len(images)), columns=OF_IMAGES, dtype=float)
+    return image_statistics(np.stack(list(known.values()))).set_axis(list(known)).reindex(range(len(images)))
 
 
 def normalised_entropy(probabilities: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from dcube.artifacts.schemas.inference_log import Feedback, LoggedPrediction, So
 from dcube.data.preprocessing import ModelInput
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import classes_of
-from dcube.inference.drift import statistics_of
+from dcube.inference.drift import statistics_where_known
 from dcube.inference.prediction_row import timestamp
 from dcube.runtime.settings import read_settings
 
@@ -35,8 +35,9 @@ def log_predictions(rows: pd.DataFrame, inputs: Sequence[ModelInput | str]) -> N
     file = read_settings().inference_log
     if file is None:
         return
-    table = pd.concat([rows.drop(columns=NAMES, errors="ignore"), statistics_of(inputs)], axis=1)
-    predicted = table[[isinstance(found, ModelInput) for found in inputs]]
+    images = [found.image if isinstance(found, ModelInput) else None for found in inputs]
+    table = pd.concat([rows.drop(columns=NAMES, errors="ignore"), statistics_where_known(images)], axis=1)
+    predicted = table[[image is not None for image in images]]
     if len(predicted):
         values = predicted.astype(object).where(predicted.notna(), None).to_dict("records")
         _append(file, "".join(f"{LoggedPrediction.model_validate(row).model_dump_json()}\n" for row in values))

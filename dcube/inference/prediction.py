@@ -32,7 +32,7 @@ from dcube.data.readers.windows import Window, window_of
 from dcube.errors import DcubeError
 from dcube.evaluation.decision_rule import decided
 from dcube.evaluation.predictions import PREFIX, classes_of
-from dcube.inference.drift import normalised_entropy, statistics_of
+from dcube.inference.drift import normalised_entropy, statistics_where_known
 from dcube.inference.inputs import InputImage
 from dcube.inference.prediction_row import BLANK_SLICE, timestamp
 from dcube.inference.suitability import check_suitability
@@ -210,7 +210,8 @@ def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
         }
         for found in inputs
     ]
-    return pd.concat([pd.DataFrame(stored), statistics_of(inputs)], axis=1)
+    images = [None if isinstance(found, str) else found.image for found in inputs]
+    return pd.concat([pd.DataFrame(stored), statistics_where_known(images)], axis=1)
 
 
 def noise_levels(candidate: Candidate) -> list[int]:
