@@ -13,8 +13,9 @@ from benchmarks.measure import Result, Setting, interleaved, speed
 from benchmarks.networks import CPU
 from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
+from dcube.artifacts.tables import PREPARED_MANIFEST
 from dcube.config.schema import Diffusion
-from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
+from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.training import PairBatches
 
 CLASSES, RATIO = ["benign", "malignant", "normal"], (1, 1, 4)  # the paper's pancreas set
@@ -87,7 +88,7 @@ def _prepared(folder: Path, images: np.ndarray, labels: np.ndarray) -> PreparedD
     size = images.shape[-1]
     np.save(folder / f"images-{size}.npy", images)
     rows = [(i, f"{i}.png", CLASSES[label], "", "train", "") for i, label in enumerate(labels)]
-    pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).to_csv(folder / MANIFEST, index=False)
+    pd.DataFrame(rows, columns=list(PREPARED_MANIFEST.columns)).to_csv(folder / MANIFEST, index=False)
     DatasetInfo(
         name="benchmark", is_phantom=False, classes=CLASSES, counts={}, split_origin="generated", fingerprint="",
         input=InputSpec(channels=1, image_size=size, diffusion_image_size=size, fit="crop"),

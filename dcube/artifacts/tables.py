@@ -1,18 +1,61 @@
-"""CSV files of text from outside: no spreadsheet takes a cell for a formula, and what is read is what was written.
+"""CSV files: the columns that one stage writes and another reads, and text from outside.
+
+No spreadsheet takes a cell for a formula, and what is read is what was written.
 
 Text that starts with `=`, `+`, `-`, `@`, a tab or a carriage return is a formula to a spreadsheet. Such text is written
 with a `'` before it; text that has a `'` there already gets one more, so that reading can take one away.
 """
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
+from dcube.artifacts.schemas.artifact import remedy_of_stage
+from dcube.errors import DcubeError
+
 SHIELD = "'"
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """What a table must have.
+
+    Attributes:
+        columns: it may have more.
+        remedy: what to do about a file that does not fit, as the end of an error message.
+        numbers: whether every cell is a number, else text.
+    """
+
+    columns: tuple[str, ...]
+    remedy: str
+    numbers: bool = False
+
+    def load(self, path: Path, more_columns: Iterable[str] = ()) -> pd.DataFrame:
+        """Raises: DcubeError: the file is missing or no such table, or a column is missing."""
+        try:
+            table = read_csv(path, dtype=float) if self.numbers else read_csv(path, dtype=str, keep_default_na=False)
+        except (FileNotFoundError, NotADirectoryError):
+            raise DcubeError(f"{path} is missing: {self.remedy}") from None
+        except ValueError as error:  # pandas' own errors, and text that is not UTF-8, are ValueErrors
+            raise self.damaged(path, str(error)) from None
+        if missing := [name for name in (*self.columns, *more_columns) if name not in table]:
+            raise self.damaged(path, f"it has no column {', '.join(missing)}")
+        return table
+
+    def damaged(self, path: Path, reason: str) -> DcubeError:
+        return DcubeError(f"{path} is damaged ({' '.join(reason.split())[:160]}): {self.remedy}")
+
+
+PREPARED_MANIFEST = TableSchema(("id", "file", "label", "patient", "split", "sha256"), remedy_of_stage("prepare"))
+SYNTHETIC_MANIFEST = TableSchema(("id", "label", "seed"), remedy_of_stage("synthesize"))
+DIFFUSION_HISTORY = TableSchema(("step", "loss"), remedy_of_stage("train_diffusion"), numbers=True)
+DIFFUSION_VALIDATION = TableSchema(("step", "fid", "noise_mse"), remedy_of_stage("train_diffusion"), numbers=True)
 
 
 def to_csv(table: pd.DataFrame, path: Path | None = None, **options: Any) -> str:

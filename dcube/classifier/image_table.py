@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dcube.artifacts.layout import MANIFEST
-from dcube.artifacts.tables import read_csv
+from dcube.artifacts.tables import SYNTHETIC_MANIFEST
 from dcube.config.schema import ExtraImages, Labels
 from dcube.data.label_subset import draw_labelled
 from dcube.data.prepared import PreparedDataset
@@ -79,7 +79,7 @@ def training_images(
 
 
 def synthetic_images(folder: Path, dataset: PreparedDataset) -> ImageTable:
-    manifest = read_csv(folder / MANIFEST, dtype=str, keep_default_na=False)
+    manifest = SYNTHETIC_MANIFEST.load(folder / MANIFEST)
     index = {name: i for i, name in enumerate(dataset.classes)}
     sizes = dataset.image_size, dataset.diffusion_image_size
     large, small = (np.load(folder / f"images-{size}.npy", mmap_mode="r") for size in sizes)

@@ -9,11 +9,9 @@ import pandas as pd
 
 from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo
-from dcube.artifacts.tables import read_csv
-from dcube.errors import DcubeError
+from dcube.artifacts.tables import PREPARED_MANIFEST
 
 UNLABELLED = -1  # as a class index; the U-ViT is given no label for it
-MANIFEST_COLUMNS = ("id", "file", "label", "patient", "split", "sha256")
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class PreparedDataset:
 
     Attributes:
         folder: where `images-SIZE.npy`, `manifest.csv` and `dataset.json` stand.
-        manifest: columns `MANIFEST_COLUMNS` and those of subgroups; an image without a label has an empty `label`.
+        manifest: columns of `PREPARED_MANIFEST` and of subgroups; an image without a label has an empty `label`.
         info: `dataset.json`.
     """
 
@@ -33,11 +31,8 @@ class PreparedDataset:
     @classmethod
     def load(cls, folder: Path) -> "PreparedDataset":
         info = DatasetInfo.load(folder / DATASET)
-        try:
-            manifest = read_csv(folder / MANIFEST, dtype=str, keep_default_na=False)
-        except FileNotFoundError:
-            raise DcubeError(f"{folder / MANIFEST} is missing: {DatasetInfo.remedy}") from None
-        return cls(folder, manifest, info)
+        subgroups = (f"{SUBGROUP}{name}" for name in info.subgroups)
+        return cls(folder, PREPARED_MANIFEST.load(folder / MANIFEST, subgroups), info)
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo, InputSpec, LeftOut
-from dcube.artifacts.tables import to_csv
+from dcube.artifacts.tables import PREPARED_MANIFEST, to_csv
 from dcube.config.guessed import rule_of
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
@@ -18,7 +18,7 @@ from dcube.data.checks.leaks import describe_near_duplicates
 from dcube.data.grouping import grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.phantom import PHANTOM
-from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
+from dcube.data.prepared import PreparedDataset
 from dcube.data.privacy import read_private_dataset
 from dcube.data.scan import scan_images
 from dcube.data.scan_checkpoint import scan_checkpoint
@@ -58,7 +58,7 @@ def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
 
 def _write_manifest(folder: Path, table: pd.DataFrame, subgroups: list[str]) -> None:
     manifest = table.reset_index(drop=True).assign(id=range(len(table)))
-    columns = [*MANIFEST_COLUMNS, *(f"{SUBGROUP}{name}" for name in subgroups)]
+    columns = [*PREPARED_MANIFEST.columns, *(f"{SUBGROUP}{name}" for name in subgroups)]
     to_csv(manifest[columns], folder / MANIFEST, lineterminator="\n")
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.tables import read_csv, to_csv
+from dcube.artifacts.tables import TableSchema, to_csv
 from dcube.data.prepared import PreparedDataset
-from dcube.errors import DcubeError
 
 PREFIX = "probability_"
-NEEDED = ("id", "patient", "sha256", "label")
-RESTORE = "`dvc checkout`, or `dvc repro evaluate`; of a registered model, register it again"
+SCHEMA = TableSchema(
+    ("id", "file", "patient", "sha256", "label", "prediction"),
+    "`dvc checkout`, or `dvc repro evaluate`; of a registered model, register it again",
+)
 IDENTITY = ("id", "label", "sha256")
 
 
@@ -45,18 +46,15 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
-        if not path.exists():
-            raise DcubeError(f"{path} is missing: evaluate the model with `dvc repro evaluate`")
+        """Raises: DcubeError: the file is missing or damaged."""
+        table = SCHEMA.load(path)
         try:
-            header = pd.read_csv(path, nrows=0).columns
-            types = {name: float if name.startswith(PREFIX) else str for name in header}
-            predictions = cls(read_csv(path, dtype=types, keep_default_na=False, float_precision="round_trip"))
-            predictions.table[[*NEEDED]]
-            known = predictions.table["label"].isin(predictions.classes).all() and len(predictions.table)
-        except (ValueError, KeyError) as error:  # pandas' own errors, and text that is not UTF-8, are ValueErrors
-            raise DcubeError(f"{path} is damaged ({' '.join(str(error).split())[:160]}): {RESTORE}") from None
+            predictions = cls(table.astype({PREFIX + name: float for name in classes_of(table.columns)}))
+        except ValueError as error:
+            raise SCHEMA.damaged(path, str(error)) from None
+        known = predictions.table["label"].isin(predictions.classes).all() and len(predictions.table)
         if not known or not np.isfinite(predictions.probabilities).all():
-            raise DcubeError(f"{path} is damaged (no rows, labels without a column, or no probabilities): {RESTORE}")
+            raise SCHEMA.damaged(path, "no rows, labels without a column, or no probabilities")
         return predictions
 
     def save(self, path: Path) -> None:

@@ -12,19 +12,22 @@ import numpy as np
 import pandas as pd
 
 from dcube.artifacts import layout
-from dcube.artifacts.candidates import DCUBE
-from dcube.artifacts.schemas.artifact import SomeArtifact
+from dcube.artifacts.candidates import DCUBE, TRAINING_STAGES
+from dcube.artifacts.schemas.artifact import SomeArtifact, remedy_of_stage
 from dcube.artifacts.schemas.audit import Audit
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.diffusion import DiffusionConfig
 from dcube.artifacts.schemas.fid import FidReport
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.selection import Selection
+from dcube.artifacts.tables import DIFFUSION_HISTORY, DIFFUSION_VALIDATION, TableSchema
 from dcube.config.loading import load_params
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.conclusions import evaluations
 from dcube.evaluation.predictions import Predictions
+
+CANDIDATE_VALIDATION = TableSchema(("step", "auroc"), remedy_of_stage(TRAINING_STAGES), numbers=True)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,10 @@ class Material:
 
     @cached_property
     def diffusion_curves(self) -> DiffusionCurves | None:
-        history, validation = (self._csv(layout.DIFFUSION / name) for name in (layout.HISTORY, layout.VALIDATION))
+        history, validation = (
+            self._table(schema, layout.DIFFUSION / name)
+            for schema, name in ((DIFFUSION_HISTORY, layout.HISTORY), (DIFFUSION_VALIDATION, layout.VALIDATION))
+        )
         config = self._artifact(DiffusionConfig, layout.DIFFUSION / layout.CONFIG)
         if history is None or validation is None or config is None:
             return None
@@ -129,7 +135,10 @@ class Material:
     @cached_property
     def classifier_curves(self) -> dict[str, pd.DataFrame]:
         """Name → validation metrics over the steps."""
-        curves = {name: self._csv(layout.MODELS / name / layout.VALIDATION) for name in self.evaluations}
+        curves = {
+            name: self._table(CANDIDATE_VALIDATION, layout.MODELS / name / layout.VALIDATION)
+            for name in self.evaluations
+        }
         return {name: curve for name, curve in curves.items() if curve is not None}
 
     @property
@@ -149,6 +158,6 @@ class Material:
         file = self.folder / path
         return schema.load(file) if file.exists() else None
 
-    def _csv(self, path: Path) -> pd.DataFrame | None:
+    def _table(self, schema: TableSchema, path: Path) -> pd.DataFrame | None:
         file = self.folder / path
-        return pd.read_csv(file) if file.exists() else None
+        return schema.load(file) if file.exists() else None

@@ -1,9 +1,8 @@
 """Stage synthesize: images for the rare classes, audited for memorisation."""
 
-import pandas as pd
-
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import AUDIT, DIFFUSION, PREPARED, SYNTHETIC, VALIDATION
+from dcube.artifacts.tables import DIFFUSION_VALIDATION
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast, choose_device
@@ -24,7 +23,10 @@ def main() -> None:
         synthetic = generate(model, schedule, dataset, settings.synthesis, autocast(device, settings.compute))
         images, real = synthetic.images.numpy(), dataset.images(dataset.diffusion_image_size)
         training, held_out = (real[dataset.indices(split, labelled=False)] for split in ("train", "validation"))
-        history, diffusion = pd.read_csv(DIFFUSION / VALIDATION), load_diffusion_config(DIFFUSION).diffusion
+        history, diffusion = (
+            DIFFUSION_VALIDATION.load(DIFFUSION / VALIDATION),
+            load_diffusion_config(DIFFUSION).diffusion,
+        )
         unfit = unfit_reasons(synthetic, dataset, history, diffusion, device)
         audit = audit_memorisation(images, training, held_out)
         summary = audit.summary().model_copy(update={"unfit": unfit})

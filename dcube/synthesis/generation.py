@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcube.artifacts.layout import MANIFEST
-from dcube.artifacts.tables import to_csv
+from dcube.artifacts.tables import SYNTHETIC_MANIFEST, to_csv
 from dcube.config.schema import Synthesis
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
@@ -81,7 +81,7 @@ def save_synthetic(folder: Path, synthetic: SyntheticImages, dataset: PreparedDa
         "label": [dataset.classes[label] for label in synthetic.labels],
         "seed": synthetic.seeds,
     }
-    to_csv(pd.DataFrame(table), folder / MANIFEST)
+    to_csv(pd.DataFrame(table, columns=list(SYNTHETIC_MANIFEST.columns)), folder / MANIFEST)
 
 
 def _save_enlarged(path: Path, images: Tensor, size: int) -> None:

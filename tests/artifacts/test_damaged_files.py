@@ -8,19 +8,28 @@ import numpy as np
 import pytest
 import torch
 
-from dcube.artifacts.layout import CONFIG, METRICS_FILE, WEIGHTS
+from dcube.artifacts.layout import CONFIG, DATASET, METRICS_FILE, WEIGHTS
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.diffusion import DiffusionConfig
 from dcube.artifacts.schemas.metrics import Metrics
+from dcube.artifacts.tables import (
+    DIFFUSION_HISTORY,
+    DIFFUSION_VALIDATION,
+    PREPARED_MANIFEST,
+    SYNTHETIC_MANIFEST,
+    TableSchema,
+)
 from dcube.artifacts.weights import load_weights, save_weights
 from dcube.config.schema import Data, Diffusion
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.spelling import one_spelling
+from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.registry.champions import events_of
 from dcube.registry.version import Version
 from dcube.tracking import tags
+from tests.support.discs import write_dataset
 from tests.support.metrics import made_metrics, made_predictions
 from tests.support.raw_sets import save
 
@@ -42,6 +51,8 @@ def test_torn_predictions(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(DcubeError, match=r"predictions\.csv is damaged .*dvc repro evaluate") as refused:
         Predictions.load(file)
     assert "\n" not in str(refused.value)
+    if b"person" in content:
+        assert "it has no column patient" in str(refused.value)
     file.write_text(made_predictions())
     assert len(Predictions.load(file).labels)
 
@@ -52,6 +63,44 @@ def test_a_damaged_config(content: bytes, tmp_path: Path) -> None:
     for schema in (CandidateConfig, DiffusionConfig):
         with pytest.raises(DcubeError, match=r"config\.json"):
             schema.load(tmp_path / CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("schema", "header"),
+    [
+        (PREPARED_MANIFEST, "id,file,label,split,sha256"),
+        (SYNTHETIC_MANIFEST, "id,seed"),
+        (DIFFUSION_HISTORY, "step"),
+        (DIFFUSION_VALIDATION, "step,fid"),
+    ],
+)
+def test_a_table_without_a_column_is_one_line_that_names_it(schema: TableSchema, header: str, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text(f"{header}\n")
+    (missing,) = set(schema.columns) - set(header.split(","))
+    with pytest.raises(DcubeError, match=rf"table\.csv is damaged \(it has no column {missing}\): run `dvc repro"):
+        schema.load(tmp_path / "table.csv")
+    for content in (b"", b"\xff\xfe", b'"torn'):
+        (tmp_path / "table.csv").write_bytes(content)
+        with pytest.raises(DcubeError, match=r"table\.csv is damaged .*: run `dvc repro") as refused:
+            schema.load(tmp_path / "table.csv")
+        assert "\n" not in str(refused.value)
+    with pytest.raises(DcubeError, match=r"absent\.csv is missing: run `dvc repro"):
+        schema.load(tmp_path / "absent.csv")
+
+
+def test_text_among_the_numbers_of_a_table_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("step,loss\n1,0.5\n2,much\n")
+    with pytest.raises(DcubeError, match=r"table\.csv is damaged .*much.*: run `dvc repro train_diffusion`"):
+        DIFFUSION_HISTORY.load(tmp_path / "table.csv")
+
+
+def test_a_manifest_without_a_column_of_subgroups(tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path)
+    dataset.info.model_copy(update={"subgroups": ["sex"]}).save(tmp_path / DATASET)
+    with pytest.raises(
+        DcubeError, match=r"manifest\.csv is damaged \(it has no column .*sex\): run `dvc repro prepare`"
+    ):
+        PreparedDataset.load(tmp_path)
 
 
 @pytest.mark.parametrize("values", [{"confidence": 1.95}, {"calibration_bins": 0}, {"resamples": 0}])

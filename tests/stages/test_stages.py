@@ -280,6 +280,7 @@ def test_the_diffusion_model_and_what_was_measured_on_it_agree(inside: Path) -> 
     assert config["data_fingerprint"] == dataset.fingerprint
     measured, fid = pd.read_csv(DIFFUSION / "validation.csv"), loaded(FID / "fid.json")
     assert fid["overall"]["fid"] == pytest.approx(measured["fid"].min())
+    assert config["best_step"] == measured["step"][measured["fid"].idxmin()]
     assert set(fid["classes"]) == set(CLASSES)
     assert fid["definition"]["n_real"] == len(dataset.indices("train"))
     selection, blocks = Selection.load(FEATURES / SELECTION), pd.read_csv(FEATURES / "blocks.csv")

@@ -7,7 +7,8 @@ import pandas as pd
 
 from dcube.artifacts.layout import DATASET
 from dcube.artifacts.schemas.dataset import DatasetInfo, InputSpec
-from dcube.data.prepared import MANIFEST_COLUMNS, PreparedDataset
+from dcube.artifacts.tables import PREPARED_MANIFEST
+from dcube.data.prepared import PreparedDataset
 
 CLASSES = ["benign", "malignant", "normal"]
 SIZES = {"train": 48, "validation": 18, "test": 18}
@@ -35,7 +36,7 @@ def write_dataset(folder: Path, unlabelled: int = 6) -> PreparedDataset:
     large = np.stack(images)[:, None]
     np.save(folder / "images-32.npy", large)
     np.save(folder / "images-16.npy", large[:, :, ::2, ::2].copy())
-    pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).to_csv(folder / "manifest.csv", index=False)
+    pd.DataFrame(rows, columns=list(PREPARED_MANIFEST.columns)).to_csv(folder / "manifest.csv", index=False)
     DatasetInfo(
         name="discs", is_phantom=True, classes=CLASSES,
         input=InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop"),

@@ -50,7 +50,8 @@ def write_run(folder: Path) -> None:
         _candidate(folder, dataset, params, kind, sharpness)
     steps = np.arange(1, 6) * 10
     _table(folder / DIFFUSION / "history.csv", step=steps, loss=2.0 / steps, diffusion_loss=1.9 / steps)
-    _table(folder / DIFFUSION / "validation.csv", step=steps, fid=[50.0, 40.0, 30.0, 35.0, 36.0])
+    distances = [50.0, 40.0, 30.0, 35.0, 36.0]
+    _table(folder / DIFFUSION / "validation.csv", step=steps, fid=distances, noise_mse=1.0 / steps)
     DiffusionConfig(  # kept are those that the training chose, whatever the table says
         diffusion=params.diffusion, best_step=40, image_size=16, channels=1, classes=NAMES, data_fingerprint="f" * 64,
         weights_sha256="d" * 64,
