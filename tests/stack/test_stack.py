@@ -244,7 +244,7 @@ def refusal(folder: Path, ports: Ports) -> str:
 
 def assert_private(stack: Stack, output: Path) -> None:
     """No secret on a command line, in a log or on the screen; no port for other machines."""
-    secrets = list(stack.secrets.model_dump().values())
+    secrets = list(stack.secrets.model_dump(exclude={"format_version"}).values())
     readable = [path for path in stack.folder.rglob("*") if path.is_file() and path.stat().st_mode & 0o077]
     texts = [output.read_text(), *(path.read_bytes().decode(errors="replace") for path in readable)]
     running = processes_of(stack.folder)
