@@ -5,10 +5,11 @@ import yaml
 from pydantic import ValidationError
 
 from dcube.config.loading import load_params, load_preset, params_from, parse_settings, preset_names
-from dcube.config.schema import Params
+from dcube.config.schema import Baseline, Classifier, Group, Optimisation, Params
 from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
 from tests.support.checkout import ROOT
+from tests.support.parameter_limits import limits
 
 
 def test_presets_of_the_paper_have_the_papers_values() -> None:
@@ -110,3 +111,21 @@ def test_the_schema_is_a_form() -> None:
     schema = yaml.safe_load(yaml.safe_dump(Params.model_json_schema()))
     assert schema["$defs"]["Data"]["properties"]["fit"]["enum"] == ["crop", "pad", "stretch"]
     assert schema["$defs"]["Diffusion"]["properties"]["width"]["maximum"] == 2048
+
+
+def accepts(group: type[Group], values: dict) -> bool:
+    try:
+        group.model_validate(values)
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", Optimisation.model_fields)
+def test_what_trains_a_classifier_is_bounded_alike_for_all(name: str) -> None:
+    usual = Classifier().optimisation.model_dump()
+    for group in (Classifier, Baseline):
+        if field := group.model_fields.get(name):
+            values = [value for value in limits(name, field.annotation, field.metadata) if value is not None]
+            accepted = [accepts(group, {name: value}) for value in values]
+            assert any(accepted) and accepted == [accepts(Optimisation, usual | {name: value}) for value in values]

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
-from dcube.config.schema import Blocks, Null
+from dcube.config.schema import BlockChoice, Null
 
 
 class SelectionDefinition(ArtifactPart):
@@ -43,6 +43,6 @@ class Selection(Artifact):
     critical: list[float]
     definition: SelectionDefinition
 
-    def blocks(self, which: Blocks) -> list[int]:
+    def blocks(self, which: BlockChoice) -> list[int]:
         """Those that the parameter `classifier.selection` names."""
         return {"best": self.best, "worst": self.worst, "last": [len(self.statistic) - 1]}[which]

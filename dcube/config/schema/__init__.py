@@ -7,7 +7,7 @@ Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
 from dcube.config.schema.classifiers import (
     Augmentation,
     Baseline,
-    Blocks,
+    BlockChoice,
     ClassBalance,
     Classifier,
     ExtraImages,
@@ -29,7 +29,7 @@ from dcube.config.schema.params import Params
 __all__ = [
     "Augmentation",
     "Baseline",
-    "Blocks",
+    "BlockChoice",
     "ClassBalance",
     "Classifier",
     "Compute",

@@ -1,12 +1,23 @@
 """The parameters of the classifiers: D-Cube and what it is compared with."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from dcube.config.schema.group import Count, Decay, Epochs, Fraction, Group, Rate, Seed, Timestep, Weight
-
-Blocks = Literal["best", "worst", "last"]
+from dcube.config.schema.group import (
+    Count,
+    Decay,
+    EmaDecay,
+    Epochs,
+    Fraction,
+    GradientClip,
+    Group,
+    Rate,
+    Seed,
+    Sha256,
+    Timestep,
+    Weight,
+)
 
 
 class Pretrained(Group):
@@ -20,9 +31,7 @@ class Pretrained(Group):
         ),
     )
     weights_file: str | None = Field(None, description="A .safetensors file, for weights: file.")
-    weights_sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of that file: 64 hexadecimal digits."
-    )
+    weights_sha256: Sha256 | None = Field(None, description="SHA-256 of that file: 64 hexadecimal digits.")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -41,35 +50,54 @@ class SubFeatures(Pretrained):
 
 
 ExtraImages = Literal["none", "synthetic", "duplicates"]
+BlockChoice = Literal["best", "worst", "last"]
 Optimiser = Literal["adamw", "sgd"]
-ClassBalance = Literal["none", "loss_weights", "sampling", "logit_adjustment"]
-Augmentation = Literal["none", "geometric", "radiograph", "ct", "mri"]
-BALANCE = (
-    "What makes rare classes count as much as frequent ones: loss_weights (each class's share of the loss), sampling "
-    "(every class equally often in an epoch), logit_adjustment (Menon et al. 2021, tau = 1). Probabilities are then "
-    "those of equally frequent classes. none: as in the training images."
-)
-AUGMENTATION = (
-    "Small random changes of training images beside flips (paper: none). geometric: rotation, shift and scale; "
-    "radiograph, ct, mri: also brightness, contrast and noise, as far as that modality allows."
-)
-TEST_FLIP = "Predict the mean of an image's and its mirror image's probabilities, in evaluation and in use."
+ClassBalance = Annotated[
+    Literal["none", "loss_weights", "sampling", "logit_adjustment"],
+    Field(
+        description=(
+            "What makes rare classes count as much as frequent ones: loss_weights (each class's share of the loss), "
+            "sampling (every class equally often in an epoch), logit_adjustment (Menon et al. 2021, tau = 1). "
+            "Probabilities are then those of equally frequent classes. none: as in the training images."
+        )
+    ),
+]
+Augmentation = Annotated[
+    Literal["none", "geometric", "radiograph", "ct", "mri"],
+    Field(
+        description=(
+            "Small random changes of training images beside flips (paper: none). geometric: rotation, shift and scale; "
+            "radiograph, ct, mri: also brightness, contrast and noise, as far as that modality allows."
+        )
+    ),
+]
+TestFlip = Annotated[
+    StrictBool,
+    Field(description="Predict the mean of an image's and its mirror image's probabilities, in evaluation and in use."),
+]
+TrainingSeed = Annotated[
+    Seed, Field(description="Random seed of the initial weights, the order of the images and the flips.")
+]
 
 
 class Optimisation(Group):
-    """How a classifier is trained, whatever it is: `Classifier` and `Baseline` both yield one."""
+    """How a classifier is trained, whatever it is: `Classifier` and `Baseline` both yield one.
+
+    It is no base class of theirs: pydantic puts inherited fields first, and `params.yaml` and the form follow the order
+    of the fields. Bounds and descriptions that they share are those of the types.
+    """
 
     epochs: Epochs
     batch_size: Count
     optimiser: Optimiser
     learning_rate: Rate
     weight_decay: Decay
-    gradient_clip: float
-    ema_decay: float
+    gradient_clip: GradientClip
+    ema_decay: EmaDecay
     flip_probability: Fraction
     augmentation: Augmentation
     class_balance: ClassBalance
-    seed: Seed
+    seed: TrainingSeed
 
     @classmethod
     def of(cls, group: Group, **published: Any) -> Self:
@@ -107,7 +135,7 @@ class Classifier(Group):
 
     sub_features: SubFeatures = Field(default_factory=SubFeatures, description="The network beside the U-ViT.")
     use_sub_features: StrictBool = Field(True, description="Use the network beside the U-ViT (Table IV without it).")
-    selection: Blocks = Field(
+    selection: BlockChoice = Field(
         "best",
         description="Blocks that are used: best or worst of select_features (Table VI), or the last block (Table IV).",
     )
@@ -133,9 +161,9 @@ class Classifier(Group):
         0.1, description="Weight β of the consistency loss in Eq. (10) (paper: 0.1). 0 switches it off."
     )
     flip_probability: Fraction = Field(0.5, description="Probability of a horizontal flip (paper: 0.5).")
-    augmentation: Augmentation = Field("none", description=AUGMENTATION)
-    class_balance: ClassBalance = Field("none", description=BALANCE)
-    flip_at_test: StrictBool = Field(False, description=TEST_FLIP)
+    augmentation: Augmentation = "none"
+    class_balance: ClassBalance = "none"
+    flip_at_test: TestFlip = False
     extra_images: ExtraImages = Field(
         "none",
         description="Extra training images: none, the synthetic ones, or as many duplicates of real ones (control).",
@@ -144,14 +172,11 @@ class Classifier(Group):
     batch_size: Count = Field(64, description="Images in a batch (paper: 64).")
     learning_rate: Rate = Field(2e-4, description="Learning rate of AdamW (paper: 2e-4).")
     weight_decay: Decay = Field(0.03, description="Weight decay of AdamW (paper: 0.03, breast 0.1).")
-    gradient_clip: float = Field(1.0, gt=0.0, le=1e6, description="Maximum norm of the gradient.")
-    ema_decay: float = Field(
-        0.999,
-        ge=0.0,
-        lt=1.0,
-        description="Decay of the moving average of the weights, after its warm-up (paper: 0.999).",
+    gradient_clip: GradientClip = 1.0
+    ema_decay: EmaDecay = Field(
+        0.999, description="Decay of the moving average of the weights, after its warm-up (paper: 0.999)."
     )
-    seed: Seed = Field(0, description="Random seed of the initial weights, the order of the images and the flips.")
+    seed: TrainingSeed = 0
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -181,9 +206,9 @@ class Baseline(Pretrained):
         description="Extra training images: none, synthetic (paper Table III), or as many duplicates of real ones.",
     )
     flip_probability: Fraction = Field(0.5, description="Probability of a horizontal flip.")
-    augmentation: Augmentation = Field("none", description=AUGMENTATION)
-    class_balance: ClassBalance = Field("none", description=BALANCE)
-    flip_at_test: StrictBool = Field(False, description=TEST_FLIP)
+    augmentation: Augmentation = "none"
+    class_balance: ClassBalance = "none"
+    flip_at_test: TestFlip = False
     epochs: Epochs | None = Field(None, description="Epochs. null: the method's own (paper Table IX).")
     pretraining_steps: Count | None = Field(
         None,
@@ -195,8 +220,6 @@ class Baseline(Pretrained):
     )
     learning_rate: Rate | None = Field(None, description="Learning rate. null: the method's own (paper Table IX).")
     weight_decay: Decay | None = Field(None, description="Weight decay. null: the method's own (paper Table IX).")
-    gradient_clip: float = Field(1.0, gt=0.0, le=1e6, description="Maximum norm of the gradient.")
-    ema_decay: float = Field(
-        0.999, ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up."
-    )
-    seed: Seed = Field(0, description="Random seed of the initial weights, the order of the images and the flips.")
+    gradient_clip: GradientClip = 1.0
+    ema_decay: EmaDecay = 0.999
+    seed: TrainingSeed = 0

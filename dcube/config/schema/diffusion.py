@@ -5,7 +5,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dcube.config.schema.group import Count, Decay, Epochs, Fraction, Group, Rate, Seed, Weight
+from dcube.config.schema.group import (
+    Count,
+    Decay,
+    EmaDecay,
+    Epochs,
+    Fraction,
+    GradientClip,
+    Group,
+    Rate,
+    SamplingSteps,
+    Seed,
+    Sha256,
+    Weight,
+)
 
 LEAST_LOG_SIGNAL = math.log(1e-36)  # of ᾱ_T: its inverse must be a number in float32
 
@@ -64,10 +77,8 @@ class Diffusion(Group):
     learning_rate: Rate = Field(2e-4, description="Learning rate (paper: 2e-4).")
     warmup_steps: int = Field(0, ge=0, le=10_000_000, description="Steps of linear warm-up of the learning rate.")
     weight_decay: Decay = Field(0.03, description="Weight decay.")
-    gradient_clip: float = Field(1.0, gt=0.0, le=1e6, description="Maximum norm of the gradient.")
-    ema_decay: float = Field(
-        0.9999, ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up."
-    )
+    gradient_clip: GradientClip = 1.0
+    ema_decay: EmaDecay = 0.9999
     fid_every: Epochs = Field(10, description="Epochs between two measurements of FID.")
     patience: Count = Field(
         5, description="Early stopping: measurements of FID without improvement after which training stops."
@@ -101,9 +112,7 @@ class Fid(Group):
         ),
     )
     weights_file: str | None = Field(None, description="Local file with the weights of the extractor (inception).")
-    weights_sha256: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 of that file: 64 hexadecimal digits."
-    )
+    weights_sha256: Sha256 | None = Field(None, description="SHA-256 of that file: 64 hexadecimal digits.")
     resize: int = Field(299, ge=32, le=512, description="Image side in pixels for the extractor.")
     samples: int = Field(
         5000,
@@ -111,7 +120,7 @@ class Fid(Group):
         le=1_000_000,
         description="Images generated for one measurement, with the class ratio of the data set.",
     )
-    sampling_steps: int = Field(50, ge=2, le=1000, description="DPM-Solver++ steps per image.")
+    sampling_steps: SamplingSteps = 50
     seed: Seed = Field(0, description="Random seed of the generated images.")
 
 
@@ -126,6 +135,6 @@ class Synthesis(Group):
         ),
     )
     maximum: int = Field(30_000, ge=0, le=10_000_000, description="Maximum number of synthetic images (paper: 30,000).")
-    sampling_steps: int = Field(50, ge=2, le=1000, description="DPM-Solver++ steps per image.")
+    sampling_steps: SamplingSteps = 50
     batch_size: Count = Field(256, description="Images generated in one batch.")
     seed: Seed = Field(0, description="Random seed: image i uses seed + i.")

@@ -15,6 +15,12 @@ Decay = Annotated[float, Field(ge=0.0, le=1.0)]
 Timestep = Annotated[int, Field(ge=0, lt=10_000)]
 # A fraction fits a budget of steps to a large data set; a whole number stays one in params.yaml.
 Epochs = Annotated[float, Field(gt=0.0, le=1_000_000.0), PlainSerializer(lambda n: int(n) if n == int(n) else n)]
+GradientClip = Annotated[float, Field(gt=0.0, le=1e6, description="Maximum norm of the gradient.")]
+EmaDecay = Annotated[
+    float, Field(ge=0.0, lt=1.0, description="Decay of the moving average of the weights, after its warm-up.")
+]
+SamplingSteps = Annotated[int, Field(ge=2, le=1000, description="DPM-Solver++ steps per image.")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Group(BaseModel):
