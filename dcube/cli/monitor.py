@@ -2,21 +2,19 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from dcube.artifacts.schemas.inference_log import PeriodLength, Source
 from dcube.cli.predict import Reference
 from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.errors import DcubeError
 
 Image = Annotated[str, typer.Argument(help="input_sha256 of the prediction, or its first digits.")]
 Label = Annotated[str, typer.Argument(help="The class that the image shows.")]
-By = Annotated[
-    Literal["truth", "reader"],
-    typer.Option("--by", help="Who says so: the confirmed truth, or a reader."),
-]
-Every = Annotated[Literal["day", "week", "month"], typer.Option("--every", help="Length of a period.")]
+By = Annotated[Source, typer.Option("--by", help="Who says so: the confirmed truth, or a reader.")]
+Every = Annotated[PeriodLength, typer.Option("--every", help="Length of a period.")]
 
 
 def feedback(image: Image, label: Label, by: By = "truth") -> None:

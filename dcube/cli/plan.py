@@ -1,11 +1,12 @@
 """`dcube plan`: parameters for a data set, a machine and a time."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE, RAW
+from dcube.artifacts.schemas.plan import Goal
 from dcube.cli.params import refuse_edited
 from dcube.cli.terminal import Replace, print_rich
 from dcube.config.guessed import is_guessed
@@ -21,7 +22,7 @@ def plan(
     minutes: Annotated[float | None, typer.Option(min=1, help="Time budget of `dvc repro` (default: 30).")] = None,
     hours: Annotated[float | None, typer.Option(min=0.1, max=1000, help="The same in hours.")] = None,
     goal: Annotated[
-        Literal["few-labels", "balanced", "best"],
+        Goal,
         typer.Option(help="Where the time goes: mostly to stage 1, evenly, or mostly to the classifiers."),
     ] = "balanced",
     settings: Annotated[

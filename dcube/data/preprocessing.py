@@ -1,15 +1,13 @@
 """Raw pixels → the arrays that networks see: one function for training, `predict` and serving."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dcube.artifacts.schemas.dataset import InputSpec
+from dcube.config.schema import Fit
 from dcube.data.readers.raw_image import BlankSliceError, ConstantImageError, RawImage, UnusableImageError
-
-Fit = Literal["crop", "pad", "stretch"]
 
 
 @dataclass(frozen=True)

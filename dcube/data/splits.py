@@ -8,14 +8,13 @@ stratified by class, and everything that belongs together stays together: the im
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dcube.artifacts.schemas.dataset import SPLITS, DroppedDuplicate
+from dcube.artifacts.schemas.dataset import SPLITS, DroppedDuplicate, SplitOrigin
 from dcube.config.schema import Data
 from dcube.data.checks.leaks import (
     duplicate_groups,
@@ -37,7 +36,7 @@ class SplitPlan:
     """
 
     table: pd.DataFrame
-    origin: Literal["official", "generated"]
+    origin: SplitOrigin
     dropped: list[DroppedDuplicate]
 
 

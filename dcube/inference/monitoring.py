@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
 from dcube.artifacts.schemas.dataset import ABSTAIN
 from dcube.artifacts.schemas.drift import DriftReference, DriftRow
+from dcube.artifacts.schemas.inference_log import PeriodLength
 from dcube.inference.drift import prediction_drift
 from dcube.inference.log import SOURCE
 
-Every = Literal["day", "week", "month"]
-FREQUENCIES = {"day": "D", "week": "W", "month": "M"}
+FREQUENCIES: dict[PeriodLength, str] = {"day": "D", "week": "W", "month": "M"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Period:
 
 
 def periods(
-    predictions: pd.DataFrame, fed_back: pd.DataFrame, reference: DriftReference, every: Every
+    predictions: pd.DataFrame, fed_back: pd.DataFrame, reference: DriftReference, every: PeriodLength
 ) -> Iterator[Period]:
     """One for each period with a prediction, the oldest first.
 

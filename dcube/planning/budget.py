@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 
 from dcube.artifacts.candidates import BASELINE, DCUBE, IMAGENET_PROBE, OWN_KINDS, STAGES, CandidateName
+from dcube.artifacts.schemas.plan import Goal
 from dcube.config.schema import Params
 from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.errors import DcubeError
@@ -29,8 +29,6 @@ from dcube.planning.probes import probe_seconds
 from dcube.planning.sizes import CNN_SIDES, UVITS, UViTSize, sides_up_to, uvit_values
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 
-Goal = Literal["few-labels", "balanced", "best"]
-
 
 @dataclass(frozen=True)
 class Shares:
@@ -41,7 +39,7 @@ class Shares:
     baseline: float
 
 
-SHARES: dict[str, Shares] = {
+SHARES: dict[Goal, Shares] = {
     "few-labels": Shares(0.60, 0.28, 0.12),
     "balanced": Shares(0.42, 0.42, 0.16),
     "best": Shares(0.25, 0.55, 0.20),

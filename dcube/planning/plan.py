@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcube.artifacts.layout import RAW
-from dcube.artifacts.schemas.plan import PlanRecord
+from dcube.artifacts.schemas.plan import Goal, PlanRecord
 from dcube.config.schema import Params
-from dcube.planning.budget import Budget, Goal
+from dcube.planning.budget import Budget
 from dcube.planning.decisions import decide_data, decide_training
 from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, dataset_facts, machine_facts

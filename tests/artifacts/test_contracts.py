@@ -1,5 +1,6 @@
 """What crosses a stage: it survives its file, and a file that does not fit ends in one line that says what to do."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dcube.config.schema import Diffusion, Params
 from dcube.diffusion.weights import load_diffusion_config
 from dcube.engine.device import choose_device
 from dcube.errors import DcubeError
+from tests.support.checkout import ROOT
 from tests.support.metrics import made_metrics
 from tests.support.random_candidate import write_candidate
 
@@ -73,3 +75,15 @@ def test_the_config_of_the_diffusion_model_is_read_without_its_weights(tmp_path:
     ).save(tmp_path / CONFIG)  # fmt: skip
     assert not (tmp_path / WEIGHTS).exists()
     assert load_diffusion_config(tmp_path).diffusion.depth == 4
+
+
+def test_a_choice_of_values_is_declared_once() -> None:
+    """Two lists of the same values would not change together."""
+    declared: dict[tuple[str, ...], list[str]] = {}
+    for file in (file for package in ("dcube", "flows") for file in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
+                values = tuple(sorted(ast.unparse(node.slice).strip("()").split(", ")))
+                declared.setdefault(values, []).append(f"{file}:{node.lineno}")
+    assert len(declared) > 20
+    assert [places for values, places in declared.items() if len(values) > 1 and len(places) > 1] == []

@@ -5,10 +5,11 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
-from dcube.config.schema import Data
+from dcube.config.schema import Channels, Data, Fit
 
 Grouping = Literal["patients", "group_by", "guessed", "none"]
 SplitOrigin = Literal["official", "generated"]
+Owners = Literal["patients", "groups"]
 
 SPLITS = ("train", "validation", "test")
 ABSTAIN = "abstain"  # what a model predicts where it decides nothing: no class may be called so
@@ -17,7 +18,7 @@ SUBGROUP = "subgroup_"  # before the names of `data.subgroups`, as columns of ma
 UNKNOWN = "unknown"  # there, of an empty cell
 
 
-def owners_of(grouping: Grouping) -> Literal["patients", "groups"]:
+def owners_of(grouping: Grouping) -> Owners:
     """What is kept in one split by this, where anything is."""
     return "groups" if grouping in ("group_by", "guessed") else "patients"
 
@@ -54,10 +55,10 @@ class InputSpec(ArtifactPart):
         raw: the images that training saw, which tells images that a model is not suitable for.
     """
 
-    channels: Literal[1, 3]
+    channels: Channels
     image_size: int = Field(ge=1)
     diffusion_image_size: int = Field(ge=1)
-    fit: Literal["crop", "pad", "stretch"]
+    fit: Fit
     crop: int | None = None
     window_center: float | None = None
     window_width: float | None = None
@@ -134,7 +135,7 @@ class DatasetInfo(Artifact):
     fingerprint: str
 
     @property
-    def owners(self) -> Literal["patients", "groups"]:
+    def owners(self) -> Owners:
         """What the column `patient` of the manifest holds, where it holds anything."""
         return owners_of(self.grouping)
 

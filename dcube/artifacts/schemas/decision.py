@@ -1,16 +1,16 @@
 """How a decision follows from probabilities: the rule, how it was chosen, and what it gives."""
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field
 
 from dcube.artifacts.schemas.artifact import ArtifactPart
+from dcube.config.schema import ChosenBy
 from dcube.errors import DcubeError
 
 MOST_PROBABLE = "most probable class"
 FROM, AT = " >= ", " at "
-ChosenBy = Literal["most_probable", "sensitivity", "specificity", "youden", "cost"]
 
 
 class Estimate(ArtifactPart):

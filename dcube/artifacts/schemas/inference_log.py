@@ -8,6 +8,7 @@ from dcube.artifacts.schemas.artifact import Artifact
 from dcube.artifacts.schemas.moment import Moment
 
 Source = Literal["truth", "reader"]
+PeriodLength = Literal["day", "week", "month"]
 
 
 class LogLine(Artifact):

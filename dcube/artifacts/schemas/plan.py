@@ -1,8 +1,10 @@
 """`plan.json`: what `dcube plan` decided, so that planning again tells its own values from a person's."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart
+
+Goal = Literal["few-labels", "balanced", "best"]  # of the time that is planned
 
 
 class Decision(ArtifactPart):
@@ -24,7 +26,7 @@ class PlanRecord(Artifact):
 
     dataset: str
     seconds: float
-    goal: str
+    goal: Goal
     machine: str
     decisions: list[Decision]
     estimate: dict[str, float]

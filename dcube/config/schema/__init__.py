@@ -19,9 +19,9 @@ from dcube.config.schema.classifiers import (
     SubFeatures,
 )
 from dcube.config.schema.compute import Compute
-from dcube.config.schema.data import Data
+from dcube.config.schema.data import Channels, Data, Fit
 from dcube.config.schema.diffusion import Diffusion, Fid, Synthesis
-from dcube.config.schema.evaluation import Evaluation
+from dcube.config.schema.evaluation import ChosenBy, Evaluation
 from dcube.config.schema.features import Features, Null, Probe
 from dcube.config.schema.group import Group, Seed
 from dcube.config.schema.params import Params
@@ -30,6 +30,8 @@ __all__ = [
     "Augmentation",
     "Baseline",
     "BlockChoice",
+    "Channels",
+    "ChosenBy",
     "ClassBalance",
     "Classifier",
     "Compute",
@@ -39,6 +41,7 @@ __all__ = [
     "ExtraImages",
     "Features",
     "Fid",
+    "Fit",
     "Group",
     "HeadLosses",
     "Labels",

@@ -9,6 +9,8 @@ from dcube.config.guessed import rule_of
 from dcube.config.path_pattern import PathPattern
 from dcube.config.schema.group import Group, Seed
 
+Channels = Literal[1, 3]
+Fit = Literal["crop", "pad", "stretch"]
 NAME = "[a-z][a-z0-9_-]{0,62}"  # of a data set
 
 
@@ -24,8 +26,8 @@ class Data(Group):
     diffusion_image_size: int = Field(
         128, ge=8, le=1024, description="Image side in pixels for the U-ViT (paper: 128)."
     )
-    channels: Literal[1, 3] = Field(1, description="1 for grey, 3 for colour images.")
-    fit: Literal["crop", "pad", "stretch"] = Field(
+    channels: Channels = Field(1, description="1 for grey, 3 for colour images.")
+    fit: Fit = Field(
         "crop",
         description="How an image is made square: centre crop, black border, or stretch.",
     )

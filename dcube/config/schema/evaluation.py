@@ -6,6 +6,8 @@ from pydantic import Field, StrictBool, model_validator
 
 from dcube.config.schema.group import Fraction, Group, Seed
 
+ChosenBy = Literal["most_probable", "sensitivity", "specificity", "youden", "cost"]
+
 
 class Evaluation(Group):
     """The evaluation on the test split."""
@@ -18,7 +20,7 @@ class Evaluation(Group):
     abstain_below: Fraction = Field(
         0.0, description="Confidence (largest calibrated probability) below which the model abstains. 0: never."
     )
-    operating_point: Literal["most_probable", "sensitivity", "specificity", "youden", "cost"] = Field(
+    operating_point: ChosenBy = Field(
         "most_probable",
         description=(
             "How a decision follows from probabilities: the most probable class, or positive_class from a threshold on "

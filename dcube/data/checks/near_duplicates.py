@@ -19,7 +19,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dcube.data.preprocessing import Fit, to_square
+from dcube.config.schema import Fit
+from dcube.data.preprocessing import to_square
 
 SIDE = 32
 FREQUENCIES = 8
