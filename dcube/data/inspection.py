@@ -20,7 +20,7 @@ from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import inner_folder, visible_files
 from dcube.data.scan import scan_images
 from dcube.data.scan_cache import ScanCache
-from dcube.data.shortcuts import describe_shortcuts, storage_of
+from dcube.data.shortcuts import shortcut_warnings
 from dcube.data.splits import count_by_class, plan_splits
 from dcube.data.unnamed_masks import refuse_unnamed_masks
 from dcube.errors import DcubeError, abbreviated
@@ -128,7 +128,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         left_out={why: list(files) for why, files in dataset.left_out.items()},
         unused_columns=list(dataset.unused_columns),
         notes=list(dataset.notes),
-        warnings=_warnings(dataset, summaries, headers, data) + leaks + _shortcut_warnings(usable, summaries),
+        warnings=_warnings(dataset, summaries, headers, data) + leaks + shortcut_warnings(dataset, usable, summaries),
         clinical=headers,
         blank=sum(summary.is_blank for summary in summaries),
         **_plan(dataset, summaries, table, data),
@@ -161,14 +161,6 @@ def _check_groups(
 
 def _labelled(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["label"] != ""]
-
-
-def _shortcut_warnings(usable: pd.DataFrame, summaries: list[ImageSummary]) -> list[str]:
-    labelled = _labelled(usable)
-    if labelled["label"].nunique() < 2:
-        return []
-    storage = storage_of(labelled["file"], [summaries[row] for row in labelled.index])
-    return describe_shortcuts(labelled["label"], storage)
 
 
 def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:

@@ -76,7 +76,8 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     spelt = cache(one_spelling)
     records = [replace(one, label=spelt(one.label), patient=spelt(one.patient)) for one in dataset.records]
     names = [record.file for record in records] if dataset.has_paths else []
-    dataset = replace(dataset, records=records, beginnings=partial(numbered_beginnings, names))
+    formats = tuple(map(_format_of, names))
+    dataset = replace(dataset, records=records, beginnings=partial(numbered_beginnings, names), formats=formats)
     refuse_confused(dataset.records, str(raw.path))
     left_out = {**raw.debris, **dataset.left_out, NOT_USED: dataset.ignored, BESIDE: beside}
     dataset = replace(dataset, left_out={why: tuple(files) for why, files in left_out.items() if files})
@@ -88,3 +89,9 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         raise SubgroupError("data.subgroups names columns of metadata.csv, and this set has none: set it to []")
     refuse_unfit(dataset)
     return group_images(dataset, data.group_by) if data.group_by else dataset
+
+
+def _format_of(file: str) -> str:
+    """Of a frame or slice (`file#number`) that of its file."""
+    suffix = file.partition("#")[0].rpartition(".")[2].lower()
+    return {"jpeg": "jpg", "tiff": "tif"}.get(suffix, suffix)

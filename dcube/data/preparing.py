@@ -22,6 +22,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.data.privacy import read_private_dataset
 from dcube.data.scan import scan_images
 from dcube.data.scan_checkpoint import scan_checkpoint
+from dcube.data.shortcuts import shortcut_warnings
 from dcube.data.splits import SplitPlan, count_by_class, plan_splits
 from dcube.data.subsampling import is_subsampled, subsample
 from dcube.data.unnamed_masks import refuse_unnamed_masks
@@ -52,7 +53,8 @@ def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
                 if len(plan.table) < len(summaries):
                     keep_rows(file, plan.table.index.to_numpy())
             _write_manifest(partial, plan.table, data.subgroups)
-            _info(data, plan, left_out, summaries, raw.notes).save(partial / DATASET)
+            warnings = shortcut_warnings(raw, full.table, summaries)
+            _info(data, plan, left_out, summaries, raw.notes, warnings).save(partial / DATASET)
     return PreparedDataset.load(folder)
 
 
@@ -63,7 +65,12 @@ def _write_manifest(folder: Path, table: pd.DataFrame, subgroups: list[str]) -> 
 
 
 def _info(
-    data: Data, plan: SplitPlan, left_out: int, summaries: list[ImageSummary], notes: tuple[str, ...]
+    data: Data,
+    plan: SplitPlan,
+    left_out: int,
+    summaries: list[ImageSummary],
+    notes: tuple[str, ...],
+    warnings: list[str],
 ) -> DatasetInfo:
     spec = InputSpec.of(data).model_copy(update={"raw": describe_raw_images(summaries)})
     classes = sorted(set(plan.table["label"]) - {""})
@@ -86,6 +93,7 @@ def _info(
         blank_slices=sum(summary.is_blank for summary in summaries),
         near_duplicates=describe_near_duplicates(plan.table) if data.near_duplicates else None,
         notes=list(notes),
+        warnings=warnings,
         left_out=LeftOut(count=left_out, **subsampling) if is_subsampled(data) else None,
         fingerprint=_fingerprint(classes, spec, plan.table, data.group_by and rule_of(data.group_by)),
     )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dcube.data.image_summary import ImageSummary
+from dcube.data.layouts.raw_dataset import RawDataset
 
 SIZES = 10  # bins of equal numbers of images
 PERMUTATIONS = 50
@@ -39,13 +40,23 @@ def describe_shortcuts(labels: pd.Series, properties: Mapping[str, pd.Series]) -
     ]
 
 
-def storage_of(files: pd.Series, summaries: Sequence[ImageSummary]) -> dict[str, pd.Series]:
+def shortcut_warnings(dataset: RawDataset, table: pd.DataFrame, summaries: Sequence[ImageSummary]) -> list[str]:
+    """The same for the usable images of a table (`tabulate`), whose index counts the summaries. Names no file."""
+    labelled = table[(table["label"] != "") & (table["sha256"] != "")]
+    if labelled["label"].nunique() < 2:
+        return []
+    return describe_shortcuts(labelled["label"], _storage_of(dataset, labelled.index, summaries))
+
+
+def _storage_of(dataset: RawDataset, rows: pd.Index, summaries: Sequence[ImageSummary]) -> dict[str, pd.Series]:
     """How each image is stored, by the name of the property."""
-    area = pd.Series([one.width * one.height for one in summaries], index=files.index)
+    images = [summaries[row] for row in rows]
+    area = pd.Series([one.width * one.height for one in images], index=rows)
+    formats = {"file format": pd.Series([dataset.formats[row] for row in rows], index=rows)} if dataset.formats else {}
     return {
-        "file format": files.str.partition("#")[0].str.rpartition(".")[2].str.lower().replace("jpeg", "jpg"),
-        "colour mode or bit depth": pd.Series([one.mode for one in summaries], index=files.index),
-        "modality": pd.Series([one.modality for one in summaries], index=files.index),
+        **formats,
+        "colour mode or bit depth": pd.Series([one.mode for one in images], index=rows),
+        "modality": pd.Series([one.modality for one in images], index=rows),
         "size in pixels": (area.rank(method="max", pct=True) * SIZES).apply(np.ceil),
     }
 

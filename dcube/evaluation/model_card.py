@@ -14,6 +14,7 @@ from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
 from dcube.classifier.method import probed_network, registered_method
 from dcube.config.loading import flattened
 from dcube.data.prepared import PreparedDataset
+from dcube.evaluation.data_warnings import data_warnings
 from dcube.evaluation.metrics import metric_of, names_of, title_of
 from dcube.evaluation.operating_point import decision_in_words, table_rows
 from dcube.evaluation.prediction_sets import sets_in_words
@@ -54,6 +55,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         *head_of(metrics, dataset.classes),
         "## Data",
         _data(dataset),
+        *(f"> **{warning}**" for warning in data_warnings(dataset.info)),
         "## Metrics on the test split",
         f"> **{notice}**" if (notice := split_notice(metrics)) else "",
         _metrics(metrics),

@@ -11,6 +11,7 @@ from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Baseline, Classifier
 from dcube.engine.scores import confusion
+from dcube.evaluation.data_warnings import data_warnings
 from dcube.evaluation.metrics import HEADLINES, names_of, title_of
 from dcube.evaluation.model_card import NOT_INTENDED, intended, kind_in_words, limits_of, majority_class_in_words
 from dcube.evaluation.operating_point import decision_in_words, table_rows
@@ -243,7 +244,8 @@ def failures(material: Material) -> str:
 
 
 def limitations(material: Material) -> str:
-    return " ".join(limits_of(_metrics(material)))
+    of_data = data_warnings(material.info) if material.info else []
+    return " ".join([*limits_of(_metrics(material)), *of_data])
 
 
 def unsuitable_input(material: Material) -> str:

@@ -10,6 +10,7 @@ from dcube.artifacts.schemas.fid import FidReport
 from dcube.artifacts.schemas.selection import Selection
 from dcube.config.loading import flattened
 from dcube.config.schema import Group, Params
+from dcube.evaluation.data_warnings import data_warnings
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import NOT_INTENDED, PHANTOM, candidate_in_words, intended
 from dcube.evaluation.operating_point import decision_in_words, table_rows
@@ -62,6 +63,7 @@ def _data(info: DatasetInfo) -> Iterator[Part]:
         for split in SPLITS
         if (of_split := counts.get(split, {}))
     ]
+    yield from map(Notice, data_warnings(info))
     unlabelled = f" {info.unlabelled} more have no label; stage 1 trains on them." if info.unlabelled else ""
     yield Table("Labelled images", ("split", *info.classes, "all"), rows, numbers=True)
     dropped = len(info.dropped_duplicates)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dcube.config.schema import Data
 from dcube.data.inspection import inspect_dataset
+from dcube.data.preparing import prepare
 from dcube.data.shortcuts import balanced_accuracy
 
 IMAGES = 40
@@ -30,6 +31,14 @@ def test_a_format_of_each_class_is_named(tmp_path: Path) -> None:
     suffix = {"ill": "jpg", "well": "png"}
     (warning,) = _warnings(tmp_path, lambda label, number: f"{number}.{suffix[label]}", lambda *_: 64)
     assert "file format (balanced accuracy 1.00" in warning and "size" not in warning
+
+
+def test_prepare_keeps_the_warning_though_it_keeps_no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "salt"))
+    suffix = {"ill": "jpg", "well": "png"}
+    (warning,) = _warnings(tmp_path / "raw", lambda label, number: f"{number}.{suffix[label]}", lambda *_: 64)
+    info = prepare(tmp_path / "raw", Data(name="set"), tmp_path / "prepared").info
+    assert info.warnings == [warning] and "jpg" not in (tmp_path / "prepared" / "manifest.csv").read_text()
 
 
 def test_larger_images_of_one_class_are_named(tmp_path: Path) -> None:

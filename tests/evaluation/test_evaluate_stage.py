@@ -9,6 +9,7 @@ import pytest
 
 from dcube.artifacts.layout import DATASET, EVALUATION, PREPARED
 from dcube.artifacts.schemas.candidate import Calibration
+from dcube.artifacts.schemas.dataset import NearDuplicates
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
@@ -169,6 +170,17 @@ def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_bett
     assert notice in shown and "better" not in shown
     assert "dcube against sub_features: higher in accuracy, macro F1 and AUROC." in shown
     assert "Comparisons hold within this split only." in shown
+
+
+def test_what_makes_the_data_doubtful_stands_in_the_card(evaluate_on):
+    copies = NearDuplicates(images=5, groups=2, in_several_splits=[["a", "b"]], with_several_labels=[["c", "d", "e"]])
+    evaluate_on(warnings=["what tells the classes apart by itself: file format"], near_duplicates=copies)
+    card = (EVALUATION / "dcube" / "model_card.md").read_text()
+    assert "> **What tells the classes apart by itself: file format.**" in card
+    assert (
+        "> **Pictures in several splits, as re-encoded, resized or brightened copies: 1. Metrics are too high" in card
+    )
+    assert "> **Pictures with several labels, as re-encoded" in card
 
 
 def test_groups_that_nobody_has_confirmed_are_said_to_be_guessed(evaluate_on, run_dcube, capsys):

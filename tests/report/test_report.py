@@ -230,6 +230,17 @@ def test_the_page_says_what_the_split_keeps_apart(
     assert "better in" not in text or changes["grouping"] not in ("none", "guessed")
 
 
+def test_the_page_and_the_checklist_say_what_makes_the_data_doubtful(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"warnings": ["what tells the classes apart by itself: file format"]}
+    DatasetInfo.load(PREPARED / DATASET).model_copy(update=changes).save(PREPARED / DATASET)
+    assert run(monkeypatch, "report") == 0
+    assert "What tells the classes apart by itself: file format." in Page.of(own / "report.html").text
+    assert run(monkeypatch, "report", "--checklist", "-o", str(own / "filled.md")) == 0
+    assert "by itself: file format." in (own / "filled.md").read_text()
+
+
 def test_the_hard_images_are_those_that_a_plain_search_finds() -> None:
     generator = np.random.default_rng(1)
     chances = generator.dirichlet([0.6] * 3, size=40)

@@ -108,6 +108,7 @@ class DatasetInfo(Artifact):
     folds, fold: the parameters of cross-validation.
     near_duplicates: None where they were not looked for.
     notes: what the reader of the layout has to say, a sentence each.
+    warnings: what else may tell the classes apart than what the images show, a sentence each.
     left_out: None where every training image is used.
     fingerprint: hash over every image, label, patient and split, and over what the images were made into.
     """
@@ -131,6 +132,7 @@ class DatasetInfo(Artifact):
     blank_slices: int = 0
     near_duplicates: NearDuplicates | None = None
     notes: list[str] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
     left_out: LeftOut | None = None
     fingerprint: str
 

@@ -47,6 +47,7 @@ class RawDataset:
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
         archive: the one file that holds all images as rows of arrays.
         beginnings: gives `numbered_beginnings` of the records' files, where these were named by people.
+        formats: what the records' files are by their suffixes, where these were named by people.
         subgroups: columns of `data.subgroups`.
         unused_columns: those of `metadata.csv` that nothing reads.
         places: where another file has a say in the pixels of each record: what it says.
@@ -62,6 +63,7 @@ class RawDataset:
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     suspects: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beginnings: Callable[[], Sequence[tuple[int, ...]]] = tuple
+    formats: tuple[str, ...] = ()
     subgroups: tuple[str, ...] = ()
     unused_columns: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
