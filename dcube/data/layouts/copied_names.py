@@ -7,7 +7,7 @@ SEPARATOR = r"[\s._~-]+"
 # Windows, macOS, GNOME and KDE in several languages, and what people write themselves. Not before the name:
 # `old fracture` is a class.
 BEHIND = re.compile(
-    rf"(?:\s*\(\d+\)|\s[2-9]|~|{SEPARATOR}\(?(?:copy|copie|copia|cópia|kopie|kopia|kopi|副本|コピー|backup|back|bak|bkp|old|new"
+    rf"(?:\s*\(\d+\)|\s[2-9]|~|{SEPARATOR}\(?(?:copy|copie|copia|cópia|kopie|kopia|kopi|副本|コピー|backup|bak|bkp|old|new"
     rf"|orig|tmp|temp|final|v\d+)\)?)$",
     re.IGNORECASE,
 )
