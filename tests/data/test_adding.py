@@ -312,7 +312,7 @@ def test_check(dcube, tmp_path):
     np.save(raw / "other.npy", np.zeros(3))
     code, out, errors = dcube("data", "check", raw)
     assert "well/03.png" in out and "other.npy" in out and "would refuse it" in out
-    refused((code, out, errors), "1 of 21 images", "well/03.png (empty file)")
+    refused((code, out, errors), "1 of 21 images", "well/03.png (empty file: fetch it again)")
     refused(dcube("data", "check", tmp_path / "nowhere"), "nowhere does not exist")
 
 

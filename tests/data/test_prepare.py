@@ -205,7 +205,7 @@ BAD = [
     (one_class, ["two classes", "ill"]),
     (class_missing_in_a_split, ["'rare'", "rare/a.png"]),
     (empty_class, ["rare", "no images"]),
-    (three_bad_files, ["3 of 20", "ill/05.png (empty", "ill/06.png (not a readable", "well/07.png (constant"]),
+    (three_bad_files, ["3 of 20", "ill/05.png (empty", "ill/06.png (text in place of", "well/07.png (constant"]),
     (one_pixel, ["ill/05.png", "1 × 1"]),
     (huge, ["ill/05.png", "more pixels than DCUBE_MAX_MEGAPIXELS=64"]),
     (patient_in_two_splits, ["'P0'", "train and test", "0_0.png", "4_0.png"]),

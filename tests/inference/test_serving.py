@@ -136,7 +136,7 @@ def png(pixels: np.ndarray) -> str:
     [
         ("no base64!", "not base64"),
         ("", "empty file"),
-        (base64_of(b"text"), "not a readable image"),
+        (base64_of(b"text"), "text in place of the file"),
         (base64_of(b"\0" * 128 + b"DICM" + b"text"), ""),
         (png(np.zeros((40, 40), np.uint8)), "constant"),
         (png(np.eye(300, dtype=np.uint8)), "training saw a width of 40 to 64"),

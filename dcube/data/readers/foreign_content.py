@@ -30,6 +30,8 @@ CONTENTS = {
     DICOM: rb".{128}DICM",
     NIFTI: rb".{344}n\+1\0|....n\+2\0",
     **PICTURE,
+    "empty file: fetch it again": rb"\Z",
+    "text in place of the file: fetch it again": rb"[\t\n\r -~]+\Z",  # an error of a server; the last to be tried
 }
 PATTERNS = {what: re.compile(start, re.DOTALL | re.IGNORECASE) for what, start in CONTENTS.items()}
 
