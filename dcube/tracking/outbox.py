@@ -158,7 +158,7 @@ class Outbox:
         try:
             return MetricRow.model_validate_json(line)
         except ValidationError:
-            raise DcubeError(f"{self.journal} has a damaged line: {RunHeader.remedy}") from None
+            raise ValueError(f"{self.journal.name} has a damaged line") from None
 
     def _send_artifacts(self, client: "MlflowClient") -> None:
         files = [path for path in self.artifacts.rglob("*") if path.is_file()]
