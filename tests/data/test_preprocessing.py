@@ -29,7 +29,7 @@ class RecordingCandidate:
     """Keeps the arrays that it is asked to predict on."""
 
     def __init__(self, spec: InputSpec) -> None:
-        self.config = SimpleNamespace(input=spec, params=SimpleNamespace(classifier=None))
+        self.config = SimpleNamespace(input=spec, prior=[0.5, 0.5], params=SimpleNamespace(classifier=None))
         self.classes, self.uvit = ["ill", "well"], None
         self.seen: list[tuple[bytes, bytes]] = []
 
