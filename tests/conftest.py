@@ -32,7 +32,8 @@ pytest_plugins = [
 ]
 
 # Fixtures that take long: a working copy in which the pipeline has run, and servers. Whose tests take longest is first.
-SHARED = ("complete", "prefect_server", "platform", "mlflow_server")
+SLOW = ("complete", "prefect_server", "platform")
+SHARED = (*SLOW, "mlflow_server")
 
 
 @pytest.fixture
@@ -48,11 +49,14 @@ def tmp_path(tmp_path: Path) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several processes (`--dist loadgroup`) one makes what is shared, and begins with the tests that need it.
 
-    The other tests of a file stay together, for what the file's own fixtures have computed.
+    The other tests of a file stay together, for what the file's own fixtures have computed. A test is slow whose
+    fixture is.
     """
     group = {}
     for item in items:
         shared = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
         group[item] = shared or str(item.path)
         item.add_marker(pytest.mark.xdist_group(group[item]))
+        if shared in SLOW:
+            item.add_marker("slow")
     items.sort(key=lambda item: SHARED.index(group[item]) if group[item] in SHARED else len(SHARED))

@@ -147,6 +147,7 @@ def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, run_d
     assert PHANTOM in shown and NO_ERROR in shown and "make ui" in shown
 
 
+@pytest.mark.slow
 def test_a_fold_of_a_cross_validation_is_named(evaluate_on):
     evaluate_on(folds=5, fold=2)
     card = (EVALUATION / "dcube" / "model_card.md").read_text()
@@ -157,6 +158,7 @@ def test_a_fold_of_a_cross_validation_is_named(evaluate_on):
     ("origin", "notice"),
     [("generated", "Split by image: metrics are likely too high"), ("official", "Official split by image: metrics")],
 )
+@pytest.mark.slow
 def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_better(
     evaluate_on, origin, notice, run_dcube, capsys
 ):
@@ -195,6 +197,7 @@ def test_groups_that_nobody_has_confirmed_are_said_to_be_guessed(evaluate_on, ru
     assert "better" not in shown and "Comparisons hold within this split only." in shown
 
 
+@pytest.mark.slow
 def test_groups_are_called_groups(evaluate_on, run_dcube):
     evaluate_on(grouping="group_by", group_by="run:2")
     card = (EVALUATION / "dcube" / "model_card.md").read_text()
@@ -205,6 +208,7 @@ def test_groups_are_called_groups(evaluate_on, run_dcube):
 
 
 @pytest.mark.parametrize(("origin", "shown"), [("official", True), ("generated", False)])
+@pytest.mark.slow
 def test_published_results_stand_beside_ours_where_the_split_is_the_same(
     origin, shown, run_dcube, monkeypatch, evaluate_on
 ):

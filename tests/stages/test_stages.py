@@ -229,11 +229,13 @@ def test_every_parameter_that_a_stage_reads_is_tracked_there(reads: dict[str, se
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_every_parameter_is_read_by_some_stage(reads: dict[str, set[str]], pipeline: Pipeline) -> None:
     assert fields(Params) - set().union(*reads.values()) == set()
     assert pipeline.reads.yielded == fields(Optimisation, "Optimisation") | fields(HeadLosses, "HeadLosses")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_reads_every_group_that_it_tracks(stage: str, reads: dict[str, set[str]]) -> None:
     for declared in tracked(stage):
