@@ -28,8 +28,8 @@ from dcube.inference.external import ExternalTest, evaluate_externally
 from dcube.inference.inputs import collect_images
 from dcube.inference.log import log_predictions
 from dcube.inference.prediction_row import PredictionRow
-from dcube.registry import external_record
 from dcube.registry.download import DownloadedVersion, download_version
+from dcube.registry.external_run import log_external_test, save_external_test
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
 if TYPE_CHECKING:
@@ -206,8 +206,8 @@ def evaluate(
     test = evaluate_externally(loaded._candidate, files, Path(path), name or UNNAMED, loaded.metrics, group_by)
     with tempfile.TemporaryDirectory(prefix="dcube-test-") as temporary:
         written = Path(output) if output is not None else Path(temporary)
-        external_record.save(test, written)
+        save_external_test(test, written)
         if name is not None:
             with mlflow_errors_in_one_line():
-                external_record.record(loaded.title, test, written)
+                log_external_test(loaded.title, test, written)
     return test

@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from dcube.artifacts.atomic import atomic_write
 from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE
-from dcube.artifacts.schemas.plan import PlanRecord
+from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.errors import DcubeError, last_error
 from dcube.planning.changes import planned_params
 from dcube.runtime.process_output import follow
@@ -31,7 +31,7 @@ def plan_parameters(
     """
     kept = folder / KEPT_PLAN
     if kept.exists():
-        atomic_write(folder / PARAMS, planned_params(PlanRecord.load(kept)).to_yaml().encode())
+        atomic_write(folder / PARAMS, planned_params(PlanSummary.load(kept)).to_yaml().encode())
         return
     lines: list[str] = []
 

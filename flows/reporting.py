@@ -17,28 +17,28 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from dcube.artifacts.schemas.progress import ProgressRecord
+from dcube.artifacts.schemas.progress import ProgressUpdate
 
 LARGEST_PICTURE = 800  # pixels
 
 
 class StageProgress:
-    """The progress artifact of one stage, made with the first record. A server that is away stops no stage."""
+    """The progress artifact of one stage, made with the first update. A server that is away stops no stage."""
 
     def __init__(self, stage: str, pictures: "ShownPictures | None" = None) -> None:
         self.key = f"progress-{slug(stage)}"
         self.pictures = pictures
         self.artifact: UUID | None = None
 
-    def show(self, record: ProgressRecord) -> None:
-        percent, text = 100 * record.completed / max(record.total, 1), progress_text(record)
+    def show(self, update: ProgressUpdate) -> None:
+        percent, text = 100 * update.completed / max(update.total, 1), progress_text(update)
         try:
             if self.artifact is None:
                 self.artifact = create_progress_artifact(percent, key=self.key, description=text)  # type: ignore[assignment]
             else:
                 update_progress_artifact(self.artifact, percent, description=text)
         except httpx.HTTPError:
-            return  # the next record tries again
+            return  # the next update tries again
         if self.pictures:
             self.pictures.show()
 
@@ -85,13 +85,13 @@ def _inline(picture: Path) -> str:
     return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def progress_text(record: ProgressRecord) -> str:
-    rate = f"{record.rate:,.0f}" if record.rate >= 100 else f"{record.rate:.3g}"
-    parts = [f"{record.completed}/{record.total} {record.unit}", f"{rate} {record.unit}/s"]
-    if record.remaining_s:
-        parts.append(f"{record.remaining_s:.0f} s left")
-    parts += [f"{name} {value:.4g}" for name, value in record.values.items()]
-    return f"{record.description}: {', '.join(parts)}"
+def progress_text(update: ProgressUpdate) -> str:
+    rate = f"{update.rate:,.0f}" if update.rate >= 100 else f"{update.rate:.3g}"
+    parts = [f"{update.completed}/{update.total} {update.unit}", f"{rate} {update.unit}/s"]
+    if update.remaining_s:
+        parts.append(f"{update.remaining_s:.0f} s left")
+    parts += [f"{name} {value:.4g}" for name, value in update.values.items()]
+    return f"{update.description}: {', '.join(parts)}"
 
 
 def show_page(address: str) -> None:

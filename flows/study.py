@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 
 from dcube.artifacts.layout import DATA_RECORD
-from dcube.artifacts.schemas.progress import ProgressRecord
+from dcube.artifacts.schemas.progress import ProgressUpdate
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import git
 from dcube.runtime import retries
@@ -127,11 +127,11 @@ def _shown_progress(total: int) -> Callable[[int], None]:
             return
         seen = done
         elapsed = max(time.monotonic() - began, 1e-9)
-        record = ProgressRecord(
+        update = ProgressUpdate(
             description="Runs on the workers", completed=done, total=total, unit="runs", rate=done / elapsed,
             remaining_s=elapsed / done * (total - done) if done else None, values={},
         )  # fmt: skip
-        progress.show(record)
+        progress.show(update)
         get_run_logger().info("%d of %d runs have ended", done, total)
 
     return show

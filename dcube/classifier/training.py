@@ -28,7 +28,7 @@ from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng
 from dcube.engine.scores import unweighted_auroc
 from dcube.engine.seeds import derived_seed, numpy_generator
-from dcube.engine.trainer import Row, Trainer, TrainingRecord
+from dcube.engine.trainer import Row, Trainer, TrainerState
 from dcube.features.frozen_uvit import FrozenUViT
 
 # That determine the statistics of batch normalisation before a validation.
@@ -38,7 +38,7 @@ STATISTICS_IMAGES = 2048
 @dataclass(frozen=True)
 class ClassifierResult:
     weights: dict[str, Tensor]
-    record: TrainingRecord
+    state: TrainerState
     validation: dict[str, float]
 
 
@@ -101,8 +101,8 @@ def train_candidate(
         validate_every=sampler.steps_per_epoch,
         on_rows=on_rows,
     )
-    chosen = next(row for row in trainer.record.validation if row["step"] == trainer.record.best_step)
-    return ClassifierResult(best, trainer.record, {k: v for k, v in chosen.items() if k != "score"})
+    chosen = next(row for row in trainer.state.validation if row["step"] == trainer.state.best_step)
+    return ClassifierResult(best, trainer.state, {k: v for k, v in chosen.items() if k != "score"})
 
 
 def pretrain(

@@ -71,10 +71,10 @@ def params_check() -> None:
 
 def refuse_edited() -> None:
     """Raises: DcubeError: params.yaml is neither a preset nor as `dcube plan` has written it."""
-    from dcube.artifacts.schemas.plan import PlanRecord
+    from dcube.artifacts.schemas.plan import PlanSummary
     from dcube.planning.changes import planned_params
 
     known = [load_preset(preset) for preset in preset_names()]
-    known += [planned_params(PlanRecord.load(PLAN))] if PLAN.exists() else []
+    known += [planned_params(PlanSummary.load(PLAN))] if PLAN.exists() else []
     if load_params(PARAMS) not in known:
         raise DcubeError(f"{PARAMS} was edited and differs from every preset: keep a copy of it, then give --replace")

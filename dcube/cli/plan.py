@@ -55,13 +55,13 @@ def plan(
 
 def _set_before(name: str, replace: bool) -> dict[str, Any]:
     """What a person has changed since the last plan of this data set."""
-    from dcube.artifacts.schemas.plan import PlanRecord
+    from dcube.artifacts.schemas.plan import PlanSummary
     from dcube.planning.changes import set_by_hand
 
     if not PARAMS.exists() or replace:
         return {}
     params = load_params(PARAMS)
-    if params.data.name != name or not PLAN.exists() or (last := PlanRecord.load(PLAN)).dataset != name:
+    if params.data.name != name or not PLAN.exists() or (last := PlanSummary.load(PLAN)).dataset != name:
         refuse_edited()
         return {}
     return set_by_hand(params, last)
@@ -72,9 +72,9 @@ def _write(made: "Plan") -> None:
     from dcube.artifacts.atomic import atomic_write
     from dcube.planning.writing import params_text, plan_page
 
-    atomic_write(PLAN_PAGE, plan_page(made.record, made.facts).encode())
-    made.record.save(PLAN)
-    atomic_write(PARAMS, params_text(made.params, made.record).encode())
+    atomic_write(PLAN_PAGE, plan_page(made.summary, made.facts).encode())
+    made.summary.save(PLAN)
+    atomic_write(PARAMS, params_text(made.params, made.summary).encode())
 
 
 def _show(made: "Plan") -> None:
@@ -83,9 +83,9 @@ def _show(made: "Plan") -> None:
     from rich.table import Table
 
     table = Table(
-        "parameters", "reason", title=f"Plan for {made.record.dataset}", title_justify="left", show_lines=True
+        "parameters", "reason", title=f"Plan for {made.summary.dataset}", title_justify="left", show_lines=True
     )
-    for reason, decisions in groupby(made.record.decisions, key=lambda one: one.reason):
+    for reason, decisions in groupby(made.summary.decisions, key=lambda one: one.reason):
         table.add_row("\n".join(f"{one.parameter}: {one.value}" for one in decisions), reason)
     print_rich(table)
     if is_guessed(group_by := made.params.data.group_by or ""):
@@ -93,7 +93,7 @@ def _show(made: "Plan") -> None:
             f"data.group_by is a guess from file names, {group_by}: take 'guessed:' away if these images belong "
             "together. Until then a notice stands beside every metric."
         )
-    estimate = sum(made.record.estimate.values()) / 60
+    estimate = sum(made.summary.estimate.values()) / 60
     print(
         f"{PARAMS} is written, {PLAN_PAGE} has the time of every stage. `dvc repro` will take {estimate:.0f} minutes."
     )

@@ -24,7 +24,7 @@ from dcube.engine.device import autocast
 from dcube.engine.distributed import broadcast_object, gather_uneven, shard
 from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng, torch_generator
-from dcube.engine.trainer import Row, Trainer, TrainingRecord
+from dcube.engine.trainer import Row, Trainer, TrainerState
 from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.frechet import FrechetTracker
 
@@ -35,7 +35,7 @@ SAMPLING_BATCH = 256
 @dataclass(frozen=True)
 class DiffusionResult:
     weights: dict[str, Tensor]
-    record: TrainingRecord
+    state: TrainerState
 
 
 def train_diffusion(
@@ -96,7 +96,7 @@ def train_diffusion(
         patience=diffusion.patience,
         on_rows=on_rows,
     )
-    return DiffusionResult(best, trainer.record)
+    return DiffusionResult(best, trainer.state)
 
 
 @dataclass(frozen=True)

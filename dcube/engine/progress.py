@@ -13,12 +13,12 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from dcube.artifacts.schemas.progress import ProgressRecord
+from dcube.artifacts.schemas.progress import ProgressUpdate
 from dcube.printable import unguarded
 from dcube.runtime.settings import read_settings
 
 SECONDS_BETWEEN_LINES = 10.0
-SECONDS_BETWEEN_RECORDS = 1.0
+SECONDS_BETWEEN_UPDATES = 1.0
 SECONDS_BETWEEN_SAMPLES = 3.0
 SAMPLES = 20  # that the rate is taken over: a minute, or as many steps if they are slow
 
@@ -67,8 +67,8 @@ class _Meter:
     def line(self) -> str:
         return f"{self.description}: {self.completed}/{self.total} {self.unit}, {self.text()}"
 
-    def record(self) -> ProgressRecord:
-        return ProgressRecord(
+    def as_update(self) -> ProgressUpdate:
+        return ProgressUpdate(
             description=self.description, completed=self.completed, total=self.total, unit=self.unit,
             rate=self.rate(), remaining_s=self.remaining_seconds(), values=self.values,
         )  # fmt: skip
@@ -82,7 +82,7 @@ def progress(description: str, total: int, unit: str, completed: int = 0) -> Ite
         completed: what an interrupted run had done; it is said once.
     """
     meter = _Meter(description, total, unit, completed)
-    record_file = read_settings().progress_file
+    updates_file = read_settings().progress_file
     if completed:
         print(f"{description}: resumed at {unit.removesuffix('s')} {completed} of {total}", file=sys.stderr, flush=True)
     bar = _bar(meter) if sys.stderr.isatty() else None
@@ -96,9 +96,9 @@ def progress(description: str, total: int, unit: str, completed: int = 0) -> Ite
             bar.update(bar.task_ids[0], completed=meter.completed, text=meter.text())
         elif meter.due("line", SECONDS_BETWEEN_LINES):
             print(meter.line(), file=sys.stderr, flush=True)
-        if record_file and meter.due("record", SECONDS_BETWEEN_RECORDS):
-            with record_file.open("a", encoding="utf-8") as file:
-                file.write(meter.record().model_dump_json() + "\n")
+        if updates_file and meter.due("update", SECONDS_BETWEEN_UPDATES):
+            with updates_file.open("a", encoding="utf-8") as file:
+                file.write(meter.as_update().model_dump_json() + "\n")
 
     try:
         yield advance

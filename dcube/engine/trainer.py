@@ -53,7 +53,7 @@ def validations(steps: int, validate_every: int) -> int:
 
 
 @dataclass
-class TrainingRecord:
+class TrainerState:
     """What a training has seen so far; the part of a checkpoint that is no tensor."""
 
     step: int = 0
@@ -90,7 +90,7 @@ class Trainer:
         # Warmed up: a fixed decay would hold the random first weights for thousands of steps.
         self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True)
         self.optimisers = make_optimisers(model, settings)
-        self.record = TrainingRecord()
+        self.state = TrainerState()
         self.best = copy.deepcopy(self.averaged.state_dict())
         self._resume()
 
@@ -120,16 +120,16 @@ class Trainer:
             patience: validations without a better score after which training ends.
             on_rows: called with every new row of history and validation, before the checkpoint that holds it.
         """
-        sent = len(self.record.history), len(self.record.validation)
+        sent = len(self.state.history), len(self.state.validation)
         pending: list[dict[str, Tensor]] = []
         last_checkpoint = time.monotonic()
         interval = read_settings().checkpoint_seconds
         with self._shown(description, steps) as advance:
-            while self.record.step < steps and not self._exhausted(patience):
+            while self.state.step < steps and not self._exhausted(patience):
                 pending.append(self.step(losses))
                 advance(1, **self._latest_values())
-                validation_due = is_validated(self.record.step, steps, validate_every)
-                if validation_due or self.record.step % STEPS_PER_ROW == 0:
+                validation_due = is_validated(self.state.step, steps, validate_every)
+                if validation_due or self.state.step % STEPS_PER_ROW == 0:
                     self._add_row(pending)
                 if validation_due:
                     self._validate(validate)
@@ -145,12 +145,12 @@ class Trainer:
     @contextmanager
     def _shown(self, description: str, steps: int) -> Iterator[Advance]:
         synced = self.checkpoints.synced() if is_main_process() else nullcontext()
-        with synced, progress_of_all(description, steps, "steps", self.record.step) as advance:
+        with synced, progress_of_all(description, steps, "steps", self.state.step) as advance:
             yield advance
 
     def step(self, losses: Losses) -> dict[str, Tensor]:
         """One step of the optimiser and of the averaged weights; returns the losses, detached."""
-        step = self.record.step
+        step = self.state.step
         self.model.train()
         values = self.losses_of_step(losses, step)
         self.model.zero_grad(set_to_none=True)
@@ -161,8 +161,8 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.step()
-        self.record.step = step + 1
-        self.ema.update(self.model, step=self.record.step)
+        self.state.step = step + 1
+        self.ema.update(self.model, step=self.state.step)
         return {name: value.detach() for name, value in values.items()}
 
     def _add_row(self, pending: list[dict[str, Tensor]]) -> None:
@@ -170,37 +170,37 @@ class Trainer:
         means = dict(zip(pending[0], all_reduce_mean(shard_means).tolist(), strict=True))
         pending.clear()
         if not all(torch.isfinite(torch.tensor(value)) for value in means.values()):
-            raise DcubeError(f"the loss is NaN or infinite at step {self.record.step}: lower the learning rate")
-        self.record.history.append({"step": self.record.step, **means})
+            raise DcubeError(f"the loss is NaN or infinite at step {self.state.step}: lower the learning rate")
+        self.state.history.append({"step": self.state.step, **means})
 
     def _validate(self, validate: Callable[[nn.Module, int], Row]) -> None:
         self.averaged.eval()
-        row = {"step": self.record.step, **validate(self.averaged, self.record.step)}
+        row = {"step": self.state.step, **validate(self.averaged, self.state.step)}
         if not math.isfinite(row["score"]):
-            raise DcubeError(f"the validation is NaN or infinite at step {self.record.step}: lower the learning rate")
-        self.record.validation.append(row)
-        if not can_be_best(self.record.step, self.warmup_steps):  # these weights serve until others are measured
-            self.record.best_step, self.best = self.record.step, copy.deepcopy(self.averaged.state_dict())
-        elif row["score"] > self.record.best_score:
-            self.record.best_score, self.record.best_step = row["score"], self.record.step
-            self.record.validations_since_best = 0
+            raise DcubeError(f"the validation is NaN or infinite at step {self.state.step}: lower the learning rate")
+        self.state.validation.append(row)
+        if not can_be_best(self.state.step, self.warmup_steps):  # these weights serve until others are measured
+            self.state.best_step, self.best = self.state.step, copy.deepcopy(self.averaged.state_dict())
+        elif row["score"] > self.state.best_score:
+            self.state.best_score, self.state.best_step = row["score"], self.state.step
+            self.state.validations_since_best = 0
             self.best = copy.deepcopy(self.averaged.state_dict())
         else:
-            self.record.validations_since_best += 1
+            self.state.validations_since_best += 1
 
     def _exhausted(self, patience: int | None) -> bool:
-        return patience is not None and self.record.validations_since_best >= patience
+        return patience is not None and self.state.validations_since_best >= patience
 
     def _latest_values(self) -> dict[str, float]:
-        return {"loss": self.record.history[-1]["loss"]} if self.record.history else {}
+        return {"loss": self.state.history[-1]["loss"]} if self.state.history else {}
 
     def _hand_out(self, on_rows: Callable[[Iterable[Row]], None], sent: tuple[int, int]) -> tuple[int, int]:
         validation = (
             {f"validation_{k}" if k != "step" else k: v for k, v in row.items()}
-            for row in self.record.validation[sent[1] :]
+            for row in self.state.validation[sent[1] :]
         )
-        on_rows([*self.record.history[sent[0] :], *validation])
-        return len(self.record.history), len(self.record.validation)
+        on_rows([*self.state.history[sent[0] :], *validation])
+        return len(self.state.history), len(self.state.validation)
 
     def _save(self) -> None:
         tensors = {
@@ -214,19 +214,19 @@ class Trainer:
                 for name, tensor in state.items()
             },
         }
-        self.checkpoints.save(self.record.step, tensors, vars(self.record))
+        self.checkpoints.save(self.state.step, tensors, vars(self.state))
 
     def _resume(self) -> None:
         latest = broadcast_object(self.checkpoints.latest)  # so that other nodes need not share the disk
         if latest is None:
             return
-        tensors, record = latest
+        tensors, state = latest
         self.model.load_state_dict(under_prefix("model", tensors))
         self.averaged.load_state_dict(under_prefix("averaged", tensors))
         self.best = under_prefix("best", tensors)
         for number, optimiser in enumerate(self.optimisers):
             _load_state(optimiser, under_prefix(f"optimiser.{number}", tensors))
-        self.record = TrainingRecord(**record)
+        self.state = TrainerState(**state)
 
 
 def _load_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from dcube.artifacts.schemas.plan import PlanRecord
+from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.loading import flattened, with_overrides
 from dcube.config.schema import Params
 from dcube.planning.draft import BY_HAND
 
 
-def planned_params(plan: PlanRecord) -> Params:
+def planned_params(plan: PlanSummary) -> Params:
     """The parameters as they were planned."""
     decided = {one.parameter: one.value for one in plan.decisions}
     return with_overrides(Params(), {**decided, "data.name": plan.dataset}, "plan")
 
 
-def set_by_hand(params: Params, last: PlanRecord) -> dict[str, Any]:
+def set_by_hand(params: Params, last: PlanSummary) -> dict[str, Any]:
     """Parameter → value, of what was changed since the last plan or set by hand in it."""
     then, now = (flattened(it.model_dump(mode="json")) for it in (planned_params(last), params))
     before = {one.parameter: one.value for one in last.decisions if one.reason == BY_HAND}

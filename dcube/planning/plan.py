@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dcube.artifacts.layout import RAW
-from dcube.artifacts.schemas.plan import Goal, PlanRecord
+from dcube.artifacts.schemas.plan import Goal, PlanSummary
 from dcube.config.schema import Params
 from dcube.planning.budget import Budget
 from dcube.planning.decisions import decide_data, decide_training
@@ -17,7 +17,7 @@ from dcube.planning.sizes import UVITS, uvit_values
 @dataclass(frozen=True)
 class Plan:
     params: Params
-    record: PlanRecord
+    summary: PlanSummary
     facts: DatasetFacts
 
 
@@ -48,7 +48,7 @@ def make_plan(
     decide_training(draft, facts, machine)
     estimate = Budget(draft, facts, machine, stages, seconds, goal, note).decide()
     decisions = [one for one in draft.decisions if one.parameter != "data.name"]
-    record = PlanRecord(
+    summary = PlanSummary(
         dataset=name, seconds=seconds, goal=goal, machine=str(machine), decisions=decisions, estimate=estimate
     )
-    return Plan(draft.params(), record, facts)
+    return Plan(draft.params(), summary, facts)

@@ -5,14 +5,14 @@ from typing import Any
 
 from dcube.artifacts.layout import PLAN_PAGE
 from dcube.artifacts.markdown import markdown_table
-from dcube.artifacts.schemas.plan import PlanRecord
+from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.schema import Params
 from dcube.config.yaml_text import dump_yaml
 from dcube.errors import counted
 from dcube.planning.facts import DatasetFacts
 
 
-def params_text(params: Params, plan: PlanRecord) -> str:
+def params_text(params: Params, plan: PlanSummary) -> str:
     """params.yaml: every parameter, and a comment before each that the plan decided."""
     reasons = {one.parameter: one.reason for one in plan.decisions}
     head = (
@@ -37,7 +37,7 @@ def _lines(values: Mapping[str, Any], reasons: Mapping[str, str], path: str = ""
             yield from (f"{indent}{line}" for line in text.splitlines())
 
 
-def plan_page(plan: PlanRecord, facts: DatasetFacts) -> str:
+def plan_page(plan: PlanSummary, facts: DatasetFacts) -> str:
     """plan.md."""
     total = sum(plan.estimate.values())
     decisions = [(f"`{one.parameter}`", f"`{one.value}`", one.reason) for one in plan.decisions]

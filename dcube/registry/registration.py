@@ -40,7 +40,7 @@ from dcube.tracking.batches import send_datasets, send_params
 from dcube.tracking.datasets import dataset_entity
 from dcube.tracking.lineage import PACKAGE, code_fingerprint, source_tags
 from dcube.tracking.mlflow_client import all_runs
-from dcube.tracking.verification import MODEL, record
+from dcube.tracking.verification import MODEL, write_manifest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -162,7 +162,7 @@ def register(registry: Registry, model: Evaluated, shared: Registration, lineage
         client.set_logged_model_tags(logged.model_id, {tags.MODEL_VERSIONS: json.dumps(registered)})
         entry = client.get_model_version(registry.name, entry.version)
         with TemporaryDirectory() as folder:
-            record(client, entry, client.get_run(run_id), {**shared.files, **model.files}, Path(folder))
+            write_manifest(client, entry, client.get_run(run_id), {**shared.files, **model.files}, Path(folder))
         client.set_tag(run_id, tags.REGISTERED_MODEL, registry.name)  # last: what is found by it is whole
     return Version(client.get_model_version(registry.name, entry.version), client.get_run(run_id))
 

@@ -23,29 +23,29 @@ from dcube.config.schema import Params
 from dcube.errors import DcubeError, abbreviated
 from dcube.registry.made_with import other_parameters
 from dcube.tracking.lineage import upstream_stages
-from dcube.tracking.record import changed, makers_of, replaced, whole_inputs
+from dcube.tracking.lock_comparison import changed_inputs, complete_inputs, recorded_stages_of, replaced_outputs
 
 UNFINISHED = "a run is under way or has not ended; finish it with `dvc repro`"
 
 
 def stale_results(results: Path = EVALUATION) -> Iterator[str]:
     """Of what stands in this folder, or should: a person who is told so may look at it all the same."""
-    yield from _replaced(replaced(results))
-    yield from _changed(makers_of(results))
+    yield from _replaced(replaced_outputs(results))
+    yield from _changed(recorded_stages_of(results))
     yield from _of_other_files()
 
 
 def stale_run() -> Iterator[str]:
     """Of all results together, of which some may be of another run. Code and raw data may be newer ones."""
     outputs = EVALUATION.parent
-    yield from _replaced(path for path in replaced(outputs) if Path(path).exists())
+    yield from _replaced(path for path in replaced_outputs(outputs) if Path(path).exists())
     yield from _of_other_files()
     yield from _changed(read_lock().stages, sources=False)
 
 
 def stale_inputs(stage: str, params: Params) -> Iterator[str]:
     """Of what a stage reads."""
-    yield from _replaced(path for path in replaced(*whole_inputs(stage)) if Path(path).exists())
+    yield from _replaced(path for path in replaced_outputs(*complete_inputs(stage)) if Path(path).exists())
     yield from _changed(upstream_stages(stage))
     yield from other_parameters(params)
 
@@ -62,7 +62,7 @@ def _replaced(paths: Iterable[str]) -> Iterator[str]:
 
 
 def _changed(stages: Iterable[str], sources: bool = True) -> Iterator[str]:
-    if names := changed(stages, sources):
+    if names := changed_inputs(stages, sources):
         yield f"{abbreviated(names)} changed after the results were made of it: `dvc repro` makes them again"
 
 

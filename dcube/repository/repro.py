@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from dcube.artifacts.schemas.progress import ProgressRecord
+from dcube.artifacts.schemas.progress import ProgressUpdate
 from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.repository.dvc_texts import error_in, exit_code_in, started_stage
 from dcube.repository.graph import stages_in_order
@@ -68,7 +68,7 @@ def repro(
     variables: Mapping[str, str] = MappingProxyType({}),
     without: tuple[str, ...] = (),
     on_line: Callable[[str], None] = print,
-    on_progress: Callable[[ProgressRecord], None] | None = None,
+    on_progress: Callable[[ProgressUpdate], None] | None = None,
 ) -> ReproResult:
     """Run `dvc repro` in the workspace `folder`, with the code that stands there.
 
@@ -79,7 +79,7 @@ def repro(
         variables: added to the environment; `DCUBE_STAGES` is TARGET and what it depends on, unless it is given.
         without: beginnings of the names of variables that the stages must not inherit.
         on_line: called with every line of output.
-        on_progress: called with the newest progress record of the stage that runs.
+        on_progress: called with the newest progress update of the stage that runs.
     """
     remove_torn_files(folder)
     if STAGES not in variables:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dcube.artifacts.schemas.progress import ProgressRecord
+from dcube.artifacts.schemas.progress import ProgressUpdate
 from dcube.errors import DcubeError
 from dcube.runtime.processes import process_group
 from dcube.runtime.settings import variable_of
@@ -24,30 +24,30 @@ class ProgressFile:
     """The JSON lines that a process appends to the file named in `DCUBE_PROGRESS_FILE`.
 
     Args:
-        on_progress: called with the newest record.
+        on_progress: called with the newest update.
     """
 
-    def __init__(self, path: Path, on_progress: Callable[[ProgressRecord], None]) -> None:
+    def __init__(self, path: Path, on_progress: Callable[[ProgressUpdate], None]) -> None:
         self.path, self.on_progress = path, on_progress
         self._position = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
 
     def read(self) -> None:
-        """Report the last whole record since the last look, if there is one."""
+        """Report the last whole update since the last look, if there is one."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
             file.seek(self._position)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._position += len(whole) + len(newline)
-        if whole and (record := self._parsed(whole.splitlines()[-1])):
-            self.on_progress(record)
+        if whole and (update := self._parsed(whole.splitlines()[-1])):
+            self.on_progress(update)
 
-    def _parsed(self, line: bytes) -> ProgressRecord | None:
-        """None for the record of other code, which a workspace at another commit has: no reason to end a stage."""
+    def _parsed(self, line: bytes) -> ProgressUpdate | None:
+        """None for the update of other code, which a workspace at another commit has: no reason to end a stage."""
         try:
-            return ProgressRecord.parse(line.decode("utf-8", errors="replace"), str(self.path))
+            return ProgressUpdate.parse(line.decode("utf-8", errors="replace"), str(self.path))
         except DcubeError as error:
             logger.debug("no progress is shown: %s", error)
             return None

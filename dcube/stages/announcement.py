@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dcube.artifacts.layout import PARAMS, PLAN
-from dcube.artifacts.schemas.plan import PlanRecord
+from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.loading import load_params
 from dcube.errors import DcubeError
 from dcube.runtime.settings import read_settings
@@ -27,7 +27,7 @@ def planned_line(stage: str, folder: Path) -> str:
     Args:
         stage: as DVC names it.
     """
-    plan = PlanRecord.load(folder / PLAN)
+    plan = PlanSummary.load(folder / PLAN)
     if stage not in plan.estimate or plan.dataset != load_params(folder / PARAMS).data.name:
         return ""
     names = list(plan.estimate)

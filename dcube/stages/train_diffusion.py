@@ -54,11 +54,11 @@ def train(settings: Params) -> None:
 
         result = fit(settings, dataset, key, on_rows=tracked.log_metrics, on_samples=show)
         with atomic_folder(DIFFUSION) as folder:
-            record = result.record
-            digest = save_diffusion(folder, result.weights, record.best_step, settings.diffusion, dataset)
-            pd.DataFrame(record.history).to_csv(folder / HISTORY, index=False)
-            pd.DataFrame(record.validation).to_csv(folder / VALIDATION, index=False)
-        tracked.set_tags({tags.WEIGHTS: digest, tags.BEST_STEP: record.best_step})
+            state = result.state
+            digest = save_diffusion(folder, result.weights, state.best_step, settings.diffusion, dataset)
+            pd.DataFrame(state.history).to_csv(folder / HISTORY, index=False)
+            pd.DataFrame(state.validation).to_csv(folder / VALIDATION, index=False)
+        tracked.set_tags({tags.WEIGHTS: digest, tags.BEST_STEP: state.best_step})
     note_finished(DIFFUSION, key)
 
 

@@ -71,7 +71,7 @@ class Verified:
         return self.folder
 
 
-def record(client: "MlflowClient", entry: "ModelVersion", run: "Run", sent: Files, folder: Path) -> None:
+def write_manifest(client: "MlflowClient", entry: "ModelVersion", run: "Run", sent: Files, folder: Path) -> None:
     """Write the manifest of a version into its source run, and its hash into a tag of the version.
 
     Args:

@@ -14,7 +14,7 @@ from dcube.engine.progress import progress
 def test_lines_in_a_log_and_records(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("DCUBE_PROGRESS_FILE", str(tmp_path / "progress"))
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
-    monkeypatch.setattr(module, "SECONDS_BETWEEN_RECORDS", 0.0)
+    monkeypatch.setattr(module, "SECONDS_BETWEEN_UPDATES", 0.0)
     with progress("Sampling", total=4, unit="images", completed=1) as advance:
         for _ in range(3):
             advance(1, loss=0.5)

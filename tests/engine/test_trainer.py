@@ -40,13 +40,13 @@ def test_it_learns_and_every_row_is_handed_out_once(tmp_path: Path) -> None:
         75,
         100,
     }
-    assert trainer.record.validation[-1]["score"] > trainer.record.validation[0]["score"]
+    assert trainer.state.validation[-1]["score"] > trainer.state.validation[0]["score"]
 
 
 def test_patience_ends_the_training_and_the_best_is_the_first(tmp_path: Path) -> None:
     trainer = fit(tmp_path, patience=2).trainer
-    assert [row["step"] for row in trainer.record.validation] == [25, 50, 75]
-    assert trainer.record.best_step == 25
+    assert [row["step"] for row in trainer.state.validation] == [25, 50, 75]
+    assert trainer.state.best_step == 25
 
 
 @pytest.mark.parametrize(("scores", "best"), [((9.0, 1.0, 2.0), 75), ((9.0, 8.0, 0.0), 50)])
@@ -54,7 +54,7 @@ def test_no_weights_of_the_warm_up_are_the_best(tmp_path: Path, scores: tuple[fl
     model, left = nn.Linear(1, 1), iter(scores)
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"), warmup_steps=50)
     trainer.fit("Toy", 75, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": next(left)}, 25)
-    assert trainer.record.best_step == best
+    assert trainer.state.best_step == best
 
 
 @pytest.mark.parametrize(("steps", "every"), [(60, 25), (50, 25), (10, 25), (3, 1)])
@@ -62,14 +62,14 @@ def test_a_training_validates_as_often_as_a_plan_assumes(tmp_path: Path, steps: 
     model = nn.Linear(1, 1)
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"))
     trainer.fit("Toy", steps, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": 0.0}, every)
-    assert len(trainer.record.validation) == validations(steps, every)
+    assert len(trainer.state.validation) == validations(steps, every)
 
 
 def test_a_training_that_ends_in_its_warm_up_has_its_last_weights(tmp_path: Path) -> None:
     model, left = nn.Linear(1, 1), iter((2.0, 1.0))
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"), warmup_steps=100)
     trainer.fit("Toy", 50, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": next(left)}, 25)
-    assert trainer.record.best_step == 50
+    assert trainer.state.best_step == 50
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE
-from dcube.artifacts.schemas.plan import Decision, PlanRecord
+from dcube.artifacts.schemas.plan import Decision, PlanSummary
 from dcube.config.loading import load_params, load_preset, with_overrides
 from dcube.config.schema import Params
 from dcube.planning import budget, facts
@@ -84,7 +84,7 @@ class Named:
 def test_what_is_written_is_valid_and_every_decision_has_its_reason(planned):
     code, printed = planned("--minutes", "10")
     assert code == 0 and "dvc repro" in printed
-    params, record = load_params(PARAMS), PlanRecord.load(PLAN)
+    params, record = load_params(PARAMS), PlanSummary.load(PLAN)
     assert params.data.name == "small" and (params.data.channels, params.data.fit) == (1, "pad")
     assert params.data.identifiers == "hashed"
     assert with_overrides(Params(), {one.parameter: one.value for one in record.decisions}, "") == with_overrides(
@@ -102,7 +102,7 @@ def test_more_time_and_a_faster_machine_train_longer_and_larger(planned, machine
     def sizes_and_time(*words):
         assert planned(*words, "--replace")[0] == 0
         params = load_params(PARAMS)
-        return params.diffusion.width, params.data.image_size, sum(PlanRecord.load(PLAN).estimate.values())
+        return params.diffusion.width, params.data.image_size, sum(PlanSummary.load(PLAN).estimate.values())
 
     short, long = sizes_and_time("--minutes", "20"), sizes_and_time("--hours", "8")
     assert all(a <= b for a, b in zip(short, long, strict=True)) and short[2] < long[2]
@@ -125,7 +125,7 @@ def test_what_is_too_short_is_refused_with_the_time_that_is_enough(planned, mach
     params = load_params(PARAMS)
     assert min(params.classifier.epochs, params.baseline.epochs) * (195 // 32) >= 45  # epochs in threes or fours
     assert (params.diffusion.epochs or 0) * (195 // 32) >= 280  # whole epochs between two measurements of FID
-    assert sum(PlanRecord.load(PLAN).estimate.values()) <= 60 * int(enough)
+    assert sum(PlanSummary.load(PLAN).estimate.values()) <= 60 * int(enough)
 
 
 def test_sizes_that_do_not_go_with_a_value_set_by_hand_are_passed_over(planned, machine):
@@ -149,7 +149,7 @@ def test_gpus_share_every_batch_whoever_has_set_it(planned, monkeypatch, words, 
 def test_the_goal_moves_the_time(planned):
     def diffusion_to_classifiers(goal):
         assert planned("--minutes", "30", "--goal", goal, "--replace")[0] == 0
-        seconds = PlanRecord.load(PLAN).estimate
+        seconds = PlanSummary.load(PLAN).estimate
         classifiers = ("train_classifier", "train_untrained_uvit", "train_sub_features")
         return seconds["train_diffusion"] / sum(seconds[name] for name in classifiers)
 
@@ -204,7 +204,7 @@ def test_unknown_patients_are_grouped_if_their_images_tell_each_other(planned, t
     draw_images(tmp_path / "data/small", patients=10)
     code, printed = planned("--minutes", "10")
     assert code == 0 and "data.group_by is a guess from file names" in printed
-    reasons = {one.parameter: one.reason for one in PlanRecord.load(PLAN).decisions}
+    reasons = {one.parameter: one.reason for one in PlanSummary.load(PLAN).decisions}
     assert "patients are unknown" in reasons["data.group_by"]
     guessed = load_params(PARAMS).data.group_by
     assert guessed.startswith("guessed:")  # until a person says that it is right, here by an edit
@@ -232,7 +232,7 @@ def test_balance_follows_the_class_frequencies(planned, tmp_path):
     params = load_params(PARAMS)
     assert params.classifier.class_balance == params.baseline.class_balance == "logit_adjustment"
     assert params.classifier.augmentation == "none"  # lowered AUROC in short trainings (docs/how-to/rare-classes.md)
-    reasons = {one.parameter: one.reason for one in PlanRecord.load(PLAN).decisions}
+    reasons = {one.parameter: one.reason for one in PlanSummary.load(PLAN).decisions}
     assert "26 of malignant (1:3." in reasons["classifier.class_balance"]
 
 
@@ -244,7 +244,7 @@ def test_names_are_kept_only_if_asked_for(planned):
 def test_the_estimate_is_the_plain_sum(planned):
     """Of steps × seconds, computed here again from the numbers in the files."""
     planned("--minutes", "30")
-    params, seconds = load_params(PARAMS), PlanRecord.load(PLAN).estimate
+    params, seconds = load_params(PARAMS), PlanSummary.load(PLAN).estimate
     train, validation = 195, 45  # of 300: 60 for the test
     work = STEP * (params.data.image_size / 64) ** 2
     epoch = train // 32 * work + (train + validation) * work / 50
@@ -260,10 +260,10 @@ def test_the_estimate_is_the_plain_sum(planned):
 
 def test_the_estimate_counts_images_and_probes_as_their_stages_do(planned):
     assert planned("--minutes", "30")[0] == 0
-    without = PlanRecord.load(PLAN).estimate
+    without = PlanSummary.load(PLAN).estimate
     words = ("--set", "synthesis.ratio={benign: 1, malignant: 3}", "--set", "probe.labels=[20, 50]")
     assert planned("--minutes", "30", "--replace", "--set", "synthesis.maximum=100000", *words)[0] == 0
-    params, seconds = load_params(PARAMS), PlanRecord.load(PLAN).estimate
+    params, seconds = load_params(PARAMS), PlanSummary.load(PLAN).estimate
     tokens = (params.data.diffusion_image_size // params.diffusion.patch_size) ** 2
     network = STEP * tokens * params.diffusion.width**2 * params.diffusion.depth / (64 * 128**2 * 4)
     benign = malignant = 150 * 195 // 300
@@ -277,7 +277,7 @@ def test_the_estimate_counts_images_and_probes_as_their_stages_do(planned):
 @given(st.lists(st.sampled_from(["diffusion.margin", "data.fit", "classifier.sub_features.stage"]), unique=True))
 def test_comments_change_no_parameter(names):
     decisions = [Decision(parameter=name, value=0, reason="because: # of 'it'") for name in names]
-    plan = PlanRecord(dataset="x", seconds=60, goal="best", machine="m", decisions=decisions, estimate={})
+    plan = PlanSummary(dataset="x", seconds=60, goal="best", machine="m", decisions=decisions, estimate={})
     params = load_preset("phantom")
     assert yaml.safe_load(params_text(params, plan)) == params.model_dump(mode="json")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dcube.artifacts.layout import PARAMS, PLAN
-from dcube.artifacts.schemas.plan import PlanRecord
+from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.loading import load_preset
 from dcube.stages.announcement import announce
 
@@ -16,7 +16,7 @@ def plan(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_STAGE", "any")
     PARAMS.write_text(load_preset("phantom").to_yaml())
     estimate = {"prepare": 30.0, "train_classifier": 102.0, "evaluate@dcube": 60.0}
-    record = PlanRecord(dataset="phantom", seconds=600, goal="best", machine="m", decisions=[], estimate=estimate)
+    record = PlanSummary(dataset="phantom", seconds=600, goal="best", machine="m", decisions=[], estimate=estimate)
     record.save(PLAN)
     return record
 

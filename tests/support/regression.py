@@ -60,7 +60,7 @@ def assert_same(a: Fitted, b: Fitted) -> None:
     ):
         assert first.keys() == second.keys()
         assert all(torch.equal(first[name], second[name]) for name in first)
-    assert vars(a.trainer.record) == vars(b.trainer.record)
+    assert vars(a.trainer.state) == vars(b.trainer.state)
 
 
 def damage(path: Path, how: str) -> None:

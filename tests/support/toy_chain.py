@@ -27,7 +27,7 @@ def run_chain(params: Params, dataset: PreparedDataset, folder: Path, cache: Pat
         made.mkdir(parents=True)
     tracker = FrechetTracker(params.fid, dataset, device, cache)
     result = train_diffusion(dataset, params.diffusion, tracker, compute, device, Checkpoints(folder, "checkpoints"))
-    save_diffusion(diffusion, result.weights, result.record.best_step, params.diffusion, dataset)
+    save_diffusion(diffusion, result.weights, result.state.best_step, params.diffusion, dataset)
     model, schedule = load_diffusion(diffusion, device)
     shape = (dataset.channels, dataset.diffusion_image_size, dataset.diffusion_image_size)
     images = sample(model, schedule, tracker.labels, tracker.seeds, params.fid.sampling_steps, 256, shape)

@@ -63,8 +63,8 @@ def train(folder: Path, trouble: str) -> None:
 
     best = trainer.fit("Toy", STEPS, losses, validate, EPOCH)
     if is_main_process():
-        rows = [[row["loss"], row["pairs"], row["spread"]] for row in trainer.record.history]
-        scores = [row["score"] for row in trainer.record.validation]
+        rows = [[row["loss"], row["pairs"], row["spread"]] for row in trainer.state.history]
+        scores = [row["score"] for row in trainer.state.validation]
         results = {f"best.{name}": tensor for name, tensor in best.items()} | trainer.model.state_dict()
         results |= {"history": torch.tensor(rows), "scores": torch.tensor(scores)}
         safetensors.torch.save_file(results, folder / "result.safetensors")

@@ -18,7 +18,7 @@ from dcube.registry.versions import CHAMPION, Registry
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
-from dcube.tracking.verification import record
+from dcube.tracking.verification import write_manifest
 from tests.support.metrics import made_metrics, made_predictions
 
 NAME = "dcube-small"
@@ -125,7 +125,7 @@ def register_version() -> ModelVersion:
     registered = registry.client.get_run(run.run_id)
     registry.client.set_tag(run.run_id, tags.REGISTERED_MODEL, NAME)
     with TemporaryDirectory() as folder:
-        record(registry.client, entry, registered, sent, Path(folder))
+        write_manifest(registry.client, entry, registered, sent, Path(folder))
     version = registry.version(str(entry.version))
     if registry.holder(CHAMPION) is None:
         appoint_first(registry, version, "a test")

@@ -15,7 +15,7 @@ class Decision(ArtifactPart):
     reason: str
 
 
-class PlanRecord(Artifact):
+class PlanSummary(Artifact):
     """Attributes:
     seconds: budget of a whole `dvc repro`.
     estimate: stage → seconds, of every stage.

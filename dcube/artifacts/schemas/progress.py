@@ -5,7 +5,7 @@ from typing import ClassVar
 from dcube.artifacts.schemas.artifact import Artifact
 
 
-class ProgressRecord(Artifact):
+class ProgressUpdate(Artifact):
     """Attributes:
     description: what is under way.
     completed, total: in `unit`.

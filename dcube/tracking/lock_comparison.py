@@ -13,13 +13,13 @@ from dcube.artifacts.layout import PARAMS, RAW
 from dcube.tracking.lineage import data_hash, upstream_stages
 
 
-def whole_inputs(stage: str) -> list[Path]:
+def complete_inputs(stage: str) -> list[Path]:
     """What a stage reads of the outputs of others, but for those of which it reads a part: only that may be here."""
     outputs = _declared_outputs()
     return [Path(path) for path in declared(stage).inputs if any(Path(out).is_relative_to(path) for out in outputs)]
 
 
-def makers_of(results: Path) -> set[str]:
+def recorded_stages_of(results: Path) -> set[str]:
     """The recorded stages that `results`, a folder of outputs, come from."""
     stages = read_lock().stages
     makers = {name for name in stages if any(Path(out).is_relative_to(results) for out in stages[name].outputs)}
@@ -30,7 +30,7 @@ def _declared_outputs() -> list[str]:
     return [out for stage in declared_stages().values() for out in stage.outputs]
 
 
-def replaced(*paths: Path) -> list[str]:
+def replaced_outputs(*paths: Path) -> list[str]:
     """Outputs in or around `paths` that are not as `dvc.lock` records: a branch was switched, or a commit checked out,
     without `dvc checkout`.
     """
@@ -51,7 +51,7 @@ def _files(path: Path) -> Iterator[Path]:
             yield file
 
 
-def changed(stages: Iterable[str], sources: bool = True) -> list[str]:
+def changed_inputs(stages: Iterable[str], sources: bool = True) -> list[str]:
     """Parameters and paths that are not as these stages, which are recorded, have read them.
 
     Args:

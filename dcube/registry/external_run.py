@@ -1,4 +1,4 @@
-"""The record of an external test: a run in the version's experiment, and a tag on the version."""
+"""An external test in MLflow: a run in the version's experiment, and a tag on the version."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from dcube.tracking import tags
 from dcube.tracking.batches import milliseconds, send_params
 
 
-def save(test: ExternalTest, folder: Path) -> None:
+def save_external_test(test: ExternalTest, folder: Path) -> None:
     """Write metrics, predictions under pseudonyms, and the differences from the model's own validation images."""
     folder.mkdir(parents=True, exist_ok=True)
     test.metrics.save(folder / METRICS_FILE)
@@ -21,10 +21,10 @@ def save(test: ExternalTest, folder: Path) -> None:
     DriftReport(rows=test.drift).save(folder / "drift.json")
 
 
-def record(reference: str, test: ExternalTest, folder: Path) -> None:
+def log_external_test(reference: str, test: ExternalTest, folder: Path) -> None:
     """Args:
     reference: `MODEL@ALIAS` or `MODEL/VERSION`.
-    folder: as `save` has written it.
+    folder: as `save_external_test` has written it.
     """
     registry, version = referenced(reference)
     source = registry.client.get_run(version.run_id)
