@@ -1,4 +1,4 @@
-"""Images predicted a second by `dcube predict`'s own function, against a plain loop over images and noise levels."""
+"""Images predicted a second by `dcube predict`'s own function, against a plain loop over images and timesteps."""
 
 import tempfile
 from functools import partial
@@ -16,7 +16,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.data.preprocessing import to_square
 from dcube.data.readers.images import read_file
 from dcube.inference.inputs import collect_images
-from dcube.inference.prediction import noise_levels, predict
+from dcube.inference.prediction import predict, spread_timesteps
 
 IMAGES = 128
 
@@ -36,18 +36,18 @@ def benchmark(setting: Setting) -> list[Result]:
             assert not run()["problem"].any()
             timing = interleaved(lambda: _one_by_one(candidate, folder), run, setting.repeats)
         count = len(images)
-    remark = "both at the evaluation's noise levels and at those of `spread`"
+    remark = "both at the evaluation's timesteps and at those of `spread`"
     size = f"{dataset.image_size} px, {dataset.name}"
     return [speed("predict", size, "images", (count, count), timing, remark=remark)]
 
 
 def _one_by_one(candidate: Candidate, folder: Path) -> list[np.ndarray]:
-    """The same outputs: one image and one noise level at a time, each through the whole model."""
+    """The same outputs: one image and one timestep at a time, each through the whole model."""
     sizes, channels, fit = (candidate.image_size, candidate.diffusion_image_size), candidate.channels, "crop"
     found = []
     for file in sorted(folder.iterdir()):
         picture = read_file(file).image
         image, small = (torch.from_numpy(to_square(picture, size, channels, fit)[None]) for size in sizes)
-        for level in (*candidate.config.evaluation_timesteps, *noise_levels(candidate)):
+        for level in (*candidate.config.evaluation_timesteps, *spread_timesteps(candidate)):
             found.append(probabilities(candidate.head, candidate.uvit, image, small, [level]).numpy())
     return found

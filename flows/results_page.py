@@ -21,9 +21,9 @@ from dcube.evaluation.conclusions import (
     comparison_notes,
     comparisons,
     conclusions,
-    corrected,
     evaluation_settings,
     evaluations,
+    holm_corrected,
     results_title,
     tested_differences,
 )
@@ -64,7 +64,7 @@ def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
     yield _metrics_table(metrics)
     if DCUBE in metrics and len(metrics) > 1:
         made = comparisons(predictions, metrics[DCUBE])
-        yield "\n".join(f"- {sentence}" for sentence in conclusions(made, corrected(made), metrics[DCUBE]))
+        yield "\n".join(f"- {sentence}" for sentence in conclusions(made, holm_corrected(made), metrics[DCUBE]))
     if (folder / REGISTERED / VERSIONS).exists():
         registered = Registered.load(folder / REGISTERED / VERSIONS)
         try:
@@ -134,7 +134,7 @@ def _differences(candidates: Mapping[str, Predictions], champion: Predictions, m
     made = {name: compare(theirs, champion, evaluation_settings(metrics)) for name, theirs in candidates.items()}
     if not made:
         return "The champion is the only candidate of this run."
-    p_values = corrected(made)
+    p_values = holm_corrected(made)
     rows = [
         [name, *(_in_a_line(it) for it in tested_differences(comparison, p_values[name]))]
         for name, comparison in made.items()

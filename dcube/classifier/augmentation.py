@@ -43,7 +43,7 @@ STRENGTHS: dict[Augmentation, Strength] = {
 DRAWS = 6
 
 
-def augmented(
+def augment(
     images: Tensor, diffusion_images: Tensor, kind: Augmentation, seed: int, step: int
 ) -> tuple[Tensor, Tensor]:
     """Each image and its small copy, changed alike.

@@ -10,12 +10,12 @@ SMALLEST = np.finfo(np.float32).tiny  # the logarithm of a probability that floa
 LARGEST = 20.0
 
 
-def tempered(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """softmax(log p / T) of (n, classes) probabilities, float64. No T changes which class is the most probable."""
     return softmax(np.log(np.maximum(probabilities, SMALLEST).astype(np.float64)) / temperature, axis=1)
 
 
-def calibrated(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Calibration:
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Calibration:
     """The temperature, 1 or more, with the smallest cross-entropy of (n, classes) probabilities against labels (n,).
 
     Weights (n,) say how much each image counts, by default equally.
@@ -26,7 +26,7 @@ def calibrated(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarra
     """
 
     def cross_entropy(temperature: float) -> float:
-        of_truth = tempered(probabilities, temperature)[np.arange(len(labels)), labels]
+        of_truth = with_temperature(probabilities, temperature)[np.arange(len(labels)), labels]
         return float(np.average(-np.log(np.maximum(of_truth, SMALLEST)), weights=weights))
 
     before = cross_entropy(1.0)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.weights import load_into, load_weights, save_weights, under_prefix, with_prefix
-from dcube.classifier.calibration import tempered
+from dcube.classifier.calibration import with_temperature
 from dcube.classifier.head import DCubeHead, SubFeatureClassifier
 from dcube.classifier.method import method, probed_network
 from dcube.classifier.networks.contract import Task
@@ -24,7 +24,7 @@ from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.ranges import to_model_range
 from dcube.diffusion.weights import build_uvit
 from dcube.engine.pretrained import NO_WEIGHTS
-from dcube.features.frozen_uvit import FrozenUViT, frozen
+from dcube.features.frozen_uvit import FrozenUViT, freeze
 from dcube.features.sub_features import build_sub_network
 
 
@@ -67,31 +67,31 @@ class Candidate:
         return self.config.calibration.temperature
 
     def predict(self, images: np.ndarray, diffusion_images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-        """Calibrated probabilities (n, classes), float64, averaged over the evaluation's noise levels.
+        """Calibrated probabilities (n, classes), float64, averaged over the evaluation's timesteps.
 
         Args:
             images: (n, C, S, S) uint8 at `image_size`.
             diffusion_images: (n, C, s, s) uint8 at `diffusion_image_size`.
         """
-        levels = self.config.evaluation_timesteps
-        return tempered(self._by_level(images, diffusion_images, levels, batch_size).mean(axis=0), self.temperature)
+        found = self._by_timestep(images, diffusion_images, self.config.evaluation_timesteps, batch_size)
+        return with_temperature(found.mean(axis=0), self.temperature)
 
-    def predict_with_levels(
+    def predict_by_timestep(
         self, images: np.ndarray, diffusion_images: np.ndarray, timesteps: Sequence[int], batch_size: int = 64
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What `predict` gives, and calibrated probabilities (levels, n, classes) at each of `timesteps`.
+        """What `predict` gives, and calibrated probabilities (T, n, classes) at each of `timesteps`.
 
-        Together, because what does not depend on the noise level is computed once.
+        Together, because what does not depend on the timestep is computed once.
         """
         own = self.config.evaluation_timesteps
-        found = self._by_level(images, diffusion_images, [*own, *timesteps], batch_size)
-        each = np.stack([tempered(level, self.temperature) for level in found[len(own) :]])
-        return tempered(found[: len(own)].mean(axis=0), self.temperature), each
+        found = self._by_timestep(images, diffusion_images, [*own, *timesteps], batch_size)
+        each = np.stack([with_temperature(at_one, self.temperature) for at_one in found[len(own) :]])
+        return with_temperature(found[: len(own)].mean(axis=0), self.temperature), each
 
-    def _by_level(
+    def _by_timestep(
         self, images: np.ndarray, diffusion_images: np.ndarray, timesteps: Sequence[int], batch_size: int
     ) -> np.ndarray:
-        """Probabilities (levels, n, classes), float64, not calibrated."""
+        """Probabilities (T, n, classes), float64, not calibrated."""
         device = next(self.head.parameters()).device
         batches = []
         for start in range(0, len(images), batch_size):
@@ -99,36 +99,36 @@ class Candidate:
                 torch.from_numpy(np.ascontiguousarray(part[start : start + batch_size])).to(device)
                 for part in (images, diffusion_images)
             )
-            batches.append(self.probabilities_by_level(large, small, timesteps).cpu())
+            batches.append(self.probabilities_by_timestep(large, small, timesteps).cpu())
         return torch.cat(batches, dim=1).double().numpy()
 
-    def probabilities_by_level(self, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]) -> Tensor:
-        """(levels, B, classes), not calibrated; over an image and its mirror image, where it was trained so."""
-        found = probabilities_by_level(self.head, self.uvit, images, diffusion_images, timesteps)
+    def probabilities_by_timestep(self, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]) -> Tensor:
+        """(T, B, classes), not calibrated; over an image and its mirror image, where it was trained so."""
+        found = probabilities_by_timestep(self.head, self.uvit, images, diffusion_images, timesteps)
         if not self.config.flips:
             return found
         mirrored = images.flip(-1), diffusion_images.flip(-1)
-        return (found + probabilities_by_level(self.head, self.uvit, *mirrored, timesteps)) / 2
+        return (found + probabilities_by_timestep(self.head, self.uvit, *mirrored, timesteps)) / 2
 
 
 def probabilities(
     head: nn.Module, uvit: FrozenUViT | None, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]
 ) -> Tensor:
-    """(B, classes) probabilities of uint8 images, averaged over fixed noise levels."""
-    return probabilities_by_level(head, uvit, images, diffusion_images, timesteps).mean(dim=0)
+    """(B, classes) probabilities of uint8 images, averaged over fixed timesteps."""
+    return probabilities_by_timestep(head, uvit, images, diffusion_images, timesteps).mean(dim=0)
 
 
 @torch.inference_mode()
-def probabilities_by_level(
+def probabilities_by_timestep(
     head: nn.Module, uvit: FrozenUViT | None, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]
 ) -> Tensor:
-    """(levels, B, classes) probabilities of uint8 images; without a diffusion model one level."""
+    """(T, B, classes) probabilities of uint8 images; without a diffusion model one row."""
     if uvit is None:
         return head(images, ()).float().softmax(dim=1)[None]
     clean = to_model_range(diffusion_images)
-    levels = [torch.full((len(clean),), t, device=clean.device) for t in timesteps]
+    per_image = [torch.full((len(clean),), t, device=clean.device) for t in timesteps]
     assert isinstance(head, DCubeHead)
-    logits = head.at_levels(images, [uvit.features(uvit.input_at(clean, t), t) for t in levels])
+    logits = head.at_timesteps(images, [uvit.features(uvit.input_at(clean, t), t) for t in per_image])
     return torch.stack(logits).float().softmax(dim=-1)
 
 
@@ -192,7 +192,7 @@ def load_candidate(folder: Path, device: torch.device) -> Candidate:
         model = build_uvit(params.diffusion, config.input.diffusion_image_size, task.channels, task.classes)
         load_into(model, under_prefix("uvit", tensors), folder)
         schedule = NoiseSchedule(params.diffusion)
-        uvit = FrozenUViT(frozen(model, device), schedule, tuple(config.blocks), config.noised)
+        uvit = FrozenUViT(freeze(model, device), schedule, tuple(config.blocks), config.noised)
     head = build_head(config.kind, params.classifier or NO_WEIGHTS, task, uvit, load_pretrained=False)
     load_into(head, under_prefix("head", tensors), folder)
     return Candidate(config, head.to(device).eval(), uvit)

@@ -13,7 +13,7 @@ from torch import nn
 from dcube.artifacts.candidates import ON_DIFFUSION_FEATURES, UNTRAINED
 from dcube.artifacts.layout import CONFIG, MANIFEST
 from dcube.artifacts.schemas.candidate import CandidateConfig, TrainedWith
-from dcube.classifier.calibration import calibrated, tempered
+from dcube.classifier.calibration import fit_temperature, with_temperature
 from dcube.classifier.candidate import Candidate, build_head
 from dcube.classifier.class_balance import refuse_without_effect, validation_weights
 from dcube.classifier.image_table import ImageTable, training_images
@@ -151,7 +151,7 @@ class CandidateTraining:
             self.dataset.images(size)[rows] for size in (candidate.image_size, candidate.diffusion_image_size)
         )
         plain, labels = candidate.predict(images, small_images), self.dataset.labels[rows]
-        fitted = calibrated(plain, labels, validation_weights(self.recipe.optimisation.class_balance, labels))
+        fitted = fit_temperature(plain, labels, validation_weights(self.recipe.optimisation.class_balance, labels))
         validation = result.validation | {"cross_entropy": fitted.cross_entropy}
         config = config.model_copy(update={"calibration": fitted, "validation": validation})
-        return replace(candidate, config=config), tempered(plain, fitted.temperature)
+        return replace(candidate, config=config), with_temperature(plain, fitted.temperature)

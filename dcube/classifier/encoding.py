@@ -17,7 +17,7 @@ def is_encoded_first(network: nn.Module, optimisation: Optimisation) -> TypeGuar
     return isinstance(network, FrozenEncoder) and optimisation.augmentation == "none"
 
 
-def encoded(table: ImageTable, network: FrozenEncoder, batch_size: int, device: torch.device) -> ImageTable:
+def encode_table(table: ImageTable, network: FrozenEncoder, batch_size: int, device: torch.device) -> ImageTable:
     """The table with features (n, F, 1, 2) instead of images, and without diffusion images.
 
     Batches follow the table's order, so that a resumed training gets the same bits.
@@ -26,9 +26,9 @@ def encoded(table: ImageTable, network: FrozenEncoder, batch_size: int, device: 
     with progress_of_all("Encoding the images", total=len(positions), unit="images") as advance:
         for start in range(0, len(positions), batch_size):
             images, _, _ = table.take(positions[start : start + batch_size], device)
-            parts.append(network.encoded(images).float().cpu())
+            parts.append(network.encode(images).float().cpu())
             advance(len(images))
     features = gather_uneven(torch.cat(parts)).numpy()
     unused = np.zeros((len(features), 1, 1, 1), dtype=np.uint8)
-    extra = encoded(table.extra, network, batch_size, device) if table.extra else None
+    extra = encode_table(table.extra, network, batch_size, device) if table.extra else None
     return ImageTable(features, unused, table.labels, np.arange(len(features)), extra)

@@ -63,13 +63,13 @@ class DCubeHead(nn.Module):
 
     def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
         """Logits (B, classes) from images (B, C, S, S) uint8 and block features [(B, width, h, w), …]."""
-        (logits,) = self.at_levels(images, [features])
+        (logits,) = self.at_timesteps(images, [features])
         return logits
 
-    def at_levels(self, images: Tensor, levels: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """The same at several noise levels. The sub-features see no noise and are computed once."""
+    def at_timesteps(self, images: Tensor, features_by_timestep: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """The same at several timesteps. The sub-features do not depend on t and are computed once."""
         sub_map = None if self.sub_network is None else self.sub_network(images)[0]  # (B, sub, h', w')
-        return [self._logits(sub_map, features) for features in levels]
+        return [self._logits(sub_map, features) for features in features_by_timestep]
 
     def _logits(self, sub_map: Tensor | None, features: Sequence[Tensor]) -> Tensor:
         # fmt: off

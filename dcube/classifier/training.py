@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dcube.classifier.augmentation import augmented
-from dcube.classifier.calibration import calibrated
+from dcube.classifier.augmentation import augment
+from dcube.classifier.calibration import fit_temperature
 from dcube.classifier.candidate import probabilities
 from dcube.classifier.class_balance import CrossEntropy, cross_entropy_of, epoch_order, validation_weights
-from dcube.classifier.encoding import encoded, is_encoded_first
+from dcube.classifier.encoding import encode_table, is_encoded_first
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.classifier.networks.contract import OwnLosses, PretrainsItself
@@ -68,7 +68,8 @@ def train_candidate(
     """
     device = next(head.parameters()).device
     if is_encoded_first(head, optimisation):
-        train, validation = (encoded(table, head, optimisation.batch_size, device) for table in (train, validation))
+        size = optimisation.batch_size
+        train, validation = (encode_table(table, head, size, device) for table in (train, validation))
     sampler = DistributedBatchSampler(
         len(train),
         optimisation.batch_size,
@@ -88,7 +89,7 @@ def train_candidate(
         estimate_batch_statistics(averaged, uvit, train, timesteps, optimisation)
         predicted = validation_probabilities(averaged, uvit, validation, timesteps, size, device)
         weights = validation_weights(optimisation.class_balance, validation.labels)
-        fitted = calibrated(predicted, validation.labels, weights)
+        fitted = fit_temperature(predicted, validation.labels, weights)
         assert fitted.cross_entropy is not None
         return {**validation_metrics(predicted, validation.labels), "score": -fitted.cross_entropy}
 
@@ -150,7 +151,7 @@ def estimate_batch_statistics(
     """Give every batch normalisation of `head` the statistics of training images under its present weights.
 
     Args:
-        timesteps: noise levels that will be predicted at.
+        timesteps: that will be predicted at.
     """
     order = numpy_generator(optimisation.seed, "batch statistics").permutation(len(train))[:STATISTICS_IMAGES]
     sampler = DistributedBatchSampler(len(order), optimisation.batch_size, order=lambda _: order)
@@ -186,7 +187,7 @@ def classifier_losses(
     n = len(labels)
     torch.manual_seed(derived_seed(optimisation.seed, "dropout", step, rank()))  # and stochastic depth
     rng = Rng(labels.device, n, optimisation.seed, "classifier step", step)
-    images, diffusion_images = augmented(images, diffusion_images, optimisation.augmentation, optimisation.seed, step)
+    images, diffusion_images = augment(images, diffusion_images, optimisation.augmentation, optimisation.seed, step)
     flip = rng.uniform() < optimisation.flip_probability
     images, diffusion_images = _flipped(images, flip), _flipped(diffusion_images, flip)
     if isinstance(head, OwnLosses):

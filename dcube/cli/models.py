@@ -16,7 +16,7 @@ from dcube.errors import DcubeError
 if TYPE_CHECKING:
     from dcube.registry.champions import Event
     from dcube.registry.provenance import Provenance
-    from dcube.registry.versions import Held, Registry
+    from dcube.registry.versions import ModelSnapshot, Registry
 
 Model = Annotated[
     str | None, typer.Argument(help="Registered model. Default: dcube-NAME, where NAME is data.name in params.yaml.")
@@ -42,18 +42,18 @@ def models(
         from dcube.registry.presence import REMEDY, lost_versions
         from dcube.registry.version import readable, with_source_runs
 
-        held = registry.held()
+        snapshot = registry.snapshot()
         if history:
-            print_rich(history_table(registry.name, held.history()))
+            print_rich(history_table(registry.name, snapshot.history()))
         else:
-            entries = held.entries if everything else held.newest(NEWEST)
+            entries = snapshot.entries if everything else snapshot.newest(NEWEST)
             versions, problems = readable(with_source_runs(registry.client, entries))
-            print_rich(versions_table(held, versions))
+            print_rich(versions_table(snapshot, versions))
             lost = lost_versions()
             for notice in (*problems, *split_notices(versions), f"{lost}. {REMEDY}" if lost else None):
                 if notice:
                     print_rich(notice)
-        _print_moved(held)
+        _print_moved(snapshot)
 
 
 def promote(
@@ -79,7 +79,7 @@ def promote(
         for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
             print_rich(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
-        _print_moved(registry.held())
+        _print_moved(registry.snapshot())
         print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
         if not proposal.verdict.promoted:
             raise typer.Exit(1)
@@ -100,7 +100,7 @@ def rollback(
         from dcube.registry import promotion
         from dcube.tracking.lineage import person
 
-        _print_moved(registry.held())
+        _print_moved(registry.snapshot())
         _print_event(registry.name, promotion.rollback(registry, person(), reason, to))
 
 
@@ -145,9 +145,9 @@ def _origin(reference: str, describe_pipeline: Callable[[str], str] = str) -> "I
         yield trace(*referenced(reference), repository_around(Path.cwd()), describe_pipeline)
 
 
-def _print_moved(held: "Held") -> None:
+def _print_moved(snapshot: "ModelSnapshot") -> None:
     """That the champion is not the one that the history says."""
-    if moved := held.champion_moved_by_hand():
+    if moved := snapshot.champion_moved_by_hand():
         print(f"{moved[0].upper()}{moved[1:]}.")
 
 

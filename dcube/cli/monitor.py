@@ -44,11 +44,12 @@ def monitor(model: Reference, every: Every = "month") -> None:
     own = predictions[predictions["weights_sha256"] == version.weights] if len(predictions) else predictions
     if own.empty:
         raise DcubeError(f"the log has no prediction of {version.title}: it has {len(predictions)} of other versions")
-    columns = [Column(f"{every} from"), *(Column(name, number=True) for name in ("predictions", "abstained", "right"))]
-    table = FittingTable(f"Predictions of {version.title}", [*columns, Column("drift from validation")])
+    counts = (Column(name, number=True) for name in ("predictions", "abstained", "correct"))
+    columns = [Column(f"{every} from"), *counts, Column("drift from validation")]
+    table = FittingTable(f"Predictions of {version.title}", columns)
     for period in periods(own, fed_back, reference, every):
-        right = f"{period.right} of {period.known} known"
-        cells = str(period.predictions), str(period.abstained), right, drifted_in_words(period.drift)
+        correct = f"{period.correct} of {period.with_feedback} with feedback"
+        cells = str(period.predictions), str(period.abstained), correct, drifted_in_words(period.drift)
         table.add_row(period.start, *cells)
     print_rich(table)
-    print("Right: of the decided predictions for images whose class was fed back, which may be a choice of images.")
+    print("Correct: of the predictions with feedback that did not abstain. Feedback may exist for some images only.")

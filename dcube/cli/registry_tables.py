@@ -15,7 +15,7 @@ from dcube.evaluation.metrics import COMPARED, metric_of
 from dcube.registry.champions import Event
 from dcube.registry.promotion import Proposal
 from dcube.registry.promotion_policy import COLUMNS
-from dcube.registry.versions import CHAMPION, Held
+from dcube.registry.versions import CHAMPION, ModelSnapshot
 from dcube.tracking import tags
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 CHOOSES = metric_of("auroc")  # of validation; it names the challenger
 
 
-def versions_table(held: Held, versions: Sequence["Version"]) -> FittingTable:
+def versions_table(snapshot: ModelSnapshot, versions: Sequence["Version"]) -> FittingTable:
     """Versions; below their metrics the difference to the champion's on the same test."""
-    aliases = held.aliases
+    aliases = snapshot.aliases
     champion = next((it for it in versions if it.version == aliases.get(CHAMPION)), None)
     metrics = [f"{tags.TEST_METRIC}{metric.name}" for metric in COMPARED]
     metrics.append(f"{tags.VALIDATION_METRIC}{CHOOSES.in_validation or CHOOSES.name}")
@@ -36,7 +36,7 @@ def versions_table(held: Held, versions: Sequence["Version"]) -> FittingTable:
     columns += [Column(metric.title, number=True) for metric in COMPARED]
     columns.append(Column(f"validation {CHOOSES.title}", number=True, optional=True))
     columns += [Column(name, optional=True) for name in ("test", "registered", "pipeline")]
-    table = FittingTable(held.name, columns)
+    table = FittingTable(snapshot.name, columns)
     for version in versions:
         table.add_row(
             version.version,

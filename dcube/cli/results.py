@@ -36,7 +36,7 @@ def _bold(text: str) -> "Text":
 
 def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     from dcube.cli.results_tables import differences_table, published_table, results_table
-    from dcube.evaluation.conclusions import comparison_notes, comparisons, conclusions, corrected
+    from dcube.evaluation.conclusions import comparison_notes, comparisons, conclusions, holm_corrected
     from dcube.evaluation.model_card import NO_ERROR, PHANTOM, candidate_in_words, majority_class_in_words
     from dcube.evaluation.operating_point import decision_in_words, table_rows
     from dcube.evaluation.prediction_sets import sets_compared
@@ -67,7 +67,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
         yield f"Without an error on the test, {NO_ERROR}."
     if DCUBE in metrics and len(metrics) > 1:
         made = comparisons(predictions, metrics[DCUBE])
-        p_values = corrected(made)
+        p_values = holm_corrected(made)
         yield differences_table(made, p_values)
         yield "\n".join(comparison_notes(made))
         yield _bold("\n" + "\n".join(conclusions(made, p_values, metrics[DCUBE])))

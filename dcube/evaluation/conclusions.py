@@ -57,7 +57,7 @@ def evaluation_settings(metrics: Metrics) -> Evaluation:
     )
 
 
-def corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
+def holm_corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
     """Model → test (`TESTS`) → p-value, corrected for all of them together."""
     rows = [[*(difference.p for difference in it.differences.values()), it.mcnemar_p] for it in made.values()]
     p_values = holm(np.array(rows))
@@ -93,7 +93,7 @@ def _outcome(difference: Difference, name: str, p: float) -> str:
 
 
 def _verdict(other: str, by_outcome: dict[str, list[str]], words: dict[str, str]) -> str:
-    said = "; ".join(f"{words[it]} {listed(names)}" for it, names in by_outcome.items() if names)
+    said = "; ".join(f"{words[it]} {join_words(names)}" for it, names in by_outcome.items() if names)
     return f"{DCUBE} against {other}: {said}."
 
 
@@ -107,7 +107,7 @@ def _worth_of_training(by_outcome: dict[str, list[str]]) -> str:
     return "It is not shown that training the diffusion model helped."
 
 
-def listed(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """As text: `a, b and c`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 

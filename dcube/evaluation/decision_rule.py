@@ -5,7 +5,7 @@ import numpy as np
 from dcube.artifacts.schemas.decision import DecisionRule
 
 
-def decided(probabilities: np.ndarray, classes: list[str], rule: DecisionRule) -> np.ndarray:
+def apply_decision_rule(probabilities: np.ndarray, classes: list[str], rule: DecisionRule) -> np.ndarray:
     """(n,) class indices that the rule gives for (n, classes) probabilities without NaN."""
     if rule.weights:
         probabilities = probabilities * np.array(rule.weights)

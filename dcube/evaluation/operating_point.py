@@ -9,7 +9,7 @@ from dcube.artifacts.schemas.decision import MOST_PROBABLE, DecisionRule, Estima
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.bootstrap import interval, resample_weights
-from dcube.evaluation.decision_rule import decided
+from dcube.evaluation.decision_rule import apply_decision_rule
 from dcube.evaluation.estimates import estimates
 from dcube.evaluation.metrics import MetricValues
 from dcube.evaluation.predictions import Predictions
@@ -68,7 +68,7 @@ def rates(point: OperatingPoint, predictions: Predictions, weights: np.ndarray) 
     """
     index = predictions.classes.index(str(point.rule.of_class))
     positive = predictions.labels == index
-    called = decided(predictions.probabilities, predictions.classes, point.rule) == index
+    called = apply_decision_rule(predictions.probabilities, predictions.classes, point.rule) == index
     with np.errstate(invalid="ignore", divide="ignore"):
         sensitivity = weights @ (positive & called) / (weights @ positive)
         specificity = weights @ (~positive & ~called) / (weights @ ~positive)

@@ -50,7 +50,7 @@ class FrozenUViT:
         return self.model.forward_intermediates(inputs, t, indices=self.blocks)
 
 
-def frozen(model: UViT, device: torch.device) -> UViT:
+def freeze(model: UViT, device: torch.device) -> UViT:
     """The model on a device, in eval mode and without gradients."""
     return model.to(device).eval().requires_grad_(False)
 
@@ -60,7 +60,7 @@ def with_random_weights(uvit: FrozenUViT, diffusion: Diffusion, seed: int) -> Fr
     size = uvit.model.grid * diffusion.patch_size
     channels = uvit.model.final_convolution.in_channels
     model = build_uvit(diffusion.model_copy(update={"seed": seed}), size, channels, uvit.model.classes)
-    return replace(uvit, model=frozen(model, next(uvit.model.parameters()).device))
+    return replace(uvit, model=freeze(model, next(uvit.model.parameters()).device))
 
 
 def load_frozen_uvit(diffusion: Path, selection: Path, classifier: Classifier, device: torch.device) -> FrozenUViT:

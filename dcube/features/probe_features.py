@@ -23,7 +23,7 @@ InputAt = Callable[[Tensor, Tensor, np.ndarray], Tensor]  # of clean images, at 
 
 
 def probe_every_block(uvit: FrozenUViT, dataset: PreparedDataset, images: ProbeImages, probe: Probe) -> pd.DataFrame:
-    """Scores of every block at every noise level; an image has one noise, the same at all levels and for all models."""
+    """Scores of every block at every timestep; an image has one noise, the same at all timesteps and for all models."""
     shape = (dataset.channels, dataset.diffusion_image_size, dataset.diffusion_image_size)
 
     def noised(clean: Tensor, t: Tensor, rows: np.ndarray) -> Tensor:
@@ -32,7 +32,7 @@ def probe_every_block(uvit: FrozenUViT, dataset: PreparedDataset, images: ProbeI
         return uvit.schedule.add_noise(clean, noise.to(clean), t)
 
     parts = []
-    with progress("Mapping blocks and noise levels", len(probe.timesteps) * len(images.rows), "images") as advance:
+    with progress("Mapping blocks and timesteps", len(probe.timesteps) * len(images.rows), "images") as advance:
         for t in probe.timesteps:
             blocks = pooled_maps(_block_maps(uvit, dataset, t, noised), images.rows, probe.batch_size, advance)
             parts.append(probe_blocks(blocks, images).assign(timestep=t))

@@ -50,7 +50,7 @@ def labels_figure(table: pd.DataFrame) -> Figure:
 
 
 def map_figure(table: pd.DataFrame, statistic: list[float], compared_at: int, agreement: float | None) -> Figure:
-    """Validation AUROC by block and noise level beside the statistic D of every block.
+    """Validation AUROC by block and timestep beside the statistic D of every block.
 
     Args:
         table: the trained model's rows of the map, one pooling, validation only.
@@ -77,5 +77,5 @@ def _heat_map(figure: Figure, axis: Axes, grid: pd.DataFrame) -> None:
         axis.text(column, row, f"{value:.3f}", ha="center", va="center", color=ink, fontsize="small")
     axis.set_xticks(range(grid.shape[1]), [str(t) for t in grid.columns])
     axis.set_yticks(range(len(grid)), [str(block) for block in grid.index])
-    axis.set(xlabel="timestep (noise level)", ylabel="block", title="validation AUROC")
+    axis.set(xlabel="timestep", ylabel="block", title="validation AUROC")
     figure.colorbar(picture, ax=axis)

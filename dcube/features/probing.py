@@ -135,7 +135,7 @@ def scores(labels: np.ndarray, model: LogisticRegression, features: np.ndarray) 
 
 
 def probe_blocks(blocks: Sequence[Vectors], images: ProbeImages) -> pd.DataFrame:
-    """The map's rows of one noise level: block, pooling, split, auroc, accuracy."""
+    """The map's rows of one timestep: block, pooling, split, auroc, accuracy."""
     rows = [
         {"block": block, "pooling": pooling, **row}
         for block, vectors in enumerate(blocks)

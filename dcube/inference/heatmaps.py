@@ -98,7 +98,7 @@ def _log_odds(candidate: Candidate, large: Versions, small: Versions, visible: T
     """(B, classes) where `visible` (B, GRID, GRID) is 0 for hidden cells and 1 for others."""
     timesteps = candidate.config.evaluation_timesteps
     shown, small_shown = (_mixed(versions, visible) for versions in (large, small))
-    chances = candidate.probabilities_by_level(shown, small_shown, timesteps).mean(dim=0)
+    chances = candidate.probabilities_by_timestep(shown, small_shown, timesteps).mean(dim=0)
     chances = chances.double().clamp(FINEST, 1 - FINEST)
     return (chances / (1 - chances)).log()
 

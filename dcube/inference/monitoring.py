@@ -19,16 +19,16 @@ class Period:
     """Attributes:
     start: its first day, as ISO 8601.
     predictions: also those that abstain.
-    known: decided predictions for images whose class was fed back.
-    right: of them.
+    with_feedback: decided predictions for images whose class was fed back.
+    correct: of them.
     drift: from the version's own validation images.
     """
 
     start: str
     predictions: int
     abstained: int
-    known: int
-    right: int
+    with_feedback: int
+    correct: int
     drift: list[DriftRow]
 
 
@@ -51,7 +51,7 @@ def periods(
             start=str(period.start_time.date()),
             predictions=len(rows),
             abstained=len(rows) - len(decided),
-            known=int(label.notna().sum()),
-            right=int((label == decided["decision"]).sum()),
+            with_feedback=int(label.notna().sum()),
+            correct=int((label == decided["decision"]).sum()),
             drift=prediction_drift(rows.dropna(subset=["confidence"]), reference),
         )

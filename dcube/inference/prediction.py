@@ -9,7 +9,7 @@
 | probability_CLASS | calibrated probabilities; they add up to one |
 | prediction_set | the classes that the image may have at the stated coverage, separated by a vertical bar |
 | entropy | of the probabilities: 0 where one class is certain, 1 where all are equally probable |
-| spread | standard deviation of the confidence over noise levels; empty for a model without a diffusion model |
+| spread | standard deviation of the confidence over timesteps; empty for a model without a diffusion model |
 | input_sha256 | of the preprocessed image, as in the manifest of a data set; empty for a refused image |
 | predicted_at | the time in UTC |
 | problem | why the image was refused |
@@ -30,7 +30,7 @@ from dcube.data.preprocessing import ModelInput, crop, preprocess
 from dcube.data.readers.raw_image import BlankSliceError, RawImage, UnusableImageError
 from dcube.data.readers.windows import Window, window_of
 from dcube.errors import DcubeError
-from dcube.evaluation.decision_rule import decided
+from dcube.evaluation.decision_rule import apply_decision_rule
 from dcube.evaluation.predictions import PREFIX, classes_of
 from dcube.inference.drift import normalised_entropy, statistics_where_known
 from dcube.inference.inputs import InputImage
@@ -39,7 +39,7 @@ from dcube.inference.suitability import check_suitability
 
 BATCH_SIZE = 64  # images in memory
 NOT_FINITE = "the model gives no finite probabilities for this image: use another version of it"
-NOISE_LEVELS = 3  # for `spread`: the lowest, the middle and the highest that training used
+SPREAD_TIMESTEPS = 3  # for `spread`: the lowest, the middle and the highest that training used
 
 
 class Readable(Protocol):
@@ -145,7 +145,7 @@ def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPo
     most = np.where(known, filled.argmax(axis=1), 0)
     prediction = np.where(known, names[most], "")
     confidence = probabilities[np.arange(len(most)), most]
-    chosen = names[decided(filled, list(classes), policy.rule)]
+    chosen = names[apply_decision_rule(filled, list(classes), policy.rule)]
     member = known[:, None] & (probabilities >= (np.inf if policy.set_from is None else policy.set_from))
     sets = [SET_SEPARATOR.join(names[row]) for row in member]
     abstains = known & (confidence < policy.abstain_below)
@@ -214,20 +214,20 @@ def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(stored), statistics_where_known(images)], axis=1)
 
 
-def noise_levels(candidate: Candidate) -> list[int]:
+def spread_timesteps(candidate: Candidate) -> list[int]:
     """Those that `spread` is measured over; none without a diffusion model."""
     settings = candidate.config.params.classifier
     if candidate.uvit is None or settings is None:
         return []
-    levels = np.linspace(settings.timestep_low, settings.timestep_high, NOISE_LEVELS)
+    levels = np.linspace(settings.timestep_low, settings.timestep_high, SPREAD_TIMESTEPS)
     return np.unique(levels.round().astype(int)).tolist()
 
 
 def _with_spread(
     candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (n, classes), and the standard deviation of the largest one over noise levels, (n,)."""
-    if not (levels := noise_levels(candidate)):
+    """Probabilities (n, classes), and the standard deviation of the largest one over timesteps, (n,)."""
+    if not (levels := spread_timesteps(candidate)):
         return candidate.predict(images, diffusion_images), np.full(len(images), np.nan)
-    probabilities, each = candidate.predict_with_levels(images, diffusion_images, levels)
+    probabilities, each = candidate.predict_by_timestep(images, diffusion_images, levels)
     return probabilities, each[:, np.arange(len(images)), probabilities.argmax(axis=1)].std(axis=0)

@@ -77,7 +77,7 @@ class ServedModel(PythonModel):
         for row, problem in enumerate(rows["problem"]):
             if problem:
                 raise DcubeError(f"row {row}: {problem}")
-        predicted = rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without noise levels
+        predicted = rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without timesteps
         predicted = predicted.assign(**self.identity)
         log_predictions(predicted, inputs)
         return predicted

@@ -77,7 +77,7 @@ def _own_seconds(params: Params, facts: DatasetFacts, speeds: Speeds) -> dict[st
     for name, recipe in recipes(params).items():
         of_candidate = speed_of(name, speeds.candidates)
         seconds[STAGES[name]] = training_seconds(of_candidate, recipe.optimisation, facts)
-        seconds[f"evaluate@{name}"] = predicted * of_candidate.evaluated
+        seconds[f"evaluate@{name}"] = predicted * of_candidate.evaluation
     return seconds
 
 
@@ -108,7 +108,7 @@ def training_seconds(speed: CandidateSpeed, optimisation: Optimisation, facts: D
     """Of a candidate's training."""
     per_epoch = steps_per_epoch(facts.training_images, optimisation.batch_size)
     steps = steps_of(optimisation.epochs, per_epoch)
-    encoded = (facts.training_images + facts.count("validation")) * speed.encoded
+    encoded = (facts.training_images + facts.count("validation")) * speed.encoding
     return encoded + steps * speed.step + validations(steps, per_epoch) * _validation_seconds(speed, facts)
 
 
@@ -119,10 +119,10 @@ def epoch_seconds(speed: CandidateSpeed, batch_size: int, facts: DatasetFacts) -
 
 def _validation_seconds(speed: CandidateSpeed, facts: DatasetFacts) -> float:
     """Of one validation, and of the statistics of batch normalisation before it."""
-    if speed.encoded:  # one layer on features takes no time
+    if speed.encoding:  # one layer on features takes no time
         return 0.0
     statistics = min(facts.training_images, STATISTICS_IMAGES) * speed.statistics
-    return statistics + facts.count("validation") * speed.validated
+    return statistics + facts.count("validation") * speed.validation
 
 
 def synthetic_images(params: Params, facts: DatasetFacts) -> int:

@@ -28,7 +28,7 @@ from dcube.engine.device import autocast, choose_device
 from dcube.engine.distributed import Losses
 from dcube.engine.optimisers import OPTIMISERS, MakeOptimisers, OptimiserSettings
 from dcube.engine.trainer import Trainer
-from dcube.features.frozen_uvit import FrozenUViT, frozen
+from dcube.features.frozen_uvit import FrozenUViT, freeze
 from dcube.features.probing import MAP_STRENGTH, fit_probe, projected_to_span, standardised_features
 from dcube.generative_metrics.extractor import as_rgb, load_extractor
 
@@ -58,10 +58,10 @@ class CandidateSpeed:
     """
 
     step: float
-    evaluated: float
-    validated: float
+    evaluation: float
+    validation: float
     statistics: float = 0.0
-    encoded: float = 0.0
+    encoding: float = 0.0
 
 
 def diffusion_speed(params: Params, classes: int) -> DiffusionSpeed:
@@ -115,7 +115,7 @@ def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSp
     evaluated = _seconds(lambda: probabilities(head.eval(), uvit, images, small, timesteps)) / n
     inputs, encoded = images, 0.0
     if is_encoded_first(head, optimisation):
-        inputs, encoded = head.encoded(images), _seconds(lambda: head.encoded(images)) / n / processes
+        inputs, encoded = head.encode(images), _seconds(lambda: head.encode(images)) / n / processes
     with statistics_estimated_again(head) as needed:
         statistics = evaluated / processes if needed else 0.0
 
@@ -138,7 +138,7 @@ def fit_seconds(images: int, dimensions: int, classes: int) -> float:
 def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:
     """As many blocks as will be selected at least."""
     model = build_uvit(params.diffusion, params.data.diffusion_image_size, params.data.channels, classes)
-    return FrozenUViT(frozen(model, device), NoiseSchedule(params.diffusion), tuple(range(params.features.keep)))
+    return FrozenUViT(freeze(model, device), NoiseSchedule(params.diffusion), tuple(range(params.features.keep)))
 
 
 def _step_seconds(

@@ -60,8 +60,8 @@ class Criterion:
     name: str
     champion: str
     challenger: str
-    found: str
-    demanded: str
+    result: str
+    required: str
     passed: bool
 
 
@@ -77,7 +77,7 @@ class Verdict:
     def rows(self) -> list[tuple[str, ...]]:
         """The criteria as a table of text, `COLUMNS` above."""
         return [
-            (it.name, it.champion, it.challenger, it.found, it.demanded, "yes" if it.passed else "NO")
+            (it.name, it.champion, it.challenger, it.result, it.required, "yes" if it.passed else "NO")
             for it in self.criteria
         ]
 
@@ -111,8 +111,8 @@ def judge(champion: Predictions, challenger: Predictions, policy: PromotionPolic
     criteria = tuple(_criteria(found, policy, champion.classes))
     failed = [criterion for criterion in criteria if not criterion.passed]
     if failed:
-        return Verdict(False, "; ".join(f"{it.name}: {it.found}, not {it.demanded}" for it in failed), criteria)
-    return Verdict(True, f"{MACRO_F1.label} {criteria[0].found}, and every other criterion met", criteria)
+        return Verdict(False, "; ".join(f"{it.name}: {it.result}, not {it.required}" for it in failed), criteria)
+    return Verdict(True, f"{MACRO_F1.label} {criteria[0].result}, and every other criterion met", criteria)
 
 
 def _in_order(predictions: Predictions) -> Predictions:

@@ -40,7 +40,7 @@ CHALLENGER, CHAMPION = "challenger", "champion"
 
 
 @dataclass(frozen=True)
-class Held:
+class ModelSnapshot:
     """What a registered model holds at one moment.
 
     Attributes:
@@ -129,7 +129,7 @@ class Registry:
         Args:
             newest: only so many, and those that an alias names.
         """
-        entries = self._entries() if newest is None else self.held().newest(newest)
+        entries = self._entries() if newest is None else self.snapshot().newest(newest)
         return with_source_runs(self.client, entries)
 
     def version(self, which: str) -> Version:
@@ -183,18 +183,18 @@ class Registry:
         after_collision()(self.client.set_registered_model_alias, self.name, alias, version)
         announce(self.client, self.name, (CHAMPION, CHALLENGER))
 
-    def held(self) -> Held:
+    def snapshot(self) -> ModelSnapshot:
         """In two requests; the versions first, since who becomes champion writes an event before the alias."""
         entries, model = self._entries(), self.client.get_registered_model(self.name)
-        return Held(self.name, entries, aliases_of(model), model.tags)
+        return ModelSnapshot(self.name, entries, aliases_of(model), model.tags)
 
     def history(self) -> list[Event]:
         """Who became champion, the oldest first; also of versions that were deleted since."""
-        return self.held().history()
+        return self.snapshot().history()
 
     def champion_moved_by_hand(self) -> str:
-        """As of `Held`."""
-        return self.held().champion_moved_by_hand()
+        """As of `ModelSnapshot`."""
+        return self.snapshot().champion_moved_by_hand()
 
     def _entries(self) -> "list[ModelVersion]":
         """The newest first."""

@@ -13,7 +13,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
 from dcube.inference.heatmaps import heatmaps
 from dcube.report.material import Material
-from dcube.report.page_images import beside_heatmap, photograph
+from dcube.report.page_images import image_with_heatmap, pixel_image
 from dcube.report.parts import Gallery, Heading, PageImage, Part, Section, Table, Text
 
 SHOWN = 6
@@ -102,8 +102,9 @@ def _picture(image: np.ndarray, heatmap: np.ndarray | None, texts: tuple[str, st
     alt = f"Test image {file}, which is {truth}; predicted as {predicted} with {sure}."
     caption = f"{truth}, predicted as {predicted} ({sure})\n{file}"
     if heatmap is None:
-        return photograph(image, alt, caption)
-    return beside_heatmap(image, heatmap, f"{alt} Beside it what spoke for {predicted}: {_place(heatmap)}.", caption)
+        return pixel_image(image, alt, caption)
+    alt = f"{alt} Beside it what spoke for {predicted}: {_place(heatmap)}."
+    return image_with_heatmap(image, heatmap, alt, caption)
 
 
 def _place(heatmap: np.ndarray) -> str:

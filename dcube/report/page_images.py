@@ -19,26 +19,26 @@ STRONGEST = 0.6  # opacity of a heatmap
 LARGEST = 192  # side in pixels of one image in a page
 
 
-def drawn(figure: Figure, alt: str, caption: str) -> PageImage:
+def plot_image(figure: Figure, alt: str, caption: str) -> PageImage:
     """A matplotlib figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
-    return stored_figure(buffer, alt, caption)
+    return stored_plot_image(buffer, alt, caption)
 
 
-def stored_figure(file: Path | io.BytesIO, alt: str, caption: str) -> PageImage:
+def stored_plot_image(file: Path | io.BytesIO, alt: str, caption: str) -> PageImage:
     """A figure that was drawn already."""
     with Image.open(file) as figure:
         few_colours = figure.convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     return _picture(few_colours, alt, caption, plot=True)
 
 
-def photograph(image: np.ndarray, alt: str, caption: str) -> PageImage:
+def pixel_image(image: np.ndarray, alt: str, caption: str) -> PageImage:
     """One image, (C, S, S) uint8, grey or colour."""
     return _picture(_thumbnail(image), alt, caption, plot=False)
 
 
-def beside_heatmap(image: np.ndarray, heatmap: np.ndarray, alt: str, caption: str) -> PageImage:
+def image_with_heatmap(image: np.ndarray, heatmap: np.ndarray, alt: str, caption: str) -> PageImage:
     """One image (C, S, S), and the same under a map of any size: red where it is positive, blue where negative."""
     plain = _thumbnail(image).convert("RGB")
     reach = max(float(np.abs(heatmap).max()), 1e-6)

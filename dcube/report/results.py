@@ -15,7 +15,7 @@ from dcube.evaluation.conclusions import (
     comparison_notes,
     comparisons,
     conclusions,
-    corrected,
+    holm_corrected,
     results_title,
     tested_differences,
 )
@@ -27,7 +27,7 @@ from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.subgroups import notes_of, rows_of, subgroup_columns
 from dcube.evaluation.summary import interval_text
 from dcube.report.material import Material
-from dcube.report.page_images import stored_figure
+from dcube.report.page_images import stored_plot_image
 from dcube.report.parts import Fold, Gallery, Items, Notice, PageImage, Part, Section, Table, Text
 
 
@@ -70,7 +70,7 @@ def _subgroups(metrics: Metrics) -> Iterator[Part]:
 
 
 def _compared(made: dict[str, ModelComparison], metrics: Metrics) -> Iterator[Part]:
-    p_values = corrected(made)
+    p_values = holm_corrected(made)
     rows = [
         (other, *("\n".join(filter(None, it)) for it in tested_differences(comparison, p_values[other])))
         for other, comparison in made.items()
@@ -97,7 +97,7 @@ def _pictures(material: Material, name: str) -> Iterator[PageImage]:
     for figure, (alt, caption) in _words(name, material.evaluations[name], material.predictions[name]).items():
         file = material.folder / EVALUATION / name / f"{figure}.png"
         if file.exists():
-            yield stored_figure(file, alt, caption)
+            yield stored_plot_image(file, alt, caption)
 
 
 def _words(name: str, metrics: Metrics, predictions: Predictions) -> dict[str, tuple[str, str]]:

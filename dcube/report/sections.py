@@ -18,7 +18,7 @@ from dcube.evaluation.prediction_sets import sets_in_words
 from dcube.evaluation.split_notice import split_in_words
 from dcube.features.selection import blocks_table, selection_figure
 from dcube.report.material import Material
-from dcube.report.page_images import drawn, image_grid
+from dcube.report.page_images import image_grid, plot_image
 from dcube.report.parts import Fold, Gallery, Heading, Notice, Part, Section, Table, Text
 from dcube.report.plots import classifier_figure, diffusion_figure
 
@@ -178,11 +178,12 @@ def training_section(material: Material) -> Section:
             f"{best['fid']:.4g}."
         )
         caption = "Stage 1: losses, and distance of the generated images from real ones"
-        parts.append(drawn(diffusion_figure(history, validation, best), alt, caption))
+        parts.append(plot_image(diffusion_figure(history, validation, best), alt, caption))
     if curves := material.classifier_curves:
         best_of = "; ".join(f"{name} {curve['auroc'].max():.3f}" for name, curve in curves.items())
         alt = f"Validation AUROC over the steps of every candidate's training. Largest: {best_of}."
-        parts.append(drawn(classifier_figure(curves), alt, "Stage 2 and the baselines: AUROC on validation images"))
+        caption = "Stage 2 and the baselines: AUROC on validation images"
+        parts.append(plot_image(classifier_figure(curves), alt, caption))
     else:
         parts.append(_missing("The classifiers' training", material))
     return Section("training", "Training", parts)
@@ -202,7 +203,7 @@ def blocks_section(material: Material) -> Section:
     tested = selection.definition
     text = (
         f"Kolmogorov–Smirnov test of every block's feature map against {NULLS[tested.null]}: the median D over "
-        f"{tested.images} training images at noise level {tested.timestep}. {_passed(selection)} "
+        f"{tested.images} training images at timestep {tested.timestep}. {_passed(selection)} "
         f"The best are the blocks with p below {tested.significance:g}, filled up to {tested.keep} by the largest D; "
         f"the worst are as many with the smallest.{_used(material)}"
     )
@@ -218,7 +219,7 @@ def blocks_section(material: Material) -> Section:
     )
     columns = ("block", "position", "median D", f"D at p = {tested.significance:g}", "p", "chosen as")
     table = Fold("The numbers", [Table("Test of every block", columns, rows, numbers=True)])
-    picture = drawn(
+    picture = plot_image(
         selection_figure(selection), alt, "Test of every block, and the blocks that are called best and worst"
     )
     return Section(

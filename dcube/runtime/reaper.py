@@ -16,7 +16,7 @@ MARK = "DCUBE_PROCESS_MARK"
 POLL_SECONDS = 0.1
 
 
-def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
+def processes_marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
     """All other processes of this user with that value of the environment variable; ended ones do not count."""
     found = []
     for process in psutil.process_iter():
@@ -27,18 +27,18 @@ def marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
 
 
 def end(mark: str, grace_seconds: float) -> None:
-    for process in marked(mark):
+    for process in processes_marked(mark):
         with suppress(psutil.Error):
             process.terminate()
     deadline = time.monotonic() + grace_seconds
-    while (left := marked(mark)) and time.monotonic() < deadline:
+    while (left := processes_marked(mark)) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
     while left:
         for process in left:
             with suppress(psutil.Error):
                 process.kill()
         time.sleep(POLL_SECONDS)
-        left = marked(mark)
+        left = processes_marked(mark)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from dcube.errors import DcubeError
 from dcube.runtime.processes import child_environment, process_group
-from dcube.runtime.reaper import marked
+from dcube.runtime.reaper import processes_marked
 from dcube.runtime.retries import END_OF_PROCESS, END_OF_SERVERS, START_SERVER
 from flows.stack.programs import PROGRAMS, Program, Programs
 from flows.stack.settings import log_file, write_private
@@ -182,7 +182,7 @@ def environment_of(folder: Path) -> dict[str, str]:
 
 def processes_of(folder: Path) -> list[psutil.Process]:
     """supervisord in `folder` and everything below it, whoever is its parent by now."""
-    return marked(str(folder), STACK_VARIABLE)
+    return processes_marked(str(folder), STACK_VARIABLE)
 
 
 def wait_for_reapers(folder: Path) -> None:

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import normalize
 
 from dcube.artifacts.candidates import DCUBE, OWN_KINDS, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.candidate import Calibration
-from dcube.classifier.calibration import tempered
+from dcube.classifier.calibration import with_temperature
 from dcube.classifier.candidate import build_head, load_candidate, probabilities, save_candidate
 from dcube.classifier.head import DCubeHead, normalise_tokens
 from dcube.classifier.image_table import ImageTable
@@ -109,7 +109,7 @@ def test_sub_features_are_computed_once_for_all_noise_levels(tiny_params: Params
     expected = [head(images, features) for features in levels]
     passes: list[None] = []
     head.sub_network.register_forward_hook(lambda *_: passes.append(None))  # type: ignore[union-attr]
-    for ours, alone in zip(head.at_levels(images, levels), expected, strict=True):
+    for ours, alone in zip(head.at_timesteps(images, levels), expected, strict=True):
         assert torch.equal(ours, alone)
     assert len(passes) == 1
 
@@ -206,7 +206,7 @@ def test_train_save_load_predict(
     np.testing.assert_allclose(candidate.predict(large, small, batch_size=18), predicted, atol=1e-5)
     head.load_state_dict(result.weights)
     expected = probabilities(head.eval(), used, torch.from_numpy(large), torch.from_numpy(small), [1, 3])
-    np.testing.assert_allclose(predicted, tempered(expected.numpy(), 2.0), atol=1e-5)
+    np.testing.assert_allclose(predicted, with_temperature(expected.numpy(), 2.0), atol=1e-5)
 
 
 def test_the_untrained_control_differs_from_the_model_and_is_reproducible(

@@ -21,10 +21,10 @@ from dcube.classifier.networks.pseudo_shapes import (
     RULES,
     Shapes,
     blur,
+    draw_images,
     draw_shapes,
     insert,
     inside,
-    made_images,
 )
 from dcube.classifier.training import classifier_losses, pretrain
 from dcube.config.schema import HeadLosses, Params, Pretrained
@@ -128,7 +128,7 @@ def test_blurring_is_gaussian_and_each_images_own() -> None:
 
 
 def test_made_images_are_a_function_of_their_draws() -> None:
-    (images, labels), (again, _), (other, _) = (made_images(rng_of(4, seed), 32) for seed in (0, 0, 1))
+    (images, labels), (again, _), (other, _) = (draw_images(rng_of(4, seed), 32) for seed in (0, 0, 1))
     assert images.shape == (4, 1, 32, 32)
     assert labels.shape == (4, 32, 32)
     assert images.dtype == torch.uint8
@@ -143,7 +143,7 @@ def test_every_kind_of_shape_occurs_about_as_often() -> None:
     assert len(counts) == PIXEL_CLASSES
     expected = shapes.kind.numel() / PIXEL_CLASSES
     assert ((counts - expected).abs() < 0.1 * expected).all()
-    assert set(made_images(rng_of(24), 32)[1].unique().tolist()) == set(range(PIXEL_CLASSES))
+    assert set(draw_images(rng_of(24), 32)[1].unique().tolist()) == set(range(PIXEL_CLASSES))
     assert (shapes.contrast.abs() >= 0.08).all()
     assert 0.4 < float((shapes.contrast > 0).float().mean()) < 0.6
 

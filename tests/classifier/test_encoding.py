@@ -50,7 +50,7 @@ def probe() -> LinearProbe:
 
 def test_a_flip_of_the_features_is_that_of_the_image(probe: LinearProbe) -> None:
     images = torch.randint(0, 256, (5, 1, 32, 32), dtype=torch.uint8)
-    features = probe.eval().encoded(images)
+    features = probe.eval().encode(images)
     assert features.shape == (5, 16, 1, 2)
     for pixels, seen in ((images, features), (images.flip(-1), features.flip(-1))):
         torch.testing.assert_close(probe(seen), probe(pixels))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from dcube.artifacts.candidates import SUB_FEATURES
-from dcube.classifier.augmentation import STRENGTHS, augmented
+from dcube.classifier.augmentation import STRENGTHS, augment
 from dcube.classifier.candidate import Candidate, build_head, probabilities
 from dcube.classifier.class_balance import cross_entropy_of, epoch_order, refuse_without_effect
 from dcube.classifier.networks.contract import OwnLosses, Task
@@ -76,9 +76,9 @@ def test_augmentation_changes_both_sizes_alike_and_little(kind) -> None:
     ramp = torch.linspace(30, 220, 64).round().to(torch.uint8)
     large = (ramp[:, None] // 2 + ramp[None, :] // 2)[None, None].repeat(6, 1, 1, 1)
     small = F.avg_pool2d(large.float(), 2).to(torch.uint8)
-    first, first_small = augmented(large, small, kind, seed=0, step=0)
-    again, _ = augmented(large, small, kind, seed=0, step=0)
-    other, _ = augmented(large, small, kind, seed=0, step=1)
+    first, first_small = augment(large, small, kind, seed=0, step=0)
+    again, _ = augment(large, small, kind, seed=0, step=0)
+    other, _ = augment(large, small, kind, seed=0, step=1)
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert not torch.equal(first[0], first[1])  # each image in its own way
     inside = (..., slice(8, -8), slice(8, -8))
@@ -90,7 +90,7 @@ def test_augmentation_changes_both_sizes_alike_and_little(kind) -> None:
 
 def test_without_augmentation_the_images_are_the_same_objects() -> None:
     images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
-    assert augmented(images, images, "none", 0, 0)[0] is images
+    assert augment(images, images, "none", 0, 0)[0] is images
 
 
 def test_test_time_flips_make_an_image_and_its_mirror_image_equal(tiny_params: Params) -> None:

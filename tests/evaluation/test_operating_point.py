@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 from dcube.artifacts.schemas.decision import DecisionPolicy, DecisionRule, Prevalence
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
-from dcube.evaluation.decision_rule import decided
+from dcube.evaluation.decision_rule import apply_decision_rule
 from dcube.evaluation.operating_point import choose_operating_point, decision_in_words, measured_on, rates, table_rows
 from dcube.evaluation.plots import net_benefit
 from dcube.evaluation.predictions import Predictions
@@ -23,7 +23,7 @@ def wish(**values) -> Evaluation:
 
 
 def by_scikit(predictions: Predictions, rule: DecisionRule) -> tuple[float, float, float, float]:
-    called = decided(predictions.probabilities, CLASSES, rule) == 1
+    called = apply_decision_rule(predictions.probabilities, CLASSES, rule) == 1
     tn, fp, fn, tp = confusion_matrix(predictions.labels == 1, called).ravel().astype(float)
     with np.errstate(invalid="ignore"):
         return tp / (tp + fn), tn / (tn + fp), tp / (tp + fp), tn / (tn + fn)
@@ -106,7 +106,7 @@ def test_without_a_wish_the_most_probable_class_decides_and_that_is_said():
     assert str(point.rule) == "most probable class" and measured_on(point, toy_predictions(1), Evaluation()).test == {}
     assert "The most probable class decides" in decision_in_words(point, 0.95)
     probabilities = toy_predictions(0).probabilities
-    assert np.array_equal(decided(probabilities, CLASSES, point.rule), probabilities.argmax(1))
+    assert np.array_equal(apply_decision_rule(probabilities, CLASSES, point.rule), probabilities.argmax(1))
 
 
 def test_a_rule_survives_its_text_and_others_are_refused():
@@ -137,11 +137,11 @@ def test_at_another_prevalence_the_decisions_are_those_of_bayes(share) -> None:
     shares = np.array([share, (1 - share) * 0.5 / 0.8, (1 - share) * 0.3 / 0.8])  # b and c as to each other before
     there, here = (likelihoods * each / (likelihoods * each).sum(axis=1, keepdims=True) for each in (shares, prior))
     rule = DecisionRule.parse(f"most probable class at a = {share}").checked(classes, list(prior))
-    assert np.array_equal(decided(here, classes, rule), there.argmax(axis=1))
+    assert np.array_equal(apply_decision_rule(here, classes, rule), there.argmax(axis=1))
     rule = DecisionRule.parse(f"a >= 0.25 at a = {share}").checked(classes, list(prior))
-    assert np.array_equal(decided(here, classes, rule) == 0, there[:, 0] >= 0.25)
+    assert np.array_equal(apply_decision_rule(here, classes, rule) == 0, there[:, 0] >= 0.25)
     same = DecisionRule.parse("most probable class at a = 0.2").checked(classes, list(prior))
-    assert np.array_equal(decided(here, classes, same), here.argmax(axis=1))
+    assert np.array_equal(apply_decision_rule(here, classes, same), here.argmax(axis=1))
 
 
 def test_net_benefit_is_that_of_counted_images() -> None:

@@ -41,8 +41,8 @@ def test_months_with_what_was_fed_back_and_drift():
     log = pd.concat([predicted(3, "brightness", "confidence"), predicted(1)], ignore_index=True)
     january, march = periods(log, fed_back, REFERENCE, "month")
     assert (january.start, march.start) == ("2026-01-01", "2026-03-01")
-    assert (january.predictions, january.abstained, january.known, january.right) == (100, 10, 2, 1)
-    assert (march.predictions, march.abstained, march.known, march.right) == (100, 10, 2, 1)
+    assert (january.predictions, january.abstained, january.with_feedback, january.correct) == (100, 10, 2, 1)
+    assert (march.predictions, march.abstained, march.with_feedback, march.correct) == (100, 10, 2, 1)
     assert not any(row.drifted for row in january.drift)
     assert drifted_in_words(march.drift) == "Drift: brightness, confidence of the prediction."
 

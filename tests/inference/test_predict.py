@@ -111,7 +111,7 @@ def test_pictures_are_predicted_as_by_the_model(of_pictures, capsys, tmp_path):
     np.testing.assert_allclose(rows[COLUMNS].to_numpy(), expected, atol=1e-6)
     assert list(rows["decision"]) == list(rows["prediction"]) == [CLASSES[i] for i in expected.argmax(axis=1)]
     np.testing.assert_allclose(rows["entropy"], -(expected * np.log(expected)).sum(axis=1) / np.log(3), atol=1e-6)
-    assert rows["spread"].isna().all()  # this kind looks at no noise level
+    assert rows["spread"].isna().all()  # this kind looks at no timestep
 
 
 def test_a_model_of_a_split_by_image_says_so_and_the_registry_too(home, capsys, tmp_path):
@@ -184,7 +184,7 @@ def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path,
         assert code == 2 and said in " ".join(printed.split())
     assert log.read_text() == before
     code, printed = run_dcube("monitor", of_pictures.reference, "--every", "day")
-    assert code == 0 and "1 of 2 known" in printed and str(datetime.now(UTC).date()) in printed
+    assert code == 0 and "1 of 2 with feedback" in printed and str(datetime.now(UTC).date()) in printed
     log.write_text(before.replace(of_pictures.candidate.config.weights_sha256, "0" * 64))
     assert "the log has no prediction of" in run_dcube("monitor", of_pictures.reference)[1]
 

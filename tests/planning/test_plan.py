@@ -269,7 +269,7 @@ def test_the_estimate_counts_images_and_probes_as_their_stages_do(planned):
     benign = malignant = 150 * 195 // 300
     wanted = 3 * max(benign, malignant) - malignant  # 1:3
     assert seconds["synthesize"] == pytest.approx(1.3 + wanted * 20 * network / 200, rel=0.05)
-    shown = 2 * (6 + 1) * 300 * network / 200  # two models, six noise levels of the map and one of the curves
+    shown = 2 * (6 + 1) * 300 * network / 200  # two models, six timesteps of the map and one of the curves
     assert seconds["probe"] > 1.3 + shown and without["probe"] < 1
     assert sum(seconds.values()) - seconds["synthesize"] <= 30 * 60
 
@@ -292,7 +292,7 @@ def test_measured_speeds_follow_the_size_of_the_networks():
     assert slow.step > 2 * fast.step > 0 and slow.solver_step > fast.solver_step > 0
     recipes = budget.recipes(small)
     head, probe = (candidate_speed(recipes[name], small, 3) for name in ("dcube", "imagenet_probe"))
-    assert head.step > probe.step > 0 and head.evaluated > 0
-    assert head.statistics == head.evaluated and probe.encoded > 0
+    assert head.step > probe.step > 0 and head.evaluation > 0
+    assert head.statistics == head.evaluation and probe.encoding > 0
     augmented = with_overrides(small, {"baseline.method": "imagenet_probe", "baseline.augmentation": "radiograph"}, "")
-    assert candidate_speed(budget.recipes(augmented)["baseline"], augmented, 3).encoded == 0
+    assert candidate_speed(budget.recipes(augmented)["baseline"], augmented, 3).encoding == 0

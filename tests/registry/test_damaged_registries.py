@@ -40,7 +40,7 @@ POLICY = PromotionPolicy(bootstrap_samples=200)
 def shown(registry: Registry) -> str:
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(versions_table(registry.held(), registry.versions()))
+        console.print(versions_table(registry.snapshot(), registry.versions()))
     return captured.get()
 
 

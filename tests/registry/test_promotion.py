@@ -39,10 +39,10 @@ def test_by_hand():
     verdict = judge(answers(20, 20, 20), answers(24, 30, 30), POLICY)
     macro, mcnemar, *sensitivities, calibration = verdict.criteria
     assert (macro.champion, macro.challenger) == ("0.667", f"{(48 / 54 + 60 / 66 + 1) / 3:.3f}")
-    assert (mcnemar.champion, mcnemar.challenger) == ("0", "24") and mcnemar.found == f"p = {2 * 2**-24:.2g}"
+    assert (mcnemar.champion, mcnemar.challenger) == ("0", "24") and mcnemar.result == f"p = {2 * 2**-24:.2g}"
     assert [it.challenger for it in sensitivities] == ["0.800", "1.000", "1.000"]
     assert all(it.champion == "0.667" for it in sensitivities)
-    assert (calibration.champion, calibration.challenger, calibration.found) == ("0.133", "0.133", "+0.000")
+    assert (calibration.champion, calibration.challenger, calibration.result) == ("0.133", "0.133", "+0.000")
     assert verdict.promoted and verdict.reason.startswith("macro F1 +0.266 (above +0.")
 
 

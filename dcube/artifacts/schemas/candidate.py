@@ -44,7 +44,7 @@ class CandidateConfig(WeightsConfig):
         kind: one of D-Cube's and its controls' names (`dcube.artifacts.candidates`), or a method's.
         blocks: of the frozen U-ViT; None for kinds that use no diffusion features.
         noised: whether the U-ViT sees the image noised to t, instead of the clean one.
-        evaluation_timesteps: noise levels that probabilities are averaged over.
+        evaluation_timesteps: that probabilities are averaged over.
         flips: whether predictions are means over an image and its mirror image.
         prior: share of each class that the probabilities assume.
         validation: metric → value on the validation split.

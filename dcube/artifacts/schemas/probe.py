@@ -6,7 +6,7 @@ from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_s
 
 
 class BlockMap(ArtifactPart):
-    """Blocks by noise levels: labelled training images, the probe's C, and the poolings chosen."""
+    """Blocks by timesteps: labelled training images, the probe's C, and the poolings chosen."""
 
     images: int
     C: float
@@ -26,7 +26,7 @@ class LabelCurves(ArtifactPart):
 
 
 class Agreement(ArtifactPart):
-    """Rank correlation of the blocks' statistic with what is read from them at a noise level.
+    """Rank correlation of the blocks' statistic with what is read from them at a timestep.
 
     Attributes:
         spearman: None where one of them is constant.

@@ -10,7 +10,7 @@ class SelectionDefinition(ArtifactPart):
     """What was tested.
 
     Attributes:
-        timestep: noise level at which the images were shown.
+        timestep: at which the images were shown.
         images: their number.
         values_a_map: patches of an image.
         null, significance, keep: as in the parameter group `features`.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dcube.classifier.method import TABLE_IX, register_method
 from dcube.classifier.networks.contract import Task
-from dcube.classifier.networks.pseudo_shapes import PIXEL_CLASSES, made_images
+from dcube.classifier.networks.pseudo_shapes import PIXEL_CLASSES, draw_images
 from dcube.classifier.networks.timm_networks import timm_features
 from dcube.config.schema import Pretrained
 from dcube.engine.image_network import ImageNetwork
@@ -84,7 +84,7 @@ class CPT(nn.Module):
         return self.logits(self.encoder(images)[-1].mean(dim=(2, 3)))
 
     def pretraining_losses(self, rng: Rng) -> dict[str, Tensor]:
-        images, labels = made_images(rng, self.image_size)
+        images, labels = draw_images(rng, self.image_size)
         logits = self.decoder(self.encoder(images), self.image_size).float()
         values = {
             "cross_entropy": F.cross_entropy(logits, labels),

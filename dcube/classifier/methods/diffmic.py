@@ -123,7 +123,7 @@ class DiffMIC(nn.Module):
     def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
         """Logits (B, classes), the denoised labels as they are, from images (B, C, S, S) uint8."""
         # fmt: off
-        prior = fused(*self.guidance(images)).softmax(dim=1)                            # (B, classes)
+        prior = fuse(*self.guidance(images)).softmax(dim=1)                            # (B, classes)
         described, samples = self.encoder(images), len(self.first_noises)               # (B, width)
         start = (self.first_noises[:, None] + prior).flatten(0, 1)                      # (2N·B, classes)
         described, prior = described.repeat(samples, 1), prior.repeat(samples, 1)       # (2N·B, …)
@@ -146,8 +146,8 @@ class DiffMIC(nn.Module):
             return self.denoiser(described, self.diffusion.noised(target, prior, noise, t), prior, t).float()
 
         values = {
-            "guidance_loss": F.cross_entropy(fused(from_whole, from_parts), labels),
-            "noise_loss": F.mse_loss(predicted(fused(from_whole, from_parts)), noise),
+            "guidance_loss": F.cross_entropy(fuse(from_whole, from_parts), labels),
+            "noise_loss": F.mse_loss(predicted(fuse(from_whole, from_parts)), noise),
             "global_mmd": mmd(all_gather(predicted(from_whole)), all_gather(noise)),
             "local_mmd": mmd(all_gather(predicted(from_parts)), all_gather(noise)),
         }
@@ -161,7 +161,7 @@ def first_noises(classes: int) -> Tensor:
     return torch.cat((noises, -noises))
 
 
-def fused(from_whole: Tensor, from_parts: Tensor) -> Tensor:
+def fuse(from_whole: Tensor, from_parts: Tensor) -> Tensor:
     """Both predictions' common logits."""
     return (from_whole.float() + from_parts.float()) / 2
 

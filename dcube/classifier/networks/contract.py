@@ -42,9 +42,9 @@ class OwnLosses(Protocol):
 
 @runtime_checkable
 class FrozenEncoder(Protocol):
-    """A network whose first part is never trained. It takes what `encoded` gives in the place of images, too."""
+    """A network whose first part is never trained. It takes what `encode` gives in the place of images, too."""
 
-    def encoded(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         """Features of images (n, C, S, S) uint8 and of their mirror images, (n, F, 1, 2) float.
 
         A flip of the last axis exchanges the two, as it does with the pixels.

@@ -53,5 +53,5 @@ class LinearProbe(nn.Module):
     def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
         return self.probe(images[:, :, 0, 0] if images.is_floating_point() else self.encoder(images))
 
-    def encoded(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor) -> Tensor:
         return torch.stack((self.encoder(images), self.encoder(images.flip(-1))), dim=-1)[:, :, None]

@@ -80,7 +80,7 @@ def insert(ground: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
     return ground + signal, labels
 
 
-def made_images(rng: Rng, side: int) -> tuple[Tensor, Tensor]:
+def draw_images(rng: Rng, side: int) -> tuple[Tensor, Tensor]:
     """Grey images (B, 1, side, side) uint8 and the labels of their pixels (B, side, side)."""
     levels, sharpness, noisiness = rng.uniform(3, 1, 1).unbind(dim=1)
     # fmt: off
