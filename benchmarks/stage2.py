@@ -62,7 +62,7 @@ def _trained(losses, classifier: Classifier, uvit: FrozenUViT, layout: torch.mem
 
 def our_losses(head, uvit: FrozenUViT, images, diffusion_images, labels, classifier: Classifier) -> Tensor:
     with autocast(CPU, BFLOAT16):
-        settings = classifier.optimisation, classifier.losses
+        settings = classifier.optimisation, classifier.head_settings
         return classifier_losses(head, uvit, images, diffusion_images, labels, *settings, step=0)["loss"]
 
 

@@ -7,6 +7,6 @@ from collections.abc import Iterable, Sequence
 ACTIVE = re.compile(r"\||\](?=\()|<(?=[A-Za-z/!?])")
 
 
-def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
+def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    lines = [columns, ("---",) * len(columns), *rows]
     return "\n".join("| " + " | ".join(ACTIVE.sub(r"\\\g<0>", str(cell)) for cell in line) + " |" for line in lines)

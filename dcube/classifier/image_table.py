@@ -71,7 +71,7 @@ def training_images(
     """
     rows = dataset.indices("train")
     if labels.count is not None:
-        rows = rows[draw_labelled(dataset.labels[rows], labels.count, labels.draw)]
+        rows = rows[draw_labelled(dataset.labels[rows], labels.count, labels.seed)]
     extra = None if extra_images == "none" else synthetic_images(synthetic, dataset)
     if extra is not None and extra_images == "duplicates":
         extra = repeated_images(dataset, rows, extra.labels, seed)

@@ -5,7 +5,7 @@ from typing import Any
 
 from dcube.artifacts.candidates import BASELINE, IMAGENET_PROBE, SUB_FEATURES, CandidateName
 from dcube.classifier.method import method
-from dcube.config.schema import Baseline, Classifier, ExtraImages, HeadLosses, Optimisation, Params, Pretrained
+from dcube.config.schema import Baseline, Classifier, ExtraImages, HeadSettings, Optimisation, Params, Pretrained
 
 OF_SUB_FEATURES = {
     "sub_features",
@@ -30,7 +30,7 @@ class Recipe:
     kind: str
     network: Classifier | Pretrained
     optimisation: Optimisation
-    losses: HeadLosses
+    head_settings: HeadSettings
     extra_images: ExtraImages
     params: dict[str, dict[str, Any]]
     flip_at_test: bool
@@ -44,7 +44,7 @@ def head_recipe(kind: str, classifier: Classifier) -> Recipe:
         kind,
         classifier,
         classifier.optimisation,
-        classifier.losses,
+        classifier.head_settings,
         classifier.extra_images,
         params,
         classifier.flip_at_test,
@@ -53,13 +53,13 @@ def head_recipe(kind: str, classifier: Classifier) -> Recipe:
 
 def sub_features_recipe(classifier: Classifier) -> Recipe:
     """The sub-feature network alone: nothing of the diffusion model."""
-    losses = HeadLosses(consistency_weight=classifier.consistency_weight)
+    head_settings = HeadSettings(consistency_weight=classifier.consistency_weight)
     params = {"classifier": classifier.model_dump(mode="json", include=OF_SUB_FEATURES)}
     return Recipe(
         SUB_FEATURES,
         classifier,
         classifier.optimisation,
-        losses,
+        head_settings,
         classifier.extra_images,
         params,
         classifier.flip_at_test,
@@ -74,7 +74,7 @@ def method_recipe(baseline: Baseline) -> Recipe:
         baseline.method,
         baseline,
         optimisation,
-        HeadLosses(),
+        HeadSettings(),
         baseline.extra_images,
         params,
         baseline.flip_at_test,

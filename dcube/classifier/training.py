@@ -17,7 +17,7 @@ from dcube.classifier.encoding import encode_table, is_encoded_first
 from dcube.classifier.image_table import ImageTable
 from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.classifier.networks.contract import OwnLosses, PretrainsItself
-from dcube.config.schema import Compute, HeadLosses, Optimisation
+from dcube.config.schema import Compute, HeadSettings, Optimisation
 from dcube.diffusion.ranges import to_model_range
 from dcube.engine.batch_norm import statistics_estimated_again
 from dcube.engine.batch_sampler import DistributedBatchSampler
@@ -48,7 +48,7 @@ def train_candidate(
     train: ImageTable,
     validation: ImageTable,
     optimisation: Optimisation,
-    loss_settings: HeadLosses,
+    head_settings: HeadSettings,
     compute: Compute,
     checkpoints: Checkpoints,
     on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
@@ -59,7 +59,7 @@ def train_candidate(
     Args:
         head: on its device. A frozen encoder sees each image once, unless augmentation changes the images.
         uvit: None for a network that uses no diffusion features; then Eq. (7) does not apply.
-        loss_settings: of no effect for a network with losses of its own (`OwnLosses`).
+        head_settings: of no effect for a network with losses of its own (`OwnLosses`).
         name: for the progress display.
 
     Returns:
@@ -81,11 +81,11 @@ def train_candidate(
         images, diffusion_images, labels = train.take(sampler.at(step), device)
         with autocast(device, compute):
             return classifier_losses(
-                head, uvit, images, diffusion_images, labels, optimisation, loss_settings, step, cross_entropy
+                head, uvit, images, diffusion_images, labels, optimisation, head_settings, step, cross_entropy
             )
 
     def validate(averaged: nn.Module, step: int) -> Row:
-        timesteps, size = loss_settings.evaluation_timesteps, optimisation.batch_size
+        timesteps, size = head_settings.evaluation_timesteps, optimisation.batch_size
         estimate_batch_statistics(averaged, uvit, train, timesteps, optimisation)
         predicted = validation_probabilities(averaged, uvit, validation, timesteps, size, device)
         weights = validation_weights(optimisation.class_balance, validation.labels)
@@ -172,7 +172,7 @@ def classifier_losses(
     diffusion_images: Tensor,
     labels: Tensor,
     optimisation: Optimisation,
-    settings: HeadLosses,
+    settings: HeadSettings,
     step: int,
     cross_entropy: CrossEntropy = F.cross_entropy,
 ) -> dict[str, Tensor]:

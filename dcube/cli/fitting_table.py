@@ -22,7 +22,7 @@ class Column:
     optional: bool = False
 
     @property
-    def head(self) -> str:
+    def header(self) -> str:
         return self.title.replace(" ", "\n")
 
 
@@ -57,11 +57,11 @@ class FittingTable:
             title=Text(self.title, style="table.title"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False
         )
         for column in (self.columns[place] for place in shown):
-            table.add_column(column.head, justify="center" if column.number else "left", overflow="fold")
+            table.add_column(column.header, justify="center" if column.number else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*(Text.from_markup(row[place]) for place in shown))
         return table
 
     def _width(self, place: int) -> int:
-        cells = [self.columns[place].head, *(row[place] for row in self.rows)]
+        cells = [self.columns[place].header, *(row[place] for row in self.rows)]
         return max(line.cell_len for cell in cells for line in Text.from_markup(cell).split("\n"))

@@ -29,9 +29,10 @@ Checklist = Annotated[
 def report(reference: Reference = None, output: Output = None, checklist: Checklist = False) -> None:
     """Write a self-contained HTML report on a run or a registered version (no server, no scripts).
 
-    Metrics of all candidates with intervals, the data, real images beside synthetic ones, curves, parameters, lineage,
-    and the test images that are most wrong and most unsure, with heatmaps. Of a registered version it shows everything
-    but the test images, which the registry does not keep; no working copy is needed then.
+    It shows metrics of all candidates with intervals, the data, real images beside synthetic ones, curves, parameters,
+    lineage, and the test images with the largest errors and the most uncertain predictions, with heatmaps. Of a
+    registered version it shows everything but the test images, which the registry does not keep; it needs no working
+    copy then.
     """
     from dcube.report.origins import material_here, material_of
 

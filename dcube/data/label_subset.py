@@ -6,15 +6,15 @@ from dcube.engine.seeds import numpy_generator
 from dcube.errors import DcubeError
 
 
-def draw_labelled(labels: np.ndarray, count: int, draw: int) -> np.ndarray:
+def draw_labelled(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Positions of `count` images, ascending, every class by its share and at least once.
 
-    For two counts of one draw, the fewer images that a class has in one of them are among those it has in the other.
+    For two counts and one seed, the fewer images that a class has in one of them are among those it has in the other.
     A larger count thus holds a smaller one's images, but for a class whose share rounds to one image fewer.
 
     Args:
         labels: (n,) class indices.
-        draw: number of the draw.
+        seed: of the choice.
 
     Raises:
         DcubeError: there are not that many images, or more classes.
@@ -26,7 +26,7 @@ def draw_labelled(labels: np.ndarray, count: int, draw: int) -> np.ndarray:
             f"choose from {len(classes)} to {len(labels)}"
         )
     counts = _shares(available, count)
-    generator = numpy_generator(draw, "labelled images")
+    generator = numpy_generator(seed, "labelled images")
     orders = [generator.permutation(np.flatnonzero(labels == label)) for label in classes]
     return np.sort(np.concatenate([order[:number] for order, number in zip(orders, counts, strict=True)]))
 

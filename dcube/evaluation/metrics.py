@@ -54,7 +54,7 @@ METRICS = (
     Metric("ece", "expected calibration error", higher_is_better=False),
     Metric("brier", "Brier score", higher_is_better=False),
     Metric("nll", "cross-entropy", higher_is_better=False, in_validation="cross_entropy"),
-    Metric("coverage", "coverage (share that is predicted)"),
+    Metric("predicted_share", "share of images that are predicted"),
     Metric("accuracy_when_predicting", "accuracy when predicting"),
     Metric("sensitivity", "sensitivity", by_class=True),
     Metric("specificity", "specificity", by_class=True),
@@ -123,7 +123,7 @@ def selective(labels: np.ndarray, probabilities: np.ndarray, abstain_below: floa
     right = confident & (probabilities.argmax(1) == labels)
     predicted = weights @ confident
     return {
-        "coverage": predicted / weights.sum(1),
+        "predicted_share": predicted / weights.sum(1),
         "accuracy_when_predicting": ratio(weights @ right, predicted),
     }
 

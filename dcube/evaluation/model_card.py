@@ -52,7 +52,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         params["selected blocks"] = config.blocks
     parts = [
         f"# {metrics.model} on {dataset.name}",
-        *head_of(metrics, dataset.classes),
+        *card_header(metrics, dataset.classes),
         "## Data",
         _data(dataset),
         *(f"> **{warning}**" for warning in data_warnings(dataset.info)),
@@ -84,7 +84,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def head_of(metrics: Metrics, classes: Sequence[str]) -> list[str]:
+def card_header(metrics: Metrics, classes: Sequence[str]) -> list[str]:
     """What stands before everything else: what the model is, and what for."""
     return [
         kind_in_words(metrics.kind),

@@ -57,7 +57,7 @@ class ProbeImages:
 
     def for_map(self) -> Self:
         """The images that the map uses: no unlabelled ones, and at most `MAP_IMAGES` labelled ones."""
-        drawn = draw_labelled(self.labels[self.labelled], map_images(len(self.labelled)), draw=0)
+        drawn = draw_labelled(self.labels[self.labelled], map_images(len(self.labelled)), seed=0)
         kept = np.sort(np.concatenate([self.labelled[drawn], *self.scored.values()]))
         train = np.searchsorted(kept, self.labelled[drawn])
         places = {split: np.searchsorted(kept, positions) for split, positions in self.scored.items()}

@@ -5,7 +5,7 @@ from typing import Any
 from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.loading import flattened, with_overrides
 from dcube.config.schema import Params
-from dcube.planning.draft import BY_HAND
+from dcube.planning.params_draft import BY_HAND
 
 
 def planned_params(plan: PlanSummary) -> Params:

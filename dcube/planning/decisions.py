@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dcube.config.guessed import GUESSED
 from dcube.data.group_checks import GroupCheck
 from dcube.errors import DcubeError
-from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, Machine
+from dcube.planning.params_draft import ParamsDraft
 
 CUT = 0.05  # share of an image's area that may be cut off
 AS_GOOD = 0.02  # of two groupings whose falls of accuracy differ by less, the finer one is taken
@@ -15,7 +15,7 @@ FEW_TO_TEST = 1000  # labelled images, below which the test of one split says li
 SMALL_SET = 2000  # training images, from which on a batch is 64
 
 
-def decide_data(draft: Draft, facts: DatasetFacts, keep_names: bool) -> None:
+def decide_data(draft: ParamsDraft, facts: DatasetFacts, keep_names: bool) -> None:
     report = facts.report
     colour = f"{facts.coloured:.0%} of {facts.examples} example images have colours"
     draft.decide(colour, data__channels=3 if facts.coloured else 1)
@@ -32,7 +32,7 @@ def decide_data(draft: Draft, facts: DatasetFacts, keep_names: bool) -> None:
         _decide_groups(draft, report.group_checks)
 
 
-def _decide_groups(draft: Draft, checks: Sequence[GroupCheck]) -> None:
+def _decide_groups(draft: ParamsDraft, checks: Sequence[GroupCheck]) -> None:
     largest = max((check.fall for check in checks), default=0.0)
     if not largest:
         reason = "patients are unknown, and no part of the file names says which: metrics are likely too high"
@@ -47,7 +47,7 @@ def _decide_groups(draft: Draft, checks: Sequence[GroupCheck]) -> None:
     )
 
 
-def decide_training(draft: Draft, facts: DatasetFacts, machine: Machine) -> None:
+def decide_training(draft: ParamsDraft, facts: DatasetFacts, machine: Machine) -> None:
     """What validation chose for short trainings (docs/results/earlier.md), and what is at hand."""
     batch = 32 if facts.training_images < SMALL_SET else 64
     draft.decide(
@@ -90,7 +90,7 @@ def decide_training(draft: Draft, facts: DatasetFacts, machine: Machine) -> None
     _decide_processes(draft, machine.gpus)
 
 
-def _decide_processes(draft: Draft, gpus: int) -> None:
+def _decide_processes(draft: ParamsDraft, gpus: int) -> None:
     """As many as there are GPUs, or the next smaller number that divides every batch, whoever has set it."""
     for count in range(gpus, 1, -1):
         try:
@@ -102,7 +102,7 @@ def _decide_processes(draft: Draft, gpus: int) -> None:
         return
 
 
-def _decide_balance(draft: Draft, classes: Mapping[str, int]) -> None:
+def _decide_balance(draft: ParamsDraft, classes: Mapping[str, int]) -> None:
     rarest, most = min(classes, key=classes.__getitem__), max(classes, key=classes.__getitem__)
     ratio = classes[most] / classes[rarest]
     frequencies = f"{classes[most]} training images of {most} and {classes[rarest]} of {rarest} (1:{ratio:.1f})"

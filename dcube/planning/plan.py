@@ -7,11 +7,11 @@ from typing import Any
 from dcube.artifacts.layout import RAW
 from dcube.artifacts.schemas.plan import Goal, PlanSummary
 from dcube.config.schema import Params
-from dcube.planning.budget import Budget
 from dcube.planning.decisions import decide_data, decide_training
-from dcube.planning.draft import Draft
 from dcube.planning.facts import DatasetFacts, dataset_facts, machine_facts
+from dcube.planning.params_draft import ParamsDraft
 from dcube.planning.sizes import UVITS, uvit_values
+from dcube.planning.time_planner import TimePlanner
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ def make_plan(
         DcubeError: the data set is refused, the time too short, or a value set by hand does not fit.
     """
     smallest = {name: value for name, value in uvit_values(UVITS[0]).items() if name.startswith("diffusion__")}
-    draft = Draft({**by_hand, "data.name": name}, start=smallest)
+    draft = ParamsDraft({**by_hand, "data.name": name}, start=smallest)
     facts = dataset_facts(RAW / name, draft.params().data)
     machine = machine_facts(draft.params().compute)
     decide_data(draft, facts, keep_names)
     decide_training(draft, facts, machine)
-    estimate = Budget(draft, facts, machine, stages, seconds, goal, note).decide()
+    estimate = TimePlanner(draft, facts, machine, stages, seconds, goal, note).decide()
     decisions = [one for one in draft.decisions if one.parameter != "data.name"]
     summary = PlanSummary(
         dataset=name, seconds=seconds, goal=goal, machine=str(machine), decisions=decisions, estimate=estimate

@@ -111,7 +111,7 @@ def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSp
     n = optimisation.batch_size // processes
     images = _images(n, (data.channels, data.image_size, data.image_size), device)
     small = _images(n, (data.channels, data.diffusion_image_size, data.diffusion_image_size), device)
-    labels, timesteps = _labels(n, classes, device), recipe.losses.evaluation_timesteps
+    labels, timesteps = _labels(n, classes, device), recipe.head_settings.evaluation_timesteps
     evaluated = _seconds(lambda: probabilities(head.eval(), uvit, images, small, timesteps)) / n
     inputs, encoded = images, 0.0
     if is_encoded_first(head, optimisation):
@@ -121,7 +121,7 @@ def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSp
 
     def losses(step: int) -> dict[str, Tensor]:
         with autocast(device, params.compute):
-            return classifier_losses(head, uvit, inputs, small, labels, optimisation, recipe.losses, step)
+            return classifier_losses(head, uvit, inputs, small, labels, optimisation, recipe.head_settings, step)
 
     step = _step_seconds(head, optimisation, losses, OPTIMISERS[optimisation.optimiser])
     return CandidateSpeed(step, evaluated, evaluated / processes, statistics, encoded)

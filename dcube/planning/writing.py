@@ -15,11 +15,11 @@ from dcube.planning.facts import DatasetFacts
 def params_text(params: Params, plan: PlanSummary) -> str:
     """params.yaml: every parameter, and a comment before each that the plan decided."""
     reasons = {one.parameter: one.reason for one in plan.decisions}
-    head = (
+    header = (
         f"# Planned for {plan.dataset} in {plan.seconds / 60:g} minutes ({plan.goal}) on {plan.machine}: {PLAN_PAGE} "
         "has the reasons and the estimate.\n# Change what you like: planning again keeps it.\n"
     )
-    return head + "\n".join(_lines(params.model_dump(mode="json"), reasons)) + "\n"
+    return header + "\n".join(_lines(params.model_dump(mode="json"), reasons)) + "\n"
 
 
 def _lines(values: Mapping[str, Any], reasons: Mapping[str, str], path: str = "", indent: str = "") -> Iterator[str]:

@@ -12,7 +12,7 @@ from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
 from dcube.config.schema import Evaluation
 from dcube.evaluation.comparison import compare
 from dcube.evaluation.metrics import metric_of
-from dcube.evaluation.model_card import head_of, short_kind
+from dcube.evaluation.model_card import card_header, short_kind
 from dcube.evaluation.operating_point import decision_in_words
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
@@ -89,5 +89,5 @@ def description(
         split_notice(metrics),
         f"**Decision.** {decision_in_words(metrics.operating_point, metrics.confidence)}",
     )
-    parts = (" · ".join(shown), notice and f"**{notice}**", *head_of(metrics, classes), decision, " · ".join(links))
+    parts = (" · ".join(shown), notice and f"**{notice}**", *card_header(metrics, classes), decision, " · ".join(links))
     return "\n\n".join(part for part in parts if part)

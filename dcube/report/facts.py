@@ -240,7 +240,7 @@ def failures(material: Material) -> str:
         for (truth, said), count in np.ndenumerate(table)
         if truth != said and count
     ]
-    return f"{'; '.join(wrong) or 'No error'}. The report shows the most wrong and the most unsure test images."
+    return f"{'; '.join(wrong) or 'No error'}. The report shows the largest errors and the most uncertain images."
 
 
 def limitations(material: Material) -> str:

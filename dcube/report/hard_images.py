@@ -1,4 +1,4 @@
-"""The test images that a model gets most wrong, and those that it is least sure of."""
+"""The test images with the largest errors, and those whose prediction is the most uncertain."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,13 +21,13 @@ SHOWN = 6
 
 def hard_images_section(material: Material) -> Section:
     predictions = material.predictions[material.model]
-    wrong, unsure = most_wrong(predictions), most_unsure(predictions)
+    wrong, uncertain = largest_errors(predictions), most_uncertain(predictions)
     parts: list[Part] = [
         Text(_explanation(material)),
-        Heading("Most wrong"),
-        *(_shown(material, wrong, "Most wrong") if len(wrong) else [Text("No test image was predicted wrongly.")]),
-        Heading("Most unsure"),
-        *_shown(material, unsure, "Most unsure"),
+        Heading("Largest errors"),
+        *(_shown(material, wrong, "Largest errors") if len(wrong) else [Text("No test image was predicted wrongly.")]),
+        Heading("Most uncertain"),
+        *_shown(material, uncertain, "Most uncertain"),
     ]
     return Section("hard", f"Hard test images: {material.model}", parts)
 
@@ -38,19 +38,19 @@ def _explanation(material: Material) -> str:
     if material.weights is None:
         return f"Heatmaps: not shown. {material.absent}"
     return (
-        "On the right of each image, what spoke for the prediction (red) and against it (blue): how much surer or less "
+        "On the right of each image, what spoke for the prediction (red) and against it (blue): how much more or less "
         "sure the model becomes where that part is blurred away. It shows what the model used, not what is ill."
     )
 
 
-def most_wrong(predictions: Predictions) -> np.ndarray:
+def largest_errors(predictions: Predictions) -> np.ndarray:
     """Rows that were predicted wrongly, those with the least probability of the truth first."""
     truth = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
     wrong = np.flatnonzero(predictions.probabilities.argmax(1) != predictions.labels)
     return wrong[np.argsort(truth[wrong], kind="stable")][:SHOWN]
 
 
-def most_unsure(predictions: Predictions) -> np.ndarray:
+def most_uncertain(predictions: Predictions) -> np.ndarray:
     """Rows whose probabilities are the most even (largest entropy) first."""
     logarithms = np.log(predictions.probabilities.clip(np.finfo(float).tiny))
     entropy = -(predictions.probabilities * logarithms).sum(1)

@@ -30,15 +30,15 @@ def markdown(table: StudyTable) -> str:
 
 def latex(table: StudyTable) -> str:
     """A `booktabs` table, to be put into a paper."""
-    head, rows = _grid(table, lambda text: rf"\textbf{{{text}}}")
+    header, rows = _grid(table, lambda text: rf"\textbf{{{text}}}")
     body = [" & ".join(map(_escaped, row)) + r" \\" for row in rows]
     return "\n".join(
         [
             r"\begin{table}",
             rf"\caption{{{_escaped(table.study.title)}, {_escaped(table.data)}. {_escaped(' '.join(notes(table)))}}}",
-            rf"\begin{{tabular}}{{l{'c' * (len(head) - 1)}}}",
+            rf"\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}",
             r"\toprule",
-            " & ".join(map(_escaped, head)) + r" \\",
+            " & ".join(map(_escaped, header)) + r" \\",
             r"\midrule",
             *body,
             r"\bottomrule",
@@ -111,8 +111,8 @@ def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list
     """Head and rows; groups stand before their first row's name."""
     sweep = table.study.sweep
     with_paper = any(line.paper for line in table.lines)
-    head = ["", *([sweep.title] if sweep else []), *map(title_of, table.metrics)]
-    head += [f"paper: {title_of(name)}" for name in table.study.metrics] if with_paper else []
+    header = ["", *([sweep.title] if sweep else []), *map(title_of, table.metrics)]
+    header += [f"paper: {title_of(name)}" for name in table.study.metrics] if with_paper else []
     rows = []
     for line in table.lines:
         cells = [line.title, *([f"{line.variant.value}"] if sweep else [])]
@@ -120,7 +120,7 @@ def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list
         if with_paper:
             cells += [f"{line.paper[name] / 100:.3f}" if name in line.paper else "" for name in table.study.metrics]
         rows.append(cells)
-    return head, rows
+    return header, rows
 
 
 def _cell(line: Line, metric: str, emphasise: Emphasise) -> str:
@@ -149,8 +149,8 @@ def _comparison_grid(table: StudyTable) -> tuple[list[str], list[list[str]]]:
     return ["", *map(title_of, table.metrics)], rows
 
 
-def _rich(title: str, head: list[str], rows: Iterable[list[str]]) -> Table:
-    table = Table(*head, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+def _rich(title: str, header: list[str], rows: Iterable[list[str]]) -> Table:
+    table = Table(*header, title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(row[0], *map(Text.from_markup, row[1:]))
     return table

@@ -19,7 +19,7 @@ from dcube.classifier.losses import consistency_loss, cycle_loss
 from dcube.classifier.networks.contract import Task
 from dcube.classifier.training import classifier_losses, train_candidate
 from dcube.config.loading import with_overrides
-from dcube.config.schema import Classifier, HeadLosses, Params, Pretrained
+from dcube.config.schema import Classifier, HeadSettings, Params, Pretrained
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.noise_schedule import NoiseSchedule
 from dcube.diffusion.weights import build_uvit
@@ -140,7 +140,7 @@ def test_every_loss_of_stage_2_has_a_gradient(tiny_params: Params, uvit: FrozenU
     for name in ("cross_entropy", "consistency_loss", "cycle_loss"):
         head = head_of(DCUBE, tiny_params, uvit)
         settings = tiny_params.classifier
-        values = classifier_losses(head, uvit, *batch(), settings.optimisation, settings.losses, step=0)
+        values = classifier_losses(head, uvit, *batch(), settings.optimisation, settings.head_settings, step=0)
         values[name].backward()
         assert head.fuse.weight.grad.abs().sum() > 0, name  # type: ignore[union-attr]
         assert all(p.grad is None for p in uvit.model.parameters())
@@ -162,9 +162,9 @@ def test_consistency_loss_by_hand() -> None:
 
 
 def test_weights_of_the_losses_add_up(tiny_params: Params, uvit: FrozenUViT) -> None:
-    settings = tiny_params.classifier.losses
+    settings = tiny_params.classifier.head_settings
 
-    def losses(weights: HeadLosses) -> dict[str, torch.Tensor]:
+    def losses(weights: HeadSettings) -> dict[str, torch.Tensor]:
         head = head_of(DCUBE, tiny_params, uvit)
         return classifier_losses(head, uvit, *batch(), tiny_params.classifier.optimisation, weights, step=0)
 
@@ -175,7 +175,7 @@ def test_weights_of_the_losses_add_up(tiny_params: Params, uvit: FrozenUViT) -> 
         + settings.consistency_weight * values["consistency_loss"]
     )
     torch.testing.assert_close(values["loss"], expected)
-    assert losses(HeadLosses()).keys() == {"loss", "cross_entropy"}
+    assert losses(HeadSettings()).keys() == {"loss", "cross_entropy"}
 
 
 # --- candidates
@@ -191,7 +191,7 @@ def test_train_save_load_predict(
     train, validation = (ImageTable.of_split(disc_dataset, split) for split in ("train", "validation"))
     settings, checkpoints = tiny_params.classifier, Checkpoints(tmp_path / "c", "k")
     result = train_candidate(
-        head, used, train, validation, settings.optimisation, settings.losses, tiny_params.compute, checkpoints
+        head, used, train, validation, settings.optimisation, settings.head_settings, tiny_params.compute, checkpoints
     )
     assert len(train) == 48  # labelled only
     temperature = Calibration(temperature=2.0)
@@ -228,7 +228,8 @@ def test_dcube_overfits_a_few_images(tiny_params: Params, uvit: FrozenUViT) -> N
     optimizer = torch.optim.AdamW(head.parameters(), 2e-3)
     for step in range(60):
         optimizer.zero_grad()
-        values = classifier_losses(head, uvit, images, small, labels, settings.optimisation, settings.losses, step)
+        both = settings.optimisation, settings.head_settings
+        values = classifier_losses(head, uvit, images, small, labels, *both, step)
         values["loss"].backward()
         optimizer.step()
     assert values["cross_entropy"].item() < 0.1

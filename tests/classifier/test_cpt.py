@@ -27,7 +27,7 @@ from dcube.classifier.networks.pseudo_shapes import (
     inside,
 )
 from dcube.classifier.training import classifier_losses, pretrain
-from dcube.config.schema import HeadLosses, Params, Pretrained
+from dcube.config.schema import HeadSettings, Params, Pretrained
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.pretrained import NO_WEIGHTS
 from tests.support.random_images import images_of, rng_of
@@ -224,7 +224,7 @@ def test_pretraining_learns_and_classification_starts_from_it(tmp_path: Path, ti
         pooled = model.encoder(images)[-1].mean(dim=(2, 3))
         torch.testing.assert_close(model(images), model.logits(pooled))
         assert (pooled - untrained.encoder(images)[-1].mean(dim=(2, 3))).abs().max() > 0.05
-    classifier_losses(model, None, images, images, labels, settings, HeadLosses(), step=0)["loss"].backward()
+    classifier_losses(model, None, images, images, labels, settings, HeadSettings(), step=0)["loss"].backward()
     assert all(p.grad is None for p in model.decoder.parameters())
     assert sum(float(p.grad.abs().sum()) for p in model.encoder.parameters() if p.grad is not None) > 0
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dcube.classifier.image_table import ImageTable, repeated_images
 from dcube.classifier.networks.frozen import LinearProbe
 from dcube.classifier.training import train_candidate
-from dcube.config.schema import Compute, HeadLosses, Params
+from dcube.config.schema import Compute, HeadSettings, Params
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.checkpoints import Checkpoints
 
@@ -69,7 +69,7 @@ def test_the_training_is_that_on_images(
 
     def trained(network: nn.Module, folder: Path) -> dict[str, Tensor]:
         probe.load_state_dict(first)
-        settings = optimisation, HeadLosses(), Compute(precision="float32"), Checkpoints(folder, "key")
+        settings = optimisation, HeadSettings(), Compute(precision="float32"), Checkpoints(folder, "key")
         return train_candidate(network, None, train, validation, *settings).weights
 
     encoder.seen = 0

@@ -58,7 +58,7 @@ def test_a_short_training_ends_with_those_of_its_weights(
     train, validation = (ImageTable.of_split(disc_dataset, split) for split in ("train", "validation"))
     settings = tiny_params.classifier.optimisation.model_copy(update={"epochs": epochs, "batch_size": len(train)})
     checkpoints = Checkpoints(tmp_path, "key")
-    losses = tiny_params.classifier.losses
+    losses = tiny_params.classifier.head_settings
     result = train_candidate(head, None, train, validation, settings, losses, tiny_params.compute, checkpoints)
 
     head.load_state_dict(result.weights)

@@ -131,10 +131,10 @@ def test_who_abstains_answers_less_and_is_judged_by_the_answers():
     labels = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.3, 0.7], [0.45, 0.55], [0.2, 0.8]])
     ones = np.ones((1, 4))
-    for below, coverage, accuracy in ((0.0, 1.0, 0.75), (0.6, 0.75, 2 / 3), (0.75, 0.5, 1.0)):
+    for below, share, accuracy in ((0.0, 1.0, 0.75), (0.6, 0.75, 2 / 3), (0.75, 0.5, 1.0)):
         found = selective(labels, probabilities, below, ones)
-        assert (found["coverage"][0], found["accuracy_when_predicting"][0]) == pytest.approx((coverage, accuracy))
-    assert selective(labels, probabilities, 0.95, ones)["coverage"][0] == 0
+        assert (found["predicted_share"][0], found["accuracy_when_predicting"][0]) == pytest.approx((share, accuracy))
+    assert selective(labels, probabilities, 0.95, ones)["predicted_share"][0] == 0
     assert np.isnan(selective(labels, probabilities, 0.95, ones)["accuracy_when_predicting"][0])
 
 

@@ -37,9 +37,8 @@ def trained(kind: str, params: Params, dataset: PreparedDataset, folder: Path) -
     torch.manual_seed(0)
     head = build_head(kind, settings, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
     images, validation = (ImageTable.of_split(dataset, split) for split in ("train", "validation"))
-    result = train_candidate(
-        head, uvit, images, validation, settings.optimisation, settings.losses, params.compute, Checkpoints(folder, "k")
-    )
+    both = settings.optimisation, settings.head_settings
+    result = train_candidate(head, uvit, images, validation, *both, params.compute, Checkpoints(folder, "k"))
     head.load_state_dict(result.weights)
     config = candidate_config(params, kind=kind, classes=CLASSES)
     return Candidate(config, head.eval(), uvit)

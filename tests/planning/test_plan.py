@@ -14,10 +14,10 @@ from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE
 from dcube.artifacts.schemas.plan import Decision, PlanSummary
 from dcube.config.loading import load_params, load_preset, with_overrides
 from dcube.config.schema import Params
-from dcube.planning import budget, facts
-from dcube.planning.budget import SHARES
+from dcube.planning import facts, time_planner
 from dcube.planning.sizes import UVITS
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
+from dcube.planning.time_planner import SHARES
 from dcube.planning.writing import params_text
 
 STAGES = (
@@ -58,8 +58,8 @@ def machine(monkeypatch):
             seconds = step * work / 50
             return CandidateSpeed(step * work, seconds, seconds / params.compute.processes, seconds)
 
-        monkeypatch.setattr(budget, "diffusion_speed", diffusion)
-        monkeypatch.setattr(budget, "candidate_speed", candidate)
+        monkeypatch.setattr(time_planner, "diffusion_speed", diffusion)
+        monkeypatch.setattr(time_planner, "candidate_speed", candidate)
         monkeypatch.setattr(facts, "stage_start_seconds", lambda: stage)
 
     make(STEP)
@@ -290,9 +290,9 @@ def test_measured_speeds_follow_the_size_of_the_networks():
     wide = with_overrides(small, {"diffusion.width": 256, "diffusion.depth": 8}, "")
     slow, fast = diffusion_speed(wide, 3), diffusion_speed(small, 3)
     assert slow.step > 2 * fast.step > 0 and slow.solver_step > fast.solver_step > 0
-    recipes = budget.recipes(small)
+    recipes = time_planner.recipes(small)
     head, probe = (candidate_speed(recipes[name], small, 3) for name in ("dcube", "imagenet_probe"))
     assert head.step > probe.step > 0 and head.evaluation > 0
     assert head.statistics == head.evaluation and probe.encoding > 0
     augmented = with_overrides(small, {"baseline.method": "imagenet_probe", "baseline.augmentation": "radiograph"}, "")
-    assert candidate_speed(budget.recipes(augmented)["baseline"], augmented, 3).encoding == 0
+    assert candidate_speed(time_planner.recipes(augmented)["baseline"], augmented, 3).encoding == 0

@@ -34,7 +34,7 @@ from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
 from dcube.report import facts
 from dcube.report.checklist import FOR_A_PERSON
-from dcube.report.hard_images import most_unsure, most_wrong
+from dcube.report.hard_images import largest_errors, most_uncertain
 from dcube.report.origins import material_here
 from dcube.stages import register
 from tests.support.discs import TINY
@@ -249,9 +249,9 @@ def test_the_hard_images_are_those_that_a_plain_search_finds() -> None:
     table = pd.DataFrame(columns | {f"probability_{name}": chances[:, i] for i, name in enumerate(NAMES)})
     found = Predictions(table)
     wrong = sorted((chances[i, truth[i]], i) for i in range(40) if max(chances[i]) > chances[i, truth[i]])
-    assert most_wrong(found).tolist() == [i for _, i in wrong[:6]]
+    assert largest_errors(found).tolist() == [i for _, i in wrong[:6]]
     unsure = sorted((sum(p * np.log(p) for p in chances[i]), i) for i in range(40))
-    assert most_unsure(found).tolist() == [i for _, i in unsure[:6]]
+    assert most_uncertain(found).tolist() == [i for _, i in unsure[:6]]
 
 
 def test_what_has_not_been_computed_is_said_in_its_place(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ from dcube.artifacts.layout import (
 from dcube.artifacts.schemas.selection import Selection
 from dcube.classifier import candidate_training
 from dcube.config.loading import load_params
-from dcube.config.schema import Group, HeadLosses, Optimisation, Params
+from dcube.config.schema import Group, HeadSettings, Optimisation, Params
 from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 from dcube.repository.graph import stages_in_order
@@ -94,7 +94,7 @@ class Reads:
         owner = self._owners.get(id(group))
         if owner and name in type(group).model_fields:
             self.of[self.stage].add(f"{owner}.{name}")
-        if type(group) in (Optimisation, HeadLosses) and name in type(group).model_fields:
+        if type(group) in (Optimisation, HeadSettings) and name in type(group).model_fields:
             self.yielded.add(f"{type(group).__name__}.{name}")
 
 
@@ -232,7 +232,7 @@ def test_every_parameter_that_a_stage_reads_is_tracked_there(reads: dict[str, se
 @pytest.mark.slow
 def test_every_parameter_is_read_by_some_stage(reads: dict[str, set[str]], pipeline: Pipeline) -> None:
     assert fields(Params) - set().union(*reads.values()) == set()
-    assert pipeline.reads.yielded == fields(Optimisation, "Optimisation") | fields(HeadLosses, "HeadLosses")
+    assert pipeline.reads.yielded == fields(Optimisation, "Optimisation") | fields(HeadSettings, "HeadSettings")
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def test_folds_and_other_numbers_are_called_what_they_are(tmp_path):
     runs = logged(table_of(tmp_path / "folds", folds, SKILLS), tmp_path / "out")
     assert names(runs) == ["good", "good, fold 0", "good, fold 1", "table"]
     assert sorted(run.data.params["data.fold"] for run in runs if tags.PARENT in run.data.tags) == ["0", "1"]
-    mixed = study(vary=["labels.draw", "classifier.seed"], rows=VALUES["rows"][:1])
+    mixed = study(vary=["data.fold", "classifier.seed"], settings={"data.folds": 3}, rows=VALUES["rows"][:1])
     runs = logged(table_of(tmp_path / "mixed", mixed, SKILLS), tmp_path / "of mixed")
     assert {"good, repeat 1", "good, repeat 2"} <= set(names(runs))
 

@@ -23,7 +23,7 @@ def train(prepared: Path, folder: Path) -> None:
     from dcube.classifier.networks.contract import Task
     from dcube.classifier.networks.diffmic_guidance import DualGuidance
     from dcube.classifier.training import pretrain, train_candidate
-    from dcube.config.schema import HeadLosses, Params
+    from dcube.config.schema import HeadSettings, Params
     from dcube.data.prepared import PreparedDataset
     from dcube.diffusion.noise_schedule import NoiseSchedule
     from dcube.diffusion.training import train_diffusion
@@ -47,7 +47,7 @@ def train(prepared: Path, folder: Path) -> None:
         return {"checkpoints": Checkpoints(folder, name), "on_rows": rows.setdefault(name, []).extend}
 
     def classify(name: str, head: nn.Module, uvit: FrozenUViT | None = None) -> None:
-        losses = settings.losses if uvit else HeadLosses()
+        losses = settings.head_settings if uvit else HeadSettings()
         optimisation = settings.optimisation
         train_candidate(head, uvit, images, validation, optimisation, losses, params.compute, **recorder(name))
 

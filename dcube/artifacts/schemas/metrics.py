@@ -49,7 +49,7 @@ class Metrics(Artifact):
     kind: as in `dcube.classifier.candidate`.
     test: metric (`dcube.evaluation.metrics`) → value; NaN where it is undefined.
     interval: of each of them, from resamples of `resampled`.
-    confidence: coverage of the intervals.
+    confidence: level of the intervals.
     abstain_below: confidence below which the model gives no prediction.
     calibration_bins: of the expected calibration error and the reliability plot.
     resamples_without_a_class: those that the intervals leave out.

@@ -106,8 +106,8 @@ class Optimisation(Group):
         return cls(**{name: published[name] if value is None else value for name, value in own.items()})
 
 
-class HeadLosses(Group):
-    """Eq. (10): the weights of its terms beside cross-entropy, and the timesteps at which the U-ViT is used.
+class HeadSettings(Group):
+    """Loss weights of Eq. (10) beside cross-entropy, and the timesteps at which the head uses the U-ViT.
 
     By default there is cross-entropy alone.
     """
@@ -127,7 +127,7 @@ class Labels(Group):
         ge=2,
         description="Number of labelled training images, with the class ratio of the data set. null: all of them.",
     )
-    draw: Seed = Field(0, description="Random seed of the choice of images: the same images for every model.")
+    seed: Seed = Field(0, description="Random seed of the choice of labelled images, the same for every model.")
 
 
 class Classifier(Group):
@@ -189,8 +189,8 @@ class Classifier(Group):
         return Optimisation.of(self, optimiser="adamw")
 
     @property
-    def losses(self) -> HeadLosses:
-        return HeadLosses(**{name: getattr(self, name) for name in HeadLosses.model_fields})
+    def head_settings(self) -> HeadSettings:
+        return HeadSettings(**{name: getattr(self, name) for name in HeadSettings.model_fields})
 
 
 class Baseline(Pretrained):

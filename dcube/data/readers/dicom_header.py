@@ -138,10 +138,10 @@ def open_dataset(path: Path, **options: Any) -> Dataset:
     with _configuring:
         _configure_pydicom()
     with path.open("rb") as file:
-        head = file.read(1024)
-    bare = not has_prefix(head) and is_dataset_start(head)
+        start = file.read(1024)
+    bare = not has_prefix(start) and is_dataset_start(start)
     deflated = (
-        DeflatedExplicitVRLittleEndian.encode() in head
+        DeflatedExplicitVRLittleEndian.encode() in start
         if bare
         else read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
     )

@@ -11,7 +11,7 @@ from dcube.data.readers.dicom_header import is_dataset_start
 Kind = Literal["picture", "DICOM", "NIfTI"]
 MEDICAL = ("DICOM", "NIfTI")  # kinds that can identify a person
 
-HEAD = 1024  # bytes that tell the kind
+BYTES_READ = 1024  # they tell the kind
 PICTURE_STARTS = {
     "PNG": rb"\x89PNG\r\n",
     "JPEG": rb"\xff\xd8\xff",
@@ -57,10 +57,10 @@ def kind_of(path: Path) -> Kind | None:
         return "DICOM"
     if path.name.upper() == "DICOMDIR":
         return None
-    head = head_of(path)
-    if is_dataset_start(head):
+    start = first_bytes(path)
+    if is_dataset_start(start):
         return "DICOM"
-    return "picture" if PICTURE_START.match(head) else None
+    return "picture" if PICTURE_START.match(start) else None
 
 
 def is_leftover(path: Path) -> bool:
@@ -74,18 +74,18 @@ def why_not_read(path: Path) -> str:
         return "left by a download, an editor or a backup: rename it if it is an image"
     if path.name.upper() == "DICOMDIR":
         return "index of a DICOM medium"
-    head = head_of(path)
-    if not head:
+    start = first_bytes(path)
+    if not start:
         return "empty file"
-    if head[344:348] == b"n+1\0" or head[4:8] == b"n+2\0":
+    if start[344:348] == b"n+1\0" or start[4:8] == b"n+2\0":
         return "NIfTI without the suffix .nii: rename it"
     if NOT_READ.fullmatch(suffix):
         return "format that is not read: convert it to PNG, DICOM or NIfTI"
-    if COMPRESSED.fullmatch(suffix) or (PACKED_START.match(head) and not OFFICE.fullmatch(suffix)):
+    if COMPRESSED.fullmatch(suffix) or (PACKED_START.match(start) and not OFFICE.fullmatch(suffix)):
         return "compressed file: unpack it"
     return "not an image"
 
 
-def head_of(path: Path) -> bytes:
+def first_bytes(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(HEAD)
+        return file.read(BYTES_READ)

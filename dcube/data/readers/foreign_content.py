@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from dcube.data.readers.file_kinds import PACKED_STARTS, PICTURE_STARTS, head_of
+from dcube.data.readers.file_kinds import PACKED_STARTS, PICTURE_STARTS, first_bytes
 
 GZIP = "compressed data: unpack it, or call it .nii.gz if it is NIfTI"
 PACKED = {f"{what}: unpack it": start for what, start in PACKED_STARTS.items()}
@@ -42,8 +42,8 @@ def foreign_content(path: Path, kind: str) -> str:
     Args:
         kind: what its suffix says.
     """
-    head = head_of(path)
-    found = next((what for what, start in PATTERNS.items() if start.match(head)), "")
+    content = first_bytes(path)
+    found = next((what for what, pattern in PATTERNS.items() if pattern.match(content)), "")
     return "" if _is_own(found, path, kind) else found
 
 

@@ -6,7 +6,7 @@ from PIL import ExifTags, TiffImagePlugin
 
 from dcube.data.readers.damaged_jpeg import jpeg_bits
 
-HEAD = 2**20  # bytes, in which a JPEG says its bits
+BYTES_READ = 2**20  # a JPEG states its bit depth in them
 SAMPLES = {1: "integers", 2: "signed integers", 3: "floats"}
 CONVERT = "convert it to PNG"
 UNKNOWN = "not a readable image"
@@ -16,10 +16,10 @@ def describe_unread(path: Path) -> str:
     """Why a file that Pillow refuses is not read; `UNKNOWN` where nothing is known."""
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD)
-            if head.startswith(b"\xff\xd8") and (bits := jpeg_bits(head)) > 8:
+            start = file.read(BYTES_READ)
+            if start.startswith(b"\xff\xd8") and (bits := jpeg_bits(start)) > 8:
                 return f"a JPEG of {bits} bits is not supported: {CONVERT}"
-            if head[:4] in (b"II*\0", b"MM\0*"):
+            if start[:4] in (b"II*\0", b"MM\0*"):
                 file.seek(0)
                 return _describe_tiff(TiffImagePlugin.ImageFileDirectory_v2(file.read(8)), file)
     except Exception:  # the header is damaged too

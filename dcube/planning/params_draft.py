@@ -1,4 +1,4 @@
-"""Parameters in the making: each decided once, with its reason; what a person has set is kept."""
+"""The parameters that a plan has decided so far, each with its reason. What a person has set is kept."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from dcube.config.schema import Params
 BY_HAND = "set by hand"
 
 
-class Draft:
+class ParamsDraft:
     """Args:
     by_hand: parameter → value that stays, whatever is decided.
     start: `group__name` → value of what is not decided yet: a value by hand may not go with the defaults.

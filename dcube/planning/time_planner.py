@@ -1,4 +1,4 @@
-"""What the time decides: sizes of networks and images, and how long each is trained."""
+"""What the available time decides: sizes of networks and images, and how long each network is trained."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,6 @@ from dcube.artifacts.schemas.plan import Goal
 from dcube.config.schema import Params
 from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.errors import DcubeError
-from dcube.planning.draft import Draft
 from dcube.planning.estimate import (
     AS_FAST_AS,
     Speeds,
@@ -25,6 +24,7 @@ from dcube.planning.estimate import (
     training_seconds,
 )
 from dcube.planning.facts import DatasetFacts, Machine
+from dcube.planning.params_draft import ParamsDraft
 from dcube.planning.probes import probe_seconds
 from dcube.planning.sizes import CNN_SIDES, UVITS, UViTSize, sides_up_to, uvit_values
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
@@ -57,8 +57,8 @@ RESERVE = 0.1
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Decides everything that depends on the time, in the order of the methods.
+class TimePlanner:
+    """Decides everything that depends on the available time.
 
     Attributes:
         stages: names of the stages of dvc.yaml.
@@ -66,7 +66,7 @@ class Budget:
         note: called with the text of every measurement.
     """
 
-    draft: Draft
+    draft: ParamsDraft
     facts: DatasetFacts
     machine: Machine
     stages: Sequence[str]
