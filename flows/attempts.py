@@ -70,6 +70,6 @@ def crashes_in_a_row(states: list[State]) -> int:
 def _refuse_more_than(most: int, run_id: UUID) -> None:
     if (cut_off := crashes_in_a_row(states_of(run_id))) >= most:
         raise DcubeError(
-            f"given up: {cut_off} attempts were cut off from outside (killed, out of memory, machine lost); "
+            f"given up: {cut_off} attempts were interrupted from outside (killed, out of memory, machine lost); "
             "read the log of the worker, then retry the run"
         )

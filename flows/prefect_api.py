@@ -196,4 +196,5 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 
 
 def _no_deployment(name: str) -> DcubeError:
-    return DcubeError(f"no deployment {name}: `python -m flows.deploy` makes them, `prefect deployment ls` lists them")
+    mend = "`python -m flows.deploy` creates them, `prefect deployment ls` lists them"
+    return DcubeError(f"no deployment {name}: {mend}")

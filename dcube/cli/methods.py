@@ -4,7 +4,7 @@ from dcube.cli.terminal import print_rich
 
 
 def methods() -> None:
-    """List the published methods that can be a baseline (baseline.method), and what they are trained with."""
+    """List the published methods that can be a baseline (baseline.method), and their training settings."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

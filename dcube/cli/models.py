@@ -65,7 +65,7 @@ def promote(
         list[str] | None, typer.Option("--set", help="Policy setting as key=value. Can be repeated.")
     ] = None,
 ) -> None:
-    """Compare the challenger with the champion, and make it champion. Exit code 1: not promoted."""
+    """Compare the challenger with the champion, and promote it if it meets all criteria. Exit code 1: not promoted."""
     if check and (yes or reason):
         raise DcubeError("--check only compares: leave it out, or --yes and --reason")
     with _registry(name) as registry:

@@ -25,7 +25,7 @@ def feedback(image: Image, label: Label, by: By = "truth") -> None:
 
 
 def monitor(model: Reference, every: Every = "month") -> None:
-    """Show the predictions of a version over time, how many were right, and drift, from the inference log."""
+    """Show the predictions of a version over time, how many were correct, and drift, from the inference log."""
     from dcube.artifacts.layout import REFERENCE
     from dcube.artifacts.schemas.drift import DriftReference
     from dcube.cli.fitting_table import Column, FittingTable

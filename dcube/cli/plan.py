@@ -34,9 +34,9 @@ def plan(
     ] = False,
     replace: Replace = False,
 ) -> None:
-    """Write params.yaml for a data set: sizes, networks and lengths that fit this machine and a time, with reasons.
+    """Write params.yaml for a data set: sizes, networks and epochs that fit this machine and a time, with reasons.
 
-    Planning again keeps what was changed in params.yaml since.
+    A second plan keeps what you have changed in params.yaml.
     """
     if not (RAW / name).exists():
         raise DcubeError(f"{RAW / name} does not exist: `dcube data add {name} PATH` puts a data set there")
@@ -90,7 +90,7 @@ def _show(made: "Plan") -> None:
     print_rich(table)
     if is_guessed(group_by := made.params.data.group_by or ""):
         print(
-            f"data.group_by is a guess from file names, {group_by}: take 'guessed:' away if these images belong "
+            f"data.group_by is a guess from file names, {group_by}: remove 'guessed:' if these images belong "
             "together. Until then a notice stands beside every metric."
         )
     estimate = sum(made.summary.estimate.values()) / 60

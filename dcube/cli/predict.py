@@ -28,11 +28,11 @@ Decide = Annotated[
     str | None,
     typer.Option(
         help="Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'; with ' at malignant = 0.05' for "
-        "another prevalence. Default: as it was evaluated."
+        "another prevalence. Default: as in the model's evaluation."
     ),
 ]
 ByPatient = Annotated[
-    bool, typer.Option("--by-patient", help="One row for each patient, by DICOM headers and volumes.")
+    bool, typer.Option("--by-patient", help="One row for each patient, as DICOM headers and volumes tell them.")
 ]
 
 

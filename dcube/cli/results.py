@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def results() -> None:
-    """Show the metrics of all evaluated models, their differences, and what they prove."""
+    """Show the metrics of all evaluated models, and which differences between them are significant."""
     from dcube.evaluation.conclusions import evaluations
     from dcube.registry.staleness import stale_results
 

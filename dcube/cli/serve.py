@@ -12,7 +12,7 @@ Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 
 def serve(model: Reference, host: Host = "127.0.0.1", port: Port = 5001) -> None:
-    """Verify a registered model and serve it over HTTP. Only this program's code runs, none that the version holds."""
+    """Verify a registered model and serve it over HTTP. Runs this program's code, never code of the version."""
     import uvicorn
 
     from dcube import api

@@ -57,8 +57,8 @@ def _print_plan(runner: "Runner") -> None:
     trials = runner.first_trials()
     known = [runner.knows(trial) for trial in trials]
     for trial, is_known in zip(trials, known, strict=True):
-        print(f"{trial.target}  {trial.title}{'  (known)' if is_known else ''}")
-    print(f"{sum(known)} of {len(trials)} trials are known")
+        print(f"{trial.target}  {trial.title}{'  (computed)' if is_known else ''}")
+    print(f"{sum(known)} of {len(trials)} trials are computed already")
 
 
 def _report(runner: "Runner") -> None:

@@ -188,9 +188,7 @@ def _warnings(
             "rescale them (DICOM: set data.window_center and data.window_width)"
         )
     if is_guessed(data.group_by or ""):
-        warnings.append(
-            "the groups of data.group_by are guessed: take 'guessed:' away if they are what belongs together"
-        )
+        warnings.append("the groups of data.group_by are guessed: remove 'guessed:' if they are right")
     if unknown := sum(not record.patient for record in dataset.records):
         warnings.append(
             f"{unknown} of {len(dataset.records)} images name no patient: images of one may be in several splits"

@@ -1,4 +1,4 @@
-"""How many images of each class: shares of a whole, and what is missing up to a wished class ratio."""
+"""How many images of each class: shares of a whole, and what is missing up to a required class ratio."""
 
 import math
 from collections.abc import Mapping
@@ -20,14 +20,14 @@ def apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
 
 
 def synthetic_counts(real: Mapping[str, int], ratio: Mapping[str, float], maximum: int) -> dict[str, int]:
-    """Images to generate so that real and synthetic ones together have the wished ratio (paper Table III).
+    """Images to generate so that real and synthetic ones together have the required ratio (paper Table III).
 
     No real image is ever removed: the class that is most frequent for its share stays as it is, and the others are
     filled up to it.
 
     Args:
         real: real training images of each class.
-        ratio: wished ratio of the same classes; empty for all classes as frequent as the largest.
+        ratio: required ratio of the same classes; empty for all classes as frequent as the largest.
         maximum: most images in all; above, every class gets its part of them.
 
     Raises:

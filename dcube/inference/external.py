@@ -175,7 +175,7 @@ def _refuse_unsuitable(rows: pd.DataFrame) -> None:
         first = refused.iloc[0]
         raise DcubeError(
             f"the model is not suitable for {len(refused)} of {len(rows)} images, e.g. {first['image']}: "
-            f"{first['problem']}: remove them; metrics of the rest would be those of a choice"
+            f"{first['problem']}: remove them; metrics of the others would depend on the selection"
         )
 
 

@@ -42,7 +42,7 @@ def _decide_groups(draft: ParamsDraft, checks: Sequence[GroupCheck]) -> None:
     draft.decide(
         f"patients are unknown; the nearest image has the same class for {chosen.accuracy:.1%} of the images with "
         f"these groups kept together, for {chosen.at_random:.1%} with groups drawn at random. Check that they are what "
-        "belongs together, and then take 'guessed:' away",
+        "belongs together, and then remove 'guessed:'",
         data__group_by=f"{GUESSED}{chosen.by}",
     )
 

@@ -64,14 +64,14 @@ def runs(found: Provenance, describe_pipeline: Callable[[str], str]) -> Iterator
         elif wanted:
             found.gaps.append(f"the run of the {what} ({found.tag(tag)}) was deleted from MLflow")
         elif what != RUNS[tags.DIFFUSION_RUN] or found.facts["parents"]:
-            found.gaps.append(f"this MLflow server knows no run of the {what}: it was done elsewhere, or is deleted")
+            found.gaps.append(f"this MLflow server knows no run of the {what}: it ran elsewhere, or was deleted")
     for what, run_id in (
         ("version itself", found.version.run_id),
         ("registration", found.version.registration_run_id),
     ):
         yield what, run_id
         if not run_id:
-            found.gaps.append(f"no run of the {what} is named: it was registered by other means")
+            found.gaps.append(f"no run of the {what} is named: it was registered outside D-Cube")
         elif found.run_of(run_id) is None:
             found.gaps.append(
                 f"the run of the {what} ({run_id}) was deleted from MLflow: restore it with `mlflow runs restore "

@@ -49,7 +49,7 @@ class Version:
 
     @property
     def run_id(self) -> str:
-        """Empty where it was registered by other means, without a run."""
+        """Empty where it was registered outside D-Cube, without a run."""
         return self.entry.run_id or ""
 
     @property

@@ -70,7 +70,7 @@ class ModelSnapshot:
         events, at = self.history(), self.aliases.get(CHAMPION)
         if at == (events[-1].version if events else None):
             return ""
-        return f"the alias {CHAMPION} of {self.name} was moved by other means: it is at version {at or 'none'}"
+        return f"the alias {CHAMPION} of {self.name} was moved outside D-Cube: it is at version {at or 'none'}"
 
     def _versions(self) -> list[Version]:
         return [Version(entry, None) for entry in self.entries]
@@ -99,7 +99,7 @@ class Registry:
                 tags.MANIFEST in entry.tags for entry in client.search_model_versions(f"name = '{name}'")
             ):
                 raise DcubeError(
-                    f"the registered model {name} was made by other means and holds no version of this program: have "
+                    f"the registered model {name} was not created by D-Cube and holds no version of it: have "
                     "it renamed or deleted in MLflow, or choose another data.name"
                 ) from None
         return cls(client, name)

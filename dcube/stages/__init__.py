@@ -39,6 +39,6 @@ def run(main: Callable[..., None], *words: str) -> None:
         try:
             main(*words)
         except KeyboardInterrupt:
-            print("interrupted: `dvc repro` goes on with this stage", file=sys.stderr, flush=True)
+            print("interrupted: `dvc repro` continues this stage", file=sys.stderr, flush=True)
             raise SystemExit(128 + signal.SIGINT) from None
         refuse_changed_inputs()

@@ -88,7 +88,7 @@ def _print(result: Registered, registry: Registry, titles: Mapping[str, str]) ->
     aliases = result.aliases
     if result.challenger:
         challenger = f"{titles[result.challenger]}, version {aliases[CHALLENGER]}"
-        print(f"challenger: {challenger}: it has the largest validation AUROC of those that are no controls")
+        print(f"challenger: {challenger}: it has the largest validation AUROC of all candidates but controls")
     else:
         print("challenger: none, since only controls were evaluated")
     if CHAMPION in aliases and aliases[CHAMPION] != aliases.get(CHALLENGER):

@@ -1,4 +1,4 @@
-"""Synthetic images up to a wished class ratio (paper Table III), as arrays beside the real ones."""
+"""Synthetic images up to a required class ratio (paper Table III), as arrays beside the real ones."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

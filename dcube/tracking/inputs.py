@@ -63,7 +63,7 @@ def _refuse(before: dict[str, Any], now: dict[str, Any]) -> None:
     if changed:
         raise DcubeError(
             f"{read_settings().stage}: {abbreviated(changed)} changed while it ran, so its result is not recorded: "
-            "`dvc repro` again, with the old state (a training then goes on where it was) or with the new one"
+            "`dvc repro` again, with the old state (a training then continues) or with the new one"
         )
 
 

@@ -50,7 +50,7 @@ def git_commit() -> str:
 
 
 def uncommitted() -> list[str]:
-    """Files that no commit has as they are here, but for what is kept by other means: parameters and DVC's results.
+    """Files with uncommitted changes, except parameters and DVC's results, which are kept elsewhere.
 
     First those that a result depends on: a tag names not all of many.
 

@@ -87,7 +87,7 @@ def set_up(stack: Stack, repository: Path) -> None:
             check=False,
         ).returncode
     if code:
-        raise DcubeError(f"the deployments could not be made: {last_line(log)} (full log: {log})")
+        raise DcubeError(f"the deployments could not be created: {last_line(log)} (full log: {log})")
 
 
 def summary(stack: Stack, environment: Path, seconds: float) -> str:

@@ -84,7 +84,7 @@ def _run(command: list[str], statements: str = "") -> None:
     errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "FATAL" in line]
     if done.returncode or errors:
         reasons = errors or done.stderr.strip().splitlines() or ["it said nothing"]
-        raise DcubeError(f"PostgreSQL's databases could not be made: {reasons[-1]}")
+        raise DcubeError(f"PostgreSQL's databases could not be created: {reasons[-1]}")
 
 
 def as_unprivileged() -> list[str]:

@@ -47,8 +47,8 @@ def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatc
     assert code == 0 and shown.count("Ada L.") == 2 and "agreed: macro F1" in " ".join(shown.split())
     two_versions.client.set_registered_model_alias(NAME, CHAMPION, "2")
     for words in (("models",), ("models", "--history"), ("rollback", "--reason", "moved by hand", "--to", "1")):
-        assert "moved by other means: it is at version 2" in run_dcube(*words)[1]
-    assert "by other means" not in run_dcube("models")[1]
+        assert "moved outside D-Cube: it is at version 2" in run_dcube(*words)[1]
+    assert "outside D-Cube" not in run_dcube("models")[1]
 
     command = [sys.executable, "-X", "importtime", "-m", "dcube.cli", "models"]
     listed = subprocess.run(command, capture_output=True, text=True)

@@ -139,7 +139,7 @@ class TestAttempts:
         )
         commit, given_up = begun.stdout.splitlines()
         assert commit == first
-        assert "given up: 2 attempts were cut off from outside" in given_up
+        assert "given up: 2 attempts were interrupted from outside" in given_up
 
 
 AGAIN = """

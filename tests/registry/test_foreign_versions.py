@@ -125,7 +125,7 @@ def test_nothing_is_registered_under_a_name_that_others_took(tracking_address):
     client = tracking_client()
     client.create_registered_model("foreign")
     client.create_model_version("foreign", "file:///elsewhere")
-    with pytest.raises(DcubeError, match="the registered model foreign was made by other means"):
+    with pytest.raises(DcubeError, match="the registered model foreign was not created by D-Cube"):
         Registry.created(client, "foreign")
     Registry.created(client, "own")
     assert Registry.created(client, "own").name == "own", "empty, but this program's"

@@ -261,9 +261,9 @@ class TestPromotion:
         (EVALUATION / "sub_features/metrics.json").unlink()
         run_pipeline(tiny_params, 3, 10)
         registry.client.set_registered_model_alias(NAME, CHAMPION, "3")
-        assert "moved by other means: it is at version 3" in registry.champion_moved_by_hand()
+        assert "moved outside D-Cube: it is at version 3" in registry.champion_moved_by_hand()
         assert download_version(f"{NAME}@{CHAMPION}", working_copy / "moved").version == "3"
-        assert "moved by other means: it is at version 3" in capsys.readouterr().err
+        assert "moved outside D-Cube: it is at version 3" in capsys.readouterr().err
         for file in Path("mlruns").rglob("dcube/predictions.csv"):
             file.unlink()
         with pytest.raises(DcubeError, match="is not what was registered"):

@@ -403,7 +403,7 @@ def test_ctrl_c_is_one_line(own: Path, capsys: pytest.CaptureFixture[str]) -> No
     with pytest.raises(SystemExit) as ended:
         dcube.stages.run(interrupted)
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "interrupted: `dvc repro` goes on with this stage\n"
+    assert capsys.readouterr().err == "interrupted: `dvc repro` continues this stage\n"
 
 
 def trainings() -> set[str]:

@@ -272,13 +272,13 @@ def test_the_plan_computes_nothing_and_says_what_is_known(study, tmp_path, run_d
         "evaluate@dcube  good, repeat 1",
         "evaluate@dcube  good, repeat 2",
         *(f"evaluate@baseline  poor, baseline.learning_rate = {rate}, repeat 1" for rate in (0.1, 0.5, 0.9)),
-        "0 of 5 trials are known",
+        "0 of 5 trials are computed already",
     ]
     assert run_dcube("study", "mine.yaml", "--row", "good")[0] == 0
     assert run_dcube("study", "mine.yaml", "--plan")[1].splitlines()[1:] == [
-        "evaluate@dcube  good, repeat 2  (known)",
+        "evaluate@dcube  good, repeat 2  (computed)",
         *(f"evaluate@baseline  poor, baseline.learning_rate = {rate}, repeat 1" for rate in (0.1, 0.5, 0.9)),
-        "2 of 5 trials are known",
+        "2 of 5 trials are computed already",
     ]
 
 

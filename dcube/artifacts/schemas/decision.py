@@ -111,7 +111,7 @@ def _name(text: str) -> str:
 class OperatingPoint(ArtifactPart):
     """Attributes:
     chosen_by: on the validation images; `most_probable`: nothing was chosen.
-    target: the wished sensitivity or specificity, or what a miss costs in false alarms.
+    target: the required sensitivity or specificity, or what a miss costs in false alarms.
     threshold: with the interval of choices on resamples.
     prevalence: of the class, that `ppv` and `npv` are for; None: the share among the images measured.
     validation, test: `sensitivity`, `specificity`, `ppv` and `npv` of the class at this point.

@@ -62,7 +62,8 @@ class Data(Group):
             "Which images belong together where patients are unknown: folder:2 (the name of the second folder of the "
             "path), run:10 (ten consecutive numbers in file names), or pattern: and a regular expression for the path "
             "(its parentheses, or all that it matches). null: each image on its own. `dcube data check` has proposals. "
-            "guessed: before it says that nobody has confirmed it, as after `dcube plan`; take it away if it is right."
+            "The prefix guessed: marks groups that `dcube plan` has proposed and nobody has confirmed; remove it if "
+            "they are right."
         ),
     )
     subgroups: list[Annotated[str, Field(pattern=r"^\w[\w .-]{0,39}$")]] = Field(
@@ -98,12 +99,12 @@ class Data(Group):
         ge=3,
         le=20,
         description=(
-            "Cross-validation: the patients are dealt out to so many folds, class by class, even if the data set came "
-            "with a split. null: one split. `dcube study folds` computes all of them."
+            "Number of folds for cross-validation; patients are assigned to them class by class, even if the data set "
+            "has a split of its own. null: one split. `dcube study folds` computes all folds."
         ),
     )
     fold: int = Field(
-        0, ge=0, description="Which of `folds` is the test split, from 0. The next one is validation, the others train."
+        0, ge=0, description="Index of the test fold, from 0. The next fold is validation, the others are training."
     )
     train_fraction: float = Field(
         1.0,

@@ -23,8 +23,8 @@ class Evaluation(Group):
     operating_point: ChosenBy = Field(
         "most_probable",
         description=(
-            "How a decision follows from probabilities: the most probable class, or positive_class from a threshold on "
-            "that is chosen on the validation images for a sensitivity, a specificity, Youden's index, or costs."
+            "How probabilities become a decision: the most probable class, or positive_class above a threshold that is "
+            "chosen on the validation images by sensitivity, specificity, Youden's index or cost."
         ),
     )
     positive_class: str | None = Field(None, max_length=200, description="The class that the operating point is for.")
@@ -32,13 +32,13 @@ class Evaluation(Group):
         None,
         ge=0.0,
         le=1e6,
-        description="The wished sensitivity or specificity (0 to 1); for cost, how many false alarms one miss costs.",
+        description="The required sensitivity or specificity (0 to 1); for cost, how many false alarms one miss costs.",
     )
     prevalence: float | None = Field(
         None,
         gt=0.0,
         lt=1.0,
-        description="Share of positive_class where the model will be used, for PPV, NPV and costs. null: as measured.",
+        description="Share of positive_class where the model will be used, for PPV, NPV, cost. null: as in the images.",
     )
     set_coverage: float = Field(
         0.9,
@@ -48,7 +48,7 @@ class Evaluation(Group):
         "patient, if known).",
     )
     abstain_by_set: StrictBool = Field(
-        False, description="Abstain unless the prediction set is the decided class alone."
+        False, description="Abstain unless the prediction set holds the decided class alone."
     )
     seed: Seed = Field(0, description="Random seed of the resamples.")
 

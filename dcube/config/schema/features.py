@@ -30,7 +30,7 @@ class Features(Group):
         description="A block counts as semantic if the p-value of its median D is below this (paper: 0.05).",
     )
     keep: Count = Field(
-        3, description="Minimum number of blocks: completed by those with the largest statistic D (paper: 2 or 3)."
+        3, description="Minimum number of blocks; those with the largest statistic D are added (paper: 2 or 3)."
     )
     batch_size: Count = Field(64, description="Batch size of a forward pass.")
     seed: Seed = Field(0, description="Random seed of the choice of training images.")
