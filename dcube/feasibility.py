@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from dcube.artifacts.candidates import BASELINE, OWN_KINDS, STAGES
+from dcube.artifacts.candidates import BASELINE, CLASSIFIER_KINDS, STAGES
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.classifier.candidate import build_method
 from dcube.classifier.class_balance import refuse_without_effect
@@ -26,7 +26,7 @@ from dcube.generative_metrics.extractor import load_extractor
 
 SOME_CLASSES = 2
 FID_STAGES = {"train_diffusion", "track_fid"}
-SUB_FEATURE_STAGES = {*(STAGES[name] for name in OWN_KINDS), "probe"}
+SUB_FEATURE_STAGES = {*(STAGES[name] for name in CLASSIFIER_KINDS), "probe"}
 CLASSIFIER_STAGES = set(STAGES.values())
 
 

@@ -9,9 +9,9 @@ DCUBE: CandidateName = "dcube"
 UNTRAINED: CandidateName = "untrained_uvit"
 SUB_FEATURES: CandidateName = "sub_features"
 BASELINE: CandidateName = "baseline"  # its kind is the name of the method in baseline.method
-CONTROLS = (UNTRAINED, SUB_FEATURES)  # they say what the training of the U-ViT, and the U-ViT itself, are worth
+CONTROLS = (UNTRAINED, SUB_FEATURES)  # they show the gain by training the U-ViT, and by the U-ViT itself
 ON_DIFFUSION_FEATURES = (DCUBE, UNTRAINED)
-OWN_KINDS = (*ON_DIFFUSION_FEATURES, SUB_FEATURES)  # that the parameter group `classifier` is about
+CLASSIFIER_KINDS = (*ON_DIFFUSION_FEATURES, SUB_FEATURES)  # trained by the parameter group `classifier`
 
 STAGES: dict[CandidateName, str] = {
     IMAGENET_PROBE: "train_imagenet_probe",

@@ -39,11 +39,11 @@ def report(reference: Reference = None, output: Output = None, checklist: Checkl
     if reference is None:
         _write(output or _default_file("", checklist), material_here(), checklist)
         return
-    from dcube.registry.references import referenced
+    from dcube.registry.references import resolve_reference
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     with mlflow_errors_in_one_line(), TemporaryDirectory() as folder:
-        registry, version = referenced(reference)
+        registry, version = resolve_reference(reference)
         named = f"-{registry.name}-{version.version}"
         _write(output or _default_file(named, checklist), material_of(registry, version, Path(folder)), checklist)
 

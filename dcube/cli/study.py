@@ -55,7 +55,7 @@ def study(
 
 def _print_plan(runner: "Runner") -> None:
     trials = runner.first_trials()
-    known = [runner.knows(trial) for trial in trials]
+    known = [runner.has_result(trial) for trial in trials]
     for trial, is_known in zip(trials, known, strict=True):
         print(f"{trial.target}  {trial.title}{'  (computed)' if is_known else ''}")
     print(f"{sum(known)} of {len(trials)} trials are computed already")

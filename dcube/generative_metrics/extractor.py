@@ -17,7 +17,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torchvision.transforms import Normalize
 
 from dcube.config.schema import Fid
-from dcube.engine.pretrained import PACKAGED, PACKAGED_ARCHITECTURE, PACKAGED_SHA256, create_pretrained, verified
+from dcube.engine.pretrained import PACKAGED, PACKAGED_ARCHITECTURE, PACKAGED_SHA256, create_pretrained, verify_sha256
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError
 
@@ -114,7 +114,7 @@ def _inception(fid: Fid) -> nn.Module:
             f"fid.extractor inception needs fid.weights_file and fid.weights_sha256: fetch {INCEPTION_ADDRESS} "
             "once and name it there, or set fid.extractor to efficientnet_lite0"
         )
-    path = verified(Path(fid.weights_file), fid.weights_sha256)
+    path = verify_sha256(Path(fid.weights_file), fid.weights_sha256)
     try:
         if path.suffix == ".safetensors":
             return _Inception(load_file(path))

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from dcube.artifacts.candidates import BASELINE, DCUBE, IMAGENET_PROBE, OWN_KINDS, STAGES, CandidateName
+from dcube.artifacts.candidates import BASELINE, CLASSIFIER_KINDS, DCUBE, IMAGENET_PROBE, STAGES, CandidateName
 from dcube.artifacts.schemas.plan import Goal
 from dcube.config.schema import Params
 from dcube.engine.batch_sampler import steps_per_epoch
@@ -222,7 +222,7 @@ class TimePlanner:
     def _classifier_epoch(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
         """Seconds of an epoch of D-Cube and its controls."""
         size = self.draft.params().classifier.batch_size
-        return sum(epoch_seconds(speed_of(name, speeds), size, self.facts) for name in OWN_KINDS)
+        return sum(epoch_seconds(speed_of(name, speeds), size, self.facts) for name in CLASSIFIER_KINDS)
 
     def _probe(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
         """Seconds of the training of the ImageNet probe."""

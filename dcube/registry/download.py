@@ -8,7 +8,7 @@ from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.inference.prediction_row import identity
-from dcube.registry.references import referenced, refuse_unfit_champion
+from dcube.registry.references import refuse_unfit_champion, resolve_reference
 from dcube.registry.versions import evaluation_artifacts
 from dcube.tracking import tags
 from dcube.tracking.verification import MODEL
@@ -55,7 +55,7 @@ def download_version(reference: str, folder: Path) -> DownloadedVersion:
     Raises:
         DcubeError: there is no such version, or it is not what was registered.
     """
-    registry, version = referenced(reference)
+    registry, version = resolve_reference(reference)
     number = version.version
     files = registry.verified(version, folder, code=False).or_refuse()
     refuse_unfit_champion(reference, registry, version)

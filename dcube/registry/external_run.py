@@ -8,7 +8,7 @@ from dcube.artifacts.schemas.drift import DriftReport
 from dcube.inference.external import ExternalTest
 from dcube.registry.candidate_run import log_metrics
 from dcube.registry.external_tags import external_tag
-from dcube.registry.references import referenced
+from dcube.registry.references import resolve_reference
 from dcube.tracking import tags
 from dcube.tracking.batches import milliseconds, send_params
 
@@ -26,7 +26,7 @@ def log_external_test(reference: str, test: ExternalTest, folder: Path) -> None:
     reference: `MODEL@ALIAS` or `MODEL/VERSION`.
     folder: as `save_external_test` has written it.
     """
-    registry, version = referenced(reference)
+    registry, version = resolve_reference(reference)
     source = registry.client.get_run(version.run_id)
     client, metrics, number = registry.client, test.metrics, version.version
     origin = {

@@ -108,7 +108,7 @@ def outputs(found: Provenance) -> Iterator[tuple[str, str]]:
 
 def machine(found: Provenance) -> Iterator[tuple[str, str]]:
     for name, value in found.machine.items():
-        yield name.removeprefix(tags.VERSION).removeprefix(tags.OWN), value
+        yield name.removeprefix(tags.VERSION).removeprefix(tags.PREFIX), value
     run_id = found.version.registration_run_id
     yield "packages", f"{len(found.packages)}, in {lineage.ORIGIN}/packages.txt of run {run_id}"
     if not found.packages:

@@ -15,7 +15,7 @@ from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.model_card import title_of_candidate
 from dcube.registry.candidate_run import log_metrics
 from dcube.registry.promotion import appoint_first
-from dcube.registry.registration import Evaluated, Registration, best_by_validation, challenger_of, register
+from dcube.registry.registration import EvaluatedCandidate, Registration, best_by_validation, challenger_of, register
 from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.tracking import tags
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 
 def register_pipeline(
-    registry: Registry, models: Sequence[Evaluated], shared: Registration, origin_of: Callable[[str], Mapping[str, str]]
+    registry: Registry,
+    models: Sequence[EvaluatedCandidate],
+    shared: Registration,
+    origin_of: Callable[[str], Mapping[str, str]],
 ) -> Registered:
     """A version of every candidate; name the challenger and, where there is none, the champion.
 
@@ -72,7 +75,9 @@ def log_shared_files(tracked: TrackedRun, files: Mapping[str, bytes]) -> dict[st
         return {place.name: hashes_of(place) for place in sorted(Path(folder).iterdir())}
 
 
-def _log_headlines(client: "MlflowClient", run_id: str, params: Params, roles: Mapping[str, Evaluated | None]) -> None:
+def _log_headlines(
+    client: "MlflowClient", run_id: str, params: Params, roles: Mapping[str, EvaluatedCandidate | None]
+) -> None:
     """Of a pipeline, to its run, so that pipelines can be sorted and compared, and the
     parameters that are not the defaults, since MLflow's list of runs gets slower with every parameter.
     """

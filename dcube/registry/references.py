@@ -25,7 +25,7 @@ def parse_reference(reference: str) -> tuple[str, str, bool]:
     return model, alias or version, alias is not None
 
 
-def referenced(reference: str) -> tuple[Registry, Version]:
+def resolve_reference(reference: str) -> tuple[Registry, Version]:
     """The version that `MODEL@ALIAS` or `MODEL/VERSION` names."""
     model, which, is_alias = parse_reference(reference)
     registry = Registry.existing(model)

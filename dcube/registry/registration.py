@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluatedCandidate:
     """A candidate's folder, its evaluation's folder, and the metrics there."""
 
     name: str
@@ -56,7 +56,7 @@ class Evaluated:
     metrics: Metrics
 
     @classmethod
-    def load(cls, models: Path, evaluation: Path) -> "Evaluated":
+    def load(cls, models: Path, evaluation: Path) -> "EvaluatedCandidate":
         return cls(evaluation.name, models / evaluation.name, evaluation, Metrics.load(evaluation / METRICS_FILE))
 
     @property
@@ -73,7 +73,7 @@ class Evaluated:
         }
 
     @property
-    def own_tags(self) -> dict[str, str]:
+    def version_tags(self) -> dict[str, str]:
         metrics = self.metrics
         return {
             tags.MODEL: self.name,
@@ -118,7 +118,9 @@ class Registration:
     files: Mapping[str, dict[str, str]] = field(default_factory=dict)
 
 
-def register(registry: Registry, model: Evaluated, shared: Registration, lineage: Mapping[str, str]) -> Version:
+def register(
+    registry: Registry, model: EvaluatedCandidate, shared: Registration, lineage: Mapping[str, str]
+) -> Version:
     """The version of this identity: the one that exists, or, also where its files are gone, a new one with a source run
     of its own.
 
@@ -135,7 +137,7 @@ def register(registry: Registry, model: Evaluated, shared: Registration, lineage
     origin = {
         **lineage,
         **_ancestors(client, model, config, shared.diffusion),
-        **model.own_tags,
+        **model.version_tags,
         **source_tags(f"register@{model.name}"),
         tags.REGISTRATION_RUN: shared.run.info.run_id,
     }
@@ -168,7 +170,7 @@ def register(registry: Registry, model: Evaluated, shared: Registration, lineage
 
 
 def _ancestors(
-    client: "MlflowClient", model: Evaluated, config: CandidateConfig, diffusion: str | None
+    client: "MlflowClient", model: EvaluatedCandidate, config: CandidateConfig, diffusion: str | None
 ) -> dict[str, str]:
     """Tags that name the runs that trained and evaluated the weights, and the diffusion weights behind them."""
     weights = dict.fromkeys((tags.TRAINING_RUN, tags.EVALUATION_RUN), model.metrics.weights_sha256)
@@ -184,7 +186,7 @@ def _descends_from_diffusion(config: CandidateConfig) -> bool:
     return config.kind == DCUBE or (trained_with is not None and trained_with.extra_images == "synthetic")
 
 
-def challenger_of(models: Iterable[Evaluated]) -> Evaluated | None:
+def challenger_of(models: Iterable[EvaluatedCandidate]) -> EvaluatedCandidate | None:
     """The best by validation without the controls, which say what D-Cube's parts are worth and are not meant for use.
 
     None where there is nothing else.
@@ -192,10 +194,10 @@ def challenger_of(models: Iterable[Evaluated]) -> Evaluated | None:
     return best_by_validation(model for model in models if model.metrics.kind not in CONTROLS)
 
 
-def best_by_validation(models: Iterable[Evaluated]) -> Evaluated | None:
+def best_by_validation(models: Iterable[EvaluatedCandidate]) -> EvaluatedCandidate | None:
     """Largest validation AUROC; among equals the smallest validation cross-entropy. The test has no say."""
 
-    def merit(model: Evaluated) -> tuple[float, float]:
+    def merit(model: EvaluatedCandidate) -> tuple[float, float]:
         validation = model.metrics.validation
         return _or_least(validation["auroc"]), _or_least(-validation["cross_entropy"])
 

@@ -42,7 +42,7 @@ from dcube.tracking.verification import MODEL
 
 # What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
 FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
-OWN_STATE = ("checkpoints", "unsent")
+SHARED_STATE = ("checkpoints", "unsent")
 OF_A_RUN = {str(PARAMS), str(LOCK)}  # what a run writes beside what the commit holds
 PSEUDONYMS = ["file", "patient"]
 COMPARED = (WEIGHTS, CONFIG, REFERENCE)  # of the candidate; its curves hold times
@@ -128,7 +128,7 @@ def _remove_if_changed(repository: Path, commit: str, name: str) -> None:
 
 def _own_state(folder: Path) -> None:
     """Part with the checkpoints and the unsent reports of the repository."""
-    for name in OWN_STATE:
+    for name in SHARED_STATE:
         state = folder / ".dcube" / name
         if state.is_symlink():
             state.unlink()
@@ -199,7 +199,7 @@ def _machine_differences(origin: Provenance) -> dict[str, tuple[str, str]]:
     before |= {name: then[name] for name in (tags.MACHINE, tags.PYTHON) if name in then}
     now = installed | {name: here[name] for name in (tags.MACHINE, tags.PYTHON)}
     return {
-        name.removeprefix(tags.OWN): (value, now.get(name, "not installed"))
+        name.removeprefix(tags.PREFIX): (value, now.get(name, "not installed"))
         for name, value in sorted(before.items())
         if value != now.get(name)
     }

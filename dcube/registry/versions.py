@@ -30,7 +30,7 @@ from dcube.tracking.mlflow_client import (
     version_number,
     without_password,
 )  # fmt: skip
-from dcube.tracking.verification import Verified, verify
+from dcube.tracking.verification import VerificationResult, verify
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -161,7 +161,7 @@ class Registry:
         held = self.aliases().get(alias)
         return with_source_run(self.client, self.client.get_model_version(self.name, held)) if held else None
 
-    def verified(self, version: Version, folder: Path, code: bool = True) -> Verified:
+    def verified(self, version: Version, folder: Path, code: bool = True) -> VerificationResult:
         """Its files, brought into `folder`, and what of it is not as registered; `code` as in `verify`."""
         return verify(self.client, version.entry, version.run, folder, code)
 

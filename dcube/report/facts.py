@@ -6,7 +6,7 @@ A function is named in `checklists.yaml`, by the items that it answers.
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.candidates import BASELINE, CONTROLS, DCUBE, ON_DIFFUSION_FEATURES, OWN_KINDS, UNTRAINED
+from dcube.artifacts.candidates import BASELINE, CLASSIFIER_KINDS, CONTROLS, DCUBE, ON_DIFFUSION_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Baseline, Classifier
@@ -129,7 +129,7 @@ def software(material: Material) -> str:
 
 def first_weights(material: Material) -> str:
     params = material.params
-    if params is None or material.model not in (*OWN_KINDS, BASELINE):
+    if params is None or material.model not in (*CLASSIFIER_KINDS, BASELINE):
         return ""
     if material.model == BASELINE:
         return f"{params.baseline.method}: {ORIGINS[params.baseline.weights]}."
@@ -157,7 +157,7 @@ def training(material: Material) -> str:
 
 
 def model_selection(material: Material) -> str:
-    if material.model not in (*OWN_KINDS, BASELINE):
+    if material.model not in (*CLASSIFIER_KINDS, BASELINE):
         return ""
     of_diffusion = " The diffusion model is the one with the smallest Fréchet distance to the training images."
     return (
@@ -258,6 +258,6 @@ def _metrics(material: Material) -> Metrics:
 
 def _optimisation(material: Material) -> Classifier | Baseline | None:
     """The parameters of this model's training; the probe's are fixed."""
-    if material.params is None or material.model not in (*OWN_KINDS, BASELINE):
+    if material.params is None or material.model not in (*CLASSIFIER_KINDS, BASELINE):
         return None
     return material.params.baseline if material.model == BASELINE else material.params.classifier

@@ -120,8 +120,8 @@ def _facts(registry: Registry, version: Version) -> dict[str, str]:
 
 def _shown(known: dict[str, str]) -> dict[str, str]:
     """Tags as rows for people, the commit first."""
-    own = {name: value for name, value in known.items() if name.startswith(tags.OWN) and not name.startswith(HIDDEN)}
-    rest = {name.removeprefix(tags.OWN): value for name, value in own.items()}
+    own = {name: value for name, value in known.items() if name.startswith(tags.PREFIX) and not name.startswith(HIDDEN)}
+    rest = {name.removeprefix(tags.PREFIX): value for name, value in own.items()}
     return {"commit": known.get(tags.COMMIT, "none"), **dict(sorted(rest.items()))}
 
 

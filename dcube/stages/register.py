@@ -25,7 +25,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.model_card import title_of_candidate
 from dcube.registry.pipeline import log_shared_files, register_pipeline
 from dcube.registry.references import model_of
-from dcube.registry.registration import Evaluated, Registration
+from dcube.registry.registration import EvaluatedCandidate, Registration
 from dcube.registry.staleness import refuse, stale_inputs
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.report.origins import material_to_register
@@ -40,7 +40,7 @@ def main() -> None:
     settings = params()
     refuse(stale_inputs("register", settings))
     name = model_of(settings.data.name)
-    models = [Evaluated.load(MODELS, file.parent) for file in sorted(EVALUATION.glob(f"*/{METRICS_FILE}"))]
+    models = [EvaluatedCandidate.load(MODELS, file.parent) for file in sorted(EVALUATION.glob(f"*/{METRICS_FILE}"))]
     if not models:
         raise DcubeError(f"nothing has been evaluated in {EVALUATION}: run `dvc repro`")
     dataset = PreparedDataset.load(PREPARED)

@@ -136,12 +136,12 @@ class Runner:
         for variant in ahead:
             first = self._first_trials_of(variant)
             expected |= {trial.key: trial for trial in (*first, *self._trials_of(variant, first[0].chosen))}
-        unknown = sum(not self.knows(trial) for trial in expected.values())
+        unknown = sum(not self.has_result(trial) for trial in expected.values())
         if not unknown or not self._seconds:
             return ""
         return f", about {math.ceil(unknown * mean(self._seconds) / 60)} min left"
 
-    def knows(self, trial: Trial) -> bool:
+    def has_result(self, trial: Trial) -> bool:
         """Whether its results are here, computed with this code and data."""
         return (self.store / trial.key).is_dir()
 
@@ -166,7 +166,7 @@ class Runner:
 
     def _result(self, trial: Trial) -> Result:
         """The trial's result, computed in the study's working copy where it is not known."""
-        if not self.knows(trial):
+        if not self.has_result(trial):
             if self._working_copy is None:
                 name = f"study-{self.name}-{self.base.data.name}-{self.commit[:8]}"
                 entered = workspace(self.repository, self.commit, name, trial.params.to_yaml(), self.data_record)

@@ -3,7 +3,7 @@
 Those of a version that are for people, `dcube.registry.version_page` names.
 """
 
-OWN = "dcube."  # what all tags of this project begin with
+PREFIX = "dcube."  # what all tags of this project begin with
 
 # Of every run.
 RUN_KEY = "dcube.run_key"  # identifies a training: killed and started again, it goes on in the same run

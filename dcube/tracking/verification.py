@@ -32,7 +32,7 @@ Files = Mapping[str, dict[str, str]]  # place → path → sha256
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerificationResult:
     """A version's files, and what of the version is no longer as it was registered.
 
     Attributes:
@@ -102,7 +102,7 @@ def write_manifest(client: "MlflowClient", entry: "ModelVersion", run: "Run", se
 
 def verify(
     client: "MlflowClient", entry: "ModelVersion", run: "Run | None", folder: Path, code: bool = True
-) -> Verified:
+) -> VerificationResult:
     """Bring every file of a version into `folder`, and compare files, tags, parameters and metrics with its manifest.
 
     Args:
@@ -119,13 +119,13 @@ def verify(
     try:
         manifest = _manifest(entry, run, folder / MANIFEST)
     except DcubeError as error:
-        return Verified(title, folder, [str(error)])
+        return VerificationResult(title, folder, [str(error)])
     assert run is not None
     problems = [*_values(manifest, entry, run)]
     for place, recorded in (manifest.files if code else _without_code(manifest.files)).items():
         download(client, _address(entry, run, manifest.registration_run, place), folder / place)
         problems += _differences(place, recorded, _hashes(folder / place))
-    return Verified(title, folder, problems, manifest)
+    return VerificationResult(title, folder, problems, manifest)
 
 
 def _manifest(entry: "ModelVersion", run: "Run | None", file: Path) -> VersionManifest:
@@ -197,7 +197,7 @@ def _fixed_tags(entry: "ModelVersion", run: "Run") -> dict[str, str]:
 
 def _counts(tag: str, manifest: VersionManifest) -> bool:
     """People may add tags of their own, but none of this program's."""
-    return tag in manifest.tags or tag.startswith(tags.OWN)
+    return tag in manifest.tags or tag.startswith(tags.PREFIX)
 
 
 def _shown(values: Mapping[str, object], name: str) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import normalize
 
-from dcube.artifacts.candidates import DCUBE, OWN_KINDS, SUB_FEATURES, UNTRAINED
+from dcube.artifacts.candidates import CLASSIFIER_KINDS, DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.schemas.candidate import Calibration
 from dcube.classifier.calibration import with_temperature
 from dcube.classifier.candidate import build_head, load_candidate, probabilities, save_candidate
@@ -186,7 +186,7 @@ def test_train_save_load_predict(
     kind: str, tiny_params: Params, uvit: FrozenUViT, disc_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     used = {DCUBE: uvit, UNTRAINED: with_random_weights(uvit, tiny_params.diffusion, seed=7)}.get(kind)
-    own_settings = tiny_params.classifier if kind in OWN_KINDS else tiny_params.baseline
+    own_settings = tiny_params.classifier if kind in CLASSIFIER_KINDS else tiny_params.baseline
     head = build_head(kind, own_settings, TASK, used, load_pretrained=True)
     train, validation = (ImageTable.of_split(disc_dataset, split) for split in ("train", "validation"))
     settings, checkpoints = tiny_params.classifier, Checkpoints(tmp_path / "c", "k")

@@ -17,7 +17,7 @@ from dcube.config.schema import Params
 from dcube.inference import endpoint
 from dcube.inference.endpoint import application
 from dcube.inference.serving import ServedModel, encode_file
-from dcube.registry.references import referenced
+from dcube.registry.references import resolve_reference
 from dcube.runtime.ports import free_port
 from dcube.runtime.processes import process_group
 from tests.support.discs import TINY
@@ -91,7 +91,7 @@ def version(tmp_path, tracking_address, tiny_params, monkeypatch) -> tuple[str, 
     """A registered one, and its files in the store."""
     monkeypatch.chdir(tmp_path)
     reference, _ = register_candidate(tmp_path, tiny_params, SUB_FEATURES, PICTURES)
-    registry, found = referenced(reference)
+    registry, found = resolve_reference(reference)
     logged = registry.client.get_logged_model(found.entry.source.removeprefix("models:/"))
     return reference, Path(urlparse(logged.artifact_location).path)
 

@@ -19,7 +19,7 @@ from dcube.classifier.candidate import Candidate
 from dcube.cli import main as cli
 from dcube.config.schema import Params
 from dcube.registry.external_tags import unconfirmed_external_tests
-from dcube.registry.references import referenced
+from dcube.registry.references import resolve_reference
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
 from tests.support.discs import TINY
@@ -90,11 +90,11 @@ def test_the_python_api_measures_as_the_command_does_and_records_what_has_a_name
 ) -> None:
     scans, reference = hospital(tmp_path / "scans", first=300), home[1]
     test = dcube.evaluate(f"models:/{reference}", scans)
-    assert not [tag for tag in referenced(reference)[1].entry.tags if tag.endswith(test.metrics.dataset)]
+    assert not [tag for tag in resolve_reference(reference)[1].entry.tags if tag.endswith(test.metrics.dataset)]
     run(scans, "--output", str(tmp_path / "out"), name="west")
     measured = Metrics.load(tmp_path / "out" / METRICS_FILE)
     assert test.metrics == measured.model_copy(update={"model": "external", "dataset": "external"})
-    assert f"{tags.EXTERNAL}west" in referenced(reference)[1].entry.tags
+    assert f"{tags.EXTERNAL}west" in resolve_reference(reference)[1].entry.tags
     with pytest.raises(dcube.DcubeError, match="exists: name a new folder"):
         dcube.evaluate(dcube.load(reference), scans, output=tmp_path / "out")
 
@@ -120,7 +120,7 @@ def test_mlflow_has_a_run_and_the_version_a_mark_and_neither_names_a_file(
 ) -> None:
     run(hospital(tmp_path / "scans", first=100), name="south")
     _, reference, _ = home
-    registry, version = referenced(reference)
+    registry, version = resolve_reference(reference)
     assert version.entry.tags[f"{tags.EXTERNAL}south"].startswith("AUROC 0.")
     assert "18 images" in version.entry.tags[f"{tags.EXTERNAL}south"]
     (found,) = tracking_client().search_runs(
@@ -141,7 +141,7 @@ def test_mlflow_has_a_run_and_the_version_a_mark_and_neither_names_a_file(
         ("south", re.sub("run [0-9a-f]{32}", f"run {'0' * 32}", text), "which is gone"),
     ):
         registry.client.set_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}", forged)
-        (problem,) = unconfirmed_external_tests(registry, referenced(reference)[1])
+        (problem,) = unconfirmed_external_tests(registry, resolve_reference(reference)[1])
         assert f"'external test: {name}' " in problem and said in problem
         registry.client.delete_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}")
 

@@ -24,7 +24,7 @@ from dcube.evaluation.summary import summarise
 from dcube.registry.presence import has_its_files
 from dcube.registry.promotion import propose
 from dcube.registry.promotion_policy import PromotionPolicy
-from dcube.registry.registration import Evaluated, challenger_of
+from dcube.registry.registration import EvaluatedCandidate, challenger_of
 from dcube.registry.version import Version
 from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.stages import register
@@ -78,8 +78,8 @@ def test_a_metric_without_a_value_is_named_and_never_zero(working_copy, tiny_par
 
 
 def test_an_undefined_validation_names_no_challenger():
-    def evaluated(name: str, auroc: float) -> Evaluated:
-        return Evaluated(name, Path(), Path(), made_metrics(validation={"auroc": auroc, "cross_entropy": 0.5}))
+    def evaluated(name: str, auroc: float) -> EvaluatedCandidate:
+        return EvaluatedCandidate(name, Path(), Path(), made_metrics(validation={"auroc": auroc, "cross_entropy": 0.5}))
 
     assert challenger_of([evaluated("a", math.nan), evaluated("b", 0.6)]).name == "b"
     assert challenger_of([evaluated("b", 0.6), evaluated("a", math.nan)]).name == "b"

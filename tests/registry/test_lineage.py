@@ -14,7 +14,7 @@ from prefect.states import Completed
 
 from dcube.config.schema import Params
 from dcube.registry.provenance import Provenance
-from dcube.registry.references import referenced
+from dcube.registry.references import resolve_reference
 from dcube.registry.repository_traces import fingerprint_at
 from dcube.registry.tracing import trace
 from dcube.tracking import lineage
@@ -22,7 +22,7 @@ from tests.support.traced_version import NAME, PARAMS, break_cache, command, com
 
 
 def traced(repository: Path, reference: str = f"{NAME}@champion") -> Provenance:
-    return trace(*referenced(reference), repository)
+    return trace(*resolve_reference(reference), repository)
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def break_commit(repository: Path) -> None:
 
 
 def break_runs(repository: Path) -> None:
-    registry, version = referenced(f"{NAME}@champion")
+    registry, version = resolve_reference(f"{NAME}@champion")
     registry.client.delete_run(version.tags["dcube.training_run_id"])
 
 

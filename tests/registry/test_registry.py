@@ -17,8 +17,8 @@ from dcube.registry.download import download_version
 from dcube.registry.presence import lost_versions
 from dcube.registry.promotion import ChampionChangedError, Proposal, appoint_first, promote, propose, rollback
 from dcube.registry.promotion_policy import PromotionPolicy, PromotionRecord, Verdict
-from dcube.registry.references import parse_reference, referenced
-from dcube.registry.registration import Evaluated, challenger_of
+from dcube.registry.references import parse_reference, resolve_reference
+from dcube.registry.registration import EvaluatedCandidate, challenger_of
 from dcube.registry.version import Version
 from dcube.registry.versions import (
     CHALLENGER,
@@ -36,9 +36,9 @@ from tests.support.metrics import made_metrics
 POLICY = PromotionPolicy(bootstrap_samples=200)
 
 
-def evaluated(name: str, auroc: float, cross_entropy: float = 0.5, kind: str = "dcube") -> Evaluated:
+def evaluated(name: str, auroc: float, cross_entropy: float = 0.5, kind: str = "dcube") -> EvaluatedCandidate:
     metrics = made_metrics(validation={"auroc": auroc, "cross_entropy": cross_entropy}, kind=kind)
-    return Evaluated(name, Path(), Path(), metrics)
+    return EvaluatedCandidate(name, Path(), Path(), metrics)
 
 
 def test_validation_chooses_the_challenger_and_a_control_is_none():
@@ -357,7 +357,7 @@ def test_a_reference_names_a_version(working_copy, tiny_params):
         False,
     )
     for reference in (f"{NAME}@champion", f"{NAME}/1"):
-        assert referenced(reference)[1].version == "1"
+        assert resolve_reference(reference)[1].version == "1"
     for reference, words in (
         (NAME, "MODEL@ALIAS"),
         (f"{NAME}/x", "MODEL@ALIAS"),
@@ -367,7 +367,7 @@ def test_a_reference_names_a_version(working_copy, tiny_params):
         ("x' or '1'='1@champion", "no registered model"),
     ):
         with pytest.raises(DcubeError, match=words):
-            referenced(reference)
+            resolve_reference(reference)
 
 
 def test_looking_makes_no_database(working_copy):

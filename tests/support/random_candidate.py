@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from dcube.artifacts.candidates import DCUBE, ON_DIFFUSION_FEATURES, OWN_KINDS, SUB_FEATURES
+from dcube.artifacts.candidates import CLASSIFIER_KINDS, DCUBE, ON_DIFFUSION_FEATURES, SUB_FEATURES
 from dcube.artifacts.schemas.candidate import Calibration, CandidateConfig, TrainedWith
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.classifier.candidate import build_head, save_candidate
@@ -21,9 +21,9 @@ SPEC = InputSpec(channels=1, image_size=32, diffusion_image_size=16, fit="crop")
 
 
 def candidate_config(params: Params, kind: str = SUB_FEATURES, **changes: Any) -> CandidateConfig:
-    groups = {"classifier"} if kind in OWN_KINDS else {"baseline"}
+    groups = {"classifier"} if kind in CLASSIFIER_KINDS else {"baseline"}
     groups |= {"diffusion"} if kind in ON_DIFFUSION_FEATURES else set()
-    resolved = {} if kind in OWN_KINDS else method_recipe(params.baseline).params
+    resolved = {} if kind in CLASSIFIER_KINDS else method_recipe(params.baseline).params
     classes = changes.get("classes", CLASSES)
     usual = {
         "kind": kind, "classes": CLASSES, "input": SPEC, "evaluation_timesteps": [1],
@@ -43,7 +43,7 @@ def write_candidate(
     if kind == DCUBE:
         model = build_uvit(params.diffusion, 16, 1, len(CLASSES)).eval()
         uvit = FrozenUViT(model, NoiseSchedule(params.diffusion), blocks=(1, 2))
-    settings = params.classifier if kind in OWN_KINDS else params.baseline
+    settings = params.classifier if kind in CLASSIFIER_KINDS else params.baseline
     head = build_head(kind, settings, Task(len(CLASSES), 32, 1), uvit, load_pretrained=False)
     config = candidate_config(params, kind=kind, input=spec, calibration=Calibration(temperature=1.5))
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from dcube.config.schema import Evaluation, Params
 from dcube.data.preprocessing import to_square
 from dcube.evaluation.summary import summarise
 from dcube.inference.drift import reference_of
-from dcube.registry.registration import Evaluated, Registration, register
+from dcube.registry.registration import EvaluatedCandidate, Registration, register
 from dcube.registry.versions import CHALLENGER, Registry
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
@@ -65,7 +65,8 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     with tracked_run("register", {}) as run:
         registry = Registry.created(tracking_client(), NAME)
         shared = Registration(registry.client.get_run(run.run_id), params, write_dataset(home / "prepared"))
-        version = register(registry, Evaluated(kind, home / "models" / kind, evaluation, metrics), shared, origin)
+        evaluated = EvaluatedCandidate(kind, home / "models" / kind, evaluation, metrics)
+        version = register(registry, evaluated, shared, origin)
     registry.set_alias(CHALLENGER, version.version)
     return f"{NAME}/{version.version}", candidate
 

@@ -7,7 +7,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from dcube.config.schema import Pretrained
-from dcube.engine.pretrained import downloaded, state_from_file
+from dcube.engine.pretrained import download_weights, state_from_file
 from dcube.errors import DcubeError
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -45,7 +45,7 @@ def load_published(
         origin = str(pretrained.weights_file)
         tensors: Mapping[str, Tensor] = state_from_file(pretrained)
     else:
-        origin, tensors = "what was fetched", downloaded(title, fetch)
+        origin, tensors = "what was fetched", download_weights(title, fetch)
     _fill(network, title, renamed(tensors), origin, fresh, positions)
 
 
