@@ -26,12 +26,12 @@ SECONDS_PER_DAY = 86_400
 def housekeeping(
     keep_days: Annotated[float, Field(ge=0)] = 7, keep_checkpoint_days: Annotated[float, Field(ge=1)] = 30
 ) -> None:
-    """Look after this machine's workspaces and checkpoints, and all of MLflow.
+    """Remove old workspaces and checkpoints of this machine, and end unfinished runs in MLflow.
 
     Args:
         keep_days: how long the workspace of a failed run is kept.
-        keep_checkpoint_days: how long a training that never ended can go on from its checkpoints on this machine; one
-            that runs renews them every minute.
+        keep_checkpoint_days: how long a training that never ended can continue from its checkpoints on this machine; a
+            running one renews them every minute.
     """
     log_errors_in_one_line()
     logger = get_run_logger()

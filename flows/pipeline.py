@@ -62,9 +62,9 @@ def pipeline(
         settings: Single values that override the ones above, each as group.key=value: diffusion.epochs=20 for example.
         revision: Commit, branch or tag of the repository to run. HEAD is the last commit of the worker's checkout.
         targets: Stages of dvc.yaml to run with all that they depend on, evaluate for example. Empty: all.
-        minutes: Plan the parameters on the worker for this time (`dcube plan`); of the above data.name and settings
-            alone count then. Empty: take them as they are.
-        attempts: How often a run that is cut off (killed, out of memory, machine lost) may begin, 1 to 100.
+        minutes: Plan the parameters on the worker for this time (`dcube plan`); of the above, it uses data.name and
+            settings only. Empty: the parameters are used as they are.
+        attempts: How often a run that is interrupted (killed, out of memory, machine lost) may start, 1 to 100.
 
     Returns:
         The name of the DVC experiment that holds parameters and results.

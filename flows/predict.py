@@ -71,7 +71,7 @@ def predict(
         results: where the predictions go, below MODEL/VERSION-WEIGHTS/abstain-below-…: Parquet, and drift.json.
         batch_size: at most this many predictions are lost when the process is killed.
         abstain_below: the lowest confidence with which the model decides.
-        decide: the rule that makes a class of probabilities.
+        decide: the rule that turns probabilities into a class.
     """
     log_errors_in_one_line()
     with TemporaryDirectory(prefix="dcube-predict-") as folder, mlflow_errors_in_one_line():

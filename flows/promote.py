@@ -35,7 +35,7 @@ class Approval(RunInput):
 def promote(
     model: Annotated[str, Field(min_length=1, description="Registered model in MLflow, dcube-phantom for example.")],
     policy: PromotionPolicy = PromotionPolicy(),  # noqa: B008, frozen
-    approval: Annotated[bool, Field(description="Whether a person must say yes.")] = True,
+    approval: Annotated[bool, Field(description="Whether a person must approve.")] = True,
     hours_to_answer: Annotated[float, Field(gt=0, le=720, description="Without an answer the champion stays.")] = 72,
 ) -> State[Any]:
     """Move the alias `champion` to the challenger if every criterion of the policy is met.
@@ -44,7 +44,7 @@ def promote(
         model: name of the registered model.
         policy: what the challenger must show.
         approval: by a person, first. A deployed run is suspended meanwhile: it occupies no worker, survives the
-            death of every one, and compares again when it goes on.
+            death of every one, and compares again when it continues.
         hours_to_answer: then the run fails, and the champion stays.
     """
     log_errors_in_one_line()

@@ -1,4 +1,4 @@
-"""Looks whether the data have changed since a model was last made of them, and starts the pipeline if so."""
+"""Checks whether the data have changed since a model was last trained on them, and starts the pipeline if so."""
 
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> Stat
 
     Args:
         pipeline: the deployment, `pipeline/phantom` for example.
-        revision: commit, branch or tag to look at and to run.
-        always: whether or not the data have changed.
+        revision: commit, branch or tag to check and to run.
+        always: start even if the data have not changed.
     """
     log_errors_in_one_line()
     repository = repository_around(Path.cwd())

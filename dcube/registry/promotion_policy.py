@@ -27,7 +27,7 @@ class PromotionPolicy(Group):
         le=1.0,
         title="Minimum improvement",
         description=(
-            "The gain in macro F1 must lie above this with the confidence below. Negative: the challenger need only be "
+            "With the confidence below, the gain in macro F1 must be above this. Negative: the challenger need only be "
             "no worse than by so much."
         ),
     )
