@@ -129,8 +129,8 @@ def kind_in_words(kind: str) -> str:
 def intended(classes: Sequence[str]) -> str:
     """What the model is for."""
     return (
-        f"Research: telling {', '.join(classes[:-1])} and {classes[-1]} apart on images that were made and prepared "
-        "like those it was trained on."
+        f"Research: distinguishing {', '.join(classes[:-1])} and {classes[-1]} on images that were acquired and "
+        "prepared like those it was trained on."
     )
 
 
@@ -201,7 +201,7 @@ def limits_of(metrics: Metrics) -> list[str]:
         "One training: another seed gives other weights and other metrics; the intervals do not cover that either.",
     ]
     if metrics.resampled == "groups":
-        limits.append("The groups of data.group_by stand for patients: if they are not, the metrics may be too high.")
+        limits.append("The groups of data.group_by stand for patients: if they do not, the metrics may be too high.")
     if metrics.test_patients is None:
         which = "Some patients" if metrics.resampled == PARTLY_KNOWN else "Patients"
         limits.append(f"{which} are unknown: if some of them have several images, the intervals are too narrow.")

@@ -1,4 +1,4 @@
-"""Which parts of an image spoke for a prediction, plotted beside the image.
+"""Which parts of an image support a prediction, plotted beside the image.
 
 Occlusion (Zeiler and Fergus, 2014; captum): a part of the image is blurred away, and the fall of the predicted class's
 log-odds is that part's contribution. It needs no gradient and no layer, so that one heatmap covers both ways in which

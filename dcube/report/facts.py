@@ -47,7 +47,7 @@ def excluded_images(material: Material) -> str:
     if info is None:
         return ""
     found = [
-        f"dropped because they also stand in validation or test: {len(info.dropped_duplicates)} training images",
+        f"dropped because they are also in validation or test: {len(info.dropped_duplicates)} training images",
         f"left out because they are blank: {info.blank_slices} slices",
     ]
     if info.left_out:

@@ -38,8 +38,8 @@ def _explanation(material: Material) -> str:
     if material.weights is None:
         return f"Heatmaps: not shown. {material.absent}"
     return (
-        "On the right of each image, what spoke for the prediction (red) and against it (blue): how much more or less "
-        "sure the model becomes where that part is blurred away. It shows what the model used, not what is ill."
+        "On the right of each image, the parts that support the prediction (red) and oppose it (blue): how much less, "
+        "or more, certain the model becomes when that part is blurred. It shows what the model used, not what is ill."
     )
 
 
@@ -83,7 +83,7 @@ def _found(dataset: PreparedDataset, wanted: Sequence[str]) -> np.ndarray:
 def _heatmaps(
     material: Material, dataset: PreparedDataset, chosen: np.ndarray, classes: np.ndarray
 ) -> np.ndarray | list[None]:
-    """What spoke for the predicted `classes`, (k, h, w); nothing where the weights are not at hand."""
+    """What supports the predicted `classes`, (k, h, w); nothing where the weights are not at hand."""
     if material.weights is None:
         return [None] * len(chosen)
     candidate = load_candidate(material.weights, choose_device(Compute()))
@@ -103,7 +103,7 @@ def _picture(image: np.ndarray, heatmap: np.ndarray | None, texts: tuple[str, st
     caption = f"{truth}, predicted as {predicted} ({sure})\n{file}"
     if heatmap is None:
         return pixel_image(image, alt, caption)
-    alt = f"{alt} Beside it what spoke for {predicted}: {_place(heatmap)}."
+    alt = f"{alt} Beside it the parts that support {predicted}: {_place(heatmap)}."
     return image_with_heatmap(image, heatmap, alt, caption)
 
 

@@ -74,7 +74,7 @@ def _data(info: DatasetInfo) -> Iterator[Part]:
         "for the CNNs": _size(spec.image_size, spec),
         "for the diffusion model": _size(spec.diffusion_image_size, spec),
         "made square by": spec.fit,
-        "copies dropped": f"{dropped} (training images that also stand in validation or test)" if dropped else "none",
+        "copies dropped": f"{dropped} (training images that are also in validation or test)" if dropped else "none",
         "fingerprint": info.fingerprint,
     }
     if unlabelled:
