@@ -56,7 +56,9 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         DcubeError: naming the file or folder that fits no layout; a `GroupingError` names none.
     """
     if path.is_file() and path.suffix.lower() != ".npz":
-        raise DcubeError(f"{path} is neither a folder nor a MedMNIST .npz: give one of these")
+        raise DcubeError(
+            f"{path} is neither a folder nor a MedMNIST .npz: give one of these (`dcube data add` unpacks zip and tar)"
+        )
     if not path.exists():
         raise DcubeError(f"{path} is missing: add a data set there with `dcube data add NAME PATH`")
     raw = RawFiles(inner_folder(path))

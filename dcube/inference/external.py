@@ -158,8 +158,8 @@ def _described(config: CandidateConfig, data: Data, predictions: Predictions) ->
 def _refuse_other_classes(found: set[str], known: Sequence[str], path: Path) -> None:
     if unknown := sorted(found - set(known)):
         raise DcubeError(
-            f"{path} has {_classes(unknown)} that the model does not know: it knows {', '.join(known)}; rename the "
-            "labels, or leave these images out"
+            f"{path} has {_classes(unknown)} that the model does not know: it knows "
+            f"{', '.join(map(repr, known))}; rename the labels, or leave these images out"
         )
     if missing := [name for name in known if name not in found]:
         raise DcubeError(f"{path} has no image of {_classes(missing)}: metrics need images of every class of the model")

@@ -65,7 +65,7 @@ def feed_back(image: str, label: str, source: Source) -> str:
     row = of_image.iloc[-1].dropna()
     classes = classes_of(row.index)
     if label not in classes:
-        raise DcubeError(f"{row['model']} has no class {label!r}: it knows {', '.join(classes)}")
+        raise DcubeError(f"{row['model']} has no class {label!r}: it knows {', '.join(map(repr, classes))}")
     line = Feedback(input_sha256=row["input_sha256"], label=label, source=source, fed_back_at=timestamp())
     _append(file, f"{line.model_dump_json()}\n")
     return str(row["input_sha256"])

@@ -141,8 +141,8 @@ def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], poli
 def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPolicy) -> pd.DataFrame:
     """The columns from `decision` to `entropy` for (n, classes) probabilities; NaN rows stand for refused images."""
     known = ~np.isnan(probabilities).any(axis=1)
-    names, filled = np.array(classes, dtype=object), np.nan_to_num(probabilities)
-    most = np.where(known, filled.argmax(axis=1), 0)
+    names, filled = np.array(classes, dtype=object), np.where(known[:, None], probabilities, 1 / len(classes))
+    most = filled.argmax(axis=1)
     prediction = np.where(known, names[most], "")
     confidence = probabilities[np.arange(len(most)), most]
     chosen = names[apply_decision_rule(filled, list(classes), policy.rule)]

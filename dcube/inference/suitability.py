@@ -62,8 +62,8 @@ def _check_size(raw: RawImage, width: Extent, height: Extent) -> None:
     for name, side, seen in sides:
         if not seen.smallest / LARGEST_FACTOR <= side <= seen.largest * LARGEST_FACTOR:
             raise UnusableImageError(
-                f"{size}: training saw a {name} of {seen.smallest:g} to {seen.largest:g}, and up to "
-                f"{LARGEST_FACTOR:g} times less or more is accepted"
+                f"{size}: training saw a {name} of {seen.smallest:g} to {seen.largest:g}, and "
+                f"{seen.smallest / LARGEST_FACTOR:g} to {seen.largest * LARGEST_FACTOR:g} is accepted"
             )
     ratio = raw.image.width / raw.image.height
     narrowest, widest = width.smallest / height.largest, width.largest / height.smallest

@@ -20,7 +20,9 @@ def parse_reference(reference: str) -> tuple[str, str, bool]:
     """`MODEL@ALIAS` or `MODEL/VERSION` as (model, alias or version, whether it is an alias)."""
     match = re.fullmatch(r"([^@/]+)(?:@([^@/]+)|/(\d+))", reference.removeprefix(SCHEME))
     if not match:
-        raise DcubeError(f"{reference!r} names no version: write MODEL@ALIAS or MODEL/VERSION, as dcube-scans@champion")
+        raise DcubeError(
+            f"{reference!r} names no version: write MODEL@ALIAS or MODEL/VERSION, e.g. dcube-scans@champion"
+        )
     model, alias, version = match.groups()
     return model, alias or version, alias is not None
 

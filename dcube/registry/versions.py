@@ -119,7 +119,7 @@ class Registry:
                 raise
             known = [model.name for model in client.search_registered_models()]
             remedy = "run `dvc repro`, then `dvc repro --force --single-item register`"
-            choice = f"there are {', '.join(known)}" if known else f"none is: {remedy}"
+            choice = f"there are {', '.join(known)}" if known else f"none is registered there: {remedy}"
             raise DcubeError(f"no registered model {name!r} in {without_password(tracking_uri())}: {choice}") from None
         return cls(client, name)
 

@@ -23,9 +23,8 @@ def labels(raw) -> set[tuple[str, str]]:
 @pytest.mark.parametrize(
     "copy",
     [
-        "normal - Copy", "normal - Copy (2)", "normal (1)", "normal(1)", "normal copy", "normal copy 2", "normal 2",
-        "Copy of normal", "Kopie von normal", "normal - Kopie", "normal_old", "normal-backup", "normal.bak", "normal~",
-        "Normal (1)", "normal_v2",
+        "normal - Copy", "normal - Copy (2)", "normal (1)", "normal(1)", "normal copy", "normal copy 2",
+        "Copy of normal", "Kopie von normal", "normal - Kopie", "normal-backup", "normal.bak", "normal~", "Normal (1)",
     ],
 )  # fmt: skip
 def test_a_class_that_is_called_like_a_copy_of_another_is_refused(tmp_path, copy):
@@ -40,6 +39,8 @@ def test_a_class_that_is_called_like_a_copy_of_another_is_refused(tmp_path, copy
         ("grade (1)", "grade (2)"),
         ("covid", "covid-19"),
         ("fracture", "old fracture"),
+        ("fracture", "fracture_old"),
+        ("diabetes", "diabetes 2"),
         ("normal", "normal variant"),
     ],
 )

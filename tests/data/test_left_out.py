@@ -390,4 +390,6 @@ def test_people_whose_names_were_taken_away_are_not_one_patient(tmp_path, name):
             pixels = np.roll(RAMP, 40 * i + 7 * c)
             dicom_file(tmp_path / label / f"{i}.dcm", pixels, PatientID=name, SeriesInstanceUID=f"1.2.{c}.{i // 2}")
     assert {record.patient for record in opened(tmp_path).records} == {f"1.2.{c}.{i}" for c in (0, 1) for i in range(5)}
-    assert not inspect_dataset(tmp_path, PLAIN).problem
+    report = inspect_dataset(tmp_path, PLAIN)
+    assert not report.problem
+    assert any("20 of 20 images name no patient, and each DICOM series" in warning for warning in report.warnings)

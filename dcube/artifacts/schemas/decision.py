@@ -86,7 +86,7 @@ class DecisionRule(ArtifactPart):
         """
         for name in (self.of_class, self.at.of_class if self.at else None):
             if name is not None and name not in classes:
-                raise DcubeError(f"decide: the model has no class {name!r}: it knows {', '.join(classes)}")
+                raise DcubeError(f"decide: the model has no class {name!r}: it knows {', '.join(map(repr, classes))}")
         if self.at is None:
             return self
         own = prior[classes.index(self.at.of_class)]

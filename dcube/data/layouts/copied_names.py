@@ -1,14 +1,14 @@
-"""Names that file managers, browsers and people give to a copy: `normal - Copy`, `normal (1)`, `normal_old`."""
+"""Names that file managers, browsers and people give to a copy: `normal - Copy`, `normal (1)`, `normal_backup`."""
 
 import re
 from collections.abc import Iterator
 
 SEPARATOR = r"[\s._~-]+"
-# Windows, macOS, GNOME and KDE in several languages, and what people write themselves. Not before the name:
-# `old fracture` is a class.
+# Windows, macOS, GNOME and KDE in several languages, and what people write themselves. `fracture old` and `diabetes 2`
+# are classes.
 BEHIND = re.compile(
-    rf"(?:\s*\(\d+\)|\s[2-9]|~|{SEPARATOR}\(?(?:copy|copie|copia|cópia|kopie|kopia|kopi|副本|コピー|backup|bak|bkp|old|new"
-    rf"|orig|tmp|temp|final|v\d+)\)?)$",
+    rf"(?:\s*\(\d+\)|~|(?<=copy)\s\d+|{SEPARATOR}\(?(?:copy|copie|copia|cópia|kopie|kopia|kopi|副本|コピー|backup|bak|bkp"
+    rf"|orig|tmp|temp)\)?)$",
     re.IGNORECASE,
 )
 BEFORE = re.compile(r"^(?:copy|copie|copia|cópia|kopie|kopia) (?:\(\d+\) )?(?:of|de|di|von|av|af)\s+", re.IGNORECASE)

@@ -44,6 +44,7 @@ class RawDataset:
         left_out: all other files that are not used, by the reason why.
         suspects: images that are used and may not be the set's, by what they do.
         notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
+        stand_ins: images whose DICOM series or file stands for a patient that it does not name.
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
         archive: the one file that holds all images as rows of arrays.
         beginnings: gives `numbered_beginnings` of the records' files, where these were named by people.
@@ -58,6 +59,7 @@ class RawDataset:
     read: Callable[[int], RawImage]
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    stand_ins: int = 0
     is_medical: bool = False
     archive: Path | None = None
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -87,10 +89,22 @@ class RawDataset:
             layout,
             list(records.values()),
             lambda i: read_stored_image(raw.path, stored[i], window),
+            stand_ins=sum(one.stands_in and record.patient == one.patient != "" for one, record in records.items()),
             is_medical=raw.are_medical,
             left_out=raw.left_out({image.file for image in records} | set(tables)),
             suspects={what: files for what, files in suspects.items() if files},
         )
+
+    @property
+    def patient_warnings(self) -> list[str]:
+        """A sentence, if any, about patients that may not be what they are called."""
+        if not self.stand_ins:
+            return []
+        return [
+            f"{self.stand_ins} of {len(self.records)} images name no patient, and each DICOM series or NIfTI file "
+            "counts as one: if a person has several, they may be in several splits, and metrics are too high. Give "
+            "patients in metadata.csv"
+        ]
 
     @property
     def has_paths(self) -> bool:

@@ -26,6 +26,7 @@ class StoredImage:
         file: relative to the data set's folder.
         number: which frame or slice of the file; None where the file holds a single image.
         patient: as the file names the patient. All frames and slices of one file belong to the same patient.
+        stands_in: whether the series or the file stands for a patient that the file does not name.
         modality: of a DICOM file, as a DICOM code.
         auxiliary, normal: as in `DicomHeader`.
     """
@@ -33,6 +34,7 @@ class StoredImage:
     file: str
     number: int | None = None
     patient: str = ""
+    stands_in: bool = False
     modality: str = ""
     auxiliary: str = ""
     normal: tuple[float, ...] | None = None
@@ -60,17 +62,18 @@ def list_stored_images(folder: Path, file: str) -> list[StoredImage] | str:
         return [StoredImage(file)]
     try:
         if kind == "NIfTI":
-            return [StoredImage(file, number, patient=file) for number in range(nifti.open_volume(path).slices)]
+            slices = range(nifti.open_volume(path).slices)
+            return [StoredImage(file, number, patient=file, stands_in=True) for number in slices]
         header = read_header(path)
     except UnusableImageError:
         return [StoredImage(file)]
     if header.is_document:
         return DOCUMENT
     known = "" if says_nothing(header.patient) else header.patient
-    patient, facts = known or header.series, (header.modality or "OT", header.auxiliary, header.normal)
+    facts = not known, header.modality or "OT", header.auxiliary, header.normal
     if header.frames == 1:
-        return [StoredImage(file, None, patient, *facts)]
-    return [StoredImage(file, number, patient or file, *facts) for number in range(header.frames)]
+        return [StoredImage(file, None, known or header.series, *facts)]
+    return [StoredImage(file, number, known or header.series or file, *facts) for number in range(header.frames)]
 
 
 def why_auxiliary(images: Sequence[StoredImage]) -> dict[StoredImage, str]:
