@@ -225,7 +225,7 @@ def test_images_with_a_label_say_whether_patients_are_kept_apart(tmp_path, label
         file.write(f"new.png,{label},,50\n")
     assert prepare(raw, Data(**SMALL), tmp_path / "out").info.grouping == grouping
     warnings = inspect_dataset(raw, Data(**SMALL)).warnings
-    assert "1 of 21 images name no patient: images of one may be in several splits" in warnings
+    assert "1 of 21 images name no patient: images of one person may be in several splits" in warnings
 
 
 def test_known_patients_are_measured_too(tmp_path):

@@ -47,6 +47,7 @@ def test_no_split_exceeds_its_share_by_more_than_one_patient(sizes, seed, valida
 
 @settings(max_examples=40)
 @given(raw=raw_tables(), seed=st.integers(0, 9), came_with=st.booleans())
+@pytest.mark.slow
 def test_of_all_folds_every_patient_is_tested_once(raw, seed, came_with):
     """Whatever split the data set came with. Who has no label is in training always."""
     raw = raw.assign(split="train") if came_with else raw

@@ -50,6 +50,7 @@ def test_a_fraction_leaves_whole_groups_out_of_the_training_images_alone(raw, fr
 
 @settings(max_examples=60)
 @given(raw=raw_tables(), fractions=st.tuples(FRACTIONS, FRACTIONS), seed=st.integers(0, 3))
+@pytest.mark.slow
 def test_a_smaller_fraction_is_part_of_a_larger_one(raw, fractions, seed):
     table = planned(raw)
     small, large = (subsample(table, data_params(train_fraction=f, seed=seed)) for f in sorted(fractions))

@@ -102,6 +102,7 @@ def test_a_chosen_operating_point_is_measured_and_said_everywhere(evaluate_on, t
     assert code == 0 and "for a sensitivity of 0.9" in " ".join(printed.split())
 
 
+@pytest.mark.slow
 def test_subgroups_are_measured_and_said_everywhere(evaluate_on, tmp_path, run_dcube):
     manifest = pd.read_csv(PREPARED / "manifest.csv", dtype=str, keep_default_na=False)
     sex = np.where(manifest["id"].astype(int) // 3 % 3 == 0, "m", "f")

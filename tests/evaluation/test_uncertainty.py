@@ -138,6 +138,7 @@ def test_a_model_equals_itself_and_beats_a_coin():
         assert (difference.value, difference.low) == pytest.approx((-mirrored.value, -mirrored.high))
 
 
+@pytest.mark.slow
 def test_rarely_finds_a_difference_where_there_is_none():
     generator = np.random.default_rng(3)
     labels = np.arange(80) % 2

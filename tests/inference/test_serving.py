@@ -182,6 +182,7 @@ def test_everything_that_serving_imports_is_required():
     assert all(distributions & set(SERVING_NEEDS) for distributions in needed), needed
 
 
+@pytest.mark.slow
 def test_a_policy_is_what_was_registered_or_the_model_is_not_loaded(
     tmp_path, tracking_address, tiny_params, monkeypatch
 ):

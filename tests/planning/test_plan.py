@@ -98,6 +98,7 @@ def test_what_is_written_is_valid_and_every_decision_has_its_reason(planned):
     assert sum(record.estimate.values()) <= 600
 
 
+@pytest.mark.slow
 def test_more_time_and_a_faster_machine_train_longer_and_larger(planned, machine):
     def sizes_and_time(*words):
         assert planned(*words, "--replace")[0] == 0
@@ -258,6 +259,7 @@ def test_the_estimate_is_the_plain_sum(planned):
     assert seconds["train_diffusion"] == pytest.approx(1.3 + steps * network + generated + train * STEP / 100, rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_estimate_counts_images_and_probes_as_their_stages_do(planned):
     assert planned("--minutes", "30")[0] == 0
     without = PlanSummary.load(PLAN).estimate

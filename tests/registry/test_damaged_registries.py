@@ -63,6 +63,7 @@ def test_a_version_outlives_its_run(working_copy, tiny_params):
     assert registry.aliases() == {CHALLENGER: "3", CHAMPION: "1"}
 
 
+@pytest.mark.slow
 def test_a_metric_without_a_value_is_named_and_never_zero(working_copy, tiny_params):
     write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=tiny_params)
     folder = EVALUATION / "dcube"

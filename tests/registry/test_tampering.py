@@ -94,6 +94,7 @@ def test_nothing_is_said_of_an_untouched_version(registry):
     assert {"MLmodel", "config.json", "model.safetensors", "predictions.csv", "metrics.json", "params.yaml"} <= names
 
 
+@pytest.mark.slow
 def test_a_byte_of_every_file_counts(registry):
     """All are flipped at once, which takes one comparison: each must be named by itself."""
     files = stored(registry)
@@ -170,6 +171,7 @@ def test_every_tag_counts(registry):
     client.delete_model_version_tag(NAME, "1", tags.SPLIT_NOTICE)
 
 
+@pytest.mark.slow
 def test_every_parameter_and_metric_counts(registry):
     """In the database, since MLflow itself changes no parameter."""
     version = registry.version("1")

@@ -229,7 +229,6 @@ def test_every_parameter_that_a_stage_reads_is_tracked_there(reads: dict[str, se
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_every_parameter_is_read_by_some_stage(reads: dict[str, set[str]], pipeline: Pipeline) -> None:
     assert fields(Params) - set().union(*reads.values()) == set()
     assert pipeline.reads.yielded == fields(Optimisation, "Optimisation") | fields(HeadSettings, "HeadSettings")

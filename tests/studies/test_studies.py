@@ -180,6 +180,7 @@ class TestTrials:
 
     @given(st.text(max_size=120))
     @settings(max_examples=50)
+    @pytest.mark.slow
     def test_any_name_makes_a_valid_experiment(self, text):
         study = Study.model_validate({"title": "T", "rows": [{"name": text[:80] or "x"}]})
         name = experiment_name("mine", "phantom", make_trial(study, Params(), variants(study)[0], 0))
