@@ -14,7 +14,10 @@ Reference = Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL/VERSION, e.
 Paths = Annotated[
     list[Path], typer.Argument(help="Images, DICOM or NIfTI files, folders, zip or tar archives.", metavar="PATH…")
 ]
-Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", help="Format of the output.")]
+Format = Annotated[
+    Literal["table", "csv", "json"] | None,
+    typer.Option("--format", help="Format of the output. Default: as the suffix of --output, else table."),
+]
 Output = Annotated[Path | None, typer.Option("--output", help="Write to this file instead of the terminal.")]
 Heatmaps = Annotated[
     Path | None,
@@ -39,7 +42,7 @@ ByPatient = Annotated[
 def predict(
     model: Reference,
     paths: Paths,
-    format_: Format = "table",
+    format_: Format = None,
     output: Output = None,
     heatmaps: Heatmaps = None,
     abstain_below: AbstainBelow = None,
@@ -59,7 +62,9 @@ def predict(
     predictions = version.predict(paths, decide=decide, abstain_below=abstain_below, heatmaps=heatmaps)
     for why, files in predictions.left_out.items():
         print(f"left out: {len(files)} × {why}: {abbreviated(files)}", file=sys.stderr)
-    text = FORMATS[format_](predictions.by_patient() if by_patient else predictions.table)
+    suffix = output.suffix.lower().removeprefix(".") if output else ""
+    chosen = format_ or (suffix if suffix in FORMATS else "table")
+    text = FORMATS[chosen](predictions.by_patient() if by_patient else predictions.table)
     if output:
         output.write_text(text, encoding="utf-8")
     else:

@@ -34,7 +34,12 @@ def dvc(folder: Path, *arguments: str, variables: Mapping[str, str] = MappingPro
 
 def repository_around(folder: Path) -> Path:
     """The root of the git and DVC repository that `folder` lies in."""
-    root = Path(git(folder, "rev-parse", "--show-toplevel"))
+    try:
+        root = Path(git(folder, "rev-parse", "--show-toplevel"))
+    except DcubeError as error:
+        if "not a git repository" not in str(error):
+            raise
+        raise DcubeError(f"{folder} is in no git repository: run this in the project's working copy") from None
     if not (root / ".dvc").is_dir():
         raise DcubeError(f"{root} is not a DVC repository: run `dvc init` there")
     return root

@@ -393,3 +393,9 @@ def test_people_whose_names_were_taken_away_are_not_one_patient(tmp_path, name):
     report = inspect_dataset(tmp_path, PLAIN)
     assert not report.problem
     assert any("20 of 20 images name no patient, and each DICOM series" in warning for warning in report.warnings)
+
+
+def test_a_scout_film_is_an_x_ray_image(tmp_path):
+    for label in ("ill", "well"):
+        dicom_file(tmp_path / label / "1.dcm", RAMP, Modality="DX", SeriesDescription="SCOUT ABDOMEN")
+    assert len(opened(tmp_path).records) == 2

@@ -57,7 +57,8 @@ def auxiliary_kind(dataset: Dataset) -> str:
     types = _words([value] if isinstance(value, str) else map(str, value))
     series = _words([text(dataset, "SeriesDescription")])
     sliced = text(dataset, "Modality") in SLICED
-    if LOCALIZER.search(f"{types} {series}") or (sliced and SHORT_LOCALIZER.search(series)):
+    called = LOCALIZER.search(series) or SHORT_LOCALIZER.search(series)  # a scout film of the abdomen is an X-ray image
+    if LOCALIZER.search(types) or (sliced and called):
         return "localizer"
     if SCREEN.search(types) or SCREEN.search(series):
         return "dose report or screen picture"
