@@ -111,7 +111,7 @@ def judge(champion: Predictions, challenger: Predictions, policy: PromotionPolic
     criteria = tuple(_criteria(found, policy, champion.classes))
     failed = [criterion for criterion in criteria if not criterion.passed]
     if failed:
-        return Verdict(False, "; ".join(f"{it.name}: {it.result}, not {it.required}" for it in failed), criteria)
+        return Verdict(False, "; ".join(f"{it.name}: {it.result}, required: {it.required}" for it in failed), criteria)
     return Verdict(True, f"{MACRO_F1.label} {criteria[0].result}, and every other criterion met", criteria)
 
 
@@ -167,7 +167,7 @@ def _signed(value: float) -> str:
 
 
 def _with_bound(difference: Difference, policy: PromotionPolicy) -> str:
-    return f"{_signed(difference.value)} (above {_signed(difference.low)} at {policy.confidence:.0%})"
+    return f"{_signed(difference.value)} (lower bound {_signed(difference.low)} at {policy.confidence:.0%})"
 
 
 class PromotionRecord(Artifact):

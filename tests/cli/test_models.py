@@ -58,7 +58,7 @@ def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatc
 
 def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, run_dcube, monkeypatch):
     code, shown = run_dcube("promote", "--yes", "--set", "minimum_improvement=0.2")
-    assert code == 1 and "not lower bound above +0.200" in " ".join(shown.split()) and BY_IMAGE not in shown
+    assert code == 1 and "required: lower bound above +0.200" in " ".join(shown.split()) and BY_IMAGE not in shown
     assert two_versions.aliases()[CHAMPION] == "1"
     two_versions.client.set_model_version_tag(NAME, "2", tags.SPLIT_NOTICE, BY_IMAGE)
     assert BY_IMAGE in run_dcube("models")[1]

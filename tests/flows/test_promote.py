@@ -38,7 +38,7 @@ def registry(working_copy, tiny_params) -> Registry:
 @pytest.mark.slow
 def test_without_a_person_it_decides_by_the_criteria_and_shows_them(prefect_server, registry):
     refused = promote(NAME, POLICY.model_copy(update={"minimum_improvement": 0.5}), approval=False, return_state=True)
-    assert refused.name == "Not promoted" and "not lower bound above +0.500" in refused.message
+    assert refused.name == "Not promoted" and "required: lower bound above +0.500" in refused.message
     assert registry.aliases()[CHAMPION] == "1"
 
     done = promote(NAME, POLICY, approval=False, return_state=True)

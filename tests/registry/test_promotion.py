@@ -43,7 +43,7 @@ def test_by_hand():
     assert [it.challenger for it in sensitivities] == ["0.800", "1.000", "1.000"]
     assert all(it.champion == "0.667" for it in sensitivities)
     assert (calibration.champion, calibration.challenger, calibration.result) == ("0.133", "0.133", "+0.000")
-    assert verdict.promoted and verdict.reason.startswith("macro F1 +0.266 (above +0.")
+    assert verdict.promoted and verdict.reason.startswith("macro F1 +0.266 (lower bound +0.")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_invariants(first, second, one_confidence, other_confidence):
 @given(three)
 def test_a_model_never_replaces_its_equal(counts):
     verdict = judge(answers(*counts), answers(*counts), POLICY)
-    assert failed(verdict) == ["macro F1"] and "+0.000 (above +0.000 at 95%)" in verdict.reason
+    assert failed(verdict) == ["macro F1"] and "+0.000 (lower bound +0.000 at 95%)" in verdict.reason
 
 
 def test_by_chance_an_equally_good_model_is_rarely_promoted():
