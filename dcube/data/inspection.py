@@ -20,7 +20,7 @@ from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import inner_folder, visible_files
 from dcube.data.scan import scan_images
 from dcube.data.scan_cache import ScanCache
-from dcube.data.shortcuts import set_warnings
+from dcube.data.shortcuts import shortcut_warnings
 from dcube.data.splits import count_by_class, plan_splits
 from dcube.data.unnamed_masks import refuse_unnamed_masks
 from dcube.errors import DcubeError, abbreviated
@@ -128,7 +128,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         left_out={why: list(files) for why, files in dataset.left_out.items()},
         unused_columns=list(dataset.unused_columns),
         notes=list(dataset.notes),
-        warnings=_warnings(dataset, summaries, headers, data) + leaks + set_warnings(dataset, usable, summaries),
+        warnings=_warnings(dataset, summaries, headers, data) + leaks + shortcut_warnings(dataset, usable, summaries),
         clinical=headers,
         blank=sum(summary.is_blank for summary in summaries),
         **_plan(dataset, summaries, table, data),
@@ -189,6 +189,7 @@ def _warnings(
         )
     if is_guessed(data.group_by or ""):
         warnings.append("the groups of data.group_by are guessed: remove 'guessed:' if they are right")
+    warnings += dataset.patient_warnings
     if unknown := sum(not record.patient for record in dataset.records):
         warnings.append(
             f"{unknown} of {len(dataset.records)} images name no patient: images of one person may be in several splits"

@@ -22,7 +22,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.data.privacy import read_private_dataset
 from dcube.data.scan import scan_images
 from dcube.data.scan_checkpoint import scan_checkpoint
-from dcube.data.shortcuts import set_warnings
+from dcube.data.shortcuts import shortcut_warnings
 from dcube.data.splits import SplitPlan, count_by_class, plan_splits
 from dcube.data.subsampling import is_subsampled, subsample
 from dcube.data.unnamed_masks import refuse_unnamed_masks
@@ -53,7 +53,7 @@ def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
                 if len(plan.table) < len(summaries):
                     keep_rows(file, plan.table.index.to_numpy())
             _write_manifest(partial, plan.table, data.subgroups)
-            warnings = set_warnings(raw, full.table, summaries)
+            warnings = raw.patient_warnings + shortcut_warnings(raw, full.table, summaries)
             _info(data, plan, left_out, summaries, raw.notes, warnings).save(partial / DATASET)
     return PreparedDataset.load(folder)
 

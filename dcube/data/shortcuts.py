@@ -40,18 +40,12 @@ def describe_shortcuts(labels: pd.Series, properties: Mapping[str, pd.Series]) -
     ]
 
 
-def set_warnings(dataset: RawDataset, table: pd.DataFrame, summaries: Sequence[ImageSummary]) -> list[str]:
-    """What makes every metric of a set doubtful, for `dataset.json`: patients that are guessed, and shortcuts.
-
-    Args:
-        table: the usable images (`tabulate`); its index counts the summaries.
-    """
+def shortcut_warnings(dataset: RawDataset, table: pd.DataFrame, summaries: Sequence[ImageSummary]) -> list[str]:
+    """The same for the usable images of a table (`tabulate`), whose index counts the summaries. Names no file."""
     labelled = table[(table["label"] != "") & (table["sha256"] != "")]
     if labelled["label"].nunique() < 2:
-        return dataset.patient_warnings
-    return dataset.patient_warnings + describe_shortcuts(
-        labelled["label"], _storage_of(dataset, labelled.index, summaries)
-    )
+        return []
+    return describe_shortcuts(labelled["label"], _storage_of(dataset, labelled.index, summaries))
 
 
 def _storage_of(dataset: RawDataset, rows: pd.Index, summaries: Sequence[ImageSummary]) -> dict[str, pd.Series]:

@@ -108,7 +108,7 @@ class DatasetInfo(Artifact):
     folds, fold: the parameters of cross-validation.
     near_duplicates: None where they were not looked for.
     notes: what the reader of the layout has to say, a sentence each.
-    warnings: what else may tell the classes apart than what the images show, a sentence each.
+    warnings: what makes every metric of the set doubtful, a sentence each, naming no file.
     left_out: None where every training image is used.
     fingerprint: hash over every image, label, patient and split, and over what the images were made into.
     """
