@@ -244,7 +244,7 @@ def test_bad_input_is_one_line_and_leaves_the_last_good_output(tmp_path, make, w
         ({"train_labels": np.zeros((7, 1), np.uint8)}, ["expected 8 integers"]),
         (
             {"val_images": np.array([{}], dtype=object)},
-            ["not a readable MedMNIST", "val_images.npy is not an array"],
+            ["not a readable MedMNIST", "val_images.npy holds Python objects"],
         ),
         ({"test_images": np.full((8, 28, 28), np.nan)}, ["8 of 24", "NaN"]),
         ({"train_images": np.full((8, 28, 28), 7)}, ["train_images holds int64: store uint8, uint16 or floats in 0…1"]),

@@ -38,13 +38,18 @@ def refuse_misnamed(path: Path, rows: Sequence[dict[str, str]], unused: Sequence
         meant = ""
         if len(values) > 1 and values <= SPLIT_NAMES.keys():
             meant = "split"
-        elif PATIENT.fullmatch(_plain(column)) and len(set(named)) < len(named):
+        elif is_patient_column(column) and len(set(named)) < len(named):
             meant = "patient_id"
         if meant and meant not in present:
             raise DcubeError(
                 f"{path}: the column {column!r} would not be used, and the split would be another one: call it "
                 f"{meant!r}, or remove it"
             )
+
+
+def is_patient_column(title: str) -> bool:
+    """Whether a column or an array is called like one that names patients."""
+    return bool(PATIENT.fullmatch(_plain(title)))
 
 
 def _plain(column: str) -> str:

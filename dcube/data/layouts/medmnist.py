@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dcube.config.schema import Data
+from dcube.data.layouts.columns import SPLIT_NAMES, is_patient_column
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.readers.images import read_array
@@ -21,6 +22,10 @@ from dcube.errors import DcubeError, abbreviated
 
 DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, struct.error)
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
+SHORT = {name: split for split, name in SPLITS.items()}
+IMAGES, LABELS = "images", "labels"
+GROUPS, ANY_ID = ("group", "groups", "group_id", "group_ids"), "ids"  # beside what is called after patients
+UNUSED = "array that is not used"
 
 
 def recognises(raw: RawFiles) -> bool:
@@ -30,7 +35,8 @@ def recognises(raw: RawFiles) -> bool:
 def read_layout(raw: RawFiles, _: Data) -> RawDataset:
     """List the images of `{train,val,test}_images` (n, h, w) or (n, h, w, 3), with `…_labels` (n,) or (n, 1).
 
-    The arrays are unpacked into temporary files and memory-mapped, so that a set larger than memory can be read.
+    Patients are those of `…_patients`, `…_subject_ids`, `…_groups` or the like (n,), where these are there. The arrays
+    are unpacked into temporary files and memory-mapped, so that a set larger than memory can be read.
 
     Raises:
         DcubeError: for a damaged archive, missing arrays, images with depth, more than one label an image.
@@ -40,12 +46,14 @@ def read_layout(raw: RawFiles, _: Data) -> RawDataset:
     images: list[np.ndarray] = []
     records: list[ImageRecord] = []
     locations: list[tuple[int, int]] = []
-    for split, arrays in _unpack(path).items():
-        split_images, labels = _check(path, split, *arrays)
+    arrays = _unpack(path)
+    checked = {split: _check(path, split, arrays[split][IMAGES], arrays[split][LABELS]) for split in arrays}
+    column, patients = _patients(path, arrays)
+    for split, (split_images, labels) in checked.items():
         locations += [(len(images), row) for row in range(len(split_images))]
         records += [
-            ImageRecord(f"{path.name}/{split}/{row:06d}", _label(names, label, path), split=SPLITS[split])
-            for row, label in enumerate(labels.tolist())
+            ImageRecord(f"{path.name}/{split}/{row:06d}", _label(names, label, path), patient, SPLITS[split])
+            for row, (label, patient) in enumerate(zip(labels.tolist(), patients[split], strict=True))
         ]
         images.append(split_images)
 
@@ -54,7 +62,9 @@ def read_layout(raw: RawFiles, _: Data) -> RawDataset:
         return read_array(np.asarray(images[part][row]))
 
     others = tuple(file for file in raw.files if raw.path / file != path)
-    return RawDataset("MedMNIST", records, read, others, archive=path)
+    used = {f"{split}_{name}.npy" for split in SPLITS for name in (IMAGES, LABELS, column)}
+    unused = tuple(f"{path.name}/{member.removesuffix('.npy')}" for member in _members(path) if member not in used)
+    return RawDataset("MedMNIST", records, read, others, archive=path, left_out={UNUSED: unused} if unused else {})
 
 
 def _archives(raw: RawFiles) -> list[str]:
@@ -86,18 +96,20 @@ def download(flag: str, folder: Path) -> None:
         raise DcubeError(f"{flag} could not be downloaded: fetch {address} and give the file as PATH") from None
 
 
-def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
-    """Images and labels by split, memory-mapped. The files vanish with the last mapping."""
+def _unpack(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    """Images, labels and patients by split, memory-mapped. The files vanish with the last mapping."""
     try:
+        members = _members(path)
+        if len(set(members)) < len(members):
+            raise ValueError("it holds an array twice: save it again")
+        arrays: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
         with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(path) as archive:
-            members = set(archive.namelist())
-            if len(members) < len(archive.namelist()):
-                raise ValueError("it holds an array twice: save it again")
-            arrays: dict[str, list[np.ndarray]] = {}
-            for split in SPLITS:
-                wanted = [f"{split}_images.npy", f"{split}_labels.npy"]
-                if not members.isdisjoint(wanted):
-                    arrays[split] = [_map(archive, name, Path(temporary)) for name in wanted]
+            for member in members:
+                split, _, name = member.removesuffix(".npy").partition("_")
+                if split not in SPLITS and split in SPLIT_NAMES and name in (IMAGES, LABELS):
+                    raise ValueError(f"{split}_{name} would not be used: call it {SHORT[SPLIT_NAMES[split]]}_{name}")
+                if split in SPLITS and (name in (IMAGES, LABELS) or _may_be_patients(name)):
+                    arrays[split][name] = _map(archive, member, Path(temporary))
     except DAMAGED as error:
         raise DcubeError(
             f"{path} is not a readable MedMNIST archive: {abbreviated(str(error).splitlines(), 1)}"
@@ -106,10 +118,57 @@ def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
         if error.errno != errno.EINVAL:  # a damaged directory points outside the file
             raise
         raise DcubeError(f"{path} is not a readable MedMNIST archive: it is damaged") from None
-    if not arrays:
+    if not any(IMAGES in of_split or LABELS in of_split for of_split in arrays.values()):
         found = ", ".join(sorted(members)) or "nothing"
         raise DcubeError(f"{path} is not a MedMNIST archive: it contains no train_images and train_labels, but {found}")
+    arrays = {split: of_split for split, of_split in arrays.items() if of_split}
+    for split, of_split in arrays.items():
+        for name in (IMAGES, LABELS):
+            if name not in of_split:
+                raise DcubeError(f"{path} is not a readable MedMNIST archive: it holds no {split}_{name}")
     return arrays
+
+
+def _members(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def _may_be_patients(name: str) -> bool:
+    return name in (*GROUPS, ANY_ID) or is_patient_column(name)
+
+
+def _patients(path: Path, arrays: dict[str, dict[str, np.ndarray]]) -> tuple[str, dict[str, list[str]]]:
+    """The name of the arrays that hold the patients, empty where there are none, and each image's patient by split.
+
+    `ids` are those of patients where several images share one, else of images.
+    """
+    names = sorted({name for of_split in arrays.values() for name in of_split if _may_be_patients(name)})
+    names.sort(key=lambda name: (name == ANY_ID, name in GROUPS))
+    unknown = {split: [""] * len(of_split[IMAGES]) for split, of_split in arrays.items()}
+    for name in names:
+        found = {split: _texts(path, f"{split}_{name}", of_split, name) for split, of_split in arrays.items()}
+        everyone = [patient for patients in found.values() for patient in patients]
+        if name != ANY_ID or len(set(everyone)) < len(everyone):
+            return name, found
+    return "", unknown
+
+
+def _texts(path: Path, title: str, of_split: dict[str, np.ndarray], name: str) -> list[str]:
+    images = len(of_split[IMAGES])
+    if name not in of_split:
+        return [""] * images
+    values = of_split[name]
+    if values.size != images or values.dtype.kind not in "iuUSf":
+        raise DcubeError(
+            f"{path}: {title} has shape {values.shape} of {values.dtype}: expected a number or text for each of "
+            f"{images} images, or no such array"
+        )
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind == "f":
+        return ["" if np.isnan(value) else f"{value:.15g}" for value in values.reshape(-1).tolist()]
+    return [str(value).strip() for value in values.reshape(-1).tolist()]
 
 
 def _map(archive: zipfile.ZipFile, name: str, folder: Path) -> np.ndarray:
@@ -120,6 +179,8 @@ def _map(archive: zipfile.ZipFile, name: str, folder: Path) -> np.ndarray:
     try:
         return np.load(folder / name, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # its header is parsed as Python: anything may come
+        if "Python objects" in str(error):
+            raise ValueError(f"{name} holds Python objects: store numbers or text, as .astype(str) gives") from error
         raise ValueError(f"{name} is not an array") from error
 
 
