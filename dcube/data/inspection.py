@@ -189,7 +189,7 @@ def _warnings(
         )
     if is_guessed(data.group_by or ""):
         warnings.append("the groups of data.group_by are guessed: remove 'guessed:' if they are right")
-    warnings += dataset.patient_warnings
+    warnings += dataset.name_warnings
     if unknown := sum(not record.patient for record in dataset.records):
         warnings.append(
             f"{unknown} of {len(dataset.records)} images name no patient: images of one person may be in several splits"

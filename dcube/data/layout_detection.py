@@ -17,6 +17,7 @@ from dcube.data.layouts import (
     radiography,
     split_folders,
 )
+from dcube.data.layouts.doubtful_names import describe_doubtful_names
 from dcube.data.layouts.masks import numbered_beginnings
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import RawFiles, describe_left_out, inner_folder, visible_files
@@ -80,7 +81,8 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     names = [record.file for record in records] if dataset.has_paths else []
     formats = tuple(map(_format_of, names))
     dataset = replace(dataset, records=records, beginnings=partial(numbered_beginnings, names), formats=formats)
-    refuse_confused(dataset.records, str(raw.path))
+    refuse_confused(records, str(raw.path))
+    dataset = replace(dataset, doubtful_names=tuple(describe_doubtful_names(records)))
     left_out = {**raw.debris, **dataset.left_out, NOT_USED: dataset.ignored, BESIDE: beside}
     dataset = replace(dataset, left_out={why: tuple(files) for why, files in left_out.items() if files})
     if data.window_center is not None and not dataset.is_medical:

@@ -53,7 +53,7 @@ def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
                 if len(plan.table) < len(summaries):
                     keep_rows(file, plan.table.index.to_numpy())
             _write_manifest(partial, plan.table, data.subgroups)
-            warnings = raw.patient_warnings + shortcut_warnings(raw, full.table, summaries)
+            warnings = raw.name_warnings + shortcut_warnings(raw, full.table, summaries)
             _info(data, plan, left_out, summaries, raw.notes, warnings).save(partial / DATASET)
     return PreparedDataset.load(folder)
 

@@ -8,6 +8,7 @@ stratified by class, and everything that belongs together stays together: the im
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from dcube.config.schema import Data
 from dcube.data.checks.leaks import (
     duplicate_groups,
     refuse_contradictory_labels,
+    refuse_few_patients,
     refuse_unusable_classes,
     verify_splits,
 )
@@ -50,7 +52,9 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
     Raises:
         DcubeError: naming the files, where no valid split exists.
     """
+    owner: Literal["patient", "group"] = "group" if data.group_by else "patient"
     refuse_unusable_classes(table)
+    refuse_few_patients(table, owner)
     if data.folds is None and (table["split"][table["label"] != ""] != "").any():
         plan = _official(table, data)
     else:
@@ -59,7 +63,7 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
         shares = {"train": 1 - sum(held_out.values()), **held_out}
         split = _assign(table, shares, data.seed) if data.folds is None else _of_fold(table, data.folds, data)
         plan = SplitPlan(table.assign(split=split), "generated", [])
-    verify_splits(plan.table, "group" if data.group_by else "patient")
+    verify_splits(plan.table, owner)
     return plan
 
 

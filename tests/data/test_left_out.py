@@ -138,7 +138,7 @@ def test_what_systems_and_archivers_leave_is_named(tmp_path):
         (["0", "0.0"], r"'0' (10) and '0.0' (10) differ only in case, spaces or the format of a number: write one"),
         (["Benign", "benign"], "differ only in case"),
         (["Viral Pneumonia", "viral_pneumonia"], "differ only in case"),
-        (["well", "nan"], "10 images have the label 'nan': write nothing where it is not known"),
+        (["well", "nan"], "10 images have the label 'nan': if it is a class, call it by another name"),
         (["patient_1", "patient_2"], "look like patients"),
     ],
 )

@@ -80,7 +80,8 @@ def test_columns_that_nothing_reads_are_listed(tmp_path):
 def test_a_date_is_no_label(tmp_path, date):
     """Spreadsheets make it of grades such as 1-2."""
     write_metadata(tmp_path, [row | {"label": date} if i < 3 else row for i, row in enumerate(images(tmp_path))])
-    assert f"3 images have the label {date!r}, a date, as spreadsheets make of 1-2" in refused(tmp_path)
+    said = refused(tmp_path)
+    assert f"line 2, column 'label' (and in 2 more lines): {date!r} is a date, as spreadsheets make of 1-2" in said
 
 
 @pytest.mark.parametrize("label", ["1-2", "3+4", "1.5", "marrow-1", "Dec-A", "augmented-1", "T1/2", "12-lead"])
@@ -137,8 +138,12 @@ def test_a_table_of_many_columns_takes_seconds_and_prints_a_few(tmp_path):
 def test_cells_that_say_that_nothing_is_known_are_refused(tmp_path, label, column):
     rows = [row | ({} if i % 5 else {column: label}) for i, row in enumerate(images(tmp_path))]
     what = column.partition("_")[0]
+    mend = {
+        "label": "if it is a class, call it by another name (no_finding)",
+        "patient": "write nothing where it is not",
+    }
     said = refused(write_metadata(tmp_path, rows))
-    assert f"4 images have the {what} {label!r}: write nothing where it is not known" in said
+    assert f"4 images have the {what} {label!r}: {mend[what]}" in said
 
 
 def test_minus_one_is_no_third_class(tmp_path):

@@ -68,6 +68,19 @@ def refuse_unusable_classes(table: pd.DataFrame) -> None:
         )
 
 
+def refuse_few_patients(table: pd.DataFrame, owner: Literal["patient", "group"] = "patient") -> None:
+    """Raise `DcubeError` where all labelled images are of fewer patients (or groups) than there are splits."""
+    owners = sorted(set(table.loc[table["label"] != "", "patient"]))
+    if "" in owners or len(owners) >= len(SPLITS):
+        return
+    named = f"{len(owners)} {owner}{'' if len(owners) == 1 else 's'} ({', '.join(map(repr, owners))})"
+    mend = {
+        "patient": "give each image its own patient, or none where patients are not known",
+        "group": "choose a data.group_by that makes at least three",
+    }
+    raise DcubeError(f"all labelled images are of {named}, and each is in one split of {len(SPLITS)}: {mend[owner]}")
+
+
 def refuse_contradictory_labels(table: pd.DataFrame) -> None:
     for rows in duplicate_groups(table):
         if len(set(rows["label"]) - {""}) > 1:

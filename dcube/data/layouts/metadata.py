@@ -86,6 +86,10 @@ def _read_records(
         raise DcubeError(
             f"{path} does not list {abbreviated(unlisted)}: list them (unlabelled: an empty label) or remove them"
         )
+    if rows and "patient_id" in rows[0][1] and not any(record.patient for record in listed.values()):
+        raise DcubeError(
+            f"{path}: the column 'patient_id' is empty in every row: fill it, or remove it if patients are not known"
+        )
     _refuse_unknown_labels(path, list(listed.values()))
     return {image: listed[image] for image in raw.all_images if image in listed}
 

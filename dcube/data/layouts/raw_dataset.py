@@ -44,6 +44,7 @@ class RawDataset:
         left_out: all other files that are not used, by the reason why.
         suspects: images that are used and may not be the set's, by what they do.
         notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
+        doubtful_names: sentences about names of classes and patients that may not be meant, naming no patient.
         stand_ins: images whose DICOM series or file stands for a patient that it does not name.
         is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
         archive: the one file that holds all images as rows of arrays.
@@ -59,6 +60,7 @@ class RawDataset:
     read: Callable[[int], RawImage]
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    doubtful_names: tuple[str, ...] = ()
     stand_ins: int = 0
     is_medical: bool = False
     archive: Path | None = None
@@ -96,15 +98,14 @@ class RawDataset:
         )
 
     @property
-    def patient_warnings(self) -> list[str]:
-        """A sentence, if any, about patients that may not be what they are called."""
-        if not self.stand_ins:
-            return []
-        return [
+    def name_warnings(self) -> list[str]:
+        """Sentences about classes and patients that may not be what they are called."""
+        stand_ins = (
             f"{self.stand_ins} of {len(self.records)} images name no patient, and each DICOM series or NIfTI file "
             "counts as one: if a person has several, they may be in several splits, and metrics are too high. Give "
             "patients in metadata.csv"
-        ]
+        )
+        return [*self.doubtful_names, *([stand_ins] if self.stand_ins else [])]
 
     @property
     def has_paths(self) -> bool:

@@ -8,19 +8,20 @@ from decimal import Decimal
 from pathlib import PurePosixPath
 
 from dcube.data.layouts.copied_names import originals
+from dcube.data.layouts.damaged_cells import EXPORT, damaged_labels, damaged_patients
+from dcube.data.layouts.doubtful_names import says_no_class
 from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.data.readers.unknown_values import says_nothing
 from dcube.errors import DcubeError, abbreviated
 
 TRUTHS = {"true": "1", "false": "0"}
 NUMBER = re.compile(r"[+-]?\d{1,18}([.,]\d{0,9})?(e[+-]?\d{1,3})?")
-MONTH = r"(?:jan|feb|mar|mrz|apr|ma[iy]|jun|jul|aug|sep|o[ck]t|nov|de[cz])"
-DATE = re.compile(
-    rf"\d{{4}}([-/.])\d\d?\1\d\d?([ t].*)?|\d\d?([-/.])\d\d?\3(\d{{4}}|\d\d)([ t].*)?"
-    rf"|\d\d?-{MONTH}(-\d\d(\d\d)?)?|{MONTH}-\d\d(\d\d)?",
-    re.IGNORECASE,
-)
 SEVERAL = re.compile(r"[|;,&+/]| and ")
+NOTHING_KNOWN = {
+    "label": "if it is a class, call it by another name (no_finding); else leave the cell empty, or call the folder "
+    "unlabelled",
+    "patient": "write nothing where it is not known, or call it by another name where it is",
+}
 FEWEST_NUMBERED = 20  # folders that differ in a number alone are patients, not classes
 PERSON = re.compile(r"(patient|subject|sub|pat|case|study|series|person|scan)[ _-]?0*\d+", re.IGNORECASE)
 PATIENT = re.compile(rf"{PERSON.pattern}|p[ _-]?\d+|(?:.*\D)?(?:0\d{{2,}}|\d{{4,}})", re.IGNORECASE)
@@ -48,11 +49,12 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
     """
     labels = Counter(record.label for record in records if record.label)
     patients = Counter(record.patient for record in records if record.patient)
+    for patient, damage in damaged_patients(patients):
+        raise DcubeError(f"{where}: {patients[patient]} images have the patient {patient!r}, {damage}: {EXPORT}")
     for what, found in (("label", labels), ("patient", patients)):
         if unknown := [name for name in found if says_nothing(name)]:
             raise DcubeError(
-                f"{where}: {found[unknown[0]]} images have the {what} {unknown[0]!r}: write nothing where it is not "
-                "known, or call it by another name where it is"
+                f"{where}: {found[unknown[0]]} images have the {what} {unknown[0]!r}: {NOTHING_KNOWN[what]}"
             )
     if {"-1", "0", "1"} <= labels.keys():
         raise DcubeError(
@@ -68,11 +70,14 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
 
 
 def _refuse_no_labels(labels: Counter[str], where: str) -> None:
-    """Dates, which spreadsheets make of `1-2`, and cells with several labels."""
+    """What spreadsheets make of labels, and cells with several labels."""
+    for label, damage in damaged_labels(labels):
+        raise DcubeError(f"{where}: {labels[label]} images have the label {label!r}, {damage}: correct it")
     for label, count in labels.items():
-        if DATE.fullmatch(label):
+        if says_no_class(label):
             raise DcubeError(
-                f"{where}: {count} images have the label {label!r}, a date, as spreadsheets make of 1-2: correct it"
+                f"{where}: {count} images have the label {label!r}, which says no class: move them into their classes "
+                "or out of the set, or, if they have no label, leave the cell empty or call the folder unlabelled"
             )
         parts = {part.strip() for part in SEVERAL.split(label)}
         if len(parts) > 1 and parts <= labels.keys():

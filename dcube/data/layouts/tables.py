@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from dcube.data.layouts.columns import SPLIT_NAMES, refuse_confusing
+from dcube.data.layouts.damaged_cells import refuse_damaged
 from dcube.data.layouts.table_rows import bounded_lines
 from dcube.errors import DcubeError, abbreviated
 
@@ -40,6 +41,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
                 if None in row or None in row.values():
                     raise DcubeError(f"{path} line {reader.line_num}: expected {len(columns)} cells")
                 rows.append((reader.line_num, {name: cell.strip() for name, cell in row.items()}))
+            refuse_damaged(path, rows)
             return rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise DcubeError(f"{path} is not a CSV in UTF-8: {error}: save it as one") from None

@@ -1,0 +1,62 @@
+"""Names of classes and patients that may not be meant: what is left of sorting, second parts of a class, dates."""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from statistics import median
+
+from dcube.data.layouts.damaged_cells import is_whole_date
+from dcube.data.layouts.raw_dataset import ImageRecord
+
+NUMBERED = r"(?:[ _-]*\(?\d+\)?)?"
+NO_CLASS = re.compile(
+    rf"(?:new folder|untitled( folder)?|neuer ordner|unbenannt(er ordner)?|nouveau dossier|dossier sans titre"
+    rf"|nueva carpeta|carpeta sin título|nuova cartella|nova pasta|nieuwe map|nowy folder|unsorted|unsortiert|non trié"
+    rf"|to[ _-]?do|to[ _-]?(?:sort|check)|tbd|trash|papierkorb|corbeille|recycle[ _-]?bin|back[ _-]?ups?|bak"
+    rf"|copy|kopie|copie|copia){NUMBERED}",
+    re.IGNORECASE,
+)
+PERHAPS_NO_CLASS = re.compile(
+    rf"(?:old|misc(?:ellaneous)?|te?mp|wip|archive?|raw|(?:un)?processed|outputs?|results?|sonstiges|verschiedenes|divers)"
+    rf"{NUMBERED}",
+    re.IGNORECASE,
+)
+OPPOSITES = {"old": {"new", "young", "recent", "fresh"}}
+SECOND_PART = re.compile(r"(.*[^\W\d_]{2})[ _]?[2-9]")  # macOS calls a copy of `normal` so, and people a second part
+PLACEHOLDER = 10  # times as many images as others have
+
+
+def says_no_class(label: str) -> bool:
+    """Whether it is what file managers and people call a folder that waits to be sorted or removed."""
+    return bool(NO_CLASS.fullmatch(label))
+
+
+def describe_doubtful_names(records: Sequence[ImageRecord]) -> list[str]:
+    """A sentence about each kind of name that may not be meant. They name classes, and no patient."""
+    patients = Counter(record.patient for record in records if record.patient)
+    return [*_about_classes({record.label for record in records if record.label}), *_about_patients(patients)]
+
+
+def _about_classes(classes: Collection[str]) -> Iterator[str]:
+    known = {label.casefold() for label in classes}
+    for label in sorted(classes):
+        opposites = OPPOSITES.get(label.casefold(), set())
+        if PERHAPS_NO_CLASS.fullmatch(label) and known.isdisjoint(opposites):
+            yield f"the class {label!r} may be left of sorting: rename it if it is a class, or remove it"
+        base = SECOND_PART.fullmatch(label)
+        if base and base[1].casefold() in known:
+            yield f"the class {label!r} is called like a second part of {base[1]!r}: put the images together if it is"
+
+
+def _about_patients(patients: Counter[str]) -> Iterator[str]:
+    if len(patients) > 1 and all(map(is_whole_date, patients)):
+        yield (
+            "the patients are called by dates: images of two persons with one date are kept together as one patient's, "
+            "and those of one person with two dates are not. Give each person a number"
+        )
+    counts = sorted(patients.values())
+    if len(counts) > 2 and counts[-1] > max(PLACEHOLDER * median(counts[:-1]), sum(counts[:-1])):
+        yield (
+            f"one patient has {counts[-1]} of {sum(counts)} images, and others have {median(counts[:-1]):g}: leave its "
+            "name out if it stands for patients who are not known"
+        )
