@@ -20,6 +20,7 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Compute
 from dcube.data.preprocessing import ModelInput
+from dcube.data.readers.walking import given_path
 from dcube.engine.device import choose_device
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError
@@ -132,7 +133,7 @@ class Model:
         """
         policy, identity = self._policy(decide, abstain_below), self._version.identity
         given = [paths] if isinstance(paths, str | Path) else paths
-        with collect_images([Path(path) for path in given]) as (images, left_out):
+        with collect_images([given_path(path) for path in given]) as (images, left_out):
             with progress(f"Predicting with {self.title}", total=len(images), unit="images") as advance:
 
                 def on_batch(inputs: Sequence[ModelInput | str], rows: pd.DataFrame) -> None:
@@ -199,11 +200,12 @@ def evaluate(
     Raises:
         DcubeError: other classes than the model's; an image that it is not suitable for or has seen; `output` exists.
     """
-    if output is not None and Path(output).exists():
+    path = given_path(path)
+    if output is not None and given_path(output).exists():
         raise DcubeError(f"{output} exists: name a new folder")
     loaded = load(model) if isinstance(model, str) else model
     files = loaded._version.folder
-    test = evaluate_externally(loaded._candidate, files, Path(path), name or UNNAMED, loaded.metrics, group_by)
+    test = evaluate_externally(loaded._candidate, files, path, name or UNNAMED, loaded.metrics, group_by)
     with tempfile.TemporaryDirectory(prefix="dcube-test-") as temporary:
         written = Path(output) if output is not None else Path(temporary)
         save_external_test(test, written)

@@ -10,7 +10,7 @@ from dcube.artifacts.layout import DATA_RECORD, PARAMS, RAW
 from dcube.cli.terminal import Replace, print_rich
 from dcube.config.loading import load_params, load_preset, params_from, preset_names
 from dcube.config.schema import Data
-from dcube.data.readers.walking import refuse_special
+from dcube.data.readers.walking import given_path, refuse_special
 from dcube.errors import DcubeError
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ app = typer.Typer(help="Add raw images, and check them before anything is traine
 ADDING = Path(".dcube/adding.lock")
 Name = Annotated[str, typer.Argument(help="Name of the data set: folder below data/ and task in the model registry.")]
 
+RawPath = Annotated[
+    Path, typer.Argument(help="A raw data set: a folder or an .npz.", metavar="PATH", parser=given_path)
+]
+
 
 @app.command("add")
 def data_add(
@@ -28,7 +32,9 @@ def data_add(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder, .npz, zip or tar. Without a path, NAME is breastmnist, phantom, or another MedMNIST set."
+            help="Folder, .npz, zip or tar. Without a path, NAME is breastmnist, phantom, or another MedMNIST set.",
+            metavar="PATH",
+            parser=given_path,
         ),
     ] = None,
     replace: Replace = False,
@@ -65,7 +71,7 @@ def data_push() -> None:
 
 @app.command("check")
 def data_check(
-    path: Annotated[Path, typer.Argument(help="A raw data set: a folder or an .npz.")],
+    path: RawPath,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Report classes, sizes, duplicates, patients, leaks and unusable files. Exit code 2: `prepare` would refuse it."""
@@ -83,7 +89,7 @@ def data_check(
 
 @app.command("find")
 def data_find(
-    path: Annotated[Path, typer.Argument(help="A raw data set: a folder or an .npz.")],
+    path: RawPath,
     pseudonyms: Annotated[
         list[str], typer.Argument(metavar="PSEUDONYM…", help="As they appear in manifests and error messages.")
     ],

@@ -7,12 +7,16 @@ import typer
 
 from dcube.cli.predict import Reference
 from dcube.cli.terminal import print_rich, quiet_mlflow
+from dcube.data.readers.walking import given_path, refuse_special
 
 if TYPE_CHECKING:
     from dcube.artifacts.schemas.metrics import Metrics
 
 LabelledImages = Annotated[
-    Path, typer.Argument(help="Labelled images, in any layout that `dcube data check` reads.", metavar="PATH")
+    Path,
+    typer.Argument(
+        help="Labelled images, in any layout that `dcube data check` reads.", metavar="PATH", parser=given_path
+    ),
 ]
 Name = Annotated[
     str,
@@ -25,7 +29,13 @@ GroupBy = Annotated[
     str | None, typer.Option("--group-by", help="As data.group_by: which images belong together, for the intervals.")
 ]
 Output = Annotated[
-    Path | None, typer.Option("--output", help="Folder for metrics.json, predictions.csv (pseudonyms) and drift.json.")
+    Path | None,
+    typer.Option(
+        "--output",
+        help="Folder for metrics.json, predictions.csv (pseudonyms) and drift.json.",
+        metavar="PATH",
+        parser=given_path,
+    ),
 ]
 
 
@@ -33,6 +43,7 @@ def evaluate(
     model: Reference, path: LabelledImages, name: Name, group_by: GroupBy = None, output: Output = None
 ) -> None:
     """Evaluate a registered model on labelled images that it has never seen, e.g. of another hospital."""
+    refuse_special(path)  # before the model is loaded, which takes seconds
     from dcube import api
     from dcube.evaluation.operating_point import decision_in_words, table_rows
     from dcube.evaluation.prediction_sets import rates_in_words

@@ -7,21 +7,32 @@ from typing import Annotated, Literal
 import typer
 
 from dcube.cli.terminal import quiet_mlflow
-from dcube.data.readers.walking import refuse_special
+from dcube.data.readers.walking import given_path, refuse_special
 from dcube.errors import DcubeError, abbreviated
 
 Reference = Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL/VERSION, e.g. dcube-phantom@champion.")]
 Paths = Annotated[
-    list[Path], typer.Argument(help="Images, DICOM or NIfTI files, folders, zip or tar archives.", metavar="PATH…")
+    list[Path],
+    typer.Argument(
+        help="Images, DICOM or NIfTI files, folders, zip or tar archives.", metavar="PATH…", parser=given_path
+    ),
 ]
 Format = Annotated[
     Literal["table", "csv", "json"] | None,
     typer.Option("--format", help="Format of the output. Default: as the suffix of --output, else table."),
 ]
-Output = Annotated[Path | None, typer.Option("--output", help="Write to this file instead of the terminal.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", help="Write to this file instead of the terminal.", metavar="PATH", parser=given_path),
+]
 Heatmaps = Annotated[
     Path | None,
-    typer.Option("--heatmaps", help="Folder for a heatmap of each image: the regions that support the prediction."),
+    typer.Option(
+        "--heatmaps",
+        help="Folder for a heatmap of each image: the regions that support the prediction.",
+        metavar="PATH",
+        parser=given_path,
+    ),
 ]
 AbstainBelow = Annotated[
     float | None,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dcube.data.readers.walking import given_path
+
 if TYPE_CHECKING:
     from dcube.report.material import Material
 
@@ -18,7 +20,13 @@ Reference = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Output file. Default: report.html, or report-MODEL-VERSION.html."),
+    typer.Option(
+        "--output",
+        "-o",
+        help="Output file. Default: report.html, or report-MODEL-VERSION.html.",
+        metavar="PATH",
+        parser=given_path,
+    ),
 ]
 Checklist = Annotated[
     bool,

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from filelock import FileLock, Timeout
 
+from dcube.data.readers.walking import given_path
 from dcube.errors import DcubeError, one_line_errors
 from dcube.repository.commands import repository_around
 from dcube.runtime.processes import child_environment, prepare_process
@@ -23,7 +24,10 @@ from flows.stack.supervision import last_line, supervised, wait_for_reapers
 
 
 def main(
-    folder: Annotated[Path | None, typer.Option(help="Where its data are (default: .dcube/stack here).")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where its data are (default: .dcube/stack here).", metavar="PATH", parser=given_path),
+    ] = None,
 ) -> None:
     """PostgreSQL, an S3 server, MLflow, Prefect and one worker on this machine, until Ctrl-C."""
     prepare_process()
@@ -114,4 +118,5 @@ def _end(*_: object) -> None:
 if __name__ == "__main__":
     command = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     command.command()(main)
-    command()
+    with one_line_errors():
+        command()

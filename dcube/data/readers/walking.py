@@ -16,6 +16,13 @@ KINDS = {
 }
 
 
+def given_path(path: str | Path) -> Path:
+    """A path that a user gives. An empty one, as shells make of a variable without a value, would be this folder."""
+    if not str(path).strip():
+        raise DcubeError("a path is empty: give one, or . for this folder")
+    return Path(path)
+
+
 def refuse_special(path: Path) -> None:
     """Raise `DcubeError` for anything that a user points at but a file, a folder, or a link to one."""
     if problem := _problem(path):
