@@ -54,7 +54,8 @@ def refused(raw) -> str:
     "name",
     [
         "New folder", "New Folder (2)", "Neuer Ordner", "Neuer Ordner (3)", "Nouveau dossier", "untitled folder 2",
-        "unsorted", "trash", "Papierkorb", "todo", "To do", "to_sort", "backup", "Backup 2", "copy", "TBD",
+        "unsorted", "trash", "Papierkorb", "todo", "To do", "to_sort", "backup",
+        "Backup 2", "copy", "TBD", "unlabeled data", "no_label",
     ],
 )  # fmt: skip
 def test_folders_that_wait_to_be_sorted_are_no_classes(tmp_path, make, name):
@@ -64,7 +65,7 @@ def test_folders_that_wait_to_be_sorted_are_no_classes(tmp_path, make, name):
 
 
 @pytest.mark.parametrize("make", [class_folders, split_folders, table])
-@pytest.mark.parametrize("name", ["old", "misc", "Miscellaneous", "temp", "tmp2", "raw", "Sonstiges"])
+@pytest.mark.parametrize("name", ["old", "misc", "excluded", "Miscellaneous", "temp", "tmp2", "raw", "Sonstiges"])
 def test_names_that_may_be_meant_are_used_with_a_warning(tmp_path, make, name):
     raw = make(tmp_path / "raw", ("ill", "well", name))
     found = inspect_dataset(raw, PLAIN)

@@ -1,8 +1,10 @@
 """`metadata.csv` as people write it: other delimiters, other columns, other spellings of labels and patients."""
 
+import json
 import time
 from pathlib import Path
 
+import openpyxl
 import pytest
 from typer.testing import CliRunner
 
@@ -12,7 +14,7 @@ from dcube.data.inspection import inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
-from tests.support.raw_sets import noise, save, write_metadata
+from tests.support.raw_sets import class_folders, noise, save, write_metadata
 
 PLAIN = Data(image_size=16, diffusion_image_size=16)
 PATIENT, SPLIT = "call it 'patient_id', or remove it", "call it 'split', or remove it"
@@ -198,3 +200,78 @@ def test_a_class_in_two_cases_across_splits_is_refused_with_both_spellings(tmp_p
         for i in range(4):
             save(tmp_path / folder / f"{i}.png", noise(10 * number + i))
     assert "the labels 'ILL' (4) and 'ill' (4) differ only in case" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Patienten-ID", "Patientennummer", "Fallnummer", "Fall-Nr.", "identifiant", "ID patient", "sujet",
+        "id_paciente", "code_patient", "Pazienti", "study_id", "StudyInstanceUID", "lesion_id", "Accession Number",
+    ],
+)  # fmt: skip
+def test_patients_in_other_languages_and_studies_are_columns_of_patients(tmp_path, name):
+    rows = [{name if title == "patient_id" else title: cell for title, cell in row.items()} for row in images(tmp_path)]
+    assert f"the column {name!r} would not be used" in refused(write_metadata(tmp_path, rows))
+
+
+@pytest.mark.parametrize("name", ["fall", "study", "lesion number", "exam no", "lesion", "code", "name", "patient age"])
+def test_other_columns_with_repeated_values_are_only_listed(tmp_path, name):
+    rows = [row | {name: str(i // 2), "patient_id": ""} for i, row in enumerate(images(tmp_path))]
+    rows = [{title: cell for title, cell in row.items() if title != "patient_id"} for row in rows]
+    assert inspect_dataset(write_metadata(tmp_path, rows), PLAIN).unused_columns == [name]
+
+
+def test_patients_of_merged_cells_are_refused(tmp_path):
+    """A spreadsheet saves the first of them alone. Rows here and there without a patient are none of these."""
+    rows = [row | ({"patient_id": ""} if i % 2 else {}) for i, row in enumerate(images(tmp_path))]
+    assert "each patient_id is followed by empty cells, as merged cells are saved" in refused(
+        write_metadata(tmp_path, rows)
+    )
+    rows = [row | ({"patient_id": ""} if i % 5 == 4 else {}) for i, row in enumerate(images(tmp_path))]
+    assert len(read_raw_dataset(write_metadata(tmp_path, rows), PLAIN).records) == 20
+
+
+@pytest.mark.parametrize("name", ["patients.csv", "clinical/list.xlsx", "people.json", "patients.txt"])
+def test_patients_in_a_second_table_are_not_lost(tmp_path, name):
+    rows = images(tmp_path)
+    write_metadata(tmp_path, [{title: row[title] for title in ("file", "label")} for row in rows])
+    people = [("image", "Patient ID"), *((row["file"], row["patient_id"]) for row in rows)]
+    write_table(tmp_path / name, people)
+    assert f"{name}: its column 'Patient ID' names patients, and would not be used: write it into" in refused(tmp_path)
+    write_metadata(tmp_path, rows)
+    assert read_raw_dataset(tmp_path, PLAIN).left_out == {"table that names images: only metadata.csv is read": (name,)}
+
+
+def write_table(file: Path, rows: list[tuple[str, str]]) -> None:
+    file.parent.mkdir(exist_ok=True)
+    if file.suffix == ".xlsx":
+        book = openpyxl.Workbook()
+        book.active.append(("read", "me"))  # the rows are on the second sheet
+        sheet = book.create_sheet("rows")
+        for row in rows:
+            sheet.append(row)
+        book.save(file)
+    elif file.suffix == ".json":
+        file.write_text(json.dumps([dict(zip(rows[0], row, strict=True)) for row in rows[1:]]))
+    else:
+        file.write_text("\n".join("\t".join(row) for row in rows))
+
+
+@pytest.mark.parametrize("name", ["metadata.ods", "Metadata.xls", "metadata.jsonl", "metadata (1).parquet"])
+def test_a_table_that_cannot_be_read_is_not_passed_over(tmp_path, name):
+    class_folders(tmp_path)
+    (tmp_path / name).write_bytes(b"anything")
+    assert f"{name} would not be read: save it as metadata.csv, or remove it" in refused(tmp_path)
+
+
+def test_a_label_for_each_image_is_told_as_what_it_is(tmp_path):
+    rows = [row | {"label": f"{0.1 * i:.2f}"} for i, row in enumerate(images(tmp_path))]
+    problem = inspect_dataset(write_metadata(tmp_path, rows), PLAIN).problem
+    assert problem.startswith("there are 20 labels for 20 images (0.00, 0.10, 0.20 and 17 more), as measurements")
+
+
+def test_a_missing_column_is_named_with_the_mend(tmp_path):
+    """Of one-hot labels, too."""
+    rows = [{"file": row["file"], "ill": "1", "well": "0"} for row in images(tmp_path)]
+    said = refused(write_metadata(tmp_path, rows))
+    assert said.endswith("'label' is missing (found: file, ill, well): add it, with one value in each row")

@@ -8,6 +8,7 @@ import pandas as pd
 from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, SPLITS, NearDuplicates
 from dcube.errors import DcubeError, abbreviated
 
+FEWEST_VALUES = 10
 RESERVED = (ABSTAIN, "refused")  # what a prediction has in the place of a class
 REMEDIES = {
     "patient": "add images (at least three patients, or three different images), or correct the label",
@@ -61,6 +62,12 @@ def refuse_unusable_classes(table: pd.DataFrame) -> None:
     if divided := [name for name in classes if SET_SEPARATOR in name]:
         raise DcubeError(
             f"a class is called {divided[0]!r}, and {SET_SEPARATOR} separates those of a prediction set: rename it"
+        )
+    labelled = int((table["label"] != "").sum())
+    if len(classes) >= FEWEST_VALUES and 2 * len(classes) > labelled:
+        raise DcubeError(
+            f"there are {len(classes)} labels for {labelled} images ({abbreviated(classes)}), as measurements and "
+            "identifiers are: give each image one of a few classes"
         )
     if len(classes) < 2:
         raise DcubeError(

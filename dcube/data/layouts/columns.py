@@ -13,8 +13,13 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 READ = ("file", "label", "patient_id", "split")
+PERSON = (
+    r"patient(?:en|in)?|subject|case|person|participant|individual|pazient[ei]|paciente|proband(?:en)?|sujet|sujeto"
+)
+NUMBER = r"ids?|uid|name|no|nr|num|number|nummer|code|key"
 PATIENT = re.compile(
-    r"(patient|subject|case|person|participant|individual)s?(id|ids|name|no|nr|number|code|key)?|p(at)?id|mrn"
+    rf"(?:{PERSON})s?(?:{NUMBER})?|(?:{NUMBER})(?:d[eu])?(?:{PERSON})|p(?:at)?id|mrn|identifiant|fall(?:{NUMBER})"
+    r"|(?:study|lesion|exam)(?:instance)?u?id|accession(?:id|no|number)"  # finer than patients, and better than none
 )
 
 

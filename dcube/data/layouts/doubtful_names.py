@@ -13,11 +13,11 @@ NO_CLASS = re.compile(
     rf"(?:new folder|untitled( folder)?|neuer ordner|unbenannt(er ordner)?|nouveau dossier|dossier sans titre"
     rf"|nueva carpeta|carpeta sin título|nuova cartella|nova pasta|nieuwe map|nowy folder|unsorted|unsortiert|non trié"
     rf"|to[ _-]?do|to[ _-]?(?:sort|check)|tbd|trash|papierkorb|corbeille|recycle[ _-]?bin|back[ _-]?ups?|bak"
-    rf"|copy|kopie|copie|copia){NUMBERED}",
+    rf"|un-?label+ed[ _-].*|(?:no|not)[ _-]?label(?:s|l?ed)?|copy|kopie|copie|copia){NUMBERED}",
     re.IGNORECASE,
 )
 PERHAPS_NO_CLASS = re.compile(
-    rf"(?:old|misc(?:ellaneous)?|te?mp|wip|archive?|raw|(?:un)?processed|outputs?|results?|sonstiges|verschiedenes|divers)"
+    rf"(?:old|misc(?:ellaneous)?|te?mp|wip|archive?|raw|(?:un)?processed|outputs?|results?|excluded?|ignored?|discarded|skipped|sonstiges|verschiedenes|divers)"
     rf"{NUMBERED}",
     re.IGNORECASE,
 )

@@ -8,6 +8,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from dcube.artifacts.schemas.dataset import UNKNOWN
@@ -17,7 +18,7 @@ from dcube.data.layouts.columns import READ, refuse_misnamed
 from dcube.data.layouts.copied_names import originals
 from dcube.data.layouts.naming_tables import is_table
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
-from dcube.data.layouts.raw_files import RawFiles, inner_folder
+from dcube.data.layouts.raw_files import METADATA, RawFiles, inner_folder
 from dcube.data.layouts.spelling import one_spelling
 from dcube.data.layouts.table_rows import LONGEST
 from dcube.data.layouts.tables import read_rows, split_of
@@ -25,7 +26,7 @@ from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError, abbreviated
 
-METADATA = "metadata.csv"
+UNREAD = (".ods", ".xls", ".numbers", ".jsonl", ".parquet", ".sav", ".dta", ".rds", ".mat", ".sqlite", ".accdb")
 
 
 def recognises(raw: RawFiles) -> bool:
@@ -90,8 +91,20 @@ def _read_records(
         raise DcubeError(
             f"{path}: the column 'patient_id' is empty in every row: fill it, or remove it if patients are not known"
         )
+    _refuse_merged(path, [row.get("patient_id", "") for _, row in rows])
     _refuse_unknown_labels(path, list(listed.values()))
     return {image: listed[image] for image in raw.all_images if image in listed}
+
+
+def _refuse_merged(path: Path, patients: Sequence[str]) -> None:
+    """Of merged cells a spreadsheet saves the first alone."""
+    named = [patient for patient in patients if patient]
+    apart = not any(map(all, pairwise(patients)))
+    if len(named) > 1 and patients[0] and apart and len(set(named)) == len(named):
+        raise DcubeError(
+            f"{path}: each patient_id is followed by empty cells, as merged cells are saved: fill these, or remove the "
+            "column if patients are not known"
+        )
 
 
 def _mend(name: str, index: Mapping[str, Sequence[StoredImage]]) -> str:
@@ -107,9 +120,10 @@ def _mend(name: str, index: Mapping[str, Sequence[StoredImage]]) -> str:
 
 def _misnamed(raw: RawFiles) -> str:
     """A table that names the images, and is called `Metadata.csv` or `metadata.xlsx`: its patients would be lost."""
-    tables = [] if METADATA in raw.files else [file for file in raw.files if is_table(file) and "/" not in file]
-    alike = [file for file in tables if PurePosixPath(METADATA).stem in _likely_names(PurePosixPath(file).stem)]
-    return alike[0] if alike and any(table.file == alike[0] for table in raw.naming_tables) else ""
+    files = [] if METADATA in raw.files else [file for file in raw.files if "/" not in file]
+    alike = [file for file in files if PurePosixPath(METADATA).stem in _likely_names(PurePosixPath(file).stem)]
+    names = {table.file for table in raw.naming_tables} if any(map(is_table, alike)) else set()
+    return next((file for file in alike if file in names or file.lower().endswith(UNREAD)), "")
 
 
 def _likely_names(stem: str) -> set[str]:

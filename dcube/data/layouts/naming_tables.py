@@ -1,12 +1,12 @@
 """Tables beside the images that name them: many public sets have their labels there, and not in the folders."""
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dcube.data.layouts.columns import SPLIT_NAMES
+from dcube.data.layouts.columns import SPLIT_NAMES, is_patient_column
 from dcube.data.layouts.table_rows import READERS, table_rows
 
 FEWEST_NAMED = 2
@@ -21,12 +21,14 @@ class NamingTable:
     Attributes:
         column: its title, or its number where the table has no titles.
         named: the files that it names.
+        people: the title of its column that names patients of several images each; empty: none does.
         others: the titles and values of its other columns, as far as they may be classes; none: it is a mere list.
     """
 
     file: str
     column: str
     named: frozenset[str]
+    people: str
     others: frozenset[str]
 
 
@@ -62,9 +64,11 @@ def _read(path: Path, file: str, index: Mapping[str, set[str]]) -> NamingTable |
     found: dict[int, set[str]] = defaultdict(set)
     values: dict[int, set[str]] = defaultdict(set)
     titles: list[str] = []
+    cells: Counter[int] = Counter()
     for row in table_rows(path / file):
         titles = titles or row
         for column, cell in enumerate(row):
+            cells[column] += bool(cell.strip())
             found[column].update(name for name in _names(cell) if name in index)
             if len(values[column]) <= MOST_CLASSES:
                 values[column].add(cell.strip().casefold())
@@ -74,7 +78,9 @@ def _read(path: Path, file: str, index: Mapping[str, set[str]]) -> NamingTable |
         return None
     title = str(1 + column) if any(name in index for name in _names(titles[column])) else titles[column]
     others = [values[one] for one in values if one != column and len(values[one]) <= MOST_CLASSES]
-    return NamingTable(file, title, frozenset(named[column]), frozenset().union(*others))
+    people = [name for one, name in enumerate(titles) if one != column and is_patient_column(name)]
+    people = [name for name in people if 2 < len(values[titles.index(name)]) < cells[titles.index(name)]]
+    return NamingTable(file, title, frozenset(named[column]), next(iter(people), ""), frozenset().union(*others))
 
 
 def _names(cell: str) -> Iterator[str]:

@@ -83,6 +83,8 @@ class RawDataset:
     ) -> Self:
         """The images of a folder with their records; `tables` are files that were used besides the images."""
         stored = list(records)
+        if not any(record.patient for record in records.values()):
+            raw.refuse_unread_patients()
         suspects = {
             OTHER_PLANE: tuple(slices_in_other_planes(stored)),
             AMONG_MEDICAL: pictures_among_medical(raw.kinds, (image.file for image in stored)),

@@ -29,7 +29,8 @@ DEBRIS = {
 }
 TABLES = frozenset([".csv", ".tsv", ".xls", ".xlsx", ".npz", ".json"])
 MASK = "mask or thumbnail of an image"
-NAMING = "table that names images: only metadata.csv is read"
+METADATA = "metadata.csv"
+NAMING = f"table that names images: only {METADATA} is read"
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,15 @@ class RawFiles:
             if file not in used:
                 found[reasons.get(file, "not used")].append(file)
         return {why: tuple(files) for why, files in sorted({**self.debris, **found}.items())}
+
+    def refuse_unread_patients(self) -> None:
+        """Raise `DcubeError` for a table beside the images that names the patients, who would be lost."""
+        for table in self.naming_tables:
+            if table.people and table.file != METADATA:
+                raise DcubeError(
+                    f"{self.path / table.file}: its column {table.people!r} names patients, and would not be used: "
+                    f"write it into {METADATA} as patient_id, or remove the table"
+                )
 
     def refuse_doubtful_masks(self, class_level: int) -> None:
         """Raise `DcubeError` for masks without images, which would count as images, and for classes called like masks.

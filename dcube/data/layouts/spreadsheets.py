@@ -20,7 +20,7 @@ def read_spreadsheet(path: Path, required: tuple[str, ...]) -> list[dict[str, st
         DcubeError: for a damaged spreadsheet, or one without a required column.
     """
     try:
-        rows = filled_rows(path)
+        rows = sheets(path)[0]
     except Exception as error:  # openpyxl raises all kinds of errors on damaged files
         raise DcubeError(f"{path} is not a readable spreadsheet ({type(error).__name__}): fetch it again") from None
     header = next((row for row in rows[:HEADER_ROWS] if required[0] in row), [])
@@ -30,23 +30,26 @@ def read_spreadsheet(path: Path, required: tuple[str, ...]) -> list[dict[str, st
     return [dict.fromkeys(header, "") | dict(zip(header, row, strict=False)) for row in rows]
 
 
-def filled_rows(path: Path) -> list[list[str]]:
-    """Those of the first sheet, up to a long gap.
+def sheets(path: Path) -> list[list[list[str]]]:
+    """The rows of each sheet that are not empty, up to a long gap.
 
     The extent that a file claims is not believed: cells would be made up for all of it.
     """
-    rows, empty = [], 0
     with path.open("rb") as file:
         if sum(member.file_size for member in ZipFile(file).infolist()) > LARGEST:
             raise ValueError(f"a spreadsheet of more than {LARGEST} bytes")
-        sheet: Any = load_workbook(file, read_only=True).worksheets[0]
-        sheet.reset_dimensions()
-        for cells in sheet.values:
-            row = [_text(cell) for cell in cells]
-            empty = 0 if any(row) else empty + 1
-            if empty > END:
-                break
-            rows.append(row)
+        return [_filled_rows(sheet) for sheet in load_workbook(file, read_only=True).worksheets]
+
+
+def _filled_rows(sheet: Any) -> list[list[str]]:
+    rows, empty = [], 0
+    sheet.reset_dimensions()
+    for cells in sheet.values:
+        row = [_text(cell) for cell in cells]
+        empty = 0 if any(row) else empty + 1
+        if empty > END:
+            break
+        rows.append(row)
     return [row for row in rows if any(row)]
 
 

@@ -52,9 +52,9 @@ def _spaced_rows(lines: Iterable[str]) -> list[list[str]]:
 
 
 def _spreadsheet_rows(path: Path) -> Iterable[list[str]]:
-    from dcube.data.layouts.spreadsheets import filled_rows  # a served model has no use for its library
+    from dcube.data.layouts.spreadsheets import sheets  # a served model has no use for its library
 
-    return filled_rows(path)
+    return max(sheets(path), key=len)  # others say where the data are from
 
 
 def _json_rows(path: Path) -> Iterable[list[str]]:

@@ -31,7 +31,8 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
             for column in required:
                 if column not in columns:
                     raise DcubeError(
-                        f"{path}: the column {column!r} is missing (found: {', '.join(columns) or 'none'})"
+                        f"{path}: the column {column!r} is missing (found: {abbreviated(columns, 20) or 'none'}): add "
+                        "it, with one value in each row"
                     )
             reader.fieldnames = columns
             rows = []
