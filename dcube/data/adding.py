@@ -91,4 +91,5 @@ def _inspect_as(shown: Path, folder: Path, data: Data) -> InspectionReport:
         debris = RawFiles(shown).debris if shown.is_dir() else {}  # it was not copied
         return replace_fields(report, path=str(shown), left_out={**debris, **report.left_out})
     except DcubeError as error:
-        raise DcubeError(str(error).replace(str(folder), str(shown))) from None
+        copied = str(folder / shown.name)  # of an `.npz`
+        raise DcubeError(str(error).replace(copied, str(shown)).replace(str(folder), str(shown))) from None

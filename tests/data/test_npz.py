@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dcube.config.schema import Data
+from dcube.data.adding import add_dataset
 from dcube.data.inspection import inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.prepared import PreparedDataset
@@ -95,6 +96,13 @@ def test_images_of_a_split_that_is_called_otherwise_are_refused(tmp_path):
         arrays = {name.replace("val_", "valid_"): archive[name] for name in archive.files}
     np.savez(tmp_path / "mine.npz", **arrays)
     assert "valid_images would not be used: call it val_images" in refused(tmp_path / "mine.npz")
+
+
+def test_add_names_the_file_as_it_was_given(tmp_path):
+    file = medmnist_file(tmp_path / "mine.npz", train_patients=np.arange(5))
+    with pytest.raises(DcubeError) as error:
+        add_dataset(PLAIN.model_copy(update={"name": "mine"}), file, tmp_path / "data" / "mine")
+    assert str(error.value).startswith(f"{file}: train_patients has shape (5,)")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -157,6 +157,7 @@ def test_minus_one_is_no_third_class(tmp_path):
 @pytest.mark.parametrize(
     ("column", "one", "other"),
     [
+        ("label", "WAHR", "TRUE"), ("label", "FAUX", "0"),
         ("label", "True", "1"), ("label", "false", "0"), ("label", "1e0", "1"), ("label", "1.50", "1,5"),
         ("label", "ILL", "ill"), ("patient_id", "P3", "p3"), ("patient_id", "7", "7.0"), ("patient_id", "1e2", "100"),
     ],

@@ -14,7 +14,10 @@ from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.data.readers.unknown_values import says_nothing
 from dcube.errors import DcubeError, abbreviated
 
-TRUTHS = {"true": "1", "false": "0"}
+TRUTHS = {  # as spreadsheets write them in several languages
+    **dict.fromkeys(("true", "wahr", "vrai", "verdadero", "verdadeiro", "vero", "waar", "prawda"), "1"),
+    **dict.fromkeys(("false", "falsch", "faux", "falso", "onwaar", "fałsz"), "0"),
+}
 NUMBER = re.compile(r"[+-]?\d{1,18}([.,]\d{0,9})?(e[+-]?\d{1,3})?")
 SEVERAL = re.compile(r"[|;,&+/]| and ")
 NOTHING_KNOWN = {
