@@ -243,6 +243,14 @@ def test_patients_in_a_second_table_are_not_lost(tmp_path, name):
     assert read_raw_dataset(tmp_path, PLAIN).left_out == {"table that names images: only metadata.csv is read": (name,)}
 
 
+def test_a_second_table_with_a_patient_for_each_image_is_only_listed(tmp_path):
+    """No image would be kept together with another; also of many."""
+    rows = images(tmp_path, count=120)
+    write_metadata(tmp_path, [{title: row[title] for title in ("file", "label")} for row in rows])
+    write_table(tmp_path / "list.csv", [("image", "patient"), *((row["file"], f"P{i}") for i, row in enumerate(rows))])
+    assert list(read_raw_dataset(tmp_path, PLAIN).left_out.values()) == [("list.csv",)]
+
+
 def write_table(file: Path, rows: list[tuple[str, str]]) -> None:
     file.parent.mkdir(exist_ok=True)
     if file.suffix == ".xlsx":

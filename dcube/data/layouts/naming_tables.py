@@ -64,11 +64,15 @@ def _read(path: Path, file: str, index: Mapping[str, set[str]]) -> NamingTable |
     found: dict[int, set[str]] = defaultdict(set)
     values: dict[int, set[str]] = defaultdict(set)
     titles: list[str] = []
-    cells: Counter[int] = Counter()
+    people: dict[int, Counter[str]] = {}
     for row in table_rows(path / file):
-        titles = titles or row
+        if not titles:
+            titles = row
+            people = {column: Counter() for column, title in enumerate(titles) if is_patient_column(title)}
+        else:
+            for column in people.keys() & range(len(row)):
+                people[column].update(filter(None, [row[column].strip()]))
         for column, cell in enumerate(row):
-            cells[column] += bool(cell.strip())
             found[column].update(name for name in _names(cell) if name in index)
             if len(values[column]) <= MOST_CLASSES:
                 values[column].add(cell.strip().casefold())
@@ -78,9 +82,8 @@ def _read(path: Path, file: str, index: Mapping[str, set[str]]) -> NamingTable |
         return None
     title = str(1 + column) if any(name in index for name in _names(titles[column])) else titles[column]
     others = [values[one] for one in values if one != column and len(values[one]) <= MOST_CLASSES]
-    people = [name for one, name in enumerate(titles) if one != column and is_patient_column(name)]
-    people = [name for name in people if 2 < len(values[titles.index(name)]) < cells[titles.index(name)]]
-    return NamingTable(file, title, frozenset(named[column]), next(iter(people), ""), frozenset().union(*others))
+    shared = [titles[one] for one, counts in people.items() if one != column and 1 < len(counts) < counts.total()]
+    return NamingTable(file, title, frozenset(named[column]), next(iter(shared), ""), frozenset().union(*others))
 
 
 def _names(cell: str) -> Iterator[str]:
