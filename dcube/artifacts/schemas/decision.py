@@ -35,9 +35,9 @@ class Prevalence(ArtifactPart):
 
 
 class DecisionRule(ArtifactPart):
-    """Decide `of_class` if its probability is at least `threshold`, else the most probable of the other classes.
+    """Rule: decide `of_class` if its probability is at least `threshold`, else the most probable of the other classes.
 
-    If `of_class` is None, decide the most probable class.
+    If `of_class` is None, the rule decides the most probable class.
 
     Attributes:
         at: prevalence to which the probabilities are corrected; None: that of the training images.

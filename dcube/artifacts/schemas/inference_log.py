@@ -18,7 +18,9 @@ class LogLine(Artifact):
 
 
 class LoggedPrediction(LogLine):
-    """A prediction: the columns of `dcube predict` except names. Extra fields: class probabilities and the model.
+    """A prediction: the columns of `dcube predict` except `image` and `problem`, which may contain file names.
+
+    Extra fields are the class probabilities and the identity of the model.
 
     Attributes:
         confidence, entropy: None if the model gave no finite probabilities.

@@ -55,7 +55,7 @@ class Metrics(Artifact):
         abstain_below: confidence below which the model abstains.
         calibration_bins: number of bins of the expected calibration error and the reliability plot.
         resamples_without_a_class: number of resamples that lack a class; the intervals leave them out.
-        test_patients: number of test patients, or of groups if `data.group_by` defines them; None if an image has none.
+        test_patients: number of test patients, or of groups if `data.group_by` defines them; None if some have none.
         dataset: name of the data set.
         grouping, split_origin: as in `dataset.json`.
         test_fingerprint: hash over the test images and their labels.
@@ -71,7 +71,7 @@ class Metrics(Artifact):
     kind: str
     test: dict[str, float]
     interval: dict[str, Interval]
-    confidence: float = Field(gt=0.5, lt=1.0)  # these four as in the parameters `evaluation`
+    confidence: float = Field(gt=0.5, lt=1.0)  # bounds as in the parameter group `evaluation`
     abstain_below: float = Field(ge=0.0, le=1.0)
     calibration_bins: int = Field(ge=2, le=100)
     resampled: Resampled
