@@ -1,4 +1,4 @@
-"""Plots of the linear probes. The colours are those of Okabe and Ito, which are safe for colour-blind readers."""
+"""Plots of the linear probes, in the colours of Okabe and Ito, which colour-blind readers can distinguish."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-# With sub-features solid and without dashed; the trained U-ViT blue, its control orange, neither of them green.
+# Lines are solid with sub-features and dashed without. Blue: trained U-ViT; orange: untrained control; green: neither.
 STYLES = {
     "diffusion": {"color": "#0072B2", "linestyle": "--", "marker": "o"},
     "untrained": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
@@ -25,7 +25,7 @@ NAMES = {
 
 
 def labels_figure(table: pd.DataFrame) -> Figure:
-    """AUROC against the number of labels: mean, and one standard deviation over the draws, of validation and test."""
+    """Plot AUROC by number of labels for validation and test: mean and standard deviation over the draws."""
     figure = Figure(figsize=(10, 5.5), layout="constrained")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     counts = sorted(table["labels"].unique())
@@ -50,12 +50,13 @@ def labels_figure(table: pd.DataFrame) -> Figure:
 
 
 def map_figure(table: pd.DataFrame, statistic: list[float], compared_at: int, agreement: float | None) -> Figure:
-    """Validation AUROC by block and timestep beside the statistic D of every block.
+    """Plot validation AUROC by block and timestep beside the statistic D of each block.
 
     Args:
-        table: the trained model's rows of the map, one pooling, validation only.
-        compared_at: the timestep whose AUROC is compared with D.
-        agreement: Spearman's correlation of the two across blocks.
+        table: validation rows of the map for the trained model and one pooling.
+        statistic: D of each block.
+        compared_at: timestep whose AUROC is compared with D.
+        agreement: Spearman's correlation between AUROC and D across blocks; None if it is undefined.
     """
     grid = table.pivot(index="block", columns="timestep", values="auroc")
     figure = Figure(figsize=(4.5 + 0.8 * grid.shape[1], 2.5 + 0.4 * len(grid)), layout="constrained")

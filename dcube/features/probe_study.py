@@ -1,4 +1,4 @@
-"""Linear probes on all frozen features: a map of the blocks, and label-efficiency curves."""
+"""Linear probes on all frozen features: a map of blocks and timesteps, and label-efficiency curves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +37,13 @@ MAP_COLUMNS = ["source", "block", "timestep", "pooling", "split", "auroc", "accu
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Attributes:
-    map: scores by source (trained, untrained), block, timestep, pooling and split.
-    labels: scores by features, number of labels, draw and split.
-    statistic: median D of every block (Eq. 6), which the map is compared with.
-    report: content of `probe.json`, everything that defines the scores.
+    """Result of the probes.
+
+    Attributes:
+        map: scores by source (trained, untrained), block, timestep, pooling and split.
+        labels: scores by features, number of labels, draw and split.
+        statistic: median D of each block (Eq. 6), with which the map is compared.
+        report: contents of `probe.json`, everything that defines the scores.
     """
 
     map: pd.DataFrame
@@ -50,7 +52,7 @@ class ProbeResult:
     report: ProbeReport
 
     def save(self, folder: Path) -> None:
-        """Tables, plots and the report."""
+        """Write tables, plots and the report."""
         self.map[MAP_COLUMNS].to_csv(folder / "map.csv", index=False)
         self.labels.to_csv(folder / "labels.csv", index=False)
         over_draws(self.labels).to_csv(folder / "summary.csv", index=False)
@@ -62,7 +64,7 @@ class ProbeResult:
         figure.savefig(folder / "map.png", dpi=150)
 
     def mean_aurocs(self) -> list[dict[str, float]]:
-        """Mean AUROC over the draws, with the number of labels as the step."""
+        """Return rows of mean AUROC over the draws, with the number of labels as `step`."""
         means = self.labels.groupby(["labels", "features", "split"], as_index=False)["auroc"].mean()
         rows = means.itertuples(index=False)
         return [{"step": row.labels, f"{row.split}_auroc_{row.features}": row.auroc} for row in rows]
@@ -81,7 +83,7 @@ def run_probes(
 
     Args:
         diffusion: folder of the trained diffusion model.
-        classifier: how stage 2 uses the models.
+        classifier: parameters of stage 2: input of the U-ViT, evaluation timesteps, sub-feature network.
     """
     images = ProbeImages.of(dataset)
     model, schedule = load_diffusion(diffusion, device)
@@ -124,7 +126,7 @@ def run_probes(
 
 
 def trained_map(block_map: pd.DataFrame) -> pd.DataFrame:
-    """The validation scores of the trained model at its best pooling."""
+    """Return the validation scores of the trained model with its best pooling."""
     trained = block_map["source"] == "trained"
     pooling = map_poolings(block_map)["trained"]
     return block_map[trained & (block_map["pooling"] == pooling) & (block_map["split"] == "validation")]
