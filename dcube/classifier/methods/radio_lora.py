@@ -10,7 +10,7 @@ RANK = 8  # rank and alpha of RoBERTa in Hu et al., LoRA, ICLR 2022, Table 9
 
 
 class LoraClassifier(ImageClassifier):
-    """A classifier that stays in eval mode: its trained layers need no train mode, and the frozen must not change."""
+    """A classifier that stays in eval mode: trained layers have no train mode, and frozen ones must not change."""
 
     def train(self, mode: bool = True) -> "LoraClassifier":
         return super().train(False)
