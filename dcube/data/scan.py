@@ -1,4 +1,4 @@
-"""One pass over all raw images, on all cores: each is decoded, preprocessed, hashed and summarised."""
+"""One pass over all raw images on all cores, in which each image is decoded, preprocessed, hashed and summarised."""
 
 import hashlib
 import os
@@ -22,11 +22,11 @@ IMAGES_AT_ONCE = 1024
 def scan_images(
     dataset: RawDataset, data: Data, checkpoint: ScanCheckpoint | None = None, cache: ScanCache | None = None
 ) -> list[ImageSummary]:
-    """Decode every image once; images that the checkpoint already holds are not read again.
+    """Decode every image once and return its summary; images in the checkpoint are not read again.
 
     Args:
-        checkpoint: where to store the arrays; None: only the summaries are needed.
-        cache: what is known already, where only the summaries are needed.
+        checkpoint: stores the arrays; None if only the summaries are needed.
+        cache: summaries of earlier scans, for a scan without a checkpoint.
     """
     summaries = checkpoint.load_summaries() if checkpoint else []
     images = len(dataset.records)

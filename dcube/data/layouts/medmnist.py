@@ -33,7 +33,7 @@ def read_layout(raw: RawFiles, _: Data) -> RawDataset:
     The arrays are unpacked into temporary files and memory-mapped, so that a set larger than memory can be read.
 
     Raises:
-        DcubeError: for a damaged archive, missing arrays, images with depth, more than one label an image.
+        DcubeError: if the archive is damaged, arrays are missing, images have depth, or an image has several labels.
     """
     path = raw.path if raw.path.is_file() else raw.path / _archives(raw)[0]
     names = class_names(path)
@@ -62,7 +62,11 @@ def _archives(raw: RawFiles) -> list[str]:
 
 
 def class_names(path: Path) -> dict[int, str] | None:
-    """Names of the labels where the file is called like a set of the collection, else None."""
+    """Return label → class name if the file is named like a set of the collection, else None.
+
+    Raises:
+        DcubeError: if the set has several labels per image.
+    """
     from medmnist import INFO
 
     info = INFO.get(re.sub(r"_\d+$", "", path.stem.lower()))
@@ -74,7 +78,7 @@ def class_names(path: Path) -> dict[int, str] | None:
 
 
 def download(flag: str, folder: Path) -> None:
-    """Fetch a set of the collection by its name, as `folder/flag.npz`, checked against the published checksum."""
+    """Download the set called `flag` of the collection to `folder/flag.npz` and verify its published checksum."""
     import medmnist
 
     if flag not in medmnist.INFO:
@@ -87,7 +91,7 @@ def download(flag: str, folder: Path) -> None:
 
 
 def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
-    """Images and labels by split, memory-mapped. The files vanish with the last mapping."""
+    """Return memory-mapped images and labels by split. The files are freed with the last mapping."""
     try:
         with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(path) as archive:
             members = set(archive.namelist())
@@ -103,7 +107,7 @@ def _unpack(path: Path) -> dict[str, list[np.ndarray]]:
             f"{path} is not a readable MedMNIST archive: {abbreviated(str(error).splitlines(), 1)}"
         ) from None
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a damaged directory points outside the file
+        if error.errno != errno.EINVAL:  # EINVAL: a damaged zip directory points outside the file
             raise
         raise DcubeError(f"{path} is not a readable MedMNIST archive: it is damaged") from None
     if not arrays:
@@ -119,7 +123,7 @@ def _map(archive: zipfile.ZipFile, name: str, folder: Path) -> np.ndarray:
         shutil.copyfileobj(packed, unpacked)
     try:
         return np.load(folder / name, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # its header is parsed as Python: anything may come
+    except Exception as error:  # NumPy parses the header as Python, so any error is possible
         raise ValueError(f"{name} is not an array") from error
 
 
