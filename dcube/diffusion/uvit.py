@@ -101,7 +101,7 @@ class UViT(nn.Module):
         return self.label_embedding(torch.where(labels == UNLABELLED, self.classes, labels))
 
     def embed_probabilities(self, probabilities: Tensor) -> Tensor:
-        """Return the expected embedding (B, width) of probabilities (B, classes): differentiable for Eq. (7)."""
+        """Embed probabilities (B, classes) as their expectation (B, width): differentiable, unlike argmax (Eq. 7)."""
         return probabilities @ self.label_embedding.weight[: self.classes]
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, middle_features: bool = False):
