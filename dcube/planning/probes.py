@@ -1,4 +1,4 @@
-"""Seconds of the stage `probe`: the features that its linear probes are fitted on, and the fits."""
+"""Estimated time of the stage `probe`: the features for its linear probes, and the fits."""
 
 from dcube.config.schema import Params
 from dcube.features.pooling import POOLINGS
@@ -7,11 +7,14 @@ from dcube.planning.facts import DatasetFacts
 from dcube.planning.throughput import DiffusionSpeed, fit_seconds
 
 MODELS = 2  # the trained U-ViT and its untrained control
-VALUES_OF_A_POOLING = 2  # of each channel: one, two or four
+VALUES_OF_A_POOLING = 2  # typical number per channel; the poolings give one, two or four
 
 
 def probe_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed) -> float:
-    """Beside its imports; 0 where `probe.labels` is empty. The sub-features, one pass of a CNN, are left out."""
+    """Return the seconds of the stage without its imports; 0 if `probe.labels` is empty.
+
+    The sub-features, one pass of a CNN, are neglected.
+    """
     if not params.probe.labels:
         return 0.0
     return _features(params, facts, speed) + _fits_of_map(params, facts) + _fits_of_curves(params, facts)
