@@ -31,7 +31,7 @@ def scan_images(
     summaries = checkpoint.load_summaries() if checkpoint else []
     images = len(dataset.records)
     with progress("Reading images", total=images, unit="images", completed=len(summaries)) as advance:
-        # Pillow decodes and resizes without the interpreter's lock. One more thread waits for the disk.
+        # Pillow releases the interpreter's lock, so threads use all cores. One extra thread waits for the disk.
         with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
             committing: Future | None = None
             while len(summaries) < images:

@@ -163,7 +163,7 @@ def _assign(table: pd.DataFrame, fractions: dict[str, float], seed: int) -> Sequ
     shape = (groups.max() + 1, max(classes.max() + 1, 1))
     counts = coo_array((np.ones(known.sum()), (groups[known], classes[known])), shape=shape).tocsr()
     shares = np.outer(list(fractions.values()), counts.sum(axis=0)).tolist()
-    filled = np.zeros((len(names), shape[1])).tolist()  # plain lists: a million groups in seconds
+    filled = np.zeros((len(names), shape[1])).tolist()  # lists are faster here: a million groups in seconds
     starts, columns, numbers = (array.tolist() for array in (counts.indptr, counts.indices, counts.data))
     order = np.random.default_rng(seed).permutation(shape[0])
     assigned = [0] * shape[0]
