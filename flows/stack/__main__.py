@@ -1,4 +1,4 @@
-"""`python -m flows.stack`: the platform, from its first server to its last."""
+"""`python -m flows.stack`: start the whole platform, and keep it running."""
 
 import signal
 import socket
@@ -42,7 +42,7 @@ def main(
 
 
 def run(stack: Stack, repository: Path) -> None:
-    """Start everything, say where it is, and keep it running until a signal."""
+    """Start all servers, print their addresses, and keep them running until a signal."""
     began = time.monotonic()
     wait_for_reapers(stack.folder)
     for name, port in asdict(stack.ports).items():
@@ -65,7 +65,7 @@ def run(stack: Stack, repository: Path) -> None:
 
 def refuse_taken_port(name: str, port: int) -> None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are ending do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections in TIME_WAIT
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -74,7 +74,7 @@ def refuse_taken_port(name: str, port: int) -> None:
 
 
 def set_up(stack: Stack, repository: Path) -> None:
-    """Create the work pool, the deployments and the automations, as any team's administrator would."""
+    """Create the work pool, the deployments and the automations with `flows.deploy`."""
     log = log_file(stack.folder, "setup")
     with log.open("w") as output:
         code = subprocess.run(
@@ -107,7 +107,7 @@ The platform is ready after {seconds:.0f} s. Ctrl-C ends it.
 
 def _end(*_: object) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # ending is under way and takes seconds: a second Ctrl-C must not cut it
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the shutdown, which takes seconds
     raise SystemExit(0)
 
 
