@@ -75,7 +75,7 @@ def pipeline(
     validated = with_settings(params, settings)
     repository = repository_around(Path.cwd())
     run_id = str(flow_run.get_id())
-    # The address is absolute, because stages must not log to a database inside the workspace, which is removed.
+    # Stages must not log to a database inside the workspace, because the workspace is removed.
     tracking = tracking_uri(repository)
     variables = {variable_of("pipeline"): run_id, variable_of("tracking_uri"): tracking}
     experiment = f"{slug(str(flow_run.get_name()))}-{run_id[:8]}"

@@ -24,7 +24,7 @@ def plan_parameters(
 
     Args:
         name: name of the data set.
-        minutes: planned time of the run.
+        minutes: planned duration of the run, in minutes.
         settings: settings in the form `group.key=value` that the plan must keep.
         on_line: called with every line of output.
 

@@ -33,7 +33,7 @@ BLUR = 1 / 8  # standard deviation of the blur, as a fraction of the image's sid
 Versions = tuple[Tensor, Tensor]  # (1, C, S, S) floats: the whole image, and the blurred one
 
 OUTSIDE = "__"  # folder name that replaces `..` in paths
-FINEST = 1e-7  # float32 probabilities are not resolved closer than this to 0 or 1, so they are clamped
+FINEST = 1e-7  # probabilities are clamped this far from 0 and 1, because float32 has no values nearer to 1
 
 
 def heatmaps(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ class InputImage:
         return ("patient", self.stored.patient) if self.stored.patient else ("image", self.name)
 
     def read(self, window: Window | None) -> RawImage:
-        """Decode it, with a window for DICOM and NIfTI; raises `UnusableImageError`."""
+        """Decode the image, with a window for DICOM and NIfTI; raises `UnusableImageError`."""
         return read_stored_image(self.folder, self.stored, window)
 
 

@@ -13,7 +13,7 @@ FIRST, PROMOTED, ROLLED_BACK = "first", "promoted", "rolled back"
 
 
 class Event(Artifact):
-    """A version became champion.
+    """Record that a version became champion.
 
     Attributes:
         how: `first`, `promoted` or `rolled back`.

@@ -47,7 +47,7 @@ def has_its_files(client: "MlflowClient", version: Version, evaluation: str) -> 
 
 
 def lost_versions() -> str | None:
-    """Return a message if versions registered by this working copy are missing, incomplete or replaced, else None."""
+    """Return a message if versions registered by this working copy are missing, incomplete or replaced; else None."""
     if not REGISTRATION.exists():
         return None
     record, uri = Registered.load(REGISTRATION), tracking_uri()

@@ -36,7 +36,7 @@ class Provenance:
         gaps: messages about files, runs and other facts that are missing or were changed.
         obstacles: those gaps that prevent a reproduction of the version.
         compared: description of what was compared with the manifest.
-        manifest: record of what was registered; None if it cannot be read.
+        manifest: record of what was registered; None if it is missing or changed.
     """
 
     registry: Registry

@@ -48,7 +48,7 @@ class ReproResult:
 
     @property
     def killed_by(self) -> signal.Signals | None:
-        """Signal that ended the command, or None, whether the shell ran it as a child or was replaced by it."""
+        """Signal that ended the command, or None. The shell may run the command as a child or be replaced by it."""
         return killed_by(self.exit_code) if self.exit_code else None
 
     @property

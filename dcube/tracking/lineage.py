@@ -84,7 +84,7 @@ def fingerprint_of(blobs: dict[str, str]) -> str:
 
 
 def origin_files() -> dict[str, str]:
-    """Return name → text of the files that a rebuild needs besides code and data: parameters, locks and packages."""
+    """Return name → text of files that a rebuild needs: `params.yaml`, `dvc.lock`, `data.dvc` and `packages.txt`."""
     packages = sorted({f"{found.name}=={found.version}" for found in distributions()}, key=str.lower)
     files = {str(path): _text(path) for path in (PARAMS, LOCK, DATA_RECORD) if path.exists()}
     return files | {"packages.txt": "\n".join(packages) + "\n"}

@@ -76,7 +76,7 @@ class TrackedRun:
         self.flush()
 
     def flush(self) -> None:
-        """Send the waiting reports, unless the last attempt was too short a time ago."""
+        """Send the waiting reports, unless the last attempt was too recent."""
         if time.monotonic() < self._next_attempt:
             return
         try:

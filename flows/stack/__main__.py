@@ -25,7 +25,7 @@ from flows.stack.supervision import last_line, supervised, wait_for_reapers
 def main(
     folder: Annotated[Path | None, typer.Option(help="Where its data are (default: .dcube/stack here).")] = None,
 ) -> None:
-    """PostgreSQL, an S3 server, MLflow, Prefect and one worker on this machine, until Ctrl-C."""
+    """Run PostgreSQL, an S3 server, MLflow, Prefect and one worker on this machine until Ctrl-C."""
     prepare_process()
     with one_line_errors():
         repository = repository_around(Path.cwd())

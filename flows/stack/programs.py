@@ -21,11 +21,7 @@ class Program(ArtifactPart):
 
 
 class Programs(Artifact):
-    """Commands of all servers.
-
-    Attributes:
-        programs: name → command.
-    """
+    """Commands of all servers, as name → command."""
 
     remedy: ClassVar[str] = "start the platform again"
 
