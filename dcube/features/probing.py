@@ -1,7 +1,7 @@
-"""Linear probes on frozen features: by block and timestep, and by number of labels.
+"""Linear probes on frozen features, and the map of their scores by block and timestep.
 
-A probe is a logistic regression. Because it is the simplest classifier, it measures the features alone. Its settings
-are chosen on validation images; test images are only scored.
+A probe is a logistic regression. Because it is the simplest classifier, it measures the features alone. Test images are
+only scored; nothing is chosen on them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,17 +16,13 @@ from sklearn.preprocessing import StandardScaler
 
 from dcube.data.label_subset import draw_labelled
 from dcube.data.prepared import PreparedDataset
-from dcube.engine.progress import Advance
 from dcube.engine.scores import accuracy, areas, confusion, macro_f1
 from dcube.features.pooling import Vectors
 
-# Inverse regularisation strengths (scikit-learn's C), for features whose variances add up to one.
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
-MAP_STRENGTH = 10.0
+MAP_STRENGTH = 10.0  # inverse regularisation strength (scikit-learn's C) of the map's probes
 MAP_IMAGES = 2000  # maximum number of labelled training images for the map, to limit its time
 TOLERANCE, ITERATIONS = 1e-5, 2000
 SCORED = ("validation", "test")
-MAIN, CONTROLS = "diffusion+sub_features", ("untrained+sub_features", "sub_features", "untrained")
 
 
 @dataclass(frozen=True)
@@ -80,11 +76,6 @@ def possible_counts(requested: Iterable[int], classes: int, available: int) -> t
     return [*possible, available], [count for count in requested if count not in (*possible, available)]
 
 
-def draws_of(count: int, available: int, draws: int) -> int:
-    """Return the number of draws of `count` labels. All labels can only be drawn once."""
-    return draws if count < available else 1
-
-
 def standardised_features(features: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Standardise features (n, d) to zero mean and variances that add up to one over the training images, float32.
 
@@ -94,8 +85,8 @@ def standardised_features(features: np.ndarray, train: np.ndarray) -> np.ndarray
     return (scaler.transform(features) / np.sqrt(features.shape[1])).astype(np.float32)
 
 
-def fit_probe(features: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ITERATIONS).fit(features, labels)
+def logistic_regression(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ITERATIONS)
 
 
 def projected_to_span(fitted: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
@@ -118,7 +109,7 @@ def probe(
     fitted, *scored = projected_to_span(features[chosen], *(features[places] for places in images.scored.values()))
     rows: list[dict[str, float | str]] = []
     for strength in strengths:
-        model = fit_probe(fitted, images.labels[chosen], strength)
+        model = logistic_regression(strength).fit(fitted, images.labels[chosen])
         for (split, places), its_features in zip(images.scored.items(), scored, strict=True):
             rows.append({"C": strength, "split": split, **scores(images.labels[places], model, its_features)})
     return rows
@@ -150,99 +141,6 @@ def map_poolings(table: pd.DataFrame) -> dict[str, str]:
     validation = table[table["split"] == "validation"]
     means = validation.groupby(["source", "pooling"], sort=False)["auroc"].mean().unstack()
     return {str(source): str(pooling) for source, pooling in means.idxmax(axis=1).items()}
-
-
-def label_curve(
-    features: np.ndarray, images: ProbeImages, counts: Sequence[int], draws: int, advance: Advance
-) -> pd.DataFrame:
-    """Return scores by number of labels and draw: labels, draw, C, split, auroc, accuracy, macro_f1.
-
-    For each number of labels, C is the one with the highest validation AUROC, averaged over the draws.
-
-    Args:
-        features: (n, d), from `standardised_features`; several sets are concatenated.
-        counts: numbers of labels; the last is the full number, which has one draw.
-        advance: called after each draw.
-    """
-    rows = []
-    for count in counts:
-        for draw in range(draws_of(count, len(images.labelled), draws)):
-            chosen = images.labelled[draw_labelled(images.labels[images.labelled], count, draw)]
-            rows += [{"labels": count, "draw": draw, **row} for row in probe(features, images, chosen, STRENGTHS)]
-            advance()
-    table = pd.DataFrame(rows)
-    validation = table[table["split"] == "validation"]
-    best = validation.groupby(["labels", "C"])["auroc"].mean().unstack().idxmax(axis=1)
-    return table[table["C"] == table["labels"].map(best)].reset_index(drop=True)
-
-
-def label_efficiency(
-    sources: Mapping[str, Vectors],
-    sub_features: np.ndarray | None,
-    images: ProbeImages,
-    counts: Sequence[int],
-    draws: int,
-    advance: Advance,
-) -> tuple[pd.DataFrame, dict[str, str], dict[str, int]]:
-    """Compute curves of each source with its best pooling, of the sub-features, and of both concatenated.
-
-    Args:
-        sources: name → pooling → concatenated vectors of all blocks.
-        sub_features: (n, d); None if there are none.
-
-    Returns:
-        Table with the column `features` and those of `label_curve`; source → pooling with the highest validation AUROC,
-        averaged over its curve; set of features → number of values.
-    """
-    curves: dict[str, pd.DataFrame] = {}
-    sets: dict[str, np.ndarray] = {}
-    poolings: dict[str, str] = {}
-
-    def curve(features: np.ndarray) -> pd.DataFrame:
-        return label_curve(features, images, counts, draws, advance)
-
-    for name, vectors in sources.items():
-        tried = {pooling: curve(standardised_features(features, images.train)) for pooling, features in vectors.items()}
-        poolings[name] = max(tried, key=lambda pooling: mean_validation(tried[pooling]))
-        curves[name] = tried[poolings[name]]
-        sets[name] = standardised_features(vectors[poolings[name]], images.train)
-    if sub_features is not None:
-        both = {"sub_features": standardised_features(sub_features, images.train)}
-        both |= {f"{name}+sub_features": np.hstack([sets[name], both["sub_features"]]) for name in sources}
-        curves |= {name: curve(features) for name, features in both.items()}
-        sets |= both
-    table = pd.concat([its_curve.assign(features=name) for name, its_curve in curves.items()], ignore_index=True)
-    columns = ["features", "labels", "draw", "C", "split", "auroc", "accuracy", "macro_f1"]
-    return table[columns], poolings, {name: features.shape[1] for name, features in sets.items()}
-
-
-def curves_fitted(sources: int, poolings: int, with_sub_features: bool) -> int:
-    """Return the number of curves that `label_efficiency` computes."""
-    return sources * poolings + (1 + sources if with_sub_features else 0)
-
-
-def mean_validation(curve: pd.DataFrame) -> float:
-    """Return the validation AUROC, averaged over draws and then over numbers of labels."""
-    validation = curve[curve["split"] == "validation"]
-    return float(validation.groupby("labels")["auroc"].mean().mean())
-
-
-def over_draws(table: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and standard deviation of AUROC over the draws, by features, labels and split."""
-    grouped = table.groupby(["features", "labels", "split"], sort=False)["auroc"]
-    return grouped.agg(draws="count", auroc="mean", deviation="std").reset_index()
-
-
-def against_controls(table: pd.DataFrame) -> pd.DataFrame:
-    """Return AUROC of `MAIN` minus each control, paired by draw: mean, deviation, and number of draws ahead."""
-    wide = table.pivot(index=["labels", "split", "draw"], columns="features", values="auroc")
-    rows = []
-    for control in (name for name in CONTROLS if {name, MAIN} <= set(wide.columns)):
-        gaps = (wide[MAIN] - wide[control]).groupby(["labels", "split"])
-        made = gaps.agg(draws="count", difference="mean", deviation="std", ahead=lambda gap: int((gap > 0).sum()))
-        rows.append(made.reset_index().assign(control=control))
-    columns = ["control", "labels", "split", "draws", "difference", "deviation", "ahead"]
-    return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
 
 
 def rank_agreement(statistic: Sequence[float], auroc: Sequence[float]) -> float | None:

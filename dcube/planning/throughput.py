@@ -29,7 +29,7 @@ from dcube.engine.distributed import Losses
 from dcube.engine.optimisers import OPTIMISERS, MakeOptimisers, OptimiserSettings
 from dcube.engine.trainer import Trainer
 from dcube.features.frozen_uvit import FrozenUViT, freeze
-from dcube.features.probing import MAP_STRENGTH, fit_probe, projected_to_span, standardised_features
+from dcube.features.probing import MAP_STRENGTH, logistic_regression, projected_to_span, standardised_features
 from dcube.generative_metrics.extractor import as_rgb, load_extractor
 
 SECONDS = 1.5  # total duration of the measured calls, at least one
@@ -139,7 +139,7 @@ def fit_seconds(images: int, dimensions: int, classes: int) -> float:
     generator = np.random.default_rng(0)
     features, labels = generator.normal(size=(images, dimensions)), np.arange(images) % classes
     standardised = standardised_features(features, np.arange(images))
-    return _seconds(lambda: fit_probe(projected_to_span(standardised)[0], labels, MAP_STRENGTH))
+    return _seconds(lambda: logistic_regression(MAP_STRENGTH).fit(projected_to_span(standardised)[0], labels))
 
 
 def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:

@@ -18,16 +18,16 @@ class LabelCurves(ArtifactPart):
 
     Attributes:
         skipped: requested numbers of labels that cannot be drawn.
-        poolings: source of features → its best pooling.
-        dimensions: set of features → number of values.
+        folds: of the cross-validation of the drawn labels, which chooses C and pooling.
+        dimensions: set of features → number of values with its largest pooling.
     """
 
     counts: list[int]
     skipped: list[int]
     draws: int
     C_tried: list[float]
+    folds: int
     timesteps: list[int]
-    poolings: dict[str, str]
     dimensions: dict[str, int]
 
 
