@@ -42,9 +42,9 @@ def label_efficiency(
         advance: called after each draw.
 
     Returns:
-        Table with the columns `CURVE`; set of features → number of values with its largest pooling. `chosen_on` says how
-        pooling and C were chosen: for each draw, by the cross-entropy in a cross-validation of the drawn labels, or for
-        each number of labels, by the mean AUROC on the validation split. With all labels there is only the second.
+        Table with the columns `CURVE`; set of features → number of values with its largest pooling. `chosen_on` says
+        how pooling and C were chosen: for each draw, by the cross-entropy in a cross-validation of the drawn labels, or
+        for each number of labels, by the mean AUROC on the validation split. With all labels there is only the second.
     """
     tables: list[pd.DataFrame] = []
     sizes: dict[str, int] = {}
