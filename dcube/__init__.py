@@ -5,7 +5,7 @@
     model = dcube.load("models:/dcube-my_scans@champion")
     predictions = model.predict("new_study.zip")
 
-What the names stand for is in `dcube.api`, which is imported with the first of them: the import of a part stays light.
+The names come from `dcube.api`, which is imported only when one of them is first used, so that `import dcube` is fast.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,7 @@
 """The Python API: `dcube.load`, `Model.predict`, `dcube.evaluate`. The commands `predict` and `evaluate` use it.
 
-Stable: names, arguments and results keep their meaning between releases. What a user can mend raises a `DcubeError`.
+This API is stable: names, arguments and results keep their meaning between releases. Errors that a user can correct
+are raised as `DcubeError`.
 """
 
 import shutil
@@ -36,16 +37,16 @@ from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 if TYPE_CHECKING:
     from dcube.inference.serving import ServedModel
 
-UNNAMED = "external"  # a test set that is not recorded
+UNNAMED = "external"  # name of a test set that is not recorded
 
 
 @dataclass(frozen=True, eq=False)
 class PredictionTable(Sequence[PredictionRow]):
-    """What a model says about images, in their order; a refused image has its row too, with a `problem`.
+    """Predictions of a model, one row for each image in input order. A refused image has a row with a `problem`.
 
     Attributes:
-        table: one row an image, with the columns of `dcube predict --format csv`.
-        left_out: why a file holds no image, or a slice is not used → such files and slices.
+        table: one row for each image, with the columns of `dcube predict --format csv`.
+        left_out: reason → files that contain no image, and slices that are not used, for this reason.
     """
 
     table: pd.DataFrame
@@ -72,13 +73,13 @@ class PredictionTable(Sequence[PredictionRow]):
         return [row for row in self if row.problem]
 
     def by_patient(self) -> pd.DataFrame:
-        """One row for each patient, as of `dcube predict --by-patient`."""
+        """Return one row for each patient, as `dcube predict --by-patient` does."""
         return prediction.aggregate_by_patient(self.table, self._patients, self._policy).assign(**self._identity)
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A registered version in memory. Made by `load`."""
+    """A registered version in memory, as returned by `load`."""
 
     _version: DownloadedVersion
     _candidate: Candidate
@@ -102,12 +103,12 @@ class Model:
 
     @property
     def metrics(self) -> Metrics:
-        """Of its own test split."""
+        """Metrics on the version's own test split."""
         return self._version.metrics
 
     @property
     def split_notice(self) -> str:
-        """What must be said beside these metrics; empty where nothing must."""
+        """Warning about the split, to be shown beside the metrics. Empty if there is none."""
         return self._version.split_notice
 
     def predict(
@@ -118,18 +119,18 @@ class Model:
         abstain_below: float | None = None,
         heatmaps: str | Path | None = None,
     ) -> PredictionTable:
-        """Predict on images, DICOM or NIfTI files, folders of them, zip or tar archives.
+        """Predict on images, DICOM or NIfTI files, folders of them, or zip or tar archives.
 
-        Where `DCUBE_INFERENCE_LOG` names a file, the predictions are appended to it as they are made.
+        If `DCUBE_INFERENCE_LOG` names a file, each prediction is appended to it as soon as it is made.
 
         Args:
-            decide: rule of the decision, as `malignant >= 0.3` or `most probable class at malignant = 0.05`. None: the
+            decide: decision rule, e.g. `malignant >= 0.3` or `most probable class at malignant = 0.05`. None: the
                 operating point of the version.
-            abstain_below: confidence. None: as in its evaluation.
-            heatmaps: folder for a heatmap of each image.
+            abstain_below: confidence below which the model abstains. None: the value used in its evaluation.
+            heatmaps: folder to which a heatmap of each image is written.
 
         Raises:
-            DcubeError: a path that does not exist or contains no image, or a rule for no class of the model.
+            DcubeError: if a path does not exist or contains no image, or the rule names a class that the model lacks.
         """
         policy, identity = self._policy(decide, abstain_below), self._version.identity
         given = [paths] if isinstance(paths, str | Path) else paths
@@ -155,19 +156,20 @@ class Model:
         return self._version.policy.overridden(decide, abstain_below, self.classes, self._candidate.config.prior)
 
     def served(self) -> "ServedModel":
-        """What serves requests over HTTP."""
+        """Return the model in the form that serves requests over HTTP."""
         from dcube.inference.serving import ServedModel  # slow to import
 
         return ServedModel.of(self._candidate, self._version.identity, self._version.policy)
 
 
 def load(reference: str) -> Model:
-    """The registered version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` names; `models:/` may be left out.
+    """Load a registered version by `models:/NAME@ALIAS` or `models:/NAME/VERSION`; `models:/` may be omitted.
 
-    `MLFLOW_TRACKING_URI` names the server. Every file is compared with what was registered.
+    The version is downloaded from the server at `MLFLOW_TRACKING_URI`, and every file is compared with its registered
+    checksum.
 
     Raises:
-        DcubeError: there is no such version, it is not what was registered, or the server is away.
+        DcubeError: if there is no such version, a file differs from the registered one, or the server is unreachable.
     """
     folder = Path(tempfile.mkdtemp(prefix="dcube-model-"))
     try:
@@ -192,13 +194,15 @@ def evaluate(
     """Evaluate a version on labelled images that it has never seen, in any layout that `dcube data check` reads.
 
     Args:
-        model: from `load`, or what `load` takes.
-        name: of the test set in MLflow, where the test becomes a run and a mark on the version. None: not recorded.
-        group_by: as `data.group_by`: which images belong together, for the intervals.
+        model: a model returned by `load`, or a reference as `load` takes it.
+        name: name of the test set in MLflow. The test is recorded as a run and as a tag of the version. None: the test
+            is not recorded.
+        group_by: rule as for `data.group_by`; the intervals resample the images of a group together.
         output: new folder for `metrics.json`, `predictions.csv` (pseudonyms) and `drift.json`.
 
     Raises:
-        DcubeError: other classes than the model's; an image that it is not suitable for or has seen; `output` exists.
+        DcubeError: if the classes differ from the model's, the model is not suitable for an image or has seen it, or
+            `output` exists.
     """
     path = given_path(path)
     if output is not None and given_path(output).exists():

@@ -1,4 +1,4 @@
-"""The one exception that a person is meant to read."""
+"""`DcubeError`, the exception that is written for users, and helpers for its messages."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,21 +8,21 @@ from dcube.printable import printable_output
 
 
 class DcubeError(Exception):
-    """What is wrong, where, and how to mend it, in one line.
+    """An error that a user can correct. Its one-line message says what is wrong, where, and how to correct it.
 
-    Everything that a user can cause ends as one of these; commands print it and exit with code 2.
+    Commands print the message and exit with code 2.
     """
 
 
 ERROR = "error: "
-BAD_INPUT = 2  # exit code of a command or a stage that found something for a person to mend
+BAD_INPUT = 2  # exit code of a command or a stage when the user has to correct something
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn a `DcubeError`, a full disk or a missing permission into one line and exit code 2.
 
-    What is printed inside the block cannot steer the terminal.
+    Inside the block, control characters are printed as escapes, so that they cannot affect the terminal.
     """
     with printable_output(), _one_line():
         yield
@@ -36,7 +36,7 @@ def _one_line() -> Iterator[None]:
         print(f"{ERROR}{' '.join(str(error).split(chr(10)))}", file=sys.stderr, flush=True)
         raise SystemExit(BAD_INPUT) from None
     except RuntimeError as error:
-        if "home directory" not in str(error):  # Python's own, and libraries', of an account that is in no list
+        if "home directory" not in str(error):  # Python and libraries raise this if the account is in no user database
             raise
         print(
             f"{ERROR}this account has no home directory: set HOME to a folder of its own", file=sys.stderr, flush=True
@@ -50,17 +50,17 @@ def _one_line() -> Iterator[None]:
 
 
 def last_error(lines: Sequence[str]) -> str | None:
-    """The last error among the lines that another process of ours has printed."""
+    """Return the last error in the output lines of another D-Cube process; None if there is none."""
     errors = [line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)]
     return errors[-1] if errors else None
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Names with their numbers, for a message."""
+    """Format names with their counts for a message, e.g. `benign (3), normal (5)`."""
     return ", ".join(f"{name} ({count})" for name, count in counts.items())
 
 
 def abbreviated(names: Sequence[str], limit: int = 3) -> str:
-    """The first few names for a message, and how many more there are."""
+    """Format the first `limit` names for a message, followed by the number of names left out."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more

@@ -1,7 +1,7 @@
-"""Whether stages can run with these parameters: refused before any work, not when a training of days has ended.
+"""Check before any work starts whether stages can run with the given parameters.
 
-What the types of `Params` cannot say: names and sizes of networks, weights that can be had here, the classes and the
-number of labels of the data set.
+These are the checks that the types of `Params` cannot make: names and sizes of networks, whether their weights are
+available here, and the classes and the number of labels of the data set.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -31,14 +31,14 @@ CLASSIFIER_STAGES = set(STAGES.values())
 
 
 def refuse_infeasible(params: Params, dataset: DatasetInfo | None, stages: Collection[str] | None = None) -> None:
-    """Look at everything that can be known before work starts. Weights that are downloaded are downloaded here.
+    """Refuse parameters with which a stage would fail. Downloads the weights that the stages need.
 
     Args:
-        dataset: as it was prepared, if it was.
-        stages: of dvc.yaml, that are about to run; None: all.
+        dataset: description of the prepared data set; None if it has not been prepared yet.
+        stages: names of the stages in dvc.yaml that are about to run; None: all.
 
     Raises:
-        DcubeError: all problems, in one line.
+        DcubeError: if there are problems; its one line lists all of them.
     """
     problems = []
     for check in _checks(params, dataset, stages):
@@ -90,7 +90,7 @@ def _baseline(params: Params) -> None:
 
 
 def _pass(network: nn.Module, images: torch.Tensor, where: str, *others: object) -> None:
-    """Some networks fail on small images, and in their first pass only."""
+    """Run one forward pass, because some networks accept small images when built but fail in their first pass."""
     try:
         with torch.no_grad():
             network.eval()(images, *others)
@@ -103,7 +103,7 @@ def _pass(network: nn.Module, images: torch.Tensor, where: str, *others: object)
 
 
 def _labels(params: Params, training: Mapping[str, int]) -> None:
-    """As many labels as classes, and in every process two images, which batch normalisation needs."""
+    """Refuse a number of labels that is too small or too large, and batches that the processes cannot share equally."""
     available, count, processes = sum(training.values()), params.labels.count, params.compute.processes
     if count is not None and not len(training) <= count <= available:
         raise DcubeError(
@@ -123,7 +123,7 @@ def _labels(params: Params, training: Mapping[str, int]) -> None:
 
 @contextmanager
 def _named(group: str) -> Iterator[None]:
-    """Errors about a network say which parameters choose it."""
+    """Prefix errors about a network with the name of the parameter group that chooses it."""
     try:
         yield
     except DcubeError as error:

@@ -1,4 +1,4 @@
-"""What is printed shows what it holds: text from file names, images and registries cannot steer a terminal."""
+"""Safe printing: control characters in text from file names, images and registries cannot affect the terminal."""
 
 import re
 import sys
@@ -6,26 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
-# Colours are kept, which this program writes itself; of the rest, what moves, hides, reorders or talks to the terminal.
+# Colour codes are kept, because this program writes them. All other characters that move the cursor, hide or reorder
+# text, or send commands to the terminal are escaped.
 STEERING = re.compile(r"(\x1b\[[0-9;]*m)|\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
-    """Control characters as escapes, `\\x1b` for example."""
+    """Replace control characters by escapes, for example `\\x1b`."""
     return STEERING.sub(lambda found: found[1] or ascii(found[0])[1:-1], text)
 
 
 class PrintableStream:
-    """A text stream that writes what is printable.
+    """A text stream that escapes control characters.
 
     Attributes:
-        unguarded: the stream itself, for a progress bar.
+        unguarded: the wrapped stream, which a progress bar needs to move the cursor.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.unguarded = stream
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that knows ASCII alone, or bytes in a file name
+            stream.reconfigure(errors="backslashreplace")  # for an ASCII terminal, or undecodable file names
 
     def write(self, text: str) -> int:
         return self.unguarded.write(printable(text))
@@ -36,12 +37,12 @@ class PrintableStream:
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Inside the block, stdout and stderr write what is printable."""
+    """Inside the block, stdout and stderr escape control characters."""
     out, err = (cast(TextIO, PrintableStream(stream)) for stream in (sys.stdout, sys.stderr))
     with redirect_stdout(out), redirect_stderr(err):
         yield
 
 
 def unguarded(stream: TextIO) -> TextIO:
-    """For what moves the cursor itself."""
+    """Return the wrapped stream, for output that moves the cursor."""
     return stream.unguarded if isinstance(stream, PrintableStream) else stream

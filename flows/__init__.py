@@ -1,3 +1,3 @@
-"""The orchestration: when and where the stages of `dvc.yaml` run. Imports no torch."""
+"""Orchestration: when and where the stages of `dvc.yaml` run. This package must not import torch."""
 
-POOL = "gpu"  # the work pool of all deployments; `prefect.yaml` names it too
+POOL = "gpu"  # work pool of all deployments, also named in `prefect.yaml`

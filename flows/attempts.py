@@ -1,7 +1,7 @@
-"""What an attempt of a run takes over from the earlier ones: their commit, and how often they were cut off.
+"""State that an attempt of a run takes from earlier attempts: their commit, and the number of crashes.
 
-A crashed run is scheduled again, whatever it crashed of. So a deployed run is looked at twice: before Prefect calls the
-flow, where a run may fail that can never begin (`refuse_hopeless`), and in the flow of the pipeline (`begin_attempt`).
+A crashed run is scheduled again for any reason. A deployed run is therefore checked twice: before Prefect calls the
+flow, to fail a run that can never begin (`refuse_hopeless`), and in the pipeline's flow (`begin_attempt`).
 """
 
 from pathlib import Path
@@ -21,15 +21,15 @@ from flows.prefect_api import (
     this_run,
 )
 
-MOST_ATTEMPTS = 10  # of a flow without a parameter of this kind
+MOST_ATTEMPTS = 10  # for flows without a parameter `attempts`
 ENDS = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED}
 
 
 def begin_attempt(repository: Path, revision: str, most: int) -> str:
-    """The commit to work with: what `revision` named at the first attempt, wherever a branch has moved to since.
+    """Return the commit to work with: that of `revision` at the first attempt, even if a branch has moved since.
 
     Raises:
-        DcubeError: after `most` attempts that were cut off, or where the revision is unknown.
+        DcubeError: if `most` attempts in a row crashed, or if the revision is unknown.
     """
     run_id = this_run()
     _refuse_more_than(most, run_id)
@@ -41,10 +41,11 @@ def begin_attempt(repository: Path, revision: str, most: int) -> str:
 
 
 def refuse_hopeless(run_id: UUID) -> None:
-    """Let a run fail that can never begin, before it crashes and is scheduled again: for ever, else.
+    """Fail a run that can never begin, because it would otherwise crash and be scheduled again without end.
 
     Raises:
-        DcubeError: it was cut off too often, or has parameters that its flow does not take. The run has failed then.
+        DcubeError: if the run crashed too often, or has parameters that its flow does not accept. The run is then set
+            to failed.
     """
     run = run_of(run_id)
     if run is None or run.deployment_id is None:
@@ -61,7 +62,7 @@ def refuse_hopeless(run_id: UUID) -> None:
 
 
 def crashes_in_a_row(states: list[State]) -> int:
-    """Crashes since the run last ended otherwise: a person's retry begins anew."""
+    """Count the crashes since the run last ended in another way, so that a retry by a person starts from 0."""
     types = [state.type for state in sorted(states, key=lambda state: state.timestamp)]
     ended = max((place for place, kind in enumerate(types) if kind in ENDS), default=-1)
     return types[ended + 1 :].count(StateType.CRASHED)

@@ -1,7 +1,7 @@
-"""What the Prefect server does about runs whose machine is lost.
+"""Automations of the Prefect server for runs whose machine is lost.
 
-A run that works sends a heartbeat. One that falls silent, or never begins, counts as crashed; a crashed run is
-scheduled again, and whichever worker is free goes on with it. The run itself counts how often that happened.
+A working run sends heartbeats. A run without heartbeats, or one that never begins, is marked as crashed. A crashed run
+is scheduled again, and the next free worker continues it. The run itself counts its crashes.
 """
 
 from datetime import timedelta
@@ -12,15 +12,15 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import EventTrigger, Posture
 
-HEARTBEAT_SECONDS = 30  # the shortest that Prefect allows; `prefect.yaml` asks every run for it
+HEARTBEAT_SECONDS = 30  # the shortest that Prefect allows; `prefect.yaml` sets it for every run
 SILENT_AFTER = timedelta(seconds=6 * HEARTBEAT_SECONDS)  # longer than the restart of a database takes
-BEGUN_WITHIN = timedelta(minutes=10)  # a container's image may have to come first
+BEGUN_WITHIN = timedelta(minutes=10)  # a worker may first have to pull a container image
 CANCELLED_WITHIN = timedelta(minutes=2)
 OURS = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.dcube"}
 
 
 def automations(housekeeping: UUID) -> list[Automation]:
-    """All automations, by name; `housekeeping` is the deployment that removes what such runs leave."""
+    """Return all automations; `housekeeping` is the id of the deployment that removes the remains of such runs."""
     crashed = ChangeFlowRunState(state=StateType.CRASHED, message="Its machine fell silent")
     again = ChangeFlowRunState(state=StateType.SCHEDULED, name="Rescheduled", message="It was cut off: going on")
     cancelled = ChangeFlowRunState(state=StateType.CANCELLED, message="Its machine was gone", force=True)
@@ -55,7 +55,7 @@ def automations(housekeeping: UUID) -> list[Automation]:
 
 
 def _missing(event: str, within: timedelta) -> EventTrigger:
-    """Nothing is heard of a run for a while after the event."""
+    """Return a trigger for runs that send no further event for some time after `event`."""
     return EventTrigger(
         after={f"prefect.flow-run.{event}"},
         expect={"prefect.flow-run.*"},

@@ -1,4 +1,4 @@
-"""The step before every deployed run: the worker goes to the repository that the run works on."""
+"""Pull step before every deployed run: the worker prepares and enters the repository of the run."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -13,21 +13,22 @@ from dcube.runtime.settings import read_settings
 from dcube.tracking.mlflow_client import without_password
 from flows.attempts import refuse_hopeless
 
-THEIR_HEAD = "refs/dcube/head"  # of the repository, also where it stands at no branch
-# Branches and tags are named in the clone as they are there; experiments of runs (refs/exps) stay.
+THEIR_HEAD = "refs/dcube/head"  # HEAD of the repository, also if it is detached
+# Branches and tags have the same names in the clone; experiments of runs (refs/exps) are kept.
 MIRRORED = (f"HEAD:{THEIR_HEAD}", "refs/heads/*:refs/heads/*", "refs/tags/*:refs/tags/*")
 
 
 def working_directory(repository: str = "") -> dict[str, str]:
-    """Pull step of `prefect.yaml`: the folder that the flow runs in.
+    """Pull step of `prefect.yaml`: return the folder in which the flow runs.
 
     Args:
-        repository: a checkout on this machine; or the address of one elsewhere, of which the worker keeps a clone
-            below `DCUBE_HOME` (by default ~/.dcube), brings it up to date and goes to the commit that is checked out
-            there. Empty: `DCUBE_REPOSITORY`.
+        repository: a checkout on this machine, or the address of another repository. The worker keeps a clone of the
+            latter below `DCUBE_HOME` (by default ~/.dcube), updates it and checks out the repository's HEAD.
+            `DCUBE_REPOSITORY` takes precedence if it is set.
 
     Raises:
-        DcubeError: there is no repository; or the run can never begin, and has failed with the reason.
+        DcubeError: if there is no repository, if it cannot be cloned, or if the run can never begin; in the last case
+            the run is set to failed.
     """
     if run := flow_run.get_id():
         refuse_hopeless(UUID(run))
@@ -38,12 +39,12 @@ def working_directory(repository: str = "") -> dict[str, str]:
         return {"directory": str(Path(source).absolute())}
     try:
         return {"directory": str(_clone(source).absolute())}
-    except DcubeError as error:  # names the command, and with it the address
+    except DcubeError as error:  # the message contains the command with the address, and so its password
         raise DcubeError(without_password(str(error))) from None
 
 
 def _clone(address: str) -> Path:
-    """The same address has the same clone, whoever asks for it; another one of the same name has another."""
+    """Return the updated clone of an address. The folder's name contains a hash of the address without user names."""
     place = without_password(address.rstrip("/"))
     name = f"{Path(place).stem}-{sha256(place.encode()).hexdigest()[:8]}"
     folder = read_settings().home.expanduser() / name
@@ -52,7 +53,7 @@ def _clone(address: str) -> Path:
         if not (folder / ".git").exists():
             git(folder.parent, "clone", "--quiet", "--no-checkout", "--", address, str(folder))
         git(folder, "remote", "set-url", "--", "origin", address)  # its password may have changed
-        git(folder, "update-ref", "--no-deref", "HEAD", "HEAD")  # on no branch: all of them are about to move
+        git(folder, "update-ref", "--no-deref", "HEAD", "HEAD")  # detach HEAD, because all branches are about to move
         git(folder, "fetch", "--quiet", "--prune", "--force", "origin", *MIRRORED)
         git(folder, "reset", "--quiet", "--hard", THEIR_HEAD)
     return folder

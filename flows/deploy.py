@@ -1,4 +1,4 @@
-"""`python -m flows.deploy`: everything that runs need of the Prefect server. Doing it again changes nothing."""
+"""`python -m flows.deploy`: create everything that runs need on the Prefect server. It can be repeated."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ EXCEPTION = re.compile(r"[\w.]+(Error|Exception): ")
 
 
 def main() -> None:
-    """Work pool, deployments of `prefect.yaml`, automations."""
+    """Create or update the work pool, the deployments of `prefect.yaml` and the automations."""
     prepare_process()
     with one_line_errors():
         server = require_server()
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _create_pool(client: SyncPrefectClient) -> None:
-    with suppress(ObjectAlreadyExists):  # it may be of another type by now: Docker, Kubernetes
+    with suppress(ObjectAlreadyExists):  # it may have another type by now, Docker or Kubernetes
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
 
 
@@ -48,7 +48,7 @@ def _deploy(repository: Path) -> None:
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["no message"]
-        reasons = [line for line in lines if EXCEPTION.match(line)] or lines  # below a traceback Prefect adds a line
+        reasons = [line for line in lines if EXCEPTION.match(line)] or lines  # Prefect adds a line after a traceback
         raise DcubeError(f"prefect deploy failed: {reasons[-1]}")
 
 

@@ -1,4 +1,4 @@
-"""The build steps of `prefect.yaml`: every preset's values, to fill a deployment's form with, and what it is for."""
+"""Build steps of `prefect.yaml`: the values of every preset, which fill deployment forms, and descriptions."""
 
 from importlib import resources
 from typing import Any
@@ -13,12 +13,12 @@ and the way to MLflow.
 
 
 def values() -> dict[str, dict[str, Any]]:
-    """Preset → all its parameters."""
+    """Return preset → all its parameters."""
     return {name: load_preset(name).model_dump(mode="json") for name in preset_names()}
 
 
 def descriptions() -> dict[str, str]:
-    """Preset → Markdown: the comment that its file begins with, and how a run is started."""
+    """Return preset → Markdown with the first comment of its file, and instructions for starting a run."""
     files = {name: resources.files("dcube.config") / "presets" / f"{name}.yaml" for name in preset_names()}
     comments = {name: file.read_text(encoding="utf-8").splitlines()[0] for name, file in files.items()}
     return {name: f"{comment.removeprefix('# ')}\n{HOW_TO_START}" for name, comment in comments.items()}

@@ -1,4 +1,4 @@
-"""`python -m flows.flow_run ID`: what the server of `PREFECT_API_URL` knows of a run, for `dcube lineage`."""
+"""`python -m flows.flow_run ID`: name and state of a run on the server of `PREFECT_API_URL`, for `dcube lineage`."""
 
 import sys
 from uuid import UUID

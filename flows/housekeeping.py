@@ -1,4 +1,4 @@
-"""Removes what is left of runs that could not end properly, because their machine was lost for example."""
+"""Flow that cleans up after runs that did not end properly, for example because their machine was lost."""
 
 import shutil
 import time
@@ -29,9 +29,9 @@ def housekeeping(
     """Remove old workspaces and checkpoints of this machine, and end unfinished runs in MLflow.
 
     Args:
-        keep_days: how long the workspace of a failed run is kept.
-        keep_checkpoint_days: how long a training that never ended can continue from its checkpoints on this machine; a
-            running one renews them every minute.
+        keep_days: days for which the workspace of a failed run is kept.
+        keep_checkpoint_days: days for which the checkpoints of an unfinished training are kept on this machine; a
+            running training renews them every minute.
     """
     log_errors_in_one_line()
     logger = get_run_logger()
@@ -55,8 +55,7 @@ def days_untouched(folder: Path) -> float:
 
 
 def is_of_stopped_run(name: str) -> bool:
-    """Whether a pipeline or a workspace has the name of a Prefect run that has stopped; outside Prefect, names are
-    others."""
+    """Return whether `name` is the id of a Prefect run that has stopped. Pipelines outside Prefect have other names."""
     try:
         run = run_of(UUID(name))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The MLflow runs of a Prefect run: its page, and that none stays RUNNING longer than it does."""
+"""The MLflow runs of a Prefect run: their page, and their end together with the Prefect run."""
 
 import logging
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def mlflow_runs_ended(pipeline: str, tracking_address: str) -> Iterator[None]:
-    """End, with the block, what is left running of the pipeline: its stages end their own runs, unless killed.
+    """End the remaining MLflow runs of the pipeline with the block. Stages end their own runs unless they are killed.
 
-    The run that holds the others together ends as the pipeline does, though its last stage may have ended well.
+    The parent run gets the status of the whole pipeline, even if its last stage succeeded.
     """
     try:
         yield
@@ -33,19 +33,19 @@ def mlflow_runs_ended(pipeline: str, tracking_address: str) -> Iterator[None]:
 
 
 def _close(pipeline: str, tracking_address: str, parent_status: str = "") -> None:
-    if is_missing_database(tracking_address):  # asking would make an empty one
+    if is_missing_database(tracking_address):  # a client would create an empty database
         return
     try:
         with library_defaults(FAIL_FAST):
             end_runs(pipeline, tracking_address)
             for run in _parents(pipeline, tracking_address) if parent_status else []:
                 tracking_client(tracking_address).set_terminated(run.info.run_id, parent_status)
-    except Exception as error:  # the run ends as it does; `housekeeping` comes back to it
+    except Exception as error:  # this must not change the run's result; `housekeeping` tries again later
         logger.warning("MLflow does not answer (%s): runs of this pipeline may still be shown running", error)
 
 
 def page_of(pipeline: str, tracking_address: str) -> str | None:
-    """Address of the MLflow page of the pipeline's runs; None where no server shows it, or not yet."""
+    """Return the address of the pipeline's page in MLflow; None without a server, or if it has no run yet."""
     if not tracking_address.startswith("http"):
         return None
     try:
@@ -58,14 +58,15 @@ def page_of(pipeline: str, tracking_address: str) -> str | None:
 
 
 def running_pipelines() -> set[str]:
-    """Names of the pipelines that have MLflow runs marked as running."""
+    """Return the names of the pipelines with MLflow runs that are marked as running."""
     return {run.data.tags[PIPELINE] for run in all_runs(tracking_client(), RUNNING) if PIPELINE in run.data.tags}
 
 
 def end_runs(pipeline: str, tracking_address: str | None = None) -> None:
-    """Mark what is still running of the pipeline as killed; without an address, on the configured server."""
+    """Mark the pipeline's running MLflow runs as killed, by default on the configured server."""
     client = tracking_client(tracking_address)
-    for run in list(all_runs(client, f"{RUNNING} and tags.`{PIPELINE}` = '{pipeline}'")):  # fewer meet it meanwhile
+    # A list, because ended runs no longer meet the condition and would shift the pages of results.
+    for run in list(all_runs(client, f"{RUNNING} and tags.`{PIPELINE}` = '{pipeline}'")):
         client.set_terminated(run.info.run_id, "KILLED")
 
 

@@ -42,7 +42,7 @@ from flows.stage_errors import StageError
 from flows.temporary_server import ensure_server
 
 SECONDS_BEFORE_RETRY = 10
-RETRIES_IF_INTERRUPTED = 3  # at least, whatever a stage says: it was killed, or could not begin
+RETRIES_IF_INTERRUPTED = 3  # minimum for all stages that were killed or could not begin
 PAPER = Params()
 
 
@@ -55,7 +55,7 @@ def pipeline(
     minutes: Annotated[float | None, Field(ge=1, le=60_000)] = None,
     attempts: Annotated[int, Field(ge=1, le=100)] = 10,
 ) -> str:
-    """Run the whole method, or `targets` and what they depend on, in a working copy of its own.
+    """Run the whole method, or `targets` and their dependencies, in a separate working copy.
 
     Args:
         params: The method's parameters, filled in from the preset: the groups and names of params.yaml, all of them.
@@ -75,7 +75,7 @@ def pipeline(
     validated = with_settings(params, settings)
     repository = repository_around(Path.cwd())
     run_id = str(flow_run.get_id())
-    # Stages never log to a database inside the workspace, which is removed.
+    # Stages must not log to a database inside the workspace, because the workspace is removed.
     tracking = tracking_uri(repository)
     variables = {variable_of("pipeline"): run_id, variable_of("tracking_uri"): tracking}
     experiment = f"{slug(str(flow_run.get_name()))}-{run_id[:8]}"
@@ -108,7 +108,7 @@ def pipeline(
 
 
 def refuse_incomplete(params: Params) -> None:
-    """Raises: DcubeError: a request to a deployment gives some parameters, which would replace all of its preset."""
+    """Raise `DcubeError` if a deployed run gets only some parameters, because these would replace the whole preset."""
     if deployment.id and (missing := not_given(params)):
         raise DcubeError(
             f"params lacks {abbreviated(missing)}, which would have the paper's values, not the preset's: give all of "
@@ -117,7 +117,7 @@ def refuse_incomplete(params: Params) -> None:
 
 
 def run_one(stage: StageNeeds, folder: Path, variables: Mapping[str, str], shared: bool) -> None:
-    """Run a stage as a task with the retries, the timeout and the tag that it needs."""
+    """Run a stage as a task with its own retries, timeout and tag."""
     try:
         _task_of(stage)(stage.name, folder, variables, shared)
     except TimeoutError:
@@ -125,10 +125,10 @@ def run_one(stage: StageNeeds, folder: Path, variables: Mapping[str, str], share
 
 
 def wait_for_storage() -> None:
-    """Return once the configured bucket answers, or at once where none is configured.
+    """Wait until the bucket answers, if one is configured.
 
     Raises:
-        DcubeError: it cannot be used, or did not answer within the timeout.
+        DcubeError: if the bucket cannot be used, or does not answer within the timeout.
     """
     logger = get_run_logger()
     waiting = retries.WAIT_FOR_STORAGE.retrying(
@@ -139,10 +139,10 @@ def wait_for_storage() -> None:
 
 @task(cache_policy=NO_CACHE)
 def run_stage(name: str, folder: Path, variables: Mapping[str, str], shared: bool) -> State[Any]:
-    """One `dvc repro --single-item` process; DVC decides whether there is anything to do.
+    """Run `dvc repro --single-item` as a process; DVC decides whether the stage has to run.
 
-    Where results are `shared`, those that another machine has computed count as known, and new ones are sent at once:
-    the run may go on elsewhere.
+    If results are `shared`, those of other machines are pulled, and new ones are pushed immediately, because the run
+    may continue on another machine.
     """
     logger = get_run_logger()
     wait_for_storage()
@@ -169,7 +169,7 @@ def run_stage(name: str, folder: Path, variables: Mapping[str, str], shared: boo
 
 @task(task_run_name="share_results", cache_policy=NO_CACHE, retries=6, retry_delay_seconds=exponential_backoff(10))
 def share_results(folder: Path, repository: Path, experiment: str) -> None:
-    """Everything to the DVC remote and the bucket; tried for long, because all the computing is done."""
+    """Copy all results to the DVC remote and the bucket. It has many retries, because everything has been computed."""
     push_results(folder)
     share_experiment(repository, experiment)
 
@@ -188,7 +188,7 @@ def _task_of(stage: StageNeeds) -> Callable[[str, Path, Mapping[str, str], bool]
 
 
 def _worth_retrying(own_retries: int) -> Callable[[object, int], bool]:
-    """What only a person can mend is not tried again; a stage that was interrupted is, beyond its own retries."""
+    """Return a condition for retries: never after bad input, always after an interruption, else the stage's own."""
 
     def worth_retrying(error: object, attempts: int) -> bool:
         if isinstance(error, StageError) and (error.bad_input or error.interrupted):
@@ -212,7 +212,7 @@ def main(
             raise DcubeError("give --preset or --params, not both")
         start = load_preset(preset) if preset else load_params(params or Path("params.yaml"))
         validated = with_settings(start, settings or [])
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was begun is ended
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that `finally` blocks are run
         ensure_server()
         pipeline(validated, revision=revision, targets=target or ())
 

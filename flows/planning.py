@@ -1,4 +1,4 @@
-"""A run's parameters, planned on the worker: for its hardware, and for the time that the form gives."""
+"""Planning of a run's parameters on the worker, for its hardware and for the time given in the form."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -14,20 +14,22 @@ from dcube.planning.changes import planned_params
 from dcube.runtime.process_output import follow
 from dcube.runtime.processes import child_environment
 
-KEPT_PLAN = Path(".dcube/plan.json")  # of this run: plan.json itself may be in the commit that it began with
+KEPT_PLAN = Path(".dcube/plan.json")  # plan of this run; the file plan.json may come from the commit
 
 
 def plan_parameters(
     folder: Path, name: str, minutes: float, settings: Sequence[str], on_line: Callable[[str], None]
 ) -> None:
-    """Write params.yaml of the workspace `folder` by `dcube plan`; a run that begins again keeps its plan.
+    """Write params.yaml of the workspace `folder` with `dcube plan`. A rescheduled run keeps its first plan.
 
     Args:
-        name: of the data set.
-        settings: `group.key=value` each, which the plan keeps.
+        name: name of the data set.
+        minutes: planned duration of the run, in minutes.
+        settings: settings in the form `group.key=value` that the plan must keep.
+        on_line: called with every line of output.
 
     Raises:
-        DcubeError: what `dcube plan` says.
+        DcubeError: if `dcube plan` fails, with its message.
     """
     kept = folder / KEPT_PLAN
     if kept.exists():

@@ -1,4 +1,4 @@
-"""A registered model predicts on all images below an S3 prefix, batch by batch, and reports drift."""
+"""Flow that predicts with a registered model on all images below an S3 prefix, batch by batch, and reports drift."""
 
 import sys
 from pathlib import Path
@@ -63,13 +63,13 @@ def predict(
         ),
     ] = None,
 ) -> State[Any]:
-    """Predict on all objects that no finished batch's file holds yet.
+    """Predict on all objects that are not yet in the file of a finished batch.
 
     Args:
         model: the version. An alias is resolved once, at the beginning.
-        source: where the images are: plain images, DICOM, NIfTI. Other files and blank slices are skipped.
-        results: where the predictions go, below MODEL/VERSION-WEIGHTS/abstain-below-…: Parquet, and drift.json.
-        batch_size: at most this many predictions are lost when the process is killed.
+        source: prefix of the images: plain images, DICOM, NIfTI. Other files and blank slices are skipped.
+        results: prefix of the predictions, Parquet and drift.json, below MODEL/VERSION-WEIGHTS/abstain-below-….
+        batch_size: at most this many predictions are lost if the process is killed.
         abstain_below: the lowest confidence with which the model decides.
         decide: the rule that turns probabilities into a class.
     """
@@ -92,7 +92,7 @@ def predict(
 
 
 def _worth_retrying(error: object, _: int) -> bool:
-    """Errors that only a user can fix are not retried."""
+    """Return false for errors that only a user can correct."""
     user_error = isinstance(error, DcubeError) and not isinstance(error, StorageUnavailableError | StageError)
     return not user_error and not (isinstance(error, StageError) and error.bad_input)
 
@@ -106,7 +106,7 @@ def _worth_retrying(error: object, _: int) -> bool:
     retry_condition_fn=retry_if(_worth_retrying),
 )
 def predict_pending(job: BatchJob, folder: Path) -> None:
-    """One process loads the model once and predicts; where it is killed, a retry continues with what is pending."""
+    """Predict in one process that loads the model once. If it is killed, a retry continues with the pending objects."""
     logger = get_run_logger()
     images, predictions = Storage.at(job.source, "source"), Storage.at(job.results, "results")
     stored = list_objects(images)
@@ -134,7 +134,7 @@ def predict_pending(job: BatchJob, folder: Path) -> None:
 def _storages(source: str, results: str, version: DownloadedVersion, policy: DecisionPolicy) -> tuple[Storage, Storage]:
     images = Storage.at(source.rstrip("/"), "source")
     home = Storage.at(results.rstrip("/"), "results")
-    # Not by the version's number alone: a model that is deleted and made again starts at 1.
+    # The weights are part of the name, because version numbers start at 1 again for a deleted and new model.
     name = f"{version.version}-{version.weights[:12]}"
     address = home.address(version.name, name, policy.folder_name)
     if home.bucket == images.bucket and f"{home.key()}/".startswith(f"{images.key()}/".lstrip("/")):
@@ -143,7 +143,7 @@ def _storages(source: str, results: str, version: DownloadedVersion, policy: Dec
 
 
 def _report(rows: pd.DataFrame, version: DownloadedVersion, predictions: Storage) -> State[Any]:
-    """Counts and distances only: names of files stay in the Parquet files."""
+    """Show counts and distances on the run's page, without names of files, which are only in the Parquet files."""
     spec = CandidateConfig.load(version.folder / CONFIG).input
     found = drift.image_drift(rows, DriftReference.load(version.folder / REFERENCE), spec)
     write_object(predictions, "drift.json", DriftReport(rows=found).model_dump_json(indent=2).encode())
@@ -165,7 +165,7 @@ def _report(rows: pd.DataFrame, version: DownloadedVersion, predictions: Storage
 
 
 def count_decisions(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """How often the model made each decision, and with which confidence."""
+    """Return rows with the count, the share and the median confidence of each decision."""
     decisions = rows["decision"].where(rows["problem"] == "", "refused")
     table = []
     for decision, own in rows.groupby(decisions):

@@ -1,6 +1,6 @@
-"""What of Prefect an upgrade can break, beyond its decorators and artifacts: its client, its loggers, its exceptions.
+"""Uses of Prefect that an upgrade can break, beyond decorators and artifacts: its client, loggers and exceptions.
 
-`docs/architecture.md` lists these places, with the version that they were checked on.
+`docs/architecture.md` lists these uses and the version of Prefect with which they were checked.
 """
 
 import logging
@@ -26,10 +26,10 @@ RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def require_server() -> str:
-    """The address of the server.
+    """Return the address of the server.
 
     Raises:
-        DcubeError: none is set, or it does not answer.
+        DcubeError: if no server is configured, or if it does not answer.
     """
     address = PREFECT_API_URL.value()
     if not address:
@@ -45,7 +45,7 @@ def require_server() -> str:
 
 
 def health(address: str) -> httpx.Response:
-    """What a server answers, an error too where it has only begun to start, or asks for a password."""
+    """Return the server's response, which may be an error status while it starts or if it requires a password."""
     return httpx.get(f"{address}/health", timeout=10)
 
 
@@ -57,13 +57,13 @@ def this_run() -> UUID:
 
 
 def states_of(run_id: UUID) -> list[State]:
-    """All that the run has been in."""
+    """Return all present and earlier states of the run."""
     with get_client(sync_client=True) as client:
         return client.read_flow_run_states(run_id)
 
 
 def remembered_commit(run_id: UUID) -> str | None:
-    """What an earlier attempt of the run has noted with `remember_commit`."""
+    """Return the commit that an earlier attempt of the run saved with `remember_commit`, or None."""
     with get_client(sync_client=True) as client:
         found = client.read_flow_run(run_id).labels.get(COMMIT)
     return None if found is None else str(found)
@@ -75,7 +75,7 @@ def remember_commit(run_id: UUID, commit: str) -> None:
 
 
 def run_of(run_id: UUID) -> FlowRun | None:
-    """None where the server knows no such run."""
+    """Return the run, or None if the server does not have it."""
     with get_client(sync_client=True) as client:
         try:
             return client.read_flow_run(run_id)
@@ -84,10 +84,10 @@ def run_of(run_id: UUID) -> FlowRun | None:
 
 
 def describe_run(run_id: UUID) -> str:
-    """Name and state of a run.
+    """Return name and state of a run as text.
 
     Raises:
-        DcubeError: the server does not answer, lets nobody in without a password, or knows no such run.
+        DcubeError: if the server does not answer, requires a password, or does not have the run.
     """
     address = require_server()
     try:
@@ -101,18 +101,18 @@ def describe_run(run_id: UUID) -> str:
 
 
 def fail_run(run_id: UUID, reason: str) -> None:
-    """End a run that has not begun."""
+    """Set a run that has not begun to failed."""
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(run_id, Failed(message=reason), force=True)
 
 
 def has_stopped(run: FlowRun) -> bool:
-    """Nothing works on it now: it has ended, or crashed."""
+    """Return whether nothing works on the run now, because it has ended or crashed."""
     return bool(run.state and run.state.is_final())
 
 
 def has_ended(run: FlowRun) -> bool:
-    """It has stopped for good. A crashed run has not: it is scheduled again."""
+    """Return whether the run has ended permanently, unlike a crashed run, which is scheduled again."""
     return has_stopped(run) and not (run.state and run.state.is_crashed())
 
 
@@ -120,10 +120,10 @@ def has_ended(run: FlowRun) -> bool:
 
 
 def start_run(deployment: str, **options: Any) -> FlowRun:
-    """Start a run of the deployment without waiting for it; `options` as of `run_deployment`.
+    """Start a run of the deployment without waiting for it; `options` are those of `run_deployment`.
 
     Raises:
-        DcubeError: there is no such deployment.
+        DcubeError: if there is no such deployment.
     """
     try:
         run: Any = run_deployment(deployment, timeout=0, as_subflow=False, **options)
@@ -133,10 +133,10 @@ def start_run(deployment: str, **options: Any) -> FlowRun:
 
 
 def start_once(deployment: str, key: str, **options: Any) -> FlowRun:
-    """Start a run, or find the one that an earlier call with this key has started, unless it failed.
+    """Start a run, or return the run that an earlier call with this key started, unless it failed.
 
     Raises:
-        DcubeError: there is no such deployment.
+        DcubeError: if there is no such deployment.
     """
     run = start_run(deployment, idempotency_key=key, **options)
     while has_ended(run) and not (run.state and run.state.is_completed()):
@@ -145,7 +145,7 @@ def start_once(deployment: str, key: str, **options: Any) -> FlowRun:
 
 
 def parameters_of(deployment: str) -> dict[str, Any]:
-    """Raises: DcubeError: there is no such deployment."""
+    """Return the parameters of a deployment, or raise `DcubeError` if it does not exist."""
     with get_client(sync_client=True) as client:
         try:
             return client.read_deployment_by_name(deployment).parameters
@@ -154,20 +154,20 @@ def parameters_of(deployment: str) -> dict[str, Any]:
 
 
 def parameters_of_flow(deployment_id: UUID) -> set[str]:
-    """Names of the parameters that the flow of this deployment takes."""
+    """Return the names of the parameters that the deployment's flow accepts."""
     with get_client(sync_client=True) as client:
         schema = client.read_deployment(deployment_id).parameter_openapi_schema or {}
     return set(schema.get("properties", {}))
 
 
 def create_or_update(automation: Automation) -> None:
-    """Create the automation, or bring the one of this name up to date."""
+    """Create the automation, or update the one with the same name."""
     try:
         found = Automation.read(name=automation.name)
     except ValueError:
         automation.create()
         return
-    automation.id = found.id  # type: ignore[attr-defined]  # synchronous where no event loop runs
+    automation.id = found.id  # type: ignore[attr-defined]  # `read` is synchronous without an event loop
     automation.update()
 
 
@@ -175,16 +175,16 @@ def create_or_update(automation: Automation) -> None:
 
 
 def retry_if(worth_retrying: Callable[[Any, int], bool]) -> Callable[[Task[..., Any], TaskRun, State[Any]], bool]:
-    """A `retry_condition_fn` from a function of a task's exception and the number of its attempts so far."""
+    """Return a `retry_condition_fn` from a function of a task's exception and its number of attempts."""
 
     def condition(_: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
         return worth_retrying(state.result(raise_on_failure=False), run.run_count)
 
-    return condition  # Prefect calls a plain function, and takes a partial one for a No
+    return condition  # a plain function, because Prefect treats a `functools.partial` as false
 
 
 def log_errors_in_one_line() -> None:
-    """A `DcubeError` that ends a task or a flow of this process is logged without its traceback."""
+    """Log a `DcubeError` that ends a task or a flow of this process without its traceback."""
     for name in RUN_LOGGERS:
         logging.getLogger(name).addFilter(_without_traceback)
 

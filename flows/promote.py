@@ -1,4 +1,4 @@
-"""Challenger against champion, as a Prefect run: the comparison is shown, and a person can approve it."""
+"""Flow that compares challenger and champion, shows the comparison, and promotes, if wanted after an approval."""
 
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ POLL_SECONDS = 5
 
 
 class Approval(RunInput):
-    """What a person decides."""
+    """Form for a person's decision."""
 
     promote: bool = Field(False, title="Make it champion", description="If not checked, the champion stays.")
     name: str = Field(min_length=1, max_length=200, title="Your name", description="Recorded in the history.")
@@ -42,10 +42,10 @@ def promote(
 
     Args:
         model: name of the registered model.
-        policy: what the challenger must show.
-        approval: by a person, first. A deployed run is suspended meanwhile: it occupies no worker, survives the
-            death of every one, and compares again when it continues.
-        hours_to_answer: then the run fails, and the champion stays.
+        policy: requirements for the challenger.
+        approval: whether a person must approve first. A deployed run is suspended meanwhile: it occupies no worker,
+            does not depend on one, and compares again when it continues.
+        hours_to_answer: hours to wait for an answer; then the run fails, and the champion stays.
     """
     log_errors_in_one_line()
     with mlflow_errors_in_one_line():
@@ -68,7 +68,7 @@ def promote(
 
 
 def request_approval(proposal: Proposal, text: str, timeout: int) -> Approval:
-    """Wait for a person's decision on this very comparison; another pair of versions is another request."""
+    """Wait for a person's decision on this comparison. Each pair of versions is a separate request."""
     form = Approval.with_initial_data(description=text)
     champion = proposal.champion.version if proposal.champion else "none"
     key = f"{proposal.challenger.version}-against-{champion}"
@@ -78,7 +78,7 @@ def request_approval(proposal: Proposal, text: str, timeout: int) -> Approval:
 
 
 def creator() -> str:
-    """Who started the run, as far as the server knows."""
+    """Return who started the run, or the name of the run if the server does not know that."""
     run = run_of(this_run())
     assert run
     by = run.created_by.display_value if run.created_by else None

@@ -1,4 +1,4 @@
-"""What a run shows in the Prefect UI: the progress and the pictures of every stage, and a link to MLflow."""
+"""Artifacts of a run in the Prefect UI: progress and pictures of every stage, and a link to MLflow."""
 
 import re
 import tempfile
@@ -23,7 +23,7 @@ LARGEST_PICTURE = 800  # pixels
 
 
 class StageProgress:
-    """The progress artifact of one stage, made with the first update. A server that is away stops no stage."""
+    """The progress artifact of one stage, created with the first update. Errors of the server are ignored."""
 
     def __init__(self, stage: str, pictures: "ShownPictures | None" = None) -> None:
         self.key = f"progress-{slug(stage)}"
@@ -44,10 +44,10 @@ class StageProgress:
 
 
 class ShownPictures:
-    """The pictures that a stage leaves in `folder` (PNG), each an artifact; the newest of a name replaces it.
+    """The pictures (PNG) that a stage writes to `folder`, each as an artifact; a new picture of a name replaces it.
 
-    Shown along with the progress, and once more at the end of the block. As Markdown: below an image artifact the page
-    writes out the image's address, which here is the whole picture.
+    They are shown with the progress, and once more at the end of the block. They are Markdown artifacts, because the
+    page of an image artifact prints its address, which here contains the whole picture.
     """
 
     def __init__(self, stage: str) -> None:
@@ -67,7 +67,7 @@ class ShownPictures:
         for picture in sorted(self.folder.glob("[!.]*.png")):
             changed = picture.stat().st_mtime_ns
             if self._shown.get(picture) != changed:
-                with suppress(httpx.HTTPError, OSError):  # a picture is no reason to end a run
+                with suppress(httpx.HTTPError, OSError):  # a missing picture must not end a run
                     create_markdown_artifact(
                         f"![{picture.stem}]({_inline(picture)})",
                         key=slug(f"{self.stage}-{picture.stem}"),
@@ -77,7 +77,7 @@ class ShownPictures:
 
 
 def _inline(picture: Path) -> str:
-    """The picture itself as an address: MLflow's own asks for a password, which a page of Prefect cannot give."""
+    """Return the picture as a `data:` URL. Prefect's page cannot load it from MLflow, which requires a password."""
     buffer = BytesIO()
     with Image.open(picture) as image:
         image.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE))
@@ -101,5 +101,5 @@ def show_page(address: str) -> None:
 
 
 def slug(name: str) -> str:
-    """Lower-case letters, digits and dashes: what Prefect takes as a key and git as a part of a reference."""
+    """Return lower-case letters, digits and dashes, which are valid in Prefect's keys and git's references."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""What the page of a finished run says: its candidates, the champion beside them, and where to look further."""
+"""Results on the page of a finished run: its candidates, a comparison with the champion, and links to MLflow."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -45,14 +45,14 @@ logger = logging.getLogger(__name__)
 
 
 def show_results(folder: Path, tracking_address: str) -> None:
-    """Put what the workspace `folder` has evaluated, if anything, on the run's page."""
+    """Show the evaluations in the workspace `folder`, if there are any, on the run's page."""
     if any((folder / EVALUATION).glob(f"*/{METRICS_FILE}")):
         text = "\n\n".join(results_page(folder, tracking_address))
         create_markdown_artifact(text, key="results", description=headline(text, evaluations(folder / EVALUATION)))
 
 
 def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
-    """The page in Markdown. Where MLflow does not answer, without the champion: that ends no run."""
+    """Yield the parts of the page in Markdown, without the champion if MLflow does not answer."""
     metrics = evaluations(folder / EVALUATION)
     predictions = {name: Predictions.load(folder / EVALUATION / name / PREDICTIONS) for name in metrics}
     if any(its.is_phantom for its in metrics.values()):
@@ -78,13 +78,13 @@ def results_page(folder: Path, tracking_address: str) -> Iterator[str]:
 
 
 def headline(page: str, metrics: Mapping[str, Metrics]) -> str:
-    """For the artifact's card on the page of the run, which shows few words: first what the page concludes."""
+    """Return a short text for the artifact's card on the run's page, with the conclusion first."""
     verdict = next((f"{it}. " for it in (PROMOTABLE, NOT_PROMOTED) if f"**{it}:**" in page), "")
     return f"{verdict}Test AUROC: " + ", ".join(f"{name} {its.test['auroc']:.3f}" for name, its in metrics.items())
 
 
 def proposal_text(proposal: Proposal) -> str:
-    """The challenger against the champion, in Markdown."""
+    """Return the comparison of challenger and champion in Markdown."""
     verdict = proposal.verdict
     table = markdown_table(COLUMNS, verdict.rows) if verdict.criteria else ""
     conclusion = f"**{PROMOTABLE if verdict.promoted else NOT_PROMOTED}:** {verdict.reason}."
@@ -122,7 +122,7 @@ def _registered(
 
 
 def _promotion(registry: Registry) -> Iterator[str]:
-    """Whether the usual policy would promote the challenger, and how it is done."""
+    """Yield whether the default policy would promote the challenger, and how to do it."""
     proposal = propose(registry, PromotionPolicy())
     yield proposal_text(proposal)
     if proposal.verdict.promoted:
@@ -130,7 +130,7 @@ def _promotion(registry: Registry) -> Iterator[str]:
 
 
 def _differences(candidates: Mapping[str, Predictions], champion: Predictions, metrics: Metrics) -> str:
-    """The candidates minus the champion, on the same images."""
+    """Return a table of the candidates' differences from the champion on the same images."""
     made = {name: compare(theirs, champion, evaluation_settings(metrics)) for name, theirs in candidates.items()}
     if not made:
         return "The champion is the only candidate of this run."
@@ -149,7 +149,7 @@ def _in_a_line(test: TestedDifference) -> str:
 
 
 def _links(registered: Registered, runs: Mapping[str, str], shared: Run, address: str) -> Iterator[str]:
-    """To MLflow's pages: the report, which the run `shared` holds, the comparison, every version."""
+    """Yield links to MLflow's pages: the report in the run `shared`, the comparison, and every version."""
     name, versions = registered.name, registered.versions
     yield f"[Report on all candidates]({run_page(address, shared, f'{REPORT}/{REPORT_PAGE}')})"
     yield f"[All these versions side by side in MLflow]({compare_page(address, name, runs)})"

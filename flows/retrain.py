@@ -1,4 +1,4 @@
-"""Checks whether the data have changed since a model was last trained on them, and starts the pipeline if so."""
+"""Flow that starts the pipeline if the data have changed since the last registered model."""
 
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,15 @@ from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.tags import DATA
 from flows.prefect_api import log_errors_in_one_line, parameters_of, start_once
 
-TAG = "retrain"  # of the runs started here: `promote` follows them
+TAG = "retrain"  # tag of the runs started here, after which `promote` runs
 
 
 @flow(name="retrain", description="Run a pipeline again where data.dvc has changed since its last registered model.")
 def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> State[Any]:
-    """Start a deployment of the pipeline, whose parameters it keeps, and do not wait for it.
+    """Start a deployment of the pipeline with its own parameters, without waiting for it.
 
     Args:
-        pipeline: the deployment, `pipeline/phantom` for example.
+        pipeline: name of the deployment, for example `pipeline/phantom`.
         revision: commit, branch or tag to check and to run.
         always: start even if the data have not changed.
     """
@@ -39,7 +39,7 @@ def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> Stat
     occasion = str(flow_run.get_id()) if always else f"{commit} {data}"
     run = start_once(
         pipeline,
-        key=f"{TAG} {pipeline} {occasion}",  # a schedule does not start what runs already
+        key=f"{TAG} {pipeline} {occasion}",  # so that a schedule does not start the same run twice
         parameters={"revision": commit},
         tags=["dcube", TAG],
     )
@@ -48,6 +48,6 @@ def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> Stat
 
 
 def known_data(model: str) -> set[str]:
-    """DVC's hashes of the data that the registered versions were made of."""
+    """Return DVC's hashes of the data that the registered versions were trained on."""
     versions, _ = readable(Registry(tracking_client(), model).versions())
     return {version.tags[DATA] for version in versions if DATA in version.tags}

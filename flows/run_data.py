@@ -1,4 +1,4 @@
-"""The data of a run: what its commit records, or an embedded set."""
+"""The data of a run: those that its commit records, or an embedded data set."""
 
 import shutil
 import sys
@@ -13,13 +13,13 @@ from dcube.runtime.processes import child_environment
 
 
 def restore_or_add(folder: Path, name: str, on_line: Callable[[str], None]) -> None:
-    """Bring the data set `name` into the workspace `folder`.
+    """Restore the data set `name` in the workspace `folder`.
 
-    An embedded set that is not among the recorded data, or that nobody has pushed, takes their place in the workspace:
-    its presets run on a platform that was just started.
+    An embedded data set that is not recorded, or that cannot be restored because nobody pushed it, is created in the
+    workspace instead, so that its presets run on a new platform.
 
     Raises:
-        DcubeError: the recorded data cannot be restored.
+        DcubeError: if the recorded data cannot be restored, and `name` is not an embedded data set.
     """
     problem: DcubeError | None = None
     try:
@@ -28,7 +28,7 @@ def restore_or_add(folder: Path, name: str, on_line: Callable[[str], None]) -> N
         problem = error
     if not problem and (folder / RAW / name).exists():
         return
-    from dcube.data.adding import is_embedded  # brings all readers of images along
+    from dcube.data.adding import is_embedded  # slow, because it imports all image readers
 
     if not is_embedded(name):
         if problem:

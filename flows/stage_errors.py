@@ -1,15 +1,15 @@
-"""A stage that failed, and whether it is worth another attempt."""
+"""Error of a failed stage, which records whether a retry makes sense."""
 
 from dcube.errors import DcubeError
 from dcube.repository.repro import ReproResult
 
 
 class StageError(DcubeError):
-    """A stage that ended with an error.
+    """Raised when a stage ended with an error.
 
     Attributes:
-        bad_input: only a person can mend it, trying again is of no use.
-        interrupted: it was killed, or never began: not its own fault.
+        bad_input: whether the input has to be corrected by a person, so that a retry would fail too.
+        interrupted: whether the stage was killed or never began, so that a retry may succeed.
     """
 
     def __init__(self, stage: str, reason: str, bad_input: bool = False, interrupted: bool = False) -> None:

@@ -1,6 +1,6 @@
-"""The trials of a study over all workers: every trial is a run of the pipeline, up to the stage that the study reports.
+"""Flow that distributes the trials of a study: every trial is a run of the pipeline up to the stage to be reported.
 
-`dcube study NAME --workers` calls this, and then collects: what the workers have computed is known by then.
+`dcube study NAME --workers` calls this flow first, and then collects the results that the workers have computed.
 """
 
 import time
@@ -26,8 +26,8 @@ from dcube.studies.trials import Trial
 from flows.prefect_api import has_ended, log_errors_in_one_line, require_server, run_of, start_once
 from flows.reporting import StageProgress
 
-SHARED = ["select_features", "synthesize"]  # what trials of one diffusion model have in common
-UPSTREAM = {"data", "diffusion", "fid", "features", "synthesis", "compute"}  # the parameters that decide it
+SHARED = ["select_features", "synthesize"]  # stages that trials with the same diffusion model share
+UPSTREAM = {"data", "diffusion", "fid", "features", "synthesis", "compute"}  # parameters of the shared stages
 TAG = "study"
 
 
@@ -43,8 +43,9 @@ def study(
     """Run every trial as a run of the pipeline's deployment.
 
     Args:
-        name: of the study, or a .yaml file of one.
-        deployment: of the pipeline; None is pipeline/DATA.
+        name: name of the study, or its .yaml file.
+        data: same as for `build_runner`, like `settings`, `rows` and `repeats`.
+        deployment: deployment of the pipeline. None: pipeline/DATA.
 
     Returns:
         The number of runs.
@@ -62,19 +63,19 @@ def study(
 
 
 def refuse_unshared(runner: Runner) -> None:
-    """Raises: DcubeError: the workers cannot see the data."""
+    """Raise `DcubeError` if `data.dvc` has uncommitted changes, because workers would not get these data."""
     if runner.data_record is not None and git(runner.repository, "status", "--porcelain", DATA_RECORD):
         raise DcubeError(f"{DATA_RECORD} is not committed, and workers compute with the last commit: commit it")
 
 
 def compute(deployment: str, runner: Runner, trials: Iterable[Trial], targets: Sequence[str] = ()) -> int:
-    """Start a run a trial (equal ones once) and wait for all of them.
+    """Start one run per trial (one for equal trials), wait for all runs, and return their number.
 
     Args:
         targets: stages to run instead of the trials' own.
 
     Raises:
-        DcubeError: naming the runs that did not end well.
+        DcubeError: if runs failed; the message names the first of them.
     """
     wanted = {trial.key: trial for trial in trials}
     runs = {key: start(deployment, runner, trial, targets or [trial.target]) for key, trial in wanted.items()}
@@ -90,7 +91,7 @@ def compute(deployment: str, runner: Runner, trials: Iterable[Trial], targets: S
 
 
 def start(deployment: str, runner: Runner, trial: Trial, targets: Sequence[str]) -> UUID:
-    """Start the trial's run, or find the one that an earlier attempt at the study has started, unless it failed."""
+    """Start the trial's run, or find the run that an earlier attempt of the study started, unless it failed."""
     run = start_once(
         deployment,
         key=f"{TAG} {runner.commit} {runner.store.name} {trial.key} {' '.join(targets)}",
@@ -104,7 +105,7 @@ def start(deployment: str, runner: Runner, trial: Trial, targets: Sequence[str])
 
 
 def wait_for(runs: list[UUID]) -> dict[UUID, FlowRun]:
-    """Until every run has ended; a crashed one begins again by itself and is waited for."""
+    """Wait until every run has ended. Crashed runs are scheduled again automatically, and are waited for."""
     show, states = _shown_progress(len(runs)), {}
 
     def have_ended() -> bool:
@@ -118,7 +119,7 @@ def wait_for(runs: list[UUID]) -> dict[UUID, FlowRun]:
 
 
 def _shown_progress(total: int) -> Callable[[int], None]:
-    """Called with the number of runs that have ended: shows it where it has changed."""
+    """Return a function that shows the number of ended runs if it has changed."""
     progress, began, seen = StageProgress("study"), time.monotonic(), -1
 
     def show(done: int) -> None:
@@ -145,7 +146,7 @@ def _existing(run: UUID) -> FlowRun:
 
 
 def _one_of_each(trials: list[Trial]) -> list[Trial]:
-    """One trial for each diffusion model: two workers shall not train the same one at once."""
+    """Return one trial per diffusion model, so that no two workers train the same model at the same time."""
     return list({trial.params.model_dump_json(include=UPSTREAM): trial for trial in trials}.values())
 
 

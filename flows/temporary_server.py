@@ -1,4 +1,4 @@
-"""A Prefect server for the time of one run, for people who have none."""
+"""Temporary Prefect server for one run, if no server is configured."""
 
 import atexit
 import subprocess
@@ -18,8 +18,8 @@ from flows.prefect_api import health, require_server
 def ensure_server() -> None:
     """Use the server of `PREFECT_API_URL`, or start one that ends with this program.
 
-    Prefect's own ephemeral server hears Ctrl-C before the run has reported how it ended, and outlives a SIGTERM; this
-    one stands in a process group of its own.
+    Prefect's own ephemeral server ends on Ctrl-C before the run has reported its result, and survives a SIGTERM. This
+    server is therefore started in a separate process group.
     """
     if PREFECT_API_URL.value():
         require_server()
@@ -28,7 +28,7 @@ def ensure_server() -> None:
     address = f"http://127.0.0.1:{port}/api"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     until_exit = ExitStack()
-    atexit.register(until_exit.close)  # Prefect's threads deliver their last logs and events before this
+    atexit.register(until_exit.close)  # runs after Prefect's threads have sent their last logs and events
     process = until_exit.enter_context(process_group(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     _wait_until_healthy(process, address)
     until_exit.enter_context(temporary_settings({PREFECT_API_URL: address}))
@@ -49,4 +49,4 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], address: str) -> None:
 
 
 class EndedError(Exception):
-    """The server's process has ended."""
+    """Raised when the server's process has ended."""

@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all."""
+"""Atomic writing of files and folders: an output appears complete or not at all."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `folder` that takes its place on success and is removed on failure.
+    """Yield a temporary folder that replaces `folder` on success and is removed on failure.
 
-    What stood there is removed last. Killed between the two renames, the next call puts it back.
+    The old folder is removed last. If the process is killed between the two renames, the next call restores it.
     """
     partial = folder.with_name(f".{folder.name}.partial")
     old = folder.with_name(f".{folder.name}.old.partial")
@@ -35,7 +35,7 @@ def _restore(folder: Path, old: Path) -> None:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file so that at every instant either the old or the new content stands under `path`."""
+    """Write a file so that at every instant `path` has either its old or its new content."""
     if path.exists() and not path.is_file():  # a device or a pipe, `/dev/null` for example, must not be replaced
         path.write_bytes(content)
         return

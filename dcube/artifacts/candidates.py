@@ -9,7 +9,7 @@ DCUBE: CandidateName = "dcube"
 UNTRAINED: CandidateName = "untrained_uvit"
 SUB_FEATURES: CandidateName = "sub_features"
 BASELINE: CandidateName = "baseline"  # its kind is the name of the method in baseline.method
-CONTROLS = (UNTRAINED, SUB_FEATURES)  # they show the gain by training the U-ViT, and by the U-ViT itself
+CONTROLS = (UNTRAINED, SUB_FEATURES)  # the first shows what training the U-ViT gains, the second what the U-ViT gains
 ON_DIFFUSION_FEATURES = (DCUBE, UNTRAINED)
 CLASSIFIER_KINDS = (*ON_DIFFUSION_FEATURES, SUB_FEATURES)  # trained by the parameter group `classifier`
 

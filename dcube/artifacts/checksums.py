@@ -1,4 +1,7 @@
-"""Files with their checksum beside them, written after them: a file without it, or of other bytes, is not whole."""
+"""Files with a checksum file beside them, which is written last.
+
+A file without its checksum, or with another one, is incomplete.
+"""
 
 import hashlib
 import json
@@ -8,7 +11,7 @@ from dcube.artifacts.atomic import atomic_write
 
 
 def checksum_of(path: Path) -> Path:
-    """Where the checksum of a file stands."""
+    """Return the path of a file's checksum."""
     return path.with_suffix(".sha256")
 
 
@@ -22,7 +25,7 @@ def has_checksum(path: Path) -> bool:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file that has a checksum agrees with it."""
+    """Return whether a file agrees with its checksum, which must exist."""
     return sha256_of(path) == checksum_of(path).read_text()
 
 
@@ -32,13 +35,13 @@ def sha256_of(path: Path) -> str:
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
-    """Path below the folder → sha256 of every file, without Python's caches of compiled code."""
+    """Return relative path → sha256 of every file below `folder`, except those in `__pycache__`."""
     files = (file for file in sorted(folder.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
     return {file.relative_to(folder).as_posix(): sha256_of(file) for file in files}
 
 
 def dvc_hash(path: Path) -> str | None:
-    """The hash that DVC records of a file or a folder; None where there is nothing."""
+    """Return the hash that DVC records for a file or a folder; None if the path does not exist."""
     if path.is_file():
         return _md5_of(path)
     if not path.is_dir():

@@ -1,6 +1,6 @@
-"""What DVC's files say: `dvc.yaml`, `dvc.lock`, `data.dvc`, `params.yaml`. Only this module knows their structure.
+"""Reading `dvc.yaml`, `dvc.lock`, `data.dvc` and `params.yaml`. Only this module knows their structure.
 
-They are read without DVC, which takes seconds to import.
+It reads them without DVC, which takes seconds to import.
 """
 
 import re
@@ -23,8 +23,9 @@ class DeclaredStage:
     """A stage of `dvc.yaml`.
 
     Attributes:
+        inputs: paths.
         parameters: dotted keys of `params.yaml`.
-        outputs: paths; of a matrix the folder that they stand in.
+        outputs: paths. For a matrix stage, the folder that contains the outputs of all its items.
     """
 
     inputs: tuple[str, ...] = ()
@@ -34,7 +35,7 @@ class DeclaredStage:
 
 @dataclass(frozen=True)
 class LockedStage:
-    """What `dvc.lock` records of a stage that has run: the hashes of what it read and wrote, and its parameters."""
+    """The entry of a stage in `dvc.lock`: the hashes of its inputs and outputs, and its parameters."""
 
     inputs: Hashes
     outputs: Hashes
@@ -43,7 +44,7 @@ class LockedStage:
 
 @dataclass(frozen=True)
 class Lock:
-    """`dvc.lock`; empty where no stage has run."""
+    """Contents of `dvc.lock`. It has no stages if none has run yet."""
 
     stages: dict[str, LockedStage]
 
@@ -52,7 +53,7 @@ class Lock:
         return {path: digest for stage in self.stages.values() for path, digest in stage.outputs.items()}
 
     def upstream(self, paths: Iterable[str]) -> list[str]:
-        """Every stage that directly or indirectly makes one of `paths`."""
+        """Return the stages that directly or indirectly produce one of `paths`, in alphabetical order."""
         found: set[str] = set()
         waiting = list(paths)
         while waiting:
@@ -64,22 +65,22 @@ class Lock:
         return sorted(found)
 
     def other_outputs(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """(stage, path) where one of these stages has read another output than the one recorded now."""
+        """Yield (stage, path) for each input that is an output of another stage and has another hash there."""
         for name in names:
             for path, digest in self.stages[name].inputs.items():
                 if path in self.outputs and digest != self.outputs[path]:
                     yield name, path
 
     def other_sources(self, names: Iterable[str], hash_of: Callable[[str], str | None]) -> Iterator[tuple[str, str]]:
-        """(stage, path) where one of these stages has read a file that no stage makes, and that is another now."""
+        """Yield (stage, path) for each input that no stage produces and whose hash has changed since the stage ran."""
         for name in names:
             for path, digest in self.stages[name].inputs.items():
-                # Part of an output is compared with it, as a whole.
+                # A path that overlaps an output is not a source file: a stage produces it.
                 if not any(overlaps(path, out) for out in self.outputs) and digest != hash_of(path):
                     yield name, path
 
     def other_parameters(self, names: Iterable[str], params: dict[str, Any]) -> Iterator[tuple[str, str]]:
-        """(stage, dotted key) where one of these stages has run with another value than `params` has."""
+        """Yield (stage, dotted key) for each parameter that had another value when the stage ran than in `params`."""
         for name in names:
             for key, value in self.stages[name].parameters.items():
                 ran_with, has = flattened({key: value}), flattened({key: value_at(params, key)})
@@ -89,34 +90,34 @@ class Lock:
 
 
 def read_lock(folder: Path = Path()) -> Lock:
-    """Raises: DcubeError: `dvc.lock` is damaged."""
+    """Read `dvc.lock`. Raises `DcubeError` if it is damaged."""
     return parse_lock(_content(folder / LOCK), str(folder / LOCK))
 
 
 def read_params(folder: Path = Path()) -> dict[str, Any]:
-    """The values of `params.yaml`, unchecked; not to be changed, because the next reader gets the same ones."""
+    """Read `params.yaml` without validation. The result is cached and shared: do not change it."""
     return _parsed(_content(folder / PARAMS), str(folder / PARAMS))
 
 
 def declared_stages() -> dict[str, DeclaredStage]:
-    """All of `dvc.yaml`, those of a matrix under its name."""
+    """Return all stages of `dvc.yaml` by name. A matrix is one stage."""
     return {name: _declared(entry) for name, entry in _stages(_content(GRAPH), str(GRAPH)).items()}
 
 
 def declared(stage: str) -> DeclaredStage:
-    """The stage (or `stage@item`) in `dvc.yaml`; empty where there is none."""
+    """Return the stage (or `stage@item`) of `dvc.yaml`; an empty `DeclaredStage` if there is none."""
     name, _, item = stage.partition("@")
     return _declared(_stages(_content(GRAPH), str(GRAPH)).get(name, {}), item)
 
 
 def read_data_hash() -> str | None:
-    """DVC's hash of the raw data; None where they are not tracked."""
+    """Return DVC's hash of the raw data; None if they are not tracked."""
     return parse_data_hash(_content(DATA_RECORD), str(DATA_RECORD)) if DATA_RECORD.exists() else None
 
 
 @lru_cache(maxsize=2)
 def parse_lock(content: str | bytes, where: str) -> Lock:
-    """Of the content of a `dvc.lock`; `where` names its source in errors."""
+    """Parse the content of a `dvc.lock`. `where` names its source in error messages."""
     try:
         return Lock({name: _locked(entry) for name, entry in _stages(content, where).items()})
     except (AttributeError, KeyError, TypeError):
@@ -124,7 +125,7 @@ def parse_lock(content: str | bytes, where: str) -> Lock:
 
 
 def parse_data_hash(content: str | bytes, where: str) -> str:
-    """Of the content of a `data.dvc`."""
+    """Return the hash in the content of a `data.dvc`. `where` names its source in error messages."""
     try:
         return str(_parsed(content, where)["outs"][0]["md5"])
     except (LookupError, TypeError):
@@ -132,19 +133,19 @@ def parse_data_hash(content: str | bytes, where: str) -> str:
 
 
 def value_at(values: Any, key: str) -> Any:
-    """The value at a dotted key; None where there is none."""
+    """Return the value at a dotted key; None if there is none."""
     for part in key.split("."):
         values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
 def overlaps(first: str, second: str) -> bool:
-    """Whether one path is the other, or lies in it."""
+    """Return whether the paths are equal or one contains the other."""
     return Path(first).is_relative_to(second) or Path(second).is_relative_to(first)
 
 
 def _declared(entry: dict[str, Any], item: str = "") -> DeclaredStage:
-    """`item`: what stands for the variable of a matrix."""
+    """Parse one stage entry, with `item` in place of the matrix variable."""
     outputs = (out if isinstance(out, str) else next(iter(out)) for out in entry.get("outs", []))
     return DeclaredStage(
         inputs=tuple(re.sub(r"\$\{item\.\w+\}", item, path) for path in entry.get("deps", [])),
@@ -169,7 +170,7 @@ def _stages(content: str | bytes, where: str) -> dict[str, Any]:
     return _parsed(content, where).get("stages") or {}
 
 
-@lru_cache(maxsize=4)  # a stage asks a dozen times, and 0.15 s go to parsing `dvc.lock`
+@lru_cache(maxsize=4)  # a stage calls this a dozen times, and parsing `dvc.lock` takes 0.15 s
 def _parsed(content: str | bytes, where: str) -> dict[str, Any]:
     return parse_yaml(content, where) or {}
 

@@ -1,6 +1,6 @@
-"""`headline.json`: the number of a stage that `dvc exp show` compares.
+"""`headline.json`: the metric of a stage that `dvc exp show` compares.
 
-DVC alone reads it, and takes every number in it for a metric: it has no format version.
+It has no format version, because only DVC reads it, and DVC shows every number in it as a metric.
 """
 
 import json
@@ -10,5 +10,5 @@ from dcube.artifacts.layout import HEADLINE
 
 
 def save_headline(folder: Path, group: str, name: str, value: float) -> None:
-    """DVC's column is `GROUP.NAME`."""
+    """Write the metric that DVC shows in the column `GROUP.NAME`."""
     (folder / HEADLINE).write_text(json.dumps({group: {name: value}}), encoding="utf-8")

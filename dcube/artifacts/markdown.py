@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Sequence
 
-# A cell may hold the name of a folder, and no cell of this program a link: no text becomes a link, a picture or HTML.
+# A cell may contain text from outside, such as a folder name. Escaping this keeps it from becoming a link, an image or
+# HTML; no cell of this program needs one.
 ACTIVE = re.compile(r"\||\](?=\()|<(?=[A-Za-z/!?])")
 
 

@@ -1,9 +1,8 @@
-"""CSV files: the columns that one stage writes and another reads, and text from outside.
+"""CSV files that one stage writes and another reads, safe to open in a spreadsheet.
 
-No spreadsheet takes a cell for a formula, and what is read is what was written.
-
-Text that starts with `=`, `+`, `-`, `@`, a tab or a carriage return is a formula to a spreadsheet. Such text is written
-with a `'` before it; text that has a `'` there already gets one more, so that reading can take one away.
+A spreadsheet takes text that starts with `=`, `+`, `-`, `@`, a tab or a carriage return for a formula. `to_csv` puts a
+`'` before such text, even if it already has one or more there. `read_csv` removes one, so that it returns the text that
+was written.
 """
 
 import re
@@ -24,12 +23,12 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 @dataclass(frozen=True)
 class TableSchema:
-    """What a table must have.
+    """Required format of a table.
 
     Attributes:
-        columns: it may have more.
-        remedy: what to do about a file that does not fit, as the end of an error message.
-        numbers: whether every cell is a number, else text.
+        columns: required columns; a table may have more.
+        remedy: end of the error message for a file that does not fit: how to correct it.
+        numbers: whether all cells are numbers; otherwise they are text.
     """
 
     columns: tuple[str, ...]
@@ -37,7 +36,7 @@ class TableSchema:
     numbers: bool = False
 
     def load(self, path: Path, more_columns: Iterable[str] = ()) -> pd.DataFrame:
-        """Raises: DcubeError: the file is missing or no such table, or a column is missing."""
+        """Read and check a table. Raises `DcubeError` if the file is missing or damaged, or lacks a column."""
         try:
             table = read_csv(path, dtype=float) if self.numbers else read_csv(path, dtype=str, keep_default_na=False)
         except (FileNotFoundError, NotADirectoryError):
@@ -59,12 +58,12 @@ DIFFUSION_VALIDATION = TableSchema(("step", "fid", "noise_mse"), remedy_of_stage
 
 
 def to_csv(table: pd.DataFrame, path: Path | None = None, **options: Any) -> str:
-    """Without the index; the text where no file is named. `options` are those of pandas."""
+    """Write a table without its index; return the text if `path` is None. `options` are those of pandas."""
     return _mapped(table, _shielded).to_csv(path, index=False, **options) or ""
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """What `to_csv` wrote. `options` are those of pandas."""
+    """Read a file that `to_csv` wrote. `options` are those of pandas."""
     return _mapped(pd.read_csv(path, **options), _unshielded)
 
 

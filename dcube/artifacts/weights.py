@@ -1,4 +1,4 @@
-"""Weights that load anywhere: safetensors with a JSON config and a checksum beside them; nothing unpickles."""
+"""Saving and loading of weights: a safetensors file with a JSON config that holds its checksum. Nothing is pickled."""
 
 import hashlib
 from pathlib import Path
@@ -16,10 +16,10 @@ Config = TypeVar("Config", bound=WeightsConfig)
 
 
 def save_weights(folder: Path, tensors: dict[str, Tensor], config: WeightsConfig) -> str:
-    """Write weights and config into `folder`; returns the sha256 of the weights.
+    """Write weights and config into `folder`, and return the sha256 of the weights.
 
     Raises:
-        DcubeError: the training ended in values that are not finite. Nothing is written.
+        DcubeError: if a weight is not finite; nothing is written then.
     """
     _refuse_not_finite(tensors, "the training ended in weights", "lower the learning rate and train again")
     content = safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
@@ -30,10 +30,10 @@ def save_weights(folder: Path, tensors: dict[str, Tensor], config: WeightsConfig
 
 
 def load_weights(folder: Path, schema: type[Config]) -> tuple[dict[str, Tensor], Config]:
-    """Weights (on the CPU) and config of a folder. The config alone: `schema.load(folder / CONFIG)`.
+    """Return the weights (on the CPU) and the config of a folder. For the config alone: `schema.load(folder / CONFIG)`.
 
     Raises:
-        DcubeError: a file is missing or is not what was written, or a weight is not finite.
+        DcubeError: if a file is missing or damaged, or a weight is not finite.
     """
     config = schema.load(folder / CONFIG)
     try:
@@ -57,10 +57,10 @@ def _refuse_not_finite(tensors: dict[str, Tensor], what: str, remedy: str) -> No
 
 
 def load_into(network: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
-    """Put the tensors that `load_weights` read from `folder` into a network.
+    """Load the tensors that `load_weights` read from `folder` into a network.
 
     Raises:
-        DcubeError: they belong to a network of another shape, as after a change of the code.
+        DcubeError: if names or shapes differ from the network's, e.g. because the code has changed.
     """
     try:
         network.load_state_dict(tensors)
@@ -73,6 +73,6 @@ def with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def under_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that `with_prefix` put there."""
+    """Return the tensors whose names begin with `prefix` and a dot, with this removed from their names."""
     start = prefix + "."
     return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

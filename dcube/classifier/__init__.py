@@ -1,1 +1,1 @@
-"""Stage 2: the D-Cube classifier on frozen features, its controls, and plain baselines."""
+"""Stage 2: the D-Cube classifier on frozen features, its controls, and the baselines."""

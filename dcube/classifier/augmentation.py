@@ -1,6 +1,7 @@
-"""Training images, slightly changed as positioning and exposure change them: never so that their meaning changes.
+"""Augmentation of training images by small changes, like those of positioning and exposure.
 
-No strong rotation, no crop and no change of colour: a part of the body keeps its place, and a finding its look.
+There is no strong rotation, no crop and no change of colour, so that a part of the body keeps its place and a finding
+its appearance.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from dcube.engine.rng import Rng
 
 @dataclass(frozen=True)
 class Strength:
-    """The largest change, drawn uniformly up to it in both directions.
+    """The largest changes. Each change is drawn uniformly up to its largest value, in both directions.
 
     Attributes:
-        rotation: in degrees.
-        shift: of the image's side.
-        scale, brightness, contrast: around 1.
-        noise: standard deviation, of the largest value.
+        rotation: angle in degrees.
+        shift: fraction of the image's side.
+        scale, brightness, contrast: deviation of the factor from 1.
+        noise: standard deviation of the added Gaussian noise, as a fraction of 255.
     """
 
     rotation: float = 7.0
@@ -46,11 +47,11 @@ DRAWS = 6
 def augment(
     images: Tensor, diffusion_images: Tensor, kind: Augmentation, seed: int, step: int
 ) -> tuple[Tensor, Tensor]:
-    """Each image and its small copy, changed alike.
+    """Apply the same random changes to each image and to its copy at the diffusion model's size.
 
     Args:
-        images, diffusion_images: (n, C, S, S) and (n, C, s, s) uint8, of this process's shard.
-        seed, step: decide the changes, in one process as in several.
+        images, diffusion_images: (n, C, S, S) and (n, C, s, s) uint8, this process's shard.
+        seed, step: determine the changes, independently of the number of processes.
     """
     if kind == "none":
         return images, diffusion_images

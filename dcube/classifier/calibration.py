@@ -1,4 +1,4 @@
-"""One temperature that makes a classifier's probabilities say how often it is right (Guo et al., ICML 2017)."""
+"""Calibration of a classifier's probabilities by one temperature (Guo et al., ICML 2017)."""
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -6,23 +6,26 @@ from scipy.special import softmax
 
 from dcube.artifacts.schemas.candidate import Calibration
 
-SMALLEST = np.finfo(np.float32).tiny  # the logarithm of a probability that float32 rounds to 0 must exist
+SMALLEST = np.finfo(np.float32).tiny  # keeps the logarithm finite if float32 has rounded a probability to 0
 LARGEST = 20.0
 
 
 def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(log p / T) of (n, classes) probabilities, float64. No T changes which class is the most probable."""
+    """Return softmax(log p / T) of probabilities (n, classes), float64. The most probable class does not change."""
     return softmax(np.log(np.maximum(probabilities, SMALLEST).astype(np.float64)) / temperature, axis=1)
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> Calibration:
-    """The temperature, 1 or more, with the smallest cross-entropy of (n, classes) probabilities against labels (n,).
+    """Fit the temperature, 1 or more, that minimises the cross-entropy on labelled images.
 
-    Weights (n,) say how much each image counts, by default equally.
+    Temperatures below 1 are excluded: the network's weights were selected on these validation images, which it
+    therefore predicts better than new ones, and a temperature below 1 would make it too confident on new ones. The
+    cross-entropy is convex in 1/T, so there is one minimum.
 
-    Doubt is added and never taken away: the validation images have chosen the weights, so that they are predicted
-    better than any image to come, and a temperature below 1 would turn that flattery into certainty. The cross-entropy
-    is convex in 1/T: there is one minimum.
+    Args:
+        probabilities: (n, classes).
+        labels: (n,) class indices.
+        weights: (n,) weights of the images; None: all equal.
     """
 
     def cross_entropy(temperature: float) -> float:

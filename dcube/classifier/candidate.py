@@ -1,7 +1,7 @@
-"""A candidate: any classifier of this project, built, saved, loaded and evaluated in the same way.
+"""Candidates: all classifiers of this project are built, saved, loaded and evaluated in the same way.
 
 Kinds: `dcube` (head on the trained U-ViT), `untrained_uvit` (the same head on random U-ViT weights), `sub_features`
-(the sub-feature network alone), or the name of a method to compare with.
+(the sub-feature network alone), or the name of a baseline method.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ class Candidate:
     """A trained classifier.
 
     Attributes:
-        config: `config.json`.
+        config: contents of `config.json`.
         head: the trained part, in eval mode.
-        uvit: the frozen part; None for kinds that use no diffusion features.
+        uvit: the frozen part; None for kinds without diffusion features.
     """
 
     config: CandidateConfig
@@ -67,7 +67,7 @@ class Candidate:
         return self.config.calibration.temperature
 
     def predict(self, images: np.ndarray, diffusion_images: np.ndarray, batch_size: int = 64) -> np.ndarray:
-        """Calibrated probabilities (n, classes), float64, averaged over the evaluation's timesteps.
+        """Return calibrated probabilities (n, classes), float64, averaged over the evaluation timesteps.
 
         Args:
             images: (n, C, S, S) uint8 at `image_size`.
@@ -79,9 +79,9 @@ class Candidate:
     def predict_by_timestep(
         self, images: np.ndarray, diffusion_images: np.ndarray, timesteps: Sequence[int], batch_size: int = 64
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What `predict` gives, and calibrated probabilities (T, n, classes) at each of `timesteps`.
+        """Return the probabilities of `predict`, and calibrated ones (T, n, classes) at each of `timesteps`.
 
-        Together, because what does not depend on the timestep is computed once.
+        One call for both computes the features that do not depend on the timestep only once.
         """
         own = self.config.evaluation_timesteps
         found = self._by_timestep(images, diffusion_images, [*own, *timesteps], batch_size)
@@ -91,7 +91,7 @@ class Candidate:
     def _by_timestep(
         self, images: np.ndarray, diffusion_images: np.ndarray, timesteps: Sequence[int], batch_size: int
     ) -> np.ndarray:
-        """Probabilities (T, n, classes), float64, not calibrated."""
+        """Return uncalibrated probabilities (T, n, classes), float64."""
         device = next(self.head.parameters()).device
         batches = []
         for start in range(0, len(images), batch_size):
@@ -103,7 +103,7 @@ class Candidate:
         return torch.cat(batches, dim=1).double().numpy()
 
     def probabilities_by_timestep(self, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]) -> Tensor:
-        """(T, B, classes), not calibrated; over an image and its mirror image, where it was trained so."""
+        """Return uncalibrated probabilities (T, B, classes); with `flips`, means over image and mirror image."""
         found = probabilities_by_timestep(self.head, self.uvit, images, diffusion_images, timesteps)
         if not self.config.flips:
             return found
@@ -114,7 +114,7 @@ class Candidate:
 def probabilities(
     head: nn.Module, uvit: FrozenUViT | None, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]
 ) -> Tensor:
-    """(B, classes) probabilities of uint8 images, averaged over fixed timesteps."""
+    """Return probabilities (B, classes) of uint8 images, averaged over `timesteps`."""
     return probabilities_by_timestep(head, uvit, images, diffusion_images, timesteps).mean(dim=0)
 
 
@@ -122,7 +122,7 @@ def probabilities(
 def probabilities_by_timestep(
     head: nn.Module, uvit: FrozenUViT | None, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]
 ) -> Tensor:
-    """(T, B, classes) probabilities of uint8 images; without a diffusion model one row."""
+    """Return probabilities (T, B, classes) of uint8 images. Without a diffusion model, T is 1."""
     if uvit is None:
         return head(images, ()).float().softmax(dim=1)[None]
     clean = to_model_range(diffusion_images)
@@ -135,11 +135,11 @@ def probabilities_by_timestep(
 def build_head(
     kind: str, settings: Classifier | Pretrained, task: Task, uvit: FrozenUViT | None, load_pretrained: bool
 ) -> nn.Module:
-    """The part of a candidate that is trained, with the pretrained weights that its parameters name.
+    """Build the trained part of a candidate, with the pretrained weights that its parameters name.
 
     Args:
-        settings: of D-Cube and its controls, or the weights that a method starts from.
-        load_pretrained: False when all weights are about to be overwritten.
+        settings: parameters of D-Cube or a control, or the pretrained weights of a baseline method.
+        load_pretrained: False if all weights will be overwritten.
     """
     if isinstance(settings, Pretrained):
         return build_method(kind, task, settings if load_pretrained else NO_WEIGHTS)
@@ -161,10 +161,10 @@ def build_head(
 
 
 def build_method(name: str, task: Task, pretrained: Pretrained) -> nn.Module:
-    """The network of a method to compare with: a registered one, `NETWORK_probe`, or a network of timm.
+    """Build the network of a baseline method: a registered method, `NETWORK_probe`, or a timm network.
 
     Raises:
-        DcubeError: no such network, or no such weights.
+        DcubeError: if there is no such network, or its weights cannot be loaded.
     """
     if build := method(name).build:
         return build(task, pretrained)
@@ -174,7 +174,7 @@ def build_method(name: str, task: Task, pretrained: Pretrained) -> nn.Module:
 
 
 def save_candidate(folder: Path, head: dict[str, Tensor], uvit: FrozenUViT | None, config: CandidateConfig) -> str:
-    """Write a candidate that needs nothing but this folder; returns the sha256 of its weights."""
+    """Write a candidate, with the frozen U-ViT if it has one, and return the sha256 of the weights."""
     tensors = with_prefix("head", head)
     if uvit is not None:
         tensors |= with_prefix("uvit", uvit.model.state_dict())
@@ -183,7 +183,7 @@ def save_candidate(folder: Path, head: dict[str, Tensor], uvit: FrozenUViT | Non
 
 
 def load_candidate(folder: Path, device: torch.device) -> Candidate:
-    """Raises: DcubeError: it is damaged, or another version of this program made it."""
+    """Load a candidate. Raises `DcubeError` if it is damaged or does not fit this version of the program."""
     tensors, config = load_weights(folder, CandidateConfig)
     params = config.params
     task = Task(len(config.classes), config.input.image_size, config.input.channels)

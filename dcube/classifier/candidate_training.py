@@ -1,4 +1,4 @@
-"""From a recipe to a calibrated candidate: network, images, checkpoints, training, temperature."""
+"""Training of a candidate: from its recipe to the calibrated model."""
 
 import hashlib
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ DEFINING_PACKAGES = ["artifacts", "classifier", "data", "diffusion", "engine", "
 
 @dataclass(frozen=True)
 class Inputs:
-    """The folders that a training may read beside the data set; each only if the recipe needs it."""
+    """Folders that a training reads besides the data set, if the recipe needs them."""
 
     diffusion: Path
     selection: Path
@@ -46,10 +46,10 @@ class CandidateTraining:
     """A training that is ready to start, or to resume.
 
     Attributes:
-        params: the parameter groups that it reads, as they are tracked.
-        diffusion: parameters of the frozen U-ViT; None without one.
-        pretraining_key: of the checkpoints of the pretraining without labels, which only some methods have.
-        key: of the checkpoints of the training. It is a hash of everything that defines the result.
+        params: the parameter groups that the training reads, as they are tracked.
+        diffusion: parameters of the frozen U-ViT; None if there is none.
+        pretraining_key: key of the checkpoints of the unlabelled pretraining, which only some methods have.
+        key: key of the training's checkpoints, a hash of everything that defines the result.
     """
 
     recipe: Recipe
@@ -73,10 +73,10 @@ class CandidateTraining:
         compute: Compute,
         inputs: Inputs,
     ) -> Self:
-        """Build the network with its first weights, and read the images.
+        """Build the network with its initial weights, and read the images.
 
         Args:
-            stage: DVC's name of it.
+            stage: name of the stage in dvc.yaml.
         """
         device, seed = choose_device(compute), recipe.optimisation.seed
         uvit, diffusion, input_hashes = None, None, [dataset.fingerprint, recipe.kind]
@@ -125,15 +125,14 @@ class CandidateTraining:
         )
 
     def _prior(self) -> list[float]:
-        """Share of each class that the probabilities assume."""
+        """Return the share of each class that the probabilities assume."""
         counts = np.bincount(self.images.all_labels, minlength=len(self.dataset.classes))
         if self.recipe.optimisation.class_balance != "none":
             counts = np.ones_like(counts)
         return [float(share) for share in counts / counts.sum()]
 
     def candidate(self, result: ClassifierResult) -> tuple[Candidate, np.ndarray]:
-        """The trained candidate with a temperature fitted on the validation images, and its probabilities of these,
-        (n, classes)."""
+        """Return the candidate, calibrated on the validation images, and their probabilities (n, classes)."""
         config = CandidateConfig(
             kind=self.recipe.kind,
             classes=self.dataset.classes,

@@ -1,6 +1,6 @@
-"""What keeps a rare class from being overlooked in training: weights in the loss, a balanced order, or adjusted logits.
+"""Class balance in training: weights in the loss, balanced sampling, or logit adjustment.
 
-One of them at a time: each alone makes the classes count alike, and two of them would make the rare one count twice.
+Only one of them is used at a time: each alone gives all classes the same weight, and two would overweight rare ones.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,11 @@ from dcube.config.schema import ClassBalance
 from dcube.engine.seeds import numpy_generator
 from dcube.errors import DcubeError
 
-CrossEntropy = Callable[[Tensor, Tensor], Tensor]  # of logits (B, classes) and labels (B,)
+CrossEntropy = Callable[[Tensor, Tensor], Tensor]  # takes logits (B, classes) and labels (B,)
 
 
 def cross_entropy_of(balance: ClassBalance, labels: np.ndarray, device: torch.device) -> CrossEntropy:
-    """Args: labels: (n,) class indices of all training images, each class among them."""
+    """Return the cross-entropy for a class balance. `labels`: (n,) classes of all training images, none missing."""
     if balance == "loss_weights":
         weights = compute_class_weight("balanced", classes=np.unique(labels), y=labels)
         return _weighted(torch.tensor(weights, dtype=torch.float32, device=device))
@@ -34,19 +34,19 @@ def cross_entropy_of(balance: ClassBalance, labels: np.ndarray, device: torch.de
 
 def _weighted(weights: Tensor) -> CrossEntropy:
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        # Torch's own `weight` divides by the batch's weights: shards of one batch would then not count alike.
+        # The `weight` of `F.cross_entropy` divides by the sum of the batch's weights, which differs between shards.
         return (weights[labels] * F.cross_entropy(logits, labels, reduction="none")).mean()
 
     return loss
 
 
 def validation_weights(balance: ClassBalance, labels: np.ndarray) -> np.ndarray | None:
-    """(n,) weights with which the classes count in validation as in training; None: every image alike."""
+    """Return image weights (n,) that balance the classes in validation as in training; None: all images equal."""
     return None if balance == "none" else compute_sample_weight("balanced", labels)
 
 
 def epoch_order(balance: ClassBalance, labels: np.ndarray, seed: int, epoch: int) -> np.ndarray:
-    """(n,) positions of the training images in one epoch: each once, or every class as often as any other."""
+    """Return the order of an epoch, (n,) positions: each image once, or with `sampling` every class equally often."""
     generator = numpy_generator(seed, "order", epoch)
     if balance != "sampling":
         return generator.permutation(len(labels))
@@ -58,7 +58,7 @@ def epoch_order(balance: ClassBalance, labels: np.ndarray, seed: int, epoch: int
 
 
 def refuse_without_effect(balance: ClassBalance, head: nn.Module, kind: str) -> None:
-    """Raises: DcubeError: the network has a loss of its own, which the setting would not change."""
+    """Raise `DcubeError` if the network has its own loss, which the setting would not affect."""
     if balance in ("loss_weights", "logit_adjustment") and isinstance(head, OwnLosses):
         raise DcubeError(
             f"class_balance: {balance} does not apply to {kind}, which has a loss of its own: use sampling"

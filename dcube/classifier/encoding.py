@@ -1,4 +1,4 @@
-"""What a frozen encoder makes of the images: computed once, before what comes after it is trained."""
+"""Features of a frozen encoder, computed once before the layers behind it are trained."""
 
 from typing import TypeGuard
 
@@ -13,14 +13,14 @@ from dcube.engine.distributed import gather_uneven, progress_of_all, shard
 
 
 def is_encoded_first(network: nn.Module, optimisation: Optimisation) -> TypeGuard[FrozenEncoder]:
-    """Whether it sees each image once, before the training: not where augmentation makes other images of it."""
+    """Return whether images can be encoded once before training: augmentation would change them in every epoch."""
     return isinstance(network, FrozenEncoder) and optimisation.augmentation == "none"
 
 
 def encode_table(table: ImageTable, network: FrozenEncoder, batch_size: int, device: torch.device) -> ImageTable:
-    """The table with features (n, F, 1, 2) instead of images, and without diffusion images.
+    """Return the table with features (n, F, 1, 2) in place of images, and zeros in place of diffusion images.
 
-    Batches follow the table's order, so that a resumed training gets the same bits.
+    Batches follow the table's order, so that a resumed training gets bit-identical features.
     """
     positions, parts = shard(np.arange(len(table.rows))), []
     with progress_of_all("Encoding the images", total=len(positions), unit="images") as advance:

@@ -1,4 +1,4 @@
-"""The D-Cube head: frozen diffusion features, weighted by the features of a fine-tuned CNN (paper §III-B2)."""
+"""The D-Cube head: frozen diffusion features, weighted by scores of a fine-tuned CNN (paper §III-B2)."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ HIDDEN_FEATURES = 32
 
 
 class MultiKernelLayer(nn.Module):
-    """3×3 and 5×5 convolutions side by side, summed; keeps the grid, as the paper avoids pooling."""
+    """Sum of a 3×3 and a 5×5 convolution, then batch norm and ReLU. It keeps the grid, as the paper avoids pooling."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
@@ -28,17 +28,17 @@ class MultiKernelLayer(nn.Module):
 
 
 class DCubeHead(nn.Module):
-    """Everything of D-Cube that is trained in stage 2.
+    """The part of D-Cube that is trained in stage 2.
 
     Args:
         sub_network: timm feature network with one output, (B, 3, S, S) to [(B, sub_channels, h', w')]; None: no
             sub-features (Table IV).
-        sub_channels: of that output; 0 without.
-        diffusion_channels: of all selected blocks together.
+        sub_channels: channels of that output; 0 without sub-features.
+        diffusion_channels: total channels of all selected blocks.
         grid: side of the U-ViT's patch grid.
         classes: number of logits.
         fused_channels: channels after the 1×1 convolution (paper: 1).
-        dropout: between the fully connected layers.
+        dropout: dropout rate between the fully connected layers.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class DCubeHead(nn.Module):
         self.logits = nn.Linear(HIDDEN_FEATURES, classes)
 
     def forward(self, images: Tensor, features: Sequence[Tensor]) -> Tensor:
-        """Logits (B, classes) from images (B, C, S, S) uint8 and block features [(B, width, h, w), …]."""
+        """Return logits (B, classes) for images (B, C, S, S) uint8 and block features [(B, width, h, w), …]."""
         (logits,) = self.at_timesteps(images, [features])
         return logits
 
     def at_timesteps(self, images: Tensor, features_by_timestep: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """The same at several timesteps. The sub-features do not depend on t and are computed once."""
+        """Return logits at several timesteps. The sub-features do not depend on t and are computed once."""
         sub_map = None if self.sub_network is None else self.sub_network(images)[0]  # (B, sub, h', w')
         return [self._logits(sub_map, features) for features in features_by_timestep]
 
@@ -80,7 +80,7 @@ class DCubeHead(nn.Module):
         return self.logits(hidden)
 
     def _weighted(self, sub_map: Tensor | None, diffusion: Tensor) -> Tensor:
-        """Fused features, once for every sub-score and weighted by it: (B, 3·F, h, w), or (B, F, h, w) without."""
+        """Return the fused features weighted by each sub-score, (B, 3·F, h, w); (B, F, h, w) without sub-features."""
         if sub_map is None or self.score is None:
             return self.fuse(diffusion)
         # fmt: off
@@ -93,7 +93,7 @@ class DCubeHead(nn.Module):
 
 
 class SubFeatureClassifier(nn.Module):
-    """Control: the sub-feature network alone, pooled, with the same dropout; it ignores diffusion features."""
+    """Control: the sub-feature network with mean pooling and the same dropout. It ignores diffusion features."""
 
     def __init__(self, sub_network: nn.Module, sub_channels: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -107,5 +107,5 @@ class SubFeatureClassifier(nn.Module):
 
 
 def normalise_tokens(block: Tensor) -> Tensor:
-    """Every patch token to zero mean and unit variance over its channels: (B, width, h, w) to the same."""
+    """Normalise each patch token to zero mean and unit variance over its channels. Shape: (B, width, h, w)."""
     return F.layer_norm(block.movedim(1, -1), block.shape[1:2]).movedim(-1, 1)

@@ -1,4 +1,4 @@
-"""The labelled images that a classifier is trained and validated on."""
+"""Tables of labelled images for training and validation of a classifier."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,13 @@ from dcube.engine.seeds import numpy_generator
 
 @dataclass(frozen=True)
 class ImageTable:
-    """Labelled images at both sizes, (n, C, S, S) and (n, C, s, s) uint8, with labels (n,).
+    """Labelled images at both sizes.
 
-    Extra images, synthetic or repeated real ones, follow.
+    Attributes:
+        images, diffusion_images: arrays (N, C, S, S) and (N, C, s, s) uint8 of which the table uses some rows.
+        labels: (n,) class indices.
+        rows: (n,) the rows that the table uses.
+        extra: extra images (synthetic or repeated real ones), whose positions follow those of the others.
     """
 
     images: np.ndarray
@@ -42,11 +46,11 @@ class ImageTable:
 
     @property
     def all_labels(self) -> np.ndarray:
-        """(n,) class indices, those of the extra images last."""
+        """(n,) class indices, with those of the extra images last."""
         return np.concatenate((self.labels, self.extra.labels)) if self.extra else self.labels
 
     def take(self, positions: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Images at both sizes and labels of some positions, on the device."""
+        """Return images at both sizes and labels at some positions, as tensors on the device."""
         further = positions >= len(self.rows)
         parts = [self.arrays(positions[~further])]
         if self.extra and further.any():
@@ -55,7 +59,7 @@ class ImageTable:
         return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in (images, small, labels))  # type: ignore[return-value]
 
     def arrays(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Images at both sizes and labels of its own rows, without the extra ones."""
+        """Return images at both sizes and labels at some positions, which must not be those of extra images."""
         rows = self.rows[positions]
         return self.images[rows], self.diffusion_images[rows], self.labels[positions]
 
@@ -63,11 +67,11 @@ class ImageTable:
 def training_images(
     dataset: PreparedDataset, labels: Labels, extra_images: ExtraImages, synthetic: Path, seed: int
 ) -> ImageTable:
-    """The labelled training images, or the subset that `labels` asks for, and the extra ones.
+    """Return the labelled training images, or the subset that `labels` requests, with the extra images.
 
     Args:
         synthetic: folder of the synthetic images.
-        seed: decides which real images are repeated, if any are.
+        seed: seed of the choice of repeated real images.
     """
     rows = dataset.indices("train")
     if labels.count is not None:
@@ -88,7 +92,7 @@ def synthetic_images(folder: Path, dataset: PreparedDataset) -> ImageTable:
 
 
 def repeated_images(dataset: PreparedDataset, rows: np.ndarray, labels: np.ndarray, seed: int) -> ImageTable:
-    """Real images of `rows` with the class counts of `labels` (n,), repeated if a class has too few."""
+    """Return random real images of `rows` with the class counts of `labels` (n,); repeated if a class has too few."""
     generator = numpy_generator(seed, "duplicates")
     chosen = []
     for label, count in zip(*np.unique(labels, return_counts=True), strict=True):

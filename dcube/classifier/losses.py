@@ -10,13 +10,13 @@ from dcube.diffusion.uvit import UViT
 def cycle_loss(model: UViT, noisy: Tensor, t: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     """Eq. (7): ‖ε_θ(x_t, t, ŷ) − ε_θ(x_t, t, y)‖², mean over pixels.
 
-    ŷ enters as the expected label embedding (probabilities × embeddings), so that the gradient reaches the
-    classifier; an argmax would give none. ε_θ stays frozen.
+    ŷ is the expected label embedding (probabilities × embeddings), so that the gradient reaches the classifier; an
+    argmax would have no gradient. ε_θ is frozen.
 
     Args:
-        noisy: (B, C, S, S) x_t.
-        t: (B,).
-        logits: (B, classes) of the classifier.
+        noisy: (B, C, S, S), x_t.
+        t: (B,) timesteps.
+        logits: (B, classes), output of the classifier.
         labels: (B,) true classes.
     """
     with torch.no_grad():

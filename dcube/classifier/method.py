@@ -1,6 +1,6 @@
-"""The methods to compare with. One file in `methods/` is one method, whose name is the file's.
+"""Registry of the baseline methods. Each file in `methods/` is one method with the file's name.
 
-Imports no network itself: the file of a method is imported when it is first needed.
+No network is imported here: a method's file is imported when it is first needed.
 """
 
 import importlib
@@ -13,14 +13,14 @@ from typing import Any, Literal
 from dcube.config.schema import Optimiser, Pretrained
 
 Family = Literal["CNN", "Transformer", "Diffusion", "Foundation", "Control"]
-Build = Callable[[Any, Pretrained], Any]  # of a `contract.Task`, to a torch module
+Build = Callable[[Any, Pretrained], Any]  # from a `contract.Task` and the weights to a torch module
 
 TABLE_IX = "Table IX of the paper"
 STAGE_2 = "D-Cube paper, §IV-B2 (its own head)"
 MEDCLIP_PROBE = "Wang et al., code of MedCLIP, linear probes"
 PACKAGE = "dcube.classifier.methods"
 PROBE = "_probe"
-# Of a linear probe, whatever network is frozen below it.
+# Settings of every linear probe, whichever network is frozen.
 PROBE_SETTINGS: dict[str, Any] = {
     "optimiser": "adamw", "learning_rate": 5e-3, "weight_decay": 0.0, "epochs": 10, "settings_from": "chosen here",
 }  # fmt: skip
@@ -28,15 +28,17 @@ PROBE_SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Method:
-    """Attributes:
-    name: value of `baseline.method`.
-    title: as tables name it.
-    family: None for a network of timm, which does not say.
-    optimiser, learning_rate, weight_decay, epochs: used where `baseline` says None. A rate that is published for a
-        whole batch of B images is scaled to the 64 of `baseline.batch_size`.
-    settings_from: where these come from.
-    reference: the method's publication.
-    build: makes the network; None: it is one of timm, named by `name`.
+    """A baseline method.
+
+    Attributes:
+        name: value of `baseline.method`.
+        title: name in tables.
+        family: family of the network; None for a timm network, whose family is unknown.
+        optimiser, learning_rate, weight_decay, epochs: settings used if `baseline` gives None. A learning rate
+            published for batches of B images is scaled to the 64 images of `baseline.batch_size`.
+        settings_from: source of these settings.
+        reference: publication of the method.
+        build: builds the network; None: `name` is a timm network.
     """
 
     name: str
@@ -52,7 +54,7 @@ class Method:
 
     @property
     def published(self) -> dict[str, str | float]:
-        """The settings of `Optimisation` that come with the method."""
+        """The method's own values of `Optimisation`."""
         names = ("optimiser", "learning_rate", "weight_decay", "epochs")
         return {name: getattr(self, name) for name in names}
 
@@ -71,7 +73,7 @@ def register_method(
     settings_from: str,
     reference: str,
 ) -> Callable[[Build], Build]:
-    """Make the decorated function, which builds a network, the method that its file is named after."""
+    """Register the decorated function, which builds a network, as the method named like its file."""
 
     def register(build: Build) -> Build:
         name = build.__module__.rpartition(".")[2]
@@ -84,27 +86,27 @@ def register_method(
 
 
 def method_names() -> list[str]:
-    """The names of all methods; imports none of them."""
+    """Return the names of all methods without importing them."""
     return [module.name for module in pkgutil.iter_modules([str(Path(__file__).with_name("methods"))])]
 
 
 def registered_method(name: str) -> Method | None:
-    """The method of that name, if there is one; imports its file."""
+    """Import and return the method with this name; None if there is none."""
     if name not in _registered and name in method_names():
         importlib.import_module(f"{PACKAGE}.{name}")
     return _registered.get(name)
 
 
 def all_methods() -> list[Method]:
-    """By family and name; imports all of them."""
+    """Import and return all methods, sorted by family and name."""
     found = [registered_method(name) for name in method_names()]
     return sorted((it for it in found if it), key=lambda it: (str(it.family), it.name))
 
 
 def method(name: str) -> Method:
-    """The method of that name, or a network of timm.
+    """Return the method with this name, or a method for the timm network with this name.
 
-    It is trained with the settings of stage 2; as `NETWORK_probe` it is frozen, below a linear probe.
+    A timm network is trained with the settings of stage 2, or frozen below a linear probe if called `NETWORK_probe`.
     """
     if found := registered_method(name):
         return found
@@ -114,5 +116,5 @@ def method(name: str) -> Method:
 
 
 def probed_network(name: str) -> str | None:
-    """The network of timm that `NETWORK_probe` freezes; None for other names. Of names that are not registered."""
+    """Return NETWORK for the unregistered name `NETWORK_probe`; None for a name without this suffix."""
     return name.removesuffix(PROBE) if name.endswith(PROBE) else None

@@ -1,4 +1,4 @@
-"""What a candidate is made of and how it is trained: the parameters of its kind, and no others."""
+"""Recipes of candidates: exactly the parameters that a kind of candidate uses."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,12 +19,14 @@ OF_SUB_FEATURES = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """Attributes:
-    kind: of the candidate (`dcube.classifier.candidate`).
-    network: parameters of D-Cube's network and its controls', or the weights that a method starts from.
-    params: the parameter group that all of this comes from, as it is tracked and kept with the candidate.
-    flip_at_test: whether predictions are means over an image and its mirror image.
-    pretraining_steps: of a method that is trained without labels first; None: the method's own.
+    """How a candidate is built and trained.
+
+    Attributes:
+        kind: kind of the candidate (`dcube.classifier.candidate`).
+        network: parameters of D-Cube's or a control's network, or the pretrained weights of a baseline method.
+        params: the parameter group behind the recipe, as it is tracked and saved with the candidate.
+        flip_at_test: whether predictions are means over an image and its mirror image.
+        pretraining_steps: steps of a method's unlabelled pretraining; None: the method's own number.
     """
 
     kind: str
@@ -38,7 +40,7 @@ class Recipe:
 
 
 def head_recipe(kind: str, classifier: Classifier) -> Recipe:
-    """D-Cube and the untrained control."""
+    """Return the recipe of D-Cube or of the untrained control."""
     params = {"classifier": classifier.model_dump(mode="json")}
     return Recipe(
         kind,
@@ -52,7 +54,7 @@ def head_recipe(kind: str, classifier: Classifier) -> Recipe:
 
 
 def sub_features_recipe(classifier: Classifier) -> Recipe:
-    """The sub-feature network alone: nothing of the diffusion model."""
+    """Return the recipe of the sub-feature network alone, without the diffusion model."""
     head_settings = HeadSettings(consistency_weight=classifier.consistency_weight)
     params = {"classifier": classifier.model_dump(mode="json", include=OF_SUB_FEATURES)}
     return Recipe(
@@ -67,7 +69,7 @@ def sub_features_recipe(classifier: Classifier) -> Recipe:
 
 
 def method_recipe(baseline: Baseline) -> Recipe:
-    """A published method, with its authors' settings where `baseline` gives none."""
+    """Return the recipe of a published method, with its authors' settings where `baseline` gives None."""
     optimisation = Optimisation.of(baseline, **method(baseline.method).published)
     params = {"baseline": baseline.model_dump(mode="json") | optimisation.model_dump(mode="json")}
     return Recipe(
@@ -83,12 +85,12 @@ def method_recipe(baseline: Baseline) -> Recipe:
 
 
 def imagenet_probe_recipe(seed: int) -> Recipe:
-    """The first candidate of a run: one layer on weights that come with the installation, trained within a minute."""
+    """Return the recipe of a run's first candidate: a linear probe on installed weights, trained within a minute."""
     return method_recipe(Baseline(method=IMAGENET_PROBE, weights="package", batch_size=32, ema_decay=0.99, seed=seed))
 
 
 def recipe_of(name: CandidateName, params: Params) -> Recipe:
-    """Of a candidate of the pipeline."""
+    """Return the recipe of a candidate of the pipeline."""
     if name == BASELINE:
         return method_recipe(params.baseline)
     if name == IMAGENET_PROBE:

@@ -1,4 +1,4 @@
-"""Stage 2: training a candidate; selection on validation, with averaged weights at fixed timesteps."""
+"""Training of a candidate in stage 2. Averaged weights are selected on the validation split at fixed timesteps."""
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +31,7 @@ from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import Row, Trainer, TrainerState
 from dcube.features.frozen_uvit import FrozenUViT
 
-# That determine the statistics of batch normalisation before a validation.
+# Training images that estimate the batch-norm statistics before a validation.
 STATISTICS_IMAGES = 2048
 
 
@@ -54,17 +54,17 @@ def train_candidate(
     on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
     name: str = "the classifier",
 ) -> ClassifierResult:
-    """Train `head`; resumes from `checkpoints`.
+    """Train `head`, resuming from `checkpoints` if there are any.
 
     Args:
-        head: on its device. A frozen encoder sees each image once, unless augmentation changes the images.
-        uvit: None for a network that uses no diffusion features; then Eq. (7) does not apply.
-        head_settings: of no effect for a network with losses of its own (`OwnLosses`).
-        name: for the progress display.
+        head: network on its device. A frozen encoder sees each image once, unless augmentation changes the images.
+        uvit: None for a network without diffusion features, to which Eq. (7) does not apply.
+        head_settings: ignored for a network with its own losses (`OwnLosses`).
+        name: name in the progress display.
 
     Returns:
         The averaged weights with the smallest validation cross-entropy after calibration (Berta et al., Rethinking
-        Early Stopping: Refine, Then Calibrate, 2025). An AUROC does not see that all images fall into one class.
+        Early Stopping: Refine, Then Calibrate, 2025). AUROC would not detect that all images fall into one class.
     """
     device = next(head.parameters()).device
     if is_encoded_first(head, optimisation):
@@ -114,10 +114,10 @@ def pretrain(
     on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
     steps: int | None = None,
 ) -> None:
-    """Train a network on its own task without labels, if it has one; with AdamW; resumes from `checkpoints`.
+    """Pretrain a network with AdamW on its own task without labels, if it has one, resuming from `checkpoints`.
 
     Args:
-        steps: instead of the network's own number.
+        steps: number of steps; None: the network's own number.
     """
     if not isinstance(head, PretrainsItself):
         return
@@ -148,10 +148,10 @@ def pretrain(
 def estimate_batch_statistics(
     head: nn.Module, uvit: FrozenUViT | None, train: ImageTable, timesteps: Sequence[int], optimisation: Optimisation
 ) -> None:
-    """Give every batch normalisation of `head` the statistics of training images under its present weights.
+    """Estimate the batch-norm statistics of `head` again on training images with its current weights.
 
     Args:
-        timesteps: that will be predicted at.
+        timesteps: timesteps of the predictions that follow.
     """
     order = numpy_generator(optimisation.seed, "batch statistics").permutation(len(train))[:STATISTICS_IMAGES]
     sampler = DistributedBatchSampler(len(order), optimisation.batch_size, order=lambda _: order)
@@ -176,16 +176,16 @@ def classifier_losses(
     step: int,
     cross_entropy: CrossEntropy = F.cross_entropy,
 ) -> dict[str, Tensor]:
-    """L_cls of Eq. (10) and its parts; images and their mirror images share one forward pass.
+    """Return L_cls of Eq. (10) and its terms. Images and their mirror images share one forward pass.
 
-    The input is the clean image at a random t (paper §IV-B2); the cycle loss noises it, as Eq. (7) says.
+    The input is the clean image at a random t (paper §IV-B2); the cycle loss adds noise to it, as in Eq. (7).
 
     Args:
         images, diffusion_images, labels: this process's shard of the step's batch.
-        cross_entropy: Eq. (9), or what makes rare classes count more (`class_balance`).
+        cross_entropy: Eq. (9), or a variant that gives rare classes more weight (`class_balance`).
     """
     n = len(labels)
-    torch.manual_seed(derived_seed(optimisation.seed, "dropout", step, rank()))  # and stochastic depth
+    torch.manual_seed(derived_seed(optimisation.seed, "dropout", step, rank()))  # also for stochastic depth
     rng = Rng(labels.device, n, optimisation.seed, "classifier step", step)
     images, diffusion_images = augment(images, diffusion_images, optimisation.augmentation, optimisation.seed, step)
     flip = rng.uniform() < optimisation.flip_probability
@@ -237,7 +237,7 @@ def validation_probabilities(
     batch_size: int,
     device: torch.device,
 ) -> np.ndarray:
-    """(n, classes) float64, of all processes' shards, computed in float32."""
+    """Return probabilities (n, classes) of the whole table from all processes, float64, computed in float32."""
     positions, batches = shard(np.arange(len(table))), []
     for start in range(0, len(positions), batch_size):
         images, diffusion_images, _ = table.take(positions[start : start + batch_size], device)
@@ -246,7 +246,7 @@ def validation_probabilities(
 
 
 def validation_metrics(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """AUROC (one against the rest, mean over classes), cross-entropy and accuracy."""
+    """Return AUROC (one-vs-rest, mean over classes), cross-entropy and accuracy."""
     chosen = np.clip(predicted[np.arange(len(predicted)), labels], 1e-12, 1.0)
     return {
         "auroc": unweighted_auroc(labels, predicted),

@@ -103,13 +103,13 @@ def data_find(
 
 
 def _refuse_missing(path: Path | None) -> None:
-    """Before the imports, which take seconds."""
+    """Refuse a missing or special file before the slow imports."""
     if path is not None:
         refuse_special(path)
 
 
 def _data_params(name: str, strict: bool = True) -> Data:
-    """From params.yaml, the preset of that name, or the defaults; `strict` refuses an invalid name."""
+    """Return the data parameters from params.yaml, the preset `name` or the defaults; `strict` checks the name."""
     if PARAMS.exists() and (data := load_params(PARAMS).data).name == name:
         return data
     if name in preset_names():

@@ -1,4 +1,4 @@
-"""The report of `dcube data check` for a terminal."""
+"""Terminal output of `dcube data check`."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ COLUMNS_SHOWN = 20
 
 
 def inspection_tables(report: InspectionReport) -> Group:
-    """The report for a terminal."""
+    """Return the report as tables for a terminal."""
     facts = Table(show_header=False, title=f"{report.path}: {report.layout}", title_justify="left")
     for name, value in _facts(report).items():
         facts.add_row(name, value)
@@ -80,9 +80,9 @@ def _named(count: str, groups: list[list[str]]) -> str:
 
 
 def _group_table(report: InspectionReport) -> list[RenderableType]:
-    """How much a split leaks by what it keeps together; values of data.group_by below, in lines that can be copied."""
+    """Return a table of how much a split leaks by what it keeps together, and values of data.group_by to copy."""
     measured = [check for check in report.group_checks if check.accuracy is not None]
-    if len(measured) < 2:  # there is nothing to compare images on their own with
+    if len(measured) < 2:  # splits by single images have nothing to be compared with
         return []
     table = Table(
         "kept together", "groups", "images in a group", "same group", "same class", "at random",
@@ -104,13 +104,13 @@ def _group_table(report: InspectionReport) -> list[RenderableType]:
 
 
 def _most_frequent(counts: dict[str, dict[str, int]]) -> float:
-    """Share of the labelled images."""
+    """Return the share of the most frequent class among the labelled images."""
     classes = sum((Counter(of_split) for of_split in counts.values()), Counter())
     return max(classes.values()) / classes.total()
 
 
 def _class_table(report: InspectionReport) -> Table:
-    """Labelled images by class and split, as found and as `prepare` would use them."""
+    """Return the labelled images by class and split, as found and as `prepare` would use them."""
     columns = [(split or "given", counts) for split, counts in report.counts.items()]
     columns += [(f"{split} (prepared)", counts) for split, counts in report.planned.items()]
     table = Table("class", *(name for name, _ in columns))

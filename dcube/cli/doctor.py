@@ -1,4 +1,4 @@
-"""`dcube doctor`: what a crash, a kill, or a registry that lost its models has left in the working copy."""
+"""`dcube doctor`: repairs a working copy after a crash, a kill, or the loss of registered models."""
 
 from pathlib import Path
 from shutil import rmtree

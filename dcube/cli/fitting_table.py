@@ -1,4 +1,4 @@
-"""A table for a terminal of any width."""
+"""A table that fits a terminal of any width."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,11 @@ UNLIMITED = 10_000
 
 @dataclass(frozen=True)
 class Column:
-    """Attributes:
-    optional: whether it may be left out of a table that is wider than the terminal.
+    """A column of a `FittingTable`.
+
+    Attributes:
+        number: whether cells are numbers, which are centred.
+        optional: whether the column is left out first if the table is wider than the terminal.
     """
 
     title: str
@@ -27,9 +30,10 @@ class Column:
 
 
 class FittingTable:
-    """Breaks no word: columns that do not fit are left out, and named below. `[dim]` and the like in cells are styles.
+    """A table that leaves out columns that do not fit, and names them below, instead of breaking words.
 
-    The widest of the optional ones go first, then the widest of the numbers, but for one.
+    The widest optional columns are left out first, then the widest number columns, except the last one. Cells may
+    contain rich markup such as `[dim]`.
     """
 
     def __init__(self, title: str, columns: Sequence[Column]) -> None:

@@ -1,4 +1,4 @@
-"""The command `dcube`. Heavy imports stand inside the commands, so that help appears at once."""
+"""The command `dcube`. Slow imports are inside the commands, so that help appears at once."""
 
 import typer
 
@@ -36,7 +36,7 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """Entry point: what a user can mend ends in one line and exit code 2."""
+    """Run the command. Errors that a user can correct end in one line and exit code 2."""
     prepare_process()
     with one_line_errors():
         app()

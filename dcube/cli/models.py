@@ -134,7 +134,7 @@ def reproduce(reference: Reference) -> None:
 
 @contextmanager
 def _origin(reference: str, describe_pipeline: Callable[[str], str] = str) -> "Iterator[Provenance]":
-    """The traced origin of `MODEL@ALIAS` or `MODEL/VERSION`."""
+    """Yield the traced origin of `MODEL@ALIAS` or `MODEL/VERSION`."""
     from dcube.registry.references import resolve_reference
     from dcube.registry.tracing import trace
     from dcube.repository.commands import repository_around
@@ -146,7 +146,7 @@ def _origin(reference: str, describe_pipeline: Callable[[str], str] = str) -> "I
 
 
 def _print_moved(snapshot: "ModelSnapshot") -> None:
-    """That the champion is not the one that the history says."""
+    """Print a message if the champion differs from the one in the history."""
     if moved := snapshot.champion_moved_by_hand():
         print(f"{moved[0].upper()}{moved[1:]}.")
 
@@ -158,7 +158,7 @@ def _print_event(name: str, event: "Event") -> None:
 
 @contextmanager
 def _registry(name: str | None) -> "Iterator[Registry]":
-    """The registered model `name`, or the one of params.yaml."""
+    """Yield the registered model `name`, or the one that params.yaml names."""
     from dcube.registry.references import model_of
     from dcube.registry.versions import Registry
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line

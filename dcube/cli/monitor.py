@@ -1,4 +1,4 @@
-"""`dcube feedback` and `dcube monitor`: the inference log, and what became known later."""
+"""`dcube feedback` and `dcube monitor`: the inference log and feedback on its predictions."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

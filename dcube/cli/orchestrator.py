@@ -1,6 +1,6 @@
-"""What only the orchestrator does or knows: the one place of `dcube` that names programs of `flows`.
+"""Calls to the orchestrator. Only this module of `dcube` names programs of `flows`.
 
-They run as processes of their own, since nothing of `dcube` imports the orchestrator.
+They run as separate processes, because `dcube` must not import the orchestrator.
 """
 
 import re
@@ -13,20 +13,20 @@ from dcube.runtime.processes import child_environment
 from dcube.runtime.settings import read_settings
 
 STUDY, FLOW_RUN = "flows.study", "flows.flow_run"
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # the pipelines that Prefect has run
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # name of a pipeline that Prefect has run
 
 
 def compute_study(options: Sequence[str]) -> None:
-    """Compute a study on the workers; `options` as of `python -m flows.study`."""
+    """Compute a study on the workers. `options` are those of `python -m flows.study`."""
     if subprocess.run([sys.executable, "-m", STUDY, *options]).returncode:
         raise DcubeError("the workers did not compute all of it: see above; finished trials are reused next time")
 
 
 def describe_pipeline(name: str) -> str:
-    """The name of a pipeline, and what the server of `PREFECT_API_URL` knows of it where Prefect has run it.
+    """Return the name of a pipeline. If Prefect has run it, add the description from the server of `PREFECT_API_URL`.
 
     Raises:
-        DcubeError: the server does not answer, or does not know the run.
+        DcubeError: if the server does not answer or does not know the run.
     """
     if not UUID.fullmatch(name):
         return name

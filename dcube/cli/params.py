@@ -47,7 +47,7 @@ def params_show() -> None:
 
 
 def _rows(group: Group, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Name, value and meaning of every parameter of a group, of those in it too."""
+    """Yield name, value and meaning of each parameter of a group and its subgroups."""
     for name, info in type(group).model_fields.items():
         value = getattr(group, name)
         if isinstance(value, Group):
@@ -70,7 +70,7 @@ def params_check() -> None:
 
 
 def refuse_edited() -> None:
-    """Raises: DcubeError: params.yaml is neither a preset nor as `dcube plan` has written it."""
+    """Raise `DcubeError` if params.yaml is neither a preset nor as `dcube plan` has written it."""
     from dcube.artifacts.schemas.plan import PlanSummary
     from dcube.planning.changes import planned_params
 

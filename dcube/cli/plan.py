@@ -54,7 +54,7 @@ def plan(
 
 
 def _set_before(name: str, replace: bool) -> dict[str, Any]:
-    """What a person has changed since the last plan of this data set."""
+    """Return the parameters that the user has changed since the last plan of this data set."""
     from dcube.artifacts.schemas.plan import PlanSummary
     from dcube.planning.changes import set_by_hand
 
@@ -68,7 +68,7 @@ def _set_before(name: str, replace: bool) -> dict[str, Any]:
 
 
 def _write(made: "Plan") -> None:
-    """The parameters last: they are what counts."""
+    """Write the plan, and params.yaml last, because the stages read only that."""
     from dcube.artifacts.atomic import atomic_write
     from dcube.planning.writing import params_text, plan_page
 

@@ -1,4 +1,4 @@
-"""The registry in a terminal: versions, champions, and a challenger against the champion."""
+"""Terminal tables of the registry: versions, champions, comparison of challenger and champion, lineage."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from dcube.registry.reproduction import Reproduction
     from dcube.registry.version import Version
 
-CHOOSES = metric_of("auroc")  # of validation; it names the challenger
+CHOOSES = metric_of("auroc")  # the validation metric that chooses the challenger
 
 
 def versions_table(snapshot: ModelSnapshot, versions: Sequence["Version"]) -> FittingTable:
-    """Versions; below their metrics the difference to the champion's on the same test."""
+    """Return the table of versions. Below a metric is its difference from the champion's on the same test images."""
     aliases = snapshot.aliases
     champion = next((it for it in versions if it.version == aliases.get(CHAMPION)), None)
     metrics = [f"{tags.TEST_METRIC}{metric.name}" for metric in COMPARED]
@@ -51,12 +51,12 @@ def versions_table(snapshot: ModelSnapshot, versions: Sequence["Version"]) -> Fi
 
 
 def split_notices(versions: Iterable["Version"]) -> list[Text]:
-    """What must be said beside their metrics."""
+    """Return the warnings about the splits behind the versions' metrics."""
     return [Text(notice) for notice in sorted({it.tags.get(tags.SPLIT_NOTICE, "") for it in versions} - {""})]
 
 
 def _model(known: dict[str, str]) -> str:
-    """The candidate's name, and of a baseline its method."""
+    """Return the candidate's name, and for a baseline also its method."""
     name, kind = known.get(tags.MODEL, ""), known.get(tags.KIND, "")
     return name if kind in (name, "") else f"{name}\n{kind}"
 

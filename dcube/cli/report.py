@@ -38,9 +38,9 @@ def report(reference: Reference = None, output: Output = None, checklist: Checkl
     """Write a self-contained HTML report on a run or a registered version (no server, no scripts).
 
     It shows metrics of all candidates with intervals, the data, real images beside synthetic ones, curves, parameters,
-    lineage, and the test images with the largest errors and the most uncertain predictions, with heatmaps. Of a
-    registered version it shows everything but the test images, which the registry does not keep; it needs no working
-    copy then.
+    lineage, and the test images with the largest errors and the most uncertain predictions, with heatmaps. For a
+    registered version, it needs no working copy and shows everything but the test images, which the registry does not
+    keep.
     """
     from dcube.report.origins import material_here, material_of
 

@@ -1,4 +1,4 @@
-"""`dcube results`: what ends a run in the terminal."""
+"""`dcube results`: the results of a run in the terminal."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -95,7 +95,7 @@ def _next_steps() -> "Iterator[str | Text]":
 
 
 def _registration() -> "Iterator[str | Text]":
-    """What DVC cannot say: that the registry has lost these models, or is another one."""
+    """Yield a warning if the registry has lost these models or is another one, which DVC cannot know."""
     from dcube.registry.presence import REMEDY, lost_versions
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 

@@ -1,4 +1,4 @@
-"""The tables of `dcube results`: every model's metrics with intervals, and the differences between them."""
+"""Tables of `dcube results`: the models' metrics with intervals, and the differences between them."""
 
 from dcube.artifacts.candidates import DCUBE
 from dcube.artifacts.schemas.metrics import Metrics
@@ -11,7 +11,7 @@ from dcube.evaluation.summary import interval_text
 
 
 def results_table(results: dict[str, Metrics]) -> FittingTable:
-    """`results` is model → its metrics."""
+    """Return the table of all models. `results`: model → metrics."""
     columns = [Column(metric.title, number=True, optional=not metric.compared) for metric in HEADLINES]
     table = FittingTable(results_title(next(iter(results.values()))), [Column("model"), *columns])
     for model, metrics in results.items():
@@ -20,7 +20,7 @@ def results_table(results: dict[str, Metrics]) -> FittingTable:
 
 
 def published_table(published: Published) -> FittingTable:
-    """What others reached on the same test split."""
+    """Return the table of published results on the same test split."""
     first, *others = COLUMNS
     columns = [Column(first), *(Column(title, number=True) for title in others)]
     table = FittingTable("Published results on the same test split", columns)
@@ -30,7 +30,7 @@ def published_table(published: Published) -> FittingTable:
 
 
 def differences_table(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]]) -> FittingTable:
-    """The main model minus every other."""
+    """Return the table of differences between D-Cube and each other model."""
     columns = [Column(title, number=True, optional=title == MCNEMAR) for title in TEST_TITLES]
     table = FittingTable(f"{DCUBE} minus each other model, on the same images", [Column(f"{DCUBE} minus"), *columns])
     for other, comparison in made.items():
@@ -40,5 +40,5 @@ def differences_table(made: dict[str, ModelComparison], p_values: dict[str, dict
 
 
 def metric_cell(metrics: Metrics, name: str) -> str:
-    """Value and interval."""
+    """Return a cell with value and interval."""
     return f"{metrics.test[name]:.3f}\n[dim]{interval_text(metrics, name, 2)}[/]"

@@ -1,4 +1,4 @@
-"""`dcube study` and `dcube studies`: the paper's tables, and studies of one's own."""
+"""`dcube study` and `dcube studies`: the paper's tables, and your own studies."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the commands share: printing, and MLflow's silence."""
+"""Helpers of the commands: printing, and silencing MLflow."""
 
 import logging
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +12,13 @@ Replace = Annotated[bool, typer.Option("--replace", help="Replace the existing c
 
 
 def print_rich(content: "RenderableType") -> None:
-    """Texts as they are: a name with `[dim]` in it is no style."""
+    """Print with rich, but without markup: `[dim]` in a name is not a style."""
     from rich.console import Console
 
     Console(highlight=False, markup=False).print(content)
 
 
 def quiet_mlflow() -> None:
-    """MLflow and its database log every step."""
+    """Show only warnings of MLflow and its database, which log every step by default."""
     for library in ("mlflow", "alembic"):
         logging.getLogger(library).setLevel(logging.WARNING)

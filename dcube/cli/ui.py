@@ -1,4 +1,4 @@
-"""`dcube ui`: MLflow's pages, and the way to those that compare models."""
+"""`dcube ui`: addresses of MLflow's pages, including those that compare models."""
 
 import os
 import sys
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from dcube.registry.version import Version
     from dcube.registry.versions import Registry
 
-MOST_COMPARED = 6  # columns that a screen holds
-# One process instead of a dozen: four workers, and those of jobs that evaluate language models.
+MOST_COMPARED = 6  # columns that fit on a screen
+# One process instead of a dozen: MLflow starts four workers, and more for jobs that evaluate language models.
 FOR_ONE_PERSON = {"MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -48,13 +48,13 @@ def ui(
         print(error, file=sys.stderr)
     if own:
         command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-        database = {"MLFLOW_BACKEND_STORE_URI": tracking_uri()}  # may hold a password, and everybody sees a command
+        database = {"MLFLOW_BACKEND_STORE_URI": tracking_uri()}  # a password in it must not appear in a command line
         with library_defaults(FOR_ONE_PERSON):
             os.execve(command[0], command, child_environment(database))
 
 
 def addresses(registry: "Registry", address: str) -> list[str]:
-    """Of the versions, of the last pipeline's beside the champion, and of the pipelines by AUROC."""
+    """Return lines with the addresses of the pages for versions, comparison with the champion, pipelines and models."""
     from dcube.evaluation.metrics import metric_of
     from dcube.registry.pipeline import headline
     from dcube.registry.version import readable
@@ -76,8 +76,9 @@ def addresses(registry: "Registry", address: str) -> list[str]:
 
 
 def _registered_last(name: str, versions: Sequence["Version"]) -> set[str | None]:
-    """Numbers of this working copy's candidates, which earlier pipelines may have trained; elsewhere of the newest
-    pipeline's.
+    """Return the versions of this working copy's candidates, or of the newest pipeline if there are none.
+
+    Earlier pipelines may have trained some of the working copy's candidates.
     """
     if (record := REGISTERED / VERSIONS).exists() and (registered := Registered.load(record)).name == name:
         return {str(number) for number in registered.versions.values()}

@@ -1,4 +1,4 @@
-"""`guessed:` before a value of `data.group_by`: `dcube plan` found it, and nobody has said that it is right."""
+"""The prefix `guessed:` of `data.group_by`: `dcube plan` has proposed the value, and nobody has confirmed it."""
 
 GUESSED = "guessed:"
 
@@ -8,5 +8,5 @@ def is_guessed(group_by: str) -> bool:
 
 
 def rule_of(group_by: str) -> str:
-    """The rule alone, by which images are grouped."""
+    """Return the grouping rule without the prefix."""
     return group_by.removeprefix(GUESSED)

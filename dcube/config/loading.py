@@ -1,4 +1,4 @@
-"""Parameters from files, presets and single settings. An invalid one raises a one-line error that says what to do."""
+"""Loading parameters from files, presets and single settings, with one-line errors that say what to do."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def load_params(path: Path) -> Params:
     """Read and validate a parameter file.
 
     Raises:
-        DcubeError: names the file, the key, what is wrong and, for an unknown key, the nearest valid one.
+        DcubeError: if the file is missing or invalid. The message names the key and, if unknown, the nearest valid one.
     """
     try:
         content = path.read_bytes()
@@ -29,24 +29,24 @@ def load_params(path: Path) -> Params:
 
 
 def params_from(values: Any, where: str) -> Params:
-    """Validate plain values; `where` names their source in errors."""
+    """Validate plain values. `where` names their source in error messages."""
     return validated(Params, values, where)
 
 
 def with_settings(params: Params, settings: Sequence[str]) -> Params:
-    """`params` with each `group.key=value` applied, values read as YAML.
+    """Return `params` with each `group.key=value` applied. Values are read as YAML.
 
     Raises:
-        DcubeError: not of the form `group.key=value`, or not valid.
+        DcubeError: if a setting is not of the form `group.key=value`, or not valid.
     """
     return with_overrides(params, parse_settings(settings), where="--set")
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Dotted path → value of each `group.key=value`, values read as YAML.
+    """Return dotted path → value for each `group.key=value`. Values are read as YAML.
 
     Raises:
-        DcubeError: not of this form.
+        DcubeError: if a setting is not of this form.
     """
     values: dict[str, Any] = {}
     for setting in settings:
@@ -58,7 +58,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def with_overrides(params: Params, settings: Mapping[str, Any], where: str) -> Params:
-    """`params` with other values at dotted paths; `where` names the source of these in errors."""
+    """Return `params` with other values at dotted paths. `where` names their source in error messages."""
     values = params.model_dump(mode="json")
     for path, value in settings.items():
         *groups, key = path.split(".")
@@ -72,7 +72,7 @@ def with_overrides(params: Params, settings: Mapping[str, Any], where: str) -> P
 
 
 def not_given(group: Group, prefix: str = "") -> list[str]:
-    """The parameters that nobody has given a value, which have the paper's. Forms leave out what is empty."""
+    """Return the parameters left at their defaults, except those whose default is empty: a form omits empty values."""
     missing = []
     for name, value in group:
         if name not in group.model_fields_set and value not in (None, [], {}):
@@ -83,10 +83,10 @@ def not_given(group: Group, prefix: str = "") -> list[str]:
 
 
 def validated(group: type[SomeGroup], values: Any, where: str) -> SomeGroup:
-    """Plain values as a group; `where` names their source in errors.
+    """Validate plain values as a parameter group. `where` names their source in error messages.
 
     Raises:
-        DcubeError: what is wrong with every key that is not valid.
+        DcubeError: if a key is not valid; the message names all invalid keys.
     """
     try:
         return group.model_validate(values)
@@ -95,7 +95,7 @@ def validated(group: type[SomeGroup], values: Any, where: str) -> SomeGroup:
 
 
 def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings and pydantic models as one level of dotted keys."""
+    """Flatten nested mappings and pydantic models to one level of dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, BaseModel):
@@ -112,7 +112,7 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> Params:
-    """The named preset: the defaults with its differences."""
+    """Load a preset: the defaults with the changes that it makes."""
     if name not in preset_names():
         raise DcubeError(f"no preset {name!r}{_nearest(name, preset_names())}: choose from {', '.join(preset_names())}")
     where = f"preset {name}"
@@ -131,7 +131,7 @@ def _explain(error: Any, group: type[Group]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not key:
         return message
-    got = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"  # not all values of a group
+    got = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"  # a group is too long to show
     return f"{key}: {message[0].lower()}{message[1:]}{got}"
 
 

@@ -1,6 +1,6 @@
-"""Regular expressions for paths that may come from a web form: RE2 matches them in linear time and bounded memory.
+"""Regular expressions for paths, safe for patterns from a web form: RE2 matches in linear time and bounded memory.
 
-Python's own engine can take for ever, and holds the interpreter meanwhile. Arrow brings RE2 along.
+Python's own engine can take exponential time and blocks the interpreter. RE2 is part of Arrow.
 """
 
 import re
@@ -19,7 +19,7 @@ class PathPattern:
     """One regular expression.
 
     Raises:
-        ValueError: Python or RE2 does not know it, saying why. RE2 has no look-around and no back-references.
+        ValueError: if Python or RE2 does not accept the expression. RE2 has no look-around and no back-references.
     """
 
     text: str
@@ -37,10 +37,10 @@ class PathPattern:
             raise ValueError(str(error)) from None
 
     def matches(self, paths: Sequence[str]) -> list[str]:
-        """What the parentheses match in each path, or all that matches; empty where nothing does.
+        """Return for each path the match, or only its parts in parentheses if there are any; empty without a match.
 
         Raises:
-            TimeoutError: after `SECONDS`.
+            TimeoutError: if matching takes longer than `SECONDS`.
         """
         deadline = time.monotonic() + SECONDS
         found: list[str] = []

@@ -1,4 +1,4 @@
-"""YAML 1.2, read as DVC reads it: `no` is a word, `010` is ten, `1:30` is no number, `1e-4` is one."""
+"""YAML 1.2 as DVC reads it: `no` and `1:30` are strings, `010` is the number 10, and `1e-4` is a number."""
 
 import io
 from typing import Any
@@ -10,20 +10,20 @@ from dcube.errors import DcubeError
 
 
 def parse_yaml(content: str | bytes, where: str) -> Any:
-    """The values in a text; `where` names its source in errors.
+    """Parse a YAML text. `where` names its source in error messages.
 
     Raises:
-        DcubeError: it is no YAML, or a key stands twice.
+        DcubeError: if the text is not valid YAML, or a key occurs twice.
     """
     try:
         text = content if isinstance(content, str) else content.decode()
         return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
         raise DcubeError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def dump_yaml(values: Any) -> str:
-    """In the order of the keys; text that would be read as something else is quoted."""
+    """Write values as YAML in the order of their keys. Text that would be read as another type is quoted."""
     writer, text = YAML(typ="safe", pure=True), io.StringIO()
     writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # ruamel's stub

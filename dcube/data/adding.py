@@ -1,4 +1,4 @@
-"""Adding a raw data set below `data/`: checked first, and complete or not at all."""
+"""Adding a raw data set below `data/`: it is checked first, and either added completely or not at all."""
 
 import hashlib
 import shutil
@@ -20,7 +20,7 @@ ATTRIBUTION = "ATTRIBUTION.md"
 
 
 def is_embedded(name: str) -> bool:
-    """Whether `add_dataset` needs neither a path nor a network."""
+    """Return whether `add_dataset` can add this data set without a path and without network access."""
     return name == PHANTOM or (EMBEDDED / f"{name}.npz").exists()
 
 
@@ -29,10 +29,12 @@ def add_dataset(data: Data, path: Path | None, folder: Path, replace: bool = Fal
 
     Args:
         path: a folder, an `.npz`, a zip or a tar; None takes an embedded set, or downloads a MedMNIST set by its name.
-        folder: where the data set goes. The same content there already is fine; other content needs `replace`.
+        folder: the destination. It may already contain the same data set.
+        replace: whether other content in `folder` is replaced.
 
     Raises:
-        DcubeError: for an unsafe archive, for what `prepare` would refuse, for other content in `folder`.
+        DcubeError: if the archive is unsafe, if `prepare` would refuse the data set, or if `folder` has other content
+            and `replace` is false.
     """
     if path is not None and data.name == PHANTOM:
         raise DcubeError(f"the name {PHANTOM!r} is reserved for the invented data set: choose another, or give no PATH")
@@ -49,7 +51,7 @@ def add_dataset(data: Data, path: Path | None, folder: Path, replace: bool = Fal
 
 
 def digest(folder: Path) -> str:
-    """sha256 over the names and bytes of all files below `folder`."""
+    """Return the sha256 (hexadecimal) of the names and bytes of all files below `folder`."""
     total = hashlib.sha256()
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         with file.open("rb") as content:
@@ -69,7 +71,7 @@ def _fill(folder: Path, name: str, path: Path | None) -> None:
 
         download(name, folder)
     elif path.is_dir():
-        regular_files(path, is_debris)  # refuses what cannot be copied
+        regular_files(path, is_debris)  # raises for files that cannot be copied
         shutil.copytree(path, folder, dirs_exist_ok=True, ignore=_debris)
     elif path.suffix.lower() == ".npz":
         shutil.copyfile(path, folder / path.name)
@@ -85,10 +87,10 @@ def _debris(_: str, names: list[str]) -> list[str]:
 
 
 def _inspect_as(shown: Path, folder: Path, data: Data) -> InspectionReport:
-    """Inspect `folder`, and call it `shown` in the report and in errors."""
+    """Inspect `folder`, but name it `shown` in the report and in errors."""
     try:
         report = inspect_dataset(folder, data)
-        debris = RawFiles(shown).debris if shown.is_dir() else {}  # it was not copied
+        debris = RawFiles(shown).debris if shown.is_dir() else {}  # `folder` is a copy without them
         return replace_fields(report, path=str(shown), left_out={**debris, **report.left_out})
     except DcubeError as error:
         copied = str(folder / shown.name)  # of an `.npz`

@@ -1,6 +1,6 @@
-"""Image arrays on the disk, written row by row.
+"""Image arrays on disk, written row by row.
 
-They are written through the file and not through a memory map, so that the process stays small.
+Rows are written with `pwrite` and not through a memory map, so that the memory of the process stays small.
 """
 
 import os
@@ -12,7 +12,7 @@ ROWS_AT_ONCE = 256
 
 
 class ArrayFile:
-    """An `.npy` file of uint8 whose first axis counts images; created in its full length where it is missing."""
+    """An `.npy` file of uint8 whose first axis is the image; a missing file is created with its full length."""
 
     def __init__(self, file: Path, shape: tuple[int, ...]) -> None:
         if not file.exists():
@@ -24,11 +24,11 @@ class ArrayFile:
         self._descriptor = os.open(file, os.O_WRONLY)
 
     def write(self, row: int, pixels: np.ndarray) -> None:
-        """Store rows from `row` on. Thread-safe."""
+        """Write `pixels` to the rows that start at `row`. Thread-safe."""
         os.pwrite(self._descriptor, pixels.tobytes(), self._start + row * self._length)
 
     def sync(self) -> None:
-        """Return once everything is on the disk."""
+        """Wait until everything written is on the disk."""
         os.fsync(self._descriptor)
 
     def close(self) -> None:
@@ -36,11 +36,11 @@ class ArrayFile:
 
 
 def keep_rows(file: Path, kept: np.ndarray) -> None:
-    """Replace a file by one with these rows only."""
+    """Rewrite an `.npy` file so that it contains only the rows `kept` (indices), in that order."""
     stored = np.load(file, mmap_mode="r")
     shorter = ArrayFile(file.with_suffix(".partial"), (len(kept), *stored.shape[1:]))
     for start in range(0, len(kept), ROWS_AT_ONCE):
-        stored = np.load(file, mmap_mode="r")  # anew: pages of an old map would stay in memory
+        stored = np.load(file, mmap_mode="r")  # opened again: the pages of an older map would stay in memory
         shorter.write(start, stored[kept[start : start + ROWS_AT_ONCE]])
     shorter.sync()
     shorter.close()
@@ -48,7 +48,7 @@ def keep_rows(file: Path, kept: np.ndarray) -> None:
 
 
 def _reserve(file: Path, shape: tuple[int, ...]) -> None:
-    """With its space reserved, a full disk is an `OSError` here, and would be a crash later."""
+    """Create the file and reserve its disk space: a full disk then raises `OSError` here, not a crash later."""
     np.lib.format.open_memmap(file, "w+", np.uint8, shape)
     with file.open("r+b") as opened:
         if hasattr(os, "posix_fallocate"):

@@ -1,4 +1,4 @@
-"""A database of facts about files that have not changed since they were found out."""
+"""A database of facts about files, valid as long as the files do not change."""
 
 import contextlib
 import hashlib
@@ -9,21 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 2**32  # a file that has grown beyond is begun again
-UNSETTLED_SECONDS = 2.0  # a file may change twice in one tick of the clock
+MOST_BYTES = 2**32  # a larger database is deleted and started again
+UNSETTLED_SECONDS = 2.0  # a file may change twice within the resolution of its timestamp
 KEYS_AT_ONCE = 500
 
 
 class FileCache:
-    """Facts by device, inode, size and times of the file.
+    """Stored facts about files; the key is the device, inode, size, mtime and ctime of the file.
 
-    Of the times the inode's own (ctime) counts most: unpacked files bring the times of an archive along, and what was
-    removed leaves its inode to a file of the same size. A database that cannot be used is no error: nothing is
-    remembered then.
+    The ctime matters most: unpacked files have the mtime that the archive recorded, and a new file of the same size may
+    get the inode of a removed one. If the database cannot be used, nothing is stored and no error is raised.
 
     Args:
-        file: an SQLite database, made on first use; None: nothing is remembered.
-        defining: what else the facts depend on.
+        file: an SQLite database, created on first use; None stores nothing.
+        defining: bytes that identify everything else that the facts depend on.
     """
 
     def __init__(self, file: Path | None, defining: bytes) -> None:
@@ -31,17 +30,17 @@ class FileCache:
         self._database = _open(file) if file else None
 
     def recall(self, files: Iterable[Path]) -> dict[Path, Any]:
-        """What `remember` was given about these files, but for those that have changed."""
+        """Return the facts that `remember` stored about these files, without files that have changed since."""
         keys = {file: key for file in files if (key := self.key_of(file))}
         found = self.read(list(keys.values()))
         return {file: json.loads(found[key]) for file, key in keys.items() if key in found}
 
     def remember(self, facts: Mapping[Path, Any]) -> None:
-        """Facts about whole files that JSON can hold."""
+        """Store facts about whole files; each fact must be serialisable as JSON."""
         self.write({key: json.dumps(fact).encode() for file, fact in facts.items() if (key := self.key_of(file))})
 
     def key_of(self, file: Path, *part: str) -> bytes:
-        """The key of a file or a part of it; empty where it is too new, or is not there."""
+        """Return the key of a file or of a part of it; empty if the file is too new or missing."""
         if self._database is None:
             return b""
         try:
@@ -54,7 +53,7 @@ class FileCache:
         return hashlib.sha256(self._defining + json.dumps(identity).encode()).digest()
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The values of those keys that are known."""
+        """Return the stored values of these keys; unknown keys are left out."""
         found: dict[bytes, bytes] = {}
         with self._using() as database:
             for start in range(0, len(keys), KEYS_AT_ONCE):
@@ -66,7 +65,7 @@ class FileCache:
         return found
 
     def write(self, values: Mapping[bytes, bytes]) -> None:
-        """Keep values by key."""
+        """Store values under their keys."""
         with self._using() as database:
             if database and values:
                 with database:
@@ -74,7 +73,7 @@ class FileCache:
 
     @contextlib.contextmanager
     def _using(self) -> Iterator[sqlite3.Connection | None]:
-        """Anything wrong with the database ends its use."""
+        """Yield the database; after any SQLite error it is not used any more."""
         try:
             yield self._database
         except sqlite3.Error:
@@ -88,7 +87,7 @@ def _open(file: Path) -> sqlite3.Connection | None:
             file.unlink()
         file.touch(mode=0o600)
         database = sqlite3.connect(file, timeout=10)
-        database.execute("PRAGMA synchronous = OFF")  # what is lost is found out again
+        database.execute("PRAGMA synchronous = OFF")  # lost facts are only computed again
         database.execute("CREATE TABLE IF NOT EXISTS found (key BLOB PRIMARY KEY, value BLOB)")
         return database
     except (OSError, sqlite3.Error):

@@ -1,4 +1,4 @@
-"""What may stand for patients where none are given: folders, prefixes and numbers in the paths of the images."""
+"""Substitutes for missing patient ids: groups of images by the folders, prefixes and numbers in their paths."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,22 +13,24 @@ from dcube.data.splits import linked_groups
 BY_IMAGE, BY_PATIENT = "image", "patient"
 DEEPEST_FOLDER = 4
 RUNS = (10, 50)
-FEWEST_GROUPS = 3  # of a class: one for each split
-LARGEST_SHARE = 0.25  # of the images that one group may have
+FEWEST_GROUPS = 3  # per class: one for each split
+LARGEST_SHARE = 0.25  # of all images, in one group
 MOST_PROPOSALS = 6
-LEAK = 0.02  # of accuracy, by which groups must fall below groups drawn at random,
-SPREADS = 3  # and by how many standard deviations of these: of 173 sets without a leak one is said to have one
+# A leak is reported if the accuracy falls below that of random groups by both of these amounts.
+LEAK = 0.02  # of accuracy
+SPREADS = 3  # standard deviations of the random groups; 1 of 173 sets without a leak is reported
 END = r"\.\w+$"
 
 
 @dataclass(frozen=True)
 class GroupCheck:
-    """What would be kept together, and how well the nearest image predicts the class then.
+    """One way to group the images, and how well the nearest image predicts the class under it.
 
     Attributes:
-        by: image, patient, or a value of `data.group_by`.
-        smallest, median, largest: images of a group.
-        accuracy, at_random, spread, own_group: as in `NearestImages`; None where thumbnails were not made.
+        by: `image`, `patient`, or a value of `data.group_by`.
+        groups: the number of groups.
+        smallest, median, largest: images per group.
+        accuracy, at_random, spread, own_group: as in `NearestImages`; None if there are no thumbnails.
     """
 
     by: str
@@ -43,7 +45,7 @@ class GroupCheck:
 
     @property
     def fall(self) -> float:
-        """Of accuracy against groups drawn at random; 0 where it may be chance, and for images on their own."""
+        """How far the accuracy is below that of random groups; 0 if this may be chance, and for single images."""
         if self.accuracy is None or self.at_random is None or self.spread is None or self.by == BY_IMAGE:
             return 0.0
         fall = self.at_random - self.accuracy
@@ -53,12 +55,15 @@ class GroupCheck:
 def check_groups(
     table: pd.DataFrame, thumbnails: Sequence[bytes], groupings: Mapping[str, pd.Series]
 ) -> list[GroupCheck]:
-    """One result for each image on its own, and one for each of `groupings`; copies stay together in all.
+    """Check single images and each of `groupings`; copies of an image are always in one group.
 
     Args:
         table: labelled images with the columns file, label, patient, split, sha256, picture.
-        thumbnails: of each of its rows.
-        groupings: what keeps images together → the group of each image.
+        thumbnails: the thumbnail of each row, as bytes.
+        groupings: name of the grouping → the group of each image.
+
+    Returns:
+        The result for single images, followed by one result per grouping.
     """
     names = {BY_IMAGE: pd.Series("", index=table.index), **groupings}
     linked = [linked_groups(table.assign(patient=groups)) for groups in names.values()]
@@ -70,7 +75,10 @@ def check_groups(
 
 
 def propose_groups(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """`data.group_by` → the group of each image; values that give the same groups, or useless ones, are left out."""
+    """Propose values of `data.group_by`, each with the group of each image.
+
+    A value is left out if its groups are useless or equal to those of an earlier value.
+    """
     files = list(table["file"])
     found: dict[bytes, tuple[str, pd.Series]] = {}
     for group_by in _candidates(files, has_split=bool(table["split"].ne("").any())):
@@ -82,7 +90,7 @@ def propose_groups(table: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def describe_leak(checks: Sequence[GroupCheck]) -> list[str]:
-    """One sentence if the nearest image predicts the class clearly worse where groups stay together."""
+    """Return one sentence if the nearest image predicts the class clearly worse when groups stay together, else []."""
     worst = max(checks, key=lambda check: check.fall, default=None)
     if not worst or not worst.fall:
         return []
@@ -93,7 +101,10 @@ def describe_leak(checks: Sequence[GroupCheck]) -> list[str]:
 
 
 def _candidates(files: Sequence[str], has_split: bool) -> Iterator[str]:
-    """From the finest to the coarsest of a kind. With a split of its own a patient may be below two folders."""
+    """Yield values of `data.group_by`, the finest of each kind first.
+
+    If the data set has its own split, one patient may be in two folders, so the patterns ignore the folder.
+    """
     for level in range(DEEPEST_FOLDER, 0, -1):
         yield f"folder:{level}"
     start = "([^/]+?)" if has_split else "^(.+?)"
@@ -107,7 +118,7 @@ def _candidates(files: Sequence[str], has_split: bool) -> Iterator[str]:
 
 
 def _are_consecutive(files: Sequence[str]) -> bool:
-    """Whether most images have a number whose successor is there too."""
+    """Return whether most images have a number whose successor exists too."""
     found = {numbered(file) for file in files} - {None}
     followed = sum((one[0], one[1] + 1) in found for one in found if one)
     return 2 * followed > len(files)

@@ -1,4 +1,4 @@
-"""`data.group_by`: which images belong together, by their paths, where no patients are known."""
+"""`data.group_by`: groups of images by their paths, for data sets without patient ids."""
 
 import re
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from dcube.data.layouts.raw_dataset import RawDataset
 
 
 def group_images(dataset: RawDataset, group_by: str) -> RawDataset:
-    """The same images, with their group in the place of the patient.
+    """Return the same data set with each image's group as its patient.
 
     Raises:
-        GroupingError: some patients are known, or a path belongs to no group.
+        GroupingError: if some patients are known, or if a path belongs to no group.
     """
     known = sum(bool(record.patient) for record in dataset.records)
     if known:
@@ -39,7 +39,10 @@ def group_images(dataset: RawDataset, group_by: str) -> RawDataset:
 
 
 def grouping_of(table: pd.DataFrame, data: Data) -> Grouping:
-    """What keeps the labelled images of a table (columns label and patient) in one split: others are not tested."""
+    """Return what keeps the labelled images of a table (columns label and patient) in one split.
+
+    Unlabelled images do not count, because they are never tested.
+    """
     if data.group_by:
         return "guessed" if is_guessed(data.group_by) else "group_by"
     known = table["patient"] != ""
@@ -47,13 +50,13 @@ def grouping_of(table: pd.DataFrame, data: Data) -> Grouping:
 
 
 def groups_of(files: Sequence[str], group_by: str) -> list[str]:
-    """The group of each path; empty where it belongs to none.
+    """Return the group of each path; empty for a path without a group.
 
     Args:
-        group_by: as the parameter `data.group_by`.
+        group_by: a value of the parameter `data.group_by`.
 
     Raises:
-        GroupingError: matching takes too long.
+        GroupingError: if matching the pattern takes too long.
     """
     form, _, value = rule_of(group_by).partition(":")
     if form == "folder":
@@ -67,19 +70,19 @@ def groups_of(files: Sequence[str], group_by: str) -> list[str]:
 
 
 def _folder(file: str, level: int) -> str:
-    """The name of the folder at this level, 1 for the topmost. Of equal names below two classes one group is made."""
+    """Return the name of the folder at this level (1 is the topmost): equal names in two classes are one group."""
     folders = PurePosixPath(file).parts[:-1]
     return folders[level - 1] if len(folders) >= level else ""
 
 
 def _run(file: str, length: int) -> str:
-    """Which run of numbers it is in: 0 to 9, 10 to 19 and so on for a length of 10."""
+    """Return the run of numbers that the file belongs to: 0 to 9, 10 to 19 and so on for a length of 10."""
     found = numbered(file)
     return f"{found[0]}{found[1] // length * length}" if found else ""
 
 
 def numbered(file: str) -> tuple[str, int] | None:
-    """The last number of a file's name, and what stands before it with the folder."""
+    """Return the folder and name before the last number of a file name, and that number; None without a number."""
     path = PurePosixPath(file)
     found = re.match(r"(.*?)([0-9]{1,18})[^0-9]*$", path.stem)
     return (f"{path.parent}/{found[1]}", int(found[2])) if found else None

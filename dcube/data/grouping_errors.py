@@ -1,4 +1,4 @@
-"""What is wrong with the parameters that group images. A report on the data set can be made without them."""
+"""Errors in the parameters that group images. A report on the data set is still possible without these parameters."""
 
 from typing import Any, ClassVar
 
@@ -6,16 +6,16 @@ from dcube.errors import DcubeError
 
 
 class GroupingError(DcubeError):
-    """Names no file: it may be shown where file names may not.
+    """Error in a grouping parameter. The message names no file, so it may be shown where file names may not.
 
     Attributes:
-        without: what `Data` needs for the set to be read all the same.
+        without: values of `Data` fields with which the data set can be read all the same.
     """
 
     without: ClassVar[dict[str, Any]] = {"group_by": None}
 
 
 class SubgroupError(GroupingError):
-    """Names a column, and no value of it."""
+    """Error in `data.subgroups`. The message names a column, but none of its values."""
 
     without: ClassVar = {"subgroups": []}

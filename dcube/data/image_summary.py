@@ -1,4 +1,4 @@
-"""What one pass over the raw images leaves of each of them."""
+"""Summaries of the raw images, one per image, made in one pass over the data set."""
 
 import base64
 from collections import Counter
@@ -17,15 +17,16 @@ from dcube.errors import DcubeError, abbreviated
 
 @dataclass(frozen=True)
 class ImageSummary:
-    """What is known about one raw image.
+    """Summary of one raw image.
 
     Attributes:
-        sha256: of the square pixels that networks see: equal means equal to every model.
-        width, height: in pixels, after the crop.
-        problem: why the image cannot be used; everything else is then empty.
-        is_blank: whether it is a frame or slice that shows nothing, and is left out; everything else is then empty.
-        thumbnail: to find near duplicates by, where they are looked for.
-        has_few_levels: whether it has hardly any grey levels or colours, as label maps have.
+        sha256: hash of the square pixels that networks see; images with equal hashes are equal to every model.
+        mode, brightest, modality: as in `RawImage`.
+        width, height: size in pixels, after the crop.
+        problem: why the image cannot be used; all other fields are then empty.
+        is_blank: whether it is a frame or slice that shows nothing and is left out; all other fields are then empty.
+        thumbnail: pixels for the search for near duplicates; empty if they are not searched for.
+        has_few_levels: whether it has hardly any grey levels or colours, like a label map.
     """
 
     sha256: str = ""
@@ -40,17 +41,17 @@ class ImageSummary:
     has_few_levels: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """The attributes, as JSON can hold them."""
+        """Return the attributes as values that JSON can represent."""
         return {**asdict(self), "thumbnail": base64.b64encode(self.thumbnail).decode()}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ImageSummary":
-        """What `as_json` gave."""
+        """Restore a summary from the result of `as_json`."""
         return cls(**{**values, "thumbnail": base64.b64decode(values["thumbnail"])})
 
 
 def refuse_unusable(dataset: RawDataset, summaries: Sequence[ImageSummary]) -> None:
-    """Raise one `DcubeError` that names the first unusable images and says how many there are."""
+    """Raise one `DcubeError` with the first unusable images and their number, if there are any."""
     pairs = zip(dataset.records, summaries, strict=True)
     unusable = [f"{record.file} ({summary.problem})" for record, summary in pairs if summary.problem]
     if unusable:
@@ -64,9 +65,12 @@ def tabulate(
     summaries: Sequence[ImageSummary],
     group: Callable[[Sequence[bytes]], np.ndarray] = group_near_duplicates,
 ) -> pd.DataFrame:
-    """The data set's table with the columns sha256 (empty where unusable) and picture, equal for near duplicates.
+    """Return the data set's table with the additional columns sha256 and picture, without blank slices.
 
-    Blank slices are left out. `group` finds near duplicates.
+    `sha256` is empty for an unusable image; `picture` is equal for near duplicates.
+
+    Args:
+        group: returns the group number of each thumbnail, equal for near duplicates.
     """
     with_thumbnail = [i for i, summary in enumerate(summaries) if summary.thumbnail]
     picture = np.arange(len(summaries))
@@ -76,7 +80,7 @@ def tabulate(
 
 
 def describe_raw_images(summaries: Sequence[ImageSummary]) -> RawImages:
-    """Sizes, storage modes and modalities of the usable images."""
+    """Summarise sizes, storage modes and modalities of the usable images."""
     usable = [summary for summary in summaries if summary.sha256]
     return RawImages(
         modes=dict(Counter(summary.mode for summary in usable).most_common()),

@@ -1,4 +1,4 @@
-"""What a raw data set holds, and whether `prepare` would accept it."""
+"""Inspection of a raw data set: its content, and whether `prepare` would accept it."""
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +26,7 @@ from dcube.data.unnamed_masks import refuse_unnamed_masks
 from dcube.errors import DcubeError, abbreviated
 from dcube.runtime.settings import read_settings
 
-DARK = 64  # of 255: 12-bit values in 16-bit files reach 16
+DARK = 64  # of 255; 12-bit values in a 16-bit file reach only 16
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,23 @@ class InspectionReport:
     """Findings about a raw data set.
 
     Attributes:
-        left_out: the files that are not used, by the reason why.
-        unused_columns: those of `metadata.csv` that nothing reads; `data.subgroups` may name some.
-        counts: labelled images by split (empty where the data set has none) and class.
-        notes: what people must know about a published data set.
-        blank: frames and slices that show nothing, which are left out.
-        clinical: what the headers say; None where no file is DICOM or NIfTI.
+        counts: numbers of labelled images by split (empty name: no split) and class.
         grouping: what `prepare` would keep in one split, as in `dataset.json`.
-        group_checks: how the images may be kept together, and how much a split leaks then.
-        duplicates: extra copies (all but one) by the splits that they are in, e.g. `train` or `train, validation`.
+        group_checks: possible groupings of the images, and how much a split would leak under each.
+        duplicates: numbers of extra copies by the splits that they are in, e.g. `train` or `train, validation`.
         duplicate_files: the files of each group of equal images.
-        contradictions: those groups whose labels differ.
-        near_duplicates: copies that were re-encoded, resized or brightened.
-        near_duplicate_files: the files of each group of them.
-        problem: why `prepare` would refuse the data set; empty where it would not.
-        planned: as `counts`, after `prepare`; empty where it would refuse.
+        contradictions: the files of each group of equal images with different labels.
+        near_duplicates: summary of copies that were re-encoded, resized or brightened.
+        near_duplicate_files: the files of each group of near duplicates.
+        unusable: the reason for each image that cannot be used, by file.
+        left_out: the files that are not used, by reason.
+        unused_columns: columns of `metadata.csv` that are not read; `data.subgroups` may name some of them.
+        notes: what users must know about a published data set.
+        clinical: summary of the DICOM and NIfTI headers; None without such files.
+        blank: number of frames and slices that show nothing, which are left out.
+        problem: why `prepare` would refuse the data set; empty if it would not.
+        planned: `counts` after `prepare`; empty if it would refuse.
+        dropped: number of copies that `prepare` would drop from an official split.
     """
 
     path: str
@@ -83,14 +85,14 @@ class InspectionReport:
 
 
 def inspect_dataset(path: Path, data: Data) -> InspectionReport:
-    """Read every image of a raw data set (a folder or an `.npz`).
+    """Read every image of a raw data set (a folder or an `.npz`) and report on it.
 
     Raises:
-        DcubeError: where the layout is not recognised. Everything else is in the report.
+        DcubeError: if the layout cannot be read. All other problems are in the report.
     """
     try:
         dataset = read_raw_dataset(path, data)
-    except GroupingError as error:  # the report without it has proposals
+    except GroupingError as error:  # a report without the wrong parameter proposes values for it
         report = inspect_dataset(path, data.model_copy(update=error.without))
         return replace(report, problem=str(error), planned={}, dropped=0)
     cache = ScanCache(read_settings().scan_cache, inner_folder(path), dataset, data)
@@ -136,7 +138,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
 
 
 def _plan(dataset: RawDataset, summaries: list[ImageSummary], table: pd.DataFrame, data: Data) -> dict:
-    """What `prepare` would make of it."""
+    """Return the report's fields about what `prepare` would do."""
     try:
         refuse_unusable(dataset, summaries)
         refuse_unnamed_masks(dataset, summaries)
@@ -164,7 +166,7 @@ def _labelled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:
-    """Inside each split all copies but one are extra; images that are in several splits count once for those."""
+    """Count extra copies by split: all but one within each split, and one per image that is in several splits."""
     extra: Counter[str] = Counter()
     for rows in groups:
         within = rows["split"].value_counts()

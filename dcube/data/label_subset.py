@@ -1,4 +1,4 @@
-"""Which few images of many a study looks at: random, repeatable, in the classes' own ratio."""
+"""A random, repeatable choice of a few labelled images for a study, with the class ratio of all images."""
 
 import numpy as np
 
@@ -7,17 +7,21 @@ from dcube.errors import DcubeError
 
 
 def draw_labelled(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Positions of `count` images, ascending, every class by its share and at least once.
+    """Draw `count` images: each class in proportion to its frequency, and at least one image per class.
 
-    For two counts and one seed, the fewer images that a class has in one of them are among those it has in the other.
-    A larger count thus holds a smaller one's images, but for a class whose share rounds to one image fewer.
+    With the same seed, the images of a class for a smaller count are among those for a larger count. The only
+    exception is a class whose share rounds to one image fewer for the larger count.
 
     Args:
         labels: (n,) class indices.
-        seed: of the choice.
+        count: number of images.
+        seed: seed of the random choice.
+
+    Returns:
+        (count,) indices of the chosen images, ascending.
 
     Raises:
-        DcubeError: there are not that many images, or more classes.
+        DcubeError: if there are fewer than `count` images, or more than `count` classes.
     """
     classes, available = np.unique(labels, return_counts=True)
     if not len(classes) <= count <= len(labels):
@@ -32,7 +36,7 @@ def draw_labelled(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def _shares(available: np.ndarray, count: int) -> np.ndarray:
-    """(classes,) how many of each, `count` in all: one each, the rest by largest remainder."""
+    """Return (classes,) numbers of images that add up to `count`: one each, the rest by largest remainder."""
     exact = (count - len(available)) * (available - 1) / max(available.sum() - len(available), 1)
     counts = 1 + np.floor(exact).astype(np.int64)
     rest = np.argsort(-(exact - np.floor(exact)), kind="stable")[: count - counts.sum()]

@@ -1,4 +1,4 @@
-"""Which layout a raw data set has. A layout is one module of `layouts/`, and one line in `LAYOUTS`."""
+"""Detection of the layout of a raw data set. A layout is one module of `layouts/` and one line in `LAYOUTS`."""
 
 from dataclasses import replace
 from functools import cache, partial
@@ -30,13 +30,13 @@ NOT_USED, BESIDE = "not used by this layout", "beside the folder of the images"
 
 
 class Layout(Protocol):
-    """What the module of a layout offers."""
+    """The functions that the module of a layout provides."""
 
     def recognises(self, raw: RawFiles, /) -> bool:
-        """Whether the files have this layout, as far as their names tell."""
+        """Return whether the files have this layout, as far as this is known without decoding images."""
 
     def read_layout(self, raw: RawFiles, data: Data, /) -> RawDataset:
-        """List the images without decoding them; raises `DcubeError` naming the file or folder that does not fit."""
+        """List the images without decoding them; raise `DcubeError` that names a file or folder that does not fit."""
 
 
 LAYOUTS: tuple[Layout, ...] = (  # the first that recognises the files reads them
@@ -54,7 +54,8 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     """Recognise the layout of a raw data set and list its images without decoding them.
 
     Raises:
-        DcubeError: naming the file or folder that fits no layout; a `GroupingError` names none.
+        DcubeError: if a file or folder fits no layout; the message names it.
+        GroupingError: if a parameter that groups images does not fit; the message names no file.
     """
     if path.is_file() and path.suffix.lower() != ".npz":
         raise DcubeError(
@@ -96,6 +97,6 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
 
 
 def _format_of(file: str) -> str:
-    """Of a frame or slice (`file#number`) that of its file."""
+    """Return the suffix of a file, also for one of its frames or slices (`file#number`), in one spelling."""
     suffix = file.partition("#")[0].rpartition(".")[2].lower()
     return {"jpeg": "jpg", "tiff": "tif"}.get(suffix, suffix)

@@ -11,17 +11,17 @@ from dcube.artifacts.layout import DATASET, MANIFEST
 from dcube.artifacts.schemas.dataset import SUBGROUP, DatasetInfo
 from dcube.artifacts.tables import PREPARED_MANIFEST
 
-UNLABELLED = -1  # as a class index; the U-ViT is given no label for it
+UNLABELLED = -1  # class index of an image without a label; the U-ViT gets no label for it
 
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """Arrays, labels and splits. Row i of the manifest describes image i of every array.
+    """Image arrays, labels and splits. Row i of the manifest describes image i of every array.
 
     Attributes:
-        folder: where `images-SIZE.npy`, `manifest.csv` and `dataset.json` stand.
-        manifest: columns of `PREPARED_MANIFEST` and of subgroups; an image without a label has an empty `label`.
-        info: `dataset.json`.
+        folder: the folder of `images-SIZE.npy`, `manifest.csv` and `dataset.json`.
+        manifest: table with the columns of `PREPARED_MANIFEST` and the subgroups; `label` is empty without a label.
+        info: content of `dataset.json`.
     """
 
     folder: Path
@@ -53,37 +53,37 @@ class PreparedDataset:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels that CNNs see."""
+        """Side in pixels of the square images for CNNs."""
         return self.info.input.image_size
 
     @property
     def diffusion_image_size(self) -> int:
-        """Side in pixels that the U-ViT sees."""
+        """Side in pixels of the square images for the U-ViT."""
         return self.info.input.diffusion_image_size
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(n,) int64 class indices; `UNLABELLED` where there is no label."""
+        """(n,) int64 class indices; `UNLABELLED` for images without a label."""
         index = {name: i for i, name in enumerate(self.classes)}
         return np.array([index.get(label, UNLABELLED) for label in self.manifest["label"]], dtype=np.int64)
 
     @cached_property
     def patients(self) -> np.ndarray | None:
-        """(n,) patient ids, or None where the set has none."""
+        """(n,) patient or group ids, or None if the data set has none."""
         patients = self.manifest["patient"].to_numpy()
         return patients if (patients != "").any() else None
 
     def subgroups(self, rows: np.ndarray) -> pd.DataFrame:
-        """The columns of `data.subgroups`, one row for each of the images in `rows`."""
+        """Return the columns of `data.subgroups`, with one row for each of the images in `rows` (indices)."""
         names = {f"{SUBGROUP}{name}": name for name in self.info.subgroups}
         return self.manifest.iloc[rows][list(names)].rename(columns=names).reset_index(drop=True)
 
     def images(self, size: int) -> np.ndarray:
-        """(n, channels, size, size) uint8, memory-mapped."""
+        """Return the images as a memory-mapped uint8 array (n, channels, size, size)."""
         return np.load(self.folder / f"images-{size}.npy", mmap_mode="r")
 
     def indices(self, split: str, labelled: bool = True) -> np.ndarray:
-        """Rows of a split, ascending; without `labelled`, unlabelled images are among them."""
+        """Return the row indices of a split, ascending; unlabelled images are included if `labelled` is false."""
         chosen = (self.manifest["split"] == split).to_numpy()
         if labelled:
             chosen = chosen & (self.labels != UNLABELLED)

@@ -1,4 +1,4 @@
-"""Raw images → the prepared data set (`PreparedDataset`)."""
+"""Conversion of a raw data set into the prepared data set (`PreparedDataset`)."""
 
 import hashlib
 import json
@@ -31,13 +31,14 @@ DEFINING = {"channels", "image_size", "diffusion_image_size", "fit"}  # of the a
 
 
 def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
-    """Read a raw data set, check it, split it and store it; `folder` appears complete or stays as it was.
+    """Read a raw data set, check it, split it and store it in `folder`.
 
-    After a kill the next call continues where this one stopped. Memory is bounded: a few kB an image and what the
-    images being decoded take, not the arrays.
+    `folder` is written atomically: it is either complete or unchanged. If the process is killed, the next call
+    continues where this one stopped. The arrays are not held in memory: each image takes a few kB, and images need
+    more only while they are decoded.
 
     Raises:
-        DcubeError: naming every file or row that no valid data set can be made of.
+        DcubeError: if no valid data set can be made; the message names the files or rows.
     """
     raw = read_private_dataset(path, data)
     with scan_checkpoint(folder, path, len(raw.records), data) as checkpoint:
@@ -100,7 +101,7 @@ def _info(
 
 
 def _fingerprint(classes: list[str], spec: InputSpec, table: pd.DataFrame, group_by: str | None) -> str:
-    """Hash over every image, label, patient and split, and over what the images were made into."""
+    """Hash every image, label, patient and split, and the parameters of the preprocessing."""
     defining = {"classes": classes, **spec.model_dump(include=DEFINING)} | ({"group_by": group_by} if group_by else {})
     digest = hashlib.sha256(json.dumps(defining).encode())
     patients = pd.factorize(table["patient"].replace("", None))[0].tolist()  # pseudonyms differ with the salt

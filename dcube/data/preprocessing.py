@@ -1,4 +1,4 @@
-"""Raw pixels → the arrays that networks see: one function for training, `predict` and serving."""
+"""Conversion of raw pixels into network inputs: the same function for training, `predict` and serving."""
 
 from dataclasses import dataclass, replace
 
@@ -15,9 +15,9 @@ class ModelInput:
     """One preprocessed image.
 
     Attributes:
-        image: (C, S, S) uint8 at `image_size`, for CNNs.
-        diffusion_image: (C, s, s) uint8 at `diffusion_image_size`, for the U-ViT.
-        raw: the image that both were made from, cropped.
+        image: (C, S, S) uint8 for CNNs, with S the `image_size`.
+        diffusion_image: (C, s, s) uint8 for the U-ViT, with s the `diffusion_image_size`.
+        raw: the cropped image that both were made from.
     """
 
     image: np.ndarray
@@ -26,11 +26,12 @@ class ModelInput:
 
 
 def preprocess(raw: RawImage, spec: InputSpec) -> ModelInput:
-    """Crop, fit to a square at both sizes, convert to grey or colour. Windowing is part of reading.
+    """Crop an image, fit it to a square at both sizes and convert it to grey or colour. Readers apply the window.
 
     Raises:
-        UnusableImageError: the image is smaller than the crop.
-        ConstantImageError: nothing is left to see in the square; of a frame or slice among others `BlankSliceError`.
+        UnusableImageError: if the image is smaller than the crop.
+        ConstantImageError: if all pixels of the square are equal.
+        BlankSliceError: if all pixels of the square are equal and the file has several frames or slices.
     """
     raw = crop(raw, spec.crop)
     image = to_square(raw.image, spec.image_size, spec.channels, spec.fit)
@@ -43,10 +44,10 @@ def preprocess(raw: RawImage, spec: InputSpec) -> ModelInput:
 
 
 def crop(raw: RawImage, side: int | None) -> RawImage:
-    """The square of `side` pixels around the image's centre, moved inside where it would extend over the border.
+    """Cut out the square of `side` pixels around the image's centre, shifted to lie inside the image.
 
     Raises:
-        UnusableImageError: where the image is smaller than that.
+        UnusableImageError: if a side of the image is shorter than `side`.
     """
     if side is None:
         return raw
@@ -60,7 +61,7 @@ def crop(raw: RawImage, side: int | None) -> RawImage:
 
 
 def to_square(image: Image.Image, size: int, channels: int, fit: Fit) -> np.ndarray:
-    """(channels, size, size) uint8. Resizing is antialiased (bicubic over the footprint of a target pixel)."""
+    """Return the image as uint8 (channels, size, size), resized with antialiasing (Pillow's bicubic filter)."""
     if channels == 1 and image.mode == "RGB":
         image = image.convert("L")
     filter_ = Image.Resampling.BICUBIC

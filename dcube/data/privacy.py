@@ -1,7 +1,7 @@
-"""Pseudonyms: outside of the raw data, patients and files are known by these alone.
+"""Pseudonyms: the only names of patients and files outside the raw data.
 
-A pseudonym is the start of HMAC-SHA-256 over the name, keyed with a salt that is made once on this machine (or shared
-by a team through `DCUBE_SALT_FILE`). Without the salt nobody can guess names; with it the owner can find a file again.
+A pseudonym is the start of the HMAC-SHA-256 of a name. The key is a salt that is created once on this machine, or
+shared by a team through `DCUBE_SALT_FILE`. Nobody can guess names without the salt; its owner can find a file again.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ PSEUDONYM_LENGTH = 16  # hexadecimal digits
 
 
 def read_private_dataset(path: Path, data: Data) -> RawDataset:
-    """The raw data set as everything outside of `data/` may see it: pseudonymised, unless `identifiers: kept`.
+    """Read a raw data set with pseudonyms in place of names, unless `data.identifiers` is `kept`.
 
     Raises:
-        DcubeError: where the data set cannot be read; with hashed identifiers the line names no file.
+        DcubeError: if the data set cannot be read; the message names no file if identifiers are hashed.
     """
     if data.identifiers == "kept":
         dataset = read_raw_dataset(path, data)
@@ -51,12 +51,12 @@ def read_private_dataset(path: Path, data: Data) -> RawDataset:
 
 
 def pseudonymise(dataset: RawDataset, salt: bytes) -> RawDataset:
-    """The same images in the same order, under pseudonyms."""
+    """Return the same images in the same order, with pseudonyms as files and patients."""
 
     def read(i: int) -> RawImage:
         try:
             return dataset.read(i)
-        except OSError as error:  # its text holds the path
+        except OSError as error:  # its text contains the path
             raise UnusableImageError(error.strerror or "cannot be read") from None
 
     records = [
@@ -67,10 +67,13 @@ def pseudonymise(dataset: RawDataset, salt: bytes) -> RawDataset:
 
 
 def find_pseudonyms(path: Path, data: Data, pseudonyms: Iterable[str]) -> dict[str, list[ImageRecord]]:
-    """The records whose file or patient each pseudonym stands for.
+    """Find the records whose file or patient has one of the pseudonyms.
+
+    Returns:
+        Pseudonym → its records, with their real names.
 
     Raises:
-        DcubeError: naming those that stand for nothing here.
+        DcubeError: if a pseudonym belongs to no file and no patient of this data set; the message names it.
     """
     salt = read_salt()
     wanted: dict[str, list[ImageRecord]] = {name: [] for name in pseudonyms}
@@ -90,10 +93,10 @@ def pseudonym(name: str, salt: bytes) -> str:
 
 
 def read_salt() -> bytes:
-    """This installation's salt, made on first use.
+    """Return this installation's salt, which is created on first use.
 
     Raises:
-        DcubeError: where it is too short, or lies in a git repository, from which it would be pushed.
+        DcubeError: if the salt is too short, or is in a git repository, from where it might be pushed.
     """
     path = _salt_file()
     if any((folder / ".git").exists() for folder in path.absolute().parents):
@@ -111,7 +114,7 @@ def _salt_file() -> Path:
 
 
 def _make_salt(path: Path) -> None:
-    """Whole at once: of two processes that make it together, both use the first."""
+    """Create the salt file atomically: two processes that create it at the same time use the same salt."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -1,4 +1,4 @@
-"""One pass over all raw images, on all cores: each is decoded, preprocessed, hashed and summarised."""
+"""One pass over all raw images on all cores, in which each image is decoded, preprocessed, hashed and summarised."""
 
 import hashlib
 import os
@@ -22,16 +22,16 @@ IMAGES_AT_ONCE = 1024
 def scan_images(
     dataset: RawDataset, data: Data, checkpoint: ScanCheckpoint | None = None, cache: ScanCache | None = None
 ) -> list[ImageSummary]:
-    """Decode every image once; images that the checkpoint already holds are not read again.
+    """Decode every image once and return its summary; images in the checkpoint are not read again.
 
     Args:
-        checkpoint: where to store the arrays; None: only the summaries are needed.
-        cache: what is known already, where only the summaries are needed.
+        checkpoint: stores the arrays; None if only the summaries are needed.
+        cache: summaries of earlier scans, for a scan without a checkpoint.
     """
     summaries = checkpoint.load_summaries() if checkpoint else []
     images = len(dataset.records)
     with progress("Reading images", total=images, unit="images", completed=len(summaries)) as advance:
-        # Pillow decodes and resizes without the interpreter's lock. One more thread waits for the disk.
+        # Pillow releases the interpreter's lock, so threads use all cores. One extra thread waits for the disk.
         with ThreadPoolExecutor((os.cpu_count() or 1) + 1) as pool:
             committing: Future | None = None
             while len(summaries) < images:

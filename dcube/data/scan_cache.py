@@ -1,4 +1,4 @@
-"""What earlier checks have found out about images whose files have not changed since: a second check is fast."""
+"""Cache of image summaries: a second check of a data set is fast, because unchanged files are not read again."""
 
 import hashlib
 import json
@@ -16,16 +16,16 @@ from dcube.data.scan_checkpoint import hash_of_preprocessing
 
 
 class ScanCache:
-    """Summaries by the image's file, and by what defines the pixels.
+    """Stored image summaries; the key is the image's file and everything that defines its pixels.
 
-    There are no names and patients, but thumbnails.
+    The cache contains thumbnails, but no names of files or patients.
 
     Args:
-        file: of the database; None: nothing is remembered.
-        root: the folder that the records' files are relative to.
+        file: the database; None stores nothing.
+        root: the folder to which the files of the records are relative.
 
     Attributes:
-        files: what is remembered about whole files.
+        files: the same database, for facts about whole files.
     """
 
     def __init__(self, file: Path | None, root: Path, dataset: RawDataset, data: Data) -> None:
@@ -34,13 +34,13 @@ class ScanCache:
         self.files = FileCache(file, self._defining)
 
     def find(self, rows: Sequence[int]) -> dict[int, ImageSummary]:
-        """What is known of these records, by row."""
+        """Return the stored summaries of these records, by row; rows without a stored summary are left out."""
         keys = {row: key for row in rows if (key := self._key(row))}
         found = self.files.read(list(keys.values()))
         return {row: ImageSummary.from_json(json.loads(found[key])) for row, key in keys.items() if key in found}
 
     def add(self, summaries: Mapping[int, ImageSummary]) -> None:
-        """Remember what was found out, by row. A refusal is none: another limit, or another reader, may lift it."""
+        """Store summaries by row, except those of unusable images: another limit or reader may accept these."""
         self.files.write(
             {
                 key: json.dumps(summary.as_json()).encode()
@@ -50,7 +50,7 @@ class ScanCache:
         )
 
     def group_near_duplicates(self, thumbnails: Sequence[bytes]) -> np.ndarray:
-        """As the function of that name, which takes minutes for 100,000 images."""
+        """Return `near_duplicates.group_near_duplicates(thumbnails)`, cached: it takes minutes for 100,000 images."""
         digest = hashlib.sha256(self._defining)
         for one in thumbnails:
             digest.update(one)

@@ -1,4 +1,4 @@
-"""What an interrupted `prepare` leaves behind, so that the next one continues from there."""
+"""Checkpoint of an interrupted `prepare`, from which the next one continues."""
 
 import hashlib
 import json
@@ -24,10 +24,12 @@ NOT_ABOUT_PIXELS = {
 class ScanCheckpoint:
     """The arrays `images-SIZE.npy` of one pass over the raw images, and the summaries of the images scanned so far.
 
-    A line of `summaries.jsonl` is a block of images, written once their rows are on the disk.
+    Each line of `summaries.jsonl` is a block of images, written after their rows are on the disk.
 
     Args:
-        folder: continued from where it was written with the same `key`; else it is emptied.
+        folder: folder of the checkpoint; emptied if it was written with another `key`.
+        key: hash of everything that defines the arrays.
+        images: number of images, the length of the arrays.
     """
 
     def __init__(self, folder: Path, key: str, images: int, data: Data) -> None:
@@ -45,7 +47,7 @@ class ScanCheckpoint:
         return self.folder / f"images-{size}.npy"
 
     def load_summaries(self) -> list[ImageSummary]:
-        """Those of the images that an earlier pass has stored."""
+        """Return the summaries of the images that an earlier pass has stored."""
         file = self.folder / SUMMARIES
         file.touch()
         content = file.read_bytes()
@@ -77,7 +79,7 @@ class ScanCheckpoint:
 
 @contextmanager
 def scan_checkpoint(folder: Path, raw: Path, images: int, data: Data) -> Iterator[ScanCheckpoint]:
-    """The checkpoint beside the output `folder`. It stays only when the process is killed."""
+    """Open the checkpoint beside the output `folder`; it is deleted at the end unless the process is killed."""
     beside = folder.with_name(f".{folder.name}.unfinished")
     try:
         checkpoint = ScanCheckpoint(beside, _key(raw, data), images, data)
@@ -92,7 +94,7 @@ def scan_checkpoint(folder: Path, raw: Path, images: int, data: Data) -> Iterato
 
 
 def hash_of_preprocessing(data: Data) -> bytes:
-    """Of what defines the arrays besides the files: the parameters and the code."""
+    """Hash what defines the arrays besides the files: the parameters and the code of `dcube.data`."""
     digest = hashlib.sha256(data.model_dump_json(exclude=NOT_ABOUT_PIXELS).encode())
     for module in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(module.read_bytes())
@@ -100,7 +102,7 @@ def hash_of_preprocessing(data: Data) -> bytes:
 
 
 def _key(raw: Path, data: Data) -> str:
-    """Hash of everything that defines the arrays: the raw files by name, size and time, the parameters, the code."""
+    """Hash everything that defines the arrays: the raw files by name, size and time, the parameters, the code."""
     digest = hashlib.sha256(hash_of_preprocessing(data))
     for file in [raw / file for file in visible_files(raw)] if raw.is_dir() else [raw]:
         state = file.stat()

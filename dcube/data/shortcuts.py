@@ -1,7 +1,7 @@
-"""What tells the classes apart and is no finding: how the images are stored.
+"""Shortcuts: storage properties of the images, not medical findings, that predict the class.
 
-A classifier of images of which one class are JPEG files of a journal and the others a hospital's PNG learns the
-difference between the two, and no test split of the same images shows it.
+If the images of one class are JPEG files from a journal and those of the other are PNG files from a hospital, a
+classifier learns this difference, and no test split of the same images shows it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,17 @@ import pandas as pd
 from dcube.data.image_summary import ImageSummary
 from dcube.data.layouts.raw_dataset import RawDataset
 
-SIZES = 10  # bins of equal numbers of images
+SIZES = 10  # bins with equal numbers of images
 PERMUTATIONS = 50
-LEAST_GAIN = 0.1  # of balanced accuracy, over the best of the permutations
+LEAST_GAIN = 0.1  # in balanced accuracy, over the best permutation
 
 
 def describe_shortcuts(labels: pd.Series, properties: Mapping[str, pd.Series]) -> list[str]:
-    """A sentence, if any, about the properties that each tell an image's class much more often than by chance.
+    """Return one sentence about the properties that predict the class much better than by chance, or an empty list.
 
     Args:
-        labels: of the labelled images, of two classes at least.
-        properties: name → a value of each of these images.
+        labels: label of each labelled image, with at least two classes.
+        properties: name of the property → its value for each of these images.
     """
     rng, telling = np.random.default_rng(0), []
     classes = pd.factorize(labels)[0]
@@ -41,7 +41,11 @@ def describe_shortcuts(labels: pd.Series, properties: Mapping[str, pd.Series]) -
 
 
 def shortcut_warnings(dataset: RawDataset, table: pd.DataFrame, summaries: Sequence[ImageSummary]) -> list[str]:
-    """The same for the usable images of a table (`tabulate`), whose index counts the summaries. Names no file."""
+    """Warn if the storage of the usable images predicts their class. The sentence names no file.
+
+    Args:
+        table: result of `tabulate`, whose index refers to `summaries`.
+    """
     labelled = table[(table["label"] != "") & (table["sha256"] != "")]
     if labelled["label"].nunique() < 2:
         return []
@@ -49,7 +53,7 @@ def shortcut_warnings(dataset: RawDataset, table: pd.DataFrame, summaries: Seque
 
 
 def _storage_of(dataset: RawDataset, rows: pd.Index, summaries: Sequence[ImageSummary]) -> dict[str, pd.Series]:
-    """How each image is stored, by the name of the property."""
+    """Return the storage properties of the images: name → value for each of the rows."""
     images = [summaries[row] for row in rows]
     area = pd.Series([one.width * one.height for one in images], index=rows)
     formats = {"file format": pd.Series([dataset.formats[row] for row in rows], index=rows)} if dataset.formats else {}
@@ -62,10 +66,10 @@ def _storage_of(dataset: RawDataset, rows: pd.Index, summaries: Sequence[ImageSu
 
 
 def balanced_accuracy(labels: np.ndarray, values: np.ndarray) -> float:
-    """Of the class in which a value is most frequent, each image judged by all others; a tie counts its share.
+    """Return the balanced accuracy of predicting the class in which a value is most frequent among the other images.
 
     Args:
-        labels, values: (n,) numbers from 0 without gaps.
+        labels, values: (n,) integers from 0 without gaps. If k classes are tied, a prediction counts as 1/k.
     """
     classes = labels.max() + 1
     counts = np.zeros((values.max() + 1, classes))

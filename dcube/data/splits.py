@@ -1,8 +1,8 @@
-"""Which images go into training, validation and test.
+"""Assignment of images to the training, validation and test splits.
 
-The official split is kept where there is one, unless `data.folds` asks for cross-validation. Otherwise images are split
-stratified by class, and everything that belongs together stays together: the images of one patient or group
-(`data.group_by`), images with the same pixels, and copies of one picture.
+An official split is kept, unless `data.folds` asks for cross-validation. Otherwise the split is stratified by class,
+and images that belong together stay together: images of one patient or group (`data.group_by`), images with the same
+pixels, and near duplicates.
 """
 
 from collections import Counter
@@ -29,12 +29,12 @@ from dcube.errors import DcubeError, abbreviated
 
 @dataclass(frozen=True)
 class SplitPlan:
-    """Every image's split.
+    """The split of every image.
 
     Attributes:
-        table: the kept rows of the input in their order and with their index, `split` filled.
-        origin: whether the data set came with its split.
-        dropped: copies that an official split had put into two splits.
+        table: the kept rows of the input, in the same order and with the same index, with the column `split` filled.
+        origin: whether the split is official (came with the data set) or generated.
+        dropped: copies that an official split had in two splits, or that have several labels.
     """
 
     table: pd.DataFrame
@@ -43,14 +43,14 @@ class SplitPlan:
 
 
 def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
-    """Assign every image to a split. Deterministic in the table and `data`.
+    """Assign every image to a split. The same table and `data` always give the same split.
 
     Args:
-        table: columns file, label, patient, split (each empty where unknown), sha256 (of the pixels), picture (equal
-            for near duplicates).
+        table: columns file, label, patient, split (an empty string if unknown), sha256 (of the pixels), picture
+            (equal for near duplicates).
 
     Raises:
-        DcubeError: naming the files, where no valid split exists.
+        DcubeError: if no valid split exists; the message names the files.
     """
     owner: Literal["patient", "group"] = "group" if data.group_by else "patient"
     refuse_unusable_classes(table)
@@ -68,14 +68,14 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
 
 
 def count_by_class(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Labelled images by split and class, the splits in their order."""
+    """Count labelled images by split and class, with the splits in the order of `SPLITS`."""
     labelled = table[table["label"] != ""]
     counts = {str(split): dict(Counter(sorted(rows["label"]))) for split, rows in labelled.groupby("split")}
     return {split: counts[split] for split in ("", *SPLITS) if split in counts}
 
 
 def _official(table: pd.DataFrame, data: Data) -> SplitPlan:
-    """The split that the data set came with; validation is cut from training where it is missing."""
+    """Keep the data set's own split; if it has no validation split, take one from the training images."""
     _refuse_incomplete_split(table[table["label"] != ""])
     table, dropped = _drop_copies(_assign_unlabelled(table))
     if "validation" not in set(table["split"].unique()):
@@ -86,7 +86,11 @@ def _official(table: pd.DataFrame, data: Data) -> SplitPlan:
 
 
 def _of_fold(table: pd.DataFrame, folds: int, data: Data) -> np.ndarray:
-    """(n,) splits: fold number `data.fold` is the test, the next one validation; groups without a label train."""
+    """Return (n,) splits for cross-validation.
+
+    Fold number `data.fold` is the test split and the next fold is validation. All other groups, and groups without a
+    label, are training.
+    """
     groups, labelled = linked_groups(table), (table["label"] != "").to_numpy()
     for name, members in pd.Series(groups[labelled]).groupby(table["label"][labelled].to_numpy()):
         if (known := members.nunique()) < folds:
@@ -111,7 +115,7 @@ def _refuse_incomplete_split(labelled: pd.DataFrame) -> None:
 
 
 def _assign_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
-    """Unlabelled images without a split follow their patient, else they go to training."""
+    """Assign unlabelled images without a split to the split of their patient, or else to training."""
     placed = table[(table["split"] != "") & (table["patient"] != "")]
     split_of_patient = placed.drop_duplicates("patient").set_index("patient")["split"]
     followed = table["patient"].map(split_of_patient).fillna("train")
@@ -119,7 +123,7 @@ def _assign_unlabelled(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[DroppedDuplicate]]:
-    """Of copies in two splits the one nearer to training goes; of training copies with two labels, all go."""
+    """Drop copies in earlier splits than the last one (order of `SPLITS`), and training copies with several labels."""
     dropped: dict[Hashable, DroppedDuplicate] = {}
     for rows in duplicate_groups(table):
         last = max(rows["split"], key=SPLITS.index)
@@ -135,7 +139,7 @@ def _drop_copies(table: pd.DataFrame) -> tuple[pd.DataFrame, list[DroppedDuplica
 
 
 def linked_groups(table: pd.DataFrame) -> np.ndarray:
-    """(n,) group numbers: rows are in one group when a chain of equal patients, pixels or pictures connects them."""
+    """Return (n,) group numbers: rows are in one group if a chain of equal patients, pixels or pictures joins them."""
     joining = [table["patient"].where(table["patient"] != "", table["file"]), table["sha256"], table["picture"]]
     rows, nodes = np.arange(len(table)), len(table)
     joined = []
@@ -148,10 +152,11 @@ def linked_groups(table: pd.DataFrame) -> np.ndarray:
 
 
 def _assign(table: pd.DataFrame, fractions: dict[str, float], seed: int) -> Sequence[str]:
-    """Largest groups first (ties at random), each to the split whose share of the group's classes is least filled.
+    """Assign groups to splits, the largest first (ties in random order), and return the split of each row.
 
-    A class thus reaches every split as soon as it has as many groups, and no split gets more of a class than its
-    share and one group. Groups without a label join the training images.
+    Each group goes to the split that has the smallest part of its share of the group's classes so far. A class is
+    therefore in every split if it has at least as many groups as there are splits, and no split gets more of a class
+    than its share plus one group. Groups without a label go to the first split.
     """
     if table.empty:
         return []
@@ -162,7 +167,7 @@ def _assign(table: pd.DataFrame, fractions: dict[str, float], seed: int) -> Sequ
     shape = (groups.max() + 1, max(classes.max() + 1, 1))
     counts = coo_array((np.ones(known.sum()), (groups[known], classes[known])), shape=shape).tocsr()
     shares = np.outer(list(fractions.values()), counts.sum(axis=0)).tolist()
-    filled = np.zeros((len(names), shape[1])).tolist()  # plain lists: a million groups in seconds
+    filled = np.zeros((len(names), shape[1])).tolist()  # lists are faster here: a million groups in seconds
     starts, columns, numbers = (array.tolist() for array in (counts.indptr, counts.indices, counts.data))
     order = np.random.default_rng(seed).permutation(shape[0])
     assigned = [0] * shape[0]

@@ -1,6 +1,6 @@
-"""`data.subgroups`: columns of `metadata.csv` by which metrics are given, and which of them may be kept.
+"""`data.subgroups`: columns of `metadata.csv` that define subgroups for metrics, and checks whether they may be kept.
 
-What is kept leaves the raw data: a column must name a few groups of patients, and nobody.
+The kept columns leave the raw data. So a column may only name a few groups of patients and must identify nobody.
 """
 
 import re
@@ -12,7 +12,7 @@ from dcube.data.grouping_errors import SubgroupError
 from dcube.data.layouts.raw_dataset import RawDataset
 
 MOST_VALUES = 12
-LONGEST_VALUE = 40  # characters; longer is free text
+LONGEST_VALUE = 40  # characters; a longer value is free text
 DATE = re.compile(
     r"(?<!\d)(\d{1,4}[-./ ]\d{1,2}[-./ ]\d{1,4}|(19|20)\d\d[-./](0[1-9]|1[0-2])|(19|20)\d{6})(?!\d)"
     r"|\b(jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
@@ -22,7 +22,7 @@ DATE = re.compile(
 
 
 def refuse_unfit(dataset: RawDataset) -> None:
-    """Raises: SubgroupError: the first column that holds dates, free text, identifiers or too many values."""
+    """Raise `SubgroupError` if a column of subgroups has dates, free text, identifiers or too many values."""
     table = dataset.table()
     owners = table["patient"].where(table["patient"] != "", table["file"])
     for name in dataset.subgroups:
@@ -31,10 +31,10 @@ def refuse_unfit(dataset: RawDataset) -> None:
 
 
 def _problem(column: pd.Series, owners: pd.Series) -> str:
-    """Why the column may not be kept; empty where it may.
+    """Return why the column may not be kept; empty if it may.
 
     Args:
-        owners: the patient of each image, or the image itself.
+        owners: the patient of each image, or its file if the patient is unknown.
     """
     known = column[column != UNKNOWN]
     values = set(known)

@@ -1,6 +1,6 @@
-"""Fewer training images on purpose: for curves over the amount of data, or over the imbalance of the classes.
+"""Subsampling of the training images, for curves over the amount of data or over class imbalance.
 
-Validation and test images always stay, so that every point of a curve is measured on the same images.
+All validation and test images are kept, so that every point of a curve is measured on the same images.
 """
 
 import numpy as np
@@ -17,13 +17,13 @@ def is_subsampled(data: Data) -> bool:
 
 
 def subsample(table: pd.DataFrame, data: Data) -> pd.DataFrame:
-    """The rows that are used, with their index, in their order.
+    """Return the rows that are used, in the same order and with the same index.
 
     Args:
-        table: as `plan_splits` makes it.
+        table: the table of a `SplitPlan`.
 
     Raises:
-        DcubeError: a class would lose its last training image.
+        DcubeError: if a class would lose its last training image.
     """
     if data.train_fraction < 1:
         train = table[table["split"] == "train"]
@@ -39,11 +39,12 @@ def _without(table: pd.DataFrame, left_out: pd.Index) -> pd.DataFrame:
 
 
 def _in_fraction(train: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
-    """(n,) whether a training image is used: whole groups, of every class its share to within half a group.
+    """Return (n,) booleans: whether each training image is used.
 
-    The random order of the groups is the same for every fraction, and a fraction takes them from the front: a smaller
-    fraction's images are among a larger one's. The first group of every class is always taken. A group of several
-    classes counts as one of its rarest class, one without a label as of a class of its own.
+    Whole groups are used, and of every class the fraction to within half a group. The random order of the groups is
+    the same for every fraction, and the first groups are used, so the images of a smaller fraction are among those of
+    a larger one. The first group of every class is always used. A group of several classes counts as its rarest class;
+    groups without a label count as a separate class.
     """
     groups = linked_groups(train)
     order = numpy_generator(seed, "training images left out").permutation(groups.max() + 1)
@@ -59,8 +60,10 @@ def _in_fraction(train: pd.DataFrame, fraction: float, seed: int) -> np.ndarray:
 
 
 def _imbalanced(labels: pd.Series, ratio: float, seed: int) -> np.ndarray:
-    """(n,) whether a labelled training image is used: of the most frequent class `ratio` times as many as of each
-    other."""
+    """Return (n,) booleans: whether each labelled training image is used.
+
+    `ratio` times as many images of the most frequent class are used as of each other class.
+    """
     available = labels.value_counts().sort_index()
     frequent, most = available.idxmax(), int(available.max())
     others = min(int(available.drop(frequent).min()), int(most // ratio))

@@ -1,4 +1,4 @@
-"""Masks and label maps that no name tells: images of few grey levels that share name and size with another image."""
+"""Detection of masks without telling names: images of few grey levels with the name and size of another image."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from dcube.data.image_summary import ImageSummary
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.errors import DcubeError, abbreviated
 
-FEW_LEVELS = 8  # grey levels or colours: label maps have as many values as there are tissues
-NOISE = 8  # grey levels that JPEG may be off by
-COVERED = 0.95  # of the pixels: the edges of a mask have all values between, in JPEG
+FEW_LEVELS = 8  # grey levels or colours: a label map has one value per tissue
+NOISE = 8  # grey levels by which JPEG may change a value
+COVERED = 0.95  # of the pixels: JPEG makes intermediate values at the edges of a mask
 FEWEST = 3
 NEARLY_ALL = 0.8
 
 
 def has_few_levels(image: Image.Image) -> bool:
-    """Whether it has hardly any grey levels or colours, or but two of them and the noise of JPEG."""
+    """Return whether the image has at most `FEW_LEVELS` grey levels or colours, or two levels with JPEG noise."""
     if image.getcolors(FEW_LEVELS) is not None:
         return True
     if image.mode == "F":
@@ -31,13 +31,13 @@ def has_few_levels(image: Image.Image) -> bool:
 
 
 def _without_peak(counts: list[int]) -> tuple[int, list[int]]:
-    """The most frequent level, and the histogram without it and its noise."""
+    """Return the most frequent level, and the histogram without this level and its noise."""
     peak = max(range(len(counts)), key=counts.__getitem__)
     return peak, [0 if abs(level - peak) <= NOISE else count for level, count in enumerate(counts)]
 
 
 def refuse_unnamed_masks(dataset: RawDataset, summaries: Sequence[ImageSummary]) -> None:
-    """Raise `DcubeError` where nearly all images of few levels belong to another image by name and size."""
+    """Raise `DcubeError` if nearly all images of few levels match another image by name and size."""
     flat = [row for row, one in enumerate(summaries) if one.has_few_levels]
     if len(flat) < FEWEST or not dataset.has_paths:
         return
@@ -54,7 +54,7 @@ def refuse_unnamed_masks(dataset: RawDataset, summaries: Sequence[ImageSummary])
     for row in flat:
         found = sum((owners.get(key, Counter()) for key in keys[row]), Counter())
         label = dataset.records[row].label
-        # One owner in its class; or one at all, where its whole class is like that: a folder of masks.
+        # One matching image in its class, or one in all if its whole class has few levels, as a folder of masks has.
         if (found[label] if label in mixed else found.total()) == 1:
             masks.append(dataset.records[row].file)
     if len(masks) >= max(FEWEST, NEARLY_ALL * len(flat)):

@@ -1,4 +1,4 @@
-"""Pairs for the contrastive loss, drawn from an index by class: no image is touched to draw one."""
+"""Pairs for the contrastive loss, drawn from an index of the classes, without reading images."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ from dcube.engine.seeds import numpy_generator
 
 @dataclass(frozen=True)
 class Pairs:
-    """One epoch (or a batch of it). All arrays have shape (n,).
+    """The pairs of one epoch, or of a batch of it. All arrays have shape (n,).
 
     Attributes:
-        first, second: positions in the training set; `first` runs through every image once an epoch.
+        first, second: positions in the training set; in one epoch, `first` contains every image once.
         different: Y of Eq. (4), whether the two labels differ.
         labelled: whether both have a label, so that Eq. (4) applies.
     """
@@ -31,10 +31,10 @@ class Pairs:
 
 
 class PairSampler:
-    """Draws an epoch of pairs as a pure function of (seed, epoch).
+    """Sampler of the pairs of an epoch, a pure function of (seed, epoch).
 
-    Half of the labelled images get a partner of their own class, the other half one of another class, every other
-    class equally likely, so that rare classes are met. An image without a label gets any other image.
+    Half of the labelled images get a partner of their own class. The other half get one of another class, with equal
+    probability for every other class, so that rare classes occur. An unlabelled image gets any image.
     """
 
     def __init__(self, labels: np.ndarray, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Images from noise: image i depends on its seed and its label alone, whatever the batch it is made in."""
+"""Sampling of images from noise. An image depends only on its seed and label, not on the batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,22 +22,23 @@ def sample(
     shape: tuple[int, int, int],
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Generate one image a label by DPM-Solver++.
+    """Generate one image for each label with DPM-Solver++.
 
     Args:
-        model: in eval mode, on the device that is to be used.
-        labels: (n,) class indices; -1 for an image of no class.
-        seeds: n seeds of the first noise.
+        model: the U-ViT in eval mode, on the device to use.
+        schedule: the noise schedule of the model.
+        labels: (n,) class indices; -1 for an image without a class.
+        seeds: n seeds of the initial noise.
         steps: solver steps, 20 to 50.
-        batch_size: images at once.
+        batch_size: images per batch.
         shape: (channels, height, width).
-        on_batch: called with the number of images of a finished batch.
+        on_batch: called after each batch with its number of images.
 
     Returns:
         (n, channels, height, width) uint8 on the CPU.
 
     Raises:
-        DcubeError: the model generates values that are not finite.
+        DcubeError: if the model generates values that are not finite.
     """
     batches = []
     for start in range(0, len(labels), batch_size):
@@ -52,7 +53,7 @@ def _sample_batch(
     model: UViT, schedule: NoiseSchedule, labels: Tensor, seeds: Sequence[int], steps: int, shape: tuple[int, int, int]
 ) -> Tensor:
     device = next(model.parameters()).device
-    # Noise is drawn on the CPU: the same seed gives the same image on every kind of device.
+    # Noise is drawn on the CPU, so that it is the same on every kind of device.
     noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     # fmt: off
     x = noise.to(device)                                        # (B, C, H, W)

@@ -48,15 +48,15 @@ def train_diffusion(
     on_rows: Callable[[Iterable[Row]], None] = lambda rows: None,
     on_samples: Callable[[Tensor, Tensor, int], None] = lambda images, labels, step: None,
 ) -> DiffusionResult:
-    """Train on every training image, labelled or not; resumes from `checkpoints`.
+    """Train the U-ViT on all training images, with or without a label; resumes from `checkpoints`.
 
     Args:
-        tracker: which images to generate at every measurement, and FID.
-        on_rows: called with the losses and validations as they come.
+        tracker: measures FID, and defines the images that are generated for it.
+        on_rows: called with new rows of losses and validation results.
         on_samples: called with (images uint8 (n, C, S, S), labels (n,), step) at every measurement of FID.
 
     Returns:
-        The averaged weights with the best FID.
+        The averaged weights (EMA) with the best FID, and the state of the training.
     """
     rows = dataset.indices("train", labelled=False)
     batches = PairBatches(dataset, rows, diffusion, device)
@@ -101,7 +101,13 @@ def train_diffusion(
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Two images each of N pairs, (N, C, S, S) uint8, their labels (N,), and Y and validity of Eq. (4)."""
+    """A batch of N pairs.
+
+    Attributes:
+        first, second: (N, C, S, S) uint8 images.
+        first_labels, second_labels: (N,) class indices.
+        different, labelled: (N,) bool, as in `Pairs`.
+    """
 
     first: Tensor
     second: Tensor
@@ -112,7 +118,7 @@ class PairBatch:
 
 
 class PairBatches:
-    """The pairs of this process at a step. Images stay in the memory map until they are needed."""
+    """The pairs of this process at each step. Images are read from the memory map only when they are needed."""
 
     def __init__(self, dataset: PreparedDataset, rows: np.ndarray, diffusion: Diffusion, device: torch.device) -> None:
         self.images, self.rows, self.labels = dataset.images(dataset.diffusion_image_size), rows, dataset.labels[rows]
@@ -144,15 +150,16 @@ def pair_losses(
     batch: PairBatch,
     step: int,
 ) -> dict[str, Tensor]:
-    """L_gen of Eq. (5) and its parts for one batch of pairs, in one forward pass over both images of every pair.
+    """Compute L_gen of Eq. (5) and its parts for one batch, in one forward pass over both images of every pair.
 
-    The label is dropped for both images of a pair or for neither, so that the dropped pairs are the label-free pass on
-    which the pooled contrastive loss compares features: with the label among the inputs its embedding alone would
-    satisfy the loss. Pairs that Eq. (4) compares share t and noise; the others draw their own, which learns faster.
+    The label is dropped for both images of a pair or for neither. The pooled contrastive loss compares features only
+    of pairs with dropped labels, because otherwise the label embedding alone could satisfy the loss. Pairs that Eq. (4)
+    compares share t and noise; the images of other pairs have their own, which learns faster.
 
     Args:
         network: `model`, compiled or not.
         batch: this process's shard of the step's pairs.
+        step: index of the training step; with `diffusion.seed` it determines t, noise and dropped labels.
     """
     n = len(batch.first)
     rng = Rng(batch.first.device, n, diffusion.seed, "diffusion step", step)
@@ -177,7 +184,7 @@ def pair_losses(
 
 
 def _compared(batch: PairBatch, dropped: Tensor, diffusion: Diffusion) -> Tensor:
-    """Pairs that enter Eq. (4), (N,) bool."""
+    """Return (N,) bool: whether Eq. (4) compares each pair."""
     of_mode = {"off": torch.zeros_like(dropped), "published": batch.labelled, "pooled": batch.labelled & dropped}
     return of_mode[diffusion.contrastive]
 
@@ -191,7 +198,7 @@ def _contrastive(middle: Tensor, batch: PairBatch, compared: Tensor, diffusion: 
 
 @torch.inference_mode()
 def noise_error(model: UViT, schedule: NoiseSchedule, dataset: PreparedDataset, device: torch.device) -> float:
-    """Mean squared error of the label-free noise prediction on validation images, at fixed t's and noise."""
+    """Return the mean squared error of the label-free noise prediction on validation images, at fixed t and noise."""
     rows = dataset.indices("validation")[:VALIDATION_IMAGES]
     images = dataset.images(dataset.diffusion_image_size)
     t_all = torch.linspace(0, schedule.timesteps - 1, len(rows)).long()

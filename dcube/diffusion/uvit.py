@@ -15,10 +15,10 @@ from dcube.data.prepared import UNLABELLED
 
 
 class Attention(FusedAttention):
-    """timm's attention, by the faster of its two paths.
+    """timm's attention, which uses the faster of its two implementations.
 
-    Measured on a CPU: in bfloat16, a whole step is 1.2 to 1.9 × faster by two matrix products with a softmax in float32
-    between them than by a fused kernel; in float32, the fused kernel is the faster one.
+    Measured on a CPU: in bfloat16, two matrix products with a float32 softmax between them make a whole step 1.2 to
+    1.9 × faster than the fused kernel; in float32, the fused kernel is faster.
     """
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class Attention(FusedAttention):
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block; blocks of the outgoing half first merge the skip from their counterpart."""
+    """Pre-norm transformer block. Blocks of the outgoing half first merge the skip from their incoming counterpart."""
 
     def __init__(self, width: int, heads: int, merges_skip: bool) -> None:
         super().__init__()
@@ -52,9 +52,10 @@ class UViT(nn.Module):
 
     Args:
         image_size: side in pixels, a multiple of `patch_size`.
-        channels: of the image.
-        classes: number of labels; one more embedding stands for "no label".
-        width, depth, heads: of the transformer; `depth` is even and does not count the middle block.
+        channels: channels of the image.
+        classes: number of labels; an additional embedding represents "no label".
+        patch_size: side of a patch in pixels.
+        width, depth, heads: size of the transformer; `depth` is even and does not count the middle block.
     """
 
     def __init__(
@@ -83,34 +84,34 @@ class UViT(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 _zero_bias(module)
-        # A patch embedding is a linear layer over the patch: initialise it as one.
+        # The patch embedding is a linear layer over the patch, so it is initialised like one.
         nn.init.xavier_uniform_(self.patch_embedding.weight.view(self.width, -1))
         _zero_bias(self.patch_embedding)
-        # Sine positions spare the first epochs that learning the geometry costs; they stay trainable.
+        # Sine positions save the epochs that learning the geometry would take; they are trainable.
         positions = build_sincos2d_pos_embed([self.grid, self.grid], self.width, interleave_sin_cos=False)
         self.position_embedding.data[0, 1:] = positions
-        # Small labels, so that the label-free path is learnt alongside the conditional one from the start.
+        # Small label embeddings, so that the label-free path is learnt from the start too.
         nn.init.normal_(self.label_embedding.weight, std=0.02)
-        # The identity: at the start the convolution passes on what the patches say.
+        # Identity: at the start the convolution does not change the output of the patches.
         nn.init.dirac_(self.final_convolution.weight)
         _zero_bias(self.final_convolution)
 
     def embed_labels(self, labels: Tensor) -> Tensor:
-        """(B,) class indices, `UNLABELLED` for none, to (B, width)."""
+        """Return the embeddings (B, width) of class indices (B,), where `UNLABELLED` means no label."""
         return self.label_embedding(torch.where(labels == UNLABELLED, self.classes, labels))
 
     def embed_probabilities(self, probabilities: Tensor) -> Tensor:
-        """(B, classes) to the expected embedding (B, width): differentiable, unlike an argmax (Eq. 7)."""
+        """Embed probabilities (B, classes) as their expectation (B, width): differentiable, unlike argmax (Eq. 7)."""
         return probabilities @ self.label_embedding.weight[: self.classes]
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, middle_features: bool = False):
-        """Predict for noisy images.
+        """Predict noise or velocity (B, channels, S, S) for noisy images.
 
         Args:
             x: (B, channels, S, S), clean pixels in [-1, 1] plus noise.
             t: (B,) integer timesteps.
-            condition: (B, width) label embedding; none means no label.
-            middle_features: also return the middle block's patch tokens, (B, h·w, width).
+            condition: (B, width) label embedding; None means no label.
+            middle_features: whether to return the middle block's patch tokens (B, h·w, width) too.
         """
         # fmt: off
         tokens = self._embed(x, t, condition)                    # (B, 1 + h·w, width)
@@ -129,7 +130,10 @@ class UViT(nn.Module):
     def forward_intermediates(
         self, x: Tensor, t: Tensor, condition: Tensor | None = None, *, indices: Sequence[int]
     ) -> list[Tensor]:
-        """Outputs of the blocks `indices` on the patch grid, (B, width, h, w) each; stops after the deepest."""
+        """Return the outputs of the blocks `indices` on the patch grid, (B, width, h, w) each.
+
+        Blocks after the deepest of them are not computed.
+        """
         tokens = self._embed(x, t, condition)
         skips: list[Tensor] = []
         outputs: dict[int, Tensor] = {}

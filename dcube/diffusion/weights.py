@@ -1,4 +1,4 @@
-"""The trained diffusion model as files."""
+"""Saving and loading of the trained diffusion model."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from dcube.diffusion.uvit import UViT
 
 
 def build_uvit(diffusion: Diffusion, image_size: int, channels: int, classes: int) -> UViT:
-    """A U-ViT of the configured size with first weights from `diffusion.seed`."""
+    """Build a U-ViT of the configured size, with initial weights from `diffusion.seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(diffusion.seed)
         return UViT(
@@ -27,7 +27,7 @@ def build_uvit(diffusion: Diffusion, image_size: int, channels: int, classes: in
 def save_diffusion(
     folder: Path, tensors: dict[str, Tensor], best_step: int, diffusion: Diffusion, dataset: PreparedDataset
 ) -> str:
-    """Returns the sha256 of the weights, which are those of `best_step`."""
+    """Save the weights of `best_step` with their configuration, and return the sha256 of the weights file."""
     config = DiffusionConfig(
         diffusion=diffusion,
         image_size=dataset.diffusion_image_size,
@@ -40,7 +40,7 @@ def save_diffusion(
 
 
 def load_diffusion(folder: Path, device: torch.device) -> tuple[UViT, NoiseSchedule]:
-    """The frozen U-ViT in eval mode, and its noise schedule."""
+    """Load the frozen U-ViT in eval mode, and its noise schedule."""
     tensors, config = load_weights(folder, DiffusionConfig)
     model = build_uvit(config.diffusion, config.image_size, config.channels, len(config.classes))
     load_into(model, tensors, folder)
@@ -48,5 +48,5 @@ def load_diffusion(folder: Path, device: torch.device) -> tuple[UViT, NoiseSched
 
 
 def load_diffusion_config(folder: Path) -> DiffusionConfig:
-    """What the model in `folder` is; its weights are not read."""
+    """Load the configuration of the model in `folder`, without its weights."""
     return DiffusionConfig.load(folder / CONFIG)

@@ -1,7 +1,7 @@
-"""Statistics of batch normalisation that fit the weights they are used with.
+"""Estimating batch-norm statistics again for the current weights.
 
-Running statistics follow the batches with momentum 0.1, and averaging the weights averages them once more: after a
-short training they belong to weights of long ago, and every image may fall into one class.
+Running statistics follow the batches with momentum 0.1, and the moving average of the weights averages them once more.
+After a short training they belong to much earlier weights, with which all images may be predicted as one class.
 """
 
 from collections.abc import Iterator
@@ -9,17 +9,17 @@ from contextlib import contextmanager
 
 from torch import nn
 
-BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)  # timm's own are among them
+BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)  # timm's classes are derived from these
 
 
 @contextmanager
 def statistics_estimated_again(model: nn.Module) -> Iterator[bool]:
-    """Within it, forward passes of `model` in eval mode replace its running statistics by means over these passes.
+    """Inside the block, forward passes replace the running statistics of `model` by means over these passes.
 
-    Only layers whose statistics training updates take part: those of a frozen encoder keep theirs.
+    All other layers are in eval mode, also those of a frozen encoder, whose statistics training does not update.
 
     Yields:
-        whether there is such a layer; without one, no pass is needed.
+        Whether there is a layer to update; otherwise no forward pass is needed.
     """
     layers = [layer for layer in model.train().modules() if isinstance(layer, BATCH_NORM) and layer.training]
     momentum = [layer.momentum for layer in layers]

@@ -1,4 +1,4 @@
-"""Which items this process sees at a step: a function of the step alone, so that a resumed training needs no replay."""
+"""Sampling of batches as a pure function of the step, so that a resumed training needs no replay."""
 
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
@@ -15,28 +15,28 @@ Items = TypeVar("Items", bound=Sliceable)
 
 
 def steps_per_epoch(items: int, batch_size: int) -> int:
-    """Whole batches, or one of all items if there are fewer."""
+    """Return the number of full batches; one batch of all items if they do not fill one."""
     return items // min(batch_size, items)
 
 
 def steps_of(epochs: float, per_epoch: int) -> int:
-    """Of so many epochs, one at least."""
+    """Return the number of steps in `epochs`, at least one."""
     return max(1, round(epochs * per_epoch))
 
 
 class DistributedBatchSampler(Generic[Items]):
-    """This process's shard of every step's batch.
+    """Sampler of this process's shard of the batch of each step.
 
-    All processes have the same order of an epoch's items. It is cut into batches; what does not fill one is left out
-    of that epoch. Together the processes see an item once.
+    All processes use the same order of an epoch's items. It is cut into batches, of which each process sees its shard;
+    items that do not fill a batch are left out of that epoch.
 
     Args:
-        items: how many an epoch has.
-        batch_size: of all processes together; all items if there are fewer.
-        order: epoch to its items in their order.
+        items: number of items in an epoch.
+        batch_size: size of the batch over all processes; all items if there are fewer.
+        order: returns the items of an epoch in their order.
 
     Raises:
-        DcubeError: the processes' shards would not be equal.
+        DcubeError: if the batch cannot be divided equally among the processes.
     """
 
     def __init__(self, items: int, batch_size: int, order: Callable[[int], Items]) -> None:

@@ -1,8 +1,8 @@
-"""Takes away the checkpoints of trainings that DVC has recorded: with one of 87 million weights go three gigabytes.
+"""Removal of the checkpoints of trainings whose output DVC has recorded (3 GB for a model of 87 million weights).
 
-A training ends before DVC has stored what it wrote. A kill between the two makes DVC run the stage again, which then
-needs the last checkpoint. So the stage only notes what it has written, in the working copy's own folder, and a later
-one takes the checkpoints away once `dvc.lock` records that very output. No clock is asked: clocks differ.
+A training ends before DVC has stored its output. If the process is killed in between, DVC runs the stage again, which
+then needs the last checkpoint. Therefore the stage only notes its output in the working copy, and a later stage removes
+the checkpoints once `dvc.lock` records this output. Times are not compared, because the clocks of machines differ.
 """
 
 import shutil
@@ -16,14 +16,14 @@ from dcube.runtime.settings import read_settings
 
 
 def note_finished(output: Path, *keys: str) -> None:
-    """The trainings of these keys have ended, and the folder `output` is what they made."""
+    """Note that the trainings with these keys have ended and produced the folder `output`."""
     FINISHED.mkdir(parents=True, exist_ok=True)
     for key in keys:
         atomic_write(FINISHED / key, f"{output} {dvc_hash(output)}".encode())
 
 
 def remove_recorded() -> None:
-    """Remove the checkpoints of what has ended and is recorded."""
+    """Remove the checkpoints of trainings that have ended and whose output is recorded in `dvc.lock`."""
     notes = list(FINISHED.glob("*"))
     if read_settings().keep_checkpoints or not notes:
         return

@@ -1,8 +1,8 @@
 """Checkpoints that survive a kill at any instant.
 
-A checkpoint is one safetensors file (its header carries the JSON state) and, written after it, its checksum. Only a
-file whose checksum stands beside it and agrees is ever loaded, and the last two are kept: whatever moment the process
-dies at, the previous one is whole.
+A checkpoint is one safetensors file, with the JSON state in its header, and a checksum file, which is written after it.
+A file is only loaded if its checksum exists and agrees. The last two checkpoints are kept, so that one of them is
+always complete, whenever the process dies.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """The checkpoints of one training, in a folder of its own.
+    """The checkpoints of one training, in their own folder.
 
     Args:
-        root: where all trainings keep theirs.
-        key: `training_key` of everything that defines this training: a changed parameter never finds a stranger's.
-        sync: where other machines find them.
+        root: folder for the checkpoints of all trainings.
+        key: `training_key` of this training. It changes with every parameter, so that other checkpoints are not found.
+        sync: copies checkpoints to the bucket for other machines; None: there is no bucket.
     """
 
     def __init__(self, root: Path, key: str, sync: CheckpointSync | None = None) -> None:
@@ -39,11 +39,11 @@ class Checkpoints:
 
     @classmethod
     def configured(cls, key: str) -> Self:
-        """Those of a training as the settings say: in which folder, and on which bucket too."""
+        """Return the checkpoints of a training in the folder, and the bucket if any, that the settings name."""
         return cls(read_settings().checkpoints, key, CheckpointSync.configured(key))
 
     def synced(self) -> AbstractContextManager[None]:
-        """Inside the block what is saved reaches the bucket too, if there is one."""
+        """Inside the block, saved checkpoints are also uploaded to the bucket, if there is one."""
         return self.sync.uploading() if self.sync else nullcontext()
 
     def save(self, step: int, tensors: dict[str, Tensor], state: dict) -> None:
@@ -60,9 +60,9 @@ class Checkpoints:
             self.sync.offer(path)
 
     def latest(self) -> tuple[dict[str, Tensor], dict] | None:
-        """Tensors and state of the newest whole checkpoint; None where there is none.
+        """Return tensors and state of the newest complete checkpoint; None if there is none.
 
-        It is fetched from the bucket if that has a newer one.
+        It is downloaded from the bucket if there is a newer one.
 
         Raises:
             DcubeError: if there are checkpoints and all of them are damaged, or the bucket cannot be used.
@@ -94,13 +94,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def training_key(stage: str, params: dict, inputs: list[str], packages: list[str]) -> str:
-    """Hash of everything that defines a training.
+    """Return the stage's name with a hash of everything that defines the training, including the torch version.
 
     Args:
-        stage: its name.
-        params: the parameter groups that it reads, as plain values.
+        stage: name of the stage.
+        params: parameter groups that the training reads, as plain values.
         inputs: fingerprints of the data and weights that it starts from.
-        packages: packages of `dcube` whose source defines it.
+        packages: packages of `dcube` whose source code defines it.
     """
     definition = [stage, params, inputs, _source_digest(packages), torch.__version__]
     return f"{stage}-{hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()[:16]}"

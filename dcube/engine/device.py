@@ -1,4 +1,4 @@
-"""Which device and which precision."""
+"""Choice of device and precision."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -24,7 +24,7 @@ def choose_device(compute: Compute) -> torch.device:
 
 
 def computes_in_bfloat16(device: torch.device, compute: Compute) -> bool:
-    """Whether matrix products are in bfloat16; `auto` asks whether the hardware has instructions for it."""
+    """Return whether matrix products use bfloat16; with `auto`, if the hardware has instructions for it."""
     if compute.precision != "auto":
         return compute.precision == "bfloat16"
     if device.type == "cuda":
@@ -34,7 +34,7 @@ def computes_in_bfloat16(device: torch.device, compute: Compute) -> bool:
 
 @contextmanager
 def autocast(device: torch.device, compute: Compute) -> Iterator[None]:
-    """Mixed precision where it pays: weights and optimiser stay in float32."""
+    """Use mixed precision inside the block, if chosen. Weights and optimiser stay in float32."""
     if not computes_in_bfloat16(device, compute):
         yield
         return
@@ -43,6 +43,6 @@ def autocast(device: torch.device, compute: Compute) -> Iterator[None]:
 
 
 def _attention(device: torch.device) -> AbstractContextManager:
-    # Measured: in bfloat16 on a CPU, the fused attention of other networks than the U-ViT is slow backwards (1.4 × a
-    # whole step at 65 tokens), and fast forwards.
+    # Measured in bfloat16 on a CPU, for networks other than the U-ViT: fused attention is fast in the forward pass, but
+    # so slow in the backward pass that a whole step takes 1.4 × as long (65 tokens).
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" and torch.is_grad_enabled() else nullcontext()

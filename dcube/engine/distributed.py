@@ -1,6 +1,6 @@
-"""A training in several processes, by torch.distributed: every process computes the losses of its shard of a batch.
+"""Training in several processes by torch.distributed: each process computes the losses of its shard of a batch.
 
-torchrun starts the processes, on one node or several. Without it every function here is that of one process.
+torchrun starts the processes, on one node or several. Without torchrun, the functions here work for one process.
 """
 
 import time
@@ -18,7 +18,7 @@ from dcube.engine.batch_norm import BATCH_NORM
 from dcube.engine.progress import Advance, progress
 from dcube.errors import DcubeError
 
-# How long a process waits for the others: the main one measures FID, and fetches checkpoints, alone.
+# How long a process waits for the others. The main process alone measures FID and downloads checkpoints.
 TIMEOUT = timedelta(hours=1)
 SECONDS_TO_BE_ENDED = 10
 
@@ -28,9 +28,10 @@ Losses = Callable[[int], dict[str, Tensor]]
 
 @contextmanager
 def joined_processes() -> Iterator[None]:
-    """Join the processes that torchrun has started together with this one, if it has.
+    """Join the process group if torchrun has started this process.
 
-    The process that fails first says why. The others fail because of it and say nothing: torchrun ends them.
+    The first process that fails reports its error. The others fail as a consequence and report nothing: they wait for
+    torchrun to end them.
     """
     if not dist.is_torchelastic_launched():
         yield
@@ -51,7 +52,7 @@ def _is_first_failure(store: dist.Store) -> bool:
     try:
         return store.add("failures", 1) == 1
     except dist.DistError:
-        return False  # the store has ended with the main process
+        return False  # the store is gone because the main process has ended
 
 
 def rank() -> int:
@@ -63,13 +64,13 @@ def world_size() -> int:
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that measures, saves, logs and publishes."""
+    """Return whether this is the process that measures, saves and logs."""
     return rank() == 0
 
 
 @contextmanager
 def progress_of_all(description: str, total: int, unit: str, completed: int = 0) -> Iterator[Advance]:
-    """As `progress`, of work that all processes do alike: the main one shows its own."""
+    """Like `progress`, for work that all processes do alike: only the main process shows its progress."""
     if is_main_process():
         with progress(description, total, unit, completed) as advance:
             yield advance
@@ -78,16 +79,16 @@ def progress_of_all(description: str, total: int, unit: str, completed: int = 0)
 
 
 def shard(items: Any) -> Any:
-    """This process's consecutive part of something that can be sliced; two parts differ by one item at most."""
+    """Return this process's contiguous part of a sliceable object. Parts differ by one item at most."""
     n = len(items)
     return items[n * rank() // world_size() : n * (rank() + 1) // world_size()]
 
 
 def shard_size(batch_size: int) -> int:
-    """How many images of a training batch each process has.
+    """Return the number of images of a training batch for each process.
 
     Raises:
-        DcubeError: not all of them the same number; the mean of the processes' losses would not be that of the batch.
+        DcubeError: if the processes would get different numbers: the mean of their losses would not be the batch's.
     """
     if batch_size % world_size():
         raise DcubeError(
@@ -98,7 +99,7 @@ def shard_size(batch_size: int) -> int:
 
 
 def all_reduce_mean(value: Tensor) -> Tensor:
-    """The mean over all processes, without gradient."""
+    """Return the mean over all processes, without gradient."""
     if world_size() == 1:
         return value
     total = value.detach().clone()
@@ -107,12 +108,12 @@ def all_reduce_mean(value: Tensor) -> Tensor:
 
 
 def all_gather(part: Tensor) -> Tensor:
-    """All processes' parts, equal in length, one after the other; differentiable."""
+    """Concatenate the parts of all processes, which must have equal length. Differentiable."""
     return _AllGather.apply(part) if world_size() > 1 else part
 
 
 class _AllGather(torch.autograd.Function):
-    """torch's own differentiable ones are deprecated, or private and of another name in every release."""
+    """Differentiable all-gather. Those of torch are deprecated, or private and renamed between releases."""
 
     @staticmethod
     def forward(_context: Any, part: Tensor) -> Tensor:
@@ -123,13 +124,13 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(_context: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous().clone()  # every process's loss depends on every part
+        total = gradients[0].contiguous().clone()  # the loss of each process depends on every part
         dist.all_reduce(total)
         return shard(total)
 
 
 def gather_uneven(part: Tensor) -> Tensor:
-    """The same for parts on the CPU that may differ in length, without gradient."""
+    """Concatenate the parts of all processes, on the CPU, which may differ in length. Without gradient."""
     parts: list[Any] = [part] * world_size()
     if world_size() > 1:
         dist.all_gather_object(parts, part)
@@ -137,7 +138,7 @@ def gather_uneven(part: Tensor) -> Tensor:
 
 
 def broadcast_object(compute: Callable[[], Result]) -> Result:
-    """What `compute` returns in the main process, in all of them; the others wait."""
+    """Call `compute` in the main process only, and return its result in all processes."""
     box: list[Any] = [compute() if is_main_process() else None]
     if world_size() > 1:
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
@@ -145,7 +146,7 @@ def broadcast_object(compute: Callable[[], Result]) -> Result:
 
 
 class LossesOfStep(nn.Module):
-    """Calls `losses(step)` within a forward pass: DistributedDataParallel then sees whatever they do with the model."""
+    """Module that calls `losses(step)` in its forward pass: DistributedDataParallel then covers all uses of `model`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -156,10 +157,10 @@ class LossesOfStep(nn.Module):
 
 
 def data_parallel(model: nn.Module) -> nn.Module:
-    """A module that is called with (losses, step) and averages the gradients of those losses over all processes.
+    """Return a module that is called with (losses, step) and averages the gradients over all processes.
 
-    The main process's weights are copied to the others. From then on batch normalisation sees the global batch, so
-    that its statistics are the same everywhere. A training's losses use the same parameters at every step.
+    The main process's weights are copied to the others. Batch norm then uses the global batch, so that its statistics
+    are the same in all processes. The losses of a training must use the same parameters at every step.
     """
     step = LossesOfStep(model)
     if world_size() == 1:
@@ -170,7 +171,7 @@ def data_parallel(model: nn.Module) -> nn.Module:
 
 def _synchronise_batch_norm(model: nn.Module) -> None:
     if next(model.parameters()).is_cuda:
-        from timm.layers import convert_sync_batchnorm  # knows timm's layers; here, as a launcher needs no timm
+        from timm.layers import convert_sync_batchnorm  # covers timm's layers; the launcher needs no timm
 
         convert_sync_batchnorm(model)
         return

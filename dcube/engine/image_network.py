@@ -1,11 +1,11 @@
-"""A timm network on images as they are stored."""
+"""A timm network for stored uint8 images."""
 
 import torch
 from torch import Tensor, nn
 
 
 class ImageNetwork(nn.Module):
-    """A timm network on stored pixels, normalised as its pretrained weights expect: uint8, grey or colour."""
+    """A timm network for uint8 images, grey or colour, which it normalises as its pretrained weights expect."""
 
     mean: Tensor
     std: Tensor
@@ -16,7 +16,7 @@ class ImageNetwork(nn.Module):
         for name in ("mean", "std"):
             values = torch.tensor(network.pretrained_cfg[name])  # type: ignore[index]
             self.register_buffer(name, values.view(1, 3, 1, 1), persistent=False)
-        # Measured on CPUs with bfloat16: depthwise convolutions are slower in it than in float32.
+        # Measured on CPUs that support bfloat16: depthwise convolutions are slower in bfloat16 than in float32.
         self.slow_in_bfloat16 = any(
             isinstance(m, nn.Conv2d) and 1 < m.groups == m.in_channels for m in network.modules()
         )

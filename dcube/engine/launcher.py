@@ -1,4 +1,4 @@
-"""Starts a command again in several processes on this machine, by torchrun."""
+"""Starting a command again in several processes on this machine with torchrun."""
 
 import logging
 import signal
@@ -12,13 +12,15 @@ from dcube.runtime.settings import library_defaults
 
 
 def launch(processes: int, work: Callable[[], None], module: str, *words: str) -> None:
-    """Do `work` in this process, or in each of `processes`. Started by torchrun, this is one of its processes.
+    """Run `work` in this process, or start `processes` processes that run it.
+
+    In a process that torchrun has started, run `work` directly.
 
     Args:
-        module, words: the command `python -m module words…` that led here and leads every process here again.
+        module, words: the command `python -m module words…`, with which each process reaches this call again.
 
     Raises:
-        SystemExit: a process failed, and has said why: with its exit code, 128 + N if signal N killed it.
+        SystemExit: if a process failed and has reported its error; with its exit code, or 128 + N after signal N.
     """
     if processes == 1 or dist.is_torchelastic_launched():
         with joined_processes():
@@ -34,12 +36,12 @@ def _torchrun(*words: str) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    logging.disable()  # what a process has to say it says itself
+    logging.disable()  # the processes report their errors themselves
     try:
         run(parse_args(words))
     except ChildFailedError as error:
         codes = {failure.exitcode for failure in error.failures.values()}
-        own = codes - {-signal.SIGTERM} or codes  # torchrun ends by SIGTERM those that did not fail themselves
+        own = codes - {-signal.SIGTERM} or codes  # torchrun ends the processes that did not fail by SIGTERM
         raise SystemExit(max(code if code > 0 else 128 - code for code in own)) from None
     except SignalException as error:
         raise SystemExit(128 + error.sigval) from None

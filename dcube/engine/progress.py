@@ -1,6 +1,6 @@
-"""Long work shows itself: a bar on a terminal, plain lines in a log, JSON lines for an orchestrator.
+"""Progress of long work: a bar on a terminal, plain lines in a log, JSON lines for an orchestrator.
 
-The orchestrator names a file in `DCUBE_PROGRESS_FILE`; this package knows nothing else about it.
+JSON lines are written to the file that the orchestrator names in `DCUBE_PROGRESS_FILE`.
 """
 
 import sys
@@ -20,13 +20,13 @@ from dcube.runtime.settings import read_settings
 SECONDS_BETWEEN_LINES = 10.0
 SECONDS_BETWEEN_UPDATES = 1.0
 SECONDS_BETWEEN_SAMPLES = 3.0
-SAMPLES = 20  # that the rate is taken over: a minute, or as many steps if they are slow
+SAMPLES = 20  # the rate is measured over these: a minute, or more if steps are slow
 
 Advance = Callable[..., None]
 
 
 class _Meter:
-    """Counts, and reports at most every so often."""
+    """Counter of completed units, which also measures the rate and limits how often it is reported."""
 
     def __init__(self, description: str, total: int, unit: str, completed: int) -> None:
         self.description, self.total, self.unit = description, total, unit
@@ -42,7 +42,7 @@ class _Meter:
             self.samples.append((time.monotonic(), self.completed))
 
     def rate(self) -> float:
-        """Of the last minute: after a change of speed, what came before tells nothing of the time left."""
+        """Return units per second over the last samples only, so that the time left follows a change of speed."""
         since, completed = self.samples[0]
         return (self.completed - completed) / max(time.monotonic() - since, 1e-9)
 
@@ -76,10 +76,10 @@ class _Meter:
 
 @contextmanager
 def progress(description: str, total: int, unit: str, completed: int = 0) -> Iterator[Advance]:
-    """Give `advance(count=1, **values)`; `values` (a loss, say) are shown beside the rate and the time left.
+    """Yield `advance(count=1, **values)`; `values` (e.g. a loss) are shown beside the rate and the time left.
 
     Args:
-        completed: what an interrupted run had done; it is said once.
+        completed: units that an interrupted run has completed; if not 0, a line says so at the start.
     """
     meter = _Meter(description, total, unit, completed)
     updates_file = read_settings().progress_file

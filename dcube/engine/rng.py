@@ -1,4 +1,4 @@
-"""Random numbers of torch as a function of (seed, purpose, position), the same in one process as in several."""
+"""Random numbers of torch as a function of (seed, purpose, position), independent of the number of processes."""
 
 import torch
 from torch import Tensor
@@ -12,12 +12,12 @@ def torch_generator(device: torch.device | str, seed: int, *position: str | int)
 
 
 class Rng:
-    """Draws for the global batch and returns the numbers of this process's images.
+    """Random numbers for this process's images, taken from numbers that are drawn for the global batch.
 
     Args:
-        device: where the numbers are drawn.
-        images: of this process, n; all processes have as many.
-        seed, position: decide the numbers, see `derived_seed`.
+        device: device on which the numbers are drawn.
+        images: number n of images of this process, the same in all processes.
+        seed, position: determine the numbers, see `derived_seed`.
     """
 
     def __init__(self, device: torch.device | str, images: int, seed: int, *position: str | int) -> None:
@@ -25,15 +25,15 @@ class Rng:
         self.batch_size = images * world_size()
 
     def normal(self, *shape: int) -> Tensor:
-        """(n, *shape) standard normal values."""
+        """Return (n, *shape) standard normal values."""
         return shard(torch.randn((self.batch_size, *shape), **self._source))
 
     def uniform(self, *shape: int) -> Tensor:
-        """(n, *shape) values between 0 and 1."""
+        """Return (n, *shape) uniform values between 0 and 1."""
         return shard(torch.rand((self.batch_size, *shape), **self._source))
 
     def integers(self, low: int, high: int) -> Tensor:
-        """(n,) integers from low to high - 1."""
+        """Return (n,) uniform integers from `low` to `high` - 1."""
         return shard(torch.randint(low, high, (self.batch_size,), **self._source))
 
     @property

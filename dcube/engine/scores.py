@@ -1,39 +1,39 @@
-"""Accuracy, F1 and areas of a classifier: what validation during training, probes and the evaluation all need.
+"""Accuracy, F1 and areas under the curves of a classifier, for validation in training, probes and the evaluation.
 
-Each is a function of per-image weights (b, n) and has b values: with weights of one the usual score, with the counts of
-a bootstrap resample that resample's. NaN where a weighting leaves a class without an image.
+Each is a function of image weights (b, n) and returns b values. Weights of one give the usual score, and the counts of
+a bootstrap resample give the score of that resample. The value is NaN if the weights leave a class without images.
 """
 
 import numpy as np
 
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(b, c, c): weight of the images of class i that were predicted to be class j."""
+    """Return (b, c, c): total weight of the images of class i that were predicted as class j."""
     count = probabilities.shape[1]
     cell = labels * count + probabilities.argmax(1)
     return (weights @ np.eye(count * count)[cell]).reshape(-1, count, count)
 
 
 def accuracy(table: np.ndarray) -> np.ndarray:
-    """(b,), of confusions (b, c, c)."""
+    """Return the accuracy (b,) of confusion matrices (b, c, c)."""
     return np.diagonal(table, axis1=1, axis2=2).sum(1) / table.sum((1, 2))
 
 
 def macro_f1(table: np.ndarray) -> np.ndarray:
-    """(b,), of confusions (b, c, c): mean over the classes."""
+    """Return the mean F1 over the classes, (b,), of confusion matrices (b, c, c)."""
     hits, actual, predicted = np.diagonal(table, axis1=1, axis2=2), table.sum(2), table.sum(1)
     return ratio(2 * hits, actual + predicted, otherwise=0.0).mean(1) * only_complete(table)
 
 
 def only_complete(table: np.ndarray) -> np.ndarray:
-    """(b,) one, or NaN where a class has no image."""
+    """Return a factor (b,): one, or NaN if a class has no image."""
     return np.where((table.sum(2) > 0).all(1), 1.0, np.nan)
 
 
 def areas(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Areas under the ROC curve and under precision–recall, (b,) each: means over the classes, each against the rest.
+    """Return AUROC and area under the precision–recall curve, (b,) each, one-vs-rest means over the classes.
 
-    Of two classes, the first area ranks by the second's probability.
+    With two classes, AUROC is that of the second class.
     """
     by_class = [_areas(labels == i, probabilities[:, i], weights) for i in range(probabilities.shape[1])]
     auroc, auprc = np.array(by_class).swapaxes(0, 1)
@@ -41,11 +41,11 @@ def areas(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) ->
 
 
 def unweighted_auroc(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean over the classes, each against the rest, by scikit-learn: it may differ from `areas` in the last digit.
+    """Return the one-vs-rest mean AUROC by scikit-learn, which may differ from `areas` in the last digit.
 
-    Epochs are chosen by it, so that it stays as it is.
+    It is kept because validation during training reports it, and these values must not change.
     """
-    from sklearn.metrics import roc_auc_score  # takes a second, and most who import this need it not
+    from sklearn.metrics import roc_auc_score  # takes a second to import, and is rarely needed
 
     return float(roc_auc_score(np.eye(probabilities.shape[1])[labels], probabilities, average="macro"))
 
@@ -55,7 +55,7 @@ def ratio(part: np.ndarray, whole: np.ndarray, otherwise: float = np.nan) -> np.
 
 
 def _areas(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Areas under the ROC curve (trapezoids) and under precision–recall (steps, "average precision"), (b,) each."""
+    """Return AUROC (by trapezoids) and average precision (precision–recall curve by steps), (b,) each."""
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
     sorted_weights = weights[:, order]

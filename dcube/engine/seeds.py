@@ -1,4 +1,4 @@
-"""Randomness as a pure function of (seed, purpose, position): a resumed run needs no replay and no stored state."""
+"""Random seeds as a pure function of (seed, purpose, position): a resumed run needs no replay and no stored state."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def derived_seed(seed: int, *position: str | int) -> int:
-    """A 63-bit seed for one purpose and place, e.g. `derived_seed(0, "noise", step)`."""
+    """Return a 63-bit seed for one purpose and position, e.g. `derived_seed(0, "noise", step)`."""
     digest = hashlib.blake2b(repr((seed, *position)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 

@@ -1,7 +1,7 @@
-"""The loop that both trainings share: optimiser, averaged weights, best weights, history, early stop, resume.
+"""The training loop of both stages: optimiser, averaged weights, best weights, history, early stopping, resuming.
 
-Every random number of a training is a function of (seed, purpose, step), so that a checkpoint needs no random state
-and, on the CPU, a killed and resumed training ends bit for bit like an undisturbed one.
+Every random number of a training is a function of (seed, purpose, step). A checkpoint therefore needs no random state,
+and on the CPU a resumed training gives bit-identical results to an uninterrupted one.
 """
 
 import copy
@@ -31,30 +31,31 @@ from dcube.engine.progress import Advance
 from dcube.errors import DcubeError
 from dcube.runtime.settings import read_settings
 
-# Losses leave the device and checkpoints are taken at multiples of this and at validations: no copy holds up a step.
+# Losses are copied from the device, and checkpoints taken, only at multiples of this and at validations, because a copy
+# delays a step.
 STEPS_PER_ROW = 20
 
 Row = dict[str, Any]
 
 
 def is_validated(step: int, steps: int, validate_every: int) -> bool:
-    """The last step always is."""
+    """Return whether a step is followed by a validation. The last step always is."""
     return step % validate_every == 0 or step == steps
 
 
 def can_be_best(step: int, warmup_steps: int) -> bool:
-    """Whether a validation can be the best: before the end of the warm-up the weights hardly learn."""
+    """Return whether a validation can be the best. During the warm-up the weights hardly learn."""
     return step >= warmup_steps
 
 
 def validations(steps: int, validate_every: int) -> int:
-    """How many a training of so many steps has, unless patience ends it."""
+    """Return the number of validations in `steps` steps without early stopping."""
     return math.ceil(steps / validate_every)
 
 
 @dataclass
 class TrainerState:
-    """What a training has seen so far; the part of a checkpoint that is no tensor."""
+    """Progress of a training: the part of a checkpoint that is not a tensor."""
 
     step: int = 0
     best_score: float = -float("inf")
@@ -65,16 +66,17 @@ class TrainerState:
 
 
 class Trainer:
-    """Trains `model`; `averaged` holds its exponential moving average and `best` the best of those.
+    """Trainer of `model`. `averaged` is its exponential moving average, and `best` the best averaged weights.
 
-    Several processes hold the same weights at every step; the main one shows, hands out and saves.
+    With several processes, all have the same weights at every step. Only the main process shows progress, passes on
+    rows and saves.
 
     Args:
-        model: on its device, of no other trainer; parameters that need no gradient are left alone.
+        model: model on its device, used by no other trainer. Parameters that need no gradient do not change.
         settings: learning rate, weight decay, gradient clip, EMA decay.
-        checkpoints: where to resume from and to save to.
-        warmup_steps: over which the learning rate rises linearly. Scores count once they are over.
-        make_optimisers: makes those of the parameters that are trained.
+        checkpoints: checkpoints to resume from and to save to.
+        warmup_steps: steps of linear warm-up of the learning rate. Scores before its end are not compared.
+        make_optimisers: makes the optimisers of the trained parameters.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Trainer:
     ) -> None:
         self.model, self.settings, self.checkpoints, self.warmup_steps = model, settings, checkpoints, warmup_steps
         self.losses_of_step = data_parallel(model)
-        # Warmed up: a fixed decay would hold the random first weights for thousands of steps.
+        # With warm-up, because a fixed decay would keep the random initial weights for thousands of steps.
         self.ema = ModelEmaV3(model, decay=settings.ema_decay, use_warmup=True)
         self.optimisers = make_optimisers(model, settings)
         self.state = TrainerState()
@@ -111,14 +113,14 @@ class Trainer:
         """Train up to `steps` steps and return the best averaged weights.
 
         Args:
-            description: for the progress display.
-            losses: step to scalar tensors, means over this process's shard of the batch, whose mean over all
-                processes is that of the batch; the one named "loss" is minimised.
-            validate: (averaged model, step) to a row, the same in every process, whose "score" decides which weights
-                are best (higher is better).
+            description: text of the progress display.
+            losses: returns the scalar losses of a step, means over this process's shard of the batch, whose mean over
+                all processes is that of the batch. The one named "loss" is minimised.
+            validate: returns a row for (averaged model, step), the same in every process. The weights with the highest
+                "score" are the best.
             validate_every: steps between two validations; the last step is always validated.
-            patience: validations without a better score after which training ends.
-            on_rows: called with every new row of history and validation, before the checkpoint that holds it.
+            patience: number of validations without a better score after which training ends; None: no early stopping.
+            on_rows: called with each new row of history and validation, before the checkpoint that contains it.
         """
         sent = len(self.state.history), len(self.state.validation)
         pending: list[dict[str, Tensor]] = []
@@ -149,7 +151,7 @@ class Trainer:
             yield advance
 
     def step(self, losses: Losses) -> dict[str, Tensor]:
-        """One step of the optimiser and of the averaged weights; returns the losses, detached."""
+        """Take one optimiser step, update the averaged weights, and return the detached losses."""
         step = self.state.step
         self.model.train()
         values = self.losses_of_step(losses, step)
@@ -179,7 +181,7 @@ class Trainer:
         if not math.isfinite(row["score"]):
             raise DcubeError(f"the validation is NaN or infinite at step {self.state.step}: lower the learning rate")
         self.state.validation.append(row)
-        if not can_be_best(self.state.step, self.warmup_steps):  # these weights serve until others are measured
+        if not can_be_best(self.state.step, self.warmup_steps):  # a fallback until a validation counts
             self.state.best_step, self.best = self.state.step, copy.deepcopy(self.averaged.state_dict())
         elif row["score"] > self.state.best_score:
             self.state.best_score, self.state.best_step = row["score"], self.state.step
@@ -217,7 +219,7 @@ class Trainer:
         self.checkpoints.save(self.state.step, tensors, vars(self.state))
 
     def _resume(self) -> None:
-        latest = broadcast_object(self.checkpoints.latest)  # so that other nodes need not share the disk
+        latest = broadcast_object(self.checkpoints.latest)  # other nodes may not share the disk
         if latest is None:
             return
         tensors, state = latest
@@ -230,7 +232,7 @@ class Trainer:
 
 
 def _load_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """`tensors` by the position of the parameter and the name of the value, joined by a dot."""
+    """Load an optimiser's state from tensors that are named `POSITION_OF_PARAMETER.NAME_OF_VALUE`."""
     parameters = optimiser.param_groups[0]["params"]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -240,5 +242,5 @@ def _load_state(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) ->
 
 
 def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
-    # Measured: the fused AdamW pairs a channels-last parameter with its moments by place in memory, not by index.
+    # Measured: the fused AdamW pairs a channels-last parameter with its moments by memory layout, not by index.
     return torch.empty_like(parameter).copy_(tensor) if tensor.shape == parameter.shape else tensor

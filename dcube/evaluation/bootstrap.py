@@ -1,7 +1,7 @@
-"""Uncertainty from a test set of limited size: patients are drawn again with replacement.
+"""Bootstrap confidence intervals: the patients of the test set are resampled with replacement.
 
-Images of one patient resemble each other, so whole patients are drawn where they are known; drawing images
-would promise more certainty than the data have.
+Images of one patient are similar, so whole patients are resampled if they are known; resampling images would
+underestimate the uncertainty.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,14 +11,15 @@ import numpy as np
 from dcube.engine.seeds import numpy_generator
 from dcube.evaluation.metrics import MetricValues
 
-ENTRIES_AT_ONCE = 4_000_000  # of the weights matrix, to bound memory
+ENTRIES_AT_ONCE = 4_000_000  # entries of a chunk of the weight matrix, to limit memory
 
 
 def resample_weights(groups: np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """Chunks of the (samples, n) matrix that says how often image i is in resample b.
+    """Yield chunks of the (samples, n) matrix of how often image i is in resample b.
 
     Args:
         groups: (n,) patient number of every image, 0…g-1 without gaps.
+        samples: number of resamples.
     """
     count = int(groups.max()) + 1
     generator = numpy_generator(seed, "bootstrap")
@@ -31,16 +32,16 @@ def resample_weights(groups: np.ndarray, samples: int, seed: int) -> Iterator[np
 def bootstrap(
     statistics: Callable[[np.ndarray], MetricValues], groups: np.ndarray, samples: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Name → (samples,) values of `statistics`, which maps (b, n) weights to name → (b,)."""
+    """Return name → (samples,) resampled values of `statistics`, which maps (b, n) weights to name → (b,)."""
     chunks = [statistics(weights) for weights in resample_weights(groups, samples, seed)]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
 def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
-    """Percentile interval of (samples,) resampled values.
+    """Return the percentile interval of (samples,) resampled values.
 
-    Resamples that lack a class leave some metrics undefined (NaN) and are left out; if that is all of them,
-    the interval is (NaN, NaN).
+    Undefined values (NaN), from resamples that lack a class, are left out. If all values are NaN, the interval is
+    (NaN, NaN).
     """
     defined = values[~np.isnan(values)]
     if not len(defined):
@@ -50,7 +51,7 @@ def interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
 
 
 def two_sided_p(differences: np.ndarray) -> float:
-    """Share of resamples on the other side of zero, twice; never 0, as there are finitely many resamples."""
+    """Return twice the share of resamples on the other side of zero; never 0, because resamples are finite."""
     defined = differences[~np.isnan(differences)]
     tail = min((defined <= 0).sum(), (defined >= 0).sum())
     return float(min(1.0, 2 * (tail + 1) / (len(defined) + 1)))

@@ -1,4 +1,4 @@
-"""Is one model better than another? Both are judged on the very same test images."""
+"""Comparison of two models on the same test images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,13 @@ NAMES = tuple(metric.name for metric in COMPARED)
 
 @dataclass(frozen=True)
 class Difference:
-    """First model minus second: value, interval and two-sided p."""
+    """Difference of a metric between two models.
+
+    Attributes:
+        first, second: values of the two models.
+        value, low, high: first minus second, with its confidence interval.
+        p: two-sided p-value.
+    """
 
     first: float
     second: float
@@ -28,11 +34,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Attributes:
-    differences: by metric, from a paired bootstrap over patients; its p-values know nothing of other tests.
-    only_first, only_second: images that just one of the two predicts rightly.
-    mcnemar_p: exact McNemar test of those two counts. It takes images for independent, which several images of
-        one patient are not: there, trust the bootstrap.
+    """Comparison of two models.
+
+    Attributes:
+        differences: differences by metric, from a paired bootstrap over patients; p-values are not corrected.
+        only_first, only_second: numbers of images that only one of the two models predicts correctly.
+        mcnemar_p: p-value of the exact McNemar test of these two numbers. The test assumes independent images: if
+            patients have several images, use the bootstrap instead.
     """
 
     differences: dict[str, Difference]
@@ -47,10 +55,10 @@ def compare(
     evaluation: Evaluation,
     compared: Sequence[str] = NAMES,
 ) -> ModelComparison:
-    """Differences of the metrics `compared`, which are names of `measure`.
+    """Compare two models by the metrics `compared` (names of `measure`).
 
     Raises:
-        DcubeError: if the two tables are not about the same images with the same labels.
+        DcubeError: if the two tables do not contain the same images with the same labels.
     """
     if first.fingerprint != second.fingerprint or first.classes != second.classes:
         raise DcubeError("the two models were tested on different images: evaluate both on one prepared data set")
@@ -88,8 +96,10 @@ def compare(
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values of any shape, corrected for their number (Holm, 1979): at most 5% of such tables hold any below 0.05
-    where there is no difference at all."""
+    """Return p-values of any shape, corrected for their number (Holm, 1979).
+
+    If there is no difference at all, at most 5% of such tables contain a corrected p-value below 0.05.
+    """
     ranked = np.argsort(p_values, axis=None)
     scaled = p_values.flat[ranked] * np.arange(p_values.size, 0, -1)
     corrected = np.empty(p_values.size)
@@ -98,8 +108,8 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p: were the two models equal, either would be the right one by the toss of a coin."""
-    from scipy.stats import binomtest  # slow to import, and `dcube models` tests nothing
+    """Return the exact two-sided p-value under the hypothesis that either model is the correct one equally often."""
+    from scipy.stats import binomtest  # slow to import, and `dcube models` does not need it
 
     disagreements = only_first + only_second
     return binomtest(only_first, disagreements).pvalue if disagreements else 1.0

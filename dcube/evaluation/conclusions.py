@@ -1,4 +1,4 @@
-"""What can honestly be said about evaluated models: differences on the same images, corrected p-values, sentences."""
+"""Conclusions about evaluated models: differences on the same images, corrected p-values, and sentences."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from dcube.evaluation.summary import tested_on
 
 ORDER = (DCUBE, *CONTROLS)
 MCNEMAR = "McNemar"
-TESTS = (*(metric.name for metric in COMPARED), MCNEMAR)  # of every comparison, in this order
+TESTS = (*(metric.name for metric in COMPARED), MCNEMAR)  # the tests of a comparison, in this order
 TEST_TITLES = (*(metric.title for metric in COMPARED), MCNEMAR)
 SIGNIFICANT = 0.05
 WIN, TIE, LOSS = "win", "tie", "loss"
@@ -28,7 +28,11 @@ WORDS_BY_IMAGE = {**WORDS, WIN: "higher in", LOSS: "lower in"}
 
 
 def evaluations(folder: Path) -> dict[str, Metrics]:
-    """Name → its metrics: the main model, the controls, then the others."""
+    """Load the metrics of all evaluated models by name: the main model, the controls, then the others.
+
+    Raises:
+        DcubeError: if nothing has been evaluated.
+    """
     files = {file.parent.name: file for file in sorted(folder.glob(f"*/{METRICS_FILE}"))}
     if not files:
         raise DcubeError(f"nothing has been evaluated in {folder}: run `dvc repro`")
@@ -37,18 +41,18 @@ def evaluations(folder: Path) -> dict[str, Metrics]:
 
 
 def results_title(metrics: Metrics) -> str:
-    """What the metrics rest on."""
+    """Return the title of a table of results: images, confidence, and what was resampled."""
     return f"Test split ({tested_on(metrics)}), {metrics.confidence:.0%} intervals over {metrics.resampled}"
 
 
 def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, ModelComparison]:
-    """The main model, whose `metrics` these are, against every other, by name."""
+    """Compare the main model with every other model, by name; `metrics` are those of the main model."""
     settings = evaluation_settings(metrics)
     return {name: compare(tables[DCUBE], table, settings) for name, table in tables.items() if name != DCUBE}
 
 
 def evaluation_settings(metrics: Metrics) -> Evaluation:
-    """Those that the metrics were measured with, but for the seed of the resamples, which is the default."""
+    """Return the settings with which the metrics were measured, except the seed of the resamples (the default)."""
     return Evaluation(
         bootstrap_samples=metrics.resamples,
         confidence=metrics.confidence,
@@ -58,17 +62,20 @@ def evaluation_settings(metrics: Metrics) -> Evaluation:
 
 
 def holm_corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:
-    """Model → test (`TESTS`) → p-value, corrected for all of them together."""
+    """Return model → test (`TESTS`) → p-value, corrected for the number of all these tests."""
     rows = [[*(difference.p for difference in it.differences.values()), it.mcnemar_p] for it in made.values()]
     p_values = holm(np.array(rows))
     return {other: dict(zip(TESTS, row, strict=True)) for other, row in zip(made, p_values.tolist(), strict=True)}
 
 
 def conclusions(made: dict[str, ModelComparison], p_values: dict[str, dict[str, float]], metrics: Metrics) -> list[str]:
-    """Where the main model, whose `metrics` these are, wins, ties and loses against every other, a sentence each.
+    """Return one sentence per other model about where the main model wins, ties and loses.
 
-    After a split by image no model is called better, and no training helpful or harmful: which model remembers patients
-    best is unknown.
+    After a split by image, no model is called better and no training helpful or harmful, because a model may only
+    remember the patients best.
+
+    Args:
+        metrics: the metrics of the main model.
     """
     notice = split_notice(metrics)
     words = WORDS_BY_IMAGE if notice else WORDS
@@ -108,14 +115,14 @@ def _worth_of_training(by_outcome: dict[str, list[str]]) -> str:
 
 
 def join_words(words: Sequence[str]) -> str:
-    """As text: `a, b and c`."""
+    """Join words to a text such as `a, b and c`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def comparison_notes(
     made: dict[str, ModelComparison], first: str = DCUBE, second: str = "the other model"
 ) -> list[str]:
-    """How the table of differences is to be read, a sentence each."""
+    """Return sentences that explain the table of differences."""
     return [
         f"{MCNEMAR}: images that only {first} : only {second} predicts correctly.",
         f"p-values are corrected for the {len(made) * len(TESTS)} tests of this table (Holm), intervals are not. "
@@ -124,7 +131,7 @@ def comparison_notes(
 
 
 class TestedDifference(NamedTuple):
-    """One test of a comparison as text: what it compares, its interval (of McNemar: none) and its p-value."""
+    """One test of a comparison as text: compared value, interval (empty for McNemar) and p-value."""
 
     value: str
     interval: str
@@ -132,7 +139,7 @@ class TestedDifference(NamedTuple):
 
 
 def tested_differences(comparison: ModelComparison, p_values: Mapping[str, float]) -> list[TestedDifference]:
-    """A row of the table of differences: one of every test, in the order of `TESTS`."""
+    """Return a row of the table of differences: one entry per test, in the order of `TESTS`."""
     values = [(f"{it.value:+.3f}", f"{it.low:+.2f} … {it.high:+.2f}") for it in comparison.differences.values()]
     values.append((f"{comparison.only_first} : {comparison.only_second}", ""))
     return [TestedDifference(*value, p_in_words(p)) for value, p in zip(values, p_values.values(), strict=True)]

@@ -1,4 +1,4 @@
-"""What in the data makes metrics doubtful, whatever the model: for every page that shows these metrics."""
+"""Warnings about data that make the metrics of any model doubtful, for every page that shows such metrics."""
 
 from dcube.artifacts.schemas.dataset import DatasetInfo
 
@@ -6,7 +6,7 @@ COPIES = "re-encoded, resized or brightened copies"
 
 
 def data_warnings(info: DatasetInfo) -> list[str]:
-    """A sentence each, naming no file and no patient."""
+    """Return one sentence per warning, without names of files or patients."""
     found = [f"{warning[:1].upper()}{warning[1:].removesuffix('.')}." for warning in info.warnings]
     near = info.near_duplicates
     if near and (count := len(near.in_several_splits)):

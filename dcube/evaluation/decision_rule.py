@@ -1,4 +1,4 @@
-"""From probabilities to a class: what `predict`, serving and evaluation share. Needs nothing but NumPy."""
+"""From probabilities to a class, as `predict`, serving and evaluation do. Needs only NumPy."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from dcube.artifacts.schemas.decision import DecisionRule
 
 
 def apply_decision_rule(probabilities: np.ndarray, classes: list[str], rule: DecisionRule) -> np.ndarray:
-    """(n,) class indices that the rule gives for (n, classes) probabilities without NaN."""
+    """Return the (n,) class indices that the rule gives for (n, classes) probabilities without NaN."""
     if rule.weights:
         probabilities = probabilities * np.array(rule.weights)
         probabilities /= probabilities.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Rates with their intervals, as they stand in `metrics.json` beside the metrics."""
+"""Rates with confidence intervals, as in `metrics.json`."""
 
 from collections.abc import Callable
 
@@ -13,10 +13,11 @@ from dcube.evaluation.metrics import MetricValues
 def estimates(
     rates: Callable[[np.ndarray], MetricValues], groups: np.ndarray, evaluation: Evaluation
 ) -> dict[str, Estimate]:
-    """Name → value and interval over `groups`, (n,): patients, or images where these are unknown.
+    """Return name → value with bootstrap interval.
 
     Args:
-        rates: rows of image weights (b, n) to name → (b,).
+        rates: maps image weights (b, n) to name → (b,).
+        groups: (n,) number of the patient of each image, or of the image if patients are unknown.
     """
     values = rates(np.ones((1, len(groups))))
     samples = bootstrap(rates, groups, evaluation.bootstrap_samples, evaluation.seed)

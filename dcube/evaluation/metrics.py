@@ -1,7 +1,7 @@
-"""The metrics of a classifier, each as a function of per-image weights, and the one list that describes them.
+"""The metrics of a classifier as functions of per-image weights, and the list that describes all metrics.
 
-With weight one everywhere they are the usual metrics; with the counts of a bootstrap resample they are that
-resample's. All resamples go through one set of array operations. Tests compare every metric with scikit-learn.
+If all weights are one, these are the usual metrics; if the weights are the counts of a bootstrap resample, they are the
+metrics of that resample. All resamples are computed at once. Tests compare every metric with scikit-learn.
 """
 
 import re
@@ -18,16 +18,16 @@ MetricValues = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric, and how it is shown. A new metric is one of these in `METRICS`, and its formula below.
+    """Description of a metric. A new metric needs an entry in `METRICS` and its formula below.
 
     Attributes:
-        name: in `metrics.json`, `fid.json` and MLflow.
-        label: for people.
-        headline: whether it stands in tables of models and among the tags of a registered version.
-        compared: whether `dcube results` tests the main model's difference to the others in it.
-        by_class: whether there is one value a class, under `NAME/CLASS` (or `NAME, CLASS` of generated images).
-        of_images: whether it judges generated images, not a classifier.
-        in_validation: its name in the `validation` of `metrics.json`, where that is another.
+        name: name in `metrics.json`, `fid.json` and MLflow.
+        label: name shown to users.
+        headline: whether it is in tables of models and in the tags of a registered version.
+        compared: whether `dcube results` tests the main model's difference to the other models.
+        by_class: whether there is one value per class, `NAME/CLASS` (for generated images `NAME, CLASS`).
+        of_images: whether it measures generated images instead of a classifier.
+        in_validation: its name under `validation` in `metrics.json`, if different.
     """
 
     name: str
@@ -67,7 +67,7 @@ COMPARED = tuple(metric for metric in METRICS if metric.compared)
 
 
 def metric_of(name: str) -> Metric:
-    """The metric of a value's name, which may end in a class: `sensitivity/benign`, `fid, benign`."""
+    """Return the metric of a value's name, which may include a class: `sensitivity/benign`, `fid, benign`."""
     own = re.split("/|, ", name, maxsplit=1)[0]
     for metric in METRICS:
         if metric.name == own:
@@ -76,14 +76,14 @@ def metric_of(name: str) -> Metric:
 
 
 def title_of(name: str) -> str:
-    """A value's name for people: `macro F1`, `sensitivity, benign`."""
+    """Return the name of a value for users: `macro F1`, `sensitivity, benign`."""
     metric = metric_of(name)
     label = name.removeprefix(metric.name).lstrip("/, ")
     return f"{metric.title}, {label}" if label else metric.title
 
 
 def names_of(test: Iterable[str]) -> list[str]:
-    """The names of a test's values in the order of `METRICS`, those of classes last and in their own order."""
+    """Sort the names of a test's values in the order of `METRICS`; values of classes keep their own order."""
     order = [metric.name for metric in METRICS]
     return sorted(test, key=lambda name: order.index(metric_of(name).name))
 
@@ -91,18 +91,18 @@ def names_of(test: Iterable[str]) -> list[str]:
 def measure(
     labels: np.ndarray, probabilities: np.ndarray, classes: list[str], bins: int, weights: np.ndarray | None = None
 ) -> MetricValues:
-    """Metrics for every row of weights.
+    """Compute the metrics for every row of weights.
 
     Args:
         labels: (n,) class indices.
         probabilities: (n, c), rows add up to one. The prediction is the most probable class.
         classes: c names, for `sensitivity/NAME` and `specificity/NAME`.
-        bins: of the expected calibration error.
-        weights: (b, n), not negative; one row of ones if not given.
+        bins: number of bins of the expected calibration error.
+        weights: (b, n), not negative; one row of ones by default.
 
     Returns:
-        Name → (b,). Rates are 0…1. `auroc` and `auprc` are means over the classes, each against the rest; of two
-        classes, `auroc` ranks by the second's probability. NaN where a weighting leaves a class without an image.
+        Name → (b,). Rates are in 0…1. `auroc` and `auprc` are means over the classes, each against the rest; for two
+        classes, `auroc` uses the probability of the second class. NaN if the weights leave a class without an image.
     """
     if weights is None:
         weights = np.ones((1, len(labels)))
@@ -115,9 +115,9 @@ def measure(
 
 
 def selective(labels: np.ndarray, probabilities: np.ndarray, abstain_below: float, weights: np.ndarray) -> MetricValues:
-    """How often a model predicts that abstains below a confidence, and how often it is then right.
+    """Compute how often a model predicts that abstains below a confidence, and its accuracy when it predicts.
 
-    The second is NaN where it never predicts. Arguments as of `measure`; (b,) each.
+    The results are (b,) each; the accuracy is NaN if the model never predicts. Arguments are as in `measure`.
     """
     confident = probabilities.max(1) >= abstain_below
     right = confident & (probabilities.argmax(1) == labels)
@@ -129,7 +129,7 @@ def selective(labels: np.ndarray, probabilities: np.ndarray, abstain_below: floa
 
 
 def calibration_bins(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> tuple[np.ndarray, ...]:
-    """Bin (equal widths, closed on the right), confidence and correctness of every prediction, (n,) each."""
+    """Return bin (of equal width, closed on the right), confidence and correctness of every prediction, (n,) each."""
     confidence = probabilities.max(1)
     correct = (probabilities.argmax(1) == labels).astype(float)
     return np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1), confidence, correct
@@ -138,7 +138,7 @@ def calibration_bins(labels: np.ndarray, probabilities: np.ndarray, bins: int) -
 def _from_confusion(table: np.ndarray, classes: list[str]) -> MetricValues:
     hits = np.diagonal(table, axis1=1, axis2=2)
     actual, predicted = table.sum(2), table.sum(1)
-    precision = ratio(hits, predicted, otherwise=0.0)  # a class that is never predicted has earned none
+    precision = ratio(hits, predicted, otherwise=0.0)  # a class that is never predicted has precision 0
     sensitivity = ratio(hits, actual)
     others = table.sum((1, 2))[:, None] - actual
     specificity = ratio(others - (predicted - hits), others)
@@ -153,10 +153,10 @@ def _from_confusion(table: np.ndarray, classes: list[str]) -> MetricValues:
 
 
 def _calibration(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, bins: int) -> MetricValues:
-    """Expected calibration error (Guo et al., 2017), Brier score, negative log-likelihood.
+    """Compute expected calibration error (Guo et al., 2017), Brier score and negative log-likelihood.
 
-    The Brier score is the squared distance to the true class's unit vector, halved for two classes (as in
-    scikit-learn), where it then is the squared error of the one probability.
+    The Brier score is the squared distance to the unit vector of the true class. For two classes it is halved (as in
+    scikit-learn), so that it is the squared error of one probability.
     """
     place, confidence, correct = calibration_bins(labels, probabilities, bins)
     gap = np.abs((weights * (confidence - correct)) @ np.eye(bins)[place]).sum(1)

@@ -1,4 +1,4 @@
-"""What a person must know before using a model: one Markdown page beside the metrics."""
+"""The model card: a Markdown page with what users must know before they use a model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from dcube.evaluation.split_notice import split_in_words, split_notice
 from dcube.evaluation.subgroups import notes_of, rows_of, subgroup_columns
 from dcube.evaluation.summary import interval_text, tested_on
 
-KINDS = {  # in a few words, and as a sentence
+KINDS = {  # short name, and description
     DCUBE: (
         "dcube",
         "D-Cube: a head on the semantic features of a frozen diffusion model (U-ViT) and on a sub-feature network",
@@ -41,11 +41,13 @@ PHANTOM = "Phantom data: invented images. This shows that everything runs and pr
 
 
 def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDataset, lineage: Mapping[str, str]) -> str:
-    """The page.
+    """Return the model card as Markdown.
 
     Args:
-        config: the candidate's; of its `params` those are shown that this kind uses.
-        lineage: tags that say where the model comes from.
+        metrics: the metrics of the candidate on the test split.
+        config: the configuration of the candidate, of which the parameters used by its kind are shown.
+        dataset: the data set of training and test.
+        lineage: tags about the origin of the model.
     """
     params: dict[str, Any] = config.params.model_dump(exclude_none=True)
     if config.blocks is not None:
@@ -85,7 +87,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
 
 
 def card_header(metrics: Metrics, classes: Sequence[str]) -> list[str]:
-    """What stands before everything else: what the model is, and what for."""
+    """Return the first paragraphs of the card: kind of the model, phantom warning, and intended use."""
     return [
         kind_in_words(metrics.kind),
         f"> **{PHANTOM}**" if metrics.is_phantom else "",
@@ -94,13 +96,13 @@ def card_header(metrics: Metrics, classes: Sequence[str]) -> list[str]:
 
 
 def title_of_candidate(name: str, kind: str) -> str:
-    """For lists: the kind in a few words, and the name where that says more."""
+    """Return the title of a candidate in lists: its short kind, preceded by its name if that says more."""
     words = short_kind(kind)
     return words if name in (kind, BASELINE) else f"{name} ({words})"
 
 
 def short_kind(kind: str) -> str:
-    """A candidate's kind in a few words."""
+    """Return a candidate's kind in a few words."""
     if kind in KINDS:
         return KINDS[kind][0]
     method = registered_method(kind)
@@ -108,14 +110,14 @@ def short_kind(kind: str) -> str:
 
 
 def candidate_in_words(name: str, kind: str) -> str:
-    """A sentence that begins with the candidate's name; a role that says the same is left out."""
+    """Return a sentence that begins with the candidate's name, without its role if the name says the same."""
     role, _, rest = kind_in_words(kind).partition(": ")
     same = role.replace("-", "").lower() == name
     return f"{name}: {rest if same else f'{role}: {rest}'}"
 
 
 def kind_in_words(kind: str) -> str:
-    """A sentence about a candidate's kind."""
+    """Return a sentence about a candidate's kind."""
     if kind in KINDS:
         return f"{KINDS[kind][1]}."
     method = registered_method(kind)
@@ -127,7 +129,7 @@ def kind_in_words(kind: str) -> str:
 
 
 def intended(classes: Sequence[str]) -> str:
-    """What the model is for."""
+    """Return a sentence about the intended use of the model."""
     return (
         f"Research: distinguishing {', '.join(classes[:-1])} and {classes[-1]} on images that were acquired and "
         "prepared like those it was trained on."
@@ -159,7 +161,7 @@ def _data(dataset: PreparedDataset) -> str:
 
 
 def majority_class_in_words(labels: pd.Series) -> str:
-    """The accuracy that takes no model, from the true labels of a test."""
+    """Return a sentence about the accuracy of always predicting the most frequent of the true test labels."""
     shares = labels.value_counts(normalize=True)
     return f"Predicting “{shares.index[0]}” for every image gives an accuracy of {shares.iloc[0]:.3f}."
 
@@ -195,7 +197,7 @@ def _validation(metrics: Metrics, name: str) -> str:
 
 
 def limits_of(metrics: Metrics) -> list[str]:
-    """What the metrics do not say, a sentence each."""
+    """Return sentences about the limits of the metrics."""
     limits = [
         "One test set from one source: metrics elsewhere can be worse, and the intervals do not cover that.",
         "One training: another seed gives other weights and other metrics; the intervals do not cover that either.",

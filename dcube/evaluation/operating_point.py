@@ -1,4 +1,4 @@
-"""The operating point: from which probability of a class on it is decided, chosen on the validation images."""
+"""The operating point: the threshold probability from which a class is decided, chosen on the validation images."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,10 +18,10 @@ LABELS = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PP
 
 
 def choose_operating_point(validation: Predictions, evaluation: Evaluation) -> OperatingPoint:
-    """What `evaluation` wishes, with intervals over patients (images, where patients are unknown).
+    """Choose the operating point for `evaluation`, with intervals over patients (over images if these are unknown).
 
     Raises:
-        DcubeError: there is no such class, or no threshold reaches the target.
+        DcubeError: if the class does not exist, or no threshold reaches the target.
     """
     if evaluation.operating_point == "most_probable":
         return OperatingPoint()
@@ -51,20 +51,21 @@ def choose_operating_point(validation: Predictions, evaluation: Evaluation) -> O
 
 
 def refuse_unknown_class(evaluation: Evaluation, classes: Sequence[str]) -> None:
-    """Raises: DcubeError: the operating point is for a class that is none of `classes`."""
+    """Raise `DcubeError` if the class of the operating point is not one of `classes`."""
     if (name := evaluation.positive_class) and name not in classes:
         raise DcubeError(f"evaluation.positive_class: there is no class {name!r}: choose from {', '.join(classes)}")
 
 
 def measured_on(point: OperatingPoint, test: Predictions, evaluation: Evaluation) -> OperatingPoint:
-    """What the point gives on the images of `test`, where nothing is chosen."""
+    """Return the point with its rates on the test images, which are not used for the choice."""
     return point.model_copy(update={"test": _estimates(point, test, evaluation)})
 
 
 def rates(point: OperatingPoint, predictions: Predictions, weights: np.ndarray) -> MetricValues:
-    """Sensitivity, specificity, PPV and NPV of the point's class for rows of weights (b, n): name → (b,).
+    """Compute sensitivity, specificity, PPV and NPV of the point's class for weights (b, n): name → (b,).
 
-    Images of the class are the positive ones. PPV and NPV are those at the point's prevalence (Bayes).
+    Images of the class are positive. PPV and NPV are computed for the point's prevalence (Bayes), or for the share of
+    the class if it has none.
     """
     index = predictions.classes.index(str(point.rule.of_class))
     positive = predictions.labels == index
@@ -85,20 +86,20 @@ def _estimates(point: OperatingPoint, predictions: Predictions, evaluation: Eval
 
 
 def _curve(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sensitivity, specificity and threshold, (k,) each, without those that call all images one class."""
-    from sklearn.metrics import roc_curve  # slow to import, and `dcube models` chooses nothing
+    """Return sensitivity, specificity and threshold, (k,) each, without thresholds that give all images one class."""
+    from sklearn.metrics import roc_curve  # slow to import, and `dcube models` does not need it
 
     if not (weights @ positive and weights @ ~positive):
         return (np.empty(0),) * 3
     drawn = weights > 0
     false, true, at = roc_curve(positive[drawn], scores[drawn], sample_weight=weights[drawn], drop_intermediate=False)
-    between = np.append((at[:-1] + at[1:]) / 2, at[-1])  # in the gap below the last image that is called positive
+    between = np.append((at[:-1] + at[1:]) / 2, at[-1])  # midway between two scores
     used = (true > 0) & (false < 1)
     return true[used], 1 - false[used], between[used]
 
 
 def _threshold(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray, evaluation: Evaluation) -> float:
-    """NaN where no threshold reaches the target."""
+    """Return the best threshold for the weighted images; NaN if no threshold reaches the target."""
     sensitivity, specificity, thresholds = _curve(positive, scores, weights)
     if not len(thresholds):
         return float("nan")
@@ -130,7 +131,7 @@ def _unreachable(positive: np.ndarray, scores: np.ndarray, evaluation: Evaluatio
 
 
 def decision_in_words(point: OperatingPoint, confidence: float) -> str:
-    """What decides, how it was chosen, and what that gives: one sentence or a few."""
+    """Describe the decision rule and how it was chosen, in one or a few sentences."""
     if point.rule.of_class is None:
         return f"The {MOST_PROBABLE} decides: no operating point was chosen (evaluation.operating_point)."
     wish = {
@@ -156,5 +157,5 @@ def _prevalence(point: OperatingPoint) -> str:
 
 
 def table_rows(point: OperatingPoint) -> list[tuple[str, str, str]]:
-    """Rate, on validation, on test; empty where the most probable class decides."""
+    """Return rows of rate, value on validation and value on test; empty if the most probable class decides."""
     return [(LABELS[name], str(point.validation[name]), str(value)) for name, value in point.test.items()]

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation. Colours are Okabe and Ito's, told apart by colour-blind readers too."""
+"""The figures of an evaluation, in the colours of Okabe and Ito, which colour-blind readers can distinguish."""
 
 import unicodedata
 from pathlib import Path
@@ -16,16 +16,16 @@ from dcube.evaluation.metrics import calibration_bins
 from dcube.evaluation.predictions import Predictions
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-BESIDE_MATRIX, IN_LEGEND = 14, 40  # letters of a class for which there is room
+BESIDE_MATRIX, IN_LEGEND = 14, 40  # longest class name, in letters
 STYLES = ("-", "--", "-.", ":")
 
 
 def draw_figures(predictions: Predictions, bins: int, folder: Path, title: str) -> None:
-    """Every figure as `NAME.png`, and `roc.csv`.
+    """Write every figure as `NAME.png`, and `roc.csv`, into `folder`.
 
     Args:
-        bins: of the reliability.
-        title: what was predicted, and by what.
+        bins: number of bins of the reliability diagram.
+        title: title of the figures, before the number of images.
     """
     figures = {
         "confusion": confusion_figure(predictions),
@@ -41,7 +41,7 @@ def draw_figures(predictions: Predictions, bins: int, folder: Path, title: str) 
 
 
 def confusion_figure(predictions: Predictions) -> Figure:
-    """Counts, shaded by the share of the true class."""
+    """Draw the confusion matrix: counts, shaded by the share of the true class."""
     classes = predictions.classes
     ones = np.ones((1, len(predictions.labels)))
     counts = confusion(predictions.labels, predictions.probabilities, ones)[0].astype(int)
@@ -85,7 +85,7 @@ def precision_recall_figure(predictions: Predictions) -> Figure:
 
 
 def reliability_figure(predictions: Predictions, bins: int) -> Figure:
-    """How often predictions of a given confidence are right, and how many there are; Wilson's intervals."""
+    """Draw accuracy by confidence, with Wilson's 95% intervals, and the number of predictions of each bin."""
     place, confidence, correct = calibration_bins(predictions.labels, predictions.probabilities, bins)
     counts = np.bincount(place, minlength=bins)
     used = counts > 0
@@ -106,16 +106,17 @@ def reliability_figure(predictions: Predictions, bins: int) -> Figure:
 
 
 def net_benefit(truth: np.ndarray, score: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """True positives less the false ones at the odds of each threshold, an image; (k,) for thresholds (k,) below 1.
+    """Return the net benefit per image (k,) for thresholds (k,) below 1 (Vickers and Elkin, 2006).
 
-    Who acts from a probability p on holds a miss for as bad as (1 − p) / p false alarms (Vickers and Elkin, 2006).
+    It is the share of true positives minus that of false positives times the odds p / (1 − p) of the threshold p.
+    Acting from the probability p means that a miss is as bad as (1 − p) / p false alarms.
     """
     called = score >= thresholds[:, None]
     return (called & truth).mean(axis=1) - (called & ~truth).mean(axis=1) * thresholds / (1 - thresholds)
 
 
 def decision_curve_figure(predictions: Predictions) -> Figure:
-    """Net benefit of acting on each class's probability; thin: of acting on all images. On none it is 0."""
+    """Draw the net benefit of acting on each class's probability; thin lines: of acting on all images."""
     figure, axes = _square("threshold probability", "net benefit", "Decision curves (test)")
     thresholds, top = np.linspace(0.01, 0.99, 99), 0.0
     for name, truth, score, look in _one_against_rest(predictions):
@@ -130,7 +131,7 @@ def decision_curve_figure(predictions: Predictions) -> Figure:
 
 
 def roc_table(predictions: Predictions) -> pd.DataFrame:
-    """`class`, `false_positive_rate`, `true_positive_rate`, for tools that draw by themselves."""
+    """Return the ROC curves as columns `class`, `false_positive_rate`, `true_positive_rate`, for other tools."""
     parts = []
     for name, truth, score, _ in _one_against_rest(predictions):
         false, true, _ = roc_curve(truth, score)
@@ -139,21 +140,21 @@ def roc_table(predictions: Predictions) -> pd.DataFrame:
 
 
 def _one_against_rest(predictions: Predictions):
-    """Name, truth, score and look of every class's curve."""
+    """Yield name, truth (n,), score (n,) and line style of every class against the rest."""
     for index, name in enumerate(predictions.classes):
         look = {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index // len(COLOURS) % len(STYLES)]}
         yield name, predictions.labels == index, predictions.probabilities[:, index], look
 
 
 def _legend(figure: Figure, title: str) -> None:
-    """Below the axes, where it covers no curve."""
+    """Draw the legend below the axes, where it does not cover a curve."""
     labels = [line.get_label() for axes in figure.axes for line in axes.get_lines()]
     columns = 1 if max(len(str(label)) for label in labels) > IN_LEGEND / 2 else 2
     figure.legend(title=title, loc="outside lower center", ncols=columns)
 
 
 def _shortened(name: str, longest: int = IN_LEGEND) -> str:
-    """To fit beside a drawing: letters of Chinese, Japanese and Korean are as wide as two."""
+    """Shorten a name to fit into a figure; a wide letter (Chinese, Japanese, Korean) counts as two."""
     wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in name)
     most = longest // 2 if wide > len(name) / 2 else longest
     return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,8 +1,8 @@
-"""Split conformal prediction sets (Vovk et al. 2005): the classes that an image may have, with a stated coverage.
+"""Split conformal prediction sets (Vovk et al. 2005): the possible classes of an image, with a stated coverage.
 
-A class is in the set from a probability on that is calibrated on the validation images. One score a patient, that of
-the image whose true class is least probable: for a new patient like those, the sets of *all* images hold their true
-classes with the stated probability. Where patients are unknown, images stand for them.
+A class is in the set if its probability reaches a threshold that is calibrated on the validation images. Each patient
+has one score, from the image whose true class is least probable. So for a similar new patient, the sets of *all* images
+contain their true classes with the stated probability. If patients are unknown, each image counts as a patient.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ LABELS = {
 
 
 def calibrate_sets(validation: Predictions, evaluation: Evaluation) -> PredictionSets:
-    """Too few patients for the coverage: every class is in every set."""
+    """Calibrate prediction sets; with too few patients for the coverage, every class is in every set."""
     least = pd.Series(_of_truth(validation)).groupby(validation.groups).min().sort_values(ascending=False).to_numpy()
     rank = ceil((len(least) + 1) * evaluation.set_coverage)
     return PredictionSets(
@@ -39,12 +39,12 @@ def calibrate_sets(validation: Predictions, evaluation: Evaluation) -> Predictio
 
 
 def sets_measured_on(sets: PredictionSets, test: Predictions, evaluation: Evaluation) -> PredictionSets:
-    """With what the sets give on the images of `test`."""
+    """Return the sets with their rates on the test images."""
     return sets.model_copy(update={"test": estimates(partial(set_rates, sets, test), test.groups, evaluation)})
 
 
 def set_rates(sets: PredictionSets, predictions: Predictions, weights: np.ndarray) -> MetricValues:
-    """`LABELS` for rows of weights (b, n), equal within a patient: name → (b,)."""
+    """Compute the rates of `LABELS` for weights (b, n), which are equal within a patient: name → (b,)."""
     covered = _of_truth(predictions) >= sets.threshold
     size = (predictions.probabilities >= sets.threshold).sum(axis=1)
     by_patient = pd.Series(covered).groupby(predictions.groups)
@@ -63,10 +63,10 @@ def _of_truth(predictions: Predictions) -> np.ndarray:
 
 
 def sets_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
-    """How they were made, and what they give on test; empty for a model that has none.
+    """Describe how the sets were made and their rates on test; empty for a model without sets.
 
     Args:
-        owners: what was calibrated on: patients, groups or images.
+        owners: the units of the calibration: patients, groups or images.
     """
     if not sets.calibrated_on:
         return ""
@@ -80,14 +80,14 @@ def sets_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
 
 
 def rates_in_words(sets: PredictionSets, confidence: float, owners: str) -> str:
-    """What the sets give where they were measured; `owners`: patients, groups or images there."""
+    """Return the rates of the sets on test as text; `owners` are the units: patients, groups or images."""
     twice = "image_coverage" if owners == "images" else ""
     rates = (f"{LABELS[name]} {it}" for name, it in sets.test.items() if name != twice)
     return f"with {confidence:.0%} intervals: {owners} {', '.join(rates)}"
 
 
 def sets_compared(sets: Mapping[str, PredictionSets], owners: str) -> str:
-    """The sets of several models, in one sentence."""
+    """Return one sentence about the sets of several models."""
     first = next(iter(sets.values()))
     each = (
         f"{name} {it.test['coverage'].value:.0%} ({it.test['coverage'].low:.0%}–{it.test['coverage'].high:.0%}) with "

@@ -1,4 +1,4 @@
-"""What a model said about every test image: the one table from which all metrics follow."""
+"""The predictions of a model for every image of a split: the table from which all metrics are computed."""
 
 import hashlib
 from collections.abc import Hashable, Iterable
@@ -21,23 +21,24 @@ IDENTITY = ("id", "label", "sha256")
 
 
 def classes_of(columns: Iterable[Hashable]) -> list[str]:
-    """The classes whose probabilities are among the columns of a table, in their order."""
+    """Return the classes that have a column of probabilities, in the order of the columns."""
     return [name.removeprefix(PREFIX) for name in map(str, columns) if name.startswith(PREFIX)]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One row an image.
+    """Predictions of one model.
 
     Attributes:
-        table: `id`, `file`, `patient`, `sha256`, `label`, `prediction`, and `probability_CLASS` for every class.
+        table: one row per image, with the columns `id`, `file`, `patient`, `sha256`, `label`, `prediction`, and
+            `probability_CLASS` for every class.
     """
 
     table: pd.DataFrame
 
     @classmethod
     def of(cls, dataset: PreparedDataset, rows: np.ndarray, probabilities: np.ndarray) -> "Predictions":
-        """From the (n, classes) probabilities of the data set's `rows`."""
+        """Make predictions from the (n, classes) probabilities of the data set's `rows`."""
         table = dataset.manifest.iloc[rows][["id", "file", "patient", "sha256", "label"]].reset_index(drop=True)
         table["prediction"] = np.array(dataset.classes)[probabilities.argmax(1)]
         for index, name in enumerate(dataset.classes):
@@ -46,7 +47,7 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path) -> "Predictions":
-        """Raises: DcubeError: the file is missing or damaged."""
+        """Load a table; raise `DcubeError` if the file is missing or damaged."""
         table = SCHEMA.load(path)
         try:
             predictions = cls(table.astype({PREFIX + name: float for name in classes_of(table.columns)}))
@@ -76,18 +77,18 @@ class Predictions:
 
     @cached_property
     def groups(self) -> np.ndarray:
-        """(n,) number of the patient that an image belongs to; an image without a patient stands for itself."""
+        """(n,) number of each image's patient; an image without a patient is a group of its own."""
         patient, image = self.table["patient"], self.table["id"]
         owner = ("patient " + patient).where(patient != "", "image " + image)
         return pd.factorize(owner)[0]
 
     @property
     def knows_patients(self) -> bool:
-        """Whether every image has one."""
+        """Whether every image has a patient."""
         return bool((self.table["patient"] != "").all())
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash over every image and its label: equal for two models exactly if they saw the same test."""
+        """Hash of all images and labels: equal for two models if and only if they have the same test."""
         rows = sorted(self.table[list(IDENTITY)].itertuples(index=False, name=None))
         return hashlib.sha256(repr(rows).encode()).hexdigest()

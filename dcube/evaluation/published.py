@@ -1,4 +1,4 @@
-"""What others reached on the official test split of a public data set."""
+"""Published results on the official test splits of public data sets."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,12 @@ MEDMNIST = "MedMNIST v2 (Yang et al. 2023)"
 
 @dataclass(frozen=True)
 class Published:
-    """Attributes:
-    test_images: of the official split; another number is another test.
-    source: who published the metrics.
-    results: method, accuracy, AUROC.
+    """Published results on one test split.
+
+    Attributes:
+        test_images: number of test images of the official split; another number means another test.
+        source: who published the metrics.
+        results: rows of method, accuracy and AUROC.
     """
 
     test_images: int
@@ -71,7 +73,7 @@ PUBLISHED = {
 
 
 def published_on(metrics: Metrics) -> Published | None:
-    """For the same test split, or None."""
+    """Return the published results on the same test split, or None."""
     found = PUBLISHED.get(metrics.dataset)
     same = found and metrics.split_origin == "official" and metrics.test_images == found.test_images
     return found if same else None

@@ -1,4 +1,4 @@
-"""What a split keeps apart, in words. The notice stands wherever a metric of such a test is shown."""
+"""Descriptions of splits, and the notice that is shown beside metrics of a split that may leak patients."""
 
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import Metrics
@@ -17,7 +17,7 @@ KEPT_APART = {
 
 
 def split_notice(metrics: Metrics) -> str:
-    """The notice that this test needs; empty where patients, or groups that a person has set, were kept apart."""
+    """Return the notice for this test; empty if patients, or groups set by a person, are each in one split."""
     if metrics.grouping == "guessed":
         return GUESSED
     if metrics.grouping != "none":
@@ -26,7 +26,7 @@ def split_notice(metrics: Metrics) -> str:
 
 
 def split_in_words(dataset: DatasetInfo) -> str:
-    """Who made the split, what it keeps apart, and which fold of a cross-validation is the test."""
+    """Return the origin of the split, what it is split by, and the test fold of a cross-validation, as text."""
     origin = {"official": "came with the data", "generated": "was made here"}[dataset.split_origin]
     fold = f"; the test is fold {dataset.fold} of 0 to {dataset.folds - 1}" if dataset.folds else ""
     return f"{origin}, {KEPT_APART[dataset.grouping]}{fold}"

@@ -1,4 +1,4 @@
-"""Metrics for groups of patients: by age band, sex, scanner, site."""
+"""Metrics for subgroups of patients, e.g. by age band, sex, scanner or site."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -14,14 +14,14 @@ from dcube.evaluation.metrics import HEADLINES, MetricValues, measure
 from dcube.evaluation.operating_point import LABELS, rates
 from dcube.evaluation.predictions import Predictions
 
-FEWEST = 10  # patients of a group that is shown, or images where patients are unknown
-SHORT = ("auroc", "sensitivity", "specificity")  # in one line
+FEWEST = 10  # patients (or images, if patients are unknown) that a group needs to be shown
+SHORT = ("auroc", "sensitivity", "specificity")  # rates of `in_short`
 
 
 def by_subgroup(
     table: pd.DataFrame, predictions: Predictions, point: OperatingPoint, evaluation: Evaluation
 ) -> list[SubgroupColumn]:
-    """Headline metrics and the rates at the operating point, with intervals over the group's patients.
+    """Measure headline metrics and rates at the operating point, with intervals over the patients of each subgroup.
 
     Args:
         table: one column for each of `data.subgroups`, one row for each prediction.
@@ -52,14 +52,14 @@ def _measured(part: Predictions, point: OperatingPoint, bins: int, weights: np.n
 
 
 def subgroup_columns(metrics: Metrics) -> tuple[str, ...]:
-    """Of `rows_of`."""
+    """Return the column titles of `rows_of`."""
     at_point = LABELS.values() if metrics.operating_point.rule.of_class is not None else ()
     owners = "patients" if metrics.test_patients is None else metrics.resampled
     return ("group", "images", owners, *(metric.title for metric in HEADLINES), *at_point)
 
 
 def rows_of(metrics: Metrics) -> Iterator[tuple[str, ...]]:
-    """One row for each group that is shown: its name, counts, and metrics with intervals."""
+    """Yield one row for each subgroup that is shown: its name, counts, and metrics with intervals."""
     for column in metrics.subgroups:
         for group in column.groups:
             patients = "unknown" if group.patients is None else str(group.patients)
@@ -71,7 +71,7 @@ def _cell(estimate: Estimate) -> str:
 
 
 def notes_of(metrics: Metrics) -> str:
-    """What must be said beside the rows; empty where there are no subgroups."""
+    """Return the notes for the table of subgroups; empty if there are no subgroups."""
     if not metrics.subgroups:
         return ""
     hidden = [f"{column.hidden} of {column.name}" for column in metrics.subgroups if column.hidden]
@@ -85,7 +85,7 @@ def notes_of(metrics: Metrics) -> str:
 
 
 def in_short(metrics: Metrics) -> Iterator[str]:
-    """One sentence for each column."""
+    """Yield one sentence for each column of subgroups."""
     for column in metrics.subgroups:
         groups = (f"{group.value} {_short(group)}" for group in column.groups)
         hidden = f"hidden, with fewer than {FEWEST} {metrics.resampled}: {column.hidden}" if column.hidden else ""

@@ -1,4 +1,4 @@
-"""All metrics of one model on one test, with intervals."""
+"""All metrics of one model on one test split, with intervals."""
 
 import math
 
@@ -19,7 +19,7 @@ from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.subgroups import by_subgroup
 
 AT_POINT, OF_SETS = "operating_point/", "prediction_sets/"
-ROUNDING = 1e-9  # another machine may add up the same numbers in another order
+ROUNDING = 1e-9  # other machines may add numbers in another order
 
 
 def summarise(
@@ -32,13 +32,16 @@ def summarise(
     sets: PredictionSets | None = None,
     subgroups: pd.DataFrame | None = None,
 ) -> Metrics:
-    """Args:
-    model: name of the candidate.
-    point: the operating point to measure; None: the most probable class.
-    sets: the prediction sets to measure.
-    subgroups: columns to measure by, one row for each prediction.
-    config: of the candidate.
-    dataset: that it was tested on.
+    """Measure a candidate on the test split.
+
+    Args:
+        model: name of the candidate.
+        config: configuration of the candidate.
+        dataset: the data set of the test.
+        predictions: the candidate's predictions for the test images.
+        point: the operating point to measure; None means that the most probable class decides.
+        sets: the prediction sets to measure.
+        subgroups: one column per kind of subgroup, one row for each prediction.
     """
 
     def metrics(weights: np.ndarray) -> MetricValues:
@@ -88,10 +91,10 @@ def _measured(predictions: Predictions, bins: int, abstain_below: float, weights
 
 
 def refuse_contradiction(metrics: Metrics, predictions: Predictions, where: str) -> None:
-    """Compute the metrics again from the predictions.
+    """Compute the metrics again from the predictions and compare them.
 
     Raises:
-        DcubeError: they are others than those in `metrics`; the first is named.
+        DcubeError: if they differ from those in `metrics`; the message names the first difference.
     """
     once = np.ones((1, len(predictions.labels)))
     found = _measured(predictions, metrics.calibration_bins, metrics.abstain_below, once)
@@ -123,7 +126,7 @@ def _agree(said: float | None, computed: float | None) -> bool:
 
 
 def tested_on(metrics: Metrics) -> str:
-    """Of the test split, in words."""
+    """Return the size of the test split as text: images, and patients if known."""
     of_owners = f" of {metrics.test_patients} {metrics.resampled}" if metrics.test_patients else ""
     return f"{metrics.test_images} images{of_owners}"
 

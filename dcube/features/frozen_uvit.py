@@ -17,13 +17,13 @@ from dcube.engine.rng import torch_generator
 
 @dataclass(frozen=True)
 class FrozenUViT:
-    """A U-ViT that is never trained and never given a label.
+    """A U-ViT with frozen weights, trained or (as a control) random, that gets no label.
 
     Attributes:
-        model: in eval mode, without gradients.
-        schedule: of the noise that it was trained with.
-        blocks: whose features are used.
-        noised: its input at t is the image noised to t, instead of the clean image (Table VII).
+        model: the network in eval mode, without gradients.
+        schedule: noise schedule of its training.
+        blocks: indices of the blocks whose features are used.
+        noised: whether its input at t is the image noised to t, instead of the clean image (Table VII).
     """
 
     model: UViT
@@ -32,11 +32,11 @@ class FrozenUViT:
     noised: bool = False
 
     def input_at(self, clean: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
-        """The model's input at t (B,) for clean images (B, C, s, s) in [-1, 1].
+        """Return the model's input at t (B,) for clean images (B, C, s, s) in [-1, 1].
 
         Args:
-            noise: of that shape, used if `noised`; None: the same fixed noise for every image, so that a prediction
-                depends on its image alone.
+            noise: (B, C, s, s), used if `noised`; None: the same fixed noise for every image, so that a prediction
+                depends only on its image.
         """
         if not self.noised:
             return clean
@@ -46,17 +46,17 @@ class FrozenUViT:
 
     @torch.no_grad()
     def features(self, inputs: Tensor, t: Tensor) -> list[Tensor]:
-        """Features of the selected blocks, (B, width, h, w) each, of inputs (B, C, s, s) at t (B,)."""
+        """Return features of the selected blocks, (B, width, h, w) each, for inputs (B, C, s, s) at t (B,)."""
         return self.model.forward_intermediates(inputs, t, indices=self.blocks)
 
 
 def freeze(model: UViT, device: torch.device) -> UViT:
-    """The model on a device, in eval mode and without gradients."""
+    """Move the model to a device, set it to eval mode and switch off its gradients."""
     return model.to(device).eval().requires_grad_(False)
 
 
 def with_random_weights(uvit: FrozenUViT, diffusion: Diffusion, seed: int) -> FrozenUViT:
-    """The untrained control: the same network and blocks with first weights from another seed."""
+    """Return the untrained control: the same network and blocks with initial weights from `seed`."""
     size = uvit.model.grid * diffusion.patch_size
     channels = uvit.model.final_convolution.in_channels
     model = build_uvit(diffusion.model_copy(update={"seed": seed}), size, channels, uvit.model.classes)
@@ -64,11 +64,11 @@ def with_random_weights(uvit: FrozenUViT, diffusion: Diffusion, seed: int) -> Fr
 
 
 def load_frozen_uvit(diffusion: Path, selection: Path, classifier: Classifier, device: torch.device) -> FrozenUViT:
-    """The trained U-ViT with the blocks that `classifier.selection` names.
+    """Load the trained U-ViT with the blocks that `classifier.selection` chooses.
 
     Args:
         diffusion: folder of the trained diffusion model.
-        selection: folder of `select_features`.
+        selection: output folder of the stage `select_features`.
     """
     selected = Selection.load(selection / SELECTION)
     model, schedule = load_diffusion(diffusion, device)

@@ -1,4 +1,4 @@
-"""How far feature maps are from Gaussian: the Kolmogorov–Smirnov test of Eq. (6), for many maps at once."""
+"""Kolmogorov–Smirnov test of Eq. (6): distance of feature maps from a Gaussian, for many maps at once."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from scipy.stats import kstwo
 
 KNOTS = 513
 TRUSTED_ERROR = 1e-7
-# P(√n D > 4) < 3e-14 for every n: beyond, the tail is flat.
+# P(√n D > 4) < 3e-14 for every n: the tail beyond is negligible.
 LARGEST_SCALED_STATISTIC = 4.0
 
 
 class Gaussianity(NamedTuple):
-    """One value a map; a small p says that the map is not Gaussian."""
+    """D and p-value of each map. A small p-value means that the map is not Gaussian."""
 
     statistic: np.ndarray
     p_value: np.ndarray
@@ -24,27 +24,27 @@ class Gaussianity(NamedTuple):
 def gaussianity(maps: np.ndarray) -> Gaussianity:
     """Test every standardised map against the standard normal distribution, as the paper does.
 
-    Standardising by the sample itself makes p too large (Lilliefors 1967): `random_field` has the right null. A
-    constant map carries nothing: D = 0, p = 1.
+    Standardising each map by its own mean and deviation makes p too large (Lilliefors 1967); `random_field` has the
+    correct null. A constant map has D = 0 and p = 1.
 
     Args:
         maps: (n_maps, n_values), n_values at least 2.
 
     Returns:
-        D and the exact two-sided p of each map, (n_maps,) float64 each.
+        D and the exact two-sided p-value of each map, (n_maps,) float64 each.
     """
     statistic = map_statistics(maps)
     return Gaussianity(statistic, ks_p_value(statistic, maps.shape[1]))
 
 
 def map_statistics(maps: np.ndarray) -> np.ndarray:
-    """D of every standardised map, (n_maps, n_values) to (n_maps,); 0 of a constant one."""
+    """Standardise each map and return its D, (n_maps, n_values) to (n_maps,). D of a constant map is 0."""
     values = standardised_maps(maps)
     return np.where(values.any(axis=1), ks_statistic(values), 0.0)
 
 
 def standardised_maps(maps: np.ndarray) -> np.ndarray:
-    """Every row of (n_maps, n_values) to zero mean and unit variance, in float64; constant ones to zeros."""
+    """Standardise each row of (n_maps, n_values) to zero mean and unit variance in float64; constant rows to zeros."""
     values = maps.astype(np.float64)
     mean = values.mean(axis=1, keepdims=True)
     values -= mean
@@ -54,18 +54,18 @@ def standardised_maps(maps: np.ndarray) -> np.ndarray:
 
 
 def ks_statistic(values: np.ndarray) -> np.ndarray:
-    """D = sup |F(f) - Φ(f)| of every row, (n_rows, n_values) float64 to (n_rows,)."""
+    """Return D = sup |F(f) - Φ(f)| of each row, (n_rows, n_values) float64 to (n_rows,)."""
     n = values.shape[1]
     normal_cdf = ndtr(np.sort(values, axis=1))
-    # The empirical CDF jumps by 1/n at every value: the supremum is half a jump more than the distance to its middle.
+    # The empirical CDF jumps by 1/n at each value, so the supremum is the distance to the jump's middle plus 0.5/n.
     middle_of_jump = (np.arange(n) + 0.5) / n
     return np.abs(normal_cdf - middle_of_jump).max(axis=1) + 0.5 / n
 
 
 def ks_p_value(statistic: np.ndarray, n: int) -> np.ndarray:
-    """P(D_n ≥ statistic) for samples of n values, within 1e-6 of `scipy.stats.kstwo.sf`.
+    """Return P(D_n ≥ statistic) for samples of n values, within 1e-6 of `scipy.stats.kstwo.sf`.
 
-    The exact p depends on (n, D) alone and is slow: it is tabulated once an n and interpolated.
+    The exact p-value is slow and depends only on (n, D): it is tabulated once for each n and interpolated.
     """
     table = _p_value_table(n)
     clipped = np.clip(statistic, table.knots[0], table.knots[-1])
@@ -80,15 +80,15 @@ def ks_p_value(statistic: np.ndarray, n: int) -> np.ndarray:
 class _Table(NamedTuple):
     knots: np.ndarray
     spline: CubicSpline
-    trusted: np.ndarray  # (KNOTS - 1,) of each cell between two knots
+    trusted: np.ndarray  # (KNOTS - 1,) bool, one for each cell between two knots
 
 
 @lru_cache(maxsize=32)
 def _p_value_table(n: int) -> _Table:
-    """Knots over D's whole range, and the cells whose interpolation is good.
+    """Return knots over the whole range of D, and the cells in which interpolation is accurate.
 
-    Cells are doubtful where the exact function has a kink (n below about 20) or where scipy changes its algorithm
-    (a jump of up to 3e-6 between n = 141 and 300); there p is computed and not interpolated.
+    It is inaccurate where the exact function has a kink (n below about 20) or where scipy changes its algorithm (a jump
+    of up to 3e-6 between n = 141 and 300). In these cells p is computed instead.
     """
     knots = np.linspace(0.5 / n, min(1.0, LARGEST_SCALED_STATISTIC / np.sqrt(n)), KNOTS)
     spline = CubicSpline(knots, kstwo.sf(knots, n))

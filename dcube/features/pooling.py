@@ -1,4 +1,4 @@
-"""Feature maps of frozen networks as one vector an image, for probes that are linear."""
+"""Pooling of the feature maps of frozen networks to one vector for each image, for linear probes."""
 
 from collections.abc import Callable, Iterable
 
@@ -26,10 +26,10 @@ def pooled_maps(
     advance: Advance,
     poolings: Iterable[str] = POOLINGS,
 ) -> list[Vectors]:
-    """The vectors of every map, by pooling: (n_rows, k · channels) float32 each.
+    """Return for each map a dictionary, pooling → vectors (n_rows, k · channels) float32.
 
     Args:
-        maps_of: feature maps, (B, channels, h, w) each, of the images of some rows.
+        maps_of: returns feature maps, (B, channels, h, w) each, for the images of some rows.
     """
     batches: list[list[Vectors]] = []
     for start in range(0, len(rows), batch_size):
@@ -41,7 +41,7 @@ def pooled_maps(
 
 
 def side_by_side(vectors: Iterable[Vectors]) -> Vectors:
-    """The vectors of several maps as one, by pooling."""
+    """Concatenate the vectors of several maps, separately for each pooling."""
     return _joined(list(vectors), axis=1)
 
 

@@ -1,4 +1,4 @@
-"""The frozen features that linear probes are fitted on: single blocks, all blocks side by side, sub-features."""
+"""Frozen features for linear probes: of single blocks, of all blocks concatenated, and sub-features."""
 
 from collections.abc import Callable
 
@@ -19,11 +19,11 @@ from dcube.features.pooling import Vectors, pooled_maps, side_by_side
 from dcube.features.probing import ProbeImages, probe_blocks
 from dcube.features.sub_features import build_sub_network
 
-InputAt = Callable[[Tensor, Tensor, np.ndarray], Tensor]  # of clean images, at t, of rows of the data set
+InputAt = Callable[[Tensor, Tensor, np.ndarray], Tensor]  # takes clean images, t and rows of the data set
 
 
 def probe_every_block(uvit: FrozenUViT, dataset: PreparedDataset, images: ProbeImages, probe: Probe) -> pd.DataFrame:
-    """Scores of every block at every timestep; an image has one noise, the same at all timesteps and for all models."""
+    """Probe each block at each timestep. The noise of an image is the same at all timesteps and for all models."""
     shape = (dataset.channels, dataset.diffusion_image_size, dataset.diffusion_image_size)
 
     def noised(clean: Tensor, t: Tensor, rows: np.ndarray) -> Tensor:
@@ -42,7 +42,7 @@ def probe_every_block(uvit: FrozenUViT, dataset: PreparedDataset, images: ProbeI
 def stage_2_vectors(
     uvit: FrozenUViT, dataset: PreparedDataset, images: ProbeImages, classifier: Classifier, probe: Probe
 ) -> Vectors:
-    """All blocks at all timesteps of the evaluation, side by side, of the inputs that stage 2 gives the model."""
+    """Return concatenated vectors of all blocks at all evaluation timesteps, with the same inputs as in stage 2."""
     levels = classifier.evaluation_timesteps
 
     def as_in_stage_2(clean: Tensor, t: Tensor, rows: np.ndarray) -> Tensor:
@@ -57,7 +57,7 @@ def stage_2_vectors(
 def sub_feature_vectors(
     dataset: PreparedDataset, images: ProbeImages, classifier: Classifier, probe: Probe, device: torch.device
 ) -> np.ndarray | None:
-    """(n, channels): the mean of the sub-feature network's map, before any fine-tuning; None if none is used."""
+    """Return the mean-pooled map of the sub-feature network before fine-tuning, (n, channels); None if it is unused."""
     if not classifier.use_sub_features:
         return None
     with torch.random.fork_rng(devices=[]):
@@ -77,7 +77,7 @@ def sub_feature_vectors(
 def _block_maps(
     uvit: FrozenUViT, dataset: PreparedDataset, timestep: int, input_at: InputAt
 ) -> Callable[[np.ndarray], list[Tensor]]:
-    """Gives the maps of all blocks at one timestep for rows of the data set."""
+    """Return a function from rows of the data set to the maps of all selected blocks at one timestep."""
     stored, device = dataset.images(dataset.diffusion_image_size), next(uvit.model.parameters()).device
 
     def maps_of(rows: np.ndarray) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Plots of the linear probes. The colours are those of Okabe and Ito, which are safe for colour-blind readers."""
+"""Plots of the linear probes, in the colours of Okabe and Ito, which colour-blind readers can distinguish."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-# With sub-features solid and without dashed; the trained U-ViT blue, its control orange, neither of them green.
+from dcube.features.label_efficiency import DRAWN_LABELS, VALIDATION
+
+# Lines are solid with sub-features and dashed without. Blue: trained U-ViT; orange: untrained control; green: neither.
 STYLES = {
     "diffusion": {"color": "#0072B2", "linestyle": "--", "marker": "o"},
     "untrained": {"color": "#D55E00", "linestyle": "--", "marker": "s"},
@@ -25,12 +27,12 @@ NAMES = {
 
 
 def labels_figure(table: pd.DataFrame) -> Figure:
-    """AUROC against the number of labels: mean, and one standard deviation over the draws, of validation and test."""
+    """Plot test AUROC by number of labels for both protocols: mean and standard deviation over the draws."""
     figure = Figure(figsize=(10, 5.5), layout="constrained")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
-    counts = sorted(table["labels"].unique())
-    for axis, split in zip(axes, ("validation", "test"), strict=True):
-        for index, (name, rows) in enumerate(table[table["split"] == split].groupby("features", sort=False)):
+    counts, test = sorted(table["labels"].unique()), table[table["split"] == "test"]
+    for axis, chosen_on in zip(axes, (DRAWN_LABELS, VALIDATION), strict=True):
+        for index, (name, rows) in enumerate(test[test["chosen_on"] == chosen_on].groupby("features", sort=False)):
             over_draws = rows.groupby("labels")["auroc"]
             mean, spread = over_draws.mean(), over_draws.std(ddof=0)
             beside = mean.index * OFFSET ** (index - 2)  # so that no line hides another's spread
@@ -38,11 +40,11 @@ def labels_figure(table: pd.DataFrame) -> Figure:
             axis.errorbar(
                 beside, mean, spread, label=NAMES[str(name)], markersize=4, capsize=2, elinewidth=0.8, **style
             )
-        axis.set(xscale="log", xlabel="labelled training images", title=split)
+        axis.set(xscale="log", xlabel="labelled training images", title=f"probe chosen on {chosen_on}")
         axis.set_xticks(counts, [f"{count:,}" for count in counts])
         axis.xaxis.set_minor_locator(NullLocator())
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("AUROC")
+    axes[0].set_ylabel("test AUROC")
     figure.suptitle("Linear probes on frozen features: mean and standard deviation over draws of the labels")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
@@ -50,12 +52,13 @@ def labels_figure(table: pd.DataFrame) -> Figure:
 
 
 def map_figure(table: pd.DataFrame, statistic: list[float], compared_at: int, agreement: float | None) -> Figure:
-    """Validation AUROC by block and timestep beside the statistic D of every block.
+    """Plot validation AUROC by block and timestep beside the statistic D of each block.
 
     Args:
-        table: the trained model's rows of the map, one pooling, validation only.
-        compared_at: the timestep whose AUROC is compared with D.
-        agreement: Spearman's correlation of the two across blocks.
+        table: validation rows of the map for the trained model and one pooling.
+        statistic: D of each block.
+        compared_at: timestep whose AUROC is compared with D.
+        agreement: Spearman's correlation between AUROC and D across blocks; None if it is undefined.
     """
     grid = table.pivot(index="block", columns="timestep", values="auroc")
     figure = Figure(figsize=(4.5 + 0.8 * grid.shape[1], 2.5 + 0.4 * len(grid)), layout="constrained")

@@ -1,4 +1,4 @@
-"""Linear probes on all frozen features: a map of the blocks, and label-efficiency curves."""
+"""Linear probes on all frozen features: a map of blocks and timesteps, and label-efficiency curves."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,33 +15,34 @@ from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast
 from dcube.engine.progress import progress
 from dcube.features.frozen_uvit import FrozenUViT, with_random_weights
+from dcube.features.label_efficiency import (
+    DRAWN_LABELS,
+    FOLDS,
+    STRENGTHS,
+    VALIDATION,
+    against_controls,
+    draws_of,
+    label_efficiency,
+    over_draws,
+    sets_probed,
+)
 from dcube.features.pooling import POOLINGS
 from dcube.features.probe_features import probe_every_block, stage_2_vectors, sub_feature_vectors
 from dcube.features.probe_plots import labels_figure, map_figure
-from dcube.features.probing import (
-    MAP_STRENGTH,
-    SCORED,
-    STRENGTHS,
-    ProbeImages,
-    against_controls,
-    curves_fitted,
-    draws_of,
-    label_efficiency,
-    map_poolings,
-    over_draws,
-    rank_agreement,
-)
+from dcube.features.probing import MAP_STRENGTH, SCORED, ProbeImages, map_poolings, rank_agreement
 
 MAP_COLUMNS = ["source", "block", "timestep", "pooling", "split", "auroc", "accuracy"]
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Attributes:
-    map: scores by source (trained, untrained), block, timestep, pooling and split.
-    labels: scores by features, number of labels, draw and split.
-    statistic: median D of every block (Eq. 6), which the map is compared with.
-    report: content of `probe.json`, everything that defines the scores.
+    """Result of the probes.
+
+    Attributes:
+        map: scores by source (trained, untrained), block, timestep, pooling and split.
+        labels: scores by what chose the probe, features, number of labels, draw and split.
+        statistic: median D of each block (Eq. 6), with which the map is compared.
+        report: contents of `probe.json`, everything that defines the scores.
     """
 
     map: pd.DataFrame
@@ -50,7 +51,7 @@ class ProbeResult:
     report: ProbeReport
 
     def save(self, folder: Path) -> None:
-        """Tables, plots and the report."""
+        """Write tables, plots and the report."""
         self.map[MAP_COLUMNS].to_csv(folder / "map.csv", index=False)
         self.labels.to_csv(folder / "labels.csv", index=False)
         over_draws(self.labels).to_csv(folder / "summary.csv", index=False)
@@ -62,8 +63,13 @@ class ProbeResult:
         figure.savefig(folder / "map.png", dpi=150)
 
     def mean_aurocs(self) -> list[dict[str, float]]:
-        """Mean AUROC over the draws, with the number of labels as the step."""
-        means = self.labels.groupby(["labels", "features", "split"], as_index=False)["auroc"].mean()
+        """Return rows of mean AUROC over the draws, with the number of labels as `step`.
+
+        Probes are chosen on the drawn labels; the probe with all labels is chosen on the validation split.
+        """
+        few, every = (self.labels[self.labels["chosen_on"] == chosen_on] for chosen_on in (DRAWN_LABELS, VALIDATION))
+        shown = pd.concat([few, every[every["labels"] == every["labels"].max()]])
+        means = shown.groupby(["labels", "features", "split"], as_index=False)["auroc"].mean()
         rows = means.itertuples(index=False)
         return [{"step": row.labels, f"{row.split}_auroc_{row.features}": row.auroc} for row in rows]
 
@@ -81,7 +87,7 @@ def run_probes(
 
     Args:
         diffusion: folder of the trained diffusion model.
-        classifier: how stage 2 uses the models.
+        classifier: parameters of stage 2: input of the U-ViT, evaluation timesteps, sub-feature network.
     """
     images = ProbeImages.of(dataset)
     model, schedule = load_diffusion(diffusion, device)
@@ -100,10 +106,10 @@ def run_probes(
         sub_features = sub_feature_vectors(dataset, images, classifier, probe, device)
     block_map = pd.concat(maps, ignore_index=True)
     counts, skipped = images.counts(probe.labels)
-    curves = curves_fitted(len(vectors), len(POOLINGS), sub_features is not None)
-    total = curves * sum(draws_of(count, len(images.labelled), probe.draws) for count in counts)
+    sets = sets_probed(len(vectors), len(POOLINGS), sub_features is not None)
+    total = sets * len(draws_of(counts, len(images.labelled), probe.draws))
     with progress("Fitting probes", total=total, unit="draws") as advance:
-        table, poolings, dimensions = label_efficiency(vectors, sub_features, images, counts, probe.draws, advance)
+        table, dimensions = label_efficiency(vectors, sub_features, images, counts, probe.draws, advance)
     compared_at = min(probe.timesteps, key=lambda t: abs(t - selection.definition.timestep))
     scores = trained_map(block_map)
     auroc = scores["auroc"][scores["timestep"] == compared_at].to_list()
@@ -111,7 +117,7 @@ def run_probes(
         map=BlockMap(images=len(images.for_map().labelled), C=MAP_STRENGTH, poolings=map_poolings(block_map)),
         labels=LabelCurves(
             counts=counts, skipped=skipped, draws=probe.draws, C_tried=list(STRENGTHS),
-            timesteps=classifier.evaluation_timesteps, poolings=poolings, dimensions=dimensions,
+            folds=FOLDS, timesteps=classifier.evaluation_timesteps, dimensions=dimensions,
         ),
         selection=Agreement(timestep=compared_at, spearman=rank_agreement(selection.statistic, auroc)),
         images={split: len(dataset.indices(split)) for split in ("train", *SCORED)},
@@ -124,7 +130,7 @@ def run_probes(
 
 
 def trained_map(block_map: pd.DataFrame) -> pd.DataFrame:
-    """The validation scores of the trained model at its best pooling."""
+    """Return the validation scores of the trained model with its best pooling."""
     trained = block_map["source"] == "trained"
     pooling = map_poolings(block_map)["trained"]
     return block_map[trained & (block_map["pooling"] == pooling) & (block_map["split"] == "validation")]

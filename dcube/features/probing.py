@@ -1,7 +1,7 @@
-"""Linear probes on frozen features: by block and timestep, and by the number of labels.
+"""Linear probes on frozen features, and the map of their scores by block and timestep.
 
-A probe is a logistic regression: the least that a classifier can do with features, and so a measure of the features
-alone. Everything free about it is chosen on validation images; test images are only ever scored.
+A probe is a logistic regression. Because it is the simplest classifier, it measures the features alone. Test images are
+only scored; nothing is chosen on them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,29 +16,25 @@ from sklearn.preprocessing import StandardScaler
 
 from dcube.data.label_subset import draw_labelled
 from dcube.data.prepared import PreparedDataset
-from dcube.engine.progress import Advance
 from dcube.engine.scores import accuracy, areas, confusion, macro_f1
 from dcube.features.pooling import Vectors
 
-# Inverse strengths of the regularisation, in scikit-learn's sense, of features whose variances add up to one.
-STRENGTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
-MAP_STRENGTH = 10.0
-MAP_IMAGES = 2000  # labelled training images that the map rests on at most, to bound its time
+MAP_STRENGTH = 10.0  # inverse regularisation strength (scikit-learn's C) of the map's probes
+MAP_IMAGES = 2000  # maximum number of labelled training images for the map, to limit its time
 TOLERANCE, ITERATIONS = 1e-5, 2000
 SCORED = ("validation", "test")
-MAIN, CONTROLS = "diffusion+sub_features", ("untrained+sub_features", "sub_features", "untrained")
 
 
 @dataclass(frozen=True)
 class ProbeImages:
-    """The images of a study; all positions are into `rows`.
+    """The images of a study.
 
     Attributes:
-        rows: of the data set, ascending.
-        labels: (n,) class indices; `UNLABELLED` where there is none.
-        train: training images, labelled or not: they say how features are standardised.
-        labelled: those of them that have a label.
-        scored: labelled images by split, validation and test.
+        rows: (n,) rows in the data set, ascending. `train`, `labelled` and `scored` are positions in `rows`.
+        labels: (n,) class indices; `UNLABELLED` for an image without a label.
+        train: training images, labelled or not, which determine how features are standardised.
+        labelled: the labelled training images.
+        scored: split (validation, test) → its labelled images.
     """
 
     rows: np.ndarray
@@ -56,7 +52,7 @@ class ProbeImages:
         return cls(rows, dataset.labels[rows], np.searchsorted(rows, train), np.searchsorted(rows, labelled), places)
 
     def for_map(self) -> Self:
-        """The images that the map uses: no unlabelled ones, and at most `MAP_IMAGES` labelled ones."""
+        """Return the images for the map: at most `MAP_IMAGES` labelled training images, and the scored ones."""
         drawn = draw_labelled(self.labels[self.labelled], map_images(len(self.labelled)), seed=0)
         kept = np.sort(np.concatenate([self.labelled[drawn], *self.scored.values()]))
         train = np.searchsorted(kept, self.labelled[drawn])
@@ -64,45 +60,40 @@ class ProbeImages:
         return type(self)(self.rows[kept], self.labels[kept], train, train, places)
 
     def counts(self, requested: Iterable[int]) -> tuple[list[int], list[int]]:
-        """Numbers of labels that can be drawn, with the full number last, and the requested ones that cannot."""
+        """Return the numbers of labels that can be drawn, the full number last, and the requested ones that cannot."""
         return possible_counts(requested, len(np.unique(self.labels[self.labelled])), len(self.labelled))
 
 
 def map_images(labelled: int) -> int:
-    """How many labelled training images the map rests on, of so many."""
+    """Return the number of labelled training images that the map uses, out of `labelled`."""
     return min(MAP_IMAGES, labelled)
 
 
 def possible_counts(requested: Iterable[int], classes: int, available: int) -> tuple[list[int], list[int]]:
-    """Numbers of labels that can be drawn, with the full number last, and the requested ones that cannot."""
+    """Return the numbers of labels that can be drawn, the full number last, and the requested ones that cannot."""
     requested = sorted(set(requested))
     possible = [count for count in requested if classes <= count < available]
     return [*possible, available], [count for count in requested if count not in (*possible, available)]
 
 
-def draws_of(count: int, available: int, draws: int) -> int:
-    """Of so many labels; all of them can be drawn once."""
-    return draws if count < available else 1
-
-
 def standardised_features(features: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """(n, d) to zero mean over the training images and variances that add up to one, float32.
+    """Standardise features (n, d) to zero mean and variances that add up to one over the training images, float32.
 
-    Concatenated sets of features thus weigh the same, however many values each has.
+    Concatenated sets of features then have equal weight, whatever their dimensions.
     """
     scaler = StandardScaler().fit(features[train])
     return (scaler.transform(features) / np.sqrt(features.shape[1])).astype(np.float32)
 
 
-def fit_probe(features: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression:
-    return LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ITERATIONS).fit(features, labels)
+def logistic_regression(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ITERATIONS)
 
 
 def projected_to_span(fitted: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-    """The same images in as few coordinates as the fitted ones, (n, d), span, where n < d: a fit costs milliseconds.
+    """Project features to the span of the fitted images (n, d) if n < d, so that a fit takes milliseconds.
 
-    It changes no prediction: the optimum under an L2 penalty is a combination of the fitted images (the representer
-    theorem), and an orthonormal basis of their span keeps the penalty.
+    This changes no prediction: with an L2 penalty, the optimum is a combination of the fitted images (representer
+    theorem), and an orthonormal basis of their span preserves the penalty.
     """
     fitted = fitted.astype(np.float64)
     if len(fitted) >= fitted.shape[1]:
@@ -114,11 +105,11 @@ def projected_to_span(fitted: np.ndarray, *others: np.ndarray) -> list[np.ndarra
 def probe(
     features: np.ndarray, images: ProbeImages, chosen: np.ndarray, strengths: Sequence[float]
 ) -> list[dict[str, float | str]]:
-    """Scores of the probes fitted on the images at `chosen`: C, split, auroc, accuracy, macro_f1."""
+    """Fit a probe for each strength on the images at `chosen`. Returns rows: C, split, auroc, accuracy, macro_f1."""
     fitted, *scored = projected_to_span(features[chosen], *(features[places] for places in images.scored.values()))
     rows: list[dict[str, float | str]] = []
     for strength in strengths:
-        model = fit_probe(fitted, images.labels[chosen], strength)
+        model = logistic_regression(strength).fit(fitted, images.labels[chosen])
         for (split, places), its_features in zip(images.scored.items(), scored, strict=True):
             rows.append({"C": strength, "split": split, **scores(images.labels[places], model, its_features)})
     return rows
@@ -135,7 +126,7 @@ def scores(labels: np.ndarray, model: LogisticRegression, features: np.ndarray) 
 
 
 def probe_blocks(blocks: Sequence[Vectors], images: ProbeImages) -> pd.DataFrame:
-    """The map's rows of one timestep: block, pooling, split, auroc, accuracy."""
+    """Return the map's rows for one timestep: block, pooling, split, auroc, accuracy."""
     rows = [
         {"block": block, "pooling": pooling, **row}
         for block, vectors in enumerate(blocks)
@@ -146,106 +137,14 @@ def probe_blocks(blocks: Sequence[Vectors], images: ProbeImages) -> pd.DataFrame
 
 
 def map_poolings(table: pd.DataFrame) -> dict[str, str]:
-    """Each source's own best pooling: the highest validation AUROC in the mean over its map."""
+    """Return source → the pooling with the highest validation AUROC, averaged over the source's map."""
     validation = table[table["split"] == "validation"]
     means = validation.groupby(["source", "pooling"], sort=False)["auroc"].mean().unstack()
     return {str(source): str(pooling) for source, pooling in means.idxmax(axis=1).items()}
 
 
-def label_curve(
-    features: np.ndarray, images: ProbeImages, counts: Sequence[int], draws: int, advance: Advance
-) -> pd.DataFrame:
-    """Scores by number of labels and draw: labels, draw, C, split, auroc, accuracy, macro_f1.
-
-    For every number of labels the C with the highest validation AUROC in the mean over the draws.
-
-    Args:
-        features: (n, d), `standardised_features`, and side by side where they are several sets.
-        counts: numbers of labels, all of them last; those have one draw.
-    """
-    rows = []
-    for count in counts:
-        for draw in range(draws_of(count, len(images.labelled), draws)):
-            chosen = images.labelled[draw_labelled(images.labels[images.labelled], count, draw)]
-            rows += [{"labels": count, "draw": draw, **row} for row in probe(features, images, chosen, STRENGTHS)]
-            advance()
-    table = pd.DataFrame(rows)
-    validation = table[table["split"] == "validation"]
-    best = validation.groupby(["labels", "C"])["auroc"].mean().unstack().idxmax(axis=1)
-    return table[table["C"] == table["labels"].map(best)].reset_index(drop=True)
-
-
-def label_efficiency(
-    sources: Mapping[str, Vectors],
-    sub_features: np.ndarray | None,
-    images: ProbeImages,
-    counts: Sequence[int],
-    draws: int,
-    advance: Advance,
-) -> tuple[pd.DataFrame, dict[str, str], dict[str, int]]:
-    """Curves of every source at its own best pooling, of the sub-features, and of both side by side.
-
-    Args:
-        sources: by name, the vectors of all blocks side by side, by pooling.
-        sub_features: (n, d); None: there are none.
-
-    Returns:
-        `label_curve`'s columns behind `features`; each source's pooling, the one with the highest validation AUROC in
-        the mean over its curve; how many values each set of features has.
-    """
-    curves: dict[str, pd.DataFrame] = {}
-    sets: dict[str, np.ndarray] = {}
-    poolings: dict[str, str] = {}
-
-    def curve(features: np.ndarray) -> pd.DataFrame:
-        return label_curve(features, images, counts, draws, advance)
-
-    for name, vectors in sources.items():
-        tried = {pooling: curve(standardised_features(features, images.train)) for pooling, features in vectors.items()}
-        poolings[name] = max(tried, key=lambda pooling: mean_validation(tried[pooling]))
-        curves[name] = tried[poolings[name]]
-        sets[name] = standardised_features(vectors[poolings[name]], images.train)
-    if sub_features is not None:
-        both = {"sub_features": standardised_features(sub_features, images.train)}
-        both |= {f"{name}+sub_features": np.hstack([sets[name], both["sub_features"]]) for name in sources}
-        curves |= {name: curve(features) for name, features in both.items()}
-        sets |= both
-    table = pd.concat([its_curve.assign(features=name) for name, its_curve in curves.items()], ignore_index=True)
-    columns = ["features", "labels", "draw", "C", "split", "auroc", "accuracy", "macro_f1"]
-    return table[columns], poolings, {name: features.shape[1] for name, features in sets.items()}
-
-
-def curves_fitted(sources: int, poolings: int, with_sub_features: bool) -> int:
-    """How many curves `label_efficiency` goes through."""
-    return sources * poolings + (1 + sources if with_sub_features else 0)
-
-
-def mean_validation(curve: pd.DataFrame) -> float:
-    """Validation AUROC, in the mean over numbers of labels, each the mean over its draws."""
-    validation = curve[curve["split"] == "validation"]
-    return float(validation.groupby("labels")["auroc"].mean().mean())
-
-
-def over_draws(table: pd.DataFrame) -> pd.DataFrame:
-    """AUROC by features, labels and split: mean and standard deviation over the draws."""
-    grouped = table.groupby(["features", "labels", "split"], sort=False)["auroc"]
-    return grouped.agg(draws="count", auroc="mean", deviation="std").reset_index()
-
-
-def against_controls(table: pd.DataFrame) -> pd.DataFrame:
-    """`MAIN` minus each of `CONTROLS` in AUROC, draw by draw: mean, deviation, how often it is ahead."""
-    wide = table.pivot(index=["labels", "split", "draw"], columns="features", values="auroc")
-    rows = []
-    for control in (name for name in CONTROLS if {name, MAIN} <= set(wide.columns)):
-        gaps = (wide[MAIN] - wide[control]).groupby(["labels", "split"])
-        made = gaps.agg(draws="count", difference="mean", deviation="std", ahead=lambda gap: int((gap > 0).sum()))
-        rows.append(made.reset_index().assign(control=control))
-    columns = ["control", "labels", "split", "draws", "difference", "deviation", "ahead"]
-    return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
-
-
 def rank_agreement(statistic: Sequence[float], auroc: Sequence[float]) -> float | None:
-    """Spearman's correlation across blocks of D (Eq. 6) with what a probe reads; None where one of them is constant."""
+    """Return Spearman's correlation across blocks between D (Eq. 6) and a probe's AUROC; None if one is constant."""
     if len(set(statistic)) == 1 or len(set(auroc)) == 1:
         return None
     return float(spearmanr(statistic, auroc).statistic)

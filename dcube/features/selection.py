@@ -1,4 +1,4 @@
-"""Which blocks of the frozen U-ViT carry meaning: those whose feature maps are not Gaussian (paper §III-B2)."""
+"""Selection of the semantic blocks of the frozen U-ViT, whose feature maps are not Gaussian (paper §III-B2)."""
 
 import numpy as np
 import pandas as pd
@@ -21,10 +21,10 @@ SMALLEST_SHOWN_P = 1e-6
 
 
 def select_blocks(model: UViT, dataset: PreparedDataset, features: Features, device: torch.device) -> Selection:
-    """Test every block on clean training images, labelled or not, without giving the model a label.
+    """Test each block on clean training images, labelled or not. The model gets no label.
 
     Args:
-        model: trained, in eval mode, on `device`.
+        model: trained model in eval mode on `device`.
     """
     rows = dataset.indices("train", labelled=False)
     count = images_tested(features, len(rows))
@@ -53,12 +53,12 @@ def select_blocks(model: UViT, dataset: PreparedDataset, features: Features, dev
 
 
 def images_tested(features: Features, available: int) -> int:
-    """As many as are asked for, of the training images that there are."""
+    """Return the number of images to test: `features.images`, or all available ones if there are fewer."""
     return min(features.images, available)
 
 
 def _judged(statistic: np.ndarray, maps: np.ndarray, features: Features) -> tuple[np.ndarray, np.ndarray]:
-    """p of every block's median D, and the D that is significant, (n_blocks,) each."""
+    """Return the p-value of each block's median D, and the critical D, (n_blocks,) each."""
     blocks, _, side, _ = maps.shape
     if features.null == "as_published":
         values = side**2
@@ -72,7 +72,7 @@ def _judged(statistic: np.ndarray, maps: np.ndarray, features: Features) -> tupl
 
 
 def blocks_table(selection: Selection) -> pd.DataFrame:
-    """One row a block: block, position (in, middle, out), statistic, critical, p_value, kept."""
+    """Return one row for each block: block, position (in, middle, out), statistic, critical, p_value, kept."""
     blocks = range(len(selection.statistic))
     middle = len(blocks) // 2
     return pd.DataFrame(
@@ -91,7 +91,7 @@ def blocks_table(selection: Selection) -> pd.DataFrame:
 def block_maps(
     model: UViT, dataset: PreparedDataset, rows: np.ndarray, features: Features, device: torch.device
 ) -> np.ndarray:
-    """The channel-mean map of every block for every image, (n_blocks, n_rows, h, w) float32; f of Eq. (6)."""
+    """Return the channel-mean map of each block and image, f of Eq. (6): (n_blocks, n_rows, h, w) float32."""
     images, blocks = dataset.images(dataset.diffusion_image_size), range(len(model.blocks))
     maps = np.empty((len(blocks), len(rows), model.grid, model.grid), dtype=np.float32)
     with progress("Testing the blocks' features", total=len(rows), unit="images") as advance:
@@ -108,10 +108,10 @@ def block_maps(
 def choose_blocks(
     statistic: np.ndarray, p_value: np.ndarray, significance: float, keep: int
 ) -> tuple[list[int], list[int]]:
-    """Best and worst blocks, ascending.
+    """Return the best and the worst blocks, each ascending.
 
-    Best are all that are significantly not Gaussian; where these are fewer than `keep`, those with the largest D
-    fill up. Worst are as many with the smallest D.
+    The best blocks are all that are significantly not Gaussian. If these are fewer than `keep`, the blocks with the
+    largest D are added. The worst blocks are as many with the smallest D.
     """
     by_statistic = np.argsort(-statistic, kind="stable").tolist()
     significant = [block for block in by_statistic if p_value[block] < significance]
@@ -121,7 +121,7 @@ def choose_blocks(
 
 
 def selection_figure(selection: Selection) -> Figure:
-    """p-value and D of every block, as the paper's Fig. 2; below, the best and the worst blocks in a row each."""
+    """Plot p-value and D of each block like the paper's Fig. 2, and mark the best and worst blocks below."""
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     p_axis, d_axis, chosen_axis = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
     p_value, statistic = np.maximum(selection.p_value, SMALLEST_SHOWN_P), np.array(selection.statistic)
@@ -138,7 +138,7 @@ def selection_figure(selection: Selection) -> Figure:
     p_axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
     p_axis.legend(loc="best", fontsize="small")
     d_axis.set(ylabel="median D")
-    # In rows of their own, the marks of a block that is both do not cover each other.
+    # Best and worst have separate rows, because a block can be both and its marks must not overlap.
     for row, (blocks, marker, color) in enumerate(((selection.worst, "x", "firebrick"), (selection.best, "*", "gold"))):
         edge = {"edgecolors": "k"} if marker == "*" else {}
         chosen_axis.scatter(blocks, [row] * len(blocks), marker=marker, s=150, c=color, **edge)

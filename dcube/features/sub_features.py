@@ -1,4 +1,4 @@
-"""The ImageNet network beside the U-ViT, whose feature map is the sub-features (paper §III-B2, Table VIII)."""
+"""The ImageNet network beside the U-ViT. Its feature map is the sub-features (paper §III-B2, Table VIII)."""
 
 from typing import cast
 
@@ -10,10 +10,10 @@ from dcube.engine.pretrained import NO_WEIGHTS, create_pretrained
 
 
 def build_sub_network(sub_features: SubFeatures, image_size: int, load_pretrained: bool) -> tuple[nn.Module, int]:
-    """A timm feature network, (B, 3, S, S) to [(B, channels, h, w)], and its channels.
+    """Return a timm feature network, (B, 3, S, S) to [(B, channels, h, w)], and its number of channels.
 
     Args:
-        load_pretrained: False when all weights are about to be overwritten.
+        load_pretrained: False if all weights will be overwritten.
     """
     network = create_pretrained(
         sub_features.architecture,

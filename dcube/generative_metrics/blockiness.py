@@ -1,17 +1,17 @@
-"""Whether one sees the patches: a fault of samples that Fréchet distances hardly notice."""
+"""Visibility of patch borders in generated images, a fault that Fréchet distances hardly show."""
 
 import numpy as np
 
 
 def blockiness(images: np.ndarray, patch_size: int) -> float:
-    """Mean jump between neighbouring pixels across patch borders over the mean jump inside patches.
+    """Return the mean jump between neighbouring pixels across patch borders, divided by that inside patches.
 
-    About 1 for images that know nothing of patches (and a little less where borders meet quiet regions), and
-    where there is nothing to compare: patches of one pixel, one patch, or flat images.
+    The ratio is about 1 for images made without patches (a little less if borders are in smooth regions). It is 1 if
+    nothing can be compared: patches of one pixel, a single patch, or flat images.
 
     Args:
         images: (n, C, S, S) uint8, n at least 1.
-        patch_size: in pixels.
+        patch_size: side of a patch in pixels.
     """
     across, inside = [], []
     for axis in (2, 3):
@@ -26,6 +26,6 @@ def blockiness(images: np.ndarray, patch_size: int) -> float:
 
 
 def _mean_jumps(images: np.ndarray, axis: int) -> np.ndarray:
-    """Mean absolute difference of neighbouring rows (axis 2) or columns (axis 3)."""
+    """Return (S - 1,) mean absolute differences of neighbouring rows (axis 2) or columns (axis 3)."""
     differences = np.abs(np.diff(images.astype(np.int16), axis=axis))
     return differences.mean(axis=tuple(i for i in range(4) if i != axis))

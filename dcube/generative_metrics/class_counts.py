@@ -1,4 +1,4 @@
-"""How many images of each class: shares of a whole, and what is missing up to a required class ratio."""
+"""Numbers of images per class: shares of a total, and the images missing for a required class ratio."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dcube.errors import DcubeError
 
 
 def apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
-    """Whole numbers in the ratio of `weights` that sum to `total` (largest remainders)."""
+    """Divide `total` into whole numbers in the ratio of `weights`, by largest remainders."""
     whole = math.fsum(weights.values())
     if whole == 0:
         return dict.fromkeys(weights, 0)
@@ -20,18 +20,18 @@ def apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
 
 
 def synthetic_counts(real: Mapping[str, int], ratio: Mapping[str, float], maximum: int) -> dict[str, int]:
-    """Images to generate so that real and synthetic ones together have the required ratio (paper Table III).
+    """Return the images to generate per class for a required ratio of real and synthetic images (paper Table III).
 
-    No real image is ever removed: the class that is most frequent for its share stays as it is, and the others are
-    filled up to it.
+    No real image is removed: the class that is most frequent relative to its share stays unchanged, and the others are
+    filled up.
 
     Args:
-        real: real training images of each class.
-        ratio: required ratio of the same classes; empty for all classes as frequent as the largest.
-        maximum: most images in all; above, every class gets its part of them.
+        real: number of real training images of each class.
+        ratio: required ratio of the same classes; empty for all classes as frequent as the largest one.
+        maximum: largest total number; if more images are missing, it is divided in proportion to them.
 
     Raises:
-        DcubeError: `ratio` names a class that does not exist, or leaves one out.
+        DcubeError: if `ratio` names an unknown class or leaves one out.
     """
     ratio = ratio or dict.fromkeys(real, 1.0)
     if set(ratio) != set(real):

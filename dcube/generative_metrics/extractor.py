@@ -1,4 +1,4 @@
-"""The networks in whose feature spaces images are compared. Distances of two networks are never comparable."""
+"""Networks whose features are used to compare images. Distances from different networks are not comparable."""
 
 import io
 import pickle
@@ -29,14 +29,14 @@ INCEPTION_ADDRESS = (
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Images to feature vectors.
+    """A network that turns images into feature vectors.
 
     Attributes:
-        name: says network and weights exactly; stands beside every distance.
-        weights_sha256: of the file that the weights were read from.
-        resize: side in pixels at which the network sees the images.
-        network: (B, 3, resize, resize) uint8 to (B, d), in eval mode.
-        device: where it computes.
+        name: exact description of network and weights, reported with every distance.
+        weights_sha256: hash of the weights file.
+        resize: side in pixels to which images are resized for the network.
+        network: maps (B, 3, resize, resize) uint8 to (B, d), in eval mode.
+        device: the device of the network.
     """
 
     name: str
@@ -47,7 +47,7 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def __call__(self, images: np.ndarray | Tensor) -> np.ndarray:
-        """(n, C, S, S) uint8, C 1 or 3 (a memory map is read piece by piece), to (n, d) float32."""
+        """Return features (n, d) float32 of images (n, C, S, S) uint8 with C 1 or 3; memory maps are read in parts."""
         features = []
         with progress(
             f"Features of the images by {self.name.partition(',')[0]}", total=len(images), unit="images"
@@ -60,10 +60,10 @@ class FeatureExtractor:
 
 
 def load_extractor(fid: Fid, device: torch.device) -> FeatureExtractor:
-    """The network that `fid.extractor` names.
+    """Load the network named by `fid.extractor`.
 
     Raises:
-        DcubeError: weights file not given, missing, altered or of another network.
+        DcubeError: if the weights file is not given, missing, altered or of another network.
     """
     if fid.extractor == "efficientnet_lite0":
         network: nn.Module = _Normalised(create_pretrained(PACKAGED_ARCHITECTURE, PACKAGED, num_classes=0))
@@ -75,7 +75,7 @@ def load_extractor(fid: Fid, device: torch.device) -> FeatureExtractor:
 
 
 def as_rgb(images: Tensor, size: int) -> Tensor:
-    """(B, 1 or 3, S, S) uint8 to (B, 3, size, size) uint8, without aliasing (Parmar et al., CVPR 2022)."""
+    """Convert images (B, 1 or 3, S, S) uint8 to (B, 3, size, size), with antialiasing (Parmar et al., CVPR 2022)."""
     if images.shape[-1] != size:
         resized = F.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
         images = resized.round_().clamp_(0, 255).to(torch.uint8)
@@ -83,7 +83,7 @@ def as_rgb(images: Tensor, size: int) -> Tensor:
 
 
 class _Normalised(nn.Module):
-    """A timm network on uint8 pixels. Lite networks were trained on pixels scaled to [-1, 1]; timm's config knows."""
+    """A timm network with uint8 input. The normalisation is from timm's config ([-1, 1] for Lite networks)."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class _Normalised(nn.Module):
 class _Inception(nn.Module):
     def __init__(self, state: dict[str, Tensor]) -> None:
         super().__init__()
-        # torch-fidelity would unpickle whatever file it is given: it gets a copy of the tensors that were read safely.
+        # torch-fidelity unpickles the file that it is given, so it gets a copy of the safely loaded tensors.
         copy = io.BytesIO()
         torch.save(state, copy)
         copy.seek(0)

@@ -24,11 +24,11 @@ KERNEL_SUBSETS, LARGEST_KERNEL_SUBSET = 100, 500
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """|μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½) of two feature sets (Heusel et al. 2017), (n, d) and (m, d).
+    """Return |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½) of two feature sets (n, d) and (m, d) (Heusel et al. 2017).
 
-    With Σ = AᵀA for the centred and scaled features A, the last trace is the sum of the singular values of A₁ A₂ᵀ.
-    That needs no square root of a product of covariances, which with fewer images than features (the usual case
-    here) is singular and costs digits; and it is faster, since A can be shortened to the R of its QR decomposition.
+    With Σ = AᵀA for the centred and scaled features A, tr (Σ₁ Σ₂)^½ is the sum of the singular values of A₁ A₂ᵀ. This
+    avoids the square root of a product of covariances, which is singular and inaccurate with fewer images than features
+    (the usual case here). It is also faster, because A can be replaced by the R of its QR decomposition.
     """
     means, roots = zip(*(_mean_and_root(features) for features in (first, second)), strict=True)
     overlap = np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum()
@@ -37,7 +37,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _mean_and_root(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """μ (d,) and an A (min(n, d), d) with AᵀA = Σ."""
+    """Return μ (d,) and a matrix A (min(n, d), d) with AᵀA = Σ."""
     features = features.astype(np.float64)
     mean = features.mean(axis=0)
     root = (features - mean) / np.sqrt(len(features) - 1)
@@ -47,7 +47,7 @@ def _mean_and_root(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def kernel_distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Kernel distance (Bińkowski et al. 2018, unbiased): mean and deviation over random subsets."""
+    """Return the unbiased kernel distance (Bińkowski et al. 2018): mean and standard deviation over random subsets."""
     size = min(LARGEST_KERNEL_SUBSET, max(2, min(len(first), len(second)) // 2))
     generator = numpy_generator(0, "subsets of the kernel distance")
 
@@ -59,20 +59,20 @@ def kernel_distance(first: np.ndarray, second: np.ndarray) -> tuple[float, float
 
 
 class FrechetTracker:
-    """Compares generated images with the labelled training images of a data set.
+    """Comparison of generated images with the labelled training images of a data set.
 
     Args:
-        fid: what is measured and how.
-        dataset: whose labelled training images are the reference.
-        device: where the extractor computes.
-        cache: folder where features of real images are kept between runs; none keeps them in memory only.
+        fid: parameters of the measurement.
+        dataset: its labelled training images are the reference.
+        device: the device of the extractor.
+        cache: folder where features of real images are kept between runs; None keeps them only in memory.
 
     Attributes:
-        labels: (fid.samples,) class indices to generate, in the classes' own ratio.
-        seeds: one for each image.
+        labels: (fid.samples,) class indices of the images to generate, in the class ratio of the training images.
+        seeds: one seed for each image to generate.
 
     Raises:
-        DcubeError: the extractor's weights cannot be had.
+        DcubeError: if the extractor's weights cannot be loaded.
     """
 
     def __init__(self, fid: Fid, dataset: PreparedDataset, device: torch.device, cache: Path | None = None) -> None:
@@ -86,7 +86,13 @@ class FrechetTracker:
         self.seeds = [fid.seed + i for i in range(fid.samples)]
 
     def report(self, generated: Tensor, labels: Tensor, patch_size: int) -> FidReport:
-        """Everything about generated images (n, C, S, S) uint8 of a model with patches of that side."""
+        """Measure the distances and blockiness of generated images.
+
+        Args:
+            generated: (n, C, S, S) uint8.
+            labels: (n,) class indices.
+            patch_size: side of the model's patches in pixels.
+        """
         jumps = [blockiness(images, patch_size) for images in (generated.numpy(), self.real_images)]
         return FidReport(
             overall=self.measure(generated, labels),
@@ -96,11 +102,11 @@ class FrechetTracker:
         )
 
     def measure(self, generated: Tensor, labels: Tensor) -> Distances:
-        """Distances to the real images of the same classes.
+        """Measure the distances to the real images of the same classes.
 
         Args:
             generated: (n, C, S, S) uint8, n at least 2.
-            labels: (n,) class indices; one class alone is compared with its own real images.
+            labels: (n,) class indices; only real images of these classes are compared.
         """
         real = self._real_features[np.isin(self.real_labels, labels.numpy())]
         features = self.extractor(generated)
@@ -108,7 +114,7 @@ class FrechetTracker:
         return Distances(fid=frechet_distance(real, features), kid=kid, kid_std=deviation)
 
     def measure_classes(self, generated: Tensor, labels: Tensor) -> dict[str, Distances]:
-        """The same class by class, under the name of each that has at least two images on either side."""
+        """Measure each class separately; classes with fewer than two real or generated images are left out."""
         measured = {}
         for index, name in enumerate(self.dataset.classes):
             chosen = labels == index
@@ -118,7 +124,7 @@ class FrechetTracker:
 
     @property
     def real_images(self) -> np.ndarray:
-        """(n, C, S, S) uint8, of `real_labels`."""
+        """(n, C, S, S) uint8 labelled training images, in the order of `real_labels`."""
         return self.dataset.images(self.dataset.diffusion_image_size)[self.rows]
 
     @property

@@ -1,4 +1,4 @@
-"""Pictures of generated images."""
+"""Figures of generated images."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,13 +8,13 @@ COLUMNS = 8
 
 
 def sample_grid(images: Tensor, labels: Tensor, classes: list[str]) -> Figure:
-    """The first images of every class that has some, one row a class. images (n, C, S, S) uint8, labels (n,)."""
+    """Draw the first images (n, C, S, S) uint8 with labels (n,), one row per class that has any."""
     rows = {name: images[labels == index][:COLUMNS].numpy() for index, name in enumerate(classes)}
     return image_rows({name: row for name, row in rows.items() if len(row)})
 
 
 def image_rows(rows: dict[str, np.ndarray]) -> Figure:
-    """Named rows of images, (k, C, S, S) uint8 each; grey or colour."""
+    """Draw named rows of grey or colour images, (k, C, S, S) uint8 each."""
     columns = max(1, *(len(images) for images in rows.values()))
     figure = Figure(figsize=(1.2 * columns + 1.2, 1.25 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)

@@ -1,4 +1,4 @@
-"""Real and generated images side by side, for people."""
+"""Real and generated images side by side, for visual comparison."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from torch import Tensor
 from dcube.generative_metrics.frechet import FrechetTracker
 from dcube.generative_metrics.plots import image_rows
 
-SHOWN = 8  # of a class
+SHOWN = 8  # images per class
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Samples:
 
     @classmethod
     def of(cls, tracker: FrechetTracker, images: Tensor, labels: Tensor) -> "Samples":
-        """Of the images that a tracker compares."""
+        """Choose samples from the real images of a tracker and from generated images (n, C, S, S) uint8."""
         first = one_image_per_patient_first(tracker.dataset.manifest["patient"].iloc[tracker.rows])
         real, real_labels = tracker.real_images[first], tracker.real_labels[first]
         generated, generated_labels = images.numpy(), labels.numpy()
@@ -37,7 +37,7 @@ class Samples:
         np.savez_compressed(path, **vars(self))
 
     def figure(self, classes: list[str]) -> Figure:
-        """Two rows a class: real images, and generated ones below."""
+        """Draw two rows per class: real images, and below them generated ones."""
         rows = {}
         for index, name in enumerate(classes):
             rows[f"{name}, real"] = self.real[self.real_labels == index]
@@ -46,7 +46,10 @@ class Samples:
 
 
 def one_image_per_patient_first(patients: pd.Series) -> np.ndarray:
-    """Positions, one image of each patient before the second ones. Images of unknown patients count as of several."""
+    """Return all positions, first one image of each patient, then the rest.
+
+    Each image of an unknown patient counts as another patient.
+    """
     repeated = patients.duplicated() & (patients != "")
     return np.argsort(repeated.to_numpy(), kind="stable")
 

@@ -1,1 +1,1 @@
-"""A registered model predicts on new images: at a terminal, as a service, over a bucket."""
+"""Prediction on new images with a registered model: at a terminal, as a service, or over a bucket."""

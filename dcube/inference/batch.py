@@ -1,4 +1,4 @@
-"""Predicts on a bucket's images batch by batch, in its own process: `python -m dcube.inference.batch JOB.json`."""
+"""Batch prediction on a bucket's images in a separate process: `python -m dcube.inference.batch JOB.json`."""
 
 import logging
 import sys
@@ -49,7 +49,7 @@ def main(job_file: str) -> None:
 def _predict_objects(
     candidate: Candidate, downloads: Sequence[tuple[StoredObject, list[InputImage] | None]], policy: DecisionPolicy
 ) -> pd.DataFrame:
-    """One row for each image, and one for each object without any, or it would stay pending."""
+    """Return one row per image, and one per object without images, because an object without rows stays pending."""
     found = [(one, of_object or []) for one, of_object in downloads]
     parts: list[pd.DataFrame] = []
 
@@ -74,7 +74,10 @@ def _predict_objects(
 def _download(
     source: Storage, batch: Sequence[StoredObject], folder: Path
 ) -> list[tuple[StoredObject, list[InputImage] | None]]:
-    """Each object with the images that it holds; None: it was deleted. One that has changed since stays pending."""
+    """Return each object with the images in it, or with None if the object was deleted since it was listed.
+
+    An object that changed since it was listed stays pending, because its rows carry the old etag.
+    """
 
     def download(number: int) -> tuple[StoredObject, list[InputImage] | None]:
         name = batch[number].object

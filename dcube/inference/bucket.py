@@ -1,4 +1,7 @@
-"""Images below one S3 prefix, predictions below another: one Parquet file for each finished batch. Imports no torch."""
+"""Images below one S3 prefix and predictions below another, as one Parquet file per finished batch.
+
+This module must not import torch.
+"""
 
 import hashlib
 import json
@@ -20,13 +23,16 @@ NO_IMAGE = "not an image: a file of another kind"
 
 
 def batch_file_name(batch: Sequence[StoredObject]) -> str:
-    """The name of the batch's Parquet file: the same for the same objects."""
+    """Return the name of the batch's Parquet file, which depends on the batch's objects and etags alone."""
     content = json.dumps([one.model_dump() for one in batch])
     return f"{BATCH}{hashlib.sha256(content.encode()).hexdigest()[:16]}{PARQUET}"
 
 
 def list_objects(storage: Storage) -> list[StoredObject]:
-    """Every object below the prefix, by name; without the empty objects that some clients write for folders."""
+    """List all objects below the prefix, sorted by name, without the placeholders that some clients write for folders.
+
+    The names are relative to the prefix.
+    """
     start = storage.key("") + "/" if storage.prefix else ""
     with storage.explained():
         pages = storage.client().get_paginator("list_objects_v2").paginate(Bucket=storage.bucket, Prefix=start)
@@ -37,7 +43,7 @@ def list_objects(storage: Storage) -> list[StoredObject]:
 
 
 def read_predictions(storage: Storage, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """All rows of all finished batches below the prefix; an incomplete Parquet file counts as missing."""
+    """Read the rows of all finished batches below the prefix. Incomplete Parquet files are skipped."""
     names = [one.object for one in list_objects(storage) if one.object.startswith(BATCH)]
     parts = []
     for name in names:
@@ -53,13 +59,13 @@ def read_predictions(storage: Storage, columns: Sequence[str] | None = None) -> 
 
 
 def pending_objects(stored: Iterable[StoredObject], rows: pd.DataFrame) -> list[StoredObject]:
-    """The objects that no finished batch holds in their present state."""
+    """Return the objects whose present version (name and etag) is in no finished batch."""
     finished = set(rows[IDENTITY].itertuples(index=False, name=None))
     return [one for one in stored if (one.object, one.etag) not in finished]
 
 
 def current_predictions(stored: Iterable[StoredObject], rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows about the objects as they are now, each once."""
+    """Return the rows for the present versions of the objects, without duplicates."""
     present = pd.DataFrame([one.model_dump() for one in stored], columns=IDENTITY)
     return rows.merge(present, on=IDENTITY).drop_duplicates([*IDENTITY, "image"])
 
@@ -71,7 +77,7 @@ def read_object(storage: Storage, name: str) -> bytes:
 
 
 def write_object(storage: Storage, name: str, content: bytes) -> None:
-    """S3 shows an object complete or not at all."""
+    """Write an object. S3 writes are atomic: readers never see part of one."""
     with storage.explained():
         storage.client().put_object(Bucket=storage.bucket, Key=storage.key(name), Body=content)
 

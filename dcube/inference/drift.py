@@ -1,8 +1,8 @@
-"""Drift: whether new images are still like those that the model was trained on.
+"""Drift: how far new images differ from those that the model was trained on.
 
-The reference is the validation split: the model may have memorised the training images, and the test split stays
-closed. Each property is compared by the Kolmogorov–Smirnov statistic D (0: the same distribution, 1: no overlap), which
-needs no bins and suits distributions of any shape.
+The reference is the validation split, because the model may have memorised the training images, and the test split
+stays closed. Each property is compared by the Kolmogorov–Smirnov statistic D (0: same distribution, 1: no overlap),
+which needs no bins and suits distributions of any shape.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from dcube.artifacts.schemas.dataset import InputSpec, RawImages
 from dcube.artifacts.schemas.drift import DriftReference, DriftRow
 from dcube.data.readers.modes import storage_kind
 
-PROPERTIES = {  # of an image, and of the prediction for it
+PROPERTIES = {  # column → label, for an image and for its prediction
     "brightness": "brightness (mean grey value, 0…255)",
     "contrast": "contrast (standard deviation of the grey values)",
     "dark": "share of dark pixels (below 32)",
@@ -26,14 +26,14 @@ PROPERTIES = {  # of an image, and of the prediction for it
 }
 OF_IMAGES = ["brightness", "contrast", "dark", "bright"]
 DARK, BRIGHT = 32, 223
-MOST_IMAGES = 2000  # of the reference
-NOTICEABLE = 0.2  # a smaller D does not count, however many images make it significant
+MOST_IMAGES = 2000  # in the reference
+NOTICEABLE = 0.2  # with many images a D below this may be significant, but it is too small to matter
 SIGNIFICANCE = 0.01
 MOST_REFUSED = 0.05  # a larger share of refused images counts as drift
 
 
 def image_statistics(images: np.ndarray) -> pd.DataFrame:
-    """Brightness, contrast, shares of dark and bright pixels of (n, C, S, S) uint8 preprocessed images."""
+    """Return brightness, contrast, and shares of dark and bright pixels of preprocessed images (n, C, S, S), uint8."""
     flat = images.reshape(len(images), -1).astype(np.float32)
     return pd.DataFrame(
         {
@@ -46,7 +46,7 @@ def image_statistics(images: np.ndarray) -> pd.DataFrame:
 
 
 def statistics_where_known(images: Sequence[np.ndarray | None]) -> pd.DataFrame:
-    """`image_statistics` of (C, S, S) images, one row each; NaN where there is none."""
+    """Return `image_statistics` for a list of (C, S, S) images, with a row of NaN for each None."""
     known = {row: image for row, image in enumerate(images) if image is not None}
     if not known:
         return pd.DataFrame(index=range(len(images)), columns=OF_IMAGES, dtype=float)
@@ -54,12 +54,15 @@ def statistics_where_known(images: Sequence[np.ndarray | None]) -> pd.DataFrame:
 
 
 def normalised_entropy(probabilities: np.ndarray) -> np.ndarray:
-    """(n,) of (n, classes) probabilities: 0 where one class is certain, 1 where all are equally probable."""
+    """Return the entropy (n,) of (n, classes) probabilities: 0 if one class is certain, 1 if all are equally likely."""
     return entropy(probabilities, axis=1) / np.log(probabilities.shape[1])
 
 
 def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> DriftReference:
-    """What `image_drift` needs of the reference images and of the calibrated probabilities for them."""
+    """Build the reference for `image_drift` from the reference images and their calibrated probabilities.
+
+    At most `MOST_IMAGES` evenly spaced images are used.
+    """
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int))
     chosen = probabilities[rows]
     table = image_statistics(images[rows]).assign(entropy=normalised_entropy(chosen), confidence=chosen.max(axis=1))
@@ -72,12 +75,12 @@ def reference_of(images: np.ndarray, probabilities: np.ndarray, classes: list[st
 
 
 def image_drift(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) -> list[DriftRow]:
-    """New images as they are stored, and `prediction_drift`.
+    """Compare the stored form of new images with training, and add the share of refused images and `prediction_drift`.
 
     Args:
-        rows: with the columns of `predict` and `image_statistics`, and `width`, `height`, `mode`, `modality`; also of
-            refused images.
-        spec: of the model.
+        rows: one row per image, including refused ones, with the columns of `predict` and `image_statistics`, and
+            `width`, `height`, `mode`, `modality`.
+        spec: the model's input specification.
     """
     usable = rows[rows["problem"] == ""]
     found = [_refused(rows)]
@@ -88,23 +91,23 @@ def image_drift(rows: pd.DataFrame, reference: DriftReference, spec: InputSpec) 
 
 
 def prediction_drift(rows: pd.DataFrame, reference: DriftReference) -> list[DriftRow]:
-    """The preprocessed images, and the predictions for them, against the reference.
+    """Compare preprocessed images and their predictions with the reference.
 
     Args:
-        rows: with the columns of `predict` and `image_statistics`, of images that were not refused.
+        rows: one row per image that was not refused, with the columns of `predict` and `image_statistics`.
     """
     found = [_property(name, rows[name].to_numpy(float), reference.values[name]) for name in PROPERTIES]
     return [*found, _predicted(rows, reference)]
 
 
 def drifted_in_words(found: list[DriftRow]) -> str:
-    """A sentence that names what has drifted."""
+    """Return one sentence that names the drifted properties."""
     drifted = [one.what.split(" (")[0] for one in found if one.drifted]
     return f"Drift: {', '.join(drifted)}." if drifted else "No drift is shown."
 
 
 def as_markdown(found: list[DriftRow]) -> str:
-    """The table, after a line that names what has drifted."""
+    """Return a line that names the drifted properties, and the table of all properties, as Markdown."""
     rows = [(one.what, one.reference, one.new, f"{one.distance:.3f}{' ⚠' if one.drifted else ''}") for one in found]
     return f"**{drifted_in_words(found)}**\n\n{markdown_table(('', 'validation', 'new images', 'distance'), rows)}"
 
@@ -130,11 +133,11 @@ def _quartiles(values: np.ndarray) -> str:
 
 
 def _predicted(usable: pd.DataFrame, reference: DriftReference) -> DriftRow:
-    """Distance: the share of images whose predicted class would have to change (total variation)."""
+    """Compare shares of predicted classes by total variation: the share of images that would have to change class."""
     before = reference.predicted
     shares = {name: float((usable["prediction"] == name).mean()) for name in before}
     distance = sum(abs(shares[name] - before[name]) for name in before) / 2
-    chance = np.sqrt(len(before) / min(len(usable), reference.images))  # how far two small samples can be apart
+    chance = np.sqrt(len(before) / min(len(usable), reference.images))  # small samples can differ this much by chance
     return _row(
         "predicted classes", _shares(before), _shares(shares), distance, bool(distance > max(NOTICEABLE, chance))
     )
@@ -145,7 +148,7 @@ def _shares(of_classes: Mapping[str, float]) -> str:
 
 
 def _stored(rows: pd.DataFrame, raw: RawImages) -> list[DriftRow]:
-    """Sizes and modes as stored; distance: the share of images unlike all that training saw."""
+    """Compare stored sizes and modes; the distance is the share of images outside of what training saw."""
     found = []
     for side, extent in (("width", raw.width), ("height", raw.height)):
         if extent and len(rows):

@@ -1,6 +1,6 @@
-"""A model over HTTP, by this program's own code: of a version only verified weights and settings are read.
+"""HTTP service for a model, run by this program's own code: only verified weights and settings of a version are read.
 
-The requests and responses are those of MLflow's scoring server, as far as they are documented here.
+Requests and responses follow MLflow's scoring server, as far as they are documented here.
 """
 
 import json
@@ -18,7 +18,7 @@ from dcube.errors import DcubeError
 from dcube.inference.serving import IMAGE, ServedModel
 
 BAD_REQUEST, TOO_LARGE = 400, 413
-LARGEST_BODY = 256 * 2**20  # bytes: what one request may take of the memory that all share
+LARGEST_BODY = 256 * 2**20  # bytes: limits the share of memory that one request can take
 
 
 class RequestPart(BaseModel):
@@ -36,14 +36,14 @@ class Split(RequestPart):
 
 
 class Overrides(RequestPart):
-    """Of how the version was evaluated."""
+    """Settings that replace those of the version's evaluation for one request."""
 
     abstain_below: float | None = None
     decide: str | None = None
 
 
 class InvocationRequest(RequestPart):
-    """The body of a request: the images in one of two forms."""
+    """Body of a request, with the images in exactly one of two forms."""
 
     dataframe_records: list[InvocationRow] | None = None
     dataframe_split: Split | None = None
@@ -63,7 +63,11 @@ class InvocationRequest(RequestPart):
 
 
 def application(model: ServedModel) -> Starlette:
-    """`/ping`, `/health`, and `/invocations`, which responds to a bad request with 400 and one line that says why."""
+    """Build the application with `/ping`, `/health` and `/invocations`.
+
+    `/invocations` answers a bad request with status 400, and a body that is too large with 413, each with one line
+    that gives the reason.
+    """
 
     def predictions(body: bytes) -> list[dict[str, Any]]:
         request = _parsed(body)
@@ -96,7 +100,7 @@ def application(model: ServedModel) -> Starlette:
 
 
 async def _body(request: Request) -> bytes | None:
-    """None if it is too large; no more of it than that is read."""
+    """Read the body, or stop and return None as soon as it exceeds `LARGEST_BODY`."""
     body = bytearray()
     async for part in request.stream():
         body += part

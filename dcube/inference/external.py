@@ -1,6 +1,6 @@
-"""A registered model on labelled images that it has never seen: of another hospital, another scanner, a later year.
+"""External test: a registered model on labelled images that it has never seen (another hospital, scanner or year).
 
-Nothing is chosen on these images. They are preprocessed as in training, and measured as the model's own test split was.
+Nothing is chosen on these images. They are preprocessed as in training, and evaluated like the model's own test split.
 """
 
 from collections.abc import Sequence
@@ -37,10 +37,12 @@ from dcube.inference.prediction import drift_columns, predict, without_blank_sli
 
 @dataclass(frozen=True)
 class ExternalTest:
-    """Attributes:
-    left_out: number of images without a label, which are not used.
-    blank_slices: number of slices that show nothing, which are not used.
-    drift: how the images differ from the model's own validation images.
+    """Result of an external test.
+
+    Attributes:
+        left_out: number of images that were not used because they have no label.
+        blank_slices: number of slices that were not used because they show nothing.
+        drift: comparison of the images with the model's own validation images.
     """
 
     predictions: Predictions
@@ -52,7 +54,7 @@ class ExternalTest:
 
 @dataclass(frozen=True)
 class LabelledImage:
-    """One image of a raw data set, under its pseudonym."""
+    """One image of a raw data set, named by its pseudonym."""
 
     dataset: RawDataset
     position: int
@@ -66,24 +68,24 @@ class LabelledImage:
         return self.record.file
 
     def read(self, _window: Window | None) -> RawImage:
-        return self.dataset.read(self.position)  # windowed as the data set's parameters say
+        return self.dataset.read(self.position)  # the data set applies the window of its own parameters
 
 
 def evaluate_externally(
     candidate: Candidate, folder: Path, path: Path, name: str, own: Metrics, group_by: str | None
 ) -> ExternalTest:
-    """Predict and measure.
+    """Predict on labelled images of a path and evaluate the predictions.
 
     Args:
-        folder: that the candidate was loaded from.
-        path: of the raw images, in any layout that `dcube data check` reads.
-        name: of the test set.
-        own: of the model's own test split: what follows is measured and decided in the same way.
-        group_by: as the parameter `data.group_by`.
+        folder: folder that the candidate was loaded from.
+        path: raw images, in any layout that `dcube data check` reads.
+        name: name of the test set.
+        own: metrics on the model's own test split. The same settings, decision rule and prediction sets are used here.
+        group_by: same meaning as the parameter `data.group_by`.
 
     Raises:
-        DcubeError: a class that the model does not know, or one of its classes without an image; an image that it is
-            not suitable for, or has seen.
+        DcubeError: if the images have a class that the model does not know, if a class of the model has no image, or
+            if the model has seen an image or is not suitable for one.
     """
     evaluation = evaluation_settings(own)
     config = candidate.config
@@ -94,7 +96,7 @@ def evaluate_externally(
     _refuse_other_classes({image.record.label for image in images}, config.classes, path)
     unlabelled = len(raw.records) - len(images)
     images, rows, blank = without_blank_slices(images, _predicted(candidate, images, name, own.policy))
-    _refuse_other_classes({image.record.label for image in images}, config.classes, path)  # of those that are left
+    _refuse_other_classes({image.record.label for image in images}, config.classes, path)  # without blank slices
     _refuse_unsuitable(rows)
     _refuse_seen(SeenImages.load(folder / SEEN), rows)
     predictions = _predictions(images, rows, config.classes)
@@ -108,7 +110,7 @@ def evaluate_externally(
 def _predicted(
     candidate: Candidate, images: Sequence[LabelledImage], name: str, policy: DecisionPolicy
 ) -> pd.DataFrame:
-    """The rows of `predict`, with what drift is measured by."""
+    """Return the rows of `predict` together with `drift_columns`."""
     parts = []
     with progress(f"Predicting on {name}", total=len(images), unit="images") as advance:
 

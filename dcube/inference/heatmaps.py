@@ -1,10 +1,10 @@
-"""Which parts of an image support a prediction, plotted beside the image.
+"""Heatmaps of the image parts that support a prediction, plotted beside the image.
 
-Occlusion (Zeiler and Fergus, 2014; captum): a part of the image is blurred away, and the fall of the predicted class's
-log-odds is that part's contribution. It needs no gradient and no layer, so that one heatmap covers both ways in which
-an image reaches D-Cube (the diffusion model and the sub-feature network) and means the same for every baseline; and a
-clinician can say in one sentence what it shows. Methods that use gradients can look the same for a
-network with random weights (Adebayo et al., 2018); a test measures that this one does not.
+Method: occlusion (Zeiler and Fergus, 2014; captum). A part of the image is blurred, and the fall of the predicted
+class's log-odds is that part's contribution. Occlusion needs no gradient and no layer. One heatmap therefore covers
+both inputs of D-Cube (diffusion model and sub-feature network), has the same meaning for every baseline, and can be
+explained to a clinician in one sentence. Heatmaps from gradients can look the same for a network with random weights
+(Adebayo et al., 2018); a test checks that these do not.
 """
 
 import os
@@ -26,21 +26,21 @@ from dcube.classifier.candidate import Candidate
 from dcube.data.preprocessing import ModelInput
 from dcube.inference.prediction import ABSTAIN
 
-GRID = 16  # the image as GRID × GRID cells …
-WINDOW = 4  # … of which WINDOW × WINDOW are hidden at a time …
-STRIDE = 2  # … at positions this far apart: 49 predictions an image
-BLUR = 1 / 8  # standard deviation, of the image's side
+GRID = 16  # the image is divided into GRID × GRID cells
+WINDOW = 4  # WINDOW × WINDOW cells are hidden at a time
+STRIDE = 2  # cells between two positions of the window: 49 predictions per image
+BLUR = 1 / 8  # standard deviation of the blur, as a fraction of the image's side
 Versions = tuple[Tensor, Tensor]  # (1, C, S, S) floats: the whole image, and the blurred one
 
-OUTSIDE = "__"  # a folder for `..`
-FINEST = 1e-7  # a probability this near to 0 or 1 is as good as certain in float32
+OUTSIDE = "__"  # folder name that replaces `..` in paths
+FINEST = 1e-7  # probabilities are clamped this far from 0 and 1, because float32 has no values nearer to 1
 
 
 def heatmaps(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """(n, GRID, GRID): by how much the log-odds of class `classes[i]` fall where a part of image i is blurred away.
+    """Return heatmaps (n, GRID, GRID): how much the log-odds of `classes[i]` fall when a part of image i is blurred.
 
     Args:
-        images, diffusion_images: as of `Candidate.predict`.
+        images, diffusion_images: same as for `Candidate.predict`.
         classes: (n,) class indices.
     """
     device = next(candidate.head.parameters()).device
@@ -60,7 +60,7 @@ def heatmaps(candidate: Candidate, images: np.ndarray, diffusion_images: np.ndar
 
 
 def save_heatmaps(candidate: Candidate, inputs: Sequence[ModelInput | str], rows: pd.DataFrame, folder: Path) -> None:
-    """A PNG for every image with a prediction, at the image's path: `folder/study/1.dcm.png` for `study/1.dcm`."""
+    """Save a PNG for every predicted image below `folder`, for example `folder/study/1.dcm.png` for `study/1.dcm`."""
     for found, row in zip(inputs, rows.to_dict("records"), strict=True):
         if isinstance(found, str):
             continue
@@ -73,7 +73,7 @@ def save_heatmaps(candidate: Candidate, inputs: Sequence[ModelInput | str], rows
 
 
 def plot_heatmap(image: np.ndarray, heatmap: np.ndarray, title: str) -> Figure:
-    """The image (C, S, S) as the model sees it, and beside it the same with the heatmap over it."""
+    """Plot the image (C, S, S) as the model sees it, and the same image with the heatmap on top beside it."""
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     reach = max(float(np.abs(heatmap).max()), 1e-6)
     figure = Figure(figsize=(8, 4), layout="constrained")
@@ -89,13 +89,13 @@ def plot_heatmap(image: np.ndarray, heatmap: np.ndarray, title: str) -> Figure:
         heatmap, cmap="RdBu_r", vmin=-reach, vmax=reach, alpha=strength, extent=extent, interpolation="bilinear"
     )
     right.set_title(title)
-    scale = ScalarMappable(layer.norm, layer.cmap)  # that of the layer itself would be as transparent as it is
+    scale = ScalarMappable(layer.norm, layer.cmap)  # a colour bar of the layer itself would be transparent too
     figure.colorbar(scale, ax=right, shrink=0.85, label="log-odds lost without this part")
     return figure
 
 
 def _log_odds(candidate: Candidate, large: Versions, small: Versions, visible: Tensor) -> Tensor:
-    """(B, classes) where `visible` (B, GRID, GRID) is 0 for hidden cells and 1 for others."""
+    """Return log-odds (B, classes) for masks `visible` (B, GRID, GRID), which are 0 in hidden cells and 1 elsewhere."""
     timesteps = candidate.config.evaluation_timesteps
     shown, small_shown = (_mixed(versions, visible) for versions in (large, small))
     chances = candidate.probabilities_by_timestep(shown, small_shown, timesteps).mean(dim=0)
@@ -104,7 +104,7 @@ def _log_odds(candidate: Candidate, large: Versions, small: Versions, visible: T
 
 
 def _with_blurred(image: np.ndarray, device: torch.device) -> Versions:
-    """(1, C, S, S) floats twice, the second without anything small."""
+    """Return the image (C, S, S) and a blurred copy without small structures, each as (1, C, S, S) floats."""
     whole = torch.tensor(image, dtype=torch.float32, device=device)[None]
     sigma = image.shape[-1] * BLUR
     kernel = 2 * round(2 * sigma) + 1
@@ -112,13 +112,13 @@ def _with_blurred(image: np.ndarray, device: torch.device) -> Versions:
 
 
 def _mixed(versions: Versions, visible: Tensor) -> Tensor:
-    """Soft borders: a hard one would be an edge that is in no patient."""
+    """Mix both versions with soft borders, because a hard border would be an artificial edge."""
     whole, blurred = versions
     mask = F.interpolate(visible[:, None].float(), whole.shape[-2:], mode="bilinear")
     return whole * mask + blurred * (1 - mask)
 
 
 def _path_below(image: str) -> Path:
-    """Another one for every image: a name made of the path could be that of two."""
+    """Return a relative path that differs for every image; a single file name made of the path could be ambiguous."""
     parts = Path(os.path.relpath(image)).parts
     return Path(*(OUTSIDE if part == os.pardir else part for part in parts[:-1]), f"{parts[-1]}.png")

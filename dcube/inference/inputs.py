@@ -1,4 +1,4 @@
-"""Single images from what a user points at: files, DICOM series, NIfTI volumes, folders and archives of them."""
+"""Single images from the paths that a user gives: files, DICOM series, NIfTI volumes, folders and archives of them."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,8 +20,8 @@ class InputImage:
     """One image to predict on.
 
     Attributes:
-        name: the path that the user gave, and `#number` for a frame or slice (from 0).
-        folder, stored: where it is stored. `stored` names the patient, which is compared and never shown.
+        name: path as the user gave it, followed by `#number` (from 0) for a frame or slice.
+        folder, stored: location of the image. `stored` contains the patient's id, which is compared but never shown.
     """
 
     name: str
@@ -30,24 +30,24 @@ class InputImage:
 
     @property
     def patient(self) -> tuple[str, str]:
-        """What belongs together: by DICOM's header; a volume is one patient; any other image is on its own."""
+        """Key of the patient: from the DICOM header, or the file for a volume; any other image is its own patient."""
         if self.stored.patient == self.stored.file:  # files of two folders may have the same name
             return "file", self.name.rpartition("#")[0]
         return ("patient", self.stored.patient) if self.stored.patient else ("image", self.name)
 
     def read(self, window: Window | None) -> RawImage:
-        """Decode it, with a window for DICOM and NIfTI; raises `UnusableImageError`."""
+        """Decode the image, with a window for DICOM and NIfTI; raises `UnusableImageError`."""
         return read_stored_image(self.folder, self.stored, window)
 
 
 @contextmanager
 def collect_images(paths: Sequence[Path]) -> Iterator[tuple[list[InputImage], dict[str, list[str]]]]:
-    """Give all images of the paths, in the order of their names, and the files that are left out, by the reason why.
+    """Yield all images of the paths, and the files that are left out as reason → file names.
 
     Nothing is decoded yet. Archives are unpacked into a temporary folder, which is removed at the end of the block.
 
     Raises:
-        DcubeError: no path is given, one does not exist, or nothing in it is an image.
+        DcubeError: if no path is given, or if a path does not exist or contains no image.
     """
     if not paths:
         raise DcubeError("no path is given: give images, DICOM, NIfTI, or folders or archives of them")
@@ -68,7 +68,7 @@ def collect_images(paths: Sequence[Path]) -> Iterator[tuple[list[InputImage], di
 
 
 def images_in_file(folder: Path, file: str, name: str) -> list[InputImage]:
-    """The images of one file in a folder, which users know as `name`; none where the file is of another kind."""
+    """Return the images of `folder/file`, shown to users as `name`; the list is empty if the file is not an image."""
     found = list_stored_images(folder, file)
     return [] if isinstance(found, str) else [_as_input(folder, stored, name) for stored in found]
 

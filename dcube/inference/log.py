@@ -1,8 +1,8 @@
 """The inference log: one JSON line for each prediction, appended to the file that `DCUBE_INFERENCE_LOG` names.
 
-A prediction says which version predicted what and when, for an image with which sha256 (of its preprocessed pixels) and
-which brightness and contrast, for drift. It holds no pixels, and no name of a file or a patient. What is fed back about
-an image later is a line of its own.
+A line records the version, its prediction, the time, the sha256 of the image's preprocessed pixels, and image
+statistics such as brightness and contrast for drift. It contains no pixels and no names of files or patients. Feedback
+about an image is appended later as a separate line.
 """
 
 import json
@@ -21,16 +21,16 @@ from dcube.inference.drift import statistics_where_known
 from dcube.inference.prediction_row import timestamp
 from dcube.runtime.settings import read_settings
 
-NAMES = ["image", "problem"]  # columns that say, or may say, what the file is called
-SOURCE = "source"  # only lines of feedback have it
-FEWEST_DIGITS = 8  # of a hash that names an image
+NAMES = ["image", "problem"]  # columns that contain, or may contain, the name of the file
+SOURCE = "source"  # key that only lines of feedback have
+FEWEST_DIGITS = 8  # shortest prefix of a sha256 that is accepted as the name of an image
 
 
 def log_predictions(rows: pd.DataFrame, inputs: Sequence[ModelInput | str]) -> None:
-    """Append the rows of images that were not refused; nothing, where no log is named.
+    """Append the rows of images that were not refused. Do nothing if no log is configured.
 
     Args:
-        inputs: what each row is about; a text in place of a refused image.
+        inputs: model input of each row, or a text if the image was refused.
     """
     file = read_settings().inference_log
     if file is None:
@@ -44,15 +44,15 @@ def log_predictions(rows: pd.DataFrame, inputs: Sequence[ModelInput | str]) -> N
 
 
 def feed_back(image: str, label: str, source: Source) -> str:
-    """Append what an image shows about which a prediction was made; returns its hash.
+    """Append the true class of an image with a logged prediction, and return the image's full hash.
 
     Args:
         image: the prediction's `input_sha256`, or its first digits.
-        label: a class of the model that made it.
-        source: the truth as it became known, or a reader's correction.
+        label: a class of the model that made the prediction.
+        source: whether the label is the confirmed truth or a reader's correction.
 
     Raises:
-        DcubeError: there is no such prediction, there are some for several images, or the model has no such class.
+        DcubeError: if no prediction or predictions for several images match, or if the model has no class `label`.
     """
     file, (predictions, _) = _existing_log(), read_log()
     of_image = predictions[predictions["input_sha256"].str.startswith(image)] if len(predictions) else predictions
@@ -72,10 +72,10 @@ def feed_back(image: str, label: str, source: Source) -> str:
 
 
 def read_log() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The predictions, and what was fed back (`input_sha256`, `label`, `source`), in the order of the lines.
+    """Return the predictions and the feedback (`input_sha256`, `label`, `source`), in the order of the lines.
 
     Raises:
-        DcubeError: no log is named, it is missing, or a line of it is damaged or of another format.
+        DcubeError: if no log is configured, if it is missing, or if a line is damaged or has another format.
     """
     file = _existing_log()
     predictions: list[dict] = []
@@ -90,7 +90,7 @@ def read_log() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _is_feedback(line: str) -> bool:
-    """What is no JSON counts as a prediction, whose schema then says what is wrong with it."""
+    """Tell feedback from predictions. Invalid JSON counts as a prediction, so that parsing reports the error."""
     try:
         return SOURCE in json.loads(line)
     except (ValueError, TypeError, RecursionError):
@@ -107,7 +107,7 @@ def _existing_log() -> Path:
 
 
 def _append(file: Path, lines: str) -> None:
-    """One write at the end of the file: several processes may share it."""
+    """Append with a single write, because several processes may share the file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     target = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(target, "ab", buffering=0) as log:

@@ -1,4 +1,4 @@
-"""MLflow runs this file to load a registered model: it must call `set_model`. Nothing else imports it."""
+"""Code that MLflow runs to load a registered model; it must call `set_model`. No other module imports it."""
 
 from mlflow.models import set_model
 

@@ -1,4 +1,4 @@
-"""What the inference log says of one version: predictions, what was fed back, and drift. Imports no torch."""
+"""Monitoring of one version by the inference log: predictions, feedback, drift. This module must not import torch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,14 @@ FREQUENCIES: dict[PeriodLength, str] = {"day": "D", "week": "W", "month": "M"}
 
 @dataclass(frozen=True)
 class Period:
-    """Attributes:
-    start: its first day, as ISO 8601.
-    predictions: also those that abstain.
-    with_feedback: decided predictions for images whose class was fed back.
-    correct: of them.
-    drift: from the version's own validation images.
+    """Summary of the predictions in one period.
+
+    Attributes:
+        start: first day of the period, as ISO 8601.
+        predictions: number of predictions, including abstentions.
+        with_feedback: number of predictions without abstention whose image has feedback.
+        correct: number of predictions in `with_feedback` whose decision equals the feedback.
+        drift: comparison with the version's own validation images.
     """
 
     start: str
@@ -35,11 +37,11 @@ class Period:
 def periods(
     predictions: pd.DataFrame, fed_back: pd.DataFrame, reference: DriftReference, every: PeriodLength
 ) -> Iterator[Period]:
-    """One for each period with a prediction, the oldest first.
+    """Yield a summary of each period that has predictions, the oldest first.
 
     Args:
-        predictions, fed_back: as of `read_log`; predictions of one version. What was fed back last about an image
-            counts, and the truth before a reader's word.
+        predictions: predictions of one version, from `read_log`.
+        fed_back: feedback from `read_log`. For each image the last feedback counts, and truth before a correction.
     """
     ordered = fed_back.assign(true=fed_back[SOURCE] == "truth").sort_values("true", kind="stable")
     labels = ordered.drop_duplicates("input_sha256", keep="last").set_index("input_sha256")["label"]

@@ -1,4 +1,4 @@
-"""Rows of predictions as a table for people, as CSV and as JSON."""
+"""Output of prediction rows as a terminal table, CSV or JSON."""
 
 import json
 from collections.abc import Callable
@@ -20,12 +20,12 @@ def as_csv(rows: pd.DataFrame) -> str:
 
 
 def as_json(rows: pd.DataFrame) -> str:
-    """A list of objects; unknown values are null."""
+    """Return a JSON list of objects; unknown values are null."""
     return json.dumps(json.loads(rows.to_json(orient="records")), indent=2, ensure_ascii=False) + "\n"
 
 
 def as_table(rows: pd.DataFrame) -> str:
-    """Readable on a terminal. A column that is empty throughout is left out."""
+    """Return a table for the terminal, without columns that are empty in all rows."""
     shown = [name for name in FOR_PEOPLE if name in rows and _has_values(rows[name])]
     probabilities = [name for name in rows.columns.astype(str) if name.startswith(PREFIX)]
     place = shown.index("confidence") + 1 if "confidence" in shown else len(shown)
@@ -44,7 +44,7 @@ FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {"table": as_table, "csv": a
 
 
 def _who(rows: pd.DataFrame) -> str | None:
-    """The same in all rows: said once."""
+    """Return model, version and weights for the title, as they are the same in all rows."""
     if "weights_sha256" not in rows or rows.empty:
         return None
     first = rows.iloc[0]

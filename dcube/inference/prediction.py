@@ -1,18 +1,18 @@
-"""Images in, one row for each image out: the same functions behind `dcube predict`, the service and the flow.
+"""Prediction: one row for each image. `dcube predict`, the HTTP service and the flow share these functions.
 
 | column | meaning |
 | --- | --- |
-| image | the name that the user gave it |
-| decision | the class that the operating point gives, `abstain` below the set confidence, empty for a refused image |
+| image | path as the user gave it |
+| decision | class by the operating point, `abstain` below the set confidence, empty for a refused image |
 | decided_by | the operating point: `most probable class`, or `CLASS >= THRESHOLD` |
 | prediction, confidence | the most probable class and its calibrated probability |
 | probability_CLASS | calibrated probabilities; they add up to one |
-| prediction_set | the classes that the image may have at the stated coverage, separated by a vertical bar |
-| entropy | of the probabilities: 0 where one class is certain, 1 where all are equally probable |
+| prediction_set | classes that the image may have at the stated coverage, separated by a vertical bar |
+| entropy | normalised entropy of the probabilities: 0 if one class is certain, 1 if all are equally probable |
 | spread | standard deviation of the confidence over timesteps; empty for a model without a diffusion model |
-| input_sha256 | of the preprocessed image, as in the manifest of a data set; empty for a refused image |
-| predicted_at | the time in UTC |
-| problem | why the image was refused |
+| input_sha256 | sha256 of the preprocessed image, as in a data set's manifest; empty for a refused image |
+| predicted_at | time in UTC |
+| problem | reason why the image was refused |
 """
 
 from collections.abc import Callable, Sequence
@@ -39,29 +39,29 @@ from dcube.inference.suitability import check_suitability
 
 BATCH_SIZE = 64  # images in memory
 NOT_FINITE = "the model gives no finite probabilities for this image: use another version of it"
-SPREAD_TIMESTEPS = 3  # for `spread`: the lowest, the middle and the highest that training used
+SPREAD_TIMESTEPS = 3  # `spread` uses the lowest, the middle and the highest timestep of training
 
 
 class Readable(Protocol):
-    """An image to predict on: its name for people, and its pixels."""
+    """An image to predict on, with a name to display and a method that decodes its pixels."""
 
     @property
     def name(self) -> str: ...
 
     def read(self, window: Window | None, /) -> RawImage:
-        """Decode it, windowed; raises `UnusableImageError`."""
+        """Decode the image and apply the window; raises `UnusableImageError`."""
 
 
 Image = TypeVar("Image", bound=Readable)
 
 
 def to_model_input(raw: RawImage, spec: InputSpec) -> ModelInput:
-    """A decoded, windowed image, preprocessed as the model's training images were.
+    """Preprocess a decoded, windowed image like the model's training images.
 
     Raises:
-        UnusableImageError: the image cannot be used, or the model is not suitable for it; as of `preprocess`.
+        UnusableImageError: if the model is not suitable for the image, or if `preprocess` refuses it.
     """
-    raw = crop(raw, spec.crop)  # cropping once more changes nothing
+    raw = crop(raw, spec.crop)  # `preprocess` crops again, which changes nothing
     check_suitability(raw, spec)
     return preprocess(raw, spec)
 
@@ -72,10 +72,10 @@ def predict(
     policy: DecisionPolicy,
     on_batch: Callable[[Sequence[ModelInput | str], pd.DataFrame], object] = lambda inputs, rows: None,
 ) -> pd.DataFrame:
-    """Predict on every image, `BATCH_SIZE` at a time; an image that is refused has its row too.
+    """Predict on all images, `BATCH_SIZE` at a time, and return one row per image, including refused ones.
 
     Args:
-        on_batch: gets the inputs of a batch (a text says why an image was refused) and their rows.
+        on_batch: called with the inputs of each batch (a text gives the reason for a refusal) and their rows.
     """
     spec = candidate.config.input
     window = window_of(spec)
@@ -104,13 +104,14 @@ def without_blank_slices(images: Sequence[Image], rows: pd.DataFrame) -> tuple[l
     """Leave out slices that show nothing, as `prepare` does.
 
     Args:
-        images, rows: what `predict` was given, and gave.
+        images: images that were given to `predict`.
+        rows: rows that `predict` returned for them.
 
     Returns:
-        Images and rows of all others, and the names of what is left out.
+        The other images, their rows, and the names of the slices that are left out.
 
     Raises:
-        DcubeError: nothing else is there.
+        DcubeError: if all slices are blank.
     """
     blank = (rows["problem"] == BLANK_SLICE).to_numpy()
     if blank.all():
@@ -120,7 +121,7 @@ def without_blank_slices(images: Sequence[Image], rows: pd.DataFrame) -> tuple[l
 
 
 def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], policy: DecisionPolicy) -> pd.DataFrame:
-    """All columns but `image`; a text in the place of an input says why the image was refused."""
+    """Return all columns except `image`. An input that is a text gives the reason for a refusal."""
     usable = {row: found for row, found in enumerate(inputs) if isinstance(found, ModelInput)}
     problems = ["" if isinstance(found, ModelInput) else found for found in inputs]
     probabilities = np.full((len(inputs), len(candidate.classes)), np.nan)
@@ -139,7 +140,7 @@ def predict_batch(candidate: Candidate, inputs: Sequence[ModelInput | str], poli
 
 
 def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPolicy) -> pd.DataFrame:
-    """The columns from `decision` to `entropy` for (n, classes) probabilities; NaN rows stand for refused images."""
+    """Return the columns from `decision` to `entropy` for (n, classes) probabilities; NaN rows are refused images."""
     known = ~np.isnan(probabilities).any(axis=1)
     names, filled = np.array(classes, dtype=object), np.where(known[:, None], probabilities, 1 / len(classes))
     most = filled.argmax(axis=1)
@@ -166,19 +167,19 @@ def decide(probabilities: np.ndarray, classes: Sequence[str], policy: DecisionPo
 
 
 def patient_numbers(images: Sequence[InputImage]) -> np.ndarray:
-    """(n,) from 0, in the order of the patients' first images: who they are is not said."""
+    """Return anonymous patient numbers (n,) from 0, in the order of the patients' first images."""
     return pd.factorize(pd.Series([image.patient for image in images]))[0]
 
 
 def aggregate_by_patient(rows: pd.DataFrame, patients: np.ndarray, policy: DecisionPolicy) -> pd.DataFrame:
-    """One row for each patient: the normalised geometric mean of the images' probabilities.
+    """Return one row per patient, from the normalised geometric mean of the images' probabilities.
 
-    It is the mean of the logits: an image that excludes a class counts, one that favours no class changes nothing, and
-    many similar images give no more certainty than one of them, as their product would. Prediction sets are for images
-    alone.
+    This equals the mean of the logits: an image that excludes a class has an effect, an image that favours no class
+    changes nothing, and unlike with a product many similar images give no more certainty than one of them. Patients
+    have no prediction sets.
 
     Args:
-        patients: (n,) as of `patient_numbers`.
+        patients: (n,) patient numbers from `patient_numbers`.
     """
     classes = classes_of(rows.columns)
     policy = policy.model_copy(update={"set_from": None, "abstain_by_set": False})
@@ -198,7 +199,7 @@ def aggregate_by_patient(rows: pd.DataFrame, patients: np.ndarray, policy: Decis
 
 
 def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
-    """What drift is measured by, one row for each image; empty for those that were refused."""
+    """Return the columns that drift is computed from, one row per image; the values of refused images are empty."""
     stored = [
         {"width": np.nan, "height": np.nan, "mode": "", "modality": ""}
         if isinstance(found, str)
@@ -215,7 +216,7 @@ def drift_columns(inputs: Sequence[ModelInput | str]) -> pd.DataFrame:
 
 
 def spread_timesteps(candidate: Candidate) -> list[int]:
-    """Those that `spread` is measured over; none without a diffusion model."""
+    """Return the timesteps that `spread` is computed over; the list is empty without a diffusion model."""
     settings = candidate.config.params.classifier
     if candidate.uvit is None or settings is None:
         return []
@@ -226,7 +227,7 @@ def spread_timesteps(candidate: Candidate) -> list[int]:
 def _with_spread(
     candidate: Candidate, images: np.ndarray, diffusion_images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (n, classes), and the standard deviation of the largest one over timesteps, (n,)."""
+    """Return probabilities (n, classes) and the standard deviation (n,) of the largest one over timesteps."""
     if not (levels := spread_timesteps(candidate)):
         return candidate.predict(images, diffusion_images), np.full(len(images), np.nan)
     probabilities, each = candidate.predict_by_timestep(images, diffusion_images, levels)

@@ -1,4 +1,4 @@
-"""One row of predictions: what a model says, which model, and when. Imports no torch."""
+"""One row of predictions: the result, the model and the time. This module must not import torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from dcube.artifacts.schemas.dataset import SET_SEPARATOR
 from dcube.evaluation.predictions import PREFIX, classes_of
 
 RESEARCH_USE = "Research use only: not for diagnosis or any decision about a patient."
-BLANK_SLICE = "blank slice"  # as the problem of a frame or slice among others that shows nothing
+BLANK_SLICE = "blank slice"  # `problem` of a frame or slice of a series or volume that shows nothing
 
 
 @dataclass(frozen=True)
 class PredictionRow:
-    """What a model says about one image. The fields are columns of `dcube.inference.prediction`.
+    """Prediction for one image. The fields are the columns described in `dcube.inference.prediction`.
 
     Attributes:
-        probabilities: class → calibrated probability; NaN, as all numbers, where the image was refused.
-        prediction_set: empty where the model has no prediction sets.
+        probabilities: class → calibrated probability. This and all other numbers are NaN if the image was refused.
+        prediction_set: classes in the prediction set; empty if the model has no prediction sets.
     """
 
     image: str
@@ -37,7 +37,7 @@ class PredictionRow:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
-        """Args: row: column → value, as `predict` gives them."""
+        """Build from a row (column → value) that `predict` returned."""
         simple = {name: row[name] for name in cls.__dataclass_fields__ if name in row}
         known = {name: row[PREFIX + name] for name in classes_of(row)}
         members = [name for name in row["prediction_set"].split(SET_SEPARATOR) if name]
@@ -45,10 +45,10 @@ class PredictionRow:
 
 
 def identity(model: str, version: str, weights: str, code: str) -> dict[str, str]:
-    """Column → value. Empty texts stand for a model that is in no registry.
+    """Return the columns that identify a model, as column → value; the texts are empty for an unregistered model.
 
     Args:
-        weights: their sha256.
+        weights: sha256 of the weights.
         code: git commit of the pipeline that registered the version.
     """
     return {
@@ -62,5 +62,5 @@ def identity(model: str, version: str, weights: str, code: str) -> dict[str, str
 
 
 def timestamp() -> str:
-    """The time in UTC, as ISO 8601 with seconds."""
+    """Return the present time in UTC, as ISO 8601 with seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")

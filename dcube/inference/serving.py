@@ -1,6 +1,6 @@
-"""A registered model as MLflow serves it: images in, rows out, equal to those of `dcube predict`.
+"""A registered model as an MLflow pyfunc, whose predictions equal those of `dcube predict`.
 
-MLflow loads it through `model_code.py`: no pickle.
+MLflow loads it from code (`model_code.py`), so that no pickle is involved.
 """
 
 import base64
@@ -38,24 +38,25 @@ from dcube.tracking.verification import ADDED_BY_DOWNLOAD, ARTIFACTS, verify
 
 CANDIDATE, SERVING_CONFIG = "candidate", "serving"  # names of the artifacts of a logged model
 IMAGE = "image"  # the column of a request
-ABSTAIN_BELOW, DECIDE = "abstain_below", "decide"  # parameters of a request; their defaults: as it was evaluated
+ABSTAIN_BELOW, DECIDE = "abstain_below", "decide"  # parameters of a request; the version's evaluation is the default
 GZIP = b"\x1f\x8b"
 NIFTI_MAGIC = slice(344, 347)
 
 
 class ServedModel(PythonModel):
-    """Input: a column `image`, each cell a file in base64 or an array. Output: the columns of `dcube predict`.
+    """Model with a column `image` as input (each cell a base64 file or an array) and the columns of `dcube predict`.
 
-    Where a tracking server is named (`MLFLOW_TRACKING_URI`), the version is compared with its manifest first.
+    If a tracking server is configured (`MLFLOW_TRACKING_URI`), the version is compared with its manifest first.
 
-    A file is a plain image, a DICOM file of one frame or a NIfTI volume of one slice. An array is nested lists (h, w)
-    of measurements (Hounsfield units, say) for a model with a window; for others (h, w) or (h, w, 3) of whole numbers
-    0…255. One unusable cell refuses the whole request; the error names its row.
+    A file is a plain image, a DICOM file with one frame or a NIfTI volume with one slice. An array is nested lists. For
+    a model with a window, it contains measurements (for example Hounsfield units) in the shape (h, w); for other
+    models, whole numbers 0…255 in the shape (h, w) or (h, w, 3). One unusable cell refuses the whole request, and the
+    error names its row.
     """
 
     @classmethod
     def of(cls, candidate: Candidate, identity: dict[str, str], policy: DecisionPolicy) -> "ServedModel":
-        """Of a candidate that is loaded already."""
+        """Build the model from a candidate that is already in memory."""
         model = cls()
         model.candidate, model.identity, model.policy = candidate, identity, policy
         return model
@@ -77,7 +78,7 @@ class ServedModel(PythonModel):
         for row, problem in enumerate(rows["problem"]):
             if problem:
                 raise DcubeError(f"row {row}: {problem}")
-        predicted = rows.drop(columns="problem").dropna(axis="columns", how="all")  # no spread without timesteps
+        predicted = rows.drop(columns="problem").dropna(axis="columns", how="all")  # `spread` may be empty
         predicted = predicted.assign(**self.identity)
         log_predictions(predicted, inputs)
         return predicted
@@ -88,14 +89,14 @@ class ServedModel(PythonModel):
 
 
 def _registered_as(folder: Path) -> tuple[str, str]:
-    """Name and version, which MLflow leaves beside a model that it brings from a registry; else empty texts."""
+    """Return name and version from the file that MLflow writes beside a registered model, or empty texts without it."""
     note = folder.parents[1] / ADDED_BY_DOWNLOAD
     known = parse_yaml(note.read_bytes(), str(note)) if note.exists() else {}
     return str(known.get("model_name", "")), str(known.get("model_version", ""))
 
 
 def _refuse_changed(name: str, version: str, folder: Path) -> None:
-    """Compare the version with its manifest, and the artifacts that are about to be loaded with the verified ones."""
+    """Compare the version with its manifest, and the files in `folder`, which are loaded next, with the version's."""
     client = tracking_client()
     entry = client.get_model_version(name, version)
     with tempfile.TemporaryDirectory() as work:
@@ -105,7 +106,7 @@ def _refuse_changed(name: str, version: str, folder: Path) -> None:
 
 
 def encode_file(file: Path) -> str:
-    """A file as a cell of the column `image`."""
+    """Encode a file as a cell of the column `image`."""
     return base64.b64encode(file.read_bytes()).decode("ascii")
 
 
@@ -132,7 +133,7 @@ def _read_base64(text: str, window: Window | None) -> RawImage:
 
 
 def _suffix(content: bytes) -> str:
-    """From the content: a cell has no file name."""
+    """Return the suffix by the content, because a cell has no file name."""
     if dicom_header.is_dataset_start(content):
         return ".dcm"
     if content.startswith(GZIP):
@@ -158,5 +159,5 @@ def _read_array(cell: Any, window: Window | None) -> RawImage:
 
 
 def _as_lists(cell: Any) -> Any:
-    """MLflow turns nested lists into arrays of arrays."""
+    """Return nested lists again, because MLflow turns them into arrays of arrays."""
     return [_as_lists(item) for item in cell] if isinstance(cell, list | tuple | np.ndarray) else cell

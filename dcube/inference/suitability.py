@@ -1,21 +1,21 @@
-"""Whether a model is suitable for an image. A network predicts on anything, also where its prediction means nothing."""
+"""Check that a model is suitable for an image, because a network also predicts where its prediction means nothing."""
 
 from dcube.artifacts.schemas.dataset import Extent, InputSpec
 from dcube.data.readers.modes import MEASURED, is_coloured, may_be_coloured
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 
-LARGEST_FACTOR = 2.0  # between a side and the smallest or largest side that training saw
-LARGEST_STRETCH = 1.25  # beyond the aspect ratios that sides seen in training can form
+LARGEST_FACTOR = 2.0  # largest ratio between a side and the smallest or largest side in training
+LARGEST_STRETCH = 1.25  # largest factor beyond the range of aspect ratios possible with the sides in training
 
 
 def check_suitability(raw: RawImage, spec: InputSpec) -> None:
-    """Compare an image, windowed and cropped as in training, with the images that training saw.
+    """Compare an image, windowed and cropped as in training, with the training images.
 
     Args:
-        spec: of the model. What it does not say is not checked.
+        spec: the model's input specification. Properties that it does not contain are not checked.
 
     Raises:
-        UnusableImageError: naming what differs.
+        UnusableImageError: if a property differs; the message names it.
     """
     modes = list(spec.raw.modes)
     _check_format(raw, modes, spec)
@@ -26,7 +26,7 @@ def check_suitability(raw: RawImage, spec: InputSpec) -> None:
 
 
 def _check_format(raw: RawImage, modes: list[str], spec: InputSpec) -> None:
-    """Plain images have a grey scale of their own; measurements have a window. A model knows one of the two."""
+    """Refuse plain images for a model trained on windowed measurements (DICOM, NIfTI), and the reverse."""
     if not modes:
         return
     measured = {mode.startswith(MEASURED) for mode in modes}

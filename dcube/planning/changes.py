@@ -1,4 +1,4 @@
-"""What was planned, and what a person has changed in params.yaml since."""
+"""The planned parameters, and the parameters that a person has set by hand in params.yaml."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from dcube.planning.params_draft import BY_HAND
 
 
 def planned_params(plan: PlanSummary) -> Params:
-    """The parameters as they were planned."""
+    """Return the parameters as they were planned."""
     decided = {one.parameter: one.value for one in plan.decisions}
     return with_overrides(Params(), {**decided, "data.name": plan.dataset}, "plan")
 
 
 def set_by_hand(params: Params, last: PlanSummary) -> dict[str, Any]:
-    """Parameter → value, of what was changed since the last plan or set by hand in it."""
+    """Return parameter → value for parameters that were changed since the last plan or were set by hand in it."""
     then, now = (flattened(it.model_dump(mode="json")) for it in (planned_params(last), params))
     before = {one.parameter: one.value for one in last.decisions if one.reason == BY_HAND}
     changed = {name: value for name, value in now.items() if value != then.get(name)}

@@ -1,4 +1,4 @@
-"""What the data set and the machine decide, whatever time there is; each with its reason."""
+"""Decisions that depend on the data set and the machine but not on the available time, each with its reason."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +8,11 @@ from dcube.errors import DcubeError
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.params_draft import ParamsDraft
 
-CUT = 0.05  # share of an image's area that may be cut off
-AS_GOOD = 0.02  # of two groupings whose falls of accuracy differ by less, the finer one is taken
-RARE = 3.0  # images of the most frequent class to those of the rarest, from which on the classes are balanced
-FEW_TO_TEST = 1000  # labelled images, below which the test of one split says little
-SMALL_SET = 2000  # training images, from which on a batch is 64
+CUT = 0.05  # largest share of an image's area that may be cut off
+AS_GOOD = 0.02  # if the falls in accuracy of two groupings differ by less, the finer grouping is used
+RARE = 3.0  # ratio of the most frequent to the rarest class from which classes are balanced
+FEW_TO_TEST = 1000  # with fewer labelled images, one test split says little
+SMALL_SET = 2000  # training images from which a batch has 64 images
 
 
 def decide_data(draft: ParamsDraft, facts: DatasetFacts, keep_names: bool) -> None:
@@ -48,7 +48,7 @@ def _decide_groups(draft: ParamsDraft, checks: Sequence[GroupCheck]) -> None:
 
 
 def decide_training(draft: ParamsDraft, facts: DatasetFacts, machine: Machine) -> None:
-    """What validation chose for short trainings (docs/results/earlier.md), and what is at hand."""
+    """Decide training parameters: values from validation of short trainings (docs/results/earlier.md) and defaults."""
     batch = 32 if facts.training_images < SMALL_SET else 64
     draft.decide(
         f"{facts.training_images} labelled training images",
@@ -91,7 +91,7 @@ def decide_training(draft: ParamsDraft, facts: DatasetFacts, machine: Machine) -
 
 
 def _decide_processes(draft: ParamsDraft, gpus: int) -> None:
-    """As many as there are GPUs, or the next smaller number that divides every batch, whoever has set it."""
+    """Use one process per GPU, or the next smaller number that divides all batch sizes, also those set by hand."""
     for count in range(gpus, 1, -1):
         try:
             draft.params(compute__processes=count)

@@ -1,4 +1,4 @@
-"""Seconds of every stage, from the speeds of one step and the numbers of steps."""
+"""Estimated time of every stage in seconds, from the measured time per step and the number of steps."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,22 +14,23 @@ from dcube.generative_metrics.class_counts import synthetic_counts
 from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed
 
-# In imports of a training, as measured on a CPU: with DVC, MLflow and the files of a stage.
+# Measured on a CPU, in units of the import time of a training stage; with DVC, MLflow and the files of a stage.
 STAGE = 1.3
-EVALUATION = 1.6  # with resamples and pictures
+EVALUATION = 1.6  # with resamples and figures
 REGISTRATION = 3.5
 NOTHING_TO_DO = 0.1  # `probe` without labels
 
-AS_FAST_AS: dict[CandidateName, CandidateName] = {UNTRAINED: DCUBE}  # not measured itself
+AS_FAST_AS: dict[CandidateName, CandidateName] = {UNTRAINED: DCUBE}  # candidate → the one measured in its place
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Of everything that is trained.
+    """Measured speeds of everything that is trained.
 
     Attributes:
-        candidates: by name, but for those of `AS_FAST_AS`.
-        probe: seconds of the whole stage (`dcube.planning.probes`).
+        diffusion: speed of stage 1.
+        candidates: speeds by name, without the candidates of `AS_FAST_AS`.
+        probe: seconds of the whole stage `probe` (`dcube.planning.probes`).
     """
 
     diffusion: DiffusionSpeed
@@ -40,17 +41,17 @@ class Speeds:
 def estimate(
     params: Params, facts: DatasetFacts, machine: Machine, speeds: Speeds, stages: Iterable[str]
 ) -> dict[str, float]:
-    """Stage → seconds.
+    """Estimate stage → seconds.
 
     Args:
-        stages: their names in dvc.yaml.
+        stages: names of the stages in dvc.yaml.
     """
     own, fixed = _own_seconds(params, facts, speeds), fixed_seconds(params, facts, machine, stages)
     return {name: round(seconds + own.get(name, 0.0), 1) for name, seconds in fixed.items()}
 
 
 def fixed_seconds(params: Params, facts: DatasetFacts, machine: Machine, stages: Iterable[str]) -> dict[str, float]:
-    """Stage → seconds that it takes before and after it trains anything."""
+    """Return stage → seconds that the stage takes besides training."""
     imports = {
         "register": REGISTRATION,
         "probe": STAGE if params.probe.labels else NOTHING_TO_DO,
@@ -86,12 +87,12 @@ def speed_of(name: CandidateName, measured: Mapping[CandidateName, CandidateSpee
 
 
 def recipes(params: Params) -> dict[CandidateName, Recipe]:
-    """Candidate → how it is trained."""
+    """Return candidate → recipe of its training."""
     return {name: recipe_of(name, params) for name in STAGES}
 
 
 def diffusion_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed) -> float:
-    """Of stage 1's steps and measurements of FID, whose images its processes share."""
+    """Return the seconds of stage 1: training steps and measurements of FID, whose images the processes share."""
     settings = params.diffusion
     per_epoch = steps_per_epoch(facts.images_of_stage_1, settings.batch_size)
     steps = steps_of(settings.epochs, per_epoch)
@@ -100,12 +101,12 @@ def diffusion_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed
 
 
 def measurement_seconds(params: Params, speed: DiffusionSpeed) -> float:
-    """Of one measurement of FID by one process."""
+    """Return the seconds of one measurement of FID by one process."""
     return params.fid.samples * (params.fid.sampling_steps * speed.solver_step + speed.features)
 
 
 def training_seconds(speed: CandidateSpeed, optimisation: Optimisation, facts: DatasetFacts) -> float:
-    """Of a candidate's training."""
+    """Return the seconds of a candidate's training."""
     per_epoch = steps_per_epoch(facts.training_images, optimisation.batch_size)
     steps = steps_of(optimisation.epochs, per_epoch)
     encoded = (facts.training_images + facts.count("validation")) * speed.encoding
@@ -113,13 +114,13 @@ def training_seconds(speed: CandidateSpeed, optimisation: Optimisation, facts: D
 
 
 def epoch_seconds(speed: CandidateSpeed, batch_size: int, facts: DatasetFacts) -> float:
-    """Of one epoch of a candidate and its validation."""
+    """Return the seconds of one epoch of a candidate with its validation."""
     return steps_per_epoch(facts.training_images, batch_size) * speed.step + _validation_seconds(speed, facts)
 
 
 def _validation_seconds(speed: CandidateSpeed, facts: DatasetFacts) -> float:
-    """Of one validation, and of the statistics of batch normalisation before it."""
-    if speed.encoding:  # one layer on features takes no time
+    """Return the seconds of one validation and of estimating batch-normalisation statistics before it."""
+    if speed.encoding:  # a single layer on precomputed features takes hardly any time
         return 0.0
     statistics = min(facts.training_images, STATISTICS_IMAGES) * speed.statistics
     return statistics + facts.count("validation") * speed.validation

@@ -1,4 +1,4 @@
-"""What is known before anything is decided: the data set, and the machine."""
+"""Facts for a plan: measurements of the data set and the machine."""
 
 import os
 import resource
@@ -28,12 +28,14 @@ EXAMPLES = 64
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """Attributes:
-    report: what `dcube data check` finds.
-    coloured: share of example images that are in colour.
-    cut_by_crop: largest share of an example's area that a centre crop would cut off.
-    examples: how many were looked at.
-    seconds: to read every image.
+    """Facts about the data set.
+
+    Attributes:
+        report: the report of `dcube data check`.
+        coloured: share of the example images that are in colour.
+        cut_by_crop: largest share of an example's area that a centre crop would cut off.
+        examples: number of example images.
+        seconds: time to read every image.
     """
 
     report: InspectionReport
@@ -44,17 +46,17 @@ class DatasetFacts:
 
     @property
     def classes(self) -> dict[str, int]:
-        """Labelled training images of each class."""
+        """Number of labelled training images of each class."""
         return self.report.planned["train"]
 
     @property
     def training_images(self) -> int:
-        """With labels, after `prepare`."""
+        """Number of labelled training images after `prepare`."""
         return sum(self.classes.values())
 
     @property
     def images_of_stage_1(self) -> int:
-        """Training images, labelled or not."""
+        """Number of training images of stage 1, with and without labels."""
         return self.training_images + self.report.unlabelled
 
     def count(self, split: str) -> int:
@@ -62,15 +64,18 @@ class DatasetFacts:
 
     @property
     def longer_side(self) -> float:
-        """Median of the longer sides, in pixels."""
+        """The larger of the median width and the median height, in pixels."""
         width, height = self.report.raw.width, self.report.raw.height
         return max(extent.median for extent in (width, height) if extent)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Attributes:
-    stage_seconds: of the processor, until a stage's process has imported what it needs.
+    """Facts about the machine.
+
+    Attributes:
+        memory_gib: memory of a GPU, or of the machine without one.
+        stage_seconds: CPU time in seconds that a training stage takes for its imports.
     """
 
     name: str
@@ -85,10 +90,10 @@ class Machine:
 
 
 def dataset_facts(path: Path, data: Data) -> DatasetFacts:
-    """Read every image once, and some of them again.
+    """Measure the data set: read every image once, and some examples again.
 
     Raises:
-        DcubeError: `prepare` would refuse the data set.
+        DcubeError: if `prepare` would refuse the data set.
     """
     started = time.monotonic()
     report = inspect_dataset(path, data)
@@ -103,7 +108,7 @@ def dataset_facts(path: Path, data: Data) -> DatasetFacts:
         coloured=float(np.mean([is_coloured(image) for image in examples])),
         cut_by_crop=max(1 - min(image.size) / max(image.size) for image in examples),
         examples=len(examples),
-        seconds=max(seconds, decoding),  # what was scanned before, `prepare` reads all the same
+        seconds=max(seconds, decoding),  # `prepare` does not use the cache of scanned images
     )
 
 
@@ -132,7 +137,7 @@ def machine_facts(compute: Compute) -> Machine:
 
 
 def stage_start_seconds() -> float:
-    """By the processor's clock: a busy machine or a cold disk would make all stages of the plan as slow."""
+    """Return the CPU time of a stage's imports; wall time on a busy machine or a cold disk would be too high."""
     code = f"from {main_of.__module__} import main_of; main_of({STAGES[DCUBE]!r})"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True)

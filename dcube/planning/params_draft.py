@@ -1,4 +1,4 @@
-"""The parameters that a plan has decided so far, each with its reason. What a person has set is kept."""
+"""The parameters that a plan has decided so far, each with its reason. Parameters set by hand are kept."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,11 @@ BY_HAND = "set by hand"
 
 
 class ParamsDraft:
-    """Args:
-    by_hand: parameter → value that stays, whatever is decided.
-    start: `group__name` → value of what is not decided yet: a value by hand may not go with the defaults.
+    """Draft of the parameters of a plan.
+
+    Args:
+        by_hand: parameter → value set by hand, which no decision changes.
+        start: `group__name` → value of undecided parameters: the defaults may not be valid with values set by hand.
     """
 
     def __init__(self, by_hand: Mapping[str, Any], start: Mapping[str, Any]) -> None:
@@ -26,20 +28,20 @@ class ParamsDraft:
         return list(self._decided.values())
 
     def params(self, **trial: Any) -> Params:
-        """The decisions so far.
+        """Return the parameters with all decisions so far.
 
         Args:
-            trial: further values for this once, `group__name`.
+            trial: additional values `group__name=value` for this call only.
 
         Raises:
-            DcubeError: what a person has set does not fit.
+            DcubeError: if the values are not valid together, e.g. with those set by hand.
         """
         values = self._start | {one.parameter: one.value for one in self.decisions}
         others = {_dotted(name): value for name, value in trial.items()}
         return with_overrides(Params(), values | {k: v for k, v in others.items() if k not in self.by_hand}, "plan")
 
     def decide(self, reason: str, **values: Any) -> None:
-        """Take `group__name=value` for one reason."""
+        """Decide the values `group__name=value` for one reason; parameters set by hand do not change."""
         for name, value in values.items():
             parameter = _dotted(name)
             if parameter not in self.by_hand:

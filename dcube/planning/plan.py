@@ -1,4 +1,4 @@
-"""From a raw data set and a time to parameters with reasons (`dcube plan`)."""
+"""Planning of parameters, each with a reason, for a raw data set and an available time (`dcube plan`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,15 +30,16 @@ def make_plan(
     keep_names: bool,
     note: Callable[[str], None],
 ) -> Plan:
-    """Plan for the data set data/NAME.
+    """Plan the parameters for the data set data/NAME.
 
     Args:
-        seconds: for the whole of `stages`.
-        by_hand: parameters that a person has set, by their dotted names.
-        note: called with the text of every measurement.
+        seconds: available time for all `stages`.
+        by_hand: parameters set by hand, by dotted name.
+        keep_names: whether file names and patient ids are kept (`data.identifiers`).
+        note: called with a text about every measurement.
 
     Raises:
-        DcubeError: the data set is refused, the time too short, or a value set by hand does not fit.
+        DcubeError: if the data set is refused, the time is too short, or a value set by hand does not fit.
     """
     smallest = {name: value for name, value in uvit_values(UVITS[0]).items() if name.startswith("diffusion__")}
     draft = ParamsDraft({**by_hand, "data.name": name}, start=smallest)

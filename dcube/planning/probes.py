@@ -1,17 +1,21 @@
-"""Seconds of the stage `probe`: the features that its linear probes are fitted on, and the fits."""
+"""Estimated time of the stage `probe`: the features for its linear probes, and the fits."""
 
 from dcube.config.schema import Params
+from dcube.features.label_efficiency import FOLDS, STRENGTHS, draws_of, sets_probed
 from dcube.features.pooling import POOLINGS
-from dcube.features.probing import SCORED, STRENGTHS, curves_fitted, draws_of, map_images, possible_counts
+from dcube.features.probing import SCORED, map_images, possible_counts
 from dcube.planning.facts import DatasetFacts
 from dcube.planning.throughput import DiffusionSpeed, fit_seconds
 
 MODELS = 2  # the trained U-ViT and its untrained control
-VALUES_OF_A_POOLING = 2  # of each channel: one, two or four
+VALUES_OF_A_POOLING = 2  # typical number per channel; the poolings give one, two or four
 
 
 def probe_seconds(params: Params, facts: DatasetFacts, speed: DiffusionSpeed) -> float:
-    """Beside its imports; 0 where `probe.labels` is empty. The sub-features, one pass of a CNN, are left out."""
+    """Return the seconds of the stage without its imports; 0 if `probe.labels` is empty.
+
+    The sub-features, one pass of a CNN, are neglected.
+    """
     if not params.probe.labels:
         return 0.0
     return _features(params, facts, speed) + _fits_of_map(params, facts) + _fits_of_curves(params, facts)
@@ -34,9 +38,10 @@ def _fits_of_curves(params: Params, facts: DatasetFacts) -> float:
     classifier, classes, available = params.classifier, len(facts.classes), facts.training_images
     levels, blocks = len(classifier.evaluation_timesteps), params.diffusion.depth + 1
     values = levels * blocks * params.diffusion.width * VALUES_OF_A_POOLING
-    curves = curves_fitted(MODELS, len(POOLINGS), classifier.use_sub_features)
+    sets = sets_probed(MODELS, len(POOLINGS), classifier.use_sub_features)
     counts, _ = possible_counts(params.probe.labels, classes, available)
-    return sum(
-        curves * draws_of(count, available, params.probe.draws) * len(STRENGTHS) * fit_seconds(count, values, classes)
-        for count in counts
+    fits = sum(
+        fit_seconds(count, values, classes) * (1 if count == available else 1 + FOLDS)
+        for count, _ in draws_of(counts, available, params.probe.draws)
     )
+    return sets * len(STRENGTHS) * fits

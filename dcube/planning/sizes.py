@@ -1,4 +1,4 @@
-"""Sizes of networks and images that a plan chooses from."""
+"""Sizes of networks and images from which a plan chooses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class UViTSize:
-    """With the learning rate of the presets for small networks, and of the paper for its own."""
+    """A size of the U-ViT, with the learning rate of the presets for small networks or of the paper for its size."""
 
     side: int
     patch: int
@@ -27,7 +27,7 @@ CNN_SIDES = (64, 128, 224)
 
 
 def uvit_values(size: UViTSize) -> dict[str, float]:
-    """`group__name` → value."""
+    """Return the parameters of a size as `group__name` → value."""
     return {
         "data__diffusion_image_size": size.side,
         "diffusion__patch_size": size.patch,
@@ -39,6 +39,6 @@ def uvit_values(size: UViTSize) -> dict[str, float]:
 
 
 def sides_up_to(sides: Sequence[int], raw: float) -> list[int]:
-    """Those below the side of the raw images, and the next: a smaller image is enlarged, not cut."""
+    """Return the sides up to the first one not below that of the raw images, ascending: images may be enlarged."""
     ordered = sorted(set(sides))
     return [side for position, side in enumerate(ordered) if position == 0 or ordered[position - 1] < raw]

@@ -1,4 +1,4 @@
-"""Seconds of the trainings' own steps on random images: a few of each, whose median counts."""
+"""Measured time of training steps on random images: the median of a few real steps."""
 
 import tempfile
 import time
@@ -29,19 +29,22 @@ from dcube.engine.distributed import Losses
 from dcube.engine.optimisers import OPTIMISERS, MakeOptimisers, OptimiserSettings
 from dcube.engine.trainer import Trainer
 from dcube.features.frozen_uvit import FrozenUViT, freeze
-from dcube.features.probing import MAP_STRENGTH, fit_probe, projected_to_span, standardised_features
+from dcube.features.probing import MAP_STRENGTH, logistic_regression, projected_to_span, standardised_features
 from dcube.generative_metrics.extractor import as_rgb, load_extractor
 
-SECONDS = 1.5  # of calls, one at least
-SAMPLED_ON_CPU = 32  # images in a batch, of which the time of one follows
-SAMPLED_STEPS = 2  # of the solver, of which the time of more follows
+SECONDS = 1.5  # total duration of the measured calls, at least one
+SAMPLED_ON_CPU = 32  # images in a measured batch
+SAMPLED_STEPS = 2  # measured solver steps
 
 
 @dataclass(frozen=True)
 class DiffusionSpeed:
-    """Seconds of a training step, of an image in a step of the solver, and of the features of an image for FID.
+    """Measured seconds of stage 1. With several processes, a step is one process's shard, without communication.
 
-    Of several processes a step is that of one's shard: what they say to each other is not measured.
+    Attributes:
+        step: seconds of a training step.
+        solver_step: seconds per image of a solver step.
+        features: seconds per image of the features for FID.
     """
 
     step: float
@@ -51,10 +54,14 @@ class DiffusionSpeed:
 
 @dataclass(frozen=True)
 class CandidateSpeed:
-    """Seconds of a training step, of an image in evaluation, of one in a training's validation, of one that batch
-    statistics are estimated from before each validation, and of one that a frozen encoder sees before the training.
+    """Measured seconds of a candidate. The processes of a training share everything except the evaluation.
 
-    The processes of a training share all of it but the evaluation.
+    Attributes:
+        step: seconds of a training step.
+        evaluation: seconds per image in the evaluation.
+        validation: seconds per image in a validation during training.
+        statistics: seconds per image from which batch statistics are estimated before each validation.
+        encoding: seconds per image of a frozen encoder before the training.
     """
 
     step: float
@@ -65,11 +72,11 @@ class CandidateSpeed:
 
 
 def diffusion_speed(params: Params, classes: int) -> DiffusionSpeed:
-    """Of stage 1 with these parameters.
+    """Measure stage 1 with these parameters.
 
     Raises:
-        DcubeError: the extractor of FID has no weights.
-        torch.OutOfMemoryError: a batch does not fit into the GPU.
+        DcubeError: if the weights of the FID extractor cannot be loaded.
+        torch.OutOfMemoryError: if a batch does not fit into the memory of the GPU.
     """
     device, settings, data = choose_device(params.compute), params.diffusion, params.data
     shape = (data.channels, data.diffusion_image_size, data.diffusion_image_size)
@@ -98,10 +105,10 @@ def diffusion_speed(params: Params, classes: int) -> DiffusionSpeed:
 
 
 def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSpeed:
-    """Of one candidate with these parameters.
+    """Measure one candidate with these parameters.
 
     Raises:
-        torch.OutOfMemoryError: a batch does not fit into the GPU.
+        torch.OutOfMemoryError: if a batch does not fit into the memory of the GPU.
     """
     device, data, optimisation = choose_device(params.compute), params.data, recipe.optimisation
     uvit = _uvit(params, classes, device) if recipe.kind in ON_DIFFUSION_FEATURES else None
@@ -128,15 +135,15 @@ def candidate_speed(recipe: Recipe, params: Params, classes: int) -> CandidateSp
 
 
 def fit_seconds(images: int, dimensions: int, classes: int) -> float:
-    """Of one linear probe on random features of so many images."""
+    """Measure the seconds of fitting one linear probe on random features (images, dimensions)."""
     generator = np.random.default_rng(0)
     features, labels = generator.normal(size=(images, dimensions)), np.arange(images) % classes
     standardised = standardised_features(features, np.arange(images))
-    return _seconds(lambda: fit_probe(projected_to_span(standardised)[0], labels, MAP_STRENGTH))
+    return _seconds(lambda: logistic_regression(MAP_STRENGTH).fit(projected_to_span(standardised)[0], labels))
 
 
 def _uvit(params: Params, classes: int, device: torch.device) -> FrozenUViT:
-    """As many blocks as will be selected at least."""
+    """Build a frozen U-ViT with `features.keep` selected blocks, the least number that will be selected."""
     model = build_uvit(params.diffusion, params.data.diffusion_image_size, params.data.channels, classes)
     return FrozenUViT(freeze(model, device), NoiseSchedule(params.diffusion), tuple(range(params.features.keep)))
 
@@ -158,7 +165,7 @@ def _labels(n: int, classes: int, device: torch.device) -> Tensor:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    """The median of some calls after a first one, which allocates and compiles."""
+    """Return the median seconds of some calls, after a first call that allocates and compiles."""
     call()
     taken: list[float] = []
     while sum(taken) < SECONDS:

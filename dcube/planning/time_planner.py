@@ -1,4 +1,4 @@
-"""What the available time decides: sizes of networks and images, and how long each network is trained."""
+"""Decisions that depend on the available time: sizes of networks and images, and lengths of trainings."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_
 
 @dataclass(frozen=True)
 class Shares:
-    """Of the time that is left for training: stage 1, the candidates of the group classifier, the baseline."""
+    """Shares of the training time: stage 1, the candidates of the parameter group `classifier`, the baseline."""
 
     diffusion: float
     classifier: float
@@ -46,11 +46,11 @@ SHARES: dict[Goal, Shares] = {
 }
 
 
-FEWEST_STEPS, FEWEST_EPOCHS = 1000, 6.0  # with fewer, a smaller network or image is taken
-SHORTEST_DIFFUSION, SHORTEST_TRAINING = 300, 50  # steps, below which nothing is planned
-LEAST_SECONDS = 60.0  # of all trainings, below which nothing is measured
-MOST_DIFFUSION_EPOCHS, MOST_EPOCHS = 950, 70  # the paper's
-MEASUREMENTS, SHARE_OF_MEASUREMENTS = 4, 0.2  # of FID in stage 1; of its time, with that of the stage `track_fid`
+FEWEST_STEPS, FEWEST_EPOCHS = 1000, 6.0  # if the time allows fewer, a smaller network or image is chosen
+SHORTEST_DIFFUSION, SHORTEST_TRAINING = 300, 50  # fewest steps of a plan
+LEAST_SECONDS = 60.0  # least time for all trainings; with less, nothing is measured
+MOST_DIFFUSION_EPOCHS, MOST_EPOCHS = 950, 70  # as in the paper
+MEASUREMENTS, SHARE_OF_MEASUREMENTS = 4, 0.2  # of FID in stage 1; share of its time, including `track_fid`
 FEWEST_SAMPLES, MOST_SAMPLES = 100, 5000
 SHARE_OF_SYNTHESIS = 0.05  # of stage 1's time
 RESERVE = 0.1
@@ -58,12 +58,12 @@ RESERVE = 0.1
 
 @dataclass(frozen=True)
 class TimePlanner:
-    """Decides everything that depends on the available time.
+    """Planner of everything that depends on the available time.
 
     Attributes:
-        stages: names of the stages of dvc.yaml.
-        seconds: of a whole `dvc repro`.
-        note: called with the text of every measurement.
+        stages: names of the stages in dvc.yaml.
+        seconds: available time for a whole `dvc repro`.
+        note: called with a text about every measurement.
     """
 
     draft: ParamsDraft
@@ -75,10 +75,10 @@ class TimePlanner:
     note: Callable[[str], None]
 
     def decide(self) -> dict[str, float]:
-        """Returns the estimate, stage → seconds.
+        """Decide the parameters, and return the estimate as stage → seconds.
 
         Raises:
-            DcubeError: the time is too short.
+            DcubeError: if the time is too short, or a network or image size does not fit.
         """
         self._refuse_less_than(LEAST_SECONDS, "any training")
         left, shares = (1 - RESERVE) * self.seconds - self._fixed, SHARES[self.goal]
@@ -99,11 +99,11 @@ class TimePlanner:
 
     @cached_property
     def _fixed(self) -> float:
-        """Seconds of all stages before and after they train anything."""
+        """Seconds that all stages take besides training."""
         return sum(fixed_seconds(self.draft.params(), self.facts, self.machine, self.stages).values())
 
     def _refuse_less_than(self, seconds: float, what: str) -> None:
-        """Raises: DcubeError: that much time is not left for the trainings."""
+        """Raise `DcubeError` if less than `seconds` are left for the trainings."""
         least = (self._fixed + seconds) / (1 - RESERVE)
         if least > self.seconds:
             raise DcubeError(
@@ -116,7 +116,7 @@ class TimePlanner:
         return len(self.facts.classes)
 
     def _decide_uvit(self, seconds: float) -> DiffusionSpeed:
-        """The largest network that the time is enough for, up to the first side that is no smaller than the images."""
+        """Choose the largest network that the time allows, up to the first side not below that of the raw images."""
         sides = sides_up_to([size.side for size in UVITS], self.facts.longer_side)
         chosen: tuple[UViTSize, DiffusionSpeed, str] | None = None
         for size, params in self._valid_uvits(sides):
@@ -134,10 +134,10 @@ class TimePlanner:
         return speed
 
     def _valid_uvits(self, sides: Sequence[int]) -> list[tuple[UViTSize, Params]]:
-        """Those that go with what a person has set.
+        """Return the sizes that are valid with the parameters set by hand.
 
         Raises:
-            DcubeError: none does.
+            DcubeError: if no size is valid.
         """
         valid, refused = [], None
         for size in (it for it in UVITS if it.side in sides):
@@ -183,7 +183,7 @@ class TimePlanner:
         self.draft.decide("the time is the limit, not FID", diffusion__patience=MEASUREMENTS)
 
     def _shortest_diffusion(self, speed: DiffusionSpeed) -> float:
-        """Seconds of stage 1, with FID on as many images as this time allows."""
+        """Return the seconds of the shortest stage 1, with FID on as many images as this time allows."""
         params = self.draft.params()
         samples = params.fid.samples if "fid.samples" in self.draft.by_hand else FEWEST_SAMPLES
         steps, measured = SHORTEST_DIFFUSION * speed.step, samples * _measured_image(params, speed)
@@ -191,7 +191,7 @@ class TimePlanner:
         return max((steps + measured) / without_synthesis, steps / (without_synthesis - SHARE_OF_MEASUREMENTS))
 
     def _decide_image_side(self, seconds: float) -> dict[CandidateName, CandidateSpeed]:
-        """The largest side that the time is enough for, up to the first that is no smaller than the images."""
+        """Choose the largest side that the time allows, up to the first side not below that of the raw images."""
         fewest = max(FEWEST_EPOCHS, self._fewest_epochs(self.draft.params().classifier.batch_size))
         small, *sides = sides_up_to(CNN_SIDES, self.facts.longer_side)
         chosen, speeds = small, self._measured_candidates(small)
@@ -207,7 +207,7 @@ class TimePlanner:
         return speeds
 
     def _measured_candidates(self, side: int) -> dict[CandidateName, CandidateSpeed]:
-        """Of all that have no length yet but the baseline; empty where memory is short."""
+        """Measure all candidates except the baseline and those of `AS_FAST_AS`; empty if the memory is too small."""
         params = self.draft.params(data__image_size=side)
         try:
             speeds = {name: self._measured(name, params) for name in STAGES if name not in (BASELINE, *AS_FAST_AS)}
@@ -220,17 +220,17 @@ class TimePlanner:
         return candidate_speed(recipes(params)[name], params, self._classes)
 
     def _classifier_epoch(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
-        """Seconds of an epoch of D-Cube and its controls."""
+        """Return the seconds of an epoch of D-Cube and its controls."""
         size = self.draft.params().classifier.batch_size
         return sum(epoch_seconds(speed_of(name, speeds), size, self.facts) for name in CLASSIFIER_KINDS)
 
     def _probe(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
-        """Seconds of the training of the ImageNet probe."""
+        """Return the seconds of the training of the ImageNet probe."""
         probe = recipes(self.draft.params())[IMAGENET_PROBE].optimisation
         return training_seconds(speeds[IMAGENET_PROBE], probe, self.facts)
 
     def _shortest_classifiers(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
-        """Seconds of the trainings of D-Cube, its controls and the probe."""
+        """Return the seconds of the shortest trainings of D-Cube, its controls and the probe."""
         fewest = self._fewest_epochs(self.draft.params().classifier.batch_size)
         return fewest * self._classifier_epoch(speeds) + self._probe(speeds)
 
@@ -260,13 +260,13 @@ class TimePlanner:
 
 
 def _measured_image(params: Params, speed: DiffusionSpeed) -> float:
-    """Seconds of an image in all measurements of FID: the processes of stage 1 share theirs, and the last has one."""
+    """Return the seconds per image of all FID measurements: several processes share all but the last (`track_fid`)."""
     of_one = measurement_seconds(params, speed) / params.fid.samples
     return of_one * (MEASUREMENTS / params.compute.processes + 1)
 
 
 def _rounded(epochs: float) -> float:
-    """A multiple of the number of measurements of FID, if there are enough; else three digits."""
+    """Round epochs down to a multiple of the number of FID measurements if there are enough, else to three digits."""
     if epochs >= 2 * MEASUREMENTS:
         return epochs // MEASUREMENTS * MEASUREMENTS
     return float(f"{epochs:.3g}")

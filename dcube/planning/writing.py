@@ -1,4 +1,4 @@
-"""A plan for people: `params.yaml` with its reasons as comments, and `plan.md`."""
+"""The text files of a plan: `params.yaml` with the reasons as comments, and `plan.md`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from dcube.planning.facts import DatasetFacts
 
 
 def params_text(params: Params, plan: PlanSummary) -> str:
-    """params.yaml: every parameter, and a comment before each that the plan decided."""
+    """Return the text of params.yaml: every parameter, with a comment before each that the plan decided."""
     reasons = {one.parameter: one.reason for one in plan.decisions}
     header = (
         f"# Planned for {plan.dataset} in {plan.seconds / 60:g} minutes ({plan.goal}) on {plan.machine}: {PLAN_PAGE} "
@@ -38,7 +38,7 @@ def _lines(values: Mapping[str, Any], reasons: Mapping[str, str], path: str = ""
 
 
 def plan_page(plan: PlanSummary, facts: DatasetFacts) -> str:
-    """plan.md."""
+    """Return the text of plan.md."""
     total = sum(plan.estimate.values())
     decisions = [(f"`{one.parameter}`", f"`{one.value}`", one.reason) for one in plan.decisions]
     stages = [(name, _minutes(seconds)) for name, seconds in plan.estimate.items()]
@@ -65,7 +65,7 @@ def plan_page(plan: PlanSummary, facts: DatasetFacts) -> str:
 
 
 def _found(facts: DatasetFacts) -> dict[str, str]:
-    """What was measured of the data set, without the name of any file."""
+    """Return the facts about the data set as name → text, without file names."""
     report, raw = facts.report, facts.report.raw
     sides = [f"{side.smallest} … {side.largest}, median {side.median:g}" for side in (raw.width, raw.height) if side]
     return {

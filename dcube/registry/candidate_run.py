@@ -1,4 +1,4 @@
-"""The source run of a version: parameters, metrics, data sets and pictures of one candidate, side by side in MLflow."""
+"""The source run of a version in MLflow: parameters, metrics, data sets and pictures of one candidate."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ from dcube.tracking import tags
 from dcube.tracking.batches import milliseconds, send_metrics
 from dcube.tracking.mlflow_client import mlflow_key
 
-USES = {"training": "train", "test": "test"}  # what MLflow shows beside a data set → the split
+USES = {"training": "train", "test": "test"}  # context that MLflow shows beside a data set → split
 DIGITS = 6
 
 
 @contextmanager
 def candidate_run(client: MlflowClient, beside: Run, name: str, origin: Mapping[str, str]) -> Iterator[str]:
-    """A run in the same pipeline as the run `beside`; it ends as the block does."""
+    """Create a run in the same pipeline as the run `beside`, and yield its id. The run ends with the block."""
     parent = beside.data.tags.get(tags.PARENT, beside.info.run_id)
     run = client.create_run(
         beside.info.experiment_id, tags={**origin, tags.PARENT: parent}, run_name=name, start_time=milliseconds()
@@ -33,7 +33,7 @@ def candidate_run(client: MlflowClient, beside: Run, name: str, origin: Mapping[
 
 @contextmanager
 def ending(client: MlflowClient, run_id: str) -> Iterator[None]:
-    """The run ends as the block does."""
+    """End the run with the block, with status FAILED if the block raises."""
     try:
         yield
     except BaseException:
@@ -50,12 +50,12 @@ def log_metrics(
     dataset: Mapping[str, str] | None = None,
     step: int = 0,
 ) -> None:
-    """To the run, and to its model if there is one, without what is undefined, which MLflow would sort as 0.
+    """Log metrics to a run and, if given, to its model, without NaN values, which MLflow would sort as 0.
 
-    Rounded, since MLflow's lists show every digit: `metrics.json` has them all.
+    Values are rounded, because MLflow's lists show every digit. `metrics.json` has full precision.
 
     Args:
-        dataset: that they were measured on, as of `dataset_entity`.
+        dataset: data set of the metrics, from `dataset_entity`.
     """
     moment = milliseconds()
     measured_on = {"dataset_name": dataset["name"], "dataset_digest": dataset["digest"]} if dataset else {}
@@ -74,10 +74,10 @@ def _rounded(value: float) -> float:
 def log_evaluation(
     client: MlflowClient, run_id: str, metrics: Metrics, tested_on: Mapping[str, str], model_id: str | None = None
 ) -> None:
-    """`test.NAME` and `validation.NAME`.
+    """Log the metrics of both splits as `test.NAME` and `validation.NAME`.
 
     Args:
-        tested_on: as of `dataset_entity`.
+        tested_on: test data set, from `dataset_entity`.
     """
     test = {f"{tags.TEST_METRIC}{name}": value for name, value in metrics.test.items()}
     log_metrics(client, run_id, test, model_id, tested_on)
@@ -90,10 +90,10 @@ def undefined_in(metrics: Metrics) -> Sequence[str]:
 
 
 def params_of(config: CandidateConfig, params: Params) -> dict[str, Any]:
-    """Everything that the candidate was made with, flat: its own groups, and those of what it descends from.
+    """Return all parameters of a candidate, flattened: its own groups, and those of the stages before it.
 
     Args:
-        params: of the pipeline; what the candidate has of its own counts before them.
+        params: parameters of the pipeline. The candidate's own parameters take precedence.
     """
     own = config.params.model_dump(mode="json", exclude_none=True)
     trained_with = config.params.classifier or config.params.baseline
@@ -104,12 +104,12 @@ def params_of(config: CandidateConfig, params: Params) -> dict[str, Any]:
 
 
 def shown_params(kind: str, groups: Mapping[str, Any]) -> dict[str, Any]:
-    """As MLflow shows what made a candidate of this kind, flat."""
+    """Return the kind and the parameter groups of a candidate, flattened as MLflow shows them."""
     return flattened({"kind": kind, **groups})
 
 
 def groups_behind(params: Params, on_features: bool, on_synthetic: bool) -> dict[str, Any]:
-    """The parameters of what a candidate descends from: data, and a diffusion model's features or images."""
+    """Return the parameters of the stages before a candidate: data, and diffusion or synthesis if it uses them."""
     groups = {"data", "labels"}
     if on_features:
         groups |= {"features"}

@@ -1,4 +1,4 @@
-"""Who became champion: every move of the alias leaves an event among the tags of the version that it moved to."""
+"""History of champions: every move of the alias is recorded as an event in the tags of the version that it moves to."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -13,13 +13,13 @@ FIRST, PROMOTED, ROLLED_BACK = "first", "promoted", "rolled back"
 
 
 class Event(Artifact):
-    """A version became champion.
+    """Record that a version became champion.
 
     Attributes:
         how: `first`, `promoted` or `rolled back`.
-        when: in UTC.
-        replaced: the version that was champion before.
-        number: its place in the history, by the events that its writer knew of: clocks of machines differ.
+        when: time of the event in UTC.
+        replaced: version that was champion before.
+        number: position in the history as its writer knew it, because clocks of machines differ.
     """
 
     remedy: ClassVar[str] = "use the version of D-Cube that wrote it; if it was changed by hand, delete it"
@@ -34,28 +34,29 @@ class Event(Artifact):
 
     @classmethod
     def new(cls, version: str, how: str, who: str, why: str, replaced: str | None = None, number: int = 0) -> Self:
-        """One that happens now."""
+        """Create an event with the present time."""
         when = datetime.now(UTC).isoformat(timespec="microseconds")
         return cls(version=version, how=how, who=who, why=why, when=when, replaced=replaced, number=number)
 
     @property
     def key(self) -> str:
-        """Of its tags, on the version and on the registered model, which outlives it: the moment, since a version may
-        become champion twice.
+        """Key of the event's tags on the version and on the registered model, which outlives the version.
+
+        It contains the time, because a version may become champion twice.
         """
         return tags.CHAMPION + datetime.fromisoformat(self.when).strftime("%Y%m%dT%H%M%S.%fZ")
 
     @property
     def text(self) -> str:
-        """What the tags say; the long record of the comparison (`PromotionRecord`) stands in the source run."""
+        """Value of the tags. The detailed record of the comparison (`PromotionRecord`) is in the source run."""
         return self.model_dump_json()
 
 
 def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[Event]:
-    """The oldest first.
+    """Return all events, the oldest first.
 
     Args:
-        of_model: tags of the registered model, which know the events of deleted versions too.
+        of_model: tags of the registered model, which also contain the events of deleted versions.
     """
     there = [
         Event.parse(value, f"the tag {key} of {version.name} version {version.version}")
@@ -73,8 +74,10 @@ def events_of(versions: Iterable[Version], of_model: Mapping[str, str]) -> list[
 
 
 def forged_event(versions: Iterable[Version], of_model: Mapping[str, str]) -> str:
-    """In one line, an event that stands otherwise in one of its two places, the version and the registered model, or
-    only in one of them; else nothing. What a deleted version said, the model alone knows."""
+    """Return a message if an event differs between version and registered model or is missing on one, else empty text.
+
+    Events of deleted versions are only on the model, and are not checked.
+    """
     there = list(versions)
     on_versions = {event.key: event for event in events_of(there, {})}
     on_model = {event.key: event for event in events_of((), of_model)}
@@ -87,9 +90,9 @@ def forged_event(versions: Iterable[Version], of_model: Mapping[str, str]) -> st
 
 
 def champion_before(events: Iterable[Event], current: str | None) -> str | None:
-    """The version that a rollback returns to: two rollbacks in a row go back two champions.
+    """Return the version that a rollback returns to. Two rollbacks in a row go back two champions.
 
-    A last event whose alias never moved, of a process that was killed, is none.
+    The last event is ignored if the alias never moved, because the process that wrote it was killed.
     """
     line: list[str] = []
     known = list(events)

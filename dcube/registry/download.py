@@ -1,4 +1,4 @@
-"""A registered version on this machine, from nothing but the registry. Imports no torch."""
+"""Download of a registered version, which needs only the registry. This module must not import torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,14 @@ from dcube.tracking.verification import MODEL
 
 @dataclass(frozen=True)
 class DownloadedVersion:
-    """What predicting with a version needs.
+    """Files and facts that prediction with a version needs.
 
     Attributes:
-        folder: holds its weights, `config.json` and `reference.json`.
-        metrics: of its own test split.
-        code: git commit of the pipeline that registered it.
-        weights: sha256 of the weights. A model that is deleted and made again starts at version 1; its weights differ.
-        split_notice: what must be said beside the metrics of its evaluation; empty where nothing must.
+        folder: folder with the weights, `config.json` and `reference.json`.
+        metrics: metrics on the version's own test split.
+        code: git commit of the pipeline that registered the version.
+        weights: sha256 of the weights. Version numbers start at 1 again when a model is deleted and created again.
+        split_notice: warning that must be shown beside the metrics, or empty text.
     """
 
     name: str
@@ -36,12 +36,12 @@ class DownloadedVersion:
 
     @property
     def policy(self) -> DecisionPolicy:
-        """How it decides, as it was evaluated."""
+        """Decision policy of the version's evaluation."""
         return self.metrics.policy
 
     @property
     def identity(self) -> dict[str, str]:
-        """What every row of predictions says of the model."""
+        """Columns that identify the model in every row of predictions."""
         return identity(self.name, self.version, self.weights, self.code)
 
     @property
@@ -50,10 +50,11 @@ class DownloadedVersion:
 
 
 def download_version(reference: str, folder: Path) -> DownloadedVersion:
-    """Bring the version that `MODEL@ALIAS` or `MODEL/VERSION` names into `folder`.
+    """Download the version that `MODEL@ALIAS` or `MODEL/VERSION` names into `folder`, and verify it.
 
     Raises:
-        DcubeError: there is no such version, or it is not what was registered.
+        DcubeError: if there is no such version, if it differs from what was registered, or if the alias `champion`
+            is on a control.
     """
     registry, version = resolve_reference(reference)
     number = version.version

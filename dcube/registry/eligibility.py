@@ -1,4 +1,4 @@
-"""Which versions must not become champion, and which cannot be compared."""
+"""Checks that a version may become champion and that two versions can be compared."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from dcube.tracking import tags
 
 
 def refuse_control(version: Version) -> None:
-    """Raises: DcubeError: it is a control."""
+    """Raise `DcubeError` if the version is a control."""
     if (kind := version.needed(tags.KIND)) in CONTROLS:
         raise DcubeError(
             f"{version.name}/{version.version} is a control ({kind}), which says what D-Cube's parts are worth and is "
@@ -19,7 +19,7 @@ def refuse_control(version: Version) -> None:
 
 
 def refuse_missing_champion(name: str, events: Sequence[Event]) -> None:
-    """Raises: DcubeError: there was a champion, as the history says, and there is none."""
+    """Raise `DcubeError` if the history has a champion. Call it when the registry has none."""
     if events:
         raise DcubeError(
             f"the champion of {name}, version {events[-1].version}, was deleted, or lost its alias: appoint one with "
@@ -29,12 +29,12 @@ def refuse_missing_champion(name: str, events: Sequence[Event]) -> None:
 
 
 def tested_elsewhere(one: Version, other: Version) -> bool:
-    """Whether the two were tested on different images."""
+    """Return whether the two versions were tested on different images."""
     return one.needed(tags.TEST) != other.needed(tags.TEST)
 
 
 def refuse_other_test(champion: Version, challenger: Version) -> None:
-    """Raises: DcubeError: the two were tested on different images."""
+    """Raise `DcubeError` if the two versions were tested on different images."""
     if not tested_elsewhere(champion, challenger):
         return
     tests = [version.needed(tags.TEST)[:12] for version in (champion, challenger)]

@@ -1,4 +1,4 @@
-"""An external test in MLflow: a run in the version's experiment, and a tag on the version."""
+"""Record of an external test in MLflow: a run in the version's experiment, and a tag on the version."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dcube.tracking.batches import milliseconds, send_params
 
 
 def save_external_test(test: ExternalTest, folder: Path) -> None:
-    """Write metrics, predictions under pseudonyms, and the differences from the model's own validation images."""
+    """Write metrics, predictions with pseudonyms, and the drift from the model's own validation images."""
     folder.mkdir(parents=True, exist_ok=True)
     test.metrics.save(folder / METRICS_FILE)
     test.predictions.save(folder / PREDICTIONS)
@@ -22,9 +22,11 @@ def save_external_test(test: ExternalTest, folder: Path) -> None:
 
 
 def log_external_test(reference: str, test: ExternalTest, folder: Path) -> None:
-    """Args:
-    reference: `MODEL@ALIAS` or `MODEL/VERSION`.
-    folder: as `save_external_test` has written it.
+    """Log an external test as a run, and add a tag for it to the version.
+
+    Args:
+        reference: `MODEL@ALIAS` or `MODEL/VERSION`.
+        folder: folder that `save_external_test` has written.
     """
     registry, version = resolve_reference(reference)
     source = registry.client.get_run(version.run_id)

@@ -1,4 +1,4 @@
-"""The tag of an external test on a version: its metrics in one line, and the run and the file that they are from."""
+"""Tag of an external test on a version: one line with a metric, its run, and the sha256 of the metrics file."""
 
 import re
 from collections.abc import Iterator
@@ -20,8 +20,10 @@ SOURCE = re.compile(r"run ([0-9a-f]{32}), sha256 of its metrics ([0-9a-f]{64})")
 
 
 def external_tag(metrics: Metrics, run_id: str, digest: str) -> str:
-    """Args:
-    digest: sha256 of the run's file of metrics.
+    """Return the text of the tag.
+
+    Args:
+        digest: sha256 of the run's metrics file.
     """
     auroc = metric_of("auroc")
     value = f"{auroc.title} {metrics.test[auroc.name]:.3f} ({interval_text(metrics, auroc.name)})"
@@ -29,7 +31,7 @@ def external_tag(metrics: Metrics, run_id: str, digest: str) -> str:
 
 
 def unconfirmed_external_tests(registry: Registry, version: Version) -> Iterator[str]:
-    """A sentence for every such tag that its run does not confirm."""
+    """Yield a message for every tag of an external test that its run does not confirm."""
     for name, text in sorted(version.entry.tags.items()):
         if name.startswith(tags.EXTERNAL) and (problem := _problem(registry, version, name, text)):
             yield f"the tag {name!r} {problem}"

@@ -1,7 +1,7 @@
-"""Whether results were made with the parameters that params.yaml names, as far as their own files say with which.
+"""Check that results were made with the parameters in params.yaml, by the parameters stored in the results themselves.
 
-DVC records the values that it finds in params.yaml after a stage's process has ended. What was edited between the last
-look of the stage and that moment is recorded beside a result of other values, and nothing but the result can tell.
+DVC records the values in params.yaml after a stage's process has ended. If the file is edited after the stage has read
+it and before DVC records it, DVC records wrong values, and only the result itself has the right ones.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ OF_METRICS = {
 
 
 def other_parameters(params: Params) -> Iterator[str]:
-    """A sentence for each output that stands here and was made with other parameters than these."""
+    """Yield a message for each existing output that was made with parameters other than `params`."""
     for stage, file, made_with, wanted in _recorded(params):
         if different := [name for name, value in wanted.items() if made_with.get(name) != value]:
             name = different[0]
@@ -37,7 +37,7 @@ def other_parameters(params: Params) -> Iterator[str]:
 
 
 def _recorded(params: Params) -> Iterator[tuple[str, Path, Mapping[str, Any], Mapping[str, Any]]]:
-    """Stage, its file, the parameters that this names, and those that it should name."""
+    """Yield stage, file, the parameters recorded in the file, and the parameters that it should record."""
     if (file := DIFFUSION / CONFIG).exists():
         recorded = DiffusionConfig.load(file).diffusion
         yield "train_diffusion", file, _flat(diffusion=recorded), _flat(diffusion=params.diffusion)

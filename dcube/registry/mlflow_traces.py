@@ -1,4 +1,7 @@
-"""What MLflow still has of a version's origin: its files, its runs, its tags."""
+"""Facts about a version's origin that MLflow still has: files, runs and tags.
+
+Each function yields pairs of name and value, and adds gaps and obstacles to `found`.
+"""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,7 +20,7 @@ from dcube.tracking import lineage, tags
 
 
 def registered(found: Provenance) -> Iterator[tuple[str, str]]:
-    """Whether it is still what was registered."""
+    """Compare the version with its manifest, the champions' history and the runs of external tests."""
     with TemporaryDirectory() as folder:
         verified = found.registry.verified(found.version, Path(folder))
     found.compared, found.manifest = verified.compared, verified.manifest

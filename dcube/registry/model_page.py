@@ -1,6 +1,6 @@
-"""What a registered model's page says above its versions, and its row in the list of models: who holds which alias.
+"""Text on a registered model's page and tag in the list of models that name the version of each alias.
 
-The list of versions may be longer than a screen, and the champion far down in it.
+Without it one would have to search for the champion, as the list of versions may be longer than a screen.
 """
 
 import logging
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 def announce(client: MlflowClient, name: str, aliases: Sequence[str]) -> None:
-    """Write who holds these aliases before the registered model's description, and who the first of them as a tag.
+    """Write the versions of these aliases at the top of the model's description, and the first alias also as a tag.
 
-    The list of models shows a tag, and of several aliases only the newest version's. What a person wrote in the
-    description stays. Nothing rests on this: where MLflow fails meanwhile, the alias has moved all the same.
+    The tag is for the list of models, which shows only the newest version's alias if there are several. Text that a
+    person wrote in the description is kept. If MLflow fails, only a warning is logged, because the alias has moved.
     """
     try:
         after_collision()(_write, client, name, aliases)

@@ -1,4 +1,4 @@
-"""A candidate as a model that MLflow can load and serve: weights, code, requirements, signature, example."""
+"""Packaging of a candidate as a model for MLflow to load and serve: weights, code, requirements, signature, example."""
 
 import base64
 import io
@@ -39,10 +39,10 @@ SERVING_NEEDS = (
 def log_model(
     name: str, folder: Path, config: CandidateConfig, policy: DecisionPolicy, run_id: str, commit: str
 ) -> ModelInfo:
-    """Log the candidate in `folder` to its source run, whose parameters become the model's.
+    """Log the candidate in `folder` to its source run. MLflow copies the run's parameters to the model.
 
     Args:
-        commit: of the code that made it.
+        commit: git commit of the code that made the candidate.
     """
     with (
         library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR),
@@ -63,13 +63,18 @@ def log_model(
 
 
 def requirements() -> list[str]:
-    """What serving imports, in the installed versions; without local parts such as +cu128, which no index knows."""
+    """Return the packages that serving imports, in their installed versions.
+
+    Local version parts such as +cu128 are removed, because package indexes do not have them.
+    """
     return [f"{name}=={installed_version(name).partition('+')[0]}" for name in SERVING_NEEDS]
 
 
 def _signature(classes: list[str], policy: DecisionPolicy) -> ModelSignature:
-    """A cell is a file in base64 or an array, which MLflow calls any type. The parameters' defaults are
-    how the evaluation decided, so that a request without it gets what was measured."""
+    """Return the signature. A cell has type Any, because it is a base64 file or an array.
+
+    The parameters' defaults are those of the evaluation, so that a plain request gets decisions as they were measured.
+    """
     numbers = ["confidence", *(f"{PREFIX}{name}" for name in classes), "entropy"]
     return ModelSignature(
         Schema([ColSpec(AnyType(), "image")]),
@@ -92,7 +97,7 @@ def _signature(classes: list[str], policy: DecisionPolicy) -> ModelSignature:
 
 
 def _input_example(spec: InputSpec) -> pd.DataFrame:
-    """A ramp of a size that the model knows: no patient's image leaves the data set."""
+    """Return a grey ramp of a size that the model accepts, because no patient's image may leave the data set."""
     width, height = (int(extent.median) if extent else 64 for extent in (spec.raw.width, spec.raw.height))
     ramp = np.tile(np.linspace(0, 255, width), (height, 1))
     if window := window_of(spec):

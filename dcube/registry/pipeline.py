@@ -1,4 +1,4 @@
-"""How all candidates of one pipeline are registered, and which of them becomes challenger."""
+"""Registration of all candidates of one pipeline, and choice of the challenger."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -32,10 +32,10 @@ def register_pipeline(
     shared: Registration,
     origin_of: Callable[[str], Mapping[str, str]],
 ) -> Registered:
-    """A version of every candidate; name the challenger and, where there is none, the champion.
+    """Register a version of every candidate, and set the challenger and, if there is none yet, the champion.
 
     Args:
-        origin_of: stage → tags that say what its results come from.
+        origin_of: function that returns the tags of a stage's origin.
     """
     shared = replace(shared, champion=_champion(registry))
     versions = {it.name: register(registry, it, shared, origin_of(f"evaluate@{it.name}")) for it in models}
@@ -56,15 +56,15 @@ def register_pipeline(
 
 
 def headline(role: str, metric: str) -> str:
-    """The metric of a pipeline's run that tells a metric of the candidate in this role."""
+    """Return the name of the pipeline run's metric for a metric of the candidate in a role."""
     return f"{role}.{metric}"
 
 
 def log_shared_files(tracked: TrackedRun, files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
-    """Keep files (path below an artifact folder → content) with the run that registers.
+    """Log files (path that starts with an artifact folder → content) to the registering run.
 
     Returns:
-        artifact folder → path → sha256.
+        Hashes as artifact folder → path → sha256.
     """
     with TemporaryDirectory() as folder:
         for name, content in files.items():
@@ -78,10 +78,11 @@ def log_shared_files(tracked: TrackedRun, files: Mapping[str, bytes]) -> dict[st
 def _log_headlines(
     client: "MlflowClient", run_id: str, params: Params, roles: Mapping[str, EvaluatedCandidate | None]
 ) -> None:
-    """Of a pipeline, to its run, so that pipelines can be sorted and compared, and the
-    parameters that are not the defaults, since MLflow's list of runs gets slower with every parameter.
+    """Log a pipeline's main metrics to its run, so that pipelines can be sorted, and its non-default parameters.
+
+    Default parameters are left out, because MLflow's list of runs gets slower with every parameter.
     """
-    if not client.get_run(run_id).data.params:  # MLflow refuses other values, as of a DVC experiment made again
+    if not client.get_run(run_id).data.params:  # MLflow refuses changed values, e.g. when a DVC experiment is run again
         send_params(client, run_id, flattened(params.model_dump(mode="json", exclude_defaults=True)))
     for role, model in roles.items():
         if model:
@@ -91,7 +92,7 @@ def _log_headlines(
 
 
 def _champion(registry: Registry) -> Champion | None:
-    """With what it said about the test, as long as that is there."""
+    """Return the champion with its test predictions, or None if there is none or they cannot be read."""
     version = registry.holder(CHAMPION)
     if version is None:
         return None

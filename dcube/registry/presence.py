@@ -1,4 +1,4 @@
-"""Whether what was registered is still there: DVC keeps a record of it and cannot see the registry."""
+"""Check that registered versions still exist. DVC only has a record of them and cannot see the registry."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,13 +28,13 @@ REMEDY = "DVC cannot see that: `dcube doctor` removes this record, and `dvc repr
 
 
 def has_its_files(client: "MlflowClient", version: Version, evaluation: str) -> bool:
-    """Whether the version's model and its predictions are there.
+    """Return whether the version's model and predictions still exist.
 
     Args:
         evaluation: artifact folder of its evaluation.
 
     Raises:
-        MlflowException: MLflow does not say.
+        MlflowException: if MLflow fails for any reason other than a missing run or model.
     """
     try:
         held = client.list_artifacts(version.run_id, evaluation)
@@ -47,8 +47,7 @@ def has_its_files(client: "MlflowClient", version: Version, evaluation: str) -> 
 
 
 def lost_versions() -> str | None:
-    """In one line, what this working copy has registered and the registry does not have, or not whole, or as another
-    model."""
+    """Return a message if versions registered by this working copy are missing, incomplete or replaced; else None."""
     if not REGISTRATION.exists():
         return None
     record, uri = Registered.load(REGISTRATION), tracking_uri()

@@ -1,6 +1,6 @@
-"""Who becomes champion: the first, a challenger that is promoted, or by a rollback one of before.
+"""Appointment of a champion: the first version, a promoted challenger, or an earlier champion by a rollback.
 
-Every move of the alias leaves an event with its version, so that the champions' history stands in the registry itself.
+Every move of the alias is recorded as an event on its version, so that the registry itself has the champions' history.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
 from dcube.runtime import retries
 from dcube.tracking import tags
 
-RANDOM_PAUSE = wait_random(0.1, 1)  # equal ones would let two pipelines meet again and again
+RANDOM_PAUSE = wait_random(0.1, 1)  # seconds; with equal pauses two pipelines would collide again and again
 
 
 class ChampionChangedError(DcubeError):
-    """Somebody else moved the alias since, or is about to."""
+    """Another process moved the alias meanwhile, or is about to."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """The challenger against the champion, and what the comparison says.
+    """Challenger, champion, and the result of their comparison.
 
     Attributes:
-        number: of the event that a promotion will leave, as the history was at the comparison.
+        number: number of the promotion's event, by the history at the time of the comparison.
     """
 
     challenger: Version
@@ -49,9 +49,10 @@ def propose(registry: Registry, policy: PromotionPolicy) -> Proposal:
     """Compare challenger and champion.
 
     Raises:
-        DcubeError: there is no challenger, or the two were tested on different images.
+        DcubeError: if there is no challenger, if it is a control, if the history has a champion but the alias is gone,
+            if the two were tested on different images, or if a version differs from what was registered.
     """
-    events = registry.history()  # before the alias: who moves it later than this leaves an event that is not among them
+    events = registry.history()  # read before the alias, so that a later move leaves an event that is not in this list
     challenger, champion = registry.holder(CHALLENGER), registry.holder(CHAMPION)
     if challenger is None:
         raise DcubeError(
@@ -71,10 +72,10 @@ def propose(registry: Registry, policy: PromotionPolicy) -> Proposal:
 
 
 def promote(registry: Registry, proposal: Proposal, who: str, why: str = "") -> Event:
-    """Make the challenger champion; `why` goes before the verdict's own reason.
+    """Make the challenger champion. The recorded reason is `why`, followed by the verdict's own reason.
 
     Raises:
-        DcubeError: the verdict is against it, or an alias moved since the comparison.
+        DcubeError: if the verdict is negative, or if an alias moved since the comparison.
     """
     if not proposal.verdict.promoted:
         raise DcubeError(f"version {proposal.challenger.version} is not promoted: {proposal.verdict.reason}")
@@ -97,7 +98,7 @@ def promote(registry: Registry, proposal: Proposal, who: str, why: str = "") -> 
 def appoint_first(registry: Registry, version: Version, who: str) -> None:
     """Make a version the first champion, unless another pipeline does so at the same moment.
 
-    Nothing happens where there was a champion whose version was deleted: a person decides who follows it.
+    If there was a champion whose version was deleted, do nothing: a person must decide which version follows it.
     """
 
     def attempt() -> None:
@@ -109,12 +110,13 @@ def appoint_first(registry: Registry, version: Version, who: str) -> None:
 
 
 def rollback(registry: Registry, who: str, why: str, to: str | None = None) -> Event:
-    """Make the champion before this one champion again, or the version `to`, without a comparison.
+    """Make the previous champion, or the version `to`, champion again without a comparison.
 
-    Also where the champion's version was deleted.
+    This also works if the present champion's version was deleted.
 
     Raises:
-        DcubeError: there is nothing to go back to, the version is not fit to be champion, or no reason is given.
+        DcubeError: if no reason is given, if there is no earlier champion, if the version is the champion already or
+            a control, or if it differs from what was registered.
     """
     if not why.strip():
         raise DcubeError("a rollback needs a reason: say why with --reason")
@@ -144,10 +146,10 @@ def _next_number(events: Sequence[Event]) -> int:
 
 
 def _appoint(registry: Registry, event: Event, record: PromotionRecord | None = None) -> Event:
-    """The event goes first: an alias that moved without a trace would be worse than a trace without a move.
+    """Write the event, then move the alias, because an alias that moved without a record is worse than the reverse.
 
-    Of several that do so at the same moment, each looks once its own event stands. At least the one that came last then
-    sees another event that it did not know of, and withdraws: no two go on, though it may be that none does.
+    Concurrent processes each read the history after they have written their own event. At least the last one then sees
+    an event that it did not know, and withdraws its own. So at most one process goes on, and possibly none.
     """
     _refuse_moved(registry, event)
     try:
@@ -164,7 +166,7 @@ def _appoint(registry: Registry, event: Event, record: PromotionRecord | None = 
             registry.client.log_text(registry.version(event.version).run_id, text, file)
         registry.set_alias(CHAMPION, event.version)
     except BaseException:
-        if registry.aliases().get(CHAMPION) != event.version:  # it may have moved, and only the answer be lost
+        if registry.aliases().get(CHAMPION) != event.version:  # it may have moved although the response was lost
             _withdraw(registry, event)
         raise
     return event
@@ -190,7 +192,7 @@ def _changed(registry: Registry) -> ChampionChangedError:
 
 
 def _refuse_unfit(registry: Registry, version: Version) -> None:
-    """Raises: DcubeError: it must not be champion: a control, or not what was registered."""
+    """Raise `DcubeError` if the version is a control or differs from what was registered."""
     refuse_control(version)
     registry.predictions(version)
 

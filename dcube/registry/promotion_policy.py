@@ -1,4 +1,4 @@
-"""What a challenger must show: a pure decision over the two models' predictions for one test."""
+"""Criteria for a promotion: a pure function of the two models' predictions for the same test images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from dcube.evaluation.metrics import metric_of, title_of
 from dcube.evaluation.predictions import Predictions
 
 MACRO_F1, ECE, SENSITIVITY = metric_of("macro_f1"), metric_of("ece"), "sensitivity"
-ROUNDING = 1e-9  # two ways to add up the same numbers may differ by less
+ROUNDING = 1e-9  # tolerance for sums of the same numbers in different order
 
 
 class PromotionPolicy(Group):
-    """What a challenger must show against the champion, on the same test images."""
+    """Requirements for a challenger compared with the champion on the same test images."""
 
     minimum_improvement: float = Field(
         0.0,
@@ -55,7 +55,7 @@ class PromotionPolicy(Group):
 
 @dataclass(frozen=True)
 class Criterion:
-    """One line of the comparison, for people."""
+    """One row of the comparison, as text to display."""
 
     name: str
     champion: str
@@ -67,7 +67,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the challenger may become champion, why, and the criteria that say so (none without a comparison)."""
+    """Decision about the challenger, its reason, and the criteria behind it (empty without a comparison)."""
 
     promoted: bool
     reason: str
@@ -75,7 +75,7 @@ class Verdict:
 
     @property
     def rows(self) -> list[tuple[str, ...]]:
-        """The criteria as a table of text, `COLUMNS` above."""
+        """Criteria as rows of text for a table with the header `COLUMNS`."""
         return [
             (it.name, it.champion, it.challenger, it.result, it.required, "yes" if it.passed else "NO")
             for it in self.criteria
@@ -88,7 +88,7 @@ IS_CHAMPION = Verdict(False, "the challenger is the champion already")
 
 
 def policy_with(settings: list[str]) -> PromotionPolicy:
-    """The usual policy, overridden by each `key=value`."""
+    """Return the default policy, changed by settings in the form `key=value`."""
     for setting in settings:
         if "=" not in setting:
             raise DcubeError(f"--set {setting}: write it as key=value, with {', '.join(PromotionPolicy.model_fields)}")
@@ -98,14 +98,14 @@ def policy_with(settings: list[str]) -> PromotionPolicy:
 def judge(champion: Predictions, challenger: Predictions, policy: PromotionPolicy) -> Verdict:
     """Compare two models' predictions for the same test images.
 
-    All criteria must be met. That makes promotion by chance no likelier than the single test's error rate: it is an
-    intersection-union test, whose p-values need no correction.
+    All criteria must be met. This is an intersection-union test: a promotion by chance is no likelier than the error
+    rate of a single test, and the p-values need no correction.
 
     Raises:
-        DcubeError: the two tables are not about the same images with the same labels.
+        DcubeError: if the two tables do not contain the same images with the same labels.
     """
     sensitivities = [f"{SENSITIVITY}/{name}" for name in champion.classes]
-    two_sided = 2 * policy.confidence - 1  # its ends are the one-sided bounds
+    two_sided = 2 * policy.confidence - 1  # the ends of this interval are the one-sided bounds
     settings = Evaluation(bootstrap_samples=policy.bootstrap_samples, confidence=two_sided)
     found = compare(_in_order(challenger), champion, settings, [MACRO_F1.name, ECE.name, *sensitivities])
     criteria = tuple(_criteria(found, policy, champion.classes))
@@ -116,7 +116,7 @@ def judge(champion: Predictions, challenger: Predictions, policy: PromotionPolic
 
 
 def _in_order(predictions: Predictions) -> Predictions:
-    """By image: the resamples, and so the decision, depend on no order of rows."""
+    """Sort by image, so that the resamples and the decision do not depend on the order of rows."""
     return Predictions(predictions.table.sort_values("id", ignore_index=True))
 
 
@@ -146,13 +146,13 @@ def _criteria(found: ModelComparison, policy: PromotionPolicy, classes: list[str
             *_values(change),
             _with_bound(change, policy),
             f"lower bound above {_signed(-policy.sensitivity_margin)}",
-            change.low > ROUNDING - policy.sensitivity_margin,  # an undefined bound (NaN) shows nothing
+            change.low > ROUNDING - policy.sensitivity_margin,  # false for an undefined bound (NaN)
         )
     loss = found.differences[ECE.name]
     yield Criterion(
         ECE.label,
         *_values(loss),
-        _signed(loss.value),  # no bound: resampling inflates this error, of either model to another degree
+        _signed(loss.value),  # no bound: resampling inflates this error, and not equally for both models
         f"at most {_signed(policy.calibration_loss)}",
         loss.value <= policy.calibration_loss + ROUNDING,
     )
@@ -171,10 +171,10 @@ def _with_bound(difference: Difference, policy: PromotionPolicy) -> str:
 
 
 class PromotionRecord(Artifact):
-    """What a promotion rests on: the file `dcube.champion.MOMENT.json` of the source run.
+    """Record of a promotion: the file `dcube.champion.MOMENT.json` of the source run.
 
     Attributes:
-        criteria: of the comparison; none where there was no champion.
+        criteria: criteria of the comparison; empty if there was no champion.
     """
 
     remedy: ClassVar[str] = "use the version of D-Cube that wrote it"

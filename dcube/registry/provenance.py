@@ -1,4 +1,4 @@
-"""What is known of the origin of a registered version, read from the runs that MLflow keeps of it."""
+"""Known facts about the origin of a registered version, read from its runs in MLflow."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,14 +29,14 @@ RUNS = {
 
 @dataclass
 class Provenance:
-    """What is known about a version's origin.
+    """Known facts about a version's origin, and problems that were found.
 
     Attributes:
         facts: group → name → value.
-        gaps: what cannot be found any more or was changed, a sentence each.
-        obstacles: those gaps that keep the version from being made again.
-        compared: what of the version was compared with its manifest, in words.
-        manifest: what was registered; None where that is unknown.
+        gaps: messages about files, runs and other facts that are missing or were changed.
+        obstacles: those gaps that prevent a reproduction of the version.
+        compared: description of what was compared with the manifest.
+        manifest: record of what was registered; None if it is missing or changed.
     """
 
     registry: Registry
@@ -50,7 +50,7 @@ class Provenance:
 
     @property
     def model(self) -> str:
-        """The candidate's name in the pipeline."""
+        """Name of the candidate in the pipeline."""
         return self.tag(tags.MODEL)
 
     @property
@@ -58,7 +58,7 @@ class Provenance:
         return self.tag(tags.COMMIT)
 
     def obstacle(self, sentence: str) -> None:
-        """A gap that keeps the version from being made again."""
+        """Add a gap that prevents a reproduction of the version."""
         self.gaps.append(sentence)
         self.obstacles.append(sentence)
 
@@ -66,7 +66,7 @@ class Provenance:
         return self.version.tags.get(name, "none")
 
     def artifact(self, run_id: str, path: str) -> str | None:
-        """Text of a file that a run holds; None where it is gone."""
+        """Return the text of a run's file, or None if the file is gone."""
         with TemporaryDirectory() as folder:
             file = Path(folder, "artifact")
             there = download(self.registry.client, f"runs:/{run_id}/{path}", file)
@@ -74,12 +74,12 @@ class Provenance:
 
     @cached_property
     def params(self) -> str | None:
-        """`params.yaml` as it was."""
+        """Text of `params.yaml` at registration; None if it is gone."""
         return self.artifact(self.version.registration_run_id, f"{lineage.ORIGIN}/{lineage.PARAMS}")
 
     @cached_property
     def metrics(self) -> Metrics | None:
-        """As they were."""
+        """Metrics of the version's evaluation; None if they are gone."""
         path = f"{evaluation_artifacts(self.model)}/{METRICS_FILE}"
         text = self.artifact(self.version.run_id, path)
         return None if text is None else Metrics.parse(text, f"{path} of run {self.version.run_id}")
@@ -90,12 +90,12 @@ class Provenance:
 
     @cached_property
     def runs(self) -> "dict[str, Run]":
-        """The runs that MLflow still has, by what they did."""
+        """Runs that MLflow still has, by the values of `RUNS`."""
         return {what: run for tag, what in RUNS.items() if (run := self.run_of(self.tag(tag)))}
 
     @property
     def machine(self) -> dict[str, str]:
-        """What the training ran on."""
+        """Tags with the hardware and package versions of the training, or of the registration if its run is gone."""
         run = self.runs.get("training") or self.run_of(self.version.registration_run_id)
         known = run.data.tags if run else {}
         return {name: value for name, value in known.items() if name == tags.MACHINE or name.startswith(tags.VERSION)}

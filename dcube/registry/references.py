@@ -1,4 +1,4 @@
-"""`MODEL@ALIAS` and `MODEL/VERSION`, as people name a version. MLflow's `models:/` may stand before them."""
+"""References to a version: `MODEL@ALIAS` or `MODEL/VERSION`, with or without MLflow's prefix `models:/`."""
 
 import re
 import sys
@@ -12,12 +12,12 @@ SCHEME = "models:/"
 
 
 def model_of(data: str) -> str:
-    """The registered model of a data set, which `data.name` in params.yaml names."""
+    """Return the name of the registered model for a data set (`data.name` in params.yaml)."""
     return f"dcube-{data}"
 
 
 def parse_reference(reference: str) -> tuple[str, str, bool]:
-    """`MODEL@ALIAS` or `MODEL/VERSION` as (model, alias or version, whether it is an alias)."""
+    """Split `MODEL@ALIAS` or `MODEL/VERSION` into model, alias or version, and whether the latter is an alias."""
     match = re.fullmatch(r"([^@/]+)(?:@([^@/]+)|/(\d+))", reference.removeprefix(SCHEME))
     if not match:
         raise DcubeError(
@@ -28,7 +28,7 @@ def parse_reference(reference: str) -> tuple[str, str, bool]:
 
 
 def resolve_reference(reference: str) -> tuple[Registry, Version]:
-    """The version that `MODEL@ALIAS` or `MODEL/VERSION` names."""
+    """Return the registry and the version for `MODEL@ALIAS` or `MODEL/VERSION`; raise `DcubeError` if it is missing."""
     model, which, is_alias = parse_reference(reference)
     registry = Registry.existing(model)
     if not is_alias:
@@ -41,17 +41,17 @@ def resolve_reference(reference: str) -> tuple[Registry, Version]:
 
 
 def refuse_unfit_champion(reference: str, registry: Registry, version: Version) -> None:
-    """Of `MODEL@champion`; says on stderr where the alias is not where the history says.
+    """Check the version of `MODEL@champion`, and warn on stderr if the alias contradicts the history of champions.
 
     Raises:
-        DcubeError: the alias was moved to a control.
+        DcubeError: if the alias was moved to a control.
     """
     if parse_reference(reference)[1:] != (CHAMPION, True):
         return
     refuse_control(version)
     try:
         moved = registry.champion_moved_by_hand()
-    except DcubeError as error:  # a damaged event says nothing about the version
+    except DcubeError as error:  # a damaged event does not affect the version, so it is only a warning
         moved = str(error)
     if moved:
         print(f"{moved[0].upper()}{moved[1:]}.", file=sys.stderr)

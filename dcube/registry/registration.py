@@ -1,4 +1,4 @@
-"""How an evaluated candidate becomes a version of the task's registered model, whole: weights, code, evaluation."""
+"""Registration of an evaluated candidate as a complete version of the task's model: weights, code and evaluation."""
 
 import json
 import math
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvaluatedCandidate:
-    """A candidate's folder, its evaluation's folder, and the metrics there."""
+    """A candidate's folder, the folder of its evaluation, and the metrics in the latter."""
 
     name: str
     folder: Path
@@ -61,10 +61,10 @@ class EvaluatedCandidate:
 
     @property
     def identity(self) -> dict[str, str]:
-        """What makes a version: the weights, their evaluation, and the code that predicts with them.
+        """Tags that define a version: hashes of the weights, of their evaluation, and of the code that predicts.
 
-        The code by its content, not by its commit: a commit that changes a page of documentation makes no other
-        model, and an uncommitted change to the code does.
+        The code is identified by its content and not by its commit, because a commit that changes only documentation
+        makes no new model, but an uncommitted change to the code does.
         """
         return {
             tags.WEIGHTS: self.metrics.weights_sha256,
@@ -89,7 +89,7 @@ class EvaluatedCandidate:
 
     @property
     def files(self) -> dict[str, dict[str, str]]:
-        """Place of the version's manifest → path → sha256."""
+        """Hashes of the files, as place in the version's manifest → path → sha256."""
         own = {f"artifacts/{self.folder.name}/{path}": digest for path, digest in hashes_of(self.folder).items()}
         return {MODEL: own, evaluation_artifacts(self.name): hashes_of(self.evaluation)}
 
@@ -100,14 +100,14 @@ class EvaluatedCandidate:
 
 @dataclass(frozen=True)
 class Registration:
-    """What all candidates of one registration share.
+    """Inputs that all candidates of one registration share.
 
     Attributes:
-        run: that registers them.
-        params: of the pipeline.
-        diffusion: sha256 of the diffusion weights that it trained.
-        champion: of the registered model, before.
-        files: that `run` holds for all candidates: artifact folder → path → sha256.
+        run: run that registers the candidates.
+        params: parameters of the pipeline.
+        diffusion: sha256 of the diffusion weights that the pipeline trained.
+        champion: champion of the registered model before the registration.
+        files: files in `run` for all candidates, as artifact folder → path → sha256.
     """
 
     run: Run
@@ -121,11 +121,12 @@ class Registration:
 def register(
     registry: Registry, model: EvaluatedCandidate, shared: Registration, lineage: Mapping[str, str]
 ) -> Version:
-    """The version of this identity: the one that exists, or, also where its files are gone, a new one with a source run
-    of its own.
+    """Return the existing version with this identity, or create one with its own source run.
+
+    If the existing version has lost files, a new one is created too.
 
     Args:
-        lineage: tags that say what the version comes from.
+        lineage: tags with the version's origin.
     """
     client, config, evaluation = registry.client, model.config, evaluation_artifacts(model.name)
     if existing := registry.find(model.identity):
@@ -149,7 +150,7 @@ def register(
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
         logged = log_model(title, model.folder, config, model.metrics.policy, run_id, lineage.get(tags.COMMIT, ""))
         log_evaluation(client, run_id, model.metrics, datasets["test"], logged.model_id)
-        with library_defaults({"MLFLOW_TRACKING_URI": client.tracking_uri}):  # where MLflow looks for a logged model
+        with library_defaults({"MLFLOW_TRACKING_URI": client.tracking_uri}):  # MLflow looks there for the logged model
             entry = client.create_model_version(
                 registry.name,
                 logged.model_uri,
@@ -165,14 +166,14 @@ def register(
         entry = client.get_model_version(registry.name, entry.version)
         with TemporaryDirectory() as folder:
             write_manifest(client, entry, client.get_run(run_id), {**shared.files, **model.files}, Path(folder))
-        client.set_tag(run_id, tags.REGISTERED_MODEL, registry.name)  # last: what is found by it is whole
+        client.set_tag(run_id, tags.REGISTERED_MODEL, registry.name)  # last, so that only complete versions are found
     return Version(client.get_model_version(registry.name, entry.version), client.get_run(run_id))
 
 
 def _ancestors(
     client: "MlflowClient", model: EvaluatedCandidate, config: CandidateConfig, diffusion: str | None
 ) -> dict[str, str]:
-    """Tags that name the runs that trained and evaluated the weights, and the diffusion weights behind them."""
+    """Return tags for the runs that trained and evaluated the weights, and for the diffusion model if it is used."""
     weights = dict.fromkeys((tags.TRAINING_RUN, tags.EVALUATION_RUN), model.metrics.weights_sha256)
     parents = {}
     if diffusion and _descends_from_diffusion(config):
@@ -181,21 +182,21 @@ def _ancestors(
 
 
 def _descends_from_diffusion(config: CandidateConfig) -> bool:
-    """Whether its features are the trained diffusion model's, or some of its training images are."""
+    """Return whether the candidate uses the trained diffusion model's features or was trained on its images."""
     trained_with = config.params.classifier or config.params.baseline
     return config.kind == DCUBE or (trained_with is not None and trained_with.extra_images == "synthetic")
 
 
 def challenger_of(models: Iterable[EvaluatedCandidate]) -> EvaluatedCandidate | None:
-    """The best by validation without the controls, which say what D-Cube's parts are worth and are not meant for use.
+    """Return the best candidate by validation that is not a control, or None.
 
-    None where there is nothing else.
+    Controls only measure the value of D-Cube's parts, and are not meant for use.
     """
     return best_by_validation(model for model in models if model.metrics.kind not in CONTROLS)
 
 
 def best_by_validation(models: Iterable[EvaluatedCandidate]) -> EvaluatedCandidate | None:
-    """Largest validation AUROC; among equals the smallest validation cross-entropy. The test has no say."""
+    """Return the candidate with the largest validation AUROC, and among equals the smallest cross-entropy there."""
 
     def merit(model: EvaluatedCandidate) -> tuple[float, float]:
         validation = model.metrics.validation
@@ -205,12 +206,12 @@ def best_by_validation(models: Iterable[EvaluatedCandidate]) -> EvaluatedCandida
 
 
 def _or_least(value: float) -> float:
-    """An undefined value loses against all others."""
+    """Return minus infinity for an undefined value, so that it loses against all others."""
     return -math.inf if math.isnan(value) else value
 
 
 def _runs(client: "MlflowClient", weights: Mapping[str, str]) -> dict[str, Run]:
-    """The newest runs that trained or evaluated these weights (tag of the run → sha256)."""
+    """Return the newest runs that trained or evaluated weights, for weights as tag of the run → sha256."""
     stages = {
         tags.TRAINING_RUN: "train_%", tags.EVALUATION_RUN: "evaluate@%", tags.DIFFUSION_RUN: "train_diffusion"
     }  # fmt: skip

@@ -1,4 +1,7 @@
-"""What a clone still has of a version's origin: the commit, and the data."""
+"""Facts about a version's origin that a clone still has: the commit and the data.
+
+Each function yields pairs of name and value, and adds obstacles to `found`.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -41,14 +44,14 @@ def data(found: Provenance) -> Iterator[tuple[str, str]]:
     yield "raw data are", where
     if not complete:
         found.obstacle(f"the raw data {digest} are {where}: `dvc push` them where they were added")
-    with suppress(DcubeError):  # where the commit records none, there is nothing to compare with
+    with suppress(DcubeError):  # if the commit records no data, there is nothing to compare with
         if (recorded := recorded_data(found.repository, found.commit)) != digest:
             found.obstacle(f"data.dvc of commit {found.commit} records other data ({recorded}): it was not committed")
     return None
 
 
 def fingerprint_at(repository: Path, commit: str) -> str:
-    """`lineage.code_fingerprint` of the package as a commit holds it."""
+    """Return `lineage.code_fingerprint` of the package at a commit."""
     start = "dcube/"
     blobs = {}
     for line in git(repository, "ls-tree", "-r", "-z", commit, "--", start).split("\0"):

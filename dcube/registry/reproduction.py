@@ -1,7 +1,7 @@
-"""Make a registered model again, from its origin alone, and say whether it is the same.
+"""Rebuild a registered model from its recorded origin, and compare the result with the registered one.
 
-Nothing of it reaches the checkout, the registry or the tracking server: it happens in a working copy of its own, with
-an empty MLflow database, no checkpoints and no cached results.
+The rebuild has its own working copy with an empty MLflow database, no checkpoints and no cached results. It changes
+nothing in the checkout, the registry or the tracking server.
 """
 
 import shutil
@@ -40,23 +40,23 @@ from dcube.runtime.settings import read_settings, variable_of
 from dcube.tracking import lineage, tags
 from dcube.tracking.verification import MODEL
 
-# What a stage must not find: other people's results, services, runs. The rest of the environment is the machine's.
+# Variables that point to services, runs or results of others; stages must not get them.
 FOREIGN = ("DCUBE_", "MLFLOW_", "DVC_EXP_", "PREFECT_")
 SHARED_STATE = ("checkpoints", "unsent")
-OF_A_RUN = {str(PARAMS), str(LOCK)}  # what a run writes beside what the commit holds
+OF_A_RUN = {str(PARAMS), str(LOCK)}  # tracked files that a run itself changes
 PSEUDONYMS = ["file", "patient"]
-COMPARED = (WEIGHTS, CONFIG, REFERENCE)  # of the candidate; its curves hold times
+COMPARED = (WEIGHTS, CONFIG, REFERENCE)  # files of the candidate; its curves contain times and always differ
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Recorded against rebuilt.
+    """Comparison of the registered with the rebuilt version.
 
     Attributes:
-        files: file → sha256 of the registered one and of the rebuilt one.
-        metrics: those of the evaluation that differ, by name.
-        machine: facts of the machine and versions of packages that differ.
-        folder: the working copy, which is kept where something differs.
+        files: file → sha256 of the registered and of the rebuilt file.
+        metrics: name → registered and rebuilt value, for metrics of the evaluation that differ.
+        machine: name → recorded and present value, for hardware and package versions that differ.
+        folder: working copy, which is kept if files or metrics differ.
     """
 
     files: dict[str, tuple[str, str]]
@@ -70,21 +70,21 @@ class Reproduction:
 
 
 class _DiffersError(Exception):
-    """Leaves the working copy standing."""
+    """Raised inside the block of `workspace`, so that it keeps the working copy."""
 
 
 def reproduce(origin: Provenance) -> Reproduction:
-    """Rebuild the version: its commit, parameters and data, every stage it needs computed anew.
+    """Rebuild the version from its commit, parameters and data, and compute all stages that it needs again.
 
-    A run of the same version that was cut off goes on with its own checkpoints.
+    An interrupted rebuild of the same version continues from its own checkpoints.
 
     Raises:
-        DcubeError: something that is needed is missing, or a stage fails.
+        DcubeError: if the origin has obstacles, if the version is being reproduced already, or if a stage fails.
     """
     if origin.obstacles:
         raise DcubeError("this version cannot be reproduced: " + "; ".join(origin.obstacles))
     assert origin.params is not None
-    # Its manifest names this very version: a model that is deleted and made again starts at version 1.
+    # The manifest's hash is part of the name, because version numbers start at 1 again for a deleted and new model.
     manifest = origin.tag(tags.MANIFEST)[:12]
     name = f"reproduce-{origin.registry.name}-{origin.version.version}-{manifest}"
     commit = commit_of(origin.repository, origin.commit)
@@ -96,7 +96,7 @@ def reproduce(origin: Provenance) -> Reproduction:
                 _compute(folder, f"evaluate@{origin.model}")
                 result = _compare(origin, folder)
                 if not result.equal:
-                    shutil.rmtree(folder / ".dcube/checkpoints")  # another attempt shall compute again, not go on
+                    shutil.rmtree(folder / ".dcube/checkpoints")  # the next attempt must start again, not continue
                     raise _DiffersError
     except _DiffersError:
         pass
@@ -115,7 +115,7 @@ def _alone(repository: Path, name: str) -> Iterator[None]:
 
 
 def _remove_if_changed(repository: Path, commit: str, name: str) -> None:
-    """A working copy that an earlier attempt left serves again only if its commit and its files are those."""
+    """Remove the working copy of an earlier attempt, unless it is at this commit and without other changes."""
     folder = workspaces_of(repository) / name
     if not folder.exists():
         return
@@ -127,7 +127,7 @@ def _remove_if_changed(repository: Path, commit: str, name: str) -> None:
 
 
 def _own_state(folder: Path) -> None:
-    """Part with the checkpoints and the unsent reports of the repository."""
+    """Replace links to the repository's checkpoints and unsent reports by own folders."""
     for name in SHARED_STATE:
         state = folder / ".dcube" / name
         if state.is_symlink():
@@ -136,11 +136,11 @@ def _own_state(folder: Path) -> None:
 
 
 def _compute(folder: Path, stage: str) -> None:
-    """`--force` recomputes every stage, whatever the caches know; `--no-commit` leaves the caches as they are."""
+    """Recompute every stage regardless of caches (`--force`), and leave the caches unchanged (`--no-commit`)."""
     variables = {
-        **read_settings().limits,  # the data may have needed higher ones
+        **read_settings().limits,  # the data may need higher limits than the defaults
         variable_of("tracking_uri"): f"sqlite:///{folder / '.dcube/mlflow.db'}",
-        variable_of("keep_checkpoints"): "1",  # forced anew, what has ended goes on with them
+        variable_of("keep_checkpoints"): "1",  # so that another attempt does not repeat trainings that have ended
     }
     result = repro(stage, folder, ["--force", "--no-commit"], variables, without=FOREIGN)
     if result.failed:
@@ -164,7 +164,7 @@ def _compare(origin: Provenance, folder: Path) -> Reproduction:
 
 
 def _compared_files(origin: Provenance, folder: Path) -> dict[str, tuple[str, str]]:
-    """What the registry holds, whose hashes were just compared with the manifest, and what was rebuilt."""
+    """Return file → sha256 of the registered file (from the verified manifest) and of the rebuilt one."""
     assert origin.manifest is not None
     registered, found = origin.manifest.files, {}
     for path, digest in registered[MODEL].items():
@@ -176,7 +176,7 @@ def _compared_files(origin: Provenance, folder: Path) -> dict[str, tuple[str, st
 
 
 def _without_pseudonyms(predictions: str) -> str:
-    """sha256 of the table without the columns that depend on the salt of an installation."""
+    """Return the sha256 of the table without the columns that depend on an installation's salt."""
     table = pd.read_csv(StringIO(predictions), dtype=str, keep_default_na=False)
     return sha256(table.drop(columns=PSEUDONYMS).to_csv(index=False).encode()).hexdigest()
 
@@ -186,15 +186,15 @@ def _sha256(file: Path) -> str:
 
 
 def _same(one: object, other: object) -> bool:
-    return one == other or (one != one and other != other)  # NaN, where a resample lacked a class
+    return one == other or (one != one and other != other)  # NaN, if a resample had no image of a class
 
 
 def _machine_differences(origin: Provenance) -> dict[str, tuple[str, str]]:
-    """What differs between the recorded machine and packages and those here."""
+    """Return name → recorded and present value, for hardware and packages that differ."""
     here, then = lineage.lineage_tags("register"), origin.machine
     installed = {found.name: found.version for found in distributions()}
     before = dict(line.partition("==")[::2] for line in origin.packages)
-    own = {package: f"{tags.VERSION}{package}" for package in lineage.PACKAGES}  # the training's
+    own = {package: f"{tags.VERSION}{package}" for package in lineage.PACKAGES}  # tags of the training run
     before |= {package: then[tag] for package, tag in own.items() if tag in then}
     before |= {name: then[name] for name in (tags.MACHINE, tags.PYTHON) if name in then}
     now = installed | {name: here[name] for name in (tags.MACHINE, tags.PYTHON)}

@@ -1,6 +1,6 @@
-"""Whether results are those of what stands in the working copy now: the one judge, for whoever shows or registers them.
+"""Check that results match the present files of the working copy, for all code that shows or registers results.
 
-Each function gives the reasons why they are not, a sentence each; none where they are.
+Each `stale_…` function yields one message per reason why the results are stale, and nothing if they are up to date.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,14 +29,14 @@ UNFINISHED = "a run is under way or has not ended; finish it with `dvc repro`"
 
 
 def stale_results(results: Path = EVALUATION) -> Iterator[str]:
-    """Of what stands in this folder, or should: a person who is told so may look at it all the same."""
+    """Check results that are, or should be, in a folder. A person may still look at them after the warning."""
     yield from _replaced(replaced_outputs(results))
     yield from _changed(recorded_stages_of(results))
     yield from _of_other_files()
 
 
 def stale_run() -> Iterator[str]:
-    """Of all results together, of which some may be of another run. Code and raw data may be newer ones."""
+    """Check that all existing results belong to the same run. Code and raw data may have changed since."""
     outputs = EVALUATION.parent
     yield from _replaced(path for path in replaced_outputs(outputs) if Path(path).exists())
     yield from _of_other_files()
@@ -44,14 +44,14 @@ def stale_run() -> Iterator[str]:
 
 
 def stale_inputs(stage: str, params: Params) -> Iterator[str]:
-    """Of what a stage reads."""
+    """Check the inputs of a stage, and the parameters that results were made with."""
     yield from _replaced(path for path in replaced_outputs(*complete_inputs(stage)) if Path(path).exists())
     yield from _changed(upstream_stages(stage))
     yield from other_parameters(params)
 
 
 def refuse(reasons: Iterator[str]) -> None:
-    """Raises: DcubeError: with the first of them."""
+    """Raise `DcubeError` with the first reason, if there is one."""
     for reason in reasons:
         raise DcubeError(reason)
 
@@ -67,7 +67,7 @@ def _changed(stages: Iterable[str], sources: bool = True) -> Iterator[str]:
 
 
 def _of_other_files() -> Iterator[str]:
-    """By what the files say of one another: an evaluation names its data set and its weights."""
+    """Compare the data set and weights that each evaluation names with the files that exist."""
     prepared = PREPARED / DATASET
     fingerprint = DatasetInfo.load(prepared).fingerprint if prepared.exists() else None
     for file in sorted(EVALUATION.glob(f"*/{METRICS_FILE}")):
@@ -75,7 +75,7 @@ def _of_other_files() -> Iterator[str]:
         if fingerprint not in (None, metrics.dataset_fingerprint):
             yield f"the metrics of {name} are of another data set than the prepared one: {UNFINISHED}"
         config = MODELS / name / CONFIG
-        if not config.exists() and MODELS.exists():  # other models are there
+        if not config.exists() and MODELS.exists():
             yield f"the weights of {name} are missing, and its metrics are of an earlier run: {UNFINISHED}"
         if config.exists() and CandidateConfig.load(config).weights_sha256 != metrics.weights_sha256:
             yield f"the metrics of {name} are of other weights than those in {MODELS / name}: {UNFINISHED}"

@@ -1,4 +1,4 @@
-"""From a registered version back to everything that made it, and what of that is missing or was changed."""
+"""Trace of a registered version back to everything it was made from, with what is missing or was changed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,12 +14,12 @@ from dcube.registry.versions import Registry
 def trace(
     registry: Registry, version: Version, repository: Path, describe_pipeline: Callable[[str], str] = str
 ) -> Provenance:
-    """Follow every trace of a version.
+    """Collect all facts about the origin of a version.
 
     Args:
-        repository: the clone in which commit and data are looked for.
-        describe_pipeline: what is known of the run of this name that made the version; raises a `DcubeError` that says
-            what is missing of it.
+        repository: clone in which to look for commit and data.
+        describe_pipeline: function that describes the pipeline run of this name; it raises a `DcubeError` that names
+            what is missing.
     """
     found = Provenance(registry, version, repository)
     for group, look in (
@@ -36,7 +36,7 @@ def trace(
         try:
             found.facts[group] = dict(look(found))
         except DcubeError as error:
-            if not found.obstacles:  # else it is told below what was changed, of which this is a consequence
+            if not found.obstacles:  # with obstacles, this error is only a consequence of a change that they report
                 raise
             found.facts[group] = {}
             found.gaps.append(str(error))

@@ -1,4 +1,4 @@
-"""A version of a registered model together with its source run, which holds its origin, parameters and metrics."""
+"""A version of a registered model together with its source run, which contains its origin, parameters and metrics."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-AT_ONCE = 100  # runs that one request names
+AT_ONCE = 100  # largest number of runs per request
 METRICS = (tags.TEST_METRIC, tags.VALIDATION_METRIC)
-# Anybody with an account writes tags. What this program gives to git, DVC, MLflow and the file system: pattern, name.
+# Anybody with an account can write tags. Those that go on to git, DVC, MLflow or the file system are checked by these
+# patterns; the text is for the error message.
 RUN_ID = ("[0-9a-f]{32}", "the id of an MLflow run")
 FORMATS = {
     tags.MODEL: (r"\w[\w.-]*", "a name of letters, digits and `_`, `-`, `.`"),
@@ -31,9 +32,11 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Version:
-    """Attributes:
-    entry: what the registry itself keeps.
-    run: its source run; None where that was deleted for good.
+    """A version of a registered model.
+
+    Attributes:
+        entry: entry of the registry.
+        run: source run of the version; None if it was deleted permanently.
     """
 
     entry: "ModelVersion"
@@ -49,12 +52,12 @@ class Version:
 
     @property
     def run_id(self) -> str:
-        """Empty where it was registered outside D-Cube, without a run."""
+        """Id of the source run; empty if the version was registered outside D-Cube without a run."""
         return self.entry.run_id or ""
 
     @property
     def registration_run_id(self) -> str:
-        """The run that registered all candidates of the pipeline, and holds what these share."""
+        """Id of the run that registered all candidates of the pipeline, and contains the files that they share."""
         return self.tags.get(tags.REGISTRATION_RUN, self.run_id)
 
     @property
@@ -67,10 +70,10 @@ class Version:
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """The source run's, which say where the version comes from, and its own, which are for people.
+        """Tags of the source run, which record the version's origin, and of the version itself, which are for people.
 
         Raises:
-            DcubeError: one is nothing that this program writes.
+            DcubeError: if a tag does not have the format that this program writes.
         """
         known = (self.run.data.tags if self.run else {}) | self.entry.tags
         for name, (pattern, words) in FORMATS.items():
@@ -80,7 +83,7 @@ class Version:
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """`test.NAME` and `validation.NAME`; where they were recorded as tags, from these."""
+        """Metrics `test.NAME` and `validation.NAME`, from the source run or else from the version's tags."""
         named = {name: value for name, value in self.entry.tags.items() if name.startswith(METRICS)}
         recorded = {name: self._number(name, value) for name, value in named.items()}
         return recorded | (self.run.data.metrics if self.run else {})
@@ -98,10 +101,10 @@ class Version:
         )
 
     def needed(self, tag: str) -> str:
-        """A tag that a decision rests on.
+        """Return a required tag.
 
         Raises:
-            DcubeError: it is gone, with the source run, or never was there.
+            DcubeError: if the tag was deleted with the source run, or never existed.
         """
         if tag not in self.tags:
             lost = f"its source run {self.run_id} was deleted for good" if self.run_id and not self.run else ""
@@ -114,7 +117,7 @@ class Version:
 
 
 def with_source_run(client: "MlflowClient", entry: "ModelVersion") -> Version:
-    """With the run even where it was deleted, as long as MLflow still has it."""
+    """Return the version with its source run, also with a deleted run that MLflow still has."""
     try:
         return Version(entry, client.get_run(entry.run_id) if entry.run_id else None)
     except MlflowException as error:
@@ -124,7 +127,7 @@ def with_source_run(client: "MlflowClient", entry: "ModelVersion") -> Version:
 
 
 def with_source_runs(client: "MlflowClient", entries: Sequence["ModelVersion"]) -> list[Version]:
-    """With their runs, in few requests."""
+    """Return the versions with their source runs, in few requests."""
     ids = [entry.run_id for entry in entries if entry.run_id]
     runs: dict[str, Run] = {}
     for start in range(0, len(ids), AT_ONCE):
@@ -137,7 +140,10 @@ def with_source_runs(client: "MlflowClient", entries: Sequence["ModelVersion"]) 
 
 
 def readable(versions: Iterable[Version]) -> tuple[list[Version], list[str]]:
-    """Those whose tags can be read, and of each other one what is wrong: it must not hide the rest of a list."""
+    """Return the versions whose tags can be read, and one message for each of the others.
+
+    A damaged version must not hide the rest of a list.
+    """
     found, problems = [], []
     for version in versions:
         try:
@@ -149,5 +155,5 @@ def readable(versions: Iterable[Version]) -> tuple[list[Version], list[str]]:
 
 
 def condition(wanted: Mapping[str, str]) -> str:
-    """Tags as MLflow searches for them."""
+    """Return an MLflow search filter for runs or versions with these tags."""
     return " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())

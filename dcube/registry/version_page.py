@@ -1,4 +1,4 @@
-"""What a version's page in MLflow says: few tags, rounded, and a description. All else stands in the source run."""
+"""A version's page in MLflow: a few rounded tags and a description. Everything else is in the source run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ from dcube.tracking.pages import run_page
 
 AUROC, MACRO_F1 = metric_of("auroc"), metric_of("macro_f1")
 KIND, VS_CHAMPION = "kind", "vs champion"  # tags of a version
-SHORT = 12  # letters of a hash that people need
+SHORT = 12  # number of characters of a hash to display
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The champion when a pipeline registers, with its predictions."""
+    """The champion at the time of a registration, with its predictions."""
 
     version: Version
     predictions: Predictions
@@ -37,9 +37,11 @@ class Champion:
 def page_tags(
     metrics: Metrics, predictions: Predictions, dataset: str, origin: Mapping[str, str], champion: Champion | None
 ) -> dict[str, str]:
-    """Args:
-    dataset: its name.
-    origin: tags that say what the version comes from.
+    """Return the tags that a version's page shows.
+
+    Args:
+        dataset: name of the data set.
+        origin: tags with the version's origin.
     """
     data, commit = (origin.get(tag, "none")[:SHORT] for tag in (tags.DATA, tags.COMMIT))
     return {
@@ -70,13 +72,13 @@ def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) 
 def description(
     entry: ModelVersion, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str, shared: Run
 ) -> str:
-    """The model card's head, and the way to everything else, in Markdown.
+    """Return the head of the model card and links to everything else, in Markdown.
 
     Args:
-        entry: with its tags for people.
-        run: the source run.
-        evaluation: artifact folder of the evaluation there.
-        shared: the run that registered all candidates.
+        entry: registered version with its tags from `page_tags`.
+        run: source run of the version.
+        evaluation: artifact folder of the evaluation in `run`.
+        shared: run that registered all candidates.
     """
     shown = [f"{name} {entry.tags[name]}" for name in (AUROC.label, MACRO_F1.label, VS_CHAMPION) if name in entry.tags]
     links = [

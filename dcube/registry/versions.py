@@ -1,6 +1,6 @@
-"""One registered model a task: every evaluated candidate is a version, and the aliases say which one counts.
+"""One registered model per task: every evaluated candidate is a version, and aliases mark the version to use.
 
-`challenger` is the best candidate of the last pipeline; `champion` moves by a decision (`promotion`).
+`challenger` is the best candidate of the last pipeline. `champion` moves only by a decision (see `promotion`).
 """
 
 from collections.abc import Mapping
@@ -41,10 +41,10 @@ CHALLENGER, CHAMPION = "challenger", "champion"
 
 @dataclass(frozen=True)
 class ModelSnapshot:
-    """What a registered model holds at one moment.
+    """State of a registered model at one moment.
 
     Attributes:
-        entries: its versions, the newest first.
+        entries: versions, the newest first.
         aliases: alias → version.
     """
 
@@ -54,17 +54,16 @@ class ModelSnapshot:
     tags: Mapping[str, str]
 
     def newest(self, number: int) -> "list[ModelVersion]":
-        """Only so many, and those that an alias names."""
+        """Return the newest `number` versions, and all older ones that have an alias."""
         named = set(self.aliases.values())
         return self.entries[:number] + [it for it in self.entries[number:] if version_number(it) in named]
 
     def history(self) -> list[Event]:
-        """Who became champion, the oldest first; also of versions that were deleted since."""
+        """Return the events of all champions, the oldest first, including versions that were deleted since."""
         return events_of(self._versions(), self.tags)
 
     def champion_moved_by_hand(self) -> str:
-        """A sentence where the alias `champion` is not where the last event put it, or an event was forged, else
-        nothing."""
+        """Return a message if the alias `champion` contradicts the last event or an event was forged, else ""."""
         if forged := forged_event(self._versions(), self.tags):
             return f"{forged} of {self.name}: it was changed by hand"
         events, at = self.history(), self.aliases.get(CHAMPION)
@@ -84,10 +83,10 @@ class Registry:
 
     @classmethod
     def created(cls, client: "MlflowClient", name: str) -> "Registry":
-        """The registered model of that name, new where there is none.
+        """Return the registered model of this name, and create it if it does not exist.
 
         Raises:
-            DcubeError: somebody else made one of that name.
+            DcubeError: if a model of this name was not created by D-Cube.
         """
         try:
             client.create_registered_model(name, description=TASK)
@@ -106,10 +105,10 @@ class Registry:
 
     @classmethod
     def existing(cls, name: str) -> "Registry":
-        """The registered model of that name on the server of `MLFLOW_TRACKING_URI`.
+        """Return the registered model of this name on the server of `MLFLOW_TRACKING_URI`.
 
         Raises:
-            DcubeError: there is none, with the names that there are.
+            DcubeError: if it does not exist; the message lists the existing names.
         """
         client = existing_tracking_client()
         try:
@@ -124,16 +123,16 @@ class Registry:
         return cls(client, name)
 
     def versions(self, newest: int | None = None) -> list[Version]:
-        """All, the newest first.
+        """Return the versions, the newest first.
 
         Args:
-            newest: only so many, and those that an alias names.
+            newest: number of versions; older ones are included only if they have an alias. None: all.
         """
         entries = self._entries() if newest is None else self.snapshot().newest(newest)
         return with_source_runs(self.client, entries)
 
     def version(self, which: str) -> Version:
-        """Raises: DcubeError: there is none of this number."""
+        """Return the version of this number, or raise `DcubeError` if it does not exist."""
         try:
             entry = self.client.get_model_version(self.name, which)
         except MlflowException as error:
@@ -144,7 +143,7 @@ class Registry:
         return with_source_run(self.client, entry)
 
     def find(self, wanted_tags: Mapping[str, str]) -> Version | None:
-        """The newest version (by its number) whose source run has these tags; one whose run was deleted is none."""
+        """Return the version with the highest number whose source run has these tags and was not deleted, or None."""
         wanted = condition({tags.REGISTERED_MODEL: self.name, **wanted_tags})
         found = [
             Version(entry, run)
@@ -154,7 +153,7 @@ class Registry:
         return max(found, key=lambda version: int(version.version), default=None)
 
     def aliases(self) -> dict[str, str]:
-        """Alias → version."""
+        """Return alias → version."""
         return aliases_of(self.client.get_registered_model(self.name))
 
     def holder(self, alias: str) -> Version | None:
@@ -162,14 +161,14 @@ class Registry:
         return with_source_run(self.client, self.client.get_model_version(self.name, held)) if held else None
 
     def verified(self, version: Version, folder: Path, code: bool = True) -> VerificationResult:
-        """Its files, brought into `folder`, and what of it is not as registered; `code` as in `verify`."""
+        """Download a version's files into `folder` and compare it with its manifest; `code` as in `verify`."""
         return verify(self.client, version.entry, version.run, folder, code)
 
     def predictions(self, version: Version) -> Predictions:
-        """What the version said about every test image.
+        """Return the version's predictions for all test images.
 
         Raises:
-            DcubeError: the version is not what was registered, or its metrics are not those of these predictions.
+            DcubeError: if the version differs from what was registered, or if its metrics contradict the predictions.
         """
         with TemporaryDirectory() as folder:
             files = self.verified(version, Path(folder), code=False).or_refuse()
@@ -179,25 +178,25 @@ class Registry:
             return predictions
 
     def set_alias(self, alias: str, version: str) -> None:
-        """Move an alias, and say so on the registered model's page. `promotion` moves the champion's, with an event."""
+        """Move an alias and update the registered model's page. To change the champion, use `promotion` instead."""
         after_collision()(self.client.set_registered_model_alias, self.name, alias, version)
         announce(self.client, self.name, (CHAMPION, CHALLENGER))
 
     def snapshot(self) -> ModelSnapshot:
-        """In two requests; the versions first, since who becomes champion writes an event before the alias."""
+        """Read the state in two requests, the versions first, because a promotion writes its event before the alias."""
         entries, model = self._entries(), self.client.get_registered_model(self.name)
         return ModelSnapshot(self.name, entries, aliases_of(model), model.tags)
 
     def history(self) -> list[Event]:
-        """Who became champion, the oldest first; also of versions that were deleted since."""
+        """Return the events of all champions, the oldest first, including versions that were deleted since."""
         return self.snapshot().history()
 
     def champion_moved_by_hand(self) -> str:
-        """As of `ModelSnapshot`."""
+        """Return the message of `ModelSnapshot.champion_moved_by_hand` for the present state."""
         return self.snapshot().champion_moved_by_hand()
 
     def _entries(self) -> "list[ModelVersion]":
-        """The newest first."""
+        """Return all versions, the newest first."""
         found, page = [], None
         while page != "":
             entries = self.client.search_model_versions(f"name = '{self.name}'", page_token=page)
@@ -207,5 +206,5 @@ class Registry:
 
 
 def evaluation_artifacts(model: str) -> str:
-    """Where the run that registered `model` keeps its evaluation."""
+    """Return the artifact folder with the evaluation of `model` in its source run."""
     return f"evaluation/{model}"

@@ -1,1 +1,1 @@
-"""One static page about a run or a registered model: metrics, data, images, curves, parameters, lineage."""
+"""Report: one static page about a run or a registered model, with metrics, data, images, curves and lineage."""

@@ -1,4 +1,4 @@
-"""`dcube report --checklist`: what a run answers of reporting guidelines. The rest is for a person."""
+"""`dcube report --checklist`: answers to the items of reporting guidelines, as far as a run can give them."""
 
 from importlib import resources
 from typing import Any
@@ -12,7 +12,7 @@ FOR_A_PERSON = "**for a person to write**"
 
 
 def checklist(material: Material) -> str:
-    """All guidelines as one Markdown text."""
+    """Return all guidelines with their answers as one Markdown text."""
     text = (resources.files("dcube.report") / "checklists.yaml").read_bytes()
     parts = [
         f"# {material.title}: reporting checklists",

@@ -1,6 +1,6 @@
-"""What a run says about itself: a sentence or two each, empty where it does not know.
+"""Facts about a run. Each function returns a sentence or two, or empty text if the fact is unknown.
 
-A function is named in `checklists.yaml`, by the items that it answers.
+The items in `checklists.yaml` name the functions that answer them.
 """
 
 import numpy as np
@@ -257,7 +257,7 @@ def _metrics(material: Material) -> Metrics:
 
 
 def _optimisation(material: Material) -> Classifier | Baseline | None:
-    """The parameters of this model's training; the probe's are fixed."""
+    """Return the parameters of this model's training; None for the probe, whose parameters are fixed."""
     if material.params is None or material.model not in (*CLASSIFIER_KINDS, BASELINE):
         return None
     return material.params.baseline if material.model == BASELINE else material.params.classifier

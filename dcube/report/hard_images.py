@@ -1,4 +1,4 @@
-"""The test images with the largest errors, and those whose prediction is the most uncertain."""
+"""Section with the test images that have the largest errors and the most uncertain predictions."""
 
 from collections.abc import Iterator, Sequence
 
@@ -44,14 +44,14 @@ def _explanation(material: Material) -> str:
 
 
 def largest_errors(predictions: Predictions) -> np.ndarray:
-    """Rows that were predicted wrongly, those with the least probability of the truth first."""
+    """Return up to `SHOWN` rows of wrong predictions, those with the lowest probability of the true class first."""
     truth = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels]
     wrong = np.flatnonzero(predictions.probabilities.argmax(1) != predictions.labels)
     return wrong[np.argsort(truth[wrong], kind="stable")][:SHOWN]
 
 
 def most_uncertain(predictions: Predictions) -> np.ndarray:
-    """Rows whose probabilities are the most even (largest entropy) first."""
+    """Return up to `SHOWN` rows with the largest entropy of the probabilities, the largest first."""
     logarithms = np.log(predictions.probabilities.clip(np.finfo(float).tiny))
     entropy = -(predictions.probabilities * logarithms).sum(1)
     return np.argsort(-entropy, kind="stable")[:SHOWN]
@@ -70,7 +70,7 @@ def _shown(material: Material, rows: np.ndarray, title: str) -> Iterator[Part]:
 
 
 def _found(dataset: PreparedDataset, wanted: Sequence[str]) -> np.ndarray:
-    """Rows of the images of these contents (sha256): a row or a name may be another image's by now."""
+    """Return the rows of images by their sha256, because rows and names may belong to other images by now."""
     places = {digest: place for place, digest in enumerate(dataset.manifest["sha256"])}
     if missing := [digest for digest in wanted if digest not in places]:
         raise DcubeError(
@@ -83,7 +83,7 @@ def _found(dataset: PreparedDataset, wanted: Sequence[str]) -> np.ndarray:
 def _heatmaps(
     material: Material, dataset: PreparedDataset, chosen: np.ndarray, classes: np.ndarray
 ) -> np.ndarray | list[None]:
-    """What supports the predicted `classes`, (k, h, w); nothing where the weights are not at hand."""
+    """Return heatmaps (k, h, w) for the predicted `classes`, or a list of None if there are no weights."""
     if material.weights is None:
         return [None] * len(chosen)
     candidate = load_candidate(material.weights, choose_device(Compute()))
@@ -92,7 +92,7 @@ def _heatmaps(
 
 
 def _words(predictions: Predictions, row: int) -> tuple[str, str, str, str]:
-    """File, truth, prediction and its probability."""
+    """Return file, true class, predicted class and its probability as texts."""
     line = predictions.table.iloc[row]
     return line["file"], line["label"], line["prediction"], f"{predictions.probabilities[row].max():.1%}"
 
@@ -108,7 +108,7 @@ def _picture(image: np.ndarray, heatmap: np.ndarray | None, texts: tuple[str, st
 
 
 def _place(heatmap: np.ndarray) -> str:
-    """Where the map is largest, in words."""
+    """Describe where the heatmap is largest."""
     if heatmap.max() <= 0:
         return "no part of the image by itself"
     row, column = np.unravel_index(heatmap.argmax(), heatmap.shape)

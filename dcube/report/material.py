@@ -1,6 +1,6 @@
-"""What a page is made from: the results below a folder, which is a working copy or looks like one.
+"""Input of a page: the results below a folder, which is a working copy or has the same layout.
 
-What has not been computed, or is kept elsewhere, is None: the page says so in its place.
+Results that have not been computed or are kept elsewhere are None, and the page says that they are missing.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ CANDIDATE_VALIDATION = TableSchema(("step", "auroc"), remedy_of_stage(TRAINING_S
 
 @dataclass(frozen=True)
 class DiffusionCurves:
-    """Losses and measurements over the steps, and the step whose weights were kept."""
+    """Losses and validation metrics over the steps, and the step of the weights that were kept."""
 
     history: pd.DataFrame
     validation: pd.DataFrame
@@ -40,21 +40,21 @@ class DiffusionCurves:
 
     @property
     def chosen(self) -> pd.Series:
-        """The measurement of the weights that were kept."""
+        """Validation metrics of the weights that were kept."""
         return self.validation[self.validation["step"] == self.best_step].iloc[0]
 
 
 @dataclass(frozen=True)
 class Material:
-    """All paths are those of a working copy, below `folder`.
+    """Results and facts for one page. Paths below `folder` are those of a working copy.
 
     Attributes:
-        title: what the page is about.
-        origin: where all this comes from, as part of a sentence.
-        lineage: what → value.
-        absent: why something may be missing and what helps, a sentence.
-        wanted: the candidate that the page is about; else the main one.
-        with_images: whether single images of the data set are shown, where they are at hand.
+        title: title of the page.
+        origin: origin of the results, as part of a sentence.
+        lineage: name → value, for the table of lineage.
+        absent: sentence that says why results may be missing and how to get them.
+        wanted: candidate that the page is about. None: the main one.
+        with_images: whether single images of the data set are shown if they exist.
     """
 
     folder: Path
@@ -67,10 +67,10 @@ class Material:
 
     @cached_property
     def evaluations(self) -> dict[str, Metrics]:
-        """Name → its metrics, this page's model first.
+        """Candidate → metrics, with this page's candidate first.
 
         Raises:
-            DcubeError: there is none.
+            DcubeError: if there is no evaluation.
         """
         found = evaluations(self.folder / layout.EVALUATION)
         return dict(sorted(found.items(), key=lambda item: item[0] != (self.wanted or DCUBE)))
@@ -91,7 +91,7 @@ class Material:
 
     @cached_property
     def dataset(self) -> PreparedDataset | None:
-        """The images themselves."""
+        """Prepared data set with its images; None if it is missing or `with_images` is false."""
         there = self.with_images and (self.folder / layout.PREPARED / layout.MANIFEST).exists()
         return PreparedDataset.load(self.folder / layout.PREPARED) if there else None
 
@@ -106,7 +106,7 @@ class Material:
 
     @cached_property
     def samples(self) -> dict[str, np.ndarray] | None:
-        """Real and generated images with their labels, as the stage track_fid keeps them."""
+        """Real and generated images with their labels, as the stage `track_fid` saves them."""
         file = self.folder / layout.FID / layout.SAMPLES
         if not file.exists():
             return None
@@ -134,7 +134,7 @@ class Material:
 
     @cached_property
     def classifier_curves(self) -> dict[str, pd.DataFrame]:
-        """Name → validation metrics over the steps."""
+        """Candidate → validation metrics over the steps."""
         curves = {
             name: self._table(CANDIDATE_VALIDATION, layout.MODELS / name / layout.VALIDATION)
             for name in self.evaluations
@@ -143,13 +143,13 @@ class Material:
 
     @property
     def weights(self) -> Path | None:
-        """Folder of the candidate that the page is about."""
+        """Folder of the candidate that the page is about; None if its weights are missing."""
         folder = self.folder / layout.MODELS / self.model
         return folder if (folder / layout.WEIGHTS).exists() else None
 
     @cached_property
     def synthetic(self) -> np.ndarray | None:
-        """All synthetic images at the U-ViT's size, (n, C, s, s)."""
+        """All synthetic images at the U-ViT's image size, shape (n, C, s, s)."""
         size = self.info.input.diffusion_image_size if self.info else 0
         file = self.folder / layout.SYNTHETIC / f"images-{size}.npy"
         return np.load(file, mmap_mode="r") if file.exists() else None

@@ -1,4 +1,4 @@
-"""Where a page's material comes from: the run in this working copy, or a registered version and nothing else."""
+"""Material of a page from the run in this working copy, or from a registered version alone."""
 
 import shutil
 from dataclasses import replace
@@ -17,15 +17,19 @@ from dcube.registry.versions import Registry, evaluation_artifacts
 from dcube.report.material import Material
 from dcube.tracking import lineage, tags
 
-# Shown elsewhere, or nobody's business.
-OF_TODAY = ("commit", "params_sha256", "pipeline", "uncommitted")  # of a checkout, not of results
+# Tags that the table of lineage does not show.
+OF_TODAY = ("commit", "params_sha256", "pipeline", "uncommitted")  # these describe the checkout, not the results
 HIDDEN = (tags.CHAMPION, tags.STAGE, tags.REGISTERED_MODEL)
 
 NOT_KEPT = "The registry does not keep that: make the report in the working copy of the run."
 
 
 def material_here() -> Material:
-    """The run in this working copy."""
+    """Return the material of the run in this working copy.
+
+    Raises:
+        DcubeError: if there is no prepared data set, or if results are stale.
+    """
     material = Material(
         Path(),
         title="",
@@ -40,10 +44,10 @@ def material_here() -> Material:
 
 
 def material_to_register(dataset: str) -> Material:
-    """The run in this working copy, with no more images than the registry keeps.
+    """Return the material of the run in this working copy, without images that the registry does not keep.
 
     Args:
-        dataset: its name.
+        dataset: name of the data set.
     """
     return Material(
         Path(),
@@ -56,9 +60,12 @@ def material_to_register(dataset: str) -> Material:
 
 
 def material_of(registry: Registry, version: Version, folder: Path) -> Material:
-    """A registered version, from what the registry keeps, as it was registered; its files go below `folder`.
+    """Return the material of a registered version from the registry alone; its files are written below `folder`.
 
-    Beside it the candidates of the same pipeline that were tested on the same images.
+    It includes the candidates of the same pipeline that were tested on the same images.
+
+    Raises:
+        DcubeError: if a file differs from what was registered, or if an evaluation lacks a metric.
     """
     model = version.needed(tags.MODEL)
     for one in (version, *_siblings(registry, version)):
@@ -83,7 +90,7 @@ def material_of(registry: Registry, version: Version, folder: Path) -> Material:
 
 
 def _refuse_incomplete(file: Path) -> None:
-    """Raises: DcubeError: an evaluation lacks a metric that the page shows."""
+    """Raise `DcubeError` if an evaluation lacks a metric that the page shows."""
     test = Metrics.load(file).test
     for metric in METRICS:
         if not (metric.by_class or metric.of_images) and metric.name not in test:
@@ -100,7 +107,7 @@ def _siblings(registry: Registry, version: Version) -> list[Version]:
 
 
 def _keep(arrived: Path, target: Path) -> None:
-    """As far as it is there."""
+    """Copy a file or a folder if it exists."""
     if arrived.is_dir():
         shutil.copytree(arrived, target, dirs_exist_ok=True)
     elif arrived.exists():
@@ -119,14 +126,14 @@ def _facts(registry: Registry, version: Version) -> dict[str, str]:
 
 
 def _shown(known: dict[str, str]) -> dict[str, str]:
-    """Tags as rows for people, the commit first."""
+    """Return the tags to display, without their prefix, the commit first."""
     own = {name: value for name, value in known.items() if name.startswith(tags.PREFIX) and not name.startswith(HIDDEN)}
     rest = {name.removeprefix(tags.PREFIX): value for name, value in own.items()}
     return {"commit": known.get(tags.COMMIT, "none"), **dict(sorted(rest.items()))}
 
 
 def _recorded() -> dict[str, str]:
-    """The origin of the results as registration recorded it, not that of today's checkout; and whether it differs."""
+    """Return the results' origin as recorded at registration, and how the present checkout differs from it."""
     today = lineage.origin_tags("register")
     file = REGISTERED / VERSIONS
     result = Registered.load(file) if file.exists() else None
@@ -143,6 +150,6 @@ def _recorded() -> dict[str, str]:
 
 
 def _same_results(recorded: dict[str, str], today: dict[str, str]) -> bool:
-    """By DVC's hashes of every output that was read."""
+    """Compare DVC's hashes of all outputs that the registration read."""
     outputs = [{k: v for k, v in one.items() if k.startswith(tags.DVC) and k != tags.DATA} for one in (recorded, today)]
     return bool(recorded) and outputs[0] == outputs[1]

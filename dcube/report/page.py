@@ -1,4 +1,4 @@
-"""The page as one file: no script, no request, everything inline."""
+"""The page as a single HTML file with everything inline, without scripts and external requests."""
 
 from datetime import UTC, datetime
 from importlib import resources
@@ -22,7 +22,7 @@ from dcube.report.sections import (
 
 
 def page(material: Material) -> str:
-    """The whole page as HTML. Heatmaps are computed, where weights and images are at hand."""
+    """Return the page as HTML. Heatmaps are computed if weights and images exist."""
     sections: list[Section] = [
         about_section(material),
         results_section(material),
@@ -35,7 +35,7 @@ def page(material: Material) -> str:
         parameters_section(material),
         lineage_section(material),
     ]
-    # Names of classes, files and data sets come from outside: everything is escaped but the style sheet.
+    # Names of classes, files and data sets are untrusted, so everything except the style sheet is escaped.
     templates = Environment(
         loader=PackageLoader("dcube.report", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,

@@ -1,4 +1,4 @@
-"""Matplotlib figures and images as images of a page. The latter are shown as the models get them, pixel by pixel."""
+"""Images of a page, made from Matplotlib figures or from data-set images as the models see them, pixel by pixel."""
 
 import base64
 import io
@@ -12,34 +12,34 @@ from PIL import Image
 from dcube.report.parts import PageImage
 
 DPI = 130
-COLOURS = 64  # of a figure: lines, text and their smoothed edges need no more
+COLOURS = 64  # colours of a figure: enough for lines, text and their smoothed edges
 GAP = 2  # pixels between the images of a grid
 COLUMNS = 4
-STRONGEST = 0.6  # opacity of a heatmap
-LARGEST = 192  # side in pixels of one image in a page
+STRONGEST = 0.6  # largest opacity of a heatmap
+LARGEST = 192  # largest side of one image in a page, in pixels
 
 
 def plot_image(figure: Figure, alt: str, caption: str) -> PageImage:
-    """A matplotlib figure."""
+    """Return a Matplotlib figure as an image of the page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png")
     return stored_plot_image(buffer, alt, caption)
 
 
 def stored_plot_image(file: Path | io.BytesIO, alt: str, caption: str) -> PageImage:
-    """A figure that was drawn already."""
+    """Return a saved figure as an image of the page, with fewer colours to reduce its size."""
     with Image.open(file) as figure:
         few_colours = figure.convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     return _picture(few_colours, alt, caption, plot=True)
 
 
 def pixel_image(image: np.ndarray, alt: str, caption: str) -> PageImage:
-    """One image, (C, S, S) uint8, grey or colour."""
+    """Return one image, (C, S, S) uint8, grey or colour."""
     return _picture(_thumbnail(image), alt, caption, plot=False)
 
 
 def image_with_heatmap(image: np.ndarray, heatmap: np.ndarray, alt: str, caption: str) -> PageImage:
-    """One image (C, S, S), and the same under a map of any size: red where it is positive, blue where negative."""
+    """Return one image (C, S, S) beside a copy with a heatmap of any size on top: red is positive, blue negative."""
     plain = _thumbnail(image).convert("RGB")
     reach = max(float(np.abs(heatmap).max()), 1e-6)
     share = Image.fromarray((heatmap / reach).astype(np.float32)).resize(plain.size, Image.Resampling.BILINEAR)
@@ -53,7 +53,7 @@ def image_with_heatmap(image: np.ndarray, heatmap: np.ndarray, alt: str, caption
 
 
 def image_grid(images: np.ndarray, alt: str, caption: str) -> PageImage:
-    """Several images (n, C, S, S) uint8 in rows of four, with see-through gaps."""
+    """Return several images (n, C, S, S), uint8, in rows of four with transparent gaps."""
     tiles = [_thumbnail(image).convert("LA" if len(image) == 1 else "RGBA") for image in images]
     side, columns = tiles[0].width, min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)

@@ -1,4 +1,4 @@
-"""What a page is made of. All text is plain and escaped when it is rendered; pictures carry their own bytes."""
+"""Parts of a page. All text is plain and is escaped when it is rendered; pictures contain their own bytes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Notice:
-    """A paragraph that nobody may overlook."""
+    """A highlighted paragraph, for warnings."""
 
     text: str
     kind: ClassVar[str] = "notice"
@@ -39,7 +39,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text; the first cell of each names the row. A line break in a cell is shown as one.
+    """Rows of text; the first cell of each row is its header. Line breaks in a cell are kept.
 
     Attributes:
         numbers: whether all other cells are numbers, which are set narrower.
@@ -54,13 +54,13 @@ class Table:
 
 @dataclass(frozen=True)
 class PageImage:
-    """An image in the page itself.
+    """An image embedded in the page.
 
     Attributes:
-        source: a `data:` address.
-        alt: what the picture says, for who does not see it.
-        width, height: in pixels, of the file.
-        plot: a drawing on white, whose lightness a dark page turns round; photographs stay as they are.
+        source: `data:` URL with the image.
+        alt: description for readers who cannot see the image.
+        width, height: size of the file in pixels.
+        plot: whether it is a drawing on white, which is inverted on a dark page, and not a data-set image.
     """
 
     source: str
@@ -74,10 +74,10 @@ class PageImage:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures side by side, as many as there is room for.
+    """Pictures side by side, as many per row as fit.
 
     Attributes:
-        small: many small ones instead of a few large ones.
+        small: whether to show many small pictures instead of a few large ones.
     """
 
     pictures: Sequence[PageImage]
@@ -87,7 +87,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Fold:
-    """What is shown on request."""
+    """Parts that are hidden until the reader opens them."""
 
     title: str
     parts: Sequence["Part"]
@@ -99,7 +99,7 @@ Part = Text | Notice | Items | Heading | Table | PageImage | Gallery | Fold
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page with a heading, and an entry in the table of contents; `name` is its address."""
+    """A part of the page with a heading and an entry in the table of contents; `name` is its anchor."""
 
     name: str
     title: str

@@ -1,4 +1,4 @@
-"""The curves of the trainings."""
+"""Figures with the curves of the trainings."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,12 @@ from matplotlib.figure import Figure
 
 from dcube.evaluation.plots import COLOURS, STYLES
 
-FOR_A_PHONE = (4.5, 4.5)  # inches: text of 10 points can be read where a page is 390 pixels wide
+FOR_A_PHONE = (4.5, 4.5)  # inches, so that text of 10 points is readable on a page 390 pixels wide
 LOSSES = {"loss": "sum", "diffusion_loss": "noise, Eq. (3)", "contrastive_loss": "contrastive, Eq. (4)"}
 
 
 def diffusion_figure(history: pd.DataFrame, validation: pd.DataFrame, chosen: pd.Series) -> Figure:
-    """Losses above, Fréchet distance below, over the steps; a star at the weights that were kept."""
+    """Plot losses (above) and Fréchet distance (below) over the steps, with a star at the weights that were kept."""
     figure = Figure(figsize=FOR_A_PHONE, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     for (name, words), colour, style in zip(LOSSES.items(), COLOURS, STYLES, strict=False):
@@ -31,7 +31,7 @@ def diffusion_figure(history: pd.DataFrame, validation: pd.DataFrame, chosen: pd
 
 
 def classifier_figure(curves: Mapping[str, pd.DataFrame]) -> Figure:
-    """Validation AUROC of every candidate over the steps."""
+    """Plot the validation AUROC of every candidate over the steps."""
     figure = Figure(figsize=FOR_A_PHONE, layout="constrained")
     axes = figure.subplots()
     for place, (name, curve) in enumerate(curves.items()):

@@ -1,4 +1,4 @@
-"""The metrics of all candidates, what can be said about them, and one candidate's curves."""
+"""Sections with the metrics of all candidates, their comparison, and the curves of one candidate."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ from dcube.report.parts import Fold, Gallery, Items, Notice, PageImage, Part, Se
 
 
 def results_section(material: Material) -> Section:
-    """All candidates beside one another, on the same test images."""
+    """Return the section that compares all candidates on the same test images."""
     metrics = material.evaluations
     first = metrics[material.model]
     rows = [(name, *(_with_interval(its, metric.name) for metric in HEADLINES)) for name, its in metrics.items()]
@@ -52,7 +52,7 @@ def results_section(material: Material) -> Section:
 
 
 def test_section(material: Material) -> Section:
-    """Curves of the candidate that the page is about; those of the others on request."""
+    """Return the section with the curves of the page's candidate; those of the others are folded."""
     name, *others = material.evaluations
     folded = [Fold(f"The same of {other}", list(_curves(material, other))) for other in others]
     return Section(
@@ -93,7 +93,7 @@ def _curves(material: Material, name: str) -> Iterator[Part]:
 
 
 def _pictures(material: Material, name: str) -> Iterator[PageImage]:
-    """The figures that the stage `evaluate` has drawn, as far as they are there."""
+    """Yield the figures of the stage `evaluate` that exist."""
     for figure, (alt, caption) in _words(name, material.evaluations[name], material.predictions[name]).items():
         file = material.folder / EVALUATION / name / f"{figure}.png"
         if file.exists():
@@ -101,7 +101,7 @@ def _pictures(material: Material, name: str) -> Iterator[PageImage]:
 
 
 def _words(name: str, metrics: Metrics, predictions: Predictions) -> dict[str, tuple[str, str]]:
-    """Figure → what it shows to who cannot see it, and its caption."""
+    """Return figure → alternative text and caption."""
     classes, test, confidence = predictions.classes, metrics.test, predictions.probabilities.max(1)
     curves = ", ".join(plots.roc_table(predictions)["class"].unique())
     counts = confusion(predictions.labels, predictions.probabilities, np.ones((1, len(predictions.labels))))[0]

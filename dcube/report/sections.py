@@ -1,4 +1,4 @@
-"""The other sections: what the page is about, data, images, trainings, blocks, parameters, lineage."""
+"""The other sections of the page: intended use, data, images, training, blocks, parameters and lineage."""
 
 from collections.abc import Iterator
 
@@ -228,7 +228,7 @@ def blocks_section(material: Material) -> Section:
 
 
 def _passed(selection: Selection) -> str:
-    """Which blocks the test calls not Gaussian, if any."""
+    """Name the blocks that the test finds significantly not Gaussian."""
     significance = selection.definition.significance
     found = [str(block) for block, p_value in enumerate(selection.p_value) if p_value < significance]
     if not found:
@@ -238,7 +238,7 @@ def _passed(selection: Selection) -> str:
 
 
 def _used(material: Material) -> str:
-    """Which of them stage 2 uses."""
+    """Say which blocks the classifier (stage 2) uses; empty text if the parameters are unknown."""
     if material.params is None:
         return ""
     used = {"best": "the best", "worst": "the worst", "last": "the last block, whatever the test says"}
@@ -269,7 +269,7 @@ def _plain(value: object) -> str:
 
 
 def _meaning(name: str) -> str:
-    """The description of `group.field`, as far as this version of the package knows the name."""
+    """Return the description of the parameter `group.field`, or empty text if this version does not know it."""
     words, model = "", Params
     for part in name.split("."):
         info = getattr(model, "model_fields", {}).get(part)

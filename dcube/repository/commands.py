@@ -1,4 +1,4 @@
-"""git and DVC as commands, and what is read from git."""
+"""Calls of the git and DVC command lines, and facts read from git."""
 
 import subprocess
 import sys
@@ -12,28 +12,28 @@ from dcube.errors import DcubeError
 from dcube.repository.dvc_texts import error_in
 from dcube.runtime.processes import child_environment
 
-ENGLISH = MappingProxyType({"LC_ALL": "C"})  # git translates what is looked for in its errors
-GIT_ERRORS = ("fatal: ", "error: ")  # advice may follow them
+ENGLISH = MappingProxyType({"LC_ALL": "C"})  # git's messages are parsed, so they must not be translated
+GIT_ERRORS = ("fatal: ", "error: ")  # the error may not be the last line, because git adds advice
 
 
 class UntrustedRepositoryError(DcubeError):
-    """git does not look into a repository that belongs to another user."""
+    """Raised when git refuses a repository that belongs to another user."""
 
 
 def git(folder: Path, *arguments: str | Path) -> str:
-    # Hooks belong to the people who work in the checkout; optional locks would rewrite its index.
+    # The checkout's hooks are for people, not for runs; optional locks would rewrite its index.
     return _output_of(
         ["git", "-c", "core.hooksPath=/dev/null", "--no-optional-locks", *map(str, arguments)], folder, ENGLISH
     )
 
 
 def dvc(folder: Path, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:
-    """`variables` are added to the environment."""
+    """Run DVC in `folder` and return its output; `variables` are added to the environment."""
     return _output_of([sys.executable, "-m", "dvc", *arguments], folder, variables)
 
 
 def repository_around(folder: Path) -> Path:
-    """The root of the git and DVC repository that `folder` lies in."""
+    """Return the root of the git and DVC repository that contains `folder`."""
     try:
         root = Path(git(folder, "rev-parse", "--show-toplevel"))
     except DcubeError as error:
@@ -46,20 +46,20 @@ def repository_around(folder: Path) -> Path:
 
 
 def repository_lock(repository: Path) -> FileLock:
-    """For what concurrent runs must not do to a repository at once."""
+    """Return a lock for operations that concurrent runs must not do in a repository at the same time."""
     return FileLock(repository / git(repository, "rev-parse", "--git-common-dir") / "dcube.lock")
 
 
 def uncommitted_files(repository: Path, *files: str | Path) -> list[str]:
-    """Files (of these, if any are named) that differ from the last commit, which is all that a workspace gets.
+    """Return the files that differ from the last commit, as lines of `git status --porcelain`.
 
-    Each as a line of `git status --porcelain`.
+    A workspace gets only committed files. If `files` are given, only these are compared.
     """
     return git(repository, "status", "--porcelain", "--untracked-files=normal", "--", *files).splitlines()
 
 
 def commit_of(repository: Path, revision: str) -> str:
-    """The commit that `revision` (commit, branch or tag) names now."""
+    """Return the commit that `revision` (commit, branch or tag) names now; raise `DcubeError` if it is unknown."""
     try:
         return git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     except DcubeError:

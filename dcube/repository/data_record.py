@@ -1,4 +1,4 @@
-"""`data.dvc`, DVC's record of the raw data."""
+"""DVC's record of the raw data, `data.dvc`."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from dcube.repository.commands import dvc, git
 
 
 def add_data(folder: Path) -> None:
-    """Record the raw data as they are now.
+    """Record the present raw data with `dvc add`.
 
     Raises:
-        DcubeError: DVC refuses.
+        DcubeError: if `dvc add` fails.
     """
     try:
         dvc(Path.cwd(), "add", "--quiet", str(folder))
@@ -21,10 +21,10 @@ def add_data(folder: Path) -> None:
 
 
 def recorded_data(repository: Path, commit: str) -> str:
-    """DVC's hash of the raw data that a commit records.
+    """Return DVC's hash of the raw data that a commit records.
 
     Raises:
-        DcubeError: it records none.
+        DcubeError: if the commit records no data.
     """
     try:
         text = git(repository, "show", f"{commit}:{DATA_RECORD}")

@@ -1,4 +1,4 @@
-"""The DVC remote: `DCUBE_STORAGE`, or what the repository's own settings name."""
+"""The DVC remote: `DCUBE_STORAGE` if it is set, otherwise the remote in the repository's own settings."""
 
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,14 @@ from dcube.repository import dvc_internals
 from dcube.repository.commands import dvc
 from dcube.runtime.s3 import Storage
 
-REMOTE = "storage"  # name of the remote that DCUBE_STORAGE makes
+REMOTE = "storage"  # name of the remote for DCUBE_STORAGE
 
 
 def remote_settings() -> dict[str, Any]:
-    """DVC settings that make `DCUBE_STORAGE` the remote; none where it is not set.
+    """Return DVC settings with `DCUBE_STORAGE` as the remote, or no settings if it is not set.
 
     Raises:
-        DcubeError: it names something else than a bucket.
+        DcubeError: if `DCUBE_STORAGE` is not the address of a bucket.
     """
     storage = Storage.configured()
     if storage is None:
@@ -24,15 +24,15 @@ def remote_settings() -> dict[str, Any]:
 
 
 def push_results(folder: Path) -> None:
-    """Copy outputs and run cache to the remote, so that what was computed here is computed nowhere again."""
+    """Copy outputs and run cache to the remote, so that other machines need not compute these results again."""
     dvc(folder, "push", "--quiet", "--run-cache")
 
 
 def push_raw_data(repository: Path) -> int:
-    """Copy the raw data that are recorded here to the remote; the number of objects that were not there.
+    """Copy the raw data that are recorded here to the remote, and return the number of new objects.
 
     Raises:
-        DcubeError: there is no remote, or it refuses.
+        DcubeError: if there is no remote, or if the push fails.
     """
     with dvc_internals.open_repository(repository, remote_settings()) as repo:
         if not dvc_internals.names_remote(repo):
@@ -41,7 +41,7 @@ def push_raw_data(repository: Path) -> int:
 
 
 def locate_data(repository: Path, digest: str) -> tuple[str, bool]:
-    """Where the data with DVC's hash `digest` are, in words, and whether they are all there."""
+    """Describe where the data with DVC's hash `digest` are, and return whether they are complete."""
     with dvc_internals.open_repository(repository, remote_settings()) as repo:
         if not dvc_internals.missing_objects(repo, digest, with_remote=False):
             return "complete in the cache of this repository", True
@@ -49,7 +49,7 @@ def locate_data(repository: Path, digest: str) -> tuple[str, bool]:
             return "not in the cache of this repository, which knows no DVC remote", False
         try:
             missing = dvc_internals.missing_objects(repo, digest, with_remote=True)
-        except Exception as error:  # what a remote raises depends on its kind
+        except Exception as error:  # the type of error depends on the kind of remote
             return (
                 f"not in the cache of this repository, and its remote does not answer ({type(error).__name__})",
                 False,

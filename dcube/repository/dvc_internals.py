@@ -1,6 +1,6 @@
-"""What is used of DVC beyond its command line: the only module that imports it, and that an upgrade of it can break.
+"""Uses of DVC beyond its command line: the only module that imports DVC, and that an upgrade of DVC can break.
 
-`docs/architecture.md` lists these places, with the version that they were checked on.
+`docs/architecture.md` lists these uses and the version of DVC with which they were checked.
 """
 
 import json
@@ -38,7 +38,7 @@ def dvc_errors_in_one_line(prefix: str = "") -> Iterator[None]:
 
 @contextmanager
 def open_repository(folder: Path, config: dict[str, Any] | None = None) -> Iterator[Repo]:
-    """`config` overrides the repository's own settings."""
+    """Open the repository in `folder`; `config` overrides its own settings. DVC's errors become `DcubeError`."""
     with dvc_errors_in_one_line(), Repo(str(folder), config=config or {}) as repo:
         yield repo
 
@@ -48,7 +48,7 @@ def open_repository(folder: Path, config: dict[str, Any] | None = None) -> Itera
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage as `dvc.yaml` has it, the paths absolute."""
+    """A stage as in `dvc.yaml`, with absolute paths."""
 
     name: str
     description: str | None
@@ -57,7 +57,7 @@ class PlannedStage:
 
 
 def planned_stages(repo: Repo, targets: Sequence[str]) -> list[PlannedStage]:
-    """All stages in the order in which `dvc repro` runs them, or `targets` and what they depend on."""
+    """Return all stages, or `targets` and their dependencies, in the order in which `dvc repro` runs them."""
     graph_file = Path(repo.root_dir) / GRAPH
     chosen = [stage for target in targets for stage in repo.stage.collect(f"{graph_file}:{target}")]
     plan = plan_repro(get_active_graph(repo.index.graph), chosen or None)
@@ -69,7 +69,7 @@ def planned_stages(repo: Repo, targets: Sequence[str]) -> list[PlannedStage]:
 
 
 def outputs(repo: Repo) -> list[Path]:
-    """Of all stages and all `.dvc` files, absolute."""
+    """Return the absolute paths of the outputs of all stages and all `.dvc` files."""
     return [Path(out.fs_path) for out in repo.index.outs]
 
 
@@ -81,26 +81,26 @@ def local_settings_file(folder: Path) -> Path:
 
 
 def has_remote(folder: Path) -> bool:
-    """Whether results can be shared with other machines."""
+    """Return whether the repository has a remote, with which results can be shared with other machines."""
     return bool(Config(str(folder / ".dvc"))["core"].get("remote"))
 
 
 def copy_settings(repository: Path, folder: Path, changed: dict[str, Any]) -> None:
-    """Give a workspace the repository's settings and cache, relative paths resolved where they were written."""
+    """Give a workspace the repository's settings and cache, with relative paths resolved against the repository."""
     settings = Config(str(repository / ".dvc")).read()
     settings["cache"].setdefault("dir", str(repository / ".dvc/cache"))
     for section, values in changed.items():
         settings[section].update(values)
     for remote in settings["remote"].values():
-        remote["verify"] = True  # by default DVC takes what arrives for what was asked for
+        remote["verify"] = True  # by default DVC does not check the hashes of downloaded objects
     with Config(str(folder / ".dvc")).edit("local") as local:
         local.update(settings)
-        local["core"]["autostage"] = True  # dvc.lock belongs to the experiment; without it DVC asks to add it
-    local_settings_file(folder).chmod(0o600)  # may hold credentials
+        local["core"]["autostage"] = True  # adds dvc.lock, which belongs to the experiment, to git
+    local_settings_file(folder).chmod(0o600)  # it may contain credentials
 
 
 def is_lock_file(content: bytes) -> bool:
-    """Whether it is a whole `dvc.lock`."""
+    """Return whether the content is a complete `dvc.lock`."""
     try:
         COMPILED_LOCKFILE_SCHEMA(parse_yaml(content, "dvc.lock"))
     except (DcubeError, Invalid):
@@ -109,7 +109,10 @@ def is_lock_file(content: bytes) -> bool:
 
 
 def locks_held(folder: Path) -> list[tuple[int, str]] | None:
-    """(process id, command) of every DVC that has a part of the working copy locked, killed ones too; None: torn."""
+    """Return process id and command of every DVC process, living or killed, that holds a lock in the working copy.
+
+    Return None if the file of locks is damaged.
+    """
     try:
         rwlock = json.loads((folder / ".dvc/tmp/rwlock").read_text(encoding="utf-8"))
         readers = [reader for path in rwlock.get("read", {}).values() for reader in path]
@@ -125,9 +128,9 @@ def locks_held(folder: Path) -> list[tuple[int, str]] | None:
 
 
 def restore_data(folder: Path) -> None:
-    """Bring the data that `.dvc` files record, from the cache or the remote, and compare every byte with the record.
+    """Restore the data that `.dvc` files record from cache or remote, and compare every byte with the record.
 
-    `dvc repro` would rewrite the record instead, and DVC trusts the cache that a checkout came from.
+    This is necessary, because `dvc repro` would rewrite the record of changed data, and DVC trusts its cache.
     """
     with open_repository(folder) as repo:
         for source in repo.index.stages:
@@ -137,13 +140,13 @@ def restore_data(folder: Path) -> None:
 
 
 def push_data(repo: Repo) -> int:
-    """Copy what the `.dvc` files record to the remote; the number of objects that were not there."""
+    """Copy the data that `.dvc` files record to the remote, and return the number of new objects."""
     with dvc_errors_in_one_line("the data cannot be pushed: "):
         return repo.push(targets=[source.path_in_repo for source in repo.index.stages if source.is_data_source])
 
 
 def fetch(repo: Repo, commit: str) -> None:
-    """Bring the outputs of a commit from the remote into the cache."""
+    """Download the outputs of a commit from the remote into the cache."""
     with dvc_errors_in_one_line("the outputs cannot be fetched: "):
         repo.fetch(revs=[commit], workspace=False)
 
@@ -153,7 +156,11 @@ def names_remote(repo: Repo) -> bool:
 
 
 def missing_objects(repo: Repo, digest: str, with_remote: bool) -> set[str]:
-    """Of the object and, if it lists a folder, of the objects in it, those that are nowhere: in cache (or remote)."""
+    """Return the missing ones among an object and, for a folder, the objects in it.
+
+    Args:
+        with_remote: whether to search the remote in addition to the cache.
+    """
     stores: list[HashFileDB] = [repo.cache.local, *([repo.cloud.get_remote_odb()] if with_remote else [])]
     holder = next((store for store in stores if store.exists(digest)), None)
     if holder is None:
@@ -176,7 +183,7 @@ def _restore(repo: Repo, source: Stage) -> None:
 
 def _verify(source: Stage) -> None:
     for out in source.outs:
-        untrusting = HashFileDB(out.fs, out.cache.path)  # contains no remembered hashes
+        untrusting = HashFileDB(out.fs, out.cache.path)  # without remembered hashes, every file is hashed again
         _, _, found = build(untrusting, out.fs_path, out.fs, out.hash_name, ignore=out.dvcignore, dry_run=True)
         if found.hash_info != out.hash_info:
             raise DcubeError(

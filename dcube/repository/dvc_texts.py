@@ -1,6 +1,7 @@
-"""What DVC tells in words alone: the one module that reads its texts, which an upgrade of it can change.
+"""Parsing of DVC's messages: the only module that depends on their texts, which an upgrade of DVC can change.
 
-Its exit code is the same for every failure, and `dvc.lock` does not say whether a stage ran.
+The messages are needed, because DVC's exit code is the same for every failure, and `dvc.lock` does not record whether
+a stage ran.
 """
 
 import re
@@ -11,17 +12,17 @@ EXITED = re.compile(r"exited with (-?\d+)$")
 
 
 def started_stage(line: str) -> str | None:
-    """The stage that begins with this line of `dvc repro`."""
+    """Return the stage that starts with this line of `dvc repro`, or None."""
     begins = RUNNING.fullmatch(line)
     return begins[1] if begins else None
 
 
 def error_in(line: str) -> str | None:
-    """The error that this line of any command tells."""
+    """Return the error message in this line of any DVC command, or None."""
     return line.removeprefix(ERROR) if line.startswith(ERROR) else None
 
 
 def exit_code_in(error: str) -> int | None:
-    """The exit code of the stage's command that failed; None where no command did."""
+    """Return the exit code of the stage's command from DVC's error message; None if no command failed."""
     exited = EXITED.search(error)
     return int(exited[1]) if exited else None

@@ -1,4 +1,4 @@
-"""DVC experiments: code, parameters and results of a run, under a name."""
+"""DVC experiments: code, parameters and results of a run, saved under a name."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,18 +9,18 @@ from dcube.repository.commands import dvc, git, repository_lock
 from dcube.repository.data_remote import remote_settings
 from dcube.runtime.s3 import Storage
 
-# A worker in a container, and many a server, has no git configuration; a commit has to name somebody.
+# Workers in containers and many servers have no git configuration, but a commit needs an author.
 NOBODY = {"NAME": "D-Cube", "EMAIL": "dcube@localhost"}
 
 
 def save_experiment(repository: Path, folder: Path, name: str, stages: list[str]) -> None:
-    """Keep what stands in the workspace `folder`, with the results of `stages`, as an experiment of `repository`."""
+    """Save the workspace `folder`, with the results of `stages`, as an experiment of `repository`."""
     with repository_lock(repository):  # concurrent saves of one repository collide
         dvc(folder, "exp", "save", "--force", "--name", name, *stages, variables=_identity(folder))
 
 
 def _identity(folder: Path) -> dict[str, str]:
-    """Variables that name author and committer where git knows neither; what is configured stays."""
+    """Return environment variables with an author and committer, or none if git is configured."""
     try:
         git(folder, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
     except DcubeError:
@@ -31,7 +31,7 @@ def _identity(folder: Path) -> dict[str, str]:
 def share_experiment(repository: Path, name: str) -> None:
     """Copy the experiment to the bucket, if one is configured, for machines that do not share this repository.
 
-    Its outputs are not part of it: they are in the DVC remote.
+    The copy does not contain the outputs, which are in the DVC remote.
     """
     storage = Storage.configured()
     if storage is None:
@@ -45,10 +45,11 @@ def share_experiment(repository: Path, name: str) -> None:
 
 
 def fetch_experiment(repository: Path, name: str) -> None:
-    """Bring an experiment from the bucket into the repository, and its outputs into the cache.
+    """Download an experiment from the bucket into the repository, and its outputs into the cache.
 
     Raises:
-        DcubeError: no bucket is configured, it holds no such experiment, or the commit that ran is not here.
+        DcubeError: if no bucket is configured, if the bucket does not contain the experiment, or if the repository
+            does not contain the commit of the experiment.
     """
     storage = Storage.configured()
     if storage is None:
@@ -70,7 +71,7 @@ def fetch_experiment(repository: Path, name: str) -> None:
 
 
 def _pattern(name: str) -> str:
-    return f"refs/exps/*/*/{name}"  # DVC puts it below the commit that it started from
+    return f"refs/exps/*/*/{name}"  # DVC saves an experiment below the commit that it started from
 
 
 def _key(storage: Storage, name: str) -> str:

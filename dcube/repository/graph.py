@@ -1,4 +1,4 @@
-"""The stages of `dvc.yaml` in DVC's own order. The chain is written there and nowhere else."""
+"""The stages of `dvc.yaml` in DVC's own order. No other file defines the order of stages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dcube.repository.dvc_internals import PlannedStage, open_repository, output
 
 @dataclass(frozen=True)
 class StageNeeds:
-    """A stage, its name for people (`desc`), and what it needs of the machine (`meta`)."""
+    """A stage with its display name (`desc`) and its requirements (`meta`)."""
 
     name: str
     description: str
@@ -20,10 +20,11 @@ class StageNeeds:
 
 
 def stages_in_order(folder: Path, targets: Sequence[str] = ()) -> list[StageNeeds]:
-    """All stages of the working copy, or `targets` (`evaluate` means every `evaluate@…`) and what they depend on.
+    """Return all stages of the working copy, or `targets` and their dependencies (`evaluate`: every `evaluate@…`).
 
     Raises:
-        DcubeError: for a graph that DVC refuses, an unknown target, or a source file that nothing makes.
+        DcubeError: if DVC refuses the graph, if a target is unknown, if a `meta` has unknown keys, or if a source file
+            that no stage makes is missing.
     """
     with open_repository(folder) as repo:
         stages = planned_stages(repo, targets)

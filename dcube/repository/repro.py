@@ -1,7 +1,7 @@
-"""The one runner of `dvc repro`, as a process group of its own: DVC passes no signal on to what it starts.
+"""The only runner of `dvc repro`, in a separate process group, because DVC does not forward signals to its stages.
 
-What DVC prints has to be read (`dvc_texts`): its Python interface, too, gives the exit code of a stage's command in the
-text of an exception only.
+DVC's output has to be parsed (`dvc_texts`), because even its Python interface gives the exit code of a stage's command
+only in the text of an exception.
 """
 
 import signal
@@ -21,19 +21,20 @@ from dcube.runtime.process_output import ProgressFile, follow
 from dcube.runtime.processes import child_environment
 from dcube.runtime.settings import variable_of
 
-SHELL_KILLED = 128  # a shell that waits for a command killed by signal N exits with this + N
+SHELL_KILLED = 128  # a shell whose command was killed by signal N exits with 128 + N
 LINES_KEPT = 200
-STAGES = variable_of("stages")  # tells a stage of which others it checks the parameters
+STAGES = variable_of("stages")  # names the stages whose parameters a stage checks
 
 
 @dataclass(frozen=True)
 class ReproResult:
-    """How `dvc repro TARGET` ended.
+    """Result of `dvc repro TARGET`.
 
     Attributes:
-        ran: stages whose command ran; the results of the others were known.
-        reason: why it failed, in one line; None where it did not.
-        exit_code: of the command that failed; None where no command did: DVC refused to begin, or was killed itself.
+        ran: stages whose command ran; the results of the others were cached.
+        reason: reason for the failure in one line; None after success.
+        exit_code: exit code of the failed command; None if no command failed, because DVC refused to begin or was
+            killed itself.
     """
 
     target: str
@@ -47,17 +48,17 @@ class ReproResult:
 
     @property
     def killed_by(self) -> signal.Signals | None:
-        """The signal that ended the command, whether the shell became the command or waited for it."""
+        """Signal that ended the command, or None. The shell may run the command as a child or be replaced by it."""
         return killed_by(self.exit_code) if self.exit_code else None
 
     @property
     def bad_input(self) -> bool:
-        """Only a person can mend it, trying again is of no use."""
+        """Whether the input has to be corrected by a person, so that another attempt would fail too."""
         return self.exit_code == BAD_INPUT
 
     @property
     def interrupted(self) -> bool:
-        """It was killed, or never began: not its own fault."""
+        """Whether the command was killed or never began, so that another attempt may succeed."""
         return self.failed and (self.exit_code is None or self.killed_by is not None)
 
 
@@ -70,14 +71,14 @@ def repro(
     on_line: Callable[[str], None] = print,
     on_progress: Callable[[ProgressUpdate], None] | None = None,
 ) -> ReproResult:
-    """Run `dvc repro` in the workspace `folder`, with the code that stands there.
+    """Run `dvc repro` in the workspace `folder`, with the code in that folder.
 
-    Whatever ends this call, an exception as well, ends all processes of it.
+    All its processes end with this call, also if it ends with an exception.
 
     Args:
-        options: of `dvc repro`.
-        variables: added to the environment; `DCUBE_STAGES` is TARGET and what it depends on, unless it is given.
-        without: beginnings of the names of variables that the stages must not inherit.
+        options: options of `dvc repro`.
+        variables: added to the environment. By default, `DCUBE_STAGES` is TARGET and its dependencies.
+        without: prefixes of the names of variables that the stages must not inherit.
         on_line: called with every line of output.
         on_progress: called with the newest progress update of the stage that runs.
     """
@@ -97,7 +98,7 @@ def repro(
 
 
 def _stages(target: str, folder: Path) -> str:
-    """All that run; what is wrong with the graph DVC says itself."""
+    """Return the stages that run, or empty text for a faulty graph, which DVC itself reports."""
     try:
         return " ".join(stage.name for stage in stages_in_order(folder, [target]))
     except DcubeError:
@@ -110,12 +111,12 @@ def killed_by(exit_code: int) -> signal.Signals | None:
 
 
 class _Output:
-    """What the lines of `dvc repro` say."""
+    """Collector of the output of `dvc repro`, which builds the result."""
 
     def __init__(self, target: str) -> None:
         self.target = target
         self._ran: list[str] = []
-        self._own: deque[str] = deque(maxlen=LINES_KEPT)  # of the stage that runs
+        self._own: deque[str] = deque(maxlen=LINES_KEPT)  # last lines of the running stage
         self._dvc = ""
 
     def add(self, line: str) -> None:
@@ -134,7 +135,7 @@ class _Output:
         return ReproResult(self.target, tuple(self._ran), self._reason(exit_code), exit_code)
 
     def _reason(self, exit_code: int | None) -> str:
-        """The stage's last `error:` line; else its last line of all; else, where no command failed, DVC's."""
+        """Return the signal, the stage's last `error:` line, its last line if a command failed, or DVC's own error."""
         if exit_code and (signal := killed_by(exit_code)):
             return f"killed by {signal.name}"
         if own := last_error(list(self._own)):

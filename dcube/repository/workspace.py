@@ -1,4 +1,4 @@
-"""An own working copy for every run: a git worktree that shares the DVC cache and the checkpoints.
+"""A separate working copy for every run: a git worktree that shares the DVC cache and the checkpoints.
 
 The checkout that people work in is only read.
 """
@@ -27,15 +27,17 @@ def workspace(
     data_record: bytes | None = None,
     restore: Callable[[Path], None] = restore_data,
 ) -> Iterator[Path]:
-    """Give the working copy called `name`: `commit` of `repository` with its data and with `params` (YAML).
+    """Yield the working copy `name`, which contains `commit` of `repository` with its data and `params` (YAML).
 
-    `data_record` is a `data.dvc` to take instead of the commit's; `restore` brings the data that it records.
+    The same name gives the same working copy again, so that a rescheduled run continues. The working copy is removed on
+    success and kept on failure.
 
-    The same name finds the same working copy again, so that a rescheduled run goes on where it was. It is removed
-    on success and kept on failure.
+    Args:
+        data_record: content of a `data.dvc` that replaces the commit's.
+        restore: function that restores the data recorded by the `.dvc` files.
 
     Raises:
-        DcubeError: where the data are not what the commit records.
+        DcubeError: if the data differ from what `data.dvc` records.
     """
     folder = workspaces_of(repository) / name
     if not local_settings_file(folder).exists():
@@ -50,7 +52,7 @@ def workspace(
 
 
 def workspaces_of(repository: Path) -> Path:
-    """Where the working copies stand: `DCUBE_WORKSPACES`, or a folder of the repository that git ignores."""
+    """Return the folder of all working copies: `DCUBE_WORKSPACES`, or a folder in the repository that git ignores."""
     return (read_settings().workspaces or repository / ".dcube/workspaces").absolute()
 
 
@@ -60,13 +62,13 @@ def remove_workspace(repository: Path, folder: Path) -> None:
 
 
 def remove_torn_files(folder: Path) -> list[str]:
-    """What a killed DVC or git has left half-written, or locked, in a working copy that nobody else works in.
+    """Remove half-written files and locks that a killed DVC or git left in a working copy that nobody else uses.
 
     Returns:
-        What was removed, by its path in the working copy.
+        Paths of the removed files, relative to the working copy.
 
     Raises:
-        DcubeError: git is at work there, and its lock is no left-over.
+        DcubeError: if git is locked by a process that still runs.
     """
     index_lock = Path(git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index.lock").strip())
     lock, rwlock = folder / LOCK, folder / ".dvc/tmp/rwlock"
@@ -76,14 +78,17 @@ def remove_torn_files(folder: Path) -> list[str]:
     if locks_held(folder) != []:
         torn.append(rwlock)
     if lock.exists() and not is_lock_file(lock.read_bytes()):
-        torn.append(lock)  # what it said of finished stages the run cache knows
+        torn.append(lock)  # the run cache still has the results of finished stages
     for path in torn:
         path.unlink(missing_ok=True)
     return [path.name if path == index_lock else str(path.relative_to(folder)) for path in torn]
 
 
 def _git_at_work(folder: Path) -> list[str]:
-    """Every git that runs in this working copy, a commit that waits for its editor too: git goes to the root of it."""
+    """List the git processes in this working copy, including a commit that waits for its editor.
+
+    git changes to the root of the working copy, so that its current folder identifies it.
+    """
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -104,11 +109,14 @@ def _create(repository: Path, commit: str, folder: Path) -> None:
     if not (folder / ".dvc").is_dir():
         raise DcubeError(f"commit {commit} contains no DVC repository: commit .dvc first")
     _share_state(repository, folder)
-    copy_settings(repository, folder, remote_settings())  # last: their file marks the working copy as complete
+    copy_settings(repository, folder, remote_settings())  # last, because this file marks a complete working copy
 
 
 def _share_state(repository: Path, folder: Path) -> None:
-    """Checkpoints are keyed by all that defines a training, unsent metrics by their run: both are safe to share."""
+    """Link the repository's checkpoints and unsent metrics, which are safe to share: their keys are unique.
+
+    The key of a checkpoint contains everything that defines the training; unsent metrics have their run's id.
+    """
     (folder / ".dcube").mkdir(exist_ok=True)
     for name in ("checkpoints", "unsent"):
         shared = repository / ".dcube" / name

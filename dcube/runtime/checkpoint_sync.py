@@ -1,7 +1,7 @@
-"""Checkpoints on the shared bucket, so that a training goes on where another machine left it.
+"""Checkpoints on the shared bucket, with which a training continues on another machine.
 
-Uploads happen beside the training and never stop it: the newest checkpoint wins, whatever S3 does. An object counts
-once its checksum stands beside it, which is written last.
+Uploads run in the background and never stop the training. Only the newest checkpoint is uploaded, and a checkpoint is
+complete once its checksum object exists, which is written last.
 """
 
 import logging
@@ -23,9 +23,9 @@ from dcube.runtime import retries
 from dcube.runtime.s3 import Storage, StorageUnavailableError
 
 KEPT = 2
-# Seconds for the last upload: an undisturbed training can wait, an interrupted one is killed soon.
+# Seconds for the last upload: a finished training can wait, but an interrupted one will soon be killed.
 TIMEOUT_AT_END, TIMEOUT_WHEN_INTERRUPTED = 30.0, 3.0
-# In the calling thread: a pool of threads would be waited for when the process ends.
+# Transfer in the calling thread, because Python would wait for a thread pool when the process ends.
 TRANSFER = TransferConfig(use_threads=False)
 
 Result = TypeVar("Result")
@@ -36,20 +36,20 @@ class CheckpointSync:
     """The checkpoints of one training on the bucket.
 
     Args:
-        storage: the bucket.
-        key: of the training.
+        storage: bucket and prefix.
+        key: key of the training.
     """
 
     def __init__(self, storage: Storage, key: str) -> None:
         self.storage, self.key = storage, key
         self._client = storage.client()
         self._changed = threading.Condition()
-        self._offered: Path | None = None  # until it is uploaded
+        self._offered: Path | None = None  # checkpoint that waits for its upload
         self._closed = threading.Event()
 
     @classmethod
     def configured(cls, key: str) -> Self | None:
-        """Those on the bucket that `DCUBE_STORAGE` names, if it names one."""
+        """Return the checkpoints on the bucket of `DCUBE_STORAGE`, or None if it is not set."""
         storage = Storage.configured()
         return cls(storage, key) if storage else None
 
@@ -57,7 +57,7 @@ class CheckpointSync:
 
     @contextmanager
     def uploading(self) -> Iterator[None]:
-        """Upload what is offered inside the block; what then still waits gets a short time."""
+        """Upload offered checkpoints during the block; at its end, wait a short time for the last upload."""
         threading.Thread(target=self._upload_offers, name="checkpoint upload", daemon=True).start()
         timeout = TIMEOUT_WHEN_INTERRUPTED
         try:
@@ -72,14 +72,14 @@ class CheckpointSync:
                 print("warning: the newest checkpoint did not reach S3 before the end", file=sys.stderr)
 
     def offer(self, checkpoint: Path) -> None:
-        """Have a whole checkpoint uploaded soon; it replaces one that still waits. Returns at once."""
+        """Offer a complete checkpoint for upload, in place of one that still waits. Returns immediately."""
         with self._changed:
             self._offered = checkpoint
             self._changed.notify_all()
 
     def _upload_offers(self) -> None:
         retrying = retries.UPLOAD_CHECKPOINT.retrying(
-            Exception,  # whatever happens here, the training goes on
+            Exception,  # no error of an upload may stop the training
             on_error=lambda error: print(
                 f"warning: checkpoints stay on this machine for now: {error}", file=sys.stderr
             ),
@@ -95,7 +95,7 @@ class CheckpointSync:
                 print("checkpoint upload works again", file=sys.stderr)
 
     def _wait_for_offer(self) -> bool:
-        """False at the end."""
+        """Wait for an offered checkpoint; return False at the end of the block."""
         with self._changed:
             self._changed.wait_for(lambda: self._offered or self._closed.is_set())
         return not self._closed.is_set()
@@ -103,7 +103,7 @@ class CheckpointSync:
     def _upload_newest(self) -> None:
         checkpoint = self._offered
         assert checkpoint
-        with suppress(FileNotFoundError):  # newer ones have taken its place on disk, and one of them is offered
+        with suppress(FileNotFoundError):  # newer checkpoints replaced it on disk, and one of them is offered
             self._upload(checkpoint)
         with self._changed:
             if self._offered == checkpoint:
@@ -112,24 +112,27 @@ class CheckpointSync:
 
     def _upload(self, checkpoint: Path) -> None:
         checksum = checksum_of(checkpoint).read_bytes()
-        # Opened once: the training may remove the file while its parts are on their way.
+        # Opened only once, because the training may remove the file during the upload.
         with checkpoint.open("rb") as file, self.storage.explained():
             self._client.upload_fileobj(file, **self._at(checkpoint.name), Config=TRANSFER)
             self._client.put_object(**self._at(checksum_of(checkpoint).name), Body=checksum)
             for old in self._whole()[:-KEPT]:
-                # The checksum first: at no instant does it stand beside half a file.
+                # The checksum is deleted first, so that it never exists beside an incomplete file.
                 self._client.delete_object(**self._at(checksum_of(Path(old)).name))
                 self._client.delete_object(**self._at(old))
 
     # --- from the bucket
 
     def fetch(self, folder: Path, newer_than: str) -> Path | None:
-        """Bring the newest whole checkpoint into `folder`, if its name comes after `newer_than`.
+        """Download the newest complete checkpoint into `folder` and return its path, or None if there is none.
 
-        A server that is away is waited for; if it stays away, the training goes on with what this machine has.
+        If the server does not respond, wait for some time, then warn and continue with the local checkpoints.
+
+        Args:
+            newer_than: only checkpoints whose names sort after this one are downloaded.
 
         Raises:
-            DcubeError: the bucket cannot be used as it is configured.
+            DcubeError: if the bucket cannot be used with the present settings.
         """
         try:
             names = self._with_retries(self._whole)
@@ -154,7 +157,7 @@ class CheckpointSync:
         return retrying(explained)
 
     def _download(self, name: str, folder: Path) -> Path | None:
-        """The checkpoint, once its bytes agree with its checksum; None where they do not, or were just removed."""
+        """Download a checkpoint and return its path, or None if its checksum is wrong or it was just removed."""
         folder.mkdir(parents=True, exist_ok=True)
         path, partial = folder / name, folder / f".{name}.partial"
         try:
@@ -174,7 +177,7 @@ class CheckpointSync:
             partial.unlink(missing_ok=True)
 
     def _whole(self) -> list[str]:
-        """Names of the checkpoints that have a checksum, oldest first."""
+        """Return the names of the checkpoints that have a checksum, the oldest first."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self.storage.bucket, Prefix=self._name("")
         )

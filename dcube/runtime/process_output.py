@@ -1,4 +1,4 @@
-"""A child process whose lines of output and whose progress are followed while it runs."""
+"""Output and progress of a child process, followed while it runs."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProgressFile:
-    """The JSON lines that a process appends to the file named in `DCUBE_PROGRESS_FILE`.
+    """The file named in `DCUBE_PROGRESS_FILE`, to which a process appends progress updates as JSON lines.
 
     Args:
         on_progress: called with the newest update.
@@ -34,7 +34,7 @@ class ProgressFile:
         path.unlink(missing_ok=True)
 
     def read(self) -> None:
-        """Report the last whole update since the last look, if there is one."""
+        """Report the last complete update since the previous call, if there is one."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
@@ -45,7 +45,7 @@ class ProgressFile:
             self.on_progress(update)
 
     def _parsed(self, line: bytes) -> ProgressUpdate | None:
-        """None for the update of other code, which a workspace at another commit has: no reason to end a stage."""
+        """Parse an update; return None for another format, because a workspace may run another commit's code."""
         try:
             return ProgressUpdate.parse(line.decode("utf-8", errors="replace"), str(self.path))
         except DcubeError as error:
@@ -62,7 +62,7 @@ def follow(
 ) -> int:
     """Run a command in `folder`, and call `on_line` with every line that it prints.
 
-    Whatever ends this call, an exception as well, ends all its processes.
+    All processes of the command end with this call, also if it ends with an exception.
 
     Returns:
         The exit code.
@@ -80,7 +80,7 @@ def follow(
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[list[str]]:
-    """The lines written since the last look, until the process has ended, even if a child still holds the pipe."""
+    """Yield the new lines at intervals until the process has ended, even if a child still has the pipe open."""
     assert process.stdout
     with process.stdout as pipe, selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)

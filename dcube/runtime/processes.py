@@ -1,4 +1,4 @@
-"""Child processes: their environment, and that they end whole, with everything that they started."""
+"""Child processes: their environment, and their end together with all processes that they started."""
 
 import atexit
 import gc
@@ -17,12 +17,11 @@ from typing import Any
 
 from dcube.runtime import reaper
 
-GRACE_SECONDS = 8.0  # to close what is open, between SIGTERM and SIGKILL
+GRACE_SECONDS = 8.0  # between SIGTERM and SIGKILL, for an orderly end
 FONTS = Path(__file__).with_name("matplotlibrc")
-NEW_OBJECTS = 100_000  # before the garbage collector looks for cycles
-# Runs over medical data report to nobody.
+NEW_OBJECTS = 100_000  # new objects before the garbage collector runs
 LOCAL = ("localhost", "127.0.0.1", "::1")
-NO_TELEMETRY = {
+NO_TELEMETRY = {  # runs on medical data must not send usage reports
     "DVC_NO_ANALYTICS": "1",
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",  # DO_NOT_TRACK has to be "true" for MLflow, and "1" for others
@@ -33,11 +32,11 @@ NO_TELEMETRY = {
 def child_environment(
     variables: Mapping[str, str] = MappingProxyType({}), code: Path | None = None, without: tuple[str, ...] = ()
 ) -> dict[str, str]:
-    """The environment of a child process: this one's, with this Python before others, and `variables`.
+    """Return the environment of a child process: this process's, with this Python first in PATH, and `variables`.
 
     Args:
-        code: a working copy whose code the child runs before what is installed.
-        without: beginnings of the names that the child does not inherit.
+        code: working copy whose code takes precedence over installed packages.
+        without: prefixes of the names of variables that the child does not inherit.
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(without)}
     paths = {"PATH": _first(Path(sys.executable).parent, os.environ.get("PATH", os.defpath))}
@@ -47,23 +46,23 @@ def child_environment(
 
 
 def prepare_process() -> None:
-    """What a command begins with, before its heavy imports: what a machine may lack, and programs and libraries need.
+    """Prepare the process for a command, before its slow imports: environment, logging, garbage collector, warnings.
 
-    Libraries make a million objects while they are imported, and none of them is garbage. To look through them again
-    and again, and once more at the end, takes a fifth of the time of a short command.
+    Imports create a million objects, none of which is garbage. Scanning them again and again, and once more at the
+    end, would take a fifth of the time of a short command.
     """
     os.environ.update(NO_TELEMETRY | _completed())
     os.environ.setdefault("MATPLOTLIBRC", str(FONTS))
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # names each font that is not installed
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of each font that is missing
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.disable)
-    # Of the whole process, since filters are: images are read in threads. What is too large is refused in one line.
+    # Filters are set for the whole process, because images are read in threads. Bad images get errors of our own.
     warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
-    warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # damage is refused in one line too
+    warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 
 def _completed() -> dict[str, str]:
-    """No proxy (`HTTP_PROXY`) can reach the servers of this machine; an account in a container may have no name."""
+    """Return missing variables: no proxy for this machine's servers, and a user name, which containers may lack."""
     known = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")).split(",")
     names = ",".join(dict.fromkeys(filter(None, [*(name.strip() for name in known), *LOCAL])))
     added = {} if "*" in known else {"NO_PROXY": names, "no_proxy": names}  # `*`: no proxy at all
@@ -78,7 +77,10 @@ def _completed() -> dict[str, str]:
 def process_group(
     command: list[str], env: dict[str, str] | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with the block, and all that it started with it; `options` as of `subprocess.Popen`."""
+    """Start a process that ends with the block, together with all processes that it started.
+
+    `options` are those of `subprocess.Popen`.
+    """
     from dcube.runtime.retries import END_OF_PROCESS  # slow to import
 
     mark = uuid.uuid4().hex
@@ -92,7 +94,7 @@ def process_group(
         finally:
             assert at_end.stdin
             at_end.stdin.close()
-            # The process is collected meanwhile, so that the reaper sees it gone.
+            # Polling also collects the ended process; otherwise the reaper would still see it as a zombie.
             END_OF_PROCESS.wait_until(lambda: process.poll() is not None and at_end.poll() is not None)
 
 
@@ -102,7 +104,7 @@ def _first(folder: Path, path: str) -> str:
 
 
 def _reaper(mark: str) -> subprocess.Popen[bytes]:
-    """Runs `dcube.runtime.reaper` for the mark once our end of its standard input closes, whoever closes it."""
+    """Start `dcube.runtime.reaper` for the mark. It acts when its standard input closes, also by our death."""
     command = [sys.executable, "-P", reaper.__file__, mark, str(GRACE_SECONDS)]
     environment = child_environment(without=(reaper.MARK,))
     return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, start_new_session=True)

@@ -1,8 +1,8 @@
-"""Ends every process that carries a mark. A program of its own, which outlives whoever started it.
+"""Separate program that ends all processes with a mark in their environment, and outlives its parent.
 
-It waits until its standard input closes, because its starter has closed it or has died, by SIGKILL too. Every process
-with the mark in its environment gets SIGTERM, then SIGKILL, whatever session or group it has moved to (torchrun's
-workers have their own). Imports nothing of this package, which may be another revision's.
+It waits until its standard input closes, because its parent closed it or died, also by SIGKILL. Then all processes with
+the mark get SIGTERM and later SIGKILL, regardless of their session and process group (torchrun's workers have their
+own). This file must not import anything from this package, because the installed package may be another revision.
 """
 
 import os
@@ -17,7 +17,7 @@ POLL_SECONDS = 0.1
 
 
 def processes_marked(mark: str, variable: str = MARK) -> list[psutil.Process]:
-    """All other processes of this user with that value of the environment variable; ended ones do not count."""
+    """Return all other running processes of this user in which the environment variable has the value `mark`."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):

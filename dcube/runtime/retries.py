@@ -1,4 +1,4 @@
-"""How long this program waits for a server, and how often it tries again: a named policy for each purpose."""
+"""Timeouts and retries: a named policy for each purpose."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from tenacity import (
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Pauses that double from `first_pause` to `longest_pause`, until `timeout`; all in seconds.
+    """Retries with pauses that double from `first_pause` to `longest_pause` until `timeout`, all in seconds.
 
     Attributes:
-        timeout: None tries for ever.
+        timeout: seconds until the policy gives up. None: never.
     """
 
     timeout: float | None
@@ -28,7 +28,7 @@ class RetryPolicy:
     longest_pause: float
 
     def pause_after(self, failures: int) -> float:
-        """Seconds until the next attempt, for those who do not wait but do something else meanwhile."""
+        """Return the seconds until the next attempt, for callers that do something else meanwhile."""
         return min(self.first_pause * 2**failures, self.longest_pause)
 
     def retrying(
@@ -37,11 +37,11 @@ class RetryPolicy:
         on_error: Callable[[BaseException], None] = lambda error: None,
         **options: Any,
     ) -> Retrying:
-        """Call it with a function: tries again after `errors`, and raises the last one when the time is over.
+        """Return a callable that calls a function, retries after `errors`, and raises the last one after the timeout.
 
         Args:
             on_error: called with the first error only.
-            options: of `tenacity.Retrying`.
+            options: options of `tenacity.Retrying`.
         """
 
         def before_sleep(state: RetryCallState) -> None:
@@ -52,7 +52,7 @@ class RetryPolicy:
         return Retrying(**(self._limits() | {"retry": retry, "before_sleep": before_sleep, "reraise": True} | options))
 
     def wait_until(self, is_true: Callable[[], bool]) -> bool:
-        """Call `is_true` until it is; False if it was not before the time was over. What it raises ends the waiting."""
+        """Call `is_true` until it returns true, and return False after the timeout. Its exceptions are not caught."""
         retry = retry_if_result(lambda found: not found)
         return Retrying(**self._limits(), retry=retry, retry_error_callback=lambda state: False)(is_true)
 
@@ -61,24 +61,24 @@ class RetryPolicy:
         return {"stop": stop, "wait": wait_exponential(multiplier=self.first_pause, max=self.longest_pause)}
 
 
-# A run waits for the bucket that machines share, rather than fail with all that it has computed.
+# A run waits for the shared bucket, because a failure would lose the results that it has computed.
 WAIT_FOR_STORAGE = RetryPolicy(timeout=600, first_pause=5, longest_pause=5)
-# The start of a training waits longer than the restart of a server takes, then goes on with what this machine has.
+# The start of a training waits longer than a server takes to restart, then continues with local checkpoints.
 FETCH_CHECKPOINT = RetryPolicy(timeout=150, first_pause=2, longest_pause=2)
-# Beside the training, as long as it runs.
+# Uploads run in the background as long as the training runs.
 UPLOAD_CHECKPOINT = RetryPolicy(timeout=None, first_pause=2, longest_pause=60)
-# Beside the training, with whatever is logged next; at the end of a run by its status: a killed one has seconds.
+# During the training, the next log call retries. At its end the timeout depends on the status: a killed run has little.
 SEND_TRACKING = RetryPolicy(timeout=None, first_pause=2, longest_pause=60)
 CLOSE_TRACKING = {
     "FINISHED": RetryPolicy(timeout=60, first_pause=2, longest_pause=2),
     "FAILED": RetryPolicy(timeout=10, first_pause=2, longest_pause=2),
     "KILLED": RetryPolicy(timeout=2, first_pause=2, longest_pause=2),
 }
-# Two pipelines that write the same row of MLflow's at the same moment: an alias, a data set.
+# Two pipelines may write the same row of MLflow (an alias, a data set) at the same moment.
 AFTER_COLLISION = RetryPolicy(timeout=10, first_pause=0.1, longest_pause=1)
 START_SERVER = RetryPolicy(timeout=120, first_pause=0.2, longest_pause=0.2)
-# Until a process of ours, or what it has started, is gone.
+# Wait for the end of a child process and of all processes that it started.
 END_OF_PROCESS = RetryPolicy(timeout=None, first_pause=0.05, longest_pause=0.05)
 END_OF_SERVERS = RetryPolicy(timeout=60, first_pause=0.1, longest_pause=0.1)
-# Until runs on workers have ended, which takes hours.
+# Runs on workers may take hours.
 END_OF_RUNS = RetryPolicy(timeout=None, first_pause=2, longest_pause=2)

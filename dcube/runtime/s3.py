@@ -1,6 +1,6 @@
-"""The bucket that all machines share: any S3-compatible server, named by `DCUBE_STORAGE=s3://bucket/prefix`.
+"""The bucket that all machines share, on any S3-compatible server: `DCUBE_STORAGE=s3://bucket/prefix`.
 
-Endpoint and credentials come under the names that boto3 and DVC know: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
+Endpoint and credentials are read from the variables of boto3 and DVC: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION.
 """
 
@@ -32,29 +32,29 @@ from dcube.runtime.settings import read_settings, variable_of
 
 VARIABLE = variable_of("storage")
 ADDRESS = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[\w.-]+(?:/[\w.-]+)*))?/?")
-TOLERATED_SKEW_MINUTES = 5.0  # servers refuse from 15 on, some from 5
+TOLERATED_SKEW_MINUTES = 5.0  # most servers refuse signatures from 15 minutes on, some from 5
 CLIENT = Config(
-    # A hanging connection must not outlive the timeout of those who wait for it.
+    # A hanging connection must fail before the timeout of its callers.
     connect_timeout=5,
     read_timeout=20,
     retries={"mode": "standard", "total_max_attempts": 3},
-    # What is read is compared with its own SHA-256; botocore's check breaks on errors that carry a checksum.
+    # Readers compare their own SHA-256, and botocore's check fails on error responses with a checksum.
     response_checksum_validation="when_required",
 )
 NO_RESPONSE = (EndpointConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError)
 
 
 class MissingObjectError(DcubeError):
-    """There is no object of this name, or no longer."""
+    """Raised when an object does not exist or was deleted."""
 
 
 class StorageUnavailableError(DcubeError):
-    """No server answers, or it reports that it is overloaded or failing: the same request may succeed later."""
+    """Raised when the server does not answer, is overloaded or fails; the same request may succeed later."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """One prefix of one bucket; `named` is where its address comes from, for errors."""
+    """One prefix of one bucket; `named` is the name of the setting with its address, for errors."""
 
     bucket: str
     prefix: str
@@ -62,20 +62,20 @@ class Storage:
 
     @classmethod
     def configured(cls) -> Self | None:
-        """What `DCUBE_STORAGE` names; None where it is not set.
+        """Return the storage of `DCUBE_STORAGE`, or None if it is not set.
 
         Raises:
-            DcubeError: it names something else than a bucket.
+            DcubeError: if it is not the address of a bucket.
         """
         address = read_settings().storage
         return cls.at(address, VARIABLE) if address else None
 
     @classmethod
     def at(cls, address: str, named: str) -> Self:
-        """What an address names.
+        """Return the storage at an address.
 
         Raises:
-            DcubeError: it names something else than a bucket.
+            DcubeError: if it is not the address of a bucket.
         """
         match = ADDRESS.fullmatch(address)
         if not match or {".", ".."} & set(address.split("/")):
@@ -83,14 +83,14 @@ class Storage:
         return cls(match["bucket"], match["prefix"] or "", named)
 
     def key(self, *names: str) -> str:
-        """The object's name inside the bucket."""
+        """Return the key of an object in the bucket: the prefix and `names`, joined by slashes."""
         return "/".join(filter(None, (self.prefix, *names)))
 
     def address(self, *names: str) -> str:
         return f"s3://{self.bucket}/{self.key(*names)}"
 
     def client(self) -> Any:
-        """A boto3 client; nothing is asked of the server yet."""
+        """Return a boto3 client, without a request to the server."""
         try:
             return boto3.session.Session().client("s3", config=CLIENT)
         except (BotoCoreError, ValueError) as error:
@@ -98,11 +98,11 @@ class Storage:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn what boto3 raises into one line.
+        """Turn errors of boto3 inside the block into one-line errors.
 
         Raises:
-            StorageUnavailableError: trying again later may help.
-            DcubeError: a person has to mend something.
+            StorageUnavailableError: if another attempt may succeed later.
+            DcubeError: if a person has to correct something.
         """
         try:
             yield
@@ -148,10 +148,10 @@ class Storage:
 
 
 def check_storage() -> None:
-    """Write, read and remove a few bytes in the configured bucket; nothing where none is configured.
+    """Write, read and remove a few bytes in the bucket, if one is configured.
 
     Raises:
-        DcubeError: endpoint, credentials, bucket or clock are wrong.
+        DcubeError: if endpoint, credentials, bucket or clock are wrong.
     """
     storage = Storage.configured()
     if storage is None:
@@ -167,9 +167,9 @@ def check_storage() -> None:
 
 
 def _clock_difference(metadata: Any) -> str:
-    """How far this machine's clock is from the server's, where so far that S3 refuses signatures; else nothing.
+    """Return the clock difference as text if it is so large that S3 may refuse signatures, else empty text.
 
-    The header tells, not the error: servers name one and the same skew RequestTimeTooSkewed, AccessDenied or 403.
+    It is read from the header, because error codes for clock skew differ: RequestTimeTooSkewed, AccessDenied or 403.
     """
     try:
         server = parsedate_to_datetime(metadata["HTTPHeaders"]["date"])

@@ -1,4 +1,4 @@
-"""Every environment variable that this program reads. `docs/reference/settings.md` is generated from this model."""
+"""All environment variables that this program reads. `docs/reference/settings.md` is generated from this model."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ PREFIX = "DCUBE_"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-# Not fields, since no module of ours reads them as a setting.
+# These are no fields, because no module reads them as a setting.
 ELSEWHERE = {
     "DCUBE_MLFLOW_HOSTS": "Read by `docker/compose.yaml` alone: further host names by which browsers reach MLflow.",
     "DCUBE_WORKER_MEMORY": "Read by `docker/compose.yaml` alone: the memory of a worker's container. Default: `32g`.",
@@ -25,7 +25,7 @@ ELSEWHERE = {
 
 
 class Settings(BaseSettings):
-    """The field `storage` is the variable `DCUBE_STORAGE`; variables of other programs are named by an alias."""
+    """Settings from environment variables. A name is `DCUBE_` and the field's name; other programs' have an alias."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
 
@@ -125,18 +125,18 @@ class Settings(BaseSettings):
 
     @property
     def stages_to_run(self) -> set[str] | None:
-        """None: all."""
+        """Names of the stages that run. None: all."""
         return set(self.stages.split()) if self.stages else None
 
     @property
     def limits(self) -> dict[str, str]:
-        """What is too much to be read, as variables of a child process that inherits no others."""
+        """Limits on the size of inputs, as environment variables for a child process that inherits no others."""
         fields = (name for name in type(self).model_fields if name.startswith("max_"))
         return {variable_of(name): str(getattr(self, name)) for name in fields}
 
     @classmethod
     def variables(cls, name: str) -> list[str]:
-        """The environment variables of a field, the one that wins first."""
+        """Return the environment variables of a field, the one with the highest precedence first."""
         match cls.model_fields[name].validation_alias:
             case AliasChoices(choices=choices):
                 return [str(choice) for choice in choices]
@@ -147,15 +147,15 @@ class Settings(BaseSettings):
 
 
 def variable_of(field: str) -> str:
-    """The environment variable by which a child process is given a setting."""
+    """Return the environment variable that passes a setting to a child process."""
     return Settings.variables(field)[0]
 
 
 def read_settings() -> Settings:
-    """What the environment says now.
+    """Read the settings from the present environment.
 
     Raises:
-        DcubeError: naming the variable whose value is wrong.
+        DcubeError: if a variable has an invalid value; the message names it.
     """
     try:
         return Settings()
@@ -165,7 +165,7 @@ def read_settings() -> Settings:
 
 @contextmanager
 def library_defaults(values: Mapping[str, str]) -> Iterator[None]:
-    """Inside the block, defaults for variables that a library reads; what the user has set stays."""
+    """Set defaults of a library's environment variables during the block; the user's own values are kept."""
     added = {name: value for name, value in values.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -176,7 +176,7 @@ def library_defaults(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def settings_page() -> str:
-    """`docs/reference/settings.md`."""
+    """Return the text of `docs/reference/settings.md`."""
     rows = [
         f"| {_cell(', '.join(f'`{name}`' for name in Settings.variables(field)))} | {_cell(info.description or '')} | "
         f"{'' if info.default is None else f'`{_shown(info.default)}`'} |"

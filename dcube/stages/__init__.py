@@ -1,6 +1,6 @@
-"""One thin module a DVC stage: it loads parameters and files, calls the library, and keeps its results.
+"""One thin module per DVC stage: it loads parameters and files, calls the library, and saves the results.
 
-Here the paths of a working copy and an MLflow run are put together with what computes, which gets them as arguments.
+Only these modules know the paths of the working copy and the MLflow run; the library gets them as arguments.
 """
 
 import logging
@@ -19,15 +19,15 @@ from dcube.tracking.inputs import inputs_at_start, refuse_changed_inputs, refuse
 
 
 def params() -> Params:
-    """The checked parameters of this working copy; of a stage that DVC runs, those that its process began with."""
+    """Return the validated parameters of this working copy; in a stage run by DVC, those at its process's start."""
     text = inputs_at_start().text
     return load_params(PARAMS) if text is None else params_from(parse_yaml(text, str(PARAMS)), str(PARAMS))
 
 
 def run(main: Callable[..., None], *words: str) -> None:
-    """Run a stage's `main` with the command line's words; what a user can mend ends in one line and exit code 2.
+    """Run a stage's `main` with the words of the command line.
 
-    So does Ctrl-C, with the exit code that shells give it.
+    Errors that a user can correct end in one line and exit code 2, and Ctrl-C in one line and a shell's code for it.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for noisy in ("mlflow", "alembic", "botocore", "httpx", "matplotlib", "timm"):

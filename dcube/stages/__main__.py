@@ -1,4 +1,4 @@
-"""`python -m dcube.stages STAGE [WORDS…]`: how dvc.yaml starts a stage."""
+"""Entry point of all stages for dvc.yaml: `python -m dcube.stages STAGE [WORDS…]`."""
 
 import sys
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from dcube.tracking.inputs import inputs_at_start
 def main(stage: str = "", *words: str) -> None:
     prepare_process()
     with one_line_errors():
-        inputs_at_start()  # before the code of the stage is imported
+        inputs_at_start()  # must be called before the code of the stage is imported
         announce("@".join((stage, *words)))
         work = main_of(stage)
         if len(words) != len(signature(work).parameters):
@@ -24,10 +24,10 @@ def main(stage: str = "", *words: str) -> None:
 
 
 def main_of(stage: str) -> Callable[..., None]:
-    """What a stage does.
+    """Return the function `main` of a stage.
 
     Raises:
-        DcubeError: there is no such stage.
+        DcubeError: if there is no such stage.
     """
     name = f"dcube.stages.{stage}"
     try:

@@ -1,4 +1,4 @@
-"""The line that a stage begins with: which one of how many it is, and how long the plan says that it takes."""
+"""The first line that a stage prints: its position among the stages, and its planned duration."""
 
 import sys
 from contextlib import suppress
@@ -12,20 +12,20 @@ from dcube.runtime.settings import read_settings
 
 
 def announce(stage: str) -> None:
-    """Print it for a person's own `dvc repro`; an orchestrator shows its stages itself, and torchrun starts copies."""
+    """Print the line for a `dvc repro` by hand, but not for an orchestrator or in processes that torchrun started."""
     settings = read_settings()
     if settings.stage is None or settings.stages is not None or settings.torchrun is not None:
         return
-    with suppress(DcubeError):  # no plan, or none that can be read: nothing depends on it
+    with suppress(DcubeError):  # the line is only information, so a missing or damaged plan is ignored
         if line := planned_line(stage, Path()):
             print(line, file=sys.stderr, flush=True)
 
 
 def planned_line(stage: str, folder: Path) -> str:
-    """Empty where the plan is of another data set, or does not know the stage.
+    """Return the line, or empty text if the plan is for another data set or does not contain the stage.
 
     Args:
-        stage: as DVC names it.
+        stage: DVC's name of the stage.
     """
     plan = PlanSummary.load(folder / PLAN)
     if stage not in plan.estimate or plan.dataset != load_params(folder / PARAMS).data.name:

@@ -1,4 +1,4 @@
-"""What the stages that train a candidate share."""
+"""Code shared by the stages that train a candidate."""
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ from dcube.tracking.run import tracked_run
 
 
 def run_training_stage(name: CandidateName) -> None:
-    """Train, save and track one candidate, in as many processes as `compute.processes` says."""
+    """Train, save and track one candidate in `compute.processes` processes."""
     settings, stage = params(), STAGES[name]
     recipe = recipe_of(name, settings)
     launch(settings.compute.processes, lambda: _train(stage, name, recipe, settings), "dcube.stages", stage)

@@ -1,4 +1,4 @@
-"""Stage: measure one model, once, on the test split."""
+"""Stage evaluate: evaluate one model once on the test split."""
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.headline import save_headline
@@ -34,9 +34,9 @@ def main(name: str) -> None:
         predictions.save(folder / PREDICTIONS)
         draw_figures(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
         metrics.save(folder / METRICS_FILE)
-        # The model's name is in it: `dvc exp show` then has one short column a model.
+        # The name contains the model, so that `dvc exp show` has one short column per model.
         save_headline(folder, name, "auroc", metrics.test["auroc"])
-        # Not which pipeline: equal models of two pipelines have equal cards.
+        # Without the pipeline's name, because equal models of two pipelines must have equal cards.
         origin = {tag: value for tag, value in lineage_tags(stage).items() if tag != tags.PIPELINE}
         card = model_card(metrics, candidate.config, dataset, origin)
         (folder / "model_card.md").write_text(card, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Stage `prepare`: raw images → arrays, manifest and splits."""
+"""Stage prepare: turn raw images into arrays, manifest and splits."""
 
 from dcube.artifacts.layout import DATASET, PREPARED, RAW
 from dcube.data.preparing import prepare

@@ -1,4 +1,4 @@
-"""Stage probe: linear probes on the frozen features, by block, timestep and number of labels."""
+"""Stage probe: fit linear probes on the frozen features for each block, timestep and number of labels."""
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE, SELECTION
@@ -16,11 +16,11 @@ def main() -> None:
     else:
         print(NO_PROBES)
         PROBE.mkdir(parents=True)
-        (PROBE / "none.txt").write_text(f"{NO_PROBES}\n", encoding="utf-8")  # of an empty folder DVC warns
+        (PROBE / "none.txt").write_text(f"{NO_PROBES}\n", encoding="utf-8")  # DVC warns about empty folders
 
 
 def _probe(settings: Params) -> None:
-    # Slow to import, and most pipelines fit no probes.
+    # These imports are slow, and most pipelines fit no probes.
     from dcube.data.prepared import PreparedDataset
     from dcube.engine.device import choose_device
     from dcube.features.probe_study import run_probes

@@ -1,4 +1,4 @@
-"""Stage: put every evaluated model into the registry, name the challenger and, where there is none, the champion."""
+"""Stage register: register all evaluated models, and set the challenger and, if there is none yet, the champion."""
 
 from collections.abc import Mapping
 
@@ -66,8 +66,10 @@ def main() -> None:
 
 
 def _shared_files(dataset: str) -> dict[str, bytes]:
-    """What all candidates share, by its place among the artifacts: their origin, a page about them all, and what
-    `dcube report MODEL@ALIAS` shows. All paths are those of a working copy.
+    """Return the files that all candidates share, as artifact path → content.
+
+    They are the files of the origin, the report on all candidates, and the results that `dcube report MODEL@ALIAS`
+    shows, with their paths in a working copy.
     """
     shown = (*REPORTED, *MODELS.glob(f"*/{HISTORY}"), *MODELS.glob(f"*/{VALIDATION}"))
     return {
@@ -78,7 +80,7 @@ def _shared_files(dataset: str) -> dict[str, bytes]:
 
 
 def _diffusion_weights() -> str | None:
-    """Their sha256, where this pipeline trained any."""
+    """Return the sha256 of the diffusion weights, or None if this pipeline trained none."""
     return load_diffusion_config(DIFFUSION).weights_sha256 if (DIFFUSION / CONFIG).exists() else None
 
 

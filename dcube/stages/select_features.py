@@ -1,4 +1,4 @@
-"""Stage select_features: which blocks' features are the least Gaussian."""
+"""Stage select_features: find the blocks with the least Gaussian features."""
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, SELECTION

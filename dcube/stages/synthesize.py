@@ -1,4 +1,4 @@
-"""Stage synthesize: images for the rare classes, audited for memorisation."""
+"""Stage synthesize: generate images for the rare classes, and audit them for memorisation."""
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import AUDIT, DIFFUSION, PREPARED, SYNTHETIC, VALIDATION
@@ -33,7 +33,7 @@ def main() -> None:
         with atomic_folder(SYNTHETIC) as folder:
             save_synthetic(folder, synthetic, dataset)
             summary.save(folder / AUDIT)
-            if len(images):  # a balanced set needs none
+            if len(images):  # a balanced data set gets no synthetic images
                 sample_grid(synthetic.images, synthetic.labels, dataset.classes).savefig(folder / "grid.png", dpi=150)
                 nearest_figure(audit, images, training).savefig(folder / "nearest.png", dpi=150)
         for file in (*sorted(SYNTHETIC.glob("*.png")), SYNTHETIC / AUDIT):

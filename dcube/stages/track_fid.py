@@ -1,4 +1,4 @@
-"""Stage track_fid: how far images of the chosen weights are from real ones, overall and per class."""
+"""Stage track_fid: measure the distance of generated from real images for the chosen weights, overall and per class."""
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.headline import save_headline
@@ -35,7 +35,7 @@ def main() -> None:
         report, samples = tracker.report(images, labels, patch_size), Samples.of(tracker, images, labels)
         with atomic_folder(FID) as folder:
             report.save(folder / FID_REPORT)
-            # The extractor's name is in it: distances of two extractors do not compare.
+            # The name contains the extractor, because distances of two extractors cannot be compared.
             save_headline(folder, "fid", settings.fid.extractor, report.overall.fid)
             samples.figure(dataset.classes).savefig(folder / "samples.png", dpi=150)
             samples.save(folder / SAMPLES)

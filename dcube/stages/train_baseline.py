@@ -1,4 +1,4 @@
-"""Stage train_baseline: the method that `baseline.method` names, under the protocol of train_classifier."""
+"""Stage train_baseline: train the method of `baseline.method` with the same protocol as train_classifier."""
 
 from dcube.artifacts.candidates import BASELINE
 from dcube.stages.candidates import run_training_stage

@@ -1,4 +1,4 @@
-"""Stage train_classifier: the D-Cube classifier on the frozen features of the trained U-ViT."""
+"""Stage train_classifier: train the D-Cube classifier on frozen features of the trained U-ViT."""
 
 from dcube.artifacts.candidates import DCUBE
 from dcube.stages.candidates import run_training_stage

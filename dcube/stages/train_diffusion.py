@@ -1,4 +1,4 @@
-"""Stage train_diffusion: the U-ViT, trained until FID stabilises."""
+"""Stage train_diffusion: train the U-ViT until FID stabilises."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ from dcube.tracking.run import tracked_run
 
 def main() -> None:
     settings = params()
-    if not is_torchelastic_launched():  # also what later stages cannot do: this one may take days
+    if not is_torchelastic_launched():  # also checks later stages, because this one may take days
         refuse_infeasible(settings, DatasetInfo.load(PREPARED / DATASET), read_settings().stages_to_run)
     launch(settings.compute.processes, lambda: train(settings), "dcube.stages", "train_diffusion")
 

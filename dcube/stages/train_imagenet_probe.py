@@ -1,4 +1,4 @@
-"""Stage train_imagenet_probe: a linear probe on frozen ImageNet features, the first metrics of a run."""
+"""Stage train_imagenet_probe: fit a linear probe on frozen ImageNet features. It gives the first metrics of a run."""
 
 from dcube.artifacts.candidates import IMAGENET_PROBE
 from dcube.stages.candidates import run_training_stage

@@ -1,4 +1,4 @@
-"""Stage train_sub_features: the control that has D-Cube's sub-feature network alone."""
+"""Stage train_sub_features: train the control that consists only of D-Cube's sub-feature network."""
 
 from dcube.artifacts.candidates import SUB_FEATURES
 from dcube.stages.candidates import run_training_stage

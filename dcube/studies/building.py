@@ -1,4 +1,4 @@
-"""From the options of a command to what computes a study."""
+"""Construction of a study's runner from the options of a command."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,16 +17,17 @@ FOLD = "data.fold"
 def build_runner(
     name: str, data: str | None, settings: Sequence[str] = (), rows: Sequence[str] = (), repeats: int | None = None
 ) -> Runner:
-    """The study of that name or file over a data set.
+    """Build the runner of a study, given by its name or file, on a data set.
 
     Args:
-        data: data set and preset; None is what params.yaml says.
-        settings: `group.key=value`, in place of the preset's and of those that the study has for all rows.
-        rows: the only ones to compute; empty: all.
-        repeats: other number than the study's.
+        data: name of the data set, for params.yaml or a preset. None: params.yaml.
+        settings: `group.key=value`; they override the preset's settings and those of the study for all rows.
+        rows: names of the rows to compute. Empty: all.
+        repeats: number of repeats. None: the study's own.
 
     Raises:
-        DcubeError: `--repeats` of cross-validation, which would leave out folds; or what its parts raise.
+        DcubeError: if `repeats` is given for cross-validation, where it would leave out folds, or if the study, data
+            set, rows or settings are unknown or do not fit together.
     """
     overrides = parse_settings(settings)
     base = with_overrides(base_params(data), overrides, where="--set")
@@ -42,7 +43,7 @@ def build_runner(
 
 
 def base_params(data: str | None) -> Params:
-    """params.yaml where it is about this data set, else the preset of this name."""
+    """Return the parameters of params.yaml if it is for this data set, otherwise those of the preset of this name."""
     if data is None or (PARAMS.exists() and load_params(PARAMS).data.name == data):
         return load_params(PARAMS)
     if data in preset_names():
@@ -54,7 +55,7 @@ def base_params(data: str | None) -> Params:
 
 
 def with_rows(study: Study, rows: Sequence[str], repeats: int | None) -> Study:
-    """The study with some of its rows, and another number of repeats."""
+    """Return the study with only these rows, and another number of repeats if given."""
     names = [row.name for row in study.rows]
     if unknown := [name for name in rows if name not in names]:
         raise DcubeError(f"--row {unknown[0]}: the study has {', '.join(names)}")
@@ -64,10 +65,10 @@ def with_rows(study: Study, rows: Sequence[str], repeats: int | None) -> Study:
 
 
 def with_shared_settings(study: Study, data: str, settings: Settings) -> Study:
-    """The study with other settings for all rows, which what tells its rows apart must not be among.
+    """Return the study with these settings for all rows.
 
     Raises:
-        DcubeError: the study varies one of them.
+        DcubeError: if the study itself varies one of the settings.
     """
     swept = {study.sweep.parameter} if study.sweep else set()
     own = [{*row.settings, *study.choices_of(row, data)} for row in study.rows]

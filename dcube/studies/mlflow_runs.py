@@ -1,6 +1,6 @@
-"""A study in MLflow: one run for each line of its table, and below it one for each repeat.
+"""Runs of a study in MLflow: one run for each line of its table, with one child run for each repeat.
 
-What is there already is not logged again: a study that is repeated, or has more repeats, adds what is new.
+Existing runs are not logged again: a study that is computed again or with more repeats only adds what is new.
 """
 
 import hashlib
@@ -31,17 +31,17 @@ from dcube.tracking.batches import milliseconds, send_datasets, send_params
 from dcube.tracking.datasets import entity_of
 from dcube.tracking.mlflow_client import experiment_called, runs_of, tracking_client
 
-OF_IMAGES = {"data", "diffusion", "fid"}  # parameters that generated images and their distances come from
+OF_IMAGES = {"data", "diffusion", "fid"}  # parameter groups that define generated images and their distances
 
 
 def log(table: StudyTable, base: Params, folder: Path) -> str:
-    """Log what MLflow does not have yet: lines with their settings and means, repeats, and a run with the tables.
+    """Log everything that MLflow does not have yet: lines with settings and means, repeats, and a run with the tables.
 
     Args:
-        folder: of the tables, as `dcube.studies.output.write` has left it.
+        folder: folder with the tables, written by `dcube.studies.output.write`.
 
     Returns:
-        The experiment's name.
+        The name of the experiment.
     """
     name = f"dcube-study/{table.name}/{table.data}"
     runs = StudyRuns(name, table, base)
@@ -65,7 +65,7 @@ class StudyRuns:
         self.known = {run.data.tags.get(tags.STUDY_KEY): run for run in runs_of(self.client, [self.experiment], "")}
 
     def log_line(self, line: Line) -> None:
-        """The line, which the trial and the result of its first repeat identify, and its repeats."""
+        """Log a line and its repeats. A line is identified by the trial and the result of its first repeat."""
         study, title = self.table.study, line.variant.title
         repeats = {
             f"{title}, {study.name_of_repeat(repeat)}": (
@@ -99,7 +99,7 @@ class StudyRuns:
 
     @contextmanager
     def _run(self, name: str, key: str, own_tags: dict[str, str]) -> Iterator[str]:
-        """The run of this key, also where it was cut off, or a new one."""
+        """Yield the id of the existing run with this key, also if it was interrupted, or of a new run."""
         run = self.known.get(key) or self.client.create_run(
             self.experiment, milliseconds(), self.origin | own_tags | {tags.STUDY_KEY: key}, name
         )
@@ -117,13 +117,13 @@ class StudyRuns:
             log_metrics(self.client, run_id, result.metrics)
 
     def _log_means(self, run_id: str, line: Line) -> None:
-        """The step is the number of repeats: MLflow shows the means over most of them."""
+        """Log the means with the number of repeats as the step, so that MLflow shows those over the most repeats."""
         means = {f"{metric}/mean": value.mean for metric, value in line.metrics.items()}
         deviations = {f"{metric}/deviation": value.deviation for metric, value in line.metrics.items()}
         log_metrics(self.client, run_id, means | deviations, step=len(line.results))
 
     def _made_with(self, trial: Trial) -> dict[str, Any]:
-        """The parameters as the registered candidates of a pipeline show them."""
+        """Return the parameters of a trial in the same form as those of a pipeline's registered candidates."""
         if self.table.study.report != "evaluation":
             return flattened(trial.params.model_dump(mode="json", include=OF_IMAGES))
         recipe, on_features = (
@@ -135,7 +135,7 @@ class StudyRuns:
         return shown_params(recipe.kind, {**behind, **diffusion, **recipe.params})
 
     def _settings(self, trial: Trial) -> dict[str, Any]:
-        """What the study changes."""
+        """Return the parameters that differ from the study's base."""
         before = flattened(self.base.model_dump(mode="json"))
         own = flattened(trial.params.model_dump(mode="json"))
         return {name: value for name, value in own.items() if value != before.get(name)}

@@ -1,4 +1,4 @@
-"""The options that `dcube study` and `python -m flows.study` share."""
+"""Command-line options shared by `dcube study` and `python -m flows.study`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What a study leaves: a folder of tables, a plot, every metric of every repeat."""
+"""Output of a study: a folder with tables, a plot, and all metrics of all repeats."""
 
 import shutil
 from pathlib import Path
@@ -15,11 +15,11 @@ from dcube.studies.trials import Variant
 
 MARKDOWN, LATEX, REPEATS, COMPARISONS = "table.md", "table.tex", "repeats.csv", "comparisons.csv"
 PLOT = "plot.png"
-LONGEST_SHOWN = 60  # rows of a reported CSV file that the Markdown shows
+LONGEST_SHOWN = 60  # longer CSV files are not shown in the Markdown
 
 
 def write(table: StudyTable, folder: Path) -> None:
-    """Everything, in place of what an earlier run of the study has left."""
+    """Write the whole output, in place of that of an earlier run of the study."""
     with atomic_folder(folder) as partial:
         text = markdown(table)
         if table.study.report == "files":
@@ -36,7 +36,7 @@ def write(table: StudyTable, folder: Path) -> None:
 
 
 def _reported(line: Line, folder: Path) -> str:
-    """Copies the files of a line's results into `folder`, and shows pictures and short tables."""
+    """Copy the files of a line's results into `folder`, and return Markdown with pictures and short tables."""
     shown = []
     for repeat, result in enumerate(line.results):
         for file in sorted(result.folder.iterdir()):

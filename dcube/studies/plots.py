@@ -1,4 +1,4 @@
-"""A study's table as a plot: curves over its sweep, or a line of dots a row."""
+"""Plot of a study's table: curves over its sweep, or a line of dots for each row."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +11,7 @@ MARKERS = "osD^v<>"
 
 
 def plot(table: StudyTable) -> Figure:
-    """The first and the last metric that the study reports, side by side."""
+    """Plot the first and the last metric that the study reports, side by side."""
     names = list(dict.fromkeys((table.study.metrics[0], table.study.metrics[-1])))
     sweep = table.study.sweep is not None
     size = (5 * len(names), 4.2) if sweep else (4.2 * len(names) + 2, 0.3 * len(table.lines) + 1.5)
@@ -27,7 +27,7 @@ def plot(table: StudyTable) -> Figure:
 
 
 def _curves(axis: Axes, table: StudyTable, name: str) -> None:
-    """Mean and standard deviation over the sweep, a curve a row."""
+    """Plot mean and standard deviation over the sweep, with one curve per row."""
     assert table.study.sweep
     values = [str(value) for value in table.study.sweep.values]
     rows = _by_row(table)
@@ -42,7 +42,7 @@ def _curves(axis: Axes, table: StudyTable, name: str) -> None:
 
 
 def _dots(axis: Axes, table: StudyTable, name: str) -> None:
-    """Every repeat a dot, their mean a bar, a line a row; dashed, the reference's mean."""
+    """Plot a dot for each repeat and a bar for their mean, with the reference's mean as a dashed line."""
     groups = list(dict.fromkeys(line.variant.row.group for line in table.lines))
     for height, line in enumerate(table.lines):
         colour = f"C{groups.index(line.variant.row.group) % 10}"

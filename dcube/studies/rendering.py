@@ -1,4 +1,4 @@
-"""A study's table as Markdown, LaTeX, CSV, and on a terminal."""
+"""Rendering of a study's table as Markdown, LaTeX, CSV and terminal output."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ Emphasise = Callable[[str], str]
 
 
 def markdown(table: StudyTable) -> str:
-    """Title, table, how it came about, comparisons, failures."""
+    """Return title, table, notes, comparisons and failures as Markdown."""
     parts = [f"## {table.study.title}: {table.data}", table.study.about]
     parts += [markdown_table(*_grid(table, _bold))] if table.metrics else []
     parts += [" ".join(notes(table))]
@@ -29,7 +29,7 @@ def markdown(table: StudyTable) -> str:
 
 
 def latex(table: StudyTable) -> str:
-    """A `booktabs` table, to be put into a paper."""
+    """Return a LaTeX `booktabs` table for a paper."""
     header, rows = _grid(table, lambda text: rf"\textbf{{{text}}}")
     body = [" & ".join(map(_escaped, row)) + r" \\" for row in rows]
     return "\n".join(
@@ -50,7 +50,7 @@ def latex(table: StudyTable) -> str:
 
 
 def repeats_frame(table: StudyTable) -> pd.DataFrame:
-    """Every metric of every repeat: row, group, value of the sweep, repeat, split, metric, result."""
+    """Return all metrics of all repeats: row, group, at (value of the sweep), repeat, split, metric, result."""
     rows = []
     for line in table.lines:
         for repeat, result in enumerate(line.results):
@@ -76,7 +76,7 @@ def comparisons_frame(table: StudyTable) -> pd.DataFrame:
 
 
 def notes(table: StudyTable) -> list[str]:
-    """How to read it, a sentence each."""
+    """Return notes on how to read the table, one or two sentences each."""
     study, repeats = table.study, table.study.repeats
     said = [note for note in (table.split_notice, table.note) if note]
     if repeats > 1:
@@ -97,7 +97,7 @@ def notes(table: StudyTable) -> list[str]:
 
 
 def terminal(table: StudyTable) -> list[Table | str]:
-    """What `dcube study` prints."""
+    """Return the tables and lines that `dcube study` prints."""
     shown: list[Table | str] = []
     if table.metrics:
         shown.append(_rich(f"{table.study.title}: {table.data}", *_grid(table, lambda text: f"[bold]{text}[/]")))
@@ -108,7 +108,7 @@ def terminal(table: StudyTable) -> list[Table | str]:
 
 
 def _grid(table: StudyTable, emphasise: Emphasise) -> tuple[list[str], list[list[str]]]:
-    """Head and rows; groups stand before their first row's name."""
+    """Return the header and the rows of cells."""
     sweep = table.study.sweep
     with_paper = any(line.paper for line in table.lines)
     header = ["", *([sweep.title] if sweep else []), *map(title_of, table.metrics)]

@@ -1,4 +1,4 @@
-"""What a trial has yielded: metrics by name, and the predictions that they rest on."""
+"""Result of a trial: metrics by name, and the predictions behind them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +14,10 @@ from dcube.evaluation.predictions import Predictions
 
 @dataclass(frozen=True)
 class Result:
-    """Attributes:
-    folder: `metrics.json` and `predictions.csv`, or `fid.json`, or the files that a study reports.
+    """Result of a trial, read from its files.
+
+    Attributes:
+        folder: folder with `metrics.json` and `predictions.csv`, or `fid.json`, or the files that the study reports.
     """
 
     folder: Path
@@ -28,22 +30,22 @@ class Result:
 
     @cached_property
     def evaluation(self) -> Metrics | None:
-        """Of a classifier."""
+        """Metrics of a classifier; None for other results."""
         return self._artifact(Metrics, METRICS_FILE)
 
     @cached_property
     def generation(self) -> FidReport | None:
-        """Of generated images."""
+        """Distances of generated images; None for other results."""
         return self._artifact(FidReport, FID_REPORT)
 
     @property
     def validation(self) -> dict[str, float]:
-        """Metrics of the validation split; none of generated images."""
+        """Metrics on the validation split; empty for generated images."""
         return self.evaluation.validation if self.evaluation else {}
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """By name: of the test split, or of the generated images: `fid`, `kid`, and `fid, CLASS` for every class."""
+        """Metrics on the test split, or of generated images (`fid`, `kid`, and for each class `fid, CLASS` etc.)."""
         if self.evaluation:
             return self.evaluation.test
         if not self.generation:

@@ -1,7 +1,7 @@
-"""Computes the trials of a study one after the other in one working copy; what DVC knows is not computed again.
+"""Runner that computes the trials of a study one after the other in one working copy, with DVC's cache of results.
 
-Every trial becomes a DVC experiment. Its results are kept under a hash of its parameters and of the code and data that
-it was computed with, so that a study that was cut off goes on where it was.
+Every trial becomes a DVC experiment. Its results are kept under a hash of its parameters, code and data, so that an
+interrupted study continues.
 """
 
 import hashlib
@@ -49,10 +49,12 @@ OnMessage = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StudyResults:
-    """Attributes:
-    by_variant: of every variant that was computed, a result a repeat.
-    chosen: what validation has chosen there.
-    failures: trials that could not be computed, and why.
+    """Results of a study.
+
+    Attributes:
+        by_variant: computed variant → one result per repeat.
+        chosen: variant → settings chosen on validation.
+        failures: title of a variant that could not be computed → reason.
     """
 
     by_variant: dict[Variant, list[Result]]
@@ -61,11 +63,11 @@ class StudyResults:
 
 
 class Runner:
-    """Computes trials of one study over one data set.
+    """Runner for the trials of one study on one data set.
 
     Args:
-        name: of the study.
-        repository: whose last commit, and whose record of the data, the trials are computed with.
+        name: name of the study.
+        repository: repository whose last commit and present `data.dvc` the trials use.
     """
 
     def __init__(self, name: str, study: Study, base: Params, repository: Path, on_message: OnMessage = print) -> None:
@@ -77,18 +79,18 @@ class Runner:
         version = hashlib.sha256(repr((code, self.data_record)).encode()).hexdigest()[:12]
         self.store = repository / RESULTS / f"{base.data.name}-{version}"
         self._open = ExitStack()
-        self._seconds: list[float] = []  # of every trial that was computed
+        self._seconds: list[float] = []  # durations of the computed trials
         self._working_copy: Path | None = None
 
     def run(self) -> StudyResults:
-        """All trials, each once; one that fails does not stop the others.
+        """Compute all trials. A failed row does not stop the others.
 
         Raises:
-            DcubeError: settings of a row do not fit together, there is no working copy to compute in, or no row at all
-                could be computed.
+            DcubeError: if settings of a row do not fit together, if no working copy can be created, if another process
+                computes this study, or if no row could be computed.
         """
         results = StudyResults({}, {}, {})
-        self.first_trials()  # raises before anything is computed
+        self.first_trials()  # raises errors of settings before anything is computed
         lines = variants(self.study)
         with self._alone():
             for number, variant in enumerate(lines, 1):
@@ -98,7 +100,7 @@ class Runner:
                         self._result(trial) for trial in self._trials_of(variant, results.chosen[variant])
                     ]
                 except DcubeError as error:
-                    if self._working_copy is None:  # no other row could be computed either
+                    if self._working_copy is None:  # without a working copy, all other rows would fail too
                         raise
                     results.failures[variant.title] = str(error)
                     self.on_message(f"  {variant.title} failed: {error}")
@@ -108,19 +110,19 @@ class Runner:
         return results
 
     def choices(self) -> dict[Variant, Settings]:
-        """What validation has chosen in every row, once the first trials are known."""
+        """Return the settings chosen on validation for every variant; missing trials are computed first."""
         with self._alone():
             return {variant: self._choose(variant) for variant in variants(self.study)}
 
     def trials(self, chosen: dict[Variant, Settings]) -> list[Trial]:
-        """All that the table is made from."""
+        """Return all trials that the table is made from."""
         return [trial for variant in variants(self.study) for trial in self._trials_of(variant, chosen[variant])]
 
     def _trials_of(self, variant: Variant, chosen: Settings) -> list[Trial]:
         return [make_trial(self.study, self.base, variant, repeat, chosen) for repeat in range(self.study.repeats)]
 
     def first_trials(self) -> list[Trial]:
-        """What can be computed before anything is known: of a row with a choice, what the choice is made from."""
+        """Return the trials that need no other results: a row with a choice has candidates, others all their trials."""
         return [trial for variant in variants(self.study) for trial in self._first_trials_of(variant)]
 
     def _first_trials_of(self, variant: Variant) -> list[Trial]:
@@ -131,7 +133,7 @@ class Runner:
         ]
 
     def _left_in_words(self, ahead: Sequence[Variant]) -> str:
-        """By the mean time of the trials so far; of a choice that is open yet, as if its first candidate were taken."""
+        """Estimate the time left from the mean time per trial. An open choice counts as its first candidate."""
         expected: dict[str, Trial] = {}
         for variant in ahead:
             first = self._first_trials_of(variant)
@@ -142,12 +144,12 @@ class Runner:
         return f", about {math.ceil(unknown * mean(self._seconds) / 60)} min left"
 
     def has_result(self, trial: Trial) -> bool:
-        """Whether its results are here, computed with this code and data."""
+        """Return whether the trial's results exist, computed with the present code and data."""
         return (self.store / trial.key).is_dir()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other process computes this study of this repository meanwhile; its working copy is gone at the end."""
+        """Lock this study in this repository during the block, and close its working copy at the end."""
         lock = FileLock(self.store.parent / f"{self.name}-{self.base.data.name}.lock", timeout=0)
         self.store.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -165,7 +167,7 @@ class Runner:
             lock.release()
 
     def _result(self, trial: Trial) -> Result:
-        """The trial's result, computed in the study's working copy where it is not known."""
+        """Return the trial's result, and compute it in the study's working copy if it does not exist."""
         if not self.has_result(trial):
             if self._working_copy is None:
                 name = f"study-{self.name}-{self.base.data.name}-{self.commit[:8]}"
@@ -175,7 +177,7 @@ class Runner:
         return Result.load(self.store / trial.key)
 
     def _choose(self, variant: Variant) -> Settings:
-        """The candidate with the best validation AUROC, judged by the first repeat."""
+        """Return the candidate settings with the best validation AUROC in the first repeat."""
         tried = list(candidates(self.study, self.base.data.name, variant.row))
         if len(tried) == 1:
             return tried[0]
@@ -209,7 +211,7 @@ class Runner:
         return [Path(file) for file in self.study.files]
 
     def _reproduce(self, trial: Trial, folder: Path, shared: bool, experiment: str) -> None:
-        """`dvc repro TARGET`; what the stages print goes to a log."""
+        """Run `dvc repro TARGET`, and write its output to a log."""
         variables = {variable_of("tracking_uri"): tracking_uri(self.repository), variable_of("pipeline"): experiment}
         log = self.store / LOG
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""What a study's metrics say: their spread over repeats, and which differences are more than that and chance.
+"""Statistics of a study: spread of metrics over repeats, and significance of differences between rows.
 
-A difference of two rows is tested by a bootstrap over both things that could have come out otherwise: the test images
-(whole patients, where these are known) and the repeats, which share their seeds and are drawn together on both sides.
-With few repeats a bootstrap takes their spread for smaller than it is, so a paired t-test over the repeats must agree:
-the larger p counts. Of cross-validation every fold is used, with its own images.
+A difference of two rows is tested by a bootstrap over both sources of chance: the test images (whole patients, if these
+are known) and the repeats. Repeats share their seeds, so the same repeats are drawn on both sides. With few repeats a
+bootstrap underestimates their spread. A paired t-test over the repeats is therefore added, and the larger p counts. In
+cross-validation every fold is used, with its own images.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ RESAMPLES_A_TEST = 100
 
 @dataclass(frozen=True)
 class RepeatStatistics:
-    """Mean and standard deviation (n - 1; NaN of one repeat) of a metric."""
+    """Mean and sample standard deviation (n - 1; NaN for one repeat) of a metric."""
 
     mean: float
     deviation: float
@@ -41,9 +41,9 @@ def repeat_statistics(results: Sequence[Result], metric: str) -> RepeatStatistic
 
 
 def resolving(evaluation: Evaluation, tests: int) -> Evaluation:
-    """With as many resamples as the correction for so many tests needs: the smallest p is 0.02 after it.
+    """Return settings with enough resamples for a correction for `tests` tests: the smallest corrected p is 0.02.
 
-    A p-value is at least two in the number of resamples; with too few of them nothing could ever be significant.
+    The smallest p-value is 2 / resamples, so with too few resamples no difference could be significant.
     """
     samples = max(evaluation.bootstrap_samples, RESAMPLES_A_TEST * tests)
     return evaluation.model_copy(update={"bootstrap_samples": samples})
@@ -52,10 +52,10 @@ def resolving(evaluation: Evaluation, tests: int) -> Evaluation:
 def differences(
     first: Sequence[Result], second: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation
 ) -> dict[str, Difference]:
-    """First minus second, by metric; p-values know nothing of other tests.
+    """Return metric → difference of first minus second, with p-values that are not corrected for other tests.
 
     Raises:
-        DcubeError: they were not tested on the same images.
+        DcubeError: if the two were not tested on the same images.
     """
     if all(result.predictions is not None for result in (*first, *second)):
         return _resampled(first, second, metrics, evaluation)
@@ -65,7 +65,7 @@ def differences(
 def significantly_best(
     lines: Sequence[Sequence[Result]], metrics: Sequence[str], evaluation: Evaluation
 ) -> dict[str, int]:
-    """Metric → number of the line that is better than every other one, corrected for all these tests (Holm).
+    """Return metric → index of the line that is significantly better than all others, after Holm's correction.
 
     Metrics without such a line are missing.
     """
@@ -111,7 +111,7 @@ def _resampled(
 def fold_intervals(
     results: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation
 ) -> dict[str, tuple[float, float]]:
-    """Metric → interval over patients of its mean over the folds; of anything but cross-validation, none."""
+    """Return metric → interval over patients of its mean over folds; empty if this is no cross-validation."""
     if not _cross_validated(results):
         return {}
     values = _of_resamples(results, metrics, evaluation)
@@ -119,7 +119,7 @@ def fold_intervals(
 
 
 def _cross_validated(results: Sequence[Result]) -> bool:
-    """Whether each repeat was tested on images of its own."""
+    """Return whether each repeat was tested on different images."""
     return len(results) > 1 and len({one.predictions and one.predictions.fingerprint for one in results}) == len(
         results
     )
@@ -131,9 +131,9 @@ def _metric(result: Result, name: str, evaluation: Evaluation) -> float:
 
 
 def _of_resamples(repeats: Sequence[Result], metrics: Sequence[str], evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """Name → (samples,) mean of a metric over repeats drawn with replacement, on patients drawn the same way.
+    """Return metric → means (samples,) over repeats drawn with replacement, on patients drawn with replacement.
 
-    Patients and repeats are the same on both sides of a comparison. Of cross-validation, all folds are drawn once.
+    Both sides of a comparison get the same patients and repeats. In cross-validation each fold is used exactly once.
     """
     samples, seed, folds = evaluation.bootstrap_samples, evaluation.seed, _cross_validated(repeats)
     own = [evaluation.model_copy(update={"seed": seed + number * folds}) for number in range(len(repeats))]
@@ -147,7 +147,7 @@ def _of_resamples(repeats: Sequence[Result], metrics: Sequence[str], evaluation:
 
 @lru_cache(maxsize=512)  # a row is compared with many others
 def _on_resampled_patients(result: Result, metrics: tuple[str, ...], evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """Name → (samples,)."""
+    """Return metric → values (samples,) of one result on resampled patients."""
     one, bins = _predictions(result), evaluation.calibration_bins
     chunks = [
         measure(one.labels, one.probabilities, one.classes, bins, weights)
@@ -162,7 +162,7 @@ def _predictions(result: Result) -> Predictions:
 
 
 def _over_repeats(first: Sequence[Result], second: Sequence[Result], metric: str, confidence: float) -> Difference:
-    """Where there are no predictions: a paired t-test over the repeats; p is 1 where there are fewer than two."""
+    """Compare results without predictions by a paired t-test over repeats; p is 1 for one repeat or equal gaps."""
     ours, theirs = (np.array([one.metrics.get(metric, np.nan) for one in side]) for side in (first, second))
     gap = ours - theirs
     value, p, half = float(gap.mean()), 1.0, float("nan")
@@ -173,7 +173,7 @@ def _over_repeats(first: Sequence[Result], second: Sequence[Result], metric: str
 
 
 def _paired_p(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Of the paired t-test over repeats, which says nothing where every repeat has the same difference."""
+    """Return p of the paired t-test over repeats. It cannot test equal gaps: p is then 1 if they are 0, else 0."""
     gap = ours - theirs
     if np.ptp(gap) == 0:
         return float(gap[0] == 0)

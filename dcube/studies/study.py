@@ -1,4 +1,4 @@
-"""A study: what varies and what is reported, as a small YAML file. The paper's tables come with the package."""
+"""A study: a small YAML file that defines what varies and what is reported. The package includes the paper's tables."""
 
 from collections.abc import Mapping
 from importlib import resources
@@ -19,7 +19,7 @@ Choices = dict[str, list[Any]]
 Name = Annotated[str, Field(min_length=1, max_length=80)]
 Report = Literal["evaluation", "fid", "files"]
 PAPER_METRICS = ("accuracy", "macro_precision", "macro_recall", "macro_f1")  # in the order of the paper's tables
-TARGETS = {"fid": "track_fid"}  # of `evaluation` it is evaluate@MODEL, of `files` the study says it
+TARGETS = {"fid": "track_fid"}  # `evaluation` has the target evaluate@MODEL, and `files` that of the study
 
 
 class Part(BaseModel):
@@ -30,10 +30,10 @@ class Row(Part):
     """One line of the table.
 
     Attributes:
-        model: candidate that is evaluated, as `dvc.yaml` names them.
+        model: name of the evaluated candidate in `dvc.yaml`.
         settings: dotted parameter → value; they override the data set's and the study's.
-        choose: dotted parameter → values, of which validation chooses one.
-        paper: data set → the paper's values of `PAPER_METRICS`, in percent.
+        choose: dotted parameter → values to choose from on validation.
+        paper: data set → values of `PAPER_METRICS` in the paper, in percent.
     """
 
     name: Name
@@ -45,7 +45,7 @@ class Row(Part):
 
 
 class Sweep(Part):
-    """A parameter whose values every row is measured at: the table becomes a curve."""
+    """A parameter at whose values every row is evaluated, so that the table becomes curves."""
 
     parameter: str
     title: str
@@ -53,10 +53,10 @@ class Sweep(Part):
 
 
 class DataSettings(Part):
-    """What a study changes for one data set, its budget for instance, and why.
+    """Changes of a study for one data set, for instance its budget, and the reason (`note`).
 
     Attributes:
-        choose: as of a row, for all rows with `model: baseline` that have no choice of their own.
+        choose: same as for a row; used for all rows with `model: baseline` that have no `choose` of their own.
     """
 
     settings: Settings = {}
@@ -65,13 +65,16 @@ class DataSettings(Part):
 
 
 class Study(Part):
-    """Attributes:
-    report: what a trial yields: metrics of the test split, of generated images, or files as they are.
-    metrics: columns of the table, by their names in `metrics.json` or `fid.json`.
-    repeats: how often every trial is computed, `vary` being 0, 1, 2 … then.
-    vary: parameters that number the repeats.
-    reference: row that all others are compared with.
-    target, files: of `files`: the stage of dvc.yaml, and what of its outputs is reported.
+    """Definition of a study.
+
+    Attributes:
+        report: result of a trial: metrics on the test split, metrics of generated images, or unchanged files.
+        metrics: columns of the table, by their names in `metrics.json` or `fid.json`.
+        repeats: number of repeats of every trial.
+        vary: parameters that get the number of the repeat (0, 1, 2 …), usually seeds.
+        reference: row that all others are compared with.
+        target: for `report: files`, the stage of dvc.yaml.
+        files: for `report: files`, the outputs of that stage to report.
     """
 
     title: str
@@ -100,16 +103,16 @@ class Study(Part):
         return self
 
     def target_of(self, row: Row) -> str:
-        """The stage of dvc.yaml whose result a row is made from."""
+        """Return the stage of dvc.yaml that computes a row's results."""
         return self.target or TARGETS.get(self.report, f"evaluate@{row.model}")
 
     def name_of_repeat(self, repeat: int) -> str:
-        """By what it varies, where that is one thing: "seed 0", "fold 2"; else "repeat 1"."""
+        """Return a name by the varied parameter, such as "seed 0" or "fold 2"; "repeat 1" if several are varied."""
         varied = {parameter.rpartition(".")[2] for parameter in self.vary}
         return f"{varied.pop()} {repeat}" if len(varied) == 1 else f"repeat {repeat + 1}"
 
     def choices_of(self, row: Row, data: str) -> Choices:
-        """Dotted parameter → values, of which validation chooses one."""
+        """Return dotted parameter → values to choose from on validation."""
         common = self.data[data].choose if data in self.data and row.model == BASELINE else {}
         return row.choose or common
 
@@ -119,10 +122,10 @@ def study_names() -> list[str]:
 
 
 def load_study(name: str) -> Study:
-    """The study of that name, or in that file.
+    """Load a study of the package by name, or from a YAML file.
 
     Raises:
-        DcubeError: unknown, no YAML, or with a key or a value that no study has.
+        DcubeError: if the study is unknown, if the file is not valid YAML, or if a key or a value is invalid.
     """
     if name in study_names():
         return study_from(parse_yaml((_folder() / f"{name}.yaml").read_bytes(), name), name)
@@ -133,7 +136,7 @@ def load_study(name: str) -> Study:
 
 
 def study_from(values: Any, where: str) -> Study:
-    """Check plain values, and every setting in them against the parameters; `where` says in errors where they are."""
+    """Validate plain values and all settings in them; `where` names their source in errors."""
     try:
         study = Study.model_validate(values)
     except ValidationError as error:

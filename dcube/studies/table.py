@@ -1,4 +1,4 @@
-"""A study's table: its lines, what is best significantly, and how its reference compares with every other row."""
+"""A study's table: its lines, the significantly best values, and comparisons of the reference with all other rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,10 +28,12 @@ FROM_SCRATCH = "†"
 
 @dataclass(frozen=True)
 class Line:
-    """Attributes:
-    intervals: of cross-validation, over patients.
-    best: metrics in which it is better than every other line at its value of the sweep, significantly.
-    from_scratch: a published method that was trained without the weights that its authors start from.
+    """One line of the table.
+
+    Attributes:
+        intervals: metric → interval over patients; only for cross-validation.
+        best: metrics in which the line is significantly better than all others at the same value of the sweep.
+        from_scratch: whether a published method was trained without its authors' initial weights.
     """
 
     variant: Variant
@@ -45,7 +47,7 @@ class Line:
 
     @property
     def title(self) -> str:
-        """The row's group and name, marked where it was trained from scratch."""
+        """Group and name of the row, with a mark if it was trained from scratch."""
         row = self.variant.row
         name = row.name + (FROM_SCRATCH if self.from_scratch else "")
         return f"{row.group}: {name}" if row.group else name
@@ -53,7 +55,7 @@ class Line:
 
 @dataclass(frozen=True)
 class RowComparison:
-    """The reference minus one other line; `p` is corrected for all tests of the table, the differences' own are not."""
+    """The reference minus another line. `p` is corrected for all tests of the table, and `differences` are not."""
 
     other: Variant
     differences: dict[str, Difference]
@@ -73,18 +75,18 @@ class StudyTable:
 
     @property
     def note(self) -> str:
-        """What the study changes for this data set, in words."""
+        """The study's note on what it changes for this data set; empty if there is none."""
         return self.study.data[self.data].note if self.data in self.study.data else ""
 
     @property
     def split_notice(self) -> str:
-        """What must be said beside metrics of this test split."""
+        """Warning that must be shown beside metrics on this test split; empty if there is none."""
         tested = (result.evaluation for line in self.lines for result in line.results)
         return next((split_notice(metrics) for metrics in tested if metrics), "")
 
 
 def make_table(name: str, study: Study, base: Params, computed: StudyResults) -> StudyTable:
-    """The table of what has been computed."""
+    """Build the table of the computed results."""
     metrics = _metrics(study, computed)
     best = _best(base, computed, metrics)
     lines = [
@@ -107,7 +109,7 @@ def make_table(name: str, study: Study, base: Params, computed: StudyResults) ->
 
 
 def _metrics(study: Study, computed: StudyResults) -> list[str]:
-    """The study's, and where images of every class are measured, those class by class."""
+    """Return the study's metrics, and for generated images also those of each class."""
     if study.report == "files":
         return []
     if study.report == "evaluation" or not computed.by_variant:
@@ -127,7 +129,7 @@ def _best(base: Params, computed: StudyResults, metrics: list[str]) -> dict[Vari
 
 
 def _comparisons(study: Study, base: Params, computed: StudyResults, metrics: list[str]) -> list[RowComparison]:
-    """The reference against every other row at the same value of the sweep."""
+    """Compare the reference with all other rows at the same value of the sweep."""
     if study.reference is None:
         return []
     references = {variant.value: variant for variant in computed.by_variant if variant.row.name == study.reference}

@@ -1,4 +1,4 @@
-"""What a study computes: a trial is one set of parameters and the stage of dvc.yaml that it is computed up to."""
+"""Trials of a study: a trial is one set of parameters, and the stage of dvc.yaml to compute with them."""
 
 import hashlib
 import itertools
@@ -14,13 +14,13 @@ from dcube.studies.study import Row, Settings, Study
 
 @dataclass(frozen=True)
 class Variant:
-    """A line of the table: a row, at one value of the sweep if there is one."""
+    """A line of the table: a row, and one value of the sweep if there is one."""
 
     row: Row
     value: Any = None
 
     def __hash__(self) -> int:
-        return hash(self.title)  # a row holds dicts
+        return hash(self.title)  # a row contains dicts, which cannot be hashed
 
     @property
     def title(self) -> str:
@@ -29,9 +29,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Trial:
-    """Attributes:
-    repeat: 0 … n - 1.
-    chosen: what of the row's `choose` this trial tries, or has been given.
+    """One computation of a study.
+
+    Attributes:
+        repeat: number of the repeat, from 0.
+        chosen: values for the row's `choose`, as a candidate or as already chosen on validation.
     """
 
     variant: Variant
@@ -42,7 +44,7 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """Equal for trials that compute the same, of whatever study."""
+        """Hash of target and parameters, which is equal for equal trials of different studies."""
         return hashlib.sha256(f"{self.target}\n{self.params.to_yaml()}".encode()).hexdigest()[:16]
 
     @property
@@ -57,10 +59,10 @@ def variants(study: Study) -> list[Variant]:
 
 
 def make_trial(study: Study, base: Params, variant: Variant, repeat: int, chosen: Settings | None = None) -> Trial:
-    """One trial of a table over the data set that `base` is about.
+    """Return one trial on the data set of `base`.
 
     Raises:
-        DcubeError: the settings do not fit together.
+        DcubeError: if the settings do not fit together.
     """
     chosen = chosen or {}
     settings = _settings(study, base.data.name, variant) | chosen | dict.fromkeys(study.vary, repeat)
@@ -69,21 +71,21 @@ def make_trial(study: Study, base: Params, variant: Variant, repeat: int, chosen
 
 
 def candidates(study: Study, data: str, row: Row) -> Iterator[Settings]:
-    """Every combination of what validation is to choose from; one empty one where there is no choice."""
+    """Yield all combinations of values to choose from on validation, or one empty combination without a choice."""
     choices = study.choices_of(row, data)
     for values in itertools.product(*choices.values()):
         yield dict(zip(choices, values, strict=True))
 
 
 def experiment_name(study: str, data: str, trial: Trial) -> str:
-    """A DVC experiment's name: letters, digits, dashes."""
+    """Return a name for the trial's DVC experiment, with only ASCII letters, digits and dashes."""
     words = f"{study}-{data}-{trial.variant.title}-{json.dumps(trial.chosen) if trial.chosen else ''}-{trial.repeat}"
     plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in words.lower())
     return f"{'-'.join(filter(None, plain.split('-')))[:80]}-{trial.key[:6]}"
 
 
 def _settings(study: Study, data: str, variant: Variant) -> Settings:
-    """Later ones win: study, data set, row, axis."""
+    """Merge the settings of study, data set, row and sweep; later ones take precedence."""
     own = study.data[data].settings if data in study.data else {}
     swept = {study.sweep.parameter: variant.value} if study.sweep else {}
     return study.settings | own | variant.row.settings | swept

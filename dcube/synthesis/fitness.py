@@ -1,4 +1,4 @@
-"""Whether synthetic images are fit for training: three checks, each with a number and the bound that it broke."""
+"""Three checks of whether synthetic images are fit for training, each of which reports a measured number."""
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,9 @@ from dcube.generative_metrics.blockiness import blockiness
 from dcube.generative_metrics.extractor import load_extractor
 from dcube.synthesis.generation import SyntheticImages
 
-STILL_FALLING = 0.05  # by which share FID, or the noise error, fell at its last measurement
-VISIBLE = 1.2  # blockiness of synthetic images over that of real ones
-WORSE = 0.01  # of a validation AUROC
+STILL_FALLING = 0.05  # largest accepted relative fall of FID, or of the noise error, at the last measurement
+VISIBLE = 1.2  # largest accepted ratio of the blockiness of synthetic to real images
+WORSE = 0.01  # largest accepted loss of validation AUROC
 
 QUICK_CHECK = Fid(extractor="efficientnet_lite0", resize=64)  # the features of the probe
 
@@ -30,11 +30,11 @@ def unfit_reasons(
     diffusion: Diffusion,
     device: torch.device,
 ) -> list[str]:
-    """What the checks found, a clause each; nothing of no images.
+    """Return one clause for each failed check; an empty list if there are no images.
 
     Args:
-        history: a row a measurement in training, with the columns step, fid and noise_mse.
-        diffusion: as the training was set.
+        history: one row for each measurement in training, with the columns step, fid and noise_mse.
+        diffusion: parameters of the training.
     """
     if not len(synthetic.images):
         return []
@@ -51,10 +51,10 @@ def unfit_reasons(
 
 
 def fid_reason(history: pd.DataFrame) -> str:
-    """Empty if FID fell and then settled.
+    """Return what is wrong with the course of FID and of the noise error; empty if FID fell and both settled.
 
     Args:
-        history: as of `unfit_reasons`, from the end of the warm-up on.
+        history: as in `unfit_reasons`, but only rows after the warm-up.
     """
     if len(history) < 2:
         return "FID was measured less than twice after the warm-up, so that nobody knows whether it still falls"
@@ -68,13 +68,13 @@ def fid_reason(history: pd.DataFrame) -> str:
 
 
 def _fell_at_last(values: pd.Series) -> float:
-    """The share by which the last value is below the best one before."""
+    """Return how far the last value is below the best earlier one, as a share of that one."""
     before = values.iloc[:-1].min()
     return (before - values.iloc[-1]) / before
 
 
 def border_reason(synthetic: np.ndarray, real: np.ndarray, patch_size: int) -> str:
-    """Empty if borders of patches are no more visible than in real images; (n, C, S, S) uint8 each."""
+    """Return how visible patch borders are in images (n, C, S, S) uint8; empty if about as visible as in real ones."""
     made, natural = blockiness(synthetic, patch_size), blockiness(real, patch_size)
     if made <= VISIBLE * natural:
         return ""
@@ -86,7 +86,9 @@ def probe_reason(
     synthetic: tuple[np.ndarray, np.ndarray],
     validation: tuple[np.ndarray, np.ndarray],
 ) -> str:
-    """Empty if a linear probe with them is no worse than with as many repeated real images of the same classes.
+    """Return by how much synthetic images make a linear probe worse; empty if they do not.
+
+    The comparison is a probe with as many repeated real images of the same classes.
 
     Args:
         training, synthetic, validation: features (n, d) and class indices (n,).

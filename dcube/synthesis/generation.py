@@ -1,4 +1,4 @@
-"""Synthetic images up to a required class ratio (paper Table III), as arrays beside the real ones."""
+"""Generation of synthetic images for a required class ratio (paper Table III)."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ ENLARGED_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class SyntheticImages:
-    """(n, C, S, S) uint8 images at the U-ViT's size, (n,) class indices and the seeds they were made from."""
+    """(n, C, S, S) uint8 images at the U-ViT's size, their (n,) class indices, and their n seeds."""
 
     images: Tensor
     labels: Tensor
@@ -40,11 +40,14 @@ def generate(
     synthesis: Synthesis,
     precision: AbstractContextManager,
 ) -> SyntheticImages:
-    """Generate what the labelled training images lack, class by class; perhaps nothing.
+    """Generate the images of each class that the labelled training images lack; there may be none.
 
     Args:
-        model: trained, in eval mode, on the device to be used.
-        precision: in which the network computes, such as `autocast(…)`.
+        model: the trained U-ViT in eval mode, on the device to use.
+        precision: context manager for the precision of the network, such as `autocast(…)`.
+
+    Raises:
+        DcubeError: if all generated images are constant or have values that are not finite.
     """
     frequencies = np.bincount(dataset.labels[dataset.indices("train")], minlength=len(dataset.classes))
     real = dict(zip(dataset.classes, frequencies.tolist(), strict=True))
@@ -61,7 +64,7 @@ def generate(
 
 
 def _refuse_constant(images: Tensor) -> None:
-    """A set of which no image shows anything: every pixel of each is the same."""
+    """Raise `DcubeError` if every image is constant (all its pixels are equal)."""
     flat = images.flatten(1)
     if len(flat) and (flat.amin(1) == flat.amax(1)).all():
         raise DcubeError(
@@ -71,7 +74,7 @@ def _refuse_constant(images: Tensor) -> None:
 
 
 def save_synthetic(folder: Path, synthetic: SyntheticImages, dataset: PreparedDataset) -> None:
-    """Write the manifest (id, label, seed) and `images-SIZE.npy` at both sizes that the classifiers see."""
+    """Write the manifest (id, label, seed) and `images-SIZE.npy` for both image sizes of the classifiers."""
     small = dataset.diffusion_image_size
     np.save(folder / f"images-{small}.npy", synthetic.images.numpy())
     if dataset.image_size != small:

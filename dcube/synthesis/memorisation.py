@@ -1,9 +1,9 @@
-"""Whether generated images are copies of training images: their nearest neighbours against a held-out reference.
+"""Audit of memorisation: whether generated images are copies of training images.
 
-An image is compared by its pixels, because memorisation is a copy of pixels: brought to a thumbnail of at most 32
-pixels a side and standardised, so that neither noise nor brightness hides a copy. The distance of two thumbnails is
-√(2 − 2 r), r being their correlation: 0 for copies, about 1.4 for unrelated images. How near is too near depends on
-the data set; images of held-out patients, which no model can have copied, say what nearness is natural.
+Images are compared by their pixels, because memorisation copies pixels. They are reduced to thumbnails of at most 32
+pixels per side and standardised, so that noise or brightness cannot hide a copy. The distance of two thumbnails with
+correlation r is √(2 − 2 r): 0 for copies, about 1.4 for unrelated images. The threshold depends on the data set: the
+distances of held-out images, which no model can have copied, show which distances are natural.
 """
 
 import hashlib
@@ -29,10 +29,10 @@ class MemorisationAudit:
     """Distances to the nearest training image.
 
     Attributes:
-        neighbours: (n,) row of the training image that is nearest to every synthetic one.
-        distances: (n,) to it.
-        reference: (m,) distance of every held-out image to its nearest training image.
-        exact_copies: synthetic images that equal a training image in every pixel.
+        neighbours: (n,) row of the nearest training image of each synthetic image.
+        distances: (n,) distance of each synthetic image to it.
+        reference: (m,) distance of each held-out image to its nearest training image.
+        exact_copies: number of synthetic images that equal a training image in every pixel.
     """
 
     neighbours: np.ndarray
@@ -42,11 +42,11 @@ class MemorisationAudit:
 
     @property
     def threshold(self) -> float:
-        """Distance that only 1 % of the held-out images undercut."""
+        """Distance below which only 1 % of the held-out images are."""
         return float(np.quantile(self.reference, REFERENCE_QUANTILE))
 
     def nearest(self) -> np.ndarray:
-        """Rows of the synthetic images that are nearest to a training image, nearest first."""
+        """Return the rows of the synthetic images that are closest to a training image, the closest first."""
         return np.argsort(self.distances, kind="stable")[:SHOWN]
 
     def summary(self) -> Audit:
@@ -66,7 +66,11 @@ class MemorisationAudit:
 
 
 def audit_memorisation(synthetic: np.ndarray, training: np.ndarray, held_out: np.ndarray) -> MemorisationAudit:
-    """Compare (n, C, S, S) uint8 images, all of one size; `synthetic` may be empty."""
+    """Compare synthetic and held-out images with the training images.
+
+    Args:
+        synthetic, training, held_out: (n, C, S, S) uint8 images of the same size; `synthetic` may be empty.
+    """
     known = _thumbnails(training)
     neighbours, distances = _nearest(_thumbnails(synthetic), known)
     _, reference = _nearest(_thumbnails(held_out), known)
@@ -76,13 +80,13 @@ def audit_memorisation(synthetic: np.ndarray, training: np.ndarray, held_out: np
 
 
 def nearest_figure(audit: MemorisationAudit, synthetic: np.ndarray, training: np.ndarray) -> Figure:
-    """The most suspicious synthetic images above the training images that they resemble."""
+    """Draw the most suspicious synthetic images above their nearest training images."""
     shown = audit.nearest()
     return image_rows({"synthetic": synthetic[shown], "nearest in training": training[audit.neighbours[shown]]})
 
 
 def _thumbnails(images: np.ndarray) -> Tensor:
-    """(n, C, S, S) uint8 to (n, C·s·s) float32 of mean 0 and norm 1 (0 for a flat image)."""
+    """Reduce images (n, C, S, S) uint8 to (n, C·s·s) float32 rows with mean 0 and norm 1 (all 0 for a flat image)."""
     size = min(THUMBNAIL, images.shape[-1])
     parts = [torch.empty((0, images.shape[1] * size**2))]
     for start in range(0, len(images), COMPARED_AT_ONCE):
@@ -93,7 +97,7 @@ def _thumbnails(images: np.ndarray) -> Tensor:
 
 
 def _nearest(images: Tensor, known: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Row and distance of the nearest known image, (n,) each."""
+    """Return row and distance of the nearest known image, (n,) each."""
     rows, distances = [torch.empty(0, dtype=torch.int64)], [torch.empty(0)]
     for part in images.split(COMPARED_AT_ONCE):
         correlation, row = (part @ known.T).max(dim=1)

@@ -1,4 +1,4 @@
-"""What is written to a run of MLflow, in requests no larger than MLflow takes."""
+"""Writes to a run of MLflow, in requests no larger than MLflow accepts."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -34,8 +34,10 @@ def send_tags(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> N
 
 
 def send_datasets(client: "MlflowClient", run_id: str, entities: Mapping[str, Mapping[str, str]]) -> None:
-    """Args:
-    entities: what the run used a data set for → the data set, as of `dataset_entity`.
+    """Log the data sets of a run.
+
+    Args:
+        entities: context (what the run used it for) → data set, from `dataset_entity`.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -44,5 +46,5 @@ def send_datasets(client: "MlflowClient", run_id: str, entities: Mapping[str, Ma
 
 
 def milliseconds() -> int:
-    """The time now, as MLflow counts it."""
+    """Return the present time as MLflow needs it, in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000

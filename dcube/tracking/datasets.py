@@ -1,4 +1,4 @@
-"""The data set of a run as MLflow knows it: an input with a digest."""
+"""The data set of a run in MLflow: an input with a digest."""
 
 import json
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from dcube.artifacts.layout import PREPARED
 from dcube.data.prepared import PreparedDataset
 from dcube.tracking import lineage
 
-DIGEST_LENGTH = 36  # the longest that MLflow takes
+DIGEST_LENGTH = 36  # longest digest that MLflow accepts
 
 
 def dataset_entity(dataset: PreparedDataset, split: str = "") -> dict[str, str]:
-    """Of a data set whose files are here.
+    """Return the fields of an `mlflow.entities.Dataset` for a prepared data set.
 
     Args:
-        split: where the run reads this one only.
+        split: the split that the run reads. Empty: all.
     """
     counts = {split: dataset.info.counts.get(split, {})} if split else dataset.info.counts
     profile = {"classes": dataset.classes, "counts": counts}
@@ -26,7 +26,10 @@ def dataset_entity(dataset: PreparedDataset, split: str = "") -> dict[str, str]:
 def entity_of(
     name: str, fingerprint: str, split: str, folder: Path = PREPARED, profile: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """The fields of an `mlflow.entities.Dataset`: raw data by DVC's hash, arrays by the prepared fingerprint."""
+    """Return the fields of an `mlflow.entities.Dataset`. Its digest is DVC's hash of the raw data, or the fingerprint.
+
+    The fingerprint is used if DVC does not track the raw data.
+    """
     raw = lineage.data_hash()
     digest = fingerprint if raw == "none" else raw
     return {

@@ -1,4 +1,4 @@
-"""Files that MLflow keeps, brought here: "gone" is said only where MLflow says so."""
+"""Downloads from MLflow. A file counts as missing only if MLflow itself reports it as missing."""
 
 import shutil
 from pathlib import Path
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 
 def download(client: "MlflowClient", address: str, target: Path) -> bool:
-    """Bring a file or a folder to `target`; False where MLflow holds none.
+    """Download a file or a folder to `target`, or return False if MLflow does not have it.
 
     Args:
         address: `runs:/ID/PATH`, or `models:/NAME/VERSION` with or without a path below it.
 
     Raises:
-        DcubeError: MLflow holds it, or does not say, and it cannot be had.
+        DcubeError: if the download fails although MLflow has the file, or does not say whether it has it.
     """
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    here = {"MLFLOW_TRACKING_URI": client.tracking_uri}  # where MLflow looks for a version, whatever is passed to it
+    here = {"MLFLOW_TRACKING_URI": client.tracking_uri}  # MLflow looks there for a version, whatever argument it gets
     with TemporaryDirectory(dir=target.parent) as arrival, library_defaults(NO_PROGRESS_BAR | here):
         try:
             found = Path(download_artifacts(address, dst_path=arrival, tracking_uri=client.tracking_uri))
@@ -35,7 +35,7 @@ def download(client: "MlflowClient", address: str, target: Path) -> bool:
             if (reason := _why_not(client, address, error)) is None:
                 return False
             raise DcubeError(f"MLflow does not give {address}: {reason}: try again, or look into its log") from error
-        if found == Path(arrival):  # where MLflow puts files depends on the server
+        if found == Path(arrival):  # the place where MLflow writes files depends on the server
             shutil.copytree(found, target)
         else:
             shutil.move(found, target)
@@ -43,7 +43,10 @@ def download(client: "MlflowClient", address: str, target: Path) -> bool:
 
 
 def _why_not(client: "MlflowClient", address: str, error: Exception) -> str | None:
-    """Why a download failed, which MLflow always calls "missing"; None where a list of what there is lacks it."""
+    """Return the reason why a download failed, or None if MLflow's listing shows that the file does not exist.
+
+    The listing is needed, because MLflow reports every failed download as a missing file.
+    """
     from mlflow.artifacts import list_artifacts
     from mlflow.exceptions import MlflowException
 

@@ -1,8 +1,8 @@
-"""What a stage reads, when its process begins and when it ends.
+"""Inputs of a stage, compared between the beginning and the end of its process.
 
-DVC records parameters, code and data once a command has ended, whatever it began with: a file that is edited, or a
-branch that is switched, while a stage runs would put the old result under the new values, in `dvc.lock` and in the run
-cache. So the stage compares, and fails.
+DVC records parameters, code and data after a command has ended. If somebody edits a file or switches the branch while a
+stage runs, `dvc.lock` and the run cache would assign the old result to the new values. The stage therefore compares its
+inputs, and fails if they changed.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from dcube.runtime.settings import read_settings
 
 @dataclass(frozen=True)
 class StageInputs:
-    """What a stage reads; nothing outside a stage that DVC runs.
+    """Inputs of a stage that DVC runs; empty in other processes.
 
     Attributes:
-        text: of params.yaml; None where there is no such file.
+        text: text of params.yaml; None if there is no such file.
         parameters: name → value.
-        contents: file → what tells whether it is another one.
-        writes: file → what tells whether it was written to.
+        contents: file → hash of code, or size, time and inode of data; differs if the content differs.
+        writes: file → size, time and inode; differs if the file was written to.
     """
 
     text: str | None = None
@@ -39,21 +39,21 @@ class StageInputs:
 
 @cache
 def inputs_at_start() -> StageInputs:
-    """As they were at the first call of this process, which comes before the code that the stage runs is imported."""
+    """Return the inputs at the first call in this process, which must come before the import of the stage's code."""
     return _inputs()
 
 
 def refuse_inputs_changed_on_import() -> None:
-    """Raises: DcubeError: the code that was imported meanwhile may be other code than stands here now.
+    """Raise `DcubeError` if inputs changed during the imports, because the imported code may differ from the files.
 
-    A file that was written to counts, whatever it holds: no work is lost yet.
+    Every write to a file counts, even with the same content, because no work is lost at this point.
     """
     before, now = inputs_at_start(), _inputs(contents=False)
     _refuse(before.parameters | before.writes, now.parameters | now.writes)
 
 
 def refuse_changed_inputs() -> None:
-    """Raises: DcubeError: what the running stage of DVC reads is not what its process began with."""
+    """Raise `DcubeError` if the inputs of the running DVC stage have changed since its process began."""
     before, now = inputs_at_start(), _inputs()
     _refuse(before.parameters | before.contents, now.parameters | now.contents)
 
@@ -95,7 +95,7 @@ def _files(stage: str) -> Iterator[Path]:
 
 
 def _content(file: str) -> object:
-    """Of code, which a branch that is switched and switched back leaves; None of data, which may be terabytes."""
+    """Return a hash of code, which survives a switch of branches and back; None for data, which may be terabytes."""
     return hashlib.sha256(Path(file).read_bytes()).digest() if file.endswith(".py") else None
 
 

@@ -1,4 +1,4 @@
-"""Where a result comes from: code, data, parameters, machine. Read from files; imports neither DVC nor MLflow."""
+"""Origin of a result: code, data, parameters and machine, read from files. Must import neither DVC nor MLflow."""
 
 import getpass
 import hashlib
@@ -16,15 +16,15 @@ from dcube.runtime.settings import read_settings
 from dcube.tracking import tags
 
 PACKAGE = Path(__file__).parents[1]
-PACKAGES = ("dcube", "diffusers", "mlflow", "numpy", "timm", "torch", "torchvision")  # that numbers may depend on
+PACKAGES = ("dcube", "diffusers", "mlflow", "numpy", "timm", "torch", "torchvision")  # they may affect results
 ORIGIN = "origin"  # artifact folder of a registering run
 MANY = 50
 
 
 def pipeline_id() -> str:
-    """Name that all stages of one pipeline share.
+    """Return the name that all stages of one pipeline share.
 
-    Given by an orchestrator (`DCUBE_PIPELINE`) or a DVC experiment (`DVC_EXP_NAME`), else a hash of
+    It is given by an orchestrator (`DCUBE_PIPELINE`) or a DVC experiment (`DVC_EXP_NAME`), and is otherwise a hash of
     parameters, data version and git commit.
     """
     origin = f"{params_hash()} {data_hash()} {git_commit()}"
@@ -32,7 +32,7 @@ def pipeline_id() -> str:
 
 
 def person() -> str:
-    """Who sits at this terminal: git's name of them, else the account's."""
+    """Return the user's name from git's configuration, or else the name of the account."""
     return _git("config", "user.name") or getpass.getuser()
 
 
@@ -41,7 +41,7 @@ def params_hash() -> str:
 
 
 def data_hash() -> str:
-    """DVC's hash of the raw data, or "none" where they are not tracked."""
+    """Return DVC's hash of the raw data, or "none" if they are not tracked."""
     return read_data_hash() or "none"
 
 
@@ -50,11 +50,10 @@ def git_commit() -> str:
 
 
 def uncommitted() -> list[str]:
-    """Files with uncommitted changes, except parameters and DVC's results, which are kept elsewhere.
+    """List files with uncommitted changes, except `params.yaml` and `dvc.lock`, which are logged separately.
 
-    First those that a result depends on: a tag names not all of many.
-
-    A file that git does not know may be called after a patient: outside the package such files are only counted.
+    Files that a result depends on come first, because a tag has room for only some names. Untracked files outside the
+    package are only counted, because their names may contain a patient's name.
     """
     changed = _git("diff", "--name-only", "HEAD").splitlines()
     added = _git("ls-files", "--others", "--exclude-standard").splitlines()
@@ -70,7 +69,7 @@ def _counts(name: str) -> bool:
 
 
 def code_fingerprint(package: Path) -> str:
-    """Hash of a copy of this package, from its files' contents alone."""
+    """Return a hash of a copy of this package, from the paths and contents of its code files alone."""
     files = (file for file in package.rglob("*") if is_code(file.name))
     return fingerprint_of({file.relative_to(package).as_posix(): _blob(file.read_bytes()) for file in files})
 
@@ -80,31 +79,31 @@ def is_code(name: str) -> bool:
 
 
 def fingerprint_of(blobs: dict[str, str]) -> str:
-    """Hash of path → git's name for the content, so that a commit can be hashed without checking it out."""
+    """Return a hash of path → git's blob hash, so that a commit can be hashed without a checkout."""
     return hashlib.sha256(repr(sorted(blobs.items())).encode()).hexdigest()
 
 
 def origin_files() -> dict[str, str]:
-    """Name → text of what making a model again needs beside code and data: the values, not only their hashes."""
+    """Return name → text of files that a rebuild needs: `params.yaml`, `dvc.lock`, `data.dvc` and `packages.txt`."""
     packages = sorted({f"{found.name}=={found.version}" for found in distributions()}, key=str.lower)
     files = {str(path): _text(path) for path in (PARAMS, LOCK, DATA_RECORD) if path.exists()}
     return files | {"packages.txt": "\n".join(packages) + "\n"}
 
 
 def upstream_stages(stage: str) -> list[str]:
-    """Every recorded stage whose output `stage` (or `stage@item`) directly or indirectly reads."""
+    """Return all recorded stages whose outputs `stage` (or `stage@item`) reads directly or indirectly."""
     return read_lock().upstream(declared(stage).inputs)
 
 
 def upstream_hashes(stage: str) -> dict[str, str]:
-    """Path → DVC hash of every output that `stage` (or `stage@item`) directly or indirectly reads."""
+    """Return path → DVC hash of all outputs that `stage` (or `stage@item`) reads directly or indirectly."""
     stages = read_lock().stages
     outputs = {path: it or "" for name in upstream_stages(stage) for path, it in stages[name].outputs.items()}
     return dict(sorted(outputs.items()))
 
 
 def origin_tags(stage: str) -> dict[str, str]:
-    """Code, data and parameters that a result of `stage` comes from, as MLflow tags."""
+    """Return MLflow tags for the code, data and parameters that a result of `stage` comes from."""
     return {
         tags.PIPELINE: pipeline_id(),
         tags.PARAMS_SHA256: params_hash(),
@@ -116,7 +115,7 @@ def origin_tags(stage: str) -> dict[str, str]:
 
 
 def lineage_tags(stage: str) -> dict[str, str]:
-    """Everything that identifies a run's origin: `origin_tags`, and what it ran on."""
+    """Return all tags for a run's origin: `origin_tags`, the stage, hardware and package versions."""
     machine = {
         tags.MACHINE: _machine(),
         tags.PYTHON: platform.python_version(),
@@ -126,7 +125,7 @@ def lineage_tags(stage: str) -> dict[str, str]:
 
 
 def source_tags(stage: str) -> dict[str, str]:
-    """The stage (or `stage@item`) that makes a run, and what MLflow shows as its source."""
+    """Return tags for the stage (or `stage@item`) of a run, and for the source that MLflow shows."""
     return {
         tags.STAGE: stage,
         tags.SOURCE_NAME: f"dcube.stages.{stage.partition('@')[0]}",
@@ -135,7 +134,7 @@ def source_tags(stage: str) -> dict[str, str]:
 
 
 def _machine() -> str:
-    """Hardware, not a host's name: results depend on the one and not on the other."""
+    """Describe the hardware, without the host's name, on which results do not depend."""
     import torch
 
     cpu = re.search(r"^model name\s*: (.*)$", _text(Path("/proc/cpuinfo")), re.MULTILINE)
@@ -146,15 +145,15 @@ def _machine() -> str:
 
 
 def _blob(content: bytes) -> str:
-    """Git's name for a file's content."""
+    """Return git's blob hash of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _git(*words: str) -> str:
-    """What git prints, empty where it knows nothing.
+    """Return git's output, or empty text if the command fails.
 
     Raises:
-        DcubeError: it refuses to look into another user's repository, and would do so in silence.
+        DcubeError: if git refuses another user's repository, because an empty origin would hide this.
     """
     try:
         return git(Path.cwd(), *words).strip()

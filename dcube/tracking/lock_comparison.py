@@ -1,6 +1,6 @@
-"""What DVC has recorded of results, compared with what stands in the working copy now.
+"""Comparison of DVC's record of results with the present files of the working copy.
 
-What follows from it, `dcube.registry.staleness` says.
+`dcube.registry.staleness` draws the conclusions.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,13 +14,16 @@ from dcube.tracking.lineage import data_hash, upstream_stages
 
 
 def complete_inputs(stage: str) -> list[Path]:
-    """What a stage reads of the outputs of others, but for those of which it reads a part: only that may be here."""
+    """Return the inputs of a stage that contain complete outputs of other stages.
+
+    Inputs that are only a part of an output are left out, because the rest of the output may be missing here.
+    """
     outputs = _declared_outputs()
     return [Path(path) for path in declared(stage).inputs if any(Path(out).is_relative_to(path) for out in outputs)]
 
 
 def recorded_stages_of(results: Path) -> set[str]:
-    """The recorded stages that `results`, a folder of outputs, come from."""
+    """Return the recorded stages that made the outputs in the folder `results`, with all stages before them."""
     stages = read_lock().stages
     makers = {name for name in stages if any(Path(out).is_relative_to(results) for out in stages[name].outputs)}
     return makers.union(*map(upstream_stages, makers))
@@ -31,8 +34,9 @@ def _declared_outputs() -> list[str]:
 
 
 def replaced_outputs(*paths: Path) -> list[str]:
-    """Outputs in or around `paths` that are not as `dvc.lock` records: a branch was switched, or a commit checked out,
-    without `dvc checkout`.
+    """Return outputs in or around `paths` that differ from `dvc.lock`, for example after a git checkout.
+
+    They include files that `dvc.lock` does not know.
     """
 
     def is_in_or_around(path: str) -> bool:
@@ -45,17 +49,17 @@ def replaced_outputs(*paths: Path) -> list[str]:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """Whole ones: what is being written is hidden."""
+    """Yield complete files; files that are being written have hidden names."""
     for file in path.rglob("*") if path.is_dir() else [path]:
         if file.is_file() and not any(part.startswith(".") for part in file.parts):
             yield file
 
 
 def changed_inputs(stages: Iterable[str], sources: bool = True) -> list[str]:
-    """Parameters and paths that are not as these stages, which are recorded, have read them.
+    """Return the parameters and paths that differ from what these recorded stages have read.
 
     Args:
-        sources: whether code and raw data count, beside parameters and the outputs of other stages.
+        sources: whether to compare code and raw data too, besides parameters and outputs of other stages.
     """
     lock, names = read_lock(), set(stages)
     parameters = {f"{PARAMS}: {key}" for _, key in lock.other_parameters(names, read_params())}
@@ -64,5 +68,5 @@ def changed_inputs(stages: Iterable[str], sources: bool = True) -> list[str]:
 
 
 def _hash(path: str) -> str | None:
-    """Of the raw data, what their `.dvc` file says: nothing here writes to them."""
+    """Return DVC's hash of a path; for the raw data that of the `.dvc` file, because no stage writes to them."""
     return data_hash() if path == str(RAW) else dvc_hash(Path(path))

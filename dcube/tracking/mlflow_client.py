@@ -1,6 +1,6 @@
-"""MLflow's client, and what of MLflow an upgrade can break: its variables, its stores' differences, its addresses.
+"""MLflow's client, and uses of MLflow that an upgrade can break: its variables, errors and differences of its stores.
 
-`docs/architecture.md` lists these places, with the version that they were checked on.
+`docs/architecture.md` lists these uses and the version of MLflow with which they were checked.
 """
 
 import re
@@ -25,38 +25,39 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 LOCKS = Path(".dcube")
-# How long MLflow's own requests try: beside a training, and while a person waits.
+# Timeouts of MLflow's requests: for uploads during a training, and for commands with a waiting user.
 FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 FEW_RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING"}  # that it makes its database, it would say in the middle of a stage
+QUIET = {"MLFLOW_LOGGING_LEVEL": "WARNING"}  # otherwise messages about its new database appear in a stage's output
 NO_PROGRESS_BAR = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
-# What an experiment is about. Which of its pages MLflow 3.17 opens, `dcube.tracking.pages` says.
+# Kind of an experiment. It does not decide which page MLflow 3.17 opens (see `dcube.tracking.pages`).
 MODEL_TRAINING = {tags.EXPERIMENT_KIND: "custom_model_development"}
-# Errors of MLflow that the same request meets again, however often it is sent.
+# Error codes that the same request would get again, so that a retry is useless.
 REFUSALS = {
     "BAD_REQUEST", "INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST",
 }  # fmt: skip
 MISSING = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
-# Of an account: unknown, or its password is wrong.
+# Error codes for an unknown account or a wrong password.
 DENIALS = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
 CHECK_CREDENTIALS = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 LONGEST_KEY = 250
-PAGE = 500  # runs that one request asks for
+PAGE = 500  # runs per request
 
 
 def tracking_uri(repository: Path | None = None) -> str:
-    """`MLFLOW_TRACKING_URI`, else a database in `repository`, by default in that of this working copy.
+    """Return `MLFLOW_TRACKING_URI`, or else the address of a database in `repository` or in the present repository.
 
-    DVC deletes the copies in which it runs experiments, so that a stage looks where DVC says that its repository is.
+    In a stage, the present repository is the one that DVC names, because DVC deletes the copies in which it runs
+    experiments.
 
     Raises:
-        DcubeError: a database there has no address.
+        DcubeError: if the path of the database contains a `?`, which is not possible in its address.
     """
     settings = read_settings()
     if settings.tracking_uri:
         return settings.tracking_uri
     database = (repository or settings.dvc_root or Path.cwd()) / "mlflow.db"
-    if "?" in str(database):  # what follows it would be taken for options, and the database made elsewhere
+    if "?" in str(database):  # the rest would be read as options, and the database would be created elsewhere
         raise DcubeError(
             f"{database}: the address of a database holds no `?`: rename the folder, or set MLFLOW_TRACKING_URI"
         )
@@ -64,22 +65,22 @@ def tracking_uri(repository: Path | None = None) -> str:
 
 
 def without_password(text: str) -> str:
-    """The text as it may be printed: no user and no password in its addresses."""
+    """Return the text for display, without user names and passwords in its addresses."""
     return re.sub(r"://[^/@\s]+@", "://", text)
 
 
 def tracking_client(uri: str | None = None) -> "MlflowClient":
-    with library_defaults(QUIET):  # read as MLflow is imported
+    with library_defaults(QUIET):  # MLflow reads it on import
         from mlflow import MlflowClient
 
     return MlflowClient(uri or tracking_uri())
 
 
 def existing_tracking_client() -> "MlflowClient":
-    """For commands that only look: a database that is not there is not made.
+    """Return a client for commands that only read, and do not create a missing database.
 
     Raises:
-        DcubeError: there is none.
+        DcubeError: if the database is missing.
     """
     if is_missing_database(tracking_uri()):
         raise DcubeError(
@@ -95,7 +96,7 @@ def is_missing_database(uri: str) -> bool:
 
 @contextmanager
 def mlflow_errors_in_one_line() -> Iterator[None]:
-    """A server that is away or refuses ends in one line, soon."""
+    """Turn MLflow's errors inside the block into one-line errors, after few retries."""
     from mlflow.exceptions import MlflowException
 
     with library_defaults(FEW_RETRIES):
@@ -109,10 +110,10 @@ def mlflow_errors_in_one_line() -> Iterator[None]:
 
 
 def experiment_called(client: "MlflowClient", name: str) -> str:
-    """The id of the experiment, made where there is none.
+    """Return the id of the experiment, which is created if it does not exist.
 
     Raises:
-        DcubeError: it was deleted, and its name is taken until it is restored.
+        DcubeError: if the experiment was deleted, because its name cannot be used until it is restored.
     """
     from mlflow.exceptions import MlflowException
 
@@ -122,7 +123,7 @@ def experiment_called(client: "MlflowClient", name: str) -> str:
         if found is None:
             try:
                 return client.create_experiment(name, _artifact_location(), MODEL_TRAINING)
-            except MlflowException as error:  # another machine was faster
+            except MlflowException as error:  # another machine may have created it meanwhile
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
             found = client.get_experiment_by_name(name)
@@ -139,13 +140,13 @@ def experiment_called(client: "MlflowClient", name: str) -> str:
 
 
 def all_runs(client: "MlflowClient", condition: str, deleted: bool = False) -> "Iterator[Run]":
-    """The runs of all experiments that meet the condition, the newest first; on request deleted ones too."""
+    """Yield the runs of all experiments that meet the condition, the newest first, if wanted with deleted ones."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments(_view(deleted))]
     yield from runs_of(client, experiments, condition, deleted)
 
 
 def runs_of(client: "MlflowClient", experiments: list[str], condition: str, deleted: bool = False) -> "Iterator[Run]":
-    """The runs of these experiments that meet the condition, the newest first; on request deleted ones too."""
+    """Yield the runs of these experiments that meet the condition, the newest first, if wanted with deleted ones."""
     page = None
     while experiments and page != "":
         found = client.search_runs(experiments, condition, _view(deleted), max_results=PAGE, page_token=page)
@@ -154,35 +155,35 @@ def runs_of(client: "MlflowClient", experiments: list[str], condition: str, dele
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether MLflow answered, and will answer the same to another attempt."""
+    """Return whether MLflow refused the request and would refuse it again."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code in REFUSALS and not is_collision(error)
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether MLflow answered that it has no such thing; what cannot be an id is an invalid value to it."""
+    """Return whether MLflow reported a missing object; for invalid ids it reports an invalid value."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code in MISSING
 
 
 def is_defect(error: BaseException) -> bool:
-    """Whether what is sent is at fault: MLflow refuses it, or it cannot be read."""
+    """Return whether the sent data caused the error: MLflow refuses them, or they cannot be read."""
     from mlflow.exceptions import MlflowException
 
     return is_refusal(error) or not isinstance(error, (MlflowException, OSError))
 
 
 def is_denial(error: BaseException) -> bool:
-    """Whether MLflow knows no such account with this password."""
+    """Return whether MLflow refused the user name or the password."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code in DENIALS
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether no answer came, so that other requests would get none either."""
+    """Return whether the server did not answer, so that other requests would fail too."""
     import requests
     from mlflow.exceptions import MlflowException, RestException
 
@@ -192,27 +193,27 @@ def is_away(error: BaseException) -> bool:
 
 
 def is_collision(error: BaseException) -> bool:
-    """Whether another client wrote the same row at the same moment: MLflow looks for it, and then inserts it."""
+    """Return whether another client wrote the same row at the same moment, between MLflow's look-up and insert."""
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and any(it in str(error) for it in ("IntegrityError", "UniqueViolation"))
 
 
 def after_collision() -> Retrying:
-    """Call it with a function: it is called again where another client wrote the same row at the same moment."""
+    """Return a callable that calls a function, and retries it if another client wrote the same row meanwhile."""
     return retries.AFTER_COLLISION.retrying(Exception, retry=retry_if_exception(is_collision))
 
 
 def reason_of(error: BaseException) -> str:
-    """MLflow's own words, on one line."""
+    """Return MLflow's message on one line, without passwords."""
     return without_password(" ".join(str(error).split()))[:300]
 
 
 def mlflow_key(name: str) -> str:
-    """`name` as MLflow takes it for a metric or a parameter, as it is where that can be.
+    """Return `name` as MLflow accepts it for a metric or a parameter, unchanged if possible.
 
-    Letters of all scripts stay. Where something had to be replaced, a hash keeps different names different: of the
-    classes "CT (a)" and "CT [a]", for example.
+    Letters of all scripts are kept. If characters have to be replaced, a hash is added, so that different names stay
+    different, for example those of the classes "CT (a)" and "CT [a]".
     """
     safe = re.sub(r"[^\w\-. :/]", "_", name)
     if normpath(safe) != safe or safe.startswith(("/", "..")):  # MLflow reads names as paths
@@ -223,12 +224,12 @@ def mlflow_key(name: str) -> str:
 
 
 def aliases_of(model: "RegisteredModel") -> dict[str, str]:
-    """Alias → version of a registered model; the versions themselves name no aliases when they are searched."""
+    """Return alias → version of a registered model, because a search for versions returns no aliases."""
     return {alias: str(version) for alias, version in model.aliases.items()}
 
 
 def version_number(version: "ModelVersion") -> str:
-    """A version's number as text: some of MLflow's stores give it as such, some as an integer."""
+    """Return a version's number as text, because some of MLflow's stores return an integer."""
     return str(version.version)
 
 
@@ -244,6 +245,6 @@ def _database(uri: str) -> Path | None:
 
 
 def _artifact_location() -> str | None:
-    """Beside the database; a server decides for itself."""
+    """Return a folder beside the database; None for a server, which decides itself."""
     database = _database(tracking_uri())
     return (database.resolve().parent / "mlruns").as_uri() if database else None

@@ -1,8 +1,8 @@
-"""What a run reports to MLflow, on disk until it is sent: a server that is away stops nothing and loses nothing.
+"""Reports of a run to MLflow, kept on disk until they are sent: an absent server stops no training and loses nothing.
 
-One folder a run below `.dcube/unsent`: `run.json` (what to create), `metrics.jsonl`, `artifacts/`. It disappears
-once everything has arrived. A process that was killed leaves its folder behind; the next run delivers it. What MLflow
-refuses is moved to `.dcube/unsent/refused`, so that it keeps nothing else from being delivered.
+Each run has a folder below `.dcube/unsent` with `run.json` (what to create), `metrics.jsonl` and `artifacts/`. It is
+deleted when everything has arrived. The next run delivers the folder of a killed process. Reports that MLflow refuses
+are moved to `.dcube/unsent/refused`, so that they do not block others.
 """
 
 import re
@@ -42,7 +42,7 @@ RUN = "run.json"  # in the folder of a run
 
 
 class Outbox:
-    """What one run reports. `send` raises whatever MLflow raises and can be repeated at will: nothing arrives twice."""
+    """Reports of one run. `send` passes on MLflow's errors and may be repeated, because nothing is sent twice."""
 
     def __init__(self, header: RunHeader, folder: Path | None = None) -> None:
         self.header = header
@@ -86,7 +86,7 @@ class Outbox:
                 send_tags(client, self._run_id, self.new_tags)
                 self.new_tags = {}
             if self.header.status:
-                for run_id in (self._run_id, self.parent):  # a pipeline ends as its last stage did
+                for run_id in (self._run_id, self.parent):  # a pipeline gets the status of its last stage
                     client.set_terminated(run_id, self.header.status)
                 self.remove()
 
@@ -95,7 +95,7 @@ class Outbox:
         self.release()
 
     def set_aside(self, reason: str) -> str:
-        """Let go of what MLflow refuses, and say so."""
+        """Move a run that MLflow refuses out of the way, and return a message about it."""
         message = _set_aside(self.folder, self.header.name, reason)
         self.release()
         return message
@@ -110,7 +110,7 @@ class Outbox:
         return self.header.run_id
 
     def _open(self, client: "MlflowClient") -> None:
-        """Find this run on the server, or create it, and learn what of it has already arrived."""
+        """Find or create this run on the server, and find out which metrics have already arrived."""
         header = self.header
         experiment_id = experiment_called(client, header.experiment)
         self.parent = _parent(client, experiment_id, header.tags[PIPELINE])
@@ -169,10 +169,10 @@ class Outbox:
 
 
 def deliver_left_behind(on_message: Callable[[str], None]) -> None:
-    """Send the folders of runs that ended without their server, or were killed.
+    """Send the folders of runs that were killed or ended while the server was away.
 
-    What cannot be sent is named once and set aside, or waits where time or a person can mend it; the others are sent.
-    Raises what MLflow raises where it answers nobody.
+    A folder that MLflow refuses is reported and set aside; one that may be accepted later is reported and kept. The
+    others are sent. MLflow's error is raised if the server does not answer or refuses the credentials.
     """
     for record in sorted(UNSENT.glob(f"*/{RUN}")):
         try:
@@ -182,7 +182,7 @@ def deliver_left_behind(on_message: Callable[[str], None]) -> None:
             continue
         try:
             outbox = Outbox(header, record.parent)
-        except DcubeError:  # its process is alive
+        except DcubeError:  # its process is still running
             continue
         try:
             outbox.header = outbox.header.model_copy(update={"status": outbox.header.status or "KILLED"})
@@ -205,7 +205,7 @@ def fresh_key() -> str:
 
 
 def _parent(client: "MlflowClient", experiment_id: str, pipeline: str) -> str:
-    """The run that holds all runs of one pipeline together, and lasts from its first stage to its last."""
+    """Return the id of the parent run of all runs of one pipeline, which lasts from its first stage to its last."""
     tags = {PIPELINE: pipeline, STAGE: PIPELINE_RUN}
     with FileLock(LOCKS / "pipeline.lock"):
         wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())

@@ -1,7 +1,7 @@
-"""Addresses of MLflow's pages. `uri` is the server's; without it, addresses hold on MLflow's own pages.
+"""Addresses of MLflow's pages. `uri` is that of the server; without it, addresses are relative, for MLflow's own pages.
 
-All of them open *Model training*: otherwise MLflow 3.17 shows an experiment as one about language models, unless the
-person has switched that, whatever tags it has.
+All addresses open *Model training*, because otherwise MLflow 3.17 shows an experiment as one about language models,
+whatever tags it has, until the user switches.
 """
 
 import json
@@ -19,18 +19,18 @@ WORKFLOW = {"workflowType": "machine_learning"}
 
 
 def run_page(uri: str, run: "Run", artifact: str = "") -> str:
-    """Of a run, or of a file that it holds."""
+    """Return the address of a run, or of one of its files."""
     path = f"experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     return _page(uri, f"{path}/artifacts/{quote(artifact)}" if artifact else path)
 
 
 def runs_page(uri: str, experiment_id: str, metric: str) -> str:
-    """The runs of an experiment, those with the largest value of the metric first."""
+    """Return the address of an experiment's runs, sorted by a metric with the largest value first."""
     return _page(uri, f"experiments/{experiment_id}/runs", orderByKey=f"metrics.`{metric}`", orderByAsc="false")
 
 
 def models_page(uri: str, experiment_id: str) -> str:
-    """The models that were logged in an experiment."""
+    """Return the address of the models that were logged in an experiment."""
     return _page(uri, f"experiments/{experiment_id}/models")
 
 
@@ -43,10 +43,10 @@ def version_page(uri: str, name: str, version: str) -> str:
 
 
 def compare_page(uri: str, name: str, runs: Mapping[str, str]) -> str:
-    """Versions of a registered model side by side.
+    """Return the address of a comparison of versions of a registered model.
 
     Args:
-        runs: version → source run.
+        runs: version → id of its source run.
     """
     which = {"name": json.dumps(quote(name, safe="")), "runs": json.dumps(runs, separators=(",", ":"))}
     return _page(uri, "compare-model-versions", **which)
@@ -54,6 +54,6 @@ def compare_page(uri: str, name: str, runs: Mapping[str, str]) -> str:
 
 def _page(uri: str, path: str, **query: str) -> str:
     address = without_password(uri)
-    if address:  # a worker in a container reaches the server by a name that no browser knows
+    if address:  # a worker in a container uses a name of the server that browsers cannot resolve
         address = f"{read_settings().public_tracking_uri or address}/"
     return f"{address}#/{path}?{urlencode(query | WORKFLOW, quote_via=quote)}"

@@ -1,4 +1,4 @@
-"""One MLflow run a stage: parameters, metrics over steps, pictures, the data set, and where all of it came from."""
+"""One MLflow run per stage: parameters, metrics over steps, pictures, the data set, and its origin."""
 
 import shutil
 import signal
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
 
 
 class TrackedRun:
-    """Collects what a stage reports and passes it on. No method raises because a server is away."""
+    """Collector of a stage's reports that sends them to MLflow. No method raises because a server is away."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._next_attempt = 0.0
-        self._failures = 0  # in a row
-        self.problem = ""  # why the last attempt to send failed
+        self._failures = 0  # since the last success
+        self.problem = ""  # reason why the last attempt failed
 
     @property
     def run_id(self) -> str | None:
-        """MLflow's id; None as long as no server has been reached."""
+        """MLflow's id of the run; None until a server has been reached."""
         return self._outbox.header.run_id
 
     def log_metrics(self, rows: Iterable[Mapping[str, float]]) -> None:
-        """Rows of `{"step": int, name: value, …}`, steps ascending within a name."""
+        """Log rows of `{"step": int, name: value, …}`, with ascending steps for each name."""
         for row in rows:
             values = {mlflow_key(key): float(value) for key, value in row.items() if key != "step"}
             self._outbox.write_metrics(int(row["step"]), values)
         self.flush()
 
     def log_figure(self, figure: "Figure | Path", name: str) -> None:
-        """A matplotlib figure, or an image file, under the artifact path `name` (with its suffix)."""
+        """Log a Matplotlib figure or an image file at the artifact path `name` (with its suffix)."""
         target = self._artifact(name)
         if isinstance(figure, Path):
             shutil.copyfile(figure, target)
@@ -76,13 +76,13 @@ class TrackedRun:
         self.flush()
 
     def flush(self) -> None:
-        """Send what waits, unless that was just done or just failed."""
+        """Send the waiting reports, unless the last attempt was too recent."""
         if time.monotonic() < self._next_attempt:
             return
         try:
             self._outbox.send()
             self._failures, self.problem = 0, ""
-        except Exception as error:  # whatever the tracking does, the training goes on
+        except Exception as error:  # no error of the tracking may stop the training
             self.problem = _problem(error)
             if not self._failures:
                 print(f"{self.problem}; continuing, metrics are sent later", file=sys.stderr)
@@ -90,7 +90,7 @@ class TrackedRun:
         self._next_attempt = time.monotonic() + retries.SEND_TRACKING.pause_after(self._failures)
 
     def close(self, status: str) -> None:
-        """End the run; what no server took within the status's timeout is sent by the next run."""
+        """End the run. Reports that are not sent within the status's timeout are sent by the next run."""
         self._outbox.finish(status)
         try:
             retries.CLOSE_TRACKING[status].retrying(Exception, retry=retry_if_exception(_may_pass))(self._outbox.send)
@@ -98,7 +98,7 @@ class TrackedRun:
             print(f"warning: {self._leave(error)}", file=sys.stderr)
 
     def _leave(self, error: Exception) -> str:
-        """Let go of what was not sent, and say where it is."""
+        """Release or set aside the unsent reports, and return a message that says where they are."""
         if is_refusal(error):
             return self._outbox.set_aside(reason_of(error))
         self._outbox.release()
@@ -114,15 +114,15 @@ class TrackedRun:
 def tracked_run(
     stage: str, params: Mapping[str, Any], dataset: PreparedDataset | None = None, run_key: str | None = None
 ) -> Iterator[TrackedRun]:
-    """Give the MLflow run of one stage.
+    """Yield the MLflow run of one stage.
+
+    An exception ends the run as FAILED, and an interruption or SIGTERM as KILLED. The exception is raised again.
 
     Args:
-        stage: DVC's name of it, `evaluate@baseline` for an item of a matrix.
-        params: parameter groups by name (dicts or pydantic models, nested at will).
-        dataset: the data that the stage reads.
-        run_key: identifies a training: killed and started again, it goes on in the same run.
-
-    An exception ends the run as FAILED, an interruption or SIGTERM as KILLED; both go on.
+        stage: DVC's name of the stage, `evaluate@baseline` for an item of a matrix.
+        params: parameter groups by name (dicts or pydantic models, with any nesting).
+        dataset: data set that the stage reads.
+        run_key: key of the training, with which a killed and restarted training continues the same run.
     """
     header = RunHeader(
         experiment=f"dcube/{dataset.name}" if dataset else "dcube",
@@ -135,7 +135,7 @@ def tracked_run(
     _deliver_quietly()
     run = TrackedRun(Outbox(header))
     run.flush()
-    with _on_sigterm(signal.SIG_IGN):  # while the run is closed: whoever ends a group may ask a process twice
+    with _on_sigterm(signal.SIG_IGN):  # a second SIGTERM must not interrupt the closing of the run
         try:
             with _on_sigterm(_terminate):
                 yield run
@@ -150,13 +150,13 @@ def tracked_run(
 
 
 class Terminated(SystemExit):
-    """SIGTERM, as an exception: `finally` and `with` do their work, and the exit code stays the usual one."""
+    """SIGTERM as an exception, so that `finally` and `with` blocks end properly; the exit code is the usual one."""
 
 
 def _show(picture: Path, name: str) -> None:
-    """Leave a copy where an orchestrator looks for pictures, if there is one: `DCUBE_PICTURES` names the folder.
+    """Copy a PNG to the orchestrator's folder for pictures, if `DCUBE_PICTURES` names one.
 
-    Pictures of one series, "samples/step-0000100.png", replace one another there: "samples.png".
+    Pictures of one series, such as "samples/step-0000100.png", replace one another there as "samples.png".
     """
     shown = read_settings().pictures
     if shown and name.endswith(".png"):
@@ -167,12 +167,12 @@ def _show(picture: Path, name: str) -> None:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether waiting helps. Where a person has to mend something, it does not."""
+    """Return whether a retry may succeed, which is not the case if a person has to correct something."""
     return not (isinstance(error, DcubeError) or is_refusal(error) or is_denial(error))
 
 
 def _problem(error: Exception) -> str:
-    """What keeps a run from being sent, for people."""
+    """Describe why a run cannot be sent."""
     if isinstance(error, DcubeError):
         return str(error)
     if is_refusal(error):
@@ -185,7 +185,7 @@ def _problem(error: Exception) -> str:
 def _deliver_quietly() -> None:
     try:
         deliver_left_behind(lambda message: print(f"warning: {message}", file=sys.stderr))
-    except Exception as error:  # still away: what was left behind goes on waiting
+    except Exception as error:  # the server is still away, so earlier reports continue to wait
         print(f"{_problem(error)}: earlier runs are still unsent", file=sys.stderr)
 
 

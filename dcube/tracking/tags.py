@@ -1,61 +1,61 @@
-"""Names of the tags that runs and model versions carry in MLflow, for programs.
+"""Names of tags on runs and model versions in MLflow that programs read.
 
-Those of a version that are for people, `dcube.registry.version_page` names.
+`dcube.registry.version_page` has the tags of a version that are for people.
 """
 
-PREFIX = "dcube."  # what all tags of this project begin with
+PREFIX = "dcube."  # prefix of all tags of this project
 
-# Of every run.
-RUN_KEY = "dcube.run_key"  # identifies a training: killed and started again, it goes on in the same run
-PIPELINE = "dcube.pipeline"  # that all stages of one pipeline share
+# Tags of every run.
+RUN_KEY = "dcube.run_key"  # key of a training, with which it continues the same run after a restart
+PIPELINE = "dcube.pipeline"  # name that all stages of one pipeline share
 STAGE = "dcube.stage"
-PIPELINE_RUN = "pipeline"  # what stands there of the run that holds those of a pipeline together
+PIPELINE_RUN = "pipeline"  # value of STAGE for the parent run of a pipeline
 PARAMS_SHA256 = "dcube.params_sha256"
-UNCOMMITTED = "dcube.uncommitted"  # files that no commit has as they were
+UNCOMMITTED = "dcube.uncommitted"  # files with uncommitted changes
 DVC = "dcube.dvc."  # + path: DVC's hash of an output that was read
 DATA = f"{DVC}data"
 MACHINE = "dcube.machine"
 VERSION = "dcube.version."  # + package
 PYTHON = f"{VERSION}python"
 
-# Of a stage's run, or of a model version.
+# Tags of a stage's run or of a model version.
 MODEL = "dcube.model"  # name of the candidate in dvc.yaml
 KIND = "dcube.kind"
-REGISTERED_MODEL = "dcube.registered_model"  # that the run is the source of a version of
+REGISTERED_MODEL = "dcube.registered_model"  # registered model of the version whose source the run is
 WEIGHTS = "dcube.weights_sha256"
 TEST = "dcube.test_fingerprint"
 DATASET = "dcube.dataset_fingerprint"
 EVALUATION = "dcube.evaluation_sha256"
 CODE = "dcube.code_sha256"
-ABSTAIN = "dcube.abstain_below"  # the confidence below which the version was evaluated as giving no prediction
-DECISION = "dcube.decision"  # the rule that decides, as it was evaluated
-SPLIT_NOTICE = "dcube.split_notice"  # what must be said beside its metrics
+ABSTAIN = "dcube.abstain_below"  # confidence below which the version abstained in its evaluation
+DECISION = "dcube.decision"  # decision rule of the version's evaluation
+SPLIT_NOTICE = "dcube.split_notice"  # warning that must be shown beside the version's metrics
 DIFFUSION_WEIGHTS = "dcube.diffusion_weights_sha256"
 DIFFUSION_RUN = "dcube.diffusion_run_id"
 TRAINING_RUN = "dcube.training_run_id"
 EVALUATION_RUN = "dcube.evaluation_run_id"
-REGISTRATION_RUN = "dcube.registration_run_id"  # holds what all candidates of a pipeline share
+REGISTRATION_RUN = "dcube.registration_run_id"  # run with the files that all candidates of a pipeline share
 UNDEFINED = "dcube.undefined"  # metrics without a value
-EXTERNAL = "external test: "  # of a version, + name of the test set
-EXTERNAL_TEST = "dcube.external_test"  # of a run: name of the test set
+EXTERNAL = "external test: "  # + name of the test set, on a version
+EXTERNAL_TEST = "dcube.external_test"  # name of the test set, on a run
 TEST_METRIC, VALIDATION_METRIC = "test.", "validation."  # + name of the metric
 BEST_STEP = "dcube.best_step"
 BEST_BLOCKS, WORST_BLOCKS = "dcube.blocks_best", "dcube.blocks_worst"
-FID = "dcube.fid_"  # + what defines a distance
+FID = "dcube.fid_"  # + property that defines a distance, for example the extractor
 STUDY_ROW = "dcube.study.row"
-STUDY_KEY = "dcube.study.key"  # equal for the same line, repeat or table of a study that is computed again
+STUDY_KEY = "dcube.study.key"  # equal for the same line, repeat or table when a study is computed again
 
-# MLflow's own.
+# MLflow's own tags.
 PARENT = "mlflow.parentRunId"
 COMMIT = "mlflow.source.git.commit"
 SOURCE_NAME, SOURCE_TYPE = "mlflow.source.name", "mlflow.source.type"
 NOTE = "mlflow.note.content"
 EXPERIMENT_KIND = "mlflow.experimentKind"
 RUN_NAME = "mlflow.runName"
-MODEL_VERSIONS = "mlflow.modelVersions"  # of a logged model: what it is registered as
+MODEL_VERSIONS = "mlflow.modelVersions"  # versions that a logged model is registered as
 DATASET_CONTEXT = "mlflow.data.context"
-MLFLOW = "mlflow."  # MLflow's pages hide tags that begin so
+MLFLOW = "mlflow."  # MLflow's pages hide tags with this prefix
 
-# Of a version, for programs alone.
-MANIFEST = f"{MLFLOW}dcube.manifest_sha256"  # of its manifest.json, which names everything else
-CHAMPION = f"{MLFLOW}dcube.champion."  # + the moment: a version that is champion twice has two of these tags
+# Tags of a version, for programs only.
+MANIFEST = f"{MLFLOW}dcube.manifest_sha256"  # sha256 of its manifest.json, which contains all other hashes
+CHAMPION = f"{MLFLOW}dcube.champion."  # + time, because a version may become champion twice

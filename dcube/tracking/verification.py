@@ -1,7 +1,7 @@
-"""Is a registered version still what was registered? Its manifest says what that was, and a tag names the manifest.
+"""Verification of a registered version against its manifest, whose sha256 is in a tag of the version.
 
-Registration writes the manifest once. Whoever says something about a version, or with it, calls `verify` first and uses
-the files that were verified.
+Registration writes the manifest once. Code that describes a version or predicts with it must call `verify` first, and
+use the verified files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 MODEL = "model"  # place of the files that MLflow loads
-ARTIFACTS = f"{MODEL}/artifacts"  # those of them that this program loads
+ARTIFACTS = f"{MODEL}/artifacts"  # place of the files that this program loads
 ADDED_BY_DOWNLOAD = "registered_model_meta"
 WRITTEN_BY_PEOPLE = (tags.NOTE, tags.RUN_NAME)
-WRITTEN_LATER = (tags.CHAMPION, tags.MANIFEST, tags.EXTERNAL)  # what the names of such tags start with
+WRITTEN_LATER = (tags.CHAMPION, tags.MANIFEST, tags.EXTERNAL)  # prefixes of tags that are set after registration
 
 Files = Mapping[str, dict[str, str]]  # place → path → sha256
 
 
 @dataclass(frozen=True)
 class VerificationResult:
-    """A version's files, and what of the version is no longer as it was registered.
+    """A version's files, and its differences from what was registered.
 
     Attributes:
         title: `MODEL/VERSION`.
-        folder: holds the files, those of a place below its name.
-        problems: a sentence each; none: all is as registered.
-        manifest: None where that itself is gone or changed.
+        folder: folder with the files, with one subfolder per place.
+        problems: messages about differences; empty if there are none.
+        manifest: manifest of the version; None if it is missing or changed.
     """
 
     title: str
@@ -49,7 +49,7 @@ class VerificationResult:
 
     @property
     def compared(self) -> str:
-        """How much was compared, in words."""
+        """Text with the numbers of compared files, tags, parameters and metrics."""
         if self.manifest is None:
             return "nothing, since the manifest is gone or changed"
         files = sum(map(len, self.manifest.files.values()))
@@ -57,10 +57,10 @@ class VerificationResult:
         return ", ".join(f"{n} {what}" for what, n in (counts | {"metrics": len(self.manifest.metrics)}).items())
 
     def or_refuse(self) -> Path:
-        """The folder.
+        """Return the folder.
 
         Raises:
-            DcubeError: something is not as registered.
+            DcubeError: if the version differs from what was registered.
         """
         if self.problems:
             more = f" (and {len(self.problems) - 1} more: `dcube lineage {self.title}`)" if self.problems[1:] else ""
@@ -72,11 +72,11 @@ class VerificationResult:
 
 
 def write_manifest(client: "MlflowClient", entry: "ModelVersion", run: "Run", sent: Files, folder: Path) -> None:
-    """Write the manifest of a version into its source run, and its hash into a tag of the version.
+    """Write the manifest of a version to its source run, and its hash to a tag of the version.
 
     Args:
-        sent: what was sent. What MLflow added to the model is read back.
-        folder: an empty one, to work in.
+        sent: hashes of the sent files. Files that MLflow added to the model are read back.
+        folder: empty folder for temporary files.
     """
     registration = run.data.tags.get(tags.REGISTRATION_RUN, run.info.run_id)
     if not download(client, _address(entry, run, registration, MODEL), folder / MODEL):
@@ -91,7 +91,7 @@ def write_manifest(client: "MlflowClient", entry: "ModelVersion", run: "Run", se
             **{place: dict(its) for place, its in sent.items()},
             MODEL: _hashes(folder / MODEL) | dict(sent.get(MODEL, {})),
         },
-        tags=_fixed_tags(entry, run) | {tags.REGISTERED_MODEL: entry.name},  # that one is set last
+        tags=_fixed_tags(entry, run) | {tags.REGISTERED_MODEL: entry.name},  # this tag is set after the manifest
         params=run.data.params,
         metrics=run.data.metrics,
     )
@@ -103,15 +103,15 @@ def write_manifest(client: "MlflowClient", entry: "ModelVersion", run: "Run", se
 def verify(
     client: "MlflowClient", entry: "ModelVersion", run: "Run | None", folder: Path, code: bool = True
 ) -> VerificationResult:
-    """Bring every file of a version into `folder`, and compare files, tags, parameters and metrics with its manifest.
+    """Download all files of a version into `folder`, and compare files, tags, parameters and metrics with its manifest.
 
     Args:
-        run: its source run; None where that is gone.
-        folder: an empty one.
-        code: also the copy of this program in the model, for others to serve it with: hundreds of small files.
+        run: source run of the version; None if it is gone.
+        folder: empty folder for the files.
+        code: whether to include the copy of this program in the model (hundreds of small files), which MLflow serves.
 
     Raises:
-        DcubeError: MLflow does not give a file that it holds.
+        DcubeError: if the download of an existing file fails.
     """
     title = f"{entry.name}/{version_number(entry)}"
     if run is not None:
@@ -188,7 +188,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _fixed_tags(entry: "ModelVersion", run: "Run") -> dict[str, str]:
-    """What registration wrote and nobody should change."""
+    """Return the tags that registration wrote and that must not change."""
     known = run.data.tags | entry.tags
     return {
         key: value for key, value in known.items() if key not in WRITTEN_BY_PEOPLE and not key.startswith(WRITTEN_LATER)
@@ -196,7 +196,7 @@ def _fixed_tags(entry: "ModelVersion", run: "Run") -> dict[str, str]:
 
 
 def _counts(tag: str, manifest: VersionManifest) -> bool:
-    """People may add tags of their own, but none of this program's."""
+    """Return whether a tag is compared: it is in the manifest or has this program's prefix. People may add others."""
     return tag in manifest.tags or tag.startswith(tags.PREFIX)
 
 

@@ -1,4 +1,4 @@
-"""`python -m flows.stack`: the platform, from its first server to its last."""
+"""`python -m flows.stack`: start the whole platform, and keep it running."""
 
 import signal
 import socket
@@ -29,7 +29,7 @@ def main(
         typer.Option(help="Where its data are (default: .dcube/stack here).", metavar="PATH", parser=given_path),
     ] = None,
 ) -> None:
-    """PostgreSQL, an S3 server, MLflow, Prefect and one worker on this machine, until Ctrl-C."""
+    """Run PostgreSQL, an S3 server, MLflow, Prefect and one worker on this machine until Ctrl-C."""
     prepare_process()
     with one_line_errors():
         repository = repository_around(Path.cwd())
@@ -46,7 +46,7 @@ def main(
 
 
 def run(stack: Stack, repository: Path) -> None:
-    """Start everything, say where it is, and keep it running until a signal."""
+    """Start all servers, print their addresses, and keep them running until a signal."""
     began = time.monotonic()
     wait_for_reapers(stack.folder)
     for name, port in asdict(stack.ports).items():
@@ -69,7 +69,7 @@ def run(stack: Stack, repository: Path) -> None:
 
 def refuse_taken_port(name: str, port: int) -> None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that are ending do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections in TIME_WAIT
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -78,7 +78,7 @@ def refuse_taken_port(name: str, port: int) -> None:
 
 
 def set_up(stack: Stack, repository: Path) -> None:
-    """Create the work pool, the deployments and the automations, as any team's administrator would."""
+    """Create the work pool, the deployments and the automations with `flows.deploy`."""
     log = log_file(stack.folder, "setup")
     with log.open("w") as output:
         code = subprocess.run(
@@ -111,7 +111,7 @@ The platform is ready after {seconds:.0f} s. Ctrl-C ends it.
 
 def _end(*_: object) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # ending is under way and takes seconds: a second Ctrl-C must not cut it
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the shutdown, which takes seconds
     raise SystemExit(0)
 
 

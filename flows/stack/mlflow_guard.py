@@ -1,11 +1,12 @@
-"""What MLflow's own permissions leave open: addresses that an account gives, and who may make a version champion.
+"""Checks beyond MLflow's own permissions: locations of artifacts given by users, and changes of the alias `champion`.
 
-MLflow's server opens no address that an account has given it: only its own folder of artifacts.
+MLflow accepts locations of artifacts from users who may create an experiment, a model version or a trace, and opens
+them with its own credentials. With this module the server refuses such locations, and opens only its own artifacts.
 
-MLflow takes addresses from who may make an experiment, a model version or a trace, and opens them with its own
-credentials. `authorization_function` of MLflow's configuration names `authenticate` here, which the server loads before
-its first answer. To MLflow, whoever may register a version may move all aliases; here the champion takes `MANAGE`.
-The server's image has this file alone, so it imports nothing of this project.
+In MLflow, users who may register a version may also move all aliases. Here the alias `champion` requires `MANAGE`.
+
+MLflow's configuration names `authenticate` as its `authorization_function`, and the server loads it before its first
+response. The server's image contains only this file, so it must not import anything from this project.
 """
 
 import json
@@ -28,9 +29,9 @@ from mlflow.utils.uri import get_uri_scheme
 from werkzeug.datastructures import Authorization
 
 CHAMPION = "champion"
-# Names of one thing in MLflow's own server: what they lead to is checked again when it is opened.
+# Schemes of references inside MLflow's server; the locations that they lead to are checked when they are opened.
 NAMES = {"runs", "models", "mlflow-artifacts"}
-# Fields and tags that say where artifacts are. The server chooses these; protobuf reads a field in two spellings.
+# Fields and tags for locations of artifacts, which only the server may choose. Protobuf accepts two spellings.
 LOCATIONS = {
     *("artifact_location", "artifactLocation", "artifact_uri", "artifactUri", "default_artifact_root"),
     *("defaultArtifactRoot", "mlflow.artifactLocation", "mlflow.trace.archiveLocation"),
@@ -38,11 +39,11 @@ LOCATIONS = {
 
 
 def authenticate() -> Authorization | Response:
-    """Who asks, as MLflow's basic authentication knows it; a response where nobody may ask this."""
+    """Authenticate a request by MLflow's basic authentication, or return a response that refuses it."""
     who = authenticate_request_basic_auth()
     if not isinstance(who, Authorization) or "is_checked" in g:
         return who
-    g.is_checked = True  # MLflow's own checks below ask again who asks
+    g.is_checked = True  # MLflow's own checks below call this function again
     body = _body()
     if _names_champion(body) and not (sender_is_admin() or validate_can_manage_registered_model()):
         return make_forbidden_response()
@@ -55,7 +56,7 @@ def authenticate() -> Authorization | Response:
 
 
 def _names_champion(body: Any) -> bool:
-    """Whether the request sets or removes the alias `champion`."""
+    """Return whether the request sets or removes the alias `champion`."""
     if request.method == "GET" or not request.path.rstrip("/").endswith("/registered-models/alias"):
         return False
     given = {request.args.get("alias"), body.get("alias") if isinstance(body, dict) else None}
@@ -63,7 +64,7 @@ def _names_champion(body: Any) -> bool:
 
 
 def is_own(address: str, destination: str) -> bool:
-    """Whether the address names something of this server's, or is at or below its folder of artifacts."""
+    """Return whether the address is a reference inside this server, or in its folder of artifacts."""
     if get_uri_scheme(address) in NAMES:
         return True
     root = destination.rstrip("/")
@@ -78,7 +79,7 @@ def _unquoted(text: str) -> str:
 
 
 def _body() -> Any:
-    """The request's JSON as MLflow reads it: whatever its content type, and text in which there is JSON again."""
+    """Return the request's JSON as MLflow reads it: with any content type, and also as JSON inside a JSON string."""
     body = request.get_json(force=True, silent=True)
     return _parsed(body) if isinstance(body, str) else body
 
@@ -91,13 +92,13 @@ def _parsed(text: str) -> Any:
 
 
 def _location_in(body: Any) -> str | None:
-    """The first field or tag of the body that gives a location."""
+    """Return the name of the first field or tag in the body that contains a location, or None."""
     return next((name for name, value in _fields(body) if value and name in LOCATIONS), None)
 
 
 def _fields(body: Any) -> Iterator[tuple[str, Any]]:
-    """(name, value) of all fields, and of all tags written as {key, value}."""
-    waiting = [body]  # not by recursion: a request may be nested as deep as it likes
+    """Yield name and value of all fields, and of all tags in the form {key, value}."""
+    waiting = [body]  # without recursion, because a request may be nested to any depth
     while waiting:
         found = waiting.pop()
         if isinstance(found, dict):

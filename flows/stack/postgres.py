@@ -14,13 +14,13 @@ from flows.stack.supervision import Server
 
 ROLES = {"mlflow": ["mlflow", "mlflow_auth"], "prefect": ["prefect"]}
 UNPRIVILEGED = "nobody"
-# PostgreSQL refuses to run as root. As `nobody` with this one capability it still reaches a checkout in /root.
+# PostgreSQL refuses to run as root. The user `nobody` with this one capability can still read a checkout in /root.
 AS_NOBODY = ["setpriv", f"--reuid={UNPRIVILEGED}", "--regid=65534", "--clear-groups"]
 AS_NOBODY += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
 
 
 def postgres(stack: Stack) -> Server:
-    """The server of `stack`, its databases made with the first start."""
+    """Return the server of `stack`, which creates its databases at the first start."""
     data = stack.folder / "postgres"
     settings = {
         "listen_addresses": HOST,
@@ -36,12 +36,12 @@ def postgres(stack: Stack) -> Server:
         environment={},
         is_healthy=lambda: is_ready(stack),
         prepare=lambda: None if data.exists() else _create(data, stack),
-        stop_signal="INT",  # "fast": it does not wait for clients to leave
+        stop_signal="INT",  # "fast" shutdown, which does not wait for clients to disconnect
     )
 
 
 def is_ready(stack: Stack) -> bool:
-    """Whether every role reaches its databases."""
+    """Return whether every role can connect to its databases."""
     try:
         for role, databases in ROLES.items():
             for database in databases:
@@ -54,7 +54,7 @@ def is_ready(stack: Stack) -> bool:
 
 
 def _create(data: Path, stack: Stack) -> None:
-    """A new cluster, published whole by a rename. Passwords go through standard input: no command line shows them."""
+    """Create a cluster, which a rename publishes when it is complete. Passwords go through stdin, not in commands."""
     unfinished = data.with_name("postgres.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -63,7 +63,7 @@ def _create(data: Path, stack: Stack) -> None:
     methods = ["--auth-host=scram-sha-256", "--auth-local=reject"]
     options = [f"--pgdata={unfinished}", "--username=postgres", "--encoding=UTF8", "--no-locale"]
     _run([str(binaries() / "initdb"), *options, *methods])
-    # The single-user mode listens nowhere, so that no instant is without passwords; the superuser never gets one.
+    # Single-user mode opens no port, so nobody can connect before passwords are set. The superuser has no password.
     _run([str(binaries() / "postgres"), "--single", "-D", str(unfinished), "postgres"], _statements(stack))
     unfinished.rename(data)
 

@@ -1,7 +1,7 @@
-"""A server as supervisord runs it: `python -m flows.stack.program NAME`.
+"""Wrapper with which supervisord runs a server: `python -m flows.stack.program NAME`.
 
-supervisord knows its own child alone. When that ends, a worker of MLflow keeps the port, and a flow run goes on in a
-session of its own: here whatever a server has started ends with it, and before it is started again.
+supervisord ends only its own child. A worker of MLflow would then keep the port, and a flow run in its own session
+would continue. This wrapper ends all processes that a server has started, before the server is started again.
 """
 
 import signal

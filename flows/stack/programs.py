@@ -1,16 +1,18 @@
-"""`programs.json`: what supervisord's own file cannot hold of the servers, as it takes quotes and % for its own."""
+"""`programs.json`: commands of the servers, because supervisord's own file interprets quotes and %."""
 
 from typing import ClassVar
 
 from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart
 
-PROGRAMS = "programs.json"  # in the platform's folder
+PROGRAMS = "programs.json"  # file in the platform's folder
 
 
 class Program(ArtifactPart):
-    """Attributes:
-    env: on top of the process's own.
-    cwd: the directory that it runs in.
+    """Command of one server.
+
+    Attributes:
+        env: variables that are added to the environment.
+        cwd: working directory.
     """
 
     args: list[str]
@@ -19,9 +21,7 @@ class Program(ArtifactPart):
 
 
 class Programs(Artifact):
-    """Attributes:
-    programs: name → how it is started.
-    """
+    """Commands of all servers, as name → command."""
 
     remedy: ClassVar[str] = "start the platform again"
 

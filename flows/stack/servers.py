@@ -1,4 +1,4 @@
-"""Each server but PostgreSQL: its command, its settings, and how one knows that it answers."""
+"""All servers except PostgreSQL, with their commands, settings and health checks."""
 
 import platform
 import sys
@@ -10,8 +10,8 @@ from flows import POOL
 from flows.stack.settings import ADMINISTRATOR, ARTIFACTS_BUCKET, BUCKET, HOST, Stack, write_private
 from flows.stack.supervision import Server
 
-# Everybody who has an account sees everything; changing a thing takes its maker or a permission.
-# One worker process: its cache of checked passwords (hashing one takes tens of milliseconds) is never out of date.
+# All accounts can read everything; to change an object, one needs to be its creator or to have a permission.
+# The cache of checked passwords (hashing takes tens of milliseconds) is always up to date with one worker process.
 MLFLOW_USERS = """[mlflow]
 default_permission = READ
 database_uri = {database}
@@ -24,32 +24,32 @@ GUARD = "flows.stack.mlflow_guard"
 
 
 def s3(stack: Stack) -> Server:
-    """Everybody's data: DVC's remote, checkpoints, images to predict."""
+    """Return the S3 server for DVC's remote, checkpoints and images to predict on."""
     return _s3("s3", stack.folder / "s3", BUCKET, stack.storage)
 
 
 def artifacts(stack: Stack) -> Server:
-    """MLflow's artifacts. Another server with another key: neither key opens the other's bucket."""
+    """Return the S3 server for MLflow's artifacts, which has its own key, so that neither key opens both buckets."""
     return _s3("artifacts", stack.folder / "artifacts", ARTIFACTS_BUCKET, stack.artifact_storage)
 
 
 def _s3(name: str, objects: Path, bucket: str, storage: dict[str, str]) -> Server:
-    """rclone over the folder `objects`: objects are files, buckets are the folders in there."""
+    """Return an rclone server on the folder `objects`, in which buckets are folders and objects are files."""
     endpoint = storage["AWS_ENDPOINT_URL"]
     return Server(
         name=name,
         command=["rclone", "serve", "s3", "--addr", endpoint.removeprefix("http://"), str(objects)],
         environment={
             "RCLONE_AUTH_KEY": f'"{storage["AWS_ACCESS_KEY_ID"]},{storage["AWS_SECRET_ACCESS_KEY"]}"',
-            "RCLONE_CONFIG": "",  # nobody's own remotes
+            "RCLONE_CONFIG": "",  # ignore the user's own configuration
         },
-        is_healthy=lambda: get(endpoint).is_client_error,  # it refuses who does not sign
+        is_healthy=lambda: get(endpoint).is_client_error,  # a healthy server refuses unsigned requests
         prepare=lambda: (objects / bucket).mkdir(parents=True, exist_ok=True),
     )
 
 
 def mlflow(stack: Stack) -> Server:
-    """Runs and users in PostgreSQL, artifacts in S3 behind its proxy, a password for everybody."""
+    """Return MLflow's server: runs and users in PostgreSQL, artifacts in S3 behind its proxy, password protection."""
     users = stack.folder / "mlflow-users.ini"
     database = stack.database("mlflow_auth", "psycopg2", role="mlflow")
     options = {
@@ -60,7 +60,7 @@ def mlflow(stack: Stack) -> Server:
         "artifacts-destination": f"s3://{ARTIFACTS_BUCKET}",
         "allowed-hosts": f"{HOST}:{stack.ports.mlflow},localhost:{stack.ports.mlflow}",
     }
-    # Asks the database, which the health page does not.
+    # This request reads the database, unlike the health page.
     page = f"{stack.mlflow_address}/api/2.0/mlflow/registered-models/search"
     return Server(
         name="mlflow",
@@ -73,9 +73,9 @@ def mlflow(stack: Stack) -> Server:
             "MLFLOW_AUTH_CONFIG_PATH": str(users),
             "MLFLOW_AUTH_ADMIN_PASSWORD": stack.secrets.mlflow_password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": stack.secrets.mlflow_session_key,
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # of language models' evaluations
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # only needed to evaluate language models
             "MLFLOW_DISABLE_TELEMETRY": "true",
-            # Of the addresses that a version's source may have; MLflow checks that these belong to the named run.
+            # Allowed sources of a version; for these MLflow checks that they belong to the named run.
             "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": "^(runs|models|mlflow-artifacts):/",
             **stack.artifact_storage,
         },
@@ -87,7 +87,7 @@ def mlflow(stack: Stack) -> Server:
 
 
 def prefect(stack: Stack) -> Server:
-    """Runs in PostgreSQL, a password for everybody."""
+    """Return Prefect's server: runs in PostgreSQL, and password protection."""
     home = stack.folder / "prefect"
     return Server(
         name="prefect",
@@ -109,7 +109,7 @@ def prefect(stack: Stack) -> Server:
 
 
 def worker(stack: Stack, repository: Path) -> Server:
-    """Runs on `repository` what people start in the Prefect UI, one run at a time."""
+    """Return a Prefect worker that works in `repository`, one run at a time."""
     pool = ["--pool", POOL, "--type", "process"]
     name = f"stack-{platform.node()}"
     page = f"{stack.prefect_address}/api/work_pools/{POOL}"
@@ -117,14 +117,14 @@ def worker(stack: Stack, repository: Path) -> Server:
         name="worker",
         command=[sys.executable, "-m", "flows.worker", "start", *pool, "--name", name, "--limit", "1"],
         environment={**stack.client, "PREFECT_HOME": str(stack.folder / "worker")},
-        # Ready is a pool that a worker has lately sent a heartbeat to.
+        # A pool is ready if a worker has recently sent a heartbeat.
         is_healthy=lambda: get(page, stack.secrets.prefect_password).json().get("status") == "READY",
         directory=repository,
     )
 
 
 def get(address: str, password: str = "") -> httpx.Response:
-    """What the server says to who has the administrator's password, or to anybody; 503 where none answers."""
+    """Return the response to a request with or without the administrator's password; 503 if no server answers."""
     try:
         return httpx.get(address, auth=(ADMINISTRATOR, password) if password else None, timeout=10)
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""Where the platform stands: its folder, its ports, its secrets, and what a client needs to reach it."""
+"""Settings of the platform: its folder, ports and secrets, and the environment of its clients."""
 
 import os
 import secrets
@@ -13,11 +13,11 @@ from dcube.artifacts.schemas.artifact import Artifact
 from dcube.errors import DcubeError
 from dcube.runtime.settings import read_settings, variable_of
 
-HOST = "127.0.0.1"  # the platform of one machine: nobody else reaches it
+HOST = "127.0.0.1"  # other machines cannot reach this platform
 ADMINISTRATOR = "admin"
-BUCKET = "dcube"  # of DVC, the checkpoints and the images to predict
-ARTIFACTS_BUCKET = "mlflow"  # of MLflow's server alone, in an S3 server of its own with a key of its own
-REGION = "us-east-1"  # S3 clients sign with one; servers other than Amazon's take any
+BUCKET = "dcube"  # for DVC, checkpoints and images to predict on
+ARTIFACTS_BUCKET = "mlflow"  # only for MLflow's server, on a separate S3 server with a separate key
+REGION = "us-east-1"  # S3 clients need a region to sign requests; servers other than Amazon's accept any
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Ports:
 
     @classmethod
     def configured(cls) -> "Ports":
-        """What the environment says."""
+        """Return the ports of the environment's settings."""
         settings = read_settings()
         return cls(**{name: getattr(settings, f"{name}_port") for name in cls.__dataclass_fields__})
 
 
 def _secret() -> str:
-    return secrets.token_hex(20)  # letters and digits alone: the same in a shell, an address and an INI file
+    return secrets.token_hex(20)  # letters and digits need no quoting in a shell, an address or an INI file
 
 
 class Secrets(Artifact):
-    """Every password of the platform, made once: `credentials.json`."""
+    """All passwords of the platform, generated once and saved as `credentials.json`."""
 
     remedy: ClassVar[str] = "restore it, or remove the whole folder that it stands in"
 
@@ -57,7 +57,7 @@ class Secrets(Artifact):
 
 @dataclass(frozen=True)
 class Stack:
-    """One platform: everything that it writes is below `folder`."""
+    """One platform, which writes only below `folder`."""
 
     folder: Path
     ports: Ports
@@ -65,7 +65,7 @@ class Stack:
 
     @classmethod
     def at(cls, folder: Path, ports: Ports | None = None) -> "Stack":
-        """The platform in `folder`, with new secrets where there is none yet."""
+        """Return the platform in `folder`, with new secrets if there are none yet."""
         folder = folder.absolute()
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -81,17 +81,17 @@ class Stack:
 
     @property
     def storage(self) -> dict[str, str]:
-        """Reaching the S3 server of everybody's data, in the names that boto3 and DVC know."""
+        """Variables of boto3 and DVC for the S3 server with the shared data."""
         return _storage(self.ports.s3, self.secrets.s3_access_key, self.secrets.s3_secret_key)
 
     @property
     def artifact_storage(self) -> dict[str, str]:
-        """Reaching the S3 server of MLflow's artifacts, for MLflow's server alone."""
+        """Variables for the S3 server with MLflow's artifacts, which only MLflow's server may get."""
         return _storage(self.ports.artifacts, self.secrets.artifacts_access_key, self.secrets.artifacts_secret_key)
 
     @property
     def client(self) -> dict[str, str]:
-        """What a worker, or a person in another terminal, needs in the environment."""
+        """Environment variables for a worker, or for a user in another terminal."""
         return {
             "PREFECT_API_URL": f"{self.prefect_address}/api",
             "PREFECT_API_AUTH_STRING": f"{ADMINISTRATOR}:{self.secrets.prefect_password}",
@@ -103,12 +103,12 @@ class Stack:
         }
 
     def write_environment(self) -> Path:
-        """A file to `source`, for this user's eyes only."""
+        """Write a file to `source`, which only this user can read, and return its path."""
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in self.client.items()]
         return write_private(self.folder / "env", "".join(lines))
 
     def database(self, name: str, driver: str, role: str | None = None) -> str:
-        """The address of a database, with the password of its role."""
+        """Return the address of a database, including the password of its role."""
         role = role or name
         password = getattr(self.secrets, f"{role}_database")
         return f"postgresql+{driver}://{role}:{password}@{HOST}:{self.ports.postgres}/{name}"
@@ -127,7 +127,7 @@ def _secrets_of(folder: Path) -> Secrets:
     file = folder / "credentials.json"
     if file.exists():
         known = Secrets.load(file)
-        write_private(file, known.model_dump_json(indent=2) + "\n")  # with those that an older version did not have
+        write_private(file, known.model_dump_json(indent=2) + "\n")  # add secrets that an older version did not have
         return known
     if (folder / "postgres").exists():
         raise DcubeError(
@@ -143,7 +143,7 @@ def log_file(folder: Path, name: str) -> Path:
 
 
 def write_private(path: Path, text: str) -> Path:
-    """Write the file whole or not at all, readable by its owner alone at every instant."""
+    """Write the file atomically; only its owner can read it at any time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The servers under supervisord, which starts each again when it ends, rotates its log, and ends all in order."""
+"""Servers under supervisord, which restarts them when they end, rotates their logs, and ends them in order."""
 
 import os
 import sys
@@ -21,11 +21,11 @@ from dcube.runtime.retries import END_OF_PROCESS, END_OF_SERVERS, START_SERVER
 from flows.stack.programs import PROGRAMS, Program, Programs
 from flows.stack.settings import log_file, write_private
 
-STACK_VARIABLE = "DCUBE_STACK"  # the folder, in the environment of supervisord and of everything below it
-NOT_INHERITED = ("PREFECT_", "MLFLOW_", "_MLFLOW_", "AWS_", "RCLONE_", "PG")  # settings of a person's own servers
+STACK_VARIABLE = "DCUBE_STACK"  # contains the folder, in the environment of supervisord and of all its descendants
+NOT_INHERITED = ("PREFECT_", "MLFLOW_", "_MLFLOW_", "AWS_", "RCLONE_", "PG")  # settings of the user's other servers
 
-# Paths are relative to the folder that supervisord runs in. It opens no port, but a socket for its owner alone, in a
-# folder of its own: the path of a socket must be short.
+# Paths are relative to supervisord's working directory. It opens no port, but a socket that only its owner can use. The
+# socket is in a temporary folder, because its path must be short.
 CONFIG = """\
 [supervisord]
 nodaemon = true
@@ -43,7 +43,7 @@ serverurl = unix://{socket}
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 """
-# A server that ends within `startsecs` counts as not started: the pause before each retry grows by a second.
+# A server that ends within `startsecs` counts as not started, and the pause before each retry grows by a second.
 PROGRAM = """
 [program:{name}]
 command = python -m flows.stack.program {name}
@@ -62,16 +62,16 @@ stdout_logfile_maxbytes = 10MB
 
 @dataclass(frozen=True)
 class Server:
-    """A program of supervisord's.
+    """A program that supervisord runs.
 
     Attributes:
-        name: of the program and of its log.
-        command: carries no secret: every user of the machine sees it in `ps`.
-        environment: on top of this process's own, without the settings of other servers.
-        is_healthy: whether it answers.
-        prepare: makes what it needs on disk.
-        directory: that it runs in; the platform's folder by default.
-        stop_signal: what asks it to end.
+        name: name of the program and of its log.
+        command: command line; it must not contain secrets, because every user of the machine can see it in `ps`.
+        environment: variables that are added to this process's environment without settings of other servers.
+        is_healthy: function that returns whether the server answers.
+        prepare: function that creates the server's files.
+        directory: working directory. None: the platform's folder.
+        stop_signal: signal that ends the server.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Supervisor:
-    """A running supervisord in `folder`, controlled over its `socket`."""
+    """A running supervisord in `folder`, controlled through its `socket`."""
 
     folder: Path
     socket: Path
@@ -93,7 +93,7 @@ class Supervisor:
 
     @property
     def rpc(self) -> Any:
-        # A new connection each time: one that has failed once stays failed.
+        # A new connection each time, because a failed connection cannot be used again.
         return ServerProxy("http://localhost", SupervisorTransport(serverurl=f"unix://{self.socket}")).supervisor
 
     def wait_until_ready(self) -> None:
@@ -110,7 +110,7 @@ class Supervisor:
         return True
 
     def start(self, *servers: Server) -> None:
-        """Start them all at once; return as soon as every one is healthy."""
+        """Start all servers at the same time, and return when all are healthy."""
         for server in servers:
             server.prepare()
             self.rpc.startProcess(server.name, False)
@@ -133,7 +133,7 @@ class Supervisor:
         return DcubeError(f"{server.name} did not start: {last_line(log)} (full log: {log})")
 
     def follow(self) -> None:
-        """Print what supervisord reports from now on, until it ends."""
+        """Print new lines of supervisord's log until it ends."""
         with log_file(self.folder, "supervisord").open() as log:
             log.seek(0, os.SEEK_END)
 
@@ -146,7 +146,7 @@ class Supervisor:
 
 @contextmanager
 def supervised(folder: Path, servers: list[Server]) -> Iterator[Supervisor]:
-    """supervisord in `folder`, ready to start these servers; they end in the opposite order."""
+    """Run supervisord in `folder` during the block, ready to start these servers. They end in the reverse order."""
     log_file(folder, "").parent.mkdir(exist_ok=True)
     programs = {
         server.name: Program(args=server.command, env=server.environment, cwd=str(server.directory or folder))
@@ -168,7 +168,7 @@ def supervised(folder: Path, servers: list[Server]) -> Iterator[Supervisor]:
 
 
 def configuration(socket: Path, servers: list[Server]) -> str:
-    """Of supervisord; it ends programs in the order of falling priority."""
+    """Return supervisord's configuration; it ends programs in the order of decreasing priority numbers."""
     programs = [
         PROGRAM.format(name=server.name, priority=priority, stop_signal=server.stop_signal)
         for priority, server in enumerate(servers)
@@ -181,12 +181,12 @@ def environment_of(folder: Path) -> dict[str, str]:
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
-    """supervisord in `folder` and everything below it, whoever is its parent by now."""
+    """Return supervisord in `folder` and all its descendants, even if they have another parent by now."""
     return processes_marked(str(folder), STACK_VARIABLE)
 
 
 def wait_for_reapers(folder: Path) -> None:
-    """After a SIGKILL of the whole, its reapers end the servers: return when they have."""
+    """Wait until the reapers of an earlier platform, which was ended by SIGKILL, have ended its servers."""
     END_OF_SERVERS.wait_until(lambda: not processes_of(folder))
 
 

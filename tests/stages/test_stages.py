@@ -299,7 +299,9 @@ def test_the_probe_reads_every_block_and_says_what_it_did(inside: Path) -> None:
     by_source = table.drop(columns="source").groupby(table["source"])["auroc"].apply(tuple)
     assert by_source["trained"] != by_source["untrained"]
     curves = pd.read_csv(PROBE / "labels.csv")
-    assert set(curves["features"]) == set(definition["labels"]["dimensions"]) and len(curves) == 5 * (2 + 1) * 2
+    assert set(curves["features"]) == set(definition["labels"]["dimensions"])
+    fits = curves.groupby("chosen_on").size().to_dict()
+    assert fits == {"the drawn labels": 5 * 2 * 2, "the validation split": 5 * (2 + 1) * 2}
 
 
 def test_the_probe_writes_the_same_bytes_twice(pipeline: Pipeline, own: Path) -> None:

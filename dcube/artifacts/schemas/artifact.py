@@ -1,4 +1,7 @@
-"""Files that cross a stage, a process or a registry: each is one frozen pydantic model with a version of its format."""
+"""Base classes of the files that stages, processes and the registry exchange.
+
+Each file is one frozen pydantic model with a format version.
+"""
 
 import json
 from pathlib import Path
@@ -14,7 +17,7 @@ PROBLEMS_SHOWN = 3
 
 
 class ArtifactPart(BaseModel):
-    """What an artifact consists of."""
+    """A part of an artifact."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), ser_json_inf_nan="constants")
 
@@ -23,7 +26,7 @@ class Artifact(ArtifactPart):
     """One JSON file.
 
     Attributes:
-        remedy: what to do about a file that is missing or does not fit, as the end of an error message.
+        remedy: end of the error message for a file that is missing or does not fit: how to correct it.
     """
 
     remedy: ClassVar[str]
@@ -34,7 +37,7 @@ class Artifact(ArtifactPart):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Raises: DcubeError: the file is missing, damaged, of another format version, or does not fit."""
+        """Read the file. Raises `DcubeError` if it is missing or damaged, or has another format version or schema."""
         try:
             content = path.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
@@ -45,10 +48,10 @@ class Artifact(ArtifactPart):
 
     @classmethod
     def parse(cls, content: str, where: str) -> Self:
-        """The artifact in a text; `where` names its source in errors. Raises as `load` does."""
+        """Parse the artifact from JSON. `where` names its source in error messages. Raises as `load` does."""
         try:
             values = json.loads(content)
-        except (ValueError, RecursionError) as error:  # of a number of too many digits, too
+        except (ValueError, RecursionError) as error:  # ValueError also for a number with too many digits
             raise DcubeError(f"{where} is not JSON ({error}): {cls.remedy}") from None
         known = cls.model_fields[FORMAT_VERSION].default
         found = values.get(FORMAT_VERSION) if isinstance(values, dict) else None
@@ -68,5 +71,5 @@ SomeArtifact = TypeVar("SomeArtifact", bound=Artifact)
 
 
 def remedy_of_stage(stage: str) -> str:
-    """The remedy for what a stage of dvc.yaml has written."""
+    """Return the remedy for a file that a stage of dvc.yaml writes."""
     return f"run `dvc repro {stage}`; of a registered model, register it again"

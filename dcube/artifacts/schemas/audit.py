@@ -8,7 +8,7 @@ from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_s
 
 
 class Neighbour(ArtifactPart):
-    """A synthetic image and the training image that is nearest to it: rows of their arrays, and the distance."""
+    """Row of a synthetic image, row of its nearest training image, and the distance between them."""
 
     synthetic: int
     training: int
@@ -16,13 +16,15 @@ class Neighbour(ArtifactPart):
 
 
 class Audit(Artifact):
-    """Without memorisation, a share of about `threshold_quantile_of_held_out` is nearer than the threshold.
+    """Memorisation audit of the synthetic images.
+
+    Without memorisation, about `threshold_quantile_of_held_out` of the images are nearer than the threshold.
 
     Attributes:
-        exact_copies: synthetic images that equal a training image in every pixel.
-        threshold: distance to the nearest training image that few held-out images undercut.
-        nearest: the most suspicious images, nearest first.
-        unfit: why they are not fit for training, a clause each; empty where the checks found nothing.
+        exact_copies: number of synthetic images that equal a training image in every pixel.
+        threshold: quantile of the held-out images' distances to their nearest training image.
+        nearest: the synthetic images with the smallest distances, nearest first.
+        unfit: reasons why the images are not fit for training, a clause each; empty if the checks found none.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("synthesize")
@@ -40,7 +42,7 @@ class Audit(Artifact):
 
     @property
     def fitness(self) -> str:
-        """One sentence."""
+        """One sentence that says whether the images are fit for training."""
         if not self.n_synthetic:
             return "No images were synthesised: every class already has its target number."
         if self.unfit:

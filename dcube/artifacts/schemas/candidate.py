@@ -1,4 +1,4 @@
-"""`config.json` of a candidate: what the stages that train one say about it."""
+"""`config.json` of a candidate, written by the stage that trains it."""
 
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from dcube.config.schema import Baseline, Classifier, Diffusion
 
 
 class Calibration(ArtifactPart):
-    """A fitted temperature, and the cross-entropy on the images that it was fitted on, without it and with it."""
+    """A fitted temperature, and the cross-entropy before and after it on the images that it was fitted on."""
 
     temperature: float = 1.0
     cross_entropy_before: float | None = None
@@ -20,12 +20,12 @@ class Calibration(ArtifactPart):
 
 
 class TrainedWith(ArtifactPart):
-    """The parameters that a candidate was trained with, and no others.
+    """The parameters that affect a candidate.
 
     Attributes:
-        classifier: of D-Cube and its controls; None for a method to compare with.
-        baseline: of a method to compare with, resolved: with the values that its authors publish.
-        diffusion: of the frozen U-ViT, if there is one.
+        classifier: parameters of D-Cube or a control; None for a baseline method.
+        baseline: parameters of a baseline method, with its published values filled in; None for other candidates.
+        diffusion: parameters of the frozen U-ViT; None if there is none.
     """
 
     classifier: Classifier | None = None
@@ -38,13 +38,13 @@ class TrainedWith(ArtifactPart):
 
 
 class CandidateConfig(WeightsConfig):
-    """Everything that loading, predicting with and judging a candidate needs.
+    """Everything needed to load a candidate, to predict with it and to evaluate it.
 
     Attributes:
-        kind: one of D-Cube's and its controls' names (`dcube.artifacts.candidates`), or a method's.
-        blocks: of the frozen U-ViT; None for kinds that use no diffusion features.
+        kind: name of D-Cube or a control (`dcube.artifacts.candidates`), or of a baseline method.
+        blocks: blocks of the frozen U-ViT that are used; None for kinds without diffusion features.
         noised: whether the U-ViT sees the image noised to t, instead of the clean one.
-        evaluation_timesteps: that probabilities are averaged over.
+        evaluation_timesteps: timesteps over which probabilities are averaged.
         flips: whether predictions are means over an image and its mirror image.
         prior: share of each class that the probabilities assume.
         validation: metric → value on the validation split.

@@ -1,4 +1,4 @@
-"""`dataset.json`: what the stage `prepare` says about the images that it has prepared."""
+"""`dataset.json`: description of the prepared data set, written by the stage `prepare`."""
 
 from typing import ClassVar, Literal, Self
 
@@ -12,19 +12,19 @@ SplitOrigin = Literal["official", "generated"]
 Owners = Literal["patients", "groups"]
 
 SPLITS = ("train", "validation", "test")
-ABSTAIN = "abstain"  # what a model predicts where it decides nothing: no class may be called so
-SET_SEPARATOR = "|"  # between the classes of a prediction set: no name of a class may hold it
-SUBGROUP = "subgroup_"  # before the names of `data.subgroups`, as columns of manifest.csv
-UNKNOWN = "unknown"  # there, of an empty cell
+ABSTAIN = "abstain"  # decision of a model that abstains; no class may have this name
+SET_SEPARATOR = "|"  # between the classes of a prediction set; no class name may contain it
+SUBGROUP = "subgroup_"  # prefix of the columns of manifest.csv for `data.subgroups`
+UNKNOWN = "unknown"  # value for an empty cell in these columns
 
 
 def owners_of(grouping: Grouping) -> Owners:
-    """What is kept in one split by this, where anything is."""
+    """Return the unit that a grouping keeps in one split: `groups` or `patients` (also if patients are unknown)."""
     return "groups" if grouping in ("group_by", "guessed") else "patients"
 
 
 class Extent(ArtifactPart):
-    """Of one side of the raw images, in pixels."""
+    """Range and median of one side of the raw images, in pixels."""
 
     smallest: int
     median: float
@@ -32,12 +32,12 @@ class Extent(ArtifactPart):
 
 
 class RawImages(ArtifactPart):
-    """The usable raw images, before anything was done to them.
+    """Summary of the usable raw images before preprocessing.
 
     Attributes:
-        modes: how they are stored → their number.
-        modalities: DICOM's modality → their number.
-        width, height: None where no image is usable.
+        modes: storage mode → number of images.
+        modalities: DICOM modality → number of images.
+        width, height: range of the sides; None if no image is usable.
     """
 
     modes: dict[str, int] = Field(default_factory=dict)
@@ -47,12 +47,12 @@ class RawImages(ArtifactPart):
 
 
 class InputSpec(ArtifactPart):
-    """What a model's images are made from, and how: the same for training, `predict` and serving.
+    """How raw images become a model's input; the same for training, `predict` and serving.
 
-    The fields but `raw` are those of the parameter group `data`.
+    All fields except `raw` come from the parameter group `data`.
 
     Attributes:
-        raw: the images that training saw, which tells images that a model is not suitable for.
+        raw: summary of the raw images of the data set, to detect images that the model is not suitable for.
     """
 
     channels: Channels
@@ -70,7 +70,7 @@ class InputSpec(ArtifactPart):
 
 
 class DroppedDuplicate(ArtifactPart):
-    """A copy that an official split had put into two places, and the files that stay."""
+    """An image of an official split that was dropped, the reason, and the copies of it that are kept."""
 
     file: str
     split: str
@@ -79,7 +79,8 @@ class DroppedDuplicate(ArtifactPart):
 
 
 class NearDuplicates(ArtifactPart):
-    """Copies that were re-encoded, resized or brightened; the last two are groups of files."""
+    """Re-encoded, resized or brightened copies: counts, and the files of each group in several splits or with several
+    labels."""
 
     images: int
     groups: int
@@ -88,7 +89,7 @@ class NearDuplicates(ArtifactPart):
 
 
 class LeftOut(ArtifactPart):
-    """Training images that are not used, on purpose."""
+    """Training images left out by `data.train_fraction` and `data.imbalance`."""
 
     count: int
     train_fraction: float
@@ -96,21 +97,23 @@ class LeftOut(ArtifactPart):
 
 
 class DatasetInfo(Artifact):
-    """Attributes:
-    counts: split → class → labelled images.
-    unlabelled: images without a label, in all splits.
-    patients: or groups, where `data.group_by` makes them; 0 where neither is known.
-    grouping: what is kept in one split: patients, the groups of `group_by`, such that nobody has confirmed (guessed),
-        or (none) images, where not every labelled image names its patient.
-    group_by: the parameter `data.group_by`.
-    subgroups: the parameter `data.subgroups`.
-    split_origin: the set's own split, or one that was made here.
-    folds, fold: the parameters of cross-validation.
-    near_duplicates: None where they were not looked for.
-    notes: what the reader of the layout has to say, a sentence each.
-    warnings: what makes every metric of the set doubtful, a sentence each, naming no file.
-    left_out: None where every training image is used.
-    fingerprint: hash over every image, label, patient and split, and over what the images were made into.
+    """Description of a prepared data set.
+
+    Attributes:
+        counts: split → class → number of labelled images.
+        unlabelled: number of images without a label, in all splits.
+        patients: number of patients, or of groups if `data.group_by` defines them; 0 if neither is known.
+        grouping: unit that is kept in one split: patients, groups by `group_by`, guessed groups (by an unconfirmed
+            `group_by`), or none: single images, because not every labelled image names its patient.
+        group_by: the parameter `data.group_by`.
+        subgroups: the parameter `data.subgroups`.
+        split_origin: the official split of the data set, or a generated one.
+        folds, fold: the parameters of cross-validation.
+        near_duplicates: None if they were not searched for.
+        notes: remarks of the layout reader, a sentence each.
+        warnings: reasons to doubt every metric of the data set, a sentence each, without file names.
+        left_out: None if every training image is used.
+        fingerprint: hash over all images, labels, patients and splits, and the input specification.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("prepare")
@@ -138,11 +141,11 @@ class DatasetInfo(Artifact):
 
     @property
     def owners(self) -> Owners:
-        """What the column `patient` of the manifest holds, where it holds anything."""
+        """Content of the manifest's column `patient`: patients or groups."""
         return owners_of(self.grouping)
 
     @property
     def known_owners(self) -> str:
-        """How many they are, in words."""
+        """Number of known patients or groups, as text."""
         others = ", others unknown" if self.grouping == "none" else ""
         return f"{self.patients}{others}" if self.patients else "unknown"

@@ -1,4 +1,4 @@
-"""How a decision follows from probabilities: the rule, how it was chosen, and what it gives."""
+"""How a decision follows from probabilities: the rule, how it was chosen, and its measured rates."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -14,7 +14,7 @@ FROM, AT = " >= ", " at "
 
 
 class Estimate(ArtifactPart):
-    """A value with its interval; NaN where it is undefined."""
+    """A value with its interval; NaN if it is undefined."""
 
     value: float
     low: float
@@ -25,7 +25,7 @@ class Estimate(ArtifactPart):
 
 
 class Prevalence(ArtifactPart):
-    """The share of a class among the patients that decisions are about."""
+    """Share of a class among the patients for whom the model is used."""
 
     of_class: str
     share: float = Field(gt=0.0, lt=1.0)
@@ -35,13 +35,13 @@ class Prevalence(ArtifactPart):
 
 
 class DecisionRule(ArtifactPart):
-    """`of_class` from a probability of `threshold` on, else the most probable of the other classes.
+    """Rule: decide `of_class` if its probability is at least `threshold`, else the most probable of the other classes.
 
-    Without a class, the most probable one.
+    If `of_class` is None, the rule decides the most probable class.
 
     Attributes:
-        at: the prevalence that the probabilities are corrected to; None: that of the training images.
-        weights: of the classes' probabilities, which correct them; empty: all alike.
+        at: prevalence to which the probabilities are corrected; None: that of the training images.
+        weights: factors that correct the probabilities, one for each class; empty: no correction.
     """
 
     of_class: str | None = None
@@ -55,10 +55,10 @@ class DecisionRule(ArtifactPart):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The rule of a text: `most probable class`, `malignant >= 0.3`, or one of them ` at malignant = 0.05`.
+        """Parse `most probable class` or `malignant >= 0.3`, optionally followed by ` at malignant = 0.05`.
 
         Raises:
-            DcubeError: it is none.
+            DcubeError: if the text is not a rule.
         """
         most, at, prevalence = text.strip().partition(MOST_PROBABLE + AT)
         try:
@@ -74,15 +74,16 @@ class DecisionRule(ArtifactPart):
             ) from None
 
     def checked(self, classes: list[str], prior: Sequence[float]) -> Self:
-        """With the weights for its prevalence (Saerens, Latinne and Decaestecker 2002, Eq. (2.4)).
+        """Check the class names, and add the weights for the prevalence (Saerens et al. 2002, Eq. (2.4)).
 
         The other classes keep their proportions.
 
         Args:
+            classes: classes of the model.
             prior: share of each class that the model's probabilities assume.
 
         Raises:
-            DcubeError: the model has no such class.
+            DcubeError: if the rule names a class that the model does not have.
         """
         for name in (self.of_class, self.at.of_class if self.at else None):
             if name is not None and name not in classes:
@@ -96,26 +97,28 @@ class DecisionRule(ArtifactPart):
 
 
 def _prevalence(text: str) -> Prevalence | None:
-    """Raises: ValueError: it is none."""
+    """Parse `CLASS = SHARE`; None for an empty text. Raises `ValueError` if the text is something else."""
     name, _, share = text.rpartition("=")
     return Prevalence(of_class=_name(name), share=float(share)) if text else None
 
 
 def _name(text: str) -> str:
-    """Raises: ValueError: it is blank."""
+    """Strip a class name. Raises `ValueError` if it is blank."""
     if not text.strip():
         raise ValueError(text)
     return text.strip()
 
 
 class OperatingPoint(ArtifactPart):
-    """Attributes:
-    chosen_by: on the validation images; `most_probable`: nothing was chosen.
-    target: the required sensitivity or specificity, or what a miss costs in false alarms.
-    threshold: with the interval of choices on resamples.
-    prevalence: of the class, that `ppv` and `npv` are for; None: the share among the images measured.
-    validation, test: `sensitivity`, `specificity`, `ppv` and `npv` of the class at this point.
-    validation_patients: None where they are unknown.
+    """The operating point: a decision rule chosen on the validation images, and its rates.
+
+    Attributes:
+        chosen_by: criterion of the choice; `most_probable`: nothing was chosen.
+        target: the required sensitivity or specificity, or the cost of a miss in false alarms.
+        threshold: chosen threshold, with the interval of the thresholds chosen on resamples.
+        prevalence: prevalence of the class for `ppv` and `npv`; None: its share among the measured images.
+        validation, test: `sensitivity`, `specificity`, `ppv` and `npv` of the class at this point.
+        validation_patients: number of validation patients; None if they are unknown.
     """
 
     rule: DecisionRule = DecisionRule()
@@ -130,12 +133,14 @@ class OperatingPoint(ArtifactPart):
 
 
 class PredictionSets(ArtifactPart):
-    """Attributes:
-    coverage: as set.
-    threshold: probability from which on a class is in the set; 0: every class is.
-    calibrated_on: number of validation patients, or of images where these are unknown; 0: there are no sets.
-    abstain: whether there is no decision unless the set is the decided class alone.
-    test: what they give there, see `dcube.evaluation.prediction_sets`.
+    """Conformal prediction sets and their rates on the test images.
+
+    Attributes:
+        coverage: the requested coverage.
+        threshold: lowest probability of a class in the set; 0: every class is in the set.
+        calibrated_on: number of validation patients, or of images if patients are unknown; 0: there are no sets.
+        abstain: whether the model abstains unless the set contains only the decided class.
+        test: rate (`dcube.evaluation.prediction_sets`) → value on the test images.
     """
 
     coverage: float = 1.0
@@ -146,12 +151,12 @@ class PredictionSets(ArtifactPart):
 
 
 class DecisionPolicy(ArtifactPart):
-    """All that turns probabilities into a decision.
+    """Everything that determines the decision for given probabilities.
 
     Attributes:
-        abstain_below: confidence below which there is no decision.
-        set_from: probability from which on a class is in the prediction set; None: there are no sets.
-        abstain_by_set: whether there is no decision unless the set is the decided class alone.
+        abstain_below: confidence below which the model abstains.
+        set_from: lowest probability of a class in the prediction set; None: there are no sets.
+        abstain_by_set: whether the model abstains unless the set contains only the decided class.
     """
 
     rule: DecisionRule = DecisionRule()
@@ -162,10 +167,10 @@ class DecisionPolicy(ArtifactPart):
     def overridden(
         self, decide: str | None, abstain_below: float | None, classes: list[str], prior: Sequence[float]
     ) -> Self:
-        """With another rule, or another confidence, where one is given; for `prior` see `DecisionRule.checked`.
+        """Return the policy with another rule or confidence, if given. For `prior` see `DecisionRule.checked`.
 
         Raises:
-            DcubeError: there is no such rule or class, or no such confidence.
+            DcubeError: if the rule, its class or the confidence is not valid.
         """
         rule = self.rule if decide is None else DecisionRule.parse(decide).checked(classes, prior)
         below = self.abstain_below if abstain_below is None else abstain_below
@@ -175,7 +180,7 @@ class DecisionPolicy(ArtifactPart):
 
     @property
     def folder_name(self) -> str:
-        """Of predictions that were made by it: those of another policy must not be taken for them."""
+        """Name of the folder for predictions with this policy, to separate them from those with another."""
         rule = "" if self.rule.of_class is None else f"-{self.rule.of_class}-from-{self.rule.threshold:.6g}"
         at = "" if self.rule.at is None else f"-at-{self.rule.at.of_class}-{self.rule.at.share:.6g}"
         sets = "-or-by-set" if self.abstain_by_set else ""

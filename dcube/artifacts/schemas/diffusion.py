@@ -8,10 +8,12 @@ from dcube.config.schema import Diffusion
 
 
 class DiffusionConfig(WeightsConfig):
-    """Attributes:
-    diffusion: the parameters that it was trained with.
-    image_size: side in pixels of its images.
-    best_step: the step whose weights were kept, a row of `validation.csv`.
+    """Contents of the diffusion model's `config.json`.
+
+    Attributes:
+        diffusion: parameters of the training.
+        image_size: side of the images in pixels.
+        best_step: step whose weights were kept, a row of `validation.csv`.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("train_diffusion")

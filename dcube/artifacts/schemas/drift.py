@@ -7,10 +7,12 @@ from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_s
 
 
 class DriftReference(Artifact):
-    """Attributes:
-    images: number of validation images.
-    values: property of an image (`dcube.inference.drift`) → its value for each of them.
-    predicted: class → share of them that is predicted to be it.
+    """The validation images that new images are compared with.
+
+    Attributes:
+        images: number of validation images.
+        values: image property (`dcube.inference.drift`) → its value for each validation image.
+        predicted: class → share of the validation images with this prediction.
     """
 
     remedy: ClassVar[str] = remedy_of_stage(TRAINING_STAGES)
@@ -21,7 +23,7 @@ class DriftReference(Artifact):
 
 
 class DriftRow(ArtifactPart):
-    """One line of the report: medians (or shares, or names), the distance, and whether it counts as drift."""
+    """One row of the report: medians, shares or names of both sides, their distance, and whether this is drift."""
 
     what: str
     reference: str
@@ -31,7 +33,7 @@ class DriftRow(ArtifactPart):
 
 
 class DriftReport(Artifact):
-    """`drift.json`."""
+    """Contents of `drift.json`."""
 
     remedy: ClassVar[str] = "compare the images again"
 

@@ -6,11 +6,11 @@ from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_s
 
 
 class Distances(ArtifactPart):
-    """Of generated images from the real ones of the same classes.
+    """Distances between generated and real images of the same classes.
 
     Attributes:
         fid: Fréchet distance.
-        kid, kid_std: kernel distance, mean and standard deviation over subsets.
+        kid, kid_std: kernel inception distance, mean and standard deviation over subsets.
     """
 
     fid: float
@@ -19,20 +19,20 @@ class Distances(ArtifactPart):
 
 
 class Blockiness(ArtifactPart):
-    """Jumps across patch borders over jumps inside patches (`dcube.generative_metrics.blockiness`)."""
+    """Ratio of the jumps across patch borders to those inside patches (`dcube.generative_metrics.blockiness`)."""
 
     generated: float
     real: float
 
 
 class FidDefinition(ArtifactPart):
-    """What defines the distances besides the images: those of two definitions never compare.
+    """Settings that define the distances. Distances with different settings are not comparable.
 
     Attributes:
         extractor: network and weights whose features are compared.
-        weights_sha256: of the file with the extractor's weights.
-        resize: side in pixels at which the extractor sees the images.
-        sampling_steps, seed: of the generated images.
+        weights_sha256: checksum of the extractor's weights file.
+        resize: side in pixels to which images are resized for the extractor.
+        sampling_steps, seed: settings of the generated images.
     """
 
     extractor: str
@@ -45,8 +45,10 @@ class FidDefinition(ArtifactPart):
 
 
 class FidReport(Artifact):
-    """Attributes:
-    classes: class → distances, where a class has at least two images on either side.
+    """Contents of `fid.json`.
+
+    Attributes:
+        classes: class → distances, for classes with at least two real and two generated images.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("track_fid")

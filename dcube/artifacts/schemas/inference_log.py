@@ -1,4 +1,4 @@
-"""The two kinds of lines of the inference log."""
+"""The two kinds of lines in the inference log: predictions and feedback."""
 
 from typing import ClassVar, Literal
 
@@ -18,11 +18,13 @@ class LogLine(Artifact):
 
 
 class LoggedPrediction(LogLine):
-    """The columns of `predict` without names; extra ones are the classes' probabilities, and who predicted.
+    """A prediction: the columns of `dcube predict` except `image` and `problem`, which may contain file names.
+
+    Extra fields are the class probabilities and the identity of the model.
 
     Attributes:
-        confidence, entropy: None where the model gave no finite probabilities.
-        brightness, contrast, dark, bright: of the preprocessed image (`dcube.inference.drift`).
+        confidence, entropy: None if the model gave no finite probabilities.
+        brightness, contrast, dark, bright: properties of the preprocessed image (`dcube.inference.drift`).
     """
 
     model_config = ConfigDict(extra="allow")
@@ -41,7 +43,7 @@ class LoggedPrediction(LogLine):
 
 
 class Feedback(LogLine):
-    """What an image shows: the truth as it became known, or a reader's correction."""
+    """The class of an image: the truth that became known later, or the opinion of a reader."""
 
     label: str
     source: Source

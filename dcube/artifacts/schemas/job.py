@@ -1,4 +1,4 @@
-"""What a process that predicts the images of a bucket needs to know."""
+"""Instructions for a process that predicts on the images in a bucket."""
 
 from typing import ClassVar
 
@@ -7,19 +7,21 @@ from dcube.artifacts.schemas.decision import DecisionPolicy
 
 
 class StoredObject(ArtifactPart):
-    """One object: its name below the prefix, and the hash by which S3 tells that it has changed."""
+    """One object: its name below the prefix, and its ETag, which S3 changes with the content."""
 
     object: str
     etag: str
 
 
 class BatchJob(Artifact):
-    """Attributes:
-    model: folder with the candidate.
-    identity: columns of every row that say which model predicts.
-    policy: how decisions are made.
-    source, results: addresses of the two prefixes.
-    pending: what is to be predicted, in batches of `batch_size`.
+    """Instructions for one batch prediction.
+
+    Attributes:
+        model: folder of the candidate.
+        identity: columns, the same in every row, that identify the model.
+        policy: how decisions are made.
+        source, results: addresses of the prefixes for images and results.
+        pending: images to predict, in batches of `batch_size`.
     """
 
     remedy: ClassVar[str] = "start the flow again"

@@ -1,4 +1,4 @@
-"""`manifest.json` of a registered version: everything that was registered, so that a later change is noticed."""
+"""`manifest.json` of a registered version: checksums and values of everything registered, to detect later changes."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, ClassVar
@@ -9,7 +9,7 @@ from dcube.artifacts.schemas.artifact import Artifact
 
 
 def _below(path: str) -> str:
-    """Whoever writes a version writes its manifest, and its files are brought to these places."""
+    """Refuse a path outside the version: a manifest is not trusted, and files are downloaded to its paths."""
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts:
         raise ValueError(f"{path!r} is no path below the version")
@@ -20,13 +20,15 @@ Place = Annotated[str, AfterValidator(_below)]
 
 
 class VersionManifest(Artifact):
-    """Attributes:
-    name, version: of the registered model.
-    registration_run: the MLflow run that holds the shared files, `origin` and `report`.
-    files: place → path → sha256. Places: `model` (the model as MLflow loads it), a folder of the source run
-        (`evaluation/NAME`), and folders of the registration run (`origin`, `report`).
-    tags: of the source run and of the version, but for those that people write.
-    params, metrics: of the source run.
+    """Contents of `manifest.json`.
+
+    Attributes:
+        name, version: name of the registered model, and its version.
+        registration_run: MLflow run with the shared files, `origin` and `report`.
+        files: place → path → sha256. Places: `model` (the model as MLflow loads it), a folder of the source run
+            (`evaluation/NAME`), and folders of the registration run (`origin`, `report`).
+        tags: tags of the source run and of the version, except those that people edit.
+        params, metrics: parameters and metrics of the source run.
     """
 
     remedy: ClassVar[str] = "register that model again"

@@ -1,4 +1,4 @@
-"""`metrics.json`: one model on the test split, with intervals."""
+"""`metrics.json`: metrics of one model on the test split, with intervals."""
 
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ from dcube.artifacts.schemas.dataset import Grouping, SplitOrigin
 from dcube.artifacts.schemas.decision import DecisionPolicy, Estimate, OperatingPoint, PredictionSets
 
 Resampled = Literal["patients", "groups", "patients or single images", "images"]
-PARTLY_KNOWN: Resampled = "patients or single images"  # some images have no patient: they stand for themselves
+PARTLY_KNOWN: Resampled = "patients or single images"  # images without a patient are resampled individually
 
 
 class Interval(ArtifactPart):
@@ -18,11 +18,11 @@ class Interval(ArtifactPart):
 
 
 class Subgroup(ArtifactPart):
-    """The test images of one value of a column.
+    """Metrics on the test images with one value of a column.
 
     Attributes:
-        patients: None where they are unknown.
-        test: headline metrics, and at the operating point `sensitivity`, `specificity`, `ppv`, `npv`.
+        patients: number of patients; None if they are unknown.
+        test: the headline metrics, and `sensitivity`, `specificity`, `ppv` and `npv` at the operating point.
     """
 
     value: str
@@ -35,7 +35,7 @@ class SubgroupColumn(ArtifactPart):
     """Metrics by the values of one column of `data.subgroups`.
 
     Attributes:
-        hidden: number of values that have too few patients (or images) to be shown.
+        hidden: number of values with too few patients (or images) to be shown.
     """
 
     name: str
@@ -44,23 +44,25 @@ class SubgroupColumn(ArtifactPart):
 
 
 class Metrics(Artifact):
-    """Attributes:
-    model: name of the candidate in dvc.yaml.
-    kind: as in `dcube.classifier.candidate`.
-    test: metric (`dcube.evaluation.metrics`) → value; NaN where it is undefined.
-    interval: of each of them, from resamples of `resampled`.
-    confidence: level of the intervals.
-    abstain_below: confidence below which the model gives no prediction.
-    calibration_bins: of the expected calibration error and the reliability plot.
-    resamples_without_a_class: those that the intervals leave out.
-    test_patients: or groups, where `data.group_by` makes them; None where not every image names one.
-    dataset: its name.
-    grouping, split_origin: as in `dataset.json`.
-    test_fingerprint: hash over the test images and their labels.
-    operating_point: how a decision follows from probabilities. The metrics in `test` are of the most probable class.
-    prediction_sets: the classes that an image may have, with their coverage.
-    subgroups: by the columns of `data.subgroups`.
-    validation: metric → value on the validation split, as training measured it.
+    """Contents of `metrics.json`.
+
+    Attributes:
+        model: name of the candidate in dvc.yaml.
+        kind: kind of the candidate (`dcube.classifier.candidate`).
+        test: metric (`dcube.evaluation.metrics`) → value; NaN if it is undefined.
+        interval: metric → interval from resamples of `resampled`.
+        confidence: confidence level of the intervals.
+        abstain_below: confidence below which the model abstains.
+        calibration_bins: number of bins of the expected calibration error and the reliability plot.
+        resamples_without_a_class: number of resamples that lack a class; the intervals leave them out.
+        test_patients: number of test patients, or of groups if `data.group_by` defines them; None if some have none.
+        dataset: name of the data set.
+        grouping, split_origin: as in `dataset.json`.
+        test_fingerprint: hash over the test images and their labels.
+        operating_point: how the model decides. The metrics in `test` are those of the most probable class.
+        prediction_sets: the conformal prediction sets and their coverage.
+        subgroups: metrics by the columns of `data.subgroups`.
+        validation: metric → value on the validation split, measured during training.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("evaluate")
@@ -69,7 +71,7 @@ class Metrics(Artifact):
     kind: str
     test: dict[str, float]
     interval: dict[str, Interval]
-    confidence: float = Field(gt=0.5, lt=1.0)  # these four as in the parameters `evaluation`
+    confidence: float = Field(gt=0.5, lt=1.0)  # bounds as in the parameter group `evaluation`
     abstain_below: float = Field(ge=0.0, le=1.0)
     calibration_bins: int = Field(ge=2, le=100)
     resampled: Resampled
@@ -91,7 +93,7 @@ class Metrics(Artifact):
 
     @property
     def policy(self) -> DecisionPolicy:
-        """How the model decides, unless a request says otherwise."""
+        """Decision policy of the model, unless a request overrides it."""
         sets = self.prediction_sets
         return DecisionPolicy(
             rule=self.operating_point.rule,

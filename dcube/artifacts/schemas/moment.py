@@ -1,4 +1,4 @@
-"""A moment as it stands in files and tags: ISO 8601 with its time zone."""
+"""A point in time in files and tags: ISO 8601 with a time zone."""
 
 from datetime import datetime
 from typing import Annotated

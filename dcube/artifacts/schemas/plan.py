@@ -1,14 +1,14 @@
-"""`plan.json`: what `dcube plan` decided, so that planning again tells its own values from a person's."""
+"""`plan.json`: the decisions of `dcube plan`. The next plan tells them from values that the user has changed."""
 
 from typing import Any, ClassVar, Literal
 
 from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart
 
-Goal = Literal["few-labels", "balanced", "best"]  # of the time that is planned
+Goal = Literal["few-labels", "balanced", "best"]  # how the time budget is divided
 
 
 class Decision(ArtifactPart):
-    """A parameter, its value, and why: with the measured fact where there is one."""
+    """A parameter, its value, and the reason for it, with the measurement behind it if there is one."""
 
     parameter: str
     value: Any
@@ -16,10 +16,12 @@ class Decision(ArtifactPart):
 
 
 class PlanSummary(Artifact):
-    """Attributes:
-    seconds: budget of a whole `dvc repro`.
-    estimate: stage → seconds, of every stage.
-    machine: what it was measured on.
+    """Contents of `plan.json`.
+
+    Attributes:
+        seconds: time budget of a whole `dvc repro`.
+        machine: description of the machine on which speeds were measured.
+        estimate: stage → estimated seconds.
     """
 
     remedy: ClassVar[str] = "delete it and run `dcube plan` again"

@@ -1,4 +1,4 @@
-"""`probe.json`: what the tables of the stage `probe` rest on."""
+"""`probe.json`: settings behind the tables of the stage `probe`."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_s
 
 
 class BlockMap(ArtifactPart):
-    """Blocks by timesteps: labelled training images, the probe's C, and the poolings chosen."""
+    """Map of blocks and timesteps: number of labelled training images, the probe's C, and U-ViT → its best pooling."""
 
     images: int
     C: float
@@ -14,22 +14,28 @@ class BlockMap(ArtifactPart):
 
 
 class LabelCurves(ArtifactPart):
-    """AUROC by number of labels."""
+    """Settings of the curves of AUROC by number of labels.
+
+    Attributes:
+        skipped: requested numbers of labels that cannot be drawn.
+        folds: of the cross-validation of the drawn labels, which chooses C and pooling.
+        dimensions: set of features → number of values with its largest pooling.
+    """
 
     counts: list[int]
     skipped: list[int]
     draws: int
     C_tried: list[float]
+    folds: int
     timesteps: list[int]
-    poolings: dict[str, str]
     dimensions: dict[str, int]
 
 
 class Agreement(ArtifactPart):
-    """Rank correlation of the blocks' statistic with what is read from them at a timestep.
+    """Rank correlation across blocks between the statistic D and a probe's validation AUROC at one timestep.
 
     Attributes:
-        spearman: None where one of them is constant.
+        spearman: Spearman's correlation; None if either is constant.
     """
 
     timestep: int
@@ -37,9 +43,11 @@ class Agreement(ArtifactPart):
 
 
 class ProbeReport(Artifact):
-    """Attributes:
-    images: split → labelled images.
-    unlabelled: training images without a label.
+    """Contents of `probe.json`.
+
+    Attributes:
+        images: split → number of labelled images.
+        unlabelled: number of training images without a label.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("probe")

@@ -1,4 +1,4 @@
-"""How far a stage is: a line of the file that `DCUBE_PROGRESS_FILE` names."""
+"""Progress of a stage: a line of the file that `DCUBE_PROGRESS_FILE` names."""
 
 from typing import ClassVar
 
@@ -6,12 +6,14 @@ from dcube.artifacts.schemas.artifact import Artifact
 
 
 class ProgressUpdate(Artifact):
-    """Attributes:
-    description: what is under way.
-    completed, total: in `unit`.
-    rate: units a second.
-    remaining_s: None as long as nothing can be said.
-    values: name → what is shown beside it, a loss for example.
+    """One update.
+
+    Attributes:
+        description: name of the work.
+        completed, total: amounts in `unit`.
+        rate: units per second.
+        remaining_s: estimated seconds left; None while the rate is 0.
+        values: name → value to show, e.g. a loss.
     """
 
     remedy: ClassVar[str] = "the code of the stage and of its caller differ"

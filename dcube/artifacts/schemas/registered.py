@@ -1,4 +1,4 @@
-"""`registered.json`: what the stage `register` has put into the registry."""
+"""`registered.json`: the versions that the stage `register` has created."""
 
 from typing import ClassVar
 
@@ -8,12 +8,14 @@ from dcube.artifacts.schemas.artifact import Artifact, remedy_of_stage
 
 
 class Registered(Artifact):
-    """Attributes:
-    name: of the registered model.
-    versions: candidate → version.
-    aliases: alias → version.
-    challenger: candidate; None where only controls were evaluated.
-    origin: tags that say what the results come from: commit, parameters, data, and DVC's hash of every output read.
+    """Contents of `registered.json`.
+
+    Attributes:
+        name: name of the registered model.
+        versions: candidate → version.
+        aliases: alias → version.
+        challenger: candidate that is the challenger; None if only controls were evaluated.
+        origin: tags with the origin of the results: commit, parameters, data, and DVC's hash of each output read.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("register")

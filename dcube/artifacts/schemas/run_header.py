@@ -1,4 +1,7 @@
-"""`run.json` and `metrics.jsonl` of a run that is not sent to MLflow yet: one format version for the whole folder."""
+"""`run.json` and `metrics.jsonl` of a run that is waiting to be sent to MLflow.
+
+The format version in `run.json` applies to the whole folder.
+"""
 
 from typing import ClassVar
 
@@ -6,14 +9,14 @@ from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart
 
 
 class RunHeader(Artifact):
-    """How to create or find a run.
+    """What is needed to create or find the run in MLflow.
 
     Attributes:
-        tags: its key and its pipeline among them.
-        dataset: an `mlflow.entities.Dataset`.
-        start_time: in milliseconds.
-        run_id: as soon as the run exists.
-        status: as soon as it has ended.
+        tags: tags of the run, including its key and its pipeline.
+        dataset: fields of an `mlflow.entities.Dataset`.
+        start_time: in milliseconds since the epoch.
+        run_id: MLflow's id; None until the run exists there.
+        status: final status; None until the run has ended.
     """
 
     remedy: ClassVar[str] = "correct it, or delete the folder"
@@ -32,8 +35,8 @@ class MetricRow(ArtifactPart):
     """A line of `metrics.jsonl`.
 
     Attributes:
-        time: in milliseconds.
-        values: name → value at this step.
+        time: in milliseconds since the epoch.
+        values: metric → value at this step.
     """
 
     step: int

@@ -1,4 +1,4 @@
-"""`seen_images.json` beside a candidate's config: the images that its data set consists of."""
+"""`seen_images.json` beside a candidate's config: hashes of the images in its data set."""
 
 from collections.abc import Iterable
 from typing import ClassVar, Self
@@ -6,12 +6,14 @@ from typing import ClassVar, Self
 from dcube.artifacts.candidates import TRAINING_STAGES
 from dcube.artifacts.schemas.artifact import Artifact, remedy_of_stage
 
-LENGTH = 16  # hexadecimal digits: among a million images, two different ones agree with a chance of 3e-8
+LENGTH = 16  # hexadecimal digits: the probability of a collision among a million images is 3e-8
 
 
 class SeenImages(Artifact):
-    """Attributes:
-    images: the first digits of the sha256 of each preprocessed image, ascending; of all splits.
+    """Contents of `seen_images.json`.
+
+    Attributes:
+        images: first `LENGTH` digits of the sha256 of each preprocessed image, of all splits, ascending.
     """
 
     remedy: ClassVar[str] = remedy_of_stage(TRAINING_STAGES)
@@ -23,6 +25,6 @@ class SeenImages(Artifact):
         return cls(images=sorted({digest[:LENGTH] for digest in sha256}))
 
     def among(self, sha256: Iterable[str]) -> list[int]:
-        """Positions of those that were seen."""
+        """Return the positions of the hashes that belong to seen images."""
         known = set(self.images)
         return [position for position, digest in enumerate(sha256) if digest[:LENGTH] in known]

@@ -7,12 +7,12 @@ from dcube.config.schema import BlockChoice, Null
 
 
 class SelectionDefinition(ArtifactPart):
-    """What was tested.
+    """Settings of the test.
 
     Attributes:
-        timestep: at which the images were shown.
-        images: their number.
-        values_a_map: patches of an image.
+        timestep: timestep given to the U-ViT.
+        images: number of images.
+        values_a_map: number of patches of an image.
         null, significance, keep: as in the parameter group `features`.
     """
 
@@ -26,12 +26,14 @@ class SelectionDefinition(ArtifactPart):
 
 
 class Selection(Artifact):
-    """Attributes:
-    best: blocks to use, ascending.
-    worst: as many with the smallest statistic, the counter-example of Table VI.
-    statistic: median D of every block, 0 … depth.
-    p_value: of that median, under the null.
-    critical: the D of every block at which p is `definition.significance`.
+    """Contents of `selection.json`.
+
+    Attributes:
+        best: blocks to use, ascending.
+        worst: as many blocks with the smallest statistic, the counter-example of Table VI, ascending.
+        statistic: median D of each block, 0 … depth.
+        p_value: p-value of the median D of each block, under the null.
+        critical: D of each block at which p equals `definition.significance`.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("select_features")
@@ -44,5 +46,5 @@ class Selection(Artifact):
     definition: SelectionDefinition
 
     def blocks(self, which: BlockChoice) -> list[int]:
-        """Those that the parameter `classifier.selection` names."""
+        """Return the blocks for a value of the parameter `classifier.selection`."""
         return {"best": self.best, "worst": self.worst, "last": [len(self.statistic) - 1]}[which]

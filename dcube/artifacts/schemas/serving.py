@@ -1,4 +1,4 @@
-"""`serving.json` beside the candidate in a registered model: what it is served with, but for its weights."""
+"""`serving.json` beside the candidate in a registered model: settings for serving."""
 
 from typing import ClassVar
 
@@ -7,9 +7,11 @@ from dcube.artifacts.schemas.decision import DecisionPolicy
 
 
 class ServingConfig(Artifact):
-    """Attributes:
-    policy: how the model decides, as it was evaluated.
-    code_revision: git commit of the pipeline that registered it; empty where it is unknown.
+    """Contents of `serving.json`.
+
+    Attributes:
+        policy: how the model decides, the same as in its evaluation.
+        code_revision: git commit of the pipeline that registered the model; empty if it is unknown.
     """
 
     remedy: ClassVar[str] = "register that model again"

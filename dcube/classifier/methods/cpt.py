@@ -3,11 +3,11 @@
 Viriyasaranon, Woo and Choi, "Unsupervised Visual Representation Learning Based on Segmentation of Geometric
 Pseudo-Shapes for Transformer-Based Medical Tasks", IEEE J. Biomed. Health Inform. 27(4), 2023. Its abstract names the
 parts: shapes inserted into images are segmented without annotations; patches are embedded by convolutions of several
-kernel sizes; every layer reduces its keys and values locally. The rest is open there, and plain here:
-- The transformer is PVT v2-B1, whose spatial reduction is a convolution of neighbours; beside each of its patch
-  embeddings' kernels is one two pixels wider, zero at first, so that published weights keep their meaning.
-- Five kinds of shapes lie on made grounds instead of the training images, which pretraining here does not see.
-- The decoder adds up the four stages' maps, and learns from cross-entropy and Dice in equal parts.
+kernel sizes; every layer reduces its keys and values locally. It leaves the rest open; here it is kept simple:
+- The transformer is PVT v2-B1, which reduces keys and values by a strided convolution. Each patch embedding gets a
+  second kernel, two pixels wider and initially zero, so that published weights stay valid.
+- Five kinds of shapes are drawn on generated backgrounds, because pretraining here does not see the training images.
+- The decoder sums the maps of the four stages. Its loss is the sum of cross-entropy and Dice loss.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ DECODER_WIDTH = 64
 
 
 class MultiKernelConvolution(nn.Module):
-    """A convolution and a wider one beside it, summed."""
+    """Sum of a convolution and a wider one that is initially zero."""
 
     def __init__(self, narrow: nn.Conv2d) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class MultiKernelConvolution(nn.Module):
 
 
 class SegmentationDecoder(nn.Module):
-    """Maps of several scales, from the finest to the coarsest, to the classes of pixels."""
+    """Pixel classes from maps of several scales, ordered from the finest to the coarsest."""
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
@@ -64,11 +64,13 @@ class SegmentationDecoder(nn.Module):
 
 
 class CPT(nn.Module):
-    """Args:
-    network: timm feature network, (B, 3, S, S) to maps from the finest to the coarsest.
-    channels: of these maps.
-    task: what is classified; pretraining images have its size.
-    pretraining_steps: batches of made images before the first labelled one.
+    """A classifier with a pyramid transformer that is pretrained by segmentation.
+
+    Args:
+        network: timm feature network, (B, 3, S, S) to maps from the finest to the coarsest.
+        channels: channels of these maps.
+        task: the classification task; pretraining images have its image size.
+        pretraining_steps: batches of generated images before the first labelled one.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class CPT(nn.Module):
         self.logits = nn.Linear(channels[-1], task.classes)
 
     def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        """Logits (B, classes) from images (B, C, S, S) uint8."""
+        """Return logits (B, classes) for images (B, C, S, S) uint8."""
         return self.logits(self.encoder(images)[-1].mean(dim=(2, 3)))
 
     def pretraining_losses(self, rng: Rng) -> dict[str, Tensor]:
@@ -94,7 +96,7 @@ class CPT(nn.Module):
 
 
 def dice(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Mean over images and classes of (2 |A ∩ B| + 1) / (|A| + |B| + 1), 1 if perfect.
+    """Return the Dice coefficient (2 |A ∩ B| + 1) / (|A| + |B| + 1), mean over images and classes; 1 is perfect.
 
     Args:
         probabilities: (B, classes, S, S).
@@ -107,7 +109,7 @@ def dice(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def with_wider_kernels(network: nn.Module) -> nn.Module:
-    """PVT v2 with several kernels in each of its patch embeddings."""
+    """Add a wider kernel to each patch embedding of a PVT v2, in place."""
     for module in [module for module in network.modules() if isinstance(module, OverlapPatchEmbed)]:
         module.proj = MultiKernelConvolution(module.proj)  # type: ignore[assignment]
     return network

@@ -1,15 +1,15 @@
-"""DiffMIC: labels are diffused towards what guiding encoders say, and denoised (Yang et al., MICCAI 2023).
+"""DiffMIC: labels are diffused towards the prediction of guiding encoders, and denoised (Yang et al., MICCAI 2023).
 
-Where publication and published code differ, this is the code, which other papers' numbers come from: ResNet-50 guides,
-ResNet-18 describes the image to the denoiser. (The dense guidance map belongs to DiffMIC-v2, a later paper.)
+Where the publication and its code differ, this follows the code, which produced the numbers in other papers: ResNet-50
+guides, ResNet-18 encodes the image for the denoiser. (The dense guidance map belongs to DiffMIC-v2, a later paper.)
 
-Departures:
-- The guidance is trained along from the first step, at the one learning rate, instead of 15 epochs earlier at 2e-4.
-- The guidance and the denoiser see the same pass of the guiding encoders, whose batch normalisation then trains.
+Differences from that code:
+- The guidance is trained together with the denoiser at the same learning rate, not for 15 epochs before it at 2e-4.
+- The guidance loss and the denoiser share one forward pass of the guiding encoders, in train mode of batch norm.
 - Timesteps are drawn independently, not in pairs t and T - t.
-- Labels are sampled in few deterministic steps over all of T, within the range that they can have, and are the mean
-  from a few noises, the same for all images.
-- Regions keep 32 pixels, one cell of the saliency map, at any image size, and all channels.
+- Labels are sampled in a few deterministic steps over all of T, clipped to their possible range, and averaged over a
+  few noises, which are the same for all images.
+- Regions have 32 pixels, one cell of the saliency map, at any image size, and keep all channels.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,8 +40,8 @@ MMD_WEIGHT = 0.5
 class LabelDiffusion:
     """y_t = √ᾱ_t y_0 + (1 - √ᾱ_t) m + √(1 - ᾱ_t) ε for a prior mean m, linear β from 1e-4 to 0.02.
 
-    With m taken off, y_t - m = √ᾱ_t (y_0 - m) + √(1 - ᾱ_t) ε is the usual forward process of y_0 - m with the same
-    noise: whatever samples that, samples y_0. Here DDIM does (Song et al. 2021, Eq. (12) with σ = 0).
+    Without m, y_t - m = √ᾱ_t (y_0 - m) + √(1 - ᾱ_t) ε is the usual forward process of y_0 - m with the same noise, so
+    that any sampler for it also samples y_0. Here this is DDIM (Song et al. 2021, Eq. (12) with σ = 0).
     """
 
     def __init__(self) -> None:
@@ -52,17 +52,17 @@ class LabelDiffusion:
             beta_start=1e-4,
             beta_end=0.02,
             beta_schedule="linear",
-            clip_sample=True,  # of y_0 - m, which is between -1 and 1
-            timestep_spacing="trailing",  # the first is T - 1
+            clip_sample=True,  # applies to y_0 - m, which is between -1 and 1
+            timestep_spacing="trailing",  # the first timestep is T - 1
         )
         self._scheduler.set_timesteps(SAMPLING_STEPS)
 
     def noised(self, labels: Tensor, prior: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """y_t of labels (B, classes) at t (B,), from 0 to T - 1."""
+        """Return y_t for labels (B, classes) at timesteps t (B,), from 0 to T - 1."""
         return prior + self._scheduler.add_noise(labels - prior, noise, t)
 
     def sampled(self, denoise: Callable[[Tensor, Tensor], Tensor], prior: Tensor, noisy: Tensor) -> Tensor:
-        """y_0 (B, classes) from y_T; `denoise` says the noise of (y_t, t)."""
+        """Sample y_0 (B, classes) from y_T; `denoise` predicts the noise from (y_t, t)."""
         for t in self._scheduler.timesteps:
             noise = denoise(noisy, t.to(noisy.device))
             step = self._scheduler.step(noise, t, noisy - prior, use_clipped_model_output=True)
@@ -71,7 +71,7 @@ class LabelDiffusion:
 
 
 class TimedLayer(nn.Module):
-    """A linear layer whose outputs are weighted by timestep, normalised and softened."""
+    """A linear layer whose outputs are weighted by timestep, followed by batch norm and softplus."""
 
     def __init__(self, size_in: int, size_out: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class TimedLayer(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """The noise in a noisy label, given the prior mean it was noised towards and a description of the image."""
+    """Predictor of the noise in a noisy label, given its prior mean and an encoding of the image."""
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Denoiser(nn.Module):
         self.noise = nn.Linear(width, classes)
 
     def forward(self, described: Tensor, noisy: Tensor, prior: Tensor, t: Tensor) -> Tensor:
-        """(B, classes) from described (B, width), noisy and prior (B, classes), t (B,)."""
+        """Return the noise (B, classes) from described (B, width), noisy and prior (B, classes), and t (B,)."""
         # fmt: off
         hidden = self.enter(torch.cat((noisy, prior), dim=1), t)   # (B, width)
         hidden = self.image_norm(described) * hidden   # (B, width)
@@ -105,11 +105,13 @@ class Denoiser(nn.Module):
 
 
 class DiffMIC(nn.Module):
-    """Args:
-    guidance: gives the prior means.
-    network: timm network from images to (B, width).
-    classes: number of logits.
-    width: of the denoiser.
+    """The classifier: guidance, image encoder and denoiser.
+
+    Args:
+        guidance: predicts the prior means.
+        network: timm network from images to (B, width).
+        classes: number of logits.
+        width: hidden width of the denoiser.
     """
 
     first_noises: Tensor
@@ -121,7 +123,7 @@ class DiffMIC(nn.Module):
         self.register_buffer("first_noises", first_noises(classes), persistent=False)
 
     def forward(self, images: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
-        """Logits (B, classes), the denoised labels as they are, from images (B, C, S, S) uint8."""
+        """Return the denoised labels as logits (B, classes), for images (B, C, S, S) uint8."""
         # fmt: off
         prior = fuse(*self.guidance(images)).softmax(dim=1)                            # (B, classes)
         described, samples = self.encoder(images), len(self.first_noises)               # (B, width)
@@ -135,14 +137,14 @@ class DiffMIC(nn.Module):
         return self.diffusion.sampled(denoise, prior, start).unflatten(0, (samples, -1)).mean(dim=0)
 
     def losses(self, images: Tensor, labels: Tensor, rng: Rng) -> dict[str, Tensor]:
-        """Guidance, and L_ε + λ (L_MMD of the global prior + of the local one), all with the same noise (§2.2)."""
+        """Return the guidance loss plus L_ε + λ (L_MMD of global + of local prior), all with the same noise (§2.2)."""
         from_whole, from_parts = (logits.float() for logits in self.guidance(images))
         classes = from_whole.shape[1]
         noise, t = rng.normal(classes), rng.integers(0, TIMESTEPS)
         target, described = F.one_hot(labels, classes).float(), self.encoder(images)
 
         def predicted(logits: Tensor) -> Tensor:
-            prior = logits.detach().softmax(dim=1)  # the diffusion does not train its guide
+            prior = logits.detach().softmax(dim=1)  # the diffusion loss does not train the guidance
             return self.denoiser(described, self.diffusion.noised(target, prior, noise, t), prior, t).float()
 
         values = {
@@ -156,18 +158,18 @@ class DiffMIC(nn.Module):
 
 
 def first_noises(classes: int) -> Tensor:
-    """(2N, classes) normal values: always the same, and of both signs, lest one noise for all favour a class."""
+    """Return fixed normal values (2N, classes). Each has its negative, so that the noise favours no class."""
     noises = torch.randn(NOISES, classes, generator=torch_generator("cpu", 0, "first noises of a label"), device="cpu")
     return torch.cat((noises, -noises))
 
 
 def fuse(from_whole: Tensor, from_parts: Tensor) -> Tensor:
-    """Both predictions' common logits."""
+    """Return the mean of both logits."""
     return (from_whole.float() + from_parts.float()) / 2
 
 
 def mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Squared maximum mean discrepancy of samples (n, d) and (m, d): a Gaussian kernel, exp(-‖x - y‖² / d²)."""
+    """Return the squared maximum mean discrepancy of samples (n, d) and (m, d), with kernel exp(-‖x - y‖² / d²)."""
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         distances = (a[:, None] - b[None]).square().sum(dim=2)
@@ -187,7 +189,7 @@ def mmd(x: Tensor, y: Tensor) -> Tensor:
     reference="Yang et al., DiffMIC: Dual-Guidance Diffusion Network for Medical Image Classification, MICCAI 2023",
 )
 def build(task: Task, pretrained: Pretrained) -> nn.Module:
-    """Pretrained weights are for both guiding encoders; the denoiser's starts from scratch."""
+    """Build DiffMIC. Only the guiding encoders start from pretrained weights, the denoiser's encoder does not."""
     whole, parts = (timm_features(GUIDING_ARCHITECTURE, pretrained, stages=(4,)) for _ in range(2))
     channels = whole.feature_info.channels()[0]  # type: ignore[union-attr, operator]
     described = create_pretrained(ENCODER_ARCHITECTURE, num_classes=WIDTH)

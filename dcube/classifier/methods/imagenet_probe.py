@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, frozen, with a linear probe: what features of ImageNet tell. It trains within a minute."""
+"""A linear probe on a frozen EfficientNet-Lite0 with ImageNet weights. It trains within a minute."""
 
 from dcube.classifier.method import PROBE_SETTINGS, register_method
 from dcube.classifier.networks.contract import Task

@@ -12,13 +12,13 @@ from dcube.classifier.networks.transformers_networks import under_current_names
 from dcube.config.schema import Pretrained
 
 PIXELS = {"mean": (0.5862785803043838,) * 3, "std": (0.27950088968644304,) * 3}
-SIDE = 224  # windows of 7 patches fit this size, and MedCLIP saw no other
+SIDE = 224  # divisible into windows of 7 patches, and the size that MedCLIP was trained with
 FEATURES = 512
 PUBLISHED = "storage.googleapis.com/pytrial/medclip-vit-pretrained.zip"
 
 
 class VisionEncoder(nn.Module):
-    """A Swin-Tiny and the projection into the space that images and texts share."""
+    """A Swin-Tiny with the projection into the common space of images and texts."""
 
     pretrained_cfg = PIXELS
 
@@ -48,7 +48,7 @@ class VisionEncoder(nn.Module):
     reference="Wang et al., MedCLIP: Contrastive Learning from Unpaired Medical Images and Text, EMNLP 2022",
 )
 def build(task: Task, pretrained: Pretrained) -> LinearProbe:
-    """Frozen encoder, one trained layer. A file holds the whole of MedCLIP, whose text encoder is left out."""
+    """Build the probe. A weights file contains all of MedCLIP; its text encoder is ignored."""
     encoder = VisionEncoder()
     load_published(
         encoder,

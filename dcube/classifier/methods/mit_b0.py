@@ -1,4 +1,4 @@
-"""MiT-b0, the encoder of SegFormer with a linear layer on its mean token."""
+"""MiT-b0: the encoder of SegFormer with a linear layer on its mean token."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""PiT-B of timm, for images of any size."""
+"""timm's PiT-B for images of any size."""
 
 import torch.nn.functional as F
 
@@ -21,7 +21,7 @@ from dcube.engine.pretrained import create_pretrained
     reference="Heo et al., Rethinking Spatial Dimensions of Vision Transformers, ICCV 2021",
 )
 def build(task: Task, pretrained: Pretrained) -> ImageClassifier:
-    """timm cannot adapt its position embedding (1, C, h, w) to another image size: done here."""
+    """Build PiT-B and resample its position embedding (1, C, h, w), which timm cannot do for other image sizes."""
     network = create_pretrained("pit_b_224", image_size=task.image_size, num_classes=task.classes)
     if pretrained.weights != "none":
         state = timm_classifier("pit_b_224", task.classes, pretrained).state_dict()

@@ -1,4 +1,4 @@
-"""Control: multinomial logistic regression on the pixels. What it can tell takes no network."""
+"""Control: multinomial logistic regression on the pixels. It shows what is possible without a network."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ LARGEST = 28
 
 
 class PixelRegression(nn.Module):
-    """(B, C, S, S) uint8 to (B, classes): mean-pooled to at most 28 × 28, standardised, one linear layer."""
+    """Logits (B, classes) for images (B, C, S, S) uint8: mean pooling to at most 28 × 28, then `StandardisedLinear`."""
 
     def __init__(self, classes: int, image_size: int, channels: int) -> None:
         super().__init__()
@@ -39,5 +39,5 @@ class PixelRegression(nn.Module):
     reference="what the pixels give away without a network",
 )
 def build(task: Task, pretrained: Pretrained) -> PixelRegression:
-    """There are no weights to start from, whatever `pretrained` says."""
+    """Build the regression. It ignores `pretrained`, because there are no pretrained weights."""
     return PixelRegression(task.classes, task.image_size, task.channels)

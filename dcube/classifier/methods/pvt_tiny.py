@@ -1,4 +1,4 @@
-"""PVT-Tiny; position embeddings for images of `image_size`, resampled from the published ones."""
+"""PVT-Tiny. Published position embeddings are resampled to `image_size`."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""PVT v2-b0 of timm."""
+"""timm's PVT v2-b0."""
 
 from torch import nn
 

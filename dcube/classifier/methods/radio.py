@@ -18,5 +18,5 @@ from dcube.config.schema import Pretrained
     reference="Ranzinger et al., AM-RADIO: Reduce All Domains Into One, CVPR 2024",
 )
 def build(task: Task, pretrained: Pretrained) -> ImageClassifier:
-    """Logits from the class token."""
+    """Build a classifier on the class token."""
     return ImageClassifier(with_classifier(task, pretrained))

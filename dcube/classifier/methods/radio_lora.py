@@ -1,4 +1,4 @@
-"""C-RADIOv3-B with low-rank additions to its attention (Hu et al., LoRA, ICLR 2022)."""
+"""C-RADIOv3-B with low-rank adapters in its attention (Hu et al., LoRA, ICLR 2022)."""
 
 from dcube.classifier.method import register_method
 from dcube.classifier.networks.contract import Task
@@ -6,11 +6,11 @@ from dcube.classifier.networks.image_classifier import ImageClassifier
 from dcube.classifier.networks.radio import VISIBLE, with_classifier
 from dcube.config.schema import Pretrained
 
-RANK = 8  # Hu et al., LoRA, ICLR 2022, Table 9: rank and alpha of RoBERTa
+RANK = 8  # rank and alpha of RoBERTa in Hu et al., LoRA, ICLR 2022, Table 9
 
 
 class LoraClassifier(ImageClassifier):
-    """Always in eval mode: nothing that is trained knows another, and the frozen rest has to stay as it is."""
+    """A classifier that stays in eval mode: trained layers have no train mode, and frozen ones must not change."""
 
     def train(self, mode: bool = True) -> "LoraClassifier":
         return super().train(False)
@@ -27,7 +27,7 @@ class LoraClassifier(ImageClassifier):
     reference="Ranzinger et al., AM-RADIO, CVPR 2024; Hu et al., LoRA, ICLR 2022",
 )
 def build(task: Task, pretrained: Pretrained) -> LoraClassifier:
-    """Only the additions to query, key and value are trained, and the last layer."""
+    """Build the classifier. Only the adapters of query, key and value, and the last layer, are trained."""
     from peft import LoraConfig, inject_adapter_in_model  # slow to import
 
     network = with_classifier(task, pretrained, **VISIBLE)

@@ -1,4 +1,4 @@
-"""C-RADIOv3-B, frozen, with a linear probe."""
+"""A linear probe on a frozen C-RADIOv3-B."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from dcube.config.schema import Pretrained
 
 
 class Summary(nn.Module):
-    """(B, 3, S, S) normalised pixels to (B, 2F): the class token and the mean of the patches' tokens."""
+    """The class token and the mean of the patch tokens: (B, 3, S, S) normalised pixels to (B, 2F)."""
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()

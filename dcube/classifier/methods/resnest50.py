@@ -1,4 +1,4 @@
-"""ResNeSt-50 of timm."""
+"""timm's ResNeSt-50."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""ResNet-101 of timm."""
+"""timm's ResNet-101."""
 
 from torch import nn
 

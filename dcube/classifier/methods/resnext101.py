@@ -1,4 +1,4 @@
-"""ResNeXt-101 of timm, 32×8d."""
+"""timm's ResNeXt-101 32×8d."""
 
 from torch import nn
 

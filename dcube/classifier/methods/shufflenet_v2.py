@@ -1,4 +1,4 @@
-"""ShuffleNet V2 1.0× of torchvision."""
+"""torchvision's ShuffleNet V2 1.0×."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ from dcube.config.schema import Pretrained
     reference="Ma et al., ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design, ECCV 2018",
 )
 def build(task: Task, pretrained: Pretrained) -> nn.Module:
-    """ShuffleNet V2 1.0×: (B, C, S, S) uint8 to (B, classes)."""
+    """Build the classifier: (B, C, S, S) uint8 to (B, classes)."""
     network = shufflenet_v2_x1_0(num_classes=task.classes)
     load_published(network, "ShuffleNet V2", pretrained, _published, fresh="fc.")
     network.pretrained_cfg = IMAGENET  # type: ignore[assignment]
@@ -31,5 +31,5 @@ def build(task: Task, pretrained: Pretrained) -> nn.Module:
 
 
 def _published() -> Mapping[str, Tensor]:
-    """Published as a pickle: compared with its checksum first, and read by torch's reader that runs no code."""
+    """Download the weights. They are a pickle, so the checksum is verified, and `weights_only` runs no code."""
     return ShuffleNet_V2_X1_0_Weights.DEFAULT.get_state_dict(progress=False, check_hash=True, weights_only=True)

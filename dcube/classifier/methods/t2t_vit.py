@@ -1,8 +1,8 @@
 """T2T-ViT-14 (Yuan et al., Tokens-to-Token ViT, ICCV 2021), whose tokens are made by Performers.
 
-Three times overlapping patches are unfolded into tokens; in between, attention in linear time (Choromanski et al.,
-Rethinking Attention with Performers, ICLR 2021) mixes them, and they are laid out as an image again. A deep and narrow
-ViT follows. Parameters carry the names and shapes of the authors' published weights, so that these can be loaded.
+Overlapping patches are unfolded into tokens three times. In between, attention in linear time (Choromanski et al.,
+Rethinking Attention with Performers, ICLR 2021) mixes the tokens, which are then arranged as an image again. A deep and
+narrow ViT follows. Parameters have the names and shapes of the authors' published weights, so that these can be loaded.
 """
 
 import math
@@ -20,12 +20,12 @@ from dcube.config.schema import Pretrained
 
 TOKEN_WIDTH = 64
 WIDTH, DEPTH, HEADS, MLP_RATIO = 384, 14, 6, 3
-SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # kernel, stride and padding of each unfolding: 16 times smaller in all
+SPLITS = ((7, 4, 2), (3, 2, 1), (3, 2, 1))  # kernel, stride and padding of each unfolding, 16 times smaller in total
 PUBLISHED = "github.com/yitu-opensource/T2T-ViT"
 
 
 class TokenPerformer(nn.Module):
-    """(B, N, in) to (B, N, 64): attention whose softmax kernel is estimated with positive random features."""
+    """Attention with the softmax kernel estimated by positive random features: (B, N, in) to (B, N, 64)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class TokenPerformer(nn.Module):
         return out + self.mlp(self.norm2(out))
 
     def _attention(self, keys: Tensor, queries: Tensor, values: Tensor) -> Tensor:
-        """(B, N, 64) each to the same; in float32, as exponentials are divided by each other."""
+        """Return (B, N, 64) for three tensors of this shape, computed in float32 because exponentials are divided."""
         with torch.autocast(keys.device.type, enabled=False):
             # fmt: off
             keys, queries = self._features(keys), self._features(queries)  # (B, N, 32) each
@@ -53,13 +53,13 @@ class TokenPerformer(nn.Module):
             return (queries @ summary) / (normaliser + 1e-8)
 
     def _features(self, x: Tensor) -> Tensor:
-        """φ with E[φ(x)·φ(y)] = exp(x·y): (B, N, 64) to (B, N, 32)."""
+        """Return the random features φ(x) with E[φ(x)·φ(y)] = exp(x·y): (B, N, 64) to (B, N, 32)."""
         exponent = x @ self.w.T - x.square().sum(dim=-1, keepdim=True) / 2
         return exponent.exp() / math.sqrt(len(self.w))
 
 
 class TokensToToken(nn.Module):
-    """(B, 3, S, S) to (B, (S/16)², 384)."""
+    """Tokens of normalised pixels: (B, 3, S, S) to (B, (S/16)², 384)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class TokensToToken(nn.Module):
 
 
 class T2TViT(nn.Module):
-    """(B, 3, S, S) normalised pixels to (B, classes)."""
+    """The network: (B, 3, S, S) normalised pixels to (B, classes)."""
 
     pretrained_cfg = IMAGENET
 
@@ -113,7 +113,7 @@ class T2TViT(nn.Module):
     reference="Yuan et al., Tokens-to-Token ViT: Training Vision Transformers from Scratch on ImageNet, ICCV 2021",
 )
 def build(task: Task, pretrained: Pretrained) -> ImageClassifier:
-    """Position embeddings for images of `image_size`, resampled from the published ones."""
+    """Build the classifier. Published position embeddings are resampled to `image_size`."""
     network = T2TViT(task.classes, task.image_size)
     fetch = only_pickled("T2T-ViT-14", PUBLISHED)
     load_published(network, "T2T-ViT-14", pretrained, fetch, fresh="head.", positions="pos_embed")
@@ -121,17 +121,17 @@ def build(task: Task, pretrained: Pretrained) -> ImageClassifier:
 
 
 def _unfolded(image: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """(B, C, H, W) to (B, H·W/stride², C·kernel²)."""
+    """Unfold patches: (B, C, H, W) to (B, H·W/stride², C·kernel²)."""
     return F.unfold(image, kernel, stride=stride, padding=padding).transpose(1, 2)
 
 
 def _as_image(tokens: Tensor) -> Tensor:
-    """(B, N, C) to (B, C, √N, √N)."""
+    """Arrange tokens as an image: (B, N, C) to (B, C, √N, √N)."""
     return tokens.transpose(1, 2).unflatten(2, (math.isqrt(tokens.shape[1]), -1))
 
 
 def _sinusoids(count: int) -> Tensor:
-    """(1, count, 384): sine in even channels and cosine in odd ones, of position / 10000^(2i/384)."""
+    """Return (1, count, 384): sines in even and cosines in odd channels, of position / 10000^(2i/384)."""
     position = torch.arange(count, dtype=torch.float64)[:, None]
     angle = position / 10000 ** (torch.arange(0, WIDTH, 2, dtype=torch.float64) / WIDTH)
     return torch.stack((angle.sin(), angle.cos()), dim=2).flatten(1)[None].float()

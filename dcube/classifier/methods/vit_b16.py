@@ -1,4 +1,4 @@
-"""ViT-B/16 of timm."""
+"""timm's ViT-B/16."""
 
 from torch import nn
 

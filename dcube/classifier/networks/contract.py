@@ -1,6 +1,6 @@
-"""The contract of a method to compare with.
+"""The contract of a baseline method.
 
-Its network takes uint8 images (B, C, S, S) and, unused, diffusion features, and returns logits (B, classes).
+Its network takes uint8 images (B, C, S, S) and diffusion features, which it ignores, and returns logits (B, classes).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Task:
     Attributes:
         classes: number of logits.
         image_size: side in pixels of its input images.
-        channels: of these images, 1 or 3.
+        channels: channels of the input images, 1 or 3.
     """
 
     classes: int
@@ -28,10 +28,10 @@ class Task:
 
 @runtime_checkable
 class OwnLosses(Protocol):
-    """A network that is not trained by cross-entropy on its output."""
+    """A network with its own training loss instead of cross-entropy on its output."""
 
     def losses(self, images: Tensor, labels: Tensor, rng: Rng) -> dict[str, Tensor]:
-        """Means over the batch. The one named "loss" is minimised.
+        """Return the losses, means over the batch. The one named "loss" is minimised.
 
         Args:
             images: (n, C, S, S) uint8, randomly flipped.
@@ -42,23 +42,23 @@ class OwnLosses(Protocol):
 
 @runtime_checkable
 class FrozenEncoder(Protocol):
-    """A network whose first part is never trained. It takes what `encode` gives in the place of images, too."""
+    """A network whose first part is never trained. Its forward pass takes images or the output of `encode`."""
 
     def encode(self, images: Tensor) -> Tensor:
-        """Features of images (n, C, S, S) uint8 and of their mirror images, (n, F, 1, 2) float.
+        """Return features (n, F, 1, 2) float of images (n, C, S, S) uint8 and of their mirror images.
 
-        A flip of the last axis exchanges the two, as it does with the pixels.
+        Flipping the last axis swaps the two, as it mirrors an image.
         """
         ...
 
 
 @runtime_checkable
 class PretrainsItself(Protocol):
-    """A network that is first trained on a task of its own, without labels."""
+    """A network that is pretrained on its own task without labels."""
 
     @property
     def pretraining_steps(self) -> int: ...
 
     def pretraining_losses(self, rng: Rng) -> dict[str, Tensor]:
-        """Losses of one pretraining step, the one named "loss" is minimised; the batch is made from `rng`."""
+        """Return the losses of one step, whose batch is made from `rng`. The one named "loss" is minimised."""
         ...

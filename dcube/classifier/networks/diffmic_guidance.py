@@ -1,4 +1,4 @@
-"""DiffMIC's guidance (§2.1): what encoders of the whole image and of its salient regions say about the classes."""
+"""DiffMIC's guidance (§2.1): class predictions from the whole image and from its salient regions."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ ATTENTION_WIDTH = 128
 
 
 class DualGuidance(nn.Module):
-    """Two predictions of the classes.
+    """Two predictions of the classes: from the whole image, and from its salient regions.
 
     Args:
         global_network: timm feature network with one output of stride 32, (B, 3, S, S) to [(B, F, S/32, S/32)].
@@ -28,7 +28,7 @@ class DualGuidance(nn.Module):
         self.local_logits = nn.Linear(channels, classes, bias=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Global and local logits, (B, classes) each, from images (B, C, S, S) uint8."""
+        """Return global and local logits, (B, classes) each, for images (B, C, S, S) uint8."""
         # fmt: off
         (whole,) = self.global_encoder(images)                                 # (B, F, g, g)
         saliency = self.saliency(whole)                                        # (B, classes, g, g)
@@ -41,7 +41,7 @@ class DualGuidance(nn.Module):
 
 
 class GatedAttention(nn.Module):
-    """Weights of several vectors of an image, which add up to one (Ilse et al. 2018, Eq. (9))."""
+    """Attention weights for the vectors of an image, which add up to one (Ilse et al. 2018, Eq. (9))."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -50,15 +50,15 @@ class GatedAttention(nn.Module):
         self.score = nn.Linear(ATTENTION_WIDTH, 1, bias=False)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(B, K, 1) from (B, K, F)."""
+        """Return weights (B, K, 1) for vectors (B, K, F)."""
         return self.score(self.value(vectors).tanh() * self.gate(vectors).sigmoid()).softmax(dim=1)
 
 
 def salient_regions(images: Tensor, saliency: Tensor) -> Tensor:
-    """The K cells of images (B, C, S, S) most salient for all classes together: (B, K, C, 32, 32), K = 6 or all.
+    """Return the K most salient cells of images (B, C, S, S), summed over classes: (B, K, C, 32, 32), K = 6 or all.
 
     Args:
-        saliency: (B, classes, S/32, S/32), any scale: every class counts between its least and its greatest value.
+        saliency: (B, classes, S/32, S/32) of any scale; each class's map is scaled to the range 0 to 1.
     """
     # fmt: off
     maps = saliency.detach().float().flatten(2)                       # (B, classes, g²)

@@ -9,7 +9,7 @@ from dcube.engine.image_network import ImageNetwork
 
 
 class Frozen(nn.Module):
-    """A network that is never trained: without gradient, and in eval mode whatever mode the whole is in."""
+    """A network that is never trained: it has no gradients and stays in eval mode when its parent is in train mode."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -25,10 +25,10 @@ class Frozen(nn.Module):
 
 
 class StandardisedLinear(nn.Module):
-    """Features (B, F) to logits (B, classes): each standardised by its mean and variance in training, then one layer.
+    """Logits (B, classes) for features (B, F), which are standardised by batch norm, by one linear layer.
 
-    As in the linear probes of He et al., Masked Autoencoders, CVPR 2022 (appendix A.1): the standardisation has no
-    parameters, so that the whole is linear, and one learning rate fits features of any size.
+    This is the linear probe of He et al., Masked Autoencoders, CVPR 2022 (appendix A.1). The standardisation has no
+    trained parameters, so that the module stays linear, and one learning rate fits features of any scale.
     """
 
     def __init__(self, features: int, classes: int) -> None:
@@ -43,7 +43,7 @@ class StandardisedLinear(nn.Module):
 
 
 class LinearProbe(nn.Module):
-    """(B, C, S, S) uint8 to (B, classes), by one trained layer on the F features of an encoder (`FrozenEncoder`)."""
+    """Logits (B, classes) for images (B, C, S, S) uint8, by one trained layer on the features of a frozen encoder."""
 
     def __init__(self, encoder: nn.Module, features: int, classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A published network as a method's network."""
+"""A published network as the network of a baseline method."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from dcube.engine.image_network import ImageNetwork
 
 
 class ImageClassifier(nn.Module):
-    """Baseline: a network on normalised pixels as it is; it ignores diffusion features."""
+    """An unchanged network on normalised pixels. It ignores diffusion features."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

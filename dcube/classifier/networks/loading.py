@@ -1,4 +1,4 @@
-"""Published weights of networks that timm has not: fetched, or from a checked file; everything but the last layer."""
+"""Loading of published weights, except the last layer, for networks that are not in timm."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from dcube.engine.pretrained import download_weights, state_from_file
 from dcube.errors import DcubeError
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-COUNTERS = "num_batches_tracked"  # some files lack them, and nothing needs them
+COUNTERS = "num_batches_tracked"  # some files lack them, and they are not needed
 Fetch = Callable[[], Mapping[str, Tensor]]
 Rename = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 Prefix = str | tuple[()]
@@ -26,16 +26,16 @@ def load_published(
     positions: str | None = None,
     renamed: Rename = dict,
 ) -> None:
-    """Fill a network as `pretrained` says, all but the layers whose names begin with `fresh`.
+    """Load weights into a network as `pretrained` says, except for layers whose names begin with `fresh`.
 
     Args:
-        network: its names are those of the published tensors, once these are `renamed`.
-        fetch: gets these where there is a network; any error of it means that it could not.
-        positions: ending of the names of position embeddings, which are resampled to the network's image size.
-        renamed: published tensors to those with the network's names.
+        network: network with the names of the published tensors, after `renamed`.
+        fetch: downloads the published tensors; any error means that the download failed.
+        positions: suffix of the names of position embeddings, which are resampled to the network's image size.
+        renamed: maps the published tensors to tensors with the network's names.
 
     Raises:
-        DcubeError: weights that are missing, altered, of another network, or not to be had.
+        DcubeError: if the weights are missing, altered, of another network, or cannot be downloaded.
     """
     if pretrained.weights == "none":
         return
@@ -50,7 +50,7 @@ def load_published(
 
 
 def only_pickled(title: str, place: str) -> Fetch:
-    """For weights that their authors publish as a pickle only, which this program does not read."""
+    """Return a `fetch` that refuses weights published only as a pickle, which this program does not read."""
 
     def fetch() -> Mapping[str, Tensor]:
         raise DcubeError(
@@ -80,7 +80,7 @@ def _fill(
 
 
 def _resampled(positions: Tensor, own: Tensor) -> Tensor:
-    """(1, N, C) of a square grid, with a class token before it or not, to the number of `own`."""
+    """Resample position embeddings (1, N, C) of a square grid, with or without a class token, to the size of `own`."""
     if positions.shape == own.shape or positions.ndim != 3:
         return positions
     side = math.isqrt(own.shape[1])

@@ -1,4 +1,4 @@
-"""Made images of geometric shapes on a dim, noisy ground, and which shape every pixel belongs to."""
+"""Generated images of geometric shapes on a noisy grey background, with the shape of every pixel as its label."""
 
 import math
 from collections.abc import Callable
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dcube.engine.rng import Rng
 
-# Shapes of an image; one in six is left out.
+# Number of shapes in an image. The kind of each is drawn from six, one of which is "no shape".
 SLOTS = 4
 
-# A shape, turned and scaled to half-axes of 1 around its centre: u to the right, v downwards.
+# Whether a point is in the shape, in coordinates with half-axes of 1 around its centre: u to the right, v downwards.
 RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ellipse": lambda u, v: u.square() + v.square() <= 1,
     "rectangle": lambda u, v: torch.maximum(u.abs(), v.abs()) <= 1,
@@ -21,7 +21,7 @@ RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ring": lambda u, v: ((u.square() + v.square()) - 0.65).abs() <= 0.35,
     "cross": lambda u, v: (torch.maximum(u.abs(), v.abs()) <= 1) & (torch.minimum(u.abs(), v.abs()) <= 0.35),
 }
-PIXEL_CLASSES = 1 + len(RULES)  # 0 is the ground
+PIXEL_CLASSES = 1 + len(RULES)  # 0 is the background
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Shapes:
     """K shapes in each of B images; later ones hide earlier ones. Lengths are fractions of the image's side.
 
     Attributes:
-        kind: (B, K), from 1 in the order of `RULES`; 0: none.
+        kind: (B, K), index from 1 in the order of `RULES`; 0: no shape.
         centre: (B, K, 2), from the left and from the top.
         half_axes: (B, K, 2), along u and v.
         angle: (B, K), in radians from the image's x axis to u.
-        contrast: (B, K), what is added to the ground's brightness, of which 1 is white.
+        contrast: (B, K), added to the brightness of the background, where 1 is white.
     """
 
     kind: Tensor
@@ -56,7 +56,7 @@ def draw_shapes(rng: Rng) -> Shapes:
 
 
 def inside(shapes: Shapes, side: int) -> Tensor:
-    """(B, K, side, side) whether a pixel's centre is in a shape."""
+    """Return a mask (B, K, side, side): whether a pixel's centre is in a shape."""
     pixels = (torch.arange(side, device=shapes.angle.device) + 0.5) / side
     centre, half_axes = shapes.centre[..., None, None], shapes.half_axes[..., None, None]
     cosine, sine = shapes.angle.cos()[..., None, None], shapes.angle.sin()[..., None, None]
@@ -72,7 +72,7 @@ def inside(shapes: Shapes, side: int) -> Tensor:
 
 
 def insert(ground: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
-    """Shapes on grounds (B, side, side): the same, and labels of pixels (B, side, side)."""
+    """Add shapes to backgrounds (B, side, side); return the images and pixel labels, (B, side, side) each."""
     labels, signal = torch.zeros_like(ground, dtype=torch.long), torch.zeros_like(ground)
     for number, mask in enumerate(inside(shapes, ground.shape[-1]).unbind(dim=1)):
         labels = torch.where(mask, shapes.kind[:, number, None, None], labels)
@@ -81,7 +81,7 @@ def insert(ground: Tensor, shapes: Shapes) -> tuple[Tensor, Tensor]:
 
 
 def draw_images(rng: Rng, side: int) -> tuple[Tensor, Tensor]:
-    """Grey images (B, 1, side, side) uint8 and the labels of their pixels (B, side, side)."""
+    """Return grey images (B, 1, side, side) uint8 and their pixel labels (B, side, side)."""
     levels, sharpness, noisiness = rng.uniform(3, 1, 1).unbind(dim=1)
     # fmt: off
     clouds = F.interpolate(rng.normal(1, 4, 4), (side, side), mode="bicubic")[:, 0]       # (B, S, S)
@@ -94,7 +94,7 @@ def draw_images(rng: Rng, side: int) -> tuple[Tensor, Tensor]:
 
 
 def blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Images (B, S, S) under Gaussians of widths (B,) in pixels."""
+    """Blur images (B, S, S) by Gaussians with standard deviations (B,) in pixels."""
     radius = min(math.ceil(0.06 * images.shape[-1]), images.shape[-1] - 1)
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     kernels = torch.exp(-0.5 * (offsets / sigma[:, None]).square())

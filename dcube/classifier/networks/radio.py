@@ -1,4 +1,4 @@
-"""The backbone of C-RADIOv3-B (Ranzinger et al., AM-RADIO, CVPR 2024), which several methods tune."""
+"""The backbone of C-RADIOv3-B (Ranzinger et al., AM-RADIO, CVPR 2024), which several methods use."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from dcube.config.schema import Pretrained
 from dcube.engine.pretrained import create_pretrained
 
 ARCHITECTURE = "vit_base_patch16_radio_v3"
-# timm's 1e-5 is for training from scratch. Frozen without published weights (which have scales of their own), the
-# layers would add next to nothing to the class token: it would be the same for every image.
+# Initial layer scale, which published weights overwrite. With timm's 1e-5, which is meant for training from scratch,
+# frozen random layers would hardly change the class token: it would be the same for every image.
 VISIBLE = {"init_values": 1.0}
 
 

@@ -1,4 +1,4 @@
-"""Networks of timm as they are, with another last layer."""
+"""Unchanged timm networks with a new last layer."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ from dcube.engine.pretrained import create_pretrained
 
 
 def timm_classifier(architecture: str, classes: int, pretrained: Pretrained, **options: Any) -> nn.Module:
-    """The bare network, (B, 3, S, S) normalised pixels to (B, classes).
+    """Build a timm network: (B, 3, S, S) normalised pixels to (B, classes).
 
-    From a file it is first made with the layers that its authors give it: only then does timm refuse a file that lacks
-    some of them.
+    For weights from a file, the network is first built with its original last layer: only then does timm refuse a file
+    in which layers are missing.
     """
     if pretrained.weights != "file":
         return create_pretrained(architecture, pretrained, num_classes=classes, **options)
@@ -26,7 +26,7 @@ def timm_classifier(architecture: str, classes: int, pretrained: Pretrained, **o
 
 
 def timm_features(architecture: str, pretrained: Pretrained, stages: tuple[int, ...]) -> nn.Module:
-    """The same without the layers behind the last of the stages, (B, 3, S, S) normalised pixels to a map of each."""
+    """Build a timm network up to the last of `stages`: (B, 3, S, S) normalised pixels to one map for each stage."""
     network = create_pretrained(architecture, pretrained)
     features = FeatureGetterNet(network, out_indices=stages)
     features.pretrained_cfg = network.pretrained_cfg
@@ -34,12 +34,12 @@ def timm_features(architecture: str, pretrained: Pretrained, stages: tuple[int, 
 
 
 def timm_network(architecture: str, task: Task, pretrained: Pretrained) -> ImageClassifier:
-    """A network of timm as it is, with another last layer: (B, C, S, S) uint8 to (B, classes)."""
+    """Build a timm network with a new last layer: (B, C, S, S) uint8 to (B, classes)."""
     return ImageClassifier(timm_classifier(architecture, task.classes, pretrained, image_size=task.image_size))
 
 
 def timm_probe(architecture: str, task: Task, pretrained: Pretrained) -> LinearProbe:
-    """A frozen network of timm with a linear probe on what its own last layer reads."""
+    """Build a frozen timm network with a linear probe on the input of its last layer."""
     encoder = timm_classifier(architecture, 0, pretrained, image_size=task.image_size)
     features: Any = encoder.head_hidden_size
     return LinearProbe(encoder, features, task.classes)

@@ -1,4 +1,4 @@
-"""Image classifiers of the transformers library, which is slow to import and therefore imported last."""
+"""Image classifiers of the transformers library, which is slow to import and therefore imported inside functions."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from dcube.config.schema import Pretrained
 
 
 class Logits(nn.Module):
-    """A classifier of the library, (B, 3, S, S) normalised pixels to its logits (B, classes) alone."""
+    """A classifier of the library that returns only logits: (B, 3, S, S) normalised pixels to (B, classes)."""
 
     pretrained_cfg = IMAGENET
 
@@ -39,14 +39,16 @@ def with_weights(
 
 
 def _published(network: Any, repository: str) -> Mapping[str, Tensor]:
-    """The repository's tensors; refused where it holds a pickle only."""
+    """Return the tensors of a Hugging Face repository. A repository with only a pickle is refused."""
     _hush()
     return type(network).from_pretrained(repository, use_safetensors=True).state_dict()
 
 
 def under_current_names(network: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those tensors that belong to a network of this class in its published size, with the names of this version of
-    the library; published files carry those of older ones."""
+    """Return the tensors that fit the class of `network` in its published size, renamed for this library version.
+
+    Published files use the names of older versions.
+    """
     _hush()
     published, report = type(network).from_pretrained(
         None,
@@ -60,7 +62,7 @@ def under_current_names(network: Any, tensors: Mapping[str, Tensor]) -> dict[str
 
 
 def _hush() -> None:
-    """No tables and bars about layers that are replaced anyway."""
+    """Silence messages and progress bars about layers that are replaced anyway."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()

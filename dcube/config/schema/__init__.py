@@ -1,7 +1,7 @@
-"""`params.yaml` as frozen pydantic models: one group a stage, every field with its meaning and bounds.
+"""`params.yaml` as frozen pydantic models, in groups. Each field has a description and bounds.
 
 Defaults are the paper's values (§IV-B and the published configuration) wherever the paper has one.
-Presets (`dcube/config/presets/*.yaml`) are differences from these defaults.
+Presets (`dcube/config/presets/*.yaml`) contain only the differences from these defaults.
 """
 
 from dcube.config.schema.classifiers import (

@@ -1,4 +1,4 @@
-"""The parameters of the classifiers: D-Cube and what it is compared with."""
+"""Parameters of the classifiers: D-Cube, its controls and the baselines."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -81,10 +81,10 @@ TrainingSeed = Annotated[
 
 
 class Optimisation(Group):
-    """How a classifier is trained, whatever it is: `Classifier` and `Baseline` both yield one.
+    """Training settings of any classifier, made from `Classifier` or `Baseline`.
 
-    It is no base class of theirs: pydantic puts inherited fields first, and `params.yaml` and the form follow the order
-    of the fields. Bounds and descriptions that they share are those of the types.
+    It is not their base class, because pydantic puts inherited fields first, and `params.yaml` and the form follow the
+    order of the fields. Shared bounds and descriptions are in the types.
     """
 
     epochs: Epochs
@@ -101,7 +101,7 @@ class Optimisation(Group):
 
     @classmethod
     def of(cls, group: Group, **published: Any) -> Self:
-        """The values of a group; what it has not, or leaves at None, from `published`."""
+        """Take the values of a group; those that it lacks or leaves at None come from `published`."""
         own = {name: getattr(group, name, None) for name in cls.model_fields}
         return cls(**{name: published[name] if value is None else value for name, value in own.items()})
 
@@ -109,7 +109,7 @@ class Optimisation(Group):
 class HeadSettings(Group):
     """Loss weights of Eq. (10) beside cross-entropy, and the timesteps at which the head uses the U-ViT.
 
-    By default there is cross-entropy alone.
+    By default only cross-entropy is used.
     """
 
     consistency_weight: Weight = 0.0

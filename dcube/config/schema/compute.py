@@ -1,4 +1,4 @@
-"""What computes."""
+"""Parameters of the hardware."""
 
 from typing import Literal
 
@@ -27,5 +27,5 @@ class Compute(Group):
     compile: StrictBool = Field(False, description="Use torch.compile: worth it for long runs on a GPU.")
 
     def defining(self) -> dict:
-        """The values that define the result of a training: all but the number of processes."""
+        """Return the values that affect the result of a training: all but the number of processes."""
         return self.model_dump(exclude={"processes"})

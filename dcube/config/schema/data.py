@@ -1,4 +1,4 @@
-"""The parameters of the data."""
+"""Parameters of the data."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -11,7 +11,7 @@ from dcube.config.schema.group import Group, Seed
 
 Channels = Literal[1, 3]
 Fit = Literal["crop", "pad", "stretch"]
-NAME = "[a-z][a-z0-9_-]{0,62}"  # of a data set
+NAME = "[a-z][a-z0-9_-]{0,62}"  # pattern for the name of a data set
 
 
 class Data(Group):

@@ -1,4 +1,4 @@
-"""The parameters of stage 1: the diffusion model, and the images that it generates."""
+"""Parameters of stage 1: the diffusion model, and the images that it generates."""
 
 import math
 from typing import Annotated, Literal, Self
@@ -20,7 +20,7 @@ from dcube.config.schema.group import (
     Weight,
 )
 
-LEAST_LOG_SIGNAL = math.log(1e-36)  # of ᾱ_T: its inverse must be a number in float32
+LEAST_LOG_SIGNAL = math.log(1e-36)  # smallest log ᾱ_T: 1 / ᾱ_T must be finite in float32
 
 
 class Diffusion(Group):
@@ -92,7 +92,7 @@ class Diffusion(Group):
         if self.beta_start >= self.beta_end:
             raise ValueError("beta_start must be below beta_end")
         step = (self.beta_end - self.beta_start) / (self.timesteps - 1)
-        betas = (min(self.beta_start + step * t, self.beta_end) for t in range(self.timesteps))  # not above by rounding
+        betas = (min(self.beta_start + step * t, self.beta_end) for t in range(self.timesteps))  # `min`: rounding
         if math.fsum(math.log1p(-beta) for beta in betas) < LEAST_LOG_SIGNAL:
             raise ValueError(
                 f"after timesteps ({self.timesteps}) up to beta_end ({self.beta_end:g}) nothing is left of an image to "

@@ -1,4 +1,4 @@
-"""The parameters of the evaluation."""
+"""Parameters of the evaluation."""
 
 from typing import Literal, Self
 

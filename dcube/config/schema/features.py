@@ -1,4 +1,4 @@
-"""The parameters of the frozen features."""
+"""Parameters of the frozen features: block selection and linear probes."""
 
 from typing import Annotated, Literal
 

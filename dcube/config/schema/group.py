@@ -1,4 +1,4 @@
-"""What every group of parameters is, and the bounds that several share."""
+"""Base class of the parameter groups, and types with the bounds that several groups share."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=10_000.0)]
 Decay = Annotated[float, Field(ge=0.0, le=1.0)]
 Timestep = Annotated[int, Field(ge=0, lt=10_000)]
-# A fraction fits a budget of steps to a large data set; a whole number stays one in params.yaml.
+# On a large data set, a small budget of steps is a fraction of an epoch. Whole numbers are written as integers.
 Epochs = Annotated[float, Field(gt=0.0, le=1_000_000.0), PlainSerializer(lambda n: int(n) if n == int(n) else n)]
 GradientClip = Annotated[float, Field(gt=0.0, le=1e6, description="Maximum norm of the gradient.")]
 EmaDecay = Annotated[

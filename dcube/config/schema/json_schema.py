@@ -1,4 +1,4 @@
-"""How parameters look in a web form: plain titles, the order of `params.yaml`, and bounds in words."""
+"""JSON schema for the web form: plain titles, the order of `params.yaml`, and bounds in words."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ BOUNDS = {
 
 
 def title(name: str, _: object) -> str:
-    """`ema_decay` → `EMA decay`."""
+    """Return the title of a field: `ema_decay` becomes `EMA decay`."""
     words = " ".join(SPELLED.get(word, word) for word in name.split("_"))
     return words[0].upper() + words[1:]
 
@@ -23,7 +23,7 @@ def title(name: str, _: object) -> str:
 def arrange(schema: dict[str, Any]) -> None:
     """Number the fields of a model's JSON schema, and write their bounds into the help texts.
 
-    A server's database may forget the order of keys, and a form shows a bound only after it was broken.
+    A server's database may lose the order of keys, and a form shows a bound only after it was violated.
     """
     for position, field in enumerate(schema["properties"].values()):
         field["position"] = position

@@ -1,4 +1,4 @@
-"""All groups together, and what they demand of each other."""
+"""All parameter groups, and the constraints between them."""
 
 from typing import Self
 
@@ -13,7 +13,7 @@ from dcube.config.schema.features import Features, Probe
 from dcube.config.schema.group import Group
 from dcube.config.yaml_text import dump_yaml
 
-MOST_PATCHES = 16_384  # attention needs memory by their square
+MOST_PATCHES = 16_384  # attention memory grows with their square
 
 
 class Params(Group):
@@ -50,7 +50,7 @@ class Params(Group):
                 raise ValueError(
                     f"{name}.sampling_steps ({steps}) must be below diffusion.timesteps ({self.diffusion.timesteps})"
                 )
-        for name, least in (("diffusion", 1), ("classifier", 2), ("baseline", 2)):  # two: batch normalisation
+        for name, least in (("diffusion", 1), ("classifier", 2), ("baseline", 2)):  # batch norm needs two
             batch_size, processes = getattr(self, name).batch_size, self.compute.processes
             if batch_size % processes:
                 raise ValueError(f"compute.processes ({processes}) must divide {name}.batch_size ({batch_size})")

@@ -1,6 +1,6 @@
-"""What the headers of DICOM and NIfTI files say: for their owner, before anything is trained.
+"""Summary of DICOM and NIfTI headers, for the owner of the files to see before training.
 
-Only `dcube data check` and `dcube data add` use this; nothing of it goes into a prepared data set.
+Only `dcube data check` and `dcube data add` use it. A prepared data set contains nothing of it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ from dcube.data.readers.raw_image import UnusableImageError
 from dcube.data.readers.stored_images import is_medical
 from dcube.engine.progress import progress
 
-# Besides every name of a person (VR PN): fields that tell who, where or when (PS3.15 E.1, those in plain text).
+# Plain-text fields that tell who, where or when (PS3.15 E.1). Every name of a person (VR PN) counts too.
 IDENTIFYING = frozenset(
     {
         "AccessionNumber", "AdditionalPatientHistory", "AdmissionID", "ClinicalTrialSubjectID",
@@ -37,13 +37,16 @@ WANTED = ("Modality", "PatientID", "PixelSpacing", "WindowCenter")
 
 @dataclass
 class HeaderSummary:
-    """Numbers of files, by what their headers say.
+    """Numbers of files by the values in their headers.
 
     Attributes:
-        identifying: names of filled fields that may identify a person.
-        missing: of the tags in `WANTED`, those that an image lacks.
-        burned_in: whether the pixels show names: yes, no, or unsaid.
-        frames, spacing: smallest and largest, of spacings in millimetres.
+        kinds: files by kind, e.g. `DICOM`.
+        modalities: DICOM images by modality.
+        identifying: files by the names of filled fields that may identify a person.
+        missing: DICOM images by the tags of `WANTED` that they lack.
+        burned_in: DICOM images by whether the pixels show annotations: yes, no or unsaid.
+        frames: smallest and largest number of frames or slices.
+        spacing: smallest and largest spacing, in millimetres.
     """
 
     kinds: dict[str, int] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class HeaderSummary:
 
     @classmethod
     def of_file(cls, path: Path) -> Self:
-        """Of one file; raises `UnusableImageError` where it is too damaged."""
+        """Summarise one file; raise `UnusableImageError` if it is too damaged to read."""
         if nifti.is_nifti(path):
             volume = nifti.open_volume(path)
             free_text = _counted(f"NIfTI {name}" for name in nifti.free_text(path))
@@ -78,7 +81,7 @@ class HeaderSummary:
         )
 
     def add(self, other: Self) -> None:
-        """Count the files of another summary too."""
+        """Add the counts and extents of another summary to this one."""
         for name in ("kinds", "modalities", "identifying", "missing", "burned_in"):
             counts = getattr(self, name)
             for value, count in getattr(other, name).items():
@@ -88,7 +91,10 @@ class HeaderSummary:
 
 
 def summarise_headers(folder: Path, files: Iterable[str], cache: FileCache) -> HeaderSummary:
-    """Read the headers of all DICOM and NIfTI files that the cache does not know, also of those without an image."""
+    """Summarise the headers of all DICOM and NIfTI files, also of those without an image.
+
+    Files that the cache knows are not read again.
+    """
     found = HeaderSummary()
     medical = [folder / file for file in files if is_medical(folder / file)]
     with progress("Reading headers", total=len(medical), unit="files") as advance:
@@ -125,7 +131,7 @@ def _extent(values: Sequence[Number]) -> tuple[Number, Number] | None:
 
 
 def _identifying(element: DataElement) -> str:
-    """The element's name where it may identify a person, else nothing."""
+    """Return the element's name if it may identify a person, else an empty string."""
     if element.tag.is_private:
         return "private tags"
     named = not element.is_empty and (element.VR == "PN" or element.keyword in IDENTIFYING)

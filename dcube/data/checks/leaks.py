@@ -1,4 +1,4 @@
-"""Duplicates and leaks: what makes a test measure memory."""
+"""Duplicates and leaks between splits, which make a test measure memory instead of generalisation."""
 
 from typing import Literal
 
@@ -8,8 +8,8 @@ import pandas as pd
 from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, SPLITS, NearDuplicates
 from dcube.errors import DcubeError, abbreviated
 
-FEWEST_VALUES = 10
-RESERVED = (ABSTAIN, "refused")  # what a prediction has in the place of a class
+FEWEST_VALUES = 10  # fewer may be the classes of a small set
+RESERVED = (ABSTAIN, "refused")  # predictions contain these words instead of a class
 REMEDIES = {
     "patient": "add images (at least three patients, or three different images), or correct the label",
     "group": "choose a data.group_by that makes at least three groups of each class, or correct the label",
@@ -17,14 +17,14 @@ REMEDIES = {
 
 
 def verify_splits(table: pd.DataFrame, owner: Literal["patient", "group"] = "patient") -> None:
-    """Check that no test image is known from training, and that every class can be tested.
+    """Check that no patient and no image is in two splits, and that every class is in every split.
 
     Args:
-        owner: what the column `patient` holds, in words.
+        owner: what the column `patient` contains, for error texts.
 
     Raises:
-        DcubeError: naming the files, where a patient or the same pixels are in two splits, one image has two labels,
-            a class is missing in a split, or there are fewer than two classes.
+        DcubeError: if a patient or the same pixels are in two splits, one image has two labels, a class is missing in
+            a split, a class has a reserved name, or there are fewer than two classes; the message names the files.
     """
     refuse_unusable_classes(table)
     for column, what in (("patient", owner), ("sha256", "image content")):
@@ -48,7 +48,7 @@ def verify_splits(table: pd.DataFrame, owner: Literal["patient", "group"] = "pat
 
 
 def _in_other_split(table: pd.DataFrame, column: str) -> np.ndarray:
-    """(n,) whether the last row with the same value is in another split."""
+    """Return (n,) booleans: whether the last row with the same value is in another split."""
     values, splits = pd.factorize(table[column])[0], pd.factorize(table["split"])[0]
     last = np.zeros(len(table), dtype=int)
     last[values] = splits
@@ -96,13 +96,16 @@ def refuse_contradictory_labels(table: pd.DataFrame) -> None:
 
 
 def duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Rows with equal pixels, one frame for each group."""
+    """Return the rows that have equal pixels, one table for each group."""
     repeated = table[table.duplicated("sha256", keep=False)]
     return [rows for _, rows in repeated.groupby("sha256", sort=False)]
 
 
 def near_duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Rows that show the same picture with other pixels, one frame for each group; not those of one known patient."""
+    """Return the rows that show the same picture with different pixels, one table for each group.
+
+    Groups whose images all belong to one known patient are left out.
+    """
     repeated = table[table.duplicated("picture", keep=False)]
     found = repeated.groupby("picture", sort=False)
     explained = (found["sha256"].nunique() == 1) | ((found["patient"].nunique() == 1) & (found["patient"].min() != ""))
@@ -111,7 +114,7 @@ def near_duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def describe_near_duplicates(table: pd.DataFrame) -> NearDuplicates:
-    """How many there are, and the files of the groups that are in several splits, or have several labels."""
+    """Count the near duplicates, and list the files of groups that are in several splits or have several labels."""
     groups = near_duplicate_groups(table)
     return NearDuplicates(
         images=sum(map(len, groups)),

@@ -1,13 +1,13 @@
 """Near duplicates: copies of one picture that were re-encoded, resized, brightened or cropped slightly.
 
-Archives collected from many places hold pictures twice, and a test on a copy of a training image measures memory. Two
-steps, on thumbnails: a perceptual hash (the signs of the lowest frequencies) proposes pairs, the correlation of their
-detail confirms them. Detail is what blurring takes away: from afar all chest films are alike (two patients' correlate
-with more than 0.95), in detail they are not (less than 0.85).
+Archives collected from many sources contain pictures twice, and a test on a copy of a training image measures memory.
+The search has two steps, both on thumbnails: a perceptual hash (the lowest frequencies, compared with their median)
+proposes pairs, and the correlation of their detail confirms them. Detail is the image minus its blurred version: two
+patients' chest films are alike at low resolution (correlation above 0.95), but not in detail (below 0.85).
 
-The thresholds are measured (`docs/how-to/paper-data.md`): of PneumoniaMNIST's 17 million pairs the exact copies pass
-and nothing else; of COVID-CT's pairs of different patients two pass, and both are one picture indeed. Of crops
-by 1 % a side two thirds are found; larger crops, shifts and mirrored copies are not.
+The thresholds are measured (`docs/how-to/paper-data.md`): of PneumoniaMNIST's 17 million pairs only the exact copies
+pass; of COVID-CT's pairs of different patients two pass, and both really are one picture. Of crops by 1 % per side, two
+thirds are found; larger crops, shifts and mirrored copies are not.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,20 +31,21 @@ ROWS_AT_ONCE = 128
 
 
 def thumbnail(image: Image.Image, fit: Fit) -> np.ndarray:
-    """(SIDE, SIDE) uint8: the square that networks see, in small."""
+    """Return a (SIDE, SIDE) uint8 thumbnail of the square that networks see, in grey."""
     return to_square(image, SIDE, 1, fit)[0]
 
 
 def group_near_duplicates(thumbnails: Sequence[bytes]) -> np.ndarray:
-    """Which images show the same picture.
+    """Group the images that show the same picture.
 
-    Every image is compared with every other, so the time grows with their square. An image takes 4 kB meanwhile.
+    Every image is compared with every other, so the time grows with the square of their number. Each image takes 4 kB
+    of memory.
 
     Args:
-        thumbnails: the bytes of each.
+        thumbnails: the bytes of each result of `thumbnail`.
 
     Returns:
-        (n,) group numbers, equal for images that a chain of near-equal pairs joins.
+        (n,) group numbers, equal for images that are joined by a chain of near duplicates.
     """
     n = len(thumbnails)
     pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(n, SIDE, SIDE)
@@ -58,7 +59,7 @@ def group_near_duplicates(thumbnails: Sequence[bytes]) -> np.ndarray:
 
 
 def _join_groups(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Group numbers once the two images of every pair are in one group too."""
+    """Return (n,) group numbers after the groups of the two images of every pair (pairs, 2) are merged."""
     if not len(pairs):
         return groups
     edges = groups[pairs]
@@ -67,7 +68,7 @@ def _join_groups(groups: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _candidates(thumbnails: np.ndarray) -> Iterator[np.ndarray]:
-    """(pairs, 2) indices, first < second, whose hashes differ in few bits; a block of rows at once."""
+    """Yield (pairs, 2) indices, first < second, of images whose hashes differ in few bits, for a block of rows each."""
     hashes = np.concatenate([np.empty(0, np.uint64), *(_hashes(block) for block in _blocks(thumbnails))])
     for start in range(0, len(hashes), ROWS_AT_ONCE):
         differing = np.bitwise_count(hashes[start : start + ROWS_AT_ONCE, None] ^ hashes[None, start:])
@@ -76,7 +77,7 @@ def _candidates(thumbnails: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _hashes(thumbnails: np.ndarray) -> np.ndarray:
-    """(n,) uint64: which of the lowest frequencies are above their median."""
+    """Return (n,) uint64 hashes: each bit says whether one of the lowest frequencies is above their median."""
     waves = dctn(thumbnails.astype(np.float32), axes=(1, 2))[:, :FREQUENCIES, :FREQUENCIES].reshape(len(thumbnails), -1)
     waves[:, 0] = 0  # the mean brightness
     bits = waves > np.median(waves, axis=1, keepdims=True)
@@ -84,7 +85,7 @@ def _hashes(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _confirmed(details: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Those pairs whose detail correlates."""
+    """Return the pairs whose details correlate by at least `DETAIL_CORRELATION`."""
     kept = [np.empty((0, 2), int)]
     for block in _blocks(pairs):
         correlation = np.einsum("ij,ij->i", details[block[:, 0]], details[block[:, 1]])
@@ -93,7 +94,7 @@ def _confirmed(details: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _detail(thumbnails: np.ndarray) -> np.ndarray:
-    """(n, SIDE²) float32 of length 1: what blurring takes away."""
+    """Return the detail (n, SIDE²), float32 rows of length 1: the image minus its blurred version."""
     values = thumbnails.astype(np.float32)
     sharp = (values - gaussian_filter(values, (0, BLUR, BLUR))).reshape(len(values), -1)
     sharp -= sharp.mean(axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""How much a split leaks, measured without training: the nearest image by pixels predicts the class.
+"""Leakage of a split, measured without training: the nearest image by pixels predicts the class.
 
-Where images of one patient are in training and test, the nearest training image is often the patient's own, and has
-the right class for that reason alone. The accuracy then falls as soon as groups stay together. It also falls a little
-whatever belongs together, because a class may lack the images of a large group: hence groups drawn at random beside it.
+If images of one patient are in training and test, the nearest training image is often one of the same patient, and has
+the right class for this reason alone. The accuracy then falls when groups are kept together. It also falls a little
+under any grouping, because a class may lack the images of a large group, so random groups are measured for comparison.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 FOLDS = 5
-DIVISIONS = 5  # into folds, of which the mean is taken
-DRAWS = 30  # of random groups
+DIVISIONS = 5  # random divisions into folds, over which the accuracy is averaged
+DRAWS = 30  # draws of random groups
 MOST_IMAGES = 20_000
 MOST_QUERIES = 1_000
 QUERIES_AT_ONCE = 100
@@ -20,13 +20,13 @@ QUERIES_AT_ONCE = 100
 
 @dataclass(frozen=True)
 class NearestImages:
-    """Under one grouping.
+    """Results of the nearest-image prediction under one grouping.
 
     Attributes:
-        accuracy: share of images whose nearest image in the other four fifths of the groups has the same class.
-        at_random: mean of the same with groups of the same sizes and classes, drawn at random.
-        spread: standard deviation of the same over the draws.
-        own_group: share of images whose nearest image of all is in the same group.
+        accuracy: share of images whose nearest image in the other folds has the same class.
+        at_random: mean accuracy under random groups of the same sizes and classes.
+        spread: standard deviation of the accuracy over the draws of random groups.
+        own_group: share of images whose nearest other image is in the same group.
     """
 
     accuracy: float
@@ -36,13 +36,13 @@ class NearestImages:
 
 
 def nearest_images(pixels: np.ndarray, labels: np.ndarray, groupings: Sequence[np.ndarray]) -> list[NearestImages]:
-    """One result for each grouping, on the same images. Bounded: at most `MOST_QUERIES` × `MOST_IMAGES` distances.
+    """Measure each grouping on the same images, with at most `MOST_QUERIES` × `MOST_IMAGES` distances.
 
     Args:
         pixels: (n, pixels) of small images, any real type.
         labels: (n,) class numbers.
-        groupings: (n,) group numbers each; the groups of the first, which are copies, stay whole in all others, and
-            in those that are drawn.
+        groupings: (n,) group numbers each. The groups of the first one are copies of one image; they are never divided
+            by the other groupings or by random groups.
     """
     rng = np.random.default_rng(0)
     drawn = np.sort(rng.permutation(len(pixels))[:MOST_IMAGES])
@@ -68,7 +68,7 @@ def nearest_images(pixels: np.ndarray, labels: np.ndarray, groupings: Sequence[n
 
 
 def _neighbours(points: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """(queries, n - 1) all other images, the nearest first."""
+    """Return (queries, n - 1) indices of all other images of each query, the nearest first."""
     squares = np.einsum("ij,ij->i", points, points)
     order = np.empty((len(queries), len(points) - 1), np.int32)
     for start in range(0, len(queries), QUERIES_AT_ONCE):
@@ -80,7 +80,7 @@ def _neighbours(points: np.ndarray, queries: np.ndarray) -> np.ndarray:
 
 
 def _accuracy(neighbours: np.ndarray, queries: np.ndarray, classes: np.ndarray, fold: np.ndarray) -> float:
-    """The nearest image of another fold decides; a query that has none is wrong."""
+    """Return the accuracy of the nearest image in another fold; a query without such an image counts as wrong."""
     right, waiting = 0, np.arange(len(queries))
     for column in neighbours.T:
         nearest = column[waiting]
@@ -95,8 +95,8 @@ def _accuracy(neighbours: np.ndarray, queries: np.ndarray, classes: np.ndarray, 
 def _at_random(
     groups: np.ndarray, copies: np.ndarray, classes: np.ndarray, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """(n,) groups each, in which pictures have changed places with others of their class."""
-    first = np.unique(copies, return_index=True)[1]  # a row of each picture
+    """Yield (n,) random group numbers: pictures of the same class swap their groups."""
+    first = np.unique(copies, return_index=True)[1]  # one row of each picture
     of_picture, class_of_picture = groups[first], classes[first]
     members = [np.flatnonzero(class_of_picture == one) for one in np.unique(class_of_picture)]
     for _ in range(DRAWS):
@@ -107,7 +107,7 @@ def _at_random(
 
 
 def _folds(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(n,) whole groups in random order, as equal in their numbers of images as whole groups allow."""
+    """Return (n,) fold numbers: whole groups in random order, with numbers of images as equal as possible."""
     sizes = np.bincount(groups)
     order = rng.permutation(len(sizes))
     middle = np.cumsum(sizes[order]) - sizes[order] / 2

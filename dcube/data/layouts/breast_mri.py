@@ -1,13 +1,13 @@
-"""Duke Breast Cancer MRI as the archive's own downloader lays it out (Saha et al. 2018, doi 10.7937/TCIA.e3sv-re93).
+"""Duke Breast Cancer MRI, as the archive's own downloader arranges it (Saha et al. 2018, doi 10.7937/TCIA.e3sv-re93).
 
     …/Breast_MRI_001/01-01-1990-NA-MRI BREAST BILATERAL WWO-97538/26.000000-ax dyn 1st pass-59893/1-001.dcm …
     Annotation_Boxes.xlsx   Clinical_and_Other_Features.xlsx
     labels.csv   train_ids.csv, test_ids.csv   (optional)
 
-Used are the slices of the first series after the contrast agent that the annotation box of the tumour spans: 25 a
-patient on average, as the paper has. The paper's patients are the 127 that have a segmentation (`data.patients`).
-`labels.csv` (patient_id, label, perhaps split) says who belongs to which class; without it the clinical table's column
-"Lymphadenopathy or Suspicious Nodes" does.
+The layout uses the slices of the first series after the contrast agent that the tumour's annotation box spans: 25 per
+patient on average, as in the paper. The paper's patients are the 127 with a segmentation (`data.patients`). The classes
+come from `labels.csv` (patient_id, label, optionally split), or without it from the clinical table's column
+"Lymphadenopathy or Suspicious Nodes".
 """
 
 import re
@@ -48,13 +48,12 @@ def recognises(raw: RawFiles) -> bool:
 
 
 def read_layout(raw: RawFiles, data: Data) -> RawDataset:
-    """List the annotated slices of every patient whose images are there.
+    """List the annotated slices of every patient with images.
 
-    A patient without the series that is used is left out by name. What the tables and folders lack is refused, all
-    patients in one line.
+    Patients without the series that is used are listed in `left_out`.
 
     Raises:
-        DcubeError: naming the tables or patients that do not fit.
+        DcubeError: if a table does not fit, or slices are missing; the message names the table or the patients.
     """
     path = raw.path
     patients = _patients(raw)
@@ -94,11 +93,11 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
 
 
 class _IncompleteError(Exception):
-    """What a patient lacks."""
+    """A patient's files are incomplete; the text says what is missing."""
 
 
 def _patients(raw: RawFiles) -> dict[str, Folders]:
-    """DICOM files by patient and series folder."""
+    """Return the DICOM files by patient and series folder."""
     found: dict[str, Folders] = defaultdict(lambda: defaultdict(list))
     for file in raw.files:
         patient = next(filter(PATIENT.fullmatch, PurePosixPath(file).parts), None)
@@ -110,7 +109,7 @@ def _patients(raw: RawFiles) -> dict[str, Folders]:
 def _choose(
     path: Path, patients: dict[str, Folders], splits: dict[str, str], data: Data
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """The series of each patient that is used, and the folders of the others by the reason why."""
+    """Return the used series folder of each patient, and the folders of the other patients by reason."""
     used: dict[str, str] = {}
     left_out: dict[str, list[str]] = defaultdict(list)
     for patient, folders in patients.items():
@@ -131,7 +130,7 @@ def _choose(
 
 
 def _within(path: Path, patient: str, files: list[str], boxes: dict[str, dict[str, str]]) -> list[str]:
-    """The files (1-001.dcm …) whose numbers the box spans, both ends included, in their order."""
+    """Return the files (1-001.dcm …) whose slice numbers are in the annotation box, including both ends, in order."""
     if patient not in boxes:
         raise _IncompleteError(f"is not in {BOXES}")
     try:
@@ -149,7 +148,7 @@ def _within(path: Path, patient: str, files: list[str], boxes: dict[str, dict[st
 
 
 def _labels(path: Path, patients: set[str]) -> dict[str, tuple[str, str]]:
-    """Label and split by patient."""
+    """Return label and split by patient."""
     if (path / LABELS).is_file():
         return read_patients(path / LABELS, patients)
     if not (path / CLINICAL).is_file():
@@ -158,7 +157,7 @@ def _labels(path: Path, patients: set[str]) -> dict[str, tuple[str, str]]:
 
 
 def _splits(path: Path) -> dict[str, str]:
-    """Split by patient from lists of patients, with or without a header, where both are there."""
+    """Return the split by patient from the two lists of patients; empty unless both lists exist."""
     if not all((path / name).is_file() for name in SPLIT_LISTS):
         return {}
     found: dict[str, str] = {}

@@ -1,8 +1,9 @@
-"""Which series of Duke Breast Cancer MRI is the first after the contrast agent.
+"""Selection of the first series after the contrast agent in Duke Breast Cancer MRI.
 
-In the archive's own names `ax dyn 1st pass`, `1st ax dyn` or `Ph1/ax dynamic` says so for 917 of 922 patients. Four
-have no such series, and two or more dynamic ones without a number: the first of these is from before the contrast
-agent, unless another is called `pre`, and the next is the one. One patient has `pre`, `2nd pass` and `3rd pass` alone.
+For 917 of 922 patients the archive's series name tells it: `ax dyn 1st pass`, `1st ax dyn` or `Ph1/ax dynamic`. Four
+patients have no such series, but two or more dynamic series without a number. The first of these was acquired before
+the contrast agent, unless another one is called `pre`; the next one is used. One patient has only `pre`, `2nd pass` and
+`3rd pass`.
 """
 
 import re
@@ -22,7 +23,10 @@ def is_segmentation(folder: str) -> bool:
 
 
 def first_after_contrast(folders: Sequence[str]) -> str | None:
-    """The folder of that series; of a patient's only series, whatever it is called; None where no name tells."""
+    """Return the folder of the first series after the contrast agent; None if no name tells it.
+
+    A patient's only series is used whatever its name is.
+    """
     if len(folders) == 1:
         return folders[0]
     named = [folder for folder in folders if FIRST.search(PurePosixPath(folder).name)]

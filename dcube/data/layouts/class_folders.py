@@ -1,4 +1,4 @@
-"""The layout `CLASS/…/image.png`. Images below a top folder `unlabelled` have no label."""
+"""The layout `CLASS/…/image.png`. Images below a top-level folder `unlabelled` have no label."""
 
 from pathlib import PurePosixPath
 
@@ -20,7 +20,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """Label each image by the first folder of its path.
 
     Raises:
-        DcubeError: naming an image outside of all class folders, or a class folder without images.
+        DcubeError: if an image is outside of all class folders, or a class folder has no images; the message names it.
     """
     raw.refuse_doubtful_masks(class_level=0)
     records = {image: _record(raw, image) for image in raw.images}
@@ -38,7 +38,7 @@ def _record(raw: RawFiles, image: StoredImage) -> ImageRecord:
 
 
 def _refuse_classes_in_classes(raw: RawFiles) -> None:
-    """Archives may hold the whole set a second time in a folder beside the classes."""
+    """Refuse a class folder that contains folders of the other classes: archives may contain the whole set twice."""
     for image in raw.images:
         first, second, *_ = *PurePosixPath(image.file).parts, ""
         if second in raw.top_folders - {first}:
@@ -49,7 +49,7 @@ def _refuse_classes_in_classes(raw: RawFiles) -> None:
 
 
 def _refuse_empty_folders(raw: RawFiles) -> None:
-    """Also a class that holds nothing but what is left out: it would vanish."""
+    """Refuse class folders without usable images: the class would be lost without a message."""
     for child in sorted(raw.path.iterdir()):
         if child.is_dir() and child.name not in raw.top_folders and not is_debris(child.name):
             inside = {

@@ -1,4 +1,4 @@
-"""Columns of a table that would be lost without a word: repeated, misspelt, or under another name."""
+"""Checks for table columns that would be ignored without a message: repeated, misspelt or named differently."""
 
 import re
 from collections import Counter
@@ -24,7 +24,7 @@ PATIENT = re.compile(
 
 
 def refuse_confusing(path: Path, columns: Sequence[str]) -> None:
-    """Of a repeated column only the last would count, and a misspelt one would not count at all."""
+    """Refuse repeated columns, of which only the last would be read, and misspelt ones, which would not be read."""
     known = {_plain(name): name for name in READ}
     for column, count in Counter(columns).items():
         if count > 1:
@@ -35,7 +35,7 @@ def refuse_confusing(path: Path, columns: Sequence[str]) -> None:
 
 
 def refuse_misnamed(path: Path, rows: Sequence[dict[str, str]], unused: Sequence[str]) -> None:
-    """Refuse a column that names patients, by its title, or splits, by its values, where no other one does."""
+    """Refuse an unused column of patients (by its title) or splits (by its values) if the table has no proper one."""
     present = set(rows[0]) if rows else set()
     for column in unused:
         values = {row[column].casefold() for row in rows} - {""}

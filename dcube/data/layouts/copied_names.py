@@ -1,11 +1,11 @@
-"""Names that file managers, browsers and people give to a copy: `normal - Copy`, `normal (1)`, `normal_backup`."""
+"""Names that file managers, browsers and people give to copies: `normal - Copy`, `normal (1)`, `normal_backup`."""
 
 import re
 from collections.abc import Iterator
 
 SEPARATOR = r"[\s._~-]+"
-# Windows, macOS, GNOME and KDE in several languages, and what people write themselves. `fracture old` and `diabetes 2`
-# are classes.
+# Endings from Windows, macOS, GNOME and KDE in several languages, and from people. `old` and a plain number are not
+# among them: `fracture old` and `diabetes 2` are classes.
 BEHIND = re.compile(
     rf"(?:\s*\(\d+\)|~|(?<=copy)\s\d+|{SEPARATOR}\(?(?:copy|copie|copia|cópia|kopie|kopia|kopi|副本|コピー|backup|bak|bkp"
     rf"|orig|tmp|temp)\)?)$",
@@ -15,7 +15,7 @@ BEFORE = re.compile(r"^(?:copy|copie|copia|cópia|kopie|kopia) (?:\(\d+\) )?(?:o
 
 
 def originals(name: str) -> Iterator[str]:
-    """What the name may be a copy of, from the nearest on: of `a - Copy (2)` that is `a - Copy`, then `a`."""
+    """Yield the names that this name may be a copy of, the nearest first: for `a - Copy (2)`, `a - Copy` and `a`."""
     while True:
         shorter = BEHIND.sub("", name)
         shorter = BEFORE.sub("", name) if shorter == name else shorter

@@ -1,4 +1,4 @@
-"""Folders in the place of classes that are none: parts of an archive, splits, patients, or just `images`."""
+"""Detection of folders that look like classes but are not: archive parts, splits, patients, or just `images`."""
 
 import re
 from collections import Counter
@@ -18,15 +18,15 @@ LONG_NUMBER = re.compile(r"0\d{2,}|\d{4,}")  # of a patient, not of a grade
 
 
 def refuse_unlikely_classes(raw: RawFiles, records: Iterable[ImageRecord]) -> None:
-    """Refuse folders that say no classes, by their names, or by a table that names the images and knows others.
+    """Refuse folders that are probably not classes, judged by their names or by a table with other labels.
 
     Raises:
-        DcubeError: naming the folders, and the table where there is one.
+        DcubeError: if the folders are unlikely classes; the message names them and the table, if there is one.
     """
     records = list(records)
     labels = {record.file.partition("#")[0]: record.label for record in records if record.label}
     classes = sorted(set(labels.values()))
-    if _say_nothing(list({name.strip().casefold(): name for name in classes}.values())):  # case is another fault
+    if _say_nothing(list({name.strip().casefold(): name for name in classes}.values())):  # case is checked elsewhere
         raise DcubeError(
             f"{raw.path}: the folders {abbreviated(classes)} look like patients or parts of an archive, and not like "
             f"classes: {labelling_hint(raw)}"
@@ -47,14 +47,14 @@ def refuse_unlikely_classes(raw: RawFiles, records: Iterable[ImageRecord]) -> No
 
 
 def labelling_hint(raw: RawFiles) -> str:
-    """How to give labels, in the imperative."""
+    """Return an instruction on how to label the images, for error texts."""
     tables = sorted(raw.naming_tables, key=lambda table: (bool(table.others), len(table.named)), reverse=True)
     source = f" from {tables[0].file}, whose column {tables[0].column!r} names the images" if tables else ""
     return f"put the images into one folder for each class, or write a metadata.csv (file, label, patient_id){source}"
 
 
 def _say_nothing(names: Sequence[str]) -> bool:
-    """Whether one is called like any folder of files, or two differ in nothing but words and numbers of that kind."""
+    """Return whether a name has only generic words and numbers, or two names differ only in these."""
     words = [tuple(word.casefold() for word in WORD.findall(name)) for name in names]
     meant = [tuple(filter(_is_meant_in(name), name)) for name in words]
     common = set.intersection(*map(set, words)) if len(words) > 1 else set()
@@ -64,7 +64,7 @@ def _say_nothing(names: Sequence[str]) -> bool:
 
 
 def _is_meant_in(name: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a word of the name can tell a class; small numbers do in `grade 1`, but not in `part 1`."""
+    """Return a predicate: whether a word of the name can tell a class, as 1 does in `grade 1` but not in `part 1`."""
     is_part = any(map(SAYS_NOTHING.fullmatch, name))
     return lambda word: (
         not (SAYS_NOTHING.fullmatch(word) or LONG_NUMBER.fullmatch(word) or (is_part and word.isdigit()))

@@ -1,4 +1,4 @@
-"""Masks and thumbnails by the words in their names: `x_mask.png` beside `x.png`, `masks/x.png` with `images/x.png`."""
+"""Detection of masks and thumbnails by name: `x_mask.png` beside `x.png`, or `masks/x.png` and `images/x.png`."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,35 +9,35 @@ from pathlib import PurePosixPath
 SUFFIX = re.compile(r"\.(nii|nii\.gz|dcm|png|jpe?g|bmp|tiff?|p[gnp]m|webp|ima)$", re.IGNORECASE)
 WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|\d+")
 MASK = r"\b(?:\w*(?<!un)masks?|segs?|segm|segmentations?|label ?maps?|ground ?truths?)\b"
-# These may be words of a class too: masks only where there is an image that they fit.
+# These words may also name a class, so such a file is a mask only if an image with a matching name exists.
 HINT = re.compile(rf"{MASK}|\b(?:labels?|gt|annotations?|anno|rois?|contours?|overlays?|thumb(?:nail)?s?)\b")
 SURE = re.compile(rf"{MASK}(?: \d+)?$")
-NEGATED = re.compile(r"\b(?:no|non|not|with|without)\b")  # classes: `with_mask`, `no_mask`
+NEGATED = re.compile(r"\b(?:no|non|not|with|without)\b")  # `with_mask` and `no_mask` are classes
 IMAGE_WORD = re.compile(r"^(?:images?|img)\b ?| ?\b(?:images?|img|orig|original)$")
 NUMBER = re.compile(r"[\d ]*")
 
 
 def words(name: str) -> str:
-    """The words and numbers of a name, however they are set apart: `lung_MaskLeft1` is `lung mask left 1`."""
+    """Split a name into lower-case words and numbers: `lung_MaskLeft1` gives `lung mask left 1`."""
     return " ".join(word.lower() for word in WORD.findall(name))
 
 
 def stem_words(file: str) -> str:
-    """The same of a file's name, without its suffix and without words as `image`."""
+    """Split the name of a file into words as `words` does, without the suffix and words like `image`."""
     return IMAGE_WORD.sub("", words(SUFFIX.sub("", PurePosixPath(file).name)))
 
 
 def beginnings(text: str) -> Iterator[str]:
-    """A text of words, and what it begins with, from long to short."""
+    """Yield a text of words and all its shorter beginnings of whole words, the longest first."""
     while text:
         yield text
         text = text.rpartition(" ")[0]
 
 
 def numbered_beginnings(images: Iterable[str]) -> tuple[tuple[int, ...], ...]:
-    """A number for the words of each image's name, and for what they begin with: equal for equal words.
+    """Return one number for each of the `beginnings` of each image's name; equal words have equal numbers.
 
-    A frame or slice of a file (`file#number`) equals that of another file in its own number alone.
+    Frames or slices (`file#number`) of two files can only have equal numbers if their own number is the same.
     """
     numbers: dict[tuple[str, str], int] = {}
     parts = (image.partition("#") for image in images)
@@ -53,7 +53,7 @@ def is_mask_folder(folder: str) -> bool:
 
 
 def find_masks(files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The masks among image files that have an image beside them, and what is called a mask and has none."""
+    """Return the masks that belong to an image among the files, and the files called masks that belong to none."""
     suspects = [file for file in files if _is_in_mask_folder(file) or HINT.search(stem_words(file))]
     if not suspects:
         return [], []
@@ -69,7 +69,7 @@ def find_masks(files: Sequence[str]) -> tuple[list[str], list[str]]:
 
 @dataclass
 class _Images:
-    """Names of images as words: whole ones and their beginnings, by folder; those of all folders in `""`."""
+    """Names of images as words, whole (`whole`) and their beginnings (`begun`), by folder; `""` is any folder."""
 
     whole: set[tuple[str, str]] = field(default_factory=set)
     begun: set[tuple[str, str]] = field(default_factory=set)
@@ -85,7 +85,7 @@ class _Images:
         return found
 
     def have_mask(self, file: str) -> bool:
-        """Whether it belongs to one of them. A mask in a folder of masks may belong to an image in any other one."""
+        """Return whether the file is a mask of one of the images; for a file in a mask folder, in any folder."""
         name, folder = stem_words(file), str(PurePosixPath(file).parent)
         if _is_in_mask_folder(file):
             folder = ""
@@ -94,7 +94,7 @@ class _Images:
         return any(self._have(folder, name, hint) for hint in HINT.finditer(name))
 
     def _have(self, folder: str, name: str, hint: re.Match[str]) -> bool:
-        """`case_1_seg` belongs to `case_1_t1` too, and `case_1_left_seg` to `case_1` alone."""
+        """Return whether an image matches: `case_1_seg` matches `case_1_t1` too, `case_1_left_seg` only `case_1`."""
         before = IMAGE_WORD.sub("", name[: hint.start()].strip())
         after = name[hint.end() :].strip()
         return (

@@ -39,7 +39,7 @@ def read_layout(raw: RawFiles, _: Data) -> RawDataset:
     are unpacked into temporary files and memory-mapped, so that a set larger than memory can be read.
 
     Raises:
-        DcubeError: for a damaged archive, missing arrays, images with depth, more than one label an image.
+        DcubeError: if the archive is damaged, arrays are missing, images have depth, or an image has several labels.
     """
     path = raw.path if raw.path.is_file() else raw.path / _archives(raw)[0]
     names = class_names(path)
@@ -72,7 +72,11 @@ def _archives(raw: RawFiles) -> list[str]:
 
 
 def class_names(path: Path) -> dict[int, str] | None:
-    """Names of the labels where the file is called like a set of the collection, else None."""
+    """Return label → class name if the file is named like a set of the collection, else None.
+
+    Raises:
+        DcubeError: if the set has several labels per image.
+    """
     from medmnist import INFO
 
     info = INFO.get(re.sub(r"_\d+$", "", path.stem.lower()))
@@ -84,7 +88,7 @@ def class_names(path: Path) -> dict[int, str] | None:
 
 
 def download(flag: str, folder: Path) -> None:
-    """Fetch a set of the collection by its name, as `folder/flag.npz`, checked against the published checksum."""
+    """Download the set called `flag` of the collection to `folder/flag.npz` and verify its published checksum."""
     import medmnist
 
     if flag not in medmnist.INFO:
@@ -97,7 +101,7 @@ def download(flag: str, folder: Path) -> None:
 
 
 def _unpack(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Images, labels and patients by split, memory-mapped. The files vanish with the last mapping."""
+    """Return memory-mapped images, labels and patients by split. The files are freed with the last mapping."""
     try:
         members = _members(path)
         if len(set(members)) < len(members):
@@ -115,7 +119,7 @@ def _unpack(path: Path) -> dict[str, dict[str, np.ndarray]]:
             f"{path} is not a readable MedMNIST archive: {abbreviated(str(error).splitlines(), 1)}"
         ) from None
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a damaged directory points outside the file
+        if error.errno != errno.EINVAL:  # EINVAL: a damaged zip directory points outside the file
             raise
         raise DcubeError(f"{path} is not a readable MedMNIST archive: it is damaged") from None
     if not any(IMAGES in of_split or LABELS in of_split for of_split in arrays.values()):
@@ -178,7 +182,7 @@ def _map(archive: zipfile.ZipFile, name: str, folder: Path) -> np.ndarray:
         shutil.copyfileobj(packed, unpacked)
     try:
         return np.load(folder / name, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # its header is parsed as Python: anything may come
+    except Exception as error:  # NumPy parses the header as Python, so any error is possible
         if "Python objects" in str(error):
             raise ValueError(f"{name} holds Python objects: store numbers or text, as .astype(str) gives") from error
         raise ValueError(f"{name} is not an array") from error

@@ -1,6 +1,6 @@
-"""The layout with a table: the columns of `metadata.csv` are file, label, and perhaps patient_id, split and others.
+"""The layout with a table `metadata.csv`: columns file and label, optionally patient_id, split and others.
 
-Of the others, those are read that `data.subgroups` names.
+Other columns are only read if `data.subgroups` names them.
 """
 
 import difflib
@@ -34,13 +34,13 @@ def recognises(raw: RawFiles) -> bool:
 
 
 def read_layout(raw: RawFiles, data: Data) -> RawDataset:
-    """The images that the table lists.
+    """List the images of the table.
 
-    A row names a file (all its frames or slices), `file#number` (one of them; the others may then be left out), or a
-    folder (a series). Without a `patient_id` the patient is the one that the file names.
+    A row names a file (all its frames or slices), `file#number` (one of them; the others may then be missing), or a
+    folder (a series). If a row has no `patient_id`, the patient is taken from the image file.
 
     Raises:
-        DcubeError: naming the line, where a row fits no image, or an image that no row lists.
+        DcubeError: if a row names no image, or no row lists an image; the message names the line or the image.
     """
     if misnamed := _misnamed(raw):
         raise DcubeError(f"{raw.path / misnamed} would not be read: save it as {METADATA}, or remove it")
@@ -57,7 +57,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
 
 
 def columns_of(path: Path) -> set[str]:
-    """The columns of a raw data set's table; none where it has no table."""
+    """Return the columns of a raw data set's table; empty if it has no table."""
     table = inner_folder(path) / METADATA
     return {name for _, row in read_rows(table, ()) for name in row} if table.exists() else set()
 
@@ -65,7 +65,7 @@ def columns_of(path: Path) -> set[str]:
 def _read_records(
     path: Path, rows: Sequence[tuple[int, dict[str, str]]], raw: RawFiles, subgroups: Sequence[str]
 ) -> dict[StoredImage, ImageRecord]:
-    """The listed images in the order of the files, each with its record."""
+    """Return the listed images with their records, in the order of the files."""
     index = _index(raw)
     listed: dict[StoredImage, ImageRecord] = {}
     for line, row in rows:
@@ -108,7 +108,7 @@ def _refuse_merged(path: Path, patients: Sequence[str]) -> None:
 
 
 def _mend(name: str, index: Mapping[str, Sequence[StoredImage]]) -> str:
-    """Of a path from another place, without its suffix, or with backslashes: the only image of that name."""
+    """Return a hint for an error text: the images that the path may mean, or how to write the path."""
     slashes = ": write / in the place of \\" if "\\" in name else ""
     meant = PurePosixPath(name.replace("\\", "/"))
     files = sorted({image.file for images in index.values() for image in images})
@@ -119,7 +119,7 @@ def _mend(name: str, index: Mapping[str, Sequence[StoredImage]]) -> str:
 
 
 def _misnamed(raw: RawFiles) -> str:
-    """A table that names the images, and is called `Metadata.csv` or `metadata.xlsx`: its patients would be lost."""
+    """Return a table of the images with a wrong name (`Metadata.csv`, `metadata.xlsx`), which would not be read."""
     files = [] if METADATA in raw.files else [file for file in raw.files if "/" not in file]
     alike = [file for file in files if PurePosixPath(METADATA).stem in _likely_names(PurePosixPath(file).stem)]
     names = {table.file for table in raw.naming_tables} if any(map(is_table, alike)) else set()
@@ -127,15 +127,15 @@ def _misnamed(raw: RawFiles) -> str:
 
 
 def _likely_names(stem: str) -> set[str]:
-    """`Metadata` is metadata, and so is `metadata (1)`, which a browser makes of a second download."""
+    """Return the names meant by a stem: `Metadata` is metadata, and so is `metadata (1)` from a second download."""
     return {stem.casefold(), *originals(stem.casefold())}
 
 
 def _refuse_foreign_table(raw: RawFiles) -> None:
-    """Archives bring tables of that name with columns of their own."""
+    """Refuse a `metadata.csv` that came with an archive and has other columns."""
     with (raw.path / METADATA).open(encoding="utf-8-sig", errors="replace") as file:
         titles = file.readline(LONGEST)
-    if "file" in titles.replace("\0", "").casefold():  # which stand between the letters of UTF-16
+    if "file" in titles.replace("\0", "").casefold():  # UTF-16 has zero bytes between the letters
         return
     for table in raw.naming_tables:
         if table.file == METADATA:
@@ -146,7 +146,10 @@ def _refuse_foreign_table(raw: RawFiles) -> None:
 
 
 def _index(raw: RawFiles) -> dict[str, list[StoredImage]]:
-    """Images by every name that a row may use: masks and localizers by their own alone, whoever lists one wants it."""
+    """Return the images by every name that a row may use.
+
+    Masks and localizers have only their own names, not their folder's: they are used only if a row lists them.
+    """
     index: dict[str, list[StoredImage]] = defaultdict(list)
     for image in raw.all_images:
         aside = image in raw.set_aside
@@ -157,7 +160,7 @@ def _index(raw: RawFiles) -> dict[str, list[StoredImage]]:
 
 
 def _refuse_unknown_labels(path: Path, records: list[ImageRecord]) -> None:
-    """Where the images lie in folders named like their labels, a label without a folder is a spelling mistake."""
+    """Refuse labels without a folder if the folders are named like the labels: they are spelling mistakes."""
     folders = {one_spelling(parts[0]) for record in records if len(parts := PurePosixPath(record.file).parts) > 1}
     if len(folders & {one_spelling(record.label) for record in records}) < 2:
         return
@@ -169,5 +172,5 @@ def _refuse_unknown_labels(path: Path, records: list[ImageRecord]) -> None:
 
 
 def _normalised(file: str) -> str:
-    """One spelling of accents, in which file systems differ, and of paths: `./a/` is `a`."""
+    """Normalise a path (`./a/` is `a`) and its accents, which file systems encode differently."""
     return unicodedata.normalize("NFC", PurePosixPath(file).as_posix())

@@ -1,4 +1,4 @@
-"""Tables beside the images that name them: many public sets have their labels there, and not in the folders."""
+"""Tables beside the images that name them: many public data sets have their labels there and not in folders."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,19 +10,20 @@ from dcube.data.layouts.columns import SPLIT_NAMES, is_patient_column
 from dcube.data.layouts.table_rows import READERS, table_rows
 
 FEWEST_NAMED = 2
-MOST_CLASSES = 100  # a column of more values says no classes
-ANY_NUMBER = re.compile(r"\d{1,4}")  # may stand for anything
+MOST_CLASSES = 100  # a column with more values does not contain classes
+ANY_NUMBER = re.compile(r"\d{1,4}")  # too short to identify an image
 
 
 @dataclass(frozen=True)
 class NamingTable:
-    """A table one of whose columns holds names of images, or of the folders that they are in.
+    """A table with a column of names of images or of their folders.
 
     Attributes:
-        column: its title, or its number where the table has no titles.
-        named: the files that it names.
-        people: the title of its column that names patients of several images each; empty: none does.
-        others: the titles and values of its other columns, as far as they may be classes; none: it is a mere list.
+        file: path of the table, relative to the data set's folder.
+        column: title of the column, or its number (from 1) if the table has no titles.
+        named: the image files that the table names.
+        people: title of the column with patients of several images each; empty if there is none.
+        others: titles and values of the other columns that may be classes; empty if there are none.
     """
 
     file: str
@@ -37,17 +38,18 @@ def is_table(file: str) -> bool:
 
 
 def find_naming_tables(path: Path, files: Iterable[str], images: Iterable[str]) -> list[NamingTable]:
-    """Those of the `files` below a folder that are tables which name some of the `images`."""
+    """Return the tables among the `files` of a folder that name some of the `images`."""
     tables = list(filter(is_table, files))
     index = _index(images) if tables else {}
-    # A file that is called like an image says something about that image alone.
+    # A table that is named like an image is about that image only.
     return [table for file in tables if PurePosixPath(file).stem not in index and (table := _read(path, file, index))]
 
 
 def _index(images: Iterable[str]) -> dict[str, set[str]]:
-    """Files by what a table may call them: path, name, name without suffix; or the path or name of a folder of theirs.
+    """Return the image files by the names that a table may use for them.
 
-    Not the folders of splits and classes: a table names those too where it says the labels.
+    These are the path, the name, the name without suffix, and the paths and names of their folders. Folders of splits
+    and classes are left out, because a table also names these as labels.
     """
     index: dict[str, set[str]] = defaultdict(set)
     for image in images:
@@ -87,7 +89,7 @@ def _read(path: Path, file: str, index: Mapping[str, set[str]]) -> NamingTable |
 
 
 def _names(cell: str) -> Iterator[str]:
-    """The path in a cell, its parts and its ends: of the folders before and behind them, some may not be here."""
+    """Yield the parts and the ends of the path in a cell, because its first folders may not exist here."""
     parts = cell.strip().replace("\\", "/").strip("/").split("/")
     yield from parts
     yield from ("/".join(parts[start:]) for start in range(len(parts) - 1))

@@ -1,13 +1,13 @@
-"""Pancreas CT: the Medical Segmentation Decathlon's Task07 and TCIA's Pancreas-CT, one or both, below any folders.
+"""Pancreas CT: the Medical Segmentation Decathlon's Task07 and TCIA's Pancreas-CT, one or both, in any subfolders.
 
     …/imagesTr/pancreas_001.nii.gz   …/labelsTr/pancreas_001.nii.gz (1 pancreas, 2 tumour)
     …/PANCREAS_0001/…/1-001.dcm      …/label0001.nii.gz (1 pancreas)
     diagnoses.csv (optional: patient_id, label)
 
 Slices without pancreas are dropped; a crop is centred on the pancreas of the slice (paper IV-A1). TCIA's patients are
-healthy. The Decathlon's had a mass resected that may be an intraductal mucinous neoplasm, a neuroendocrine tumour or an
-adenocarcinoma (Antonelli et al. 2022), and the set does not say who had which: without a table the class is `tumour`.
-Its slices that show no tumour have no label: neither are they healthy, nor do they show the disease.
+healthy. The Decathlon's patients had a mass resected: an intraductal mucinous neoplasm, a neuroendocrine tumour or an
+adenocarcinoma (Antonelli et al. 2022). The data set does not say which, so without a table the class is `tumour`.
+Decathlon slices without tumour have no label: the patient is not healthy, but the slice does not show the disease.
 """
 
 import re
@@ -37,8 +37,8 @@ DECATHLON = re.compile(r"(.*/)?labelsTr/(pancreas_[^/]+)\.nii(\.gz)?")
 TCIA = re.compile(r"(.*/)?label(\d{4})\.nii(\.gz)?")
 TCIA_SERIES = re.compile(r"(.*/)?PANCREAS_(\d{4})/.+")
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-VISIBLE = Window(50, 400)  # Hounsfield units; black and white stand for what is outside
-PANCREAS_TISSUE = (-50, 200)  # its median
+VISIBLE = Window(50, 400)  # Hounsfield units; values outside are clipped to black and white
+PANCREAS_TISSUE = (-50, 200)  # plausible medians in Hounsfield units
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class Slice:
     """A slice that shows the pancreas.
 
     Attributes:
-        file: the image's, as `ImageRecord.file`.
-        centre: of the pancreas, as (row, column) of the decoded image.
-        label: None stands for the patient's diagnosis.
+        file: the image, as in `ImageRecord.file`.
+        patient: name of the patient in the data set.
+        centre: centre of the pancreas, (row, column) in pixels of the decoded image.
+        label: class of the slice; None means the patient's diagnosis.
     """
 
     file: str
@@ -65,7 +66,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """List the slices that show pancreas. Every label map is read once.
 
     Raises:
-        DcubeError: naming the image, label map or table that does not fit.
+        DcubeError: if an image, label map or table does not fit; the message names it.
     """
     path, files, window = raw.path, raw.files, window_of(data)
     decathlon = [file for file in files if DECATHLON.fullmatch(file)]
@@ -127,9 +128,9 @@ def _read(path: Path, one: Slice, window: Window | None) -> RawImage:
 
 
 def _decathlon_slices(path: Path, label_file: str) -> list[Slice]:
-    """Image and label map are two volumes of the same geometry."""
+    """List the slices with pancreas of a Decathlon patient; image and label map must have the same geometry."""
     image_file = "imagesTr/".join(label_file.rsplit("labelsTr/", 1))
-    if not (path / image_file).exists():  # one of the two may have been unpacked
+    if not (path / image_file).exists():  # only one of the two files may be compressed
         other = image_file.removesuffix(".gz") if image_file.endswith(".gz") else f"{image_file}.gz"
         image_file = other if (path / other).exists() else image_file
     try:
@@ -149,10 +150,10 @@ def _decathlon_slices(path: Path, label_file: str) -> list[Slice]:
 
 
 def _tcia_slices(path: Path, label_file: str, patient: str, files: list[str]) -> list[Slice]:
-    """A series and its label map, whose header does not tell its orientation.
+    """List the slices with pancreas of a TCIA patient: a DICOM series and its label map.
 
-    Its stored columns, rows and slices run with the DICOM files' columns, with their rows, and from the feet to the
-    head; turned by its header, as any other volume, it would lie mirrored on the images.
+    The label map's header does not give its orientation. Its stored columns and rows are those of the DICOM files, and
+    its slices run from the feet to the head. Oriented by its header like other volumes, it would be mirrored.
     """
     try:
         with ThreadPoolExecutor() as pool:
@@ -175,7 +176,7 @@ def _tcia_slices(path: Path, label_file: str, patient: str, files: list[str]) ->
 
 
 def _refuse_misplaced(path: Path, label_file: str, files: list[str], values: np.ndarray) -> None:
-    """Where the labels show most of the pancreas, the image must show an organ, and neither air nor fat nor bone."""
+    """Refuse a label map that marks air, fat or bone instead of an organ in the slice with most of the pancreas."""
     fullest = int((values > 0).sum(axis=(0, 1)).argmax())
     try:
         shown = np.asarray(dicom.read_frame(path / files[fullest], window=VISIBLE).image, dtype=float)
@@ -193,11 +194,14 @@ def _refuse_misplaced(path: Path, label_file: str, files: list[str], values: np.
 
 
 def _centres(values: np.ndarray, spacing: tuple[float, float]) -> list[tuple[int, tuple[float, float]]]:
-    """Number and centre (row, column) of the slices with pancreas, in square pixels of the finer spacing.
+    """Return the number and the pancreas centre of each slice with pancreas.
 
     Args:
-        values: (columns, rows, slices) of a label map.
-        spacing: of rows, of columns.
+        values: (columns, rows, slices) label map.
+        spacing: spacing of rows and of columns, in millimetres.
+
+    Returns:
+        Pairs of slice number and (row, column), in square pixels of the finer spacing.
     """
     centres = []
     for k in np.flatnonzero((values > 0).any(axis=(0, 1))):
@@ -212,14 +216,14 @@ def _patient(label_file: str) -> str:
 
 
 def _tcia_labels(files: list[str]) -> dict[str, str]:
-    """Label maps with their patients. TCIA withdrew two patients' images and kept their label maps."""
+    """Return label map → patient, only if there are TCIA images: two label maps remained without their images."""
     if not any(map(TCIA_SERIES.fullmatch, files)):
         return {}
     return {file: f"PANCREAS_{match[2]}" for file in files if (match := TCIA.fullmatch(file))}
 
 
 def _series(raw: RawFiles) -> dict[str, list[str]]:
-    """DICOM files by the patient's folder."""
+    """Return the DICOM files of TCIA by patient."""
     found: dict[str, list[str]] = {}
     for file in raw.files:
         if (match := TCIA_SERIES.fullmatch(file)) and kind_of(raw.path / file) == "DICOM":

@@ -1,8 +1,8 @@
 """The phantom: abdominal-CT-like slices of invented patients, byte for byte the same on every machine.
 
-It shows that everything runs, and proves nothing about medicine. Only operations that IEEE 754 defines exactly
-(+ − × ÷ √, comparisons) touch a pixel, and only the raw 64-bit output of PCG64, which NumPy guarantees never to
-change, is random. Coordinates run from −1 to 1 over the slice, x to the right, y down.
+It shows that the software runs, and proves nothing about medicine. For reproducibility, pixels are computed only with
+operations that IEEE 754 defines exactly (+ − × ÷ √, comparisons) and with the raw 64-bit output of PCG64, which NumPy
+guarantees not to change. Coordinates run from −1 to 1 over the slice, x to the right, y down.
 """
 
 import csv
@@ -28,7 +28,7 @@ Nothing that a model reaches on them says anything about medicine.
 
 
 class PatientRng:
-    """Random numbers of one patient."""
+    """Random number generator of one patient."""
 
     def __init__(self, *key: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence((SEED, *key)))
@@ -37,14 +37,22 @@ class PatientRng:
         return low + (high - low) * float(self.field(1)[0])
 
     def field(self, *shape: int) -> np.ndarray:
-        """Uniform in [0, 1), float64."""
+        """Return float64 random numbers of the given shape, uniform in [0, 1)."""
         raw = self._bits.random_raw(int(np.prod(shape)))
         return (raw >> np.uint64(11)).astype(np.float64).reshape(shape) * 2.0**-53
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """Where, how large and how visible a lesion is."""
+    """Position, size and visibility of a lesion.
+
+    Attributes:
+        along: position on the midline of the pancreas, from 0 (head) to 1 (tail).
+        radius: in slice coordinates.
+        contrast: difference to the grey value of the pancreas.
+        wobble: coefficients of the outline (`Canvas.blob`).
+        duct: contrast of the duct as a share of `contrast`; only malignant lesions have one.
+    """
 
     along: float
     radius: float
@@ -54,7 +62,7 @@ class Lesion:
 
 
 class Patient:
-    """One invented anatomy, of which `slice` draws any level."""
+    """One invented anatomy; `slice` draws any level of it."""
 
     def __init__(self, number: int, kind: str) -> None:
         rng = PatientRng(number)
@@ -81,13 +89,13 @@ class Patient:
         )
 
     def on_band(self, along: float) -> tuple[float, float]:
-        """Point of the pancreas's quadratic midline, 0 at its head and 1 at its tail."""
+        """Return the point (x, y) on the quadratic midline of the pancreas; `along` is 0 at the head, 1 at the tail."""
         a, b, c = (1 - along) * (1 - along), 2 * along * (1 - along), along * along
         (x0, y0), (x1, y1), (x2, y2) = self.band
         return a * x0 + b * x1 + c * x2 + self.shift, a * y0 + b * y1 + c * y2
 
     def slice(self, level: int) -> np.ndarray:
-        """(SIDE, SIDE) uint8; levels 0…SLICES − 1 run through the lesion."""
+        """Draw a level as (SIDE, SIDE) uint8; the levels 0…SLICES − 1 run through the lesion."""
         rng = PatientRng(self.number, 1 + level)
         canvas = Canvas()
         height = (level + 0.5) / SLICES * 2 - 1
@@ -147,7 +155,7 @@ class Patient:
 
 
 class Canvas:
-    """Grey values, painted shape over shape with soft edges."""
+    """Grey values on which shapes with soft edges are painted one over another."""
 
     def __init__(self) -> None:
         line = (2.0 * np.arange(SIDE) + 1.0) / SIDE - 1.0
@@ -159,7 +167,7 @@ class Canvas:
         self._paint((1.0 - np.sqrt(u * u + v * v)) * min(width, height), value, 0.02)
 
     def blob(self, x: float, y: float, radius: float, value: float, wobble: tuple[float, ...], softness: float) -> None:
-        """A disc whose radius varies with the angle: cosine and sine of twice and three times it, as polynomials."""
+        """Paint a disc whose radius varies with cosine and sine of 2 and 3 times the angle, computed as polynomials."""
         u, v = self.x - x, self.y - y
         distance = np.sqrt(u * u + v * v) + 1e-9
         u, v = u / distance, v / distance
@@ -168,26 +176,26 @@ class Canvas:
         self._paint(radius * outline - distance, value, softness)
 
     def develop(self, noise: float, rng: PatientRng) -> np.ndarray:
-        """Fine and coarse noise, then whole numbers."""
+        """Add fine and coarse noise and return the image as uint8."""
         fine = rng.field(SIDE, SIDE) + rng.field(SIDE, SIDE) + rng.field(SIDE, SIDE) - 1.5
         coarse = _smooth(_smooth(rng.field(SIDE, SIDE) - 0.5))
         return np.floor(np.clip(self.grey + noise * fine + 3.0 * noise * coarse, 0.0, 255.0)).astype(np.uint8)
 
     def _paint(self, inside: np.ndarray, value: float, softness: float) -> None:
-        """`inside` is the distance to the outline, positive within."""
+        """Blend a shape into the image; `inside` is each pixel's distance to the outline, positive inside."""
         t = np.clip(inside / softness + 0.5, 0.0, 1.0)
         weight = t * t * (3.0 - 2.0 * t)
         self.grey = self.grey * (1.0 - weight) + value * weight
 
 
 def _smooth(field: np.ndarray) -> np.ndarray:
-    """Mean over 3 × 3 neighbours, edges wrapped; sums in a fixed order."""
+    """Return the mean over 3 × 3 neighbours with wrapped edges; the order of the sums is fixed."""
     rows = (np.roll(field, 1, 0) + field + np.roll(field, -1, 0)) / 3.0
     return (np.roll(rows, 1, 1) + rows + np.roll(rows, -1, 1)) / 3.0
 
 
 def write_phantom(folder: Path) -> None:
-    """Write the raw set: PGM files in class folders (no compressor, so the same bytes everywhere), metadata, README."""
+    """Write the raw data set: class folders, metadata, README. PGM has no compression, so bytes never differ."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.txt").write_text(README, encoding="utf-8")
     labels = [label for label, patients in PATIENTS.items() for _ in range(patients)]

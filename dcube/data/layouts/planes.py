@@ -1,4 +1,4 @@
-"""Slices in another plane than the rest of their patient's: localizers that nothing in their headers tells."""
+"""Detection of slices in another plane than a patient's other slices: localizers whose headers do not say so."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from dcube.data.readers.dicom_kinds import SLICED
 from dcube.data.readers.stored_images import StoredImage
 
 OTHER_PLANE = "lie in another plane than the rest of their patient, as localizers do: remove these if they are some"
-COSINE = 0.9  # of about 25 degrees: a tilted gantry is no other plane
+COSINE = 0.9  # about 25 degrees: a tilted gantry is not another plane
 MOST = 0.2  # of a patient's slices; a larger part is a series of its own
 
 
 def slices_in_other_planes(images: Iterable[StoredImage]) -> list[str]:
-    """The names of the few slices of a patient that lie across the others."""
+    """Return the names of slices in another plane than most of their patient's slices, if they are few."""
     patients: dict[str, list[StoredImage]] = defaultdict(list)
     for image in images:
         if image.normal and image.modality in SLICED:

@@ -1,4 +1,4 @@
-"""Pictures among DICOM and NIfTI: previews of them, and the logos and screenshots of a viewer."""
+"""Pictures among DICOM and NIfTI files: previews of these files, and logos and screenshots of a viewer."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,14 +12,14 @@ MEDICAL_SUFFIXES = (*sorted(DICOM_SUFFIXES), *sorted(nifti.SUFFIXES, reverse=Tru
 
 
 def previews(kinds: Mapping[str, Kind]) -> set[str]:
-    """The pictures that are called like a medical file beside them: `a.jpg`, `a.dcm.png` of `a.dcm`, or of `a`."""
+    """Return the pictures named like a medical file beside them: `a.jpg` or `a.dcm.png` beside `a.dcm` or `a`."""
     pictures = _pictures(kinds)
     medical = {name for file in kinds if file not in pictures for name in (file, _without_suffix(file))}
     return {file for file in pictures if file.rpartition(".")[0] in medical}
 
 
 def pictures_among_medical(kinds: Mapping[str, Kind], files: Iterable[str]) -> tuple[str, ...]:
-    """Those of the files that are pictures, where others are medical."""
+    """Return the pictures among the files if some other files are medical, else an empty tuple."""
     files = tuple(files)
     pictures = _pictures(kinds)
     found = tuple(file for file in files if file in pictures)

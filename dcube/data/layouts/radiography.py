@@ -1,4 +1,4 @@
-"""The COVID-19 Radiography Database as its archive unpacks (Chowdhury et al. 2020, Rahman et al. 2021).
+"""The COVID-19 Radiography Database, as unpacked from its archive (Chowdhury et al. 2020, Rahman et al. 2021).
 
     COVID/images/COVID-1.png …   COVID/masks/COVID-1.png …   COVID.metadata.xlsx
     Lung_Opacity/…   Normal/…   Viral Pneumonia/…
@@ -26,7 +26,7 @@ def read_layout(raw: RawFiles, _: Data) -> RawDataset:
     """List the X-rays of every class.
 
     Raises:
-        DcubeError: naming the folder of a class without images.
+        DcubeError: if a class has no images; the message names its folder.
     """
     records, ignored, masks = [], [], []
     for file in raw.files:

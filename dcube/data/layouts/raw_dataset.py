@@ -1,4 +1,4 @@
-"""What every layout is read into: one record for each image, and a way to decode it."""
+"""The common representation of all layouts: one record for each image, and a function that decodes it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ from dcube.data.readers.windows import Window
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One raw image; an empty string stands for what is not known.
+    """One raw image; an empty string means unknown.
 
     Attributes:
-        file: relative to the data set's folder; for a frame or slice of a file `file#number`, counted from 0.
-        subgroups: the values of the data set's `subgroups`.
+        file: path relative to the data set's folder; `file#number` (from 0) for a frame or slice of a file.
+        subgroups: the image's values of `RawDataset.subgroups`.
     """
 
     file: str
@@ -34,25 +34,25 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A raw data set, whatever its layout.
+    """A raw data set of any layout.
 
     Attributes:
-        layout: its name for people.
-        records: ordered by file.
-        read: decodes the image of `records[i]`, windowed; raises `UnusableImageError`. Thread-safe.
-        ignored: files that this layout has no use for.
-        left_out: all other files that are not used, by the reason why.
-        suspects: images that are used and may not be the set's, by what they do.
-        notes: what people must know about the set, naming no file and no patient; kept in `dataset.json`.
-        doubtful_names: sentences about names of classes and patients that may not be meant, naming no patient.
-        stand_ins: images whose DICOM series or file stands for a patient that it does not name.
-        is_medical: whether it holds files of a kind that can identify a person (DICOM, NIfTI).
-        archive: the one file that holds all images as rows of arrays.
-        beginnings: gives `numbered_beginnings` of the records' files, where these were named by people.
-        formats: what the records' files are by their suffixes, where these were named by people.
-        subgroups: columns of `data.subgroups`.
-        unused_columns: those of `metadata.csv` that nothing reads.
-        places: where another file has a say in the pixels of each record: what it says.
+        layout: name of the layout for users.
+        records: one record for each image, ordered by file.
+        read: decodes and windows the image of `records[i]`; raises `UnusableImageError`. Thread-safe.
+        ignored: files that this layout does not use.
+        notes: what users must know about the data set, without names of files or patients; kept in `dataset.json`.
+        doubtful_names: warnings about names of classes and patients, without names of patients.
+        stand_ins: number of images without a patient, whose DICOM series or file counts as the patient.
+        is_medical: whether it contains files that can identify a person (DICOM, NIfTI).
+        archive: the single file that contains all images as rows of arrays; None if images are separate files.
+        left_out: all other files that are not used, by reason.
+        suspects: used images that may not belong to the data set, by a description of why.
+        beginnings: returns `numbered_beginnings` of the records' files; empty if people did not name the files.
+        formats: the file format of each record by its suffix; empty if people did not name the files.
+        subgroups: the columns of `data.subgroups`.
+        unused_columns: columns of `metadata.csv` that are not read.
+        places: for each record, the part of its preprocessing that comes from another file (the centre of a crop).
     """
 
     layout: str
@@ -81,7 +81,12 @@ class RawDataset:
         window: Window | None,
         tables: tuple[str, ...] = (),
     ) -> Self:
-        """The images of a folder with their records; `tables` are files that were used besides the images."""
+        """Make the data set of a folder from its images and their records.
+
+        Args:
+            window: the window for DICOM and NIfTI; None takes each file's own.
+            tables: files that were used besides the images.
+        """
         stored = list(records)
         if not any(record.patient for record in records.values()):
             raw.refuse_unread_patients()
@@ -101,7 +106,7 @@ class RawDataset:
 
     @property
     def name_warnings(self) -> list[str]:
-        """Sentences about classes and patients that may not be what they are called."""
+        """Return warnings about names of classes and patients, and about series or files that count as patients."""
         stand_ins = (
             f"{self.stand_ins} of {len(self.records)} images name no patient, and each DICOM series or NIfTI file "
             "counts as one: if a person has several, they may be in several splits, and metrics are too high. Give "
@@ -111,11 +116,11 @@ class RawDataset:
 
     @property
     def has_paths(self) -> bool:
-        """Whether the names of the images were given by people; rows of an archive have none."""
+        """Whether people named the image files; rows of an archive have no such names."""
         return self.archive is None
 
     def table(self) -> pd.DataFrame:
-        """Columns file, label, patient, split, and those of subgroups; all of them strings."""
+        """Return a table with the columns file, label, patient, split and the subgroups; all values are strings."""
         table = pd.DataFrame(self.records, columns=["file", "label", "patient", "split"], dtype=str)
         for position, name in enumerate(self.subgroups):
             table[SUBGROUP + name] = [record.subgroups[position] for record in self.records]

@@ -17,7 +17,7 @@ from dcube.data.readers.stored_images import StoredImage, list_stored_images, wh
 from dcube.data.readers.walking import regular_files
 from dcube.errors import DcubeError, abbreviated
 
-# What operating systems, archivers and network storages leave behind, by the reason that is printed.
+# Names of files left by operating systems, archivers and network storage, by the reason that is printed.
 DEBRIS = {
     "thumbnail": re.compile(r"@eaDir|thumbnails?|Thumbs\.db|SYNOPHOTO_.*", re.IGNORECASE),
     "left by an operating system or an archiver": re.compile(
@@ -35,7 +35,7 @@ NAMING = f"table that names images: only {METADATA} is read"
 
 @dataclass(frozen=True)
 class RawFiles:
-    """A folder as people download it, or a single `.npz`. What takes time is done once, when a layout asks for it."""
+    """A folder as downloaded, or a single `.npz`. Slow properties are computed once, when a layout first uses them."""
 
     path: Path
 
@@ -50,27 +50,27 @@ class RawFiles:
 
     @property
     def debris(self) -> dict[str, list[str]]:
-        """What operating systems, archivers and storages have left, by reason."""
+        """Files left by operating systems, archivers and network storage, by reason."""
         return {reason: files for reason, files in self._by_reason.items() if reason}
 
     @cached_property
     def kinds(self) -> dict[str, Kind]:
-        """Those of a kind that can hold images, with it."""
+        """The files of a kind that can contain images → their kind."""
         return {file: kind for file in self.files if (kind := kind_of(self.path / file))}
 
     @property
     def image_files(self) -> list[str]:
-        """Those of a kind that can hold images."""
+        """The files of a kind that can contain images."""
         return list(self.kinds)
 
     @cached_property
     def stored(self) -> dict[str, list[StoredImage] | str]:
-        """The images in each file by its header, or why it holds none."""
+        """The images in each file according to its header, or the reason why it has none."""
         return {file: list_stored_images(self.path, file) for file in self.files}
 
     @cached_property
     def all_images(self) -> list[StoredImage]:
-        """Every image, also masks and what only comes along with a series."""
+        """All images, including masks and auxiliary images such as localizers."""
         return [image for found in self.stored.values() if not isinstance(found, str) for image in found]
 
     @cached_property
@@ -79,14 +79,14 @@ class RawFiles:
 
     @cached_property
     def set_aside(self) -> dict[StoredImage, str]:
-        """The images that are none of the set's by their names or headers, and why."""
+        """Images that do not belong to the data set according to their names or headers → the reason."""
         aside = dict.fromkeys(previews(self.kinds), PREVIEW) | dict.fromkeys(self._masks[0], MASK)
         by_name = {image: aside[image.file] for image in self.all_images if image.file in aside}
         return by_name | why_auxiliary(self.all_images)
 
     @cached_property
     def images(self) -> list[StoredImage]:
-        """The images of the set."""
+        """The images of the data set: all images except those in `set_aside`."""
         return [image for image in self.all_images if image not in self.set_aside]
 
     @cached_property
@@ -96,7 +96,7 @@ class RawFiles:
 
     @cached_property
     def top_folders(self) -> set[str]:
-        """The first part of the path of each file with images."""
+        """The first part of the path of each image file."""
         return {PurePosixPath(image.file).parts[0] for image in self.images}
 
     @property
@@ -105,7 +105,7 @@ class RawFiles:
         return any(self.kinds.get(image.file) in MEDICAL for image in self.images)
 
     def left_out(self, used: set[str]) -> dict[str, tuple[str, ...]]:
-        """All files but the `used`, by the reason why."""
+        """Return all files that are not in `used`, by the reason why they are left out."""
         reasons = {image.file: why for image, why in self.set_aside.items()}
         reasons |= {file: why for file, why in self.stored.items() if isinstance(why, str)}
         if any(is_table(file) and file not in used for file in self.files):
@@ -126,10 +126,10 @@ class RawFiles:
                 )
 
     def refuse_doubtful_masks(self, class_level: int) -> None:
-        """Raise `DcubeError` for masks without images, which would count as images, and for classes called like masks.
+        """Raise `DcubeError` for masks without images, which would be used as images, and for classes named like masks.
 
         Args:
-            class_level: which folder of a path would be the class.
+            class_level: index of the folder in a path that is the class.
         """
         masks, lone = self._masks
         for file in masks:
@@ -147,19 +147,26 @@ class RawFiles:
 
 
 def describe_left_out(left_out: Mapping[str, Sequence[str]]) -> str:
-    """What a folder without images holds, for the end of an error's first clause; empty for an empty folder."""
+    """Describe the files of a folder without images, to append to an error text; empty for an empty folder."""
     found = [f"{len(files)} × {why} ({abbreviated(sorted(files))})" for why, files in left_out.items()]
     return f", but {'; '.join(found)}" if found else ""
 
 
 def sort_files(path: Path) -> dict[str, list[str]]:
-    """Relative POSIX paths below a folder, sorted, by why they are left out; empty for those that are not."""
+    """Return all files below a folder by the reason why they are left out; the reason `""` means not left out.
+
+    Returns:
+        Reason → sorted POSIX paths, relative to the folder.
+
+    Raises:
+        DcubeError: if a file name has control characters or is not UTF-8, or if `regular_files` refuses a file.
+    """
     found: dict[str, list[str]] = {"": sorted(_relative(path, regular_files(path, is_debris)))}
     for file in sorted(_relative(path, (file for file in path.rglob("*") if file.is_file()))):
         if why := _debris(PurePosixPath(file).parts):
             found.setdefault(why, []).append(file)
     for file in found[""]:
-        if re.search(r"[\x00-\x1f\ud800-\udfff]", file):  # surrogates stand for bytes that are not UTF-8
+        if re.search(r"[\x00-\x1f\ud800-\udfff]", file):  # Python decodes bytes that are not UTF-8 as surrogates
             raise DcubeError(f"{path}: the file name {file!a} is not plain text: rename it")
     return found
 
@@ -169,14 +176,14 @@ def _relative(path: Path, files: Iterable[Path]) -> Iterator[str]:
 
 
 def visible_files(path: Path) -> list[str]:
-    """Those of `sort_files` that are not left out."""
+    """Return the files of `sort_files` that are not left out."""
     return sort_files(path)[""]
 
 
 def inner_folder(path: Path) -> Path:
-    """The folder that holds the set: the only folders around everything are passed.
+    """Return the folder that contains the data set, after skipping outer folders that only contain one folder.
 
-    Files beside the only folder do no harm unless they are images or tables that may say what the images are.
+    Other files beside that folder are allowed, except images and tables that may describe the images.
     """
     while (inner := _only_folder(path)) is not None:
         path = inner
@@ -184,7 +191,7 @@ def inner_folder(path: Path) -> Path:
 
 
 def _only_folder(path: Path) -> Path | None:
-    """The only folder in a folder, unless its name means something: a split, or a class that holds the images."""
+    """Return the only folder in a folder, or None if there are several or it is probably a split or a class."""
     if not path.is_dir():
         return None
     entries = [entry for entry in path.iterdir() if not is_debris(entry.name)]

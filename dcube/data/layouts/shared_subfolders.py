@@ -1,4 +1,4 @@
-"""Folders that all hold the same folders: splits, hospitals or magnifications above the classes, and no classes."""
+"""Detection of folders that all contain the same subfolders: probably splits or hospitals, above the real classes."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -8,15 +8,15 @@ from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.data.layouts.spelling import look_like_people
 
 FEWEST_SHARED = 2
-FEWEST_NUMBERS = 5  # folders called by numbers alone are patients; fewer may be classes
+FEWEST_NUMBERS = 5  # so many folders with only a number as name are patients; fewer may be classes
 MOSTLY = 0.5
 
 
 def shared_subfolders(records: Iterable[ImageRecord]) -> list[str]:
-    """The folders that the folder of every label holds and that hold most of the images; none where these are patients,
-    or where every image names its patient.
+    """Return the subfolders that the folders of all labels share and that contain most of their images.
 
-    Nothing tells `hospital/CLASS` from `CLASS/view`.
+    The result is empty if the subfolders look like patients, or if every image names its patient. `hospital/CLASS` and
+    `CLASS/view` cannot be distinguished.
     """
     images: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     records = list(records)

@@ -1,4 +1,4 @@
-"""Labels and patients that are one and are written differently, and cells that say that nothing is known."""
+"""Checks for labels and patients with several spellings, and for values that mean "unknown"."""
 
 import re
 import unicodedata
@@ -37,7 +37,7 @@ LOOK_ALIKES = str.maketrans(
 
 
 def one_spelling(name: str) -> str:
-    """Without what nobody sees: accents composed, no zero-width and control characters, no spaces around."""
+    """Return a name with composed accents and without zero-width and control characters and outer spaces."""
     shown = "".join(
         " " if letter.isspace() else "" if unicodedata.category(letter) in ("Cc", "Cf") else letter for letter in name
     )
@@ -45,10 +45,10 @@ def one_spelling(name: str) -> str:
 
 
 def refuse_confused(records: list[ImageRecord], where: str) -> None:
-    """Refuse labels and patients that differ only in how they are written, or that stand for nothing known.
+    """Refuse labels and patients that differ only in spelling, or that mean "unknown".
 
     Raises:
-        DcubeError: naming them and how many images have them.
+        DcubeError: if there are such labels or patients; the message names them and their numbers of images.
     """
     labels = Counter(record.label for record in records if record.label)
     patients = Counter(record.patient for record in records if record.patient)
@@ -73,7 +73,7 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
 
 
 def _refuse_no_labels(labels: Counter[str], where: str) -> None:
-    """What spreadsheets make of labels, and cells with several labels."""
+    """Refuse labels that spreadsheets have changed, names that say no class, and cells with several labels."""
     for label, damage in damaged_labels(labels):
         raise DcubeError(f"{where}: {labels[label]} images have the label {label!r}, {damage}: correct it")
     for label, count in labels.items():
@@ -125,7 +125,7 @@ def _refuse_look_alikes(labels: Counter[str], where: str) -> None:
 
 
 def _written_once(name: str) -> str:
-    """`0.0`, `00` and `0e0` are 0, as `False` is; `Viral Pneumonia` is `viral_pneumonia`."""
+    """Normalise a name: `0.0`, `00`, `0e0` and `False` give 0; `Viral Pneumonia` and `viral_pneumonia` are equal."""
     name = unicodedata.normalize("NFKC", name).strip().casefold()
     name = TRUTHS.get(name, name)
     if NUMBER.fullmatch(name):
@@ -134,13 +134,13 @@ def _written_once(name: str) -> str:
 
 
 def look_like_people(folders: Collection[str]) -> bool:
-    """Whether folders are called like patients: by a word or a long number, or many of them by any number."""
+    """Return whether folders look like patients: named by a word and number or a long number, or many by any number."""
     alike = Counter(re.sub(r"\d+", "#", folder) for folder in folders)
     return all(map(PATIENT.fullmatch, folders)) or max(alike.values(), default=0) >= FEWEST_NUMBERED
 
 
 def _refuse_people(labels: Iterable[str], folders: set[str], where: str) -> None:
-    """Folders of patients where folders of classes are expected: every patient would be a class."""
+    """Refuse labels that look like patients: each patient's folder would become a class."""
     people = [label for label in labels if PERSON.fullmatch(label)]
     alike = Counter(re.sub(r"\d+", "#", label) for label in labels if label in folders)
     if (len(people) > 1 and len(people) == len(set(labels))) or max(alike.values(), default=0) >= FEWEST_NUMBERED:

@@ -1,6 +1,6 @@
-"""The layout `train/CLASS/…`, `val/CLASS/…`, `test/CLASS/…`, perhaps with a folder `unlabelled`; or `CLASS/train/…`.
+"""The layout `train/CLASS/…`, `val/CLASS/…`, `test/CLASS/…`, optionally with a folder `unlabelled`; or `CLASS/train/…`.
 
-A split is called as in `SPLIT_NAMES`, in any case: `Training` and `Testing` are splits, and never classes.
+The names of splits are those of `SPLIT_NAMES`, in upper or lower case: `Training` is always a split, never a class.
 """
 
 from pathlib import PurePosixPath
@@ -27,7 +27,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """Take split and label from the first two folders of each image's path.
 
     Raises:
-        DcubeError: naming an image in any other place.
+        DcubeError: if an image is in any other folder; the message names it.
     """
     class_first = _class_first(raw)
     raw.refuse_doubtful_masks(class_level=0 if class_first else 1)
@@ -37,7 +37,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
 
 
 def _class_first(raw: RawFiles) -> bool:
-    """Whether each class holds its splits, and there are two of them at least."""
+    """Return whether each class folder contains split folders, with at least two different splits."""
     labelled = [PurePosixPath(image.file).parts for image in raw.images]
     second = {_split(parts[1]) if len(parts) > 2 else "" for parts in labelled if not is_unlabelled(parts[0])}
     return len(second) > 1 and "" not in second

@@ -1,4 +1,4 @@
-"""Spreadsheets of published data sets: their rows as text, whatever extent the file claims."""
+"""Reading the rows of spreadsheets as text, independent of the extent that the file declares."""
 
 from pathlib import Path
 from typing import Any
@@ -9,15 +9,17 @@ from openpyxl import load_workbook
 from dcube.errors import DcubeError
 
 HEADER_ROWS = 4
-LARGEST = 2**28  # bytes unpacked; a cell of all of it would take several times as much
-END = 1000  # empty rows in a spreadsheet; programs save a million of them
+LARGEST = 2**28  # unpacked bytes; a single cell of this size takes several times as much memory
+END = 1000  # empty rows after which reading stops; programs may save a million of them
 
 
 def read_spreadsheet(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows below the header, which is the row with the first `required` column, one of the first four.
+    """Read the rows of a spreadsheet as column → text.
+
+    The header is the row that contains the first `required` column, among the first `HEADER_ROWS` rows.
 
     Raises:
-        DcubeError: for a damaged spreadsheet, or one without a required column.
+        DcubeError: if the spreadsheet is damaged or a required column is missing.
     """
     try:
         rows = sheets(path)[0]
@@ -31,9 +33,9 @@ def read_spreadsheet(path: Path, required: tuple[str, ...]) -> list[dict[str, st
 
 
 def sheets(path: Path) -> list[list[list[str]]]:
-    """The rows of each sheet that are not empty, up to a long gap.
+    """Return the non-empty rows of each sheet, up to a gap of more than `END` empty rows.
 
-    The extent that a file claims is not believed: cells would be made up for all of it.
+    The extent that the file declares is ignored, because openpyxl would create cells for all of it.
     """
     with path.open("rb") as file:
         if sum(member.file_size for member in ZipFile(file).infolist()) > LARGEST:
@@ -54,7 +56,7 @@ def _filled_rows(sheet: Any) -> list[list[str]]:
 
 
 def _text(cell: Any) -> str:
-    """Excel keeps whole numbers as floats now and then."""
+    """Return a cell as text; whole numbers, which Excel sometimes stores as floats, have no decimal point."""
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
     return "" if cell is None else str(cell).strip()

@@ -1,4 +1,4 @@
-"""The rows of tables in any format that people keep labels in: text with any delimiter, spreadsheets, JSON."""
+"""Reading the rows of tables in the usual formats for labels: text with any delimiter, spreadsheets, JSON."""
 
 import csv
 import json
@@ -14,13 +14,13 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def table_rows(path: Path) -> Iterator[list[str]]:
-    """Its rows, the titles first where it has some; none for a file that is no table, or is damaged."""
+    """Yield the rows of a table, starting with the titles if it has any; nothing if it is damaged or not a table."""
     read = READERS.get(path.suffix.lower())
     if read is None or (path.suffix.lower() not in STREAMED and path.stat().st_size > LARGEST):
         return
     try:
         yield from read(path)
-    except Exception:  # whatever is wrong with it, it names no images; the reason is given where it must be read
+    except Exception:  # a damaged table names no images; functions that need the table report the error
         return
 
 
@@ -38,7 +38,7 @@ def _text_rows(path: Path) -> Iterator[list[str]]:
 
 
 def bounded_lines(text: TextIO) -> Iterator[str]:
-    """The lines of a table. A file may be one line of many GB; raises `csv.Error` for that."""
+    """Yield the lines of a table; raise `csv.Error` for a line of `LONGEST` characters, as a file may be one line."""
     while line := text.readline(LONGEST):
         if len(line) == LONGEST:
             raise csv.Error(f"a line of {LONGEST:,} characters and more")
@@ -46,7 +46,7 @@ def bounded_lines(text: TextIO) -> Iterator[str]:
 
 
 def _spaced_rows(lines: Iterable[str]) -> list[list[str]]:
-    """Words in columns; prose has another number of them in every line."""
+    """Split lines into words; return no rows if the number of words varies, because the text is then not a table."""
     rows = [line.split() for line in lines if line.strip()]
     return rows if len({len(row) for row in rows}) == 1 else []
 
@@ -62,7 +62,7 @@ def _json_rows(path: Path) -> Iterable[list[str]]:
 
 
 def _rows_in(value: Any) -> Iterator[list[str]]:
-    """Of a list of records, `{name: label}`, `{name: record}`, `{label: [name, …]}`, or a list inside of an object."""
+    """Yield the rows of JSON: list of records, `{name: label}`, `{name: record}`, `{label: [name]}`, nested list."""
     if isinstance(value, dict):
         lists = [one for one in value.values() if isinstance(one, list) and any(isinstance(item, dict) for item in one)]
         if lists:

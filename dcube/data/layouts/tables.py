@@ -1,4 +1,4 @@
-"""CSV tables that come with images."""
+"""Reading CSV tables that come with images."""
 
 import csv
 from pathlib import Path
@@ -10,15 +10,15 @@ from dcube.errors import DcubeError, abbreviated
 
 
 def is_unlabelled(folder: str) -> bool:
-    """Whether a folder of this name holds images without a label."""
+    """Return whether a folder with this name contains images without a label."""
     return folder.strip().casefold() in ("unlabelled", "unlabeled")
 
 
 def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Line numbers and stripped cells of a CSV file.
+    """Read a CSV file as (line number, column → stripped cell).
 
     Raises:
-        DcubeError: where a required column is missing, or the file is not a complete CSV in UTF-8.
+        DcubeError: if a required column is missing, or the file is not a complete CSV in UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -55,7 +55,11 @@ def _refuse_other_delimiters(path: Path, columns: list[str]) -> None:
 
 
 def split_of(row: dict[str, str], where: str) -> str:
-    """The split of a row; empty where none is given. `where` names the row in the error about an unknown split."""
+    """Return the split of a row; empty if none is given.
+
+    Args:
+        where: name of the row in the error about an unknown split.
+    """
     split = row.get("split", "").lower()
     if split and split not in SPLIT_NAMES:
         raise DcubeError(f"{where}: unknown split {split!r}: use train, val or test")
@@ -63,10 +67,10 @@ def split_of(row: dict[str, str], where: str) -> str:
 
 
 def read_patients(path: Path, known: set[str]) -> dict[str, tuple[str, str]]:
-    """Label and split (empty where not given) by patient, from the columns patient_id, label and perhaps split.
+    """Read label and split (empty if not given) by patient from the columns patient_id, label and optionally split.
 
     Raises:
-        DcubeError: for a patient who is not `known` or is listed twice, and for an unknown split.
+        DcubeError: if a patient is not in `known` or is listed twice, or if a split is unknown.
     """
     found: dict[str, tuple[str, str]] = {}
     for line, row in read_rows(path, ("patient_id", "label")):

@@ -1,4 +1,4 @@
-"""Unpacking archives from untrusted sources: no path outside the folder, no link, no device, no full disk."""
+"""Safe unpacking of untrusted archives: no paths outside the folder, no links, no devices, no full disk."""
 
 import shutil
 import stat
@@ -20,14 +20,14 @@ EXTENDED_HEADERS = (
     tarfile.GNUTYPE_LONGLINK,
 )
 MOST_HEADER_BYTES = 2**20
-ENCRYPTED = 1  # the flag of a zip's member
+ENCRYPTED = 1  # flag bit of a zip member
 
 
 def unpack(path: Path, folder: Path) -> None:
     """Unpack a zip or a tar into a folder.
 
     Raises:
-        DcubeError: it is damaged, or not safe to unpack.
+        DcubeError: if the archive is damaged, or is not safe to unpack.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -40,7 +40,7 @@ def unpack(path: Path, folder: Path) -> None:
             raise DcubeError(f"{path} is neither a folder nor an .npz, a zip or a tar archive: {mend}")
     except DcubeError:
         raise
-    except Exception as error:  # a damaged archive makes the packers raise anything
+    except Exception as error:  # damaged archives cause errors of any type
         reason = " ".join(str(error).split()) or "it is damaged"
         raise DcubeError(f"{path} cannot be unpacked: {reason}") from None
 
@@ -55,12 +55,12 @@ def _is_tar(path: Path) -> bool:
             return True
     except tarfile.TarError:
         return False
-    except Exception:  # unpacking it will say why not
+    except Exception:  # `unpack` then reports the error
         return True
 
 
 class _SmallHeader(tarfile.TarInfo):
-    """`tarfile` reads extended headers whole. They hold names, and 3 GB of zeros where somebody means harm."""
+    """Member header with a size limit: `tarfile` reads extended headers whole, and a malicious one may have 3 GB."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in EXTENDED_HEADERS and self.size > MOST_HEADER_BYTES:
@@ -72,7 +72,7 @@ def _unpack_zip(path: Path, folder: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         for member in members:
-            member.filename = member.filename.replace("\\", "/")  # some programs of Windows write these
+            member.filename = member.filename.replace("\\", "/")  # some Windows programs write backslashes
         if len(members) > (limit := limits().max_archive_files):
             raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         _refuse_unsafe(path, folder, ((m.filename, stat.S_ISLNK(m.external_attr >> 16), m.file_size) for m in members))
@@ -85,7 +85,7 @@ def _unpack_zip(path: Path, folder: Path) -> None:
 def _unpack_tar(path: Path, folder: Path) -> None:
     with tarfile.open(path, tarinfo=_SmallHeader) as archive:
         limit = limits().max_archive_files
-        for count, _ in enumerate(archive, 1):  # before all of them are in memory
+        for count, _ in enumerate(archive, 1):  # counted before all headers are in memory
             if count > limit:
                 raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         members = archive.getmembers()
@@ -95,7 +95,11 @@ def _unpack_tar(path: Path, folder: Path) -> None:
 
 
 def _refuse_unsafe(path: Path, folder: Path, members: Iterable[tuple[str, bool, int]]) -> None:
-    """Members are (name, is a link or a device, size in bytes). Nothing may leave `folder` or fill the disk."""
+    """Refuse paths outside `folder`, links, devices, and more bytes than the disk has free.
+
+    Args:
+        members: (name, whether it is a link or a device, size in bytes) of each member.
+    """
     total = 0
     for name, special, size in members:
         parts = PurePosixPath(name.replace("\\", "/"))
@@ -111,7 +115,7 @@ def _refuse_unsafe(path: Path, folder: Path, members: Iterable[tuple[str, bool, 
 
 
 def _refuse_repeated(path: Path, files: Iterable[str]) -> None:
-    """Of two members that unpack to one file the first would be lost."""
+    """Refuse two members that unpack to the same file, because the first would be lost."""
     seen: set[PurePosixPath] = set()
     for name in map(PurePosixPath, files):  # `./a` and `a//b` are `a` and `a/b`
         if name in seen:

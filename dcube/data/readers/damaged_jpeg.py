@@ -1,9 +1,9 @@
-"""JPEG files that are damaged and decode all the same: libjpeg fills what is missing with grey, and only warns.
+"""Detection of damaged JPEG files that still decode: libjpeg fills missing parts with grey and only warns.
 
-A file without its end is damaged, and so is one whose scans leave bits of its coefficients open: a progressive JPEG
-that was cut between two scans is blurred. (The standard allows such files, but encoders write all bits.) Where the
-last block is the grey that libjpeg fills with, or zeros stand in the compressed data, JPEG XL's transcoder, which
-accepts no fault, decides: it takes too long to ask it about every file.
+A file without its end marker is damaged. So is a file whose scans lack bits of its coefficients: a progressive JPEG
+that was cut between two scans is blurred. (The standard allows such files, but encoders write all bits.) If the last
+block has the grey that libjpeg fills with, or the compressed data contains zeros, the file is checked with the
+transcoder of JPEG XL, which accepts no errors but is too slow for every file.
 """
 
 import re
@@ -14,24 +14,28 @@ from PIL import Image
 
 from dcube.data.readers.raw_image import UnusableImageError
 
-MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # neither a byte of compressed data nor a restart in it
+MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # except stuffed bytes and restarts of compressed data
 START_OF_SCAN, END_OF_IMAGE, TEMPORARY = 0xDA, 0xD9, 0x01
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 COEFFICIENTS = 64
-MOST_SCANS = 100  # the whole image is gone through for each; encoders make 20
+MOST_SCANS = 100  # each scan takes a pass over the whole image; encoders write about 20
 FILLED, BLOCK = 128, 8
 ZEROS = bytes(64)
-LARGEST = 2**28  # bytes; what is behind is no image
+LARGEST = 2**28  # bytes read of a file
 
 
 def jpeg_bits(data: bytes) -> int:
-    """Bits a sample; 0 where the file does not say."""
+    """Return the bits per sample; 0 if the file does not say."""
     return next((data[at + 2] for marker, at in _segments(data) if marker in START_OF_FRAME and len(data) > at + 2), 0)
 
 
 def compressed_part(data: bytes) -> slice:
-    """Where the compressed data lies; raises `UnusableImageError` for a file that lacks some of it, or never ends."""
+    """Return the byte range of the compressed data.
+
+    Raises:
+        UnusableImageError: if the end or some of the scans are missing, or if there are more than `MOST_SCANS` scans.
+    """
     segments = list(_segments(data))
     scans = [at for marker, at in segments if marker == START_OF_SCAN]
     if not scans or segments[-1][0] != END_OF_IMAGE:
@@ -44,15 +48,17 @@ def compressed_part(data: bytes) -> slice:
 
 
 def refuse_damaged_jpeg(data: bytes, compressed: slice, decoded: Image.Image) -> None:
-    """Raise `UnusableImageError` for a file whose compressed data has holes."""
+    """Raise `UnusableImageError` if a part of the compressed data is missing."""
     suspicious = _ends_in_grey(decoded) or data.find(ZEROS, compressed.start, compressed.stop) >= 0
     if suspicious and not _is_whole(data, decoded):
         raise UnusableImageError("damaged: a part of the JPEG's data is missing")
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """The markers up to the end of the image, each with the place behind it. What is in a segment, as a thumbnail
-    with an end of its own, and compressed data are passed over."""
+    """Yield each marker up to the end of the image, with the position after it.
+
+    Compressed data and the contents of segments are skipped, e.g. a thumbnail with its own end marker.
+    """
     at = 2
     while found := MARKER.search(data, at):
         marker, at = found[1][0], found.end()
@@ -63,7 +69,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _lacks_scans(data: bytes, segments: Sequence[tuple[int, int]]) -> bool:
-    """Whether some bits of some coefficients are in no scan (ITU T.81 G.1.1.1)."""
+    """Return whether some bits of some coefficients are missing in all scans (ITU T.81 G.1.1.1)."""
     missing: dict[int, list[int]] = {}  # bits by component
     progressive = False
     for marker, at in segments:
@@ -84,7 +90,7 @@ def _ends_in_grey(image: Image.Image) -> bool:
 
 
 def _is_whole(data: bytes, decoded: Image.Image) -> bool:
-    """Of what it cannot transcode (CMYK) nothing is known."""
+    """Return whether JPEG XL can transcode the file; True for modes that it does not support (CMYK)."""
     if decoded.mode not in ("L", "RGB"):
         return True
     try:

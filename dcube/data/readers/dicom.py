@@ -1,7 +1,7 @@
-"""DICOM files → grey or colour images.
+"""Decoding of DICOM files into grey or colour images.
 
-The order of PS3.3 and PS3.4 N.2: stored bits, modality LUT, window (VOI LUT), then MONOCHROME1 inverted. Nothing of a
-file leaves the readers but what `RawImage` and `DicomHeader` name.
+The steps follow PS3.3 and PS3.4 N.2: stored bits, modality LUT, window (VOI LUT), then inversion of MONOCHROME1.
+Only the fields of `RawImage` and `DicomHeader` leave the readers.
 """
 
 from pathlib import Path
@@ -28,21 +28,22 @@ from dcube.data.readers.windows import Window
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-LARGE_FILE = 2**24  # bytes; larger ones (films, stacks) are not read whole for one frame
+LARGE_FILE = 2**24  # bytes; larger files (cine loops, stacks) are not read completely for one frame
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 REQUIRED = ("BitsAllocated", "PhotometricInterpretation", "SamplesPerPixel")
-REQUIRED_OF_INTEGERS = ("BitsStored", "PixelRepresentation")  # Float Pixel Data (C.7.6.24) has neither
+REQUIRED_OF_INTEGERS = ("BitsStored", "PixelRepresentation")  # absent from Float Pixel Data (C.7.6.24)
 
 
 def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawImage:
-    """Decode one frame: mode `F` (0…255), `RGB` for colour.
+    """Decode one frame into an image of mode `F` (grey, 0…255) or `RGB`.
 
     Args:
-        window: the values from black to white; None takes the file's first VOI LUT or window, or the whole range of
-            the stored bits where it has none. Colour is left as it is.
+        frame: index of the frame, from 0.
+        window: the values from black to white; None uses the file's first VOI LUT or window, or the whole range of the
+            stored bits if it has none. Colour images are not windowed.
 
     Raises:
-        UnusableImageError: for anything that cannot be displayed correctly, saying why.
+        UnusableImageError: if the frame cannot be displayed correctly; the message says why.
     """
     with decoding("DICOM file"):
         large = path.stat().st_size > LARGE_FILE
@@ -67,7 +68,7 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
 def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
     if is_document(dataset):
         raise UnusableImageError("not an image of a patient but a document, a plan, a segmentation or a map")
-    if not dataset.get("Rows"):  # pydicom keeps nothing of a data set that ends inside an element
+    if not dataset.get("Rows"):  # pydicom returns nothing if the file ends inside an element
         raise UnusableImageError("damaged, perhaps cut off: the size of the image is missing")
     if path.stat().st_size <= LARGE_FILE and not any(map(dataset.get, PIXELS)):
         raise UnusableImageError("no pixels: it is cut off, or its header alone was exported: fetch it again")
@@ -97,7 +98,7 @@ def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
 
 
 def _holds_floats(dataset: Dataset) -> bool:
-    """By the header alone: of a large file the pixels are not read yet."""
+    """Return whether the pixels are floats, judged by the header: the pixels of a large file are not read yet."""
     integers = "PixelData" in dataset or dataset.get("BitsStored") is not None
     return not integers and dataset.get("BitsAllocated") in (32, 64)
 
@@ -119,13 +120,13 @@ def _decode(dataset: Dataset, source: Dataset | Path, frame: int) -> np.ndarray:
         refuse_damaged_jpeg(stream, compressed_part(stream), Image.fromarray(pixels))
     if pixels.dtype.kind != "i":
         return pixels
-    # pydicom extends the sign of compressed values from the stream's bits, which may be more than the stored ones.
+    # pydicom extends the sign of compressed values from the stream's bit depth, which may exceed BitsStored.
     unused = max(0, 8 * pixels.itemsize - dataset.BitsStored)
     return pixels << unused >> unused
 
 
 def _to_uint8(pixels: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Colour of any depth as uint8."""
+    """Scale colour of any bit depth to uint8."""
     if pixels.dtype == np.uint8:
         return pixels
     bits = 16 if dataset.PhotometricInterpretation == "PALETTE COLOR" else dataset.BitsStored

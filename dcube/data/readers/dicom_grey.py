@@ -1,4 +1,4 @@
-"""Stored DICOM values → grey values: the modality LUT, then the window or VOI LUT (PS3.3 C.11)."""
+"""Conversion of stored DICOM values into grey values: modality LUT, then window or VOI LUT (PS3.3 C.11)."""
 
 from typing import cast, get_args
 
@@ -11,7 +11,7 @@ from dcube.data.readers.windows import Function, Window
 
 
 def to_grey(pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window: Window | None) -> np.ndarray:
-    """float32 in 0…255, before MONOCHROME1."""
+    """Return grey values as float32 in 0…255, before MONOCHROME1 is inverted."""
     values, full = _modality_lut(pixels, dataset, layers)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UnusableImageError("NaN or infinite pixels")
@@ -29,7 +29,7 @@ def to_grey(pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window:
 def _modality_lut(
     pixels: np.ndarray, dataset: Dataset, layers: list[Dataset]
 ) -> tuple[np.ndarray, tuple[float, float] | None]:
-    """Values in the modality's units, and the range that the stored bits can reach (None for floats)."""
+    """Return the values in the modality's units, and the range that the stored bits can represent (None for floats)."""
     if luts := first_value(layers, "ModalityLUTSequence"):
         return _look_up(pixels, luts[0], dataset, signed=bool(dataset.get("PixelRepresentation")))
     slope, intercept = (number(layers, name) for name in ("RescaleSlope", "RescaleIntercept"))
@@ -50,11 +50,13 @@ def _modality_lut(
 def _look_up(
     values: np.ndarray, lut: Dataset, dataset: Dataset, signed: bool
 ) -> tuple[np.ndarray, tuple[float, float]]:
-    """A LUT (PS3.3 C.11.1.1.1) applied, and its range. pydicom's own wraps values around before it clips them.
+    """Apply a LUT (PS3.3 C.11.1.1.1), and return the values and their range.
+
+    pydicom's own function is not used, because it wraps values around before it clips them.
 
     Args:
-        signed: whether values may be negative. This decides how the first value mapped is stored (C.11.2.1.1); without
-            explicit types in the file pydicom has to guess it.
+        signed: whether values may be negative. This decides how the first mapped value is stored (C.11.2.1.1); pydicom
+            has to guess it in files without explicit VRs.
     """
     entries, first, bits = (int(number) for number in lut.LUTDescriptor)
     entries = entries % 2**16 or 2**16
@@ -70,7 +72,7 @@ def _look_up(
 
 
 def _lut_table(lut: Dataset, entries: int, bits: int, order: str) -> np.ndarray:
-    """Entries of 8 bits may be packed by two into words, the first in the low byte, the last one padded."""
+    """Return the LUT entries; 8-bit entries may be packed in pairs into words, the first one in the low byte."""
     data = lut.LUTData
     words = np.frombuffer(data, f"{order}u2") if isinstance(data, bytes) else np.atleast_1d(data).astype(np.uint16)
     if len(words) >= entries:
@@ -81,7 +83,7 @@ def _lut_table(lut: Dataset, entries: int, bits: int, order: str) -> np.ndarray:
 
 
 def _own_window(layers: list[Dataset]) -> Window | None:
-    """The file's first window; one that shows nothing (a width of 0) counts as none."""
+    """Return the file's first window; None if it has none or an invalid one (e.g. a width of 0)."""
     center, width = number(layers, "WindowCenter"), number(layers, "WindowWidth")
     function = first_value(layers, "VOILUTFunction") or "LINEAR"
     if function not in get_args(Function):

@@ -1,6 +1,6 @@
-"""What a DICOM file says beside its pixels.
+"""Reading of DICOM headers.
 
-Only what `DicomHeader` names may be used outside the readers; everything else is for the owner of the file.
+Only the fields of `DicomHeader` may be used outside the readers; all other fields are for the owner of the file.
 """
 
 import logging
@@ -31,7 +31,7 @@ from dcube.data.readers.raw_image import UnusableImageError, check_frames, decod
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 PREFIX, PREFIX_AT = b"DICM", slice(128, 132)  # after the preamble (PS3.10 7.1)
-# The first element of a data set without preamble: of group 2 or 8, with its VR, or with a short length.
+# The first element of a data set without preamble: of group 2 or 8, followed by its VR or by a small length.
 DATASET_START = re.compile(
     rb"[\x02\x08]\0[\0\x01\x05\x06\x08\x12\x14\x16\x18]\0(UL|UI|CS|DA|TM|LO|SH|OB|[\0-\x80]\0\0\0)"
     rb"|\0[\x02\x08]\0[\0\x01\x05\x06\x08\x12\x14\x16\x18](UL|UI|CS|DA|TM|LO|SH|OB)"
@@ -50,15 +50,15 @@ _configuring = Lock()
 
 @dataclass(frozen=True)
 class DicomHeader:
-    """The facts about a file that may be used outside the readers.
+    """The header fields that may be used outside the readers.
 
     Attributes:
-        spacing: millimetres between rows, and between columns.
-        orientation, position: PS3.3 C.7.6.2.1.1, in millimetres towards the patient's left, back and head.
-        series, patient: for grouping alone; they identify a person.
-        burned_in: whether the pixels show names, as the file says; None where it says nothing.
-        is_document: whether it holds a report, a plan, a segmentation or a map instead of an image of a patient.
-        auxiliary: what it is beside the images of a series, as a localizer or a dose report; else empty.
+        spacing: millimetres between rows and between columns.
+        orientation, position: PS3.3 C.7.6.2.1.1; axes to the patient's left, back and head, position in millimetres.
+        series, patient: only for grouping, because they identify a person.
+        burned_in: whether the file declares burned-in annotations; None if it does not say.
+        is_document: whether it is a report, a plan, a segmentation or a map instead of an image of a patient.
+        auxiliary: kind of an auxiliary image, e.g. localizer or dose report; empty for a proper image of a series.
     """
 
     modality: str
@@ -76,21 +76,21 @@ class DicomHeader:
 
     @property
     def normal(self) -> tuple[float, ...] | None:
-        """The direction across the slice, in tenths: slices of one series have the same."""
+        """Unit normal of the slice, rounded to 0.1 so that it is equal for the slices of one series."""
         if self.orientation is None:
             return None
         return tuple(np.cross(self.orientation[:3], self.orientation[3:]).round(1).tolist())
 
     @property
     def depth(self) -> float | None:
-        """Millimetres along the slices' normal, by which a series is sorted."""
+        """Position along the slice normal in millimetres, by which a series is sorted."""
         if self.orientation is None or self.position is None:
             return None
         return float(np.cross(self.orientation[:3], self.orientation[3:]) @ self.position)
 
 
 def is_dataset_start(content: bytes) -> bool:
-    """Whether a file that starts like this is DICOM: by the prefix, or by the first element where there is none."""
+    """Return whether a file with these first bytes is DICOM, by its prefix or else by its first element."""
     return has_prefix(content) or DATASET_START.match(content) is not None
 
 
@@ -99,10 +99,10 @@ def has_prefix(content: bytes) -> bool:
 
 
 def read_header(path: Path) -> DicomHeader:
-    """Read the facts without the pixels.
+    """Read the header without the pixels.
 
     Raises:
-        UnusableImageError: for anything that is not a DICOM file, or is too damaged to tell.
+        UnusableImageError: if the file is not DICOM, or its header is damaged.
     """
     with decoding("DICOM file"):
         dataset = open_dataset(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
@@ -124,17 +124,21 @@ def read_header(path: Path) -> DicomHeader:
 
 
 def iterate_elements(path: Path) -> Iterator[DataElement]:
-    """All elements but the pixels, at any depth: for the owner of the file alone.
+    """Yield all elements except the pixels, also nested ones: only for the owner of the file.
 
     Raises:
-        UnusableImageError: for anything that is not a DICOM file, or is too damaged to tell.
+        UnusableImageError: if the file is not DICOM, or its header is damaged.
     """
     with decoding("DICOM file"):
         yield from open_dataset(path, stop_before_pixels=True).iterall()
 
 
 def open_dataset(path: Path, **options: Any) -> Dataset:
-    """`pydicom.dcmread`, also without preamble, but for deflated files: pydicom unpacks these whole, however large."""
+    """Call `pydicom.dcmread`, also for files without preamble.
+
+    Raises:
+        UnusableImageError: if the file is deflated, because pydicom would unpack it whole, without a size limit.
+    """
     with _configuring:
         _configure_pydicom()
     with path.open("rb") as file:
@@ -157,7 +161,7 @@ def open_dataset(path: Path, **options: Any) -> Dataset:
 
 @cache
 def _configure_pydicom() -> None:
-    """Silence pydicom, whose warnings quote the file's content, and add the JPEG decoder."""
+    """Silence pydicom, because its warnings quote the file's content, and add the JPEG decoder."""
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -165,7 +169,10 @@ def _configure_pydicom() -> None:
 
 
 def attribute_layers(dataset: Dataset, frame: int) -> list[Dataset]:
-    """Where a frame's attributes are, nearest first: its functional groups, the shared ones (C.7.6.16), the dataset."""
+    """Return the data sets with a frame's attributes, in order of priority.
+
+    These are the frame's own functional groups, the shared ones (C.7.6.16) and the whole data set.
+    """
     own = list(dataset.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
     shared = list(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]
     groups = [item for group in own + shared for element in group if element.VR == "SQ" for item in element.value]
@@ -177,7 +184,7 @@ def first_value(layers: list[Dataset], keyword: str) -> Any:
 
 
 def number(layers: list[Dataset], keyword: str) -> float | None:
-    """The first value of an element, where it has one."""
+    """Return the first value of an element as a number, or None if it has no value."""
     value = first_value(layers, keyword)
     return None if value is None else _to_float(np.ravel(value)[0], keyword)
 
@@ -193,14 +200,14 @@ def _numbers(layers: list[Dataset], keyword: str, count: int) -> tuple[float, ..
 def _to_float(value: Any, keyword: str) -> float:
     try:
         return float(value)
-    except ValueError:  # the value is not quoted: it may say anything
+    except ValueError:  # the value is not quoted, because it may identify a person
         raise UnusableImageError(
             f"the DICOM attribute {keyword} is not a number: it needs a decimal point, not a comma"
         ) from None
 
 
 def pixel_spacing(layers: list[Dataset]) -> tuple[float, float] | None:
-    """Between rows and between columns; of an aspect ratio alone only the quotient means something."""
+    """Return the spacing between rows and between columns; from an aspect ratio, only the quotient is meaningful."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"):
         spacing = _numbers(layers, keyword, 2)
         if spacing and min(spacing) > 0:

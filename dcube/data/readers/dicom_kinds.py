@@ -1,4 +1,4 @@
-"""What a DICOM file is by its header: an image of a patient, something that comes along with a series, or no image."""
+"""The kind of a DICOM file by its header: an image of a patient, an auxiliary image of a series, or no image."""
 
 import re
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-# By the names of the storage SOP classes (PS3.4 B.5). Segmentations, doses and maps have pixels, and are no images.
+# Names of the storage SOP classes (PS3.4 B.5). Segmentations, doses and maps have pixels, but are not images.
 STORAGE = re.compile(r"\bStorage\b")
 IMAGE_CLASS = re.compile(r"(?<!\bRT )\bImage Storage\b|\bUS Volume Storage\b")
 WITHOUT_IMAGE = frozenset(  # modalities (PS3.3 C.7.3.1.1.1)
@@ -18,14 +18,14 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"  # and its multi-frame forms bel
 SLICED = ("CT", "MR", "NM", "PT")
 
 LOCALIZER = re.compile(r"LOCALI[SZ]ER|LOCALISATEUR|LOKALI[SZ]ER|SCOUT|TOPOGRAM|SCANOGRAM|SURVIEW")
-SHORT_LOCALIZER = re.compile(r"\bLOC\b|^SURVEY\b|\b(THREE|3) PLANE\b")  # a skeletal survey of X-rays is none
+SHORT_LOCALIZER = re.compile(r"\bLOC\b|^SURVEY\b|\b(THREE|3) PLANE\b")  # a skeletal survey (X-ray) is not a localizer
 TIMING = re.compile(r"\bSMART ?PREP\b|\bBOLUS TRACKING\b|\b(PRE|POST) ?MONITORING\b|^MONITORING\b|^CALIBRATION\b")
 SCREEN = re.compile(
     r"\bDOSE (REPORT|INFO|RECORD|SUMMARY)|\bRADIATION DOSE\b|^(DOSE|SUMMARY)$|\bPATIENT PROTOCOL\b"
     r"|\bSCREEN ?(SAVE|SHOT)|\bSCREEN CAPTURE"
 )
-REFORMATTED = re.compile(r"\b(MPR|MIP|MIN ?IP|REFORMATTED|PROJECTION IMAGE)\b")  # values of the image type
-REFORMATTED_SERIES = re.compile(r"\b(MIP|MIN ?IP)\b")  # not MPR: series of MPRAGE are called t1_mpr
+REFORMATTED = re.compile(r"\b(MPR|MIP|MIN ?IP|REFORMATTED|PROJECTION IMAGE)\b")  # matched with the image type
+REFORMATTED_SERIES = re.compile(r"\b(MIP|MIN ?IP)\b")  # without MPR, because MPRAGE series are called t1_mpr
 
 OF_PATIENT = "reformatted from the slices"
 
@@ -35,9 +35,9 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def is_document(dataset: Dataset) -> bool:
-    """Whether it holds a report, a plan, a segmentation or a map. A file that lacks something is none for it.
+    """Return whether the file is a report, a plan, a segmentation or a map, by its modality and SOP class.
 
-    Private classes are recognised by the pixels that they lack, where the data set itself could be read.
+    A file of a private SOP class is a document if it has no pixels. A file that says nothing is not a document.
     """
     if text(dataset, "Modality") in WITHOUT_IMAGE:
         return True
@@ -49,15 +49,15 @@ def is_document(dataset: Dataset) -> bool:
 
 
 def auxiliary_kind(dataset: Dataset) -> str:
-    """What it is beside the images of a series; empty for one of these.
+    """Return the kind of an auxiliary image; empty for a proper image of a series.
 
-    By the image type (PS3.3 C.8.2.1.1.1), the SOP class, and what the scanners call such series.
+    The image type (PS3.3 C.8.2.1.1.1), the SOP class and the scanners' usual names of series are used.
     """
     value = dataset.get("ImageType") or []
     types = _words([value] if isinstance(value, str) else map(str, value))
     series = _words([text(dataset, "SeriesDescription")])
     sliced = text(dataset, "Modality") in SLICED
-    called = LOCALIZER.search(series) or SHORT_LOCALIZER.search(series)  # a scout film of the abdomen is an X-ray image
+    called = LOCALIZER.search(series) or SHORT_LOCALIZER.search(series)  # an abdominal scout film is an image
     if LOCALIZER.search(types) or (sliced and called):
         return "localizer"
     if SCREEN.search(types) or SCREEN.search(series):

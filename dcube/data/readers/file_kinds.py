@@ -1,4 +1,4 @@
-"""What kind of file this is: by its name where the name tells, else by its first bytes."""
+"""The kind of a file, by its name if possible, else by its first bytes."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from dcube.data.readers.dicom_header import is_dataset_start
 Kind = Literal["picture", "DICOM", "NIfTI"]
 MEDICAL = ("DICOM", "NIfTI")  # kinds that can identify a person
 
-BYTES_READ = 1024  # they tell the kind
+BYTES_READ = 1024  # enough to recognise the kind
 PICTURE_STARTS = {
     "PNG": rb"\x89PNG\r\n",
     "JPEG": rb"\xff\xd8\xff",
@@ -36,16 +36,16 @@ NOT_READ = re.compile(
     r"|np[yz]|mat|h5|hdf5|pkl|tfrecord|avi|mp4|m4v|mov|mpe?g|mkv|wmv|webm)"
 )
 COMPRESSED = re.compile(r"\.(zip|gz|tgz|tar|bz2|xz|7z|rar|zst)")
-# What browsers, programs that copy, and editors leave beside a file. A class folder may be called `normal.old`.
+# Files left by browsers, copy programs and editors. Plain `.old` is not among them: `normal.old` may be a class folder.
 LEFTOVER = re.compile(
     r"(?:.+\.(?:part|partial|filepart|crdownload|download|opdownload|!ut|aria2|te?mp|sw[op]|ba?k)|~\$.+|#.+#|.+~"
     r"|.+\.(?:png|jpe?g|bmp|tiff?|p[gnp]m|webp|dcm|dicom|ima|nii|gz)\.(?:old|orig|save|backup|copy|lock))(?:\.\d+)?"
 )
-OFFICE = re.compile(r"\.(xlsx|docx|pptx|od[stp])")  # zip files too
+OFFICE = re.compile(r"\.(xlsx|docx|pptx|od[stp])")  # these are zip files too
 
 
 def kind_of(path: Path) -> Kind | None:
-    """None: the file is of a kind that is not read."""
+    """Return the kind of a file; None if it is of a kind that is not read."""
     suffix = path.suffix.lower()
     if is_leftover(path):
         return None
@@ -68,7 +68,7 @@ def is_leftover(path: Path) -> bool:
 
 
 def why_not_read(path: Path) -> str:
-    """The reason why a file of no kind that is read is left out, with the mend where there is one."""
+    """Return the reason why a file is left out for which `kind_of` is None, with a remedy if there is one."""
     suffix = path.suffix.lower()
     if is_leftover(path):
         return "left by a download, an editor or a backup: rename it if it is an image"

@@ -1,4 +1,4 @@
-"""What a file holds whose suffix says another thing: for the error, once reading it has failed."""
+"""The real content of a file with a wrong suffix, for the error text after reading it has failed."""
 
 import re
 from pathlib import Path
@@ -31,16 +31,16 @@ CONTENTS = {
     NIFTI: rb".{344}n\+1\0|....n\+2\0",
     **PICTURE,
     "empty file: fetch it again": rb"\Z",
-    "text in place of the file: fetch it again": rb"[\t\n\r -~]+\Z",  # an error of a server; the last to be tried
+    "text in place of the file: fetch it again": rb"[\t\n\r -~]+\Z",  # e.g. a server's error; must be the last
 }
 PATTERNS = {what: re.compile(start, re.DOTALL | re.IGNORECASE) for what, start in CONTENTS.items()}
 
 
 def foreign_content(path: Path, kind: str) -> str:
-    """What the file is and what to do about it, where it begins like another kind of file; else empty.
+    """Return what the file is and what to do, if it begins like another kind of file; else an empty string.
 
     Args:
-        kind: what its suffix says.
+        kind: the kind according to the suffix.
     """
     content = first_bytes(path)
     found = next((what for what, pattern in PATTERNS.items() if pattern.match(content)), "")
@@ -48,7 +48,7 @@ def foreign_content(path: Path, kind: str) -> str:
 
 
 def _is_own(found: str, path: Path, kind: str) -> bool:
-    """Whether the reader of this kind reads that too."""
+    """Return whether the reader of this kind can read the found content."""
     if kind == "NIfTI":
         return found == (GZIP if path.suffix.lower() == ".gz" else NIFTI)
     return found == DICOM if kind == "DICOM" else found in PICTURE

@@ -1,4 +1,4 @@
-"""Plain images: files that Pillow decodes (PNG, JPEG, BMP, TIFF, PGM, WebP), and arrays."""
+"""Decoding of plain images: files that Pillow decodes (PNG, JPEG, BMP, TIFF, PGM, WebP), and arrays."""
 
 from pathlib import Path
 
@@ -16,21 +16,21 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
 DEEPEST = 65_535.0
 tiff_modes.register()
-SAMPLE_FORMAT, SIGNED = 339, 2  # of TIFF
+SAMPLE_FORMAT, SIGNED = 339, 2  # TIFF tag and value
 SCALE = "scale them to 8 or 16 bits, or store them as DICOM or NIfTI, for which there is a window"
-SEPARATE = 2  # PlanarConfiguration
+SEPARATE = 2  # value of the TIFF tag PlanarConfiguration
 
 
 def read_file(path: Path) -> RawImage:
     """Decode an image file.
 
     Raises:
-        UnusableImageError: for anything that is not a single, whole image of a sensible size.
+        UnusableImageError: if the file is not a single, complete image of an accepted size.
     """
     if path.stat().st_size == 0:
         raise UnusableImageError("empty file")
     try:
-        # An opened file, not a name: Pillow maps uncompressed TIFF into memory by name, and scrambles turned ones.
+        # Pass a file object: given a name, Pillow memory-maps uncompressed TIFF and scrambles rotated ones.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             check_size(image.width, image.height)
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
@@ -51,19 +51,23 @@ def read_file(path: Path) -> RawImage:
         raise UnusableImageError(f"more pixels than DCUBE_MAX_MEGAPIXELS={limits().max_megapixels:g}") from None
     except (UnusableImageError, DcubeError):
         raise
-    except Exception:  # Pillow's decoders raise all kinds of errors on damaged files
+    except Exception:  # Pillow's decoders raise errors of any type on damaged files
         raise UnusableImageError(describe_unread(path)) from None
 
 
 def read_array(pixels: np.ndarray) -> RawImage:
-    """The same for an array (h, w), (h, w, 1) or (h, w, 3) of uint8, uint16 or floats in 0…1."""
+    """Convert an array (h, w), (h, w, 1) or (h, w, 3) of uint8, uint16 or floats in 0…1.
+
+    Raises:
+        UnusableImageError: if the size or the values are not accepted, or the image is constant.
+    """
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     check_size(pixels.shape[1], pixels.shape[0])
     mode = f"{pixels.dtype.name}{' RGB' if pixels.ndim == 3 else ''}"
     if pixels.dtype != np.uint8:
         pixels = _to_byte_range(pixels, 1.0 if pixels.dtype.kind == "f" else DEEPEST)
-    if pixels.ndim == 3:  # Pillow has no colour of more than 8 bits
+    if pixels.ndim == 3:  # Pillow has no colour mode with more than 8 bits
         pixels = np.rint(pixels).astype(np.uint8)
     return RawImage.checked(Image.fromarray(np.ascontiguousarray(pixels)), mode)
 
@@ -82,7 +86,7 @@ def _grey_or_rgb(image: Image.Image, white_is_zero: bool, full: float) -> Image.
 
 
 def _range(image: Image.Image) -> tuple[bool, float]:
-    """Whether 0 is white, which Pillow undoes up to 8 bits only, and the largest value of a deep image."""
+    """Return whether 0 is white (Pillow inverts this only up to 8 bits) and the largest value of a deep image."""
     full = 1.0 if image.mode == "F" else DEEPEST
     if image.format != "TIFF":
         return False, full
@@ -90,25 +94,25 @@ def _range(image: Image.Image) -> tuple[bool, float]:
     signed = SIGNED in image.tag_v2.get(SAMPLE_FORMAT, ())  # type: ignore[attr-defined]
     if bits == 8 and signed and np.asarray(image).max() > 127:
         raise UnusableImageError("signed 8-bit values below 0: add 128 and store them unsigned")
-    if image.mode == "I" and bits == 32 and not signed and np.asarray(image).min() < 0:  # Pillow takes them for signed
+    if image.mode == "I" and bits == 32 and not signed and np.asarray(image).min() < 0:  # Pillow reads them as signed
         raise UnusableImageError(f"pixel values of more than 2147483647 outside 0…{DEEPEST:g}: {SCALE}")
     return image.tag_v2.get(ExifTags.Base.PhotometricInterpretation) == 0, 4095.0 if bits == 12 else full  # type: ignore[attr-defined]
 
 
 def _refuse_misread(image: Image.Image) -> None:
-    """Raise `UnusableImageError` for TIFF that Pillow decodes to other values than are stored."""
+    """Raise `UnusableImageError` for TIFF files that Pillow decodes to wrong values."""
     if image.format != "TIFF":
         return
     tags, (codec, _, _, arguments) = image.tag_v2, image.tile[0]  # type: ignore[attr-defined]
     bits, planes = tags.get(ExifTags.Base.BitsPerSample, (1,)), tags.get(ExifTags.Base.PlanarConfiguration)
     if codec == "raw" and planes == SEPARATE and len(bits) > 1 and bits[0] > 8:
         raise UnusableImageError(f"{bits[0]}-bit colour in separate planes: store it pixel by pixel, or as PNG")
-    if codec == "libtiff" and "B" in arguments[0].partition(";")[2]:  # libtiff has turned the bytes already
+    if codec == "libtiff" and "B" in arguments[0].partition(";")[2]:  # libtiff has already swapped the bytes
         raise UnusableImageError("signed or float values, big-endian and compressed: store them uncompressed")
 
 
 def _scale_transparency(image: Image.Image) -> None:
-    """Pillow scales a PNG's samples to 8 bits, and leaves the one that is transparent as it is stored."""
+    """Scale the transparent value of a PNG to 8 bits: Pillow scales the samples, but not this value."""
     transparent = image.info.get("transparency")
     if image.format != "PNG" or not isinstance(transparent, int | tuple):
         return
@@ -125,7 +129,10 @@ def _over_black(image: Image.Image) -> Image.Image:
 
 
 def _to_byte_range(values: np.ndarray, full: float) -> np.ndarray:
-    """float32 in 0…255. The range is the stored type's, never the image's own: equal tissue stays equally bright."""
+    """Scale values to float32 in 0…255 by the range of the stored type.
+
+    The image's own range is not used, so that equal tissue is equally bright in all images.
+    """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UnusableImageError("NaN or infinite pixels")
     if values.min() < 0 or values.max() > full:

@@ -1,6 +1,7 @@
-"""A decoder for pydicom: lossless JPEG, and JPEG of 12 bits, by libjpeg-turbo.
+"""A decoder plugin for pydicom: lossless JPEG and 12-bit JPEG, by libjpeg-turbo.
 
-pydicom's own plugins for these are a GPL library, and GDCM, which ends the whole process on some damaged files.
+pydicom's own plugins for these formats are not used: one is a GPL library, and the other (GDCM) crashes the process on
+some damaged files.
 """
 
 import imagecodecs
@@ -18,7 +19,7 @@ def is_available(uid: UID) -> bool:
 
 
 def decode_frame(source: bytes, runner: DecodeRunner) -> bytes:
-    """The frame's bytes. What the stream says of its own size must agree with the header, or nothing is allocated."""
+    """Decode a frame to bytes. The array has the size of the header, so a stream of another size is an error."""
     shape = (runner.rows, runner.columns) + (runner.samples_per_pixel,) * (runner.samples_per_pixel > 1)
     pixels = np.empty(shape, np.uint8 if runner.bits_stored <= 8 else np.uint16)
     imagecodecs.jpeg8_decode(source, out=pixels)
@@ -28,7 +29,7 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytes:
 
 
 def register() -> None:
-    """Let pydicom use it, once."""
+    """Register the decoder with pydicom, unless this has been done."""
     for uid in DECODER_DEPENDENCIES:
         decoder = get_decoder(uid)
         if LABEL not in decoder.available_plugins:

@@ -1,4 +1,4 @@
-"""How much one file may ask for: headers are compared with it before anything is decoded."""
+"""Limits on the size of one file; headers are checked against them before anything is decoded."""
 
 from functools import cache
 
@@ -7,5 +7,5 @@ from dcube.runtime.settings import Settings, read_settings
 
 @cache
 def limits() -> Settings:
-    """The settings, read once, since every image asks."""
+    """Return the settings, read only once, because they are needed for every image."""
     return read_settings()

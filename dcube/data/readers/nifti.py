@@ -1,4 +1,4 @@
-"""NIfTI volumes → axial slices, shown as the same patient's DICOM slices would be."""
+"""Decoding of NIfTI volumes into axial slices, oriented like the DICOM slices of the same patient."""
 
 import logging
 import math
@@ -28,7 +28,7 @@ from dcube.data.readers.windows import Window
 
 SUFFIXES = (".nii", ".nii.gz")
 LPS = orientations.axcodes2ornt(("L", "P", "S"))
-DEFLATE_RATIO = 1032  # no deflated stream unpacks to more
+DEFLATE_RATIO = 1032  # largest possible compression ratio of deflate
 FREE_TEXT = ("descrip", "db_name", "aux_file", "intent_name")
 MOST_EXTENSIONS = 2**24  # bytes of header extensions
 LARGEST_ANGLE = 20.0  # degrees between the stored axes and the body's
@@ -36,10 +36,11 @@ LARGEST_ANGLE = 20.0  # degrees between the stored axes and the body's
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume; slices count from the feet to the head.
+    """A volume whose slices are numbered from the feet to the head.
 
     Attributes:
-        spacing: millimetres to the left, to the back, to the head.
+        slices: number of axial slices.
+        spacing: voxel size in millimetres along the axes to the patient's left, back and head.
     """
 
     path: Path
@@ -47,13 +48,14 @@ class Volume:
     spacing: tuple[float, float, float]
 
     def slice(self, number: int, window: Window | None = None) -> RawImage:
-        """An axial slice, mode `F` (0…255): the patient's right is on the left, the front at the top.
+        """Decode an axial slice, mode `F` (0…255), with the patient's right on the left and the front at the top.
 
         Args:
-            window: None takes the display range that the file names (cal_min, cal_max).
+            number: index of the slice, from 0.
+            window: None uses the file's display range (cal_min, cal_max), or 0…255 for uint8 without one.
 
         Raises:
-            UnusableImageError: where the slice cannot be displayed correctly, saying why.
+            UnusableImageError: if the slice cannot be displayed correctly; the message says why.
         """
         if not 0 <= number < self.slices:
             raise UnusableImageError(f"there is no slice {number}: it has {self.slices}")
@@ -75,10 +77,10 @@ def is_nifti(path: Path) -> bool:
 
 
 def open_volume(path: Path) -> Volume:
-    """Read the header.
+    """Read the header of a volume.
 
     Raises:
-        UnusableImageError: for anything that is not a whole volume of a known orientation near the body's axes.
+        UnusableImageError: if the file is not a complete volume with a known orientation close to the body's axes.
     """
     with decoding("NIfTI file"):
         header = _header(path)
@@ -91,7 +93,7 @@ def open_volume(path: Path) -> Volume:
 
 
 def load_array(path: Path) -> np.ndarray:
-    """(left, back, head) stored values scaled, in the order of `Volume.slice`: for label maps."""
+    """Read a label map: the scaled values (left, back, head), oriented as in `Volume.slice`."""
     with decoding("NIfTI file"):
         loaded = _load(path)
         if (loaded.slope, loaded.intercept) == (1, 0):
@@ -100,13 +102,13 @@ def load_array(path: Path) -> np.ndarray:
 
 
 def load_stored(path: Path) -> np.ndarray:
-    """Stored values in the file's own order of axes: for label maps whose headers do not tell their orientation."""
+    """Read the stored values in the file's own order of axes, for label maps whose header gives no orientation."""
     with decoding("NIfTI file"):
         return _stored(path, _header(path))[0]
 
 
 def free_text(path: Path) -> list[str]:
-    """The header fields with free text, which may name people, that are filled. For the owner of the file alone."""
+    """Return the names of filled free-text fields of the header, which may name people (for the file's owner only)."""
     with decoding("NIfTI file"):
         header = _header(path)
         with ImageOpener(str(path)) as file:
@@ -116,7 +118,7 @@ def free_text(path: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """Values as stored, turned so that axes run to the patient's left, back and head."""
+    """Stored values, reoriented so that the axes run to the patient's left, back and head."""
 
     stored: np.ndarray
     slope: float
@@ -128,7 +130,7 @@ _loading = Lock()
 
 
 def _load(path: Path) -> _Loaded:
-    """One thread unpacks a volume; those that read its other slices wait for it."""
+    """Return a volume; one thread unpacks it, and threads that need other slices wait."""
     with _loading:
         loaded = _load_once(path, path.stat().st_mtime_ns)
     if isinstance(loaded, UnusableImageError):
@@ -138,7 +140,7 @@ def _load(path: Path) -> _Loaded:
 
 @lru_cache(maxsize=2)
 def _load_once(path: Path, changed: int) -> _Loaded | UnusableImageError:
-    """A failure is an outcome too: a damaged volume is unpacked once, and not once a slice."""
+    """Return the volume or the error; errors are cached too, so that a damaged volume is unpacked only once."""
     try:
         with decoding("NIfTI file"):
             header = _header(path)
@@ -151,7 +153,7 @@ def _load_once(path: Path, changed: int) -> _Loaded | UnusableImageError:
 
 
 def _stored(path: Path, header: Nifti1Header) -> tuple[np.ndarray, ArrayProxy]:
-    """Three-dimensional values, and what knows their scale."""
+    """Return the stored values (three-dimensional) and nibabel's proxy, which has their scale."""
     proxy = (Nifti2Image if isinstance(header, Nifti2Header) else Nifti1Image).from_filename(path).dataobj
     assert isinstance(proxy, ArrayProxy)
     return np.asarray(proxy.get_unscaled()).reshape(header.get_data_shape()[:3]), proxy
@@ -166,12 +168,12 @@ def _own_window(header: Nifti1Header, dtype: np.dtype) -> Window | None:
 
 @cache
 def _silence_nibabel() -> None:
-    """Its log lines quote the file's content."""
+    """Silence nibabel, because its log lines quote the file's content."""
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
 
 
 def _header(path: Path) -> Nifti1Header:
-    """The header, checked so that reading the volume takes no more memory than stated."""
+    """Read the header and check it, so that reading the volume cannot take more memory than the limit."""
     _silence_nibabel()
     with ImageOpener(str(path)) as file:
         start = file.read(Nifti2Header.template_dtype.itemsize)
@@ -195,12 +197,12 @@ def _header(path: Path) -> Nifti1Header:
 
 
 def _sizes(start: bytes) -> tuple[int, int]:
-    """The first number, the header's size, in either byte order."""
+    """Return the first number of the file, the size of the header, in both byte orders."""
     return int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big")
 
 
 def _axes(header: Nifti1Header) -> np.ndarray:
-    """Which stored axis runs left–right, front–back, feet–head."""
+    """Return the stored axes (3,) that run left–right, front–back and feet–head."""
     if not header["sform_code"] and not header["qform_code"]:
         raise UnusableImageError("the file does not say how the patient is oriented (no qform, no sform)")
     affine = header.get_best_affine()

@@ -1,4 +1,4 @@
-"""What every reader returns: one decoded image, or the reason why it cannot be used."""
+"""The result of every reader: one decoded image, or an error with the reason why it cannot be used."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ EQUAL_SPACING = 1.01
 
 
 class UnusableImageError(Exception):
-    """Why one image cannot be used, in a few words. The caller knows the file."""
+    """An image cannot be used. The message gives the reason without the file, which the caller knows."""
 
 
 class ConstantImageError(UnusableImageError):
@@ -24,7 +24,7 @@ class ConstantImageError(UnusableImageError):
 
 
 class BlankSliceError(ConstantImageError):
-    """So does a frame or slice among others, which is left out."""
+    """A frame or slice of a file with several shows nothing. It is left out."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,12 @@ class RawImage:
     """One decoded image.
 
     Attributes:
-        image: upright, mode `L`, `RGB` or `F` (grey of more than 8 bits, as floats in 0…255).
-        mode: how it was stored, in Pillow's names, e.g. `I;16` or `RGBA`; for arrays in NumPy's.
-        brightest: its largest value, 0…255.
-        modality: the device type, as a DICOM code, e.g. `CT`; empty where the file does not say.
-        multi_frame: whether its file holds several frames or slices. Some of these may show nothing (air above the
-            head).
-        centre: (row, column) that a crop is centred on; None: the middle of the image.
+        image: upright image of mode `L`, `RGB` or `F` (grey of more than 8 bits, as floats in 0…255).
+        mode: storage mode: a name of Pillow, e.g. `I;16` or `RGBA`, a NumPy type, or a description of medical files.
+        brightest: largest value, 0…255.
+        modality: DICOM code of the device type, e.g. `CT`; empty if the file does not say.
+        multi_frame: whether the file has several frames or slices. Some of them may show nothing (air above the head).
+        centre: centre of a crop, (row, column) in pixels; None means the middle of the image.
     """
 
     image: Image.Image
@@ -50,7 +49,11 @@ class RawImage:
 
     @classmethod
     def checked(cls, image: Image.Image, mode: str, modality: str = "", multi_frame: bool = False) -> Self:
-        """Raise `ConstantImageError` for an image that shows nothing, unless it is a frame or slice among others."""
+        """Make a `RawImage` and determine its brightest value.
+
+        Raises:
+            ConstantImageError: if all pixels are equal, unless the file has several frames or slices.
+        """
         extrema = image.getextrema()
         bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
         if all(low == high for low, high in bands) and not multi_frame:
@@ -60,9 +63,9 @@ class RawImage:
 
 @contextmanager
 def decoding(kind: str) -> Iterator[None]:
-    """Turn every error of a decoder into one `UnusableImageError`.
+    """Context manager that turns every error of a decoder into an `UnusableImageError`.
 
-    Decoders raise all kinds of errors on damaged files, and some of them quote the file's content.
+    Decoders raise errors of any type on damaged files, and some of their messages quote the file's content.
     """
     try:
         yield
@@ -73,7 +76,7 @@ def decoding(kind: str) -> Iterator[None]:
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise `UnusableImageError` for an image that is too small to show anything, or too large for memory."""
+    """Raise `UnusableImageError` if an image is too small to show anything, or too large for memory."""
     if min(width, height) < SMALLEST_SIDE:
         raise UnusableImageError(f"{width} × {height} pixels, smaller than {SMALLEST_SIDE} a side")
     if max(width, height) > LARGEST_SIDE:
@@ -83,13 +86,17 @@ def check_size(width: int, height: int) -> None:
 
 
 def check_frames(count: int) -> None:
-    """Raise `UnusableImageError` for a file of more frames or slices than anybody has."""
+    """Raise `UnusableImageError` if a file has implausibly many frames or slices."""
     if count > (limit := limits().max_frames):
         raise UnusableImageError(f"{count} frames or slices, more than DCUBE_MAX_FRAMES={limit}")
 
 
 def square_pixels(image: Image.Image, spacing: tuple[float, float]) -> Image.Image:
-    """Resample to the finer of the two spacings (between rows, between columns), so that pixels are square."""
+    """Resample an image to square pixels of the finer spacing.
+
+    Args:
+        spacing: spacing between rows and between columns.
+    """
     finest = min(spacing)
     if max(spacing) <= finest * EQUAL_SPACING:
         return image

@@ -1,4 +1,4 @@
-"""The images in stored files of every kind: a plain image, a DICOM frame, a slice of a NIfTI volume."""
+"""The images in files of every kind: plain images, DICOM frames and slices of NIfTI volumes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ DOCUMENT = "DICOM without an image: report, plan, segmentation or map"
 
 @dataclass(frozen=True)
 class StoredImage:
-    """Where one image is stored.
+    """The location of one stored image, with facts from its header.
 
     Attributes:
-        file: relative to the data set's folder.
-        number: which frame or slice of the file; None where the file holds a single image.
-        patient: as the file names the patient. All frames and slices of one file belong to the same patient.
-        stands_in: whether the series or the file stands for a patient that the file does not name.
-        modality: of a DICOM file, as a DICOM code.
+        file: path relative to the data set's folder.
+        number: index of the frame or slice in the file; None if the file contains a single image.
+        patient: patient named by the file, or the series or file itself. It is the same for all images of a file.
+        stands_in: whether `patient` is the series or the file, because the file names no patient.
+        modality: DICOM code of the modality; empty for other kinds of files.
         auxiliary, normal: as in `DicomHeader`.
     """
 
@@ -45,14 +45,14 @@ class StoredImage:
 
 
 def is_medical(path: Path) -> bool:
-    """Whether the file is of a kind that can identify a person (DICOM, NIfTI)."""
+    """Return whether the file is of a kind that can identify a person (DICOM, NIfTI)."""
     return kind_of(path) in MEDICAL
 
 
 def list_stored_images(folder: Path, file: str) -> list[StoredImage] | str:
-    """The images of a file, by its header alone, or the reason why it has none.
+    """List the images of a file from its header, or return the reason why it has none.
 
-    A damaged file counts as one image: reading it tells the damage.
+    A damaged file counts as one image, so that reading this image reports the damage.
     """
     path = folder / file
     kind = kind_of(path)
@@ -77,11 +77,11 @@ def list_stored_images(folder: Path, file: str) -> list[StoredImage] | str:
 
 
 def why_auxiliary(images: Sequence[StoredImage]) -> dict[StoredImage, str]:
-    """Images that come along with a series and are none of it, with what they are.
+    """Return the auxiliary images of the series, with their kinds.
 
-    Where there is nothing else, they are what people want. Whole archives of projections are secondary captures, so
-    these are distinguished from a series only where there are slices. Of some patients an archive may have reformatted
-    slices alone.
+    If a data set has only such images, they are the images that people want, and none is returned. Whole archives of
+    X-rays are secondary captures, so these are auxiliary only if the data set has slices. Reformatted slices are
+    auxiliary only if their patient has other images.
     """
     proper = [image for image in images if image.modality and not image.auxiliary]
     sliced = any(image.modality in SLICED for image in proper)
@@ -95,10 +95,10 @@ def why_auxiliary(images: Sequence[StoredImage]) -> dict[StoredImage, str]:
 
 
 def read_stored_image(folder: Path, stored: StoredImage, window: Window | None) -> RawImage:
-    """Decode one image; the window applies to DICOM and NIfTI.
+    """Decode one image; the window applies only to DICOM and NIfTI.
 
     Raises:
-        UnusableImageError: saying why it cannot be used.
+        UnusableImageError: if the image cannot be used; the message says why.
     """
     path = folder / stored.file
     kind = kind_of(path) or "DICOM"

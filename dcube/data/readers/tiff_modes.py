@@ -1,14 +1,17 @@
-"""TIFF that Pillow unpacks and does not know: 64-bit floats, big-endian integers of 32 bits, of 16 with 0 for white."""
+"""TIFF formats that Pillow can unpack but does not register.
+
+These are 64-bit floats, big-endian 32-bit integers, and big-endian 16-bit integers with 0 as white.
+"""
 
 from PIL import TiffImagePlugin
 
 LITTLE, BIG = b"II", b"MM"
 INTEGERS, FLOATS = (1,), (3,)  # the tag SampleFormat
-PHOTOMETRIC = (0, 1)  # which value is black; the reader of images turns the one where 0 is white
+PHOTOMETRIC = (0, 1)  # 0: 0 is white, which the image reader inverts; 1: 0 is black
 
 
 def register() -> None:
-    """Let Pillow read them, once."""
+    """Register the formats with Pillow, unless it knows them."""
     for photometric in PHOTOMETRIC:
         for order, samples, bits, mode, stored in (
             (LITTLE, FLOATS, 64, "F", "F;64F"),

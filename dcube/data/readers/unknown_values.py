@@ -1,4 +1,4 @@
-"""Cells and header fields that say that nothing is known."""
+"""Values of table cells and header fields that mean "unknown"."""
 
 SAYING_NOTHING = frozenset(
     {

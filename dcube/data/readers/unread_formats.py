@@ -1,4 +1,4 @@
-"""What a picture is that cannot be read, where its header says it."""
+"""Description of pictures that cannot be read, from their headers."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ UNKNOWN = "not a readable image"
 
 
 def describe_unread(path: Path) -> str:
-    """Why a file that Pillow refuses is not read; `UNKNOWN` where nothing is known."""
+    """Return why Pillow refuses a file; `UNKNOWN` if the header does not tell."""
     try:
         with path.open("rb") as file:
             start = file.read(BYTES_READ)

@@ -1,4 +1,4 @@
-"""Which files a folder holds. Pipes, sockets, broken links and linked folders are refused by name."""
+"""Listing the files of a folder. Pipes, sockets, broken links and links to folders are refused and named."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from dcube.errors import DcubeError, abbreviated
 
-DEEPEST = 100  # folders; some functions of Python's library call themselves for each
+DEEPEST = 100  # nested folders; some functions of Python's library recurse into each
 KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -24,19 +24,20 @@ def given_path(path: str | Path) -> Path:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise `DcubeError` for anything that a user points at but a file, a folder, or a link to one."""
+    """Raise `DcubeError` unless the path is a file, a folder, or a link to one of them."""
     if problem := _problem(path):
         raise DcubeError(f"{path} {problem}: give a file or a folder")
 
 
 def regular_files(folder: Path, is_skipped: Callable[[str], bool]) -> list[Path]:
-    """All files below a folder, links to files among them, in no order; of a file none.
+    """List all files below a folder, including links to files, in no particular order; a file gives an empty list.
 
     Args:
-        is_skipped: whether a file or folder of this name is passed over.
+        is_skipped: returns whether a file or folder with this name is skipped.
 
     Raises:
-        DcubeError: naming broken links, links to folders, pipes, sockets, folders that may not be read or lie too deep.
+        DcubeError: if there are broken links, links to folders, pipes, sockets, unreadable folders or too deep ones;
+            the message names them.
     """
     files, special = [], []
     for path in _entries(folder, is_skipped):
@@ -50,13 +51,13 @@ def regular_files(folder: Path, is_skipped: Callable[[str], bool]) -> list[Path]
 
 
 def refuse_too_deep(container: Path, inside: PurePath) -> None:
-    """Raise `DcubeError` for what lies too deep inside a folder or archive."""
+    """Raise `DcubeError` if a path inside a folder or archive has more than `DEEPEST` parts."""
     if len(inside.parts) > DEEPEST:
         raise DcubeError(f"{container} holds folders inside of {DEEPEST} others: move the images up")
 
 
 def _entries(folder: Path, is_skipped: Callable[[str], bool]) -> Iterator[Path]:
-    """Everything that is not skipped but the folders themselves. Links to folders are given, not followed: cycles."""
+    """Yield all entries except folders and skipped ones; links to folders are yielded, not followed (cycles)."""
     for root, folders, files in os.walk(folder, onerror=_refuse_unreadable):
         parent = Path(root)
         refuse_too_deep(folder, parent.relative_to(folder))
@@ -66,7 +67,7 @@ def _entries(folder: Path, is_skipped: Callable[[str], bool]) -> Iterator[Path]:
 
 
 def _problem(path: Path) -> str:
-    """What it is in place of a file or folder; empty for these."""
+    """Return what the path is instead of a file or folder; empty if it is one of them."""
     try:
         mode = path.stat().st_mode
     except OSError as error:

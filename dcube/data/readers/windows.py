@@ -1,4 +1,4 @@
-"""Stored values → grey values 0…255: what a radiologist's window does."""
+"""Windowing: conversion of stored values into grey values 0…255."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,10 +13,12 @@ Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 @dataclass(frozen=True)
 class Window:
-    """The values from black to white, in the units that the modality LUT ends in (CT: Hounsfield units).
+    """The range of values from black to white, in the output units of the modality LUT (CT: Hounsfield units).
 
     Attributes:
-        function: DICOM PS3.3 C.11.2.1.2 and .3. `LINEAR_EXACT` makes center ± width / 2 black and white.
+        center, width: centre and width of the range.
+        function: DICOM PS3.3 C.11.2.1.2 and .3. `LINEAR_EXACT` maps center − width / 2 to black and center + width / 2
+            to white.
     """
 
     center: float
@@ -25,13 +27,13 @@ class Window:
 
     @property
     def valid(self) -> bool:
-        """Whether it shows more than black and white."""
+        """Whether the window is finite and wide enough to show more than black and white."""
         return bool(np.isfinite([self.center, self.width]).all()) and self.width > (self.function == "LINEAR")
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """float32 in 0…255, of the same shape."""
+        """Map values to float32 in 0…255 of the same shape."""
         center, width = self.center, self.width
-        if self.function == "LINEAR":  # both ends are whole values
+        if self.function == "LINEAR":  # the default formula, PS3.3 C.11.2.1.2.1
             center, width = center - 0.5, width - 1
         shown = values.astype(np.float32)
         shown -= np.float32(center)
@@ -43,6 +45,6 @@ class Window:
 
 
 def window_of(spec: Data | InputSpec) -> Window | None:
-    """The window that the parameters ask for, or that a model was trained with; None: each file's own."""
+    """Return the window of the parameters or of a trained model; None means each file's own window."""
     center, width = spec.window_center, spec.window_width
     return None if center is None or width is None else Window(center, width)
