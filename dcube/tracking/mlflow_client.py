@@ -18,6 +18,7 @@ from dcube.errors import DcubeError
 from dcube.runtime import retries
 from dcube.runtime.settings import library_defaults, read_settings
 from dcube.tracking import tags
+from dcube.tracking.local_store import artifact_location, database_of, refuse_foreign_paths
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,6 +70,9 @@ def without_password(text: str) -> str:
 
 
 def tracking_client(uri: str | None = None) -> "MlflowClient":
+    """Raises: DcubeError: it is the database of a working copy that was copied or moved."""
+    if database := database_of(uri or tracking_uri()):
+        refuse_foreign_paths(database)
     with library_defaults(QUIET):  # read as MLflow is imported
         from mlflow import MlflowClient
 
@@ -83,13 +87,13 @@ def existing_tracking_client() -> "MlflowClient":
     """
     if is_missing_database(tracking_uri()):
         raise DcubeError(
-            f"{_database(tracking_uri())} is missing: run where the pipeline ran, or set MLFLOW_TRACKING_URI"
+            f"{database_of(tracking_uri())} is missing: run where the pipeline ran, or set MLFLOW_TRACKING_URI"
         )
     return tracking_client()
 
 
 def is_missing_database(uri: str) -> bool:
-    database = _database(uri)
+    database = database_of(uri)
     return database is not None and not database.exists()
 
 
@@ -238,12 +242,7 @@ def _view(deleted: bool) -> int:
     return ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
 
 
-def _database(uri: str) -> Path | None:
-    scheme, _, database = uri.partition(":///")
-    return Path(database) if scheme == "sqlite" else None
-
-
 def _artifact_location() -> str | None:
     """Beside the database; a server decides for itself."""
-    database = _database(tracking_uri())
-    return (database.resolve().parent / "mlruns").as_uri() if database else None
+    database = database_of(tracking_uri())
+    return artifact_location(database) if database else None
