@@ -44,7 +44,7 @@ class Artifact(ArtifactPart):
         return cls.parse(content, str(path))
 
     @classmethod
-    def parse(cls, content: str, where: str) -> Self:
+    def parse(cls, content: str | bytes, where: str) -> Self:
         """The artifact in a text; `where` names its source in errors. Raises as `load` does."""
         try:
             values = json.loads(content)

@@ -2,12 +2,12 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from dcube.artifacts.schemas.artifact import Artifact
 from dcube.artifacts.schemas.moment import Moment
 
-Source = Literal["truth", "reader"]
+TRUTH = "truth"
 PeriodLength = Literal["day", "week", "month"]
 
 
@@ -41,8 +41,12 @@ class LoggedPrediction(LogLine):
 
 
 class Feedback(LogLine):
-    """What an image shows: the truth as it became known, or a reader's correction."""
+    """What an image shows.
+
+    Attributes:
+        source: `truth`, as it became known, or the name of the reader whose opinion it is.
+    """
 
     label: str
-    source: Source
+    source: str = Field(min_length=1, max_length=64)
     fed_back_at: Moment
