@@ -22,7 +22,7 @@ Model = Annotated[
     str | None, typer.Argument(help="Registered model. Default: dcube-NAME, where NAME is data.name in params.yaml.")
 ]
 NEWEST = 20
-Reason = Annotated[str, typer.Option("--reason", help="Reason, recorded in the history.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the history.")]
 
 
 def models(
@@ -62,7 +62,7 @@ def promote(
     check: Annotated[bool, typer.Option("--check", help="Only compare. Exit code 0: it may be promoted.")] = False,
     reason: Reason = "",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Policy setting as key=value. Can be repeated.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Policy setting. Can be repeated.")
     ] = None,
 ) -> None:
     """Compare the challenger with the champion, and promote it if it meets all criteria. Exit code 1: not promoted."""
@@ -93,7 +93,9 @@ def promote(
 def rollback(
     reason: Reason,
     name: Model = None,
-    to: Annotated[str | None, typer.Option("--to", help="Version to restore. Default: the previous champion.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="Version to restore. Default: the previous champion.")
+    ] = None,
 ) -> None:
     """Restore the previous champion, without a comparison."""
     with _registry(name) as registry:

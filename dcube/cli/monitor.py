@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 Image = Annotated[str, typer.Argument(help="input_sha256 of the prediction, or its first digits.")]
 Label = Annotated[str, typer.Argument(help="The class that the image shows.")]
-By = Annotated[str, typer.Option("--by", help="Who says so: `truth` (it is confirmed), or the name of a reader.")]
+By = Annotated[
+    str,
+    typer.Option(
+        "--by", metavar="truth|READER", help="Who says so: `truth` (it is confirmed), or the name of a reader."
+    ),
+]
 Every = Annotated[PeriodLength, typer.Option("--every", help="Length of a period.")]
 
 

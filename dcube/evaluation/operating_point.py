@@ -129,8 +129,12 @@ def _unreachable(positive: np.ndarray, scores: np.ndarray, evaluation: Evaluatio
     )
 
 
-def decision_in_words(point: OperatingPoint, confidence: float) -> str:
-    """What decides, how it was chosen, and what that gives: one sentence or a few."""
+def decision_in_words(point: OperatingPoint, confidence: float, threshold: str = "") -> str:
+    """What decides, how it was chosen, and what that gives: one sentence or a few.
+
+    Args:
+        threshold: in words, where it is not to be named.
+    """
     if point.rule.of_class is None:
         return f"The {MOST_PROBABLE} decides: no operating point was chosen (evaluation.operating_point)."
     wish = {
@@ -140,13 +144,17 @@ def decision_in_words(point: OperatingPoint, confidence: float) -> str:
         "cost": f"the smallest cost, a miss costing {point.target} false alarms",
     }.get(point.chosen_by, "a wish")
     patients = f" of {point.validation_patients} patients or groups" if point.validation_patients else ""
-    at, name = point.threshold, point.rule.of_class
-    resampled = f" (from {at.low:.3f} to {at.high:.3f} on resamples)" if at else ""
     return (
-        f"{name} is decided from a probability of {point.rule.threshold:.3f} on{resampled}, else the most probable of "
+        f"{point.rule.of_class} is decided from {threshold or threshold_in_words(point)} on, else the most probable of "
         f"the other classes: chosen on {point.validation_images} validation images{patients} for {wish}. PPV and NPV "
         f"are for {_prevalence(point)}; intervals: {confidence:.0%}."
     )
+
+
+def threshold_in_words(point: OperatingPoint) -> str:
+    at = point.threshold
+    resampled = f" ({at.low:.3f} to {at.high:.3f} on resamples)" if at else ""
+    return f"a probability of {point.rule.threshold:.3f}{resampled}"
 
 
 def _prevalence(point: OperatingPoint) -> str:
