@@ -16,7 +16,7 @@ from dcube.errors import DcubeError
 if TYPE_CHECKING:
     from dcube.registry.champions import Event
     from dcube.registry.provenance import Provenance
-    from dcube.registry.versions import ModelSnapshot, Registry
+    from dcube.registry.versions import Registry
 
 Model = Annotated[
     str | None, typer.Argument(help="Registered model. Default: dcube-NAME, where NAME is data.name in params.yaml.")
@@ -53,7 +53,8 @@ def models(
             for notice in (*problems, *split_notices(versions), f"{lost}. {REMEDY}" if lost else None):
                 if notice:
                     print_rich(notice)
-        _print_moved(snapshot)
+        if snapshot.champion_moved_by_hand():
+            _print_moved(registry)
 
 
 def promote(
@@ -79,7 +80,7 @@ def promote(
         for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
             print_rich(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
-        _print_moved(registry.snapshot())
+        _print_moved(registry)
         print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
         if not proposal.verdict.promoted:
             raise typer.Exit(1)
@@ -102,7 +103,7 @@ def rollback(
         from dcube.registry import promotion
         from dcube.tracking.lineage import person
 
-        _print_moved(registry.snapshot())
+        _print_moved(registry)
         _print_event(registry.name, promotion.rollback(registry, person(), reason, to))
 
 
@@ -147,9 +148,9 @@ def _origin(reference: str, describe_pipeline: Callable[[str], str] = str) -> "I
         yield trace(*resolve_reference(reference), repository_around(Path.cwd()), describe_pipeline)
 
 
-def _print_moved(snapshot: "ModelSnapshot") -> None:
+def _print_moved(registry: "Registry") -> None:
     """That the champion is not the one that the history says."""
-    if moved := snapshot.champion_moved_by_hand():
+    if moved := registry.champion_moved_by_hand():
         print(f"{moved[0].upper()}{moved[1:]}.")
 
 

@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -347,6 +349,38 @@ def test_of_two_who_move_the_champion_at_once_one_is_told(tracking_address, monk
     assert {event.version, *told} == {"2", "3"}
     assert mine.aliases()[CHAMPION] == event.version and mine.champion_moved_by_hand() == ""
     assert [(it.number, it.version) for it in mine.history()] == [(0, "1"), (1, event.version)]
+
+
+STEPS = "set_model_version_tag", "set_registered_model_tag", "log_text", "set_registered_model_alias"
+
+
+def test_who_looks_during_a_promotion_is_told_nothing_wrong(tracking_address, monkeypatch):
+    """At every step of it; an alias that was moved by hand is still named."""
+    registry = Registry.created(tracking_client(), NAME)
+    run = registry.client.create_run(registry.client.create_experiment("during"))
+    entries = [registry.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id) for _ in range(2)]
+    first, second = (Version(entry, run) for entry in entries)
+    appoint_first(registry, first, "Ada")
+    registry.set_alias(CHALLENGER, second.version)
+    with ThreadPoolExecutor() as others:
+        looking = []
+
+        def slow(send):
+            def sent(*words):
+                answer = send(*words)
+                looking.append(others.submit(Registry(tracking_client(), NAME).champion_moved_by_hand))
+                time.sleep(0.3)  # it looks meanwhile
+                return answer
+
+            return sent
+
+        with monkeypatch.context() as patch:
+            for step in STEPS:
+                patch.setattr(registry.client, step, slow(getattr(registry.client, step)))
+            promote(registry, Proposal(second, first, POLICY, Verdict(True, "better"), 1), "Ada")
+        assert [it.result() for it in looking] == [""] * len(looking) and len(looking) >= len(STEPS)
+    registry.client.set_registered_model_alias(NAME, CHAMPION, first.version)
+    assert "moved outside D-Cube: it is at version 1" in registry.champion_moved_by_hand()
 
 
 def test_a_reference_names_a_version(working_copy, tiny_params):
