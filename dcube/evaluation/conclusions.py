@@ -48,8 +48,8 @@ def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, M
 
 
 def evaluation_settings(metrics: Metrics) -> Evaluation:
-    """Those that the metrics were measured with, but for the seed of the resamples, which is the default."""
-    return Evaluation(
+    """Those that the metrics were measured with; of older files, those that are known."""
+    return metrics.evaluation or Evaluation(
         bootstrap_samples=metrics.resamples,
         confidence=metrics.confidence,
         calibration_bins=metrics.calibration_bins,

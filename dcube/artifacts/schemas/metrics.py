@@ -7,6 +7,7 @@ from pydantic import Field
 from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
 from dcube.artifacts.schemas.dataset import Grouping, SplitOrigin
 from dcube.artifacts.schemas.decision import DecisionPolicy, Estimate, OperatingPoint, PredictionSets
+from dcube.config.schema import Evaluation
 
 Resampled = Literal["patients", "groups", "patients or single images", "images"]
 PARTLY_KNOWN: Resampled = "patients or single images"  # some images have no patient: they stand for themselves
@@ -61,6 +62,7 @@ class Metrics(Artifact):
     prediction_sets: the classes that an image may have, with their coverage.
     subgroups: by the columns of `data.subgroups`.
     validation: metric → value on the validation split, as training measured it.
+    evaluation: all parameters that it was measured with; None in files that were written before they were kept.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("evaluate")
@@ -88,6 +90,7 @@ class Metrics(Artifact):
     operating_point: OperatingPoint = OperatingPoint()
     prediction_sets: PredictionSets = PredictionSets()
     subgroups: list[SubgroupColumn] = Field(default_factory=list)
+    evaluation: Evaluation | None = None
 
     @property
     def policy(self) -> DecisionPolicy:
