@@ -3,14 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from dcube.artifacts.layout import REPORT, REPORT_PAGE
+from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
 from dcube.config.schema import Evaluation
 from dcube.evaluation.comparison import compare
+from dcube.evaluation.data_warnings import data_warnings
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import card_header, short_kind
 from dcube.evaluation.operating_point import decision_in_words
@@ -24,6 +27,7 @@ from dcube.tracking.pages import run_page
 AUROC, MACRO_F1 = metric_of("auroc"), metric_of("macro_f1")
 KIND, VS_CHAMPION = "kind", "vs champion"  # tags of a version
 SHORT = 12  # letters of a hash that people need
+LONGEST_WARNING = 240  # letters: two lines of the page
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,13 @@ def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) 
 
 
 def description(
-    entry: ModelVersion, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str, shared: Run
+    entry: ModelVersion, metrics: Metrics, dataset: DatasetInfo, run: Run, evaluation: str, shared: Run
 ) -> str:
     """The model card's head, and the way to everything else, in Markdown.
 
     Args:
         entry: with its tags for people.
+        dataset: that the model was trained and tested on.
         run: the source run.
         evaluation: artifact folder of the evaluation there.
         shared: the run that registered all candidates.
@@ -85,9 +90,15 @@ def description(
         f"[pictures]({run_page('', run, f'{evaluation}/confusion.png')})",
         f"[parameters, metrics and origin]({run_page('', run)})",
     ]
-    notice, decision = (
-        split_notice(metrics),
-        f"**Decision.** {decision_in_words(metrics.operating_point, metrics.confidence)}",
-    )
-    parts = (" · ".join(shown), notice and f"**{notice}**", *card_header(metrics, classes), decision, " · ".join(links))
+    notices = (f"**{notice}**" for notice in (split_notice(metrics), _doubts(data_warnings(dataset))) if notice)
+    decision = f"**Decision.** {decision_in_words(metrics.operating_point, metrics.confidence)}"
+    parts = (" · ".join(shown), *notices, *card_header(metrics, dataset.classes), decision, " · ".join(links))
     return "\n\n".join(part for part in parts if part)
+
+
+def _doubts(warnings: Sequence[str]) -> str:
+    """The first, in one line, and how many more there are: the page is to fit a screen."""
+    if not warnings:
+        return ""
+    more = f" More warnings in the model card: {len(warnings) - 1}." if len(warnings) > 1 else ""
+    return shorten(warnings[0], LONGEST_WARNING, placeholder=" …") + more

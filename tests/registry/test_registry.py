@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dcube.artifacts.layout import EVALUATION, REGISTERED
+from dcube.artifacts.layout import DATASET, EVALUATION, PREPARED, REGISTERED
+from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.registry.download import download_version
@@ -296,6 +297,16 @@ class TestPromotion:
             file.unlink()
         with pytest.raises(DcubeError, match=r"not what was registered: evaluation/dcube/predictions\.csv is gone"):
             registry.predictions(version)
+
+
+def test_what_makes_the_data_doubtful_stands_on_the_page_of_a_version_in_short(working_copy, tiny_params):
+    assert "by itself" not in run_pipeline(tiny_params, 1, 10).version("1").description
+    warnings = ["what tells the classes apart by itself: file format", "a series stands for its patient"]
+    DatasetInfo.load(PREPARED / DATASET).model_copy(update={"warnings": warnings}).save(PREPARED / DATASET)
+    text = run_pipeline(tiny_params, 2, 10).version("2").description
+    assert "**What tells the classes apart by itself: file format. More warnings in the model card: 1.**" in text
+    DatasetInfo.load(PREPARED / DATASET).model_copy(update={"warnings": ["word " * 200]}).save(PREPARED / DATASET)
+    assert len(run_pipeline(tiny_params, 3, 10).version("3").description) < len(text) + 200
 
 
 @pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt])
