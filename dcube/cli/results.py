@@ -53,12 +53,12 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
         yield _bold(notice)
     points = {name: its.operating_point for name, its in metrics.items()}
     yield from dict.fromkeys(
-        decision_in_words(point, first.confidence, "the probability below of each model") for point in points.values()
+        decision_in_words(point, first.confidence, "each model's own threshold") for point in points.values()
     )
     for name, point in points.items():
         if point.rule.of_class is not None:
             rates = ", ".join(f"{rate} {test}" for rate, _, test in table_rows(point))
-            yield f"{name}: from {threshold_in_words(point)} on. On test: {rates}."
+            yield f"{name}: threshold {threshold_in_words(point)}. On test: {rates}."
     if sets := {name: its.prediction_sets for name, its in metrics.items() if its.prediction_sets.calibrated_on}:
         yield sets_compared(sets, first.resampled)
     yield from in_short(metrics.get(DCUBE, first))

@@ -99,7 +99,6 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Exact two-sided p: were the two models equal, either would be the right one by the toss of a coin."""
-    from scipy.stats import binomtest  # slow to import, and `dcube models` tests nothing
+    from scipy.special import bdtr  # `scipy.stats` takes 0.8 s longer to import
 
-    disagreements = only_first + only_second
-    return binomtest(only_first, disagreements).pvalue if disagreements else 1.0
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))

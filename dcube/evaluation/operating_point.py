@@ -133,7 +133,7 @@ def decision_in_words(point: OperatingPoint, confidence: float, threshold: str =
     """What decides, how it was chosen, and what that gives: one sentence or a few.
 
     Args:
-        threshold: in words, where it is not to be named.
+        threshold: what stands in its place.
     """
     if point.rule.of_class is None:
         return f"The {MOST_PROBABLE} decides: no operating point was chosen (evaluation.operating_point)."
@@ -145,7 +145,7 @@ def decision_in_words(point: OperatingPoint, confidence: float, threshold: str =
     }.get(point.chosen_by, "a wish")
     patients = f" of {point.validation_patients} patients or groups" if point.validation_patients else ""
     return (
-        f"{point.rule.of_class} is decided from {threshold or threshold_in_words(point)} on, else the most probable of "
+        f"{point.rule.of_class} is decided from {threshold or f'a probability of {threshold_in_words(point)}'} on, else the most probable of "
         f"the other classes: chosen on {point.validation_images} validation images{patients} for {wish}. PPV and NPV "
         f"are for {_prevalence(point)}; intervals: {confidence:.0%}."
     )
@@ -154,7 +154,7 @@ def decision_in_words(point: OperatingPoint, confidence: float, threshold: str =
 def threshold_in_words(point: OperatingPoint) -> str:
     at = point.threshold
     resampled = f" ({at.low:.3f} to {at.high:.3f} on resamples)" if at else ""
-    return f"a probability of {point.rule.threshold:.3f}{resampled}"
+    return f"{point.rule.threshold:.3f}{resampled}"
 
 
 def _prevalence(point: OperatingPoint) -> str:

@@ -82,8 +82,12 @@ def test_how_the_operating_points_were_chosen_is_said_once(evaluate, run_dcube):
         point = OperatingPoint(rule=rule, chosen_by="youden", validation={"ppv": rate}, test={"ppv": rate})
         Metrics.load(file).model_copy(update={"operating_point": point}).save(file)
     said = " ".join(run_dcube("results")[1].split())
-    assert said.count("benign is decided from") == said.count("for the largest sum of sensitivity and specificity") == 1
-    assert "untrained_uvit: from a probability of 0.350 on. On test: PPV 0.900 (0.800–1.000)." in said
+    assert (
+        said.count("benign is decided from each model's own threshold on")
+        == said.count("for the largest sum of sensitivity and specificity")
+        == 1
+    )
+    assert "untrained_uvit: threshold 0.350. On test: PPV 0.900 (0.800–1.000)." in said
 
 
 @pytest.mark.slow
