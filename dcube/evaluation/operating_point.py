@@ -144,8 +144,9 @@ def decision_in_words(point: OperatingPoint, confidence: float, threshold: str =
         "cost": f"the smallest cost, a miss costing {point.target} false alarms",
     }.get(point.chosen_by, "a wish")
     patients = f" of {point.validation_patients} patients or groups" if point.validation_patients else ""
+    start = threshold or f"a probability of {threshold_in_words(point)}"
     return (
-        f"{point.rule.of_class} is decided from {threshold or f'a probability of {threshold_in_words(point)}'} on, else the most probable of "
+        f"{point.rule.of_class} is decided from {start} on, else the most probable of "
         f"the other classes: chosen on {point.validation_images} validation images{patients} for {wish}. PPV and NPV "
         f"are for {_prevalence(point)}; intervals: {confidence:.0%}."
     )
