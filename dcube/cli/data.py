@@ -91,7 +91,7 @@ def data_check(
 def data_find(
     path: RawPath,
     pseudonyms: Annotated[
-        list[str], typer.Argument(metavar="PSEUDONYM…", help="As they appear in manifests and error messages.")
+        list[str], typer.Argument(metavar="PSEUDONYM", help="As they appear in manifests and error messages.")
     ],
 ) -> None:
     """Print the files and patients behind pseudonyms. Needs the salt of `prepare`; the output identifies people."""

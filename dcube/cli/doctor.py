@@ -1,12 +1,12 @@
-"""`dcube doctor`: repairs a working copy after a crash, a kill, or the loss of registered models."""
+"""`dcube doctor`: repairs a working copy after a crash, a kill, a move, or the loss of registered models."""
 
 from pathlib import Path
 from shutil import rmtree
 
 
 def doctor() -> None:
-    """Remove what blocks `dvc repro`: stale lock files of a killed DVC or git process, and records of versions that the
-    registry has lost."""
+    """Mend what blocks `dvc repro`: stale lock files of a killed DVC or git process, paths in the MLflow database of a
+    working copy that was copied or moved, and records of versions that the registry has lost."""
     from psutil import pid_exists
 
     from dcube.cli.terminal import quiet_mlflow
@@ -15,12 +15,16 @@ def doctor() -> None:
     from dcube.repository.commands import repository_around
     from dcube.repository.dvc_internals import locks_held
     from dcube.repository.workspace import remove_torn_files
-    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
+    from dcube.tracking.local_store import adopt_artifacts, database_of
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
 
     repository = repository_around(Path.cwd())
     if running := [f"{command} (process {pid})" for pid, command in locks_held(repository) or [] if pid_exists(pid)]:
         raise DcubeError(f"DVC is at work in {repository}: wait for {', '.join(running)}, or end it")
     mended = [f"removed {name}, which a killed process had left" for name in remove_torn_files(repository)]
+    if (database := database_of(tracking_uri())) and database.exists():
+        others = adopt_artifacts(database)
+        mended += [f"{database} names the artifacts beside it now, not those in {other}" for other in others]
     quiet_mlflow()
     with mlflow_errors_in_one_line():
         if lost := lost_versions():

@@ -22,11 +22,15 @@ Name = Annotated[
     str,
     typer.Option(
         "--name",
+        metavar="NAME",
         help="Name of the test set in MLflow: lower-case letters, digits, - and _; a letter first; no person's name.",
     ),
 ]
 GroupBy = Annotated[
-    str | None, typer.Option("--group-by", help="As data.group_by: which images belong together, for the intervals.")
+    str | None,
+    typer.Option(
+        "--group-by", metavar="GROUPING", help="As data.group_by: which images belong together, for the intervals."
+    ),
 ]
 Output = Annotated[
     Path | None,

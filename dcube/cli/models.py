@@ -16,13 +16,13 @@ from dcube.errors import DcubeError
 if TYPE_CHECKING:
     from dcube.registry.champions import Event
     from dcube.registry.provenance import Provenance
-    from dcube.registry.versions import ModelSnapshot, Registry
+    from dcube.registry.versions import Registry
 
 Model = Annotated[
     str | None, typer.Argument(help="Registered model. Default: dcube-NAME, where NAME is data.name in params.yaml.")
 ]
 NEWEST = 20
-Reason = Annotated[str, typer.Option("--reason", help="Reason, recorded in the history.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Reason, recorded in the history.")]
 
 
 def models(
@@ -53,7 +53,8 @@ def models(
             for notice in (*problems, *split_notices(versions), f"{lost}. {REMEDY}" if lost else None):
                 if notice:
                     print_rich(notice)
-        _print_moved(snapshot)
+        if snapshot.champion_moved_by_hand():
+            _print_moved(registry)
 
 
 def promote(
@@ -62,7 +63,7 @@ def promote(
     check: Annotated[bool, typer.Option("--check", help="Only compare. Exit code 0: it may be promoted.")] = False,
     reason: Reason = "",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Policy setting as key=value. Can be repeated.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Policy setting. Can be repeated.")
     ] = None,
 ) -> None:
     """Compare the challenger with the champion, and promote it if it meets all criteria. Exit code 1: not promoted."""
@@ -79,7 +80,7 @@ def promote(
         for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
             print_rich(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
-        _print_moved(registry.snapshot())
+        _print_moved(registry)
         print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
         if not proposal.verdict.promoted:
             raise typer.Exit(1)
@@ -93,14 +94,16 @@ def promote(
 def rollback(
     reason: Reason,
     name: Model = None,
-    to: Annotated[str | None, typer.Option("--to", help="Version to restore. Default: the previous champion.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="Version to restore. Default: the previous champion.")
+    ] = None,
 ) -> None:
     """Restore the previous champion, without a comparison."""
     with _registry(name) as registry:
         from dcube.registry import promotion
         from dcube.tracking.lineage import person
 
-        _print_moved(registry.snapshot())
+        _print_moved(registry)
         _print_event(registry.name, promotion.rollback(registry, person(), reason, to))
 
 
@@ -145,9 +148,9 @@ def _origin(reference: str, describe_pipeline: Callable[[str], str] = str) -> "I
         yield trace(*resolve_reference(reference), repository_around(Path.cwd()), describe_pipeline)
 
 
-def _print_moved(snapshot: "ModelSnapshot") -> None:
+def _print_moved(registry: "Registry") -> None:
     """Print a message if the champion differs from the one in the history."""
-    if moved := snapshot.champion_moved_by_hand():
+    if moved := registry.champion_moved_by_hand():
         print(f"{moved[0].upper()}{moved[1:]}.")
 
 

@@ -1,27 +1,36 @@
 """`dcube feedback` and `dcube monitor`: the inference log and feedback on its predictions."""
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dcube.artifacts.schemas.inference_log import PeriodLength, Source
+from dcube.artifacts.schemas.inference_log import TRUTH, PeriodLength
 from dcube.cli.predict import Reference
 from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.errors import DcubeError
 
+if TYPE_CHECKING:
+    from dcube.inference.log import InferenceLog
+
 Image = Annotated[str, typer.Argument(help="input_sha256 of the prediction, or its first digits.")]
 Label = Annotated[str, typer.Argument(help="The class that the image shows.")]
-By = Annotated[Source, typer.Option("--by", help="Who says so: the confirmed truth, or a reader.")]
+By = Annotated[
+    str,
+    typer.Option(
+        "--by", metavar="truth|READER", help="Who says so: `truth` (it is confirmed), or the name of a reader."
+    ),
+]
 Every = Annotated[PeriodLength, typer.Option("--every", help="Length of a period.")]
 
 
-def feedback(image: Image, label: Label, by: By = "truth") -> None:
+def feedback(image: Image, label: Label, by: By = TRUTH) -> None:
     """Record the true class of an image, or a reader's opinion, in the inference log."""
     from dcube.inference.log import feed_back
 
-    print(f"{feed_back(image, label, by)} shows {label} ({by})")
+    print(f"{feed_back(_log(), image, label, by)} shows {label} ({by})")
 
 
 def monitor(model: Reference, every: Every = "month") -> None:
@@ -30,12 +39,12 @@ def monitor(model: Reference, every: Every = "month") -> None:
     from dcube.artifacts.schemas.drift import DriftReference
     from dcube.cli.fitting_table import Column, FittingTable
     from dcube.inference.drift import drifted_in_words
-    from dcube.inference.log import read_log
-    from dcube.inference.monitoring import periods
+    from dcube.inference.monitoring import periods, readers
     from dcube.registry.download import download_version
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
-    predictions, fed_back = read_log()
+    log = _log()
+    predictions, fed_back = log.predictions, log.fed_back
     quiet_mlflow()
     with TemporaryDirectory(prefix="dcube-model-") as folder:
         with mlflow_errors_in_one_line():
@@ -53,3 +62,18 @@ def monitor(model: Reference, every: Every = "month") -> None:
         table.add_row(period.start, *cells)
     print_rich(table)
     print("Correct: of the predictions with feedback that did not abstain. Feedback may exist for some images only.")
+    for reader in readers(own, fed_back):
+        print(
+            f"Reader {reader.name}: {reader.as_predicted} of {reader.images} images as predicted; "
+            f"{reader.correct} of {reader.confirmed} with a confirmed class correct."
+        )
+
+
+def _log() -> "InferenceLog":
+    """The inference log; what of it is damaged is said."""
+    from dcube.inference.log import read_log
+
+    log = read_log()
+    if log.skipped:
+        print(log.skipped, file=sys.stderr)
+    return log

@@ -10,11 +10,13 @@ from dcube.cli.terminal import quiet_mlflow
 from dcube.data.readers.walking import given_path, refuse_special
 from dcube.errors import DcubeError, abbreviated
 
-Reference = Annotated[str, typer.Argument(help="MODEL@ALIAS or MODEL/VERSION, e.g. dcube-phantom@champion.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="MODEL@ALIAS", help="MODEL@ALIAS or MODEL/VERSION, e.g. dcube-phantom@champion.")
+]
 Paths = Annotated[
     list[Path],
     typer.Argument(
-        help="Images, DICOM or NIfTI files, folders, zip or tar archives.", metavar="PATH…", parser=given_path
+        help="Images, DICOM or NIfTI files, folders, zip or tar archives.", metavar="PATH", parser=given_path
     ),
 ]
 Format = Annotated[
@@ -41,8 +43,9 @@ AbstainBelow = Annotated[
 Decide = Annotated[
     str | None,
     typer.Option(
+        metavar="RULE",
         help="Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'; with ' at malignant = 0.05' for "
-        "another prevalence. Default: as in the model's evaluation."
+        "another prevalence. Default: as in the model's evaluation.",
     ),
 ]
 ByPatient = Annotated[
@@ -69,7 +72,7 @@ def predict(
     quiet_mlflow()
     version = api.load(model)
     if version.split_notice:
-        print(f"{version.title} was tested on this: {version.split_notice}", file=sys.stderr)
+        print(f"The metrics of {version.title}: {version.split_notice}", file=sys.stderr)
     predictions = version.predict(paths, decide=decide, abstain_below=abstain_below, heatmaps=heatmaps)
     for why, files in predictions.left_out.items():
         print(f"left out: {len(files)} × {why}: {abbreviated(files)}", file=sys.stderr)

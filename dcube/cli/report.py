@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Reference = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODEL@ALIAS]",
+        metavar="MODEL@ALIAS",
         help="MODEL@ALIAS or MODEL/VERSION, e.g. dcube-phantom/3. Default: the run in this working copy.",
     ),
 ]
@@ -69,4 +69,5 @@ def _write(file: Path, material: "Material", checklist: bool) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(file, content)
     shown = "fill in what is marked" if checklist else "open it in a browser. It holds images of the data set"
-    print(f"{file}, {len(content) / 1e6:.1f} MB: {shown}.")
+    size = f"{len(content) / 1e6:.1f} MB" if len(content) >= 1e5 else f"{len(content) / 1e3:.0f} kB"
+    print(f"{file}, {size}: {shown}.")

@@ -38,7 +38,7 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     from dcube.cli.results_tables import differences_table, published_table, results_table
     from dcube.evaluation.conclusions import comparison_notes, comparisons, conclusions, holm_corrected
     from dcube.evaluation.model_card import NO_ERROR, PHANTOM, candidate_in_words, majority_class_in_words
-    from dcube.evaluation.operating_point import decision_in_words, table_rows
+    from dcube.evaluation.operating_point import decision_in_words, table_rows, threshold_in_words
     from dcube.evaluation.prediction_sets import sets_compared
     from dcube.evaluation.predictions import Predictions
     from dcube.evaluation.published import published_on
@@ -51,12 +51,14 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
     yield f"Data: {first.dataset}, fingerprint {first.dataset_fingerprint[:12]}."
     if notice := split_notice(first):
         yield _bold(notice)
-    for name, its in metrics.items():
-        if its.operating_point.rule.of_class is not None:
-            rates = ", ".join(f"{rate} {test}" for rate, _, test in table_rows(its.operating_point))
-            yield f"{name}: {decision_in_words(its.operating_point, its.confidence)} On test: {rates}."
-    if all(its.operating_point.rule.of_class is None for its in metrics.values()):
-        yield decision_in_words(first.operating_point, first.confidence)
+    points = {name: its.operating_point for name, its in metrics.items()}
+    yield from dict.fromkeys(
+        decision_in_words(point, first.confidence, "each model's own threshold") for point in points.values()
+    )
+    for name, point in points.items():
+        if point.rule.of_class is not None:
+            rates = ", ".join(f"{rate} {test}" for rate, _, test in table_rows(point))
+            yield f"{name}: threshold {threshold_in_words(point)}. On test: {rates}."
     if sets := {name: its.prediction_sets for name, its in metrics.items() if its.prediction_sets.calibrated_on}:
         yield sets_compared(sets, first.resampled)
     yield from in_short(metrics.get(DCUBE, first))

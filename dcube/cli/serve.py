@@ -7,7 +7,7 @@ import typer
 from dcube.cli.predict import Reference
 from dcube.cli.terminal import quiet_mlflow
 
-Host = Annotated[str, typer.Option(help="Address to listen on. Requests are not authenticated.")]
+Host = Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on. Requests are not authenticated.")]
 Port = Annotated[int, typer.Option(min=1, max=65535)]
 
 

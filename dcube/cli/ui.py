@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST_COMPARED = 6  # columns that fit on a screen
 # One process instead of a dozen: MLflow starts four workers, and more for jobs that evaluate language models.
 FOR_ONE_PERSON = {"MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+# MLflow's own affair, and no person's who opens its pages.
+WITHOUT_WARNING = {"PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated"}
 
 
 def ui(
@@ -49,7 +51,7 @@ def ui(
     if own:
         command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
         database = {"MLFLOW_BACKEND_STORE_URI": tracking_uri()}  # a password in it must not appear in a command line
-        with library_defaults(FOR_ONE_PERSON):
+        with library_defaults(FOR_ONE_PERSON | WITHOUT_WARNING):
             os.execve(command[0], command, child_environment(database))
 
 

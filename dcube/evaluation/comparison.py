@@ -109,7 +109,6 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 def mcnemar(only_first: int, only_second: int) -> float:
     """Return the exact two-sided p-value under the hypothesis that either model is the correct one equally often."""
-    from scipy.stats import binomtest  # slow to import, and `dcube models` does not need it
+    from scipy.special import bdtr  # `scipy.stats` takes 0.8 s longer to import
 
-    disagreements = only_first + only_second
-    return binomtest(only_first, disagreements).pvalue if disagreements else 1.0
+    return min(1.0, 2 * float(bdtr(min(only_first, only_second), only_first + only_second, 0.5)))

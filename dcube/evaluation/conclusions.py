@@ -52,8 +52,8 @@ def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, M
 
 
 def evaluation_settings(metrics: Metrics) -> Evaluation:
-    """Return the settings with which the metrics were measured, except the seed of the resamples (the default)."""
-    return Evaluation(
+    """Return the settings with which the metrics were measured; for older files, those that are known."""
+    return metrics.evaluation or Evaluation(
         bootstrap_samples=metrics.resamples,
         confidence=metrics.confidence,
         calibration_bins=metrics.calibration_bins,

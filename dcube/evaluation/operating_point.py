@@ -130,8 +130,12 @@ def _unreachable(positive: np.ndarray, scores: np.ndarray, evaluation: Evaluatio
     )
 
 
-def decision_in_words(point: OperatingPoint, confidence: float) -> str:
-    """Describe the decision rule and how it was chosen, in one or a few sentences."""
+def decision_in_words(point: OperatingPoint, confidence: float, threshold: str = "") -> str:
+    """Describe the decision rule and how it was chosen, in one or a few sentences.
+
+    Args:
+        threshold: text to show instead of the point's own threshold.
+    """
     if point.rule.of_class is None:
         return f"The {MOST_PROBABLE} decides: no operating point was chosen (evaluation.operating_point)."
     wish = {
@@ -141,13 +145,18 @@ def decision_in_words(point: OperatingPoint, confidence: float) -> str:
         "cost": f"the smallest cost, a miss costing {point.target} false alarms",
     }.get(point.chosen_by, "a wish")
     patients = f" of {point.validation_patients} patients or groups" if point.validation_patients else ""
-    at, name = point.threshold, point.rule.of_class
-    resampled = f" (from {at.low:.3f} to {at.high:.3f} on resamples)" if at else ""
+    start = threshold or f"a probability of {threshold_in_words(point)}"
     return (
-        f"{name} is decided from a probability of {point.rule.threshold:.3f} on{resampled}, else the most probable of "
+        f"{point.rule.of_class} is decided from {start} on, else the most probable of "
         f"the other classes: chosen on {point.validation_images} validation images{patients} for {wish}. PPV and NPV "
         f"are for {_prevalence(point)}; intervals: {confidence:.0%}."
     )
+
+
+def threshold_in_words(point: OperatingPoint) -> str:
+    at = point.threshold
+    resampled = f" ({at.low:.3f} to {at.high:.3f} on resamples)" if at else ""
+    return f"{point.rule.threshold:.3f}{resampled}"
 
 
 def _prevalence(point: OperatingPoint) -> str:

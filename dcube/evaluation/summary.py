@@ -75,6 +75,7 @@ def summarise(
         operating_point=measured_on(point, predictions, evaluation),
         prediction_sets=sets_measured_on(sets, predictions, evaluation) if sets else PredictionSets(),
         subgroups=[] if subgroups is None else by_subgroup(subgroups, predictions, point, evaluation),
+        evaluation=evaluation,
     )
 
 

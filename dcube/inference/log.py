@@ -8,12 +8,14 @@ about an image is appended later as a separate line.
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from pydantic import ValidationError
 
 from dcube.artifacts.schemas.artifact import FORMAT_VERSION
-from dcube.artifacts.schemas.inference_log import Feedback, LoggedPrediction, Source
+from dcube.artifacts.schemas.inference_log import Feedback, LoggedPrediction
 from dcube.data.preprocessing import ModelInput
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import classes_of
@@ -43,53 +45,94 @@ def log_predictions(rows: pd.DataFrame, inputs: Sequence[ModelInput | str]) -> N
         _append(file, "".join(f"{LoggedPrediction.model_validate(row).model_dump_json()}\n" for row in values))
 
 
-def feed_back(image: str, label: str, source: Source) -> str:
+@dataclass(frozen=True)
+class InferenceLog:
+    """Contents of the inference log.
+
+    Attributes:
+        predictions: one row for each prediction, in the order of the lines.
+        fed_back: the feedback (`input_sha256`, `label`, `source`), in the order of the lines.
+        skipped: sentence with the number of lines that are damaged or have another format, and the first of them;
+            empty if there are none.
+    """
+
+    file: Path
+    predictions: pd.DataFrame
+    fed_back: pd.DataFrame
+    skipped: str
+
+
+def feed_back(log: InferenceLog, image: str, label: str, source: str) -> str:
     """Append the true class of an image with a logged prediction, and return the image's full hash.
 
     Args:
         image: the prediction's `input_sha256`, or its first digits.
         label: a class of the model that made the prediction.
-        source: whether the label is the confirmed truth or a reader's correction.
+        source: `truth` for the confirmed class, or the name of the reader whose opinion it is.
 
     Raises:
-        DcubeError: if no prediction or predictions for several images match, or if the model has no class `label`.
+        DcubeError: if no prediction or predictions for several images match, if the model has no class `label`, or if
+            the name of the reader is not allowed.
     """
-    file, (predictions, _) = _existing_log(), read_log()
-    of_image = predictions[predictions["input_sha256"].str.startswith(image)] if len(predictions) else predictions
-    found = of_image["input_sha256"].nunique() if len(of_image) else 0
-    if len(image) < FEWEST_DIGITS or found != 1:
-        raise DcubeError(
-            f"{file} has predictions for {found} images with the input_sha256 {image!r}: give {FEWEST_DIGITS} or more "
-            "digits of one that has a prediction"
-        )
-    row = of_image.iloc[-1].dropna()
+    row = _prediction_of(log, image).dropna()
     classes = classes_of(row.index)
     if label not in classes:
         raise DcubeError(f"{row['model']} has no class {label!r}: it knows {', '.join(map(repr, classes))}")
-    line = Feedback(input_sha256=row["input_sha256"], label=label, source=source, fed_back_at=timestamp())
-    _append(file, f"{line.model_dump_json()}\n")
+    try:
+        line = Feedback(input_sha256=row["input_sha256"], label=label, source=source, fed_back_at=timestamp())
+    except ValidationError:
+        raise DcubeError(f"--by {source!r}: give `truth`, or a reader's name of 1 to 64 characters") from None
+    _append(log.file, f"{line.model_dump_json()}\n")
     return str(row["input_sha256"])
 
 
-def read_log() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the predictions and the feedback (`input_sha256`, `label`, `source`), in the order of the lines.
+def _prediction_of(log: InferenceLog, image: str) -> "pd.Series":
+    """Return the last prediction for the image."""
+    if len(image) < FEWEST_DIGITS:
+        raise DcubeError(
+            f"{image!r} has {len(image)} of the 64 digits of an input_sha256: give {FEWEST_DIGITS} or more of them"
+        )
+    of_image = log.predictions
+    if len(of_image):
+        of_image = of_image[of_image["input_sha256"].str.startswith(image)]
+    images = of_image["input_sha256"].nunique() if len(of_image) else 0
+    if images > 1:
+        raise DcubeError(
+            f"{log.file} has predictions for {images} images whose input_sha256 begins with {image}: give more digits"
+        )
+    if not images:
+        raise DcubeError(
+            f"{log.file} has no prediction for an image whose input_sha256 begins with {image!r}: take it from the "
+            "column input_sha256 of `dcube predict`"
+        )
+    return of_image.iloc[-1]
+
+
+def read_log() -> InferenceLog:
+    """Read the file `DCUBE_INFERENCE_LOG`. Lines that are damaged or have another format are skipped and counted.
 
     Raises:
-        DcubeError: if no log is configured, if it is missing, or if a line is damaged or has another format.
+        DcubeError: if no log is configured, or if it is missing.
     """
     file = _existing_log()
     predictions: list[dict] = []
     fed_back: list[dict] = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").rstrip("\n").split("\n"), 1):
+    problems: list[str] = []
+    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
         where = f"{file} line {number}"
-        if _is_feedback(line):
-            fed_back.append(Feedback.parse(line, where).model_dump())
-        else:
-            predictions.append(LoggedPrediction.parse(line, where).model_dump(exclude={FORMAT_VERSION}))
-    return pd.DataFrame(predictions), pd.DataFrame(fed_back, columns=["input_sha256", "label", SOURCE])
+        try:
+            if _is_feedback(line):
+                fed_back.append(Feedback.parse(line, where).model_dump())
+            elif line.strip():
+                predictions.append(LoggedPrediction.parse(line, where).model_dump(exclude={FORMAT_VERSION}))
+        except DcubeError as error:
+            problems.append(str(error))
+    skipped = f"left out: {len(problems)} × damaged line: {problems[0]}" if problems else ""
+    columns = ["input_sha256", "label", SOURCE]
+    return InferenceLog(file, pd.DataFrame(predictions), pd.DataFrame(fed_back, columns=columns), skipped)
 
 
-def _is_feedback(line: str) -> bool:
+def _is_feedback(line: bytes) -> bool:
     """Tell feedback from predictions. Invalid JSON counts as a prediction, so that parsing reports the error."""
     try:
         return SOURCE in json.loads(line)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from dcube.artifacts.schemas.dataset import ABSTAIN
 from dcube.artifacts.schemas.drift import DriftReference, DriftRow
-from dcube.artifacts.schemas.inference_log import PeriodLength
+from dcube.artifacts.schemas.inference_log import TRUTH, PeriodLength
 from dcube.inference.drift import prediction_drift
 from dcube.inference.log import SOURCE
 
@@ -34,6 +34,24 @@ class Period:
     drift: list[DriftRow]
 
 
+@dataclass(frozen=True)
+class Reader:
+    """What one reader said about images with a decided prediction.
+
+    Attributes:
+        images: about which something was said; of several opinions about one, the last counts.
+        as_predicted: with the class that the model decided.
+        confirmed: whose truth is known.
+        correct: of them.
+    """
+
+    name: str
+    images: int
+    as_predicted: int
+    confirmed: int
+    correct: int
+
+
 def periods(
     predictions: pd.DataFrame, fed_back: pd.DataFrame, reference: DriftReference, every: PeriodLength
 ) -> Iterator[Period]:
@@ -43,8 +61,7 @@ def periods(
         predictions: predictions of one version, from `read_log`.
         fed_back: feedback from `read_log`. For each image the last feedback counts, and truth before a correction.
     """
-    ordered = fed_back.assign(true=fed_back[SOURCE] == "truth").sort_values("true", kind="stable")
-    labels = ordered.drop_duplicates("input_sha256", keep="last").set_index("input_sha256")["label"]
+    labels = _labels(fed_back.assign(true=fed_back[SOURCE] == TRUTH).sort_values("true", kind="stable"))
     times = pd.to_datetime(predictions["predicted_at"], utc=True, format="ISO8601").dt.tz_localize(None)
     for period, rows in predictions.groupby(times.dt.to_period(FREQUENCIES[every])):
         decided = rows[rows["decision"] != ABSTAIN]
@@ -57,3 +74,25 @@ def periods(
             correct=int((label == decided["decision"]).sum()),
             drift=prediction_drift(rows.dropna(subset=["confidence"]), reference),
         )
+
+
+def readers(predictions: pd.DataFrame, fed_back: pd.DataFrame) -> Iterator[Reader]:
+    """One for each with an opinion about an image of these predictions, by name; arguments as of `periods`."""
+    decided = _labels(predictions[predictions["decision"] != ABSTAIN], "decision")
+    truth = _labels(fed_back[fed_back[SOURCE] == TRUTH])
+    for name, rows in fed_back[fed_back[SOURCE] != TRUTH].groupby(SOURCE):
+        said = _labels(rows[rows["input_sha256"].isin(decided.index)])
+        if len(said):
+            known = truth.reindex(said.index)
+            yield Reader(
+                name=str(name),
+                images=len(said),
+                as_predicted=int((said == decided.reindex(said.index)).sum()),
+                confirmed=int(known.notna().sum()),
+                correct=int((said == known).sum()),
+            )
+
+
+def _labels(rows: pd.DataFrame, column: str = "label") -> pd.Series:
+    """The last of each image."""
+    return rows.drop_duplicates("input_sha256", keep="last").set_index("input_sha256")[column]

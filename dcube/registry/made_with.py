@@ -18,11 +18,6 @@ from dcube.config.loading import flattened
 from dcube.config.schema import Params
 from dcube.errors import abbreviated
 
-OF_METRICS = {
-    "resamples": "bootstrap_samples", "confidence": "confidence", "calibration_bins": "calibration_bins",
-    "abstain_below": "abstain_below",
-}  # fmt: skip
-
 
 def other_parameters(params: Params) -> Iterator[str]:
     """Yield a message for each existing output that was made with parameters other than `params`."""
@@ -44,11 +39,8 @@ def _recorded(params: Params) -> Iterator[tuple[str, Path, Mapping[str, Any], Ma
     for name, stage in STAGES.items():
         if (file := MODELS / name / CONFIG).exists():
             yield stage, file, *_of_candidate(CandidateConfig.load(file).params, name, params)
-        if (file := EVALUATION / name / METRICS_FILE).exists():
-            metrics, evaluation = Metrics.load(file), params.evaluation
-            named = {f"evaluation.{theirs}": getattr(metrics, ours) for ours, theirs in OF_METRICS.items()}
-            wanted = {f"evaluation.{name}": getattr(evaluation, name) for name in OF_METRICS.values()}
-            yield f"evaluate@{name}", file, named, wanted
+        if (file := EVALUATION / name / METRICS_FILE).exists() and (evaluation := Metrics.load(file).evaluation):
+            yield f"evaluate@{name}", file, _flat(evaluation=evaluation), _flat(evaluation=params.evaluation)
 
 
 def _of_candidate(

@@ -158,7 +158,7 @@ def register(
                 tags=page_tags(model.metrics, predictions, shared.dataset.name, lineage, shared.champion),
                 model_id=logged.model_id,
             )
-        text = description(entry, model.metrics, config.classes, client.get_run(run_id), evaluation, shared.run)
+        text = description(entry, model.metrics, shared.dataset.info, client.get_run(run_id), evaluation, shared.run)
         entry = client.update_model_version(registry.name, entry.version, text)
         client.set_tag(run_id, tags.NOTE, text)
         registered = [{"name": registry.name, "version": entry.version}]

@@ -3,14 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import shorten
 
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from dcube.artifacts.layout import REPORT, REPORT_PAGE
+from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
 from dcube.config.schema import Evaluation
 from dcube.evaluation.comparison import compare
+from dcube.evaluation.data_warnings import data_warnings
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.model_card import card_header, short_kind
 from dcube.evaluation.operating_point import decision_in_words
@@ -24,6 +27,7 @@ from dcube.tracking.pages import run_page
 AUROC, MACRO_F1 = metric_of("auroc"), metric_of("macro_f1")
 KIND, VS_CHAMPION = "kind", "vs champion"  # tags of a version
 SHORT = 12  # number of characters of a hash to display
+LONGEST_WARNING = 240  # characters: two lines of the page
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,13 @@ def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) 
 
 
 def description(
-    entry: ModelVersion, metrics: Metrics, classes: Sequence[str], run: Run, evaluation: str, shared: Run
+    entry: ModelVersion, metrics: Metrics, dataset: DatasetInfo, run: Run, evaluation: str, shared: Run
 ) -> str:
     """Return the head of the model card and links to everything else, in Markdown.
 
     Args:
         entry: registered version with its tags from `page_tags`.
+        dataset: data set on which the model was trained and tested.
         run: source run of the version.
         evaluation: artifact folder of the evaluation in `run`.
         shared: run that registered all candidates.
@@ -87,9 +92,15 @@ def description(
         f"[pictures]({run_page('', run, f'{evaluation}/confusion.png')})",
         f"[parameters, metrics and origin]({run_page('', run)})",
     ]
-    notice, decision = (
-        split_notice(metrics),
-        f"**Decision.** {decision_in_words(metrics.operating_point, metrics.confidence)}",
-    )
-    parts = (" · ".join(shown), notice and f"**{notice}**", *card_header(metrics, classes), decision, " · ".join(links))
+    notices = (f"**{notice}**" for notice in (split_notice(metrics), _doubts(data_warnings(dataset))) if notice)
+    decision = f"**Decision.** {decision_in_words(metrics.operating_point, metrics.confidence)}"
+    parts = (" · ".join(shown), *notices, *card_header(metrics, dataset.classes), decision, " · ".join(links))
     return "\n\n".join(part for part in parts if part)
+
+
+def _doubts(warnings: Sequence[str]) -> str:
+    """The first, in one line, and how many more there are: the page is to fit a screen."""
+    if not warnings:
+        return ""
+    more = f" More warnings in the model card: {len(warnings) - 1}." if len(warnings) > 1 else ""
+    return shorten(warnings[0], LONGEST_WARNING, placeholder=" …") + more

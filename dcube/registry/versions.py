@@ -19,6 +19,7 @@ from dcube.evaluation.summary import refuse_contradiction
 from dcube.registry.champions import Event, events_of, forged_event
 from dcube.registry.model_page import TASK, announce
 from dcube.registry.version import Version, condition, with_source_run, with_source_runs
+from dcube.runtime import retries
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import (
     after_collision,
@@ -192,8 +193,16 @@ class Registry:
         return self.snapshot().history()
 
     def champion_moved_by_hand(self) -> str:
-        """Return the message of `ModelSnapshot.champion_moved_by_hand` for the present state."""
-        return self.snapshot().champion_moved_by_hand()
+        """Return the message of `ModelSnapshot.champion_moved_by_hand`; looks twice, as a promotion may be going on."""
+        found = ""
+
+        def is_in_order() -> bool:
+            nonlocal found
+            found = self.snapshot().champion_moved_by_hand()
+            return not found
+
+        retries.PROMOTION.wait_until(is_in_order)
+        return found
 
     def _entries(self) -> "list[ModelVersion]":
         """Return all versions, the newest first."""

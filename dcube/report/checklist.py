@@ -16,8 +16,9 @@ def checklist(material: Material) -> str:
     text = (resources.files("dcube.report") / "checklists.yaml").read_bytes()
     parts = [
         f"# {material.title}: reporting checklists",
-        f"What {material.origin} answers about {material.model}. Where it answers nothing, a person has to; read its "
-        "answers, too: it knows nothing of your study but the images, their labels and this training.",
+        f"The answers about {material.model} are taken from {material.origin}. Check them: nothing is known there of "
+        "your study but the images, their labels and this training. Items without an answer are marked "
+        f"“{FOR_A_PERSON.strip('*')}”.",
     ]
     for guideline in parse_yaml(text, "checklists.yaml"):
         rows = [(number, item["asks"], _answer(item, material)) for number, item in guideline["items"].items()]

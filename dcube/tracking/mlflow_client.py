@@ -18,6 +18,7 @@ from dcube.errors import DcubeError
 from dcube.runtime import retries
 from dcube.runtime.settings import library_defaults, read_settings
 from dcube.tracking import tags
+from dcube.tracking.local_store import artifact_location, database_of, refuse_foreign_paths
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,6 +71,13 @@ def without_password(text: str) -> str:
 
 
 def tracking_client(uri: str | None = None) -> "MlflowClient":
+    """Return a client of the MLflow server or database.
+
+    Raises:
+        DcubeError: if the database belongs to a working copy that was copied or moved.
+    """
+    if database := database_of(uri or tracking_uri()):
+        refuse_foreign_paths(database)
     with library_defaults(QUIET):  # MLflow reads it on import
         from mlflow import MlflowClient
 
@@ -84,13 +92,13 @@ def existing_tracking_client() -> "MlflowClient":
     """
     if is_missing_database(tracking_uri()):
         raise DcubeError(
-            f"{_database(tracking_uri())} is missing: run where the pipeline ran, or set MLFLOW_TRACKING_URI"
+            f"{database_of(tracking_uri())} is missing: run where the pipeline ran, or set MLFLOW_TRACKING_URI"
         )
     return tracking_client()
 
 
 def is_missing_database(uri: str) -> bool:
-    database = _database(uri)
+    database = database_of(uri)
     return database is not None and not database.exists()
 
 
@@ -239,12 +247,7 @@ def _view(deleted: bool) -> int:
     return ViewType.ALL if deleted else ViewType.ACTIVE_ONLY
 
 
-def _database(uri: str) -> Path | None:
-    scheme, _, database = uri.partition(":///")
-    return Path(database) if scheme == "sqlite" else None
-
-
 def _artifact_location() -> str | None:
     """Return a folder beside the database; None for a server, which decides itself."""
-    database = _database(tracking_uri())
-    return (database.resolve().parent / "mlruns").as_uri() if database else None
+    database = database_of(tracking_uri())
+    return artifact_location(database) if database else None

@@ -4,7 +4,9 @@ import subprocess
 
 import pytest
 
-from dcube.artifacts.layout import EVALUATION
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE
+from dcube.artifacts.schemas.decision import DecisionRule, Estimate, OperatingPoint
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import with_overrides
 from dcube.stages import register
 from tests.support.evaluated_candidates import write_evaluated
@@ -69,6 +71,23 @@ def test_names_with_markup_are_shown_as_they_are(evaluate, working_copy, run_dcu
         file.write_text(file.read_text().replace("benign", "[/dim] benign"))
     code, shown = run_dcube("results")
     assert code == 0 and "[/dim] benign" in shown
+
+
+def test_how_the_operating_points_were_chosen_is_said_once(evaluate, run_dcube):
+    evaluate(**RIGHT)
+    assert run_dcube("results")[1].count("no operating point was chosen") == 1
+    for number, name in enumerate(RIGHT):
+        file = EVALUATION / name / METRICS_FILE
+        rule, rate = DecisionRule(of_class="benign", threshold=0.25 + number / 10), Estimate(value=0.9, low=0.8, high=1)
+        point = OperatingPoint(rule=rule, chosen_by="youden", validation={"ppv": rate}, test={"ppv": rate})
+        Metrics.load(file).model_copy(update={"operating_point": point}).save(file)
+    said = " ".join(run_dcube("results")[1].split())
+    assert (
+        said.count("benign is decided from each model's own threshold on")
+        == said.count("for the largest sum of sensitivity and specificity")
+        == 1
+    )
+    assert "untrained_uvit: threshold 0.350. On test: PPV 0.900 (0.800–1.000)." in said
 
 
 @pytest.mark.slow

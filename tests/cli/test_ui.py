@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from urllib.parse import parse_qs
 
@@ -58,12 +57,14 @@ def test_what_this_working_copy_registered_also_where_an_earlier_pipeline_had_tr
 
 
 @pytest.mark.slow
-def test_it_starts_without_an_activated_environment_and_shows_nobody_the_database(tracking_address):
+def test_it_starts_without_an_activated_environment_and_shows_nobody_the_database(tracking_address, tmp_path):
     port = free_port()
     environment = os.environ | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "dcube.cli", "ui", "--port", str(port)]
-    with process_group(command, env=environment, stdout=subprocess.DEVNULL) as process:
+    output = tmp_path / "output.txt"
+    with output.open("w") as file, process_group(command, env=environment, stdout=file, stderr=file) as process:
         wait_for_server(process, f"http://127.0.0.1:{port}/health")
         server = psutil.Process(process.pid)
         commands = [one.cmdline() for one in (server, *server.children(recursive=True))]
         assert "mlflow" in commands[0] and tracking_address not in str(commands)
+    assert "Uvicorn running" in output.read_text() and "Warning" not in output.read_text()

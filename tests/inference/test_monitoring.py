@@ -1,16 +1,16 @@
 """Periods of the inference log, on predictions of which everything is known."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dcube.artifacts.schemas.drift import DriftReference
-from dcube.errors import DcubeError
 from dcube.inference.drift import PROPERTIES, drifted_in_words
 from dcube.inference.log import read_log
-from dcube.inference.monitoring import periods
+from dcube.inference.monitoring import Reader, periods, readers
 
 REFERENCE = DriftReference(
     images=200,
@@ -62,21 +62,33 @@ FED_BACK = {
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ({}, "line 3 has no format version"),
-        ([], "line 3 has no format version"),
-        (PREDICTED | {"format_version": 2}, "line 3 has format version 2"),
-        (PREDICTED | {"predicted_at": "today"}, r"line 3 does not fit .*predicted_at"),
-        (PREDICTED | {"decision": None}, r"line 3 does not fit .*decision"),
-        (FED_BACK | {"source": "rumour"}, r"line 3 does not fit .*source"),
+        ({}, "line 2 has no format version"),
+        ([], "line 2 has no format version"),
+        (b'{"format_version": 1, "input_sh', "line 2 is not JSON"),
+        (b"\0\0\xff", "line 2 is not JSON"),
+        (PREDICTED | {"format_version": 2}, "line 2 has format version 2"),
+        (PREDICTED | {"predicted_at": "today"}, r"line 2 does not fit .*predicted_at"),
+        (PREDICTED | {"decision": None}, r"line 2 does not fit .*decision"),
+        (FED_BACK | {"source": ""}, r"line 2 does not fit .*source"),
     ],
 )
-def test_a_line_that_does_not_fit_is_named(line, said, tmp_path, monkeypatch):
+def test_a_line_that_does_not_fit_is_named_and_the_others_count(line, said, tmp_path, monkeypatch):
     log = tmp_path / "predictions.jsonl"
     monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
-    log.write_text("".join(json.dumps(each) + "\n" for each in (PREDICTED, FED_BACK)))
-    predictions, fed_back = read_log()
-    assert set(predictions) == PREDICTED.keys() - {"format_version"} and list(fed_back["label"]) == ["ill"]
-    with log.open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    with pytest.raises(DcubeError, match=f"predictions.jsonl {said}.*: restore the line, or move the file away"):
-        read_log()
+    damaged = line if isinstance(line, bytes) else json.dumps(line).encode()
+    lines = [json.dumps(each).encode() for each in (PREDICTED, FED_BACK)]
+    log.write_bytes(b"\n".join([lines[0], damaged, b"", lines[1], damaged, b""]))
+    found = read_log()
+    assert set(found.predictions) == PREDICTED.keys() - {"format_version"} and list(found.fed_back["label"]) == ["ill"]
+    assert found.skipped.startswith("left out: 2 × damaged line: ") and "\n" not in found.skipped
+    assert re.search(f"predictions.jsonl {said}.*: restore the line, or move the file away", found.skipped)
+
+
+def test_every_reader_is_compared_with_the_model_and_with_what_was_confirmed():
+    lines = [("1-1", "ill", "truth"), ("1-1", "well", "Lee"), ("1-3", "well", "Lee"), ("1-3", "ill", "Lee")]
+    lines += [("1-1", "ill", "Roy"), ("1-10", "ill", "Roy"), ("9-9", "ill", "Roy"), ("9-9", "ill", "Kim")]
+    fed_back = pd.DataFrame(lines, columns=["input_sha256", "label", "source"])
+    assert list(readers(predicted(1), fed_back)) == [
+        Reader("Lee", images=2, as_predicted=1, confirmed=1, correct=0),
+        Reader("Roy", images=1, as_predicted=1, confirmed=1, correct=1),  # 1-10 abstained, 9-9 was never predicted
+    ]

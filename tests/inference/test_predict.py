@@ -171,13 +171,17 @@ def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path,
     predictions = dcube.load(of_pictures.reference).predict([write_picture(tmp_path / f"{n}.png", n) for n in range(3)])
     first, second, _ = predictions
     wrong = next(name for name in CLASSES if name != second.decision)
-    assert run_dcube("feedback", first.input_sha256, wrong, "--by", "reader")[0] == 0
+    assert run_dcube("feedback", first.input_sha256, wrong, "--by", "Dr Lee")[0] == 0
     assert run_dcube("feedback", first.input_sha256[:12], first.decision)[0] == 0  # the truth counts before a reader
     assert run_dcube("feedback", second.input_sha256, wrong)[0] == 0
+    with log.open("a") as file:
+        file.write('{"torn')
+        file.write("\n")
     before = log.read_text()
     for words, said in (
-        (("f" * 64, "benign"), "has predictions for 0 images"),
-        (("", "benign"), "has predictions for 3 images"),
+        (("f" * 64, "benign"), "no prediction for an image whose input_sha256 begins with 'ffff"),
+        ((first.input_sha256[:7], "benign"), f"{first.input_sha256[:7]!r} has 7 of the 64 digits"),
+        ((first.input_sha256, "benign", "--by", ""), "give `truth`, or a reader's name"),
         ((second.input_sha256, "cyst"), "no class 'cyst'"),
     ):
         code, printed = run_dcube("feedback", *words)
@@ -185,6 +189,8 @@ def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path,
     assert log.read_text() == before
     code, printed = run_dcube("monitor", of_pictures.reference, "--every", "day")
     assert code == 0 and "1 of 2 with feedback" in printed and str(datetime.now(UTC).date()) in printed
+    assert "Reader Dr Lee: 0 of 1 images as predicted; 0 of 1 with a confirmed class correct." in printed
+    assert "left out: 1 × damaged line" in printed
     log.write_text(before.replace(of_pictures.candidate.config.weights_sha256, "0" * 64))
     assert "the log has no prediction of" in run_dcube("monitor", of_pictures.reference)[1]
 

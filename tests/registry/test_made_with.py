@@ -37,6 +37,10 @@ def evaluated(working_copy, tiny_params):
         ("classifier.sub_features.stage", 2, "train_classifier"),
         ("baseline.weight_decay", 0.5, "train_baseline"),
         ("evaluation.abstain_below", 0.5, "evaluate@dcube"),
+        ("evaluation.seed", 5, "evaluate@dcube"),
+        ("evaluation.set_coverage", 0.75, "evaluate@untrained_uvit"),
+        ("evaluation.abstain_by_set", True, "evaluate@baseline"),
+        ("evaluation.prevalence", 0.25, "evaluate@dcube"),
     ],
 )
 def test_they_are_refused_and_named(evaluated, parameter, value, stage) -> None:

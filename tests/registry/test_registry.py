@@ -4,13 +4,16 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from dcube.artifacts.layout import EVALUATION, REGISTERED
+from dcube.artifacts.layout import DATASET, EVALUATION, PREPARED, REGISTERED
+from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.registry.download import download_version
@@ -296,6 +299,16 @@ class TestPromotion:
             registry.predictions(version)
 
 
+def test_what_makes_the_data_doubtful_stands_on_the_page_of_a_version_in_short(working_copy, tiny_params):
+    assert "by itself" not in run_pipeline(tiny_params, 1, 10).version("1").description
+    warnings = ["what tells the classes apart by itself: file format", "a series stands for its patient"]
+    DatasetInfo.load(PREPARED / DATASET).model_copy(update={"warnings": warnings}).save(PREPARED / DATASET)
+    text = run_pipeline(tiny_params, 2, 10).version("2").description
+    assert "**What tells the classes apart by itself: file format. More warnings in the model card: 1.**" in text
+    DatasetInfo.load(PREPARED / DATASET).model_copy(update={"warnings": ["word " * 200]}).save(PREPARED / DATASET)
+    assert len(run_pipeline(tiny_params, 3, 10).version("3").description) < len(text) + 200
+
+
 @pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt])
 @pytest.mark.parametrize("request_name", ["set_registered_model_alias", "update_registered_model"])
 def test_a_champion_that_moved_keeps_its_event(tracking_address, monkeypatch, request_name, error):
@@ -347,6 +360,38 @@ def test_of_two_who_move_the_champion_at_once_one_is_told(tracking_address, monk
     assert {event.version, *told} == {"2", "3"}
     assert mine.aliases()[CHAMPION] == event.version and mine.champion_moved_by_hand() == ""
     assert [(it.number, it.version) for it in mine.history()] == [(0, "1"), (1, event.version)]
+
+
+STEPS = "set_model_version_tag", "set_registered_model_tag", "log_text", "set_registered_model_alias"
+
+
+def test_who_looks_during_a_promotion_is_told_nothing_wrong(tracking_address, monkeypatch):
+    """At every step of it; an alias that was moved by hand is still named."""
+    registry = Registry.created(tracking_client(), NAME)
+    run = registry.client.create_run(registry.client.create_experiment("during"))
+    entries = [registry.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id) for _ in range(2)]
+    first, second = (Version(entry, run) for entry in entries)
+    appoint_first(registry, first, "Ada")
+    registry.set_alias(CHALLENGER, second.version)
+    with ThreadPoolExecutor() as others:
+        looking = []
+
+        def slow(send):
+            def sent(*words):
+                answer = send(*words)
+                looking.append(others.submit(Registry(tracking_client(), NAME).champion_moved_by_hand))
+                time.sleep(0.3)  # it looks meanwhile
+                return answer
+
+            return sent
+
+        with monkeypatch.context() as patch:
+            for step in STEPS:
+                patch.setattr(registry.client, step, slow(getattr(registry.client, step)))
+            promote(registry, Proposal(second, first, POLICY, Verdict(True, "better"), 1), "Ada")
+        assert [it.result() for it in looking] == [""] * len(looking) and len(looking) >= len(STEPS)
+    registry.client.set_registered_model_alias(NAME, CHAMPION, first.version)
+    assert "moved outside D-Cube: it is at version 1" in registry.champion_moved_by_hand()
 
 
 def test_a_reference_names_a_version(working_copy, tiny_params):

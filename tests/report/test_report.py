@@ -375,9 +375,10 @@ def test_the_registry_alone_is_enough_but_for_the_test_images(
 
 
 def test_a_checklist_answers_what_the_run_knows_and_leaves_the_rest_to_a_person(
-    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "report", "--checklist", "-o", str(tmp_path / "filled.md")) == 0
+    assert re.search(r"filled\.md, [1-9]\d* kB: ", capsys.readouterr().out)
     rows = re.findall(r"^\| (\d+[a-g]?) \| (.+?) \| (.+) \|$", (tmp_path / "filled.md").read_text(), re.MULTILINE)
     assert [number for number, _, _ in rows[:44]] == [str(number) for number in range(1, 45)], "CLAIM 2024"
     assert len(rows) == 44 + 52 and rows[-1][0] == "27c", "TRIPOD+AI"

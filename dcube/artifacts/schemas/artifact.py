@@ -47,7 +47,7 @@ class Artifact(ArtifactPart):
         return cls.parse(content, str(path))
 
     @classmethod
-    def parse(cls, content: str, where: str) -> Self:
+    def parse(cls, content: str | bytes, where: str) -> Self:
         """Parse the artifact from JSON. `where` names its source in error messages. Raises as `load` does."""
         try:
             values = json.loads(content)

@@ -11,6 +11,11 @@ from dcube.errors import DcubeError
 
 MOST_PROBABLE = "most probable class"
 FROM, AT = " >= ", " at "
+# Who writes a rule by hand needs all of this.
+GRAMMAR = (
+    f"give {MOST_PROBABLE!r} or 'CLASS >= PROBABILITY', e.g. 'malignant >= 0.3'; for another prevalence append "
+    "' at CLASS = SHARE', e.g. ' at malignant = 0.05'"
+)
 
 
 class Estimate(ArtifactPart):
@@ -64,14 +69,13 @@ class DecisionRule(ArtifactPart):
         try:
             if text.strip() == MOST_PROBABLE or (at and not most):
                 return cls(at=_prevalence(prevalence))
-            name, _, rest = text.rpartition(FROM.strip())
+            name, sign, rest = text.rpartition(FROM.strip())
+            if not sign:
+                raise ValueError("it has no `>=`")
             threshold, _, prevalence = rest.partition(AT)
-            return cls(of_class=_name(name), threshold=float(threshold), at=_prevalence(prevalence))
-        except ValueError:
-            raise DcubeError(
-                f"decide: {text!r} is no rule: give {MOST_PROBABLE!r} or e.g. 'malignant >= 0.3', with e.g. ' at "
-                "malignant = 0.05' for another prevalence"
-            ) from None
+            return cls(of_class=_name(name), threshold=_threshold(threshold), at=_prevalence(prevalence))
+        except ValueError as error:
+            raise DcubeError(f"decide: {text!r} is no rule ({error}): {GRAMMAR}") from None
 
     def checked(self, classes: list[str], prior: Sequence[float]) -> Self:
         """Check the class names, and add the weights for the prevalence (Saerens et al. 2002, Eq. (2.4)).
@@ -98,14 +102,35 @@ class DecisionRule(ArtifactPart):
 
 def _prevalence(text: str) -> Prevalence | None:
     """Parse `CLASS = SHARE`; None for an empty text. Raises `ValueError` if the text is something else."""
-    name, _, share = text.rpartition("=")
-    return Prevalence(of_class=_name(name), share=float(share)) if text else None
+    if not text:
+        return None
+    name, sign, share = text.rpartition("=")
+    if not sign:
+        raise ValueError("its prevalence has no `=`")
+    if not 0 < _number(share) < 1:
+        raise ValueError(f"the prevalence {share.strip()!r} is not between 0 and 1")
+    return Prevalence(of_class=_name(name), share=_number(share))
+
+
+def _threshold(text: str) -> float:
+    """Parse a probability. Raises `ValueError` if the text is something else."""
+    if not 0 <= _number(text) <= 1:
+        raise ValueError(f"the probability {text.strip()!r} is not from 0 to 1")
+    return _number(text)
+
+
+def _number(text: str) -> float:
+    """Parse a number; NaN if the text is something else."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
 
 
 def _name(text: str) -> str:
     """Strip a class name. Raises `ValueError` if it is blank."""
     if not text.strip():
-        raise ValueError(text)
+        raise ValueError("it names no class")
     return text.strip()
 
 

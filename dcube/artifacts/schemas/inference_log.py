@@ -2,12 +2,12 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from dcube.artifacts.schemas.artifact import Artifact
 from dcube.artifacts.schemas.moment import Moment
 
-Source = Literal["truth", "reader"]
+TRUTH = "truth"
 PeriodLength = Literal["day", "week", "month"]
 
 
@@ -43,8 +43,12 @@ class LoggedPrediction(LogLine):
 
 
 class Feedback(LogLine):
-    """The class of an image: the truth that became known later, or the opinion of a reader."""
+    """The class of an image, as it became known later.
+
+    Attributes:
+        source: `truth` for the confirmed class, or the name of the reader whose opinion it is.
+    """
 
     label: str
-    source: Source
+    source: str = Field(min_length=1, max_length=64)
     fed_back_at: Moment

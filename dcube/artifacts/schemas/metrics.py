@@ -7,6 +7,7 @@ from pydantic import Field
 from dcube.artifacts.schemas.artifact import Artifact, ArtifactPart, remedy_of_stage
 from dcube.artifacts.schemas.dataset import Grouping, SplitOrigin
 from dcube.artifacts.schemas.decision import DecisionPolicy, Estimate, OperatingPoint, PredictionSets
+from dcube.config.schema import Evaluation
 
 Resampled = Literal["patients", "groups", "patients or single images", "images"]
 PARTLY_KNOWN: Resampled = "patients or single images"  # images without a patient are resampled individually
@@ -63,6 +64,7 @@ class Metrics(Artifact):
         prediction_sets: the conformal prediction sets and their coverage.
         subgroups: metrics by the columns of `data.subgroups`.
         validation: metric → value on the validation split, measured during training.
+        evaluation: parameters with which the metrics were measured; None in files of earlier versions.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("evaluate")
@@ -90,6 +92,7 @@ class Metrics(Artifact):
     operating_point: OperatingPoint = OperatingPoint()
     prediction_sets: PredictionSets = PredictionSets()
     subgroups: list[SubgroupColumn] = Field(default_factory=list)
+    evaluation: Evaluation | None = None
 
     @property
     def policy(self) -> DecisionPolicy:

@@ -1,0 +1,99 @@
+"""MLflow's database in a working copy: its absolute paths are another's once the working copy was copied or moved.
+
+Beside it are the artifacts, in `mlruns`. `docs/architecture.md` lists what is known here of MLflow's tables.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from dcube.errors import DcubeError, abbreviated
+
+ARTIFACTS = "mlruns"
+# Table → its column with the place of artifacts.
+PLACES = {
+    "experiments": "artifact_location",
+    "runs": "artifact_uri",
+    "logged_models": "artifact_location",
+    "model_versions": "storage_location",
+}
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of an SQLite address; None for a server."""
+    scheme, _, database = uri.partition(":///")
+    return Path(database) if scheme == "sqlite" else None
+
+
+def artifact_location(database: Path) -> str:
+    """Where experiments that are made in this database keep their artifacts."""
+    return (database.resolve().parent / ARTIFACTS).as_uri()
+
+
+def refuse_foreign_paths(database: Path) -> None:
+    """Raises: DcubeError: it would write to, and read from, the working copy that it was copied or moved from."""
+    if others := _foreign_locations(database):
+        raise DcubeError(
+            f"{database} was copied or moved: the artifacts that it names are in {_path(others[0])}: "
+            "`dcube doctor` makes them those of this working copy"
+        )
+
+
+def adopt_artifacts(database: Path) -> list[str]:
+    """Where the database names artifacts of another working copy, name those beside it; returns the folders replaced.
+
+    Raises:
+        DcubeError: not all of them are there; nothing was changed.
+    """
+    here, others = artifact_location(database), _foreign_locations(database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for other in others:
+            _refuse_missing(connection, _path(other), _path(here))
+            _rename(connection, other, here)
+            _rename(connection, str(_path(other)), str(_path(here)))  # MLflow's own default experiment has a plain path
+    return [str(_path(other)) for other in others]
+
+
+def _foreign_locations(database: Path) -> list[str]:
+    """Other folders `mlruns` in which its experiments keep their artifacts."""
+    if not database.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+    except sqlite3.Error:  # no table yet, or no database: MLflow makes it, or says so
+        return []
+    ours = (it for (it,) in found if it and it.startswith("file:") and it.endswith(f"/{ARTIFACTS}"))
+    return [it for it in ours if it != artifact_location(database)]
+
+
+def _refuse_missing(connection: sqlite3.Connection, other: Path, here: Path) -> None:
+    missing = [] if here.exists() else [here.name]
+    for place in map(_path, _places(connection)):
+        if place.is_relative_to(other) and place.exists() and not (here / place.relative_to(other)).exists():
+            missing.append(str(place.relative_to(other)))
+    if missing:
+        raise DcubeError(
+            f"{here} lacks artifacts that this database names: {abbreviated(missing)}: copy them from {other} "
+            f"(`cp -rn {other} {here.parent}`), then run `dcube doctor` again"
+        )
+
+
+def _places(connection: sqlite3.Connection) -> Iterator[str]:
+    for table, column in PLACES.items():
+        yield from (it for (it,) in connection.execute(f"SELECT {column} FROM {table} WHERE {column} IS NOT NULL"))
+
+
+def _rename(connection: sqlite3.Connection, old: str, new: str) -> None:
+    for table, column in PLACES.items():
+        connection.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column} || '/', 1, ?) = ?",
+            (new, len(old) + 1, len(old) + 1, f"{old}/"),
+        )
+
+
+def _path(uri: str) -> Path:
+    return Path(url2pathname(urlsplit(uri).path))

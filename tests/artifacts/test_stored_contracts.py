@@ -1,0 +1,51 @@
+"""The fields of everything that is stored, beside the number of its format: files outlive the code that wrote them.
+
+`contracts.txt` holds them as they are at that number. A change of fields is a decision: either files of the number are
+still read, or the number is raised. Then write the fields anew:
+
+    python -m tests.artifacts.test_stored_contracts > tests/artifacts/contracts.txt
+"""
+
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+from dcube.artifacts.schemas.artifact import FORMAT_VERSION, ArtifactPart
+from tests.support.checkout import ROOT
+
+FIELDS = Path(__file__).with_name("contracts.txt")
+FOR_PEOPLE = {"title", "description", "default"}
+
+
+def contracts() -> Iterator[type[ArtifactPart]]:
+    """All artifacts, and what they consist of."""
+    for file in sorted((*(ROOT / "dcube").rglob("*.py"), *(ROOT / "flows").rglob("*.py"))):
+        if "artifacts.schemas.artifact import" in file.read_text(encoding="utf-8"):
+            import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+    known = [ArtifactPart]
+    for each in known:
+        known += each.__subclasses__()
+    ours = (cls for cls in known if not cls.__module__.startswith("tests"))
+    yield from sorted(ours, key=lambda cls: cls.__name__)
+
+
+def fields_of(cls: type[ArtifactPart]) -> Iterator[str]:
+    """A line for each, without what is only for people; `=` where it may be left out."""
+    schema = cls.model_json_schema()
+    number = schema["properties"].pop(FORMAT_VERSION)["const"] if FORMAT_VERSION in schema.get("properties", {}) else ""
+    yield f"{cls.__name__} {number}".strip()
+    for name, its in schema.get("properties", {}).items():
+        sign = ":" if name in schema.get("required", ()) else " ="
+        kept = {key: value for key, value in its.items() if key not in FOR_PEOPLE}
+        yield f"    {name}{sign} {json.dumps(kept, sort_keys=True)}"
+
+
+def test_no_field_has_changed_without_a_decision_about_the_files_that_exist():
+    then, now = FIELDS.read_text(encoding="utf-8").splitlines(), [line for it in contracts() for line in fields_of(it)]
+    changed = [line for line in now if line not in then] + [f"gone: {line}" for line in then if line not in now]
+    assert then == now, f"are files of the same format_version still read? See {__name__}: {changed}"
+
+
+if __name__ == "__main__":
+    print("\n".join(line for it in contracts() for line in fields_of(it)))
