@@ -8,7 +8,6 @@ pixels, and near duplicates.
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from dcube.artifacts.schemas.dataset import SPLITS, DroppedDuplicate, SplitOrigin
 from dcube.config.schema import Data
 from dcube.data.checks.leaks import (
+    Owner,
     duplicate_groups,
     refuse_contradictory_labels,
     refuse_few_patients,
@@ -52,7 +52,7 @@ def plan_splits(table: pd.DataFrame, data: Data) -> SplitPlan:
     Raises:
         DcubeError: if no valid split exists; the message names the files.
     """
-    owner: Literal["patient", "group"] = "group" if data.group_by else "patient"
+    owner: Owner = "group" if data.group_by else "patient"
     refuse_unusable_classes(table)
     refuse_few_patients(table, owner)
     if data.folds is None and (table["split"][table["label"] != ""] != "").any():

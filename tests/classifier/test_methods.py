@@ -349,11 +349,11 @@ def test_medclip_from_the_names_it_was_published_with(tmp_path: Path) -> None:
 
 
 def two_classes() -> tuple[Tensor, Tensor]:
-    """32 images (32, 1, 32, 32): a bright disc, small at the left or large at the right."""
+    """16 images (16, 1, 32, 32): a bright disc, small at the left or large at the right."""
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
-    labels = torch.arange(32) % 2
-    images = torch.randint(0, 40, (32, 1, 32, 32), generator=generator)
+    labels = torch.arange(16) % 2
+    images = torch.randint(0, 40, (16, 1, 32, 32), generator=generator)
     for image, label in zip(images, labels, strict=True):
         row, column = 16 + 2 * torch.randn(2, generator=generator)
         inside = (y - row) ** 2 + (x - column - (6 if label else -6)) ** 2 < (9 if label else 5) ** 2

@@ -15,7 +15,7 @@ from dcube.errors import DcubeError
 from tests.support.split_tables import data_params, raw_tables, table
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(raw=raw_tables(), seed=st.integers(0, 9), validation=st.floats(0.05, 0.4), test=st.floats(0.05, 0.4))
 def test_generated_splits(raw, seed, validation, test):
     data = data_params(seed=seed, validation_fraction=validation, test_fraction=test)

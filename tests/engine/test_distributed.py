@@ -119,8 +119,8 @@ def test_a_training_of_two_processes_goes_on_in_one_and_ends_in_four(of_one_proc
     "trouble, code, said",
     [
         ("killed@1", 128 + signal.SIGKILL, ""),
-        pytest.param("bug@0", 1, "KeyError: 'nobody caught this'\n", marks=pytest.mark.slow),
-        pytest.param("bad-input@1", 2, "error: this is wrong: mend it\n", marks=pytest.mark.slow),
+        ("bug@0", 1, "KeyError: 'nobody caught this'\n"),
+        ("bad-input@1", 2, "error: this is wrong: mend it\n"),
     ],
 )
 def test_what_ends_one_process_ends_all(trouble: str, code: int, said: str, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import pandas as pd
 from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, SPLITS, NearDuplicates
 from dcube.errors import DcubeError, abbreviated
 
+Owner = Literal["patient", "group"]  # of images that stay in one split
+
 FEWEST_VALUES = 10  # fewer may be the classes of a small set
 RESERVED = (ABSTAIN, "refused")  # predictions contain these words instead of a class
 REMEDIES = {
@@ -16,7 +18,7 @@ REMEDIES = {
 }
 
 
-def verify_splits(table: pd.DataFrame, owner: Literal["patient", "group"] = "patient") -> None:
+def verify_splits(table: pd.DataFrame, owner: Owner = "patient") -> None:
     """Check that no patient and no image is in two splits, and that every class is in every split.
 
     Args:
@@ -75,7 +77,7 @@ def refuse_unusable_classes(table: pd.DataFrame) -> None:
         )
 
 
-def refuse_few_patients(table: pd.DataFrame, owner: Literal["patient", "group"] = "patient") -> None:
+def refuse_few_patients(table: pd.DataFrame, owner: Owner = "patient") -> None:
     """Raise `DcubeError` where all labelled images are of fewer patients (or groups) than there are splits."""
     owners = sorted(set(table.loc[table["label"] != "", "patient"]))
     if "" in owners or len(owners) >= len(SPLITS):
