@@ -14,9 +14,9 @@ from tests.support.medical_files import RAMP, dicom_file
 from tests.support.raw_sets import class_folders, medmnist_file, noise, save, write_metadata
 
 PLAIN = Data(image_size=16, diffusion_image_size=16)
-DATE, ERROR, TIME = "a date, as spreadsheets", "an error of a spreadsheet", "a time, as spreadsheets"
-SHORTENED, ZEROS = "a number without its last digits", "a number of which 15 digits are left"
-EXPORT = "export the identifiers again from their source, with their column as text"
+DATE, ERROR, TIME = "a date (spreadsheets", "an error value of a spreadsheet", "a time (spreadsheets"
+SHORTENED, ZEROS = "a number without its last digits", "a number whose digits after the first 15 were replaced by zeros"
+EXPORT = "export the identifiers again from their source, with their column formatted as text"
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +101,7 @@ def test_identifiers_that_are_built_like_dates_or_numbers_are_patients(tmp_path,
 
 def test_patients_that_are_all_called_by_whole_dates_are_used_with_a_warning(tmp_path):
     report = inspect_dataset(table(tmp_path, [f"2020-01-{day:02}" for day in range(1, 9)]), PLAIN)
-    assert not report.problem and "the patients are called by dates" in report.warnings[0]
+    assert not report.problem and "the patients have dates as names" in report.warnings[0]
 
 
 @pytest.mark.parametrize("damaged", ["1.2E+10", "#REF!"])
@@ -176,4 +176,5 @@ def test_a_column_of_patients_without_any_is_refused(tmp_path):
 
 def test_a_name_that_stands_for_unknown_patients_is_told(tmp_path):
     report = inspect_dataset(table(tmp_path, ["0"] * 12 + [f"P{i}" for i in range(8)]), PLAIN)
-    assert "one patient has 24 of 40 images, and others have 2: leave its name out if" in report.warnings[0]
+    said = "one patient has 24 of 40 images, and the others have a median of 2: leave the name empty if it stands for"
+    assert said in report.warnings[0]

@@ -16,7 +16,7 @@ from dcube.errors import DcubeError
 from tests.support.raw_sets import class_folders, medmnist_file, noise, save, write_metadata
 
 PLAIN = Data(image_size=16, diffusion_image_size=16)
-LEFT_OF_SORTING = "may be left of sorting"
+LEFT_OF_SORTING = "may be a leftover of sorting"
 NO_FINDING = (
     "if it is a class, call it by another name (no_finding); else leave the cell empty, or call the folder unlabelled"
 )
@@ -78,7 +78,7 @@ def test_names_that_may_be_meant_are_used_with_a_warning(tmp_path, make, name):
 @pytest.mark.parametrize("copy", ["normal 2", "normal_3", "normal2", "Normal 2"])
 def test_a_numbered_class_beside_one_of_that_name_is_used_with_a_warning(tmp_path, copy):
     report = inspect_dataset(class_folders(tmp_path, ("ill", "normal", copy)), PLAIN)
-    assert f"the class {copy!r} is called like a second part of {copy[:-1].strip(' _')!r}" in report.warnings[0]
+    assert f"the class {copy!r} looks like a second part of {copy[:-1].strip(' _')!r}" in report.warnings[0]
     assert not report.problem
 
 

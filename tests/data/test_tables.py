@@ -83,7 +83,7 @@ def test_a_date_is_no_label(tmp_path, date):
     """Spreadsheets make it of grades such as 1-2."""
     write_metadata(tmp_path, [row | {"label": date} if i < 3 else row for i, row in enumerate(images(tmp_path))])
     said = refused(tmp_path)
-    assert f"line 2, column 'label' (and in 2 more lines): {date!r} is a date, as spreadsheets make of 1-2" in said
+    assert f"line 2, column 'label' (and in 2 more lines): {date!r} is a date (spreadsheets turn 1-2 into one)" in said
 
 
 @pytest.mark.parametrize("label", ["1-2", "3+4", "1.5", "marrow-1", "Dec-A", "augmented-1", "T1/2", "12-lead"])

@@ -1,4 +1,4 @@
-"""What spreadsheets make of labels and identifiers: dates, times, errors, and numbers without their last digits."""
+"""Labels and identifiers that spreadsheets have changed to dates, times, errors, or numbers with fewer digits."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ MONTHS = (
     r"|ao[uû]t|agosto|sep(?:t(?:ember|embre|iembre)?)?|settembre|setembro|o[ck]t(?:ober|obre|ubre)?|ottobre|outubro"
     r"|nov(?:ember|embre|iembre|embro)?|de[cz](?:ember|embre|embro)?|déc(?:embre)?|diciembre|dicembre|enero|gennaio"
 )
-NAMED_MONTH = re.compile(  # not an abbreviation: OCT, MAR and MAI mean other things
+NAMED_MONTH = re.compile(  # full names only: OCT and MAR have other meanings
     r"january|januari?|janvier|janeiro|enero|gennaio|february|februari?|février|febrero|febbraio|fevereiro|march|mars"
     r"|märz|maerz|maart|marzo|março|april|avril|abril|aprile|may|mai|mayo|maio|maggio|mei|june|juni|juin|junio|junho"
     r"|giugno|july|juli|juillet|julio|julho|luglio|august|augustus|août|agosto|(?:sept?|set|oct|okt|ott|out|nov|dec|dez"
@@ -39,10 +39,10 @@ SCIENTIFIC = re.compile(r"\d(?:[.,]\d+)?E[+-]\d\d+", re.IGNORECASE)
 TIME = re.compile(r"\d\d?:\d\d:\d\d( [ap]m)?", re.IGNORECASE)
 LONG = re.compile(r"[1-9]\d{15,}")
 KEPT_DIGITS = 15
-FEWEST_ZEROS = 3  # behind the kept digits of all long numbers: by chance in one set of a thousand
+FEWEST_ZEROS = 3  # after the kept digits of all long numbers; so many occur by chance in one data set of a thousand
 
-EXPORT = "export the identifiers again from their source, with their column as text"
-A_DATE = "a date, as spreadsheets make of 1-2"
+EXPORT = "export the identifiers again from their source, with their column formatted as text"
+A_DATE = "a date (spreadsheets turn 1-2 into one)"
 
 
 def refuse_damaged(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) -> None:
@@ -52,7 +52,7 @@ def refuse_damaged(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) ->
         rows: line numbers and cells of the table at `path`.
 
     Raises:
-        DcubeError: with line and column.
+        DcubeError: if there are any; the message names line and column.
     """
     for column, damaged, mend in (("label", damaged_labels, "correct it"), ("patient_id", damaged_patients, EXPORT)):
         counts = Counter(row.get(column, "") for _, row in rows)
@@ -63,7 +63,7 @@ def refuse_damaged(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) ->
 
 
 def damaged_labels(labels: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Those that a spreadsheet has made of something else, each with what it is now."""
+    """Yield each label that a spreadsheet has changed, with a description of what it is now."""
     for label in labels:
         if is_date(label) or SHORT.fullmatch(label) or (not label.isupper() and NAMED_MONTH.fullmatch(label)):
             yield label, A_DATE
@@ -72,9 +72,10 @@ def damaged_labels(labels: Collection[str]) -> Iterator[tuple[str, str]]:
 
 
 def damaged_patients(patients: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Those that a spreadsheet has changed, each with what it has made of it.
+    """Yield each patient that a spreadsheet has changed, with a description of what it is now.
 
-    Dates are, beside identifiers that are built otherwise; and where they lack the year, which nobody leaves out.
+    A date counts as changed unless an identifier that is not a date has the same shape: 2020-01-02 beside 2020-14-02
+    is not changed. If all patients are dates, those that `is_whole_date` recognises are accepted.
     """
     shapes = {_shape(patient) for patient in patients if not is_date(patient)}
     cut = _cut(patients)
@@ -83,29 +84,29 @@ def damaged_patients(patients: Collection[str]) -> Iterator[tuple[str, str]]:
         if is_date(patient) and not alike and (shapes or not is_whole_date(patient)):
             yield patient, A_DATE
         elif patient in cut:
-            yield patient, f"a number of which {KEPT_DIGITS} digits are left and others are zeros"
+            yield patient, f"a number whose digits after the first {KEPT_DIGITS} were replaced by zeros"
         elif what := _damaged(patient):
             yield patient, what
 
 
 def is_date(text: str) -> bool:
-    """Whether it is a date of a day, or in words; `MAR-01` of capitals is none without day and year."""
+    """Return whether the text is a date. In capitals, a month's name needs day and year (`MAR-01` may be a code)."""
     if not text.isupper() and (WITH_MONTH.fullmatch(text) or EASTERN.fullmatch(text)):
         return True
     return is_whole_date(text)
 
 
 def is_whole_date(text: str) -> bool:
-    """Whether it has day, month and year."""
+    """Return whether the text is a date with day, month and year."""
     return bool(WHOLE.fullmatch(text) or WHOLE_WITH_MONTH.fullmatch(text))
 
 
 def _damaged(text: str) -> str:
     if ERROR.fullmatch(text):
-        return "an error of a spreadsheet"
+        return "an error value of a spreadsheet"
     if SCIENTIFIC.fullmatch(text):
-        return "a number without its last digits, as spreadsheets make of long ones"
-    return "a time, as spreadsheets make of 1:2" if TIME.fullmatch(text) else ""
+        return "a number without its last digits (spreadsheets shorten long numbers)"
+    return "a time (spreadsheets turn 1:2 into one)" if TIME.fullmatch(text) else ""
 
 
 def _shape(text: str) -> str:
@@ -113,7 +114,7 @@ def _shape(text: str) -> str:
 
 
 def _cut(patients: Collection[str]) -> set[str]:
-    """Where all long numbers end in zeros, these."""
+    """Return all long numbers if only zeros follow the first `KEPT_DIGITS` digits of each, else an empty set."""
     tails = {patient: patient[KEPT_DIGITS:] for patient in patients if LONG.fullmatch(patient)}
     zeros = "".join(tails.values())
     return set(tails) if len(zeros) >= FEWEST_ZEROS and not zeros.strip("0") else set()

@@ -1,4 +1,4 @@
-"""Names of classes and patients that may not be meant: what is left of sorting, second parts of a class, dates."""
+"""Doubtful names of classes and patients: leftovers of sorting, second parts of a class, dates, placeholders."""
 
 import re
 from collections import Counter
@@ -22,17 +22,17 @@ PERHAPS_NO_CLASS = re.compile(
     re.IGNORECASE,
 )
 OPPOSITES = {"old": {"new", "young", "recent", "fresh"}}
-SECOND_PART = re.compile(r"(.*[^\W\d_]{2})[ _]?[2-9]")  # macOS calls a copy of `normal` so, and people a second part
-PLACEHOLDER = 10  # times as many images as others have
+SECOND_PART = re.compile(r"(.*[^\W\d_]{2})[ _]?[2-9]")  # as macOS names a copy, and people a second part
+PLACEHOLDER = 10  # times the median number of images of the other patients
 
 
 def says_no_class(label: str) -> bool:
-    """Whether it is what file managers and people call a folder that waits to be sorted or removed."""
+    """Return whether file managers or people give this name to folders that are still to be sorted or removed."""
     return bool(NO_CLASS.fullmatch(label))
 
 
 def describe_doubtful_names(records: Sequence[ImageRecord]) -> list[str]:
-    """A sentence about each kind of name that may not be meant. They name classes, and no patient."""
+    """Return a sentence about each class and each kind of patient with a doubtful name. No sentence names a patient."""
     patients = Counter(record.patient for record in records if record.patient)
     return [*_about_classes({record.label for record in records if record.label}), *_about_patients(patients)]
 
@@ -42,21 +42,21 @@ def _about_classes(classes: Collection[str]) -> Iterator[str]:
     for label in sorted(classes):
         opposites = OPPOSITES.get(label.casefold(), set())
         if PERHAPS_NO_CLASS.fullmatch(label) and known.isdisjoint(opposites):
-            yield f"the class {label!r} may be left of sorting: rename it if it is a class, or remove it"
+            yield f"the class {label!r} may be a leftover of sorting: rename it if it is a class, else remove it"
         base = SECOND_PART.fullmatch(label)
         if base and base[1].casefold() in known:
-            yield f"the class {label!r} is called like a second part of {base[1]!r}: put the images together if it is"
+            yield f"the class {label!r} looks like a second part of {base[1]!r}: merge the two if it is one"
 
 
 def _about_patients(patients: Counter[str]) -> Iterator[str]:
     if len(patients) > 1 and all(map(is_whole_date, patients)):
         yield (
-            "the patients are called by dates: images of two persons with one date are kept together as one patient's, "
-            "and those of one person with two dates are not. Give each person a number"
+            "the patients have dates as names: images of two people with the same date count as one patient's, and "
+            "images of one person with two dates as two patients'. Give each person a number"
         )
     counts = sorted(patients.values())
     if len(counts) > 2 and counts[-1] > max(PLACEHOLDER * median(counts[:-1]), sum(counts[:-1])):
         yield (
-            f"one patient has {counts[-1]} of {sum(counts)} images, and others have {median(counts[:-1]):g}: leave its "
-            "name out if it stands for patients who are not known"
+            f"one patient has {counts[-1]} of {sum(counts)} images, and the others have a median of "
+            f"{median(counts[:-1]):g}: leave the name empty if it stands for unknown patients"
         )
