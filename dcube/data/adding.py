@@ -93,5 +93,5 @@ def _inspect_as(shown: Path, folder: Path, data: Data) -> InspectionReport:
         debris = RawFiles(shown).debris if shown.is_dir() else {}  # `folder` is a copy without them
         return replace_fields(report, path=str(shown), left_out={**debris, **report.left_out})
     except DcubeError as error:
-        copied = str(folder / shown.name)  # of an `.npz`
+        copied = str(folder / shown.name)  # an `.npz` is copied into `folder`
         raise DcubeError(str(error).replace(copied, str(shown)).replace(str(folder), str(shown))) from None

@@ -8,9 +8,9 @@ import pandas as pd
 from dcube.artifacts.schemas.dataset import ABSTAIN, SET_SEPARATOR, SPLITS, NearDuplicates
 from dcube.errors import DcubeError, abbreviated
 
-Owner = Literal["patient", "group"]  # of images that stay in one split
+Owner = Literal["patient", "group"]  # images of one owner stay in one split
 
-FEWEST_VALUES = 10  # fewer may be the classes of a small set
+FEWEST_VALUES = 10  # fewer labels may be the classes of a small data set
 RESERVED = (ABSTAIN, "refused")  # predictions contain these words instead of a class
 REMEDIES = {
     "patient": "add images (at least three patients, or three different images), or correct the label",
@@ -78,7 +78,7 @@ def refuse_unusable_classes(table: pd.DataFrame) -> None:
 
 
 def refuse_few_patients(table: pd.DataFrame, owner: Owner = "patient") -> None:
-    """Raise `DcubeError` where all labelled images are of fewer patients (or groups) than there are splits."""
+    """Raise `DcubeError` if all labelled images belong to fewer patients (or groups) than there are splits."""
     owners = sorted(set(table.loc[table["label"] != "", "patient"]))
     if "" in owners or len(owners) >= len(SPLITS):
         return

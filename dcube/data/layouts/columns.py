@@ -17,9 +17,10 @@ PERSON = (
     r"patient(?:en|in)?|subject|case|person|participant|individual|pazient[ei]|paciente|proband(?:en)?|sujet|sujeto"
 )
 NUMBER = r"ids?|uid|name|no|nr|num|number|nummer|code|key"
+# Studies, lesions and examinations are finer than patients, but better than nothing.
 PATIENT = re.compile(
     rf"(?:{PERSON})s?(?:{NUMBER})?|(?:{NUMBER})(?:d[eu])?(?:{PERSON})|p(?:at)?id|mrn|identifiant|fall(?:{NUMBER})"
-    r"|(?:study|lesion|exam)(?:instance)?u?id|accession(?:id|no|number)"  # finer than patients, and better than none
+    r"|(?:study|lesion|exam)(?:instance)?u?id|accession(?:id|no|number)"
 )
 
 
@@ -53,7 +54,7 @@ def refuse_misnamed(path: Path, rows: Sequence[dict[str, str]], unused: Sequence
 
 
 def is_patient_column(title: str) -> bool:
-    """Whether a column or an array is called like one that names patients."""
+    """Return whether the title of a column or an array is one that is used for patients."""
     return bool(PATIENT.fullmatch(_plain(title)))
 
 

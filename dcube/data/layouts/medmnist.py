@@ -24,7 +24,7 @@ DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError, zli
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 SHORT = {name: split for split, name in SPLITS.items()}
 IMAGES, LABELS = "images", "labels"
-GROUPS, ANY_ID = ("group", "groups", "group_id", "group_ids"), "ids"  # beside what is called after patients
+GROUPS, ANY_ID = ("group", "groups", "group_id", "group_ids"), "ids"  # also accepted as patients
 UNUSED = "array that is not used"
 
 
@@ -35,8 +35,8 @@ def recognises(raw: RawFiles) -> bool:
 def read_layout(raw: RawFiles, _: Data) -> RawDataset:
     """List the images of `{train,val,test}_images` (n, h, w) or (n, h, w, 3), with `…_labels` (n,) or (n, 1).
 
-    Patients are those of `…_patients`, `…_subject_ids`, `…_groups` or the like (n,), where these are there. The arrays
-    are unpacked into temporary files and memory-mapped, so that a set larger than memory can be read.
+    Patients are read from arrays called `…_patients`, `…_subject_ids`, `…_groups` or similarly (n,), if there are any.
+    The arrays are unpacked into temporary files and memory-mapped, so that a set larger than memory can be read.
 
     Raises:
         DcubeError: if the archive is damaged, arrays are missing, images have depth, or an image has several labels.
@@ -101,7 +101,10 @@ def download(flag: str, folder: Path) -> None:
 
 
 def _unpack(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Return memory-mapped images, labels and patients by split. The files are freed with the last mapping."""
+    """Return memory-mapped arrays of images, labels and perhaps patients by split and name (`images`, `labels`, …).
+
+    The temporary files are freed with the last mapping.
+    """
     try:
         members = _members(path)
         if len(set(members)) < len(members):
@@ -143,9 +146,9 @@ def _may_be_patients(name: str) -> bool:
 
 
 def _patients(path: Path, arrays: dict[str, dict[str, np.ndarray]]) -> tuple[str, dict[str, list[str]]]:
-    """The name of the arrays that hold the patients, empty where there are none, and each image's patient by split.
+    """Return the name of the arrays with patients (empty if there are none), and each image's patient by split.
 
-    `ids` are those of patients where several images share one, else of images.
+    Arrays called `…_ids` contain patients if several images share an id; otherwise the ids are those of images.
     """
     names = sorted({name for of_split in arrays.values() for name in of_split if _may_be_patients(name)})
     names.sort(key=lambda name: (name == ANY_ID, name in GROUPS))

@@ -97,7 +97,7 @@ def _read_records(
 
 
 def _refuse_merged(path: Path, patients: Sequence[str]) -> None:
-    """Of merged cells a spreadsheet saves the first alone."""
+    """Refuse patients that were merged cells, of which a spreadsheet saves only the first."""
     named = [patient for patient in patients if patient]
     apart = not any(map(all, pairwise(patients)))
     if len(named) > 1 and patients[0] and apart and len(set(named)) == len(named):

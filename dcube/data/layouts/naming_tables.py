@@ -22,7 +22,7 @@ class NamingTable:
         file: path of the table, relative to the data set's folder.
         column: title of the column, or its number (from 1) if the table has no titles.
         named: the image files that the table names.
-        people: title of the column with patients of several images each; empty if there is none.
+        people: title of the first column with several patients and a repeated one; empty if there is none.
         others: titles and values of the other columns that may be classes; empty if there are none.
     """
 

@@ -117,7 +117,7 @@ class RawFiles:
         return {why: tuple(files) for why, files in sorted({**self.debris, **found}.items())}
 
     def refuse_unread_patients(self) -> None:
-        """Raise `DcubeError` for a table beside the images that names the patients, who would be lost."""
+        """Raise `DcubeError` if a table other than `metadata.csv` has a column of patients, which would not be read."""
         for table in self.naming_tables:
             if table.people and table.file != METADATA:
                 raise DcubeError(

@@ -1,4 +1,4 @@
-"""Checks for labels and patients with several spellings, and for values that mean "unknown"."""
+"""Checks for labels and patients with several spellings, changed by spreadsheets, or that mean "unknown"."""
 
 import re
 import unicodedata
@@ -45,7 +45,7 @@ def one_spelling(name: str) -> str:
 
 
 def refuse_confused(records: list[ImageRecord], where: str) -> None:
-    """Refuse labels and patients that differ only in spelling, or that mean "unknown".
+    """Refuse labels and patients that differ only in spelling, mean "unknown", or were changed by a spreadsheet.
 
     Raises:
         DcubeError: if there are such labels or patients; the message names them and their numbers of images.
@@ -73,7 +73,7 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
 
 
 def _refuse_no_labels(labels: Counter[str], where: str) -> None:
-    """Refuse labels that spreadsheets have changed, names that say no class, and cells with several labels."""
+    """Refuse labels that spreadsheets have changed, names such as `New folder`, and cells with several labels."""
     for label, damage in damaged_labels(labels):
         raise DcubeError(f"{where}: {labels[label]} images have the label {label!r}, {damage}: correct it")
     for label, count in labels.items():

@@ -14,7 +14,7 @@ END = 1000  # empty rows after which reading stops; programs may save a million 
 
 
 def read_spreadsheet(path: Path, required: tuple[str, ...]) -> list[dict[str, str]]:
-    """Read the rows of a spreadsheet as column → text.
+    """Read the rows of a spreadsheet's first sheet as column → text.
 
     The header is the row that contains the first `required` column, among the first `HEADER_ROWS` rows.
 

@@ -52,9 +52,9 @@ def _spaced_rows(lines: Iterable[str]) -> list[list[str]]:
 
 
 def _spreadsheet_rows(path: Path) -> Iterable[list[str]]:
-    from dcube.data.layouts.spreadsheets import sheets  # a served model has no use for its library
+    from dcube.data.layouts.spreadsheets import sheets  # a served model does not need openpyxl
 
-    return max(sheets(path), key=len)  # others say where the data are from
+    return max(sheets(path), key=len)  # the other sheets are often notes about the data
 
 
 def _json_rows(path: Path) -> Iterable[list[str]]:

@@ -17,7 +17,11 @@ KINDS = {
 
 
 def given_path(path: str | Path) -> Path:
-    """A path that a user gives. An empty one, as shells make of a variable without a value, would be this folder."""
+    """Return the path that a user gives.
+
+    Raises:
+        DcubeError: if it is empty, like a shell variable without a value, because it would mean the current folder.
+    """
     if not str(path).strip():
         raise DcubeError("a path is empty: give one, or . for this folder")
     return Path(path)
