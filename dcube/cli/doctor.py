@@ -5,8 +5,8 @@ from shutil import rmtree
 
 
 def doctor() -> None:
-    """Mend what blocks `dvc repro`: stale lock files of a killed DVC or git process, paths in the MLflow database of a
-    working copy that was copied or moved, and records of versions that the registry has lost."""
+    """Remove or repair what blocks `dvc repro`: stale lock files of a killed DVC or git process, paths in the MLflow
+    database of a working copy that was copied or moved, and records of versions that the registry has lost."""
     from psutil import pid_exists
 
     from dcube.cli.terminal import quiet_mlflow

@@ -70,7 +70,7 @@ def monitor(model: Reference, every: Every = "month") -> None:
 
 
 def _log() -> "InferenceLog":
-    """The inference log; what of it is damaged is said."""
+    """Read the inference log, and print how many of its lines are damaged."""
     from dcube.inference.log import read_log
 
     log = read_log()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MOST_COMPARED = 6  # columns that fit on a screen
 # One process instead of a dozen: MLflow starts four workers, and more for jobs that evaluate language models.
 FOR_ONE_PERSON = {"MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-# MLflow's own affair, and no person's who opens its pages.
+# This warning is about MLflow's own code; users of its pages can do nothing about it.
 WITHOUT_WARNING = {"PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated"}
 
 

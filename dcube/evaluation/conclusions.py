@@ -52,7 +52,7 @@ def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, M
 
 
 def evaluation_settings(metrics: Metrics) -> Evaluation:
-    """Return the settings with which the metrics were measured; for older files, those that are known."""
+    """Return the settings with which the metrics were measured; older files have only some, the others are defaults."""
     return metrics.evaluation or Evaluation(
         bootstrap_samples=metrics.resamples,
         confidence=metrics.confidence,

@@ -40,7 +40,7 @@ class ProbeResult:
 
     Attributes:
         map: scores by source (trained, untrained), block, timestep, pooling and split.
-        labels: scores by what chose the probe, features, number of labels, draw and split.
+        labels: scores by how the probe was chosen (`chosen_on`), features, number of labels, draw and split.
         statistic: median D of each block (Eq. 6), with which the map is compared.
         report: contents of `probe.json`, everything that defines the scores.
     """

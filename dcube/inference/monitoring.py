@@ -36,13 +36,13 @@ class Period:
 
 @dataclass(frozen=True)
 class Reader:
-    """What one reader said about images with a decided prediction.
+    """Summary of one reader's opinions about images for which the model did not abstain.
 
     Attributes:
-        images: about which something was said; of several opinions about one, the last counts.
-        as_predicted: with the class that the model decided.
-        confirmed: whose truth is known.
-        correct: of them.
+        images: number of images with an opinion; the last opinion about an image counts.
+        as_predicted: number of images whose opinion equals the model's decision.
+        confirmed: number of images whose true class is known.
+        correct: number of images in `confirmed` whose opinion equals the true class.
     """
 
     name: str
@@ -59,7 +59,7 @@ def periods(
 
     Args:
         predictions: predictions of one version, from `read_log`.
-        fed_back: feedback from `read_log`. For each image the last feedback counts, and truth before a correction.
+        fed_back: feedback from `read_log`. For each image the last feedback counts, or the last truth if there is one.
     """
     labels = _labels(fed_back.assign(true=fed_back[SOURCE] == TRUTH).sort_values("true", kind="stable"))
     times = pd.to_datetime(predictions["predicted_at"], utc=True, format="ISO8601").dt.tz_localize(None)
@@ -77,7 +77,7 @@ def periods(
 
 
 def readers(predictions: pd.DataFrame, fed_back: pd.DataFrame) -> Iterator[Reader]:
-    """One for each with an opinion about an image of these predictions, by name; arguments as of `periods`."""
+    """Yield a summary of each reader with an opinion about these predictions, by name. Arguments as for `periods`."""
     decided = _labels(predictions[predictions["decision"] != ABSTAIN], "decision")
     truth = _labels(fed_back[fed_back[SOURCE] == TRUTH])
     for name, rows in fed_back[fed_back[SOURCE] != TRUTH].groupby(SOURCE):
@@ -94,5 +94,5 @@ def readers(predictions: pd.DataFrame, fed_back: pd.DataFrame) -> Iterator[Reade
 
 
 def _labels(rows: pd.DataFrame, column: str = "label") -> pd.Series:
-    """The last of each image."""
+    """Return input_sha256 → last value of `column`."""
     return rows.drop_duplicates("input_sha256", keep="last").set_index("input_sha256")[column]

@@ -99,7 +99,7 @@ def description(
 
 
 def _doubts(warnings: Sequence[str]) -> str:
-    """The first, in one line, and how many more there are: the page is to fit a screen."""
+    """Return the first warning, shortened, and the number of the others, so that the page fits on a screen."""
     if not warnings:
         return ""
     more = f" More warnings in the model card: {len(warnings) - 1}." if len(warnings) > 1 else ""

@@ -193,7 +193,7 @@ class Registry:
         return self.snapshot().history()
 
     def champion_moved_by_hand(self) -> str:
-        """Return the message of `ModelSnapshot.champion_moved_by_hand`; looks twice, as a promotion may be going on."""
+        """Return the message of `ModelSnapshot.champion_moved_by_hand` if it persists longer than a promotion takes."""
         found = ""
 
         def is_in_order() -> bool:

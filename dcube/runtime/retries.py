@@ -76,7 +76,7 @@ CLOSE_TRACKING = {
 }
 # Two pipelines may write the same row of MLflow (an alias, a data set) at the same moment.
 AFTER_COLLISION = RetryPolicy(timeout=10, first_pause=0.1, longest_pause=1)
-# Until another's promotion has ended, which writes an event, a record and an alias.
+# Wait for the end of another user's promotion, which writes an event, a record and an alias one after another.
 PROMOTION = RetryPolicy(timeout=2, first_pause=0.5, longest_pause=0.5)
 START_SERVER = RetryPolicy(timeout=120, first_pause=0.2, longest_pause=0.2)
 # Wait for the end of a child process and of all processes that it started.

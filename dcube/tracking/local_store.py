@@ -1,6 +1,6 @@
-"""MLflow's database in a working copy: its absolute paths are another's once the working copy was copied or moved.
+"""MLflow's database in a working copy: its absolute paths are wrong after the working copy was copied or moved.
 
-Beside it are the artifacts, in `mlruns`. `docs/architecture.md` lists what is known here of MLflow's tables.
+The artifacts are in `mlruns` beside the database. `docs/architecture.md` lists the tables of MLflow that are used here.
 """
 
 import sqlite3
@@ -13,7 +13,7 @@ from urllib.request import url2pathname
 from dcube.errors import DcubeError, abbreviated
 
 ARTIFACTS = "mlruns"
-# Table → its column with the place of artifacts.
+# Table → its column with the location of artifacts.
 PLACES = {
     "experiments": "artifact_location",
     "runs": "artifact_uri",
@@ -23,18 +23,18 @@ PLACES = {
 
 
 def database_of(uri: str) -> Path | None:
-    """The file of an SQLite address; None for a server."""
+    """Return the file of an SQLite address; None for a server."""
     scheme, _, database = uri.partition(":///")
     return Path(database) if scheme == "sqlite" else None
 
 
 def artifact_location(database: Path) -> str:
-    """Where experiments that are made in this database keep their artifacts."""
+    """Return the address of the folder in which new experiments of this database keep their artifacts."""
     return (database.resolve().parent / ARTIFACTS).as_uri()
 
 
 def refuse_foreign_paths(database: Path) -> None:
-    """Raises: DcubeError: it would write to, and read from, the working copy that it was copied or moved from."""
+    """Raise `DcubeError` if the database was copied or moved, because it names artifacts of another working copy."""
     if others := _foreign_locations(database):
         raise DcubeError(
             f"{database} was copied or moved: the artifacts that it names are in {_path(others[0])}: "
@@ -43,28 +43,28 @@ def refuse_foreign_paths(database: Path) -> None:
 
 
 def adopt_artifacts(database: Path) -> list[str]:
-    """Where the database names artifacts of another working copy, name those beside it; returns the folders replaced.
+    """Replace paths of another working copy by those of the artifacts beside the database; return the replaced folders.
 
     Raises:
-        DcubeError: not all of them are there; nothing was changed.
+        DcubeError: if some of these artifacts are only in the other working copy; then nothing is changed.
     """
     here, others = artifact_location(database), _foreign_locations(database)
     with closing(sqlite3.connect(database)) as connection, connection:
         for other in others:
             _refuse_missing(connection, _path(other), _path(here))
             _rename(connection, other, here)
-            _rename(connection, str(_path(other)), str(_path(here)))  # MLflow's own default experiment has a plain path
+            _rename(connection, str(_path(other)), str(_path(here)))  # MLflow's default experiment has a plain path
     return [str(_path(other)) for other in others]
 
 
 def _foreign_locations(database: Path) -> list[str]:
-    """Other folders `mlruns` in which its experiments keep their artifacts."""
+    """Return the other folders `mlruns` in which experiments of the database keep their artifacts."""
     if not database.exists():
         return []
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             found = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
-    except sqlite3.Error:  # no table yet, or no database: MLflow makes it, or says so
+    except sqlite3.Error:  # no table yet, or not a database: MLflow creates the table, or reports the error
         return []
     ours = (it for (it,) in found if it and it.startswith("file:") and it.endswith(f"/{ARTIFACTS}"))
     return [it for it in ours if it != artifact_location(database)]

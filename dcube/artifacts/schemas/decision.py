@@ -11,7 +11,7 @@ from dcube.errors import DcubeError
 
 MOST_PROBABLE = "most probable class"
 FROM, AT = " >= ", " at "
-# Who writes a rule by hand needs all of this.
+# Error messages contain the full syntax, because users write rules by hand.
 GRAMMAR = (
     f"give {MOST_PROBABLE!r} or 'CLASS >= PROBABILITY', e.g. 'malignant >= 0.3'; for another prevalence append "
     "' at CLASS = SHARE', e.g. ' at malignant = 0.05'"

@@ -18,7 +18,7 @@ class LabelCurves(ArtifactPart):
 
     Attributes:
         skipped: requested numbers of labels that cannot be drawn.
-        folds: of the cross-validation of the drawn labels, which chooses C and pooling.
+        folds: number of folds of the cross-validation on the drawn labels, which chooses C and pooling.
         dimensions: set of features → number of values with its largest pooling.
     """
 
