@@ -1,7 +1,7 @@
-"""The fields of everything that is stored, beside the number of its format: files outlive the code that wrote them.
+"""No field of a stored file changes by mistake, because files outlive the code that wrote them.
 
-`contracts.txt` holds them as they are at that number. A change of fields is a decision: either files of the number are
-still read, or the number is raised. Then write the fields anew:
+`contracts.txt` contains the fields of all artifacts with their `format_version`. Before you change a field, decide:
+either files of this version can still be read, or the version is raised. Then write `contracts.txt` again:
 
     python -m tests.artifacts.test_stored_contracts > tests/artifacts/contracts.txt
 """
@@ -19,7 +19,7 @@ FOR_PEOPLE = {"title", "description", "default"}
 
 
 def contracts() -> Iterator[type[ArtifactPart]]:
-    """All artifacts, and what they consist of."""
+    """Yield the classes of all artifacts and of their parts, by name."""
     for file in sorted((*(ROOT / "dcube").rglob("*.py"), *(ROOT / "flows").rglob("*.py"))):
         if "artifacts.schemas.artifact import" in file.read_text(encoding="utf-8"):
             import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
@@ -31,7 +31,7 @@ def contracts() -> Iterator[type[ArtifactPart]]:
 
 
 def fields_of(cls: type[ArtifactPart]) -> Iterator[str]:
-    """A line for each, without what is only for people; `=` where it may be left out."""
+    """Yield a line for each field, without titles, descriptions and defaults; `=` marks a field that may be missing."""
     schema = cls.model_json_schema()
     number = schema["properties"].pop(FORMAT_VERSION)["const"] if FORMAT_VERSION in schema.get("properties", {}) else ""
     yield f"{cls.__name__} {number}".strip()

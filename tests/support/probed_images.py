@@ -1,4 +1,4 @@
-"""Invented images of three splits, with features that tell their classes or nothing, for linear probes."""
+"""Labels of invented images in three splits, and features that contain the classes or only noise, for linear probes."""
 
 import numpy as np
 
@@ -18,10 +18,10 @@ def probe_images(classes: int = 3) -> ProbeImages:
 
 
 def noise(width: int, seed: int = 0) -> np.ndarray:
-    """(n, width) of a standard normal distribution."""
+    """Return features (n, width) from a standard normal distribution."""
     return np.random.default_rng(seed).normal(size=(sum(SIZES.values()), width)).astype(np.float32)
 
 
 def perfect(images: ProbeImages, width: int = 6) -> np.ndarray:
-    """(n, width) in which a linear probe finds every class."""
+    """Return features (n, width) with which a linear probe recognises every class."""
     return 0.01 * noise(width) + np.eye(width, dtype=np.float32)[images.labels]
