@@ -26,7 +26,7 @@ from flows.stack.supervision import last_line, supervised, wait_for_reapers
 def main(
     folder: Annotated[
         Path | None,
-        typer.Option(help="Where its data are (default: .dcube/stack here).", metavar="PATH", parser=given_path),
+        typer.Option(help="Folder for the servers' data (default: .dcube/stack).", metavar="PATH", parser=given_path),
     ] = None,
 ) -> None:
     """Run PostgreSQL, an S3 server, MLflow, Prefect and one worker on this machine until Ctrl-C."""

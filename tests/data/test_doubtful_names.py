@@ -60,7 +60,7 @@ def refused(raw) -> str:
 )  # fmt: skip
 def test_folders_that_wait_to_be_sorted_are_no_classes(tmp_path, make, name):
     said = refused(make(tmp_path / "raw", ("ill", "well", name)))
-    assert f"images have the label {name!r}, which says no class: move them into their classes" in said
+    assert f"images have the label {name!r}, which is not the name of a class: move them into their classes" in said
     assert "call the folder unlabelled" in said
 
 
@@ -130,5 +130,5 @@ def test_patients_of_an_archive_that_say_nothing_are_refused_with_the_mend(tmp_p
 def test_add_says_the_same_of_a_zip(tmp_path):
     raw = class_folders(tmp_path / "raw", ("ill", "well", "New folder"))
     packed = Path(shutil.make_archive(str(tmp_path / "set"), "zip", raw))
-    with pytest.raises(DcubeError, match="'New folder', which says no class"):
+    with pytest.raises(DcubeError, match="'New folder', which is not the name of a class"):
         add_dataset(PLAIN.model_copy(update={"name": "mine"}), packed, tmp_path / "data" / "mine")
