@@ -80,8 +80,8 @@ def _refuse_no_labels(labels: Counter[str], where: str) -> None:
         if says_no_class(label):
             raise DcubeError(
                 f"{where}: {count} images have the label {label!r}, which is not the name of a class: move them "
-                "into their classes or out of the set, or, if they have no label, leave the cell empty or call the folder "
-                "unlabelled"
+                "into their classes or out of the set, or, if they have no label, leave the cell empty or call the "
+                "folder unlabelled"
             )
         parts = {part.strip() for part in SEVERAL.split(label)}
         if len(parts) > 1 and parts <= labels.keys():
