@@ -37,8 +37,8 @@ def refuse_foreign_paths(database: Path) -> None:
     """Raise `DcubeError` if the database was copied or moved, because it names artifacts of another working copy."""
     if others := _foreign_locations(database):
         raise DcubeError(
-            f"{database} was copied or moved: it names artifacts in {_path(others[0])}: run `dcube doctor`, which makes "
-            "it name those in this folder"
+            f"{database} was copied or moved: it names artifacts in {_path(others[0])}: run `dcube doctor`, which "
+            "makes it name those in this folder"
         )
 
 
