@@ -49,6 +49,12 @@ def grouping_of(table: pd.DataFrame, data: Data) -> Grouping:
     return "patients" if known.any() and known[table["label"] != ""].all() else "none"
 
 
+def count_without_patient(table: pd.DataFrame) -> int:
+    """Return how many labelled images (columns label and patient) name no patient; 0 if none of them names one."""
+    unknown = table.loc[table["label"] != "", "patient"] == ""
+    return 0 if unknown.all() else int(unknown.sum())
+
+
 def groups_of(files: Sequence[str], group_by: str) -> list[str]:
     """Return the group of each path; empty for a path without a group.
 

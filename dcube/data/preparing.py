@@ -15,7 +15,7 @@ from dcube.config.guessed import rule_of
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
 from dcube.data.checks.leaks import describe_near_duplicates
-from dcube.data.grouping import grouping_of
+from dcube.data.grouping import count_without_patient, grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.phantom import PHANTOM
 from dcube.data.prepared import PreparedDataset
@@ -85,6 +85,7 @@ def _info(
         unlabelled=int((plan.table["label"] == "").sum()),
         patients=plan.table["patient"].replace("", None).nunique(),
         grouping=grouping_of(plan.table, data),
+        without_patient=count_without_patient(plan.table),
         group_by=data.group_by,
         subgroups=data.subgroups,
         split_origin=plan.origin,

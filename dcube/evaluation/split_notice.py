@@ -7,6 +7,7 @@ WHY = "because images of one patient may be in training and test."
 TOO_HIGH = f"metrics are likely too high, {WHY}"
 BY_IMAGE = f"Split by image: {TOO_HIGH}"
 OFFICIAL_BY_IMAGE = f"Official split by image: {TOO_HIGH}"
+WITH_THEM = "other images of the same patient are in another split"
 GUESSED = f"Groups guessed from file names: metrics may still be too high, {WHY}"
 KEPT_APART = {
     "patients": "by patient",
@@ -22,6 +23,8 @@ def split_notice(metrics: Metrics) -> str:
         return GUESSED
     if metrics.grouping != "none":
         return ""
+    if metrics.without_patient:
+        return f"{_without_patient(metrics.without_patient)}: if {WITH_THEM}, metrics are too high."
     return OFFICIAL_BY_IMAGE if metrics.split_origin == "official" else BY_IMAGE
 
 
@@ -29,4 +32,12 @@ def split_in_words(dataset: DatasetInfo) -> str:
     """Return the origin of the split, what it is split by, and the test fold of a cross-validation, as text."""
     origin = {"official": "came with the data", "generated": "was made here"}[dataset.split_origin]
     fold = f"; the test is fold {dataset.fold} of 0 to {dataset.folds - 1}" if dataset.folds else ""
-    return f"{origin}, {KEPT_APART[dataset.grouping]}{fold}"
+    kept_apart = KEPT_APART[dataset.grouping]
+    if dataset.without_patient:
+        kept_apart = f"by patient ({_without_patient(dataset.without_patient)})"
+    return f"{origin}, {kept_apart}{fold}"
+
+
+def _without_patient(count: int) -> str:
+    """Return that this many labelled images name no patient, as text."""
+    return f"{count} labelled image{' names' if count == 1 else 's name'} no patient"

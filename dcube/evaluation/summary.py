@@ -67,6 +67,7 @@ def summarise(
         test_fingerprint=predictions.fingerprint,
         dataset=dataset.name,
         grouping=dataset.grouping,
+        without_patient=dataset.without_patient,
         split_origin=dataset.split_origin,
         validation=config.validation,
         weights_sha256=config.weights_sha256,

@@ -19,7 +19,7 @@ from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import Candidate
 from dcube.config.loading import validated
 from dcube.config.schema import Data
-from dcube.data.grouping import grouping_of
+from dcube.data.grouping import count_without_patient, grouping_of
 from dcube.data.layouts.metadata import columns_of
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.preprocessing import ModelInput
@@ -151,6 +151,7 @@ def _described(config: CandidateConfig, data: Data, predictions: Predictions) ->
         counts={"test": table["label"].value_counts().to_dict()},
         patients=table["patient"].replace("", None).nunique(),
         grouping=grouping_of(table, data),
+        without_patient=count_without_patient(table),
         group_by=data.group_by,
         split_origin="official",
         fingerprint=predictions.fingerprint,

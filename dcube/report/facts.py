@@ -93,7 +93,7 @@ def split(material: Material) -> str:
 
 def kept_apart(material: Material) -> str:
     metrics = _metrics(material)
-    level = {"patients": "Patients", "none": "Images"}
+    level = {"patients": "Patients", "none": "Patients, if known" if metrics.without_patient else "Images"}
     groups = "Groups of images (`data.group_by`)"
     return f"{level.get(metrics.grouping, groups)}. {split_notice(metrics)}".strip()
 

@@ -218,13 +218,14 @@ def test_nothing_is_proposed_for_an_archive_without_paths(tmp_path):
     assert report.grouping == "none" and [check.by for check in report.group_checks] == ["image"]
 
 
-@pytest.mark.parametrize(("label", "grouping"), [("", "patients"), ("ill", "none")])
-def test_images_with_a_label_say_whether_patients_are_kept_apart(tmp_path, label, grouping):
+@pytest.mark.parametrize(("label", "grouping", "without"), [("", "patients", 0), ("ill", "none", 1)])
+def test_images_with_a_label_say_whether_patients_are_kept_apart(tmp_path, label, grouping, without):
     raw = with_metadata(tmp_path / "raw")
     save(raw / "new.png", noise(5000))
     with (raw / "metadata.csv").open("a") as file:
         file.write(f"new.png,{label},,50\n")
-    assert prepare(raw, Data(**SMALL), tmp_path / "out").info.grouping == grouping
+    info = prepare(raw, Data(**SMALL), tmp_path / "out").info
+    assert (info.grouping, info.without_patient) == (grouping, without)
     warnings = inspect_dataset(raw, Data(**SMALL)).warnings
     assert "1 of 21 images name no patient: images of one person may be in several splits" in warnings
 

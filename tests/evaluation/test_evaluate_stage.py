@@ -175,6 +175,17 @@ def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_bett
     assert "Comparisons hold within this split only." in shown
 
 
+def test_images_without_a_patient_among_others_do_not_make_it_a_split_by_image(evaluate_on, run_dcube):
+    evaluate_on(grouping="none", without_patient=1)
+    shown = " ".join(run_dcube("results")[1].split())
+    card = (EVALUATION / "dcube" / "model_card.md").read_text()
+    for text in (shown, card):
+        assert "1 labelled image names no patient: if other images of the same patient are in another split" in text
+        assert "by image" not in text
+    assert "The split was made here, by patient (1 labelled image names no patient)." in card
+    assert "better" not in shown and "Comparisons hold within this split only." in shown
+
+
 def test_what_makes_the_data_doubtful_stands_in_the_card(evaluate_on):
     copies = NearDuplicates(images=5, groups=2, in_several_splits=[["a", "b"]], with_several_labels=[["c", "d", "e"]])
     evaluate_on(warnings=["what tells the classes apart by itself: file format"], near_duplicates=copies)

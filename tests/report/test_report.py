@@ -208,6 +208,11 @@ def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeyp
             "by patient",
         ),
         (
+            {"grouping": "none", "without_patient": 2},
+            ["2 labelled images name no patient: if other images", "by patient (2 labelled images name no patient)"],
+            "by image",
+        ),
+        (
             {"grouping": "guessed"},
             ["Groups guessed from file names: metrics may still be too high", "by groups that are guessed"],
             "by patient",

@@ -105,6 +105,8 @@ class DatasetInfo(Artifact):
         patients: number of patients, or of groups if `data.group_by` defines them; 0 if neither is known.
         grouping: unit that is kept in one split: patients, groups by `group_by`, guessed groups (by an unconfirmed
             `group_by`), or none: single images, because not every labelled image names its patient.
+        without_patient: number of labelled images that name no patient, each of which is split on its own; 0 if no
+            labelled image names one.
         group_by: the parameter `data.group_by`.
         subgroups: the parameter `data.subgroups`.
         split_origin: the official split of the data set, or a generated one.
@@ -126,6 +128,7 @@ class DatasetInfo(Artifact):
     unlabelled: int = 0
     patients: int = 0
     grouping: Grouping = "none"
+    without_patient: int = 0
     group_by: str | None = None
     subgroups: list[str] = Field(default_factory=list)
     split_origin: SplitOrigin

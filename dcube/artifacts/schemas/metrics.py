@@ -58,7 +58,7 @@ class Metrics(Artifact):
         resamples_without_a_class: number of resamples that lack a class; the intervals leave them out.
         test_patients: number of test patients, or of groups if `data.group_by` defines them; None if some have none.
         dataset: name of the data set.
-        grouping, split_origin: as in `dataset.json`.
+        grouping, without_patient, split_origin: as in `dataset.json`.
         test_fingerprint: hash over the test images and their labels.
         operating_point: how the model decides. The metrics in `test` are those of the most probable class.
         prediction_sets: the conformal prediction sets and their coverage.
@@ -84,6 +84,7 @@ class Metrics(Artifact):
     test_fingerprint: str
     dataset: str = ""
     grouping: Grouping = "none"
+    without_patient: int = 0
     split_origin: SplitOrigin = "generated"
     validation: dict[str, float]
     weights_sha256: str
