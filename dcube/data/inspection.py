@@ -192,13 +192,7 @@ def _warnings(
     if is_guessed(data.group_by or ""):
         warnings.append("the groups of data.group_by are guessed: remove 'guessed:' if they are right")
     warnings += dataset.name_warnings
-    if unknown := sum(not record.patient for record in dataset.records):
-        warnings.append(
-            f"{unknown} of {len(dataset.records)} images name no patient: images of one person may be in several splits"
-        )
-        if dataset.has_paths:
-            by_path = "data.group_by (see proposals, if any) or " if unknown == len(dataset.records) else ""
-            warnings.append(f"give patients: {by_path}patient_id in metadata.csv")
+    warnings += _without_patient(dataset)
     pairs = zip(dataset.records, summaries, strict=True)
     if flat := [record.file for record, summary in pairs if summary.has_few_levels]:
         warnings.append(
@@ -216,6 +210,25 @@ def _warnings(
             "the headers identify people: `prepare` uses none of these fields, but data/ and its remote contain them"
         )
     return warnings
+
+
+def _without_patient(dataset: RawDataset) -> list[str]:
+    unknown = [record.file for record in dataset.records if not record.patient]
+    if not unknown:
+        return []
+    name = "names" if len(unknown) == 1 else "name"
+    counted = (
+        f"{len(unknown)} of {len(dataset.records)} images {name} no patient: images of one person may be in several "
+        "splits"
+    )
+    if not dataset.has_paths:
+        return [counted]
+    if len(unknown) == len(dataset.records):
+        return [counted, "give patients: data.group_by (see proposals, if any) or patient_id in metadata.csv"]
+    first = abbreviated(unknown, limit=1)
+    if dataset.has_patient_column:
+        return [counted, f"patient_id in metadata.csv is empty for {first}: fill it"]
+    return [counted, f"give patients: patient_id in metadata.csv, for {first}"]
 
 
 def _leak_warnings(near: NearDuplicates) -> list[str]:

@@ -227,7 +227,8 @@ def test_images_with_a_label_say_whether_patients_are_kept_apart(tmp_path, label
     info = prepare(raw, Data(**SMALL), tmp_path / "out").info
     assert (info.grouping, info.without_patient) == (grouping, without)
     warnings = inspect_dataset(raw, Data(**SMALL)).warnings
-    assert "1 of 21 images name no patient: images of one person may be in several splits" in warnings
+    assert "1 of 21 images names no patient: images of one person may be in several splits" in warnings
+    assert "patient_id in metadata.csv is empty for new.png: fill it" in warnings
 
 
 def test_known_patients_are_measured_too(tmp_path):

@@ -49,11 +49,17 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     rows = read_rows(table, ("file", "label"))
     if rows and (missing := [name for name in data.subgroups if name not in rows[0][1]]):
         raise SubgroupError(f"data.subgroups: {METADATA} has no column {missing[0]!r}")
-    unused = [name for name in (rows[0][1] if rows else ()) if name not in (*READ, *data.subgroups)]
+    columns = tuple(rows[0][1]) if rows else ()
+    unused = [name for name in columns if name not in (*READ, *data.subgroups)]
     refuse_misnamed(table, [row for _, row in rows], unused)
     records = _read_records(table, rows, raw, data.subgroups)
     dataset = RawDataset.of_stored_images("metadata", raw, records, window_of(data), tables=(METADATA,))
-    return replace(dataset, subgroups=tuple(data.subgroups), unused_columns=tuple(unused))
+    return replace(
+        dataset,
+        subgroups=tuple(data.subgroups),
+        unused_columns=tuple(unused),
+        has_patient_column="patient_id" in columns,
+    )
 
 
 def columns_of(path: Path) -> set[str]:

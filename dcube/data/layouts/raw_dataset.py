@@ -52,6 +52,7 @@ class RawDataset:
         formats: the file format of each record by its suffix; empty if people did not name the files.
         subgroups: the columns of `data.subgroups`.
         unused_columns: columns of `metadata.csv` that are not read.
+        has_patient_column: whether `metadata.csv` has the column patient_id.
         places: for each record, the part of its preprocessing that comes from another file (the centre of a crop).
     """
 
@@ -70,6 +71,7 @@ class RawDataset:
     formats: tuple[str, ...] = ()
     subgroups: tuple[str, ...] = ()
     unused_columns: tuple[str, ...] = ()
+    has_patient_column: bool = False
     places: tuple[str, ...] = ()
 
     @classmethod
