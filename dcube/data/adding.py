@@ -34,7 +34,7 @@ def add_dataset(data: Data, path: Path | None, folder: Path, replace: bool = Fal
 
     Raises:
         DcubeError: if the archive is unsafe, if `prepare` would refuse the data set, or if `folder` has other content
-            and `replace` is false.
+            and `replace` is false, or if `data.name` is the name of an embedded set and the images are others.
     """
     if path is not None and data.name == PHANTOM:
         raise DcubeError(f"the name {PHANTOM!r} is reserved for the invented data set: choose another, or give no PATH")
@@ -45,9 +45,23 @@ def add_dataset(data: Data, path: Path | None, folder: Path, replace: bool = Fal
         report = _inspect_as(path or folder, incoming, data)
         if report.problem:
             raise DcubeError(f"{data.name} was not added: {report.problem}")
+        if path is not None and is_embedded(data.name) and _sizes(report) != _sizes(_embedded_report(data)):
+            raise DcubeError(
+                f"the name {data.name!r} is reserved for the set that comes with D-Cube, and {path} has other images: "
+                "choose another"
+            )
         if folder.exists() and not replace and digest(folder) != digest(incoming):
             raise DcubeError(f"{folder} holds other content: choose another name, or give --replace")
     return report
+
+
+def _embedded_report(data: Data) -> InspectionReport:
+    return inspect_dataset(EMBEDDED / f"{data.name}.npz", Data(name=data.name))
+
+
+def _sizes(report: InspectionReport) -> dict[str, list[int]]:
+    """Return split → sorted numbers of images of the classes, which are the same at any size of the images."""
+    return {split: sorted(of_class.values()) for split, of_class in report.counts.items()}
 
 
 def digest(folder: Path) -> str:

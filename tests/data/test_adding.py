@@ -337,3 +337,10 @@ def test_help_is_fast():
         [sys.executable, "-X", "importtime", "-m", "dcube.cli", "--help"], capture_output=True, text=True
     )
     assert done.returncode == 0 and not any(f" {heavy}\n" in done.stderr for heavy in ("torch", "pandas", "mlflow"))
+
+
+def test_the_name_of_the_embedded_set_is_for_no_other_data(dcube, tmp_path):
+    raw = class_folders(tmp_path / "raw", images=10)
+    refused(dcube("data", "add", "breastmnist", raw), "'breastmnist'", "reserved", "choose another")
+    assert left_behind() == []
+    assert dcube("data", "add", "breastmnist", ROOT / "dcube/data/embedded/breastmnist.npz")[0] == 0
