@@ -1,11 +1,11 @@
 """`dcube results`: the results of a run in the terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcube.artifacts.candidates import BASELINE, DCUBE
+from dcube.artifacts.candidates import BASELINE, DCUBE, STAGES
 from dcube.artifacts.layout import DATA_RECORD, EVALUATION, LOCK, PARAMS, PREDICTIONS
 from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.errors import DcubeError
@@ -24,7 +24,8 @@ def results() -> None:
 
     if reason := next(stale_results(), None):
         print_rich(_bold(f"{reason}.\n"))
-    for content in (*_results(evaluations(EVALUATION)), *_next_steps()):
+    metrics = evaluations(EVALUATION)
+    for content in (*_results(metrics), *_not_evaluated(metrics), *_next_steps()):
         print_rich(content)
 
 
@@ -78,6 +79,11 @@ def _results(metrics: "dict[str, Metrics]") -> "Iterator[RenderableType]":
         yield published.note
     if any(its.is_phantom for its in metrics.values()):
         yield _bold(f"\n{PHANTOM}")
+
+
+def _not_evaluated(names: Container[str]) -> Iterator[str]:
+    if missing := [name for name in STAGES if name not in names]:
+        yield f"\nNot yet trained or evaluated: {', '.join(missing)} (`dvc repro`)."
 
 
 def _next_steps() -> "Iterator[str | Text]":

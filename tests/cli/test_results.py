@@ -65,6 +65,14 @@ def test_a_tie_and_a_loss_against_the_untrained_one_are_said(evaluate, run_dcube
     assert loss in " ".join(run_dcube("results")[1].split())
 
 
+def test_candidates_that_are_not_evaluated_are_named(evaluate, run_dcube):
+    evaluate(dcube=29, untrained_uvit=15)
+    shown = " ".join(run_dcube("results")[1].split())
+    assert "Not yet trained or evaluated: imagenet_probe, sub_features, baseline (`dvc repro`)." in shown
+    evaluate(imagenet_probe=20, **RIGHT)
+    assert "Not yet trained" not in run_dcube("results")[1]
+
+
 def test_names_with_markup_are_shown_as_they_are(evaluate, working_copy, run_dcube):
     evaluate(dcube=29)
     for file in (working_copy / EVALUATION / "dcube").glob("*.[cj]s*"):
