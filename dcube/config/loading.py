@@ -1,7 +1,7 @@
 """Loading parameters from files, presets and single settings, with one-line errors that say what to do."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -127,12 +127,27 @@ def _explain(error: Any, group: type[Group]) -> str:
     location = [str(part) for part in error["loc"]]
     key = ".".join(location)
     if error["type"] == "extra_forbidden":
-        return f"unknown key {key}{_nearest(location[-1], _keys_at(group, location[:-1]))}"
+        return f"unknown key {key}{_meant(location, group)}"
     message = error["msg"].removeprefix("Value error, ")
     if not key:
         return message
     got = "" if isinstance(error["input"], dict) else f" (got {error['input']!r})"  # a group is too long to show
     return f"{key}: {message[0].lower()}{message[1:]}{got}"
+
+
+def _meant(location: list[str], group: type[Group]) -> str:
+    """Return a hint for an unknown key: the keys of this name in groups below it, or else the nearest key."""
+    below = [path for path in _paths(group) if path.endswith(f".{location[0]}")] if len(location) == 1 else []
+    if below:
+        return f" (did you mean {', '.join(below)}?)"
+    return _nearest(location[-1], _keys_at(group, location[:-1]))
+
+
+def _paths(group: type[Group], prefix: str = "") -> Iterator[str]:
+    for name, field in group.model_fields.items():
+        yield f"{prefix}{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
+            yield from _paths(field.annotation, f"{prefix}{name}.")
 
 
 def _keys_at(group: Any, location: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """timm networks with weights from a trusted or verified source."""
 
+import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,8 +42,7 @@ def create_pretrained(
             altered or of another network.
     """
     if not timm.is_model(architecture):
-        similar = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"
-        raise DcubeError(f"timm has no network {architecture!r}: choose another, such as {similar}")
+        raise DcubeError(f"timm has no network {architecture!r}: {_others_like(architecture)}")
     if options.get("features_only"):
         # The default of some networks keeps and runs the layers behind the deepest output; "getter" drops them.
         options = {"feature_cls": "getter", **options}
@@ -51,6 +51,12 @@ def create_pretrained(
     if sized:
         _refuse_size_it_cannot_take(network, architecture, sized["img_size"])
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _others_like(architecture: str) -> str:
+    family = architecture.split("_")[0]
+    similar = difflib.get_close_matches(architecture, timm.list_models()) or timm.list_models(f"*{family}*")[:5]
+    return f"choose another, such as {', '.join(similar)}" if similar else "choose one that timm.list_models() returns"
 
 
 def _network(architecture: str, source: Pretrained, options: dict[str, Any]) -> nn.Module:

@@ -1,6 +1,7 @@
 """The methods to compare with: what they are, what of them is trained, and where their weights come from."""
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -220,6 +221,19 @@ def test_any_network_of_timm_can_be_probed(tmp_path: Path) -> None:
     assert build_method("vit_small_patch14_dinov2_probe", Task(2, 56, 3), NO_WEIGHTS)(noise(2, 3, 56)).shape == (2, 2)
     with pytest.raises(DcubeError, match="timm has no network 'vit_nobody'"):
         build_method("vit_nobody_probe", Task(2, 56, 3), NO_WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "hint"),
+    [
+        ("resnet19", "choose another, such as resnet18, "),
+        ("resnet_18", "choose another, such as resnet18, "),
+        ("no such thing", "choose one that timm.list_models() returns"),
+    ],
+)
+def test_an_unknown_network_is_answered_with_the_nearest(unknown: str, hint: str) -> None:
+    with pytest.raises(DcubeError, match=f"timm has no network '{unknown}': {re.escape(hint)}"):
+        build_method(unknown, Task(2, 56, 3), NO_WEIGHTS)
 
 
 def test_performer_estimates_the_attention_it_stands_for() -> None:

@@ -12,6 +12,7 @@ from dcube.config.schema.group import Group, Seed
 Channels = Literal[1, 3]
 Fit = Literal["crop", "pad", "stretch"]
 NAME = "[a-z][a-z0-9_-]{0,62}"  # pattern for the name of a data set
+GROUP_BY = r"^(guessed:)?(folder:[1-9]|run:[1-9][0-9]{0,3}|pattern:.+)$"
 
 
 class Data(Group):
@@ -57,7 +58,7 @@ class Data(Group):
     group_by: str | None = Field(
         None,
         max_length=200,
-        pattern=r"^(guessed:)?(folder:[1-9]|run:[1-9][0-9]{0,3}|pattern:.+)$",
+        pattern=GROUP_BY,
         description=(
             "Which images belong together where patients are unknown: folder:2 (the name of the second folder of the "
             "path), run:10 (ten consecutive numbers in file names), or pattern: and a regular expression for the path "
@@ -146,6 +147,16 @@ class Data(Group):
         if len(set(subgroups)) < len(subgroups):
             raise ValueError("name each column once")
         return subgroups
+
+    @field_validator("group_by", mode="before")
+    @classmethod
+    def _has_a_known_form(cls, group_by: object) -> object:
+        if isinstance(group_by, str) and not re.match(GROUP_BY, group_by):
+            raise ValueError(
+                "expected folder: and a level (folder:2), run: and a length (run:10), or pattern: and a regular "
+                "expression (pattern:patient[0-9]+)"
+            )
+        return group_by
 
     @field_validator("group_by")
     @classmethod
