@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from dcube.artifacts.atomic import refuse_unwritable_folder
 from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.classifier.candidate import Candidate, load_candidate
@@ -130,9 +131,12 @@ class Model:
             heatmaps: folder to which a heatmap of each image is written.
 
         Raises:
-            DcubeError: if a path does not exist or contains no image, or the rule names a class that the model lacks.
+            DcubeError: if a path does not exist or contains no image, the rule names a class that the model lacks, or
+                `heatmaps` cannot be written.
         """
         policy, identity = self._policy(decide, abstain_below), self._version.identity
+        if heatmaps:
+            refuse_unwritable_folder(Path(heatmaps))
         given = [paths] if isinstance(paths, str | Path) else paths
         with collect_images([given_path(path) for path in given]) as (images, left_out):
             with progress(f"Predicting with {self.title}", total=len(images), unit="images") as advance:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dcube.errors import DcubeError
+
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
@@ -32,6 +34,25 @@ def _restore(folder: Path, old: Path) -> None:
     if old.exists() and not folder.exists():
         old.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def refuse_unwritable_folder(folder: Path) -> None:
+    """Raise `DcubeError` unless `folder` is a folder with write permission, or can be created."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise DcubeError(f"{nearest} is not a folder: name another folder than {folder}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise DcubeError(f"no permission to write in {nearest}: name another folder than {folder}")
+
+
+def refuse_unwritable_file(file: Path) -> None:
+    """Raise `DcubeError` unless `file` is a file with write permission, or can be created, with its folder."""
+    if file.is_dir():
+        raise DcubeError(f"{file} is a folder: name a file")
+    if not file.exists():
+        refuse_unwritable_folder(file.parent)
+    elif not os.access(file, os.W_OK):
+        raise DcubeError(f"no permission to write {file}: name another file")
 
 
 def atomic_write(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dcube.artifacts.atomic import refuse_unwritable_file, refuse_unwritable_folder
 from dcube.cli.terminal import quiet_mlflow
 from dcube.data.readers.walking import given_path, refuse_special
 from dcube.errors import DcubeError, abbreviated
@@ -66,6 +67,10 @@ def predict(
     """Predict class and calibrated probabilities of images. Exit code 2: at least one image was refused."""
     for path in paths:  # before the model is loaded, which takes seconds
         refuse_special(path)
+    if output:
+        refuse_unwritable_file(output)
+    if heatmaps:
+        refuse_unwritable_folder(heatmaps)
     from dcube import api
     from dcube.inference.output import FORMATS
 
@@ -80,6 +85,7 @@ def predict(
     chosen = format_ or (suffix if suffix in FORMATS else "table")
     text = FORMATS[chosen](predictions.by_patient() if by_patient else predictions.table)
     if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
     else:
         print(text, end="")

@@ -202,6 +202,8 @@ def test_the_python_api_raises_one_line(of_pictures, tmp_path):
             model.predict(paths)
     with pytest.raises(dcube.DcubeError, match="no class 'cyst'"):
         model.predict(write_picture(tmp_path / "0.png", 0), decide="cyst >= 0.1")
+    with pytest.raises(dcube.DcubeError, match="is not a folder"):
+        model.predict(tmp_path / "0.png", heatmaps=tmp_path / "0.png")
     with pytest.raises(dcube.DcubeError, match="names no version"):
         dcube.load("models:/dcube-asked")
 
@@ -337,6 +339,33 @@ def test_it_decides_by_the_operating_point_it_was_evaluated_with_or_by_what_is_a
 def test_a_path_that_does_not_exist_is_named_before_the_model_is_loaded(run_dcube, tmp_path):
     code, printed = run_dcube("predict", "dcube-nothing@champion", str(tmp_path / "nowhere"))
     assert code == 2 and "nowhere does not exist" in printed and len(printed.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "said"),
+    [
+        ("--output", "taken", "taken is a folder: name a file"),
+        ("--output", "0.png/a.csv", "0.png is not a folder: name another folder than 0.png"),
+        ("--output", "0.png/new/a.csv", "0.png is not a folder: name another folder than 0.png/new"),
+        ("--heatmaps", "0.png", "0.png is not a folder: name another folder than 0.png"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_the_model_is_loaded(
+    run_dcube, tmp_path, monkeypatch, option, path, said
+):
+    monkeypatch.chdir(tmp_path)
+    write_picture(tmp_path / "0.png", 0)
+    (tmp_path / "taken").mkdir()
+    code, printed = run_dcube("predict", "dcube-nothing@champion", "0.png", option, path)
+    assert code == 2 and printed.startswith("error: ") and printed.endswith(f"{said}\n")
+    assert len(printed.splitlines()) == 1
+
+
+def test_the_folder_of_the_output_is_made(of_pictures, capsys, tmp_path):
+    target = tmp_path / "new" / "folder" / "a.csv"
+    code, _, err = of_pictures.command(capsys, write_picture(tmp_path / "0.png", 0), "--output", target)
+    assert code == 0, err
+    assert len(pd.read_csv(target)) == 1
 
 
 def test_prediction_sets_are_those_of_the_evaluation_and_may_abstain(home, capsys, tmp_path):
