@@ -53,20 +53,18 @@ def monitor(model: Reference, every: Every = "month") -> None:
     own = predictions[predictions["weights_sha256"] == version.weights] if len(predictions) else predictions
     if own.empty:
         raise DcubeError(f"the log has no prediction of {version.title}: it has {len(predictions)} of other versions")
-    counts = (Column(name, number=True) for name in ("predictions", "abstained", "correct"))
-    columns = [Column(f"{every} from"), *counts, Column("drift from validation")]
+    columns = [Column(f"{every} from"), Column("predictions", number=True)]
+    columns += [Column("abstained", number=True, optional=True), Column("correct"), Column("drift from validation")]
     table = FittingTable(f"Predictions of {version.title}", columns)
     for period in periods(own, fed_back, reference, every):
         correct = f"{period.correct} of {period.with_feedback} with feedback"
-        cells = str(period.predictions), str(period.abstained), correct, drifted_in_words(period.drift)
-        table.add_row(period.start, *cells)
+        drift = drifted_in_words(period.drift).replace(", ", ",\n")
+        table.add_row(period.start, str(period.predictions), str(period.abstained), correct, drift)
     print_rich(table)
     print("Correct: of the predictions with feedback that did not abstain. Feedback may exist for some images only.")
     for reader in readers(own, fed_back):
-        print(
-            f"Reader {reader.name}: {reader.as_predicted} of {reader.images} images as predicted; "
-            f"{reader.correct} of {reader.confirmed} with a confirmed class correct."
-        )
+        known = f"; {reader.correct} of {reader.confirmed} with a confirmed class correct" if reader.confirmed else ""
+        print(f"Reader {reader.name}: {reader.as_predicted} of {reader.images} images as predicted{known}.")
 
 
 def _log() -> "InferenceLog":

@@ -53,6 +53,8 @@ ByPatient = Annotated[
     bool, typer.Option("--by-patient", help="One row for each patient, as DICOM headers and volumes tell them.")
 ]
 
+FORMAT_OF_SUFFIX = {"": "table", ".txt": "table", ".csv": "csv", ".json": "json"}
+
 
 def predict(
     model: Reference,
@@ -67,6 +69,7 @@ def predict(
     """Predict class and calibrated probabilities of images. Exit code 2: at least one image was refused."""
     for path in paths:  # before the model is loaded, which takes seconds
         refuse_special(path)
+    chosen = format_ or (_format_of(output) if output else "table")
     if output:
         refuse_unwritable_file(output)
     if heatmaps:
@@ -81,12 +84,12 @@ def predict(
     predictions = version.predict(paths, decide=decide, abstain_below=abstain_below, heatmaps=heatmaps)
     for why, files in predictions.left_out.items():
         print(f"left out: {len(files)} × {why}: {abbreviated(files)}", file=sys.stderr)
-    suffix = output.suffix.lower().removeprefix(".") if output else ""
-    chosen = format_ or (suffix if suffix in FORMATS else "table")
-    text = FORMATS[chosen](predictions.by_patient() if by_patient else predictions.table)
+    rows = predictions.by_patient() if by_patient else predictions.table
+    text = FORMATS[chosen](rows)
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
+        print(f"predictions written to {output}: {rows['confidence'].notna().sum()}", file=sys.stderr)
     else:
         print(text, end="")
     if refused := predictions.refused:
@@ -94,3 +97,10 @@ def predict(
         raise DcubeError(
             f"{len(refused)} of {len(predictions)} images were refused, e.g. {first.image}: {first.problem}"
         )
+
+
+def _format_of(output: Path) -> str:
+    """Return the format that the suffix of `output` names."""
+    if (suffix := output.suffix.lower()) not in FORMAT_OF_SUFFIX:
+        raise DcubeError(f"{output}: unknown format {suffix}: name a .csv, .json or .txt file, or give --format")
+    return FORMAT_OF_SUFFIX[suffix]

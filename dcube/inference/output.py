@@ -12,7 +12,9 @@ from rich.table import Table
 from dcube.artifacts.tables import to_csv
 from dcube.evaluation.predictions import PREFIX
 
-FOR_PEOPLE = ("image", "patient", "images", "first_image", "decision", "confidence", "entropy", "spread", "problem")
+FOR_PEOPLE = (
+    "image", "patient", "images", "first_image", "decision", "prediction", "confidence", "entropy", "spread", "problem",
+)  # fmt: skip
 
 
 def as_csv(rows: pd.DataFrame) -> str:
@@ -25,7 +27,9 @@ def as_json(rows: pd.DataFrame) -> str:
 
 
 def as_table(rows: pd.DataFrame) -> str:
-    """Return a table for the terminal, without columns that are empty in all rows."""
+    """Return a table for the terminal, without columns that are empty or the same as another one in all rows."""
+    if rows["prediction"].equals(rows["decision"]):
+        rows = rows.drop(columns="prediction")
     shown = [name for name in FOR_PEOPLE if name in rows and _has_values(rows[name])]
     probabilities = [name for name in rows.columns.astype(str) if name.startswith(PREFIX)]
     place = shown.index("confidence") + 1 if "confidence" in shown else len(shown)

@@ -191,6 +191,14 @@ def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path,
     assert code == 0 and "1 of 2 with feedback" in printed and str(datetime.now(UTC).date()) in printed
     assert "Reader Dr Lee: 0 of 1 images as predicted; 0 of 1 with a confirmed class correct." in printed
     assert "left out: 1 × damaged line" in printed
+    lines = [line for line in before.splitlines(keepends=True) if '"truth"' not in line]
+    log.write_text("".join(lines))
+    assert "Reader Dr Lee: 0 of 1 images as predicted.\n" in run_dcube("monitor", of_pictures.reference)[1]
+    log.write_text(before + "".join(line for line in lines if '"confidence"' in line) * 19)
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = run_dcube("monitor", of_pictures.reference)[1]
+    assert "Drift: " in printed and "20 of 40 with feedback" in printed
+    assert "A wider terminal also shows: abstained." in printed
     log.write_text(before.replace(of_pictures.candidate.config.weights_sha256, "0" * 64))
     assert "the log has no prediction of" in run_dcube("monitor", of_pictures.reference)[1]
 
@@ -330,6 +338,9 @@ def test_it_decides_by_the_operating_point_it_was_evaluated_with_or_by_what_is_a
     (row,) = model.rows(capsys, file, "--decide", "malignant >= 1").to_dict("records")
     assert row["decision"] != "malignant" and row["decided_by"] == "malignant >= 1.0"
     other = next(name for name in CLASSES if name != row["prediction"])
+    table = model.command(capsys, file, "--decide", f"{other} >= 0")[1]
+    assert re.search(f" {other} +{row['prediction']} +{row['confidence']:.3f} ", table)  # not the other's confidence
+    assert "prediction" not in model.command(capsys, file, "--decide", "most probable class")[1]
     (row,) = model.rows(capsys, file, "--decide", f"most probable class at {other} = 0.9999").to_dict("records")
     assert (row["decision"], row["decided_by"]) == (other, f"most probable class at {other} = 0.9999")
     code, out, err = model.command(capsys, file, "--decide", "malignant > 1")
@@ -347,6 +358,7 @@ def test_a_path_that_does_not_exist_is_named_before_the_model_is_loaded(run_dcub
         ("--output", "taken", "taken is a folder: name a file"),
         ("--output", "0.png/a.csv", "0.png is not a folder: name another folder than 0.png"),
         ("--output", "0.png/new/a.csv", "0.png is not a folder: name another folder than 0.png/new"),
+        ("--output", "a.xlsx", "a.xlsx: unknown format .xlsx: name a .csv, .json or .txt file, or give --format"),
         ("--heatmaps", "0.png", "0.png is not a folder: name another folder than 0.png"),
     ],
 )
@@ -401,7 +413,8 @@ def test_csv_json_and_table_say_the_same(of_pictures, capsys, tmp_path):
     np.testing.assert_allclose(from_csv[COLUMNS], from_json[COLUMNS], rtol=1e-5)
     assert f"{from_json['confidence'][0]:.3f}" in told["table"] and from_json["decision"][0] in told["table"]
     target = tmp_path / "predictions.csv"
-    assert of_pictures.command(capsys, file, "--output", target)[1] == ""  # the suffix says the format
+    code, out, err = of_pictures.command(capsys, file, "--output", target)  # the suffix says the format
+    assert (code, out, err) == (0, "", f"predictions written to {target}: 1")
     written = pd.read_csv(target).drop(columns="predicted_at")
     pd.testing.assert_frame_equal(written, from_csv.drop(columns="predicted_at"))
 
