@@ -10,9 +10,10 @@ from pathlib import Path
 from dcube.artifacts.layout import PARAMS
 from dcube.config.schema import Params
 from dcube.runtime.settings import read_settings
+from dcube.tracking.local_store import adopt_artifacts
 from tests.support.discs import TINY
 
-LONGEST = 850.0  # seconds that anything here may take on a busy machine
+LONGEST = 600.0  # seconds that anything here may take on a busy machine
 SMALL = TINY | {
     "data": {"name": "phantom", "image_size": 32, "diffusion_image_size": 16},
     "diffusion": TINY["diffusion"] | {"epochs": 24, "fid_every": 8, "batch_size": 32},
@@ -69,6 +70,7 @@ class WorkingCopy:
 
     def copy(self, folder: Path) -> "WorkingCopy":
         shutil.copytree(self.folder, folder, symlinks=True)
+        adopt_artifacts(folder / "mlflow.db")
         return WorkingCopy(folder)
 
     def checkpoints(self, training: str) -> set[Path]:
