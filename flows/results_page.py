@@ -21,7 +21,6 @@ from dcube.evaluation.conclusions import (
     comparison_notes,
     comparisons,
     conclusions,
-    evaluation_settings,
     evaluations,
     holm_corrected,
     results_title,
@@ -131,7 +130,7 @@ def _promotion(registry: Registry) -> Iterator[str]:
 
 def _differences(candidates: Mapping[str, Predictions], champion: Predictions, metrics: Metrics) -> str:
     """Return a table of the candidates' differences from the champion on the same images."""
-    made = {name: compare(theirs, champion, evaluation_settings(metrics)) for name, theirs in candidates.items()}
+    made = {name: compare(theirs, champion, metrics.evaluation) for name, theirs in candidates.items()}
     if not made:
         return "The champion is the only candidate of this run."
     p_values = holm_corrected(made)

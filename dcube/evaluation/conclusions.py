@@ -9,7 +9,6 @@ import numpy as np
 from dcube.artifacts.candidates import CONTROLS, DCUBE, UNTRAINED
 from dcube.artifacts.layout import METRICS_FILE
 from dcube.artifacts.schemas.metrics import Metrics
-from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.comparison import Difference, ModelComparison, compare, holm
 from dcube.evaluation.metrics import COMPARED, metric_of, title_of
@@ -47,18 +46,7 @@ def results_title(metrics: Metrics) -> str:
 
 def comparisons(tables: dict[str, Predictions], metrics: Metrics) -> dict[str, ModelComparison]:
     """Compare the main model with every other model, by name; `metrics` are those of the main model."""
-    settings = evaluation_settings(metrics)
-    return {name: compare(tables[DCUBE], table, settings) for name, table in tables.items() if name != DCUBE}
-
-
-def evaluation_settings(metrics: Metrics) -> Evaluation:
-    """Return the settings with which the metrics were measured; older files have only some, the others are defaults."""
-    return metrics.evaluation or Evaluation(
-        bootstrap_samples=metrics.resamples,
-        confidence=metrics.confidence,
-        calibration_bins=metrics.calibration_bins,
-        abstain_below=metrics.abstain_below,
-    )
+    return {name: compare(tables[DCUBE], table, metrics.evaluation) for name, table in tables.items() if name != DCUBE}
 
 
 def holm_corrected(made: dict[str, ModelComparison]) -> dict[str, dict[str, float]]:

@@ -174,7 +174,8 @@ def _metrics(metrics: Metrics) -> str:
     ]
     how = f"Intervals: percentiles of {metrics.resamples} bootstrap resamples of {metrics.resampled}."
     seen = "Weights and temperature were selected on the validation images, so the validation metrics are optimistic."
-    abstains = f" It abstains where its confidence is below {metrics.abstain_below:g}." if metrics.abstain_below else ""
+    below = metrics.evaluation.abstain_below
+    abstains = f" It abstains where its confidence is below {below:g}." if below else ""
     return f"{tested_on(metrics)}, evaluated once. {how} {seen}{abstains}\n\n{markdown_table(header, rows)}"
 
 

@@ -45,7 +45,7 @@ def summarise(
     """
 
     def metrics(weights: np.ndarray) -> MetricValues:
-        return _measured(predictions, evaluation.calibration_bins, evaluation.abstain_below, weights)
+        return _measured(predictions, evaluation, weights)
 
     values = metrics(np.ones((1, len(predictions.labels))))
     resampled = bootstrap(metrics, predictions.groups, evaluation.bootstrap_samples, evaluation.seed)
@@ -56,11 +56,7 @@ def summarise(
         kind=config.kind,
         test={name: float(value[0]) for name, value in values.items()},
         interval={name: Interval(low=low, high=high) for name, (low, high) in intervals.items()},
-        confidence=evaluation.confidence,
-        abstain_below=evaluation.abstain_below,
-        calibration_bins=evaluation.calibration_bins,
         resampled=_resampled(dataset, predictions),
-        resamples=evaluation.bootstrap_samples,
         resamples_without_a_class=int(np.isnan(resampled["auroc"]).sum()),
         test_images=len(predictions.labels),
         test_patients=int(predictions.groups.max()) + 1 if predictions.knows_patients else None,
@@ -86,10 +82,10 @@ def _resampled(dataset: DatasetInfo, predictions: Predictions) -> Resampled:
     return PARTLY_KNOWN if (predictions.table["patient"] != "").any() else "images"
 
 
-def _measured(predictions: Predictions, bins: int, abstain_below: float, weights: np.ndarray) -> MetricValues:
+def _measured(predictions: Predictions, evaluation: Evaluation, weights: np.ndarray) -> MetricValues:
     labels, probabilities = predictions.labels, predictions.probabilities
-    own = measure(labels, probabilities, predictions.classes, bins, weights)
-    return own | selective(labels, probabilities, abstain_below, weights)
+    own = measure(labels, probabilities, predictions.classes, evaluation.calibration_bins, weights)
+    return own | selective(labels, probabilities, evaluation.abstain_below, weights)
 
 
 def refuse_contradiction(metrics: Metrics, predictions: Predictions, where: str) -> None:
@@ -99,7 +95,7 @@ def refuse_contradiction(metrics: Metrics, predictions: Predictions, where: str)
         DcubeError: if they differ from those in `metrics`; the message names the first difference.
     """
     once = np.ones((1, len(predictions.labels)))
-    found = _measured(predictions, metrics.calibration_bins, metrics.abstain_below, once)
+    found = _measured(predictions, metrics.evaluation, once)
     said = dict(metrics.test)
     point = metrics.operating_point
     if point.rule.of_class is not None:

@@ -28,7 +28,6 @@ from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.windows import Window
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError, abbreviated
-from dcube.evaluation.conclusions import evaluation_settings
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
 from dcube.inference.drift import image_drift
@@ -87,7 +86,7 @@ def evaluate_externally(
         DcubeError: if the images have a class that the model does not know, if a class of the model has no image, or
             if the model has seen an image or is not suitable for one.
     """
-    evaluation = evaluation_settings(own)
+    evaluation = own.evaluation
     config = candidate.config
     known = columns_of(path) & {column.name for column in own.subgroups}
     data = _data(config, name, group_by, sorted(known))

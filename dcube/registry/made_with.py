@@ -34,13 +34,14 @@ def other_parameters(params: Params) -> Iterator[str]:
 def _recorded(params: Params) -> Iterator[tuple[str, Path, Mapping[str, Any], Mapping[str, Any]]]:
     """Yield stage, file, the parameters recorded in the file, and the parameters that it should record."""
     if (file := DIFFUSION / CONFIG).exists():
-        recorded = DiffusionConfig.load(file).diffusion
-        yield "train_diffusion", file, _flat(diffusion=recorded), _flat(diffusion=params.diffusion)
+        trained = DiffusionConfig.load(file).diffusion
+        yield "train_diffusion", file, _flat(diffusion=trained), _flat(diffusion=params.diffusion)
     for name, stage in STAGES.items():
         if (file := MODELS / name / CONFIG).exists():
             yield stage, file, *_of_candidate(CandidateConfig.load(file).params, name, params)
-        if (file := EVALUATION / name / METRICS_FILE).exists() and (evaluation := Metrics.load(file).evaluation):
-            yield f"evaluate@{name}", file, _flat(evaluation=evaluation), _flat(evaluation=params.evaluation)
+        if (file := EVALUATION / name / METRICS_FILE).exists():
+            recorded = Metrics.load(file).evaluation
+            yield f"evaluate@{name}", file, _flat(evaluation=recorded), _flat(evaluation=params.evaluation)
 
 
 def _of_candidate(

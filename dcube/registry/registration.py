@@ -79,7 +79,7 @@ class EvaluatedCandidate:
             tags.MODEL: self.name,
             tags.KIND: metrics.kind,
             tags.TEST: metrics.test_fingerprint,
-            tags.ABSTAIN: repr(metrics.abstain_below),
+            tags.ABSTAIN: repr(metrics.evaluation.abstain_below),
             tags.DECISION: str(metrics.policy.rule),
             tags.DATASET: metrics.dataset_fingerprint,
             tags.UNDEFINED: ", ".join(undefined_in(metrics)) or "none",

@@ -11,7 +11,6 @@ from mlflow.entities.model_registry import ModelVersion
 from dcube.artifacts.layout import REPORT, REPORT_PAGE
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
-from dcube.config.schema import Evaluation
 from dcube.evaluation.comparison import compare
 from dcube.evaluation.data_warnings import data_warnings
 from dcube.evaluation.metrics import metric_of
@@ -68,8 +67,7 @@ def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) 
     number = champion.version.version
     if predictions.fingerprint != champion.predictions.fingerprint:
         return f"none: version {number} was tested on other images"
-    settings = Evaluation(bootstrap_samples=metrics.resamples, confidence=metrics.confidence)
-    found = compare(predictions, champion.predictions, settings, [MACRO_F1.name]).differences[MACRO_F1.name]
+    found = compare(predictions, champion.predictions, metrics.evaluation, [MACRO_F1.name]).differences[MACRO_F1.name]
     return f"{found.value:+.3f} (uncorrected p = {found.p:.2g}) in {MACRO_F1.label} (version {number})"
 
 

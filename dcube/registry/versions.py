@@ -194,15 +194,9 @@ class Registry:
 
     def champion_moved_by_hand(self) -> str:
         """Return the message of `ModelSnapshot.champion_moved_by_hand` if it persists longer than a promotion takes."""
-        found = ""
-
-        def is_in_order() -> bool:
-            nonlocal found
-            found = self.snapshot().champion_moved_by_hand()
-            return not found
-
-        retries.PROMOTION.wait_until(is_in_order)
-        return found
+        if retries.PROMOTION.wait_until(lambda: not self.snapshot().champion_moved_by_hand()):
+            return ""
+        return self.snapshot().champion_moved_by_hand()
 
     def _entries(self) -> "list[ModelVersion]":
         """Return all versions, the newest first."""

@@ -118,9 +118,9 @@ def _words(name: str, metrics: Metrics, predictions: Predictions) -> dict[str, t
             "Precision and recall",
         ),
         "reliability": (
-            f"Reliability of {name}: share of right predictions against their confidence in {metrics.calibration_bins} "
-            f"steps. Mean confidence {confidence.mean():.3f}, share that is right {test['accuracy']:.3f}, expected "
-            f"calibration error {test['ece']:.3f}.",
+            f"Reliability of {name}: share of right predictions against their confidence in "
+            f"{metrics.evaluation.calibration_bins} steps. Mean confidence {confidence.mean():.3f}, share that is "
+            f"right {test['accuracy']:.3f}, expected calibration error {test['ece']:.3f}.",
             "Reliability: is 80% sure right in 80%?",
         ),
         "decision_curves": (

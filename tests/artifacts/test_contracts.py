@@ -25,15 +25,15 @@ def test_numbers_survive_the_file_bit_by_bit_and_so_does_what_is_undefined(tmp_p
     loaded = Metrics.load(tmp_path / "metrics.json")
     assert loaded.test["accuracy"] == 0.1 + 0.2 and loaded.test["auroc"] != loaded.test["auroc"]
     assert loaded.model_dump_json() == metrics.model_dump_json()
-    assert json.loads((tmp_path / "metrics.json").read_text())["format_version"] == 1
+    assert json.loads((tmp_path / "metrics.json").read_text())["format_version"] == 2
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format_version": 2}, "has format version 2, and this version of D-Cube reads 1"),
+        ({"format_version": 3}, "has format version 3, and this version of D-Cube reads 2"),
         ({"format_version": None}, "has no format version"),
-        ({"resamples": "many"}, "does not fit this version of D-Cube (resamples: "),
+        ({"test_images": "many"}, "does not fit this version of D-Cube (test_images: "),
         ({"colour": "red"}, "(colour: Extra inputs are not permitted)"),
     ],
 )

@@ -103,9 +103,11 @@ def test_a_manifest_without_a_column_of_subgroups(tmp_path: Path) -> None:
         PreparedDataset.load(tmp_path)
 
 
-@pytest.mark.parametrize("values", [{"confidence": 1.95}, {"calibration_bins": 0}, {"resamples": 0}])
+@pytest.mark.parametrize("values", [{"confidence": 1.95}, {"calibration_bins": 0}, {"bootstrap_samples": 0}])
 def test_damaged_metrics(values: dict, tmp_path: Path) -> None:
-    made_metrics().model_copy(update=values).save(tmp_path / METRICS_FILE)
+    metrics = made_metrics()
+    damaged = metrics.evaluation.model_copy(update=values)
+    metrics.model_copy(update={"evaluation": damaged}).save(tmp_path / METRICS_FILE)
     with pytest.raises(DcubeError, match=r"metrics\.json does not fit"):
         Metrics.load(tmp_path / METRICS_FILE)
 

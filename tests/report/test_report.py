@@ -188,7 +188,9 @@ def test_a_checklist_names_what_its_candidate_has(own: Path, name: str, uvit: st
 
 def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = EVALUATION / "dcube" / METRICS_FILE
-    Metrics.load(file).model_copy(update={"calibration_bins": 7}).save(file)
+    metrics = Metrics.load(file)
+    seven = metrics.evaluation.model_copy(update={"calibration_bins": 7})
+    metrics.model_copy(update={"evaluation": seven}).save(file)
     assert run(monkeypatch, "report") == 0
     alts = [alt for alt in Page.of(own / "report.html").alts if alt.startswith("Reliability of dcube")]
     assert len(alts) == 1 and "in 7 steps" in alts[0]

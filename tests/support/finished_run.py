@@ -100,7 +100,7 @@ def _candidate(folder: Path, dataset: PreparedDataset, params: Params, kind: str
     evaluation.mkdir(parents=True)
     predictions.save(evaluation / PREDICTIONS)
     metrics.save(evaluation / METRICS_FILE)
-    draw_figures(predictions, metrics.calibration_bins, evaluation, kind)
+    draw_figures(predictions, metrics.evaluation.calibration_bins, evaluation, kind)
     _table(folder / MODELS / kind / "history.csv", step=[20, 40], loss=[1.0, 0.5])
     _table(folder / MODELS / kind / "validation.csv", step=[12, 24, 36], auroc=[0.6, 0.7, 0.7 + 0.1 * sharpness])
 

@@ -52,9 +52,6 @@ class Metrics(Artifact):
         kind: kind of the candidate (`dcube.classifier.candidate`).
         test: metric (`dcube.evaluation.metrics`) → value; NaN if it is undefined.
         interval: metric → interval from resamples of `resampled`.
-        confidence: confidence level of the intervals.
-        abstain_below: confidence below which the model abstains.
-        calibration_bins: number of bins of the expected calibration error and the reliability plot.
         resamples_without_a_class: number of resamples that lack a class; the intervals leave them out.
         test_patients: number of test patients, or of groups if `data.group_by` defines them; None if some have none.
         dataset: name of the data set.
@@ -64,20 +61,17 @@ class Metrics(Artifact):
         prediction_sets: the conformal prediction sets and their coverage.
         subgroups: metrics by the columns of `data.subgroups`.
         validation: metric → value on the validation split, measured during training.
-        evaluation: parameters with which the metrics were measured; None in files of earlier versions.
+        evaluation: parameters with which the metrics were measured.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("evaluate")
+    format_version: Literal[2] = 2  # type: ignore[assignment]
 
     model: str
     kind: str
     test: dict[str, float]
     interval: dict[str, Interval]
-    confidence: float = Field(gt=0.5, lt=1.0)  # bounds as in the parameter group `evaluation`
-    abstain_below: float = Field(ge=0.0, le=1.0)
-    calibration_bins: int = Field(ge=2, le=100)
     resampled: Resampled
-    resamples: int = Field(ge=100, le=100_000)
     resamples_without_a_class: int
     test_images: int
     test_patients: int | None
@@ -93,7 +87,17 @@ class Metrics(Artifact):
     operating_point: OperatingPoint = OperatingPoint()
     prediction_sets: PredictionSets = PredictionSets()
     subgroups: list[SubgroupColumn] = Field(default_factory=list)
-    evaluation: Evaluation | None = None
+    evaluation: Evaluation
+
+    @property
+    def confidence(self) -> float:
+        """Confidence level of the intervals."""
+        return self.evaluation.confidence
+
+    @property
+    def resamples(self) -> int:
+        """Number of bootstrap resamples of the intervals."""
+        return self.evaluation.bootstrap_samples
 
     @property
     def policy(self) -> DecisionPolicy:
@@ -101,7 +105,7 @@ class Metrics(Artifact):
         sets = self.prediction_sets
         return DecisionPolicy(
             rule=self.operating_point.rule,
-            abstain_below=self.abstain_below,
+            abstain_below=self.evaluation.abstain_below,
             set_from=sets.threshold if sets.calibrated_on else None,
             abstain_by_set=sets.abstain,
         )

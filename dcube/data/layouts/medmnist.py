@@ -46,7 +46,7 @@ def read_layout(raw: RawFiles, _: Data) -> RawDataset:
     images: list[np.ndarray] = []
     records: list[ImageRecord] = []
     locations: list[tuple[int, int]] = []
-    arrays = _unpack(path)
+    members, arrays = _unpack(path)
     checked = {split: _check(path, split, arrays[split][IMAGES], arrays[split][LABELS]) for split in arrays}
     column, patients = _patients(path, arrays)
     for split, (split_images, labels) in checked.items():
@@ -63,7 +63,7 @@ def read_layout(raw: RawFiles, _: Data) -> RawDataset:
 
     others = tuple(file for file in raw.files if raw.path / file != path)
     used = {f"{split}_{name}.npy" for split in SPLITS for name in (IMAGES, LABELS, column)}
-    unused = tuple(f"{path.name}/{member.removesuffix('.npy')}" for member in _members(path) if member not in used)
+    unused = tuple(f"{path.name}/{member.removesuffix('.npy')}" for member in members if member not in used)
     return RawDataset("MedMNIST", records, read, others, archive=path, left_out={UNUSED: unused} if unused else {})
 
 
@@ -100,17 +100,17 @@ def download(flag: str, folder: Path) -> None:
         raise DcubeError(f"{flag} could not be downloaded: fetch {address} and give the file as PATH") from None
 
 
-def _unpack(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Return memory-mapped arrays of images, labels and perhaps patients by split and name (`images`, `labels`, …).
+def _unpack(path: Path) -> tuple[list[str], dict[str, dict[str, np.ndarray]]]:
+    """Return the names of all arrays, and those of images, labels and perhaps patients by split and name (`images`, …).
 
-    The temporary files are freed with the last mapping.
+    The arrays are memory-mapped. The temporary files are freed with the last mapping.
     """
     try:
-        members = _members(path)
-        if len(set(members)) < len(members):
-            raise ValueError("it holds an array twice: save it again")
         arrays: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
         with tempfile.TemporaryDirectory() as temporary, zipfile.ZipFile(path) as archive:
+            members = archive.namelist()
+            if len(set(members)) < len(members):
+                raise ValueError("it holds an array twice: save it again")
             for member in members:
                 split, _, name = member.removesuffix(".npy").partition("_")
                 if split not in SPLITS and split in SPLIT_NAMES and name in (IMAGES, LABELS):
@@ -133,12 +133,7 @@ def _unpack(path: Path) -> dict[str, dict[str, np.ndarray]]:
         for name in (IMAGES, LABELS):
             if name not in of_split:
                 raise DcubeError(f"{path} is not a readable MedMNIST archive: it holds no {split}_{name}")
-    return arrays
-
-
-def _members(path: Path) -> list[str]:
-    with zipfile.ZipFile(path) as archive:
-        return archive.namelist()
+    return members, arrays
 
 
 def _may_be_patients(name: str) -> bool:
