@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from importlib.metadata import distributions
 from io import StringIO
 from pathlib import Path
 
@@ -192,12 +191,11 @@ def _same(one: object, other: object) -> bool:
 def _machine_differences(origin: Provenance) -> dict[str, tuple[str, str]]:
     """Return name → recorded and present value, for hardware and packages that differ."""
     here, then = lineage.lineage_tags("register"), origin.machine
-    installed = {found.name: found.version for found in distributions()}
     before = dict(line.partition("==")[::2] for line in origin.packages)
     own = {package: f"{tags.VERSION}{package}" for package in lineage.PACKAGES}  # tags of the training run
     before |= {package: then[tag] for package, tag in own.items() if tag in then}
     before |= {name: then[name] for name in (tags.MACHINE, tags.PYTHON) if name in then}
-    now = installed | {name: here[name] for name in (tags.MACHINE, tags.PYTHON)}
+    now = lineage.installed_packages() | {name: here[name] for name in (tags.MACHINE, tags.PYTHON)}
     return {
         name.removeprefix(tags.PREFIX): (value, now.get(name, "not installed"))
         for name, value in sorted(before.items())

@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import re
+from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
 
@@ -83,9 +84,15 @@ def fingerprint_of(blobs: dict[str, str]) -> str:
     return hashlib.sha256(repr(sorted(blobs.items())).encode()).hexdigest()
 
 
+@cache
+def installed_packages() -> dict[str, str]:
+    """Return name → version of all packages in this environment. Their metadata take half a second to parse."""
+    return {metadata["Name"]: metadata["Version"] for metadata in (found.metadata for found in distributions())}
+
+
 def origin_files() -> dict[str, str]:
     """Return name → text of files that a rebuild needs: `params.yaml`, `dvc.lock`, `data.dvc` and `packages.txt`."""
-    packages = sorted({f"{found.name}=={found.version}" for found in distributions()}, key=str.lower)
+    packages = sorted((f"{name}=={number}" for name, number in installed_packages().items()), key=str.lower)
     files = {str(path): _text(path) for path in (PARAMS, LOCK, DATA_RECORD) if path.exists()}
     return files | {"packages.txt": "\n".join(packages) + "\n"}
 

@@ -38,6 +38,7 @@ def reports(module: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in REPORTING) or module in (
         "dcube",
         "dcube.stages",
+        "dcube.stages.running",
     )
 
 

@@ -17,7 +17,6 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-import dcube.stages
 from dcube.artifacts.checksums import dvc_hash
 from dcube.artifacts.layout import (
     DIFFUSION,
@@ -41,8 +40,9 @@ from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 from dcube.repository.graph import stages_in_order
 from dcube.runtime.settings import read_settings
-from dcube.stages.__main__ import main as start
-from dcube.stages.__main__ import main_of
+from dcube.stages.command import main as start
+from dcube.stages.command import main_of
+from dcube.stages.running import run
 from tests.support.checkout import ROOT, outs_of
 from tests.support.discs import CLASSES, TINY, write_dataset
 from tests.support.raw_sets import save, write_metadata
@@ -110,7 +110,7 @@ def recorded(reads: Reads) -> Iterator[None]:
         return object.__getattribute__(group, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dcube.stages, "load_params", load)
+        patch.setattr("dcube.stages.running.load_params", load)
         patch.setattr(Group, "__getattribute__", read, raising=False)
         # Reads what later stages will: whether they can run decides if a training begins, not how it ends.
         patch.setattr("dcube.stages.train_diffusion.refuse_infeasible", lambda *_: None)
@@ -402,7 +402,7 @@ def test_ctrl_c_is_one_line(own: Path, capsys: pytest.CaptureFixture[str]) -> No
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as ended:
-        dcube.stages.run(interrupted)
+        run(interrupted)
     assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted: `dvc repro` continues this stage\n"
 
@@ -415,7 +415,7 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
     unended = read_settings().checkpoints / "train_diffusion-cut-off"
     unended.mkdir()
 
-    run_another_stage = partial(dcube.stages.run, lambda: None)
+    run_another_stage = partial(run, lambda: None)
     before = trainings()
     run_another_stage()
     assert trainings() == before
@@ -521,7 +521,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     harm()
     stage, *words = words_of(name)
     with pytest.raises(SystemExit) as ended:
-        dcube.stages.run(main_of(stage), *words)
+        run(main_of(stage), *words)
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert ended.value.code == 2
     assert len(errors) == 1 and said in errors[0]

@@ -1,0 +1,185 @@
+"""A process that has imported the slow libraries, and forks for every stage of one `dvc repro`.
+
+PyTorch, timm and MLflow take seconds to import, and a pipeline has more than a dozen stages, each a process of its own.
+The first stage of a `dvc repro` starts the server, which ends with DVC. No code of `dcube` that a stage depends on is
+imported before the fork, so that every stage runs the code as it then is.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dcube.runtime.processes import GRACE_SECONDS, child_environment, prepare_process
+
+LIBRARIES = (
+    "diffusers.schedulers", "matplotlib.figure", "mlflow", "pandas", "pydantic_settings", "ruamel.yaml", "scipy.stats",
+    "sklearn.linear_model", "sklearn.metrics", "timm", "torch", "torchmetrics.image.kid", "torchvision",
+)  # fmt: skip
+FOLDER = Path(".dvc/tmp")  # of the working copy, in which DVC starts stages
+OUTPUTS = (1, 2)  # file descriptors
+INTERRUPTIONS: dict[signal.Signals, Any] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}  # and how a stage handles them
+
+
+class _Job(NamedTuple):
+    """A stage's command, as its process received it."""
+
+    words: list[str]
+    environment: dict[str, str]
+    outputs: list[int]
+
+
+# --- in the process that DVC starts
+
+
+def is_usable() -> bool:
+    """Return whether DVC runs this process as a stage, and not torchrun as one of several.
+
+    macOS has no `pidfd_open`, and its libraries do not survive a fork.
+    """
+    environment = child_environment()
+    return hasattr(os, "pidfd_open") and "DVC_STAGE" in environment and "TORCHELASTIC_RUN_ID" not in environment
+
+
+def run(words: list[str]) -> int:
+    """Let the server run a stage, and return the exit code. A signal that ended the stage ends this process too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the stage itself
+    with _connected(os.getppid()) as connection:
+        socket.send_fds(connection, [b"\0"], OUTPUTS)
+        connection.sendall(json.dumps([words, child_environment()]).encode() + b"\n")
+        signal.signal(signal.SIGTERM, lambda *_: connection.shutdown(socket.SHUT_WR))  # the stage ends in order
+        with connection.makefile() as answers:
+            code = int(answers.readline() or -signal.SIGKILL)
+    if code < 0:
+        for number in INTERRUPTIONS:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def _connected(owner: int) -> socket.socket:
+    """Connect to the server of the process `owner`, and start it if there is none."""
+    address = str(FOLDER / f"forkserver-{owner}")
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.connect(address)
+    except OSError:
+        _start(address, owner)
+        connection.connect(address)
+    return connection
+
+
+def _start(address: str, owner: int) -> None:
+    Path(address).unlink(missing_ok=True)  # of a process that had the same number
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        Path(address).chmod(0o600)
+        listening.listen()
+        subprocess.Popen(
+            [sys.executable, "-m", __name__, str(listening.fileno()), str(owner)],
+            env=child_environment(),
+            pass_fds=[listening.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+# --- in the server
+
+
+def serve(listening: socket.socket, owner: int) -> _Job:
+    """Fork for every stage, return the stage's job in each fork, and end with the process `owner`.
+
+    Args:
+        owner: file descriptor of the process.
+    """
+    for number in INTERRUPTIONS:  # a stage is told, and its exit code reported
+        signal.signal(number, signal.SIG_IGN)
+    _import_libraries()
+    while owner not in _ready(listening, owner):
+        connection, _ = listening.accept()
+        with connection:
+            if (job := _received(connection)) is None:
+                continue
+            if (child := os.fork()) == 0:
+                return job
+            for output in job.outputs:
+                os.close(output)
+            code = _exit_code(child, connection, owner)
+            with contextlib.suppress(OSError):
+                connection.sendall(f"{code}\n".encode())
+    Path(listening.getsockname()).unlink(missing_ok=True)
+    os._exit(0)  # at once: an orderly end would look for garbage in a million objects
+
+
+def _import_libraries() -> None:
+    for library in LIBRARIES:
+        with contextlib.suppress(Exception):  # the stage that needs it reports the error
+            import_module(library)
+
+
+def _received(connection: socket.socket) -> _Job | None:
+    """Receive a job; None if its process ended before it had sent it."""
+    _, outputs, _, _ = socket.recv_fds(connection, 1, len(OUTPUTS))
+    with connection.makefile() as lines:
+        line = lines.readline()
+    if not line.endswith("\n"):
+        return None
+    words, environment = json.loads(line)
+    return _Job(words, environment, outputs)
+
+
+def _ready(*sources: Any, timeout: float | None = None) -> list[Any]:
+    """Wait until sockets or file descriptors of processes are ready, and return them."""
+    return select.select(sources, [], [], timeout)[0]
+
+
+def _exit_code(child: int, connection: socket.socket, owner: int) -> int:
+    """Wait for a child, and return its exit code, or -N after signal N. It ends with the process that it works for."""
+    ended = os.pidfd_open(child)
+    if ended not in _ready(ended, connection, owner):
+        os.kill(child, signal.SIGTERM)
+        if not _ready(ended, timeout=GRACE_SECONDS):
+            os.kill(child, signal.SIGKILL)
+    os.close(ended)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+# --- in a fork of it
+
+
+def _become(job: _Job) -> None:
+    """Take over command line, environment and outputs of the process that DVC started."""
+    for number, handler in INTERRUPTIONS.items():
+        signal.signal(number, handler)
+    for output, own in zip(job.outputs, OUTPUTS, strict=True):
+        os.dup2(output, own)
+        os.close(output)
+    sys.stdout, sys.stderr = (os.fdopen(own, "w", buffering=1, closefd=False) for own in OUTPUTS)
+    sys.argv[1:] = job.words
+    os.environ.clear()
+    os.environ.update(job.environment)
+
+
+def main(listening: int, owner: int) -> None:
+    prepare_process()
+    job = serve(socket.socket(fileno=listening), os.pidfd_open(owner))
+    _become(job)
+    from dcube.stages.command import main
+
+    main(*job.words)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""The process that forks for the stages of one `dvc repro`: their output, their exit codes, and their end."""
+
+import copy
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dcube.artifacts.layout import PARAMS, PREPARED
+from dcube.config.schema import Params
+from tests.support.checkout import ROOT
+from tests.support.discs import TINY, write_dataset
+from tests.support.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="stages are not forked on this system"),
+]
+
+# In the place of DVC: it runs the commands of its input one after another, and prints process and exit code of each.
+OWNER = """
+import subprocess, sys
+for line in sys.stdin:
+    stage = subprocess.Popen([sys.executable, "-m", "dcube.stages", *line.split()])
+    print(stage.pid, flush=True)
+    print(stage.wait(), flush=True)
+"""
+
+
+class Owner:
+    def __init__(self, folder: Path) -> None:
+        self.errors = folder / "errors.txt"
+        own = {"PYTHONPATH": str(ROOT), "DVC_STAGE": "train_diffusion"}
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", OWNER], cwd=folder, env=os.environ | own, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+            )  # fmt: skip
+
+    def start(self, command: str) -> int:
+        """Start a stage, and return the number of the process that DVC would know."""
+        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.flush()
+        return self._number()
+
+    def ended(self) -> int:
+        return self._number()
+
+    def _number(self) -> int:
+        return int(self.process.stdout.readline())
+
+    def training(self) -> tuple[int, psutil.Process]:
+        """Start a training, and return what `start` does and the fork, once it works."""
+        before = self.errors.read_text().count("FID at step")
+        client = self.start("train_diffusion")
+        wait_until(lambda: self.errors.read_text().count("FID at step") > before)
+        (fork,) = self.server().children()
+        return client, fork
+
+    def server(self) -> psutil.Process:
+        """The one that works for this owner; it is a child of the first stage, which has ended."""
+        words = ["dcube.stages.forkserver", str(self.process.pid)]
+        found = [it for it in psutil.process_iter(["cmdline"]) if (it.info["cmdline"] or [])[2::2] == words]
+        (server,) = (process for process in found if process.parent() not in found)
+        return server
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stages")
+    values = copy.deepcopy(TINY)
+    values["diffusion"]["epochs"] = 10_000
+    write_dataset(folder / PREPARED)
+    (folder / PARAMS).write_text(Params.model_validate(values).to_yaml())
+    (folder / ".dvc/tmp").mkdir(parents=True)
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    return folder
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Owner]:
+    owner = Owner(folder)
+    try:
+        yield owner
+    finally:
+        owner.process.kill()
+
+
+@pytest.fixture(scope="module")
+def owner(folder: Path) -> Iterator[Owner]:
+    with started(folder) as owner:
+        yield owner
+
+
+def test_all_stages_of_an_owner_are_forks_of_one_server(owner: Owner) -> None:
+    servers = []
+    for number in (1, 2):
+        owner.start(f"nothing {number}")
+        assert owner.ended() == 2
+        servers.append(owner.server().pid)
+    assert servers[0] == servers[1]
+    said = "error: `nothing` is no stage's command: dvc.yaml lists them"
+    assert owner.errors.read_text().splitlines() == [said] * 2
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
+    ids=["in order", "at once"],
+)
+def test_a_stage_ends_with_the_process_that_dvc_knows(owner: Owner, number: signal.Signals, code: int) -> None:
+    client, fork = owner.training()
+    os.kill(client, number)
+    assert owner.ended() == code
+    psutil.wait_procs([fork], timeout=20)
+    assert not fork.is_running()
+
+
+def test_a_stage_that_is_killed_ends_the_process_that_dvc_knows(owner: Owner) -> None:
+    _, fork = owner.training()
+    fork.kill()
+    assert owner.ended() == -signal.SIGKILL
+
+
+def test_ctrl_c_is_one_line(owner: Owner) -> None:
+    client, fork = owner.training()
+    os.kill(client, signal.SIGINT)  # a terminal sends it to both
+    fork.send_signal(signal.SIGINT)
+    assert owner.ended() == 128 + signal.SIGINT
+    assert owner.errors.read_text().endswith("interrupted: `dvc repro` continues this stage\n")
+
+
+def test_nothing_is_left_when_dvc_is_killed(folder: Path) -> None:
+    with started(folder) as owner:
+        _, fork = owner.training()
+        server = owner.server()
+        owner.process.kill()
+        _, alive = psutil.wait_procs([fork, server], timeout=20)
+        assert not alive
+        assert not (folder / f".dvc/tmp/forkserver-{owner.process.pid}").exists()
