@@ -8,14 +8,15 @@ imported before the fork, so that every stage runs the code as it then is.
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import sys
 from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from dcube.runtime.processes import GRACE_SECONDS, child_environment, prepare_process
 
@@ -98,8 +99,8 @@ def _start(address: str, owner: int) -> None:
 # --- in the server
 
 
-def serve(listening: socket.socket, owner: int) -> _Job:
-    """Fork for every stage, return the stage's job in each fork, and end with the process `owner`.
+def serve(listening: socket.socket, owner: int) -> NoReturn:
+    """Fork for every stage, and end with the process `owner`.
 
     Args:
         owner: file descriptor of the process.
@@ -107,18 +108,11 @@ def serve(listening: socket.socket, owner: int) -> _Job:
     for number in INTERRUPTIONS:  # a stage is told, and its exit code reported
         signal.signal(number, signal.SIG_IGN)
     _import_libraries()
-    while owner not in _ready(listening, owner):
+    while owner not in wait([listening, owner]):
         connection, _ = listening.accept()
-        with connection:
-            if (job := _received(connection)) is None:
-                continue
-            if (child := os.fork()) == 0:
-                return job
-            for output in job.outputs:
-                os.close(output)
-            code = _exit_code(child, connection, owner)
-            with contextlib.suppress(OSError):
-                connection.sendall(f"{code}\n".encode())
+        with connection, contextlib.suppress(OSError):  # of a connection whose process has ended
+            if job := _received(connection):
+                connection.sendall(f"{_exit_code(job, connection, owner)}\n".encode())
     Path(listening.getsockname()).unlink(missing_ok=True)
     os._exit(0)  # at once: an orderly end would look for garbage in a million objects
 
@@ -140,46 +134,39 @@ def _received(connection: socket.socket) -> _Job | None:
     return _Job(words, environment, outputs)
 
 
-def _ready(*sources: Any, timeout: float | None = None) -> list[Any]:
-    """Wait until sockets or file descriptors of processes are ready, and return them."""
-    return select.select(sources, [], [], timeout)[0]
-
-
-def _exit_code(child: int, connection: socket.socket, owner: int) -> int:
-    """Wait for a child, and return its exit code, or -N after signal N. It ends with the process that it works for."""
-    ended = os.pidfd_open(child)
-    if ended not in _ready(ended, connection, owner):
-        os.kill(child, signal.SIGTERM)
-        if not _ready(ended, timeout=GRACE_SECONDS):
-            os.kill(child, signal.SIGKILL)
-    os.close(ended)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def _exit_code(job: _Job, connection: socket.socket, owner: int) -> int:
+    """Run a stage in a fork that ends with the processes it works for; return its exit code, or -N after signal N."""
+    stage = get_context("fork").Process(target=_run, args=[job])
+    stage.start()
+    for output in job.outputs:
+        os.close(output)
+    if stage.sentinel not in wait([stage.sentinel, connection, owner]):
+        stage.terminate()
+        stage.join(GRACE_SECONDS)
+        stage.kill()
+    stage.join()
+    assert stage.exitcode is not None
+    return stage.exitcode
 
 
 # --- in a fork of it
 
 
-def _become(job: _Job) -> None:
-    """Take over command line, environment and outputs of the process that DVC started."""
+def _run(job: _Job) -> None:
+    """Run a stage with the outputs, environment and command line of the process that DVC started."""
     for number, handler in INTERRUPTIONS.items():
         signal.signal(number, handler)
     for output, own in zip(job.outputs, OUTPUTS, strict=True):
         os.dup2(output, own)
         os.close(output)
     sys.stdout, sys.stderr = (os.fdopen(own, "w", buffering=1, closefd=False) for own in OUTPUTS)
-    sys.argv[1:] = job.words
     os.environ.clear()
     os.environ.update(job.environment)
-
-
-def main(listening: int, owner: int) -> None:
-    prepare_process()
-    job = serve(socket.socket(fileno=listening), os.pidfd_open(owner))
-    _become(job)
     from dcube.stages.command import main
 
     main(*job.words)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    prepare_process()
+    serve(socket.socket(fileno=int(sys.argv[1])), os.pidfd_open(int(sys.argv[2])))
