@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     stage: str | None = Field(
         None, description="Set by DVC: the stage that runs, as dvc.yaml names it.", validation_alias="DVC_STAGE"
     )
+    stage_owner: int | None = Field(
+        None,
+        description="Set by the flow: process whose stages are forks of one server, which ends with it. Default: DVC.",
+    )
     dvc_root: Path | None = Field(
         None,
         description="Set by DVC: the repository that a stage runs for, also if in a copy (`--temp`, `--queue`).",

@@ -1,8 +1,8 @@
-"""A process that has imported the slow libraries, and forks for every stage of one `dvc repro`.
+"""A process that has imported the slow libraries, and forks for every stage of one `dvc repro` or flow run.
 
 PyTorch, timm and MLflow take seconds to import, and a pipeline has more than a dozen stages, each a process of its own.
-The first stage of a `dvc repro` starts the server, which ends with DVC. No code of `dcube` that a stage depends on is
-imported before the fork, so that every stage runs the code as it then is.
+The first stage starts the server, which ends with DVC, or with the flow that runs DVC for each stage. No code that a
+stage depends on is imported before the fork, so that every stage runs the code as it then is.
 """
 
 import contextlib
@@ -18,12 +18,14 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from dcube.runtime import reaper
 from dcube.runtime.processes import GRACE_SECONDS, child_environment, prepare_process
 
 LIBRARIES = (
     "diffusers.schedulers", "matplotlib.figure", "mlflow", "pandas", "pydantic_settings", "ruamel.yaml", "scipy.stats",
     "sklearn.linear_model", "sklearn.metrics", "timm", "torch", "torchmetrics.image.kid", "torchvision",
 )  # fmt: skip
+OWNER = "DCUBE_STAGE_OWNER"  # as in `dcube.runtime.settings`, which is slow to import
 FOLDER = Path(".dvc/tmp")  # of the working copy, in which DVC starts stages
 OUTPUTS = (1, 2)  # file descriptors
 INTERRUPTIONS: dict[signal.Signals, Any] = {
@@ -55,9 +57,10 @@ def is_usable() -> bool:
 def run(words: list[str]) -> int:
     """Let the server run a stage, and return the exit code. A signal that ended the stage ends this process too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the stage itself
-    with _connected(os.getppid()) as connection:
+    environment = child_environment()
+    with _connected(environment.get(OWNER, str(os.getppid()))) as connection:
         socket.send_fds(connection, [b"\0"], OUTPUTS)
-        connection.sendall(json.dumps([words, child_environment()]).encode() + b"\n")
+        connection.sendall(json.dumps([words, environment]).encode() + b"\n")
         signal.signal(signal.SIGTERM, lambda *_: connection.shutdown(socket.SHUT_WR))  # the stage ends in order
         with connection.makefile() as answers:
             code = int(answers.readline() or -signal.SIGKILL)
@@ -68,7 +71,7 @@ def run(words: list[str]) -> int:
     return code
 
 
-def _connected(owner: int) -> socket.socket:
+def _connected(owner: str) -> socket.socket:
     """Connect to the server of the process `owner`, and start it if there is none."""
     address = str(FOLDER / f"forkserver-{owner}")
     connection = socket.socket(socket.AF_UNIX)
@@ -80,15 +83,15 @@ def _connected(owner: int) -> socket.socket:
     return connection
 
 
-def _start(address: str, owner: int) -> None:
+def _start(address: str, owner: str) -> None:
     Path(address).unlink(missing_ok=True)  # of a process that had the same number
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         Path(address).chmod(0o600)
         listening.listen()
         subprocess.Popen(
-            [sys.executable, "-m", __name__, str(listening.fileno()), str(owner)],
-            env=child_environment(),
+            [sys.executable, "-m", __name__, str(listening.fileno()), owner],
+            env=child_environment(without=(reaper.MARK,)),  # it outlives the DVC of one stage
             pass_fds=[listening.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

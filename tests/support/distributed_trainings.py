@@ -1,4 +1,4 @@
-"""Tiny versions of all trainings: `python -m tests.support.distributed_trainings PREPARED FOLDER PROCESSES`.
+"""Tiny versions of all trainings: `python -m tests.support.distributed_trainings PREPARED FOLDER PROCESSES all|ours`.
 
 The main process writes each one's losses and validation metrics to FOLDER/rows.json.
 """
@@ -12,7 +12,7 @@ from dcube.engine.launcher import launch
 from dcube.stages.running import run
 
 
-def train(prepared: Path, folder: Path) -> None:
+def train(prepared: Path, folder: Path, all_methods: bool) -> None:
     import torch
     from torch import nn
 
@@ -56,20 +56,21 @@ def train(prepared: Path, folder: Path) -> None:
     uvit = FrozenUViT(build_uvit(params.diffusion, 16, 1, 3).eval(), NoiseSchedule(params.diffusion), blocks=(1, 2))
     torch.manual_seed(0)
     classify("dcube", build_head(DCUBE, settings, task, uvit, load_pretrained=False), uvit)
-    classify("resnet18", build_method("resnet18", task, NO_WEIGHTS))
-    whole, parts = (create_pretrained("test_resnet", features_only=True, out_indices=(4,)) for _ in range(2))
-    encoder = create_pretrained("test_resnet", num_classes=24)
-    classify("diffmic", DiffMIC(DualGuidance(whole, parts, 96, 3), encoder, 3, 24))
-    cpt = build_method("cpt", task, NO_WEIGHTS)
-    pretrain(cpt, settings.optimisation, params.compute, **recorder("cpt, pretraining"), steps=3)
-    classify("cpt", cpt)
+    if all_methods:
+        classify("resnet18", build_method("resnet18", task, NO_WEIGHTS))
+        whole, parts = (create_pretrained("test_resnet", features_only=True, out_indices=(4,)) for _ in range(2))
+        encoder = create_pretrained("test_resnet", num_classes=24)
+        classify("diffmic", DiffMIC(DualGuidance(whole, parts, 96, 3), encoder, 3, 24))
+        cpt = build_method("cpt", task, NO_WEIGHTS)
+        pretrain(cpt, settings.optimisation, params.compute, **recorder("cpt, pretraining"), steps=3)
+        classify("cpt", cpt)
     if is_main_process():
         (folder / "rows.json").write_text(json.dumps(rows))
 
 
-def main(prepared: str, folder: str, processes: str) -> None:
-    words = sys.argv[1:]
-    launch(int(processes), partial(train, Path(prepared), Path(folder)), "tests.support.distributed_trainings", *words)
+def main(prepared: str, folder: str, processes: str, trained: str) -> None:
+    work = partial(train, Path(prepared), Path(folder), trained == "all")
+    launch(int(processes), work, "tests.support.distributed_trainings", *sys.argv[1:])
 
 
 if __name__ == "__main__":
