@@ -1,8 +1,8 @@
-"""A process that has imported the slow libraries, and forks for every stage of one `dvc repro` or flow run.
+"""A process that has imported the slow libraries, and forks for every stage of one `dvc repro`, flow run or study.
 
 PyTorch, timm and MLflow take seconds to import, and a pipeline has more than a dozen stages, each a process of its own.
-The first stage starts the server, which ends with DVC, or with the flow that runs DVC for each stage. No code that a
-stage depends on is imported before the fork, so that every stage runs the code as it then is.
+The first stage starts the server, which ends with DVC, or with the flow or study that runs DVC again and again. No code
+that a stage depends on is imported before the fork, so that every stage runs the code as it then is.
 """
 
 import contextlib
