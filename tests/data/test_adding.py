@@ -1,4 +1,4 @@
-"""The phantom, `dcube data …` and `dcube params …`."""
+"""`dcube data add`, `dcube data check`, `dcube params` and the phantom data set."""
 
 import gzip
 import io
@@ -35,7 +35,7 @@ PHANTOM_DIGEST = "8287c2a36a3d4a6c259ce096df0fd2a6b0b80174dc01474e10e88a02ee4fc6
 
 @pytest.fixture
 def dcube(tmp_path, monkeypatch, capsys):
-    """Run a command line in an empty DVC repository; gives exit code, output, errors."""
+    """Run a command line in an empty DVC repository; returns exit code, output and errors."""
     repository = tmp_path / "repository"
     repository.mkdir()
     subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
@@ -72,18 +72,18 @@ def phantom(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_phantom_is_the_same_everywhere(phantom):
+def test_phantom_has_the_recorded_digest(phantom):
     assert digest(phantom) == PHANTOM_DIGEST
 
 
-def test_the_phantom_prepares(phantom, tmp_path):
+def test_phantom_is_prepared_with_expected_class_counts(phantom, tmp_path):
     dataset = prepare(phantom, load_preset("phantom").data, tmp_path / "out")
     assert dataset.info.is_phantom and dataset.info.unlabelled == 120 and dataset.info.patients == 180
     totals = dataset.manifest["label"].value_counts()
     assert (totals["benign"], totals["malignant"], totals["normal"]) == (100, 100, 400)
 
 
-def test_add_versions_the_set_and_may_be_repeated(dcube, tmp_path):
+def test_add_versions_data_and_requires_replace_for_changes(dcube, tmp_path):
     raw = class_folders(tmp_path / "raw with spaces")
     code, out, _ = dcube("data", "add", "mine", raw)
     first = Path("data.dvc").read_bytes()
@@ -98,7 +98,7 @@ def test_add_versions_the_set_and_may_be_repeated(dcube, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_at_once_are_one_after_the_other(dcube, tmp_path):
+def test_concurrent_adds_run_one_after_the_other(dcube, tmp_path):
     raws = [class_folders(tmp_path / str(number), images=6 + number) for number in range(2)]
     command = [sys.executable, "-m", "dcube.cli", "data", "add", "mine", "--replace"]
     started = [subprocess.Popen([*command, raw], stdout=subprocess.DEVNULL) for raw in raws]
@@ -109,22 +109,22 @@ def test_two_at_once_are_one_after_the_other(dcube, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_fresh_phantom_is_the_versioned_one(dcube):
+def test_fresh_phantom_matches_committed_data_dvc(dcube):
     assert dcube("data", "add", "phantom")[0] == 0
     committed = ROOT / "data.dvc"
     assert yaml.safe_load(Path("data.dvc").read_text()) == yaml.safe_load(committed.read_text())
 
 
-def test_the_embedded_set_comes_with_its_attribution_and_says_that_its_split_is_by_image(dcube):
+def test_embedded_set_has_attribution_and_warns_of_split_by_image(dcube):
     code, out, _ = dcube("data", "add", "breastmnist")
     assert code == 0 and "780 of 780 images name no patient" in out and "dcube params use breastmnist" in out
     assert left_behind() == ["breastmnist"]
     assert {file.name for file in Path("data/breastmnist").iterdir()} == {"breastmnist.npz", "ATTRIBUTION.md"}
-    assert "train/000115 = " in out  # the copy that is in two splits, by name
+    assert "train/000115 = " in out  # the copy that is in two splits is named
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "npz"])
-def test_add_from_files(dcube, tmp_path, kind):
+def test_add_accepts_archives_and_npz(dcube, tmp_path, kind):
     raw = class_folders(tmp_path / "wrapped" / "set")
     file = tmp_path / f"set.{kind}"
     if kind == "zip":
@@ -141,7 +141,7 @@ def test_add_from_files(dcube, tmp_path, kind):
     assert sorted(path.name for path in Path("data/mine").iterdir()) == expected
 
 
-def test_unsafe_archives(dcube, tmp_path):
+def test_archive_with_unsafe_members_is_refused(dcube, tmp_path):
     for name in ("../out.png", "/tmp/out.png", "a/../../out.png", "C:\\out.png", "..\\out.png"):
         with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
             archive.writestr(name, b"x")
@@ -165,8 +165,8 @@ def test_unsafe_archives(dcube, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("again", ["ill/00.png", "./ill/00.png", "ill//00.png"])
-def test_an_archive_that_holds_a_file_twice_is_refused(tmp_path, again):
-    """One of the two would be lost, by `add` and `predict` alike. A folder may be there twice."""
+def test_archive_with_duplicate_file_is_refused(tmp_path, again):
+    """`add` and `predict` would lose one of the two files. A folder may be listed twice."""
     raw = class_folders(tmp_path / "raw", images=2)
     members = {"ill": "ill", "ill/00.png": "ill/00.png", "well/00.png": again}
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed, tarfile.open(tmp_path / "set.tar", "w") as tape:
@@ -190,13 +190,13 @@ def test_an_archive_that_holds_a_file_twice_is_refused(tmp_path, again):
         (b"file,label", "give one of these"),
     ],
 )
-def test_other_archives_are_called_what_they_are(tmp_path, content, why):
+def test_unsupported_archive_format_is_named_in_the_error(tmp_path, content, why):
     (tmp_path / "set.bin").write_bytes(content)
     with pytest.raises(DcubeError, match=why):
         unpack(tmp_path / "set.bin", new_folder(tmp_path / "out"))
 
 
-def test_an_encrypted_archive_is_refused_with_the_mend(tmp_path):
+def test_encrypted_archive_is_refused_with_a_hint(tmp_path):
     file = Path(shutil.make_archive(str(tmp_path / "set"), "zip", class_folders(tmp_path / "raw", images=1)))
     content = bytearray(file.read_bytes())
     for start, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
@@ -208,7 +208,7 @@ def test_an_encrypted_archive_is_refused_with_the_mend(tmp_path):
         unpack(file, new_folder(tmp_path / "out"))
 
 
-def test_large_archives_are_refused_by_their_headers(tmp_path, monkeypatch):
+def test_archive_with_huge_header_or_too_many_files_is_refused(tmp_path, monkeypatch):
     large = tarfile.TarInfo("pax")
     large.type, large.size = tarfile.XHDTYPE, 2**29
     with gzip.open(tmp_path / "set.tar.gz", "wb", 1) as file:
@@ -227,12 +227,12 @@ def test_large_archives_are_refused_by_their_headers(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tar.xz"])
 def test_a_damaged_archive_is_refused_in_one_line(tmp_path, suffix):
-    """By `add` and `predict` alike, wherever the damage is."""
+    """`add` and `predict` both refuse it, wherever the damage is."""
     class_folders(tmp_path / "raw", images=2)
     forms = {"zip": "zip", "tar.gz": "gztar", "tar.xz": "xztar"}
     whole = Path(shutil.make_archive(str(tmp_path / "set"), forms[suffix], tmp_path / "raw")).read_bytes()
     archive = tmp_path / f"set.{suffix}"
-    where = whole.rindex(b"PK\1\2") + 42 if suffix == "zip" else 30  # where the last file lies
+    where = whole.rindex(b"PK\1\2") + 42 if suffix == "zip" else 30  # the field with the offset of the last file
     for damaged in (whole[:40], whole[: len(whole) // 2], whole[:where] + b"\xff\xff\xff\xff" + whole[where + 4 :]):
         archive.write_bytes(damaged)
         with pytest.raises(DcubeError, match=f"set.{suffix} ") as refusal:
@@ -247,7 +247,7 @@ def new_folder(path: Path) -> Path:
     return path
 
 
-def test_refusals_of_add_leave_nothing(dcube, tmp_path):
+def test_refused_add_leaves_no_files(dcube, tmp_path):
     raw = class_folders(tmp_path / "raw")
     (raw / "ill" / "00.png").write_text("text")
     (tmp_path / "notes.txt").write_text("text")
@@ -268,7 +268,7 @@ def _socket(path: Path) -> None:
         server.bind(os.path.relpath(path))
 
 
-def test_what_is_no_file_is_named_by_check_and_add_alike(dcube, tmp_path):
+def test_check_and_add_name_broken_links_pipes_and_sockets(dcube, tmp_path):
     for number, (name, make, what) in enumerate(
         [
             ("00.png", lambda path: path.symlink_to("../.git/annex/objects/gone"), "is a broken link"),
@@ -289,7 +289,7 @@ def test_what_is_no_file_is_named_by_check_and_add_alike(dcube, tmp_path):
     assert left_behind() == []
 
 
-def test_links_to_files_are_files_and_hidden_things_do_not_count(dcube, tmp_path):
+def test_links_to_files_are_copied_and_hidden_entries_are_ignored(dcube, tmp_path):
     raw = class_folders(tmp_path / "raw")
     (raw / "ill" / "00.png").rename(tmp_path / "elsewhere.png")
     (raw / "ill" / "00.png").symlink_to(tmp_path / "elsewhere.png")
@@ -300,7 +300,7 @@ def test_links_to_files_are_files_and_hidden_things_do_not_count(dcube, tmp_path
     assert not (added / "ill" / "00.png").is_symlink() and len(list(added.rglob("*"))) == 22
 
 
-def test_check(dcube, tmp_path):
+def test_check_reports_duplicates_counts_and_unusable_images(dcube, tmp_path):
     raw = class_folders(tmp_path / "raw")
     Image.open(raw / "ill" / "00.png").save(raw / "ill" / "copy.png")
     code, out, _ = dcube("data", "check", raw, "--json")
@@ -316,7 +316,7 @@ def test_check(dcube, tmp_path):
     refused(dcube("data", "check", tmp_path / "nowhere"), "nowhere does not exist")
 
 
-def test_params(dcube):
+def test_params_commands_list_use_show_and_check_presets(dcube):
     assert dcube("params", "list")[1].split() == sorted(dcube("params", "list")[1].split())
     for name in dcube("params", "list")[1].split():
         assert dcube("params", "use", name)[0] == 0
@@ -332,14 +332,14 @@ def test_params(dcube):
     refused(dcube("params", "check"), "image_sise", "image_size")
 
 
-def test_help_is_fast():
+def test_help_imports_no_heavy_packages():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "dcube.cli", "--help"], capture_output=True, text=True
     )
     assert done.returncode == 0 and not any(f" {heavy}\n" in done.stderr for heavy in ("torch", "pandas", "mlflow"))
 
 
-def test_the_name_of_the_embedded_set_is_for_no_other_data(dcube, tmp_path):
+def test_name_of_the_embedded_set_is_reserved(dcube, tmp_path):
     raw = class_folders(tmp_path / "raw", images=10)
     refused(dcube("data", "add", "breastmnist", raw), "'breastmnist'", "reserved", "choose another")
     assert left_behind() == []

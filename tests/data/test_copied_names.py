@@ -1,4 +1,4 @@
-"""Folders and tables that are called like copies, as file managers, browsers and people make them."""
+"""Folders and tables whose names look like copies made by file managers, browsers or people."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def labels(raw) -> set[tuple[str, str]]:
         "Copy of normal", "Kopie von normal", "normal - Kopie", "normal-backup", "normal.bak", "normal~", "Normal (1)",
     ],
 )  # fmt: skip
-def test_a_class_that_is_called_like_a_copy_of_another_is_refused(tmp_path, copy):
+def test_class_named_like_a_copy_of_another_is_refused(tmp_path, copy):
     raw = class_folders(tmp_path / "raw", ("ill", "normal", copy), images=2)
     assert f"the label {copy!r} (2) is called like a copy of 'normal' (2): put the images together" in refused(raw)
 
@@ -44,18 +44,18 @@ def test_a_class_that_is_called_like_a_copy_of_another_is_refused(tmp_path, copy
         ("normal", "normal variant"),
     ],
 )
-def test_classes_that_differ_in_a_number_or_in_what_they_mean_are_none(tmp_path, classes):
+def test_similar_class_names_with_different_meanings_are_accepted(tmp_path, classes):
     assert labels(class_folders(tmp_path / "raw", classes, images=2)) == {(name, "") for name in classes}
 
 
-def test_a_table_that_a_browser_has_numbered_is_refused(tmp_path):
+def test_metadata_table_numbered_by_a_browser_is_refused(tmp_path):
     raw = with_metadata(tmp_path / "raw")
     (raw / "metadata.csv").rename(raw / "metadata (1).csv")
     assert "metadata (1).csv would not be read: save it as metadata.csv" in refused(raw)
 
 
 @pytest.mark.parametrize("folder", ["Unlabelled", "UNLABELED", "unlabelled "])
-def test_images_without_a_label_lie_in_a_folder_of_any_case(tmp_path, folder):
+def test_unlabelled_folder_is_recognised_in_any_case(tmp_path, folder):
     raw = class_folders(tmp_path / "raw", ("ill", "well", folder), images=2)
     assert labels(raw) == {("ill", ""), ("well", ""), ("", "")}
     for split in ("train", "test"):

@@ -1,4 +1,4 @@
-"""Labels and patients that a spreadsheet has changed, in tables, folders and archives, and names that only look so."""
+"""Labels and patient ids that a spreadsheet has changed, and valid ones that look similar."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def _salt(tmp_path, monkeypatch):
 
 
 def table(folder: Path, patients: list[str], labels: list[str] | None = None) -> Path:
-    """Two images of each patient, of both classes."""
+    """Write one image of each class for every patient, and the table."""
     rows = []
     for number, patient in enumerate(patients):
         for i, label in enumerate(labels or ("ill", "well")):
@@ -61,7 +61,7 @@ def refused(raw: Path) -> str:
         (["123456789012345000", "P7", "123456789012346000"], "123456789012345000", ZEROS),
     ],
 )  # fmt: skip
-def test_patients_that_a_spreadsheet_has_changed_are_refused(tmp_path, patients, damaged, what):
+def test_patient_ids_changed_by_a_spreadsheet_are_refused(tmp_path, patients, damaged, what):
     said = refused(table(tmp_path / "raw", patients))
     line, more = 2 + 2 * patients.index(damaged), 2 * patients.count(damaged) - 1
     assert f"metadata.csv line {line}, column 'patient_id' (and in {more} more lines): {damaged!r} is {what}" in said
@@ -93,19 +93,19 @@ def test_patients_that_a_spreadsheet_has_changed_are_refused(tmp_path, patients,
         ["f81d4fae-7dec-11d0", "00c65e91-a00a", "7c9e6679-7425", "1e-a"],
     ],
 )
-def test_identifiers_that_are_built_like_dates_or_numbers_are_patients(tmp_path, patients):
+def test_valid_patient_ids_similar_to_dates_or_numbers_are_accepted(tmp_path, patients):
     raw = table(tmp_path, patients)
     assert {record.patient for record in read_raw_dataset(raw, PLAIN).records} == set(patients)
     assert inspect_dataset(raw, PLAIN).warnings == []
 
 
-def test_patients_that_are_all_called_by_whole_dates_are_used_with_a_warning(tmp_path):
+def test_patient_ids_that_are_all_dates_cause_a_warning(tmp_path):
     report = inspect_dataset(table(tmp_path, [f"2020-01-{day:02}" for day in range(1, 9)]), PLAIN)
     assert not report.problem and "the patients have dates as names" in report.warnings[0]
 
 
 @pytest.mark.parametrize("damaged", ["1.2E+10", "#REF!"])
-def test_patients_of_dicom_and_npz_are_read_so_too(tmp_path, damaged):
+def test_changed_patient_ids_in_dicom_and_npz_are_refused(tmp_path, damaged):
     for i, label in enumerate(("ill", "well", "ill", "well")):
         dicom_file(
             tmp_path / "raw" / label / f"{i}.dcm", np.roll(RAMP, 40 * i), PatientID=damaged if i < 2 else f"P{i}"
@@ -125,7 +125,7 @@ ERRORS = ["#REF!", "#N/A", "#DIV/0!", "#NAME?", "#NV", "#WERT!", "#¡REF!", "#NO
 @pytest.mark.parametrize(
     ("label", "what"), [*((label, DATE) for label in LABELS), *((label, ERROR) for label in ERRORS)]
 )
-def test_labels_that_a_spreadsheet_has_made_are_refused(tmp_path, label, what):
+def test_labels_changed_by_a_spreadsheet_are_refused(tmp_path, label, what):
     said = refused(table(tmp_path / "table", ["P1", "P2"], ["ill", label]))
     assert f"metadata.csv line 3, column 'label' (and in 1 more lines): {label!r} is {what}" in said
     if "/" not in label:
@@ -154,13 +154,13 @@ def test_labels_that_a_spreadsheet_has_made_are_refused(tmp_path, label, what):
         ("0-12 months", "12-24 months", "1.5", "2020"),
     ],
 )
-def test_classes_of_well_known_sets_are_none(tmp_path, classes):
+def test_class_names_of_well_known_sets_are_accepted(tmp_path, classes):
     raw = table(tmp_path, ["P1", "P2", "P3"], list(classes))
     assert {record.label for record in read_raw_dataset(raw, PLAIN).records} == set(classes)
     assert inspect_dataset(raw, PLAIN).warnings == []
 
 
-def test_one_patient_for_all_images_is_told_at_once(tmp_path):
+def test_too_few_patients_for_three_splits_are_reported(tmp_path):
     problem = inspect_dataset(table(tmp_path / "one", ["site 7"] * 6), PLAIN).problem
     assert problem.startswith(
         "all labelled images are of 1 patient ('site 7'), and each is in one split of 3: give each"
@@ -169,12 +169,12 @@ def test_one_patient_for_all_images_is_told_at_once(tmp_path):
     assert problem.startswith("all labelled images are of 2 patients ('a', 'b')")
 
 
-def test_a_column_of_patients_without_any_is_refused(tmp_path):
+def test_empty_patient_column_is_refused(tmp_path):
     said = refused(table(tmp_path, [""] * 6))
     assert "the column 'patient_id' is empty in every row: fill it, or remove it if patients are not known" in said
 
 
-def test_a_name_that_stands_for_unknown_patients_is_told(tmp_path):
+def test_patient_id_with_most_of_the_images_causes_a_warning(tmp_path):
     report = inspect_dataset(table(tmp_path, ["0"] * 12 + [f"P{i}" for i in range(8)]), PLAIN)
     said = "one patient has 24 of 40 images, and the others have a median of 2: leave the name empty if it stands for"
     assert said in report.warnings[0]

@@ -1,4 +1,4 @@
-"""Pictures that decode and are not what was stored: damaged JPEG, signed and transparent samples; what is refused."""
+"""Images that decoders show wrongly: damaged JPEG, signed or transparent samples, unusual TIFF."""
 
 import io
 import re
@@ -52,8 +52,8 @@ def refused(path: Path, content: bytes) -> str:
 @pytest.mark.parametrize("colour", [True, False])
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_jpeg_that_lacks_some_of_its_image_is_refused(tmp_path, change, options, colour):
-    """Also where Pillow shows it half grey."""
+def test_jpeg_with_missing_image_data_is_refused(tmp_path, change, options, colour):
+    """Pillow shows some of these half grey, without an error."""
     content = CHANGES[change](jpeg(smooth(colour=colour), **options))
     assert any(word in refused(tmp_path / "a.jpg", content) for word in ("damaged", "not a readable image"))
 
@@ -62,10 +62,10 @@ def marker_places(data: bytes, marker: bytes) -> list[int]:
     return [found.start() for found in re.finditer(re.escape(marker), data)]
 
 
-@pytest.mark.parametrize("end", [b"", b"\xff\xd9", b"\xff\xd9" + bytes(30)], ids=["none", "its own", "and padding"])
+@pytest.mark.parametrize("end", [b"", b"\xff\xd9", b"\xff\xd9" + bytes(30)], ids=["no end", "end", "padded end"])
 @pytest.mark.parametrize("colour", [True, False])
-def test_a_progressive_jpeg_is_refused_before_its_last_scan(tmp_path, colour, end):
-    """Pillow shows it blurred. The thumbnail in its header has scans and an end."""
+def test_progressive_jpeg_with_missing_scans_is_refused(tmp_path, colour, end):
+    """Pillow shows such a file blurred. Its header contains scan and end markers too, as that of a thumbnail does."""
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = "\0\xff\xda\xff\xd9".encode("latin-1")
     whole = jpeg(smooth(colour=colour), progressive=True, exif=exif)
@@ -80,8 +80,8 @@ def test_a_progressive_jpeg_is_refused_before_its_last_scan(tmp_path, colour, en
     read_file(tmp_path / "a.jpg")
 
 
-def test_a_jpeg_of_a_scan_for_each_colour_is_refused_without_one(tmp_path):
-    """Pillow shows it in grey, or in false colours. Its scans come from JPEGs of one channel each."""
+def test_jpeg_with_one_scan_per_colour_needs_all_three(tmp_path):
+    """With one or two scans, Pillow shows it in grey or false colours. The scans come from three one-channel JPEGs."""
     channels = [jpeg(channel, quality=90) for channel in smooth().convert("YCbCr").split()]
     header, scans = channels[0], []
     frame, start = header.index(b"\xff\xc0"), header.index(b"\xff\xda")
@@ -100,8 +100,8 @@ def test_a_jpeg_of_a_scan_for_each_colour_is_refused_without_one(tmp_path):
         assert "some of its scans" in refused(tmp_path / "a.jpg", content)
 
 
-def test_a_jpeg_of_too_many_scans_is_not_decoded(tmp_path):
-    """Each takes as long as the whole image: a file of 100 kB took minutes."""
+def test_jpeg_with_too_many_scans_is_refused(tmp_path):
+    """Each scan takes as long as the whole image: a file of 100 kB took minutes."""
     whole = jpeg(smooth(colour=False), progressive=True)
     last = whole[whole.rindex(b"\xff\xc4") : -2]
     assert "a JPEG of 106 scans, more than 100" in refused(tmp_path / "a.jpg", whole[:-2] + 100 * last + b"\xff\xd9")
@@ -109,7 +109,7 @@ def test_a_jpeg_of_too_many_scans_is_not_decoded(tmp_path):
 
 @pytest.mark.parametrize("options", [*OPTIONS, {"progressive": True}], ids=str)
 @pytest.mark.parametrize("kind", ["smooth", "ends in grey", "black", "trailing bytes", "cmyk", "fill bytes"])
-def test_a_whole_jpeg_is_shown_as_pillow_shows_it(tmp_path, kind, options):
+def test_intact_jpeg_has_the_same_pixels_as_in_pillow(tmp_path, kind, options):
     image = smooth()
     if kind == "ends in grey":
         image.paste((128, 128, 128), (0, 100, 200, 200))
@@ -126,8 +126,8 @@ def test_a_whole_jpeg_is_shown_as_pillow_shows_it(tmp_path, kind, options):
     assert np.array_equal(np.asarray(read_file(tmp_path / "a.jpg").image), expected)
 
 
-def test_signed_bytes_of_a_tiff_are_refused_where_they_are_negative(tmp_path):
-    """Pillow wraps them around. tifffile writes and reads them as they are."""
+def test_signed_8bit_tiff_with_negative_values_is_refused(tmp_path):
+    """Pillow wraps negative values around; tifffile writes and reads them unchanged."""
     values = noise(1)
     tifffile.imwrite(tmp_path / "a.tif", (values.astype(int) - 128).astype(np.int8))
     assert tifffile.imread(tmp_path / "a.tif").min() < 0
@@ -137,7 +137,7 @@ def test_signed_bytes_of_a_tiff_are_refused_where_they_are_negative(tmp_path):
 
 
 def png(values: np.ndarray, bits: int, colour_type: int, transparent: bytes) -> bytes:
-    """By the standard (ISO/IEC 15948), as Pillow writes none of these."""
+    """A PNG written by the standard (ISO/IEC 15948), because Pillow writes none of these kinds."""
     height, width = values.shape[:2]
     samples = values.reshape(height, -1)
     if bits == 16:
@@ -157,7 +157,7 @@ def png(values: np.ndarray, bits: int, colour_type: int, transparent: bytes) -> 
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8, 16])
-def test_the_transparent_value_of_a_grey_png_is_black(tmp_path, bits):
+def test_transparent_value_of_a_grey_png_becomes_black(tmp_path, bits):
     values = np.random.default_rng(bits).integers(0, 2**bits, (16, 16)).astype(np.uint16)
     transparent = int(values[3, 3])
     (tmp_path / "a.png").write_bytes(png(values, bits, 0, struct.pack(">H", transparent)))
@@ -166,7 +166,7 @@ def test_the_transparent_value_of_a_grey_png_is_black(tmp_path, bits):
     assert np.allclose(shown if shown.ndim == 2 else shown[:, :, 0], expected, atol=0.51)
 
 
-def test_a_transparent_colour_of_16_bits_is_refused(tmp_path):
+def test_16bit_png_with_a_transparent_colour_is_refused(tmp_path):
     values = np.random.default_rng(0).integers(0, 2**16, (16, 16, 3)).astype(np.uint16)
     content = png(values, 16, 2, struct.pack(">HHH", *map(int, values[0, 0])))
     assert "a transparent colour of 16 bits" in refused(tmp_path / "a.png", content)
@@ -178,8 +178,8 @@ def tiff(path: Path, values: np.ndarray, **options) -> bytes:
 
 
 @pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
-def test_a_tiff_shows_the_stored_values_or_is_refused(tmp_path, compression):
-    """Pillow mixes up 16-bit planes that are not compressed, and the bytes of big-endian ones that are."""
+def test_tiff_gives_the_stored_values_or_is_refused(tmp_path, compression):
+    """Pillow mixes up uncompressed 16-bit planes, and the bytes of compressed big-endian values."""
     file, deep = tmp_path / "a.tif", np.random.default_rng(0).integers(0, 65536, (3, 16, 24)).astype(np.uint16)
     colour = tiff(file, deep, photometric="rgb", planarconfig="separate", compression=compression)
     if compression:
@@ -196,7 +196,7 @@ def test_a_tiff_shows_the_stored_values_or_is_refused(tmp_path, compression):
                 assert np.allclose(np.asarray(read_file(file).image), values / full * 255, atol=1e-4)
 
 
-def test_what_is_not_read_is_called_by_its_name(tmp_path):
+def test_unsupported_format_is_named_in_the_error(tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (16, 16)).astype(np.uint16)
     file = tmp_path / "a.tif"
     assert "a TIFF of 1 × 16-bit floats, damaged or not supported: convert it to PNG" in refused(
@@ -209,7 +209,7 @@ def test_what_is_not_read_is_called_by_its_name(tmp_path):
     assert refused(file, b"II*\0 nonsense") == "not a readable image"
 
 
-def test_colour_dicom_without_its_order_of_planes_is_refused_by_name(tmp_path):
+def test_colour_dicom_without_planar_configuration_is_refused(tmp_path):
     dataset = dicom_dataset(np.asarray(smooth(16)))
     del dataset.PlanarConfiguration
     with pytest.raises(UnusableImageError, match="missing DICOM attribute PlanarConfiguration"):
@@ -218,7 +218,7 @@ def test_colour_dicom_without_its_order_of_planes_is_refused_by_name(tmp_path):
 
 @pytest.mark.parametrize("change", [None, "cut, with an end appended", "without its end"])
 @pytest.mark.parametrize("colour", [True, False])
-def test_a_damaged_jpeg_inside_of_dicom_is_refused_too(tmp_path, change, colour):
+def test_damaged_jpeg_inside_dicom_is_refused(tmp_path, change, colour):
     image = smooth(colour=colour)
     dataset = dicom_dataset(np.asarray(image), NumberOfFrames=2)
     whole = jpeg(image, quality=95)

@@ -1,4 +1,4 @@
-"""DICOM: the pixels that an independent reader and the standard's formulas give, or a refusal by name."""
+"""DICOM pixels agree with an independent reader and the standard's formulas, or the file is refused."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from dcube.data.readers.windows import Window
 from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, save_dicom
 
 SHIPPED = sorted((Path(pydicom.__file__).parent / "data" / "test_files").glob("*.dcm"))
-WHOLE = Window(2047.5, 4095.0)  # makes 12 bits 0 … 255
+WHOLE = Window(2047.5, 4095.0)  # maps 12 bits to 0 … 255
 
 
 def shown(path: Path, frame: int = 0, window: Window | None = None) -> np.ndarray:
@@ -45,7 +45,7 @@ def linear(values: np.ndarray, center: float, width: float) -> np.ndarray:
     return shown
 
 
-def test_modality_lut_then_the_files_window(tmp_path):
+def test_modality_lut_is_applied_before_the_window_of_the_file(tmp_path):
     signed = RAMP.astype(np.int16) - 2000
     file = dicom_file(
         tmp_path / "a.dcm", signed, BitsStored=16, RescaleSlope=2, RescaleIntercept=-100, WindowCenter=[40, 7],
@@ -54,7 +54,7 @@ def test_modality_lut_then_the_files_window(tmp_path):
     assert np.allclose(shown(file), linear(signed * 2.0 - 100, 40, 400), atol=1e-3)
 
 
-def test_a_given_window_replaces_the_files(tmp_path):
+def test_given_window_replaces_the_window_of_the_file(tmp_path):
     file = dicom_file(tmp_path / "a.dcm", RAMP, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=1, WindowWidth=2)
     expected = np.clip((RAMP - 1024.0 - (40 - 200)) / 400, 0, 1) * 255
     assert np.allclose(shown(file, window=Window(40, 400)), expected, atol=1e-3)
@@ -69,7 +69,7 @@ def test_voi_functions_agree_with_pydicom(tmp_path, function, dtype):
         VOILUTFunction=function,
     )  # fmt: skip
     values = apply_voi_lut(apply_modality_lut(pixels.astype(dtype), dataset), dataset)
-    reference = np.interp(values, (values.min(), values.max()), (0, 255))  # it scales into the range of the stored bits
+    reference = np.interp(values, (values.min(), values.max()), (0, 255))  # pydicom scales to the range of these bits
     ours = shown(save_dicom(tmp_path / "a.dcm", dataset))
     if function != "SIGMOID":  # a sigmoid reaches neither end of its range
         assert np.allclose(ours, reference, atol=0.02)
@@ -84,8 +84,8 @@ def lut(first: int, table: np.ndarray, bits: int) -> Dataset:
 
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
-def test_tables_of_values(tmp_path, bits):
-    """Modality LUT and VOI LUT as tables: beyond their ends the end's value holds."""
+def test_modality_and_voi_lookup_tables_are_applied(tmp_path, bits):
+    """Values beyond the ends of a table get the value of the nearest end."""
     table = np.random.default_rng(0).permutation(2048) % 2**bits
     first = 300
     looked_up = table[np.clip(RAMP.astype(int) - first, 0, 2047)] / (2**bits - 1) * 255
@@ -94,8 +94,8 @@ def test_tables_of_values(tmp_path, bits):
         assert np.allclose(shown(file), looked_up, atol=1e-3), keyword
 
 
-def test_a_rescale_intercept_without_a_slope_counts(tmp_path):
-    """The slope is 1 then, as SimpleITK has it."""
+def test_rescale_intercept_without_a_slope_is_applied(tmp_path):
+    """The slope is then 1, as in SimpleITK."""
     for slope in ({}, {"RescaleSlope": ""}, {"RescaleSlope": None}):
         file = dicom_file(tmp_path / "a.dcm", RAMP, RescaleIntercept=-1024, **slope)
         reference = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))[0].astype(float)
@@ -109,7 +109,7 @@ def test_a_rescale_intercept_without_a_slope_counts(tmp_path):
 @pytest.mark.parametrize(("dtype", "intercept", "first"), [
     (np.uint16, -1024, -1000), (np.int16, -1024, -1000), (np.int16, 32768, 33000), (np.uint16, 32000, 33000),
 ])  # fmt: skip
-def test_the_first_value_of_a_table_has_the_sign_of_the_rescaled_values(tmp_path, syntax, dtype, intercept, first):
+def test_first_value_of_a_voi_table_is_signed_like_the_rescaled_values(tmp_path, syntax, dtype, intercept, first):
     table = np.random.default_rng(0).permutation(4001) % 4096
     dataset = dicom_dataset(
         RAMP.astype(dtype), RescaleSlope=1, RescaleIntercept=intercept, VOILUTSequence=[lut(first, table, 12)]
@@ -120,7 +120,7 @@ def test_the_first_value_of_a_table_has_the_sign_of_the_rescaled_values(tmp_path
 
 
 @pytest.mark.parametrize("entries", [256, 201])
-def test_a_packed_table_of_8_bits_may_have_an_odd_number_of_entries(tmp_path, entries):
+def test_packed_8bit_table_may_have_an_odd_number_of_entries(tmp_path, entries):
     table = np.random.default_rng(0).integers(0, 256, entries, dtype=np.uint8)
     item = Dataset()
     item.add_new("LUTDescriptor", "US", [entries, 40, 8])
@@ -131,7 +131,7 @@ def test_a_packed_table_of_8_bits_may_have_an_odd_number_of_entries(tmp_path, en
 
 
 @pytest.mark.parametrize("keyword", ["RescaleIntercept", "WindowCenter", "PixelSpacing", "NumberOfFrames"])
-def test_a_decimal_comma_is_refused_with_the_name_of_its_attribute(tmp_path, keyword):
+def test_decimal_comma_is_refused_with_the_attribute_name(tmp_path, keyword):
     value = {"PixelSpacing": ["73519", "73519"]}.get(keyword, "73519")
     file = dicom_file(tmp_path / "a.dcm", RAMP, WindowWidth=100, **{keyword: value})
     file.write_bytes(file.read_bytes().replace(b"73519", b"73,19"))
@@ -141,8 +141,8 @@ def test_a_decimal_comma_is_refused_with_the_name_of_its_attribute(tmp_path, key
 
 @pytest.mark.parametrize(("keyword", "dtype"), [("FloatPixelData", "<f4"), ("DoubleFloatPixelData", "<f8")])
 @pytest.mark.parametrize("size", [16, 1500])
-def test_pixels_of_floats(tmp_path, keyword, dtype, size):
-    """Float Pixel Data (C.7.6.24), also of a file that is too large to be read whole."""
+def test_float_pixels_are_shown_only_with_a_given_window(tmp_path, keyword, dtype, size):
+    """Float Pixel Data (C.7.6.24), also in a file that is too large to be read whole."""
     values = np.random.default_rng(0).normal(0, 500, (2, size, size)).astype(dtype)
     dataset = dicom_dataset(RAMP, Rows=size, Columns=size, NumberOfFrames=2, BitsAllocated=8 * values.itemsize)
     for unused in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
@@ -156,8 +156,8 @@ def test_pixels_of_floats(tmp_path, keyword, dtype, size):
 
 @pytest.mark.parametrize("syntax", [JPEGLSLossless, JPEG2000Lossless])
 @pytest.mark.parametrize("stored", ["masked", "extended"])
-def test_signed_values_of_fewer_bits_than_their_stream(tmp_path, syntax, stored):
-    """13 bits in a stream of 16, with and without the sign extended; SimpleITK has a codec of its own."""
+def test_signed_13bit_values_are_decoded_from_a_16bit_stream(tmp_path, syntax, stored):
+    """With and without the sign extended; the reference is SimpleITK, which has its own codec."""
     values = np.random.default_rng(0).integers(-4096, 4096, (64, 48)).astype(np.int16)
     written = values.view(np.uint16) & (0x1FFF if stored == "masked" else 0xFFFF)
     encode = imagecodecs.jpegls_encode if syntax == JPEGLSLossless else imagecodecs.jpeg2k_encode
@@ -172,7 +172,7 @@ def test_signed_values_of_fewer_bits_than_their_stream(tmp_path, syntax, stored)
     assert np.allclose(shown(file, window=Window(0, 8192)), (values + 4096.0) / 8192 * 255, atol=1e-2)
 
 
-def test_monochrome1_is_the_negative(tmp_path):
+def test_monochrome1_is_inverted(tmp_path):
     tags = {"WindowCenter": 1000, "WindowWidth": 1500}
     positive = shown(dicom_file(tmp_path / "a.dcm", RAMP, **tags))
     negative = shown(dicom_file(tmp_path / "b.dcm", RAMP, PhotometricInterpretation="MONOCHROME1", **tags))
@@ -180,7 +180,7 @@ def test_monochrome1_is_the_negative(tmp_path):
 
 
 @pytest.mark.parametrize(("bits", "dtype"), [(8, np.uint8), (12, np.uint16), (16, np.uint16), (12, np.int16)])
-def test_without_a_window_the_range_of_the_stored_bits_is_shown(tmp_path, bits, dtype):
+def test_image_without_a_window_is_scaled_by_its_stored_bits(tmp_path, bits, dtype):
     low = -(2 ** (bits - 1)) if dtype == np.int16 else 0
     pixels = np.linspace(low, low + 2**bits - 1, 256).round().astype(dtype).reshape(16, 16)
     ours = shown(dicom_file(tmp_path / "a.dcm", pixels, BitsStored=bits))
@@ -188,12 +188,12 @@ def test_without_a_window_the_range_of_the_stored_bits_is_shown(tmp_path, bits, 
 
 
 @pytest.mark.parametrize("width", [0, 1, "", None])
-def test_a_window_that_shows_nothing_counts_as_none(tmp_path, width):
+def test_invalid_window_width_is_ignored(tmp_path, width):
     file = dicom_file(tmp_path / "a.dcm", RAMP, BitsStored=12, WindowCenter=0, WindowWidth=width)
     assert np.allclose(shown(file), RAMP / 4095 * 255, atol=1e-3)
 
 
-def test_what_lies_beside_the_stored_bits_is_no_image(tmp_path):
+def test_bits_outside_the_stored_bits_are_ignored(tmp_path):
     """Old files keep overlays in the high bits."""
     clean = shown(dicom_file(tmp_path / "a.dcm", RAMP, BitsStored=12))
     overlaid = RAMP | (RAMP << 4 & 0xF000)
@@ -204,7 +204,7 @@ def test_what_lies_beside_the_stored_bits_is_no_image(tmp_path):
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
 @pytest.mark.parametrize("kind", ["12 bits", "16 bits", "signed", "colour", "frames"])
-def test_lossless_compression_changes_nothing(tmp_path, syntax, kind):
+def test_lossless_compression_keeps_the_pixels(tmp_path, syntax, kind):
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 4096, (64, 48), dtype=np.uint16)
     tags = {"BitsStored": 12}
@@ -226,8 +226,8 @@ def test_lossless_compression_changes_nothing(tmp_path, syntax, kind):
 
 @pytest.mark.parametrize("syntax", [JPEGLossless, JPEGLosslessSV1])
 @pytest.mark.parametrize("kind", ["8 bits", "12 bits", "16 bits", "signed", "colour"])
-def test_lossless_jpeg_changes_nothing(tmp_path, syntax, kind):
-    """Encoded by libjpeg's lossless mode; SimpleITK, with a codec of its own, sees the same."""
+def test_lossless_jpeg_keeps_the_pixels(tmp_path, syntax, kind):
+    """Encoded by libjpeg's lossless mode; SimpleITK, which has its own codec, decodes the same."""
     generator = np.random.default_rng(0)
     bits = {"8 bits": 8, "12 bits": 12, "colour": 8}.get(kind, 16)
     shape = (64, 48, 3) if kind == "colour" else (64, 48)
@@ -271,8 +271,8 @@ def tags(**values) -> Dataset:
     return dataset
 
 
-def test_enhanced_files_have_windows_of_each_frame(tmp_path):
-    """Functional groups (PS3.3 C.7.6.16): of the frame before shared ones, both before the data set."""
+def test_enhanced_dicom_uses_the_window_of_each_frame(tmp_path):
+    """Functional groups (PS3.3 C.7.6.16): those of the frame override shared ones, and both override the data set."""
     rescale = tags(RescaleSlope=2, RescaleIntercept=-1000, RescaleType="HU")
     windows = [tags(WindowCenter=0, WindowWidth=1000), tags(WindowCenter=500, WindowWidth=50)]
     file = dicom_file(
@@ -297,7 +297,7 @@ def test_enhanced_files_have_windows_of_each_frame(tmp_path):
 
 
 @pytest.mark.parametrize("keyword", ["PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"])
-def test_a_circle_stays_a_circle(tmp_path, keyword):
+def test_pixels_that_are_not_square_are_resampled(tmp_path, keyword):
     y, x = np.mgrid[:40, :80]
     disc = ((((y - 19.5) * 2) ** 2 + (x - 39.5) ** 2) < 30**2).astype(np.uint8) * 200
     image = shown(dicom_file(tmp_path / "a.dcm", disc, **{keyword: [2, 1]})) > 100
@@ -305,7 +305,7 @@ def test_a_circle_stays_a_circle(tmp_path, keyword):
     assert abs(image.any(axis=0).sum() - image.any(axis=1).sum()) <= 2
 
 
-def test_facts_of_a_file(tmp_path):
+def test_header_fields_are_read(tmp_path):
     file = dicom_file(
         tmp_path / "a.dcm", RAMP, PatientID=" 17 ", SeriesInstanceUID="1.2.3", PixelSpacing=[0.5, 0.5],
         ImageOrientationPatient=[1, 0, 0, 0, 1, 0], ImagePositionPatient=[-1, -2, 42.5], BurnedInAnnotation="YES",
@@ -316,7 +316,7 @@ def test_facts_of_a_file(tmp_path):
     assert facts.depth == 42.5 and facts.burned_in is True and not facts.is_document
 
 
-def test_most_tags_may_miss(tmp_path):
+def test_most_tags_are_optional(tmp_path):
     dataset = dicom_dataset(RAMP)
     for keyword in ("Modality", "SOPClassUID", "SOPInstanceUID", "HighBit"):
         delattr(dataset, keyword)
@@ -327,11 +327,11 @@ def test_most_tags_may_miss(tmp_path):
     assert np.allclose(shown(file), RAMP / 65535 * 255, atol=1e-3)
 
 
-def test_a_modality_is_one_of_the_standards_or_nothing(tmp_path):
+def test_unknown_modality_is_read_as_empty(tmp_path):
     assert read_header(dicom_file(tmp_path / "a.dcm", RAMP, Modality="SMITH")).modality == ""
 
 
-def test_without_a_suffix_the_mark_tells(tmp_path):
+def test_file_type_is_detected_without_suffix(tmp_path):
     file = dicom_file(tmp_path / "IM0001", RAMP)
     assert kind_of(file) == "DICOM"
     (tmp_path / "README").write_text("DICM")
@@ -379,7 +379,7 @@ def deflated(dataset: Dataset) -> None:
         (deflated, "deflated"),
     ],
 )
-def test_refused_by_name(tmp_path, change, why):
+def test_unusable_dicom_is_refused_with_the_reason(tmp_path, change, why):
     dataset = dicom_dataset(RAMP)
     change(dataset)
     file = save_dicom(tmp_path / "a.dcm", dataset)
@@ -387,14 +387,14 @@ def test_refused_by_name(tmp_path, change, why):
         read_frame(file)
 
 
-def test_an_unknown_transfer_syntax(tmp_path):
+def test_unknown_transfer_syntax_is_refused(tmp_path):
     file = dicom_file(tmp_path / "a.dcm", RAMP)
     file.write_bytes(file.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0"))
     with pytest.raises(UnusableImageError, match="transfer syntax"):
         read_frame(file)
 
 
-def test_files_that_are_no_dicom(tmp_path):
+def test_files_that_are_not_dicom_are_refused(tmp_path):
     for name, content in {"a.dcm": b"", "b.dcm": b"text", "c.dcm": b"\0" * 128 + b"DICM"}.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UnusableImageError):
@@ -416,8 +416,8 @@ DOCUMENTS = (
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
-def test_every_file_that_pydicom_ships_is_shown_as_another_reader_shows_it_or_refused(file):
-    """SimpleITK decodes and rescales with code of its own; the window is applied to its values here."""
+def test_pydicom_sample_file_agrees_with_simpleitk_or_is_refused(file):
+    """SimpleITK decodes and rescales with its own code; this test applies the window to its values."""
     if file.name in REFUSED:
         with pytest.raises(UnusableImageError, match=REFUSED[file.name]):
             read_frame(file)
@@ -426,7 +426,7 @@ def test_every_file_that_pydicom_ships_is_shown_as_another_reader_shows_it_or_re
         assert read_header(file).is_document
         return
     ours = read_frame(file, read_header(file).frames - 1, Window(500, 3000))
-    if file.name.startswith(("SC_rgb_rle_16bit", "SC_rgb_rle_32bit")):  # the other reader mixes their bytes up
+    if file.name.startswith(("SC_rgb_rle_16bit", "SC_rgb_rle_32bit")):  # SimpleITK mixes up their bytes
         assert np.asarray(read_frame(file).image)[:41:20, 0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
         return
     try:

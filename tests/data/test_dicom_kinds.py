@@ -1,4 +1,4 @@
-"""DICOM files by SOP class, modality and what scanners call their series; and damaged ones, which are neither."""
+"""DICOM files are left out by SOP class, modality and series description; damaged files are reported."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def left_out(folder: Path) -> dict[str, tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("size", [200, 330, 450, 600])
-def test_a_file_that_is_cut_off_is_damaged_and_no_document(tmp_path, size):
+def test_truncated_dicom_is_reported_as_unusable_and_not_left_out(tmp_path, size):
     raw = patients(tmp_path / "raw")
     cut = raw / "ill" / "P1" / "0.dcm"
     cut.write_bytes(cut.read_bytes()[:size])
@@ -48,7 +48,7 @@ def test_a_file_that_is_cut_off_is_damaged_and_no_document(tmp_path, size):
 
 
 @pytest.mark.parametrize("pixels", [None, b""])
-def test_an_image_whose_header_alone_was_exported_is_named(tmp_path, pixels):
+def test_dicom_header_without_pixels_is_reported(tmp_path, pixels):
     raw = patients(tmp_path / "raw")
     dataset = dicom_dataset(np.zeros((64, 64), np.uint16))
     del dataset.PixelData
@@ -59,7 +59,7 @@ def test_an_image_whose_header_alone_was_exported_is_named(tmp_path, pixels):
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless])
-def test_a_compressed_file_that_is_cut_off_is_damaged(tmp_path, syntax):
+def test_truncated_compressed_dicom_is_reported_as_damaged(tmp_path, syntax):
     raw = patients(tmp_path / "raw")
     dataset = dicom_dataset(np.random.default_rng(0).integers(0, 4096, (64, 64)).astype(np.uint16), BitsStored=12)
     dataset.compress(syntax, generate_instance_uid=False)
@@ -80,14 +80,14 @@ def test_a_compressed_file_that_is_cut_off_is_damaged(tmp_path, syntax):
         {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "SR"},
     ],
 )
-def test_segmentations_maps_and_plans_with_pixels_are_no_pictures(tmp_path, tags):
+def test_segmentations_maps_and_plans_with_pixels_are_left_out(tmp_path, tags):
     raw = patients(tmp_path)
     dicom_file(raw / "ill" / "P1" / "extra.dcm", RAMP, PatientID="P1", **tags)
     assert left_out(raw) == {DOCUMENT: ("ill/P1/extra.dcm",)}
 
 
-def test_private_files_without_pixels_are_documents(tmp_path):
-    """As Siemens' 'CSA Non-Image Storage' beside the slices of a scan."""
+def test_private_sop_class_without_pixels_is_left_out(tmp_path):
+    """Siemens stores its 'CSA Non-Image Storage' beside the slices of a scan."""
     raw = patients(tmp_path)
     private = dicom_dataset(RAMP, SOPClassUID="1.3.12.2.1107.5.9.1", Modality="MR")
     for keyword in ("Rows", "Columns", "PixelData"):
@@ -114,7 +114,7 @@ def test_private_files_without_pixels_are_documents(tmp_path):
         *dict.fromkeys(["SmartPrep", "Bolus tracking", "PreMonitoring"], "timing or calibration").items(),
     ],
 )  # fmt: skip
-def test_localizers_and_the_like_are_known_by_what_scanners_call_them(tmp_path, description, why):
+def test_localizers_and_dose_reports_are_recognised_by_series_description(tmp_path, description, why):
     raw = patients(tmp_path, **MR_SERIES)
     dicom_file(raw / "ill" / "P1" / "s.dcm", RAMP, PatientID="P1", **{**MR_SERIES, "SeriesDescription": description})
     assert left_out(raw) == {why: ("ill/P1/s.dcm",)}
@@ -123,13 +123,13 @@ def test_localizers_and_the_like_are_known_by_what_scanners_call_them(tmp_path, 
 @pytest.mark.parametrize(
     "description", ["SKELETAL SURVEY", "t1_mpr_sag", "Ax LOCALIZED SHIM", "Lung low dose", "Allocated", "dose 2 Gy"]
 )
-def test_words_inside_other_words_and_other_meanings_leave_an_image_alone(tmp_path, description):
+def test_similar_series_descriptions_do_not_exclude_an_image(tmp_path, description):
     raw = patients(tmp_path, **MR_SERIES)
     dicom_file(raw / "ill" / "P1" / "s.dcm", RAMP, PatientID="P1", **{**MR_SERIES, "SeriesDescription": description})
     assert left_out(raw) == {}
 
 
-def test_reformatted_slices_are_left_out_where_the_patient_has_others(tmp_path):
+def test_reformatted_slices_are_left_out_if_the_patient_has_originals(tmp_path):
     raw = patients(tmp_path)
     for kind in ("MPR", "PROJECTION IMAGE", "REFORMATTED"):
         derived = {**CT_SERIES, "ImageType": ["DERIVED", "SECONDARY", kind]}
@@ -142,8 +142,8 @@ def test_reformatted_slices_are_left_out_where_the_patient_has_others(tmp_path):
     }
 
 
-def test_the_few_slices_across_the_others_are_reported(tmp_path):
-    """A localizer that no word tells: sagittal, beside axial slices. As many sagittal slices are a series."""
+def test_few_slices_in_another_plane_are_reported(tmp_path):
+    """One sagittal slice among axial slices is probably a localizer; eight sagittal slices are a series."""
     axial, sagittal = [1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1]
     raw = patients(tmp_path, 8, **MR_SERIES, ImageOrientationPatient=axial)
     dicom_file(raw / "ill" / "P1" / "s.dcm", RAMP, PatientID="P1", **MR_SERIES, ImageOrientationPatient=sagittal)

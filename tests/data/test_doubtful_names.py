@@ -1,4 +1,4 @@
-"""Names that stand for no class: folders that wait to be sorted, second parts of a class, and words for nothing."""
+"""Class names that are probably no class: unsorted folders, second parts of a class, and words for unknown."""
 
 import shutil
 from pathlib import Path
@@ -58,7 +58,7 @@ def refused(raw) -> str:
         "Backup 2", "copy", "TBD", "unlabeled data", "no_label",
     ],
 )  # fmt: skip
-def test_folders_that_wait_to_be_sorted_are_no_classes(tmp_path, make, name):
+def test_names_of_unsorted_or_temporary_folders_are_refused_as_classes(tmp_path, make, name):
     said = refused(make(tmp_path / "raw", ("ill", "well", name)))
     assert f"images have the label {name!r}, which is not the name of a class: move them into their classes" in said
     assert "call the folder unlabelled" in said
@@ -66,7 +66,7 @@ def test_folders_that_wait_to_be_sorted_are_no_classes(tmp_path, make, name):
 
 @pytest.mark.parametrize("make", [class_folders, split_folders, table])
 @pytest.mark.parametrize("name", ["old", "misc", "excluded", "Miscellaneous", "temp", "tmp2", "raw", "Sonstiges"])
-def test_names_that_may_be_meant_are_used_with_a_warning(tmp_path, make, name):
+def test_doubtful_class_names_are_used_with_a_warning(tmp_path, make, name):
     raw = make(tmp_path / "raw", ("ill", "well", name))
     found = inspect_dataset(raw, PLAIN)
     assert [warning for warning in found.warnings if LEFT_OF_SORTING in warning] == [found.warnings[0]]
@@ -76,7 +76,7 @@ def test_names_that_may_be_meant_are_used_with_a_warning(tmp_path, make, name):
 
 
 @pytest.mark.parametrize("copy", ["normal 2", "normal_3", "normal2", "Normal 2"])
-def test_a_numbered_class_beside_one_of_that_name_is_used_with_a_warning(tmp_path, copy):
+def test_numbered_copy_of_a_class_name_causes_a_warning(tmp_path, copy):
     report = inspect_dataset(class_folders(tmp_path, ("ill", "normal", copy)), PLAIN)
     assert f"the class {copy!r} looks like a second part of {copy[:-1].strip(' _')!r}" in report.warnings[0]
     assert not report.problem
@@ -104,15 +104,15 @@ def test_a_numbered_class_beside_one_of_that_name_is_used_with_a_warning(tmp_pat
         ("backlit", "copy number loss", "temporal", "rawhide"),
     ],
 )
-def test_classes_of_their_own_cause_no_warning(tmp_path, classes):
+def test_distinct_class_names_cause_no_warning(tmp_path, classes):
     report = inspect_dataset(class_folders(tmp_path, classes), PLAIN)
     assert not [warning for warning in report.warnings if "the class" in warning] and not report.problem
 
 
 @pytest.mark.parametrize("make", [class_folders, split_folders, table])
 @pytest.mark.parametrize("name", ["None", "Unknown", "-", "NaN", "unbekannt", "N.A."])
-def test_the_mend_of_words_for_nothing_is_right_in_folders_and_tables(tmp_path, make, name):
-    """Renamed it is a class, and in a folder `unlabelled` or an empty cell the images have no label."""
+def test_hint_for_labels_that_mean_unknown_works_in_folders_and_tables(tmp_path, make, name):
+    """After renaming it is a class; in a folder `unlabelled` or with an empty cell the images have no label."""
     assert f"images have the label {name!r}: {NO_FINDING}" in refused(make(tmp_path / "raw", ("ill", "well", name)))
     named = make(tmp_path / "named", ("ill", "well", "no_finding"))
     assert {record.label for record in read_raw_dataset(named, PLAIN).records} == {"ill", "well", "no_finding"}
@@ -120,14 +120,14 @@ def test_the_mend_of_words_for_nothing_is_right_in_folders_and_tables(tmp_path, 
     assert {record.label for record in read_raw_dataset(empty, PLAIN).records} == {"ill", "well", ""}
 
 
-def test_patients_of_an_archive_that_say_nothing_are_refused_with_the_mend(tmp_path):
+def test_npz_patient_called_none_is_refused_with_a_hint(tmp_path):
     file = medmnist_file(tmp_path / "mine.npz", train_patients=np.array(["None", *"abcdefg"]))
     assert "1 images have the patient 'None': write nothing where it is not known" in refused(file)
     file = medmnist_file(tmp_path / "mine.npz", train_patients=np.array(["", *"abcdefg"]))
     assert read_raw_dataset(file, PLAIN).records[0].patient == ""
 
 
-def test_add_says_the_same_of_a_zip(tmp_path):
+def test_add_refuses_a_zip_with_an_unsorted_folder(tmp_path):
     raw = class_folders(tmp_path / "raw", ("ill", "well", "New folder"))
     packed = Path(shutil.make_archive(str(tmp_path / "set"), "zip", raw))
     with pytest.raises(DcubeError, match="'New folder', which is not the name of a class"):

@@ -1,4 +1,4 @@
-"""Duke Breast Cancer MRI: the names of its real series, its real tables, and who belongs to the paper's patients."""
+"""Duke Breast Cancer MRI: its real series names and tables, and the paper's patients."""
 
 import csv
 import shutil
@@ -45,7 +45,7 @@ def opened(raw: Path, **values) -> RawDataset:
         (["2-whatever"], "2-whatever"),
     ],
 )  # fmt: skip
-def test_the_first_series_after_the_contrast_agent_by_the_archives_names(names, first):
+def test_first_series_after_contrast_is_found_by_series_names(names, first):
     assert first_after_contrast([f"{name}-59893" for name in names]) == (first and f"{first}-59893")
 
 
@@ -58,7 +58,7 @@ def with_segmentations(folder: Path, *numbers: int) -> Path:
     return raw
 
 
-def test_segmented_patients_alone_are_the_papers_and_the_others_are_named(tmp_path):
+def test_patients_without_segmentation_are_left_out_by_name(tmp_path):
     raw = with_segmentations(tmp_path / "raw", 2, 3, 5)
     source = opened(raw, patients="segmented")
     assert {record.patient for record in source.records} == {f"Breast_MRI_00{number}" for number in (2, 3, 5)}
@@ -75,7 +75,7 @@ def test_segmented_patients_alone_are_the_papers_and_the_others_are_named(tmp_pa
         opened(raw, patients="segmented")
 
 
-def test_published_lists_of_patients_are_the_split(tmp_path):
+def test_published_patient_lists_define_the_split(tmp_path):
     raw = layouts.breast(tmp_path / "raw", layouts.patients(2), labels=False)
     (raw / "train_ids.csv").write_text("patient_id\nBreast_MRI_001\nBreast_MRI_002\n")
     (raw / "test_ids.csv").write_text("0,Breast_MRI_003\n1,Breast_MRI_004\n")
@@ -89,7 +89,7 @@ def test_published_lists_of_patients_are_the_split(tmp_path):
         opened(raw)
 
 
-def test_all_incomplete_patients_are_named_at_once(tmp_path):
+def test_all_incomplete_patients_are_named_in_one_error(tmp_path):
     raw = layouts.breast(tmp_path / "raw", layouts.patients(1))
     for file in raw.rglob("*1st pass*/1-04.dcm"):
         file.unlink()
@@ -97,8 +97,8 @@ def test_all_incomplete_patients_are_named_at_once(tmp_path):
         opened(raw)
 
 
-def test_a_spreadsheet_that_claims_a_million_rows_is_read_at_once(tmp_path):
-    """Cells are filled in for all of a claimed extent by whoever believes it."""
+def test_spreadsheet_with_a_huge_declared_extent_is_read(tmp_path):
+    """A reader that trusts the declared extent fills in all of its cells."""
     small, large = tmp_path / "small.xlsx", tmp_path / "large.xlsx"
     book = openpyxl.Workbook()
     for row in (["Patient ID", "Start Slice"], ["Breast_MRI_001", 3.0], ["Breast_MRI_002", 0]):
@@ -117,7 +117,7 @@ def test_a_spreadsheet_that_claims_a_million_rows_is_read_at_once(tmp_path):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Path:
-    """The real tables and series names of 922 patients; of slices the names alone, and of a series those of the box."""
+    """The real tables and series names of 922 patients, with empty files for the slices of the annotation boxes."""
     raw = tmp_path_factory.mktemp("duke")
     for name in (breast_mri.BOXES, breast_mri.CLINICAL):
         shutil.copyfile(DUKE / name, raw / name)
@@ -144,7 +144,7 @@ def test_all_patients_of_the_real_archive_are_used_or_named(archive):
 
 @needs_duke
 @pytest.mark.slow
-def test_the_papers_patients_and_slices(archive):
+def test_segmented_patients_and_slices_are_those_of_the_paper(archive):
     source = opened(archive, patients="segmented")
     slices: dict[str, set[str]] = defaultdict(set)
     for record in source.records:

@@ -1,4 +1,4 @@
-"""Files whose suffix says another thing than their content: the error says what they hold and what to do."""
+"""Files whose suffix does not match their content: the error says what they contain and what to do."""
 
 import gzip
 import io
@@ -76,7 +76,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_error_says_what_a_file_holds(tmp_path, name):
+def test_error_says_what_the_file_contains(tmp_path, name):
     content, why = CASES[name]
     (tmp_path / name).write_bytes(content(tmp_path))
     with pytest.raises(UnusableImageError) as error:
@@ -84,12 +84,12 @@ def test_the_error_says_what_a_file_holds(tmp_path, name):
     assert str(error.value).startswith(why)
 
 
-def test_a_picture_with_the_suffix_of_another_picture_is_read(tmp_path):
+def test_image_with_the_suffix_of_another_image_format_is_read(tmp_path):
     (tmp_path / "a.jpg").write_bytes(picture("PNG"))
     assert np.array_equal(np.asarray(read_stored_image(tmp_path, StoredImage("a.jpg"), None).image), noise(0))
 
 
-def test_a_big_tiff_is_known_without_its_suffix(tmp_path):
+def test_bigtiff_is_recognised_without_suffix(tmp_path):
     tifffile.imwrite(tmp_path / "a", noise(0), bigtiff=True)
     assert kind_of(tmp_path / "a") == "picture"
     assert np.array_equal(np.asarray(read_stored_image(tmp_path, StoredImage("a"), None).image), noise(0))

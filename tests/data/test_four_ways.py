@@ -1,4 +1,4 @@
-"""One folder of each kind of trouble through `data check`, `data add`, `prepare` and `predict`: one set of rules."""
+"""`data check`, `data add`, `prepare` and `predict` apply the same rules to folders with problems."""
 
 import os
 import shutil
@@ -33,13 +33,13 @@ def _salt(tmp_path, monkeypatch):
 
 @dataclass(frozen=True)
 class Kind:
-    """What is put into two classes of ten pictures each, and what comes of it.
+    """What is added to two classes of ten images each, and the expected outcome.
 
     Attributes:
-        left_out: how many files, by reason.
-        refused: a part of the error; empty: the set is used.
-        images: how many `predict` reads; 0: it refuses the folder too.
-        unreadable: how many of these it cannot show.
+        left_out: number of files that are left out, by reason.
+        refused: part of the error; empty if the set is used.
+        images: how many images `predict` finds; 0 if it refuses the folder too.
+        unreadable: how many of these it cannot read.
     """
 
     build: Callable[[Path], object]
@@ -112,14 +112,14 @@ KINDS = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_check_add_prepare_and_predict_say_the_same(tmp_path, name):
+def test_check_add_prepare_and_predict_agree(tmp_path, name):
     kind, raw, stored = KINDS[name], class_folders(tmp_path / "raw"), tmp_path / "data" / "set"
     kind.build(raw)
     if kind.refused:
         assert kind.refused in problem(lambda: inspect_dataset(raw, PLAIN).problem)
         assert kind.refused in problem(lambda: add_dataset(PLAIN, raw, stored))
         assert not stored.exists()
-        refusal = problem(lambda: prepare(raw, PLAIN, tmp_path / "prepared"))  # names no file of a patient
+        refusal = problem(lambda: prepare(raw, PLAIN, tmp_path / "prepared"))  # prepare names no file of a patient
         assert kind.refused in refusal or "data check" in refusal
     else:
         for report in (inspect_dataset(raw, PLAIN), add_dataset(PLAIN, raw, stored)):
@@ -143,7 +143,7 @@ def counted(left_out: Mapping[str, list[str]]) -> dict[str, int]:
 
 
 def predicted(raw: Path) -> tuple[int, int, dict[str, int]]:
-    """How many images `predict` reads, how many of these it cannot show, and what it leaves out."""
+    """How many images `predict` finds, how many of these it cannot read, and what it leaves out."""
     with collect_images([raw]) as (images, left_out):
         unreadable = 0
         for image in images:
@@ -154,7 +154,7 @@ def predicted(raw: Path) -> tuple[int, int, dict[str, int]]:
         return len(images), unreadable, counted(left_out)
 
 
-def test_archives_in_an_archive_are_named_by_all(tmp_path):
+def test_nested_archives_are_refused_by_every_command(tmp_path):
     """`add` and `predict` unpack one archive; `check` and `prepare` see the folder of archives."""
     for label in CLASSES:
         class_folders(tmp_path / label, (label,))

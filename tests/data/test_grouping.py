@@ -1,4 +1,4 @@
-"""`data.group_by`: what stands for patients where none are known, and what `dcube data check` says about it."""
+"""`data.group_by`: groups in place of unknown patients, and what `dcube data check` reports about them."""
 
 import json
 import time
@@ -29,7 +29,7 @@ PREFIX = r"pattern:^(.+?)(?:_[0-9]+)?\.\w+$"
 
 
 def neighbouring_slices(folder: Path, patients: int = 12, slices: int = 5) -> Path:
-    """Slices that resemble those of their own patient alone; nothing in them tells the class."""
+    """Slices that resemble only those of the same patient; nothing in them depends on the class."""
     for label in ("ill", "well"):
         for patient in range(patients):
             anatomy = noise(100 * patient + len(label)).astype(int)
@@ -44,7 +44,7 @@ def neighbouring_slices(folder: Path, patients: int = 12, slices: int = 5) -> Pa
     images=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(0, 99)), min_size=1, unique=True),
     group_by=st.sampled_from(["folder:1", "folder:2", "run:7", PREFIX]),
 )
-def test_every_image_is_in_exactly_one_group_whatever_the_others_are(images, group_by):
+def test_group_of_an_image_does_not_depend_on_other_images(images, group_by):
     files = [f"class{label}/patient{patient}/scan_{number}.png" for label, patient, number in images]
     groups = groups_of(files, group_by)
     assert len(groups) == len(files) and all(groups)
@@ -79,16 +79,16 @@ def test_no_group_is_in_two_splits(sizes, seed, length):
         (PREFIX, "krank/Müller ж_12.png", "krank/Müller ж"),
         ("folder:2", "krank/Пациент 7/3.png", "Пациент 7"),
         ("run:10", "krank/Schnitt größer 19.png", "krank/Schnitt größer 10"),
-        ("run:10", "ill/scan_٣.png", ""),  # digits of ASCII alone: others are counted otherwise
+        ("run:10", "ill/scan_٣.png", ""),  # only ASCII digits count as a number
     ],
 )
-def test_the_group_of_a_path(group_by, file, group):
+def test_group_is_derived_from_the_path(group_by, file, group):
     assert groups_of([file], group_by) == [group]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", "(.*)(.*)(.*)(.*)(.*)(.*)(.*)x", "(?:a?){1000}" * 15])
-def test_no_pattern_hangs(pattern):
+def test_expensive_patterns_do_not_hang(pattern):
     start = time.monotonic()
     try:
         groups_of(["a" * 250 + "!"] * 1000, data_params(group_by=f"pattern:{pattern}").group_by)
@@ -100,12 +100,12 @@ def test_no_pattern_hangs(pattern):
 @pytest.mark.parametrize(
     "group_by", ["folder:0", "run:", "pattern:(", "pattern:(?=a)", "pattern:" + "a" * 200, "name", "run:5\n"]
 )
-def test_a_form_refuses_what_cannot_be_used(group_by):
+def test_invalid_group_by_is_refused(group_by):
     with pytest.raises(DcubeError, match=r"^test: data\.group_by: [^\n]*$"):
         data_params(group_by=group_by)
 
 
-def test_the_form_shows_the_parameter():
+def test_json_schema_describes_group_by():
     schema = Data.model_json_schema()["properties"]["group_by"]
     assert schema["anyOf"][0]["maxLength"] == 200 and "folder:2" in schema["description"]
 
@@ -129,13 +129,13 @@ def test_groups_act_as_patients_in_prepare(tmp_path):
 
 
 @pytest.mark.parametrize("group_by", ["folder:3", "pattern:nowhere", "pattern:case1[0-9]"])
-def test_a_group_by_that_does_not_fit_every_path(tmp_path, group_by):
+def test_group_by_that_does_not_match_every_path_is_refused(tmp_path, group_by):
     with pytest.raises(DcubeError, match=r"data\.group_by .* finds no group for (100|120) of 120 images") as error:
         prepare(neighbouring_slices(tmp_path / "raw"), Data(**SMALL, group_by=group_by), tmp_path / "out")
     assert "case" not in str(error.value).replace(group_by, "") and not (tmp_path / "out").exists()
 
 
-def test_one_group_with_everything_is_refused(tmp_path):
+def test_single_group_for_all_images_is_refused(tmp_path):
     raw = neighbouring_slices(tmp_path / "raw")
     few = r"all labelled images are of 1 group \('[0-9a-f]+'\).* choose a data\.group_by that makes at least three"
     with pytest.raises(DcubeError, match=few) as error:
@@ -143,7 +143,7 @@ def test_one_group_with_everything_is_refused(tmp_path):
     assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
 
-def test_the_check_of_a_group_by_that_does_not_fit_still_has_proposals(tmp_path):
+def test_check_proposes_groups_even_if_group_by_does_not_match(tmp_path):
     raw = neighbouring_slices(tmp_path / "raw")
     save(raw / "ill" / "überweisung.png", noise(1))
     report = inspect_dataset(raw, Data(**SMALL, group_by="run:5"))
@@ -151,12 +151,12 @@ def test_the_check_of_a_group_by_that_does_not_fit_still_has_proposals(tmp_path)
     assert PREFIX in {check.by for check in report.group_checks}
 
 
-def test_groups_are_never_mixed_with_patients(tmp_path):
+def test_group_by_is_refused_if_patients_are_known(tmp_path):
     with pytest.raises(DcubeError, match=r"20 of 20 name theirs: set data\.group_by to null"):
         prepare(with_metadata(tmp_path / "raw"), Data(**SMALL, group_by="run:5"), tmp_path / "out")
 
 
-def test_an_official_split_is_checked_against_the_groups(tmp_path):
+def test_official_split_that_divides_a_group_is_refused(tmp_path):
     for label in ("ill", "well"):
         for split in ("train", "val", "test"):
             for i in range(4):
@@ -173,7 +173,7 @@ def test_the_check_proposes_groups_and_measures_the_leak(tmp_path):
     assert (by[PREFIX].groups, by[PREFIX].smallest, by[PREFIX].largest) == (24, 5, 5)
     assert any("a split by image leaks" in line for line in report.warnings) and by[PREFIX].fall > 0.2
     assert by["image"].accuracy > 0.95 and by[PREFIX].own_group == 1 and not by["image"].fall
-    assert by[PREFIX].accuracy < 0.75  # nothing but the patient tells the class
+    assert by[PREFIX].accuracy < 0.75  # only the patient predicts the class
     read_raw_dataset(raw, Data(group_by=PREFIX))  # a proposal is a valid value
     chosen = inspect_dataset(raw, Data(**SMALL, group_by=PREFIX))
     assert chosen.grouping == "group_by" and [check.by for check in chosen.group_checks] == ["image", PREFIX]
@@ -182,7 +182,7 @@ def test_the_check_proposes_groups_and_measures_the_leak(tmp_path):
 
 
 def numbered_images(seed: int, images: int, per_patient: int) -> tuple[pd.DataFrame, list[bytes]]:
-    """Numbered along the patients of a class, with thumbnails that tell the class a little, and the patient."""
+    """Images numbered along the patients of a class; thumbnails depend on the patient and a little on the class."""
     rng = np.random.default_rng(seed)
     labels, numbers = np.repeat(["ill", "well"], images // 2), np.tile(np.arange(images // 2), 2)
     anatomy = rng.normal(0, 1, (images // per_patient, 16)).repeat(per_patient, axis=0)
@@ -196,7 +196,7 @@ def numbered_images(seed: int, images: int, per_patient: int) -> tuple[pd.DataFr
 
 
 @pytest.mark.parametrize("images", [120, 300])
-def test_a_leak_is_found_where_there_is_one_and_only_there(images):
+def test_leak_is_reported_only_where_there_is_one(images):
     def leaks(seed, per_patient):
         table, thumbnails = numbered_images(seed, images, per_patient)
         return bool(describe_leak(check_groups(table, thumbnails, propose_groups(table))))
@@ -205,21 +205,21 @@ def test_a_leak_is_found_where_there_is_one_and_only_there(images):
     assert all(leaks(seed, per_patient=6) for seed in range(5))
 
 
-def test_copies_are_not_taken_for_a_leak():
-    """They stay together in any split: random groups that took them apart would show a fall that is none."""
+def test_copies_are_not_reported_as_a_leak():
+    """Copies stay together in every split; random groups that separated them would show a false fall in accuracy."""
     table, thumbnails = numbered_images(0, images=240, per_patient=2)
     table["picture"] = [f"{label}{row // 2}" for row, label in enumerate(table["label"])]
     assert not describe_leak(check_groups(table, thumbnails, propose_groups(table)))
 
 
-def test_nothing_is_proposed_for_an_archive_without_paths(tmp_path):
+def test_no_groups_are_proposed_for_an_npz_archive(tmp_path):
     medmnist_file(tmp_path / "set.npz", images=30)
     report = inspect_dataset(tmp_path / "set.npz", Data(**SMALL))
     assert report.grouping == "none" and [check.by for check in report.group_checks] == ["image"]
 
 
 @pytest.mark.parametrize(("label", "grouping", "without"), [("", "patients", 0), ("ill", "none", 1)])
-def test_images_with_a_label_say_whether_patients_are_kept_apart(tmp_path, label, grouping, without):
+def test_only_labelled_images_without_patient_change_the_grouping(tmp_path, label, grouping, without):
     raw = with_metadata(tmp_path / "raw")
     save(raw / "new.png", noise(5000))
     with (raw / "metadata.csv").open("a") as file:
@@ -231,12 +231,12 @@ def test_images_with_a_label_say_whether_patients_are_kept_apart(tmp_path, label
     assert "patient_id in metadata.csv is empty for new.png: fill it" in warnings
 
 
-def test_known_patients_are_measured_too(tmp_path):
+def test_check_measures_the_leak_for_known_patients(tmp_path):
     report = inspect_dataset(with_metadata(tmp_path / "raw"), Data(**SMALL))
     assert report.grouping == "patients" and [check.by for check in report.group_checks] == ["image", "patient"]
 
 
-def test_a_set_with_one_usable_image_is_named_and_no_traceback(tmp_path):
+def test_set_with_one_usable_image_is_reported_without_traceback(tmp_path):
     class_folders(tmp_path, images=1)
     (damaged,) = (tmp_path / "well").iterdir()
     damaged.write_bytes(b"\x89PNG damaged")

@@ -1,4 +1,4 @@
-"""The same invented patients through every layout, and what is particular to the paper's three data sets."""
+"""The same invented patients in every layout, and the specifics of the paper's three data sets."""
 
 import gzip
 import json
@@ -69,11 +69,11 @@ def test_every_layout_gives_the_same_arrays_for_the_same_patients(route: str, tm
 
 
 @pytest.mark.parametrize(("name", "share"), [("pancreas", 0.3), ("covid_radiography", 0.2), ("breast", 27 / 127)])
-def test_the_presets_hold_out_what_the_paper_does(name: str, share: float) -> None:
+def test_presets_have_the_test_fraction_of_the_paper(name: str, share: float) -> None:
     assert load_preset(name).data.test_fraction == pytest.approx(share, abs=5e-4)
 
 
-def test_radiography_has_four_classes_no_patients_and_says_so(tmp_path: Path) -> None:
+def test_radiography_has_four_classes_and_notes_missing_patients(tmp_path: Path) -> None:
     raw = layouts.radiography(tmp_path / "raw", PEOPLE)
     shutil.copytree(raw / "normal", raw / "Viral Pneumonia")
     for i, file in enumerate(sorted((raw / "Viral Pneumonia" / "images").iterdir())):
@@ -108,7 +108,7 @@ def test_breast_slices_are_those_of_the_box_in_the_first_series_after_contrast(t
     }
 
 
-def test_a_table_of_labels_decides_over_the_breast_sets_own_and_can_split(tmp_path: Path) -> None:
+def test_labels_table_overrides_breast_labels_and_may_define_splits(tmp_path: Path) -> None:
     raw = layouts.breast(tmp_path / "raw", PEOPLE, labels=False)
     rows = ["Breast_MRI_001,lymphadenopathy,train", "Breast_MRI_002,suspicious,test", "Breast_MRI_003,suspicious,train"]
     (raw / "labels.csv").write_text("\n".join(["patient_id,label,split", *rows]))
@@ -121,7 +121,7 @@ def test_a_table_of_labels_decides_over_the_breast_sets_own_and_can_split(tmp_pa
         read_raw_dataset(raw, MEDICAL)
 
 
-def test_what_does_not_fit_in_the_breast_set_is_named(tmp_path: Path) -> None:
+def test_incomplete_breast_data_is_reported_by_name(tmp_path: Path) -> None:
     people = PEOPLE[:3]
     raw = layouts.breast(tmp_path / "raw", people)
     study = next(raw.rglob("Breast_MRI_002")) / "01-01-1990-NA-MRI BREAST BILATERAL WWO-97538"
@@ -141,7 +141,7 @@ def test_what_does_not_fit_in_the_breast_set_is_named(tmp_path: Path) -> None:
 
 
 def test_the_pancreas_crop_follows_the_pancreas_of_each_slice(tmp_path: Path) -> None:
-    """Against the middle of the mask computed here; TCIA's turned label maps and the Decathlon's alike."""
+    """The expected centre is computed from the mask here, for TCIA's rotated label maps and the Decathlon's."""
     side = 40
     raw = layouts.pancreas(tmp_path / "raw", PEOPLE)
     source = read_raw_dataset(raw, MEDICAL)
@@ -155,7 +155,7 @@ def test_the_pancreas_crop_follows_the_pancreas_of_each_slice(tmp_path: Path) ->
     assert found == sorted(wanted)
 
 
-def test_without_diagnoses_a_resected_mass_is_called_neither_benign_nor_malignant(tmp_path: Path) -> None:
+def test_pancreas_mass_without_diagnosis_is_labelled_tumour(tmp_path: Path) -> None:
     raw = layouts.pancreas(tmp_path / "raw", PEOPLE, diagnoses=False)
     source = read_raw_dataset(raw, MEDICAL)
     assert {record.label for record in source.records} == {"normal", "tumour"}
@@ -165,7 +165,7 @@ def test_without_diagnoses_a_resected_mass_is_called_neither_benign_nor_malignan
     assert (labels["pancreas_001"], labels["pancreas_002"], labels["PANCREAS_0003"]) == ("benign", "", "normal")
 
 
-def test_slices_of_a_tumours_patient_that_do_not_show_it_have_no_label(tmp_path: Path) -> None:
+def test_slices_of_a_tumour_patient_without_tumour_are_unlabelled(tmp_path: Path) -> None:
     raw, one = tmp_path / "raw", PEOPLE[0]
     task, axes = raw / "Task07_Pancreas", ("R", "A", "S")
     labels = one.pancreas.astype(np.uint8)
@@ -205,7 +205,7 @@ def test_label_maps_that_do_not_fit_their_images_are_refused(tmp_path: Path) -> 
         read_raw_dataset(raw, MEDICAL)
 
 
-def test_a_label_map_without_images_is_left_aside(tmp_path: Path) -> None:
+def test_label_map_without_images_is_ignored(tmp_path: Path) -> None:
     """TCIA withdrew two patients' images and kept their label maps."""
     raw = layouts.pancreas(tmp_path / "raw", PEOPLE)
     shutil.rmtree(raw / "Pancreas-CT" / "PANCREAS_0003")
@@ -222,8 +222,8 @@ def test_a_label_map_without_images_is_left_aside(tmp_path: Path) -> None:
         {"TCIA_pancreas_labels-02-05-2017": "Pancreas-CT/labels", "Task07_Pancreas": "."},
     ],
 )
-def test_pancreas_images_and_labels_lie_below_any_folder(homes: dict[str, str], tmp_path: Path) -> None:
-    """With what macOS leaves in the Decathlon's tar, files without a suffix, and images that were unpacked."""
+def test_pancreas_images_and_labels_are_found_below_any_folder(homes: dict[str, str], tmp_path: Path) -> None:
+    """Also with macOS files from the Decathlon's tar, DICOM files without a suffix, and an unpacked volume."""
     packed, raw = layouts.pancreas(tmp_path / "packed", PEOPLE, diagnoses=False), tmp_path / "archive" / "raw"
     for folder in [entry for entry in packed.iterdir() if entry.is_dir()]:
         shutil.copytree(folder, raw / homes.get(folder.name, folder.name), dirs_exist_ok=True)
@@ -256,6 +256,6 @@ def test_two_copies_of_a_pancreas_label_map_are_refused(tmp_path: Path) -> None:
         read_raw_dataset(raw, MEDICAL)
 
 
-def test_invented_patients_are_told_apart(tmp_path: Path) -> None:
+def test_invented_patients_differ_and_have_a_pancreas_in_every_slice(tmp_path: Path) -> None:
     assert len({one.slices.tobytes() for one in PEOPLE}) == len(PEOPLE)
     assert all(isinstance(one, Invented) and one.pancreas.any(axis=(1, 2)).all() for one in PEOPLE)

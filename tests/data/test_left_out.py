@@ -1,4 +1,4 @@
-"""Folders as people really have them: what is used, what is left out by name, and what is refused with its mend."""
+"""Realistic folders: what is used, what is left out and listed, and what is refused with a hint."""
 
 import json
 import shutil
@@ -60,7 +60,7 @@ def test_split_folders_of_any_spelling_are_splits_and_not_classes(tmp_path, name
     assert {split for _, split in found} <= {"train", "validation", "test"} and len(found) == 2 * len(names)
 
 
-def test_training_alone_is_a_split_and_splits_may_lie_below_the_classes(tmp_path):
+def test_training_folder_alone_is_a_split_and_splits_may_be_below_classes(tmp_path):
     class_folders(tmp_path / "a" / "Training", images=1)
     assert set(used(tmp_path / "a").values()) == {("ill", "train"), ("well", "train")}
     for split in ("train", "test"):
@@ -70,7 +70,7 @@ def test_training_alone_is_a_split_and_splits_may_lie_below_the_classes(tmp_path
 
 
 def test_masks_beside_images_are_left_out_and_counted(tmp_path):
-    """BUSI: `benign (1).png`, `benign (1)_mask.png`, `benign (1)_mask_1.png`."""
+    """BUSI has `benign (1).png`, `benign (1)_mask.png` and `benign (1)_mask_1.png`."""
     for label in ("benign", "malignant"):
         for name in (f"{label} (1)", f"{label} (1)_mask", f"{label} (1)_mask_1", f"{label} (2)", f"{label} (2)_mask"):
             save(tmp_path / label / f"{name}.png", noise(len(name)))
@@ -78,13 +78,13 @@ def test_masks_beside_images_are_left_out_and_counted(tmp_path):
     assert counts(tmp_path) == {"mask or thumbnail of an image": 6}
 
 
-def test_label_maps_that_no_name_tells_are_reported(tmp_path):
+def test_image_with_few_grey_levels_is_reported_as_a_possible_label_map(tmp_path):
     raw = class_folders(tmp_path / "raw")
     save(raw / "ill" / "map.png", np.repeat(np.arange(4, dtype=np.uint8), 144).reshape(24, 24))
     assert any("1 of 21 images have few grey levels" in line for line in inspect_dataset(raw, PLAIN).warnings)
 
 
-def test_localizers_dose_reports_and_secondary_captures_are_no_slices(tmp_path):
+def test_localizers_dose_reports_and_secondary_captures_are_left_out(tmp_path):
     for label in ("ill", "well"):
         study = tmp_path / label / "study"
         for number in range(3):
@@ -102,14 +102,14 @@ def test_localizers_dose_reports_and_secondary_captures_are_no_slices(tmp_path):
         assert len(images) == 1
 
 
-def test_an_archive_of_secondary_captures_is_used(tmp_path):
-    """As the RSNA's X-rays."""
+def test_set_of_only_secondary_captures_is_used(tmp_path):
+    """The RSNA publishes its X-rays as secondary captures."""
     for label in ("ill", "well"):
         dicom_file(tmp_path / label / "1.dcm", RAMP, SOPClassUID=SECONDARY_CAPTURE, Modality="CR")
     assert len(used(tmp_path)) == 2
 
 
-def test_what_systems_and_archivers_leave_is_named(tmp_path):
+def test_files_of_operating_systems_and_archivers_are_left_out(tmp_path):
     raw = class_folders(tmp_path / "raw", images=1)
     for file in ("@eaDir/00.png/SYNOPHOTO_THUMB_M.png", "00_thumb.png", "thumbnails/00.png"):
         save(raw / "ill" / file, noise(1))
@@ -142,7 +142,7 @@ def test_what_systems_and_archivers_leave_is_named(tmp_path):
         (["patient_1", "patient_2"], "look like patients"),
     ],
 )
-def test_labels_that_are_written_differently_are_refused(tmp_path, labels, why):
+def test_ambiguous_labels_are_refused(tmp_path, labels, why):
     raw = class_folders(tmp_path / "raw", ("0", "1"))
     rows = [{"file": f"{c}/{i:02d}.png", "label": labels[int(c)]} for c in "01" for i in range(10)]
     assert why in refused(write_metadata(raw, rows))
@@ -150,21 +150,21 @@ def test_labels_that_are_written_differently_are_refused(tmp_path, labels, why):
         prepare(raw, PLAIN, tmp_path / "out")
 
 
-def test_a_second_copy_beside_the_classes_is_no_class(tmp_path):
-    """Kaggle's brain MRI set: `yes/`, `no/` and `brain_tumor_dataset/yes/`, `brain_tumor_dataset/no/`."""
+def test_second_copy_of_the_set_beside_the_classes_is_refused(tmp_path):
+    """Kaggle's brain MRI set has `yes/`, `no/`, `brain_tumor_dataset/yes/` and `brain_tumor_dataset/no/`."""
     for folder in (tmp_path, tmp_path / "brain_tumor_dataset"):
         class_folders(folder, ("yes", "no"), images=1)
     assert "brain_tumor_dataset is beside" in refused(tmp_path)
 
 
-def test_folders_of_patients_are_no_classes_but_many_codes_are(tmp_path):
+def test_patient_folders_are_refused_but_many_class_codes_are_accepted(tmp_path):
     raw = class_folders(tmp_path / "raw", tuple(f"{i:04d}" for i in range(20)), images=1)
     assert "look like patients" in refused(raw)
     rows = [{"file": f"{i:04d}/00.png", "label": f"C{30 + i}"} for i in range(20)]
     assert len(used(write_metadata(raw, rows))) == 20
 
 
-def test_patients_that_are_written_differently_are_refused(tmp_path):
+def test_patient_ids_in_two_spellings_or_nan_are_refused(tmp_path):
     raw = class_folders(tmp_path / "raw", ("0", "1"), images=1)
     for ids, why in ((("7", "7.0"), "'7' (1) and '7.0' (1) differ"), (("7", "nan"), "the patient 'nan'")):
         rows = [{"file": f"{c}/00.png", "label": c, "patient_id": ids[int(c)]} for c in "01"]
@@ -179,14 +179,14 @@ def test_patients_that_are_written_differently_are_refused(tmp_path):
         ("file,label,Split", "'Split' would not be used"),
     ],
 )
-def test_a_column_that_would_be_lost_is_refused(tmp_path, header, why):
+def test_duplicate_or_misnamed_column_is_refused(tmp_path, header, why):
     raw = class_folders(tmp_path / "raw", images=1)
     (raw / "metadata.csv").write_text(f"{header}\nill/00.png,a,b\nwell/00.png,b,a\n")
     assert why in refused(raw)
 
 
 def bare(file: Path, implicit: bool) -> Path:
-    """A data set without preamble and file meta information."""
+    """Write a DICOM data set without preamble and file meta information."""
     dataset = dicom_dataset(RAMP, PatientID=file.name)
     file.parent.mkdir(parents=True, exist_ok=True)
     del dataset.file_meta
@@ -195,8 +195,8 @@ def bare(file: Path, implicit: bool) -> Path:
     return file
 
 
-def test_dicom_is_known_by_its_content_whatever_it_is_called(tmp_path):
-    """Also by `predict`; the pixels are those of the file that was written."""
+def test_dicom_is_recognised_by_content_whatever_its_file_name(tmp_path):
+    """`predict` recognises it too; the pixels are those that were written."""
     for label in ("ill", "well"):
         for name in ("a.dcm", "CT.1.2.826.0.1.3680043", "image.004", "IM0001", "I.txt"):
             dicom_file(tmp_path / label / name, RAMP)
@@ -212,7 +212,7 @@ def test_dicom_is_known_by_its_content_whatever_it_is_called(tmp_path):
         assert np.asarray(images[0].read(None).image).shape == RAMP.shape
 
 
-def test_a_picture_without_a_suffix_is_used_and_other_formats_are_named(tmp_path):
+def test_image_without_suffix_is_used_and_other_formats_are_left_out(tmp_path):
     raw = class_folders(tmp_path / "raw", images=1)
     shutil.copy(raw / "ill" / "00.png", raw / "ill" / "scan")
     for name, content in {
@@ -237,7 +237,7 @@ def test_a_picture_without_a_suffix_is_used_and_other_formats_are_named(tmp_path
         "x.jpg.orig", "x.png.swp", "x.nii.gz.part", "x.nii.filepart", "Unconfirmed 12345.crdownload", "x.png.tmp.123",
     ],
 )  # fmt: skip
-def test_what_downloads_and_editors_leave_is_no_image_whatever_it_holds(tmp_path, name):
+def test_leftovers_of_downloads_and_editors_are_left_out(tmp_path, name):
     raw = class_folders(tmp_path / "raw", images=2)
     if "dcm" in name:
         dicom_file(raw / "ill" / name, RAMP)
@@ -249,8 +249,8 @@ def test_what_downloads_and_editors_leave_is_no_image_whatever_it_holds(tmp_path
         assert len(images) == 4 and left_out == {next(iter(counts(raw))): [f"{raw}/ill/{name}"]}
 
 
-def test_previews_of_medical_files_are_left_out_and_other_pictures_among_them_reported(tmp_path):
-    """As exports and discs have them; a table that names one is obeyed."""
+def test_previews_of_medical_files_are_left_out_and_other_images_reported(tmp_path):
+    """Exports and discs contain such previews. A preview that the table names is used."""
     for number, label in enumerate(("ill", "well")):
         folder = tmp_path / label
         for name in ("a.dcm", "CT.1.2.826", "b"):
@@ -268,7 +268,7 @@ def test_previews_of_medical_files_are_left_out_and_other_pictures_among_them_re
     assert len(used(write_metadata(tmp_path, rows + others))) == 14
 
 
-def test_check_prints_what_is_left_out_by_reason(tmp_path):
+def test_check_lists_files_that_are_left_out_by_reason(tmp_path):
     raw = class_folders(tmp_path / "raw")
     save(raw / "ill" / "03_mask.png", noise(3))
     (raw / "notes.txt").write_text("x")
@@ -278,7 +278,7 @@ def test_check_prints_what_is_left_out_by_reason(tmp_path):
     assert "1 × mask or thumbnail of an image" in CliRunner().invoke(app, ["check", str(raw)]).stdout
 
 
-def test_folders_around_everything_are_passed_but_classes_are_not(tmp_path):
+def test_outer_folders_are_skipped_but_a_single_class_folder_is_kept(tmp_path):
     class_folders(tmp_path / "archive" / "Dataset" / "set", images=1)
     (tmp_path / "archive" / "README.md").write_text("x")
     assert set(used(tmp_path)) == {"ill/00.png", "well/00.png"}
@@ -287,7 +287,7 @@ def test_folders_around_everything_are_passed_but_classes_are_not(tmp_path):
     assert used(tmp_path / "one") == {"only/00.png": ("only", "")}
 
 
-def test_the_only_folder_of_an_archive_may_be_a_split(tmp_path):
+def test_archive_with_only_a_train_folder_is_refused(tmp_path):
     class_folders(tmp_path / "set" / "Train", images=4)
     packed = Path(shutil.make_archive(str(tmp_path / "part"), "zip", tmp_path / "set"))
     with pytest.raises(DcubeError, match="comes with splits, but without 'test'"):
@@ -295,8 +295,8 @@ def test_the_only_folder_of_an_archive_may_be_a_split(tmp_path):
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_radiography_as_kaggle_packs_it(tmp_path, packed):
-    """zip → outer folder → inner folder; masks never count."""
+def test_radiography_is_read_as_kaggle_packs_it(tmp_path, packed):
+    """zip → outer folder → inner folder; masks are left out."""
     inner = tmp_path / "archive" / "COVID-19_Radiography_Dataset" / "COVID-19_Radiography_Dataset"
     for c, name in enumerate(("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")):
         for i in range(8):
@@ -313,8 +313,8 @@ def test_radiography_as_kaggle_packs_it(tmp_path, packed):
     assert len(prepare(tmp_path / "data" / "covid", PLAIN, tmp_path / "out").manifest) == 32
 
 
-def test_a_class_of_nothing_but_what_is_left_out_is_refused(tmp_path):
-    """It would vanish: GIF alone, or localizers alone."""
+def test_class_without_any_usable_image_is_refused(tmp_path):
+    """A class of only GIF files or only localizers would vanish without a message."""
     raw = class_folders(tmp_path / "pictures", images=1)
     (raw / "other").mkdir()
     (raw / "other" / "a.gif").write_bytes(b"GIF89a")
@@ -328,8 +328,8 @@ def test_a_class_of_nothing_but_what_is_left_out_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Metadata.csv", "METADATA.CSV", "metadata.tsv"])
-def test_a_table_that_is_nearly_called_as_it_should_is_refused(tmp_path, name):
-    """Its patients and splits would be lost, though its labels are the folders."""
+def test_table_with_nearly_the_right_name_is_refused(tmp_path, name):
+    """Its patients and splits would be lost, although its labels are also the folder names."""
     raw = class_folders(tmp_path / "raw", images=3)
     rows = [{"file": f"{c}/{i:02d}.png", "label": c, "patient_id": str(i)} for c in ("ill", "well") for i in range(3)]
     written = write_metadata(raw, rows) / "metadata.csv"
@@ -339,12 +339,12 @@ def test_a_table_that_is_nearly_called_as_it_should_is_refused(tmp_path, name):
     assert f"{name} would not be read: save it as metadata.csv, or remove it" in refused(raw)
 
 
-def test_a_table_in_another_encoding_or_without_lines_is_refused(tmp_path):
+def test_table_in_utf16_or_with_an_endless_line_is_refused(tmp_path):
     raw = class_folders(tmp_path / "raw", images=1)
     text = "file,label\nill/00.png,a\nwell/00.png,b\n"
     (raw / "metadata.csv").write_bytes(text.encode("utf-16"))
     assert "metadata.csv is not a CSV in UTF-8" in refused(raw)
-    with (raw / "metadata.csv").open("wb") as file:  # nothing but zeros, 20 GB of them
+    with (raw / "metadata.csv").open("wb") as file:  # a sparse file: 20 GB of zeros
         file.write(b"file,label\n")
         file.truncate(20 * 2**30)
     assert "a line of 1,048,576 characters and more" in refused(raw)
@@ -359,8 +359,8 @@ def test_a_spreadsheet_that_unpacks_to_too_much_is_not_read(tmp_path, monkeypatc
     assert list(opened(raw).left_out) == ["not an image"]
 
 
-def test_folders_in_folders_without_end_are_refused(tmp_path):
-    """The library's functions that walk and remove folders call themselves for each."""
+def test_too_deeply_nested_folders_are_refused(tmp_path):
+    """The standard library's functions that walk and remove folders are recursive."""
     raw = class_folders(tmp_path / "raw", images=1)
     (raw / "ill" / "/".join("a" * 101)).mkdir(parents=True)
     assert "holds folders inside of 100 others: move the images up" in refused(raw)
@@ -370,7 +370,7 @@ def test_folders_in_folders_without_end_are_refused(tmp_path):
         add_dataset(PLAIN.model_copy(update={"name": "set"}), tmp_path / "set.zip", tmp_path / "data" / "set")
 
 
-def test_an_archive_with_backslashes_has_folders(tmp_path):
+def test_backslashes_in_archive_members_are_read_as_folders(tmp_path):
     raw = class_folders(tmp_path / "raw")
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
         for file in sorted(raw.rglob("*.png")):
@@ -383,8 +383,8 @@ def test_an_archive_with_backslashes_has_folders(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Anonymous", "ANON", "anonymized", "De-Identified"])
-def test_people_whose_names_were_taken_away_are_not_one_patient(tmp_path, name):
-    """The series tells them apart."""
+def test_anonymised_patient_id_is_not_one_patient(tmp_path, name):
+    """The series stands for the patient instead."""
     for c, label in enumerate(("ill", "well")):
         for i in range(10):
             pixels = np.roll(RAMP, 40 * i + 7 * c)
@@ -395,7 +395,7 @@ def test_people_whose_names_were_taken_away_are_not_one_patient(tmp_path, name):
     assert any("20 of 20 images name no patient, and each DICOM series" in warning for warning in report.warnings)
 
 
-def test_a_scout_film_is_an_x_ray_image(tmp_path):
+def test_x_ray_called_scout_is_used_as_an_image(tmp_path):
     for label in ("ill", "well"):
         dicom_file(tmp_path / label / "1.dcm", RAMP, Modality="DX", SeriesDescription="SCOUT ABDOMEN")
     assert len(opened(tmp_path).records) == 2

@@ -1,4 +1,4 @@
-"""Masks, label maps and thumbnails among images: left out where they are certain, refused or reported where not."""
+"""Masks, label maps and thumbnails among images: left out if certain, refused or reported if not."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def refused(raw: Path) -> str:
         ("a/imagesTr/spleen_1_0000.nii", "a/labelsTr/spleen_1.nii"),
     ],
 )  # fmt: skip
-def test_masks_of_public_sets_are_known_by_their_names(tmp_path, image, mask):
+def test_masks_of_public_sets_are_recognised_by_name(tmp_path, image, mask):
     for file in (image, mask, "other/9.png"):
         if ".nii" in file:
             nifti_file(tmp_path / file, np.ones((9, 9, 1), np.int16))
@@ -83,8 +83,8 @@ def test_masks_of_public_sets_are_known_by_their_names(tmp_path, image, mask):
     assert opened(tmp_path).left_out["mask or thumbnail of an image"] == (mask,)
 
 
-def test_images_that_only_sound_like_masks_stay(tmp_path):
-    """A word counts where it is a whole one and not negated; `x_masked` is an image with something hidden."""
+def test_images_with_names_similar_to_masks_are_used(tmp_path):
+    """Only whole words without a negation count; `x_masked` is an image with a hidden part."""
     files = (
         "with_mask/1.png", "without_mask/1.png", "a/second_label.png", "no_mask/2.png", "b/7.png", "b/7_masked.png",
         "b/7_segment.png", "b/7_ground_glass.png", "b/7_unmask.png", "b/7_groin.png", "label1/8.png", "label2/8.png",
@@ -97,8 +97,8 @@ def test_images_that_only_sound_like_masks_stay(tmp_path):
 
 @pytest.mark.parametrize("name", ["thumb", "thumbs", "roi", "contour", "mask", "Ground Truth", "gt_5mm"])
 @pytest.mark.parametrize("above", [".", "train"])
-def test_a_class_that_is_called_like_masks_is_refused_and_a_table_mends_it(tmp_path, name, above):
-    """Every one of its images has a namesake in another class, as masks have."""
+def test_class_named_like_masks_is_refused_unless_a_table_lists_it(tmp_path, name, above):
+    """Each of its images has the name of an image in another class, as masks have."""
     classes = (name, "finger", "wrist")
     for split in {above, above.replace("train", "test")}:
         class_folders(tmp_path / split, classes, images=2)
@@ -110,7 +110,7 @@ def test_a_class_that_is_called_like_masks_is_refused_and_a_table_mends_it(tmp_p
     assert {label for label, _ in used(write_metadata(tmp_path, rows)).values()} == set(classes)
 
 
-def test_a_mask_without_an_image_is_refused_and_a_table_may_name_it(tmp_path):
+def test_mask_without_an_image_is_refused_unless_a_table_lists_it(tmp_path):
     save(tmp_path / "a" / "1_mask.png", noise(1))
     save(tmp_path / "b" / "2.png", noise(2))
     assert "1_mask.png is called a mask" in refused(tmp_path) and "remove the masks, or rename" in refused(tmp_path)
@@ -126,7 +126,7 @@ def ellipse(number: int, size: int = 64) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["{0}/{1}_tumor.png", "{0}/{1}_tumor.jpg", "{0}/targets/{1}.png", "outlines/{1}.jpg"])
-def test_masks_that_no_name_tells_are_refused_by_their_content(tmp_path, name):
+def test_masks_with_ordinary_names_are_refused_by_content(tmp_path, name):
     for label in ("ill", "well"):
         for i in range(8):
             stem = f"{label}{i:03}"
@@ -139,8 +139,8 @@ def test_masks_that_no_name_tells_are_refused_by_their_content(tmp_path, name):
         prepare(tmp_path / "raw", PLAIN, tmp_path / "out")
 
 
-def test_images_of_two_levels_that_belong_to_no_other_image_are_reported_alone(tmp_path):
-    """Drawings among pictures: the numbers of their names are those of another class."""
+def test_two_level_images_without_a_matching_image_only_cause_a_warning(tmp_path):
+    """Drawings among photographs; the numbers in their names also occur in the other class."""
     raw = class_folders(tmp_path / "raw")
     for i in range(10):
         save(raw / "ill" / f"{i:02}.png", noise(i, (64, 64)))
@@ -151,15 +151,14 @@ def test_images_of_two_levels_that_belong_to_no_other_image_are_reported_alone(t
 
 
 @pytest.mark.parametrize("low", [0, 100])
-def test_dim_and_flat_pictures_have_more_than_two_levels(low):
-    """A narrow histogram, and one with a large black background, are no masks."""
+def test_dim_images_and_black_backgrounds_do_not_count_as_masks(low):
     dim = (noise(1, (64, 64)) // 10 + low).astype(np.uint8)
     background = np.where(ellipse(3) > 0, noise(2, (64, 64)), 0).astype(np.uint8)
     assert not has_few_levels(Image.fromarray(dim)) and not has_few_levels(Image.fromarray(background))
 
 
-def test_label_volumes_that_no_name_tells_are_refused_by_their_content(tmp_path):
-    """Slice by slice; a volume whose other slices are many-valued is none, whatever a slice of it shows."""
+def test_label_volumes_with_ordinary_names_are_refused_by_content(tmp_path):
+    """Slices are counted one by one. A volume with other, many-valued slices is not a label map."""
     for label in ("ill", "well"):
         for i in range(4):
             number = i + 10 * len(label)

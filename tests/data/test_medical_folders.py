@@ -15,7 +15,7 @@ from dcube.errors import DcubeError
 from tests.support.medical_files import dicom_dataset, dicom_file, nifti_file, save_dicom
 from tests.support.raw_sets import class_folders, noise, save, write_metadata
 
-WINDOW = {"window_center": 2047.5, "window_width": 4095.0}  # 12 bits as they are
+WINDOW = {"window_center": 2047.5, "window_width": 4095.0}  # maps 12 bits to 0 … 255
 
 
 pytestmark = pytest.mark.usefixtures("own_salt")
@@ -44,7 +44,7 @@ def labels(source: RawDataset) -> dict[str, str]:
     return {record.file: record.label for record in source.records}
 
 
-def test_class_folders_of_series(tmp_path):
+def test_class_folders_of_dicom_series_are_prepared(tmp_path):
     for patient in range(20):
         series(tmp_path / "raw" / ("ill" if patient % 2 else "well") / f"study {patient}", patient)
     dataset = prepare(tmp_path / "raw", data_params(), tmp_path / "out")
@@ -56,7 +56,7 @@ def test_class_folders_of_series(tmp_path):
                      for p in range(20) for n in range(3)}  # fmt: skip
 
 
-def test_split_folders(tmp_path):
+def test_split_folders_of_dicom_series_are_the_official_split(tmp_path):
     for number, split in enumerate(("train", "val", "test")):
         for c, name in enumerate(("ill", "well")):
             series(tmp_path / "raw" / split / name / "series", 10 * number + c)
@@ -94,14 +94,14 @@ def test_a_table_names_files_series_frames_and_volumes(tmp_path):
         (".", "there is no image"),
     ],
 )
-def test_a_table_that_does_not_fit_is_refused(tmp_path, row, why):
+def test_table_with_unknown_or_duplicate_images_is_refused(tmp_path, row, why):
     dicom_file(tmp_path / "raw" / "film.dcm", np.stack([slice_of(3), slice_of(4)]), NumberOfFrames=2)
     write_metadata(tmp_path / "raw", [{"file": "film.dcm#0", "label": "ill"}, {"file": row, "label": "well"}])
     with pytest.raises(DcubeError, match=why):
         opened(tmp_path / "raw")
 
 
-def test_a_tables_patient_comes_before_the_files(tmp_path):
+def test_patient_of_the_table_overrides_patient_of_the_file(tmp_path):
     series(tmp_path / "raw" / "a", 1)
     series(tmp_path / "raw" / "b", 2)
     rows = [{"file": "a", "label": "ill", "patient_id": "known"}, {"file": "b", "label": "well", "patient_id": ""}]
@@ -109,7 +109,7 @@ def test_a_tables_patient_comes_before_the_files(tmp_path):
     assert {record.patient for record in opened(tmp_path / "raw").records} == {"known", "P2"}
 
 
-def test_without_an_id_a_series_or_a_file_stands_for_the_patient(tmp_path):
+def test_series_or_file_stands_for_a_missing_patient_id(tmp_path):
     raw = tmp_path / "raw"
     for number in range(2):
         dicom_file(raw / "ill" / f"{number}.dcm", slice_of(number), SeriesInstanceUID="1.2.3")
@@ -122,7 +122,7 @@ def test_without_an_id_a_series_or_a_file_stands_for_the_patient(tmp_path):
     }  # fmt: skip
 
 
-def test_documents_beside_the_pictures_are_left_alone(tmp_path):
+def test_dicom_documents_beside_images_are_left_out(tmp_path):
     raw = tmp_path / "raw"
     series(raw / "ill", 1)
     series(raw / "well", 2)
@@ -149,7 +149,7 @@ def test_blank_slices_are_left_out_and_counted(tmp_path):
     assert len(dataset.images(24)) == 16 and dataset.images(24).reshape(16, -1).std(axis=1).min() > 0
 
 
-def test_a_damaged_file_is_reported_like_any_other(tmp_path):
+def test_damaged_medical_files_are_listed_as_images(tmp_path):
     raw = class_folders(tmp_path / "raw")
     (raw / "ill" / "cut.dcm").write_bytes(dicom_file(tmp_path / "a.dcm", slice_of(1)).read_bytes()[:600])
     (raw / "ill" / "cut.nii").write_bytes(b"text")
@@ -182,6 +182,6 @@ def test_a_window_for_plain_images_is_refused(tmp_path):
         opened(class_folders(tmp_path / "raw"))
 
 
-def test_half_a_window_is_refused():
+def test_window_center_without_width_is_refused():
     with pytest.raises(DcubeError, match="window_center and window_width together"):
         params_from({"data": {"window_center": 40}}, "test")

@@ -1,4 +1,4 @@
-"""Copies of one picture in other bytes: found, kept together, reported as leaks; and nothing else is taken for one."""
+"""Altered copies of an image are found, kept in one split and reported as leaks; other images are not grouped."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ DATA = Data(image_size=64, diffusion_image_size=32, fit="stretch", identifiers="
 
 
 @pytest.mark.slow
-def test_invented_patients_are_never_taken_for_one() -> None:
+def test_images_of_different_invented_patients_are_never_grouped() -> None:
     labels = [label for label, number in PATIENTS.items() for _ in range(number)]
     drawn = [Patient(n, label or UNLABELLED_KINDS[n % len(UNLABELLED_KINDS)]) for n, label in enumerate(labels)]
     groups = groups_of([Image.fromarray(one.slice(level)) for one in drawn for level in range(SLICES)], DATA)
@@ -36,7 +36,7 @@ def test_copies_of_invented_slices_are_found(change: str) -> None:
     assert found.all() and len(set(groups)) == len(images)
 
 
-def test_against_the_plain_comparison_of_all_pairs() -> None:
+def test_grouping_finds_every_pair_of_a_brute_force_comparison() -> None:
     """Hash candidates and blocks lose no pair that a double loop over the correlation finds."""
     slices = [pixels for one in patients() for pixels in one.slices]
     images = [Image.fromarray(pixels) for pixels in slices]
@@ -54,7 +54,7 @@ def test_against_the_plain_comparison_of_all_pairs() -> None:
                 assert groups[i] == groups[j], (i, j)
 
 
-def test_a_copy_follows_its_picture_into_its_split_and_is_counted(tmp_path: Path) -> None:
+def test_altered_copy_is_in_the_split_of_its_image_and_is_counted(tmp_path: Path) -> None:
     raw = pictures(tmp_path / "raw", patients(each=6))
     (raw / "metadata.csv").unlink()
     for file in sorted(raw.rglob("*-0.png")):
@@ -69,7 +69,7 @@ def test_a_copy_follows_its_picture_into_its_split_and_is_counted(tmp_path: Path
     assert any(split[file] != split[file.replace("copy-", "")] for file in split if "copy-" in file)
 
 
-def test_a_leak_in_an_official_split_is_a_warning(tmp_path: Path) -> None:
+def test_near_duplicates_across_official_splits_cause_a_warning(tmp_path: Path) -> None:
     rows = []
     for i, one in enumerate(patients(each=2, kinds=("benign", "malignant"))):
         for level, pixels in enumerate(one.slices):

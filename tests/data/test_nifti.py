@@ -1,4 +1,4 @@
-"""NIfTI: however a volume is stored, its slices lie as the same patient's DICOM slices do, or it is refused by name."""
+"""NIfTI slices are oriented like DICOM slices of the same patient, or the volume is refused with the reason."""
 
 import itertools
 import struct
@@ -16,7 +16,7 @@ from dcube.data.readers.windows import Window
 from tests.support.medical_files import dicom_file, nifti_file
 
 WINDOW = Window(0, 2000)
-VALUES = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9)).astype(np.int16)  # left, back, head
+VALUES = np.random.default_rng(0).integers(-1000, 1000, (12, 10, 9)).astype(np.int16)  # axes towards left, back, head
 STORED = ["".join(codes) for axes in itertools.permutations(["LR", "AP", "IS"]) for codes in itertools.product(*axes)]
 SHIPPED = [
     file for file in sorted((Path(nibabel.__file__).parent / "tests" / "data").iterdir()) if is_nifti(file)
@@ -33,19 +33,19 @@ def expected(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("stored", STORED)
-def test_the_stored_axes_do_not_matter(tmp_path, stored):
+def test_slices_do_not_depend_on_the_stored_axes(tmp_path, stored):
     assert np.allclose(slices(nifti_file(tmp_path / "a.nii", VALUES, stored)), expected(VALUES), atol=1e-3)
 
 
 @pytest.mark.parametrize("stored", ["LPS", "RAS", "PIR", "SRA"])
-def test_another_reader_sees_the_same(tmp_path, stored):
+def test_slices_agree_with_simpleitk(tmp_path, stored):
     file = nifti_file(tmp_path / "a.nii.gz", VALUES, stored, degrees=7)
     image = SimpleITK.DICOMOrient(SimpleITK.ReadImage(str(file)), "LPS")
     reference = SimpleITK.GetArrayFromImage(image).astype(float)
     assert np.allclose(slices(file), np.clip((reference + 1000) / 2000, 0, 1) * 255, atol=1e-3)
 
 
-def test_a_slice_is_what_the_dicom_of_it_is(tmp_path):
+def test_nifti_slice_equals_the_dicom_slice(tmp_path):
     volume = open_volume(nifti_file(tmp_path / "a.nii", VALUES, "RAS"))
     for number in range(volume.slices):
         axial = np.ascontiguousarray(VALUES[:, :, number].T)
@@ -55,19 +55,19 @@ def test_a_slice_is_what_the_dicom_of_it_is(tmp_path):
         )
 
 
-def test_the_order_of_slices_does_not_matter(tmp_path):
+def test_slices_can_be_read_in_any_order(tmp_path):
     volume = open_volume(nifti_file(tmp_path / "a.nii.gz", VALUES))
     backwards = [np.asarray(volume.slice(number, WINDOW).image) for number in reversed(range(9))]
     assert np.array_equal(np.stack(backwards[::-1]), slices(volume.path))
 
 
-def test_a_changed_file_is_read_anew(tmp_path):
+def test_changed_file_is_read_again(tmp_path):
     file = nifti_file(tmp_path / "a.nii", VALUES)
     slices(file)
     assert np.allclose(slices(nifti_file(file, -VALUES)), expected(-VALUES), atol=1e-3)
 
 
-def test_the_byte_order_does_not_matter(tmp_path):
+def test_slices_do_not_depend_on_the_byte_order(tmp_path):
     little = nibabel.Nifti1Image.from_filename(nifti_file(tmp_path / "little.nii", VALUES))
     header = little.header.as_byteswapped(">")
     nibabel.save(nibabel.Nifti1Image(VALUES.astype(">i2"), little.affine, header), tmp_path / "big.nii")
@@ -75,7 +75,7 @@ def test_the_byte_order_does_not_matter(tmp_path):
     assert np.array_equal(slices(tmp_path / "big.nii"), slices(tmp_path / "little.nii"))
 
 
-def test_scaled_values(tmp_path):
+def test_slope_and_intercept_are_applied(tmp_path):
     file = nifti_file(tmp_path / "a.nii", VALUES)
     content = bytearray(file.read_bytes())
     content[112:120] = struct.pack("<ff", 2.0, -1000.0)  # scl_slope, scl_inter
@@ -83,13 +83,13 @@ def test_scaled_values(tmp_path):
     assert np.allclose(slices(file), expected(VALUES * 2.0 - 1000), atol=1e-3)
 
 
-def test_a_blank_slice_of_a_volume_is_a_slice(tmp_path):
+def test_blank_slice_of_a_volume_is_read(tmp_path):
     values = VALUES.copy()
     values[:, :, 0] = -1000
     assert slices(nifti_file(tmp_path / "a.nii", values))[0].max() == 0
 
 
-def test_nifti_2(tmp_path):
+def test_nifti_2_is_read(tmp_path):
     image = nibabel.Nifti1Image.from_filename(nifti_file(tmp_path / "a.nii", VALUES))
     nibabel.save(
         nibabel.Nifti2Image(VALUES[::-1, ::-1], image.affine * [[-1], [-1], [1], [1]] * -1), tmp_path / "b.nii"
@@ -104,14 +104,14 @@ def test_voxels_that_are_not_square_are_resampled(tmp_path):
     assert volume.slices == 9 and volume.slice(0, WINDOW).image.size == (12, 20)
 
 
-def test_the_display_range_of_the_file_counts_where_no_window_is_given(tmp_path):
+def test_display_range_of_the_file_is_used_if_no_window_is_given(tmp_path):
     file = nifti_file(tmp_path / "a.nii", VALUES, display=(-1000, 1000))
     assert np.allclose(slices(file, None), expected(VALUES), atol=1e-3)
     with pytest.raises(UnusableImageError, match=r"data\.window_center"):
         slices(nifti_file(tmp_path / "b.nii", VALUES), None)
 
 
-def test_bytes_are_shown_as_they_are(tmp_path):
+def test_8bit_values_are_not_rescaled(tmp_path):
     file = nifti_file(tmp_path / "a.nii", (VALUES // 8 + 125).astype(np.uint8))
     assert np.allclose(slices(file, None), (VALUES // 8 + 125).transpose(2, 1, 0), atol=1e-3)
 
@@ -168,13 +168,13 @@ def _huge(file: Path) -> None:
         (lambda file: file.write_bytes(b"text" * 200), "not a readable NIfTI"),
     ],
 )
-def test_refused_by_name(tmp_path, make, why):
+def test_unusable_volume_is_refused_with_the_reason(tmp_path, make, why):
     make(tmp_path / "a.nii")
     with pytest.raises(UnusableImageError, match=why):
         open_volume(tmp_path / "a.nii").slice(0, WINDOW)
 
 
-def test_a_cut_archive_is_refused(tmp_path):
+def test_truncated_gzip_volume_is_refused(tmp_path):
     file = nifti_file(tmp_path / "a.nii.gz", VALUES)
     file.write_bytes(file.read_bytes()[:800])
     with pytest.raises(UnusableImageError, match="not a readable NIfTI"):
@@ -182,7 +182,7 @@ def test_a_cut_archive_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
-def test_every_volume_that_nibabel_ships_is_shown_as_another_reader_shows_it_or_refused(file):
+def test_nibabel_sample_volume_agrees_with_simpleitk_or_is_refused(file):
     window = Window(500, 3000)
     try:
         ours = slices(file, window)

@@ -1,4 +1,4 @@
-"""Arrays of an `.npz` beside images and labels: patients are used, and others named."""
+"""Further arrays of an `.npz`: patients are used, and all others are listed as unused."""
 
 import zipfile
 
@@ -36,7 +36,7 @@ def refused(file) -> str:
 
 @pytest.mark.parametrize("name", ["patients", "patient_ids", "subject", "groups", "ids", "case_id"])
 @pytest.mark.parametrize("kind", ["text", "bytes", "column"])
-def test_patients_are_used(tmp_path, name, kind):
+def test_patient_arrays_are_used(tmp_path, name, kind):
     forms = {
         "text": lambda names: names,
         "bytes": lambda names: names.astype(bytes),
@@ -51,7 +51,7 @@ def test_patients_are_used(tmp_path, name, kind):
     assert PreparedDataset.load(tmp_path / "out").info.patients == 12
 
 
-def test_numbers_are_patients_and_a_missing_one_is_none(tmp_path):
+def test_numeric_patient_ids_are_used_and_nan_is_unknown(tmp_path):
     numbers = np.array([7, 7, 8, 8, 9, 9, np.nan, 10])
     file = medmnist_file(tmp_path / "mine.npz", train_patients=numbers, test_patients=np.arange(20, 28))
     assert patients(file)[:8] == ["7", "7", "8", "8", "9", "9", "", "10"]
@@ -60,7 +60,7 @@ def test_numbers_are_patients_and_a_missing_one_is_none(tmp_path):
 
 
 def test_patients_in_two_splits_are_refused(tmp_path):
-    """Numbers that begin again in every split, too."""
+    """Also numbers that start again in every split."""
     file = medmnist_file(tmp_path / "mine.npz", **{f"{split}_patients": np.arange(8) for split in SPLITS})
     assert "patient '0' is in train and validation and test" in inspect_dataset(file, PLAIN).problem
 
@@ -72,12 +72,12 @@ def test_patients_in_two_splits_are_refused(tmp_path):
         (np.array([None, "a"] * 4), "holds Python objects: store numbers or text, as .astype(str) gives"),
     ],
 )
-def test_patients_that_do_not_fit_are_refused(tmp_path, array, said):
+def test_patient_array_of_wrong_shape_or_type_is_refused(tmp_path, array, said):
     assert said in refused(medmnist_file(tmp_path / "mine.npz", train_patients=array))
 
 
-def test_what_is_not_used_is_named(tmp_path):
-    """Also numbers of the images, and a second array of patients."""
+def test_unused_arrays_are_listed(tmp_path):
+    """Also image numbers, and a second array of patients."""
     arrays = {
         "train_ids": np.arange(8),
         "age": np.arange(3),
@@ -91,14 +91,14 @@ def test_what_is_not_used_is_named(tmp_path):
     assert report.patients == 4
 
 
-def test_images_of_a_split_that_is_called_otherwise_are_refused(tmp_path):
+def test_images_of_a_misnamed_split_are_refused(tmp_path):
     with np.load(medmnist_file(tmp_path / "mine.npz")) as archive:
         arrays = {name.replace("val_", "valid_"): archive[name] for name in archive.files}
     np.savez(tmp_path / "mine.npz", **arrays)
     assert "valid_images would not be used: call it val_images" in refused(tmp_path / "mine.npz")
 
 
-def test_add_names_the_file_as_it_was_given(tmp_path):
+def test_add_names_the_given_path_in_errors(tmp_path):
     file = medmnist_file(tmp_path / "mine.npz", train_patients=np.arange(5))
     with pytest.raises(DcubeError) as error:
         add_dataset(PLAIN.model_copy(update={"name": "mine"}), file, tmp_path / "data" / "mine")
@@ -107,8 +107,8 @@ def test_add_names_the_file_as_it_was_given(tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", ["train_labels.npy", "notes.txt"])
-def test_an_array_that_is_there_twice_is_refused(tmp_path, name):
-    """One of the two would count, and nothing tells which."""
+def test_duplicate_array_is_refused(tmp_path, name):
+    """One of the two would be used, and it is unclear which."""
     file = medmnist_file(tmp_path / "mine.npz")
     with zipfile.ZipFile(file, "a") as archive:
         content = archive.read(name) if name in archive.namelist() else b"1"

@@ -1,4 +1,4 @@
-"""The paper's three archives made in small, with their names and nesting: from a zip to trained models."""
+"""Small copies of the paper's three archives, with their names and nesting: from a zip to trained models."""
 
 import shutil
 from collections.abc import Callable
@@ -19,7 +19,7 @@ MEDICAL = {"window_center": 39.5, "window_width": 255.0}
 
 
 def breast(folder: Path) -> int:
-    """The study folders as NBIA's downloader names them; one patient has no segmentation, so is none of the paper's."""
+    """Study folders as NBIA's downloader names them; one patient has no segmentation and is not used in the paper."""
     layouts.breast(folder, PEOPLE, labels=False)
     for one in PEOPLE[1:]:
         study = next(folder.rglob(f"Breast_MRI_{one.number:03d}/*"))
@@ -29,7 +29,7 @@ def breast(folder: Path) -> int:
 
 
 def pancreas(folder: Path) -> int:
-    """With what macOS leaves in the Decathlon's tar, and its slices without a class."""
+    """With macOS files as in the Decathlon's tar, and its test volumes without a class."""
     layouts.pancreas(folder, PEOPLE)
     for file in list(folder.rglob("pancreas_*.nii.gz")):
         (file.parent / f"._{file.name}").write_bytes(b"\0\5\x16\7")
@@ -44,7 +44,7 @@ def covid_radiography(folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [breast, pancreas, covid_radiography])
-def test_from_the_archive_to_trained_models(write: Callable[[Path], int], tmp_path: Path, monkeypatch) -> None:
+def test_archive_is_added_prepared_and_trained_on(write: Callable[[Path], int], tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))
     patients = write(tmp_path / "unpacked" / "archive")
     archive = Path(shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path / "unpacked"))

@@ -1,4 +1,4 @@
-"""From raw folders to the prepared data set, and every bad input as one line."""
+"""From raw folders to the prepared data set; bad input gives an error of one line."""
 
 import errno
 import hashlib
@@ -47,7 +47,7 @@ def test_preparing_twice_gives_the_same_bytes(tmp_path):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
 
 
-def test_the_fingerprint_follows_pixels_labels_patients_and_splits(tmp_path):
+def test_fingerprint_depends_on_pixels_patients_and_splits_but_not_on_names(tmp_path):
     def fingerprint(raw, **values):
         return prepare(raw, data_params(**values), tmp_path / "out").fingerprint
 
@@ -62,7 +62,7 @@ def test_the_fingerprint_follows_pixels_labels_patients_and_splits(tmp_path):
     assert len({before, regrouped, fingerprint(raw)}) == 3
 
 
-def test_metadata_with_official_splits(tmp_path):
+def test_splits_of_the_metadata_table_are_official(tmp_path):
     split = dict(enumerate(["train", "train", "VAL", "valid", "test", "Test"]))
     raw = with_metadata(tmp_path / "raw", patients=6, split=split)
     dataset = prepare(raw, data_params(), tmp_path / "out")
@@ -70,7 +70,7 @@ def test_metadata_with_official_splits(tmp_path):
     assert dataset.manifest["split"].value_counts().to_dict() == {"train": 4, "validation": 4, "test": 4}
 
 
-def test_split_folders(tmp_path):
+def test_split_folders_are_the_official_split(tmp_path):
     for number, split in enumerate(("train", "val", "test")):
         for c in ("ill", "well"):
             save(tmp_path / "raw" / split / c / "deep" / "a.png", noise(10 * number + len(c)))
@@ -79,7 +79,7 @@ def test_split_folders(tmp_path):
     assert dataset.info.split_origin == "official" and len(dataset.indices("train", labelled=False)) == 3
 
 
-def test_rows_of_dropped_copies_leave_the_arrays(tmp_path):
+def test_dropped_copies_are_removed_from_the_arrays(tmp_path):
     file = medmnist_file(tmp_path / "set.npz")
     arrays = dict(np.load(file))
     arrays["train_images"][3] = arrays["val_images"][1]
@@ -92,14 +92,14 @@ def test_rows_of_dropped_copies_leave_the_arrays(tmp_path):
     assert dataset.classes == ["class_0", "class_1"]
 
 
-def test_medmnist_in_colour(tmp_path):
+def test_colour_medmnist_pixels_are_unchanged(tmp_path):
     images = np.stack([np.stack([noise(9 * i + c, (28, 28)) for c in range(3)], axis=2) for i in range(8)])
     file = medmnist_file(tmp_path / "set.npz", train_images=images)
     dataset = prepare(file, data_params(channels=3, image_size=28), tmp_path / "out")
     assert np.array_equal(dataset.images(28)[0], images[0].transpose(2, 0, 1))
 
 
-def test_copies_never_cross_generated_splits(tmp_path):
+def test_copies_stay_in_one_generated_split(tmp_path):
     raw = class_folders(tmp_path / "raw")
     for i in range(8):
         shutil.copy(raw / "ill" / "00.png", raw / "ill" / f"copy {i}.png")
@@ -224,7 +224,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "words"), BAD, ids=[make.__name__ for make, _ in BAD])
-def test_bad_input_is_one_line_and_leaves_the_last_good_output(tmp_path, make, words):
+def test_bad_input_gives_one_line_and_keeps_the_last_good_output(tmp_path, make, words):
     out = tmp_path / "out"
     fingerprint = prepare(class_folders(tmp_path / "good"), data_params(), out).fingerprint
     make(tmp_path / "raw")
@@ -254,13 +254,13 @@ def test_bad_input_is_one_line_and_leaves_the_last_good_output(tmp_path, make, w
         ({"train_labels": np.arange(8) % 2 - 1}, ["train_labels holds -1"]),
     ],
 )
-def test_bad_archives(tmp_path, arrays, words):
+def test_bad_npz_arrays_are_refused_with_the_reason(tmp_path, arrays, words):
     with pytest.raises(DcubeError) as error:
         prepare(medmnist_file(tmp_path / "set.npz", **arrays), data_params(), tmp_path / "out")
     assert all(word in str(error.value) for word in words), error.value
 
 
-def test_a_damaged_archive_and_a_multi_label_set_by_name(tmp_path):
+def test_damaged_archive_and_multi_label_set_are_refused(tmp_path):
     (tmp_path / "set.npz").write_text("no archive")
     with pytest.raises(DcubeError, match="not a readable MedMNIST archive"):
         prepare(tmp_path / "set.npz", data_params(), tmp_path / "out")
@@ -268,7 +268,7 @@ def test_a_damaged_archive_and_a_multi_label_set_by_name(tmp_path):
         prepare(medmnist_file(tmp_path / "chestmnist.npz"), data_params(), tmp_path / "out")
 
 
-def test_a_full_disk_is_met_before_any_pixel_is_written(tmp_path, monkeypatch):
+def test_full_disk_is_noticed_before_any_pixel_is_written(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -278,7 +278,7 @@ def test_a_full_disk_is_met_before_any_pixel_is_written(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_a_dark_sixteen_bit_set_is_warned_of(tmp_path):
+def test_dark_16bit_set_causes_a_warning(tmp_path):
     for c in "ab":
         for i in range(5):
             save(tmp_path / "raw" / c / f"{i}.png", noise(10 * ord(c) + i).astype(np.uint16) * 16)

@@ -1,4 +1,4 @@
-"""The same raw files through `prepare`, `dcube predict` and serving: a network sees equal bytes."""
+"""`prepare`, `dcube predict` and serving give the network the same bytes for the same raw files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +76,7 @@ def volume(file: Path, number: int) -> None:
         (volume, WINDOW),
     ],
 )
-def test_every_route_gives_the_network_the_same_bytes(
+def test_prepare_predict_and_serving_give_the_network_the_same_bytes(
     tmp_path: Path, write: Callable[[Path, int], None], options: dict[str, Any]
 ) -> None:
     for number in range(12):
@@ -101,7 +101,7 @@ def test_every_route_gives_the_network_the_same_bytes(
     assert sorted(served.seen) == trained_on
 
 
-def test_what_cannot_be_preprocessed_is_refused_with_the_reason() -> None:
+def test_image_that_cannot_be_cropped_is_refused_with_the_reason() -> None:
     spec = InputSpec.of(Data(image_size=16, diffusion_image_size=8, crop=20))
     with pytest.raises(UnusableImageError, match="smaller than the crop of 20"):
         preprocess(read_array(noise(0, (19, 30))), spec)

@@ -1,4 +1,4 @@
-"""No name leaves data/: planted wherever files can hold one, and looked for in every byte that a run writes."""
+"""A name planted everywhere in the raw files must not appear in any byte that a run writes outside data/."""
 
 import gzip
 import io
@@ -25,7 +25,7 @@ from dcube.errors import DcubeError
 from tests.support.medical_files import dicom_dataset, nifti_file, save_dicom
 from tests.support.raw_sets import noise, save, write_metadata
 
-NAME = "Zwieselhuber"  # nowhere but where it is planted
+NAME = "Zwieselhuber"  # occurs only where it is planted
 PERSONS = [keyword_for_tag(tag) for tag, (vr, *_) in DicomDictionary.items() if vr == "PN"]
 SETTINGS = {"name": "ward", "image_size": 24, "diffusion_image_size": 16, "window_center": 2048, "window_width": 4096}
 
@@ -42,7 +42,7 @@ def data_params(**values):
 
 
 def with_names(number: int, **tags) -> Dataset:
-    """A picture whose every identifying element holds the name, at the top, nested, private, and badly formed."""
+    """A DICOM image with the name in every identifying element: top-level, nested, private and malformed."""
     pixels = np.random.default_rng(number).integers(0, 4096, (24, 24), dtype=np.uint16)
     dataset = dicom_dataset(pixels, BitsStored=12, **tags)
     for keyword in [*PERSONS, *sorted(IDENTIFYING), "StudyDescription", "SeriesDescription", "ProtocolName"]:
@@ -53,7 +53,7 @@ def with_names(number: int, **tags) -> Dataset:
     block = dataset.private_block(0x0099, f"{NAME} private", create=True)
     block.add_new(0x01, "LO", NAME)
     dataset.PatientID = f"{NAME}-{number // 2}"
-    dataset.StudyDate = dataset.PatientBirthDate = NAME  # no date: readers complain, and quote
+    dataset.StudyDate = dataset.PatientBirthDate = NAME  # not a date: readers complain and quote the value
     dataset.SeriesInstanceUID = dataset.StudyInstanceUID = f"1.2.{NAME}"
     dataset.Modality = NAME[:10].upper()
     dataset.RescaleType = NAME
@@ -68,7 +68,7 @@ def add(dataset: Dataset, keyword: str) -> None:
 
 
 def plant(raw: Path) -> Path:
-    """DICOM, NIfTI and plain pictures, all called after the patient, with a table that says so too."""
+    """DICOM, NIfTI and plain images, all named after the patient, and a table that contains the name."""
     rows = []
     for number in range(24):
         file = f"{NAME} {number // 2}/{NAME}-{number}.dcm"
@@ -116,7 +116,7 @@ def found_in(content: bytes) -> bool:
 
 
 def stage(folder: Path, salt: Path) -> subprocess.CompletedProcess[bytes]:
-    """The stage as `dvc repro` runs it, tracked in MLflow's database below `folder`."""
+    """Run the prepare stage as `dvc repro` does, tracked in the MLflow database in `folder`."""
     environment = os.environ | {
         "DCUBE_SALT_FILE": str(salt), "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "HOME": str(folder),
     }  # fmt: skip
@@ -125,7 +125,7 @@ def stage(folder: Path, salt: Path) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-def test_the_search_finds_what_is_planted(tmp_path):
+def test_search_finds_planted_names(tmp_path):
     plant(tmp_path / "raw")
     found = leaks(tmp_path / "raw")
     assert len([file for file in found if file.endswith(".dcm")]) == 24
@@ -134,7 +134,7 @@ def test_the_search_finds_what_is_planted(tmp_path):
 
 
 @pytest.mark.slow
-def test_no_name_leaves_data(tmp_path, salt, mlflow_database):
+def test_prepare_stage_writes_no_patient_name(tmp_path, salt, mlflow_database):
     work = tmp_path / "work"
     plant(work / "data" / "ward")
     shutil.copyfile(mlflow_database, work / "mlflow.db")
@@ -186,7 +186,7 @@ def one_patient_in_two_splits(raw: Path) -> None:
 @pytest.mark.parametrize(
     "damage", [cut_a_dicom, cut_a_volume, unlist, break_the_table, contradict, one_patient_in_two_splits]
 )
-def test_no_error_names_anybody(tmp_path, salt, damage, capfd):
+def test_errors_of_prepare_contain_no_patient_name(tmp_path, salt, damage, capfd):
     damage(plant(tmp_path / "data" / "ward"))
     with pytest.raises(DcubeError) as caught:
         prepare(tmp_path / "data" / "ward", data_params(), tmp_path / "prepared")
@@ -195,7 +195,7 @@ def test_no_error_names_anybody(tmp_path, salt, damage, capfd):
     assert leaks(tmp_path / "prepared") == []
 
 
-def test_files_that_may_not_be_opened_are_not_named_either(tmp_path, salt, monkeypatch):
+def test_permission_error_contains_no_patient_name(tmp_path, salt, monkeypatch):
     raw = plant(tmp_path / "ward")
 
     def denied(path, *_):
@@ -207,7 +207,7 @@ def test_files_that_may_not_be_opened_are_not_named_either(tmp_path, salt, monke
     assert NAME not in str(caught.value)
 
 
-def test_another_salt_gives_other_pseudonyms_and_the_same_data_set(tmp_path, salt):
+def test_another_salt_changes_the_pseudonyms_but_not_the_data_set(tmp_path, salt):
     raw = plant(tmp_path / "ward")
     ours = prepare(raw, data_params(), tmp_path / "a")
     salt.unlink()
@@ -220,7 +220,7 @@ def test_another_salt_gives_other_pseudonyms_and_the_same_data_set(tmp_path, sal
         assert ours.manifest[column].nunique() == theirs.manifest[column].nunique()
 
 
-def test_pseudonyms_join_what_belongs_together(tmp_path, salt):
+def test_pseudonyms_keep_images_of_a_patient_together(tmp_path, salt):
     manifest = prepare(plant(tmp_path / "ward"), data_params(), tmp_path / "a").manifest
     assert manifest["file"].nunique() == len(manifest) == 24 + 6 * 3 + 1
     assert manifest["patient"].nunique() == 12 + 6 + 1, "two images a DICOM patient, three slices a volume"
@@ -231,7 +231,7 @@ def run(*arguments: object) -> None:
     app([str(argument) for argument in arguments], standalone_mode=False)
 
 
-def test_the_owner_finds_files_again(tmp_path, salt, capsys):
+def test_data_find_maps_pseudonyms_to_files(tmp_path, salt, capsys):
     raw = plant(tmp_path / "ward")
     manifest = prepare(raw, data_params(), tmp_path / "a").manifest
     dicom = pseudonym(f"{NAME} 3/{NAME}-7.dcm", read_salt())
@@ -245,7 +245,7 @@ def test_the_owner_finds_files_again(tmp_path, salt, capsys):
         run("data", "find", raw, "0123")
 
 
-def test_check_says_what_identifies(tmp_path, salt, capsys):
+def test_check_reports_identifying_tags(tmp_path, salt, capsys):
     raw = plant(tmp_path / "ward")
     burned = with_names(99, BurnedInAnnotation="YES")
     save_dicom(raw / "burned.dcm", burned)
@@ -261,18 +261,18 @@ def test_check_says_what_identifies(tmp_path, salt, capsys):
     assert said["missing"]["WindowCenter"] == 25
 
 
-def test_plain_public_sets_may_keep_their_names_and_no_other(tmp_path, salt):
+def test_kept_identifiers_are_refused_for_medical_files(tmp_path, salt):
     with pytest.raises(DcubeError, match=r"data\.identifiers: kept is for plain images"):
         prepare(plant(tmp_path / "ward"), data_params(identifiers="kept"), tmp_path / "a")
 
 
-def test_the_salt_is_made_once_for_its_owner_alone(tmp_path, salt):
+def test_salt_is_created_once_and_readable_only_by_its_owner(tmp_path, salt):
     first = read_salt()
     assert len(first) == 32 and read_salt() == first
     assert salt.stat().st_mode & 0o077 == 0 and list(salt.parent.iterdir()) == [salt]
 
 
-def test_a_salt_that_would_be_pushed_or_is_guessed_is_refused(tmp_path, monkeypatch):
+def test_salt_inside_a_git_repository_or_too_short_is_refused(tmp_path, monkeypatch):
     (tmp_path / "clone" / ".git").mkdir(parents=True)
     monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "clone" / "deep" / "salt"))
     with pytest.raises(DcubeError, match="git repository"):

@@ -1,4 +1,4 @@
-"""Well-known public sets, rebuilt in small from their documentation, as people who unpack them find them."""
+"""Small copies of well-known public sets, built from their documentation, as they look after unpacking."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ from tests.support.raw_sets import write_metadata
 
 PLAIN = Data(name="public", image_size=16, diffusion_image_size=16)
 PARTS, OTHER_LABELS = "look like patients or parts of an archive", "names the images with other ones"
-REFUSED = {  # how, and the column to make a metadata.csv from
+REFUSED = {  # the reason, and the column to make a metadata.csv from
     "HAM10000": (PARTS, "HAM10000_metadata.csv, whose column 'image_id'"),
     "ISIC 2018 task 3": (PARTS, "ISIC2018_Task3_Training_GroundTruth.csv, whose column 'image'"),
     "NIH ChestX-ray14": (PARTS, "Data_Entry_2017.csv, whose column 'Image Index'"),
@@ -50,8 +50,8 @@ pytestmark = pytest.mark.usefixtures("own_salt")
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_public_set_whose_folders_are_no_classes_is_refused_with_its_mend(name, tmp_path):
-    """By `check`, `add` and `prepare` alike, before anything is stored."""
+def test_public_set_without_class_folders_is_refused_with_a_hint(name, tmp_path):
+    """`check`, `add` and `prepare` all refuse it, before anything is stored."""
     raw = build(tmp_path / "set", *SETS[name])
     with pytest.raises(DcubeError) as refusal:
         inspect_dataset(raw, PLAIN)
@@ -64,15 +64,15 @@ def test_a_public_set_whose_folders_are_no_classes_is_refused_with_its_mend(name
 
 
 @pytest.mark.parametrize("name", USED)
-def test_a_public_set_whose_folders_are_classes_is_used(name, tmp_path):
+def test_public_set_with_class_folders_is_used(name, tmp_path):
     raw = build(tmp_path / "set", *SETS[name])
     report = add_dataset(PLAIN, raw, tmp_path / "data" / "public")
     assert set().union(*report.counts.values()) == USED[name] and not report.problem
     assert set(prepare(tmp_path / "data" / "public", PLAIN, tmp_path / "prepared").classes) == USED[name]
 
 
-def test_a_public_table_becomes_the_metadata_that_the_refusal_asks_for(tmp_path):
-    """As docs/how-to/data.md shows it."""
+def test_public_table_can_be_converted_to_metadata_csv(tmp_path):
+    """The conversion is the one that docs/how-to/data.md shows."""
     raw = build(tmp_path / "set", *SETS["HAM10000"])
     files = {file.stem: file.relative_to(raw).as_posix() for file in raw.rglob("*.jpg")}
     with (raw / "HAM10000_metadata.csv").open() as table:
@@ -93,7 +93,7 @@ def test_a_public_table_becomes_the_metadata_that_the_refusal_asks_for(tmp_path)
         ("img_normal", "img_abnormal"), ("40X", "100X", "400X"), ("良性", "恶性"), ("p1", "p2"),
     ],
 )  # fmt: skip
-def test_unusual_names_of_classes_stay(names, tmp_path):
+def test_unusual_class_names_are_kept(names, tmp_path):
     raw = build(tmp_path, [f"{name}/{i}.png" for name in names for i in range(2)], {})
     assert {record.label for record in read_raw_dataset(raw, PLAIN).records} == set(names)
 
@@ -101,12 +101,12 @@ def test_unusual_names_of_classes_stay(names, tmp_path):
 @pytest.mark.parametrize(
     "names", [("fold1", "fold2"), ("LIDC-IDRI-0001", "LIDC-IDRI-0002"), ("images", "ill"), ("001", "002")]
 )
-def test_names_that_say_no_classes_are_refused(names, tmp_path):
+def test_folder_names_that_are_not_classes_are_refused(names, tmp_path):
     with pytest.raises(DcubeError, match=PARTS):
         read_raw_dataset(build(tmp_path, [f"{name}/x/{i}.png" for name in names for i in range(2)], {}), PLAIN)
 
 
-def test_a_table_that_agrees_with_the_folders_is_named_and_one_of_a_single_class_too(tmp_path):
+def test_tables_that_do_not_contradict_the_folders_are_left_out(tmp_path):
     files = [f"{kind}/{kind}{i:04d}.png" for kind in ("ill", "well") for i in range(3)]
     agreeing = "image,diagnosis\n" + "".join(
         f"{file[-12:].rpartition('/')[2]},{file.partition('/')[0]}\n" for file in files
@@ -125,7 +125,7 @@ def test_a_table_that_agrees_with_the_folders_is_named_and_one_of_a_single_class
         ("40X", "100X"), ("train", "val", "dev"), ("2019", "2020"),
     ],
 )  # fmt: skip
-def test_folders_that_all_hold_the_classes_are_no_classes(above, tmp_path):
+def test_folders_that_all_contain_the_classes_are_refused_as_classes(above, tmp_path):
     files = [f"{folder}/{kind}/{i}.png" for folder in above for kind in ("ill", "well") for i in range(2)]
     with pytest.raises(DcubeError) as refusal:
         read_raw_dataset(build(tmp_path, files, {}), PLAIN)
@@ -134,7 +134,7 @@ def test_folders_that_all_hold_the_classes_are_no_classes(above, tmp_path):
     ) and "one folder for each class" in str(refusal.value)
 
 
-def test_hospitals_below_a_split_are_no_classes(tmp_path):
+def test_hospital_folders_below_a_split_are_refused_as_classes(tmp_path):
     files = [f"{s}/h{n}/{kind}/{i}.png" for s in ("train", "test") for n in (1, 2) for kind in "ab" for i in range(2)]
     with pytest.raises(DcubeError, match="the folders h1, h2 all hold the folders a, b"):
         read_raw_dataset(build(tmp_path, files, {}), PLAIN)
@@ -148,13 +148,13 @@ def test_hospitals_below_a_split_are_no_classes(tmp_path):
         tuple(f"case{i}" for i in range(25)), tuple(map(str, range(1, 13))),
     ],
 )  # fmt: skip
-def test_classes_whose_patients_are_called_alike_stay(below, tmp_path):
+def test_equal_subfolder_names_in_every_class_are_accepted(below, tmp_path):
     files = [f"{kind}/{folder}/{i}.png" for kind in ("ill", "well") for folder in below for i in range(2)]
     source = read_raw_dataset(build(tmp_path, files, {}), PLAIN)
     assert {record.label for record in source.records} == {"ill", "well"}
 
 
-def test_sites_below_classes_are_used_where_every_image_names_its_patient(tmp_path):
+def test_site_folders_below_classes_are_used_if_every_image_names_its_patient(tmp_path):
     rng = np.random.default_rng(0)
     for number, (kind, site) in enumerate(itertools.product(("ill", "well"), ("siteA", "siteB"))):
         file = tmp_path / kind / site / "0.dcm"
@@ -189,7 +189,7 @@ def spreadsheet() -> bytes:
     ],
     ids=["xlsx", "mapping", "records", "nested", "by-class", "txt", "semicolon", "utf-16"],
 )  # fmt: skip
-def test_labels_in_a_table_of_any_format_are_seen(table, content, column, tmp_path):
+def test_labels_in_a_table_of_any_format_are_found(table, content, column, tmp_path):
     raw = build(tmp_path, [f"{name[:6].rstrip('0123')}/{name}" for name in NAMES], {})
     (raw / table).write_bytes(content)
     with pytest.raises(DcubeError) as refusal:
@@ -199,7 +199,7 @@ def test_labels_in_a_table_of_any_format_are_seen(table, content, column, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["broken.json", "broken.xlsx", "README.txt", "a0.txt", "list.json"])
-def test_texts_and_damaged_tables_say_no_labels(name, tmp_path):
+def test_texts_and_damaged_tables_are_not_read_as_labels(name, tmp_path):
     raw = build(tmp_path, [f"{kind}/{kind}{i}.png" for kind in "ab" for i in range(3)], {})
     (raw / name).write_text("a0.png and b0.png are\nexamples, as is a1.png\n")
     assert len(read_raw_dataset(raw, PLAIN).records) == 6

@@ -1,4 +1,4 @@
-"""Damaged files of every kind: read or refused in one line, never a crash, a hang, or more memory than stated."""
+"""Damaged files of every kind are read or refused, without a crash, a hang or too much memory."""
 
 import json
 import subprocess
@@ -27,5 +27,5 @@ def fuzz(container: str, count: int, folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("container", reader_fuzzing.CONTAINERS)
 def test_damaged_files_are_read_or_refused(container, tmp_path):
-    """10,000 of each: `python -m tests.support.reader_fuzzing CONTAINER 10000 FOLDER`."""
+    """For 10,000 files of one kind: `python -m tests.support.reader_fuzzing CONTAINER 10000 FOLDER`."""
     fuzz(container, 100, tmp_path / "files")

@@ -1,4 +1,4 @@
-"""Decoding: every way of storing the same picture gives the same pixels."""
+"""Every way of storing the same image gives the same pixels."""
 
 import io
 from pathlib import Path
@@ -29,7 +29,7 @@ def stored(tmp_path: Path, image: Image.Image, name: str = "a.png", **options) -
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.pgm", "A.TIFF"])
-def test_lossless_grey_is_kept(tmp_path, name):
+def test_lossless_grey_image_is_unchanged(tmp_path, name):
     assert np.array_equal(pixels(stored(tmp_path, Image.fromarray(GREY), name))[0], GREY)
 
 
@@ -43,13 +43,13 @@ def test_a_dark_sixteen_bit_image_stays_dark(tmp_path):
     assert pixels(stored(tmp_path, Image.fromarray(GREY.astype(np.uint16)))).max() <= 1
 
 
-def test_floats_between_0_and_1(tmp_path):
+def test_floats_between_0_and_1_are_scaled_to_bytes(tmp_path):
     assert np.array_equal(pixels(stored(tmp_path, Image.fromarray((GREY / 255).astype(np.float32)), "a.tif"))[0], GREY)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("dtype", ["i1", "u2", "i2", "u4", "i4", "f4", "f8"])
-def test_tiff_of_every_type_of_number_is_scaled_as_arrays_are(tmp_path, dtype, order):
+def test_tiff_of_every_number_type_is_scaled_by_its_range(tmp_path, dtype, order):
     values = GREY / 510 if dtype.startswith("f") else GREY // 2
     full = {"f": 1, "i1": 255}.get(dtype[0] if dtype[0] == "f" else dtype, 65_535)
     tifffile.imwrite(tmp_path / "a.tif", values.astype(dtype), byteorder=order, photometric="minisblack")
@@ -57,7 +57,7 @@ def test_tiff_of_every_type_of_number_is_scaled_as_arrays_are(tmp_path, dtype, o
     assert np.allclose(np.asarray(read_file(tmp_path / "a.tif").image), values / full * 255, atol=1e-3)
 
 
-def test_values_that_no_range_is_known_of_are_refused_with_the_mend(tmp_path):
+def test_values_outside_the_known_range_are_refused_with_a_hint(tmp_path):
     for values in (
         GREY.astype(np.uint32) * 2**24,
         GREY.astype(np.int32) * 2**20,
@@ -69,24 +69,24 @@ def test_values_that_no_range_is_known_of_are_refused_with_the_mend(tmp_path):
             read_file(tmp_path / "a.tif")
 
 
-def test_colour(tmp_path):
+def test_colour_image_is_read_in_colour_and_in_grey(tmp_path):
     file = stored(tmp_path, Image.fromarray(RGB))
     assert np.array_equal(pixels(file, channels=3), RGB.transpose(2, 0, 1))
     assert np.array_equal(pixels(file)[0], np.asarray(Image.fromarray(RGB).convert("L")))
 
 
-def test_grey_in_three_channels(tmp_path):
+def test_grey_image_fills_three_channels(tmp_path):
     assert (pixels(stored(tmp_path, Image.fromarray(GREY)), channels=3) == GREY).all()
 
 
-def test_palette(tmp_path):
+def test_palette_image_is_read(tmp_path):
     image = Image.fromarray(GREY // 16).convert("P")
     image.putpalette([value for i in range(16) for value in (17 * i,) * 3])
     assert np.array_equal(pixels(stored(tmp_path, image))[0], GREY // 16 * 17)
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_transparent_is_black(tmp_path, mode):
+def test_transparent_pixels_become_black(tmp_path, mode):
     image = Image.fromarray(GREY).convert(mode)
     alpha = np.zeros_like(GREY)
     alpha[:, :10] = 255
@@ -94,17 +94,17 @@ def test_transparent_is_black(tmp_path, mode):
     assert np.array_equal(pixels(stored(tmp_path, image))[0], np.where(alpha, GREY, 0))
 
 
-def test_one_bit(tmp_path):
+def test_one_bit_image_becomes_black_and_white(tmp_path):
     bits = Image.fromarray(GREY).point(lambda value: 255 * (value > 127), "1")
     assert np.array_equal(pixels(stored(tmp_path, bits))[0], np.where(GREY > 127, 255, 0))
 
 
-def test_cmyk(tmp_path):
+def test_cmyk_image_is_read_in_three_channels(tmp_path):
     assert pixels(stored(tmp_path, Image.fromarray(RGB).convert("CMYK"), "a.tif"), channels=3).shape == (3, 20, 20)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation(tmp_path, orientation):
+def test_exif_orientation_is_applied(tmp_path, orientation):
     half = np.zeros((20, 30), np.uint8)
     half[:10] = 200
     upright = Image.fromarray(half)
@@ -122,7 +122,7 @@ UPRIGHT = noise(1, (20, 30))
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize("compression", [None, "lzw"])
-def test_turned_tiffs_are_upright_as_pillow_shows_them_from_memory(tmp_path, compression, dtype):
+def test_rotated_tiff_is_turned_upright_as_by_pillow(tmp_path, compression, dtype):
     full = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
     deep = (UPRIGHT / 255 * full).astype(dtype)
     for orientation in range(1, 9):
@@ -135,7 +135,7 @@ def test_turned_tiffs_are_upright_as_pillow_shows_them_from_memory(tmp_path, com
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-def test_turned_pictures_are_upright(tmp_path, suffix):
+def test_rotated_image_is_turned_upright(tmp_path, suffix):
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = orientation
@@ -146,7 +146,7 @@ def test_turned_pictures_are_upright(tmp_path, suffix):
 
 @pytest.mark.parametrize(("compression", "order"), [(None, "<"), ("lzw", "<"), (None, ">")])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-def test_a_tiff_whose_zero_is_white_is_the_negative(tmp_path, dtype, compression, order):
+def test_tiff_whose_zero_is_white_is_inverted(tmp_path, dtype, compression, order):
     full = 1 if np.dtype(dtype).kind == "f" else np.iinfo(dtype).max
     deep = (UPRIGHT / 255 * full).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", deep, compression=compression, photometric="miniswhite", byteorder=order)
@@ -159,7 +159,7 @@ def test_a_tiff_of_12_bits_is_scaled_by_12_bits(tmp_path):
     assert np.allclose(np.asarray(read_file(tmp_path / "a.tif").image), values / 4095 * 255, atol=1e-3)
 
 
-def test_fits_of_a_wide_image():
+def test_wide_image_is_cropped_padded_or_stretched():
     wide = np.zeros((20, 40), np.uint8)
     wide[:, 10:30] = 200
     image = Image.fromarray(wide)
@@ -223,7 +223,7 @@ def _animation(file: Path) -> None:
         (lambda file: Image.fromarray(np.full((20, 20), 300.0, np.float32)).save(file, format="TIFF"), "outside 0…1"),
     ],
 )
-def test_unusable(tmp_path, make, why):
+def test_unusable_image_is_refused_with_the_reason(tmp_path, make, why):
     make(tmp_path / "a.png")
     with pytest.raises(UnusableImageError, match=why):
         read_file(tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""Real images: BreastMNIST, which the project brings along, and larger sets where they stand beside the project."""
+"""Real images: the embedded BreastMNIST, and larger sets if they are present beside the project."""
 
 from pathlib import Path
 
@@ -41,8 +41,8 @@ def test_breastmnist_is_prepared_with_its_official_split(tmp_path: Path) -> None
     assert np.array_equal(dataset.images(28)[-156:, 0], np.load(BREASTMNIST)["test_images"]), "the very pixels"
 
 
-def test_the_copies_inside_breastmnist_are_reported() -> None:
-    """Pictures that its source holds several times: across splits they test memory, under two labels they confuse."""
+def test_copies_inside_breastmnist_are_reported() -> None:
+    """The source contains some images several times, also in several splits and under two labels."""
     report = inspect_dataset(BREASTMNIST, DATA)
     near = report.near_duplicates
     assert (near.images, near.groups) == (255, 115)
@@ -50,7 +50,7 @@ def test_the_copies_inside_breastmnist_are_reported() -> None:
     assert report.duplicates == {"test, train": 1} and not report.problem
 
 
-def test_what_is_taken_for_one_picture_looks_alike() -> None:
+def test_grouped_images_are_highly_correlated() -> None:
     images = pictures_of(BREASTMNIST)
     groups, values = groups_of(images, DATA), np.stack([np.ravel(image) for image in images])
     for group in set(groups):
@@ -60,7 +60,7 @@ def test_what_is_taken_for_one_picture_looks_alike() -> None:
 
 @pytest.mark.parametrize("change", [name for name in COPIES if name not in (RECODED, SMALLER, CROPPED)])
 def test_a_copy_with_other_grey_values_is_found(change: str) -> None:
-    """Even at 28 pixels, where an image has too little detail to survive another size or JPEG."""
+    """Even at 28 pixels, where images have too little detail to be found after resizing or JPEG."""
     images = pictures_of(BREASTMNIST)[::7][:100]
     groups = groups_of(images + [COPIES[change](image) for image in images], DATA)
     assert np.array_equal(groups[:100], groups[100:])
@@ -72,7 +72,7 @@ def test_a_copy_with_other_grey_values_is_found(change: str) -> None:
 @larger("covid-ct")
 @pytest.mark.parametrize("change", COPIES)
 def test_copies_of_real_slices_are_found(change: str) -> None:
-    """At least 90 of 100 (with cropping the worst), and no copy is given to another picture."""
+    """At least 90 of 100 (fewest after cropping), and no copy is grouped with another image."""
     files = sorted((LARGER_SETS / "covid-ct" / "NonCOVID").iterdir())[::3][:100]
     images = [Image.open(file).convert("L") for file in files]
     groups = groups_of(images + [COPIES[change](image) for image in images], DATA)
@@ -82,8 +82,8 @@ def test_copies_of_real_slices_are_found(change: str) -> None:
 
 
 @larger("covid-ct")
-def test_covid_ct(tmp_path: Path) -> None:
-    """Two figures of one paper stand in test as COVID and in training as NonCOVID."""
+def test_covid_ct_is_prepared_and_its_near_duplicates_are_reported(tmp_path: Path) -> None:
+    """Two figures of one paper are in test as COVID and in training as NonCOVID."""
     dataset = prepare(LARGER_SETS / "covid-ct", load_preset("covid_ct").data, tmp_path / "out")
     verify_splits(dataset.manifest)
     assert dataset.info.counts["train"] == {"COVID": 191, "NonCOVID": 234} and dataset.info.patients == 384
@@ -96,8 +96,7 @@ def test_covid_ct(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @larger("pneumoniamnist.npz")
-def test_pneumoniamnist(tmp_path: Path) -> None:
-    """No two films are taken for one but exact copies."""
+def test_pneumoniamnist_is_prepared_and_only_exact_copies_are_grouped(tmp_path: Path) -> None:
     file, data = LARGER_SETS / "pneumoniamnist.npz", load_preset("pneumoniamnist").data
     report = inspect_dataset(file, data)
     assert report.duplicates == {"test": 3, "train": 18, "train, validation": 8} and not report.problem

@@ -1,4 +1,4 @@
-"""A killed `prepare` goes on where it was, and ends as if nothing had happened."""
+"""A killed `prepare` resumes where it stopped and gives the result of an uninterrupted one."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def raw(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def read(monkeypatch) -> list[int]:
-    """The images that are decoded from here on."""
+    """Indices of the images that are decoded from now on."""
     seen: list[int] = []
     opened = preparing.read_private_dataset
 
@@ -63,7 +63,7 @@ def read(monkeypatch) -> list[int]:
 
 
 def killed(raw: Path, out: Path, after: int) -> int:
-    """Start `prepare`, kill it once so many blocks are noted, and give the number of images noted."""
+    """Start `prepare`, kill it once `after` blocks are recorded, and return the number of recorded images."""
     notes = out.with_name(f".{out.name}.unfinished") / "summaries.jsonl"
     process = subprocess.Popen([sys.executable, "-c", SLOW, str(raw), str(out), DATA.model_dump_json()])
     deadline = time.monotonic() + 60
@@ -80,13 +80,13 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_twice_and_still_the_same_bytes(raw: Path, tmp_path: Path, read: list[int]) -> None:
+def test_prepare_killed_twice_gives_the_same_bytes(raw: Path, tmp_path: Path, read: list[int]) -> None:
     expected = content(prepare(raw, DATA, tmp_path / "whole").folder)
     out = tmp_path / "out"
     first, second = killed(raw, out, after=2), killed(raw, out, after=6)
     assert 40 <= first < second < IMAGES and not out.exists()
     with (tmp_path / ".out.unfinished" / "summaries.jsonl").open("a") as notes:
-        notes.write('[{"sha256": "cut of')  # what a kill inside a line leaves
+        notes.write('[{"sha256": "cut of')  # a line that the kill cut off
     read.clear()
     assert content(prepare(raw, DATA, out).folder) == expected
     assert sorted(read) == list(range(second, IMAGES))
@@ -94,7 +94,7 @@ def test_killed_twice_and_still_the_same_bytes(raw: Path, tmp_path: Path, read: 
 
 
 @pytest.mark.parametrize("change", ["raw", "params"])
-def test_what_belongs_to_other_data_or_parameters_is_not_taken_up(
+def test_progress_of_other_data_or_parameters_is_not_reused(
     raw: Path, tmp_path: Path, read: list[int], change: str
 ) -> None:
     killed(raw, tmp_path / "out", after=2)
@@ -107,13 +107,13 @@ def test_what_belongs_to_other_data_or_parameters_is_not_taken_up(
     assert sorted(read) == list(range(IMAGES))
 
 
-def test_another_split_needs_no_second_reading(raw: Path, tmp_path: Path, read: list[int]) -> None:
+def test_progress_is_reused_for_another_split_seed(raw: Path, tmp_path: Path, read: list[int]) -> None:
     noted = killed(raw, tmp_path / "out", after=2)
     prepare(raw, DATA.model_copy(update={"seed": 7}), tmp_path / "out")
     assert sorted(read) == list(range(noted, IMAGES))
 
 
-def test_what_is_refused_leaves_nothing_behind(raw: Path, tmp_path: Path) -> None:
+def test_refused_prepare_leaves_no_files(raw: Path, tmp_path: Path) -> None:
     (raw / "ill" / "00.png").write_text("no image")
     with pytest.raises(DcubeError, match="1 of 400 images cannot be used"):
         prepare(raw, DATA, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""A second check of the same files decodes nothing, finds the same, and sees every change."""
+"""A second check of unchanged files decodes nothing and reports the same; every change is noticed."""
 
 import os
 from dataclasses import replace
@@ -32,7 +32,7 @@ def cache(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture
 def read(monkeypatch) -> list[str]:
-    """The images that are decoded from here on."""
+    """Files of the images that are decoded from now on."""
     seen: list[str] = []
     opened = inspection.read_raw_dataset
 
@@ -51,11 +51,11 @@ def read(monkeypatch) -> list[str]:
 
 @pytest.fixture
 def settled(monkeypatch) -> None:
-    """Files of this moment count as old ones."""
+    """Files that were just written count as old."""
     monkeypatch.setattr(file_cache, "UNSETTLED_SECONDS", 0)
 
 
-def test_what_has_not_changed_is_not_decoded_again(tmp_path: Path, settled: None, read: list[str]) -> None:
+def test_unchanged_images_are_not_decoded_again(tmp_path: Path, settled: None, read: list[str]) -> None:
     raw = class_folders(tmp_path / "around" / "raw")
     save(raw / "ill" / "00 copy.png", noise(0))
     (raw / "ill" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -64,7 +64,7 @@ def test_what_has_not_changed_is_not_decoded_again(tmp_path: Path, settled: None
     read.clear()
     assert inspect_dataset(tmp_path / "around", PLAIN) == first and read == ["ill/broken.png"]
     read.clear()
-    moved = raw.rename(tmp_path / "moved")  # the folder; the files' inodes stay as they are
+    moved = raw.rename(tmp_path / "moved")  # the files keep their inodes
     assert inspect_dataset(moved, PLAIN).duplicate_files == first.duplicate_files
     assert read == ["ill/broken.png"]
     read.clear()
@@ -72,7 +72,7 @@ def test_what_has_not_changed_is_not_decoded_again(tmp_path: Path, settled: None
     assert len(read) == 22
 
 
-def test_an_archive_of_arrays_is_not_decoded_again(tmp_path: Path, settled: None, read: list[str]) -> None:
+def test_unchanged_npz_is_not_decoded_again(tmp_path: Path, settled: None, read: list[str]) -> None:
     raw = medmnist_file(tmp_path / "set.npz")
     first = inspect_dataset(raw, PLAIN)
     assert len(read) == 24
@@ -83,10 +83,8 @@ def test_an_archive_of_arrays_is_not_decoded_again(tmp_path: Path, settled: None
     assert inspect_dataset(raw, PLAIN) != first and len(read) == 24
 
 
-def test_headers_that_have_not_changed_are_not_summarised_again(
-    tmp_path: Path, settled: None, cache: Path, monkeypatch
-) -> None:
-    """The database names no patient."""
+def test_unchanged_dicom_headers_are_not_read_again(tmp_path: Path, settled: None, cache: Path, monkeypatch) -> None:
+    """The cache contains no patient name."""
     summarised: list[Path] = []
     of_file = HeaderSummary.of_file
     monkeypatch.setattr(HeaderSummary, "of_file", lambda path: summarised.append(path) or of_file(path))
@@ -110,8 +108,8 @@ def test_headers_that_have_not_changed_are_not_summarised_again(
     assert b"Doe" not in cache.read_bytes()
 
 
-def test_what_was_refused_is_read_again(tmp_path: Path, settled: None, monkeypatch) -> None:
-    """After the limit is raised, as the refusal advises."""
+def test_refused_images_are_read_again(tmp_path: Path, settled: None, monkeypatch) -> None:
+    """The user may have raised the limit, as the error advises."""
     raw = class_folders(tmp_path / "raw", images=4)
     monkeypatch.setattr("dcube.data.readers.raw_image.limits", read_settings)
     monkeypatch.setenv("DCUBE_MAX_MEGAPIXELS", "0.0001")
@@ -121,13 +119,13 @@ def test_what_was_refused_is_read_again(tmp_path: Path, settled: None, monkeypat
 
 
 @pytest.mark.parametrize("change", ["content", "content and its times", "new inode"])
-def test_what_has_changed_is_read_again(tmp_path: Path, settled: None, read: list[str], change: str) -> None:
+def test_changed_image_is_decoded_again(tmp_path: Path, settled: None, read: list[str], change: str) -> None:
     raw = class_folders(tmp_path / "raw")
     file, other = raw / "ill" / "03.png", tmp_path / "other.png"
     os.utime(file, (AGO, AGO))
     inspect_dataset(raw, PLAIN)
     read.clear()
-    if change == "new inode":  # of the same size and time, as another unpacking of an archive makes them
+    if change == "new inode":  # same size and time, as when an archive is unpacked again
         other.write_bytes(file.read_bytes())
         os.utime(other, (AGO, AGO))
         other.rename(file)
@@ -141,15 +139,15 @@ def test_what_has_changed_is_read_again(tmp_path: Path, settled: None, read: lis
     assert read == ["ill/03.png"]
 
 
-def test_files_that_were_just_written_are_not_remembered(tmp_path: Path, read: list[str]) -> None:
-    """They may change again in the same tick of the clock."""
+def test_files_just_written_are_not_cached(tmp_path: Path, read: list[str]) -> None:
+    """They may change again within the resolution of the clock."""
     raw = class_folders(tmp_path / "raw", images=3)
     for _ in range(2):
         inspect_dataset(raw, PLAIN)
     assert len(read) == 12
 
 
-def test_a_label_map_has_a_say_in_the_crop(tmp_path: Path, settled: None, read: list[str]) -> None:
+def test_images_are_decoded_again_after_their_label_map_changed(tmp_path: Path, settled: None, read: list[str]) -> None:
     raw = layouts.pancreas(tmp_path / "raw", layouts.patients(1)[:1])
     inspect_dataset(raw, MEDICAL)
     assert len(read) == layouts.SLICES
@@ -163,7 +161,7 @@ def test_a_label_map_has_a_say_in_the_crop(tmp_path: Path, settled: None, read: 
 
 
 @pytest.mark.parametrize("damage", ["no database", "folder", "read-only place"])
-def test_a_cache_that_cannot_be_used_changes_nothing(
+def test_unusable_cache_does_not_change_the_report(
     tmp_path: Path, settled: None, cache: Path, monkeypatch, damage: str
 ) -> None:
     raw = class_folders(tmp_path / "raw", images=4)

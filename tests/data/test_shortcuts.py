@@ -27,13 +27,13 @@ def _warnings(folder: Path, name_of: Callable[[str, int], str], side_of: Callabl
     return [warning for warning in report.warnings if "tells the classes apart" in warning]
 
 
-def test_a_format_of_each_class_is_named(tmp_path: Path) -> None:
+def test_file_format_that_tells_the_class_is_reported(tmp_path: Path) -> None:
     suffix = {"ill": "jpg", "well": "png"}
     (warning,) = _warnings(tmp_path, lambda label, number: f"{number}.{suffix[label]}", lambda *_: 64)
     assert "file format (balanced accuracy 1.00" in warning and "size" not in warning
 
 
-def test_prepare_keeps_the_warning_though_it_keeps_no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_keeps_the_warning_without_file_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "salt"))
     suffix = {"ill": "jpg", "well": "png"}
     (warning,) = _warnings(tmp_path / "raw", lambda label, number: f"{number}.{suffix[label]}", lambda *_: 64)
@@ -41,7 +41,7 @@ def test_prepare_keeps_the_warning_though_it_keeps_no_names(tmp_path: Path, monk
     assert info.warnings == [warning] and "jpg" not in (tmp_path / "prepared" / "manifest.csv").read_text()
 
 
-def test_larger_images_of_one_class_are_named(tmp_path: Path) -> None:
+def test_image_size_that_tells_the_class_is_reported(tmp_path: Path) -> None:
     def side(label: str, number: int) -> int:
         return 64 + number + (36 if label == "ill" else 0)
 
@@ -49,17 +49,17 @@ def test_larger_images_of_one_class_are_named(tmp_path: Path) -> None:
     assert "size in pixels" in warning and "file format" not in warning
 
 
-def test_what_differs_alike_in_all_classes_is_not_named(tmp_path: Path) -> None:
+def test_formats_and_sizes_mixed_equally_in_all_classes_are_not_reported(tmp_path: Path) -> None:
     mixed = ("png", "jpg", "jpeg", "bmp")
     assert _warnings(tmp_path, lambda _, number: f"{number}.{mixed[number % 4]}", lambda _, n: 64 + n % 7) == []
 
 
 @pytest.mark.parametrize("values", [3, 10, 200])
-def test_each_image_is_judged_by_the_others(values: int) -> None:
+def test_balanced_accuracy_equals_a_leave_one_out_loop(values: int) -> None:
     rng = np.random.default_rng(values)
     labels, codes = rng.choice(3, 200, p=[0.6, 0.3, 0.1]), rng.integers(0, values, 200)
     codes = np.unique(codes, return_inverse=True)[1]
-    right = np.zeros(200)  # shares where classes tie
+    right = np.zeros(200)  # fractions where classes tie
     for image in range(200):
         others = np.arange(200) != image
         alike = others & (codes == codes[image])

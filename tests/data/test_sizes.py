@@ -1,4 +1,4 @@
-"""Files that ask for more than anybody needs: refused by their headers, in bounded memory."""
+"""Files that declare excessive sizes are refused from their headers, in bounded memory."""
 
 import gzip
 import subprocess
@@ -45,7 +45,7 @@ def frames(path: Path) -> None:
 
 
 def picture(path: Path) -> None:
-    """RGBA of 16,384 × 10,900, packed to 0.7 MB."""
+    """An RGBA PNG of 16,384 × 10,900 pixels in 0.7 MB."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
@@ -54,7 +54,7 @@ def picture(path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", bytes(700_000)))
 
 
-def test_what_asks_for_too_much_is_refused_by_its_header(tmp_path):
+def test_files_that_declare_excessive_sizes_are_refused(tmp_path):
     volume(tmp_path / "slices.nii.gz", 8, 8, 2**24, padding=2**21)
     volume(tmp_path / "voxels.nii.gz", 2**14, 2**14, 2**30)
     volume(tmp_path / "empty.nii.gz", 512, 512, 4000)

@@ -1,4 +1,4 @@
-"""Splits: what must hold for every data set, whatever it looks like."""
+"""Properties of splits that hold for every data set."""
 
 import re
 from time import process_time
@@ -17,7 +17,7 @@ from tests.support.split_tables import data_params, raw_tables, table
 
 @settings(max_examples=30)
 @given(raw=raw_tables(), seed=st.integers(0, 9), validation=st.floats(0.05, 0.4), test=st.floats(0.05, 0.4))
-def test_generated_splits(raw, seed, validation, test):
+def test_generated_split_keeps_patients_together_and_has_every_class(raw, seed, validation, test):
     data = data_params(seed=seed, validation_fraction=validation, test_fraction=test)
     plan = plan_splits(raw, data)
     assert plan.origin == "generated" and plan.dropped == []
@@ -48,8 +48,8 @@ def test_no_split_exceeds_its_share_by_more_than_one_patient(sizes, seed, valida
 @settings(max_examples=40)
 @given(raw=raw_tables(), seed=st.integers(0, 9), came_with=st.booleans())
 @pytest.mark.slow
-def test_of_all_folds_every_patient_is_tested_once(raw, seed, came_with):
-    """Whatever split the data set came with. Who has no label is in training always."""
+def test_every_labelled_image_is_tested_in_exactly_one_fold(raw, seed, came_with):
+    """This holds whatever split the data set came with. Patients without any label are always in training."""
     raw = raw.assign(split="train") if came_with else raw
     plans = [plan_splits(raw, data_params(folds=3, fold=fold, seed=seed)) for fold in range(3)]
     assert all(plan.origin == "generated" for plan in plans)
@@ -73,13 +73,13 @@ def test_more_folds_than_patients_of_a_class_are_refused():
         data_params(folds=3, fold=3)
 
 
-def test_the_seed_decides():
+def test_seed_changes_the_split_but_not_its_sizes():
     rows = [(name, "", "", f"{name}{i}") for name in "ab" for i in range(50)]
     first, second = (plan_splits(table(rows), data_params(seed=seed)).table["split"] for seed in (0, 1))
     assert (first != second).any() and first.value_counts().equals(second.value_counts())
 
 
-def test_the_shares_are_met_exactly_where_images_are_single():
+def test_shares_are_met_exactly_for_images_without_patients():
     rows = [(name, "", "", f"{name}{i}") for name, n in (("a", 100), ("b", 400)) for i in range(n)]
     counts = plan_splits(table(rows), data_params()).table.value_counts(["label", "split"]).unstack()
     assert counts.loc["a"].to_dict() == {"train": 65, "validation": 15, "test": 20}
@@ -87,7 +87,7 @@ def test_the_shares_are_met_exactly_where_images_are_single():
 
 
 @pytest.mark.parametrize("name", ["abstain", "Abstain", "refused", "a|b"])
-def test_a_class_whose_name_means_something_else_in_an_answer_is_refused(name):
+def test_reserved_class_name_is_refused(name):
     rows = [(label, "", "", f"{label}{i}") for label in (name, "b") for i in range(9)]
     with pytest.raises(DcubeError, match=f"a class is called '{re.escape(name)}'.*: rename it"):
         plan_splits(table(rows), data_params())
@@ -106,7 +106,7 @@ def test_an_official_split_is_kept():
     ("first", "second", "gone"),
     [("train", "validation", "train"), ("train", "test", "train"), ("validation", "test", "validation")],
 )
-def test_of_copies_in_two_official_splits_the_one_nearer_to_training_is_dropped(first, second, gone):
+def test_copy_across_official_splits_is_dropped_from_the_earlier_split(first, second, gone):
     rows = [*official(), ("a", "", first, "copy"), ("a", "", second, "copy")]
     plan = plan_splits(table(rows), data_params())
     assert [(entry.split, len(entry.kept)) for entry in plan.dropped] == [(gone, 1)]
@@ -114,18 +114,18 @@ def test_of_copies_in_two_official_splits_the_one_nearer_to_training_is_dropped(
     assert plan.dropped[0].file not in set(plan.table["file"])
 
 
-def test_training_copies_with_two_labels_are_all_dropped_from_an_official_split():
+def test_training_copies_with_two_labels_are_all_dropped():
     rows = [*official(), ("a", "", "train", "copy"), ("b", "", "train", "copy")]
     plan = plan_splits(table(rows), data_params())
     assert len(plan.dropped) == 2 and "copy" not in set(plan.table["sha256"])
 
 
-def test_equal_copies_inside_one_official_split_stay():
+def test_copies_inside_one_official_split_are_kept():
     rows = [*official(), ("a", "", "test", "copy"), ("a", "", "test", "copy")]
     assert len(plan_splits(table(rows), data_params()).table) == len(rows)
 
 
-def test_validation_is_cut_from_training_where_it_is_missing():
+def test_missing_validation_split_is_taken_from_training():
     rows = [(name, f"{name}{i // 2}", "train", f"{name}{i}") for name in "ab" for i in range(40)]
     rows += [(name, "", "test", f"test{name}") for name in "ab"]
     plan = plan_splits(table(rows), data_params(validation_fraction=0.2))
@@ -133,7 +133,7 @@ def test_validation_is_cut_from_training_where_it_is_missing():
     verify_splits(plan.table)
 
 
-def test_unlabelled_images_follow_their_patient():
+def test_unlabelled_images_are_in_the_split_of_their_patient():
     rows = [*official(), ("", "atest0", "", "x"), ("", "stranger", "", "y")]
     assert plan_splits(table(rows), data_params()).table["split"].tolist()[-2:] == ["test", "train"]
 
@@ -152,7 +152,7 @@ def test_unlabelled_images_follow_their_patient():
         ([(n, "", "", f"{n}{i}") for n in "ab" for i in range(5)] + [("a", "", "", "b0")], ["several labels"]),
     ],
 )
-def test_no_valid_split(rows, words):
+def test_impossible_split_is_refused_in_one_line(rows, words):
     with pytest.raises(DcubeError) as error:
         plan_splits(table(rows), data_params())
     assert all(word in str(error.value) for word in words), error.value
@@ -182,7 +182,7 @@ def test_a_million_rows_are_split_and_checked_in_seconds():
 @settings(max_examples=60)
 @given(raw_tables(), st.integers(0, 9), st.integers(0, 99))
 def test_near_duplicates_stay_in_one_split(frame: pd.DataFrame, seed: int, lot: int):
-    """Pairs of images are one picture, whatever their patients and classes are."""
+    """Random pairs of images count as one picture, whatever their patients and classes."""
     pairs = np.random.default_rng(lot).permutation(len(frame))[: len(frame) // 10 * 2].reshape(-1, 2)
     frame = frame.copy()
     frame.iloc[pairs[:, 1], frame.columns.get_loc("picture")] = frame["picture"].to_numpy()[pairs[:, 0]]

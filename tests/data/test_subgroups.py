@@ -1,4 +1,4 @@
-"""`data.subgroups`: what is kept of `metadata.csv`, and what is refused, without a word that names somebody."""
+"""`data.subgroups` keeps columns of `metadata.csv` and refuses those that may identify a person."""
 
 import pandas as pd
 import pytest
@@ -36,7 +36,7 @@ def raw(tmp_path):
     return folder
 
 
-def test_the_named_columns_come_along_and_no_others(raw, tmp_path):
+def test_only_the_named_columns_are_kept(raw, tmp_path):
     plain = prepare(raw, data(), tmp_path / "plain")
     dataset = prepare(raw, data("site", "sex"), tmp_path / "out")
     assert dataset.info.subgroups == ["site", "sex"] and dataset.fingerprint == plain.fingerprint
@@ -60,7 +60,7 @@ def test_the_named_columns_come_along_and_no_others(raw, tmp_path):
         ("age", "has 15 values, and at most 12"),
     ],
 )
-def test_what_may_name_somebody_is_refused_in_one_line_without_a_value(raw, tmp_path, monkeypatch, column, why):
+def test_unsuitable_column_is_refused_without_showing_a_value(raw, tmp_path, monkeypatch, column, why):
     monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "salt"))
     for identifiers in ("kept", "hashed"):
         with pytest.raises(DcubeError, match=why) as refused:
@@ -69,18 +69,18 @@ def test_what_may_name_somebody_is_refused_in_one_line_without_a_value(raw, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_data_check_says_it_and_reports_the_rest(raw):
+def test_check_reports_an_unsuitable_column_as_the_problem(raw):
     report = inspect_dataset(raw, data("sex", "birth"))
     assert "'birth' holds dates" in report.problem and report.images == PATIENTS * IMAGES
     assert not inspect_dataset(raw, data("sex")).problem
 
 
-def test_a_set_without_the_table_has_no_subgroups(tmp_path):
+def test_subgroups_without_metadata_csv_are_refused(tmp_path):
     with pytest.raises(DcubeError, match=r"names columns of metadata\.csv, and this set has none"):
         prepare(class_folders(tmp_path / "raw"), data("sex"), tmp_path / "out")
 
 
 @pytest.mark.parametrize("names", [["label"], ["sex", "sex"], ["a/b"]])
-def test_columns_with_another_use_are_no_subgroups(names):
+def test_reserved_duplicate_or_invalid_subgroup_names_are_refused(names):
     with pytest.raises(DcubeError, match="subgroups"):
         data(*names)

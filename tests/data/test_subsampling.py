@@ -1,4 +1,4 @@
-"""Training images left out on purpose: what must hold for every data set."""
+"""Properties of subsampled training sets that hold for every data set."""
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ def singles(**classes: int) -> pd.DataFrame:
 @settings(max_examples=60)
 @given(raw=raw_tables(), fraction=FRACTIONS, seed=st.integers(0, 3))
 @pytest.mark.slow
-def test_a_fraction_leaves_whole_groups_out_of_the_training_images_alone(raw, fraction, seed):
+def test_train_fraction_removes_whole_groups_from_training_only(raw, fraction, seed):
     table, data = planned(raw), data_params(train_fraction=fraction, seed=seed)
     subset = subsample(table, data)
     pd.testing.assert_frame_equal(subset, subsample(table, data))
@@ -51,7 +51,7 @@ def test_a_fraction_leaves_whole_groups_out_of_the_training_images_alone(raw, fr
 @settings(max_examples=60)
 @given(raw=raw_tables(), fractions=st.tuples(FRACTIONS, FRACTIONS), seed=st.integers(0, 3))
 @pytest.mark.slow
-def test_a_smaller_fraction_is_part_of_a_larger_one(raw, fractions, seed):
+def test_smaller_fraction_is_a_subset_of_a_larger_one(raw, fractions, seed):
     table = planned(raw)
     small, large = (subsample(table, data_params(train_fraction=f, seed=seed)) for f in sorted(fractions))
     assert set(small.index) <= set(large.index)
@@ -72,7 +72,7 @@ def test_unlabelled_images_are_subsampled_too():
     assert kept[""] == 25 and kept["a"] in (2, 3)
 
 
-def test_a_class_that_only_mixed_patients_have_is_kept():
+def test_class_found_only_in_patients_with_several_classes_is_kept():
     for seed in range(20):
         table = singles(a=6, b=3).assign(patient=["p", *"qqrrs", *"ppr", *"tuvw"])
         kept = train(subsample(table, data_params(train_fraction=0.01, seed=seed)))
@@ -86,7 +86,7 @@ def test_a_class_that_only_mixed_patients_have_is_kept():
     ratio=st.floats(1, 20),
     seed=st.integers(0, 3),
 )
-def test_an_imbalance_has_its_ratio(counts, unlabelled, ratio, seed):
+def test_imbalance_gives_the_requested_ratio(counts, unlabelled, ratio, seed):
     most, *rest = sorted(counts, reverse=True)
     others = min(min(rest), int(most / ratio))
     assume(others > 0)
@@ -102,13 +102,13 @@ def test_an_imbalance_has_its_ratio(counts, unlabelled, ratio, seed):
     assert kept[f"class{int(np.argmax(counts))}"] == expected[0]
 
 
-def test_an_imbalance_that_empties_a_class_is_refused_with_the_mend():
+def test_imbalance_that_empties_a_class_is_refused_with_a_hint():
     with pytest.raises(DcubeError, match=r"data\.imbalance: 11 leaves no .* 'a' has only 10: choose at most 10"):
         subsample(singles(a=10, b=4), data_params(imbalance=11))
 
 
 @pytest.mark.parametrize("options", [{"train_fraction": 0.5}, {"imbalance": 3.0}])
-def test_a_subsampled_set_says_so_in_info_and_fingerprint(options, tmp_path):
+def test_subsampling_is_recorded_in_info_and_fingerprint(options, tmp_path):
     small = {"image_size": 24, "diffusion_image_size": 16, "identifiers": "kept"}
     raw = class_folders(tmp_path / "raw", images=20)
     whole = prepare(raw, data_params(**small), tmp_path / "whole")
@@ -124,7 +124,7 @@ def test_a_subsampled_set_says_so_in_info_and_fingerprint(options, tmp_path):
     assert subset.info.counts["test"] == whole.info.counts["test"]
 
 
-def test_nothing_is_left_out_unless_asked(tmp_path):
+def test_nothing_is_left_out_by_default(tmp_path):
     raw = with_metadata(tmp_path / "raw", patients=20)
     small = {"image_size": 24, "diffusion_image_size": 16, "identifiers": "kept"}
     assert prepare(raw, data_params(**small), tmp_path / "out").info.left_out is None

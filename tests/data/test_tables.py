@@ -1,4 +1,4 @@
-"""`metadata.csv` as people write it: other delimiters, other columns, other spellings of labels and patients."""
+"""`metadata.csv` as people write it: unusual delimiters, columns, and spellings of labels and patients."""
 
 import json
 import time
@@ -26,7 +26,7 @@ def _salt(tmp_path, monkeypatch):
 
 
 def images(folder: Path, count: int = 20) -> list[dict[str, str]]:
-    """The rows of as many pictures, two of each patient."""
+    """Write images, two of each patient, and return their table rows."""
     rows = []
     for i in range(count):
         save(folder / "im" / f"{i:02}.png", noise(i))
@@ -55,7 +55,7 @@ def refused(folder: Path) -> str:
         *(("split", name, SPLIT) for name in ("set", "subset", "Splits", "phase", "fold", "usage")),
     ],
 )  # fmt: skip
-def test_a_column_that_names_patients_or_splits_otherwise_is_refused(tmp_path, column, other, mend):
+def test_misnamed_patient_or_split_column_is_refused(tmp_path, column, other, mend):
     rows = [{other if name == column else name: cell for name, cell in row.items()} for row in images(tmp_path)]
     said = refused(write_metadata(tmp_path, rows))
     assert f"the column {other!r} would not be used, and the split would be another one" in said and mend in said
@@ -63,8 +63,8 @@ def test_a_column_that_names_patients_or_splits_otherwise_is_refused(tmp_path, c
         prepare(tmp_path, PLAIN, tmp_path / "out")
 
 
-def test_columns_that_nothing_reads_are_listed(tmp_path):
-    """Those that could not change the split: other values, a patient for each image, or a better column beside them."""
+def test_unused_columns_are_listed(tmp_path):
+    """None of them could change the split: they hold other values, or a better column is beside them."""
     rows = [
         row | {"case": row["patient_id"], "phase": "venous", "set": "A", "age": str(i), "note": ""}
         for i, row in enumerate(images(tmp_path))
@@ -79,35 +79,35 @@ def test_columns_that_nothing_reads_are_listed(tmp_path):
 @pytest.mark.parametrize(
     "date", ["2020-01-02", "2020-01-02 00:00:00", "1-Feb", "Feb-01", "5-Aug-21", "3/4/2020", "3.4.20"]
 )
-def test_a_date_is_no_label(tmp_path, date):
-    """Spreadsheets make it of grades such as 1-2."""
+def test_date_is_refused_as_a_label(tmp_path, date):
+    """Spreadsheets turn grades such as 1-2 into dates."""
     write_metadata(tmp_path, [row | {"label": date} if i < 3 else row for i, row in enumerate(images(tmp_path))])
     said = refused(tmp_path)
     assert f"line 2, column 'label' (and in 2 more lines): {date!r} is a date (spreadsheets turn 1-2 into one)" in said
 
 
 @pytest.mark.parametrize("label", ["1-2", "3+4", "1.5", "marrow-1", "Dec-A", "augmented-1", "T1/2", "12-lead"])
-def test_grades_and_words_that_begin_like_months_are_labels(tmp_path, label):
+def test_grades_and_words_that_begin_like_months_are_valid_labels(tmp_path, label):
     write_metadata(tmp_path, [row | {"label": label} if i < 3 else row for i, row in enumerate(images(tmp_path))])
     assert label in {record.label for record in read_raw_dataset(tmp_path, PLAIN).records}
 
 
 @pytest.mark.parametrize("between", ["|", ";", ", ", "+", " & ", "/", " and "])
-def test_several_labels_in_a_cell_are_no_class_of_their_own(tmp_path, between):
+def test_several_labels_in_one_cell_are_refused(tmp_path, between):
     rows = images(tmp_path)
     both = between.join(sorted({row["label"] for row in rows}))
     write_metadata(tmp_path, [rows[0] | {"label": both}, *rows[1:]])
     assert f"1 images have the several labels {both!r}, and an image has one: choose one" in refused(tmp_path)
 
 
-def test_empty_rows_at_the_end_are_passed_over(tmp_path):
+def test_empty_rows_at_the_end_are_ignored(tmp_path):
     rows = images(tmp_path)
     write_metadata(tmp_path, [*rows, *[dict.fromkeys(rows[0], "")] * 3])
     assert len(read_raw_dataset(tmp_path, PLAIN).records) == len(rows)
 
 
 @pytest.mark.parametrize("written", ["/home/me/{}", "{}.old.png", "other/{}", "C:/x/{}"])
-def test_a_path_from_another_place_is_answered_with_the_images_of_that_name(tmp_path, written):
+def test_unknown_path_is_refused_with_images_of_the_same_name(tmp_path, written):
     rows = images(tmp_path)
     name = Path(rows[0]["file"])
     path = written.format(name) if "old" not in written else name.with_suffix("").as_posix()
@@ -115,7 +115,7 @@ def test_a_path_from_another_place_is_answered_with_the_images_of_that_name(tmp_
     assert f"there is no image {path!r} below {tmp_path} (did you mean {name}" in refused(tmp_path)
 
 
-def test_titles_in_capitals_and_utf16_are_named(tmp_path):
+def test_capitalised_column_name_and_utf16_are_refused_with_a_hint(tmp_path):
     rows = images(tmp_path)
     table = write_metadata(tmp_path, rows) / "metadata.csv"
     content = table.read_text()
@@ -125,8 +125,8 @@ def test_titles_in_capitals_and_utf16_are_named(tmp_path):
     assert "is not a CSV in UTF-8: it is UTF-16: save it as one" in refused(tmp_path)
 
 
-def test_a_table_of_many_columns_takes_seconds_and_prints_a_few(tmp_path):
-    """Of radiomics there are thousands; each was compared with each."""
+def test_table_with_many_columns_is_checked_in_seconds_and_printed_briefly(tmp_path):
+    """Radiomics tables have thousands of columns, and each was once compared with every other."""
     columns = {f"feature {number}": "1" for number in range(20_000)}
     write_metadata(tmp_path, [row | columns for row in images(tmp_path)])
     start = time.process_time()
@@ -137,7 +137,7 @@ def test_a_table_of_many_columns_takes_seconds_and_prints_a_few(tmp_path):
 
 @pytest.mark.parametrize("label", ["None", "-", "unknown", "Unknown", "NaN"])
 @pytest.mark.parametrize("column", ["label", "patient_id"])
-def test_cells_that_say_that_nothing_is_known_are_refused(tmp_path, label, column):
+def test_cells_that_mean_unknown_are_refused(tmp_path, label, column):
     rows = [row | ({} if i % 5 else {column: label}) for i, row in enumerate(images(tmp_path))]
     what = column.partition("_")[0]
     mend = {
@@ -148,7 +148,7 @@ def test_cells_that_say_that_nothing_is_known_are_refused(tmp_path, label, colum
     assert f"4 images have the {what} {label!r}: {mend[what]}" in said
 
 
-def test_minus_one_is_no_third_class(tmp_path):
+def test_minus_one_beside_zero_and_one_is_refused(tmp_path):
     labels = {"ill": "1", "well": "0"}
     rows = [row | {"label": labels[row["label"]] if i % 5 else "-1"} for i, row in enumerate(images(tmp_path))]
     assert "4 images have the label '-1' beside '0' and '1'" in refused(write_metadata(tmp_path, rows))
@@ -162,28 +162,28 @@ def test_minus_one_is_no_third_class(tmp_path):
         ("label", "ILL", "ill"), ("patient_id", "P3", "p3"), ("patient_id", "7", "7.0"), ("patient_id", "1e2", "100"),
     ],
 )  # fmt: skip
-def test_one_thing_in_two_spellings_is_refused(tmp_path, column, one, other):
+def test_two_spellings_of_one_value_are_refused(tmp_path, column, one, other):
     rows = [row | ({column: (one, other)[i]} if i < 2 else {}) for i, row in enumerate(images(tmp_path))]
     said = refused(write_metadata(tmp_path, rows))
     assert "differ only in case, spaces or the format of a number: write one" in said
     assert repr(one) in said and repr(other) in said
 
 
-def test_long_numbers_are_told_apart(tmp_path):
-    """Beyond what a float can: 30 digits that differ in the last."""
+def test_long_numeric_patient_ids_are_distinguished(tmp_path):
+    """30 digits that differ only in the last are more than a float can distinguish."""
     rows = [row | {"patient_id": f"{10**29 + i}"} for i, row in enumerate(images(tmp_path))]
     assert len({record.patient for record in read_raw_dataset(write_metadata(tmp_path, rows), PLAIN).records}) == 20
 
 
 @pytest.mark.parametrize(("delimiter", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
-def test_another_delimiter_is_named(tmp_path, delimiter, name):
+def test_table_with_another_delimiter_is_refused(tmp_path, delimiter, name):
     write_metadata(tmp_path, images(tmp_path))
     table = tmp_path / "metadata.csv"
     table.write_text(table.read_text().replace(",", delimiter))
     assert f"the columns are separated by {name}: save the table with commas" in refused(tmp_path)
 
 
-def test_paths_may_begin_with_a_dot_and_backslashes_are_named(tmp_path):
+def test_paths_may_begin_with_a_dot_but_backslashes_are_refused(tmp_path):
     rows = images(tmp_path)
     dotted = [row | {"file": f"./{row['file']}"} for row in rows]
     assert len(read_raw_dataset(write_metadata(tmp_path, dotted), PLAIN).records) == 20
@@ -191,12 +191,12 @@ def test_paths_may_begin_with_a_dot_and_backslashes_are_named(tmp_path):
     assert "write / in the place of \\" in refused(tmp_path)
 
 
-def test_one_image_under_two_paths_is_listed_twice(tmp_path):
+def test_image_listed_under_two_paths_is_refused(tmp_path):
     rows = images(tmp_path)
     assert "is listed twice" in refused(write_metadata(tmp_path, [*rows, rows[0] | {"file": "./im/00.png"}]))
 
 
-def test_a_class_in_two_cases_across_splits_is_refused_with_both_spellings(tmp_path):
+def test_class_in_upper_and_lower_case_across_splits_is_refused(tmp_path):
     for number, folder in enumerate(("train/ILL", "train/well", "test/ill", "test/well")):
         for i in range(4):
             save(tmp_path / folder / f"{i}.png", noise(10 * number + i))
@@ -210,7 +210,7 @@ def test_a_class_in_two_cases_across_splits_is_refused_with_both_spellings(tmp_p
         "id_paciente", "code_patient", "Pazienti", "study_id", "StudyInstanceUID", "lesion_id", "Accession Number",
     ],
 )  # fmt: skip
-def test_patients_in_other_languages_and_studies_are_columns_of_patients(tmp_path, name):
+def test_misnamed_patient_or_study_column_in_any_language_is_refused(tmp_path, name):
     rows = [{name if title == "patient_id" else title: cell for title, cell in row.items()} for row in images(tmp_path)]
     assert f"the column {name!r} would not be used" in refused(write_metadata(tmp_path, rows))
 
@@ -222,8 +222,8 @@ def test_other_columns_with_repeated_values_are_only_listed(tmp_path, name):
     assert inspect_dataset(write_metadata(tmp_path, rows), PLAIN).unused_columns == [name]
 
 
-def test_patients_of_merged_cells_are_refused(tmp_path):
-    """A spreadsheet saves the first of them alone. Rows here and there without a patient are none of these."""
+def test_patient_ids_in_merged_cells_are_refused(tmp_path):
+    """A spreadsheet saves only the first of merged cells. Scattered rows without a patient are accepted."""
     rows = [row | ({"patient_id": ""} if i % 2 else {}) for i, row in enumerate(images(tmp_path))]
     assert "each patient_id is followed by empty cells, as merged cells are saved" in refused(
         write_metadata(tmp_path, rows)
@@ -233,7 +233,7 @@ def test_patients_of_merged_cells_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["patients.csv", "clinical/list.xlsx", "people.json", "patients.txt"])
-def test_patients_in_a_second_table_are_not_lost(tmp_path, name):
+def test_patients_in_a_second_table_are_refused_unless_in_metadata_csv(tmp_path, name):
     rows = images(tmp_path)
     write_metadata(tmp_path, [{title: row[title] for title in ("file", "label")} for row in rows])
     people = [("image", "Patient ID"), *((row["file"], row["patient_id"]) for row in rows)]
@@ -244,7 +244,7 @@ def test_patients_in_a_second_table_are_not_lost(tmp_path, name):
 
 
 def test_a_second_table_with_a_patient_for_each_image_is_only_listed(tmp_path):
-    """No image would be kept together with another; also of many."""
+    """Such patients keep no images together, so nothing is lost."""
     rows = images(tmp_path, count=120)
     write_metadata(tmp_path, [{title: row[title] for title in ("file", "label")} for row in rows])
     write_table(tmp_path / "list.csv", [("image", "patient"), *((row["file"], f"P{i}") for i, row in enumerate(rows))])
@@ -267,20 +267,20 @@ def write_table(file: Path, rows: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.parametrize("name", ["metadata.ods", "Metadata.xls", "metadata.jsonl", "metadata (1).parquet"])
-def test_a_table_that_cannot_be_read_is_not_passed_over(tmp_path, name):
+def test_table_in_an_unsupported_format_is_refused(tmp_path, name):
     class_folders(tmp_path)
     (tmp_path / name).write_bytes(b"anything")
     assert f"{name} would not be read: save it as metadata.csv, or remove it" in refused(tmp_path)
 
 
-def test_a_label_for_each_image_is_told_as_what_it_is(tmp_path):
+def test_labels_unique_to_each_image_are_reported_as_measurements(tmp_path):
     rows = [row | {"label": f"{0.1 * i:.2f}"} for i, row in enumerate(images(tmp_path))]
     problem = inspect_dataset(write_metadata(tmp_path, rows), PLAIN).problem
     assert problem.startswith("there are 20 labels for 20 images (0.00, 0.10, 0.20 and 17 more), as measurements")
 
 
-def test_a_missing_column_is_named_with_the_mend(tmp_path):
-    """Of one-hot labels, too."""
+def test_missing_label_column_is_named_with_a_hint(tmp_path):
+    """The labels here are one-hot columns."""
     rows = [{"file": row["file"], "ill": "1", "well": "0"} for row in images(tmp_path)]
     said = refused(write_metadata(tmp_path, rows))
     assert said.endswith("'label' is missing (found: file, ill, well): add it, with one value in each row")
