@@ -1,4 +1,4 @@
-"""The fingerprint of new images beside the training's: silent on more of the same, loud on what is not."""
+"""Drift from training images to new ones: none for similar images, reported for different ones."""
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ def drifted(table: pd.DataFrame, reference: dict) -> set[str]:
 
 
 @pytest.mark.parametrize("seed", range(1, 21))
-def test_more_of_the_same_is_no_drift(reference, seed) -> None:
+def test_images_of_the_same_distribution_show_no_drift(reference, seed) -> None:
     assert drifted(rows(seed, 40 + 20 * seed), reference) == set()
 
 
@@ -57,7 +57,7 @@ def test_more_of_the_same_is_no_drift(reference, seed) -> None:
         ({"width": 300}, {"width"}),
     ],
 )
-def test_each_kind_of_change_is_named(reference, changes, named) -> None:
+def test_each_kind_of_drift_is_named(reference, changes, named) -> None:
     found = drifted(rows(7, 200, **changes), reference)
     assert named <= found and ("gain" in changes or found == named)
 
@@ -69,7 +69,7 @@ def test_refused_images_are_reported_and_do_not_count_as_predictions(reference) 
     assert not any(one.drifted for one in others)
 
 
-def test_the_distance_is_that_of_scipy_and_stands_in_the_report(reference) -> None:
+def test_drift_distance_equals_scipy_and_the_report_names_the_drift(reference) -> None:
     table = rows(3, 50, gain=1.2)
     found = {one.what: one for one in image_drift(table, reference, SPEC)}
     for name, what in PROPERTIES.items():

@@ -1,4 +1,4 @@
-"""`dcube serve`: the predictions over HTTP; a hostile request gets one line, a changed version nothing."""
+"""`dcube serve`: predictions over HTTP; bad requests get one line, and a changed version is not served."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def cell(tmp_path_factory) -> str:
     return encode_file(write_picture(tmp_path_factory.mktemp("in") / "0.png", 0))
 
 
-def test_both_forms_are_answered_alike(model, cell):
+def test_both_request_formats_give_the_same_predictions(model, cell):
     client = TestClient(application(model))
     records = client.post("/invocations", json={"dataframe_records": [{"image": cell}]}).json()["predictions"]
     split = {"columns": ["image"], "data": [[cell]]}
@@ -73,14 +73,14 @@ def test_both_forms_are_answered_alike(model, cell):
         ('{"dataframe_records": [{"image": "CELL"}], "params": {"below": 1}}', "params.below: Extra inputs"),
     ],
 )
-def test_a_bad_request_is_400_and_a_line(model, cell, body, words):
+def test_bad_request_gets_status_400_and_one_line(model, cell, body, words):
     answer = TestClient(application(model)).post("/invocations", content=body.replace("CELL", cell))
     assert answer.status_code == 400 and set(answer.json()) == {"error_code", "message"}
     message = answer.json()["message"]
     assert words in message and len(message) < 300 and "\n" not in message
 
 
-def test_a_request_that_is_too_large_is_413_and_a_line(model, monkeypatch):
+def test_too_large_request_gets_status_413_and_a_hint(model, monkeypatch):
     monkeypatch.setattr(endpoint, "LARGEST_BODY", 2**20)
     answer = TestClient(application(model)).post("/invocations", content=b"[" * (2**20 + 1))
     assert answer.status_code == 413 and "1 MiB: send fewer images" in answer.json()["message"]
@@ -88,7 +88,7 @@ def test_a_request_that_is_too_large_is_413_and_a_line(model, monkeypatch):
 
 @pytest.fixture
 def version(tmp_path, tracking_address, tiny_params, monkeypatch) -> tuple[str, Path]:
-    """A registered one, and its files in the store."""
+    """A registered version, and the folder of its files in the store."""
     monkeypatch.chdir(tmp_path)
     reference, _ = register_candidate(tmp_path, tiny_params, SUB_FEATURES, PICTURES)
     registry, found = resolve_reference(reference)
@@ -96,7 +96,7 @@ def version(tmp_path, tracking_address, tiny_params, monkeypatch) -> tuple[str, 
     return reference, Path(urlparse(logged.artifact_location).path)
 
 
-def test_a_changed_version_is_not_served(version, run_dcube):
+def test_changed_version_is_not_served(version, run_dcube):
     reference, files = version
     (config,) = files.rglob("artifacts/*/config.json")
     config.write_text(json.dumps(json.loads(config.read_text()) | {"temperature": 2.0}))
@@ -105,7 +105,7 @@ def test_a_changed_version_is_not_served(version, run_dcube):
 
 
 @pytest.mark.slow
-def test_no_code_of_the_version_is_run(version, cell, tmp_path):
+def test_serve_runs_no_code_of_the_version(version, cell, tmp_path):
     """Every Python file of the version leaves a trace when it is imported."""
     reference, files = version
     trace = tmp_path / "trace"

@@ -26,7 +26,7 @@ from tests.support.discs import TINY
 from tests.support.random_candidate import CLASSES
 from tests.support.registered_model import PICTURES, SEEN_PICTURES, as_seen, register_candidate, write_picture
 
-EACH = 6  # images of a class
+EACH = 6  # images per class
 Run = Callable[..., str]
 
 
@@ -58,7 +58,7 @@ def run(home: tuple[Path, str, Candidate], monkeypatch: pytest.MonkeyPatch, caps
 
 
 def hospital(folder: Path, classes: list[str] = CLASSES, first: int = 0) -> Path:
-    """Class folders of pictures that no training has seen."""
+    """Class folders of images that were not used in training."""
     for kind, label in enumerate(classes):
         for number in range(EACH):
             write_picture(folder / label / f"Doe-Jane-{number}.png", first + kind * EACH + number)
@@ -66,7 +66,7 @@ def hospital(folder: Path, classes: list[str] = CLASSES, first: int = 0) -> Path
 
 
 @pytest.mark.slow
-def test_metrics_are_those_of_an_independent_loop(run: Run, home: tuple[Path, str, Candidate], tmp_path: Path) -> None:
+def test_metrics_equal_an_independent_computation(run: Run, home: tuple[Path, str, Candidate], tmp_path: Path) -> None:
     out = run(hospital(tmp_path / "scans"), "--output", str(tmp_path / "out"))
     assert "north" in out
     assert "own test split" in out
@@ -85,7 +85,7 @@ def test_metrics_are_those_of_an_independent_loop(run: Run, home: tuple[Path, st
     assert metrics.weights_sha256 == candidate.config.weights_sha256
 
 
-def test_the_python_api_measures_as_the_command_does_and_records_what_has_a_name(
+def test_python_api_equals_the_command_and_records_only_named_tests(
     run: Run, home: tuple[Path, str, Candidate], tmp_path: Path
 ) -> None:
     scans, reference = hospital(tmp_path / "scans", first=300), home[1]
@@ -99,7 +99,7 @@ def test_the_python_api_measures_as_the_command_does_and_records_what_has_a_name
         dcube.evaluate(dcube.load(reference), scans, output=tmp_path / "out")
 
 
-def test_subgroups_are_those_of_the_models_own_test_where_the_columns_exist(run: Run, tmp_path: Path) -> None:
+def test_subgroups_of_the_own_test_are_evaluated_if_their_columns_exist(run: Run, tmp_path: Path) -> None:
     folder = hospital(tmp_path / "scans", first=400)
     rows = [
         f"{label}/Doe-Jane-{number}.png,{label},P{label}{number},{'m' if number < 2 else 'f'},Dr. Who"
@@ -115,7 +115,7 @@ def test_subgroups_are_those_of_the_models_own_test_where_the_columns_exist(run:
     assert "Who" not in (tmp_path / "out" / PREDICTIONS).read_text()
 
 
-def test_mlflow_has_a_run_and_the_version_a_mark_and_neither_names_a_file(
+def test_named_test_is_recorded_without_file_names_and_forged_tags_are_found(
     run: Run, home: tuple[Path, str, Candidate], tmp_path: Path
 ) -> None:
     run(hospital(tmp_path / "scans", first=100), name="south")
@@ -146,7 +146,7 @@ def test_mlflow_has_a_run_and_the_version_a_mark_and_neither_names_a_file(
         registry.client.delete_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}")
 
 
-def test_images_that_the_model_was_made_with_are_refused(run: Run, tmp_path: Path) -> None:
+def test_images_of_the_models_own_data_set_are_refused(run: Run, tmp_path: Path) -> None:
     folder = hospital(tmp_path / "scans", first=200)
     write_picture(folder / CLASSES[0] / "again.png", SEEN_PICTURES[3])
     error = run(folder, code=2, name="leak")
@@ -161,17 +161,17 @@ def test_images_that_the_model_was_made_with_are_refused(run: Run, tmp_path: Pat
         (CLASSES[:2], "has no image of the class normal"),
     ],
 )
-def test_other_classes_are_refused(run: Run, tmp_path: Path, classes: list[str], said: str) -> None:
+def test_unknown_or_missing_class_is_refused(run: Run, tmp_path: Path, classes: list[str], said: str) -> None:
     assert said in run(hospital(tmp_path / "scans", classes), code=2)
 
 
-def test_an_image_that_the_model_is_not_suitable_for_is_refused(run: Run, tmp_path: Path) -> None:
+def test_image_unsuitable_for_the_model_is_refused(run: Run, tmp_path: Path) -> None:
     folder = hospital(tmp_path / "scans")
     write_picture(folder / CLASSES[0] / "huge.png", 1, shape=(300, 300))
     assert "not suitable for 1 of 19 images" in run(folder, code=2)
 
 
-def test_a_bad_name_and_a_folder_that_exists_are_refused_before_work(run: Run, tmp_path: Path) -> None:
+def test_bad_test_name_and_existing_output_folder_are_refused(run: Run, tmp_path: Path) -> None:
     folder = hospital(tmp_path / "scans")
     assert "name" in run(folder, code=2, name="St. Mary's")
     assert "exists" in run(folder, "--output", str(tmp_path), code=2)

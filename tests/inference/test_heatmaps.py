@@ -1,4 +1,4 @@
-"""The picture of why: it points at what was trained on, and a network with random weights draws another one."""
+"""Heatmaps point at the region that the model uses, and change when its weights are randomised."""
 
 import copy
 from pathlib import Path
@@ -45,7 +45,7 @@ def trained(kind: str, params: Params, dataset: PreparedDataset, folder: Path) -
 
 
 def randomised(candidate: Candidate, params: Params) -> Candidate:
-    """The same network with the weights of another beginning, all of them."""
+    """The same network with all weights newly initialised."""
     head = copy.deepcopy(candidate.head)
     torch.manual_seed(1)
     for module in head.modules():
@@ -62,8 +62,8 @@ def images_of(dataset: PreparedDataset) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("kind", [SUB_FEATURES, DCUBE])
 @pytest.mark.slow
-def test_random_weights_draw_another_picture(kind, tiny_params, disc_dataset, tmp_path) -> None:
-    """Adebayo et al., 2018: a map that survives the loss of all that was learnt shows the image, not the model."""
+def test_random_weights_give_a_different_heatmap(kind, tiny_params, disc_dataset, tmp_path) -> None:
+    """Adebayo et al., 2018: a map that does not depend on the learnt weights shows the image, not the model."""
     candidate = trained(kind, tiny_params, disc_dataset, tmp_path)
     images = images_of(disc_dataset)
     classes = candidate.predict(*images).argmax(axis=1)
@@ -71,7 +71,7 @@ def test_random_weights_draw_another_picture(kind, tiny_params, disc_dataset, tm
     others = heatmaps(randomised(candidate, tiny_params), *images, classes)
     likeness = [spearmanr(a.ravel(), b.ravel()).statistic for a, b in zip(maps, others, strict=True)]
     assert np.abs(np.mean(likeness)) < 0.35, likeness
-    np.testing.assert_array_equal(maps, heatmaps(candidate, *images, classes))  # and the same weights the same
+    np.testing.assert_array_equal(maps, heatmaps(candidate, *images, classes))  # repeatable
 
 
 class Brightness(torch.nn.Module):
@@ -87,33 +87,33 @@ class Brightness(torch.nn.Module):
         return torch.stack([torch.zeros_like(logit), logit], dim=1)
 
 
-def test_it_points_at_the_only_part_that_the_model_looks_at_with_the_right_sign(tiny_params) -> None:
+def test_heatmap_points_at_the_region_that_the_model_uses_with_its_sign(tiny_params) -> None:
     candidate = Candidate(candidate_config(tiny_params, classes=["a", "b"]), Brightness(), None)
     image = np.random.default_rng(0).integers(0, 60, (1, 1, 64, 64), dtype=np.uint8)
-    image[0, 0, 12:22, 12:22] = 250  # speaks for class 1, in the quarter that is looked at
-    image[0, 0, 44:54, 44:54] = 250  # the same where nobody looks
+    image[0, 0, 12:22, 12:22] = 250  # evidence for class 1, in the quarter that the model uses
+    image[0, 0, 44:54, 44:54] = 250  # the same evidence outside that quarter
     (for_one,) = heatmaps(candidate, image, image, np.array([1]))
     (for_zero,) = heatmaps(candidate, image, image, np.array([0]))
     half = GRID // 2
     elsewhere = for_one.copy()
-    elsewhere[: half + WINDOW, : half + WINDOW] = 0  # parts that overlap the quarter
+    elsewhere[: half + WINDOW, : half + WINDOW] = 0  # windows that overlap the quarter
     assert for_one[:half, :half].max() == for_one.max() > 0
     assert np.abs(elsewhere).max() < 1e-6
     np.testing.assert_allclose(for_one, -for_zero, atol=1e-6)
 
 
-def test_a_prediction_from_both_sides_is_explained_on_both_sides(tiny_params) -> None:
-    """`flip_at_test`: the quarter that the model looks at is also that of the mirror image."""
+def test_heatmap_includes_the_mirror_image_with_flip_at_test(tiny_params) -> None:
+    """With `flip_at_test`, the model also uses that quarter of the mirror image."""
     config = candidate_config(tiny_params, classes=["a", "b"]).model_copy(update={"flips": True})
     candidate = Candidate(config, Brightness(), None)
     image = np.random.default_rng(0).integers(0, 60, (1, 1, 64, 64), dtype=np.uint8)
-    image[0, 0, 12:22, 42:52] = 250  # where the model looks in the mirror image alone
+    image[0, 0, 12:22, 42:52] = 250  # in the region used only in the mirror image
     heatmap, mirrored = (heatmaps(candidate, one, one, np.array([1]))[0] for one in (image, np.flip(image, -1).copy()))
     assert heatmap[:, GRID // 2 :].max() == heatmap.max() > 0
     np.testing.assert_allclose(heatmap, mirrored[:, ::-1], atol=1e-6)
 
 
-def test_a_picture_is_drawn_for_each_answer_at_the_path_of_the_image(tmp_path, tiny_params, monkeypatch) -> None:
+def test_heatmap_of_each_prediction_is_saved_at_the_path_of_its_image(tmp_path, tiny_params, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     candidate = Candidate(candidate_config(tiny_params, classes=["a", "b"]), Brightness(), None)
     pixels = np.random.default_rng(0).integers(0, 255, (1, 32, 32), dtype=np.uint8)

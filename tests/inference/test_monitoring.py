@@ -1,4 +1,4 @@
-"""Periods of the inference log, on predictions of which everything is known."""
+"""Monitoring of the inference log by period, on predictions with known counts."""
 
 import json
 import re
@@ -34,9 +34,9 @@ def predicted(month: int, *shifted: str) -> pd.DataFrame:
     )
 
 
-def test_months_with_what_was_fed_back_and_drift():
+def test_monthly_periods_count_feedback_and_report_drift():
     lines = [("1-1", "ill", "truth"), ("1-3", "well", "truth"), ("1-10", "ill", "truth"), ("3-2", "ill", "reader")]
-    lines += [("3-4", "well", "reader"), ("1-3", "ill", "reader")]  # the truth of 1-3 stays
+    lines += [("3-4", "well", "reader"), ("1-3", "ill", "reader")]  # the confirmed class of 1-3 has priority
     fed_back = pd.DataFrame(lines, columns=["input_sha256", "label", "source"])
     log = pd.concat([predicted(3, "brightness", "confidence"), predicted(1)], ignore_index=True)
     january, march = periods(log, fed_back, REFERENCE, "month")
@@ -72,7 +72,7 @@ FED_BACK = {
         (FED_BACK | {"source": ""}, r"line 2 does not fit .*source"),
     ],
 )
-def test_a_line_that_does_not_fit_is_named_and_the_others_count(line, said, tmp_path, monkeypatch):
+def test_damaged_log_line_is_named_and_the_others_are_read(line, said, tmp_path, monkeypatch):
     log = tmp_path / "predictions.jsonl"
     monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
     damaged = line if isinstance(line, bytes) else json.dumps(line).encode()
@@ -84,7 +84,7 @@ def test_a_line_that_does_not_fit_is_named_and_the_others_count(line, said, tmp_
     assert re.search(f"predictions.jsonl {said}.*: restore the line, or move the file away", found.skipped)
 
 
-def test_every_reader_is_compared_with_the_model_and_with_what_was_confirmed():
+def test_readers_are_compared_with_the_model_and_the_confirmed_classes():
     lines = [("1-1", "ill", "truth"), ("1-1", "well", "Lee"), ("1-3", "well", "Lee"), ("1-3", "ill", "Lee")]
     lines += [("1-1", "ill", "Roy"), ("1-10", "ill", "Roy"), ("9-9", "ill", "Roy"), ("9-9", "ill", "Kim")]
     fed_back = pd.DataFrame(lines, columns=["input_sha256", "label", "source"])

@@ -1,4 +1,4 @@
-"""`dcube predict`: what comes out is what the model says about those very pixels, and of nobody in particular."""
+"""`dcube predict`: the output equals the model's predictions for the same pixels and names no patient."""
 
 import copy
 import hashlib
@@ -96,14 +96,14 @@ def of_scans(home) -> Asking:
 
 
 def by_hand(candidate: Candidate, images: list[Image.Image]) -> np.ndarray:
-    """Calibrated probabilities, from the networks and the formula of the temperature."""
+    """Calibrated probabilities, computed from the networks and the temperature formula."""
     large, small = (torch.from_numpy(np.stack([to_square(one, s, 1, "crop") for one in images])) for s in (32, 16))
     plain = probabilities(candidate.head, candidate.uvit, large, small, [1]).double().numpy()
     sharpened = plain ** (1 / 1.5)
     return sharpened / sharpened.sum(axis=1, keepdims=True)
 
 
-def test_pictures_are_predicted_as_by_the_model(of_pictures, capsys, tmp_path):
+def test_predictions_of_images_equal_those_of_the_model(of_pictures, capsys, tmp_path):
     files = [write_picture(tmp_path / "in" / f"{n}.png", n) for n in range(3)]
     rows = of_pictures.rows(capsys, tmp_path / "in")
     assert list(rows["image"]) == [str(file) for file in files]
@@ -111,10 +111,10 @@ def test_pictures_are_predicted_as_by_the_model(of_pictures, capsys, tmp_path):
     np.testing.assert_allclose(rows[COLUMNS].to_numpy(), expected, atol=1e-6)
     assert list(rows["decision"]) == list(rows["prediction"]) == [CLASSES[i] for i in expected.argmax(axis=1)]
     np.testing.assert_allclose(rows["entropy"], -(expected * np.log(expected)).sum(axis=1) / np.log(3), atol=1e-6)
-    assert rows["spread"].isna().all()  # this kind looks at no timestep
+    assert rows["spread"].isna().all()  # this kind of model uses no timestep
 
 
-def test_a_model_of_a_split_by_image_says_so_and_the_registry_too(home, capsys, tmp_path):
+def test_predict_and_the_registry_warn_of_a_split_by_image(home, capsys, tmp_path):
     changes = {"grouping": "none", "split_origin": "official"}
     model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, **changes))
     code, out, err = model.command(capsys, write_picture(tmp_path / "0.png", 0), "--format", "json")
@@ -124,7 +124,7 @@ def test_a_model_of_a_split_by_image_says_so_and_the_registry_too(home, capsys, 
     assert "Official split by image: metrics are likely too high" in version.description
 
 
-def test_the_python_api_predicts_as_the_command_does(of_scans, capsys, tmp_path):
+def test_python_api_predicts_as_the_command_does(of_scans, capsys, tmp_path):
     for number, patient in enumerate(("Doe-Jane", "Doe-Jane", "P2")):
         write_dicom(tmp_path / "in" / f"{number}.dcm", number, patient)
     write_picture(tmp_path / "in" / "other.png", 1)
@@ -147,7 +147,7 @@ def test_the_python_api_predicts_as_the_command_does(of_scans, capsys, tmp_path)
     assert predictions.left_out == {"not an image": [f"{tmp_path}/in/notes.txt"]}
 
 
-def test_the_log_has_every_prediction_of_every_call_and_no_name(of_scans, capsys, tmp_path, monkeypatch):
+def test_log_contains_every_prediction_and_no_patient_name(of_scans, capsys, tmp_path, monkeypatch):
     log = tmp_path / "audit" / "predictions.jsonl"
     monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
     write_dicom(tmp_path / "in" / "Doe-Jane.dcm", 1, "Doe-Jane")
@@ -164,7 +164,7 @@ def test_the_log_has_every_prediction_of_every_call_and_no_name(of_scans, capsys
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path, monkeypatch):
+def test_monitor_counts_feedback_by_period(of_pictures, run_dcube, tmp_path, monkeypatch):
     log = tmp_path / "predictions.jsonl"
     monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
     assert f"{log} is missing" in run_dcube("monitor", of_pictures.reference)[1]
@@ -172,7 +172,9 @@ def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path,
     first, second, _ = predictions
     wrong = next(name for name in CLASSES if name != second.decision)
     assert run_dcube("feedback", first.input_sha256, wrong, "--by", "Dr Lee")[0] == 0
-    assert run_dcube("feedback", first.input_sha256[:12], first.decision)[0] == 0  # the truth counts before a reader
+    assert (
+        run_dcube("feedback", first.input_sha256[:12], first.decision)[0] == 0
+    )  # the truth has priority over a reader
     assert run_dcube("feedback", second.input_sha256, wrong)[0] == 0
     with log.open("a") as file:
         file.write('{"torn')
@@ -203,7 +205,7 @@ def test_what_is_fed_back_is_counted_by_period(of_pictures, run_dcube, tmp_path,
     assert "the log has no prediction of" in run_dcube("monitor", of_pictures.reference)[1]
 
 
-def test_the_python_api_raises_one_line(of_pictures, tmp_path):
+def test_python_api_raises_dcube_errors(of_pictures, tmp_path):
     model = dcube.load(of_pictures.reference)
     for paths, said in (([], "no path is given"), (tmp_path / "away", "away does not exist")):
         with pytest.raises(dcube.DcubeError, match=said):
@@ -216,13 +218,13 @@ def test_the_python_api_raises_one_line(of_pictures, tmp_path):
         dcube.load("models:/dcube-asked")
 
 
-def test_the_package_is_imported_at_once():
+def test_package_import_loads_no_heavy_modules():
     said = "import dcube, sys; print({'torch', 'mlflow', 'pandas'} & set(sys.modules), dcube.__version__)"
     assert subprocess.run([sys.executable, "-c", said], capture_output=True, text=True).stdout.startswith("set() ")
 
 
 @pytest.mark.parametrize("pack", ["zip", "tar", "gztar"])
-def test_an_archive_is_its_folder(of_pictures, capsys, tmp_path, pack):
+def test_archive_is_predicted_like_its_folder(of_pictures, capsys, tmp_path, pack):
     write_picture(tmp_path / "in" / "a" / "0.png", 0)
     write_picture(tmp_path / "in" / "b" / "1.png", 1)
     packed = shutil.make_archive(str(tmp_path / "packed"), pack, tmp_path / "in")
@@ -232,7 +234,7 @@ def test_an_archive_is_its_folder(of_pictures, capsys, tmp_path, pack):
     assert list(rows["image"]) == [f"{packed}/a/0.png", f"{packed}/b/1.png"]
 
 
-def test_volumes_of_one_name_in_two_folders_are_two_patients(of_scans, capsys, tmp_path):
+def test_volumes_of_the_same_name_in_two_folders_are_two_patients(of_scans, capsys, tmp_path):
     volume = np.stack([hounsfield(5).T] * 2, axis=2).astype(np.int16)
     paths = [tmp_path / name / "t1.nii.gz" for name in ("p1", "p2")]
     for path in paths:
@@ -252,7 +254,7 @@ def write_volume(file: Path, *slices: np.ndarray) -> Path:
 AIR = np.full((48, 48), -1000)
 
 
-def test_blank_slices_of_a_volume_are_left_out_by_name(of_scans, capsys, tmp_path):
+def test_blank_slices_of_a_volume_are_left_out_and_named(of_scans, capsys, tmp_path):
     write_volume(tmp_path / "volume.nii", hounsfield(5), AIR, hounsfield(6))
     code, out, err = of_scans.command(capsys, tmp_path / "volume.nii", "--format", "json")
     assert code == 0 and [row["image"][-2:] for row in json.loads(out)] == ["#0", "#2"]
@@ -262,15 +264,15 @@ def test_blank_slices_of_a_volume_are_left_out_by_name(of_scans, capsys, tmp_pat
     assert code == 2 and "every slice is blank" in err
 
 
-def test_blank_slices_do_not_end_an_external_test(of_scans, tmp_path):
+def test_blank_slices_are_left_out_of_an_external_test(of_scans, tmp_path):
     for number in range(9):
         write_volume(tmp_path / "in" / CLASSES[number % 3] / f"{number}.nii", AIR, hounsfield(700 + number))
     test = dcube.evaluate(of_scans.reference, tmp_path / "in")
     assert (test.blank_slices, test.metrics.test_images, len(test.predictions.table)) == (9, 9, 9)
-    assert not test.drift[0].drifted  # images refused
+    assert not test.drift[0].drifted  # the row of refused images
 
 
-def test_a_scan_is_windowed_as_in_training_by_whatever_route_it_comes(of_scans, capsys, tmp_path):
+def test_scan_is_windowed_as_in_training_in_every_file_format(of_scans, capsys, tmp_path):
     file = write_dicom(tmp_path / "slice.dcm", 5)
     frames = write_dicom(tmp_path / "frames.dcm", 4, frames=2)
     volume = np.stack([hounsfield(5).T] * 2, axis=2).astype(np.int16)
@@ -293,9 +295,7 @@ def test_a_scan_is_windowed_as_in_training_by_whatever_route_it_comes(of_scans, 
         (lambda file: write_dicom(file.with_suffix(".dcm"), 0), "made for plain images"),
     ],
 )
-def test_what_the_model_was_not_made_for_is_refused_and_the_others_are_answered(
-    of_pictures, capsys, tmp_path, write, reason
-):
+def test_unsuitable_image_is_refused_and_the_others_are_predicted(of_pictures, capsys, tmp_path, write, reason):
     write_picture(tmp_path / "in" / "0.png", 0)
     bad = write(tmp_path / "in" / "bad")
     rows = of_pictures.rows(capsys, tmp_path / "in", refused=True).set_index("image")
@@ -306,7 +306,7 @@ def test_what_the_model_was_not_made_for_is_refused_and_the_others_are_answered(
     assert err.startswith(f"error: 1 of 2 images were refused, e.g. {bad}: ")
 
 
-def test_a_model_of_ct_refuses_mr_and_pictures(of_scans, capsys, tmp_path):
+def test_ct_model_refuses_mr_plain_and_damaged_images(of_scans, capsys, tmp_path):
     write_dicom(tmp_path / "in" / "mr.dcm", 0, modality="MR")
     write_picture(tmp_path / "in" / "photo.png", 0)
     damaged = write_dicom(tmp_path / "in" / "damaged.dcm", 0)
@@ -319,7 +319,7 @@ def test_a_model_of_ct_refuses_mr_and_pictures(of_scans, capsys, tmp_path):
     assert told["damaged.dcm"].startswith("cut off")
 
 
-def test_it_abstains_below_what_it_was_evaluated_with_or_what_is_asked(home, capsys, tmp_path):
+def test_abstention_threshold_is_the_registered_or_the_given_one(home, capsys, tmp_path):
     model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, abstain_below=0.99))
     file = write_picture(tmp_path / "0.png", 0)
     assert list(model.rows(capsys, file)["decision"]) == ["abstain"]
@@ -327,7 +327,7 @@ def test_it_abstains_below_what_it_was_evaluated_with_or_what_is_asked(home, cap
     assert list(answering["decision"]) == list(answering["prediction"])
 
 
-def test_it_decides_by_the_operating_point_it_was_evaluated_with_or_by_what_is_asked(home, capsys, tmp_path):
+def test_decision_rule_is_the_registered_or_the_given_one(home, capsys, tmp_path):
     point = OperatingPoint(rule=DecisionRule(of_class="malignant", threshold=0.0), chosen_by="youden")
     model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, operating_point=point))
     file = write_picture(tmp_path / "0.png", 0)
@@ -339,7 +339,9 @@ def test_it_decides_by_the_operating_point_it_was_evaluated_with_or_by_what_is_a
     assert row["decision"] != "malignant" and row["decided_by"] == "malignant >= 1.0"
     other = next(name for name in CLASSES if name != row["prediction"])
     table = model.command(capsys, file, "--decide", f"{other} >= 0")[1]
-    assert re.search(f" {other} +{row['prediction']} +{row['confidence']:.3f} ", table)  # not the other's confidence
+    assert re.search(
+        f" {other} +{row['prediction']} +{row['confidence']:.3f} ", table
+    )  # not the confidence of the decided class
     assert "prediction" not in model.command(capsys, file, "--decide", "most probable class")[1]
     (row,) = model.rows(capsys, file, "--decide", f"most probable class at {other} = 0.9999").to_dict("records")
     assert (row["decision"], row["decided_by"]) == (other, f"most probable class at {other} = 0.9999")
@@ -347,7 +349,7 @@ def test_it_decides_by_the_operating_point_it_was_evaluated_with_or_by_what_is_a
     assert code == 2 and not out and "is no rule" in err
 
 
-def test_a_path_that_does_not_exist_is_named_before_the_model_is_loaded(run_dcube, tmp_path):
+def test_missing_path_is_refused_before_the_model_is_loaded(run_dcube, tmp_path):
     code, printed = run_dcube("predict", "dcube-nothing@champion", str(tmp_path / "nowhere"))
     assert code == 2 and "nowhere does not exist" in printed and len(printed.splitlines()) == 1
 
@@ -362,9 +364,7 @@ def test_a_path_that_does_not_exist_is_named_before_the_model_is_loaded(run_dcub
         ("--heatmaps", "0.png", "0.png is not a folder: name another folder than 0.png"),
     ],
 )
-def test_what_cannot_be_written_is_refused_before_the_model_is_loaded(
-    run_dcube, tmp_path, monkeypatch, option, path, said
-):
+def test_unwritable_output_is_refused_before_the_model_is_loaded(run_dcube, tmp_path, monkeypatch, option, path, said):
     monkeypatch.chdir(tmp_path)
     write_picture(tmp_path / "0.png", 0)
     (tmp_path / "taken").mkdir()
@@ -373,14 +373,14 @@ def test_what_cannot_be_written_is_refused_before_the_model_is_loaded(
     assert len(printed.splitlines()) == 1
 
 
-def test_the_folder_of_the_output_is_made(of_pictures, capsys, tmp_path):
+def test_missing_output_folder_is_created(of_pictures, capsys, tmp_path):
     target = tmp_path / "new" / "folder" / "a.csv"
     code, _, err = of_pictures.command(capsys, write_picture(tmp_path / "0.png", 0), "--output", target)
     assert code == 0, err
     assert len(pd.read_csv(target)) == 1
 
 
-def test_prediction_sets_are_those_of_the_evaluation_and_may_abstain(home, capsys, tmp_path):
+def test_prediction_sets_use_the_registered_threshold_and_may_abstain(home, capsys, tmp_path):
     files = [write_picture(tmp_path / "in" / f"{n}.png", n) for n in range(3)]
     sets = PredictionSets(coverage=0.9, threshold=0.3, calibrated_on=20, abstain=True)
     model = Asking(*register_candidate(home, TINY_PARAMS, SUB_FEATURES, PICTURES, prediction_sets=sets))
@@ -392,7 +392,7 @@ def test_prediction_sets_are_those_of_the_evaluation_and_may_abstain(home, capsy
         assert row["decision"] == (row["prediction"] if expected == [row["prediction"]] else "abstain")
 
 
-def test_a_patient_gets_the_geometric_mean_and_keeps_the_name(of_scans, capsys, tmp_path):
+def test_patient_prediction_is_the_geometric_mean_and_shows_no_name(of_scans, capsys, tmp_path):
     for number, patient in enumerate(["Smith-77", "Jones-12", "Smith-77"]):
         write_dicom(tmp_path / "in" / f"{number}.dcm", number, patient=patient)
     rows, patients = of_scans.rows(capsys, tmp_path / "in"), of_scans.rows(capsys, tmp_path / "in", "--by-patient")
@@ -406,20 +406,20 @@ def test_a_patient_gets_the_geometric_mean_and_keeps_the_name(of_scans, capsys, 
         assert not re.search("Smith|Jones|Doe|1\\.2\\.3", out + err)
 
 
-def test_csv_json_and_table_say_the_same(of_pictures, capsys, tmp_path):
+def test_csv_json_and_table_contain_the_same_prediction(of_pictures, capsys, tmp_path):
     file = write_picture(tmp_path / "0.png", 0)
     told = {kind: of_pictures.command(capsys, file, "--format", kind)[1] for kind in ("table", "csv", "json")}
     from_csv, from_json = pd.read_csv(io.StringIO(told["csv"])), pd.DataFrame(json.loads(told["json"]))
     np.testing.assert_allclose(from_csv[COLUMNS], from_json[COLUMNS], rtol=1e-5)
     assert f"{from_json['confidence'][0]:.3f}" in told["table"] and from_json["decision"][0] in told["table"]
     target = tmp_path / "predictions.csv"
-    code, out, err = of_pictures.command(capsys, file, "--output", target)  # the suffix says the format
+    code, out, err = of_pictures.command(capsys, file, "--output", target)  # the suffix selects the format
     assert (code, out, err) == (0, "", f"predictions written to {target}: 1")
     written = pd.read_csv(target).drop(columns="predicted_at")
     pd.testing.assert_frame_equal(written, from_csv.drop(columns="predicted_at"))
 
 
-def test_every_answer_says_who_gives_it(of_pictures, capsys, tmp_path):
+def test_every_prediction_identifies_model_code_and_input(of_pictures, capsys, tmp_path):
     file = write_picture(tmp_path / "0.png", 0)
     row = of_pictures.rows(capsys, file).iloc[0]
     name, _, version = of_pictures.reference.partition("/")
@@ -438,7 +438,7 @@ def test_every_answer_says_who_gives_it(of_pictures, capsys, tmp_path):
     )
 
 
-def test_a_model_that_gives_no_numbers_has_a_problem_in_every_row(of_pictures, tmp_path):
+def test_model_with_nan_weights_gives_a_problem_and_is_not_saved(of_pictures, tmp_path):
     broken = copy.deepcopy(of_pictures.candidate)
     with torch.no_grad():
         next(broken.head.parameters()).fill_(torch.nan)
@@ -468,7 +468,7 @@ def packed_evil(file: Path) -> Path:
         (lambda folder: packed_evil(folder / "evil.tar"), "points outside"),
     ],
 )
-def test_a_wrong_path_is_one_line(of_pictures, capsys, tmp_path, make, words):
+def test_wrong_path_is_refused_in_one_line(of_pictures, capsys, tmp_path, make, words):
     folder = tmp_path / "given"
     folder.mkdir()
     code, out, err = of_pictures.command(capsys, make(folder))
@@ -485,7 +485,7 @@ def test_a_wrong_path_is_one_line(of_pictures, capsys, tmp_path, make, words):
         ("champion", "names no version"),
     ],
 )
-def test_a_wrong_model_is_one_line(of_pictures, capsys, tmp_path, reference, words):
+def test_wrong_model_reference_is_refused_in_one_line(of_pictures, capsys, tmp_path, reference, words):
     file = write_picture(tmp_path / "0.png", 0)
     code, out, err = Asking(reference, of_pictures.candidate).command(capsys, file)
     assert (code, out) == (2, "") and words in err and "\n" not in err

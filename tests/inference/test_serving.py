@@ -45,7 +45,7 @@ from tests.support.waiting import wait_for_server
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
-    """Square and not, PNG and JPEG."""
+    """Square and non-square images, PNG and JPEG."""
     shapes = {"square.png": (40, 40), "wide.png": (50, 60), "jpeg.jpg": (64, 48)}
     return [write_picture(tmp_path / "in" / name, n, shape) for n, (name, shape) in enumerate(shapes.items())]
 
@@ -80,12 +80,12 @@ def same(served: pd.DataFrame, predicted: pd.DataFrame) -> None:
     assert {"decision", "confidence", "entropy", "probability_benign"} < set(served.columns)
 
 
-def test_pictures_are_answered_as_at_the_terminal(classifier, files):
+def test_served_image_predictions_equal_the_command_line(classifier, files):
     predicted = at_the_terminal(classifier, files[0].parent)
     same(classifier.predict(None, table(sorted(files))), predicted)
 
 
-def test_the_service_logs_what_it_predicts(classifier, files, tmp_path, monkeypatch):
+def test_service_logs_its_predictions(classifier, files, tmp_path, monkeypatch):
     monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(tmp_path / "log.jsonl"))
     predicted = classifier.predict(None, table(files))
     logged = pd.read_json(tmp_path / "log.jsonl", lines=True, dtype=False, convert_dates=False)
@@ -99,7 +99,7 @@ def test_the_service_logs_what_it_predicts(classifier, files, tmp_path, monkeypa
     )
 
 
-def test_a_request_may_name_its_rule_and_the_answer_names_the_one_that_decided(classifier, files):
+def test_request_may_set_the_rule_and_the_response_names_the_rule_used(classifier, files):
     rows = classifier.predict(None, table(files), {"decide": "benign >= 0.0"})
     assert set(rows["decision"]) == {"benign"} and set(rows["decided_by"]) == {"benign >= 0.0"}
     assert set(classifier.predict(None, table(files))["decided_by"]) == {"most probable class"}
@@ -107,14 +107,14 @@ def test_a_request_may_name_its_rule_and_the_answer_names_the_one_that_decided(c
         classifier.predict(None, table(files), {"decide": "x >= 0.5"})
 
 
-def test_arrays_are_answered_as_the_pictures_that_hold_them(classifier, files):
+def test_arrays_are_predicted_like_files_with_the_same_pixels(classifier, files):
     lossless = [file for file in files if file.suffix == ".png"]
     arrays = pd.DataFrame({"image": [np.asarray(Image.open(file)).tolist() for file in lossless]})
     tables = (classifier.predict(None, each).drop(columns="predicted_at") for each in (arrays, table(lossless)))
     pd.testing.assert_frame_equal(*tables)
 
 
-def test_scans_and_their_values_are_answered_as_at_the_terminal(of_scans, tmp_path):
+def test_served_scan_predictions_equal_the_command_line(of_scans, tmp_path):
     file = write_dicom(tmp_path / "in" / "0.dcm", 3)
     predicted = at_the_terminal(of_scans, tmp_path / "in")
     same(of_scans.predict(None, table([file])), predicted)
@@ -149,14 +149,14 @@ def png(pixels: np.ndarray) -> str:
         (None, "shape ()"),
     ],
 )
-def test_what_cannot_be_answered_is_refused_with_its_row(classifier, files, cell, words):
+def test_unusable_input_is_refused_with_its_row(classifier, files, cell, words):
     with pytest.raises(DcubeError, match="row 1: ") as refused:
         classifier.predict(None, pd.DataFrame({"image": [encode_file(files[0]), cell]}))
     assert words in str(refused.value)
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
-def test_an_array_with_a_value_that_is_no_number_is_refused(of_scans, value):
+def test_array_with_nan_or_infinity_is_refused(of_scans, value):
     cell = [[value, *row[1:]] for row in hounsfield(3).tolist()]
     with pytest.raises(DcubeError, match="row 1: NaN or infinite pixels"):
         of_scans.predict(None, pd.DataFrame({"image": [hounsfield(3).tolist(), cell]}))
@@ -173,7 +173,7 @@ def imports(module: str, seen: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in found}
 
 
-def test_everything_that_serving_imports_is_required():
+def test_every_package_that_serving_imports_is_a_requirement():
     known = packages_distributions()
     needed = [
         {name.lower() for name in known[module]}
@@ -183,7 +183,7 @@ def test_everything_that_serving_imports_is_required():
 
 
 @pytest.mark.slow
-def test_a_policy_is_what_was_registered_or_the_model_is_not_loaded(
+def test_policy_is_the_registered_one_and_a_changed_policy_file_is_refused(
     tmp_path, tracking_address, tiny_params, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -198,7 +198,7 @@ def test_a_policy_is_what_was_registered_or_the_model_is_not_loaded(
         loaded_version(folder)
 
 
-def test_a_model_without_its_policy_is_not_loaded(classifier, tmp_path):
+def test_model_without_its_policy_is_not_loaded(classifier, tmp_path):
     (tmp_path / "serving.json").unlink()
     with pytest.raises(DcubeError, match=r"serving.json is missing: register that model again"):
         loaded(tmp_path / "model", tmp_path / "serving.json")
@@ -206,7 +206,7 @@ def test_a_model_without_its_policy_is_not_loaded(classifier, tmp_path):
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A directory in which Python finds the package nowhere: an editable installation would lend it to any."""
+    """A directory where Python cannot import dcube; an editable installation is importable from everywhere."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     hide = "import sys; sys.meta_path[:] = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]; "
@@ -219,10 +219,10 @@ def elsewhere(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "spec"), [(SUB_FEATURES, PICTURES), (DCUBE, SCANS)])
-def test_a_server_with_the_registry_alone_predicts_as_the_terminal(
+def test_mlflow_server_without_the_package_equals_the_command_line(
     tmp_path, tiny_params, files, elsewhere, monkeypatch, kind, spec
 ):
-    """`mlflow models serve` in a process that finds the package nowhere but inside the model."""
+    """`mlflow models serve` in a process that finds the package only inside the model."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.chdir(home)
