@@ -27,7 +27,7 @@ def listed() -> dict[str, str]:
 
 
 def defined_in(tree: ast.Module) -> set[str]:
-    """Names that a module gives to things of its own."""
+    """Names that a module defines itself."""
     found = set()
     for node in ast.walk(tree):
         match node:
@@ -39,7 +39,7 @@ def defined_in(tree: ast.Module) -> set[str]:
 
 
 def private_names(file: Path) -> Iterator[str]:
-    """Those of other packages that a module uses: imported, or as an attribute of something."""
+    """Private names of other packages that a module imports or reads as an attribute."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     own = defined_in(tree)
     for node in ast.walk(tree):
@@ -52,7 +52,7 @@ def private_names(file: Path) -> Iterator[str]:
                     yield name
 
 
-def test_every_private_name_of_another_package_is_listed_with_its_module():
+def test_used_private_names_of_other_packages_are_listed():
     rows = listed()
     for folder in sorted(OWN):
         for file in (ROOT / folder).rglob("*.py"):
@@ -61,7 +61,7 @@ def test_every_private_name_of_another_package_is_listed_with_its_module():
             assert not missing, f"{place} uses {missing}: avoid them, or list them in docs/architecture.md"
 
 
-def test_the_modules_and_tests_of_the_table_exist():
+def test_modules_and_tests_named_in_the_table_exist():
     for place in listed():
         assert (ROOT / place).exists(), place
     for *_, tests in ROWS:
@@ -69,7 +69,7 @@ def test_the_modules_and_tests_of_the_table_exist():
             assert (ROOT / "tests" / file).exists(), file
 
 
-def test_the_versions_that_it_was_checked_with_are_those_installed():
+def test_installed_versions_equal_those_named_in_the_docs():
     named = " ".join(PAGE.partition("Checked with ")[2].partition("\n\n")[0].split()).rstrip(".")
     for package, checked in re.findall(r"([\w-]+) ([\d.]+)", named):
         assert version(package) == checked, f"check the table of docs/architecture.md with {package} {version(package)}"

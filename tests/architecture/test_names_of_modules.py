@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.checkout import ROOT
 
-# Programs of their own, which run in processes of their own.
+# These programs are started as separate processes, so their names have to be strings.
 PROGRAMS = {"dcube/cli/orchestrator.py": {"flows.study", "flows.flow_run"}}
 MODULE = re.compile(r"(?:dcube|flows)(?:\.\w+)+")
 CODE = re.compile(rf"(?:from|import) ({MODULE.pattern})")
@@ -29,7 +29,7 @@ def package_of(place: str) -> str:
     return ".".join(Path(place).with_suffix("").parts[:2])
 
 
-def test_the_method_names_no_module_of_another_package_in_a_string():
+def test_modules_of_other_packages_are_not_named_in_strings():
     files = {str(file.relative_to(ROOT)): file for file in (ROOT / "dcube").rglob("*.py")}
     named = {
         place: {it for it in named_modules(file) if not it.startswith(package_of(place))}
