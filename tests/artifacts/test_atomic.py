@@ -1,4 +1,4 @@
-"""A process killed at any instant leaves the old folder or the new one, never a part of one."""
+"""A process that is killed at any instant leaves either the old folder or the new one, never a partial one."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ def fill(folder: Path, content: str) -> None:
 
 
 def killed_at(event: int, folder: Path) -> bool:
-    """Replace `folder` in a process that dies just before its `event`-th change of the file system; False: it ended."""
+    """Replace `folder` in a process that dies just before its `event`-th file system change; False if it finished."""
     child = os.fork()
     if child == 0:
         left = iter(range(event))
@@ -29,7 +29,7 @@ def killed_at(event: int, folder: Path) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
-def test_a_kill_tears_nothing(tmp_path: Path) -> None:
+def test_killed_process_leaves_a_whole_folder(tmp_path: Path) -> None:
     event, killed = 0, True
     while killed:
         folder = tmp_path / str(event)
@@ -39,16 +39,14 @@ def test_a_kill_tears_nothing(tmp_path: Path) -> None:
         if folder.exists():
             assert [(folder / name).read_text() for name in NAMES] in (["old"] * 5, ["new"] * 5), event
         with pytest.raises(RuntimeError), atomic_folder(folder):
-            raise RuntimeError  # the next attempt fails: what was there is back, and nothing else
+            raise RuntimeError  # a failed attempt restores the previous folder and leaves no other files
         assert {(folder / name).read_text() for name in NAMES} in ({"old"}, {"new"}), event
         assert not list(tmp_path.glob(".*"))
         event += 1
     assert event > 5 and (folder / NAMES[0]).read_text() == "new"
 
 
-def test_a_new_folder_that_cannot_take_its_place_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_replacement_restores_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     fill(folder, "old")
@@ -65,7 +63,7 @@ def test_a_new_folder_that_cannot_take_its_place_leaves_the_old_one(
     assert (folder / NAMES[0]).read_text() == "old" and list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_device_is_written_to_and_stays_one(tmp_path):
+def test_atomic_write_keeps_a_link_to_a_device(tmp_path):
     link = tmp_path / "nowhere"
     link.symlink_to(os.devnull)
     atomic_write(link, b"gone")

@@ -3,8 +3,8 @@
 from dcube.artifacts.checksums import dvc_hash
 
 
-def test_an_empty_output_has_the_hash_that_dvc_records(tmp_path):
-    """As of the stage `probe` where no probe was asked for."""
+def test_hash_of_an_empty_folder_equals_that_of_dvc(tmp_path):
+    """The stage `probe` has an empty output if no probe is requested."""
     (tmp_path / "probe").mkdir()
     assert dvc_hash(tmp_path / "probe") == "d751713988987e9331980363e24189ce.dir"
     assert dvc_hash(tmp_path / "nothing") is None

@@ -1,4 +1,4 @@
-"""What crosses a stage: it survives its file, and a file that does not fit ends in one line that says what to do."""
+"""Files between stages are read back as written; incompatible files are refused with one line that says what to do."""
 
 import ast
 import json
@@ -19,7 +19,7 @@ from tests.support.metrics import made_metrics
 from tests.support.random_candidate import write_candidate
 
 
-def test_numbers_survive_the_file_bit_by_bit_and_so_does_what_is_undefined(tmp_path: Path) -> None:
+def test_saved_numbers_are_read_back_exactly_including_nan(tmp_path: Path) -> None:
     metrics = made_metrics(test={"accuracy": 0.1 + 0.2, "auroc": float("nan")}, model="Größe")
     metrics.save(tmp_path / "metrics.json")
     loaded = Metrics.load(tmp_path / "metrics.json")
@@ -37,7 +37,7 @@ def test_numbers_survive_the_file_bit_by_bit_and_so_does_what_is_undefined(tmp_p
         ({"colour": "red"}, "(colour: Extra inputs are not permitted)"),
     ],
 )
-def test_a_file_that_does_not_fit_ends_in_one_line(tmp_path: Path, change: dict, words: str) -> None:
+def test_incompatible_file_is_refused_with_one_line(tmp_path: Path, change: dict, words: str) -> None:
     file = tmp_path / "metrics.json"
     file.write_text(json.dumps(json.loads(made_metrics().model_dump_json()) | change))
     with pytest.raises(DcubeError) as refused:
@@ -48,7 +48,7 @@ def test_a_file_that_does_not_fit_ends_in_one_line(tmp_path: Path, change: dict,
 
 
 @pytest.mark.parametrize(("content", "words"), [(b"{", "is not JSON"), (b"\xff\xfe", "not JSON"), (b"[]", "version")])
-def test_what_is_no_such_file_is_said(tmp_path: Path, content: bytes, words: str) -> None:
+def test_missing_or_unreadable_file_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
     file = tmp_path / "metrics.json"
     with pytest.raises(DcubeError, match=r"metrics\.json is missing: run `dvc repro evaluate`"):
         Metrics.load(file)
@@ -57,9 +57,7 @@ def test_what_is_no_such_file_is_said(tmp_path: Path, content: bytes, words: str
         Metrics.load(file)
 
 
-def test_a_candidate_with_a_parameter_that_does_not_exist_is_refused_in_one_line(
-    tmp_path: Path, tiny_params: Params
-) -> None:
+def test_candidate_with_unknown_parameter_is_refused(tmp_path: Path, tiny_params: Params) -> None:
     write_candidate(tmp_path, tiny_params)
     config = json.loads((tmp_path / CONFIG).read_text())
     config["params"]["classifier"]["colour"] = "red"
@@ -68,7 +66,7 @@ def test_a_candidate_with_a_parameter_that_does_not_exist_is_refused_in_one_line
         load_candidate(tmp_path, choose_device(tiny_params.compute))
 
 
-def test_the_config_of_the_diffusion_model_is_read_without_its_weights(tmp_path: Path) -> None:
+def test_diffusion_config_is_read_without_weights(tmp_path: Path) -> None:
     DiffusionConfig(
         diffusion=Diffusion(depth=4), image_size=16, best_step=1, channels=1, classes=["ill", "well"],
         data_fingerprint="f", weights_sha256="0" * 64,
@@ -77,8 +75,8 @@ def test_the_config_of_the_diffusion_model_is_read_without_its_weights(tmp_path:
     assert load_diffusion_config(tmp_path).diffusion.depth == 4
 
 
-def test_a_choice_of_values_is_declared_once() -> None:
-    """Two lists of the same values would not change together."""
+def test_each_set_of_literal_values_is_declared_once() -> None:
+    """Two declarations of the same values could diverge."""
     declared: dict[tuple[str, ...], list[str]] = {}
     for file in (file for package in ("dcube", "flows") for file in (ROOT / package).rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""A damaged file or tag is one line that names it; labels are what people see."""
+"""A damaged file or tag is refused with one line that names it; labels are normalised to what people see."""
 
 import hashlib
 from pathlib import Path
@@ -45,7 +45,7 @@ ROW = b"0,a.png,p,0,a,a,0.9,0.1\n"
         HEADER.replace(b"patient", b"person") + ROW,
     ],
 )  # fmt: skip
-def test_torn_predictions(content: bytes, tmp_path: Path) -> None:
+def test_damaged_predictions_are_refused(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "predictions.csv"
     file.write_bytes(content)
     with pytest.raises(DcubeError, match=r"predictions\.csv is damaged .*dvc repro evaluate") as refused:
@@ -58,7 +58,7 @@ def test_torn_predictions(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"[]", b"3", b"null", b"\xff", b"{", b'{"format_version": 1, "classes": 3}'])
-def test_a_damaged_config(content: bytes, tmp_path: Path) -> None:
+def test_damaged_config_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_bytes(content)
     for schema in (CandidateConfig, DiffusionConfig):
         with pytest.raises(DcubeError, match=r"config\.json"):
@@ -74,7 +74,7 @@ def test_a_damaged_config(content: bytes, tmp_path: Path) -> None:
         (DIFFUSION_VALIDATION, "step,fid"),
     ],
 )
-def test_a_table_without_a_column_is_one_line_that_names_it(schema: TableSchema, header: str, tmp_path: Path) -> None:
+def test_table_with_missing_column_is_refused_with_its_name(schema: TableSchema, header: str, tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(f"{header}\n")
     (missing,) = set(schema.columns) - set(header.split(","))
     with pytest.raises(DcubeError, match=rf"table\.csv is damaged \(it has no column {missing}\): run `dvc repro"):
@@ -88,13 +88,13 @@ def test_a_table_without_a_column_is_one_line_that_names_it(schema: TableSchema,
         schema.load(tmp_path / "absent.csv")
 
 
-def test_text_among_the_numbers_of_a_table_is_one_line(tmp_path: Path) -> None:
+def test_table_with_text_in_a_number_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text("step,loss\n1,0.5\n2,much\n")
     with pytest.raises(DcubeError, match=r"table\.csv is damaged .*much.*: run `dvc repro train_diffusion`"):
         DIFFUSION_HISTORY.load(tmp_path / "table.csv")
 
 
-def test_a_manifest_without_a_column_of_subgroups(tmp_path: Path) -> None:
+def test_manifest_without_subgroup_column_is_refused(tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path)
     dataset.info.model_copy(update={"subgroups": ["sex"]}).save(tmp_path / DATASET)
     with pytest.raises(
@@ -104,7 +104,7 @@ def test_a_manifest_without_a_column_of_subgroups(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [{"confidence": 1.95}, {"calibration_bins": 0}, {"bootstrap_samples": 0}])
-def test_damaged_metrics(values: dict, tmp_path: Path) -> None:
+def test_metrics_with_impossible_values_are_refused(values: dict, tmp_path: Path) -> None:
     metrics = made_metrics()
     damaged = metrics.evaluation.model_copy(update=values)
     metrics.model_copy(update={"evaluation": damaged}).save(tmp_path / METRICS_FILE)
@@ -113,7 +113,7 @@ def test_damaged_metrics(values: dict, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 20, b"\x08\0\0\0\0\0\0\0{}{}{}{}", bytes(8)])
-def test_weights_with_a_damaged_header_and_a_checksum_of_it(content: bytes, tmp_path: Path) -> None:
+def test_damaged_weights_with_matching_checksum_are_refused(content: bytes, tmp_path: Path) -> None:
     config = DiffusionConfig(
         diffusion=Diffusion(), image_size=8, best_step=1, channels=1, classes=["a", "b"], data_fingerprint="f",
         weights_sha256="",
@@ -126,7 +126,7 @@ def test_weights_with_a_damaged_header_and_a_checksum_of_it(content: bytes, tmp_
         load_weights(tmp_path, DiffusionConfig)
 
 
-def test_tags_that_are_text_where_numbers_are_due() -> None:
+def test_tags_with_text_instead_of_numbers_are_refused() -> None:
     event = f"{tags.CHAMPION}2026"
     entry = SimpleNamespace(name="dcube-a", version=3, tags={f"{tags.TEST_METRIC}auroc": "good", event: "[]"})
     version = Version(entry, None)  # type: ignore[arg-type]
@@ -136,7 +136,7 @@ def test_tags_that_are_text_where_numbers_are_due() -> None:
         events_of([version], {})
 
 
-def test_labels_are_what_people_see(tmp_path: Path) -> None:
+def test_labels_are_unicode_normalised_and_lookalikes_refused(tmp_path: Path) -> None:
     assert one_spelling("\u200bnor\u00admal\ufeff \x07") == "normal"
     assert one_spelling("Pneumonie aigue\u0308") == "Pneumonie aigu\u00eb"
     for number, folder in enumerate(("normal", "sick", "si\u200bck")):
@@ -147,7 +147,7 @@ def test_labels_are_what_people_see(tmp_path: Path) -> None:
         read_raw_dataset(tmp_path, Data())
 
 
-def test_an_archive_without_images(tmp_path: Path) -> None:
+def test_archive_without_images_is_refused(tmp_path: Path) -> None:
     arrays = {f"{split}_{what}": np.empty((0, 28, 28) if what == "images" else (0,), dtype=np.uint8)
               for split in ("train", "val", "test") for what in ("images", "labels")}  # fmt: skip
     np.savez(tmp_path / "mine.npz", **arrays)

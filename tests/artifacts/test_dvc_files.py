@@ -1,3 +1,5 @@
+"""Reading dvc.lock and data.dvc."""
+
 import pytest
 
 from dcube.artifacts.dvc_files import parse_data_hash, parse_lock
@@ -18,7 +20,7 @@ stages:
 """
 
 
-def test_what_a_stage_read_against_what_is_there_now() -> None:
+def test_lock_shows_changed_outputs_sources_and_parameters() -> None:
     lock = parse_lock(RECORDED, "dvc.lock")
     assert lock.outputs == {"prepared": "p", "model": "m"}
     assert lock.upstream(["model"]) == ["prepare", "train"]
@@ -28,7 +30,7 @@ def test_what_a_stage_read_against_what_is_there_now() -> None:
     assert list(lock.other_parameters(["prepare", "train"], params)) == [("prepare", "data.seed")]
 
 
-def test_files_that_dvc_has_not_written_so() -> None:
+def test_malformed_dvc_files_are_refused() -> None:
     assert parse_lock("", "dvc.lock").stages == {}
     for text in ("stages: {train: [1]}", "stages: {train: {outs: [{md5: m}]}}", "stages: [1]", "[1]"):
         with pytest.raises(DcubeError, match=r"^dvc\.lock is not as DVC writes it"):

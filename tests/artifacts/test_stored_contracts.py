@@ -41,7 +41,7 @@ def fields_of(cls: type[ArtifactPart]) -> Iterator[str]:
         yield f"    {name}{sign} {json.dumps(kept, sort_keys=True)}"
 
 
-def test_no_field_has_changed_without_a_decision_about_the_files_that_exist():
+def test_fields_of_stored_files_equal_the_recorded_ones():
     then, now = FIELDS.read_text(encoding="utf-8").splitlines(), [line for it in contracts() for line in fields_of(it)]
     changed = [line for line in now if line not in then] + [f"gone: {line}" for line in then if line not in now]
     assert then == now, f"are files of the same format_version still read? See {__name__}: {changed}"
