@@ -59,7 +59,9 @@ def batch(n: int = 6) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("channels", "image_size", "fused"), [(1, 32, 1), (3, 48, 4)])
-def test_head_shapes(channels: int, image_size: int, fused: int, tiny_params: Params, uvit: FrozenUViT) -> None:
+def test_head_has_one_logit_per_class(
+    channels: int, image_size: int, fused: int, tiny_params: Params, uvit: FrozenUViT
+) -> None:
     classifier = tiny_params.classifier.model_copy(update={"fused_channels": fused})
     head = build_head(DCUBE, classifier, TASK, uvit, load_pretrained=False)
     images = torch.randint(0, 256, (2, channels, image_size, image_size), dtype=torch.uint8)
@@ -69,7 +71,7 @@ def test_head_shapes(channels: int, image_size: int, fused: int, tiny_params: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", load_study("table8").rows, ids=lambda row: row.name)
-def test_every_sub_feature_network_of_table_8_takes_images_of_any_size(row: Row, tiny_params: Params) -> None:
+def test_sub_feature_networks_of_table_8_accept_any_image_size(row: Row, tiny_params: Params) -> None:
     settings = load_study("table8").settings | row.settings
     params = with_overrides(tiny_params, settings, where="table8")
     for size in (32, 64):
@@ -78,7 +80,7 @@ def test_every_sub_feature_network_of_table_8_takes_images_of_any_size(row: Row,
         assert head(torch.zeros(1, 1, size, size, dtype=torch.uint8)).shape == (1, 2)
 
 
-def test_the_head_uses_both_its_sources(tiny_params: Params, uvit: FrozenUViT) -> None:
+def test_head_uses_images_and_features(tiny_params: Params, uvit: FrozenUViT) -> None:
     head = head_of(DCUBE, tiny_params, uvit).eval()
     images, _, _ = batch(2)
     features = [torch.randn(2, 32, 4, 4) for _ in uvit.blocks]
@@ -87,8 +89,8 @@ def test_the_head_uses_both_its_sources(tiny_params: Params, uvit: FrozenUViT) -
     assert not torch.allclose(head(images, [f.flip(0) for f in features]), out)
 
 
-def test_sub_scores_weigh_the_fused_channel_and_it_is_added_back(tiny_params: Params, uvit: FrozenUViT) -> None:
-    """With zero scores the three channels are three copies of the fused one."""
+def test_fused_channel_is_added_to_its_product_with_sub_scores(tiny_params: Params, uvit: FrozenUViT) -> None:
+    """With zero scores, every channel is a copy of the fused one."""
     head = head_of(DCUBE, tiny_params, uvit).eval()
     assert isinstance(head, DCubeHead)
     nn.init.zeros_(head.score.weight)
@@ -114,7 +116,7 @@ def test_sub_features_are_computed_once_for_all_noise_levels(tiny_params: Params
     assert len(passes) == 1
 
 
-def test_tokens_are_normalised_one_by_one() -> None:
+def test_each_token_is_normalised_by_itself() -> None:
     block = torch.randn(2, 32, 4, 4) * 7 + 3
     out = normalise_tokens(block)
     torch.testing.assert_close(out.mean(dim=1), torch.zeros(2, 4, 4), atol=1e-5, rtol=0)
@@ -122,7 +124,7 @@ def test_tokens_are_normalised_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(("name", "mean"), [("resnet10t", [0.485, 0.456, 0.406]), ("tf_efficientnet_lite0", [0.5] * 3)])
-def test_pixels_are_normalised_as_the_networks_weights_expect(name: str, mean: list[float]) -> None:
+def test_pixels_are_normalised_as_the_pretrained_weights_expect(name: str, mean: list[float]) -> None:
     seen: list[torch.Tensor] = []
     network = ImageNetwork(timm.create_model(name))
     network.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -136,7 +138,7 @@ def test_pixels_are_normalised_as_the_networks_weights_expect(name: str, mean: l
 
 
 def test_every_loss_of_stage_2_has_a_gradient(tiny_params: Params, uvit: FrozenUViT) -> None:
-    """Fault 1: the published cycle loss passes through an argmax and has none."""
+    """Fault 1 of the published code: its cycle loss passes through an argmax and has no gradient."""
     for name in ("cross_entropy", "consistency_loss", "cycle_loss"):
         head = head_of(DCUBE, tiny_params, uvit)
         settings = tiny_params.classifier
@@ -146,7 +148,7 @@ def test_every_loss_of_stage_2_has_a_gradient(tiny_params: Params, uvit: FrozenU
         assert all(p.grad is None for p in uvit.model.parameters())
 
 
-def test_cycle_loss_falls_towards_the_truth(uvit: FrozenUViT) -> None:
+def test_cycle_loss_falls_as_predictions_approach_the_labels(uvit: FrozenUViT) -> None:
     noisy, t, labels = torch.randn(6, 1, 16, 16), torch.full((6,), 500), torch.arange(6) % 3
     right = 50 * nn.functional.one_hot(labels, 3).float()
     wrong = right.roll(1, dims=1)
@@ -155,13 +157,13 @@ def test_cycle_loss_falls_towards_the_truth(uvit: FrozenUViT) -> None:
     assert at[0] < at[1] < at[2]
 
 
-def test_consistency_loss_by_hand() -> None:
+def test_consistency_loss_equals_manual_result() -> None:
     assert consistency_loss(
         torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 3.0]])
     ).item() == pytest.approx((5 + 9) / 2)
 
 
-def test_weights_of_the_losses_add_up(tiny_params: Params, uvit: FrozenUViT) -> None:
+def test_loss_is_the_weighted_sum_of_its_terms(tiny_params: Params, uvit: FrozenUViT) -> None:
     settings = tiny_params.classifier.head_settings
 
     def losses(weights: HeadSettings) -> dict[str, torch.Tensor]:
@@ -182,7 +184,7 @@ def test_weights_of_the_losses_add_up(tiny_params: Params, uvit: FrozenUViT) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_train_save_load_predict(
+def test_saved_candidate_predicts_like_the_trained_head(
     kind: str, tiny_params: Params, uvit: FrozenUViT, disc_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     used = {DCUBE: uvit, UNTRAINED: with_random_weights(uvit, tiny_params.diffusion, seed=7)}.get(kind)
@@ -193,7 +195,7 @@ def test_train_save_load_predict(
     result = train_candidate(
         head, used, train, validation, settings.optimisation, settings.head_settings, tiny_params.compute, checkpoints
     )
-    assert len(train) == 48  # labelled only
+    assert len(train) == 48  # unlabelled images are left out
     temperature = Calibration(temperature=2.0)
     config = candidate_config(tiny_params, kind=kind, evaluation_timesteps=[1, 3], calibration=temperature)
     (tmp_path / "model").mkdir()
@@ -209,9 +211,7 @@ def test_train_save_load_predict(
     np.testing.assert_allclose(predicted, with_temperature(expected.numpy(), 2.0), atol=1e-5)
 
 
-def test_the_untrained_control_differs_from_the_model_and_is_reproducible(
-    uvit: FrozenUViT, tiny_params: Params
-) -> None:
+def test_untrained_control_differs_from_model_and_is_reproducible(uvit: FrozenUViT, tiny_params: Params) -> None:
     clean, t = torch.randn(1, 1, 16, 16), torch.tensor([1])
     trained = uvit.features(clean, t)[0]
     control = with_random_weights(uvit, tiny_params.diffusion, seed=1)
@@ -235,7 +235,7 @@ def test_dcube_overfits_a_few_images(tiny_params: Params, uvit: FrozenUViT) -> N
     assert values["cross_entropy"].item() < 0.1
 
 
-def test_synthetic_images_follow_the_real_ones(disc_dataset: PreparedDataset) -> None:
+def test_synthetic_images_are_appended_to_the_real_ones(disc_dataset: PreparedDataset) -> None:
     made = ImageTable(
         np.full((2, 1, 32, 32), 7, np.uint8), np.full((2, 1, 16, 16), 8, np.uint8), np.array([2, 1]), np.arange(2)
     )

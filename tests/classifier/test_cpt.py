@@ -1,4 +1,4 @@
-"""CPT: made images and their labels, pretraining on them, and classification from there."""
+"""CPT: generated images and their labels, pretraining on them, and classification with the pretrained encoder."""
 
 import copy
 import hashlib
@@ -65,7 +65,7 @@ def both(first: Shapes, second: Shapes) -> Shapes:
 # --- made images
 
 
-def test_a_disc_is_every_pixel_near_enough_to_its_centre() -> None:
+def test_disc_contains_the_pixels_within_its_radius() -> None:
     found = inside(one_shape("ellipse", (0.4, 0.55), (0.21, 0.21), 0.7), side=40)[0, 0]
     for row in range(40):
         for column in range(40):
@@ -73,8 +73,8 @@ def test_a_disc_is_every_pixel_near_enough_to_its_centre() -> None:
             assert found[row, column] == (distance <= 0.21 * 40), (row, column)
 
 
-def test_a_turned_rectangle_is_what_lies_between_its_corners() -> None:
-    """By the four half-planes of its edges, from the corners."""
+def test_rotated_rectangle_contains_the_pixels_between_its_edges() -> None:
+    """A pixel is inside if it lies on the inner side of all four edges."""
     angle, (cx, cy), (a, b) = 0.6, (0.5, 0.45), (0.3, 0.12)
     found = inside(one_shape("rectangle", (cx, cy), (a, b), angle), side=40)[0, 0]
     along, across = (math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))
@@ -102,12 +102,12 @@ def test_a_turned_rectangle_is_what_lies_between_its_corners() -> None:
         ("cross", 4 - 4 * 0.65**2),
     ],
 )
-def test_shapes_have_their_areas(kind: str, area: float) -> None:
+def test_shapes_have_the_expected_areas(kind: str, area: float) -> None:
     found = inside(one_shape(kind, (0.5, 0.5), (0.3, 0.2), 0.4), side=200)
     assert float(found.float().mean()) == pytest.approx(area * 0.3 * 0.2, rel=0.02)
 
 
-def test_labels_say_which_pixels_a_shape_changed_and_later_ones_hide_earlier_ones() -> None:
+def test_pixel_labels_follow_shapes_and_later_shapes_hide_earlier_ones() -> None:
     shapes = both(
         one_shape("rectangle", (0.5, 0.5), (0.4, 0.4), 0.0, contrast=0.3),
         one_shape("ellipse", (0.5, 0.5), (0.2, 0.2), 0.0, contrast=-0.2),
@@ -119,7 +119,7 @@ def test_labels_say_which_pixels_a_shape_changed_and_later_ones_hide_earlier_one
     assert labels[0, 16, 16] == 1 + KINDS.index("ellipse")
 
 
-def test_blurring_is_gaussian_and_each_images_own() -> None:
+def test_each_image_has_its_own_gaussian_blur() -> None:
     images = torch.rand(2, 64, 64)
     blurred = blur(images, torch.tensor([0.5, 1.2]))
     for i, sigma in enumerate((0.5, 1.2)):
@@ -127,7 +127,7 @@ def test_blurring_is_gaussian_and_each_images_own() -> None:
         torch.testing.assert_close(blurred[i], expected, atol=1e-5, rtol=0)
 
 
-def test_made_images_are_a_function_of_their_draws() -> None:
+def test_drawn_images_are_reproducible_from_their_seed() -> None:
     (images, labels), (again, _), (other, _) = (draw_images(rng_of(4, seed), 32) for seed in (0, 0, 1))
     assert images.shape == (4, 1, 32, 32)
     assert labels.shape == (4, 32, 32)
@@ -137,7 +137,7 @@ def test_made_images_are_a_function_of_their_draws() -> None:
     assert images.float().std() > 5
 
 
-def test_every_kind_of_shape_occurs_about_as_often() -> None:
+def test_every_kind_of_shape_is_about_equally_frequent() -> None:
     shapes = draw_shapes(rng_of(2000))
     counts = torch.bincount(shapes.kind.flatten(), minlength=PIXEL_CLASSES)
     assert len(counts) == PIXEL_CLASSES
@@ -151,7 +151,7 @@ def test_every_kind_of_shape_occurs_about_as_often() -> None:
 # --- losses and network
 
 
-def test_dice_of_perfect_half_right_and_wrong_predictions() -> None:
+def test_dice_of_perfect_uniform_and_wrong_predictions() -> None:
     labels = torch.zeros(1, 10, 10, dtype=torch.long)
     labels[:, :, 5:] = 1
     truth = nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
@@ -160,7 +160,7 @@ def test_dice_of_perfect_half_right_and_wrong_predictions() -> None:
     assert float(dice(torch.full((1, 2, 10, 10), 0.5), labels)) == pytest.approx(51 / 101)
 
 
-def test_wider_kernels_change_nothing_at_first_and_learn() -> None:
+def test_wider_kernels_keep_the_initial_output_and_have_gradients() -> None:
     plain = timm.create_model("pvt_v2_b0", features_only=True, feature_cls="getter").eval()
     images = torch.rand(2, 3, 64, 64)
     before = [m.detach().clone() for m in plain(images)]
@@ -173,7 +173,7 @@ def test_wider_kernels_change_nothing_at_first_and_learn() -> None:
     assert all(p.grad.abs().sum() > 0 for p in wide)  # type: ignore[union-attr]
 
 
-def test_a_file_fills_the_encoder(tmp_path: Path) -> None:
+def test_encoder_weights_are_loaded_from_file(tmp_path: Path) -> None:
     published, path = timm.create_model("pvt_v2_b0").state_dict(), tmp_path / "pvt.safetensors"
     save_file(published, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -188,13 +188,13 @@ def test_a_file_fills_the_encoder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("channels", "side", "classes"), [(1, 32, 2), (3, 96, 5)])
-def test_shapes(channels: int, side: int, classes: int) -> None:
+def test_network_accepts_sizes_channels_and_class_counts(channels: int, side: int, classes: int) -> None:
     model = network(classes, side, channels).eval()
     assert model(images_of(2, side, channels)).shape == (2, classes)
     assert torch.isfinite(model.pretraining_losses(rng_of(2))["loss"])
 
 
-def test_both_losses_of_pretraining_train_encoder_and_decoder_but_not_the_classifier() -> None:
+def test_pretraining_losses_reach_encoder_and_decoder_but_not_classifier() -> None:
     model = network()
     for name in ("cross_entropy", "dice_loss"):
         model.zero_grad()
@@ -204,7 +204,7 @@ def test_both_losses_of_pretraining_train_encoder_and_decoder_but_not_the_classi
         assert model.logits.weight.grad is None
 
 
-def test_pretraining_learns_and_classification_starts_from_it(tmp_path: Path, tiny_params: Params) -> None:
+def test_classifier_starts_from_the_pretrained_encoder(tmp_path: Path, tiny_params: Params) -> None:
     model = network()
     assert isinstance(model, PretrainsItself)
     assert model.pretraining_steps == 20
@@ -230,7 +230,7 @@ def test_pretraining_learns_and_classification_starts_from_it(tmp_path: Path, ti
 
 
 @torch.no_grad()
-def test_an_answer_depends_on_its_image_alone_and_outlives_saving() -> None:
+def test_prediction_depends_on_its_image_only_and_survives_saving() -> None:
     model, loaded, images = network().eval(), network(), images_of(4)
     together = model(images)
     torch.testing.assert_close(torch.cat([model(image[None]) for image in images]), together, atol=1e-5, rtol=0)
@@ -241,7 +241,7 @@ def test_an_answer_depends_on_its_image_alone_and_outlives_saving() -> None:
 
 
 @pytest.mark.slow
-def test_it_learns_32_images_by_heart() -> None:
+def test_cpt_overfits_32_images() -> None:
     model = network(classes=2, side=64)
     labels = torch.arange(32) % 2
     images = images_of(32, side=64) // 2

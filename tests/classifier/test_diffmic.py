@@ -1,4 +1,4 @@
-"""DiffMIC: its forward process and sampler, guidance, losses, and answers that depend on the image alone."""
+"""DiffMIC: forward process and sampler, guidance, losses, and predictions that depend on the image only."""
 
 import math
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def gradient(parameters: Iterable[nn.Parameter]) -> float:
 
 
 @pytest.mark.parametrize("t", [0, 120, 600, 999])
-def test_noisy_labels_have_the_mean_and_variance_of_the_drifting_process(t: int) -> None:
+def test_noisy_labels_have_the_mean_and_variance_of_the_forward_process(t: int) -> None:
     n = 40_000
     label, prior = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0.5, 0.2, 0.3])
     noise = torch.randn(n, 3, generator=torch.Generator().manual_seed(t))
@@ -45,14 +45,14 @@ def test_noisy_labels_have_the_mean_and_variance_of_the_drifting_process(t: int)
     torch.testing.assert_close(noisy.std(dim=0), torch.full((3,), spread), atol=0, rtol=0.02)
 
 
-def test_the_process_starts_at_the_label_and_ends_at_the_prior() -> None:
+def test_forward_process_starts_at_the_label_and_ends_at_the_prior() -> None:
     label, prior = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.9, 0.1]])
     first, last = (LabelDiffusion().noised(label, prior, torch.zeros(1, 2), torch.tensor([t])) for t in (0, 999))
     torch.testing.assert_close(first, label, atol=1e-4, rtol=0)
     torch.testing.assert_close(last, prior, atol=0.01, rtol=0)
 
 
-def test_with_the_true_noise_sampling_goes_back_along_the_forward_process() -> None:
+def test_sampling_with_the_true_noise_inverts_the_forward_process() -> None:
     diffusion, generator = LabelDiffusion(), torch.Generator().manual_seed(0)
     labels = torch.eye(4)[torch.tensor([2, 0, 3])]
     prior, noise = torch.rand(3, 4, generator=generator).softmax(1), torch.randn(3, 4, generator=generator)
@@ -70,13 +70,13 @@ def test_with_the_true_noise_sampling_goes_back_along_the_forward_process() -> N
     assert len(seen) == diffmic.SAMPLING_STEPS
 
 
-def test_a_wrong_denoiser_cannot_take_labels_out_of_their_range() -> None:
+def test_wrong_denoiser_keeps_labels_in_their_range() -> None:
     prior = torch.tensor([[0.7, 0.3]])
     sampled = LabelDiffusion().sampled(lambda noisy, t: torch.full_like(noisy, 3.0), prior, prior + 1)
     assert ((sampled - prior).abs() <= 1 + 1e-6).all()
 
 
-def test_first_noises_favour_no_class() -> None:
+def test_initial_noises_sum_to_zero_for_each_class() -> None:
     noises = first_noises(5)
     torch.testing.assert_close(noises.sum(dim=0), torch.zeros(5))
     assert torch.equal(noises, first_noises(5))
@@ -86,7 +86,7 @@ def test_first_noises_favour_no_class() -> None:
 # --- discrepancy
 
 
-def test_discrepancy_is_that_of_a_plain_double_loop() -> None:
+def test_mmd_equals_a_plain_double_loop() -> None:
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(5, 3, generator=generator), 1 + torch.randn(4, 3, generator=generator)
 
@@ -105,7 +105,7 @@ def test_discrepancy_is_that_of_a_plain_double_loop() -> None:
 def test_regions_are_the_most_salient_cells_of_the_image() -> None:
     images = images_of(1, side=128, channels=3)
     saliency = torch.zeros(1, 2, 4, 4)
-    saliency[0, 0, 1, 2], saliency[0, 0, 0, 0] = 1000.0, -500.0  # a class of large values does not drown another's
+    saliency[0, 0, 1, 2], saliency[0, 0, 0, 0] = 1000.0, -500.0  # large values of one class must not hide another class
     saliency[0, 1, 3, 0] = 0.001
     regions = salient_regions(images, saliency)
     assert regions.shape == (1, 6, 3, 32, 32)
@@ -115,7 +115,7 @@ def test_regions_are_the_most_salient_cells_of_the_image() -> None:
     assert images[0, :, :32, :32].numpy().tobytes() not in {r.numpy().tobytes() for r in regions[0]}
 
 
-def test_a_flat_saliency_map_still_has_regions() -> None:
+def test_flat_saliency_map_gives_regions() -> None:
     images = images_of(2, side=64)
     regions = salient_regions(images, torch.ones(2, 3, 2, 2))
     assert {r.numpy().tobytes() for r in regions[0]} == {
@@ -123,7 +123,7 @@ def test_a_flat_saliency_map_still_has_regions() -> None:
     }
 
 
-def test_local_prediction_is_the_attention_weighted_one() -> None:
+def test_attention_weights_sum_to_one_and_follow_their_regions() -> None:
     guidance = small().guidance.eval()
     vectors = torch.randn(2, 5, 96)
     weights = guidance.attention(vectors)
@@ -136,8 +136,8 @@ def test_local_prediction_is_the_attention_weighted_one() -> None:
 # --- losses
 
 
-def test_every_loss_trains_what_it_should() -> None:
-    """The diffusion does not train its guide; all of the guide learns from the labels."""
+def test_diffusion_losses_do_not_train_the_guidance() -> None:
+    """Every part of the guidance learns from the labels instead."""
     model = small()
     assert isinstance(model, OwnLosses)
     images, labels = images_of(6, 64), torch.arange(6) % 3
@@ -154,7 +154,7 @@ def test_every_loss_trains_what_it_should() -> None:
         assert gradient(part.parameters()) > 0
 
 
-def test_the_loss_is_the_weighted_sum_of_its_parts_and_a_function_of_its_draws() -> None:
+def test_loss_is_the_weighted_sum_of_its_terms_and_reproducible() -> None:
     model, labels = small(), torch.arange(6) % 3
     values, again, other = (model.losses(images_of(6, 64), labels, rng_of(6, seed)) for seed in (0, 0, 1))
     parts = values["guidance_loss"] + values["noise_loss"] + 0.5 * (values["global_mmd"] + values["local_mmd"])
@@ -164,7 +164,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts_and_a_function_of_its_draws()
     torch.testing.assert_close(values["guidance_loss"], other["guidance_loss"])
 
 
-def test_the_denoiser_uses_all_that_it_is_told() -> None:
+def test_denoiser_uses_all_its_inputs() -> None:
     torch.manual_seed(0)
     denoiser = Denoiser(classes=3, width=24).eval()
     told = [torch.randn(2, 24), torch.randn(2, 3), torch.rand(2, 3), torch.tensor([3, 700])]
@@ -184,14 +184,14 @@ def test_losses_stay_finite_in_half_precision() -> None:
 
 
 @pytest.mark.parametrize(("channels", "side", "classes"), [(1, 32, 2), (3, 96, 5)])
-def test_shapes(channels: int, side: int, classes: int) -> None:
+def test_network_accepts_sizes_channels_and_class_counts(channels: int, side: int, classes: int) -> None:
     model, images = small(classes), images_of(2, side, channels)
     assert torch.isfinite(model.losses(images, torch.tensor([0, 1]), rng_of(2))["loss"])
     assert model.eval()(images).shape == (2, classes)
 
 
 @torch.no_grad()
-def test_a_prediction_depends_on_its_image_alone() -> None:
+def test_prediction_depends_on_its_image_only() -> None:
     model, images = (
         small().eval(),
         images_of(4, 64) // torch.tensor([1, 2, 4, 8], dtype=torch.uint8)[:, None, None, None],
@@ -203,7 +203,7 @@ def test_a_prediction_depends_on_its_image_alone() -> None:
 
 
 @torch.no_grad()
-def test_saved_weights_give_the_same_answers() -> None:
+def test_saved_weights_give_the_same_predictions() -> None:
     model, copy = small().eval(), small()
     for parameter in copy.parameters():
         parameter.add_(0.1)
@@ -211,7 +211,7 @@ def test_saved_weights_give_the_same_answers() -> None:
     torch.testing.assert_close(copy.eval()(images_of(2, 64)), model(images_of(2, 64)), atol=0, rtol=0)
 
 
-def test_sizes_are_the_published_ones() -> None:
+def test_parameter_counts_equal_the_published_ones() -> None:
     """Trunks of ResNet-50 and ResNet-18 have 23,508,032 and 11,176,512 parameters (He et al. 2016)."""
     classes, width = 7, 6144
     with torch.device("meta"):
@@ -224,7 +224,7 @@ def test_sizes_are_the_published_ones() -> None:
 
 
 @pytest.mark.slow
-def test_it_learns_32_images_by_heart() -> None:
+def test_diffmic_overfits_32_images() -> None:
     model = small(classes=2, width=128)
     labels = torch.arange(32) % 2
     images = images_of(32, 64) // 2
@@ -242,7 +242,7 @@ def test_it_learns_32_images_by_heart() -> None:
 
 
 @pytest.mark.slow
-def test_the_denoiser_finds_labels_without_help_from_the_prior() -> None:
+def test_denoiser_finds_labels_with_a_uniform_prior() -> None:
     torch.manual_seed(0)
     labels, prior, model = torch.arange(32) % 2, torch.full((32, 2), 0.5), small(classes=2, width=128)
     described, denoiser, diffusion = torch.randn(32, 128) + labels[:, None], model.denoiser, model.diffusion

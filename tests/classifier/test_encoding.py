@@ -1,4 +1,4 @@
-"""A frozen encoder sees each image once; what is trained on its features is what would be trained on the images."""
+"""A frozen encoder runs once for each image; training on its features equals training on the images."""
 
 import copy
 from pathlib import Path
@@ -32,7 +32,7 @@ class Encoder(nn.Module):
 
 
 class OnImages(nn.Module):
-    """The same probe, without the method that shows its frozen part."""
+    """The same probe without `encode`, so that it is trained on images."""
 
     def __init__(self, probe: LinearProbe) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def probe() -> LinearProbe:
     return LinearProbe(Encoder(), features=16, classes=3)
 
 
-def test_a_flip_of_the_features_is_that_of_the_image(probe: LinearProbe) -> None:
+def test_flipped_features_predict_like_the_flipped_image(probe: LinearProbe) -> None:
     images = torch.randint(0, 256, (5, 1, 32, 32), dtype=torch.uint8)
     features = probe.eval().encode(images)
     assert features.shape == (5, 16, 1, 2)
@@ -57,7 +57,7 @@ def test_a_flip_of_the_features_is_that_of_the_image(probe: LinearProbe) -> None
 
 
 @pytest.mark.parametrize("extra", [False, True])
-def test_the_training_is_that_on_images(
+def test_training_on_features_equals_training_on_images(
     extra: bool, probe: LinearProbe, disc_dataset: PreparedDataset, tiny_params: Params, tmp_path: Path
 ) -> None:
     rows = disc_dataset.indices("train")

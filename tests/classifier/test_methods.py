@@ -1,4 +1,4 @@
-"""The methods to compare with: what they are, what of them is trained, and where their weights come from."""
+"""The methods to compare with: their list, their trainable parts, and their pretrained weights."""
 
 import hashlib
 import re
@@ -24,7 +24,7 @@ from dcube.engine.pretrained import NO_WEIGHTS
 from dcube.errors import DcubeError
 from dcube.evaluation.model_card import candidate_in_words, kind_in_words
 
-# Millions of parameters that are published, at 224 pixels and 1000 classes, without what is added to a frozen encoder.
+# Published millions of parameters, at 224 pixels and 1000 classes, without the head on a frozen encoder.
 PUBLISHED_SIZES = {
     "resnet101": 44.5, "resnext101": 88.8, "resnest50": 27.5, "shufflenet_v2": 2.28, "t2t_vit": 21.5, "vit_b16": 86.6,
     "cvt": 20.0, "mit_b0": 3.6, "pit_b": 73.8, "pvt_v2_b0": 3.7, "pvt_tiny": 13.2,
@@ -40,11 +40,17 @@ FROM_TABLE_IX = {
     "pvt_tiny": ("adamw", 8e-6, 1e-2, 50),
     "cpt": ("adamw", 5e-5, 1e-2, 50),
 }
-TRAINED_IN_THEIR_OWN_WAY = ("diffmic", "cpt")  # they have tests of their own
-LARGE = ("radio", "radio_lora", "resnet101", "resnext101", "vit_b16")  # built as smaller ones of the same libraries are
+TRAINED_IN_THEIR_OWN_WAY = ("diffmic", "cpt")  # tested in files of their own
+LARGE = (
+    "radio",
+    "radio_lora",
+    "resnet101",
+    "resnext101",
+    "vit_b16",
+)  # slow, and smaller networks of the same libraries are tested
 PROBES = ("radio_probe", "medclip_probe", "imagenet_probe")
 OF_TRANSFORMERS = ("cvt", "mit_b0", "pvt_tiny", "medclip_probe")
-UNPUBLISHED = ("pixel_regression",)  # methods that nobody published weights of
+UNPUBLISHED = ("pixel_regression",)  # nobody published weights for these methods
 NOT_ON_THE_HUB = ("shufflenet_v2", "t2t_vit", "medclip_probe", *UNPUBLISHED)
 
 
@@ -55,7 +61,7 @@ def noise(n: int, channels: int, side: int) -> Tensor:
 
 
 def unfilled(name: str, task: Task, pretrained: Pretrained = NO_WEIGHTS) -> nn.Module:
-    """Without memory or numbers: built at once."""
+    """A network on the meta device, which is built at once because it has no memory."""
     with torch.device("meta"):
         return build_method(name, task, pretrained)
 
@@ -77,11 +83,11 @@ def saved(tensors: dict[str, Tensor], path: Path) -> Pretrained:
 # --- the list
 
 
-def test_every_file_of_a_method_registers_it() -> None:
+def test_every_method_file_registers_its_method() -> None:
     assert {name for name in method_names() if registered_method(name)} == set(method_names())
 
 
-def test_help_and_names_import_no_network() -> None:
+def test_help_and_method_names_do_not_import_torch() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from dcube.cli.main import app\n"
         "from dcube.classifier.method import method_names\n"
@@ -91,7 +97,7 @@ def test_help_and_names_import_no_network() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_settings_of_table_ix() -> None:
+def test_methods_have_the_settings_of_table_ix() -> None:
     listed = {
         it.name: (it.optimiser, it.learning_rate, it.weight_decay, it.epochs)
         for it in all_methods()
@@ -108,7 +114,7 @@ def test_the_command_lists_every_method() -> None:
     assert ["vit_b16", "adamw", "6e-06", "0.3", "200", *TABLE_IX.split()] in lines
 
 
-def test_a_model_card_names_the_publication() -> None:
+def test_model_card_names_the_publication() -> None:
     assert kind_in_words("cvt").startswith("Baseline: CvT-13 (Wu et al.")
     assert kind_in_words("pixel_regression").startswith("Control: ")
     assert candidate_in_words("baseline", "resnet18") == "baseline: resnet18 from timm."
@@ -122,7 +128,7 @@ def test_a_model_card_names_the_publication() -> None:
 
 
 @pytest.mark.parametrize("name", method_names())
-def test_a_family_is_that_of_the_network(name: str) -> None:
+def test_family_agrees_with_the_network(name: str) -> None:
     modules = [type(module).__name__ for module in unfilled(name, Task(3, 64, 3)).modules()]
     attends = any("attention" in module.lower() for module in modules)
     convolves = any(module.startswith("Conv2d") for module in modules)
@@ -138,7 +144,7 @@ def test_a_family_is_that_of_the_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet18_probe", "resnet18"])
-def test_nothing_is_said_of_the_family_of_a_network_of_timm(name: str) -> None:
+def test_networks_of_timm_have_no_family(name: str) -> None:
     assert method(name).family is None
 
 
@@ -151,8 +157,8 @@ def test_networks_have_the_published_size(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in method_names() if name not in TRAINED_IN_THEIR_OWN_WAY])
-def test_a_step_trains_what_it_should_and_survives_saving(name: str) -> None:
-    """In one test, as the large ones take seconds to build: shape, gradients, frozen parts, saving."""
+def test_one_step_trains_only_trainable_weights_and_survives_saving(name: str) -> None:
+    """Shape, gradients, frozen parts and saving, in one test because large networks take seconds to build."""
     channels = 1 if method_names().index(name) % 2 else 3
     task, images = Task(classes=3, image_size=32, channels=channels), noise(3, channels, 32)
     network = build_method(name, task, NO_WEIGHTS).train()
@@ -187,7 +193,7 @@ def test_a_step_trains_what_it_should_and_survives_saving(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["shufflenet_v2", "t2t_vit", "mit_b0", "pvt_v2_b0", "pvt_tiny", "pixel_regression"])
 @pytest.mark.parametrize(("side", "channels"), [(64, 1), (96, 3)])
-def test_other_sizes_and_channels(name: str, side: int, channels: int) -> None:
+def test_methods_accept_other_sizes_and_channels(name: str, side: int, channels: int) -> None:
     network = build_method(name, Task(2, side, channels), NO_WEIGHTS).eval()
     images = noise(2, channels, side)
     out = network(images)
@@ -195,7 +201,7 @@ def test_other_sizes_and_channels(name: str, side: int, channels: int) -> None:
     torch.testing.assert_close(network(images.flip(0)), out.flip(0), atol=1e-4, rtol=1e-4)
 
 
-def test_of_a_probe_one_layer_is_trained_and_of_lora_little() -> None:
+def test_probe_trains_one_layer_and_lora_trains_adapters() -> None:
     networks = {name: unfilled(name, Task(3, 64, 1)) for name in (*PROBES, "radio_lora")}
     for name in PROBES:
         assert trained(networks[name]) == {"probe.logits.weight", "probe.logits.bias"}
@@ -209,7 +215,7 @@ def test_of_a_probe_one_layer_is_trained_and_of_lora_little() -> None:
 def test_any_network_of_timm_can_be_probed(tmp_path: Path) -> None:
     network = timm.create_model("vit_tiny_patch16_224")
     with torch.no_grad():
-        network.head.bias.fill_(1e6)  # which a probe must not see
+        network.head.bias.fill_(1e6)  # a probe must not use the classification layer
     weights = saved(dict(network.state_dict()), tmp_path / "weights.safetensors")
     probe = build_method("vit_tiny_patch16_224_probe", Task(3, 224, 1), weights).eval()
     assert trained(probe) == {"probe.logits.weight", "probe.logits.bias"}
@@ -232,13 +238,13 @@ def test_any_network_of_timm_can_be_probed(tmp_path: Path) -> None:
         ("no such thing", "choose one that timm.list_models() returns"),
     ],
 )
-def test_an_unknown_network_is_answered_with_the_nearest(unknown: str, hint: str) -> None:
+def test_unknown_network_is_refused_with_similar_names(unknown: str, hint: str) -> None:
     with pytest.raises(DcubeError, match=f"timm has no network '{unknown}': {re.escape(hint)}"):
         build_method(unknown, Task(2, 56, 3), NO_WEIGHTS)
 
 
-def test_performer_estimates_the_attention_it_stands_for() -> None:
-    """With many random directions the kernel attention is that of a softmax."""
+def test_performer_approximates_softmax_attention() -> None:
+    """With many random directions, the kernel attention approaches softmax attention."""
     torch.manual_seed(0)
     layer = TokenPerformer(12)
     layer.w = nn.Parameter(torch.randn(200_000, 64), requires_grad=False)
@@ -251,14 +257,16 @@ def test_performer_estimates_the_attention_it_stands_for() -> None:
     expected = (queries @ keys.transpose(1, 2)).softmax(dim=-1) @ values
     found = layer(x) - values
     assert (found - expected).abs().mean() < 0.02
-    assert (values.mean(dim=1, keepdim=True) - expected).abs().mean() > 0.05  # what equal attention would give
+    assert (values.mean(dim=1, keepdim=True) - expected).abs().mean() > 0.05  # uniform attention differs more
 
 
 # --- weights
 
 
 @pytest.mark.parametrize("name", [name for name in method_names() if name not in NOT_ON_THE_HUB])
-def test_without_a_network_a_download_ends_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_download_without_network_is_refused_with_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(DcubeError, match=r"could not be fetched.*weights: file") as refused:
@@ -267,7 +275,7 @@ def test_without_a_network_a_download_ends_in_one_line(name: str, monkeypatch: p
     assert "\n" not in str(refused.value)
 
 
-def test_shufflenet_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_shufflenet_download_without_network_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def unreachable(*_, **__):
         raise OSError("no route")
 
@@ -277,8 +285,8 @@ def test_shufflenet_without_a_network(monkeypatch: pytest.MonkeyPatch, tmp_path:
         build_method("shufflenet_v2", Task(3, 32, 1), Pretrained(weights="download"))
 
 
-def test_a_download_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    class ReadTimeoutError(Exception):  # as the hub's HTTP library has it: no OSError
+def test_interrupted_download_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ReadTimeoutError(Exception):  # like the error of the hub's HTTP library, no OSError
         pass
 
     def broken(*_, **__):
@@ -296,7 +304,7 @@ def test_pickled_weights_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in method_names() if name not in UNPUBLISHED])
-def test_a_file_of_another_network_is_refused(name: str, tmp_path: Path) -> None:
+def test_weights_of_another_network_are_refused(name: str, tmp_path: Path) -> None:
     foreign = saved({"another.weight": torch.zeros(2, 2)}, tmp_path / "foreign.safetensors")
     build = build_method if name in (*OF_TRANSFORMERS, "imagenet_probe") else unfilled
     with pytest.raises(DcubeError, match=r"contains (few or )?no weights of"):
@@ -307,8 +315,8 @@ def test_a_file_of_another_network_is_refused(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v2", "t2t_vit", "pvt_v2_b0"])
-def test_a_file_fills_everything_but_the_last_layer(name: str, tmp_path: Path) -> None:
-    """Made for 1000 classes, as published ones are."""
+def test_weights_file_fills_all_but_the_last_layer(name: str, tmp_path: Path) -> None:
+    """The file has 1000 classes, as published files do."""
     original = build_method(name, Task(1000, 64, 3), NO_WEIGHTS).state_dict()
     inside = {key.removeprefix("network.network."): tensor for key, tensor in original.items()}
     loaded = build_method(name, Task(3, 64, 3), saved(inside, tmp_path / "w.safetensors")).state_dict()
@@ -318,8 +326,8 @@ def test_a_file_fills_everything_but_the_last_layer(name: str, tmp_path: Path) -
     assert len(differ) == 2
 
 
-def test_published_names_of_transformers_and_positions_of_another_size(tmp_path: Path) -> None:
-    """`save_pretrained` writes the names that published files have."""
+def test_weights_with_names_of_transformers_are_loaded(tmp_path: Path) -> None:
+    """`save_pretrained` writes the names that published files have; positions of another size differ."""
     for name, side in (("mit_b0", 32), ("pvt_tiny", 64)):
         whole = build_method(name, Task(1000, 224, 3), NO_WEIGHTS)
         whole.network.network.network.save_pretrained(tmp_path / name)  # type: ignore[union-attr]
@@ -331,8 +339,8 @@ def test_published_names_of_transformers_and_positions_of_another_size(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["t2t_vit", pytest.param("pit_b", marks=pytest.mark.slow)])
-def test_positions_are_resampled_where_they_stand(name: str, tmp_path: Path) -> None:
-    """What is marked in the grid's corner is in the corner of another size too."""
+def test_position_embeddings_keep_their_place_when_resized(name: str, tmp_path: Path) -> None:
+    """A mark in the corner of the grid is in the corner of the resized grid too."""
     key = "network.network.pos_embed"
     original = build_method(name, Task(1000, 224, 3), NO_WEIGHTS).state_dict()
     original[key].zero_()
@@ -345,7 +353,7 @@ def test_positions_are_resampled_where_they_stand(name: str, tmp_path: Path) -> 
     assert grid[:, 8:, 8:].abs().max() < 1
 
 
-def test_medclip_from_the_names_it_was_published_with(tmp_path: Path) -> None:
+def test_medclip_is_loaded_from_its_published_names(tmp_path: Path) -> None:
     whole = build_method("medclip_probe", Task(2, 32, 1), NO_WEIGHTS)
     encoder = whole.encoder.network.network  # type: ignore[union-attr]
     encoder.model.save_pretrained(tmp_path / "swin")
@@ -382,7 +390,7 @@ RATES = {"radio_lora": 2e-3, "vit_b16": 1e-4, "pit_b": 1e-4, "cvt": 1e-3} | dict
 
 
 def settle(network: nn.Module, images: Tensor) -> None:
-    """Batch normalisations take the statistics of these images: after few steps they still trail behind."""
+    """Set the statistics of batch normalisation from these images: after few steps the running ones lag behind."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
@@ -393,13 +401,13 @@ def settle(network: nn.Module, images: Tensor) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in method_names() if name not in (*TRAINED_IN_THEIR_OWN_WAY, *LARGE)])
-def test_a_method_can_learn_a_few_images_by_heart(name: str) -> None:
+def test_every_method_overfits_a_few_images(name: str) -> None:
     torch.manual_seed(0)
     images, labels = two_classes()
     network = build_method(name, Task(2, 32, 1), NO_WEIGHTS)
     linear = name in (*PROBES, "pixel_regression")
     rate, steps = RATES.get(name, 3e-4), 200 if linear else 80
-    if name in PROBES:  # frozen: what it says of an image does not change
+    if name in PROBES:  # the encoder is frozen, so its features can be computed once
         known = network.encoder(images)  # type: ignore[operator]
         network.encoder.forward = lambda _: known  # type: ignore[union-attr]
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], rate, weight_decay=0.0)
