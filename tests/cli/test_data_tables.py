@@ -1,4 +1,4 @@
-"""What `dcube data check` prints of a report."""
+"""The tables that `dcube data check` prints."""
 
 import io
 from dataclasses import replace
@@ -29,7 +29,7 @@ def report(tmp_path_factory) -> InspectionReport:
     return inspect_dataset(path, Data(image_size=24, diffusion_image_size=16))
 
 
-def test_many_contradictions_are_abbreviated(report):
+def test_many_contradicting_labels_are_abbreviated(report):
     groups = [[f"ill/{i}.png", f"well/{i}.png"] for i in range(140)]
     said = printed(replace(report, contradictions=groups))
     assert "140 groups of equal images: ill/0.png = well/0.png" in said and "and 137 more" in said
@@ -37,7 +37,7 @@ def test_many_contradictions_are_abbreviated(report):
     assert "1 group of equal images: a = b" in printed(replace(report, contradictions=[["a", "b"]]))
 
 
-def test_leaks_are_shown_only_where_something_is_proposed(report):
+def test_leak_table_is_shown_only_if_a_grouping_is_proposed(report):
     assert "How much a split" not in printed(replace(report, group_checks=[ON_THEIR_OWN]))
     said = printed(replace(report, group_checks=[ON_THEIR_OWN, RUNS]))
     assert "0.600 *" in said and "0.800 ± 0.010" in said and "group_by 1: run:10" in said

@@ -1,4 +1,4 @@
-"""After a crash: what stops DVC is named and removed, and what works is left alone."""
+"""`dcube doctor` removes what a crash left behind, and leaves running processes alone."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def lock_for(repository: Path, pid: int) -> Path:
 
 
 @pytest.mark.slow
-def test_a_working_copy_works_again_after_a_crash(repository, ran, run_dcube, tmp_path, monkeypatch):
+def test_doctor_repairs_a_working_copy_after_a_crash(repository, ran, run_dcube, tmp_path, monkeypatch):
     monkeypatch.setenv("DCUBE_PROGRESS_FILE", str(tmp_path / "progress.jsonl"))
     dvc(repository, "repro", "--quiet", "prepare")
     lock = repository / "dvc.lock"
@@ -38,7 +38,7 @@ def test_a_working_copy_works_again_after_a_crash(repository, ran, run_dcube, tm
     assert run_dcube("doctor") == (0, "nothing to mend\n")
 
 
-def test_a_dvc_at_work_is_left_alone_and_a_dead_one_is_not(repository, run_dcube):
+def test_lock_of_a_running_dvc_is_kept_and_of_a_dead_one_removed(repository, run_dcube):
     rwlock = lock_for(repository, os.getpid())
     code, said = run_dcube("doctor")
     assert code == 2 and f"wait for dvc repro (process {os.getpid()})" in said and rwlock.exists()
@@ -46,7 +46,7 @@ def test_a_dvc_at_work_is_left_alone_and_a_dead_one_is_not(repository, run_dcube
     assert run_dcube("doctor")[0] == 0 and not rwlock.exists()
 
 
-def test_a_commit_that_waits_for_its_editor_is_left_alone(repository, run_dcube):
+def test_lock_of_a_running_git_commit_is_kept(repository, run_dcube):
     (repository / "stage.py").write_text("changed")
     lock = repository / ".git/index.lock"
     editor = os.environ | {"GIT_EDITOR": "sleep 60;"}
@@ -69,8 +69,8 @@ REGISTER = """
 """
 
 
-def test_what_the_registry_has_lost_is_registered_by_the_next_repro(repository, run_dcube):
-    """DVC sees a record that has not changed, and says that it is up to date."""
+def test_versions_missing_in_the_registry_are_registered_again(repository, run_dcube):
+    """Without `dcube doctor`, DVC would see an unchanged record and skip the stage."""
 
     def repro() -> int:
         with Repo() as repo:

@@ -1,4 +1,4 @@
-"""`dcube models`, `promote` and `rollback`, as typed."""
+"""The commands `dcube models`, `promote` and `rollback`."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def two_versions(working_copy, tiny_params) -> Registry:
 
 
 @pytest.mark.slow
-def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatch):
+def test_challenger_is_compared_promoted_and_rolled_back(two_versions, run_dcube, monkeypatch):
     subprocess.run(["git", "init", "--quiet"], check=True)
     subprocess.run(["git", "config", "user.name", "Ada L."], check=True)
     code, shown = run_dcube("promote", "--check")
@@ -56,7 +56,7 @@ def test_from_the_comparison_to_the_way_back(two_versions, run_dcube, monkeypatc
     assert not any(f" {slow}\n" in listed.stderr for slow in ("sklearn", "scipy.stats", "torch")), "a second each"
 
 
-def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, run_dcube, monkeypatch):
+def test_refused_promotion_exits_with_1_and_names_the_failed_rule(two_versions, run_dcube, monkeypatch):
     code, shown = run_dcube("promote", "--yes", "--set", "minimum_improvement=0.2")
     assert code == 1 and "required: lower bound above +0.200" in " ".join(shown.split()) and BY_IMAGE not in shown
     assert two_versions.aliases()[CHAMPION] == "1"
@@ -69,8 +69,8 @@ def test_a_refusal_is_exit_code_1_and_names_what_failed(two_versions, run_dcube,
     assert code == 2 and f"{NAME}/2 is not what was registered: tag {tags.SPLIT_NOTICE} is " in " ".join(shown.split())
 
 
-def test_mistakes_are_one_line_and_exit_code_2(two_versions, run_dcube):
-    """In one test, since two versions take seconds."""
+def test_wrong_arguments_exit_with_2_and_one_line(two_versions, run_dcube):
+    """One test for all, because creating two versions takes seconds."""
     for words, error in (
         (("promote", "--set", "sensitivity_margn=0.1"), "did you mean sensitivity_margin?"),
         (("promote", "--set", "confidence"), "write it as key=value"),
@@ -86,8 +86,8 @@ def test_mistakes_are_one_line_and_exit_code_2(two_versions, run_dcube):
         assert code == 2 and error in shown and "Traceback" not in shown, words
 
 
-def test_the_list_asks_mlflow_for_nothing_twice(tracking_address, tmp_path, run_dcube, monkeypatch):
-    """Of a large registry, each answer takes a tenth of a second."""
+def test_models_sends_each_query_to_mlflow_once(tracking_address, tmp_path, run_dcube, monkeypatch):
+    """With a large registry, each query takes a tenth of a second."""
     client, asked = MlflowClient(), []
     client.create_registered_model(NAME)
     run_id = client.create_run("0").info.run_id
@@ -106,7 +106,7 @@ def test_the_list_asks_mlflow_for_nothing_twice(tracking_address, tmp_path, run_
 
 
 @pytest.mark.slow
-def test_other_tests_do_not_compare(two_versions, run_dcube, tiny_params):
+def test_models_tested_on_different_images_are_not_compared(two_versions, run_dcube, tiny_params):
     write_evaluated("dcube", seed=3, auroc=0.9, right=30, params=tiny_params, test="other-")
     register.main()
     code, shown = run_dcube("promote", "--yes")

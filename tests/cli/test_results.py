@@ -1,4 +1,4 @@
-"""`dcube results` and `dcube models` in a terminal of 80 columns, and what they say."""
+"""The output of `dcube results` and `dcube models`, also in a terminal of 80 columns."""
 
 import subprocess
 
@@ -11,13 +11,13 @@ from dcube.config.loading import with_overrides
 from dcube.stages import register
 from tests.support.evaluated_candidates import write_evaluated
 
-RIGHT = {"dcube": 29, "untrained_uvit": 15, "sub_features": 29, "baseline": 30}  # of every class's 30 test images
+RIGHT = {"dcube": 29, "untrained_uvit": 15, "sub_features": 29, "baseline": 30}  # of the 30 test images of each class
 ALL = "accuracy, macro F1 and AUROC"
 
 
 @pytest.fixture
 def tiny_params(tiny_params, working_copy):
-    """With intervals that agree from run to run."""
+    """Parameters with enough bootstrap samples that the verdicts do not depend on chance."""
     params = with_overrides(tiny_params, {"evaluation.bootstrap_samples": 1000}, "test")
     (working_copy / "params.yaml").write_text(params.to_yaml())
     return params
@@ -43,7 +43,7 @@ def first_words(lines: list[str]) -> list[str]:
     return [line.split()[0] for line in lines if line.split()]
 
 
-def test_the_verdict_names_every_model_the_untrained_one_first(evaluate, run_dcube, monkeypatch):
+def test_verdict_names_every_model_and_the_untrained_one_first(evaluate, run_dcube, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     evaluate(**RIGHT)
     code, shown = run_dcube("results")
@@ -56,7 +56,7 @@ def test_the_verdict_names_every_model_the_untrained_one_first(evaluate, run_dcu
     )
 
 
-def test_a_tie_and_a_loss_against_the_untrained_one_are_said(evaluate, run_dcube):
+def test_verdict_reports_a_tie_with_or_loss_to_the_untrained_model(evaluate, run_dcube):
     evaluate(dcube=15, untrained_uvit=15)
     tie = f"dcube against untrained_uvit: no difference shown in {ALL}. It is not shown that training the diffusion"
     assert tie in " ".join(run_dcube("results")[1].split())
@@ -65,7 +65,7 @@ def test_a_tie_and_a_loss_against_the_untrained_one_are_said(evaluate, run_dcube
     assert loss in " ".join(run_dcube("results")[1].split())
 
 
-def test_candidates_that_are_not_evaluated_are_named(evaluate, run_dcube):
+def test_candidates_without_evaluation_are_named(evaluate, run_dcube):
     evaluate(dcube=29, untrained_uvit=15)
     shown = " ".join(run_dcube("results")[1].split())
     assert "Not yet trained or evaluated: imagenet_probe, sub_features, baseline (`dvc repro`)." in shown
@@ -73,7 +73,7 @@ def test_candidates_that_are_not_evaluated_are_named(evaluate, run_dcube):
     assert "Not yet trained" not in run_dcube("results")[1]
 
 
-def test_names_with_markup_are_shown_as_they_are(evaluate, working_copy, run_dcube):
+def test_names_with_markup_are_printed_literally(evaluate, working_copy, run_dcube):
     evaluate(dcube=29)
     for file in (working_copy / EVALUATION / "dcube").glob("*.[cj]s*"):
         file.write_text(file.read_text().replace("benign", "[/dim] benign"))
@@ -81,7 +81,7 @@ def test_names_with_markup_are_shown_as_they_are(evaluate, working_copy, run_dcu
     assert code == 0 and "[/dim] benign" in shown
 
 
-def test_how_the_operating_points_were_chosen_is_said_once(evaluate, run_dcube):
+def test_choice_of_operating_points_is_explained_once(evaluate, run_dcube):
     evaluate(**RIGHT)
     assert run_dcube("results")[1].count("no operating point was chosen") == 1
     for number, name in enumerate(RIGHT):
@@ -99,7 +99,7 @@ def test_how_the_operating_points_were_chosen_is_said_once(evaluate, run_dcube):
 
 
 @pytest.mark.slow
-def test_the_widest_columns_are_left_out_of_a_narrow_terminal_and_named(evaluate, run_dcube, monkeypatch):
+def test_narrow_terminal_omits_wide_columns_and_names_them(evaluate, run_dcube, monkeypatch):
     evaluate(**RIGHT)
     monkeypatch.setenv("COLUMNS", "60")
     table = lines_of(run_dcube("results")[1], 60)
@@ -122,7 +122,7 @@ def test_the_widest_columns_are_left_out_of_a_narrow_terminal_and_named(evaluate
     assert "wider terminal" not in shown and "registered" in shown
 
 
-def test_it_says_what_to_commit_and_afterwards_how_to_compare(evaluate, working_copy, run_dcube, monkeypatch):
+def test_results_suggest_a_commit_and_then_a_comparison(evaluate, working_copy, run_dcube, monkeypatch):
     evaluate(dcube=20)
     monkeypatch.setenv("COLUMNS", "100")
     assert "git add" not in run_dcube("results")[1], "no git repository"

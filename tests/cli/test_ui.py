@@ -1,4 +1,4 @@
-"""`dcube ui`: which versions its address puts side by side, and a server of MLflow's pages."""
+"""`dcube ui`: the versions that its addresses compare, and its MLflow server."""
 
 import json
 import os
@@ -24,7 +24,7 @@ NAME = "dcube-discs"
 
 @pytest.fixture
 def registry(tracking_address, tmp_path, monkeypatch):
-    """Versions 1 to 9 of the pipelines `a` to `i`, a second one of `i`, and one that other means made last."""
+    """Versions 1 to 9 of the pipelines `a` to `i`, version 10 of `i`, and version 11 without a run."""
     monkeypatch.chdir(tmp_path)
     registry = Registry.created(tracking_client(), NAME)
     for pipeline in (*"abcdefghi", "i"):
@@ -43,11 +43,11 @@ def compared(registry: Registry) -> list[str]:
     return [*json.loads(runs)]
 
 
-def test_the_newest_pipeline_beside_the_champion(registry):
+def test_newest_pipeline_is_shown_beside_the_champion(registry):
     assert compared(registry) == ["2", "10", "9"]
 
 
-def test_what_this_working_copy_registered_also_where_an_earlier_pipeline_had_trained_it(registry):
+def test_versions_registered_by_the_working_copy_are_shown_if_it_has_any(registry):
     names = dict(zip("abcdefg", (1, 3, 4, 5, 6, 7, 8), strict=True))
     REGISTERED.mkdir(parents=True)
     Registered(name=NAME, versions=names, aliases={}, challenger="g").save(REGISTERED / VERSIONS)
@@ -57,7 +57,7 @@ def test_what_this_working_copy_registered_also_where_an_earlier_pipeline_had_tr
 
 
 @pytest.mark.slow
-def test_it_starts_without_an_activated_environment_and_shows_nobody_the_database(tracking_address, tmp_path):
+def test_ui_starts_without_activated_environment_and_hides_database_address(tracking_address, tmp_path):
     port = free_port()
     environment = os.environ | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "dcube.cli", "ui", "--port", str(port)]
