@@ -12,7 +12,7 @@ from tests.support.checkout import ROOT
 from tests.support.parameter_limits import limits
 
 
-def test_presets_of_the_paper_have_the_papers_values() -> None:
+def test_presets_of_the_paper_have_its_values() -> None:
     pancreas, breast = load_preset("pancreas"), load_preset("breast")
     assert (pancreas.data.image_size, pancreas.data.diffusion_image_size) == (256, 128)
     diffusion = pancreas.diffusion
@@ -24,15 +24,15 @@ def test_presets_of_the_paper_have_the_papers_values() -> None:
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_survives_the_file(name: str, tmp_path) -> None:
+def test_every_preset_is_read_back_as_written(name: str, tmp_path) -> None:
     preset = load_preset(name)
     (tmp_path / "params.yaml").write_text(preset.to_yaml())
     assert load_params(tmp_path / "params.yaml") == preset
     assert preset.data.name == name
 
 
-def test_a_fresh_clone_starts_from_the_phantoms_preset() -> None:
-    """Word for word: `dcube params use` keeps whatever was edited, so that `make demo` would end there."""
+def test_params_yaml_is_the_phantom_preset() -> None:
+    """They are equal as text, because `dcube params use` refuses to overwrite an edited file and would stop `make demo`."""
     file = ROOT / "params.yaml"
     assert file.read_text(encoding="utf-8") == load_preset("phantom").to_yaml()
 
@@ -61,7 +61,7 @@ def test_a_fresh_clone_starts_from_the_phantoms_preset() -> None:
         ("text", ["valid dictionary"]),
     ],
 )
-def test_a_wrong_value_is_one_line_that_names_the_key(values, words) -> None:
+def test_wrong_value_is_refused_with_one_line_that_names_the_key(values, words) -> None:
     with pytest.raises(DcubeError) as caught:
         params_from(values, where="params.yaml")
     message = str(caught.value)
@@ -74,7 +74,7 @@ def test_parameters_are_frozen() -> None:
         Params().diffusion.epochs = 3  # type: ignore[misc]
 
 
-def test_every_field_says_what_it_means() -> None:
+def test_every_field_has_a_description() -> None:
     def fields(model):
         for name, field in model.model_fields.items():
             if hasattr(field.annotation, "model_fields"):
@@ -85,7 +85,7 @@ def test_every_field_says_what_it_means() -> None:
     assert [name for name, description in fields(Params) if not description] == []
 
 
-def test_no_file_and_no_yaml(tmp_path) -> None:
+def test_missing_file_and_invalid_yaml_are_refused(tmp_path) -> None:
     with pytest.raises(DcubeError, match="dcube params use"):
         load_params(tmp_path / "params.yaml")
     for content in (b"a: [", b"\xff", b"data: {name: a}\ndata: {name: b}", b"data: {name: 2024-99-99}"):
@@ -109,8 +109,8 @@ def test_yaml_is_read_as_dvc_reads_it(tmp_path) -> None:
         parse_settings(["a=["])
 
 
-def test_the_schema_is_a_form() -> None:
-    """An orchestrator's form needs descriptions, bounds and choices in the JSON schema."""
+def test_json_schema_has_bounds_and_choices() -> None:
+    """The form of an orchestrator is built from the JSON schema."""
     schema = yaml.safe_load(yaml.safe_dump(Params.model_json_schema()))
     assert schema["$defs"]["Data"]["properties"]["fit"]["enum"] == ["crop", "pad", "stretch"]
     assert schema["$defs"]["Diffusion"]["properties"]["width"]["maximum"] == 2048
@@ -125,7 +125,7 @@ def accepts(group: type[Group], values: dict) -> bool:
 
 
 @pytest.mark.parametrize("name", Optimisation.model_fields)
-def test_what_trains_a_classifier_is_bounded_alike_for_all(name: str) -> None:
+def test_training_parameters_have_equal_bounds_in_all_groups(name: str) -> None:
     usual = Classifier().optimisation.model_dump()
     for group in (Classifier, Baseline):
         if field := group.model_fields.get(name):

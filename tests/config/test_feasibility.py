@@ -1,4 +1,4 @@
-"""What passes validation runs: parameters at their limits end in one line before any work, or in metrics."""
+"""Parameters at their limits are either refused with one line before any work, or give metrics."""
 
 import os
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.support.discs import write_dataset
 from tests.support.parameter_limits import BASE, limits
 from tests.support.toy_chain import run_chain
 
-DRAWS = int(os.environ.get("TEST_DRAWS", "6"))  # each limit of each parameter was run once by itself
+DRAWS = int(os.environ.get("TEST_DRAWS", "6"))  # more draws for a thorough run
 
 
 def fields(group: type[Group], prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
@@ -25,7 +25,7 @@ def fields(group: type[Group], prefix: str = "") -> Iterator[tuple[str, list[Any
         path = f"{prefix}{name}"
         if isinstance(info.annotation, type) and issubclass(info.annotation, Group):
             yield from fields(info.annotation, f"{path}.")
-        elif not path.startswith("data."):  # these go through `prepare`: test_feasible_data.py
+        elif not path.startswith("data."):  # tested in test_feasible_data.py, because they are read by `prepare`
             yield path, limits(path, info.annotation, list(info.metadata))
 
 
@@ -52,7 +52,7 @@ def toy(tmp_path_factory):
 )
 @given(values=at_their_limits())
 @pytest.mark.slow
-def test_parameters_at_their_limits_are_refused_before_any_work_or_run_to_the_end(toy, values) -> None:
+def test_parameters_at_their_limits_are_refused_early_or_run_to_the_end(toy, values) -> None:
     dataset, folder = toy
     try:
         params = with_overrides(BASE, values, "drawn")
@@ -67,24 +67,24 @@ def test_parameters_at_their_limits_are_refused_before_any_work_or_run_to_the_en
         try:
             run_chain(params, dataset, folder / uuid4().hex, folder / "cache")
         except DcubeError as error:
-            assert "lower the learning rate" in str(error), values  # which only training can tell
+            assert "lower the learning rate" in str(error), values  # divergence is only seen in training
 
 
-def test_an_operating_point_of_an_unknown_class_is_refused_before_any_work(toy) -> None:
+def test_operating_point_of_unknown_class_is_refused(toy) -> None:
     wish = {"evaluation.operating_point": "youden", "evaluation.positive_class": "malignnat"}
     with pytest.raises(DcubeError, match="positive_class: there is no class 'malignnat': choose from benign, mal"):
         refuse_infeasible(with_overrides(BASE, wish, "--set"), toy[0].info)
 
 
-def test_a_loss_that_the_method_cannot_have_is_refused_before_any_work(toy) -> None:
+def test_class_balance_without_effect_on_the_method_is_refused(toy) -> None:
     wish = {"baseline.method": "diffmic", "baseline.class_balance": "loss_weights"}
     with pytest.raises(DcubeError, match="loss_weights does not apply to diffmic"):
         refuse_infeasible(with_overrides(BASE, wish, "--set"), toy[0].info)
 
 
 @pytest.mark.parametrize("schedule", [{"timesteps": 10_000}, {"beta_end": 0.2}])
-def test_a_schedule_that_leaves_no_signal_is_refused(schedule) -> None:
-    """Sampling from it gave values that are not finite, once stage 1 had trained."""
+def test_noise_schedule_that_leaves_no_signal_is_refused(schedule) -> None:
+    """Sampling would give values that are not finite, but only after stage 1."""
     with pytest.raises(DcubeError, match="nothing is left of an image to sample from"):
         with_overrides(BASE, {f"diffusion.{name}": value for name, value in schedule.items()}, "--set")
     assert with_overrides(BASE, {"diffusion.timesteps": 8000}, "--set")

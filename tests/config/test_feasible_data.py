@@ -1,4 +1,4 @@
-"""What passes the checks runs, whatever `data` says: drawn at its limits, through `prepare`, on a small phantom."""
+"""Parameters of `data` at their limits are refused before training or run to the end, on a small phantom."""
 
 import os
 from typing import Any
@@ -18,7 +18,7 @@ from tests.support.parameter_limits import BASE, limits
 from tests.support.toy_chain import run_chain
 
 DRAWS = int(os.environ.get("TEST_DRAWS", "6"))
-# What only costs time, has no limits of its own, or is about other files than the phantom's.
+# Values of their own for parameters whose limits cost time, do not exist, or do not fit the phantom.
 INSTEAD: dict[str, list[Any]] = {
     "name": ["phantom"], "image_size": [8, 9, 32, 33, 2049], "diffusion_image_size": [8, 12, 15, 16, 33],
     "crop": [None, 8, 4096], "window_center": [None, 40.0], "window_width": [None, 400.0],
@@ -47,7 +47,7 @@ def home(tmp_path_factory):
 
 
 def run(home, values: dict[str, Any]) -> str:
-    """What was said; empty where it ran to its end."""
+    """The error message, empty if the run finished."""
     folder = home / uuid4().hex
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DCUBE_CHECKPOINTS", str(home / "checkpoints"))
@@ -63,14 +63,14 @@ def run(home, values: dict[str, Any]) -> str:
         try:
             run_chain(params, dataset, folder, home / "cache")
         except DcubeError as error:
-            assert "lower the learning rate" in str(error), values  # which only training can tell
+            assert "lower the learning rate" in str(error), values  # divergence is only seen in training
     return ""
 
 
 @settings(max_examples=DRAWS, derandomize=True, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(values=at_their_limits())
 @pytest.mark.slow
-def test_data_at_its_limits_is_refused_before_any_training_or_runs_to_the_end(home, values) -> None:
+def test_data_parameters_at_their_limits_are_refused_early_or_run_to_the_end(home, values) -> None:
     run(home, values)
 
 
@@ -79,9 +79,9 @@ def test_data_at_its_limits_is_refused_before_any_training_or_runs_to_the_end(ho
     "values",
     [{"train_fraction": 1e-5}, {"validation_fraction": 1e-4, "test_fraction": 1e-4}, {"imbalance": 24.0}, {"folds": 6}],
 )
-def test_few_images_are_enough(home, values) -> None:
+def test_training_runs_with_few_images(home, values) -> None:
     assert run(home, {f"data.{name}": value for name, value in values.items()}) == ""
 
 
-def test_a_column_that_is_not_there_is_named(home) -> None:
+def test_missing_subgroup_column_is_named(home) -> None:
     assert run(home, {"data.subgroups": ["nope"]}) == "data.subgroups: metadata.csv has no column 'nope'"
