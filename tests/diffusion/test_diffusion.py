@@ -29,7 +29,7 @@ def model() -> UViT:
 # --- U-ViT
 
 
-def test_the_papers_network_has_its_size() -> None:
+def test_network_of_the_paper_has_the_published_size() -> None:
     """Width 512, depth 12: 13 blocks; the published U-ViT-S/4 (same width and depth, 13 blocks) has 44 M parameters."""
     with torch.device("meta"):
         model = UViT(image_size=128, channels=1, classes=3, patch_size=8, width=512, depth=12, heads=8)
@@ -41,7 +41,7 @@ def test_the_papers_network_has_its_size() -> None:
 
 
 @pytest.mark.parametrize(("size", "channels", "patch"), [(16, 1, 4), (24, 3, 8), (28, 1, 2)])
-def test_any_size_patch_and_channel_count(size: int, channels: int, patch: int) -> None:
+def test_uvit_accepts_any_size_patch_and_channel_count(size: int, channels: int, patch: int) -> None:
     model = UViT(size, channels, classes=2, patch_size=patch, width=16, depth=2, heads=2)
     x = torch.randn(2, channels, size, size)
     assert model(x, torch.tensor([0, 999])).shape == x.shape
@@ -50,8 +50,8 @@ def test_any_size_patch_and_channel_count(size: int, channels: int, patch: int) 
 
 
 @torch.no_grad()
-def test_a_patch_comes_back_where_it_was() -> None:
-    """With blocks that add nothing, a change of one patch changes this patch alone, in the output and in features."""
+def test_patch_keeps_its_position() -> None:
+    """If blocks add nothing, a changed patch changes only this patch of the output and of the features."""
     model = UViT(image_size=8, channels=1, classes=1, patch_size=2, width=16, depth=2, heads=2)
     for block in model.blocks:
         for layer in (block.attention.proj, block.mlp.fc2):
@@ -68,14 +68,14 @@ def test_a_patch_comes_back_where_it_was() -> None:
     assert torch.equal(model.unpatchify(grid), image), "pixels inside a patch too"
 
 
-def test_intermediates_are_those_of_the_full_pass(model: UViT) -> None:
+def test_intermediate_features_equal_those_of_the_full_pass(model: UViT) -> None:
     x, t = torch.randn(2, 1, 16, 16), torch.tensor([3, 500])
     _, middle = model(x, t, middle_features=True)
     (feature,) = model.forward_intermediates(x, t, indices=[model.middle])
     torch.testing.assert_close(feature.flatten(2).transpose(1, 2), middle)
 
 
-def test_blocks_after_the_deepest_are_not_run(model: UViT) -> None:
+def test_blocks_after_the_deepest_requested_are_not_run(model: UViT) -> None:
     calls: list[int] = []
     hooks = [b.register_forward_hook(lambda *_, i=i: calls.append(i)) for i, b in enumerate(model.blocks)]
     model.forward_intermediates(torch.randn(1, 1, 16, 16), torch.tensor([1]), indices=[1, 2])
@@ -84,7 +84,7 @@ def test_blocks_after_the_deepest_are_not_run(model: UViT) -> None:
         hook.remove()
 
 
-def test_no_label_is_the_default_and_differs_from_every_label(model: UViT) -> None:
+def test_missing_label_is_the_default_and_differs_from_every_label(model: UViT) -> None:
     x, t = torch.randn(1, 1, 16, 16), torch.tensor([10])
     free = model(x, t)
     torch.testing.assert_close(model(x, t, model.embed_labels(torch.tensor([UNLABELLED]))), free)
@@ -92,7 +92,7 @@ def test_no_label_is_the_default_and_differs_from_every_label(model: UViT) -> No
         assert not torch.allclose(model(x, t, model.embed_labels(torch.tensor([label]))), free)
 
 
-def test_a_certain_probability_is_the_label(model: UViT) -> None:
+def test_probability_of_one_has_the_embedding_of_its_label(model: UViT) -> None:
     one_hot = torch.eye(3)
     torch.testing.assert_close(model.embed_probabilities(one_hot), model.embed_labels(torch.arange(3)))
 
@@ -100,7 +100,7 @@ def test_a_certain_probability_is_the_label(model: UViT) -> None:
 # --- Eq. (1)
 
 
-def test_noise_schedule_is_equation_1() -> None:
+def test_noise_schedule_equals_equation_1() -> None:
     diffusion = Diffusion()
     schedule = NoiseSchedule(diffusion)
     beta = np.linspace(1e-4, 0.02, 1000)
@@ -115,7 +115,7 @@ def test_noise_schedule_is_equation_1() -> None:
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_a_perfect_output_gives_back_the_noise(prediction: str) -> None:
+def test_training_target_is_converted_back_to_the_noise(prediction: str) -> None:
     schedule = NoiseSchedule(Diffusion(prediction=prediction))
     clean, noise, t = torch.randn(8, 1, 4, 4), torch.randn(8, 1, 4, 4), torch.randint(0, 1000, (8,))
     noisy = schedule.add_noise(clean, noise, t)
@@ -124,7 +124,7 @@ def test_a_perfect_output_gives_back_the_noise(prediction: str) -> None:
     )
 
 
-def test_ranges_are_inverse() -> None:
+def test_pixel_ranges_are_inverse() -> None:
     pixels = torch.arange(256, dtype=torch.uint8)
     torch.testing.assert_close(from_model_range(to_model_range(pixels)), pixels)
 
@@ -132,8 +132,8 @@ def test_ranges_are_inverse() -> None:
 # --- Eq. (4)
 
 
-def test_contrastive_loss_by_hand() -> None:
-    """Two equal pairs at d² = 0 and 0.5, two different ones inside and outside the margin 1; the last is invalid."""
+def test_contrastive_loss_equals_manual_result() -> None:
+    """Two equal pairs with d² = 0 and 0.5, two different pairs inside and outside the margin 1, and an invalid pair."""
     loss = contrastive_loss(
         torch.tensor([0.0, 0.5, 0.25, 3.0, 9.0]),
         torch.tensor([False, False, True, True, False]),
@@ -143,15 +143,15 @@ def test_contrastive_loss_by_hand() -> None:
     assert loss.item() == pytest.approx((0.0 + 0.5 + 0.75 + 0.0) / 4)
 
 
-def test_no_valid_pair_costs_nothing() -> None:
+def test_contrastive_loss_is_zero_without_valid_pairs() -> None:
     loss = contrastive_loss(
         torch.ones(2, requires_grad=True), torch.tensor([True, False]), 1.0, torch.zeros(2, dtype=torch.bool)
     )
     assert loss.item() == 0.0
 
 
-def test_pooled_distance_stays_where_the_margin_means_something() -> None:
-    """Fault 4 of the published code: its distance leaves any margin behind at the paper's size; ours cannot."""
+def test_pooled_distance_is_bounded_and_published_distance_is_not() -> None:
+    """Fault 4 of the published code: at the paper's size, its distance is far beyond any margin."""
     first, second = torch.randn(4, 256, 512), torch.randn(4, 256, 512)
     assert (squared_distance_pooled(first, second) <= 4.0 + 1e-5).all()
     assert (squared_distance_published(first, second) > 1e5).all()
@@ -169,7 +169,7 @@ def _batch(n: int = 8) -> PairBatch:
 
 
 @pytest.mark.parametrize("contrastive", ["pooled", "published"])
-def test_every_loss_of_stage_1_trains_the_image_path(contrastive: str) -> None:
+def test_every_loss_of_stage_1_trains_the_patch_embedding(contrastive: str) -> None:
     diffusion = Diffusion(
         width=32, depth=2, heads=2, patch_size=4, contrastive=contrastive, label_dropout=0.5, margin=1.0
     )
@@ -180,8 +180,8 @@ def test_every_loss_of_stage_1_trains_the_image_path(contrastive: str) -> None:
         assert model.patch_embedding.weight.grad.abs().sum() > 0, name
 
 
-def test_pooled_contrastive_loss_gives_the_label_embedding_nothing_to_cheat_with() -> None:
-    """Fault 3: compared on the label-free pass, the classes' embeddings get no gradient from it."""
+def test_pooled_contrastive_loss_does_not_train_label_embeddings() -> None:
+    """Fault 3 of the published code: the label embeddings alone can satisfy its contrastive loss."""
     diffusion = Diffusion(width=32, depth=2, heads=2, patch_size=4, label_dropout=0.5, margin=1.0)
     model = build_uvit(diffusion, image_size=16, channels=1, classes=3)
     pair_losses(model, model, NoiseSchedule(diffusion), diffusion, _batch(), step=0)["contrastive_loss"].backward()
@@ -190,7 +190,7 @@ def test_pooled_contrastive_loss_gives_the_label_embedding_nothing_to_cheat_with
 
 
 def test_label_dropout_trains_the_label_free_path() -> None:
-    """Fault 2: without it, the "no label" embedding that stage 2 uses would never be trained."""
+    """Fault 2 of the published code: the embedding "no label", which stage 2 uses, is never trained."""
     for dropout, trained in ((0.0, False), (0.5, True)):
         diffusion = Diffusion(width=32, depth=2, heads=2, patch_size=4, label_dropout=dropout, contrastive="off")
         model = build_uvit(diffusion, image_size=16, channels=1, classes=3)
@@ -198,7 +198,7 @@ def test_label_dropout_trains_the_label_free_path() -> None:
         assert (model.label_embedding.weight.grad[3].abs().sum() > 0) == trained
 
 
-def test_one_forward_of_the_pair_equals_two() -> None:
+def test_one_forward_pass_of_a_pair_equals_two() -> None:
     diffusion = Diffusion(width=32, depth=2, heads=2, patch_size=4, label_dropout=0.0, contrastive="published")
     model, batch, schedule = build_uvit(diffusion, 16, 1, 3), _batch(), NoiseSchedule(diffusion)
     together = pair_losses(model, model, schedule, diffusion, batch, step=3)["diffusion_loss"]
@@ -212,7 +212,7 @@ def test_one_forward_of_the_pair_equals_two() -> None:
 @pytest.mark.parametrize(
     ("contrastive", "dropout", "shared"), [("pooled", 1, True), ("pooled", 0, False), ("off", 1, False)]
 )
-def test_only_pairs_that_are_compared_share_t_and_noise(contrastive: str, dropout: float, shared: bool) -> None:
+def test_only_compared_pairs_share_timestep_and_noise(contrastive: str, dropout: float, shared: bool) -> None:
     diffusion = Diffusion(width=32, depth=2, heads=2, patch_size=4, label_dropout=dropout, contrastive=contrastive)
     model, schedule = build_uvit(diffusion, 16, 1, 3), NoiseSchedule(diffusion)
     images, labels = torch.full((4, 1, 16, 16), 128, dtype=torch.uint8), torch.zeros(4, dtype=torch.long)
@@ -239,7 +239,7 @@ def test_only_pairs_that_are_compared_share_t_and_noise(contrastive: str, dropou
     unlabelled=st.integers(0, 10),
     seed=st.integers(0, 2**31),
 )
-def test_pairs(counts: list[int], unlabelled: int, seed: int) -> None:
+def test_pairs_cover_all_images_and_half_are_different(counts: list[int], unlabelled: int, seed: int) -> None:
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(-1, len(counts)), [unlabelled, *counts]))
     pairs = PairSampler(labels, seed).epoch(0)
     assert sorted(pairs.first) == list(range(len(labels)))
@@ -254,7 +254,7 @@ def test_pairs(counts: list[int], unlabelled: int, seed: int) -> None:
     assert (again.second == pairs.second).all()
 
 
-def test_partners_are_even_over_members_and_over_other_classes() -> None:
+def test_partners_are_uniform_over_other_classes_and_over_images() -> None:
     labels = np.repeat([0, 1, 2], [10, 20, 300])
     sampler = PairSampler(labels, seed=0)
     epochs = [sampler.epoch(e) for e in range(200)]
@@ -267,7 +267,7 @@ def test_partners_are_even_over_members_and_over_other_classes() -> None:
 # --- sampler
 
 
-def test_an_image_depends_on_its_seed_and_label_alone(model: UViT) -> None:
+def test_image_depends_only_on_its_seed_and_label(model: UViT) -> None:
     schedule, labels, seeds = (
         NoiseSchedule(Diffusion(prediction="v_prediction")),
         torch.tensor([0, 1, 2, -1, 0]),
@@ -280,8 +280,8 @@ def test_an_image_depends_on_its_seed_and_label_alone(model: UViT) -> None:
     assert not torch.equal(together[0], together[1])
 
 
-def test_a_perfect_model_gives_the_image_it_knows() -> None:
-    """With a model that knows the one image of its data set, DPM-Solver++ must arrive at it from any noise."""
+def test_sampler_with_perfect_model_reaches_its_image() -> None:
+    """If the model knows the only image of its data set, DPM-Solver++ reaches it from any noise."""
     schedule = NoiseSchedule(Diffusion())
     image = torch.linspace(-0.9, 0.9, 256).view(1, 1, 16, 16)
 
@@ -302,7 +302,7 @@ def test_a_perfect_model_gives_the_image_it_knows() -> None:
     assert (made.int() - from_model_range(image).int()).abs().max() <= 2
 
 
-def test_values_that_are_not_finite_are_no_black_images() -> None:
+def test_sampling_with_nonfinite_values_is_refused() -> None:
     class Broken(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -318,7 +318,7 @@ def test_values_that_are_not_finite_are_no_black_images() -> None:
         sample(Broken(), NoiseSchedule(Diffusion()), torch.tensor([0]), [1], 5, 1, (1, 16, 16))  # type: ignore[arg-type]
 
 
-def test_no_images(model: UViT) -> None:
+def test_sampling_zero_images_gives_an_empty_batch(model: UViT) -> None:
     made = sample(
         model,
         NoiseSchedule(Diffusion()),
