@@ -32,7 +32,7 @@ def test_every_preset_is_read_back_as_written(name: str, tmp_path) -> None:
 
 
 def test_params_yaml_is_the_phantom_preset() -> None:
-    """They are equal as text, because `dcube params use` refuses to overwrite an edited file and would stop `make demo`."""
+    """The texts are equal, because `dcube params use` does not overwrite an edited file and would stop `make demo`."""
     file = ROOT / "params.yaml"
     assert file.read_text(encoding="utf-8") == load_preset("phantom").to_yaml()
 

@@ -17,7 +17,7 @@ from tests.support.discs import write_dataset
 from tests.support.parameter_limits import BASE, limits
 from tests.support.toy_chain import run_chain
 
-DRAWS = int(os.environ.get("TEST_DRAWS", "6"))  # more draws for a thorough run
+DRAWS = int(os.environ.get("TEST_DRAWS", "6"))  # few, as every limit was once tested by itself
 
 
 def fields(group: type[Group], prefix: str = "") -> Iterator[tuple[str, list[Any]]]:
