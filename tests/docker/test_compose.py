@@ -1,6 +1,6 @@
 """The documented commands with a real Docker daemon, from a fresh clone to results on the host: `make test-docker`.
 
-`COMPOSE_FILES` names further compose files, where the registries of the images cannot be reached for example.
+`COMPOSE_FILES` names further compose files, for example if the image registries cannot be reached.
 """
 
 import json
@@ -26,8 +26,8 @@ SHORT = SMALL | {
     "classifier": SMALL["classifier"] | {"epochs": 1},
     "baseline": SMALL["baseline"] | {"epochs": 1},
 }
-LONGEST = 2400.0  # seconds until a run has ended, killed once
-# Which credentials of docker/.env each container knows, and what of the checkout: the table of docs/platform.md.
+LONGEST = 2400.0  # seconds until a run that was killed once has finished
+# Credentials of docker/.env and files of the checkout that each container can read, as in docs/platform.md.
 DATABASES = {"MLFLOW_DATABASE_PASSWORD", "PREFECT_DATABASE_PASSWORD"}
 MLFLOW = {"MLFLOW_DATABASE_PASSWORD", "MLFLOW_ADMIN_PASSWORD", "MLFLOW_PASSWORD", "MLFLOW_SESSION_KEY"}
 READABLE: dict[str, tuple[set[str], set[str]]] = {
@@ -41,7 +41,7 @@ READABLE: dict[str, tuple[set[str], set[str]]] = {
 
 
 class Compose:
-    """The stack of a fresh clone, on free ports, under a project name of its own."""
+    """The stack of a fresh clone, on free ports and with its own project name."""
 
     def __init__(self, folder: Path) -> None:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
@@ -70,7 +70,7 @@ class Compose:
         return self("exec", "-T", service, "sh", "-c", script, fails=fails)
 
     def labelled(self, *listing: str) -> list[str]:
-        """Ids of what Docker has of this stack: `labelled("ps", "--all")`, `labelled("volume", "ls")`."""
+        """Ids of the Docker objects of this stack: `labelled("ps", "--all")`, `labelled("volume", "ls")`."""
         label = f"label=com.docker.compose.project={self.name}"
         command = ["docker", *listing, "--quiet", "--filter", label]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
@@ -109,7 +109,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
         assert left == [[], [], []]
 
 
-def test_nobody_enters_without_a_password(stack: Compose) -> None:
+def test_services_require_a_password_and_listen_on_localhost(stack: Compose) -> None:
     mlflow, prefect, s3 = (f"http://127.0.0.1:{stack.ports[name]}" for name in ("MLFLOW", "PREFECT", "S3"))
     assert httpx.get(f"{mlflow}/api/2.0/mlflow/registered-models/search").status_code == 401
     assert httpx.get(f"{prefect}/api/admin/version").status_code == 401
@@ -118,7 +118,7 @@ def test_nobody_enters_without_a_password(stack: Compose) -> None:
     assert {port["host_ip"] for one in published.values() for port in one.get("ports", [])} == {"127.0.0.1"}
 
 
-def test_a_container_reads_what_it_needs_and_no_more(stack: Compose) -> None:
+def test_containers_read_only_the_listed_credentials_and_files(stack: Compose) -> None:
     assert stack.inside("worker", "id -u; ls -A /checkout") == "1000\n.git\n"
     stack.inside("worker", "touch /checkout/.git/anything", fails=True)
     lines = (stack.copy.folder / "docker/.env").read_text().splitlines()
@@ -142,12 +142,12 @@ def test_a_container_reads_what_it_needs_and_no_more(stack: Compose) -> None:
     assert "CapEff:\t0000000000000000" in stack.inside("worker", "cat /proc/self/status")
 
 
-def test_an_embedded_data_set_runs_on_a_stack_that_was_just_started(stack: Compose) -> None:
+def test_phantom_is_prepared_on_a_newly_started_stack(stack: Compose) -> None:
     stack.wait(stack.run_deployment(settings=["data.image_size=32"], targets=["prepare"])["id"], "COMPLETED")
 
 
-def test_a_run_survives_and_its_results_come_home(stack: Compose) -> None:
-    """The worker is killed and PostgreSQL is away for a minute, and the run of one's own data ends well."""
+def test_run_survives_killed_worker_and_stopped_database_and_is_fetched(stack: Compose) -> None:
+    """A run on own data completes although PostgreSQL is stopped for a minute and the worker is killed."""
     stack.copy.run("dcube", "data", "add", "phantom")
     mine = stack.copy.folder.with_name("mine")
     shutil.move(stack.copy.folder / "data/phantom", mine)
