@@ -19,11 +19,11 @@ from dcube.engine.batch_norm import statistics_estimated_again
 from dcube.engine.checkpoints import Checkpoints
 
 
-def test_they_are_those_of_torch() -> None:
+def test_batch_norm_statistics_equal_those_of_torch() -> None:
     batches = [torch.randn(8, 3) * scale + 5 for scale in (1, 2, 4)]
     ours, torchs = (nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)) for _ in range(2))
     for model in (ours, torchs):
-        model(torch.randn(8, 3))  # statistics from before, which must leave no trace
+        model(torch.randn(8, 3))  # earlier statistics, which must have no effect
     update_bn(batches, torchs)
     with statistics_estimated_again(ours) as needed:
         for batch in batches:
@@ -34,7 +34,7 @@ def test_they_are_those_of_torch() -> None:
     torch.testing.assert_close(ours.state_dict(), torchs.state_dict())
 
 
-def test_dropout_stays_off_and_a_frozen_encoder_keeps_its_own() -> None:
+def test_dropout_stays_off_and_frozen_encoder_keeps_its_statistics() -> None:
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), nn.BatchNorm1d(4))
     encoder.pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.5,) * 3}  # type: ignore[assignment]
     probe = LinearProbe(encoder, features=4, classes=2)
@@ -50,10 +50,10 @@ def test_dropout_stays_off_and_a_frozen_encoder_keeps_its_own() -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_a_short_training_ends_with_those_of_its_weights(
+def test_short_training_ends_with_the_statistics_of_its_weights(
     epochs: int, tiny_params: Params, disc_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    """Before, the running statistics lagged: the same weights put all images into one class."""
+    """Running statistics lag behind in a short training, and the model then predicts one class for all images."""
     head = build_head(SUB_FEATURES, tiny_params.classifier, Task(3, 32, 1), None, load_pretrained=False)
     train, validation = (ImageTable.of_split(disc_dataset, split) for split in ("train", "validation"))
     settings = tiny_params.classifier.optimisation.model_copy(update={"epochs": epochs, "batch_size": len(train)})

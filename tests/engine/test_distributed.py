@@ -1,4 +1,4 @@
-"""Several processes against one: the same result, and the end of one is the end of all. Real processes, over gloo."""
+"""Training with several real processes over gloo equals training with one; if one process ends, all end."""
 
 import copy
 import itertools
@@ -28,7 +28,7 @@ from tests.support.checkout import ROOT
 from tests.support.discs import TINY, write_dataset
 from tests.support.small_pipeline import alive
 
-# Relative, of losses, metrics and weights on 1, 2 and 4 CPU processes: sums of float32 are taken in another order.
+# Tolerance of losses, metrics and weights between process counts, because float32 sums have another order.
 TOLERANCE = 1e-3
 
 
@@ -36,9 +36,7 @@ TOLERANCE = 1e-3
 
 
 @given(size=st.sampled_from([1, 2, 4]), shard=st.integers(1, 5), items=st.integers(20, 60), epoch=st.integers(0, 3))
-def test_all_processes_together_see_an_item_once_an_epoch_in_the_same_order(
-    size: int, shard: int, items: int, epoch: int
-) -> None:
+def test_processes_share_each_epoch_in_the_order_of_one_process(size: int, shard: int, items: int, epoch: int) -> None:
     def order(epoch: int):
         return numpy_generator(0, "order", epoch).permutation(items)
 
@@ -56,7 +54,7 @@ def test_all_processes_together_see_an_item_once_an_epoch_in_the_same_order(
     assert len(seen) == len(set(seen)) == items - items % (4 * shard)
 
 
-def test_processes_that_do_not_divide_a_batch_are_refused(monkeypatch) -> None:
+def test_process_count_that_does_not_divide_the_batch_is_refused(monkeypatch) -> None:
     with pytest.raises(DcubeError, match=r"compute.processes \(3\) must divide classifier.batch_size \(8\)"):
         settings = {"diffusion": {"batch_size": 9}, "classifier": {"batch_size": 8}}
         params_from({"compute": {"processes": 3}, **settings}, where="params.yaml")
@@ -91,7 +89,7 @@ def toy(folder: Path, processes: int, trouble: str = "") -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def of_one_process(tmp_path_factory) -> Path:
-    """The toy training in one process, undisturbed."""
+    """The toy training in one process, without interruption."""
     folder = tmp_path_factory.mktemp("one")
     assert toy(folder, 1)[0] == 0
     return folder
@@ -105,8 +103,8 @@ def assert_same_result(folder: Path, other: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_training_of_two_processes_goes_on_in_one_and_ends_in_four(of_one_process: Path, tmp_path: Path) -> None:
-    """Where all processes find bad input, one of them says so."""
+def test_training_is_resumed_with_other_process_counts(of_one_process: Path, tmp_path: Path) -> None:
+    """If all processes find bad input, only one prints the error."""
     assert toy(tmp_path, 2, "bad-input") == (2, "error: this is wrong: mend it\n")
     assert toy(tmp_path, 1, "late-bad-input") == (2, "Toy: resumed at step 20 of 60\nerror: this is wrong: mend it\n")
     assert list(tmp_path.glob("toy/step-*40.safetensors"))
@@ -123,11 +121,11 @@ def test_a_training_of_two_processes_goes_on_in_one_and_ends_in_four(of_one_proc
         ("bad-input@1", 2, "error: this is wrong: mend it\n"),
     ],
 )
-def test_what_ends_one_process_ends_all(trouble: str, code: int, said: str, tmp_path: Path) -> None:
+def test_failure_of_one_process_ends_all_processes(trouble: str, code: int, said: str, tmp_path: Path) -> None:
     found, errors = toy(tmp_path, 2, trouble)
     assert found == code
     assert errors.endswith(said)
-    if code != 128 + signal.SIGKILL:  # of the processes that lose a killed one, torchrun may end all before they say so
+    if code != 128 + signal.SIGKILL:  # after a kill, torchrun may end the others before they print an error
         assert errors.count("Traceback") == (code != 2)
 
 
@@ -145,14 +143,12 @@ def test_sigterm_to_the_launcher_ends_every_process(tmp_path: Path) -> None:
 
 
 def torchrun(folder: Path, *words: str) -> subprocess.Popen[str]:
-    # Without this variable, torch 2.15 keeps a store of the first attempt, which a second one hangs at.
+    # Without this variable, torch 2.15 keeps the store of the first attempt, and the second attempt hangs.
     return start(folder, "torch.distributed.run", *words, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
 
 
 @pytest.mark.slow
-def test_two_nodes_restart_when_a_process_is_killed_and_end_as_one_process(
-    of_one_process: Path, tmp_path: Path
-) -> None:
+def test_two_nodes_restart_after_a_kill_and_equal_one_process(of_one_process: Path, tmp_path: Path) -> None:
     """The command of docs/how-to/several-gpus.md, with both nodes on this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -172,8 +168,8 @@ def test_two_nodes_restart_when_a_process_is_killed_and_end_as_one_process(
 
 
 @pytest.mark.slow
-def test_losses_and_metrics_of_every_training_on_1_2_and_4_processes(tmp_path: Path) -> None:
-    """On 4, of the diffusion model and D-Cube; the others share what trains them."""
+def test_losses_and_metrics_are_equal_on_1_2_and_4_processes(tmp_path: Path) -> None:
+    """Only the diffusion model and D-Cube run on 4 processes, because the others share their training code."""
     write_dataset(tmp_path / "prepared")
     rows = {}
     for processes, trained in ((1, "all"), (2, "all"), (4, "ours")):
@@ -202,7 +198,7 @@ def working_copy(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_stage_starts_its_processes_itself_and_is_one_run(tmp_path: Path) -> None:
+def test_stage_starts_its_processes_and_logs_one_run(tmp_path: Path) -> None:
     folder = working_copy(tmp_path)
     code, errors = ended(start(folder, "dcube.stages", "train_baseline"), timeout=600)
     assert code == 0, errors
@@ -214,7 +210,7 @@ def test_a_stage_starts_its_processes_itself_and_is_one_run(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_bad_input_in_several_processes_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+def test_bad_input_in_several_processes_exits_with_2_and_one_line(tmp_path: Path) -> None:
     folder = working_copy(tmp_path)
     shutil.rmtree(folder / "outputs/prepared")
     code, errors = ended(start(folder, "dcube.stages", "train_diffusion"))

@@ -1,4 +1,4 @@
-"""Checkpoints on a real S3 server: another machine goes on with them, and no trouble there stops a training."""
+"""Checkpoints on a real S3 server: other machines resume from them, and server failures do not stop a training."""
 
 import os
 import socket
@@ -49,7 +49,7 @@ def save(checkpoints: Checkpoints, step: int, numbers: int = 10) -> None:
 
 
 def saved_on_the_way(folder: Path, server: S3Server, steps: list[int]) -> None:
-    """One machine's training, each checkpoint of which reaches the server."""
+    """Save checkpoints as on one machine and wait until each is on the server."""
     checkpoints = here(folder)
     with checkpoints.synced():
         for step in steps:
@@ -68,13 +68,13 @@ def step_of(checkpoints: Checkpoints) -> int:
 # --- the good days
 
 
-def test_the_last_two_are_kept_there_as_here(server: S3Server, tmp_path: Path) -> None:
+def test_last_two_checkpoints_are_kept_on_s3(server: S3Server, tmp_path: Path) -> None:
     saved_on_the_way(tmp_path / "one", server, [1, 2, 3])
     assert mirrored(server) == sorted(path.name for path in (tmp_path / "one/toy").iterdir())
     assert mirrored(server) == [f"step-00000000{n}.{kind}" for n in (2, 3) for kind in ("safetensors", "sha256")]
 
 
-def test_a_killed_training_ends_on_another_machine_bit_for_bit(
+def test_killed_training_resumed_on_other_machines_is_bit_identical(
     server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = fit(tmp_path / "undisturbed")
@@ -90,7 +90,7 @@ def test_a_killed_training_ends_on_another_machine_bit_for_bit(
     assert_same(fit(tmp_path / "the last machine"), undisturbed)
 
 
-def test_only_what_is_newer_is_fetched(server: S3Server, tmp_path: Path) -> None:
+def test_only_newer_checkpoints_are_fetched(server: S3Server, tmp_path: Path) -> None:
     saved_on_the_way(tmp_path / "one", server, [1, 2])
     save(Checkpoints(tmp_path / "two", "toy"), 3)
     assert step_of(here(tmp_path / "two")) == 3
@@ -99,14 +99,14 @@ def test_only_what_is_newer_is_fetched(server: S3Server, tmp_path: Path) -> None
     assert step_of(Checkpoints(tmp_path / "three", "toy")) == 2, "what was fetched stays"
 
 
-def test_a_large_checkpoint_goes_in_parts(server: S3Server, tmp_path: Path) -> None:
+def test_large_checkpoint_survives_multipart_upload(server: S3Server, tmp_path: Path) -> None:
     checkpoints = here(tmp_path / "one")
     with checkpoints.synced():
         save(checkpoints, 7, numbers=6_000_000)
     assert step_of(here(tmp_path / "two")) == 7
 
 
-def test_without_storage_there_is_no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_are_not_synced_without_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DCUBE_STORAGE", raising=False)
     assert CheckpointSync.configured("toy") is None
 
@@ -115,7 +115,9 @@ def test_without_storage_there_is_no_mirror(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "empty", "unfinished", "gone"])
-def test_a_damaged_object_falls_back_to_the_one_before(how: str, server: S3Server, tmp_path: Path, caplog) -> None:
+def test_damaged_checkpoint_on_s3_falls_back_to_the_previous_one(
+    how: str, server: S3Server, tmp_path: Path, caplog
+) -> None:
     saved_on_the_way(tmp_path / "one", server, [1, 2])
     newest = server.folder / "team/project/checkpoints/toy/step-000000002.safetensors"
     if how == "unfinished":
@@ -124,7 +126,7 @@ def test_a_damaged_object_falls_back_to_the_one_before(how: str, server: S3Serve
         newest.unlink()
     else:
         damage(newest, how)
-    server.stop()  # it remembers what stood there for some seconds
+    server.stop()  # because it caches objects for some seconds
     server.start()
     assert step_of(here(tmp_path / "two")) == 1
     assert not list(tmp_path.glob("two/toy/.*"))
@@ -132,7 +134,7 @@ def test_a_damaged_object_falls_back_to_the_one_before(how: str, server: S3Serve
         assert "step-000000002.safetensors on S3 is damaged" in caplog.text
 
 
-def test_a_damaged_local_checkpoint_is_mended_from_the_mirror(server: S3Server, tmp_path: Path) -> None:
+def test_damaged_local_checkpoint_is_fetched_again_from_s3(server: S3Server, tmp_path: Path) -> None:
     saved_on_the_way(tmp_path, server, [1, 2])
     for path in (tmp_path / "toy").glob("*.safetensors"):
         damage(path, "flipped")
@@ -142,7 +144,7 @@ def test_a_damaged_local_checkpoint_is_mended_from_the_mirror(server: S3Server, 
 # --- the bad days
 
 
-def test_a_server_that_goes_away_for_a_while_stops_nothing(server: S3Server, tmp_path: Path, capsys) -> None:
+def test_training_continues_while_s3_is_unavailable(server: S3Server, tmp_path: Path, capsys) -> None:
     checkpoints = here(tmp_path / "one")
     with checkpoints.synced():
         save(checkpoints, 1)
@@ -163,7 +165,7 @@ def test_a_server_that_goes_away_for_a_while_stops_nothing(server: S3Server, tmp
 
 
 @pytest.mark.parametrize("interrupted, most", [(False, 3.0), (True, 1.0)])
-def test_a_dead_server_holds_up_the_end_for_a_bounded_time_only(
+def test_unavailable_s3_delays_the_end_for_a_limited_time(
     interrupted: bool, most: float, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.setattr(checkpoint_sync, "TIMEOUT_AT_END", 2.0)
@@ -183,7 +185,7 @@ def test_a_dead_server_holds_up_the_end_for_a_bounded_time_only(
 
 
 @pytest.mark.slow
-def test_a_start_without_the_server_waits_and_then_goes_on_alone(
+def test_start_waits_for_s3_and_then_continues_without_it(
     server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
 ) -> None:
     saved_on_the_way(tmp_path / "one", server, [1, 2])
@@ -199,7 +201,7 @@ def test_a_start_without_the_server_waits_and_then_goes_on_alone(
 
 
 @pytest.mark.parametrize("variable, value", [("AWS_SECRET_ACCESS_KEY", "another"), ("DCUBE_STORAGE", "s3://elsewhere")])
-def test_a_wrong_setting_ends_a_training_at_its_start(
+def test_wrong_storage_setting_is_refused_at_the_start(
     variable: str, value: str, server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -221,8 +223,8 @@ with checkpoints.synced():
 
 
 @pytest.mark.slow
-def test_a_server_that_hangs_keeps_no_process_alive(server: S3Server, tmp_path: Path) -> None:
-    """It takes connections and answers nothing: only the process's own end is left."""
+def test_hanging_s3_server_does_not_keep_the_process_alive(server: S3Server, tmp_path: Path) -> None:
+    """The server accepts connections but never answers, so only the exit of the process ends the upload."""
     with socket.create_server(("127.0.0.1", free_port())) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         start = time.monotonic()

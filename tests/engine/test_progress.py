@@ -1,4 +1,4 @@
-"""Long work shows itself: lines in a log, records for an orchestrator."""
+"""Progress of long work: lines in a log, and records for an orchestrator."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from dcube.engine import progress as module
 from dcube.engine.progress import progress
 
 
-def test_lines_in_a_log_and_records(tmp_path, monkeypatch, capsys) -> None:
+def test_progress_writes_log_lines_and_records(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setenv("DCUBE_PROGRESS_FILE", str(tmp_path / "progress"))
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
     monkeypatch.setattr(module, "SECONDS_BETWEEN_UPDATES", 0.0)
@@ -38,21 +38,21 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_bar_on_a_terminal_leaves_a_redirected_output_alone(monkeypatch, capsys) -> None:
+def test_progress_bar_on_a_terminal_writes_nothing_to_stdout(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     with progress("Reading", total=3, unit="images") as advance:
         advance(3)
     assert "Reading" in terminal.getvalue() and capsys.readouterr().out == ""
 
 
-def test_short_work_prints_its_end_only(capsys) -> None:
+def test_short_work_prints_only_its_last_line(capsys) -> None:
     with progress("Reading", total=3, unit="images") as advance:
         for _ in range(3):
             advance()
     assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == ["Reading: 3/3 images"]
 
 
-def test_the_time_left_is_right_a_minute_after_a_change_of_speed(monkeypatch, capsys) -> None:
+def test_remaining_time_follows_a_change_of_speed(monkeypatch, capsys) -> None:
     now = 0.0
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
     with progress("Training", total=1000, unit="steps") as advance:

@@ -1,4 +1,4 @@
-"""The shared bucket, on a real S3 server: what a wrong setting says, and that a right one works."""
+"""The settings of the shared bucket, checked against a real S3 server."""
 
 import http.server
 import threading
@@ -28,12 +28,12 @@ def complaint() -> str:
     return str(caught.value)
 
 
-def test_a_right_setting_works_and_leaves_nothing_behind(server: S3Server) -> None:
+def test_correct_settings_pass_and_leave_no_probe_object(server: S3Server) -> None:
     check_storage()
     assert list(server.folder.rglob("*probe*")) == []
 
 
-def test_without_a_setting_there_is_nothing_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_passes_without_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DCUBE_STORAGE", raising=False)
     assert Storage.configured() is None
     check_storage()
@@ -50,20 +50,22 @@ def test_without_a_setting_there_is_nothing_to_check(monkeypatch: pytest.MonkeyP
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:1", "does not answer"),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_the_mend(
+def test_wrong_setting_is_refused_with_a_hint(
     variable: str, value: str, said: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert said in complaint()
 
 
-def test_tls_where_there_is_none(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_https_address_of_a_server_without_tls_is_refused(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://127.0.0.1:{server.port}")
     assert "has no valid TLS" in complaint()
 
 
 @pytest.mark.parametrize("hours, said", [(2, "120 minutes ahead of"), (-2, "120 minutes behind")])
-def test_a_wrong_clock(hours: int, said: str, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_clock_is_named_with_its_offset(
+    hours: int, said: str, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = botocore.auth.get_current_datetime
     monkeypatch.setattr(
         botocore.auth, "get_current_datetime", lambda *words, **named: right(*words, **named) + timedelta(hours=hours)
@@ -82,7 +84,7 @@ class _Shifted:
 
 @pytest.fixture
 def web_server() -> Iterator[http.server.HTTPServer]:
-    """A server that answers every request with the status in its `status`, and is no S3 server."""
+    """A server that is not S3 and answers every request with its `status`."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
@@ -102,7 +104,7 @@ def web_server() -> Iterator[http.server.HTTPServer]:
 
 
 @pytest.mark.parametrize("status, kind", [(404, DcubeError), (503, StorageUnavailableError)])
-def test_an_endpoint_that_is_something_else(
+def test_endpoint_that_is_not_s3_or_fails_is_refused(
     status: int, kind: type, web_server, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     web_server.status = status
@@ -114,12 +116,12 @@ def test_an_endpoint_that_is_something_else(
 @pytest.mark.parametrize(
     "address", ["team", "s3://", "s3://x", "https://host/team", "s3://team/../other", "s3://te am"]
 )
-def test_what_is_no_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_malformed_storage_address_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DCUBE_STORAGE", address)
     assert "write it as s3://bucket/prefix" in complaint()
 
 
-def test_names_inside_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_addresses_include_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DCUBE_STORAGE", "s3://team/")
     storage = Storage.configured()
     assert storage and storage.key("a", "b") == "a/b" and storage.address("dvc") == "s3://team/dvc"

@@ -1,4 +1,4 @@
-"""The shared training loop and its checkpoints: kills, damage, strangers."""
+"""The shared training loop and its checkpoints: kills, damaged files, weights of other networks."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.support.regression import STEPS, Killed, assert_same, damage, fit
 
 
 @pytest.mark.parametrize("deaths", [[1], [21], [50, 51], [99], [30, 60, 90]])
-def test_killed_and_resumed_is_bit_identical(tmp_path: Path, deaths: list[int], monkeypatch) -> None:
+def test_resumed_training_is_bit_identical(tmp_path: Path, deaths: list[int], monkeypatch) -> None:
     monkeypatch.setenv("DCUBE_CHECKPOINT_SECONDS", "0")
     undisturbed = fit(tmp_path / "undisturbed")
     for step in deaths:
@@ -25,12 +25,12 @@ def test_killed_and_resumed_is_bit_identical(tmp_path: Path, deaths: list[int], 
     assert_same(fit(tmp_path / "killed"), undisturbed)
 
 
-def test_a_finished_training_is_not_trained_again(tmp_path: Path) -> None:
+def test_finished_training_is_not_repeated(tmp_path: Path) -> None:
     first = fit(tmp_path)
     assert_same(fit(tmp_path, die_at=0), first)
 
 
-def test_it_learns_and_every_row_is_handed_out_once(tmp_path: Path) -> None:
+def test_training_improves_and_reports_every_row_once(tmp_path: Path) -> None:
     rows: list[dict] = []
     trainer = fit(tmp_path, rows=rows).trainer
     assert len(rows) == len({(row["step"], "loss" in row) for row in rows})
@@ -43,14 +43,14 @@ def test_it_learns_and_every_row_is_handed_out_once(tmp_path: Path) -> None:
     assert trainer.state.validation[-1]["score"] > trainer.state.validation[0]["score"]
 
 
-def test_patience_ends_the_training_and_the_best_is_the_first(tmp_path: Path) -> None:
+def test_patience_stops_training_and_keeps_the_first_best_step(tmp_path: Path) -> None:
     trainer = fit(tmp_path, patience=2).trainer
     assert [row["step"] for row in trainer.state.validation] == [25, 50, 75]
     assert trainer.state.best_step == 25
 
 
 @pytest.mark.parametrize(("scores", "best"), [((9.0, 1.0, 2.0), 75), ((9.0, 8.0, 0.0), 50)])
-def test_no_weights_of_the_warm_up_are_the_best(tmp_path: Path, scores: tuple[float, ...], best: int) -> None:
+def test_weights_of_the_warm_up_are_not_selected_as_best(tmp_path: Path, scores: tuple[float, ...], best: int) -> None:
     model, left = nn.Linear(1, 1), iter(scores)
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"), warmup_steps=50)
     trainer.fit("Toy", 75, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": next(left)}, 25)
@@ -58,21 +58,21 @@ def test_no_weights_of_the_warm_up_are_the_best(tmp_path: Path, scores: tuple[fl
 
 
 @pytest.mark.parametrize(("steps", "every"), [(60, 25), (50, 25), (10, 25), (3, 1)])
-def test_a_training_validates_as_often_as_a_plan_assumes(tmp_path: Path, steps: int, every: int) -> None:
+def test_number_of_validations_equals_the_planned_number(tmp_path: Path, steps: int, every: int) -> None:
     model = nn.Linear(1, 1)
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"))
     trainer.fit("Toy", steps, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": 0.0}, every)
     assert len(trainer.state.validation) == validations(steps, every)
 
 
-def test_a_training_that_ends_in_its_warm_up_has_its_last_weights(tmp_path: Path) -> None:
+def test_training_that_ends_in_warm_up_keeps_its_last_weights(tmp_path: Path) -> None:
     model, left = nn.Linear(1, 1), iter((2.0, 1.0))
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"), warmup_steps=100)
     trainer.fit("Toy", 50, lambda step: {"loss": model(torch.ones(1, 1)).sum()}, lambda m, s: {"score": next(left)}, 25)
     assert trainer.state.best_step == 50
 
 
-def test_a_loss_that_is_not_finite_ends_in_one_line(tmp_path: Path) -> None:
+def test_nonfinite_loss_stops_training_with_a_hint(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
     trainer = Trainer(model, Classifier(), Checkpoints(tmp_path, "k"))
     with pytest.raises(DcubeError, match="NaN or infinite at step 20: lower the learning rate"):
@@ -95,7 +95,7 @@ def saved(tmp_path: Path) -> Checkpoints:
     return checkpoints
 
 
-def test_the_last_two_are_kept(tmp_path: Path) -> None:
+def test_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path)
     assert [p.name for p in sorted(checkpoints.folder.glob("*.safetensors"))] == [
         "step-000000002.safetensors",
@@ -106,7 +106,7 @@ def test_the_last_two_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["flipped", "cut", "empty"])
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, how: str, caplog) -> None:
+def test_damaged_checkpoint_falls_back_to_the_previous_one(tmp_path: Path, how: str, caplog) -> None:
     checkpoints = saved(tmp_path)
     damage(checkpoints.folder / "step-000000003.safetensors", how)
     _, state = checkpoints.latest()  # type: ignore[misc]
@@ -117,14 +117,14 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, how: 
         checkpoints.latest()
 
 
-def test_a_death_between_file_and_checksum_leaves_the_previous_one(tmp_path: Path) -> None:
+def test_checkpoint_without_checksum_is_ignored(tmp_path: Path) -> None:
     checkpoints = saved(tmp_path)
     (checkpoints.folder / "step-000000003.sha256").unlink()
     (checkpoints.folder / ".step-000000004.safetensors.partial").write_bytes(b"half")
     assert checkpoints.latest()[1]["step"] == 2  # type: ignore[index]
 
 
-def test_the_key_changes_with_everything_that_defines_a_training() -> None:
+def test_training_key_depends_on_all_its_inputs() -> None:
     def key(**changes) -> str:
         values = {"stage": "s", "params": {"a": 1}, "inputs": ["data"], "packages": ["diffusion"], **changes}
         return training_key(**values)
@@ -143,7 +143,7 @@ CONFIG = {
 }  # fmt: skip
 
 
-def test_weights_round_trip_and_damage(tmp_path: Path) -> None:
+def test_saved_weights_are_read_back_and_damaged_ones_refused(tmp_path: Path) -> None:
     save_weights(tmp_path, {"a": torch.arange(5.0)}, DiffusionConfig(**CONFIG))
     tensors, config = load_weights(tmp_path, DiffusionConfig)
     assert torch.equal(tensors["a"], torch.arange(5.0))
