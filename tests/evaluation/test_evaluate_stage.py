@@ -1,4 +1,4 @@
-"""The stage, the card and the table, on a candidate that guesses from the brightness of an image."""
+"""The stage `evaluate`, the model card and `dcube results`, for a candidate that predicts from brightness."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,7 +46,7 @@ def fake_candidate(kind: str, sharpness: float):
 
 @pytest.fixture
 def evaluate_on(disc_dataset, tmp_path, monkeypatch):
-    """Evaluate two candidates in a working copy, on a data set with changed `dataset.json`; no tracking server."""
+    """Evaluate two candidates in a working copy with a changed `dataset.json`, without a tracking server."""
     monkeypatch.chdir(tmp_path)
     PREPARED.parent.mkdir()
     disc_dataset.folder.rename(PREPARED)
@@ -68,7 +68,7 @@ def evaluated(evaluate_on):
     evaluate_on()
 
 
-def test_everything_is_written_and_the_test_split_is_what_was_asked(evaluated):
+def test_evaluate_writes_all_files_for_the_test_split(evaluated):
     folder = EVALUATION / "dcube"
     assert {file.name for file in folder.iterdir()} == FILES
     metrics = Metrics.load(folder / "metrics.json")
@@ -83,12 +83,12 @@ def test_everything_is_written_and_the_test_split_is_what_was_asked(evaluated):
     assert other.test["auroc"] == 0.5
 
 
-def test_a_chosen_operating_point_is_measured_and_said_everywhere(evaluate_on, tmp_path, run_dcube):
+def test_operating_point_is_in_metrics_card_and_results(evaluate_on, tmp_path, run_dcube):
     wish = {"operating_point": "sensitivity", "positive_class": "malignant", "operating_target": 0.9}
     params = Params.model_validate({"evaluation": {"bootstrap_samples": 200, **wish}})
     (tmp_path / "params.yaml").write_text(params.to_yaml())
     with pytest.raises(DcubeError, match="every validation image has the same probability of malignant"):
-        evaluate_on()  # `sub_features` says the same of every image
+        evaluate_on()  # `sub_features` gives every image the same probabilities
     metrics = Metrics.load(EVALUATION / "dcube" / "metrics.json")
     point = metrics.operating_point
     assert point.rule.of_class == "malignant" and point.validation_images > 0 and point.validation_patients
@@ -103,7 +103,7 @@ def test_a_chosen_operating_point_is_measured_and_said_everywhere(evaluate_on, t
 
 
 @pytest.mark.slow
-def test_subgroups_are_measured_and_said_everywhere(evaluate_on, tmp_path, run_dcube):
+def test_subgroups_are_in_metrics_card_and_results(evaluate_on, tmp_path, run_dcube):
     manifest = pd.read_csv(PREPARED / "manifest.csv", dtype=str, keep_default_na=False)
     sex = np.where(manifest["id"].astype(int) // 3 % 3 == 0, "m", "f")
     manifest.assign(patient=manifest["id"], subgroup_sex=sex).to_csv(PREPARED / "manifest.csv", index=False)
@@ -119,7 +119,7 @@ def test_subgroups_are_measured_and_said_everywhere(evaluate_on, tmp_path, run_d
     assert "dcube by sex: f AUROC" in shown and "hidden, with fewer than 10 patients: 1." in shown
 
 
-def test_the_card_says_what_the_model_is_for_and_what_the_data_prove(evaluated):
+def test_model_card_states_intended_use_and_limits(evaluated):
     card = (EVALUATION / "sub_features" / "model_card.md").read_text()
     for words in (
         PHANTOM,
@@ -133,7 +133,7 @@ def test_the_card_says_what_the_model_is_for_and_what_the_data_prove(evaluated):
     assert "diffusion.epochs" not in card, "the sub-feature network has no diffusion model"
 
 
-def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, run_dcube, monkeypatch):
+def test_results_fit_80_columns_and_state_their_limits(evaluated, run_dcube, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     code, printed = run_dcube("results")
     lines = printed.splitlines()
@@ -149,7 +149,7 @@ def test_the_tables_fit_80_columns_compare_and_do_not_overclaim(evaluated, run_d
 
 
 @pytest.mark.slow
-def test_a_fold_of_a_cross_validation_is_named(evaluate_on):
+def test_model_card_names_the_fold_of_cross_validation(evaluate_on):
     evaluate_on(folds=5, fold=2)
     card = (EVALUATION / "dcube" / "model_card.md").read_text()
     assert "The split was made here, by patient; the test is fold 2 of 0 to 4." in card
@@ -160,9 +160,7 @@ def test_a_fold_of_a_cross_validation_is_named(evaluate_on):
     [("generated", "Split by image: metrics are likely too high"), ("official", "Official split by image: metrics")],
 )
 @pytest.mark.slow
-def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_better(
-    evaluate_on, origin, notice, run_dcube, capsys
-):
+def test_split_by_image_is_named_and_no_model_is_called_better(evaluate_on, origin, notice, run_dcube, capsys):
     evaluate_on(grouping="none", split_origin=origin)
     assert notice in capsys.readouterr().out
     metrics = Metrics.load(EVALUATION / "dcube" / "metrics.json")
@@ -175,7 +173,7 @@ def test_a_split_by_image_is_named_wherever_metrics_are_shown_and_nobody_is_bett
     assert "Comparisons hold within this split only." in shown
 
 
-def test_images_without_a_patient_among_others_do_not_make_it_a_split_by_image(evaluate_on, run_dcube):
+def test_one_image_without_patient_does_not_make_a_split_by_image(evaluate_on, run_dcube):
     evaluate_on(grouping="none", without_patient=1)
     shown = " ".join(run_dcube("results")[1].split())
     card = (EVALUATION / "dcube" / "model_card.md").read_text()
@@ -186,7 +184,7 @@ def test_images_without_a_patient_among_others_do_not_make_it_a_split_by_image(e
     assert "better" not in shown and "Comparisons hold within this split only." in shown
 
 
-def test_what_makes_the_data_doubtful_stands_in_the_card(evaluate_on):
+def test_model_card_names_data_warnings_and_near_duplicates(evaluate_on):
     copies = NearDuplicates(images=5, groups=2, in_several_splits=[["a", "b"]], with_several_labels=[["c", "d", "e"]])
     evaluate_on(warnings=["what tells the classes apart by itself: file format"], near_duplicates=copies)
     card = (EVALUATION / "dcube" / "model_card.md").read_text()
@@ -197,7 +195,7 @@ def test_what_makes_the_data_doubtful_stands_in_the_card(evaluate_on):
     assert "> **Pictures with several labels, as re-encoded" in card
 
 
-def test_groups_that_nobody_has_confirmed_are_said_to_be_guessed(evaluate_on, run_dcube, capsys):
+def test_unconfirmed_groups_are_called_guessed(evaluate_on, run_dcube, capsys):
     evaluate_on(grouping="guessed", group_by="guessed:run:2")
     notice = "Groups guessed from file names: metrics may still be too high"
     assert notice in capsys.readouterr().out
@@ -210,7 +208,7 @@ def test_groups_that_nobody_has_confirmed_are_said_to_be_guessed(evaluate_on, ru
 
 
 @pytest.mark.slow
-def test_groups_are_called_groups(evaluate_on, run_dcube):
+def test_groups_are_not_called_patients(evaluate_on, run_dcube):
     evaluate_on(grouping="group_by", group_by="run:2")
     card = (EVALUATION / "dcube" / "model_card.md").read_text()
     assert "| groups |" in card and "by group (data.group_by)" in card and "stand for patients" in card
@@ -221,9 +219,7 @@ def test_groups_are_called_groups(evaluate_on, run_dcube):
 
 @pytest.mark.parametrize(("origin", "shown"), [("official", True), ("generated", False)])
 @pytest.mark.slow
-def test_published_results_stand_beside_ours_where_the_split_is_the_same(
-    origin, shown, run_dcube, monkeypatch, evaluate_on
-):
+def test_published_results_are_shown_only_for_the_official_split(origin, shown, run_dcube, monkeypatch, evaluate_on):
     known = published.Published(18, "Somebody 2020", (("ResNet-18", 0.863, 0.901),))
     monkeypatch.setitem(published.PUBLISHED, "known", known)
     evaluate_on(name="known", split_origin=origin)
@@ -231,7 +227,7 @@ def test_published_results_stand_beside_ours_where_the_split_is_the_same(
     assert ("ResNet-18" in out and "0.901" in out and "Somebody 2020" in out) == shown
 
 
-def test_nothing_evaluated_is_said_so(tmp_path, monkeypatch, run_dcube):
+def test_results_without_evaluation_are_refused_with_a_hint(tmp_path, monkeypatch, run_dcube):
     monkeypatch.chdir(tmp_path)
     code, printed = run_dcube("results")
     assert code == 2 and "dvc repro" in printed

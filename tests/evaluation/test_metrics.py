@@ -1,4 +1,4 @@
-"""Every metric three ways: known cases, scikit-learn as an independent implementation, and invariances."""
+"""Metrics: known cases, comparison with scikit-learn, and invariances."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def values(labels, probabilities, classes=None, weights=None, bins=10):
 
 
 def random_case(seed: int, classes: int, n: int = 200, digits: int = 2):
-    """Few digits make ties, which rounding the probabilities keeps whatever is done to them later."""
+    """Few digits make ties, and rounded probabilities keep them in later operations."""
     generator = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), generator.integers(0, classes, n - classes)])
     logits = generator.normal(size=(n, classes)).round(digits) + 1.5 * np.eye(classes)[labels]
@@ -33,7 +33,7 @@ def random_case(seed: int, classes: int, n: int = 200, digits: int = 2):
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("digits", [0, 3])
-def test_equals_scikit_learn(classes, weighted, digits):
+def test_metrics_equal_scikit_learn(classes, weighted, digits):
     labels, probabilities = random_case(classes, classes, digits=digits)
     weights = np.random.default_rng(1).integers(0, 4, len(labels)).astype(float) if weighted else None
     ours = values(labels, probabilities, weights=weights)
@@ -64,14 +64,14 @@ def test_equals_scikit_learn(classes, weighted, digits):
     assert set(ours) - set(expected) == {"ece"}
 
 
-def test_calibration_error_by_hand():
-    """Three predictions at 0.9 of which two are right, one at 0.6 that is wrong: 3/4 · |0.9 − 2/3| + 1/4 · 0.6."""
+def test_calibration_error_equals_manual_result():
+    """Two of three predictions at 0.9 are right, and one at 0.6 is wrong: 3/4 · |0.9 − 2/3| + 1/4 · 0.6."""
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.4, 0.6]])
     labels = np.array([0, 0, 1, 0])
     assert values(labels, probabilities)["ece"] == pytest.approx(0.75 * (0.9 - 2 / 3) + 0.25 * 0.6)
 
 
-def test_perfect_and_useless():
+def test_perfect_and_uniform_predictions_have_known_metrics():
     labels = np.array([0, 1, 2, 0, 1, 2])
     perfect = values(labels, np.eye(3)[labels])
     assert all(perfect[name] == 1 for name in perfect if name not in ("ece", "brier", "nll"))
@@ -82,7 +82,7 @@ def test_perfect_and_useless():
     assert useless["macro_recall"] == pytest.approx(1 / 3)
 
 
-def test_a_missing_class_is_undefined_and_never_a_number():
+def test_metrics_of_a_missing_class_are_nan():
     labels, probabilities = np.array([0, 0, 1]), np.array([[0.8, 0.1, 0.1], [0.3, 0.4, 0.3], [0.1, 0.8, 0.1]])
     found = values(labels, probabilities)
     undefined = {"auroc", "auprc", "macro_precision", "macro_recall", "macro_f1", "sensitivity/normal"}
@@ -94,12 +94,12 @@ cases = st.integers(0, 10_000).map(lambda seed: random_case(seed, 2 + seed % 2, 
 
 @settings(max_examples=40)
 @given(cases, st.integers(0, 10_000))
-def test_order_of_images_and_names_of_classes_do_not_matter(case, seed):
+def test_metrics_do_not_depend_on_order_of_images_or_classes(case, seed):
     labels, probabilities = case
     generator = np.random.default_rng(seed)
     classes = generator.permutation(probabilities.shape[1])
     top = np.sort(probabilities, axis=1)
-    clear = top[:, -1] > top[:, -2] + 1e-9  # the place decides between equally probable classes
+    clear = top[:, -1] > top[:, -2] + 1e-9  # ties depend on the order of classes
     labels, probabilities, images = labels[clear], probabilities[clear], generator.permutation(clear.sum())
     names = NAMES[: probabilities.shape[1]]
     before = values(labels, probabilities, names)
@@ -109,7 +109,7 @@ def test_order_of_images_and_names_of_classes_do_not_matter(case, seed):
 
 @settings(max_examples=40)
 @given(cases, hnp.arrays(np.int64, 40, elements=st.integers(0, 3)))
-def test_weights_are_repetitions(case, counts):
+def test_weight_of_an_image_equals_its_repetition(case, counts):
     labels, probabilities = case
     counts[: probabilities.shape[1]] += 1
     repeated = values(np.repeat(labels, counts), np.repeat(probabilities, counts, axis=0))
@@ -118,7 +118,7 @@ def test_weights_are_repetitions(case, counts):
 
 @settings(max_examples=40)
 @given(cases, st.floats(0.2, 5))
-def test_ranking_ignores_monotone_changes_of_a_binary_score(case, power):
+def test_auroc_ignores_monotone_changes_of_a_binary_score(case, power):
     labels, probabilities = case
     labels, score = np.minimum(labels, 1), probabilities[:, 1]
     distorted = score**power
@@ -127,7 +127,7 @@ def test_ranking_ignores_monotone_changes_of_a_binary_score(case, power):
     assert after["auroc"] == pytest.approx(before["auroc"], abs=1e-12)
 
 
-def test_who_abstains_answers_less_and_is_judged_by_the_answers():
+def test_accuracy_with_abstention_counts_only_predicted_images():
     labels = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.3, 0.7], [0.45, 0.55], [0.2, 0.8]])
     ones = np.ones((1, 4))
@@ -138,7 +138,7 @@ def test_who_abstains_answers_less_and_is_judged_by_the_answers():
     assert np.isnan(selective(labels, probabilities, 0.95, ones)["accuracy_when_predicting"][0])
 
 
-def test_every_value_has_one_metric_that_describes_it():
+def test_every_value_belongs_to_one_metric():
     labels, probabilities = random_case(0, 3)
     found = values(labels, probabilities) | selective(labels, probabilities, 0.5, np.ones((1, len(labels))))
     ours = {metric.name: metric for metric in METRICS if not metric.of_images}

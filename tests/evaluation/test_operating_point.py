@@ -1,4 +1,4 @@
-"""Operating points: a wish is reached on validation and measured on test; what no threshold reaches is said."""
+"""Operating points are chosen on validation and measured on test; unreachable targets are refused."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def by_scikit(predictions: Predictions, rule: DecisionRule) -> tuple[float, floa
 
 
 @pytest.mark.parametrize("target", [0.6, 0.9, 1.0])
-def test_a_wished_sensitivity_is_reached_at_the_best_specificity(target):
+def test_requested_sensitivity_is_reached_at_the_best_specificity(target):
     validation, test = toy_predictions(0), toy_predictions(1)
     evaluation = wish(operating_point="sensitivity", operating_target=target)
     point = measured_on(choose_operating_point(validation, evaluation), test, evaluation)
@@ -40,14 +40,14 @@ def test_a_wished_sensitivity_is_reached_at_the_best_specificity(target):
         assert all(estimate.low <= estimate.value <= estimate.high for estimate in measured.values())
     assert point.validation["sensitivity"].value >= target
     scores = validation.probabilities[:, 1]
-    higher = scores[scores > point.rule.threshold].min() + 1e-9  # the next threshold misses an image more
+    higher = scores[scores > point.rule.threshold].min() + 1e-9  # the next higher threshold misses one more image
     assert by_scikit(validation, DecisionRule(of_class="malignant", threshold=higher))[0] < target
     assert point.validation_patients == 100 and point.validation_images == 200
     assert point.threshold and point.threshold.low <= point.rule.threshold <= point.threshold.high
     assert table_rows(point)[0][0] == "sensitivity" and "malignant is decided" in decision_in_words(point, 0.95)
 
 
-def test_specificity_youden_and_costs_are_the_best_of_all_thresholds():
+def test_operating_points_are_the_best_of_all_thresholds():
     validation = toy_predictions(0)
     every = [DecisionRule(of_class="malignant", threshold=float(p)) for p in validation.probabilities[:, 1]]
     all_rates = np.array([by_scikit(validation, rule)[:2] for rule in every])
@@ -66,7 +66,7 @@ def test_specificity_youden_and_costs_are_the_best_of_all_thresholds():
     assert dear.rule.threshold < points["cost"].rule.threshold
 
 
-def test_ppv_and_npv_at_a_stated_prevalence_follow_bayes():
+def test_ppv_and_npv_at_a_given_prevalence_follow_bayes():
     evaluation = wish(operating_point="youden", prevalence=0.01)
     point = choose_operating_point(toy_predictions(0), evaluation)
     sensitivity, specificity, ppv, npv = (
@@ -77,7 +77,7 @@ def test_ppv_and_npv_at_a_stated_prevalence_follow_bayes():
     assert "a prevalence of 0.01" in decision_in_words(point, 0.95)
 
 
-def test_what_no_threshold_reaches_is_one_line_with_what_is_reachable():
+def test_unreachable_target_is_refused_with_the_reachable_value():
     hopeless = toy_predictions(0)
     hopeless.table["probability_malignant"] = np.where(hopeless.labels == 1, 0.0, 0.5)
     hopeless.table.loc[5, "probability_malignant"] = 0.6  # one malignant image alone is above all others
@@ -96,12 +96,12 @@ def test_what_no_threshold_reaches_is_one_line_with_what_is_reachable():
         ({"operating_point": "sensitivity", "positive_class": "a", "operating_target": 95}, "must be 1 or less"),
     ],
 )
-def test_an_incomplete_wish_is_refused(values, words):
+def test_incomplete_operating_point_is_refused(values, words):
     with pytest.raises(ValidationError, match=words):
         Evaluation(**values)
 
 
-def test_without_a_wish_the_most_probable_class_decides_and_that_is_said():
+def test_most_probable_class_decides_by_default():
     point = choose_operating_point(toy_predictions(0), Evaluation())
     assert str(point.rule) == "most probable class" and measured_on(point, toy_predictions(1), Evaluation()).test == {}
     assert "The most probable class decides" in decision_in_words(point, 0.95)
@@ -109,7 +109,7 @@ def test_without_a_wish_the_most_probable_class_decides_and_that_is_said():
     assert np.array_equal(apply_decision_rule(probabilities, CLASSES, point.rule), probabilities.argmax(1))
 
 
-def test_a_rule_survives_its_text_and_others_are_refused():
+def test_decision_rule_is_parsed_back_from_its_text():
     rule = DecisionRule(of_class="grade >= 2", threshold=0.1 + 0.2)
     assert DecisionRule.parse(str(rule)) == rule and DecisionRule.parse(str(DecisionRule())) == DecisionRule()
     assert DecisionRule.parse("malignant>=0.3") == DecisionRule(of_class="malignant", threshold=0.3)
@@ -126,11 +126,11 @@ def test_a_rule_survives_its_text_and_others_are_refused():
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
-def test_at_another_prevalence_the_decisions_are_those_of_bayes(share) -> None:
-    """Of three classes with known densities: probabilities at the prior, corrected, against those at the share."""
+def test_decisions_at_another_prevalence_follow_bayes(share) -> None:
+    """Three classes with known densities: corrected probabilities equal those computed at the other prevalence."""
     prior, classes = np.array([0.2, 0.5, 0.3]), ["a", "b", "c"]
     likelihoods = norm.pdf(np.random.default_rng(0).normal(0, 2, (500, 1)), loc=[-1, 0, 1.5])
-    shares = np.array([share, (1 - share) * 0.5 / 0.8, (1 - share) * 0.3 / 0.8])  # b and c as to each other before
+    shares = np.array([share, (1 - share) * 0.5 / 0.8, (1 - share) * 0.3 / 0.8])  # b and c keep their ratio
     there, here = (likelihoods * each / (likelihoods * each).sum(axis=1, keepdims=True) for each in (shares, prior))
     rule = DecisionRule.parse(f"most probable class at a = {share}").checked(classes, list(prior))
     assert np.array_equal(apply_decision_rule(here, classes, rule), there.argmax(axis=1))
@@ -140,8 +140,8 @@ def test_at_another_prevalence_the_decisions_are_those_of_bayes(share) -> None:
     assert np.array_equal(apply_decision_rule(here, classes, same), here.argmax(axis=1))
 
 
-def test_net_benefit_is_that_of_counted_images() -> None:
-    """And of the operating point's own costs: at a threshold p, (p / (1 - p)) false alarms outweigh one hit."""
+def test_net_benefit_equals_counted_images() -> None:
+    """At a threshold p, one false alarm costs p / (1 - p) hits."""
     generator = np.random.default_rng(0)
     truth = generator.random(200) < 0.3
     score = np.clip(truth * 0.3 + generator.random(200) * 0.7, 0, 1)
@@ -175,7 +175,7 @@ def test_net_benefit_is_that_of_counted_images() -> None:
         ("most probable class at = 0.3", "it names no class"),
     ],
 )
-def test_a_rule_that_is_none_is_refused_with_its_reason_and_an_example(text, reason):
+def test_malformed_rule_is_refused_with_reason_and_example(text, reason):
     with pytest.raises(DcubeError) as refused:
         DecisionPolicy().overridden(text, None, CLASSES, PRIOR)
     said = str(refused.value)

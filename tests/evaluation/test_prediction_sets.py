@@ -1,4 +1,4 @@
-"""Conformal sets cover new patients as often as stated, and what they give on a test is counted by hand."""
+"""Conformal prediction sets: coverage of new patients, and rates on test images."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from tests.support.toy_predictions import toy_predictions
 
 
 @pytest.mark.parametrize("of_patient", [1, 4])
-def test_new_patients_are_covered_as_often_as_stated(of_patient):
-    """Mean over many draws: the guarantee is about the average over calibrations."""
+def test_prediction_sets_cover_new_patients_at_the_requested_rate(of_patient):
+    """The guarantee holds for the mean over calibrations, so many are drawn."""
     evaluation = Evaluation(set_coverage=0.8)
     found = []
     for seed in range(60):
@@ -21,7 +21,7 @@ def test_new_patients_are_covered_as_often_as_stated(of_patient):
     assert np.mean(found) == pytest.approx(0.8 + 0.2 / 2 / (sets.calibrated_on + 1), abs=0.03)
 
 
-def test_the_threshold_is_the_stated_rank_and_the_test_is_counted():
+def test_threshold_has_the_conformal_rank_and_test_rates_are_counted():
     validation, test = toy_predictions(0, 20, of_patient=2), toy_predictions(1)
     sets = sets_measured_on(calibrate_sets(validation, Evaluation()), test, Evaluation(bootstrap_samples=100))
     of_truth = validation.probabilities[np.arange(20), validation.labels].reshape(10, 2).min(axis=1)
@@ -37,6 +37,6 @@ def test_the_threshold_is_the_stated_rank_and_the_test_is_counted():
     assert "for a coverage of 90%, calibrated on 10 validation patients" in sets_in_words(sets, 0.95, "patients")
 
 
-def test_too_few_patients_get_sets_of_every_class():
+def test_too_few_patients_give_sets_with_every_class():
     sets = calibrate_sets(toy_predictions(0, 16), Evaluation())
     assert sets.threshold == 0 and "every class is in every set" in sets_in_words(sets, 0.95, "patients")

@@ -1,4 +1,4 @@
-"""Metrics of a group are those of its images alone; small groups are not shown."""
+"""Metrics of a subgroup use only its images; small groups are hidden."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ EVALUATION = Evaluation(bootstrap_samples=100)
 POINT = OperatingPoint(rule=DecisionRule(of_class="malignant", threshold=0.3))
 
 
-def test_a_group_is_measured_on_its_own_images_and_patients():
+def test_metrics_of_a_group_use_only_its_images_and_patients():
     predictions = toy_predictions(0)  # 200 images, two of each patient
     sex = np.where(np.arange(200) // 2 % 4 == 0, "f", "m")
     (column,) = by_subgroup(pd.DataFrame({"sex": sex}), predictions, POINT, EVALUATION)
@@ -33,7 +33,7 @@ def test_a_group_is_measured_on_its_own_images_and_patients():
     assert few.high - few.low > many.high - many.low
 
 
-def test_a_group_of_too_few_patients_is_hidden_however_many_images_it_has():
+def test_group_with_too_few_patients_is_hidden():
     predictions = toy_predictions(0, of_patient=10)  # 20 patients
     site = np.where(np.arange(200) < 10 * (FEWEST - 1), "small", "large")
     (column,) = by_subgroup(pd.DataFrame({"site": site}), predictions, OperatingPoint(), EVALUATION)

@@ -1,4 +1,4 @@
-"""Intervals cover the truth as often as they say; comparisons find differences, and only those."""
+"""Coverage of bootstrap intervals, and statistical comparison of models."""
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ def table(probabilities, labels, patients=None, classes=("no", "yes")) -> Predic
     return Predictions(frame)
 
 
-def test_patients_of_some_images_are_counted_as_what_they_are() -> None:
+def test_resampling_unit_depends_on_known_patients() -> None:
     labels = np.arange(40) % 2
     for known, resampled, words in (
         (40, "patients", "40 images of 10 patients"),
@@ -62,7 +62,7 @@ def width(result, name="accuracy"):
     return result.interval[name].high - result.interval[name].low
 
 
-def test_resamples_draw_whole_patients_and_as_many_as_there_are():
+def test_resamples_draw_whole_patients_and_keep_their_number():
     groups = np.array([0, 0, 1, 2, 2, 2])
     weights = np.concatenate(list(resample_weights(groups, 300, seed=0)))
     assert weights.shape == (300, 6)
@@ -70,8 +70,8 @@ def test_resamples_draw_whole_patients_and_as_many_as_there_are():
     assert (weights[:, [0, 2, 3]].sum(1) == 3).all()
 
 
-def test_coverage_of_the_interval():
-    """Mean of 40 normal numbers, 400 times: a 95% percentile interval covers in about 93 of 100 cases."""
+def test_interval_covers_the_true_mean_as_often_as_expected():
+    """For the mean of 40 normal numbers, a 95% percentile interval covers the truth in about 93 of 100 cases."""
     generator = np.random.default_rng(0)
     covered = 0
     for seed in range(400):
@@ -82,8 +82,8 @@ def test_coverage_of_the_interval():
     assert 0.90 <= covered / 400 <= 0.97
 
 
-def test_repeated_images_of_a_patient_add_no_certainty():
-    """Ten copies of every image: over patients the interval stays, over images it shrinks by about √10."""
+def test_repeated_images_of_a_patient_do_not_narrow_the_interval():
+    """With ten copies of every image, the interval over patients stays, and that over images shrinks by about √10."""
     generator = np.random.default_rng(1)
     labels = np.arange(60) % 2
     probabilities = scores(labels, 0.5, generator)
@@ -105,24 +105,24 @@ def test_resamples_without_a_class_are_left_out_and_counted():
     assert 0 <= summary.interval["auroc"].low <= summary.interval["auroc"].high <= 1
 
 
-def test_mcnemar_by_hand():
-    """Of 10 disagreements 1 against 9: 2 · (1 + 10) / 2¹⁰."""
+def test_mcnemar_equals_manual_result():
+    """Ten disagreements, 1 against 9: p = 2 · (1 + 10) / 2¹⁰."""
     assert mcnemar(1, 9) == mcnemar(9, 1) == pytest.approx(22 / 1024)
     assert mcnemar(0, 0) == mcnemar(3, 3) == 1.0
 
 
-def test_holm_by_hand():
-    corrected = holm(np.array([[0.01, 0.04], [0.03, 0.005]]))  # ascending: × 4, × 3, × 2, × 1, never falling
+def test_holm_equals_manual_result():
+    corrected = holm(np.array([[0.01, 0.04], [0.03, 0.005]]))  # in ascending order × 4, × 3, × 2, × 1, never decreasing
     np.testing.assert_allclose(corrected, [[0.03, 0.06], [0.06, 0.02]])
     assert holm(np.array([0.7, 0.8])).tolist() == [1, 1]
 
 
-def test_p_of_the_difference():
+def test_p_value_of_bootstrap_differences_is_two_sided():
     assert two_sided_p(np.full(999, 0.1)) == pytest.approx(2 / 1000)
     assert two_sided_p(np.array([-1.0, 1.0] * 50)) == 1.0
 
 
-def test_a_model_equals_itself_and_beats_a_coin():
+def test_model_equals_itself_and_is_better_than_chance():
     generator = np.random.default_rng(2)
     labels = np.arange(200) % 2
     good, coin = (table(scores(labels, strength, generator), labels) for strength in (1.0, 0.0))
@@ -139,7 +139,7 @@ def test_a_model_equals_itself_and_beats_a_coin():
 
 
 @pytest.mark.slow
-def test_rarely_finds_a_difference_where_there_is_none():
+def test_comparison_rarely_finds_a_difference_between_equal_models():
     generator = np.random.default_rng(3)
     labels = np.arange(80) % 2
 
@@ -149,7 +149,7 @@ def test_rarely_finds_a_difference_where_there_is_none():
     assert sum(compare(draw(), draw(), EVALUATION).differences["auroc"].p < 0.05 for _ in range(100)) <= 11
 
 
-def test_order_of_the_rows_does_not_matter():
+def test_comparison_does_not_depend_on_row_order():
     generator = np.random.default_rng(4)
     labels = np.arange(50) % 2
     first, second = (table(scores(labels, 0.5, generator), labels) for _ in range(2))
@@ -157,14 +157,14 @@ def test_order_of_the_rows_does_not_matter():
     assert compare(first, second, EVALUATION) == compare(first, shuffled, EVALUATION)
 
 
-def test_different_tests_do_not_compare():
+def test_predictions_on_different_images_are_not_compared():
     labels = np.arange(20) % 2
     probabilities = scores(labels, 1.0, np.random.default_rng(0))
     with pytest.raises(DcubeError, match="different images"):
         compare(table(probabilities, labels), table(probabilities, labels[::-1]), EVALUATION)
 
 
-def test_predictions_survive_the_file(tmp_path):
+def test_predictions_are_read_back_as_written(tmp_path):
     labels = np.arange(20) % 2
     patients = ["", "007"] * 10
     before = table(scores(labels, 1.0, np.random.default_rng(0)), labels, patients, classes=("CT, non-COVID", "NA"))
