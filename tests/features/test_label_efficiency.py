@@ -1,4 +1,4 @@
-"""Label-efficiency curves: what chooses a probe, what must not, and that every set of features has the same draws."""
+"""Label-efficiency curves: the choice of probes, and equal draws for all feature sets."""
 
 from dataclasses import replace
 
@@ -49,7 +49,7 @@ def choices(table: pd.DataFrame, chosen_on: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_perfect_features_are_read_and_random_ones_are_not(classes):
+def test_probes_read_perfect_features_and_not_random_ones(classes):
     images = probe_images(classes)
     found, _ = read({"diffusion": {"mean": perfect(images)}}, None, images, [classes, 30, 90], 2)
     assert (found["auroc"] == 1).all() and (found["accuracy"] > 0.9).all()
@@ -61,7 +61,7 @@ def test_perfect_features_are_read_and_random_ones_are_not(classes):
     assert (abs(means - 0.5) < 0.08).all()
 
 
-def test_nothing_is_chosen_on_test_images_and_without_validation_labels_all_but_one_choice_is_the_same():
+def test_probe_choices_use_only_the_labels_of_their_protocol():
     images = probe_images()
     table, other_test, other_validation = (
         efficiency(its)[0]
@@ -75,7 +75,7 @@ def test_nothing_is_chosen_on_test_images_and_without_validation_labels_all_but_
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_the_cross_validation_is_a_plain_loop_over_folds(classes, monkeypatch):
+def test_cross_validation_equals_a_plain_loop_over_folds(classes, monkeypatch):
     monkeypatch.setattr(probing, "TOLERANCE", 1e-9)
     images = probe_images(classes)
     labels, features = images.labels[images.labelled[:24]], noise(60)[:24] / np.sqrt(60)
@@ -90,13 +90,13 @@ def test_the_cross_validation_is_a_plain_loop_over_folds(classes, monkeypatch):
     assert curves.held_out_losses(features, labels) == pytest.approx(losses, rel=2e-3)
 
 
-def test_a_class_with_one_image_takes_the_strongest_regularisation_and_the_smallest_pooling():
+def test_few_labels_give_strongest_regularisation_and_mean_pooling():
     table, _ = efficiency(probe_images(), counts=[4, 90])
     of_few = choices(table, DRAWN_LABELS)
     assert set(of_few["C"]) == {min(curves.STRENGTHS)} and set(of_few["pooling"]) == {"mean"}
 
 
-def test_all_sets_of_features_are_read_with_the_same_draws(monkeypatch):
+def test_all_feature_sets_are_probed_with_the_same_draws(monkeypatch):
     images, seen, plain = probe_images(), [], curves.probe
 
     def watched(features, its_images, chosen, strengths):
@@ -118,7 +118,7 @@ def test_all_sets_of_features_are_read_with_the_same_draws(monkeypatch):
     assert set(validation.loc[validation["features"] == "diffusion", "pooling"]) == {"2x2"}
 
 
-def test_the_figure_shows_every_set_under_both_protocols(tmp_path):
+def test_figure_shows_every_feature_set_under_both_protocols(tmp_path):
     table, _ = efficiency(probe_images())
     figure = labels_figure(table)
     titles = [axis.get_title() for axis in figure.axes]
@@ -127,8 +127,8 @@ def test_the_figure_shows_every_set_under_both_protocols(tmp_path):
     figure.savefig(tmp_path / "labels.png")
 
 
-def test_the_summaries_are_those_of_the_draws() -> None:
-    """Against plain loops over an invented table in which the main features are ahead of one control in every draw."""
+def test_summaries_equal_plain_loops_over_draws() -> None:
+    """In the invented table, the main features are better than one control in every draw."""
     generator = np.random.default_rng(0)
     rows = [
         {"chosen_on": chosen_on, "features": name, "labels": labels, "split": split, "draw": draw,

@@ -1,4 +1,4 @@
-"""Linear probes of frozen features: what they find, what they must not find, and what must not sway them."""
+"""Linear probes of frozen features, and the probe map of blocks and timesteps."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from tests.support.probed_images import SIZES, noise, perfect, probe_images
 
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("strength", STRENGTHS)
-def test_the_span_of_the_fitted_images_gives_the_decisions_of_all_features(classes, strength, monkeypatch):
+def test_projection_to_the_span_of_fitted_images_keeps_decisions(classes, strength, monkeypatch):
     monkeypatch.setattr(probing, "TOLERANCE", 1e-9)
     images, features = probe_images(classes), noise(200).astype(np.float64) / np.sqrt(200)
     chosen = images.labelled[:20]
@@ -33,8 +33,8 @@ def test_the_span_of_the_fitted_images_gives_the_decisions_of_all_features(class
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_scores_are_those_of_scikit_learn(classes):
-    images, features = probe_images(classes), np.round(noise(2), 1)  # rounded: with ties
+def test_probe_scores_equal_scikit_learn(classes):
+    images, features = probe_images(classes), np.round(noise(2), 1)  # rounded, so that there are ties
     model = probing.logistic_regression(1.0).fit(features[images.labelled], images.labels[images.labelled])
     test = images.scored["test"]
     labels, probabilities = images.labels[test], model.predict_proba(features[test])
@@ -48,14 +48,14 @@ def test_scores_are_those_of_scikit_learn(classes):
     )
 
 
-def test_repeated_images_have_a_span_too():
+def test_projection_works_with_repeated_images():
     features = np.repeat(noise(50)[:3].astype(np.float64), 2, axis=0)
     fitted, others = probing.projected_to_span(features, features)
     np.testing.assert_allclose(fitted @ fitted.T, features @ features.T, atol=1e-9)
     np.testing.assert_allclose(others, fitted)
 
 
-def test_standardised_sets_weigh_the_same_and_look_at_training_images_alone():
+def test_standardisation_weighs_equally_and_uses_only_training_images():
     images, features = probe_images(), np.hstack([3 + 5 * noise(7), np.ones((sum(SIZES.values()), 1))])
     ready = probing.standardised_features(features, images.train)
     train = ready[images.train].astype(np.float64)
@@ -66,7 +66,7 @@ def test_standardised_sets_weigh_the_same_and_look_at_training_images_alone():
     assert np.array_equal(probing.standardised_features(changed, images.train)[images.train], ready[images.train])
 
 
-def test_the_map_finds_the_block_that_carries_the_classes():
+def test_probe_map_finds_the_informative_block():
     images = probe_images()
     blocks = [{"mean": noise(6, seed=block), "2x2": noise(24, seed=9 + block)} for block in range(3)]
     blocks[1]["mean"] = perfect(images)
@@ -76,12 +76,12 @@ def test_the_map_finds_the_block_that_carries_the_classes():
     assert probing.map_poolings(table.assign(source="trained")) == {"trained": "mean"}
 
 
-def test_counts_that_cannot_be_drawn_are_named():
+def test_label_counts_that_cannot_be_drawn_are_returned_separately():
     images = probe_images()
     assert images.counts([500, 2, 20, 20, 90]) == ([20, 90], [2, 500])
 
 
-def test_the_map_looks_at_no_more_images_than_it_needs(monkeypatch):
+def test_probe_map_uses_a_subset_of_training_images(monkeypatch):
     images = probe_images()
     monkeypatch.setattr(probing, "MAP_IMAGES", 30)
     small = images.for_map()
@@ -93,7 +93,7 @@ def test_the_map_looks_at_no_more_images_than_it_needs(monkeypatch):
 
 
 @pytest.mark.parametrize("grid", [1, 3, 8])
-def test_pooling_is_the_same_however_images_are_batched(grid):
+def test_pooling_does_not_depend_on_the_batch_size(grid):
     maps = torch.randn(7, 4, grid, grid, generator=torch.Generator().manual_seed(0))
 
     def vectors(batch_size: int) -> dict[str, np.ndarray]:
@@ -109,7 +109,7 @@ def test_pooling_is_the_same_however_images_are_batched(grid):
     np.testing.assert_allclose(whole["mean"][:, :4], maps.mean(dim=(2, 3)), rtol=1e-5)
 
 
-def test_the_map_is_drawn_with_its_agreement(tmp_path):
+def test_figure_of_the_probe_map_shows_the_rank_agreement(tmp_path):
     rows = [{"block": b, "timestep": t, "auroc": 0.5 + b / 10} for b in range(3) for t in (1, 9)]
     frame, statistic = pd.DataFrame(rows), [0.1, 0.2, 0.3]
     shown = map_figure(frame, statistic, 1, probing.rank_agreement(statistic, [0.5, 0.6, 0.7]))
@@ -119,7 +119,7 @@ def test_the_map_is_drawn_with_its_agreement(tmp_path):
     shown.savefig(tmp_path / "map.png")
 
 
-def test_without_numbers_of_labels_nothing_is_read_or_fitted(tmp_path, monkeypatch, capsys):
+def test_probe_is_skipped_without_label_counts(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / PARAMS).write_text(Params().to_yaml())
     probe.main()
