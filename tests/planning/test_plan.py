@@ -1,4 +1,4 @@
-"""`dcube plan`: what it writes and keeps, and whether its sums are right. Speeds of other machines are imitated."""
+"""`dcube plan`: the parameters that it writes and keeps, and its time estimates. The speeds are simulated."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ STAGES = (
     "train_sub_features", "evaluate@sub_features", "train_baseline", "evaluate@baseline",
     "track_fid", "probe", "register",
 )  # fmt: skip
-STEP = 0.25  # seconds of the imitated machine
+STEP = 0.25  # seconds a step on the simulated machine
 
 
 def draw_images(folder, side=(80, 60), patients=0):
@@ -38,14 +38,14 @@ def draw_images(folder, side=(80, 60), patients=0):
             )
             owner.parent.mkdir(parents=True, exist_ok=True)
             noise = rng.integers(0, 80, side[::-1]) + level
-            if patients:  # nothing but the patient tells the class
+            if patients:  # the image shows its patient, and no class
                 noise += np.random.default_rng(number // 5 + level).integers(0, 100, side[::-1]) - level
             Image.fromarray(noise.astype(np.uint8)).save(owner.with_suffix(".png"))
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine whose steps take as long as the network is large, `step` for one of medium size."""
+    """A simulated machine: step time is proportional to the network size, `step` seconds for a medium network."""
 
     def make(step, stage=1.0):
         def diffusion(params, classes):
@@ -81,7 +81,7 @@ class Named:
         self.name = name
 
 
-def test_what_is_written_is_valid_and_every_decision_has_its_reason(planned):
+def test_plan_writes_valid_parameters_and_a_reason_for_each(planned):
     code, printed = planned("--minutes", "10")
     assert code == 0 and "dvc repro" in printed
     params, record = load_params(PARAMS), PlanSummary.load(PLAN)
@@ -99,7 +99,7 @@ def test_what_is_written_is_valid_and_every_decision_has_its_reason(planned):
 
 
 @pytest.mark.slow
-def test_more_time_and_a_faster_machine_train_longer_and_larger(planned, machine):
+def test_more_time_or_a_faster_machine_gives_larger_networks(planned, machine):
     def sizes_and_time(*words):
         assert planned(*words, "--replace")[0] == 0
         params = load_params(PARAMS)
@@ -116,8 +116,8 @@ def test_more_time_and_a_faster_machine_train_longer_and_larger(planned, machine
 
 @pytest.mark.parametrize("step", [2.0, 10.0])
 @pytest.mark.parametrize("goal", SHARES)
-def test_what_is_too_short_is_refused_with_the_time_that_is_enough(planned, machine, step, goal):
-    """No plan has a handful of steps, or stage 1 little more than its warm-up."""
+def test_too_short_time_is_refused_with_a_sufficient_time(planned, machine, step, goal):
+    """A plan never has only a few steps, nor a stage 1 that is little longer than its warm-up."""
     machine(step)
     code, printed = planned("--minutes", "8", "--goal", goal)
     assert code == 2 and "are too short for" in printed and not PLAN.exists()
@@ -129,7 +129,7 @@ def test_what_is_too_short_is_refused_with_the_time_that_is_enough(planned, mach
     assert sum(PlanSummary.load(PLAN).estimate.values()) <= 60 * int(enough)
 
 
-def test_sizes_that_do_not_go_with_a_value_set_by_hand_are_passed_over(planned, machine):
+def test_network_sizes_that_contradict_a_set_parameter_are_skipped(planned, machine):
     machine(0.001)
     assert planned("--hours", "8", "--set", "diffusion.heads=6")[0] == 0
     assert load_params(PARAMS).diffusion.width == 96
@@ -138,7 +138,7 @@ def test_sizes_that_do_not_go_with_a_value_set_by_hand_are_passed_over(planned, 
 
 
 @pytest.mark.parametrize(("words", "processes"), [((), 4), (("--set", "diffusion.batch_size=10"), 2)])
-def test_gpus_share_every_batch_whoever_has_set_it(planned, monkeypatch, words, processes):
+def test_number_of_processes_divides_the_batch_size(planned, monkeypatch, words, processes):
     def machine_facts(compute):
         return facts.Machine("4 × GPU", 4, 80, True, 1.0)
 
@@ -147,7 +147,7 @@ def test_gpus_share_every_batch_whoever_has_set_it(planned, monkeypatch, words, 
     assert load_params(PARAMS).compute.processes == processes
 
 
-def test_the_goal_moves_the_time(planned):
+def test_goal_shifts_time_between_diffusion_and_classifiers(planned):
     def diffusion_to_classifiers(goal):
         assert planned("--minutes", "30", "--goal", goal, "--replace")[0] == 0
         seconds = PlanSummary.load(PLAN).estimate
@@ -158,7 +158,7 @@ def test_the_goal_moves_the_time(planned):
     assert few_labels > 1.5 * balanced > 2 * best
 
 
-def test_planning_again_keeps_what_a_person_set(planned):
+def test_planning_again_keeps_parameters_set_by_hand(planned):
     assert planned("--minutes", "10", "--set", "baseline.method=resnet50")[0] == 0
     text = PARAMS.read_text()
     changed = text.replace(f"margin: {load_params(PARAMS).diffusion.margin}", "margin: 0.25")
@@ -172,14 +172,14 @@ def test_planning_again_keeps_what_a_person_set(planned):
     assert load_params(PARAMS).diffusion.margin == 1.0
 
 
-def test_a_preset_taken_in_between_is_nothing_set_by_hand(planned):
+def test_preset_used_between_plans_is_not_called_set_by_hand(planned):
     assert planned("--minutes", "10")[0] == 0
     PARAMS.write_text(load_preset("phantom").to_yaml())
     assert planned("--minutes", "10")[0] == 0
     assert "set by hand" not in PLAN_PAGE.read_text()
 
 
-def test_an_edited_file_that_was_never_planned_is_not_overwritten(planned):
+def test_edited_params_without_a_plan_are_not_overwritten(planned):
     PARAMS.write_text(load_preset("phantom").to_yaml().replace("margin: 1.0", "margin: 0.5"))
     code, printed = planned("--minutes", "10")
     assert code == 2 and "--replace" in printed and not PLAN.exists()
@@ -193,14 +193,14 @@ def test_an_edited_file_that_was_never_planned_is_not_overwritten(planned):
         (("--minutes", "10", "--set", "diffusion.wdth=64"), "did you mean width?"),
     ],
 )
-def test_a_wrong_word_is_one_line_and_writes_nothing(planned, words, said):
+def test_wrong_arguments_are_refused_with_one_line_and_write_nothing(planned, words, said):
     before = PARAMS.read_text()
     code, printed = planned(*words)
     assert code == 2 and said in printed and len(printed.strip().splitlines()) == 1
     assert PARAMS.read_text() == before and not PLAN.exists()
 
 
-def test_unknown_patients_are_grouped_if_their_images_tell_each_other(planned, tmp_path):
+def test_unknown_patients_are_grouped_if_their_images_are_similar(planned, tmp_path):
     shutil.rmtree(tmp_path / "data/small")
     draw_images(tmp_path / "data/small", patients=10)
     code, printed = planned("--minutes", "10")
@@ -208,14 +208,14 @@ def test_unknown_patients_are_grouped_if_their_images_tell_each_other(planned, t
     reasons = {one.parameter: one.reason for one in PlanSummary.load(PLAN).decisions}
     assert "patients are unknown" in reasons["data.group_by"]
     guessed = load_params(PARAMS).data.group_by
-    assert guessed.startswith("guessed:")  # until a person says that it is right, here by an edit
+    assert guessed.startswith("guessed:")  # until a person confirms it, here by editing the file
     PARAMS.write_text(PARAMS.read_text().replace(guessed, guessed.removeprefix("guessed:")))
     assert planned("--minutes", "10")[0] == 0
     assert load_params(PARAMS).data.group_by == guessed.removeprefix("guessed:")
 
 
 @pytest.mark.parametrize(("pixels", "channels"), [(1, 1), (4000, 3)])
-def test_a_coloured_pixel_makes_no_colour_images(planned, tmp_path, pixels, channels):
+def test_single_coloured_pixel_does_not_make_colour_images(planned, tmp_path, pixels, channels):
     for file in (tmp_path / "data/small").rglob("*.png"):
         values = np.array(Image.open(file).convert("RGB"))
         values.reshape(-1, 3)[:pixels, 0] = 255
@@ -224,7 +224,7 @@ def test_a_coloured_pixel_makes_no_colour_images(planned, tmp_path, pixels, chan
     assert load_params(PARAMS).data.channels == channels
 
 
-def test_balance_follows_the_class_frequencies(planned, tmp_path):
+def test_class_balance_follows_the_class_frequencies(planned, tmp_path):
     assert planned("--minutes", "10")[0] == 0
     assert load_params(PARAMS).classifier.class_balance == "none"
     for file in sorted((tmp_path / "data/small/malignant").iterdir())[40:]:
@@ -237,16 +237,16 @@ def test_balance_follows_the_class_frequencies(planned, tmp_path):
     assert "26 of malignant (1:3." in reasons["classifier.class_balance"]
 
 
-def test_names_are_kept_only_if_asked_for(planned):
+def test_identifiers_are_kept_only_on_request(planned):
     assert planned("--minutes", "10", "--keep-names")[0] == 0
     assert load_params(PARAMS).data.identifiers == "kept"
 
 
-def test_the_estimate_is_the_plain_sum(planned):
-    """Of steps × seconds, computed here again from the numbers in the files."""
+def test_time_estimate_is_steps_times_seconds(planned):
+    """The expected seconds are computed again from the written files."""
     planned("--minutes", "30")
     params, seconds = load_params(PARAMS), PlanSummary.load(PLAN).estimate
-    train, validation = 195, 45  # of 300: 60 for the test
+    train, validation = 195, 45  # of 300 images, 60 are for the test split
     work = STEP * (params.data.image_size / 64) ** 2
     epoch = train // 32 * work + (train + validation) * work / 50
     assert seconds["train_classifier"] == pytest.approx(0.3 + params.classifier.epochs * epoch, rel=0.05)
@@ -260,7 +260,7 @@ def test_the_estimate_is_the_plain_sum(planned):
 
 
 @pytest.mark.slow
-def test_the_estimate_counts_images_and_probes_as_their_stages_do(planned):
+def test_time_estimate_includes_synthesis_and_probes(planned):
     assert planned("--minutes", "30")[0] == 0
     without = PlanSummary.load(PLAN).estimate
     words = ("--set", "synthesis.ratio={benign: 1, malignant: 3}", "--set", "probe.labels=[20, 50]")
@@ -271,13 +271,13 @@ def test_the_estimate_counts_images_and_probes_as_their_stages_do(planned):
     benign = malignant = 150 * 195 // 300
     wanted = 3 * max(benign, malignant) - malignant  # 1:3
     assert seconds["synthesize"] == pytest.approx(0.3 + wanted * 20 * network / 200, rel=0.05)
-    shown = 2 * (6 + 1) * 300 * network / 200  # two models, six timesteps of the map and one of the curves
+    shown = 2 * (6 + 1) * 300 * network / 200  # two models, six timesteps for the map and one for the curves
     assert seconds["probe"] > 0.3 + shown and without["probe"] < 0.3
     assert sum(seconds.values()) - seconds["synthesize"] <= 30 * 60
 
 
 @given(st.lists(st.sampled_from(["diffusion.margin", "data.fit", "classifier.sub_features.stage"]), unique=True))
-def test_comments_change_no_parameter(names):
+def test_comments_do_not_change_parameters(names):
     decisions = [Decision(parameter=name, value=0, reason="because: # of 'it'") for name in names]
     plan = PlanSummary(dataset="x", seconds=60, goal="best", machine="m", decisions=decisions, estimate={})
     params = load_preset("phantom")
@@ -285,7 +285,7 @@ def test_comments_change_no_parameter(names):
 
 
 @pytest.mark.slow
-def test_measured_speeds_follow_the_size_of_the_networks():
+def test_measured_speeds_depend_on_the_network_size():
     small = with_overrides(
         load_preset("phantom"), {"data.image_size": 32, "data.diffusion_image_size": 16, "diffusion.width": 32}, ""
     )
