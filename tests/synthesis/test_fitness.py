@@ -1,4 +1,4 @@
-"""Each check on images that break it, and on images that do not."""
+"""Each fitness check, with synthetic images that fail it and images that pass it."""
 
 import numpy as np
 import pandas as pd
@@ -32,13 +32,13 @@ def features(n: int, gap: float) -> tuple[np.ndarray, np.ndarray]:
         ([], [], "less than twice"),
     ],
 )
-def test_fid_of_a_training_that_did_not_settle(fid, noise, said):
+def test_unsettled_fid_is_reported(fid, noise, said):
     reason = fid_reason(pd.DataFrame({"fid": fid, "noise_mse": noise}))
     assert reason.startswith(said) if said != "less than twice" else said in reason
     assert bool(reason) == bool(said)
 
 
-def test_visible_patch_borders():
+def test_visible_patch_borders_are_reported():
     real = smooth_images(20)
     seams = real + 40 * (np.arange(16) // PATCH % 2).astype(np.int16)
     as_pixels = (images.clip(0, 255).astype(np.uint8) for images in (real, seams))
@@ -47,7 +47,7 @@ def test_visible_patch_borders():
     assert border_reason(with_seams, natural, PATCH).startswith("patch borders can be seen")
 
 
-def test_images_that_mislead_a_probe():
+def test_images_that_mislead_a_probe_are_reported():
     training, validation, good = features(200, 1.0), features(100, 1.0), features(60, 1.0)
     wrong = good[0], 1 - good[1]
     assert probe_reason(training, good, validation) == ""
@@ -55,7 +55,7 @@ def test_images_that_mislead_a_probe():
     assert "repeated real images" in probe_reason(training, many_wrong, validation)
 
 
-def test_one_sentence_says_it():
+def test_fitness_is_summarised_in_one_sentence():
     audit = Audit(
         n_synthetic=10, n_held_out=5, exact_copies=0, share_nearer_than_threshold=0.0, threshold=0.1,
         threshold_quantile_of_held_out=0.01, median_distance=0.5, median_distance_of_held_out=0.5, nearest=[],

@@ -42,7 +42,7 @@ def generator():
 # ----------------------------------------------------------------------------------------------- distances
 
 
-def test_distance_to_itself_is_nothing(generator):
+def test_fid_of_a_set_with_itself_is_zero(generator):
     features = generator.normal(size=(40, 200)).astype(np.float32)
     assert frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
 
@@ -71,14 +71,14 @@ class _Identity(nn.Module):
         return features
 
 
-def test_fid_of_two_known_gaussians(generator):
+def test_fid_of_two_gaussians_equals_the_closed_form(generator):
     sample = generator.normal(size=(20_000, 4))
     other = 2.0 * generator.normal(size=(20_000, 4)) + np.array([3.0, 0, 0, 0])
     assert frechet_distance(sample, other) == pytest.approx(3.0**2 + 4 * (2.0 - 1.0) ** 2, rel=0.02)
     assert frechet_distance(sample, sample + 1.5) == pytest.approx(4 * 1.5**2, rel=1e-9)
 
 
-def test_kid_is_unbiased_and_sees_a_difference(generator):
+def test_kid_is_unbiased_and_detects_a_difference(generator):
     sets = generator.normal(size=(3, 300, 32)).astype(np.float32)
     same, deviation = kernel_distance(sets[0], sets[1])
     different, _ = kernel_distance(sets[0], sets[2] + 0.5)
@@ -87,7 +87,7 @@ def test_kid_is_unbiased_and_sees_a_difference(generator):
     assert kernel_distance(sets[0], sets[1]) == (same, deviation)
 
 
-def test_a_class_is_compared_with_its_own_images_and_features_are_kept(disc_dataset, tmp_path, monkeypatch):
+def test_classes_are_compared_with_their_real_images_and_features_cached(disc_dataset, tmp_path, monkeypatch):
     tracker = FrechetTracker(LITE, disc_dataset, CPU, cache=tmp_path)
     real = torch.from_numpy(disc_dataset.images(16)[tracker.rows])
     labels = torch.from_numpy(tracker.real_labels)
@@ -111,7 +111,7 @@ def test_generated_labels_follow_the_training_split(disc_dataset):
 # ---------------------------------------------------------------------------------------------- extractors
 
 
-def test_packaged_weights_are_the_pretrained_ones():
+def test_packaged_weights_give_the_pretrained_features():
     image = np.arange(64 * 64, dtype=np.uint32).reshape(1, 1, 64, 64) * 7 % 256
     features = load_extractor(LITE, CPU)(image.astype(np.uint8))
     assert features.shape == (1, 1280)
@@ -128,7 +128,7 @@ def test_packaged_weights_recognise_a_photograph():
     assert network(small / 127.5 - 1).argmax().item() == daisy
 
 
-def test_inception_weights_are_read_from_a_checked_file(tmp_path, monkeypatch):
+def test_inception_weights_are_read_from_a_file_with_checksum(tmp_path, monkeypatch):
     path = tmp_path / "inception.safetensors"
     _write_random_inception(path, monkeypatch)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -147,7 +147,7 @@ def _write_random_inception(path, monkeypatch):
 
 
 @pytest.mark.parametrize(("content", "suffix"), [(b"", ".pth"), (b"text", ".pth"), (b"text", ".safetensors")])
-def test_bad_inception_files_end_in_one_line(tmp_path, content, suffix):
+def test_files_without_inception_weights_are_refused(tmp_path, content, suffix):
     path = tmp_path / f"weights{suffix}"
     path.write_bytes(content)
     with pytest.raises(DcubeError, match="no Inception weights"):
@@ -157,13 +157,13 @@ def test_bad_inception_files_end_in_one_line(tmp_path, content, suffix):
 
 
 def in_a_file(network: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> Pretrained:
-    """The source that the network's weights are from then on."""
+    """Save the weights of the network and return them as a pretrained source."""
     save_file({name: tensor.to(dtype).contiguous() for name, tensor in network.state_dict().items()}, path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Pretrained(weights="file", weights_file=str(path), weights_sha256=sha256)
 
 
-def test_weights_from_a_file(tmp_path):
+def test_pretrained_weights_are_loaded_from_a_file(tmp_path):
     original = create_pretrained("resnet10t")
     source = in_a_file(original, tmp_path / "weights.safetensors")
     loaded = create_pretrained("resnet10t", source)
@@ -189,7 +189,7 @@ def test_weights_of_another_network_are_refused(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("options", [{}, {"features_only": True, "out_indices": (-1,)}])
-def test_a_network_that_knows_one_size_is_told_that_of_the_images(tmp_path, options):
+def test_network_of_fixed_size_is_built_for_the_image_size(tmp_path, options):
     own = create_pretrained("test_vit", image_size=160).eval()
     source = in_a_file(own, tmp_path / "test_vit.safetensors")
     images = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
@@ -201,12 +201,12 @@ def test_a_network_that_knows_one_size_is_told_that_of_the_images(tmp_path, opti
     assert shape == ((2, 64, 3, 3) if options else (2, 1000))
 
 
-def test_a_network_that_cannot_take_the_images_is_refused():
+def test_network_that_does_not_accept_the_image_size_is_refused():
     with pytest.raises(DcubeError, match="crossvit_9_240 does not accept images of 64 × 64"):
         create_pretrained("crossvit_9_240", image_size=64)
 
 
-def test_features_come_without_the_layers_behind_them():
+def test_feature_network_omits_later_layers():
     whole = create_pretrained("tf_efficientnet_lite0", PACKAGED).eval()
     part = create_pretrained("tf_efficientnet_lite0", PACKAGED, features_only=True, out_indices=(-2,)).eval()
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -228,7 +228,7 @@ def file_called(name: str) -> Pretrained:
         ("resnet18", file_called("weights.pth"), "can run code"),
     ],
 )
-def test_bad_weights_end_in_one_line(architecture, source, message):
+def test_invalid_pretrained_sources_are_refused(architecture, source, message):
     with pytest.raises(DcubeError, match=message):
         create_pretrained(architecture, source)
 
@@ -237,7 +237,7 @@ def test_bad_weights_end_in_one_line(architecture, source, message):
 
 
 @given(st.integers(0, 10_000), st.dictionaries(NAMES, st.floats(0.01, 100), min_size=1))
-def test_apportioned_counts_sum_up_and_are_within_one_of_their_share(total, weights):
+def test_apportioned_counts_add_up_and_are_within_one_of_their_share(total, weights):
     counts = apportion(total, weights)
     assert sum(counts.values()) == total
     for name, weight in weights.items():
@@ -245,7 +245,7 @@ def test_apportioned_counts_sum_up_and_are_within_one_of_their_share(total, weig
 
 
 @given(st.dictionaries(NAMES, st.tuples(st.integers(1, 5000), st.floats(0.1, 10)), min_size=1), st.integers(0, 100_000))
-def test_ratio_is_reached_without_removing_a_real_image(classes, maximum):
+def test_class_ratio_is_reached_without_removing_real_images(classes, maximum):
     real = {name: count for name, (count, _) in classes.items()}
     ratio = {name: share for name, (_, share) in classes.items()}
     counts = synthetic_counts(real, ratio, maximum)
@@ -259,7 +259,7 @@ def test_ratio_is_reached_without_removing_a_real_image(classes, maximum):
         assert math.isclose(real[name] + unlimited[name], images_a_share * ratio[name], abs_tol=0.5 + 1e-6)
 
 
-def test_the_papers_ratio():
+def test_class_ratio_of_the_paper_gives_expected_counts():
     real = {"benign": 1000, "malignant": 1000, "normal": 4000}
     wished = {"benign": 2, "malignant": 2, "normal": 3}
     assert synthetic_counts(real, wished, 30_000) == {"benign": 1667, "malignant": 1667, "normal": 0}
@@ -267,7 +267,7 @@ def test_the_papers_ratio():
     assert synthetic_counts(real, {}, 30_000) == {"benign": 3000, "malignant": 3000, "normal": 0}
 
 
-def test_ratio_of_other_classes_is_refused():
+def test_class_ratio_with_other_classes_is_refused():
     with pytest.raises(DcubeError, match="names bening"):
         synthetic_counts({"benign": 1, "normal": 2}, {"bening": 1, "normal": 1}, 10)
     with pytest.raises(DcubeError, match="leaves out normal"):
@@ -278,7 +278,7 @@ def test_ratio_of_other_classes_is_refused():
 
 
 @pytest.mark.parametrize("maximum", [0, 7])
-def test_generated_files_agree(disc_dataset, tiny_params, tmp_path, maximum):
+def test_files_of_generated_images_agree(disc_dataset, tiny_params, tmp_path, maximum):
     model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
     synthesis = tiny_params.synthesis.model_copy(update={"maximum": maximum, "seed": 5})
     schedule, precision = NoiseSchedule(tiny_params.diffusion), torch.inference_mode()
@@ -291,7 +291,7 @@ def test_generated_files_agree(disc_dataset, tiny_params, tmp_path, maximum):
     assert manifest["seed"].tolist() == [5 + i for i in range(maximum)]
 
 
-def test_nothing_is_generated_where_nothing_lacks(disc_dataset, tiny_params):
+def test_no_images_are_generated_for_balanced_classes(disc_dataset, tiny_params):
     model = build_uvit(tiny_params.diffusion, 16, 1, 3).eval()
     schedule, precision = NoiseSchedule(tiny_params.diffusion), torch.inference_mode()
     assert len(generate(model, schedule, disc_dataset, Synthesis(), precision).images) == 0
@@ -305,7 +305,7 @@ def _smooth_images(generator: np.random.Generator, n: int) -> np.ndarray:
     return nn.functional.interpolate(coarse, (48, 48), mode="bilinear").to(torch.uint8).numpy()
 
 
-def test_copies_are_found_and_new_images_are_not(generator, tmp_path):
+def test_audit_reports_copies_but_not_new_images(generator, tmp_path):
     training, held_out, new = (_smooth_images(generator, n) for n in (200, 200, 100))
     brighter = np.clip(training[7].astype(int) + 20 + generator.integers(-5, 6, training[7].shape), 0, 255)
     synthetic = np.concatenate((new, training[[3]], brighter[None].astype(np.uint8)))
@@ -320,7 +320,7 @@ def test_copies_are_found_and_new_images_are_not(generator, tmp_path):
     assert Audit.load(tmp_path / "audit.json") == summary
 
 
-def test_audit_of_no_images(generator, tmp_path):
+def test_audit_accepts_zero_images(generator, tmp_path):
     training, held_out = _smooth_images(generator, 20), _smooth_images(generator, 10)
     audit = audit_memorisation(training[:0], training, held_out)
     assert audit.summary().share_nearer_than_threshold is None
@@ -336,8 +336,8 @@ def test_visible_patches_raise_blockiness(generator):
     assert blockiness(plain, 1) == blockiness(plain, 32) == blockiness(np.zeros_like(plain), 8) == 1
 
 
-def test_images_that_show_nothing_are_refused(disc_dataset, tiny_params, monkeypatch):
-    """Each is of one grey, whichever; one that shows something is enough."""
+def test_constant_images_are_refused(disc_dataset, tiny_params, monkeypatch):
+    """They are refused only if every image has a single grey value."""
     greys = torch.arange(7, dtype=torch.uint8).reshape(7, 1, 1, 1).repeat(1, 1, 16, 16)
     monkeypatch.setattr("dcube.synthesis.generation.sample", lambda *_, **__: greys)
     model, synthesis = build_uvit(tiny_params.diffusion, 16, 1, 3), tiny_params.synthesis
