@@ -1,4 +1,4 @@
-"""The runs of a study in MLflow, as people find them there: a run a line, and below it a run a repeat."""
+"""The runs of a study in MLflow: a run for each line of the table, with a child run for each repeat."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def working_folder(tracking_address, tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_every_repeat_is_a_run_that_can_be_searched_and_compared(tmp_path):
+def test_every_repeat_is_a_run_with_metrics_and_parameters(tmp_path):
     table = table_of(tmp_path / "results", study(), SKILLS)
     runs = logged(table, tmp_path / "out")
     assert names(runs) == ALL
@@ -86,7 +86,7 @@ def test_every_repeat_is_a_run_that_can_be_searched_and_compared(tmp_path):
     assert inputs == {"phantom (train)": raw, "phantom (test)": raw}
 
 
-def test_a_study_that_is_repeated_adds_only_what_is_new(tmp_path):
+def test_repeated_study_adds_only_new_runs(tmp_path):
     two, three = (
         table_of(tmp_path / f"results{repeats}", study(repeats=repeats), SKILLS, "phantom") for repeats in (2, 3)
     )
@@ -95,14 +95,14 @@ def test_a_study_that_is_repeated_adds_only_what_is_new(tmp_path):
     runs = logged(three, tmp_path / "more")
     assert sorted(set(names(runs)) - set(names(first))) == ["good, seed 2", "poor, seed 2"]
     assert len(runs) == len(first) + 2 + 1, "and the new table"
-    for table in (three, two):  # what more repeats say stays
+    for table in (three, two):  # the table of fewer repeats does not replace the values of more repeats
         line = next(run for run in logged(table, tmp_path / "again") if run.info.run_name == "good")
         assert line.data.metrics["accuracy/mean"] == pytest.approx(three.lines[0].metrics["accuracy"].mean, rel=1e-5)
     other = table_of(tmp_path / "other", study(), {"good": 2.5, "poor": 0.6})
     assert names(logged(other, tmp_path / "of others")).count("poor, seed 0") == 2, "other results are other runs"
 
 
-def test_what_was_cut_off_is_completed(tmp_path, monkeypatch):
+def test_interrupted_logging_is_completed(tmp_path, monkeypatch):
     table, log_batch = table_of(tmp_path / "results", study(), SKILLS), MlflowClient.log_batch
 
     def breaks_at_the_second_repeat(self: MlflowClient, run_id: str, *args: object, **values: object) -> None:
@@ -118,7 +118,7 @@ def test_what_was_cut_off_is_completed(tmp_path, monkeypatch):
     assert next(run for run in runs if run.info.run_name == "good, seed 1").data.metrics["test.auroc"] == 2.5
 
 
-def test_folds_and_other_numbers_are_called_what_they_are(tmp_path):
+def test_runs_are_named_by_fold_or_repeat(tmp_path):
     folds = study(vary=["data.fold"], settings={"data.folds": 3}, rows=VALUES["rows"][:1])
     runs = logged(table_of(tmp_path / "folds", folds, SKILLS), tmp_path / "out")
     assert names(runs) == ["good", "good, fold 0", "good, fold 1", "table"]
@@ -128,7 +128,7 @@ def test_folds_and_other_numbers_are_called_what_they_are(tmp_path):
     assert {"good, repeat 1", "good, repeat 2"} <= set(names(runs))
 
 
-def test_generated_images_have_runs_of_their_distances(tmp_path):
+def test_runs_of_generated_images_log_their_distances(tmp_path):
     values = {"report": "fid", "metrics": ["fid", "kid"], "vary": ["diffusion.seed"], "rows": VALUES["rows"][:1]}
     made = study(**values)
     (variant,) = variants(made)
@@ -139,7 +139,7 @@ def test_generated_images_have_runs_of_their_distances(tmp_path):
     assert found["good, seed 1"].data.params["diffusion.seed"] == "1"
 
 
-def test_files_have_no_runs_of_repeats(tmp_path):
+def test_studies_of_files_have_no_runs_for_repeats(tmp_path):
     made = study_from(
         {"title": "T", "report": "files", "target": "probe", "files": ["a.csv"], "repeats": 1, "vary": [],
          "rows": [{"name": "only"}]}, "s",

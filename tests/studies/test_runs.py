@@ -1,4 +1,4 @@
-"""Studies through the command, with real DVC and MLflow over a small pipeline: what is computed, kept, refused."""
+"""`dcube study` with real DVC and MLflow on a small pipeline: trials that are computed, reused or refused."""
 
 import re
 import subprocess
@@ -48,7 +48,7 @@ stages:
     outs: ["outputs/evaluation/${item.model}"]
 """
 
-# Skill grows with classifier.epochs; step sizes of 0.5 are best on validation and useless on test.
+# Skill grows with classifier.epochs; a learning rate of 0.5 is best on validation and has no effect on test.
 STAGE = (
     f"METRICS = {made_metrics().model_dump_json()!r}\n"
     + """
@@ -105,7 +105,7 @@ STUDY = {
 
 @pytest.fixture
 def study(repository: Path, tracking_address, tmp_path, monkeypatch) -> Path:
-    """A repository with a pipeline that tells what ran, and a study of it in `mine.yaml`."""
+    """A repository with a pipeline that records the stages that ran, and a study in `mine.yaml`."""
     (repository / "dvc.yaml").write_text(DVC_YAML)
     (repository / "stage.py").write_text(STAGE)
     command(repository, "git", "commit", "--quiet", "--all", "--message", "Stages of a study")
@@ -125,7 +125,7 @@ def change(study: Path, **values: object) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path, run_dcube):
+def test_study_computes_shared_stages_once_and_writes_tables(study, tmp_path, run_dcube):
     before = checkout_of(study)
     code, shown = run_dcube("study", "mine.yaml")
     assert code == 0, shown
@@ -163,7 +163,7 @@ def test_a_study_computes_what_rows_share_once_and_leaves_tables(study, tmp_path
     assert len(client.search_runs([experiment.experiment_id])) == len(found), "to MLflow too"
 
 
-def test_settings_that_do_not_fit_together_are_told_before_anything_is_computed(study, tmp_path, run_dcube):
+def test_contradicting_settings_are_refused_before_any_stage_runs(study, tmp_path, run_dcube):
     change(study, rows=[STUDY["rows"][0], {"name": "odd", "settings": {"diffusion.heads": 7}}])
     code, shown = run_dcube("study", "mine.yaml")
     assert code == 2 and "odd" in shown and shown.count("\n") == 1, shown
@@ -171,7 +171,7 @@ def test_settings_that_do_not_fit_together_are_told_before_anything_is_computed(
 
 
 @pytest.mark.slow
-def test_without_the_data_or_any_row_an_earlier_table_stays(study, tmp_path, run_dcube):
+def test_failed_study_keeps_the_earlier_table(study, tmp_path, run_dcube):
     earlier = study / "outputs/studies" / f"mine-{Params().data.name}" / "table.md"
     earlier.parent.mkdir(parents=True)
     earlier.write_text("earlier")
@@ -187,7 +187,7 @@ def test_without_the_data_or_any_row_an_earlier_table_stays(study, tmp_path, run
 
 
 @pytest.mark.slow
-def test_other_code_or_data_are_computed_anew_and_what_dvc_knows_is_not(study, tmp_path, run_dcube):
+def test_changed_data_are_computed_again_and_cached_results_reused(study, tmp_path, run_dcube):
     change(study, rows=STUDY["rows"][:1], repeats=1)
     assert run_dcube("study", "mine.yaml")[0] == 0
     before = ran(tmp_path)
@@ -203,7 +203,7 @@ def test_other_code_or_data_are_computed_anew_and_what_dvc_knows_is_not(study, t
 
 
 @pytest.mark.slow
-def test_a_trial_that_fails_is_reported_and_the_others_are_computed(study, tmp_path, run_dcube):
+def test_failed_trial_is_reported_and_the_others_are_computed(study, tmp_path, run_dcube):
     bad = {"name": "bad", "settings": {"classifier.batch_size": 13}}
     change(study, rows=[bad, STUDY["rows"][0]], reference=None)
     code, shown = run_dcube("study", "mine.yaml")
@@ -218,7 +218,7 @@ def test_a_trial_that_fails_is_reported_and_the_others_are_computed(study, tmp_p
 
 
 @pytest.mark.slow
-def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, run_dcube):
+def test_killed_study_is_resumed(study, tmp_path, monkeypatch, run_dcube):
     monkeypatch.setenv("SLOW", "1")
     process = subprocess.Popen([sys.executable, "-m", "dcube.cli", "study", "mine.yaml"], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -238,7 +238,7 @@ def test_a_killed_study_goes_on(study, tmp_path, monkeypatch, run_dcube):
 
 
 @pytest.mark.slow
-def test_over_workers_every_trial_is_a_run_and_what_is_shared_is_computed_once(
+def test_workers_run_each_trial_and_compute_shared_stages_once(
     study,
     prefect_server,
     tmp_path,
@@ -265,7 +265,7 @@ def test_over_workers_every_trial_is_a_run_and_what_is_shared_is_computed_once(
 
 
 @pytest.mark.slow
-def test_the_plan_computes_nothing_and_says_what_is_known(study, tmp_path, run_dcube):
+def test_plan_lists_trials_and_marks_computed_ones(study, tmp_path, run_dcube):
     code, shown = run_dcube("study", "mine.yaml", "--plan")
     assert code == 0 and ran(tmp_path) == []
     assert shown.splitlines() == [
@@ -282,7 +282,7 @@ def test_the_plan_computes_nothing_and_says_what_is_known(study, tmp_path, run_d
     ]
 
 
-def test_of_cross_validation_every_fold_is_planned(study, run_dcube):
+def test_plan_lists_every_fold_of_cross_validation(study, run_dcube):
     shown = run_dcube("study", "folds", "--set", "data.folds=3", "--row", "D-Cube", "--plan")[1]
     assert [line.split(", ")[1] for line in shown.splitlines()[:-1]] == ["repeat 1", "repeat 2", "repeat 3"]
 
@@ -303,7 +303,7 @@ def test_of_cross_validation_every_fold_is_planned(study, run_dcube):
         (["mine.yaml", "--workers"], "the workers did not compute all of it"),
     ],
 )
-def test_wrong_words_are_one_line(study, monkeypatch, run_dcube, words, told):
+def test_wrong_arguments_are_refused_with_a_hint(study, monkeypatch, run_dcube, words, told):
     monkeypatch.setenv("PREFECT_API_URL", "")
     code, shown = run_dcube("study", *words)
     assert code == 2

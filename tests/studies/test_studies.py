@@ -1,4 +1,4 @@
-"""Studies: what they expand to, what their statistics say, and how their tables look."""
+"""Studies: their trials, statistics and tables."""
 
 import re
 from pathlib import Path
@@ -45,14 +45,14 @@ def repeats_of(folder: Path, skill: float, seeds: range) -> list[Result]:
     return [predicted(folder / f"{skill}-{seed}", skill, seed) for seed in seeds]
 
 
-class TestStudiesThatComeAlong:
-    def test_every_table_of_the_paper_is_one(self):
+class TestIncludedStudies:
+    def test_every_table_of_the_paper_has_a_study(self):
         assert set(study_names()) >= PAPERS | {"labels", "labels_tuned", "fractions", "imbalance"}
 
     @pytest.mark.slow
     @pytest.mark.parametrize("data", preset_names())
     @pytest.mark.parametrize("name", study_names())
-    def test_every_trial_has_valid_parameters_and_a_name_of_its_own(self, name, data):
+    def test_every_trial_has_valid_parameters_and_a_unique_name(self, name, data):
         study, base = load_study(name), load_preset(data)
         trials = [
             make_trial(study, base, variant, repeat, chosen)
@@ -65,7 +65,7 @@ class TestStudiesThatComeAlong:
         assert all(re.fullmatch(r"[a-z0-9][a-z0-9-]*[a-z0-9]", one) and len(one) < 100 for one in names)
 
     @pytest.mark.parametrize("name", study_names())
-    def test_methods_are_registered(self, name):
+    def test_methods_of_studies_are_registered(self, name):
         named = [row.settings.get("baseline.method") for row in load_study(name).rows]
         assert set(named) - {None} <= set(method_names())
 
@@ -77,7 +77,7 @@ class TestStudiesThatComeAlong:
         ]  # fmt: skip
 
     def test_ablations_share_one_diffusion_model(self):
-        """All rows of Table IV but the first differ in what stage 2 reads alone."""
+        """All rows of Table IV except the first differ only in parameters of stage 2."""
         study, base = load_study("table4"), load_preset("covid_ct")
         made = [
             make_trial(study, base, variant, repeat).params
@@ -90,7 +90,7 @@ class TestStudiesThatComeAlong:
         assert len(set(shared)) == 2 and shared.count(shared[0]) == study.repeats
 
     @pytest.mark.parametrize("name", ["table2", "table4", "table6", "table7", "table8", "table3"])
-    def test_the_papers_figures_stand_where_its_data_are_used(self, name):
+    def test_published_values_are_percentages_on_known_data(self, name):
         for row in load_study(name).rows:
             for data, values in row.paper.items():
                 assert data in preset_names() and all(20 < value < 100 for value in values)
@@ -111,35 +111,35 @@ class TestErrors:
             ({"rows": [{"name": "a", "paper": {"breast": [64.5, 64.3]}}]}, "paper"),
         ],
     )  # fmt: skip
-    def test_a_wrong_study_is_one_line(self, values, told):
+    def test_wrong_study_is_refused_with_one_line(self, values, told):
         with pytest.raises(DcubeError) as raised:
             study_from({"title": "T", **values}, "mine.yaml")
         assert told in str(raised.value) and "mine.yaml" in str(raised.value) and "\n" not in str(raised.value)
 
-    def test_a_wrong_setting_of_a_row_names_it(self):
+    def test_wrong_setting_is_refused_with_its_row(self):
         study = study_from({"title": "T", "rows": [{"name": "odd", "settings": {"classifier.epochz": 2}}]}, "s")
         with pytest.raises(DcubeError, match=r"row odd: unknown key classifier.epochz \(did you mean epochs\?\)"):
             make_trial(study, Params(), variants(study)[0], 0)
 
-    def test_unknown_studies_and_broken_files(self, tmp_path):
+    def test_unknown_studies_and_invalid_files_are_refused(self, tmp_path):
         with pytest.raises(DcubeError, match="no study 'tabel2': choose from "):
             load_study("tabel2")
         (tmp_path / "broken.yaml").write_text("rows: [")
         with pytest.raises(DcubeError, match="is not valid YAML"):
             load_study(str(tmp_path / "broken.yaml"))
 
-    def test_unknown_rows(self):
+    def test_unknown_rows_are_refused(self):
         with pytest.raises(DcubeError, match="--row D-Cub: the study has ResNet-101"):
             with_rows(load_study("table2"), ["D-Cub"], None)
 
-    def test_other_test_images_are_refused(self, tmp_path):
+    def test_results_on_different_test_images_are_refused(self, tmp_path):
         others = [predicted(tmp_path / "other", 1.0, 1, shift="x")]
         with pytest.raises(DcubeError, match="not tested on the same images"):
             differences(repeats_of(tmp_path, 1.0, range(1)), others, METRICS, EVALUATION)
 
 
 class TestTrials:
-    def test_later_settings_win_and_repeats_are_numbered(self):
+    def test_later_settings_override_earlier_ones_and_repeats_set_seeds(self):
         values = {
             "title": "T", "settings": {"classifier.epochs": 1, "classifier.dropout": 0.1},
             "data": {"phantom": {"settings": {"classifier.epochs": 2, "baseline.epochs": 2}}},
@@ -156,12 +156,12 @@ class TestTrials:
         elsewhere = make_trial(study, load_preset("covid_ct"), first, 0)
         assert elsewhere.params.baseline.epochs == load_preset("covid_ct").baseline.epochs
 
-    def test_choices_are_all_combinations(self):
+    def test_candidates_are_all_combinations_of_choices(self):
         row = {"name": "a", "choose": {"classifier.learning_rate": [0.1, 0.2], "classifier.dropout": [0.0, 0.5]}}
         study = study_from({"title": "T", "rows": [row]}, "s")
         assert len(list(candidates(study, "phantom", study.rows[0]))) == 4
 
-    def test_what_is_asked_for_wins_over_what_the_study_has_for_all_rows_and_is_told(self):
+    def test_settings_of_the_command_override_shared_ones_and_are_noted(self):
         study = load_study("table4")
         made = with_shared_settings(study, "covid_ct", {"classifier.epochs": 11})
         epochs = {
@@ -181,7 +181,7 @@ class TestTrials:
     @given(st.text(max_size=120))
     @settings(max_examples=50)
     @pytest.mark.slow
-    def test_any_name_makes_a_valid_experiment(self, text):
+    def test_any_row_name_gives_a_valid_experiment_name(self, text):
         study = Study.model_validate({"title": "T", "rows": [{"name": text[:80] or "x"}]})
         name = experiment_name("mine", "phantom", make_trial(study, Params(), variants(study)[0], 0))
         assert re.fullmatch(r"[a-z0-9][a-z0-9-]*[a-z0-9]", name) and len(name) < 100
@@ -194,8 +194,8 @@ class TestTrials:
 
 
 class TestStatistics:
-    def test_one_repeat_is_the_paired_comparison_of_two_models(self, tmp_path):
-        """With one repeat nothing but the patients is drawn: the numbers of `dcube results`, exactly."""
+    def test_one_repeat_equals_the_paired_comparison_of_two_models(self, tmp_path):
+        """With one repeat only patients are resampled, so the values are exactly those of `dcube results`."""
         ours, theirs = predicted(tmp_path / "a", 1.5, 1), predicted(tmp_path / "b", 0.5, 2)
         made = differences([ours], [theirs], METRICS, EVALUATION)
         assert ours.predictions and theirs.predictions
@@ -208,15 +208,15 @@ class TestStatistics:
         made = differences(same, same, METRICS, EVALUATION)
         assert all(one.value == 0 and one.low <= 0 <= one.high and one.p > 0.5 for one in made.values())
 
-    def test_repeats_that_differ_widen_the_interval(self, tmp_path):
-        """The same mean, once from three equal repeats and once from three unequal ones."""
+    def test_different_repeats_widen_the_interval(self, tmp_path):
+        """Three equal repeats and three unequal repeats with about the same mean."""
         equal = [predicted(tmp_path / f"equal{i}", 1.0, 3) for i in range(3)]
         unequal = [predicted(tmp_path / f"unequal{i}", skill, 3) for i, skill in enumerate((0.2, 1.0, 2.5))]
         other = [predicted(tmp_path / "other", 0.3, 9)] * 3
         narrow, wide = (differences(one, other, ["accuracy"], EVALUATION)["accuracy"] for one in (equal, unequal))
         assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
 
-    def test_bold_needs_to_beat_every_other_row(self, tmp_path):
+    def test_best_row_must_be_better_than_every_other_row(self, tmp_path):
         good, fair, poor = (repeats_of(tmp_path, skill, range(3)) for skill in (2.5, 0.5, 0.0))
         assert significantly_best([fair, good, poor], METRICS, EVALUATION) == dict.fromkeys(METRICS, 1)
         twin = [predicted(tmp_path / f"twin{seed}", 2.5, seed + 50) for seed in range(3)]
@@ -224,13 +224,13 @@ class TestStatistics:
         assert significantly_best([good], METRICS, EVALUATION) == {}
 
     @pytest.mark.slow
-    def test_many_tests_can_still_be_significant(self, tmp_path):
+    def test_clear_differences_stay_significant_with_many_tests(self, tmp_path):
         good = repeats_of(tmp_path / "good", 4.0, range(5))
         poor = [repeats_of(tmp_path / str(number), 0.0, range(5)) for number in range(12)]
         assert significantly_best([good, *poor], METRICS, EVALUATION) == dict.fromkeys(METRICS, 0)
 
-    def test_repeats_share_their_seeds_and_the_t_test_must_agree(self, tmp_path):
-        """Seeds that shift both rows alike leave the difference alone; three that differ much show nothing."""
+    def test_repeats_are_paired_by_seed_and_checked_with_a_t_test(self, tmp_path):
+        """Seeds that shift both rows alike do not widen the interval; three very different repeats show nothing."""
         shifts = (0.0, 1.0, 2.5)
         ours = [predicted(tmp_path / f"ours{i}", 0.6 + shift, 3) for i, shift in enumerate(shifts)]
         theirs = [predicted(tmp_path / f"theirs{i}", 0.3 + shift, 3) for i, shift in enumerate(shifts)]
@@ -242,7 +242,7 @@ class TestStatistics:
         gap = [a.metrics["accuracy"] - b.metrics["accuracy"] for a, b in zip(better, steady, strict=True)]
         assert made.low > 0 and made.p == pytest.approx(ttest_rel(gap, [0, 0, 0]).pvalue) and made.p > 0.05
 
-    def test_of_cross_validation_every_fold_has_images_of_its_own(self, tmp_path):
+    def test_folds_of_cross_validation_are_resampled_separately(self, tmp_path):
         ours, theirs = (
             [predicted(tmp_path / f"{skill}-{fold}", skill, fold, shift=f"of{fold}") for fold in range(3)]
             for skill in (0.6, 0.1)
@@ -272,7 +272,7 @@ class TestStatistics:
         assert (made.low, made.high) == pytest.approx((expected.low, expected.high))
         assert differences(small[:1], large[:1], ["fid"], EVALUATION)["fid"].p == 1.0, "one repeat shows nothing"
 
-    def test_summary_is_mean_and_sample_deviation(self, tmp_path):
+    def test_repeat_statistics_are_mean_and_sample_deviation(self, tmp_path):
         made = repeat_statistics(distance(tmp_path, [1.0, 2.0, 6.0]), "fid")
         assert (made.mean, made.deviation) == pytest.approx((3.0, np.std([1, 2, 6], ddof=1)))
         assert np.isnan(repeat_statistics(distance(tmp_path / "one", [1.0]), "fid").deviation)
@@ -295,7 +295,7 @@ class TestTables:
         "s",
     )  # fmt: skip
 
-    def test_markdown_says_all_of_it(self, tmp_path):
+    def test_markdown_contains_values_notes_and_choices(self, tmp_path):
         text = markdown(table_of(tmp_path, self.STUDY, {"good": 2.5, "bad & old": 0.0}))
         lines = text.splitlines()
         good = next(line for line in lines if line.startswith("| good |"))
@@ -309,7 +309,7 @@ class TestTables:
         widths = {line.count("|") for line in lines if line.startswith("| ")}
         assert len(widths) == 2, "every row of the two tables has as many cells as its head"
 
-    def test_names_with_markup_are_shown_as_they_are(self, tmp_path, capsys):
+    def test_names_with_markup_are_printed_literally(self, tmp_path, capsys):
         rows = [{"name": "good [/]"}, {"name": "bad [b]"}]
         study = study_from({"title": "[i]", "reference": "good [/]", "metrics": METRICS, "rows": rows}, "s")
         for part in terminal(table_of(tmp_path, study, {"good [/]": 2.5, "bad [b]": 0.0})):
@@ -317,7 +317,7 @@ class TestTables:
         shown = capsys.readouterr().out
         assert "[i]: phantom" in shown and "good [/]" in shown and "bad [b]" in shown and "[bold]" not in shown
 
-    def test_without_a_significant_difference_nothing_is_bold(self, tmp_path):
+    def test_nothing_is_bold_without_a_significant_difference(self, tmp_path):
         text = markdown(table_of(tmp_path, self.STUDY, {"good": 1.0, "bad & old": 1.0}))
         assert "**0" not in text
 
@@ -328,13 +328,13 @@ class TestTables:
         body = [line for line in text.splitlines() if line.endswith(r"\\")]
         assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {body[0].count("&")}
 
-    def test_corrected_p_values_are_holms_over_the_whole_table(self, tmp_path):
+    def test_p_values_are_corrected_with_holm_over_the_whole_table(self, tmp_path):
         table = table_of(tmp_path, self.STUDY, {"good": 1.2, "bad & old": 0.8})
         (one,) = table.comparisons
         plain = np.array([one.differences[name].p for name in METRICS])
         assert list(one.p.values()) == pytest.approx(holm(plain).tolist())
 
-    def test_everything_is_written(self, tmp_path):
+    def test_study_writes_all_its_files(self, tmp_path):
         values = self.STUDY.model_dump() | {"sweep": {
             "parameter": "labels.count", "title": "labels", "values": [20, 50, 100],
         }, "repeats": 2}  # fmt: skip
@@ -350,7 +350,7 @@ class TestTables:
         assert found.mean() == pytest.approx(line.metrics["accuracy"].mean)
         assert len(pd.read_csv(tmp_path / "out/comparisons.csv")) == 3 * len(METRICS)
 
-    def test_the_picture_has_a_dot_a_repeat_and_a_name_a_row(self, tmp_path):
+    def test_plot_has_a_dot_for_each_repeat_and_a_name_for_each_row(self, tmp_path):
         table = table_of(tmp_path, self.STUDY, {"good": 2.5, "bad & old": 0.0})
         shown = plot(table)
         assert [axis.get_xlabel() for axis in shown.axes] == [title_of(METRICS[0]), title_of(METRICS[-1])]
@@ -363,7 +363,7 @@ class TestTables:
             (dashed,) = (one for one in axis.lines if one.get_linestyle() == "--")
             assert set(dashed.get_xdata()) == {table.lines[0].metrics[name].mean}
 
-    def test_files_are_copied_and_short_tables_shown(self, tmp_path):
+    def test_files_are_copied_and_short_tables_are_shown(self, tmp_path):
         values = {"title": "T", "report": "files", "target": "probe", "files": ["a/few.csv"], "repeats": 1, "vary": []}
         study = study_from({**values, "rows": [{"name": "only"}]}, "s")
         kept = tmp_path / "kept"
@@ -389,5 +389,5 @@ class TestTables:
             (RepeatStatistics(float("nan"), float("nan")), "–"),
         ],
     )
-    def test_values_in_words(self, value, words):
+    def test_values_are_formatted_with_their_deviation(self, value, words):
         assert value_in_words(value) == words
