@@ -1,4 +1,4 @@
-"""A working copy that was copied or moved with its `mlflow.db`: it neither reads nor writes another's artifacts."""
+"""A copied or moved working copy with its `mlflow.db` neither reads nor writes artifacts of the original."""
 
 import os
 import shutil
@@ -26,13 +26,13 @@ def first(repository, monkeypatch) -> Path:
     Path(url2pathname(model.artifact_location.removeprefix("file://"))).mkdir(parents=True)
     client.create_registered_model("dcube-small")
     with monkeypatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")  # where MLflow looks for the model
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")  # MLflow looks for the model there
         client.create_model_version("dcube-small", f"models:/{model.model_id}", run.run_id, model_id=model.model_id)
     return folder
 
 
 def notes(client: MlflowClient) -> list[str]:
-    """What every run has written."""
+    """The notes of all runs."""
     runs = client.search_runs([it.experiment_id for it in client.search_experiments()])
     held = (it for it in runs if client.list_artifacts(it.info.run_id))
     return sorted(Path(client.download_artifacts(it.info.run_id, "note.txt")).read_text() for it in held)
@@ -44,7 +44,7 @@ def log_note(text: str) -> None:
 
 
 def mentions(database: Path, text: str) -> list[str]:
-    """Columns of any table that hold it."""
+    """Columns of any table that contain the text."""
     with sqlite3.connect(database) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         columns = [(table, row[1]) for table in tables for row in connection.execute(f"PRAGMA table_info({table})")]
@@ -59,7 +59,7 @@ def files(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_copy_writes_nothing_to_the_first_and_is_mended(first, run_dcube, monkeypatch, capsys):
+def test_copy_does_not_write_to_the_original_and_doctor_repairs_it(first, run_dcube, monkeypatch, capsys):
     copy = Path(shutil.copytree(first, first.with_name("copy"), symlinks=True))
     monkeypatch.chdir(copy)
     before = files(first)
@@ -77,7 +77,7 @@ def test_a_copy_writes_nothing_to_the_first_and_is_mended(first, run_dcube, monk
     assert run_dcube("doctor") == (0, "nothing to mend\n")
 
 
-def test_a_moved_one_finds_its_artifacts_again(first, run_dcube, monkeypatch):
+def test_moved_working_copy_finds_its_artifacts_after_doctor(first, run_dcube, monkeypatch):
     moved = first.rename(first.with_name("moved"))
     monkeypatch.chdir(moved)
     assert run_dcube("models", "dcube-small")[0] == 2
@@ -87,7 +87,7 @@ def test_a_moved_one_finds_its_artifacts_again(first, run_dcube, monkeypatch):
     assert tracking_client().get_model_version_download_uri(version.name, version.version).startswith(moved.as_uri())
 
 
-def test_without_its_artifacts_it_says_what_is_missing_and_changes_nothing(first, run_dcube, monkeypatch):
+def test_doctor_names_missing_artifacts_and_changes_nothing(first, run_dcube, monkeypatch):
     copy = Path(shutil.copytree(first, first.with_name("copy"), symlinks=True))
     monkeypatch.chdir(copy)
     shutil.rmtree("mlruns")
@@ -102,7 +102,7 @@ def test_without_its_artifacts_it_says_what_is_missing_and_changes_nothing(first
     assert run_dcube("doctor")[0] == 0
 
 
-def test_a_link_to_the_working_copy_is_no_other_one(first, run_dcube, monkeypatch):
+def test_link_to_a_working_copy_counts_as_the_same_copy(first, run_dcube, monkeypatch):
     link = first.with_name("link")
     link.symlink_to(first)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{link}/mlflow.db")

@@ -1,4 +1,4 @@
-"""Runs arrive whole: with the server away, after a kill, and in the right order."""
+"""Runs reach MLflow completely, even if the server is unavailable or the process is killed."""
 
 import json
 import math
@@ -32,7 +32,7 @@ ROWS = [{"step": step, "loss": 1 / step, "lr": 0.1} for step in range(1, 51)]
 
 @pytest.fixture
 def client(mlflow_database, tmp_path, monkeypatch) -> MlflowClient:
-    """A working copy of its own, with the default store in it."""
+    """A client of the default store in a new working copy."""
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_TRACKING_URI", "DCUBE_PIPELINE", "DVC_EXP_NAME"):
         monkeypatch.delenv(name, raising=False)
@@ -42,7 +42,7 @@ def client(mlflow_database, tmp_path, monkeypatch) -> MlflowClient:
 
 @pytest.fixture
 def server_away(monkeypatch):
-    """Call with True to take the server away, with False to bring it back."""
+    """Call it with True to make the server unavailable and with False to make it available again."""
     reachable = outbox.tracking_client
 
     def absent():
@@ -68,7 +68,7 @@ def history(client: MlflowClient, run, key: str = "loss") -> list[tuple[int, flo
 EXPECTED = [(row["step"], row["loss"]) for row in ROWS]
 
 
-def test_a_run_holds_everything(client, tmp_path, disc_dataset):
+def test_run_holds_parameters_metrics_artifacts_tags_and_data(client, tmp_path, disc_dataset):
     (tmp_path / "data.dvc").write_text("outs:\n- md5: 0123456789abcdef0123456789abcdef.dir\n  path: data\n")
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "table.csv").write_text("a\n1\n")
@@ -108,7 +108,7 @@ def test_runs_of_one_pipeline_share_a_parent(client, monkeypatch):
     assert [run.info.status for run in runs(client, "pipeline")] == ["FINISHED"] * 2
 
 
-def test_a_pipeline_ends_as_its_last_stage_did(client, monkeypatch):
+def test_pipeline_run_has_the_status_of_its_last_stage(client, monkeypatch):
     monkeypatch.setenv("DCUBE_PIPELINE", "one")
 
     def status() -> str:
@@ -126,7 +126,7 @@ def test_a_pipeline_ends_as_its_last_stage_did(client, monkeypatch):
 
 
 @pytest.mark.parametrize("error, status", [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_the_end_is_told_as_it_was(client, error, status):
+def test_status_of_a_run_follows_its_exception(client, error, status):
     with pytest.raises(error), tracked_run("prepare", {}):
         raise error
     assert runs(client, "prepare")[0].info.status == status
@@ -141,8 +141,8 @@ def test_sigterm_ends_the_run_as_killed(client):
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
-def test_a_resumed_training_goes_on_in_its_own_run(client):
-    """Stopped at step 30, resumed from the checkpoint of step 20: one run, every step once."""
+def test_resumed_training_continues_its_run(client):
+    """A training that stops at step 30 and resumes at step 20 is one run with every step once."""
     with pytest.raises(KeyboardInterrupt), tracked_run("train_diffusion", {"a": 1}, run_key="key") as run:
         run.log_metrics(ROWS[:30])
         raise KeyboardInterrupt
@@ -157,7 +157,7 @@ def test_a_resumed_training_goes_on_in_its_own_run(client):
 
 
 @pytest.mark.slow
-def test_kill_minus_nine_loses_nothing(client, tmp_path):
+def test_sigkill_loses_no_metrics(client, tmp_path):
     """The rows written just before the kill were never sent; the next stage of the working copy delivers them."""
     program = (
         "import os\nfrom dcube.tracking.run import tracked_run\n"
@@ -174,7 +174,7 @@ def test_kill_minus_nine_loses_nothing(client, tmp_path):
     assert not list(outbox.UNSENT.iterdir())
 
 
-def test_half_a_line_of_a_killed_process_is_passed_over(client):
+def test_incomplete_line_of_a_killed_process_is_skipped(client):
     with tracked_run("train_diffusion", {}) as run:
         run.log_metrics(ROWS)
         (journal,) = outbox.UNSENT.glob("*/metrics.jsonl")
@@ -183,7 +183,7 @@ def test_half_a_line_of_a_killed_process_is_passed_over(client):
     assert history(client, runs(client, "train_diffusion")[0]) == EXPECTED
 
 
-def test_a_server_that_is_away_for_a_while_misses_nothing(client, server_away):
+def test_temporarily_unavailable_server_gets_all_records(client, server_away):
     server_away(True)
     with tracked_run("train_diffusion", {"a": 1}) as run:
         run.log_metrics(ROWS[:10])
@@ -202,7 +202,7 @@ def test_a_server_that_is_away_for_a_while_misses_nothing(client, server_away):
     assert [item.path for item in client.list_artifacts(found.info.run_id)] == ["a.txt"]
 
 
-def test_a_server_that_stays_away_gets_everything_with_the_next_stage(client, server_away, capfd):
+def test_next_stage_sends_records_that_waited_for_the_server(client, server_away, capfd):
     server_away(True)
     with tracked_run("train_diffusion", {"a": 1}) as run:
         run.log_metrics(ROWS)
@@ -216,8 +216,8 @@ def test_a_server_that_stays_away_gets_everything_with_the_next_stage(client, se
     assert history(client, found) == EXPECTED
 
 
-def test_sending_twice_is_sending_once(client, monkeypatch):
-    """A server that took a batch and lost the connection before it said so."""
+def test_repeated_sending_creates_no_duplicates(client, monkeypatch):
+    """The server stores a batch, but the connection is lost before its answer."""
     send, calls = MlflowClient.log_batch, []
 
     def interrupted(self, run_id, metrics=(), **rest):
@@ -234,7 +234,7 @@ def test_sending_twice_is_sending_once(client, monkeypatch):
     assert history(client, runs(client, "train_diffusion")[0]) == EXPECTED
 
 
-def test_the_same_training_twice_at_once_is_refused(client):
+def test_concurrent_run_of_the_same_training_is_refused(client):
     with tracked_run("train_diffusion", {}, run_key="key"):
         refused = []
 
@@ -251,7 +251,7 @@ def test_the_same_training_twice_at_once_is_refused(client):
     assert "another process" in refused[0]
 
 
-def test_a_deleted_experiment_is_named_at_once_and_nothing_is_lost(client, capfd):
+def test_deleted_experiment_is_named_and_its_records_are_kept(client, capfd):
     with tracked_run("prepare", {}) as run:
         pass
     experiment = client.get_run(run.run_id).info.experiment_id
@@ -269,7 +269,7 @@ def test_a_deleted_experiment_is_named_at_once_and_nothing_is_lost(client, capfd
 
 
 @pytest.mark.parametrize("damage", ["no JSON\n", "[1]\n", '{"step": "x", "time": 1, "values": {}}\n'])
-def test_a_record_that_cannot_be_sent_blocks_no_other(client, server_away, capfd, damage):
+def test_damaged_record_does_not_block_others(client, server_away, capfd, damage):
     server_away(True)
     for stage in ("prepare", "track_fid", "evaluate@dcube", "train_diffusion"):
         with tracked_run(stage, {}) as run:
@@ -290,8 +290,8 @@ def test_a_record_that_cannot_be_sent_blocks_no_other(client, server_away, capfd
     assert len(list(outbox.REFUSED.iterdir())) == 2 and not list(outbox.UNSENT.glob("*/run.json"))
 
 
-def test_an_answer_that_never_changes_blocks_no_other_run(client, server_away, monkeypatch, capfd):
-    """MLflow's 500, for one run."""
+def test_permanent_error_of_one_run_does_not_block_others(client, server_away, monkeypatch, capfd):
+    """MLflow answers requests for one run with status 500."""
     server_away(True)
     for stage in ("prepare", "train_diffusion"):
         with tracked_run(stage, {}) as run:
@@ -311,8 +311,8 @@ def test_an_answer_that_never_changes_blocks_no_other_run(client, server_away, m
     assert "value too long" in capfd.readouterr().out
 
 
-def test_every_class_keeps_its_own_metric_and_parameter(mlflow_server, tmp_path, monkeypatch):
-    """Through a real server, in scripts of all kinds."""
+def test_every_class_has_its_own_metric_and_parameter(mlflow_server, tmp_path, monkeypatch):
+    """A real server gets class names in several scripts."""
     monkeypatch.chdir(tmp_path)
     classes = ["肺炎", "結節あり", "التهاب رئوي", "CT (a)", "CT [a]", "CT _a_", "a/b", "a//b"]
     values = {name: place / 10 for place, name in enumerate(classes)}
@@ -324,7 +324,7 @@ def test_every_class_keeps_its_own_metric_and_parameter(mlflow_server, tmp_path,
     assert len(data.params) == len(classes) and "sensitivity/肺炎" in data.metrics
 
 
-def test_names_and_nesting(client):
+def test_metric_keys_are_unique_and_nested_parameters_flattened(client):
     names = [
         "肺炎", "結節あり", "التهاب", "CT (non-COVID)", "CT [non-COVID]", "CT _non-COVID_", "a//b", "a/b", "..", ".",
         "/", "x" * 300, "x" * 300 + "y", "é", "e\N{COMBINING ACUTE ACCENT}",
@@ -339,8 +339,8 @@ def test_names_and_nesting(client):
     assert flattened({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
 
 
-def test_hashes_of_what_a_stage_reads(tmp_path, monkeypatch):
-    """Only what is upstream: the lock file also knows later stages, from an earlier run."""
+def test_lineage_has_only_hashes_of_upstream_outputs(tmp_path, monkeypatch):
+    """The lock file also contains later stages of an earlier run."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.yaml").write_text(
         "stages:\n  evaluate:\n    matrix: {model: [a, b]}\n    deps: [prepared, 'models/${item.model}', dcube]\n"
@@ -386,7 +386,7 @@ class Server:
 
 
 @pytest.mark.slow
-def test_a_real_server_killed_and_restarted_while_logging(mlflow_database, tmp_path, monkeypatch):
+def test_run_is_complete_although_the_server_was_killed_and_restarted(mlflow_database, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(retries, "SEND_TRACKING", RetryPolicy(None, 0.2, 0.5))
     shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
@@ -416,7 +416,7 @@ def test_a_real_server_killed_and_restarted_while_logging(mlflow_database, tmp_p
         server.stop()
 
 
-def test_a_run_that_was_set_aside_is_sent_whole_once_it_is_moved_back(client, server_away):
+def test_refused_record_is_sent_after_it_is_moved_back(client, server_away):
     server_away(True)
     with tracked_run("train_classifier", {}, None, run_key="the-key") as tracked:
         tracked.log_metrics(ROWS)
@@ -429,8 +429,8 @@ def test_a_run_that_was_set_aside_is_sent_whole_once_it_is_moved_back(client, se
     assert not moved_back.exists()
 
 
-def test_a_collision_of_two_clients_is_tried_again_and_no_refusal():
-    """MLflow looks for a data set, and then inserts it: of two at once, one meets the other's row."""
+def test_collision_of_two_clients_is_retried():
+    """MLflow looks up a data set and then inserts it, so that two clients can insert the same row."""
     met = MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.digest", error_code=BAD_REQUEST)
     answers = iter((met, None))
 
