@@ -41,13 +41,7 @@ FROM_TABLE_IX = {
     "cpt": ("adamw", 5e-5, 1e-2, 50),
 }
 TRAINED_IN_THEIR_OWN_WAY = ("diffmic", "cpt")  # tested in files of their own
-LARGE = (
-    "radio",
-    "radio_lora",
-    "resnet101",
-    "resnext101",
-    "vit_b16",
-)  # slow, and smaller networks of the same libraries are tested
+LARGE = ("radio", "radio_lora", "resnet101", "resnext101", "vit_b16")  # slow; smaller ones are tested instead
 PROBES = ("radio_probe", "medclip_probe", "imagenet_probe")
 OF_TRANSFORMERS = ("cvt", "mit_b0", "pvt_tiny", "medclip_probe")
 UNPUBLISHED = ("pixel_regression",)  # nobody published weights for these methods
