@@ -15,11 +15,11 @@ OWN = {"dcube", "flows", "tests", "benchmarks"}
 
 
 def listed() -> dict[str, str]:
-    """Module → the text of all its rows."""
+    """The text of all rows of each module."""
     found: dict[str, str] = {}
     modules: list[str] = []
     for module, *rest in ROWS:
-        modules = re.findall(r"`([^`]+)`", module) or modules  # a row without a module goes on with the one before
+        modules = re.findall(r"`([^`]+)`", module) or modules  # a row without a module belongs to the previous one
         for name in modules:
             place = name if (ROOT / name).exists() else f"dcube/{name}"
             found[place] = f"{found.get(place, '')} {' '.join(rest)}"
