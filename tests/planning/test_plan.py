@@ -124,9 +124,7 @@ def test_too_short_time_is_refused_with_a_sufficient_time(planned, machine, step
     (enough,) = re.findall(r"give at least (\d+)", printed)
     assert planned("--minutes", enough, "--goal", goal)[0] == 0
     params = load_params(PARAMS)
-    assert (
-        min(params.classifier.epochs, params.baseline.epochs) * (195 // 32) >= 45
-    )  # 50 steps, less rounding of epochs
+    assert min(params.classifier.epochs, params.baseline.epochs) * (195 // 32) >= 45  # 50, less rounding of epochs
     assert (params.diffusion.epochs or 0) * (195 // 32) >= 280  # 300, less rounding to multiples of FID measurements
     assert sum(PlanSummary.load(PLAN).estimate.values()) <= 60 * int(enough)
 
