@@ -1,4 +1,4 @@
-"""What is killed, fills up or goes away, and what remains of it: nothing half-done, and no orphan."""
+"""Killed processes, full disks and unreachable storage leave no orphan process and no partial output."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ with process_group([sys.executable, "-c", sys.argv[1]]):
     print("started", flush=True)
     time.sleep(600)
 """
-# Like torchrun, it starts a worker in a session of its own.
+# Like torchrun, this program starts a worker in a session of its own.
 PARENT_OF_A_SESSION = """
 import os, subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
@@ -45,7 +45,7 @@ time.sleep(600)
 
 class TestProcesses:
     @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-    def test_whatever_ends_the_starter_ends_all(self, stop, tmp_path):
+    def test_processes_in_other_sessions_end_when_their_starter_ends(self, stop, tmp_path):
         pids = tmp_path / "pids.txt"
         starter = subprocess.Popen(
             [sys.executable, "-c", STARTER, PARENT_OF_A_SESSION],
@@ -61,7 +61,7 @@ class TestProcesses:
         starter.wait(timeout=30)
         assert_gone(pids)
 
-    def test_what_carries_no_mark_is_left_alone(self):
+    def test_reaper_spares_processes_without_its_mark(self):
         other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         try:
             reaper.end("a-mark-of-nobody", grace_seconds=0.0)
@@ -73,10 +73,10 @@ class TestProcesses:
 
 class TestSharedStorage:
     @pytest.mark.slow
-    def test_what_one_machine_computed_another_knows(
+    def test_second_clone_reuses_results_from_the_bucket(
         self, repository, prefect_server, ran, s3_server: S3Server, tmp_path, monkeypatch
     ):
-        """Two clones with nothing in common but the bucket: cache, run cache and data come from there."""
+        """The two clones share only the bucket: cache, run cache and data come from it."""
         for name, value in s3_server.environment.items():
             monkeypatch.setenv(name, value)
         first = pipeline(Params(), return_state=True)
@@ -91,11 +91,11 @@ class TestSharedStorage:
         assert head(elsewhere) == head(repository)
 
     @pytest.mark.slow
-    def test_data_and_results_travel_through_the_bucket(
+    def test_data_and_results_are_exchanged_through_the_bucket(
         self, repository, ran, s3_server, tmp_path, monkeypatch, run_dcube
     ):
-        """From the checkout that has the data to a worker's clone, and the results back."""
-        assert run_dcube("data", "push")[0] == 2  # without a bucket
+        """Data go from the checkout that has them to a worker's clone, and the results come back."""
+        assert run_dcube("data", "push")[0] == 2  # no bucket is configured yet
         for name, value in s3_server.environment.items():
             monkeypatch.setenv(name, value)
         assert "3 objects were copied" in run_dcube("data", "push")[1]
@@ -115,7 +115,7 @@ class TestSharedStorage:
         assert (repository / "outputs/prepared").read_text() == "raw prepared"
 
     @pytest.mark.slow
-    def test_a_bucket_that_is_away_for_a_while_is_waited_for(
+    def test_run_waits_for_a_bucket_that_is_temporarily_unreachable(
         self, repository, prefect_server, ran, s3_server: S3Server, monkeypatch
     ):
         for name, value in s3_server.environment.items():
@@ -131,7 +131,7 @@ class TestSharedStorage:
         assert state.is_completed() and ran() == STAGES
 
     @pytest.mark.slow
-    def test_a_wrong_key_is_one_line_before_anything_runs(
+    def test_wrong_storage_key_fails_in_one_line_before_any_stage(
         self, repository, prefect_server, ran, s3_server: S3Server, monkeypatch
     ):
         for name, value in (s3_server.environment | {"AWS_SECRET_ACCESS_KEY": "wrong"}).items():
@@ -150,8 +150,8 @@ CAN_MOUNT = subprocess.run(
 )
 
 
-@pytest.mark.skipif(CAN_MOUNT.returncode != 0, reason="needs a file system of its own (unshare, mount)")
-def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, tracking_address):
+@pytest.mark.skipif(CAN_MOUNT.returncode != 0, reason="needs to mount a file system of its own (unshare, mount)")
+def test_full_disk_ends_in_one_line_without_partial_files(tmp_path, tracking_address):
     (tmp_path / "params.yaml").write_text(Params.model_validate({"data": {"name": "mine"}}).to_yaml())
     class_folders(tmp_path / "data/mine")
     (tmp_path / "outputs").mkdir()

@@ -44,7 +44,7 @@ SEVERAL_PRESETS = sorted(preset_names())
 
 
 def deploy() -> str:
-    """`python -m flows.deploy`: what it printed."""
+    """Run `python -m flows.deploy`, and return what it printed."""
     environment = os.environ | {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "flows.deploy"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
@@ -57,7 +57,7 @@ def deployed(prefect_server) -> str:
 
 class TestSetup:
     @pytest.mark.slow
-    def test_all_is_there(self, deployed):
+    def test_deploy_creates_deployments_work_pool_and_automation(self, deployed):
         with get_client(sync_client=True) as client:
             names = [deployment.name for deployment in client.read_deployments()]
             assert sorted(names) == sorted([*SEVERAL_PRESETS, "predict", "promote", "retrain", "housekeeping"])
@@ -65,7 +65,7 @@ class TestSetup:
         assert asyncio.run(Automation.aread(name="dcube: a crashed run goes on")).enabled
 
     @pytest.mark.slow
-    def test_again_changes_nothing(self, deployed):
+    def test_deploying_again_changes_nothing(self, deployed):
         with get_client(sync_client=True) as client:
             before = {deployment.name: deployment.id for deployment in client.read_deployments()}
             assert deploy() == deployed
@@ -73,7 +73,7 @@ class TestSetup:
         assert asyncio.run(Automation.aread(name="dcube: a crashed run goes on")).enabled
 
     @pytest.mark.parametrize("name", SEVERAL_PRESETS)
-    def test_a_preset_is_a_deployment_whose_form_holds_its_values(self, deployed, name):
+    def test_every_preset_has_a_deployment_with_its_values(self, deployed, name):
         with get_client(sync_client=True) as client:
             deployment = client.read_deployment_by_name(f"pipeline/{name}")
         assert params_from(deployment.parameters["params"], "form") == load_preset(name)
@@ -81,7 +81,7 @@ class TestSetup:
         environment = deployment.job_variables["env"]
         assert environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30" and environment["DO_NOT_TRACK"] == "1"
 
-    def test_the_form_explains_itself(self, deployed):
+    def test_form_describes_every_parameter(self, deployed):
         with get_client(sync_client=True) as client:
             schema = client.read_deployment_by_name("pipeline/phantom").parameter_openapi_schema
         assert all("description" in schema["properties"][name] for name in ("settings", "revision", "attempts"))
@@ -92,7 +92,7 @@ class TestSetup:
             assert schema["definitions"][group]["description"]
             assert all(field.keys() & {"title", "$ref", "allOf"} and field.get("description") for field in fields)
 
-    def test_no_server_is_one_line(self):
+    def test_missing_server_address_ends_in_one_line(self):
         environment = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_API_URL": ""}
         done = subprocess.run(
             [sys.executable, "-m", "flows.deploy"], cwd=ROOT, env=environment, capture_output=True, text=True
@@ -100,7 +100,7 @@ class TestSetup:
         assert done.returncode == 2
         assert done.stderr.strip() == "error: no Prefect server: set PREFECT_API_URL, e.g. to http://127.0.0.1:4200/api"
 
-    def test_all_presets_are_offered(self):
+    def test_prefect_yaml_offers_all_presets(self):
         deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
         asked = [one["parameters"]["params"] for one in deployed if "params" in one.get("parameters", {})]
         assert sorted(asked) == [f"{{{{ presets.{name} }}}}" for name in SEVERAL_PRESETS]
@@ -108,7 +108,7 @@ class TestSetup:
 
 
 class TestAttempts:
-    def test_a_retry_by_a_person_counts_anew(self):
+    def test_failure_resets_the_count_of_consecutive_crashes(self):
         def at(minute: int, kind: StateType) -> State:
             return State(type=kind, timestamp=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute))
 
@@ -119,8 +119,8 @@ class TestAttempts:
         assert crashes_in_a_row(states[:3]) == 0
 
     @pytest.mark.slow
-    def test_the_commit_of_the_first_attempt_counts_and_attempts_end(self, repository, prefect_server, ran):
-        """A run that is cut off goes on with the commit that it began with, and not for ever."""
+    def test_interrupted_run_keeps_its_commit_until_attempts_run_out(self, repository, prefect_server, ran):
+        """An interrupted run continues with the commit that it began with, for a limited number of attempts."""
         rewrite(repository, "stage.py", "import json,", "raise SystemExit('broken')\nimport json,")
         state = pipeline(Params(), return_state=True)
         first = head(repository)
@@ -157,17 +157,17 @@ except DcubeError as error:
 
 
 class TestRunsThatCannotBegin:
-    def test_an_unknown_parameter_fails_once_with_its_reason(self, deployed, repository, monkeypatch):
+    def test_unknown_parameter_fails_the_run_with_its_reason(self, deployed, repository, monkeypatch):
         reason = "the flow takes no colour: its parameters are keep_checkpoint_days, keep_days"
         assert refused(monkeypatch, repository, {"colour": "red"}) == reason
 
     @pytest.mark.slow
-    def test_attempts_end_before_the_flow_begins_too(self, deployed, repository, monkeypatch):
+    def test_run_gives_up_after_ten_crashes_before_its_flow_begins(self, deployed, repository, monkeypatch):
         assert refused(monkeypatch, repository, {}, crashes=9) is None
         assert "given up: 10 attempts" in str(refused(monkeypatch, repository, {}, crashes=10))
 
-    def test_a_worker_survives_a_run_whose_slot_it_still_holds(self, deployed, monkeypatch):
-        monkeypatch.setattr(BaseWorker, STEP, getattr(BaseWorker, STEP))  # which it is again after the test
+    def test_worker_survives_a_run_whose_slot_it_still_holds(self, deployed, monkeypatch):
+        monkeypatch.setattr(BaseWorker, STEP, getattr(BaseWorker, STEP))  # restored after the test
         keep_worker_alive()
 
         async def offered_again() -> list[FlowRun]:
@@ -183,7 +183,7 @@ class TestRunsThatCannotBegin:
 def refused(
     monkeypatch: pytest.MonkeyPatch, repository: Path, parameters: dict[str, str], crashes: int = 0
 ) -> str | None:
-    """With what a run of housekeeping failed in its pull step, after so many crashes; None where it may begin."""
+    """The error of a housekeeping run's pull step after so many crashes; None if the run may begin."""
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name("housekeeping/housekeeping")
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
@@ -196,18 +196,18 @@ def refused(
         except DcubeError as error:
             state = client.read_flow_run(run.id).state
             assert state and state.is_failed() and state.message == str(error)
-            client.set_flow_run_state(run.id, Crashed())  # as its worker says once the process has ended
+            client.set_flow_run_state(run.id, Crashed())  # as its worker reports when the process has ended
             assert client.read_flow_run(run.id).state.is_failed()
             return str(error)
     return None
 
 
 class TestCheckout:
-    def test_a_checkout_here_is_used_as_it_is(self, repository, monkeypatch):
+    def test_local_checkout_is_used_unchanged(self, repository, monkeypatch):
         monkeypatch.delenv("DCUBE_REPOSITORY", raising=False)
         assert working_directory(str(repository)) == {"directory": str(repository)}
 
-    def test_one_elsewhere_is_cloned_once_and_followed(self, repository, tmp_path, monkeypatch):
+    def test_remote_repository_is_cloned_once_and_then_updated(self, repository, tmp_path, monkeypatch):
         monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
         monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
         clone = Path(working_directory("ignored")["directory"])
@@ -217,7 +217,7 @@ class TestCheckout:
         assert working_directory()["directory"] == str(clone)
         assert head(clone) == head(repository) and (clone / ".dcube").exists()
 
-    def test_a_clone_is_of_its_address_whatever_the_password(self, repository, tmp_path, monkeypatch):
+    def test_clone_is_reused_when_only_the_password_changes(self, repository, tmp_path, monkeypatch):
         def clone_of(address: str) -> Path:
             monkeypatch.setenv("DCUBE_REPOSITORY", address)
             return Path(working_directory()["directory"])
@@ -235,8 +235,8 @@ class TestCheckout:
         assert command(clone, "git", "config", "remote.origin.url").strip() == new
         assert head(clone_of(other.as_uri())) == head(other) != head(repository)
 
-    def test_branches_and_a_detached_commit_are_followed(self, repository, tmp_path, monkeypatch):
-        """The commit that is checked out runs, and every branch and tag can be asked for by its name."""
+    def test_clone_follows_branches_tags_and_a_detached_commit(self, repository, tmp_path, monkeypatch):
+        """The commit that is checked out is used, and every branch and tag can be named."""
         monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
         monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
         main = command(repository, "git", "branch", "--show-current").strip()
@@ -255,7 +255,7 @@ class TestCheckout:
         assert commit_of(clone, "feature") == commit_of(clone, "paper") == old
 
     @pytest.mark.parametrize("detached", [False, True])
-    def test_the_first_clone_is_of_what_is_checked_out(self, detached, repository, tmp_path, monkeypatch):
+    def test_first_clone_has_the_checked_out_commit(self, detached, repository, tmp_path, monkeypatch):
         monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
         monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
         command(repository, "git", "switch", "--quiet", *(["--detach"] if detached else ["--create", "feature"]))
@@ -266,7 +266,7 @@ class TestCheckout:
         "address",
         ["--upload-pack=touch pwned", "ext::sh -c touch% pwned", "http://a:secret@127.0.0.1:1/a", "/nowhere", ""],
     )
-    def test_what_is_no_repository_is_one_line(self, address, tmp_path, monkeypatch):
+    def test_invalid_repository_address_ends_in_one_line(self, address, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("DCUBE_REPOSITORY", address)
         monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
@@ -281,13 +281,13 @@ class TestLeftovers:
         ("state", "stopped", "ended"),
         [(Running(), False, False), (Completed(), True, True), (Failed(), True, True), (Crashed(), True, False)],
     )
-    def test_a_crashed_run_has_stopped_and_not_ended(self, state, stopped, ended):
+    def test_crashed_run_has_stopped_but_not_ended(self, state, stopped, ended):
         run = FlowRun(flow_id=uuid4(), state=state)
         assert (has_stopped(run), has_ended(run)) == (stopped, ended)
 
     @pytest.mark.slow
-    def test_runs_that_nobody_ended(self, repository, prefect_server, tracking_address):
-        """A run whose Prefect run has ended is ended too; one of a pipeline outside Prefect is left alone."""
+    def test_housekeeping_ends_mlflow_runs_of_ended_flow_runs(self, repository, prefect_server, tracking_address):
+        """An MLflow run whose flow run has ended is ended too; a run of a pipeline outside Prefect is left alone."""
         rewrite(repository, "stage.py", "import json,", "raise SystemExit('broken')\nimport json,")
         failed = str(pipeline(Params(), return_state=True).state_details.flow_run_id)
         client = MlflowClient()
@@ -308,7 +308,7 @@ class TestLeftovers:
         end_runs("by-hand")
         assert "by-hand" not in running_pipelines()
 
-    def test_checkpoints_that_nobody_resumed(self, repository, prefect_server, tracking_address):
+    def test_housekeeping_removes_old_checkpoints(self, repository, prefect_server, tracking_address):
         checkpoints = repository / ".dcube/checkpoints"
         for name, days in (("running", 0), ("last-week", 8), ("forgotten", 31)):
             (checkpoints / name).mkdir(parents=True)
@@ -320,8 +320,8 @@ class TestLeftovers:
         assert [folder.name for folder in checkpoints.iterdir()] == ["running"]
 
     @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-    def test_the_parent_ends_as_the_pipeline_does(self, error, status, tracking_address):
-        """Though every stage that began may have ended well."""
+    def test_mlflow_parent_run_ends_with_the_state_of_the_pipeline(self, error, status, tracking_address):
+        """It fails with the pipeline even if every stage that began has succeeded."""
         client = MlflowClient()
         tags = {"dcube.pipeline": "one", "dcube.stage": "pipeline"}
         parent = client.create_run(client.create_experiment("dcube"), tags=tags).info.run_id
@@ -335,7 +335,7 @@ class TestLeftovers:
 
 
 class TestRetrain:
-    def test_every_night_until_a_run_has_not_failed(self, deployed, repository, tracking_address):
+    def test_retrain_starts_a_new_run_only_after_the_last_one_failed(self, deployed, repository, tracking_address):
         def started() -> FlowRun:
             state = retrain("pipeline/phantom", return_state=True)
             (run,) = [run for run in runs() if run.name in state.message]
@@ -353,7 +353,7 @@ class TestRetrain:
         assert nights[0] == nights[1] and len({*nights}) == len(runs()) == 2
         fail_run(nights[-1], "no worker shall begin it")
 
-    def test_which_data_a_model_knows(self, repository, tracking_address, tmp_path):
+    def test_model_lists_its_training_data(self, repository, tracking_address, tmp_path):
         data = recorded_data(repository, "HEAD")
         assert data == yaml.safe_load((repository / "data.dvc").read_text())["outs"][0]["md5"]
         assert known_data("dcube-phantom") == set()

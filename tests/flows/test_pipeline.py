@@ -40,7 +40,7 @@ PARAMS = Params().to_yaml()
 
 
 class TestGraph:
-    def test_order_names_and_needs_come_from_dvc(self, repository):
+    def test_stage_order_names_and_needs_are_read_from_dvc_yaml(self, repository):
         stages = {stage.name: stage for stage in stages_in_order(repository)}
         assert list(stages) == STAGES
         assert stages["train"] == StageNeeds("train", "Train a model", gpu=True)
@@ -48,22 +48,22 @@ class TestGraph:
         assert [stage.name for stage in stages_in_order(repository, ["train"])] == ["prepare", "train"]
         assert [stage.name for stage in stages_in_order(repository, ["evaluate"])] == STAGES
 
-    def test_errors_are_one_line(self, repository):
+    def test_unknown_target_and_unknown_meta_key_are_refused(self, repository):
         with pytest.raises(DcubeError, match="nothing"):
             stages_in_order(repository, ["nothing"])
         rewrite(repository, "dvc.yaml", "gpu: true}", "gpus: 2}")
         with pytest.raises(DcubeError, match="meta of train may hold gpu, retries, timeout_minutes; found gpus"):
             stages_in_order(repository)
 
-    def test_the_real_pipeline(self):
-        """Its `meta` holds what the flow understands, and no command holds a parameter (they come from a form)."""
+    def test_stages_of_the_real_dvc_yaml_are_valid(self):
+        """`meta` has only keys that the flow knows, and no command contains a parameter: values come from a form."""
         for stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values():
             StageNeeds("name", stage["desc"], **stage["meta"])
             assert "$" not in stage["cmd"].replace("${item.", "")
 
 
 class TestWorkspace:
-    def test_found_again_after_a_failure_and_removed_after_a_success(self, repository):
+    def test_workspace_is_kept_after_a_failure_and_removed_after_a_success(self, repository):
         before = checkout_of(repository)
         with pytest.raises(ZeroDivisionError), workspace(repository, "HEAD", "run", PARAMS) as folder:
             (folder / "half-done").touch()
@@ -76,13 +76,13 @@ class TestWorkspace:
         assert "run" not in command(repository, "git", "worktree", "list")
         assert checkout_of(repository) == before
 
-    def test_half_made_is_made_anew(self, repository):
+    def test_incomplete_workspace_is_created_again(self, repository):
         leftover = repository / ".dcube/workspaces/run/.dvc"
         leftover.mkdir(parents=True)
         with workspace(repository, "HEAD", "run", PARAMS) as folder:
             assert (folder / "dvc.yaml").exists()
 
-    def test_state_that_outlives_it_is_the_repositorys(self, repository, tmp_path, monkeypatch):
+    def test_checkpoints_and_outbox_outlive_the_workspace(self, repository, tmp_path, monkeypatch):
         monkeypatch.setenv("DCUBE_WORKSPACES", str(tmp_path / "elsewhere"))
         with workspace(repository, "HEAD", "run", PARAMS) as folder:
             assert folder.parent == tmp_path / "elsewhere"
@@ -93,7 +93,7 @@ class TestWorkspace:
         assert (repository / ".dcube/unsent/kept").exists()
 
     @pytest.mark.parametrize("revision", ["nowhere", "--help", "$(touch pwned)"])
-    def test_unknown_revision(self, repository, revision):
+    def test_unknown_revision_is_refused(self, repository, revision):
         with (
             pytest.raises(DcubeError, match="is unknown"),
             workspace(repository, commit_of(repository, revision), "run", PARAMS),
@@ -112,7 +112,7 @@ class TestWorkspace:
                 pass
         assert (repository / ".dcube/workspaces/run/data.dvc").read_text() == record
 
-    def test_missing_data_come_from_the_remote_or_are_named(self, repository, tmp_path):
+    def test_missing_data_are_fetched_from_the_remote_or_reported(self, repository, tmp_path):
         settings = repository / ".dvc/config.local"
         settings.write_text("[core]\nremote = store\n['remote \"store\"']\nurl = ../../store\n")
         dvc(repository, "push", "--quiet")
@@ -127,8 +127,8 @@ class TestWorkspace:
                 pass
 
     @pytest.mark.slow
-    def test_an_embedded_set_needs_nobody_to_push_it(self, repository, ran):
-        """Neither where the commit records other data, nor where nobody has pushed what it records."""
+    def test_embedded_data_set_is_added_when_it_cannot_be_restored(self, repository, ran):
+        """The commit may record another data set, or data that nobody has pushed."""
         restore = partial(restore_or_add, name="breastmnist", on_line=print)
         with workspace(repository, "HEAD", "run", PARAMS, restore=restore) as folder:
             assert {file.name for file in (folder / "data").iterdir()} == {"breastmnist"}
@@ -141,7 +141,7 @@ class TestWorkspace:
             with workspace(repository, "HEAD", "run", PARAMS, restore=partial(restore, name="own")):
                 pass
 
-    def test_data_that_nobody_committed_are_named(self, repository):
+    def test_uncommitted_data_are_reported(self, repository):
         command(repository, "git", "rm", "--quiet", "--cached", "data.dvc")
         command(repository, "git", "commit", "--quiet", "--message", "Forgotten")
         with workspace(repository, "HEAD", "run", PARAMS) as folder:
@@ -149,8 +149,8 @@ class TestWorkspace:
                 stages_in_order(folder)
 
     @pytest.mark.slow
-    def test_an_experiment_is_saved_where_git_knows_nobody(self, repository, tmp_path, monkeypatch):
-        """As in a container; who is configured stays its author."""
+    def test_experiment_is_saved_without_a_configured_git_user(self, repository, tmp_path, monkeypatch):
+        """As in a container. A configured user stays the author."""
 
         def author(name: str) -> str:
             return command(repository, "git", "log", "-1", "--format=%an", f"--glob=refs/exps/*/{name}").strip()
@@ -167,7 +167,7 @@ class TestWorkspace:
             assert author("by-nobody") == "D-Cube"
 
     @pytest.mark.slow
-    def test_experiments_saved_at_once_do_not_collide(self, repository):
+    def test_experiments_saved_at_the_same_time_do_not_collide(self, repository):
         names = ["first", "second"]
 
         def save(name: str) -> None:
@@ -193,7 +193,7 @@ def saved_file(repository: Path, experiment: str, path: str) -> str:
 
 
 class TestStageProcess:
-    def test_an_interruption_ends_the_whole_group(self, repository, tmp_path, monkeypatch):
+    def test_interruption_ends_the_whole_process_group(self, repository, tmp_path, monkeypatch):
         monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
         rewrite(repository, "stage.py", "import json,", HANG)
         (repository / "outputs/prepared").parent.mkdir()
@@ -207,12 +207,12 @@ class TestStageProcess:
             repro("train", repository, ["--single-item"], on_line=interrupt)
         assert_gone(tmp_path / "pids.txt")
 
-    def test_the_code_of_the_revision_runs(self, repository, monkeypatch):
-        """Not the package that is installed, nor the one that the caller's PYTHONPATH names."""
+    def test_stage_runs_the_code_of_its_revision(self, repository, monkeypatch):
+        """Neither the installed package nor the one on the caller's PYTHONPATH."""
         monkeypatch.setenv("PYTHONPATH", str(ROOT))
         (repository / "dcube").mkdir()
         (repository / "dcube/__init__.py").write_text("NAME = 'own'")
-        (repository / "scripts").mkdir()  # the folder of a script stands before everything: here it contains no package
+        (repository / "scripts").mkdir()  # a script's own folder comes first in sys.path: this one contains no package
         (repository / "scripts/prepare.py").write_text("import dcube; print('ran', dcube.NAME)")
         (repository / "dvc.yaml").write_text("stages: {prepare: {cmd: python scripts/prepare.py}}")
         lines: list[str] = []
@@ -221,7 +221,7 @@ class TestStageProcess:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("torn", [0, 100])
-    def test_files_that_a_killed_dvc_has_torn_are_in_nobodys_way(self, repository, ran, torn):
+    def test_repro_recovers_from_lock_files_that_a_killed_dvc_left(self, repository, ran, torn):
         assert repro("prepare", repository, on_progress=print).ran == ("prepare",)
         lock = repository / "dvc.lock"
         lock.write_bytes(lock.read_bytes()[:torn])
@@ -241,13 +241,13 @@ class TestStageProcess:
             ("sys.exit(137)  # of a shell that waited", "killed by SIGKILL", False),
         ],
     )
-    def test_the_reason_of_a_failure(self, repository, ending, reason, bad_input):
+    def test_failed_stage_reports_its_reason(self, repository, ending, reason, bad_input):
         (repository / "stage.py").write_text(f"import os, sys\n{ending}")
         result = repro("prepare", repository)
         assert result.failed and result.ran == ("prepare",) and re.fullmatch(reason, result.reason)
         assert result.bad_input is bad_input and result.interrupted is ("SIGKILL" in reason)
 
-    def test_what_never_began(self, repository):
+    def test_stage_with_a_missing_dependency_never_starts(self, repository):
         (repository / "dvc.yaml").write_text("stages: {prepare: {cmd: python stage.py, deps: [missing]}}")
         result = repro("prepare", repository)
         assert result.ran == () and result.exit_code is None and result.interrupted
@@ -256,7 +256,7 @@ class TestStageProcess:
 
 class TestPipeline:
     @pytest.mark.slow
-    def test_runs_are_isolated_and_only_what_changed_runs(self, repository, prefect_server, ran, tmp_path):
+    def test_runs_are_isolated_and_compute_only_changed_stages(self, repository, prefect_server, ran, tmp_path):
         before = checkout_of(repository)
 
         first = pipeline(Params(), return_state=True)
@@ -283,7 +283,7 @@ class TestPipeline:
         assert set(yaml.safe_load(saved_file(repository, names[2], "dvc.lock"))["stages"]) == {"prepare", "train"}
 
     @pytest.mark.slow
-    def test_a_failing_stage_fails_the_run_with_its_own_reason(self, repository, prefect_server, ran):
+    def test_failing_stage_fails_the_run_with_its_own_reason(self, repository, prefect_server, ran):
         rewrite(repository, "stage.py", "from pathlib import Path\n", UNREADABLE)
         rewrite(repository, "dvc.yaml", "meta: {gpu: true}", "meta: {retries: 3}")
         state = pipeline(Params(), return_state=True)
@@ -298,10 +298,12 @@ class TestPipeline:
     @pytest.mark.parametrize(
         "retries, trouble",
         [(0, "os.kill(os.getpid(), 9)"), (1, "raise OSError('the GPU fell off the bus')")],
-        ids=["killed", "its own fault"],
+        ids=["killed", "error in the stage"],
     )
-    def test_a_stage_is_tried_again(self, repository, prefect_server, ran, tmp_path, monkeypatch, retries, trouble):
-        """Once more after a fault of its own where `dvc.yaml` grants that, and always after a kill."""
+    def test_stage_is_retried_after_a_kill_or_an_error(
+        self, repository, prefect_server, ran, tmp_path, monkeypatch, retries, trouble
+    ):
+        """After an error of its own only if `dvc.yaml` allows that; after a kill always."""
         monkeypatch.setattr(flows.pipeline, "SECONDS_BEFORE_RETRY", 0)
         before = tmp_path / "tried"
         first_time = f"if not os.path.exists({str(before)!r}):\n    open({str(before)!r}, 'w').close()\n    {trouble}\n"
@@ -318,7 +320,9 @@ class TestPipeline:
         assert task_runs(state)["prepare"].run_count == 2
 
     @pytest.mark.slow
-    def test_a_stage_that_overstays_is_killed_whole(self, repository, prefect_server, tmp_path, monkeypatch):
+    def test_stage_is_killed_with_its_children_after_its_timeout(
+        self, repository, prefect_server, tmp_path, monkeypatch
+    ):
         monkeypatch.setattr(processes, "GRACE_SECONDS", 1.0)
         rewrite(repository, "stage.py", "import json,", HANG)
         rewrite(repository, "dvc.yaml", "meta: {gpu: true}", "meta: {timeout_minutes: 0.1}")
@@ -326,14 +330,14 @@ class TestPipeline:
         assert state.message.endswith("train: still running after 0.1 minutes, its timeout")
         assert_gone(tmp_path / "pids.txt")
 
-    def test_a_wrong_parameter_starts_nothing(self, repository, prefect_server, ran):
+    def test_wrong_parameter_fails_the_run_before_any_stage(self, repository, prefect_server, ran):
         state = pipeline({"diffusion": {"width": -8}}, return_state=True)
         assert state.is_failed()
         assert "diffusion.width" in state.message
         assert ran() == []
         assert workspaces(repository) == []
 
-    def test_the_form_has_groups_bounds_choices_and_help(self):
+    def test_form_has_groups_bounds_choices_and_help(self):
         schema = parameter_schema(pipeline).model_dump_for_openapi()
         width = schema["definitions"]["Diffusion"]["properties"]["width"]
         assert (width["minimum"], width["maximum"], width["default"]) == (16, 2048, 512)
@@ -341,13 +345,13 @@ class TestPipeline:
         assert schema["definitions"]["Data"]["properties"]["fit"]["enum"] == ["crop", "pad", "stretch"]
 
     @pytest.mark.slow
-    def test_knows_no_torch(self):
+    def test_flow_does_not_import_torch(self):
         program = "import sys, flows.pipeline; sys.exit('torch' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
 
     @pytest.mark.slow
     @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-    def test_the_command_when_stopped_leaves_no_process_and_no_lock(self, repository, tmp_path, ran, stop):
+    def test_stopped_command_leaves_no_process_and_no_lock(self, repository, tmp_path, ran, stop):
         rewrite(repository, "stage.py", "import json,", HANG)
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "flows.pipeline"]
@@ -356,7 +360,7 @@ class TestPipeline:
             cwd=repository,
             env=environment,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a job may ignore it
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # background jobs ignore it
         )
         wait_for(tmp_path / "pids.txt")
         started = psutil.Process(process.pid).children(recursive=True)
@@ -408,21 +412,21 @@ class TestCommand:
             (["diffusion.width.more=1"], "--set: diffusion.width.more: width has no keys below it"),
         ],
     )
-    def test_bad_settings_are_one_line_and_exit_code_2(self, repository, capsys, settings, message):
+    def test_bad_settings_end_in_one_line_and_exit_code_2(self, repository, capsys, settings, message):
         with pytest.raises(SystemExit) as caught:
             main(settings=settings)
         assert caught.value.code == 2
         assert capsys.readouterr().err == f"error: {message}\n"
 
-    def test_settings_override_the_rest(self):
+    def test_settings_override_single_parameters(self):
         params = with_settings(Params(), ["synthesis.ratio.benign=2", "classifier.evaluation_timesteps=[1, 5]"])
         assert params.synthesis.ratio == {"benign": 2.0}
         assert params.classifier.evaluation_timesteps == [1, 5]
         assert params.diffusion == Params().diffusion
 
-    def test_a_request_with_some_parameters_takes_no_others_from_the_paper(self, monkeypatch):
+    def test_deployment_run_with_incomplete_parameters_is_refused(self, monkeypatch):
         some = Params.model_validate({"diffusion": {"depth": 2}})
-        refuse_incomplete(some)  # no deployment: nobody was promised a preset
+        refuse_incomplete(some)  # accepted: outside a deployment there is no preset to complete
         monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "a-deployment")
         with pytest.raises(
             DcubeError, match=r"params lacks data, diffusion\.patch_size, diffusion\.width and \d+ more"
@@ -431,5 +435,5 @@ class TestCommand:
         form = load_preset("phantom").model_dump(mode="json")
         for group in form.values():
             for name in [name for name, value in group.items() if value in (None, [], {})]:
-                del group[name]  # as a form does
+                del group[name]  # a form leaves out empty values
         refuse_incomplete(Params.model_validate(form))

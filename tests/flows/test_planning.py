@@ -1,4 +1,4 @@
-"""A time budget in the form: the worker plans the parameters."""
+"""Runs with a time budget: the worker plans their parameters."""
 
 import shutil
 
@@ -12,14 +12,14 @@ from flows.pipeline import pipeline
 from flows.planning import plan_parameters
 
 
-def test_what_dcube_plan_refuses_ends_the_run_in_one_line(repository, prefect_server, ran):
+def test_missing_data_set_ends_a_planned_run_in_one_line(repository, prefect_server, ran):
     with pytest.raises(DcubeError, match=r"^data/scans does not exist: `dcube data add scans PATH`") as error:
         pipeline(Params.model_validate({"data": {"name": "scans"}}), minutes=5)
     assert "\n" not in str(error.value) and ran() == []
 
 
 @pytest.mark.slow
-def test_a_run_that_begins_again_keeps_its_plan(fresh, prefect_server, tmp_path):
+def test_restarted_run_keeps_its_plan(fresh, prefect_server, tmp_path):
     folder, lines = tmp_path / "workspace", []
     shutil.copytree(fresh.folder, folder, symlinks=True)
     (folder / PLAN).write_text("the plan of another data set, which was committed")

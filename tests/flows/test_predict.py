@@ -34,7 +34,7 @@ SOURCE, RESULTS = "s3://team/studies/Doe-Jane", "s3://team/answers"
 
 @pytest.fixture
 def candidate(tracking_address, tmp_path, monkeypatch, s3_server) -> Candidate:
-    """Registered as `dcube-asked@challenger`; the servers are in the environment."""
+    """A candidate registered as `dcube-asked@challenger`; the environment names the servers."""
     monkeypatch.chdir(tmp_path)
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)
@@ -53,7 +53,7 @@ def put(key: str, content: bytes) -> None:
 
 
 def written() -> dict[str, bytes]:
-    """Every object below the results, by its name there."""
+    """Every object below `RESULTS`, by its key."""
     client = boto3.client("s3")
     found = client.list_objects_v2(Bucket="team", Prefix="answers/").get("Contents", [])
     return {item["Key"]: client.get_object(Bucket="team", Key=item["Key"])["Body"].read() for item in found}
@@ -70,7 +70,7 @@ def artifacts_of(state) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_predictions_stand_in_parquet_and_a_finished_batch_is_not_computed_again(prefect_server, candidate, tmp_path):
+def test_predictions_are_written_as_parquet_and_finished_batches_are_reused(prefect_server, candidate, tmp_path):
     upload(range(1000, 1030))
     put("studies/Doe-Jane/notes.txt", b"not an image")
     put("studies/Doe-Jane/damaged.png", b"no image either")
@@ -99,7 +99,7 @@ def test_predictions_stand_in_parquet_and_a_finished_batch_is_not_computed_again
     assert "brightness" in shown["drift-dcube-asked-1"] and "refused" in shown["predictions-dcube-asked-1"]
     assert not any(word in text for text in shown.values() for word in ("1000.png", "damaged", "notes"))
 
-    upload(range(40), bright=True)  # a new study: only it is computed, and it is of another kind
+    upload(range(40), bright=True)  # a new, brighter study: only it is computed, and drift is reported
     again = predict("dcube-asked/1", SOURCE, RESULTS, **options, return_state=True)
     second = written()
     new = pd.concat(table for name, table in parquet(second).items() if name not in first)
@@ -112,7 +112,7 @@ def test_predictions_stand_in_parquet_and_a_finished_batch_is_not_computed_again
 
 
 @pytest.mark.slow
-def test_a_killed_process_is_followed_by_one_that_goes_on(prefect_server, candidate):
+def test_prediction_continues_after_its_process_was_killed(prefect_server, candidate):
     upload(range(1000, 1060))
     outcome: list = []
 
@@ -136,7 +136,7 @@ def test_a_killed_process_is_followed_by_one_that_goes_on(prefect_server, candid
     assert len(finished) < 30
 
 
-def test_an_object_that_is_gone_is_named_and_the_others_are_answered(candidate, tmp_path):
+def test_deleted_object_is_reported_and_all_others_are_predicted(candidate, tmp_path):
     names = ["001.png", "a b+c%20.png", "日本 é.png"]
     upload(range(1))
     content = boto3.client("s3").get_object(Bucket="team", Key="studies/Doe-Jane/000.png")["Body"].read()
@@ -159,7 +159,7 @@ def test_an_object_that_is_gone_is_named_and_the_others_are_answered(candidate, 
 
 
 @pytest.mark.slow
-def test_what_cannot_work_is_refused_before_anything_is_computed(prefect_server, candidate):
+def test_invalid_inputs_are_refused_before_any_prediction(prefect_server, candidate):
     for parameters, words in (
         (("dcube-asked@nobody", SOURCE, RESULTS), "has no alias"),
         (("dcube-asked/1", SOURCE, f"{SOURCE}/answers"), "is below source"),
@@ -170,7 +170,7 @@ def test_what_cannot_work_is_refused_before_anything_is_computed(prefect_server,
     assert predict("dcube-asked/1", "s3://team/empty", RESULTS, return_state=True).name == "No images"
 
 
-def test_the_form_explains_itself():
+def test_form_describes_every_parameter():
     fields = parameter_schema(predict).properties
     assert set(fields) == {"model", "source", "results", "batch_size", "abstain_below", "decide"}
     assert all(field.get("description") for field in fields.values())

@@ -1,4 +1,4 @@
-"""The flow `promote` on a real Prefect server: a person's answer, a worker's death, silence."""
+"""The flow `promote` on a real Prefect server: approval, refusal, a killed worker, and no answer in time."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def registry(working_copy, tiny_params) -> Registry:
 
 
 @pytest.mark.slow
-def test_without_a_person_it_decides_by_the_criteria_and_shows_them(prefect_server, registry):
+def test_promotion_without_approval_follows_the_criteria_and_shows_them(prefect_server, registry):
     refused = promote(NAME, POLICY.model_copy(update={"minimum_improvement": 0.5}), approval=False, return_state=True)
     assert refused.name == "Not promoted" and "required: lower bound above +0.500" in refused.message
     assert registry.aliases()[CHAMPION] == "1"
@@ -50,7 +50,7 @@ def test_without_a_person_it_decides_by_the_criteria_and_shows_them(prefect_serv
     assert any("| sensitivity, normal |" in artifact.data for artifact in artifacts) and len(runs) == 1
 
 
-def test_the_form_shows_the_policy():
+def test_form_shows_the_promotion_policy():
     schema = parameter_schema(promote)
     policy = schema.model_dump()["definitions"]["PromotionPolicy"]["properties"]
     assert policy["confidence"]["minimum"] == 0.8 and policy["calibration_loss"]["title"]
@@ -88,7 +88,7 @@ class Deployed:
 
 
 def wait_for(run_id, *names: str):
-    """The run's state, once it has one of these names."""
+    """Wait until the run's state has one of these names, and return it."""
     with get_client(sync_client=True) as client:
         deadline = time.monotonic() + 240
         while time.monotonic() < deadline:
@@ -101,12 +101,12 @@ def wait_for(run_id, *names: str):
 
 
 @pytest.mark.slow
-def test_a_person_is_asked_and_the_question_survives_the_worker(prefect_server, registry, tmp_path):
+def test_approval_can_be_given_after_the_worker_was_killed(prefect_server, registry, tmp_path):
     deployed = Deployed(tmp_path)
     with deployed.worker() as worker:
         run_id = deployed.start()
         wait_for(run_id, "Suspended")
-        time.sleep(3)  # its process saves the form and ends
+        time.sleep(3)  # until its process has saved the form and ended
         os.killpg(worker.pid, signal.SIGKILL)
     assert registry.aliases()[CHAMPION] == "1"
     resume_flow_run(run_id, run_input={"promote": True, "name": "Ada L.", "reason": "agreed on Monday"})
@@ -118,7 +118,7 @@ def test_a_person_is_asked_and_the_question_survives_the_worker(prefect_server, 
 
 
 @pytest.mark.slow
-def test_no_and_a_late_yes_leave_the_champion(prefect_server, registry, tmp_path):
+def test_refusal_and_late_approval_keep_the_champion(prefect_server, registry, tmp_path):
     deployed = Deployed(tmp_path)
     with deployed.worker():
         run_id, late = deployed.start(), deployed.start(hours_to_answer=0.002)
@@ -126,7 +126,7 @@ def test_no_and_a_late_yes_leave_the_champion(prefect_server, registry, tmp_path
         resume_flow_run(run_id, run_input={"promote": False, "name": "Grace", "reason": "wait for site B"})
         assert "Grace said no: wait for site B" in wait_for(run_id, "Not promoted").message
         wait_for(late, "Suspended", "Failed")
-        time.sleep(8)  # longer than there was for an answer
+        time.sleep(8)  # longer than the run waits for an answer
     with pytest.raises((FlowPauseTimeout, NotPausedError)):  # a server may have ended the run by itself
         resume_flow_run(late, run_input={"promote": True, "name": "Ada L."})
     with get_client(sync_client=True) as client:

@@ -1,4 +1,4 @@
-"""What the page of a finished run says, against a real MLflow server and its own pages."""
+"""The results page of a finished run, tested with a real MLflow server and its pages."""
 
 import os
 import re
@@ -21,7 +21,7 @@ AWAY = "http://127.0.0.1:9"  # nothing answers there
 
 @pytest.fixture
 def tiny_params(tiny_params, working_copy):
-    """With intervals that agree from run to run."""
+    """Enough bootstrap samples for intervals that agree from run to run."""
     params = with_overrides(tiny_params, {"evaluation.bootstrap_samples": 1000}, "test")
     (working_copy / "params.yaml").write_text(params.to_yaml())
     return params
@@ -29,7 +29,7 @@ def tiny_params(tiny_params, working_copy):
 
 @pytest.fixture
 def page_of(working_copy, mlflow_server, tiny_params):
-    """The page after two pipelines; the champion is version 1, of the first."""
+    """Makes the page after two pipelines; the champion is version 1, from the first one."""
     run_pipeline(tiny_params, 0, 20)
     write_evaluated("untrained_uvit", 2, auroc=0.9, right=24, params=tiny_params)
     run_pipeline(tiny_params, 1, 27)
@@ -41,7 +41,7 @@ def page_of(working_copy, mlflow_server, tiny_params):
 
 
 @pytest.mark.slow
-def test_it_is_enough_to_decide_on_a_promotion(page_of, tiny_params):
+def test_page_shows_what_a_promotion_decision_needs(page_of, tiny_params):
     shown = page_of()
     assert re.search(r"^\| dcube \| 0\.900 \(0\.\d+–0\.\d+\) \|", shown, re.M), "with its interval"
     assert re.search(
@@ -72,7 +72,7 @@ def test_it_is_enough_to_decide_on_a_promotion(page_of, tiny_params):
 
 @pytest.mark.slow
 @needs_chromium
-def test_its_links_lead_to_the_versions_side_by_side_and_to_the_report(page_of, browser):
+def test_links_open_the_version_comparison_and_the_report(page_of, browser):
     links = dict(re.findall(r"\[(.+)\]\((http\S+)\)", page_of()))
     page = browser.new_page()
     page.goto(links["All these versions side by side in MLflow"])
@@ -86,7 +86,7 @@ def test_its_links_lead_to_the_versions_side_by_side_and_to_the_report(page_of, 
     page.close()
 
 
-def test_links_lead_where_browsers_reach_mlflow(monkeypatch):
+def test_links_use_the_public_address_of_mlflow(monkeypatch):
     assert version_page("http://mlflow:5000", NAME, "1").startswith("http://mlflow:5000/#/models/")
     monkeypatch.setenv("DCUBE_PUBLIC_TRACKING_URI", "https://mlflow.example.org")
     assert version_page("http://mlflow:5000", NAME, "1").startswith("https://mlflow.example.org/#/models/")
