@@ -73,7 +73,7 @@ def untracked(copy: WorkingCopy) -> set[str]:
 
 
 @pytest.mark.slow
-def test_the_table_of_experiments_has_both_results_and_fits_120_columns(compared: WorkingCopy) -> None:
+def test_experiment_table_shows_both_results_in_120_columns(compared: WorkingCopy) -> None:
     shown = compared.dvc(*IN_120_COLUMNS, "--csv").output.splitlines()
     table = {row["Experiment"] or row["rev"]: row for row in csv.DictReader(shown)}
     columns = {"dcube.auroc", "untrained_uvit.auroc", "sub_features.auroc", "classifier.seed"}
@@ -89,7 +89,7 @@ def test_the_table_of_experiments_has_both_results_and_fits_120_columns(compared
 
 
 @pytest.mark.slow
-def test_metrics_and_parameters_that_changed_are_all_that_is_shown(compared: WorkingCopy) -> None:
+def test_diffs_show_only_changed_metrics_and_parameters(compared: WorkingCopy) -> None:
     metrics = json.loads(compared.dvc("metrics", "diff", "--json").output)
     assert set(metrics) == {f"{EVALUATION}/{name}/{HEADLINE}" for name in CANDIDATES if name not in UNCHANGED}
     assert metrics[f"{EVALUATION}/dcube/{HEADLINE}"] == {"dcube.auroc": {"old": 0.75, "new": 0.875, "diff": 0.125}}
@@ -99,7 +99,7 @@ def test_metrics_and_parameters_that_changed_are_all_that_is_shown(compared: Wor
 
 @pytest.mark.slow
 @needs_chromium
-def test_the_plots_are_drawn_without_a_network(compared: WorkingCopy, browser) -> None:
+def test_plots_are_drawn_without_a_network(compared: WorkingCopy, browser) -> None:
     compared.dvc("plots", "diff", "HEAD")
     assert untracked(compared) == {"dvc.lock", "params.yaml"}, "git ignores what DVC writes"
     context = browser.new_context(offline=True)
@@ -119,6 +119,6 @@ def test_the_plots_are_drawn_without_a_network(compared: WorkingCopy, browser) -
         assert len(widths) == 6 and all(width > 100 for width in widths), widths
 
 
-def test_every_plot_is_one_that_the_page_draws() -> None:
+def test_every_plot_has_a_type_that_the_page_draws() -> None:
     for plot in yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]:
         assert (isinstance(plot, str) and plot.endswith(".png")) or not any("template" in it for it in plot.values())

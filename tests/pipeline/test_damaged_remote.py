@@ -1,4 +1,4 @@
-"""What arrives from the remote is compared with its hash: a damaged object is no result."""
+"""Objects from the remote are checked against their hash: a damaged one is not used."""
 
 import shutil
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from tests.support.small_pipeline import dvc, head
 
 
 @pytest.mark.slow
-def test_a_damaged_result_is_computed_again(
+def test_damaged_result_is_computed_again(
     repository: Path, tmp_path: Path, ran: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DCUBE_PROGRESS_FILE", str(tmp_path / "progress"))

@@ -1,4 +1,4 @@
-"""The pipeline as a person runs it: `dvc` in a fresh clone, the phantom, small parameters. Minutes each."""
+"""The pipeline as a person runs it: `dvc` in a fresh clone, small parameters. Each test takes minutes."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ def step(checkpoint: Path) -> int:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """As a power cut: DVC and the stage together."""
+    """Kill DVC and the stage together, as a power cut does."""
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=LONGEST)
 
@@ -41,7 +41,7 @@ def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> Non
 
 
 def same_files(one: WorkingCopy, other: WorkingCopy, folder: Path) -> None:
-    """All but the model card, which names the commit that it comes from."""
+    """Compare all files but the model card, which names its commit."""
     mine, theirs = (
         {file.name: file.read_bytes() for file in (copy.folder / folder).iterdir() if file.name != "model_card.md"}
         for copy in (one, other)
@@ -58,9 +58,7 @@ def own(fresh: WorkingCopy, tmp_path: Path) -> WorkingCopy:
 # --- what is rerun, and what DVC can tell
 
 
-def test_nothing_changed_reruns_nothing_and_a_comment_no_stage_after_its_own(
-    complete: WorkingCopy, tmp_path: Path
-) -> None:
+def test_no_change_reruns_nothing_and_a_new_comment_only_its_stage(complete: WorkingCopy, tmp_path: Path) -> None:
     copy = complete.copy(tmp_path / "own")
     again = copy.dvc("repro")
     assert again.ran == set() and "up to date" in again.output
@@ -69,9 +67,7 @@ def test_nothing_changed_reruns_nothing_and_a_comment_no_stage_after_its_own(
     assert copy.dvc("repro").ran == {"select_features"}, "its outputs have the bytes of before"
 
 
-def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
-    complete: WorkingCopy, tmp_path: Path
-) -> None:
+def test_experiment_reruns_dependent_stages_and_can_be_compared(complete: WorkingCopy, tmp_path: Path) -> None:
     copy, file = complete.copy(tmp_path / "own"), f"{EVALUATION}/baseline/{HEADLINE}"
     changed = copy.dvc("exp", "run", "--name", "longer", "-S", "baseline.epochs=3")
     assert changed.ran == {"train_baseline", "evaluate@baseline", "register"}
@@ -97,7 +93,7 @@ def test_an_experiment_reruns_what_reads_its_parameter_and_can_be_compared(
 
 
 def start_and_kill(copy: WorkingCopy, training: str, new: int, delay: float = 0.0) -> list[Path]:
-    """Kill `delay` seconds after so many checkpoints have been written; the new ones, oldest first."""
+    """Kill a training `delay` seconds after `new` more checkpoints; return the new ones, oldest first."""
     before, written = copy.checkpoints(training), set[Path]()
     process = copy.start("dvc", "repro", training)
 
@@ -111,9 +107,7 @@ def start_and_kill(copy: WorkingCopy, training: str, new: int, delay: float = 0.
     return sorted(written | (copy.checkpoints(training) - before), key=step)
 
 
-def test_killed_at_any_moment_and_started_again_it_ends_bit_for_bit_alike(
-    complete: WorkingCopy, own: WorkingCopy
-) -> None:
+def test_killed_training_resumes_and_ends_bit_for_bit_identical(complete: WorkingCopy, own: WorkingCopy) -> None:
     for training in ("train_diffusion", "train_classifier"):
         for new, delay in ((0, 0.0), (2, 0.1)):
             newest = max(map(step, own.checkpoints(training)), default=0)
@@ -132,7 +126,7 @@ def test_killed_at_any_moment_and_started_again_it_ends_bit_for_bit_alike(
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-def test_other_parameters_after_a_kill_start_from_the_first_step(own: WorkingCopy) -> None:
+def test_changed_parameters_after_a_kill_start_a_new_training(own: WorkingCopy) -> None:
     newest = start_and_kill(own, "train_diffusion", new=3)[-1]
     own.set_params(diffusion={"seed": 1})
     other = start_and_kill(own, "train_diffusion", new=1)[0]
@@ -145,7 +139,7 @@ def test_other_parameters_after_a_kill_start_from_the_first_step(own: WorkingCop
 # --- mistakes
 
 
-def test_a_second_repro_is_refused_and_the_first_goes_on(complete: WorkingCopy, own: WorkingCopy) -> None:
+def test_second_repro_is_refused_while_the_first_continues(complete: WorkingCopy, own: WorkingCopy) -> None:
     first = own.start("dvc", "repro", "train_diffusion")
     wait_for(lambda: bool(own.checkpoints("train_diffusion")), first)
     assert "busy" in own.dvc("repro", "train_diffusion", fails=True).errors
@@ -153,7 +147,7 @@ def test_a_second_repro_is_refused_and_the_first_goes_on(complete: WorkingCopy, 
     same_files(own, complete, DIFFUSION)
 
 
-def test_a_wrong_parameter_is_one_line(own: WorkingCopy) -> None:
+def test_wrong_parameter_ends_in_one_line(own: WorkingCopy) -> None:
     file = own.folder / PARAMS
     file.write_text(file.read_text().replace("width: 32", "width: 33"))
     failed = own.dvc("repro", fails=True)

@@ -1,4 +1,4 @@
-"""dvc.yaml against the code: every module a stage imports, and every parameter it reads, is among its dependencies."""
+"""dvc.yaml checked against the code: every module that a stage imports is among its dependencies."""
 
 import ast
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.checkout import ROOT, outs_of
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES = GRAPH["stages"]
 
-# They report, or say where things stand; a change in them changes no result.
+# Modules that report, or only name paths: a change in them changes no result.
 REPORTING = (
     "dcube.artifacts.schemas.artifact",
     "dcube.artifacts.atomic",
@@ -72,7 +72,7 @@ def closure(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_changed_library_module_reruns_the_stages_that_use_it(stage: str) -> None:
+def test_changed_library_module_reruns_the_stages_that_use_it(stage: str) -> None:
     deps = [ROOT / dep for dep in STAGES[stage]["deps"] if dep.startswith("dcube")]
     used = {module_path(m) for m in closure(f"dcube.stages.{stage}") if not reports(m)}
     empty = {p for p in used if p and p.name == "__init__.py" and len(ast.parse(p.read_text()).body) <= 1}
@@ -90,7 +90,7 @@ def outside(path: Path) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-def test_the_method_knows_no_orchestrator_and_the_orchestrator_no_torch() -> None:
+def test_stages_import_no_prefect_or_dvc_and_flows_import_no_torch() -> None:
     for stage in STAGES:
         for module in closure(f"dcube.stages.{stage}"):
             path = module_path(module)
@@ -101,18 +101,18 @@ def test_the_method_knows_no_orchestrator_and_the_orchestrator_no_torch() -> Non
         assert not outside(path) & {"torch", "timm", "diffusers", "torchvision"}, path
 
 
-def test_nothing_from_params_reaches_a_command() -> None:
+def test_stage_commands_contain_no_parameters() -> None:
     for stage in STAGES.values():
         assert stage["cmd"].replace("${item.model}", "").count("$") == 0
 
 
-def test_every_stage_says_what_it_needs() -> None:
+def test_every_stage_declares_its_description_and_needs() -> None:
     for name, stage in STAGES.items():
         assert stage["desc"], name
         assert set(stage["meta"]) == {"gpu", "retries", "timeout_minutes"}, name
 
 
-def test_every_candidate_is_trained_evaluated_and_its_metrics_are_declared() -> None:
+def test_every_candidate_has_training_evaluation_and_metrics() -> None:
     candidates = STAGES["evaluate"]["matrix"]["model"]
     trained = {stage: out for stage, it in STAGES.items() for out in outs_of(it) if out.startswith("outputs/models/")}
     assert trained == {stage: f"outputs/models/{name}" for name, stage in TRAINING_STAGES.items()}
@@ -120,7 +120,7 @@ def test_every_candidate_is_trained_evaluated_and_its_metrics_are_declared() -> 
     assert {f"outputs/evaluation/{name}/headline.json" for name in candidates} < set(GRAPH["metrics"])
 
 
-def test_the_first_metrics_need_no_diffusion_model_and_d_cube_comes_before_what_it_is_compared_with() -> None:
+def test_imagenet_probe_is_evaluated_first_and_d_cube_before_other_candidates() -> None:
     order = [stage.name for stage in stages_in_order(ROOT)]
     assert order[:4] == ["prepare", "train_imagenet_probe", "evaluate@imagenet_probe", "train_diffusion"]
     later = ("train_untrained_uvit", "train_sub_features", "train_baseline", "track_fid", "probe")

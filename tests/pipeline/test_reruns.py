@@ -1,4 +1,4 @@
-"""Which stages a changed parameter reruns, as DVC itself says of the true dvc.yaml, with files of a line."""
+"""Which stages a changed parameter reruns, by DVC's own answer for the real dvc.yaml, with files of one line."""
 
 import shutil
 from pathlib import Path
@@ -21,7 +21,7 @@ AFTER_DIFFUSION = ALL - {"prepare", "train_imagenet_probe", "evaluate@imagenet_p
 
 
 def trainings(*candidates: str) -> set[str]:
-    """The stages that train these candidates, and what follows from them."""
+    """The stages that train these candidates, and those that depend on them."""
     evaluations = {f"evaluate@{name}" for name in candidates}
     return {STAGES[name] for name in candidates} | evaluations | {"register"}
 
@@ -45,7 +45,7 @@ RERUN: dict[str, tuple[Any, set[str]]] = {
 
 @pytest.fixture(scope="module")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DVC repository in which every stage is up to date: its inputs and outputs are files of a line."""
+    """A DVC repository in which every stage is up to date: its inputs and outputs are files of one line."""
     folder = tmp_path_factory.mktemp("committed")
     paths = {path for stage in GRAPH["stages"].values() for path in (*stage["deps"], *outs_of(stage))}
     names = {path.replace("${item.model}", name) for path in paths for name in STAGES}
@@ -71,7 +71,7 @@ def rerun(folder: Path) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parameter", ["", *RERUN])
-def test_a_changed_parameter_reruns_what_reads_it_and_what_follows(
+def test_changed_parameter_reruns_the_stages_that_depend_on_it(
     parameter: str, committed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(committed)
@@ -81,5 +81,5 @@ def test_a_changed_parameter_reruns_what_reads_it_and_what_follows(
     assert rerun(committed) == expected
 
 
-def test_a_parameter_of_every_group_is_changed() -> None:
+def test_every_parameter_group_has_a_rerun_case() -> None:
     assert {parameter.partition(".")[0] for parameter in RERUN} == set(Params.model_fields)

@@ -1,4 +1,4 @@
-"""What git and DVC do to results while they rest: either they are of this revision, or it is said that they are not."""
+"""After any git or DVC command, results belong to the current revision or are reported as stale."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def seed_of(file: Path) -> str:
 
 @pytest.fixture
 def do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Runs a command, and looks at what stands there then."""
+    """Run a command, then check that results of another seed are reported as stale."""
     folder = tmp_path / "repository"
     folder.mkdir()
     build(folder)
@@ -52,7 +52,7 @@ def committed(do, seed: int) -> None:
     do("git", "commit", "-qm", f"seed {seed}")
 
 
-def test_results_are_of_this_revision_or_it_is_said(do, tmp_path: Path) -> None:
+def test_results_of_another_revision_are_reported_as_stale(do, tmp_path: Path) -> None:
     committed(do, 1)
     do("git", "switch", "-qc", "other")
     committed(do, 2)
@@ -62,7 +62,7 @@ def test_results_are_of_this_revision_or_it_is_said(do, tmp_path: Path) -> None:
     assert list(stale_results(Path("outputs"))) == []
     do("dvc", "gc", "--workspace", "--force")
     do("git", "switch", "-q", "other")
-    do("dvc", "checkout", code=None)  # what gc has deleted is missing
+    do("dvc", "checkout", code=None)  # may fail: gc has deleted objects
     assert list(stale_results(Path("outputs")))
     do("dvc", "repro")
     assert list(stale_results(Path("outputs"))) == []
@@ -75,7 +75,7 @@ def test_results_are_of_this_revision_or_it_is_said(do, tmp_path: Path) -> None:
     do("dvc", "checkout", code=None)
 
 
-def test_an_object_that_is_missing_in_the_remote_is_made_again(do, tmp_path: Path) -> None:
+def test_result_missing_in_the_remote_is_computed_again(do, tmp_path: Path) -> None:
     committed(do, 1)
     do("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
     do("git", "commit", "-qam", "A remote")
