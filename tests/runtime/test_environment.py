@@ -1,4 +1,4 @@
-"""Machines as they are: another user's repository, an account without a name, a proxy that reaches the world alone."""
+"""Unusual machines: another user's repository, an account without a name, a proxy that reaches no local server."""
 
 import os
 import pwd
@@ -15,7 +15,7 @@ from dcube.tracking import lineage
 from dcube.tracking.mlflow_client import tracking_client, tracking_uri
 
 
-def test_another_users_repository_is_named_and_not_taken_for_none(tmp_path, monkeypatch):
+def test_repository_of_another_user_is_refused_with_a_hint(tmp_path, monkeypatch):
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     monkeypatch.chdir(tmp_path)
     assert lineage.git_commit() == "none", "no commit yet"
@@ -24,7 +24,7 @@ def test_another_users_repository_is_named_and_not_taken_for_none(tmp_path, monk
         lineage.git_commit()
 
 
-def test_a_folder_whose_name_cuts_the_databases_address(mlflow_database, tmp_path, monkeypatch):
+def test_database_works_in_a_folder_with_special_characters(mlflow_database, tmp_path, monkeypatch):
     folder = tmp_path / "a b%#"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -38,7 +38,7 @@ def test_a_folder_whose_name_cuts_the_databases_address(mlflow_database, tmp_pat
         tracking_uri()
 
 
-def test_a_submodule_is_named(tmp_path):
+def test_submodule_is_refused_with_a_hint(tmp_path):
     def git(folder: str, *words: str) -> None:
         settings = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "protocol.file.allow=always")
         subprocess.run(["git", *settings, "-C", tmp_path / folder, *words], check=True, capture_output=True)
@@ -52,8 +52,13 @@ def test_a_submodule_is_named(tmp_path):
             pass
 
 
-def test_mlflow_reports_to_nobody():
-    known = "CI", "GITHUB_ACTIONS", "PYTEST_CURRENT_TEST", "PYTEST_VERSION"  # where MLflow does not report anyway
+def test_mlflow_telemetry_is_off():
+    known = (
+        "CI",
+        "GITHUB_ACTIONS",
+        "PYTEST_CURRENT_TEST",
+        "PYTEST_VERSION",
+    )  # with these, MLflow sends no telemetry anyway
     code = (
         "from dcube.runtime.processes import prepare_process\n"
         "prepare_process()\n"
@@ -65,7 +70,7 @@ def test_mlflow_reports_to_nobody():
     assert done.stdout == "None\n"
 
 
-def test_an_account_without_a_name(run_dcube, tmp_path, monkeypatch):
+def test_account_without_a_name_is_named_by_its_user_id(run_dcube, tmp_path, monkeypatch):
     def nobody(number: int) -> None:
         raise KeyError(number)
 
@@ -83,7 +88,7 @@ def test_an_account_without_a_name(run_dcube, tmp_path, monkeypatch):
     assert code == 2 and "mlflow.db is missing" in shown and lineage.person() == f"user-{os.getuid()}"
 
 
-def test_servers_of_this_machine_are_asked_without_the_proxy(mlflow_server, run_dcube, monkeypatch):
+def test_local_servers_are_reached_without_the_proxy(mlflow_server, run_dcube, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "intern.example")

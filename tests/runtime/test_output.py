@@ -1,4 +1,4 @@
-"""What commands print cannot steer a terminal, and needs no more than ASCII of it."""
+"""The output of commands cannot control the terminal, and an ASCII terminal is enough for it."""
 
 import os
 import subprocess
@@ -10,12 +10,12 @@ from tests.support.registered_model import write_picture
 EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\ra\u202eb.png"
 
 
-def test_colours_stay_and_the_rest_is_shown():
+def test_control_characters_except_colours_are_escaped():
     assert printable("\x1b[1mbold\x1b[0m\ttab\n") == "\x1b[1mbold\x1b[0m\ttab\n"
     assert printable(EVIL) == r"\x1b]52;c;ZXZpbA==\x07\x1b[2J\ra\u202eb.png"
 
 
-def test_names_in_brackets_are_no_styles(run_dcube, tmp_path):
+def test_names_in_brackets_are_not_taken_for_styles(run_dcube, tmp_path):
     for number, name in enumerate(("[/x]", "[red]normal[/red]")):
         write_picture(tmp_path / name / f"[/b]{number}.png", number)
         (tmp_path / name / "[/broken].png").write_text("no image")
@@ -23,7 +23,7 @@ def test_names_in_brackets_are_no_styles(run_dcube, tmp_path):
     assert code in (0, 2) and "[/x]" in shown and "[red]normal[/red]" in shown and "[/broken].png" in shown
 
 
-def test_an_account_without_a_home_is_named():
+def test_account_without_a_home_directory_gets_a_hint():
     program = """
 import pathlib, pwd
 from dcube.errors import one_line_errors
@@ -37,8 +37,8 @@ with one_line_errors():
     assert done.returncode == 2 and done.stderr.startswith("error: this account has no home directory: set HOME")
 
 
-def test_on_an_ascii_terminal_every_text_is_printed():
-    """As all commands and stages print."""
+def test_any_text_can_be_printed_on_an_ascii_terminal():
+    """Through `one_line_errors`, as in all commands and stages."""
     program = """
 from dcube.errors import DcubeError, one_line_errors
 with one_line_errors():

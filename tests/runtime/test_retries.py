@@ -6,7 +6,7 @@ from dcube.runtime.retries import RetryPolicy
 
 
 def failing(times: int):
-    """Fails so often, then gives the number of its calls."""
+    """A function that fails `times` times, then returns the number of its calls."""
     calls = []
 
     def call() -> int:
@@ -28,22 +28,22 @@ def test_pauses_double_and_only_the_first_error_is_reported():
     assert retrying(failing(1)) == 2 and len(errors) == 2, "every call counts by itself"
 
 
-def test_the_last_error_is_raised():
+def test_last_error_is_raised_after_the_timeout():
     with pytest.raises(ConnectionError, match="attempt 1"):
         RetryPolicy(timeout=0, first_pause=1, longest_pause=1).retrying(ConnectionError)(failing(9))
 
 
-def test_other_errors_are_not_tried_again():
+def test_errors_of_other_types_are_not_retried():
     with pytest.raises(ConnectionError):
         RetryPolicy(None, first_pause=1, longest_pause=1).retrying(ValueError)(failing(1))
 
 
-def test_somebody_who_does_not_wait_asks_when_to_try_again():
+def test_pause_is_computed_from_the_number_of_failures():
     policy = RetryPolicy(None, first_pause=2, longest_pause=60)
     assert [policy.pause_after(failures) for failures in (0, 1, 2, 9)] == [2, 4, 8, 60]
 
 
-def test_waiting_ends_when_it_is_true_or_the_time_is_over():
+def test_waiting_ends_when_the_condition_holds_or_time_is_over():
     policy = RetryPolicy(timeout=0.05, first_pause=0.01, longest_pause=0.01)
     found = iter((False, False, True))
     assert policy.wait_until(lambda: next(found))
