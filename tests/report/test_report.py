@@ -1,4 +1,4 @@
-"""`dcube report`: what stands on the page, in a working copy and from the registry alone."""
+"""`dcube report`: the content of the page, in a working copy and from the registry alone."""
 
 import re
 import shutil
@@ -45,7 +45,7 @@ LARGEST = 5_000_000  # bytes
 
 @dataclass
 class Page(HTMLParser):
-    """What a reader program sees: text, pictures, headings, and every address that the file names."""
+    """What a screen reader sees: text, pictures, headings, and every address that the file names."""
 
     text: str = ""
     alts: list[str] = field(default_factory=list)
@@ -97,14 +97,14 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def inside(reported: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """For looking at."""
+    """The finished run, to read."""
     monkeypatch.chdir(reported)
     return reported
 
 
 @pytest.fixture
 def own(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """For changing things."""
+    """A copy of the finished run, to change."""
     folder = tmp_path / "own"
     shutil.copytree(reported, folder)
     monkeypatch.chdir(folder)
@@ -112,7 +112,7 @@ def own(reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return folder
 
 
-def test_the_page_holds_everything_and_asks_for_nothing(inside: Path) -> None:
+def test_page_is_complete_and_loads_nothing_from_elsewhere(inside: Path) -> None:
     file = inside / "report.html"
     assert file.stat().st_size < LARGEST
     page = Page.of(file)
@@ -120,7 +120,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(inside: Path) -> None:
     assert not page.tags & {"script", "iframe", "object", "form", "base"}
     assert page.headings[0] == 1 and page.headings.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(page.headings, page.headings[1:], strict=False))
-    assert min(map(len, page.alts)) > 20  # each says what it shows
+    assert min(map(len, page.alts)) > 20  # every picture has a description
     for kind in ("dcube", "sub_features"):
         metrics = Metrics.load(EVALUATION / kind / METRICS_FILE)
         for name in (metric.name for metric in HEADLINES):
@@ -136,7 +136,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(inside: Path) -> None:
     assert "not shown" not in page.text
 
 
-def test_the_pictures_say_in_words_what_they_show(inside: Path) -> None:
+def test_pictures_have_descriptions_of_their_content(inside: Path) -> None:
     alts = Page.of(inside / "report.html").alts
     table = pd.read_csv(EVALUATION / "dcube" / "predictions.csv")
     malignant = table[table["label"] == "malignant"]["prediction"].value_counts()
@@ -158,7 +158,7 @@ def test_the_pictures_say_in_words_what_they_show(inside: Path) -> None:
         ("last", "uses the last block, whatever"),
     ],
 )
-def test_the_page_says_which_blocks_the_classifier_uses(
+def test_page_says_which_blocks_the_classifier_uses(
     own: Path, monkeypatch: pytest.MonkeyPatch, selection: str, words: str
 ) -> None:
     params = with_overrides(Params.model_validate(TINY), {"classifier.selection": selection}, where="test")
@@ -171,7 +171,9 @@ def test_the_page_says_which_blocks_the_classifier_uses(
     ("name", "uvit", "blocks", "stage_1"),
     [("dcube", "seed 3", True, True), ("untrained_uvit", "seed 5", True, False), ("sub_features", "", False, False)],
 )
-def test_a_checklist_names_what_its_candidate_has(own: Path, name: str, uvit: str, blocks: bool, stage_1: bool) -> None:
+def test_checklist_describes_only_parts_of_its_candidate(
+    own: Path, name: str, uvit: str, blocks: bool, stage_1: bool
+) -> None:
     seeds = {"diffusion.seed": 3, "classifier.seed": 5, "classifier.selection": "last"}
     (own / PARAMS).write_text(with_overrides(Params.model_validate(TINY), seeds, where="test").to_yaml())
     if name == "untrained_uvit":
@@ -223,7 +225,7 @@ def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeyp
         ({"grouping": "patients", "split_origin": "generated"}, ["was made here, by patient"], "too high"),
     ],
 )
-def test_the_page_says_what_the_split_keeps_apart(
+def test_page_explains_how_the_split_was_grouped(
     own: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], said: list[str], unsaid: str
 ) -> None:
     info = DatasetInfo.load(PREPARED / DATASET)
@@ -237,9 +239,7 @@ def test_the_page_says_what_the_split_keeps_apart(
     assert "better in" not in text or changes["grouping"] not in ("none", "guessed")
 
 
-def test_the_page_and_the_checklist_say_what_makes_the_data_doubtful(
-    own: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_page_and_checklist_show_data_warnings(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"warnings": ["what tells the classes apart by itself: file format"]}
     DatasetInfo.load(PREPARED / DATASET).model_copy(update=changes).save(PREPARED / DATASET)
     assert run(monkeypatch, "report") == 0
@@ -248,7 +248,7 @@ def test_the_page_and_the_checklist_say_what_makes_the_data_doubtful(
     assert "by itself: file format." in (own / "filled.md").read_text()
 
 
-def test_the_hard_images_are_those_that_a_plain_search_finds() -> None:
+def test_hard_images_match_a_plain_search() -> None:
     generator = np.random.default_rng(1)
     chances = generator.dirichlet([0.6] * 3, size=40)
     truth = generator.integers(0, 3, 40)
@@ -261,7 +261,7 @@ def test_the_hard_images_are_those_that_a_plain_search_finds() -> None:
     assert most_uncertain(found).tolist() == [i for _, i in unsure[:6]]
 
 
-def test_what_has_not_been_computed_is_said_in_its_place(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_parts_are_marked_as_not_shown(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (own / FID / SAMPLES).unlink()
     (own / MODELS / "dcube" / "model.safetensors").unlink()
     assert run(monkeypatch, "report", "-o", "pages/other.html") == 0
@@ -283,7 +283,7 @@ stages:
 
 
 @pytest.mark.slow
-def test_a_mixture_of_two_runs_is_refused(own: Path, monkeypatch, capsys) -> None:
+def test_mixed_results_of_two_runs_are_refused(own: Path, monkeypatch, capsys) -> None:
     def refused() -> str:
         (own / "report.html").unlink(missing_ok=True)
         code, error = run(monkeypatch, "report"), capsys.readouterr().err
@@ -298,7 +298,7 @@ def test_a_mixture_of_two_runs_is_refused(own: Path, monkeypatch, capsys) -> Non
     ):
         (own / "dvc.lock").write_text(LOCK.format(features=features, keep=kept, made=made))
         assert words in refused() if words else refused() == ""
-    (own / "dvc.lock").write_text(LOCK.format(features="b", keep=keep, made="b"))  # of the branch that is checked out
+    (own / "dvc.lock").write_text(LOCK.format(features="b", keep=keep, made="b"))  # as of another branch
     assert "outputs/features: not as dvc.lock records" in refused()
     (own / "dvc.lock").unlink()
 
@@ -315,7 +315,7 @@ def test_a_mixture_of_two_runs_is_refused(own: Path, monkeypatch, capsys) -> Non
 
 
 @pytest.mark.slow
-def test_the_origin_is_that_of_the_results_and_not_of_today(own: Path, monkeypatch) -> None:
+def test_origin_shows_the_commit_of_the_results(own: Path, monkeypatch) -> None:
     assert run(monkeypatch, "report") == 0
     assert "these results were not registered" in Page.of(own / "report.html").text
     monkeypatch.setattr("dcube.tracking.lineage.git_commit", lambda: "a" * 40)
@@ -327,8 +327,8 @@ def test_the_origin_is_that_of_the_results_and_not_of_today(own: Path, monkeypat
     assert "today's checkout has another commit" in text and "b" * 40 in text
 
 
-def test_images_are_found_by_their_content(own: Path, monkeypatch, capsys) -> None:
-    """The same fingerprint, other rows: no picture may stand beside another one's truth."""
+def test_report_refuses_images_with_other_contents(own: Path, monkeypatch, capsys) -> None:
+    """With the same fingerprint but other rows, a picture could be shown with the label of another one."""
     manifest = pd.read_csv(own / PREPARED / "manifest.csv", dtype=str, keep_default_na=False)
     manifest["sha256"] = [f"other {number}" for number in range(len(manifest))]
     manifest.to_csv(own / PREPARED / "manifest.csv", index=False)
@@ -336,7 +336,7 @@ def test_images_are_found_by_their_content(own: Path, monkeypatch, capsys) -> No
     assert "it holds another data set by now" in capsys.readouterr().err
 
 
-def test_results_say_which_data_they_are_of(own: Path, monkeypatch, capsys) -> None:
+def test_results_name_their_data_set(own: Path, monkeypatch, capsys) -> None:
     assert run(monkeypatch, "results") == 0 and f"fingerprint {'f' * 12}." in capsys.readouterr().out
     info = DatasetInfo.load(own / PREPARED / DATASET)
     info.model_copy(update={"fingerprint": "0" * 64}).save(own / PREPARED / DATASET)
@@ -344,7 +344,7 @@ def test_results_say_which_data_they_are_of(own: Path, monkeypatch, capsys) -> N
     assert "are of another data set than the prepared one" in " ".join(capsys.readouterr().out.split())
 
 
-def test_without_a_run_there_is_one_line(
+def test_report_without_a_run_ends_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -354,7 +354,7 @@ def test_without_a_run_there_is_one_line(
 
 
 @pytest.mark.slow
-def test_the_registry_alone_is_enough_but_for_the_test_images(
+def test_report_from_the_registry_lacks_only_the_images(
     own: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register.main()
@@ -381,7 +381,7 @@ def test_the_registry_alone_is_enough_but_for_the_test_images(
     assert "29 of 44 items" in filled and "25 of 52 items" in filled, "the registry knows what the run knew"
 
 
-def test_a_checklist_answers_what_the_run_knows_and_leaves_the_rest_to_a_person(
+def test_checklist_fills_in_what_the_run_knows_and_leaves_the_rest(
     inside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "report", "--checklist", "-o", str(tmp_path / "filled.md")) == 0

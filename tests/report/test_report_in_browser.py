@@ -1,4 +1,4 @@
-"""The page of `dcube report` in Chromium, from the file: on a phone and a screen, by keyboard, for everybody."""
+"""The page of `dcube report` in Chromium, opened as a file: on a phone and a screen, by keyboard, accessible."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -30,7 +30,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def opened(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
-    """Open the page; at the end nothing was asked for, said on the console, or popped up."""
+    """Open the page; at the end, check that there was no other request, console message or dialog."""
     requests: list[str] = []
     said: list[str] = []
     contexts = []
@@ -57,8 +57,8 @@ def opened(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_it_fits_and_nobody_is_shut_out(size: str, scheme: str, opened: Callable[..., Page]) -> None:
-    page = opened(viewport=SIZES[size], color_scheme=scheme, bypass_csp=True)  # axe is a script of its own
+def test_page_fits_the_screen_and_is_accessible(size: str, scheme: str, opened: Callable[..., Page]) -> None:
+    page = opened(viewport=SIZES[size], color_scheme=scheme, bypass_csp=True)  # axe is injected as a script
     for summary in page.locator("summary").all():
         summary.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size]["width"]
@@ -73,7 +73,7 @@ def test_it_fits_and_nobody_is_shut_out(size: str, scheme: str, opened: Callable
 
 
 @pytest.mark.slow
-def test_a_name_from_outside_stays_a_name(opened: Callable[..., Page]) -> None:
+def test_hostile_class_name_is_shown_as_text(opened: Callable[..., Page]) -> None:
     page = opened()
     assert page.get_by_role("rowheader", name=HOSTILE).count() + page.get_by_text(HOSTILE).count() > 0
     assert page.locator("img[onerror]").count() == 0
@@ -84,17 +84,17 @@ def focused(page: Page, what: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_keyboard_reaches_everything_in_order(opened: Callable[..., Page]) -> None:
+def test_keyboard_reaches_everything_in_order(opened: Callable[..., Page]) -> None:
     page = opened(viewport=SIZES["screen"])
     page.keyboard.press("Tab")
     assert focused(page, "textContent") == "Skip to the content"
-    assert page.evaluate("document.activeElement.getBoundingClientRect().x") >= 0  # seen once it has the focus
+    assert page.evaluate("document.activeElement.getBoundingClientRect().x") >= 0  # visible once it has the focus
     page.keyboard.press("Enter")
     assert focused(page, "id") == "content"
     reached = page.evaluate_handle("[]")
     while True:
         page.keyboard.press("Tab")
-        if focused(page, "tagName") == "BODY":  # through, and back at the browser's own controls
+        if focused(page, "tagName") == "BODY":  # past the last element, at the browser's own controls
             break
         reached.evaluate("all => all.push(document.activeElement)")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
@@ -105,7 +105,7 @@ def test_the_keyboard_reaches_everything_in_order(opened: Callable[..., Page]) -
 
 
 @pytest.mark.slow
-def test_a_picture_opens_larger_and_closes_by_keyboard(opened: Callable[..., Page]) -> None:
+def test_picture_opens_larger_and_closes_by_keyboard(opened: Callable[..., Page]) -> None:
     page = opened(viewport=SIZES["screen"])
     link = page.get_by_role("link", name="Validation AUROC")
     small = link.bounding_box()
@@ -119,17 +119,17 @@ def test_a_picture_opens_larger_and_closes_by_keyboard(opened: Callable[..., Pag
     page.keyboard.press("Enter")
     assert page.locator("figure:target").count() == 0
     page.keyboard.press("Tab")
-    assert focused(page, "closest('figure') !== null")  # goes on where the picture is
+    assert focused(page, "closest('figure') !== null")  # the focus continues at the picture
 
 
 @pytest.mark.slow
-def test_without_javascript_it_is_the_same_page(opened: Callable[..., Page]) -> None:
+def test_page_is_the_same_without_javascript(opened: Callable[..., Page]) -> None:
     plain, usual = (opened(java_script_enabled=enabled).locator("main").inner_text() for enabled in (False, True))
     assert plain == usual and "Results" in plain
 
 
 @pytest.mark.slow
-def test_on_paper_folded_parts_are_there_too(opened: Callable[..., Page], tmp_path: Path) -> None:
+def test_printed_page_shows_folded_parts(opened: Callable[..., Page], tmp_path: Path) -> None:
     page = opened(viewport=SIZES["screen"], color_scheme="dark")
     meaning = page.get_by_text(str(Diffusion.model_fields["width"].description)).first
     assert not meaning.is_visible()
