@@ -1,4 +1,4 @@
-"""Runs that were deleted, metrics without a value, pipelines that register at the same moment."""
+"""Deleted runs, metrics without a value, and pipelines that register at the same time."""
 
 import http.server
 import math
@@ -45,7 +45,7 @@ def shown(registry: Registry) -> str:
 
 
 @pytest.mark.slow
-def test_a_version_outlives_its_run(working_copy, tiny_params):
+def test_version_outlives_its_deleted_run(working_copy, tiny_params):
     registry = run_pipeline(tiny_params, 0, 20)
     run_pipeline(tiny_params, 1, 27)
     champion = registry.holder(CHAMPION)
@@ -64,7 +64,7 @@ def test_a_version_outlives_its_run(working_copy, tiny_params):
 
 
 @pytest.mark.slow
-def test_a_metric_without_a_value_is_named_and_never_zero(working_copy, tiny_params):
+def test_undefined_metric_is_tagged_and_not_logged(working_copy, tiny_params):
     write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=tiny_params)
     folder = EVALUATION / "dcube"
     made = Predictions.load(folder / PREDICTIONS)
@@ -78,7 +78,7 @@ def test_a_metric_without_a_value_is_named_and_never_zero(working_copy, tiny_par
     assert "auroc" in version.tags["dcube.undefined"].split(", ") and version.tags["AUROC"] == "undefined"
 
 
-def test_an_undefined_validation_names_no_challenger():
+def test_candidate_with_undefined_validation_is_never_challenger():
     def evaluated(name: str, auroc: float) -> EvaluatedCandidate:
         return EvaluatedCandidate(name, Path(), Path(), made_metrics(validation={"auroc": auroc, "cross_entropy": 0.5}))
 
@@ -87,8 +87,8 @@ def test_an_undefined_validation_names_no_challenger():
 
 
 @pytest.mark.slow
-def test_two_pipelines_register_at_once_and_nothing_is_lost(mlflow_server, tiny_params, tmp_path, monkeypatch):
-    """Two working copies of two machines: neither has the other's locks."""
+def test_two_pipelines_can_register_at_the_same_time(mlflow_server, tiny_params, tmp_path, monkeypatch):
+    """Two working copies, as on two machines: neither sees the other's locks."""
     folders = [tmp_path / name for name in ("one", "two")]
     for seed, folder in enumerate(folders):
         folder.mkdir()
@@ -122,7 +122,7 @@ def test_two_pipelines_register_at_once_and_nothing_is_lost(mlflow_server, tiny_
 
 
 class Overloaded(http.server.BaseHTTPRequestHandler):
-    """A server that is asked too much for a moment: it finds nothing, and fails where one thing is wanted."""
+    """An overloaded server: every search finds nothing, every other request fails with status 503."""
 
     def do_GET(self) -> None:
         self.send_response(200 if self.path.partition("?")[0].endswith("search") else 503)
@@ -133,8 +133,8 @@ class Overloaded(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_a_server_that_fails_for_a_moment_has_lost_nothing(tmp_path, monkeypatch):
-    """Else `register` would make a second version of every candidate, and `dcube doctor` remove the record."""
+def test_server_error_is_not_taken_for_a_missing_version(tmp_path, monkeypatch):
+    """Otherwise `register` would create every version again, and `dcube doctor` would remove the record."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Overloaded) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Versions that somebody else wrote: what a registry holds is data, and no path, argument or number until checked."""
+"""Versions written by others: values from a registry are checked before they are used as a path or an argument."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ LOOKS = (("lineage",), ("reproduce",), ("report",))
 
 
 class Forger:
-    """Changes a registered version as somebody would who may write it: with a manifest that fits."""
+    """Changes a registered version as somebody with write access could: the manifest is adapted too."""
 
     def __init__(self) -> None:
         self.client = tracking_client()
@@ -59,7 +59,7 @@ def refused_by_all(run_dcube, *words: str) -> None:
         (tags.REGISTRATION_RUN, "../../outside"),
     ],
 )
-def test_a_tag_is_neither_a_path_nor_an_option(forged, run_dcube, tag, value):
+def test_tag_is_not_used_as_a_path_or_an_option(forged, run_dcube, tag, value):
     forged((tag, value))
     refused_by_all(run_dcube, f"the tag {tag} of {NAME} version 1 is '{value}', and should be")
     code, shown = run_dcube("models", NAME)
@@ -67,7 +67,7 @@ def test_a_tag_is_neither_a_path_nor_an_option(forged, run_dcube, tag, value):
     assert not list(Path.cwd().parent.rglob("outside"))
 
 
-def test_no_tag_steers_the_terminal(forged, run_dcube):
+def test_tag_cannot_control_the_terminal(forged, run_dcube):
     forged((tags.PIPELINE, "\x1b]0;evil\x07[/bold]"))
     forged((tags.SPLIT_NOTICE, "\x1b[2J\x9b2J\u202e"))
     shown = ""
@@ -78,7 +78,7 @@ def test_no_tag_steers_the_terminal(forged, run_dcube):
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown) and r"\x1b]0;evil[/bold]" in shown
 
 
-def test_files_go_below_the_folder_that_is_theirs(forged, run_dcube, tmp_path):
+def test_files_are_not_written_outside_the_folder_of_the_version(forged, run_dcube, tmp_path):
     (forged.folder / "evaluation/x.txt").write_text("x")
     forged(place=f"evaluation/{'../' * 20}{tmp_path}/outside")
     code, shown = run_dcube("report", f"{NAME}/1")
@@ -97,7 +97,7 @@ def test_files_go_below_the_folder_that_is_theirs(forged, run_dcube, tmp_path):
         ({"format_version": None}, "has no format version"),
     ],
 )
-def test_an_event_that_does_not_fit_is_named(forged, run_dcube, change, said):
+def test_malformed_event_is_named(forged, run_dcube, change, said):
     event = json.loads(Event.new("1", FIRST, "x", "y").text) | change
     tracking_client().set_model_version_tag(NAME, "1", f"{tags.CHAMPION}1", json.dumps(event))
     code, shown = run_dcube("models", NAME, "--history")
@@ -109,7 +109,7 @@ def test_an_event_that_does_not_fit_is_named(forged, run_dcube, change, said):
     )
 
 
-def test_what_other_programs_registered_ends_in_a_line(traced_repository, run_dcube):
+def test_version_of_another_program_ends_in_one_line(traced_repository, run_dcube):
     client = tracking_client()
     client.create_registered_model("foreign")
     client.create_model_version("foreign", "file:///elsewhere")
@@ -121,7 +121,7 @@ def test_what_other_programs_registered_ends_in_a_line(traced_repository, run_dc
     assert run_dcube("models", "foreign")[0] == run_dcube("models", "foreign", "--history")[0] == 0
 
 
-def test_nothing_is_registered_under_a_name_that_others_took(tracking_address):
+def test_model_name_of_another_program_is_refused(tracking_address):
     client = tracking_client()
     client.create_registered_model("foreign")
     client.create_model_version("foreign", "file:///elsewhere")
@@ -131,6 +131,6 @@ def test_nothing_is_registered_under_a_name_that_others_took(tracking_address):
     assert Registry.created(client, "own").name == "own", "empty, but this program's"
 
 
-def test_an_evaluation_without_the_metrics_that_a_report_shows(forged, run_dcube):
+def test_report_refuses_an_evaluation_without_its_metrics(forged, run_dcube):
     code, shown = run_dcube("report", f"{NAME}/1")
     assert code == 2 and "has no accuracy" in shown and len(shown.splitlines()) == 1

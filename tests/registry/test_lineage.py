@@ -1,4 +1,4 @@
-"""From a registered version back to what made it; and what is missing is said plainly. Over a real MLflow server."""
+"""From a registered version back to its code, data and runs; what is missing is named."""
 
 import re
 import shutil
@@ -26,7 +26,7 @@ def traced(repository: Path, reference: str = f"{NAME}@champion") -> Provenance:
 
 
 @pytest.mark.slow
-def test_everything_is_found(traced_repository, run_dcube):
+def test_lineage_finds_everything(traced_repository, run_dcube):
     register_version()
     found = traced(traced_repository)
     assert found.gaps == [] and found.obstacles == []
@@ -45,7 +45,7 @@ def test_everything_is_found(traced_repository, run_dcube):
     assert code == 0 and "Nothing is missing." in shown and recorded in shown
 
 
-def test_a_commit_is_hashed_like_a_folder(traced_repository):
+def test_code_has_the_same_fingerprint_in_commit_and_folder(traced_repository):
     assert fingerprint_at(traced_repository, "HEAD") == lineage.code_fingerprint(Path("dcube"))
     Path("dcube/notes.txt").write_text("not code")
     Path("dcube/config/presets").mkdir(parents=True)
@@ -84,7 +84,7 @@ def break_artifacts(repository: Path) -> None:
         (break_artifacts, "params.yaml is gone", True),
     ],
 )
-def test_what_was_lost_later_is_named(traced_repository, run_dcube, damage, words, obstacle):
+def test_losses_after_registration_are_named(traced_repository, run_dcube, damage, words, obstacle):
     register_version()
     damage(traced_repository)
     found = traced(traced_repository)
@@ -94,7 +94,7 @@ def test_what_was_lost_later_is_named(traced_repository, run_dcube, damage, word
     assert code == 1 and "missing: " in shown
 
 
-def test_code_that_no_commit_has_is_named(traced_repository):
+def test_uncommitted_code_is_named(traced_repository):
     Path("dcube/code.py").write_text("answer = 41\n")
     Path("README.md").write_text("also not committed\n")
     register_version()
@@ -102,7 +102,7 @@ def test_code_that_no_commit_has_is_named(traced_repository):
     assert "the code is in no commit" in gap and "dcube/code.py" in gap
 
 
-def test_a_graph_that_no_commit_has_is_named_among_many_files(traced_repository):
+def test_uncommitted_dvc_yaml_is_named_among_many_files(traced_repository):
     for number in range(60):
         Path(f"data-{number}.txt").touch()
     command("git", "add", ".")
@@ -113,15 +113,15 @@ def test_a_graph_that_no_commit_has_is_named_among_many_files(traced_repository)
     assert "the graph is in no commit" in gap
 
 
-def test_uncommitted_files_that_are_no_code_do_no_harm(traced_repository):
+def test_uncommitted_files_other_than_code_are_accepted(traced_repository):
     Path("README.md").write_text("not committed\n")
-    Path("params.yaml").write_text(Params().to_yaml())  # recorded as a whole
+    Path("params.yaml").write_text(Params().to_yaml())  # harmless: every version records all parameters
     register_version()
     found = traced(traced_repository)
     assert found.obstacles == [] and found.facts["code"]["not committed"] == "untracked files: 1"
 
 
-def test_other_data_than_the_commits_are_named(traced_repository):
+def test_data_that_differ_from_the_commit_are_named(traced_repository):
     Path("data/raw.txt").write_text("other")
     command("dvc", "add", "--quiet", "data")
     register_version()
@@ -130,7 +130,7 @@ def test_other_data_than_the_commits_are_named(traced_repository):
 
 
 @pytest.mark.slow
-def test_data_are_looked_for_in_the_remote_too(traced_repository, tmp_path):
+def test_raw_data_are_also_looked_up_in_the_remote(traced_repository, tmp_path):
     command("dvc", "remote", "add", "--quiet", "--default", "shelf", str(tmp_path / "shelf"))
     commit("A remote")
     command("dvc", "push", "--quiet", "data")
@@ -145,7 +145,7 @@ def test_data_are_looked_for_in_the_remote_too(traced_repository, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_prefect_run_is_looked_up(prefect_server, traced_repository, run_dcube, monkeypatch):
+def test_prefect_run_is_looked_up(prefect_server, traced_repository, run_dcube, monkeypatch):
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(Flow(lambda: None, name="pipeline"), name="brave-owl", state=Completed())
 
@@ -168,7 +168,7 @@ def test_the_prefect_run_is_looked_up(prefect_server, traced_repository, run_dcu
 
 
 @pytest.mark.slow
-def test_through_a_server_as_from_a_file(mlflow_server, traced_template, monkeypatch):
+def test_lineage_works_through_an_mlflow_server(mlflow_server, traced_template, monkeypatch):
     monkeypatch.chdir(traced_template)
     register_version()
     found = traced(traced_template)

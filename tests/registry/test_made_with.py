@@ -1,4 +1,4 @@
-"""Results whose own files name other parameters than params.yaml: DVC recorded what was edited as their stage ended."""
+"""Results whose own files name other parameters than params.yaml, which was edited while a stage ran."""
 
 import re
 
@@ -43,19 +43,19 @@ def evaluated(working_copy, tiny_params):
         ("evaluation.prevalence", 0.25, "evaluate@dcube"),
     ],
 )
-def test_they_are_refused_and_named(evaluated, parameter, value, stage) -> None:
+def test_changed_parameter_is_named_with_its_stage(evaluated, parameter, value, stage) -> None:
     assert list(other_parameters(evaluated)) == []
     sentences = list(other_parameters(with_overrides(evaluated, {parameter: value}, "edited")))
     words = rf"other {parameter} than stand in params.yaml .*, not {value}.* {stage}`"
     assert re.search(words, "\n".join(sentences))
 
 
-def test_what_no_result_was_made_with_may_differ(evaluated) -> None:
+def test_parameters_that_no_result_uses_may_differ(evaluated) -> None:
     edited = with_overrides(evaluated, {"probe.draws": 7, "baseline.ema_decay": 0.9}, "edited")
     assert list(other_parameters(edited)) == []
 
 
-def test_they_are_not_registered(evaluated, working_copy) -> None:
+def test_results_of_other_parameters_are_not_registered(evaluated, working_copy) -> None:
     edited = with_overrides(evaluated, {"classifier.epochs": 99}, "edited")
     (working_copy / "params.yaml").write_text(edited.to_yaml())
     with pytest.raises(DcubeError, match=r"made with other classifier\.epochs"):

@@ -1,4 +1,4 @@
-"""Models compared by somebody who sits before MLflow: Chromium, a real server, one pipeline and a larger one."""
+"""Models compared on MLflow's own pages: in Chromium, on a real server, with the versions of two pipelines."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from tests.support.evaluated_candidates import CANDIDATES, NAME, run_candidates
 from tests.support.mlflow_servers import running_mlflow_server
 from tests.support.platform_servers import running_platform
 
-SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder, to draw the pictures of the documentation anew
+SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder for new screenshots of the documentation
 expect.set_options(timeout=30_000)
 on_sqlite = pytest.mark.parametrize("server", ["SQLite"], indirect=True)
 on_both = pytest.mark.parametrize("server", ["SQLite", "PostgreSQL"], indirect=True)
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, needs_chromium]
 
 @pytest.fixture(scope="module")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What a client of a server of this file's own needs: on a shared one, versions depend on what ran before."""
+    """A client's environment, for a server of this file's own: on a shared one, versions depend on other tests."""
     folder = tmp_path_factory.mktemp("mlflow")
     if request.param == "PostgreSQL":
         with running_platform(folder, [mlflow]) as stack:
@@ -50,7 +50,7 @@ def registry(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         for name, value in server.items():
             patch.setenv(name, value)
         write_dataset(PREPARED)
-        whole = ["dcube"] if "MLFLOW_TRACKING_USERNAME" in server else [*CANDIDATES]  # a model takes long to S3
+        whole = ["dcube"] if "MLFLOW_TRACKING_USERNAME" in server else [*CANDIDATES]  # uploading a model to S3 is slow
         for number, (right, epochs, names) in enumerate([(22, 4, ["dcube"]), (26, 9, whole)]):
             patch.setenv("DCUBE_PIPELINE", f"pipeline-{number}")
             params = Params.model_validate(TINY | {"classifier": TINY["classifier"] | {"epochs": epochs}})
@@ -80,17 +80,17 @@ def keep(page: Page, name: str) -> None:
 
 
 def values_of(page: Page, name: str) -> list[str]:
-    """What stands beside a parameter's or metric's name."""
+    """The values beside a parameter's or metric's name."""
     row = page.locator("tr", has=page.get_by_text(name, exact=True)).first
     expect(row).to_be_visible()
-    expect(row.get_by_text("Invalid Run")).to_have_count(0)  # as it says while it loads
+    expect(row.get_by_text("Invalid Run")).to_have_count(0)  # shown while the page loads
     return [text.strip() for text in row.locator("td, th").all_inner_texts()[1:]]
 
 
 def refuse_unusable_plots(page: Page, metric: str, values: list[float]) -> None:
-    """The plots of a comparison of two trainings, 4 and 9 epochs long, by whose order the metric's values are."""
+    """Check the plots that compare two trainings; `values` are the metric's after 4 and after 9 epochs."""
     parallel = page.get_by_role("tabpanel", name="Parallel Coordinates Plot")
-    parallel.locator("[class*=select-selector]").last.click(position={"x": 230, "y": 12})  # beside what is chosen
+    parallel.locator("[class*=select-selector]").last.click(position={"x": 230, "y": 12})  # beside the chosen items
     another = page.locator("[class*=item-option-content]").nth(1)
     name = another.inner_text()
     another.click()
@@ -111,12 +111,12 @@ def refuse_unusable_plots(page: Page, metric: str, values: list[float]) -> None:
 
 
 @on_both
-def test_two_versions_are_ticked_and_compared(page: Page, registry: Registry, links: dict[str, str]) -> None:
+def test_two_selected_versions_are_compared(page: Page, registry: Registry, links: dict[str, str]) -> None:
     page.goto(links["versions"])
     for version in (registry.aliases()[CHALLENGER], "1"):  # D-Cube of the second and of the first pipeline
         link = page.get_by_role("link", name=f"Version {version}", exact=True)
         box = page.get_by_role("row").filter(has=link).get_by_role("checkbox")
-        box.check(force=True)  # invisible until the mouse is there
+        box.check(force=True)  # invisible until the mouse is over it
     page.get_by_test_id("compareButton").click()
     expect(page.get_by_text("Comparing 2 Versions")).to_be_visible()
     assert values_of(page, "Run Name:") == ["dcube", "dcube"]
@@ -128,7 +128,7 @@ def test_two_versions_are_ticked_and_compared(page: Page, registry: Registry, li
 
 
 @on_sqlite
-def test_the_candidates_of_a_pipeline_stand_beside_the_champion(page: Page, links: dict[str, str]) -> None:
+def test_candidates_of_a_pipeline_are_compared_with_the_champion(page: Page, links: dict[str, str]) -> None:
     page.goto(links["compared"])
     expect(page.get_by_text("Comparing 5 Versions")).to_be_visible()
     names = ["dcube", "resnet18 baseline", "dcube", "sub-features control", "untrained U-ViT control"]
@@ -159,7 +159,7 @@ def test_pipelines_are_sorted_by_auroc(page: Page, links: dict[str, str]) -> Non
 
 
 @on_both
-def test_an_experiment_opens_its_models(page: Page, registry: Registry, links: dict[str, str]) -> None:
+def test_experiment_lists_its_models(page: Page, registry: Registry, links: dict[str, str]) -> None:
     page.goto(links["models"])
     expect(page.get_by_role("link", name="dcube", exact=True)).to_have_count(4)  # two models and their runs
     expect(page.get_by_text(f"v{registry.aliases()[CHALLENGER]}", exact=True)).to_be_visible()
@@ -172,7 +172,7 @@ def test_an_experiment_opens_its_models(page: Page, registry: Registry, links: d
 
 
 @on_sqlite
-def test_a_version_says_what_people_ask_and_links_to_its_pictures(page: Page, registry: Registry, address: str) -> None:
+def test_version_shows_its_results_and_links_to_its_pictures(page: Page, registry: Registry, address: str) -> None:
     page.goto(f"{address}/#/models/{NAME}/versions/3?workflowType=machine_learning")
     told = "AUROC 0.900 (0.847–0.979) · macro F1 0.867 (0.791–0.974) · vs champion +0.133 (uncorrected p = 0.02)"
     expect(page.get_by_text(told)).to_be_in_viewport()
@@ -183,8 +183,8 @@ def test_a_version_says_what_people_ask_and_links_to_its_pictures(page: Page, re
 
 
 @on_sqlite
-def test_a_version_shows_what_people_use_and_no_hashes(page: Page, registry: Registry, address: str) -> None:
-    """Also the champion, whose history stands among its tags."""
+def test_version_shows_readable_tags_and_no_hashes(page: Page, registry: Registry, address: str) -> None:
+    """Also the champion, whose history is stored in its tags."""
     (event,) = registry.history()
     tags = registry.version(event.version).entry.tags
     assert event.key in tags and len([name for name in tags if not name.startswith("mlflow.")]) <= 8
@@ -197,7 +197,7 @@ def test_a_version_shows_what_people_use_and_no_hashes(page: Page, registry: Reg
 
 
 @on_sqlite
-def test_the_champion_is_seen_without_scrolling(page: Page, links: dict[str, str], address: str) -> None:
+def test_champion_is_visible_without_scrolling(page: Page, links: dict[str, str], address: str) -> None:
     page.goto(links["versions"])
     expect(page.get_by_role("link", name="version 1", exact=True)).to_be_in_viewport()
     keep(page, "mlflow-model")

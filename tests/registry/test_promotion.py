@@ -1,4 +1,4 @@
-"""The decision over two models' answers: by hand, against an independent implementation, and by its invariants."""
+"""The promotion decision: worked out by hand, against an independent implementation, and by invariants."""
 
 from math import comb
 
@@ -30,11 +30,11 @@ def failed(verdict: Verdict) -> list[str]:
     return [criterion.name for criterion in verdict.criteria if not criterion.passed]
 
 
-def test_by_hand():
-    """30 images a class. Champion 20 right each: F1 = 20/30. Challenger 24, 30, 30: the 6 wrong go to the second class.
+def test_verdict_matches_a_calculation_by_hand():
+    """30 images a class. Champion: 20 right in each, F1 = 20/30. Challenger: 24, 30, 30; errors name the second class.
 
-    So its F1s are 48/54, 60/66 and 60/60; alone right are 4 + 10 + 10 images against none, p = 2 · 2⁻²⁴; at confidence
-    0.8 the calibration errors are |60/90 − 0.8| and |84/90 − 0.8|.
+    So the challenger's F1s are 48/54, 60/66 and 60/60. It alone is right on 4 + 10 + 10 images, the champion alone on
+    none: p = 2 · 2⁻²⁴. At confidence 0.8 the calibration errors are |60/90 − 0.8| and |84/90 − 0.8|.
     """
     verdict = judge(answers(20, 20, 20), answers(24, 30, 30), POLICY)
     macro, mcnemar, *sensitivities, calibration = verdict.criteria
@@ -65,7 +65,7 @@ def test_by_hand():
         (answers(20, 20, 20), answers(20, 20, 20), {"minimum_improvement": -0.01}, []),
     ],
 )
-def test_each_criterion_alone_stops_a_promotion_and_is_named(champion, challenger, policy, names):
+def test_failed_criterion_stops_a_promotion_and_is_named(champion, challenger, policy, names):
     verdict = judge(champion, challenger, POLICY.model_copy(update=policy))
     assert failed(verdict) == names and verdict.promoted == (not names)
     assert all(name in verdict.reason for name in names)
@@ -80,7 +80,7 @@ def random_answers(generator: np.random.Generator, skill: float) -> Predictions:
     return Predictions(table)
 
 
-def test_bounds_and_counts_against_an_independent_implementation():
+def test_bounds_and_counts_match_an_independent_implementation():
     """Every resample spelled out image by image, measured by scikit-learn; McNemar's p from the binomials."""
     generator = np.random.default_rng(0)
     champion, challenger = random_answers(generator, 1.0), random_answers(generator, 1.5)
@@ -115,7 +115,7 @@ three = st.tuples(right, right, right)
 
 @settings(max_examples=40)
 @given(three, three, st.floats(0.4, 0.99), st.floats(0.4, 0.99))
-def test_invariants(first, second, one_confidence, other_confidence):
+def test_verdict_is_consistent_for_random_predictions(first, second, one_confidence, other_confidence):
     champion, challenger = answers(*first, confidence=one_confidence), answers(*second, confidence=other_confidence)
     verdict = judge(champion, challenger, POLICY)
     assert verdict.promoted == (not failed(verdict))
@@ -132,26 +132,26 @@ def test_invariants(first, second, one_confidence, other_confidence):
 
 @settings(max_examples=20)
 @given(three)
-def test_a_model_never_replaces_its_equal(counts):
+def test_model_never_replaces_an_equal_one(counts):
     verdict = judge(answers(*counts), answers(*counts), POLICY)
     assert failed(verdict) == ["macro F1"] and "+0.000 (lower bound +0.000 at 95%)" in verdict.reason
 
 
-def test_by_chance_an_equally_good_model_is_rarely_promoted():
+def test_equally_good_model_is_rarely_promoted_by_chance():
     """100 pairs without a difference: at 95% confidence about 5 could pass the first criterion alone."""
     generator = np.random.default_rng(1)
     verdicts = [judge(random_answers(generator, 1.5), random_answers(generator, 1.5), POLICY) for _ in range(100)]
     assert sum(verdict.promoted for verdict in verdicts) <= 5
 
 
-def test_other_images_are_refused():
+def test_models_tested_on_different_images_are_refused():
     other = predictions(dict.fromkeys(CLASSES, 20), test="other-")
     with pytest.raises(DcubeError, match="different images"):
         judge(answers(20, 20, 20), other, POLICY)
 
 
-def test_the_form():
-    """What the Prefect UI shows: every field with title, help and bounds; nonsense is refused."""
+def test_policy_form_has_titles_help_and_bounds():
+    """The Prefect UI shows every field with title, help and bounds; invalid values are refused."""
     fields = PromotionPolicy.model_json_schema()["properties"]
     for name, field in fields.items():
         assert field["title"] and len(field["description"]) > 20, name

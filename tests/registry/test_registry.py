@@ -1,4 +1,4 @@
-"""Versions and their aliases, who becomes champion, and the history that stands in the registry itself."""
+"""Versions and their aliases, the choice of the champion, and the history that the registry itself contains."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def evaluated(name: str, auroc: float, cross_entropy: float = 0.5, kind: str = "
     return EvaluatedCandidate(name, Path(), Path(), metrics)
 
 
-def test_validation_chooses_the_challenger_and_a_control_is_none():
+def test_challenger_is_the_best_on_validation_and_never_a_control():
     assert challenger_of([evaluated("a", 0.8), evaluated("b", 0.9), evaluated("c", 0.85)]).name == "b"
     assert challenger_of([evaluated("a", 0.9, 0.4), evaluated("b", 0.9, 0.3), evaluated("c", 0.9, 0.5)]).name == "b"
     controls = [evaluated(name, 0.99, kind=name) for name in ("untrained_uvit", "sub_features")]
@@ -57,7 +57,7 @@ def registered() -> dict:
 
 
 @pytest.mark.slow
-def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
+def test_register_appoints_the_first_champion_and_later_only_challengers(working_copy, tiny_params, capsys):
     write_evaluated("dcube", seed=0, auroc=0.8, right=20, params=tiny_params)
     write_evaluated("sub_features", seed=1, auroc=0.9, right=25, params=tiny_params)
     weights = Metrics.load(EVALUATION / "dcube/metrics.json").weights_sha256
@@ -84,10 +84,10 @@ def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     (event,) = registry.history()
     assert (event.version, event.how, event.replaced) == ("1", "first", None) and "pipeline" in event.who
 
-    register.main()  # again: nothing new
+    register.main()  # a second time: nothing new
     assert registered() == first and len(registry.versions()) == 2 and len(registry.history()) == 1
 
-    write_evaluated("dcube", seed=2, auroc=0.95, right=30, params=tiny_params)  # better: challenger and no more
+    write_evaluated("dcube", seed=2, auroc=0.95, right=30, params=tiny_params)  # better: challenger, but not champion
     register.main()
     assert registered()["aliases"] == {CHALLENGER: 3, CHAMPION: 1}
     assert "champion: still version 1" in capsys.readouterr().out
@@ -104,7 +104,7 @@ def test_two_pipelines_one_after_the_other(working_copy, tiny_params, capsys):
     assert lost_versions().endswith("have lost files there: 2 (sub_features)")
 
 
-def test_only_controls_name_nobody(working_copy, tiny_params, capsys):
+def test_controls_alone_give_no_challenger(working_copy, tiny_params, capsys):
     write_evaluated("sub_features", seed=0, auroc=0.9, right=25, params=tiny_params)
     register.main()
     assert registered()["aliases"] == {} and registered()["challenger"] is None
@@ -114,7 +114,7 @@ def test_only_controls_name_nobody(working_copy, tiny_params, capsys):
 
 
 @pytest.mark.slow
-def test_other_code_makes_another_version_and_another_commit_does_not(working_copy, tiny_params, monkeypatch):
+def test_changed_code_makes_a_new_version_and_a_new_commit_does_not(working_copy, tiny_params, monkeypatch):
     registry = run_pipeline(tiny_params, 0, 20)
     monkeypatch.setattr("dcube.tracking.lineage.git_commit", lambda: "0" * 40)
     register.main()
@@ -125,10 +125,10 @@ def test_other_code_makes_another_version_and_another_commit_does_not(working_co
 
 
 class TestPromotion:
-    """Over HTTP, with predictions that travel through the server's artifact store."""
+    """Partly over HTTP, with predictions from the server's artifact store."""
 
     @pytest.mark.slow
-    def test_a_better_challenger_a_worse_one_and_the_way_back(self, working_copy, mlflow_server, tiny_params):
+    def test_better_challenger_replaces_the_champion_until_a_rollback(self, working_copy, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
         proposal = propose(registry, POLICY)
         assert proposal.champion.version == "1" and "already" in proposal.verdict.reason
@@ -172,7 +172,7 @@ class TestPromotion:
                 rollback(registry, "Grace", "why", to=to)
 
     @pytest.mark.slow
-    def test_two_rollbacks_go_back_two_champions_whatever_the_clocks_say(self, working_copy, tiny_params, monkeypatch):
+    def test_two_rollbacks_go_back_two_champions_despite_a_wrong_clock(self, working_copy, tiny_params, monkeypatch):
         years = iter(range(2030, 2000, -1))
 
         class Backwards(datetime):
@@ -190,9 +190,9 @@ class TestPromotion:
         assert rollback(registry, "Ada", "bad").version == "1"
 
     @pytest.mark.slow
-    @pytest.mark.skipif(shutil.which("faketime") is None, reason="no faketime here: `apt-get install faketime`")
-    def test_machines_whose_clocks_differ_by_hours(self, working_copy, tiny_params):
-        """Of the whole process, MLflow's times included: one machine is ahead, the next one behind."""
+    @pytest.mark.skipif(shutil.which("faketime") is None, reason="needs faketime: `apt-get install faketime`")
+    def test_history_keeps_its_order_when_clocks_differ_by_hours(self, working_copy, tiny_params):
+        """The clock of a whole process, MLflow's times included: one machine is ahead, the next one behind."""
         for seed, right, clock in ((0, 12, None), (1, 18, "+5h"), (2, 24, "-5h")):
             registry = run_pipeline(tiny_params, seed, right)
             if clock:
@@ -213,14 +213,14 @@ class TestPromotion:
         assert [rollback(registry, "Ada", "bad").version for _ in range(2)] == ["2", "1"]
 
     @pytest.mark.slow
-    def test_other_test_images_are_refused(self, working_copy, tiny_params):
+    def test_challenger_with_other_test_images_is_refused(self, working_copy, tiny_params):
         run_pipeline(tiny_params, 0, 20)
         registry = run_pipeline(tiny_params, 1, 30, test="other-")
         with pytest.raises(DcubeError, match=r"different images.*dcube rollback dcube-discs --to 2"):
             propose(registry, POLICY)
 
     @pytest.mark.slow
-    def test_a_champion_that_changed_meanwhile_stops_the_promotion(self, working_copy, tiny_params):
+    def test_promotion_stops_when_champion_or_challenger_has_changed(self, working_copy, tiny_params):
         run_pipeline(tiny_params, 0, 10)
         registry = run_pipeline(tiny_params, 1, 30)
         stale = propose(registry, POLICY)
@@ -232,7 +232,7 @@ class TestPromotion:
             promote(registry, stale, "Grace")
 
     @pytest.mark.slow
-    def test_a_deleted_champion_is_not_forgotten(self, working_copy, tiny_params, capsys):
+    def test_deleted_champion_stays_in_the_history(self, working_copy, tiny_params, capsys):
         registry = run_pipeline(tiny_params, 0, 20)
         run_pipeline(tiny_params, 1, 27)
         promote(registry, propose(registry, POLICY), "Ada")
@@ -247,7 +247,7 @@ class TestPromotion:
         assert promote(registry, propose(registry, POLICY), "Ada").version == "3"
 
     @pytest.mark.slow
-    def test_no_route_appoints_a_control_or_a_version_that_was_changed(self, working_copy, tiny_params, capsys):
+    def test_control_or_changed_version_cannot_become_champion(self, working_copy, tiny_params, capsys):
         write_evaluated("sub_features", seed=1, auroc=0.9, right=29, params=tiny_params)
         registry = run_pipeline(tiny_params, 0, 20)
         control = next(one.version for one in registry.versions() if one.tags["dcube.model"] == "sub_features")
@@ -273,7 +273,7 @@ class TestPromotion:
             rollback(registry, "Ada", "why not", to=registry.history()[-1].version)
 
     @pytest.mark.slow
-    def test_an_alias_that_cannot_be_set_leaves_no_event(self, working_copy, tiny_params, monkeypatch):
+    def test_failed_promotion_leaves_no_event(self, working_copy, tiny_params, monkeypatch):
         run_pipeline(tiny_params, 0, 10)
         registry = run_pipeline(tiny_params, 1, 30)
         proposal = propose(registry, POLICY)
@@ -287,7 +287,7 @@ class TestPromotion:
         assert [event.version for event in registry.history()] == ["1"]
 
     @pytest.mark.slow
-    def test_predictions_survive_the_way_and_lost_ones_are_named(self, working_copy, mlflow_server, tiny_params):
+    def test_predictions_are_stored_unchanged_and_lost_ones_are_named(self, working_copy, mlflow_server, tiny_params):
         registry = run_pipeline(tiny_params, 0, 20)
         version = registry.version("1")
         sent = predictions(dict.fromkeys(("benign", "malignant", "normal"), 20))
@@ -299,7 +299,7 @@ class TestPromotion:
             registry.predictions(version)
 
 
-def test_what_makes_the_data_doubtful_stands_on_the_page_of_a_version_in_short(working_copy, tiny_params):
+def test_version_page_shows_data_warnings_in_short_form(working_copy, tiny_params):
     assert "by itself" not in run_pipeline(tiny_params, 1, 10).version("1").description
     warnings = ["what tells the classes apart by itself: file format", "a series stands for its patient"]
     DatasetInfo.load(PREPARED / DATASET).model_copy(update={"warnings": warnings}).save(PREPARED / DATASET)
@@ -311,8 +311,8 @@ def test_what_makes_the_data_doubtful_stands_on_the_page_of_a_version_in_short(w
 
 @pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt])
 @pytest.mark.parametrize("request_name", ["set_registered_model_alias", "update_registered_model"])
-def test_a_champion_that_moved_keeps_its_event(tracking_address, monkeypatch, request_name, error):
-    """The request arrives, and its answer does not; the second one only writes the model's page."""
+def test_event_is_kept_when_the_answer_to_a_request_is_lost(tracking_address, monkeypatch, request_name, error):
+    """The request arrives, but its answer does not. `update_registered_model` only writes the model's page."""
     registry = Registry.created(tracking_client(), NAME)
     version = Version(registry.client.create_model_version(NAME, "file:///elsewhere"), None)
     arrives = getattr(registry.client, request_name)
@@ -330,8 +330,8 @@ def test_a_champion_that_moved_keeps_its_event(tracking_address, monkeypatch, re
 @pytest.mark.parametrize(
     "moment", ["set_model_version_tag", "set_registered_model_tag", "log_text", "set_registered_model_alias"]
 )
-def test_of_two_who_move_the_champion_at_once_one_is_told(tracking_address, monkeypatch, moment):
-    """While one is about to send that request, another goes the whole way."""
+def test_one_of_two_simultaneous_promotions_is_refused(tracking_address, monkeypatch, moment):
+    """Just before one sends the request `moment`, the other completes its promotion."""
     mine, other = (Registry.created(tracking_client(), NAME) for _ in range(2))
     run = mine.client.create_run(mine.client.create_experiment("two"))
     entries = [mine.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id) for _ in range(3)]
@@ -365,8 +365,8 @@ def test_of_two_who_move_the_champion_at_once_one_is_told(tracking_address, monk
 STEPS = "set_model_version_tag", "set_registered_model_tag", "log_text", "set_registered_model_alias"
 
 
-def test_who_looks_during_a_promotion_is_told_nothing_wrong(tracking_address, monkeypatch):
-    """At every step of it; an alias that was moved by hand is still named."""
+def test_promotion_in_progress_is_not_reported_as_moved_by_hand(tracking_address, monkeypatch):
+    """Checked at every step of the promotion; an alias that was moved by hand is still reported."""
     registry = Registry.created(tracking_client(), NAME)
     run = registry.client.create_run(registry.client.create_experiment("during"))
     entries = [registry.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id) for _ in range(2)]
@@ -380,7 +380,7 @@ def test_who_looks_during_a_promotion_is_told_nothing_wrong(tracking_address, mo
             def sent(*words):
                 answer = send(*words)
                 looking.append(others.submit(Registry(tracking_client(), NAME).champion_moved_by_hand))
-                time.sleep(0.3)  # it looks meanwhile
+                time.sleep(0.3)  # the other thread looks meanwhile
                 return answer
 
             return sent
@@ -394,7 +394,7 @@ def test_who_looks_during_a_promotion_is_told_nothing_wrong(tracking_address, mo
     assert "moved outside D-Cube: it is at version 1" in registry.champion_moved_by_hand()
 
 
-def test_a_reference_names_a_version(working_copy, tiny_params):
+def test_reference_names_a_version(working_copy, tiny_params):
     run_pipeline(tiny_params, 0, 20)
     assert parse_reference("a-b@champion") == ("a-b", "champion", True) and parse_reference("m/12") == (
         "m",
@@ -415,14 +415,14 @@ def test_a_reference_names_a_version(working_copy, tiny_params):
             resolve_reference(reference)
 
 
-def test_looking_makes_no_database(working_copy):
+def test_reading_creates_no_database(working_copy):
     (working_copy / "mlflow.db").unlink()
     with pytest.raises(DcubeError, match="MLFLOW_TRACKING_URI"):
         Registry.existing(NAME)
     assert not (working_copy / "mlflow.db").exists()
 
 
-def test_a_server_that_is_away_is_one_line(working_copy, monkeypatch):
+def test_unreachable_server_ends_in_one_line_without_the_password(working_copy, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somebody:secret@127.0.0.1:1")
     monkeypatch.setattr("dcube.tracking.mlflow_client.FEW_RETRIES", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
     with pytest.raises(DcubeError, match=r"http://127\.0\.0\.1:1") as caught, mlflow_errors_in_one_line():
@@ -430,7 +430,7 @@ def test_a_server_that_is_away_is_one_line(working_copy, monkeypatch):
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
 
 
-def test_no_server_is_one_line_and_leaves_nothing(working_copy, tiny_params, monkeypatch):
+def test_register_without_a_server_leaves_no_output(working_copy, tiny_params, monkeypatch):
     write_evaluated("dcube", seed=0, auroc=0.9, right=20, params=tiny_params)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setattr("dcube.runtime.retries.CLOSE_TRACKING", {"FAILED": RetryPolicy(0, 0.1, 0.1)})
@@ -447,7 +447,7 @@ def test_no_server_is_one_line_and_leaves_nothing(working_copy, tiny_params, mon
         ("metrics.json", '"macro_f1": 0.66', '"macro_f1": 0.96', "macro_f1 = 0.96"),
     ],
 )
-def test_metrics_that_the_predictions_do_not_give_are_not_registered(
+def test_metrics_that_contradict_the_predictions_are_not_registered(
     working_copy, tiny_params, file, before, after, words
 ):
     write_evaluated("dcube", seed=0, auroc=0.9, right=20, params=tiny_params)
@@ -460,6 +460,6 @@ def test_metrics_that_the_predictions_do_not_give_are_not_registered(
     assert not REGISTERED.exists()
 
 
-def test_nothing_evaluated_is_said_so(working_copy):
+def test_register_without_an_evaluation_is_refused(working_copy):
     with pytest.raises(DcubeError, match="dvc repro"):
         register.main()

@@ -1,4 +1,4 @@
-"""A version made again from its origin alone: really computed, equal or not, and without a trace elsewhere."""
+"""Reproducing a version from its recorded origin alone: all is computed again, and nothing else is changed."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,9 @@ def everything_kept(repository: Path) -> dict:
 
 
 @pytest.mark.slow
-def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_path, run_dcube, monkeypatch):
+def test_reproduction_computes_every_stage_again_and_changes_nothing_else(
+    traced_repository, tmp_path, run_dcube, monkeypatch
+):
     monkeypatch.setenv("DCUBE_MAX_FRAMES", "20000")
     register_version()
     Path("stage.py").write_text("raise SystemExit('the code of today')\n")
@@ -57,7 +59,7 @@ def test_equal_computed_anew_and_nothing_else_touched(traced_repository, tmp_pat
 
 
 @pytest.mark.slow
-def test_another_outcome_is_shown_and_kept(traced_repository, tmp_path, run_dcube):
+def test_different_result_is_shown_and_kept(traced_repository, tmp_path, run_dcube):
     register_version()
     (tmp_path / "log.txt.chance").touch()
     code, shown = run_dcube("reproduce", f"{NAME}/1")
@@ -74,14 +76,14 @@ def test_another_outcome_is_shown_and_kept(traced_repository, tmp_path, run_dcub
 
 
 @pytest.mark.slow
-def test_another_machine_is_said_so(traced_repository, monkeypatch, run_dcube):
+def test_different_machine_is_reported(traced_repository, monkeypatch, run_dcube):
     register_version()
     monkeypatch.setattr("os.cpu_count", lambda: 4321)
     code, shown = run_dcube("reproduce", f"{NAME}@champion")
     assert code == 0 and "4321 cores" in " ".join(shown.split())
 
 
-def test_what_is_missing_stops_it_before_anything_starts(traced_repository, tmp_path, run_dcube):
+def test_missing_raw_data_stop_a_reproduction_before_it_starts(traced_repository, tmp_path, run_dcube):
     register_version()
     break_cache(traced_repository)
     (tmp_path / "log.txt").unlink()
@@ -91,15 +93,15 @@ def test_what_is_missing_stops_it_before_anything_starts(traced_repository, tmp_
 
 
 @pytest.mark.slow
-def test_a_stage_that_fails_is_one_line(traced_repository, run_dcube, monkeypatch):
+def test_failing_stage_ends_in_one_line(traced_repository, run_dcube, monkeypatch):
     register_version()
     monkeypatch.delenv("LOG")
     code, shown = run_dcube("reproduce", f"{NAME}@champion")
     assert code == 2 and "error: evaluate@dcube could not be computed again" in shown
 
 
-def test_equal_is_said_of_the_registered_model_itself(traced_repository, run_dcube):
-    """The metrics alone agree: the weights in the registry are others than those that were evaluated."""
+def test_reproduction_refuses_changed_registered_weights(traced_repository, run_dcube):
+    """The metrics still agree, but the weights in the registry are not those that were evaluated."""
     register_version()
     (weights,) = Path("mlruns").rglob("model.safetensors")
     weights.write_text("others")
@@ -108,7 +110,7 @@ def test_equal_is_said_of_the_registered_model_itself(traced_repository, run_dcu
 
 
 @pytest.mark.slow
-def test_a_changed_working_copy_is_made_anew_and_a_second_reproduction_waits(traced_repository, tmp_path, run_dcube):
+def test_changed_workspace_is_recreated_and_parallel_reproduction_refused(traced_repository, tmp_path, run_dcube):
     register_version()
     (tmp_path / "log.txt.chance").touch()
     assert run_dcube("reproduce", f"{NAME}/1")[0] == 1
@@ -122,7 +124,7 @@ def test_a_changed_working_copy_is_made_anew_and_a_second_reproduction_waits(tra
 
 
 @pytest.mark.slow
-def test_a_real_pipeline_comes_out_bit_for_bit_alike(complete: WorkingCopy, tmp_path: Path):
+def test_real_pipeline_is_reproduced_bit_for_bit(complete: WorkingCopy, tmp_path: Path):
     """The method on the phantom: diffusion model, classifier and evaluation, trained again from the registry alone."""
     copy = complete.copy(tmp_path / "own")
     shown = copy.run("dcube", "lineage", "dcube-phantom/2").output

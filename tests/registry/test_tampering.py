@@ -1,6 +1,6 @@
-"""Every file, tag, parameter and metric of a registered version: changed, removed or added, it is noticed.
+"""Any changed, removed or added file, tag, parameter or metric of a registered version is noticed.
 
-What there is to change is found in the store itself, not in the version's manifest.
+The tests look for these in the store itself, not in the version's manifest.
 """
 
 import re
@@ -69,7 +69,7 @@ def stored(registry: Registry) -> list[Path]:
 
 @contextmanager
 def changed(file: Path, content: bytes | None) -> Iterator[None]:
-    """None: the file is removed."""
+    """The file with other content for a while; None removes it."""
     before = file.read_bytes() if file.exists() else None
     file.unlink(missing_ok=True)
     if content is not None:
@@ -88,15 +88,15 @@ def flipped(file: Path) -> bytes:
     return bytes(content)
 
 
-def test_nothing_is_said_of_an_untouched_version(registry):
+def test_untouched_version_has_no_problems(registry):
     assert problems(registry) == []
     names = {file.name for file in stored(registry)}
     assert {"MLmodel", "config.json", "model.safetensors", "predictions.csv", "metrics.json", "params.yaml"} <= names
 
 
 @pytest.mark.slow
-def test_a_byte_of_every_file_counts(registry):
-    """All are flipped at once, which takes one comparison: each must be named by itself."""
+def test_changed_byte_in_any_file_is_noticed(registry):
+    """All files are changed at once, to compare only once; each must be named."""
     files = stored(registry)
     before = {file: file.read_bytes() for file in files}
     try:
@@ -111,8 +111,8 @@ def test_a_byte_of_every_file_counts(registry):
 
 
 @pytest.mark.slow
-def test_every_file_that_is_gone_and_every_one_that_is_added_counts(registry):
-    """Every second one is removed, then the others, so that each is missed by itself and not with its folder."""
+def test_removed_and_added_files_are_noticed(registry):
+    """Every second file is removed, then the others, so that each is named itself and not only its folder."""
     files = stored(registry)
     for gone in (files[::2], files[1::2]):
         with ExitStack() as removed:
@@ -133,7 +133,7 @@ def test_every_file_that_is_gone_and_every_one_that_is_added_counts(registry):
 
 
 @pytest.mark.slow
-def test_every_tag_counts(registry):
+def test_changed_and_removed_tags_are_noticed(registry):
     version = registry.version("1")
     client, run_id = registry.client, version.run_id
 
@@ -172,8 +172,8 @@ def test_every_tag_counts(registry):
 
 
 @pytest.mark.slow
-def test_every_parameter_and_metric_counts(registry):
-    """In the database, since MLflow itself changes no parameter."""
+def test_changed_parameters_and_metrics_are_noticed(registry):
+    """They are changed in the database, since MLflow itself changes no parameter."""
     version = registry.version("1")
     database = registry.client.tracking_uri.removeprefix("sqlite:///")
     with sqlite3.connect(database) as connection:
@@ -195,7 +195,7 @@ def test_every_parameter_and_metric_counts(registry):
     assert problems(registry) == []
 
 
-def test_the_manifest_counts(registry):
+def test_changed_or_missing_manifest_is_noticed(registry):
     version = registry.version("1")
     file = Path(urlparse(version.run.info.artifact_uri).path) / "manifest.json"
     for content, words in ((flipped(file), "is not the one that the tag"), (None, "is gone")):
@@ -211,8 +211,8 @@ def test_the_manifest_counts(registry):
 
 
 @pytest.mark.slow
-def test_predict_and_promote_refuse_for_every_file(registry, tmp_path):
-    """But for the copy of the program that serves the model elsewhere, which neither of them runs."""
+def test_download_and_promotion_refuse_any_changed_file(registry, tmp_path):
+    """Except for the code that is stored with the model, which neither of them runs."""
     whole = download_version(f"{NAME}@{CHAMPION}", tmp_path / "whole")
     assert whole.version == "1" and registry.predictions(registry.version("1")).classes
     used = {file.name for file in (tmp_path / "whole").rglob("*")}
@@ -227,7 +227,7 @@ def test_predict_and_promote_refuse_for_every_file(registry, tmp_path):
                 registry.predictions(registry.version("1"))
 
 
-def test_lineage_names_every_file(registry):
+def test_lineage_names_every_changed_file(registry):
     files = stored(registry)
     with ExitStack() as stack:
         for file in files:
@@ -236,8 +236,8 @@ def test_lineage_names_every_file(registry):
     assert len([gap for gap in gaps if "has other contents" in gap]) == len(files)
 
 
-def test_a_forged_event_counts(registry):
-    """Every event stands on its version and on the registered model."""
+def test_forged_event_is_noticed(registry):
+    """Every event is stored with its version and with the registered model."""
     (event,) = registry.history()
     forged = event.model_copy(update={"who": "Mallory"})
     other = forged.model_copy(update={"when": "2031-01-01T00:00:00+00:00"})
@@ -268,7 +268,7 @@ def test_a_forged_event_counts(registry):
 
 
 @pytest.mark.slow
-def test_lineage_and_reproduce_refuse(traced_repository, run_dcube):
+def test_lineage_and_reproduce_refuse_a_changed_version(traced_repository, run_dcube):
     register_version()
     for name in ("params.yaml", "model.safetensors", "predictions.csv"):
         (file,) = Path("mlruns").rglob(name)
