@@ -1,4 +1,4 @@
-"""Images, compose file and job templates, as far as they can be proven without a Docker engine."""
+"""Images, compose file and job templates, as far as they can be checked without a Docker engine."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ CREDENTIALS = [
 ]
 
 
-NOBODY: Any = object()  # a Prefect client that nobody asks anything; without one, Prefect starts a server
+NOBODY: Any = object()  # a Prefect client that is never called; without one, Prefect starts a server
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
@@ -55,7 +55,7 @@ def instructions(dockerfile: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_the_linter_has_nothing_to_say(dockerfile: Path) -> None:
+def test_dockerfile_passes_hadolint(dockerfile: Path) -> None:
     hadolint = shutil.which("hadolint")
     assert hadolint, "hadolint is among the development requirements: `make setup`"
     done = subprocess.run([hadolint, str(dockerfile)], capture_output=True, text=True, check=False)
@@ -63,7 +63,7 @@ def test_the_linter_has_nothing_to_say(dockerfile: Path) -> None:
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_an_image_copies_what_exists_and_runs_as_nobody_special(dockerfile: Path) -> None:
+def test_dockerfile_copies_existing_files_and_runs_without_privileges(dockerfile: Path) -> None:
     found = instructions(dockerfile)
     for instruction, arguments in found:
         if instruction in {"COPY", "ADD"} and not arguments.startswith("--from="):
@@ -79,7 +79,7 @@ def test_an_image_copies_what_exists_and_runs_as_nobody_special(dockerfile: Path
     assert "pip install" not in last and "--mount=type=cache" not in last, "what builds stays in earlier stages"
 
 
-def test_the_context_of_a_build_is_an_explicit_list() -> None:
+def test_build_context_is_an_explicit_list() -> None:
     """No data, credential, database or history can reach an image."""
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert rules[0] == "*"
@@ -89,13 +89,13 @@ def test_the_context_of_a_build_is_an_explicit_list() -> None:
 
 
 @pytest.mark.parametrize("script", sorted(DOCKER.glob("*.sh")), ids=lambda path: path.name)
-def test_scripts_can_be_read_and_run(script: Path) -> None:
+def test_script_is_executable_and_parses(script: Path) -> None:
     assert os.access(script, os.X_OK)
     subprocess.run(["sh", "-n", str(script)], check=True)
 
 
 def resolved(*files: str, without: str = "") -> "subprocess.CompletedProcess[str]":
-    """`docker compose config` with every credential but one."""
+    """`docker compose config` with every credential except `without`."""
     environment = {name: f"value-of-{name}" for name in CREDENTIALS if name != without}
     command = [str(Path(compose.__file__).with_name("docker-compose"))]
     for file in ("compose.yaml", *files):
@@ -114,14 +114,14 @@ def platform() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("missing", CREDENTIALS)
-def test_nothing_starts_without_every_credential(missing: str) -> None:
+def test_compose_refuses_a_missing_credential(missing: str) -> None:
     done = resolved(without=missing)
     assert done.returncode != 0
     assert f"required variable {missing} is missing a value: give it in docker/.env" in done.stderr
 
 
-def test_every_credential_is_one_that_must_be_given(platform: dict[str, Any]) -> None:
-    """No password stands in the file itself."""
+def test_compose_file_requires_every_credential(platform: dict[str, Any]) -> None:
+    """The file itself contains no password."""
     assert set(re.findall(r"\${(\w+):\?", (DOCKER / "compose.yaml").read_text())) == set(CREDENTIALS)
     for service in platform["services"].values():
         for name, value in service.get("environment", {}).items():
@@ -129,13 +129,13 @@ def test_every_credential_is_one_that_must_be_given(platform: dict[str, Any]) ->
                 assert "value-of-" in value, name
 
 
-def test_only_this_machine_reaches_the_servers(platform: dict[str, Any]) -> None:
+def test_servers_are_reachable_only_from_this_machine(platform: dict[str, Any]) -> None:
     ports = {name: service.get("ports", []) for name, service in platform["services"].items()}
     assert {port["host_ip"] for published in ports.values() for port in published} == {"127.0.0.1"}
     assert {name for name, published in ports.items() if published} == {"s3", "mlflow", "prefect"}
 
 
-def test_services_are_watched_contained_and_lose_nothing(platform: dict[str, Any]) -> None:
+def test_services_have_health_checks_limits_and_persistent_volumes(platform: dict[str, Any]) -> None:
     services = platform["services"]
     assert set(services) == {"postgres", "s3", "mlflow", "prefect", "setup", "worker"}
     for name, service in services.items():
@@ -156,7 +156,7 @@ def test_services_are_watched_contained_and_lose_nothing(platform: dict[str, Any
         assert int(service["mem_limit"]) > int(service.get("shm_size", 0)), name
 
 
-def test_no_container_gets_more_than_it_needs(platform: dict[str, Any]) -> None:
+def test_containers_get_only_the_credentials_and_files_they_need(platform: dict[str, Any]) -> None:
     services = platform["services"]
     for name in ("worker", "setup"):
         given = json.dumps(services[name]["environment"])
@@ -170,7 +170,7 @@ def test_no_container_gets_more_than_it_needs(platform: dict[str, Any]) -> None:
     assert services["setup"]["restart"] == "no", "else `up --wait` waits for ever"
 
 
-def test_every_worker_has_a_gpu_of_its_own_and_shared_memory() -> None:
+def test_every_worker_has_its_own_gpu_and_shared_memory() -> None:
     services = json.loads(resolved("compose.gpus.yaml").stdout)["services"]
     for number, worker in enumerate([services["worker"], services["worker-1"]]):
         (device,) = worker["deploy"]["resources"]["reservations"]["devices"]
@@ -180,7 +180,7 @@ def test_every_worker_has_a_gpu_of_its_own_and_shared_memory() -> None:
     assert "NVIDIA_VISIBLE_DEVICES" not in (DOCKER / "worker.Dockerfile").read_text()
 
 
-def test_credentials_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+def test_credentials_are_generated_once_and_private_to_their_owner(tmp_path: Path) -> None:
     shutil.copy(DOCKER / "credentials.sh", tmp_path)
     (tmp_path / ".env").write_text("DCUBE_MLFLOW_PORT=5999\nS3_SECRET_KEY=mine\n")
     (tmp_path / ".env").chmod(0o600)
@@ -195,7 +195,7 @@ def test_credentials_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> 
     assert set(host) == set(Stack.at(tmp_path / "stack").client), "as `make stack` writes it"
 
 
-def test_without_a_gpu_the_same_platform_asks_for_none() -> None:
+def test_cpu_platform_requests_no_gpu() -> None:
     done = resolved("compose.cpu.yaml")
     assert done.returncode == 0, done.stderr
     services = json.loads(done.stdout)["services"]
@@ -205,7 +205,7 @@ def test_without_a_gpu_the_same_platform_asks_for_none() -> None:
     assert "deploy" not in services["worker"]
 
 
-def test_mlflow_has_the_same_users_as_without_docker() -> None:
+def test_mlflow_users_are_configured_as_without_docker() -> None:
     written = re.search(r"<<END\n(.*?)END\n", (DOCKER / "mlflow.sh").read_text(), re.DOTALL)
     assert written
     here = re.sub(r"\${MLFLOW_USERS_STORE_URI[^}]*}", "ADDRESS", written[1])
@@ -213,13 +213,13 @@ def test_mlflow_has_the_same_users_as_without_docker() -> None:
 
 
 @pytest.mark.slow
-def test_the_database_script_makes_what_the_servers_need(tmp_path: Path) -> None:
+def test_database_script_creates_roles_and_databases(tmp_path: Path) -> None:
     data, port = tmp_path / "data", free_port()
     data.mkdir(mode=0o700)
     if as_unprivileged():
         shutil.chown(data, "nobody")
     initdb = [str(binaries() / "initdb"), "-D", str(data), "-U", "postgres", "--auth=scram-sha-256"]
-    initdb += ["--no-locale", "--encoding=SQL_ASCII"]  # in which Prefect's deployments fail
+    initdb += ["--no-locale", "--encoding=SQL_ASCII"]  # with which Prefect's deployments fail
     password = tmp_path / "password"
     password.write_text("super")
     subprocess.run([*as_unprivileged(), *initdb, f"--pwfile={password}"], check=True, capture_output=True)
@@ -257,25 +257,25 @@ def documented(kind: str) -> dict[str, Any]:
 
 
 def checked(variables: dict[str, Any], template: dict[str, Any]) -> None:
-    """Types as the pool's schema says; and no name that it does not know, which Prefect would pass over in silence."""
+    """Check types by the pool's schema, and refuse names that it does not know: Prefect would silently ignore them."""
     assert set(variables) <= set(template["variables"]["properties"])
     jsonschema.validate(variables, template["variables"])
 
 
 @pytest.mark.parametrize("kind", ["docker", "kubernetes"])
-def test_a_prefect_server_takes_the_job_template(kind: str) -> None:
+def test_prefect_server_accepts_the_job_template(kind: str) -> None:
     template = json.loads((DOCKER / f"{kind}-job-template.json").read_text())
     WorkPoolCreate(name="gpu", type=kind, base_job_template=template)
 
 
-def test_the_documented_docker_variables_reach_the_container() -> None:
+def test_documented_docker_variables_reach_the_container() -> None:
     template = json.loads((DOCKER / "docker-job-template.json").read_text())
     variables = documented("docker")
     checked(variables, template)
     defaults = {name: one["default"] for name, one in template["variables"]["properties"].items() if "default" in one}
     assert set(defaults["env"]) == {"MLFLOW_TRACKING_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     assert all(value.startswith("{{ prefect.blocks.secret.dcube-") for value in defaults["env"].values())
-    template["variables"]["properties"]["env"]["default"] = {}  # which a server alone can look up
+    template["variables"]["properties"]["env"]["default"] = {}  # only a server can look these up
     del defaults["env"]
     filled = asyncio.run(
         DockerWorkerJobConfiguration.from_template_and_values(template, defaults | variables, client=NOBODY)
@@ -291,7 +291,7 @@ def test_the_documented_docker_variables_reach_the_container() -> None:
     assert filled.env["MLFLOW_TRACKING_URI"] == "http://mlflow:5000" and filled.env["DCUBE_SALT_FILE"]
 
 
-def test_the_documented_kubernetes_variables_reach_the_pod() -> None:
+def test_documented_kubernetes_variables_reach_the_pod() -> None:
     template = json.loads((DOCKER / "kubernetes-job-template.json").read_text())
     default = KubernetesWorker.get_default_base_job_template()
     assert set(default["variables"]["properties"]) < set(template["variables"]["properties"])
@@ -299,7 +299,7 @@ def test_the_documented_kubernetes_variables_reach_the_pod() -> None:
     checked(variables, template)
     filled = asyncio.run(KubernetesWorkerJobConfiguration.from_template_and_values(template, variables, client=NOBODY))
     filled.prepare_for_flow_run(FlowRun(id=uuid4(), flow_id=uuid4(), name="a-run"))
-    for version in ("1.33", "1.35", "1.37"):  # strictly: a name that a server does not know, it would drop in silence
+    for version in ("1.33", "1.35", "1.37"):  # strict: a server silently drops unknown names
         kubernetes_validate.validate(filled.job_manifest, version, strict=True)
     pod = filled.job_manifest["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}

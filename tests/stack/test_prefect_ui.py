@@ -37,7 +37,7 @@ pytestmark = [
 STAGES = ["prepare", "train", "evaluate@dcube", "evaluate@control"]
 PHANTOM = load_preset("phantom")
 
-# Works for half a second an epoch, and reports as the real stages do.
+# The stage works for half a second an epoch, and reports as the real stages do.
 WORK = """
 import time
 import yaml
@@ -84,7 +84,7 @@ def address(platform: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 def page(browser: Browser, platform: Stack, address: str) -> Iterator[Page]:
-    """Signed in to Prefect; MLflow's question for a password will be answered too."""
+    """A page signed in to Prefect, which also answers MLflow's prompt for a password."""
     account = {"username": ADMINISTRATOR, "password": platform.secrets.mlflow_password}
     context = browser.new_context(
         viewport={"width": 1400, "height": 1000}, http_credentials={**account, "origin": platform.mlflow_address}
@@ -123,7 +123,7 @@ def start(page: Page, epochs: int) -> str:
     page.get_by_role("link", name="View run").click()
     page.wait_for_url("**/runs/flow-run/*")
     run = page.url.split("/flow-run/")[1].split("?")[0]
-    page.goto("about:blank")  # the chart of a run that goes on takes a whole core
+    page.goto("about:blank")  # the chart of an active run keeps a whole core busy
     return run
 
 
@@ -135,7 +135,7 @@ def open_artifact(page: Page, run: str, address: str, key: str) -> None:
     """From the run's page to the newest artifact of this key, once there is one."""
     card = page.get_by_role("link", name=key).first
 
-    def shown() -> bool:  # what is made later, the page shows when it is opened anew
+    def shown() -> bool:  # the page shows later artifacts only when it is opened again
         open_run(page, run, address)
         page.get_by_role("tab", name="Artifacts").click()
         with suppress(TimeoutError):
@@ -148,7 +148,7 @@ def open_artifact(page: Page, run: str, address: str, key: str) -> None:
     page.wait_for_url("**/artifacts/artifact/*")
 
 
-def test_the_form_explains_every_parameter_and_refuses_wrong_values(page, prefect_api, address):
+def test_form_explains_every_parameter_and_refuses_wrong_values(page, prefect_api, address):
     open_form(page, address)
     shown, position = " ".join(page.inner_text("body").split()), 0
     for text in texts_of(Params.model_json_schema()):
@@ -188,7 +188,7 @@ def texts_of(schema: dict[str, Any], group: dict[str, Any] | None = None) -> Ite
             yield from texts_of(schema, inner)
 
 
-def test_cancelled_in_the_page_nothing_is_left_within_15_seconds(page, platform, address):
+def test_run_cancelled_in_the_page_ends_completely_within_15_seconds(page, platform, address):
     open_form(page, address)
     run = start(page, epochs=1200)
     wait_until(lambda: "train" in mlflow_states(platform, run))
@@ -200,13 +200,13 @@ def test_cancelled_in_the_page_nothing_is_left_within_15_seconds(page, platform,
     page.get_by_role("alertdialog").or_(page.get_by_role("dialog")).get_by_role("button").last.click()
     clicked = time.monotonic()
     wait_until(lambda: not processes_of(run) and "RUNNING" not in mlflow_states(platform, run).values())
-    busy = max(1, os.getloadavg()[0] / (os.cpu_count() or 1))  # seconds are longer where others work too
+    busy = max(1, os.getloadavg()[0] / (os.cpu_count() or 1))  # other load on this machine makes it slower
     assert time.monotonic() - clicked < 15 * busy
     assert mlflow_states(platform, run)["train"] == "KILLED"
     expect(page.get_by_text("Cancelled", exact=True).first).to_be_visible()
 
 
-def test_a_run_started_by_clicking_shows_its_stages_progress_pictures_and_results(page, platform, prefect_api, address):
+def test_run_started_in_the_page_shows_progress_pictures_and_results(page, platform, prefect_api, address):
     open_form(page, address)
     run = start(page, epochs=60)
 
@@ -214,7 +214,7 @@ def test_a_run_started_by_clicking_shows_its_stages_progress_pictures_and_result
     open_artifact(page, run, address, "progress-train")
     seen: set[str] = set()
     while len(seen) < 2:
-        page.reload()  # it shows what was so when it was opened
+        page.reload()  # the page does not update itself
         seen.add(page.get_by_text("Progress:").inner_text())
         assert "Progress: 100%" not in seen
 
@@ -242,11 +242,11 @@ def test_a_run_started_by_clicking_shows_its_stages_progress_pictures_and_result
     assert {"key": "diffusion.epochs", "value": "60"} in trained[0]["params"]
 
 
-GREEN = (0x21, 0x9D, 0x4B)  # of what has completed
+GREEN = (0x21, 0x9D, 0x4B)  # of completed stages
 
 
 def colours(drawing: Locator) -> set[tuple[int, ...]]:
-    """Those of more than a few pixels."""
+    """The colours of more than a few pixels."""
     with Image.open(io.BytesIO(drawing.screenshot())) as image:
         found = image.convert("RGB").getcolors(maxcolors=2**24) or []
     return {colour for count, colour in found if count > 100}

@@ -16,7 +16,7 @@ GRANTS = {"reader": None, "submitter": "EDIT", "promoter": "MANAGE"}
 
 
 def documented() -> dict[str, dict[str, bool]]:
-    """What is done → role → whether the table says yes."""
+    """Action → role → whether the table says yes."""
     (table,) = re.findall(r"^\| in MLflow .*?\n\n", (ROOT / "docs/platform.md").read_text(), re.MULTILINE | re.DOTALL)
     head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()]
     return {row[0]: dict(zip(head[1:], (cell == "yes" for cell in row[1:]), strict=True)) for row in rows}
@@ -91,7 +91,7 @@ ACTIONS: dict[str, Callable[[Team, httpx.Client], httpx.Response]] = {
 @pytest.mark.parametrize(
     ("action", "role"), [(action, role) for action, roles in documented().items() for role in roles]
 )
-def test_the_table_of_roles(team: Team, action: str, role: str) -> None:
+def test_role_has_exactly_the_documented_rights(team: Team, action: str, role: str) -> None:
     answer = ACTIONS[action](team, team.clients[role])
     if documented()[action][role]:
         assert answer.is_success, answer.text
@@ -99,7 +99,7 @@ def test_the_table_of_roles(team: Team, action: str, role: str) -> None:
         assert answer.status_code == 403, answer.text
 
 
-def test_nobody_but_a_promoter_moves_the_champion_by_another_way(team: Team) -> None:
+def test_submitter_cannot_move_the_champion_by_another_route(team: Team) -> None:
     champion, submitter = team.new_version() | {"alias": "champion"}, team.clients["submitter"]
     pages = submitter.base_url.copy_with(path="/ajax-api/2.0/mlflow/registered-models/alias")
     assert submitter.post(pages, json=champion).status_code == 403
@@ -108,5 +108,5 @@ def test_nobody_but_a_promoter_moves_the_champion_by_another_way(team: Team) -> 
     assert submitter.post("/registered-models/alias", json=champion | {"alias": "challenger"}).is_success
 
 
-def test_every_action_of_the_table_is_tried() -> None:
+def test_every_documented_action_is_tested() -> None:
     assert ACTIONS.keys() == documented().keys()

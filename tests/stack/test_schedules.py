@@ -18,14 +18,16 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         version("sqlalchemy") >= "2.1",
-        reason="installed are other versions than those of requirements.lock: with SQLAlchemy 2.1, no schedule fires",
+        reason="the installed versions are not those of requirements.lock: with SQLAlchemy 2.1, no schedule fires",
     ),
 ]
 RUNS, SECONDS_BETWEEN = 3, 10
 SLOW = "import time\nfrom prefect import flow\n\n@flow\ndef slow():\n    time.sleep(12)\n"
 
 
-def test_a_schedule_fires_piles_up_and_drains(platform: Stack, prefect_api: httpx.Client, tmp_path: Path) -> None:
+def test_scheduled_runs_wait_for_one_another_and_all_complete(
+    platform: Stack, prefect_api: httpx.Client, tmp_path: Path
+) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     api = prefect_api
     begin = datetime.now(UTC) + timedelta(seconds=20)

@@ -23,9 +23,9 @@ from tests.support.checkout import ROOT
 
 pytestmark = pytest.mark.slow
 REFUSED = {401, 403}
-S3_REFUSALS = {"AccessDenied", "SignatureDoesNotMatch", "UnsupportedAlgorithm"}  # the last: not signed at all
+S3_REFUSALS = {"AccessDenied", "SignatureDoesNotMatch", "UnsupportedAlgorithm"}  # the last one: for unsigned requests
 
-# What answers anybody, and why that gives nothing away. Everything else must refuse.
+# Routes that answer without credentials, and why they reveal nothing. All others must refuse.
 OPEN = {
     "mlflow": {
         "/health": "a constant, for probes",
@@ -73,7 +73,7 @@ def answering(name: str, address: str, routes: list[tuple[str, str]], who: tuple
 
 @pytest.fixture(scope="module")
 def mlflow_routes(platform: Stack) -> list[tuple[str, str]]:
-    # OPTIONS is a browser's question what it may ask, which it puts without credentials; it is answered from the list.
+    # Browsers send OPTIONS without credentials to learn which requests are allowed; the answer contains no data.
     return [route for route in routes_of("mlflow", mlflow(platform)) if route[0] != "OPTIONS"]
 
 
@@ -82,7 +82,7 @@ def prefect_routes(platform: Stack) -> list[tuple[str, str]]:
     return routes_of("prefect", prefect(platform))
 
 
-def test_mlflow(platform: Stack, mlflow_routes: list[tuple[str, str]]) -> None:
+def test_mlflow_refuses_every_route_without_credentials(platform: Stack, mlflow_routes: list[tuple[str, str]]) -> None:
     assert len(mlflow_routes) > 600
     address = platform.mlflow_address
     for who in (None, ("nobody", "wrong")):
@@ -92,7 +92,7 @@ def test_mlflow(platform: Stack, mlflow_routes: list[tuple[str, str]]) -> None:
     assert httpx.get(f"{address}/", auth=(ADMINISTRATOR, platform.secrets.mlflow_password)).is_success
 
 
-def test_mlflow_answers_no_foreign_page(platform: Stack) -> None:
+def test_mlflow_refuses_requests_from_other_sites(platform: Stack) -> None:
     """Not even with credentials: a browser that is signed in must not act for another site."""
     administrator = (ADMINISTRATOR, platform.secrets.mlflow_password)
     address = f"{platform.mlflow_address}/api/2.0/mlflow/experiments/create"
@@ -100,7 +100,9 @@ def test_mlflow_answers_no_foreign_page(platform: Stack) -> None:
         assert httpx.post(address, json={"name": "x"}, auth=administrator, headers=headers).status_code == 403
 
 
-def test_prefect(platform: Stack, prefect_routes: list[tuple[str, str]]) -> None:
+def test_prefect_refuses_every_route_without_credentials(
+    platform: Stack, prefect_routes: list[tuple[str, str]]
+) -> None:
     requests = [(kind, path) for kind, path in prefect_routes if "WebSocket" not in kind]
     assert len(requests) > 150
     for who in (None, ("nobody", "wrong"), (ADMINISTRATOR, "wrong")):
@@ -109,7 +111,7 @@ def test_prefect(platform: Stack, prefect_routes: list[tuple[str, str]]) -> None
     assert (settings["api_url"], settings["auth"]) == (f"{platform.prefect_address}/api", "BASIC")
 
 
-def test_prefect_streams(platform: Stack, prefect_routes: list[tuple[str, str]]) -> None:
+def test_prefect_refuses_streams_without_credentials(platform: Stack, prefect_routes: list[tuple[str, str]]) -> None:
     streams = [path for kind, path in prefect_routes if "WebSocket" in kind]
     assert len(streams) >= 4
     base = platform.prefect_address.replace("http", "ws")
@@ -132,7 +134,7 @@ def lets_in(address: str, credentials: str | None) -> bool:
         return False
 
 
-def test_s3(platform: Stack) -> None:
+def test_s3_refuses_requests_without_valid_keys(platform: Stack) -> None:
     endpoint = platform.storage["AWS_ENDPOINT_URL"]
 
     def client(**how: object) -> object:
@@ -153,7 +155,7 @@ def test_s3(platform: Stack) -> None:
     assert not httpx.get(f"{endpoint}/dcube").is_success
 
 
-def test_postgres(platform: Stack) -> None:
+def test_postgres_refuses_a_wrong_password(platform: Stack) -> None:
     for role in ("mlflow", "prefect", "postgres"):
         for database in ("mlflow", "mlflow_auth", "prefect", "postgres", "template1"):
             with pytest.raises(psycopg2.OperationalError, match="password"):
@@ -162,7 +164,7 @@ def test_postgres(platform: Stack) -> None:
 
 @pytest.fixture(scope="module")
 def low(platform: Stack) -> httpx.Client:
-    """A client of MLflow with the rights of a new account: it reads everything, and makes what it likes."""
+    """A client of MLflow with the rights of a new account: it may read everything and create anything."""
     base, administrator = f"{platform.mlflow_address}/api/2.0/mlflow", (ADMINISTRATOR, platform.secrets.mlflow_password)
     account = {"username": "low", "password": "twelve-letters"}
     assert httpx.post(f"{base}/users/create", json=account, auth=administrator).is_success
@@ -183,7 +185,7 @@ def keys(storage: dict[str, str]) -> dict[str, str]:
 
 
 def test_neither_key_opens_the_other_bucket(platform: Stack) -> None:
-    """MLflow's server holds one, workers and people the other."""
+    """MLflow's server has one key, workers and people have the other."""
     held = mlflow(platform).environment
     assert not {platform.secrets.s3_access_key, platform.secrets.s3_secret_key} & set(held.values())
     assert not {platform.secrets.artifacts_secret_key} & set(platform.client.values())
@@ -196,16 +198,14 @@ def test_neither_key_opens_the_other_bucket(platform: Stack) -> None:
 
 @pytest.mark.parametrize("form", ["plain", "camel case", "text in text"])
 @pytest.mark.parametrize("address", ["s3://dcube/dvc", "file:///etc", "/etc", "mlflow-artifacts:/1", "s3://mlflow/1"])
-def test_the_server_alone_chooses_where_artifacts_are(low: httpx.Client, address: str, form: str) -> None:
+def test_client_cannot_choose_the_artifact_location(low: httpx.Client, address: str, form: str) -> None:
     field = "artifactLocation" if form == "camel case" else "artifact_location"
     body = {"name": f"{form} {address}", field: address}
     answer = low.post("/experiments/create", json=json.dumps(body) if form == "text in text" else body)
     assert answer.status_code == 400 and "chosen by this server" in answer.json()["message"]
 
 
-def test_a_low_account_reads_and_writes_nothing_through_the_address_of_a_version(
-    low: httpx.Client, raw_file: str
-) -> None:
+def test_new_account_cannot_reach_files_through_the_source_of_a_version(low: httpx.Client, raw_file: str) -> None:
     low.post("/registered-models/create", json={"name": "squatted"})
     experiment = low.post("/experiments/create", json={"name": "of low"}).json()["experiment_id"]
     run = low.post("/runs/create", json={"experiment_id": experiment}).json()["run"]["info"]
@@ -226,11 +226,11 @@ def test_a_low_account_reads_and_writes_nothing_through_the_address_of_a_version
         "/model-versions/create",
         json={"name": "squatted", "source": f"runs:/{run['run_id']}/model", "run_id": run["run_id"]},
     )
-    assert own.is_success, own.text  # what its maker made stays possible
+    assert own.is_success, own.text  # the account's own run is still accepted
 
 
-def test_a_trace_leads_nowhere_else(low: httpx.Client, raw_file: str) -> None:
-    """Its tags say from where the server reads it, and what it deletes with it."""
+def test_trace_tags_cannot_change_the_artifact_location(low: httpx.Client, raw_file: str) -> None:
+    """These tags say where the server reads a trace's data, and what it deletes with the trace."""
     for name in ("mlflow.artifactLocation", "mlflow.trace.archiveLocation"):
         tags = [{"key": name, "value": raw_file}]
         body = {"experiment_id": "0", "timestamp_ms": 1, "execution_time_ms": 1, "status": "OK", "tags": tags}
@@ -238,8 +238,10 @@ def test_a_trace_leads_nowhere_else(low: httpx.Client, raw_file: str) -> None:
         assert low.patch("/traces/x/tags", json=tags[0]).status_code == 400
 
 
-def test_what_was_stored_before_is_not_opened_either(low: httpx.Client, platform: Stack, raw_file: str) -> None:
-    """An experiment that an older server let somebody make keeps its location in the database."""
+def test_foreign_artifact_location_in_the_database_is_not_opened(
+    low: httpx.Client, platform: Stack, raw_file: str
+) -> None:
+    """An experiment from before the check keeps its location in the database."""
     experiment = low.post("/experiments/create", json={"name": "older"}).json()["experiment_id"]
     for location in (raw_file, "file:///etc"):
         with (

@@ -34,7 +34,7 @@ def stack_command(folder: Path, ports: Ports) -> list[str]:
     return ["env", *variables, sys.executable, "-m", "flows.stack", "--folder", str(folder)]
 
 
-def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None:
+def test_secrets_are_generated_once_and_private_to_their_owner(tmp_path: Path) -> None:
     first = Stack.at(tmp_path / "a")
     file, environment = tmp_path / "a/credentials.json", first.write_environment()
     assert Stack.at(tmp_path / "a").secrets == first.secrets != Stack.at(tmp_path / "b").secrets
@@ -43,7 +43,7 @@ def test_secrets_are_made_once_and_for_their_owner_alone(tmp_path: Path) -> None
     assert len(set(values)) == len(values) and min(map(len, values)) >= 40
 
 
-def test_secrets_that_an_older_version_did_not_have_are_made_once_too(tmp_path: Path) -> None:
+def test_secrets_that_an_older_version_lacked_are_added_once(tmp_path: Path) -> None:
     file = tmp_path / "credentials.json"
     older = Stack.at(tmp_path).secrets.model_dump(exclude={"artifacts_access_key", "artifacts_secret_key"})
     file.write_text(json.dumps(older))
@@ -51,19 +51,19 @@ def test_secrets_that_an_older_version_did_not_have_are_made_once_too(tmp_path: 
     assert older.items() <= upgraded.model_dump().items() and Stack.at(tmp_path).secrets == upgraded
 
 
-def test_the_folder_of_the_platform_is_its_owners_alone(tmp_path: Path) -> None:
+def test_platform_folder_is_private_to_its_owner(tmp_path: Path) -> None:
     (tmp_path / "stack").mkdir(mode=0o755)
     assert stat.S_IMODE(Stack.at(tmp_path / "stack").folder.stat().st_mode) == 0o700
 
 
-def test_the_environment_file_says_to_a_shell_what_a_client_needs(tmp_path: Path) -> None:
+def test_environment_file_gives_a_shell_all_client_settings(tmp_path: Path) -> None:
     stack = Stack.at(tmp_path / "it's here")
     file = stack.write_environment()
     told = subprocess.run(["sh", "-c", '. "$0"; env', str(file)], capture_output=True, text=True, env={}, check=True)
     assert stack.client.items() <= dict(line.split("=", 1) for line in told.stdout.splitlines()).items()
 
 
-def test_lost_secrets_are_not_replaced_by_others_that_no_server_knows(tmp_path: Path) -> None:
+def test_lost_secrets_are_not_replaced(tmp_path: Path) -> None:
     Stack.at(tmp_path)
     (tmp_path / "postgres").mkdir()
     (tmp_path / "credentials.json").unlink()
@@ -72,7 +72,7 @@ def test_lost_secrets_are_not_replaced_by_others_that_no_server_knows(tmp_path: 
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"format_version": 1, "mlflow_password": 7}'])
-def test_damaged_secrets_are_one_line_that_shows_none(tmp_path: Path, content: str) -> None:
+def test_damaged_secrets_end_in_one_line_and_stay_unchanged(tmp_path: Path, content: str) -> None:
     Stack.at(tmp_path)
     (tmp_path / "credentials.json").write_text(content)
     with pytest.raises(DcubeError, match=r"credentials\.json .*: restore it, or remove the whole folder") as refused:
@@ -81,7 +81,7 @@ def test_damaged_secrets_are_one_line_that_shows_none(tmp_path: Path, content: s
     assert (tmp_path / "credentials.json").read_text() == content
 
 
-def test_a_taken_port_is_one_line_with_the_mend(tmp_path: Path) -> None:
+def test_taken_port_is_refused_with_a_hint(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         command = stack_command(tmp_path, replace(free_ports(), mlflow=port))
@@ -91,7 +91,7 @@ def test_a_taken_port_is_one_line_with_the_mend(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_server_that_does_not_start_reports_the_reason(tmp_path: Path) -> None:
     server = server_of("print('no such disk'); exit(1)", healthy=False)
     with (
         pytest.raises(DcubeError, match=r"listener did not start: no such disk \(full log: .*listener.log\)"),
@@ -100,7 +100,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
         supervisor.start(server)
 
 
-def test_what_a_server_leaves_running_ends_before_it_is_started_again(tmp_path: Path) -> None:
+def test_child_processes_of_a_server_end_before_it_restarts(tmp_path: Path) -> None:
     """A flow that a worker has started in a session of its own ends with the worker."""
     flow = "import subprocess, time; subprocess.Popen(['sleep', '1000'], start_new_session=True); time.sleep(1000)"
     server = server_of(flow)
@@ -149,7 +149,7 @@ def test_settings_of_other_servers_do_not_reach_the_platform(tmp_path: Path, mon
 
 
 @pytest.mark.slow
-def test_postgres_keeps_its_data_and_lets_nobody_in_without_the_password(tmp_path: Path) -> None:
+def test_postgres_keeps_its_data_and_refuses_wrong_passwords(tmp_path: Path) -> None:
     stack = Stack.at(tmp_path, free_ports())
 
     def connect(role: str, database: str, password: str) -> "psycopg2.extensions.connection":
@@ -177,7 +177,7 @@ def test_postgres_keeps_its_data_and_lets_nobody_in_without_the_password(tmp_pat
 
 @contextmanager
 def running_stack(folder: Path, ports: Ports) -> "Iterator[tuple[subprocess.Popen[str], Path]]":
-    """`python -m flows.stack`, ready; yields the process and the file with what it prints."""
+    """Run `python -m flows.stack` until it is ready; yield the process and the file with its output."""
     output = folder.with_suffix(".out")
     with output.open("w") as file:
         process = subprocess.Popen(stack_command(folder, ports), cwd=ROOT, stdout=file, stderr=file, text=True)
@@ -198,7 +198,7 @@ def eventually(true: Callable[[], object], seconds: float = 120) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_platform_through_kills_and_restarts(tmp_path: Path) -> None:
+def test_platform_keeps_its_data_through_kills_and_restarts(tmp_path: Path) -> None:
     folder, ports = tmp_path / "stack", free_ports()
     with running_stack(folder, ports) as (process, output):
         stack = Stack.at(folder, ports)
