@@ -1,4 +1,4 @@
-"""The line that a stage begins with."""
+"""The line that a stage prints at its start."""
 
 import pytest
 
@@ -21,13 +21,13 @@ def plan(tmp_path, monkeypatch):
     return record
 
 
-def test_a_stage_says_which_one_it_is_and_how_long_it_takes(plan, capsys):
+def test_stage_announces_its_number_and_planned_time(plan, capsys):
     announce("train_classifier")
     said = capsys.readouterr().err
     assert said == "stage 2 of 3: train_classifier (planned: 1.7 min, 2.7 min with all that follow)\n"
 
 
-def test_nothing_is_said_without_a_plan_of_this_data_set_or_below_an_orchestrator(plan, capsys, monkeypatch):
+def test_stage_announces_nothing_without_a_matching_plan_or_in_a_flow(plan, capsys, monkeypatch):
     announce("probe")
     monkeypatch.setenv("DCUBE_STAGES", "prepare")
     announce("prepare")

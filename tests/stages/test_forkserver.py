@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="stages are not forked on this system"),
 ]
 
-# In the place of DVC: it runs the commands of its input one after another, and prints process and exit code of each.
+# Takes the place of DVC: it runs the commands of its input in turn, and prints process and exit code of each.
 OWNER = """
 import subprocess, sys
 for line in sys.stdin:
@@ -45,7 +45,7 @@ class Owner:
             )  # fmt: skip
 
     def start(self, command: str) -> int:
-        """Start a stage, and return the number of the process that DVC would know."""
+        """Start a stage, and return the id of the process that DVC would know."""
         self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
         return self._number()
@@ -57,7 +57,7 @@ class Owner:
         return int(self.process.stdout.readline())
 
     def training(self) -> tuple[int, psutil.Process]:
-        """Start a training, and return what `start` does and the fork, once it works."""
+        """Start a training, and return what `start` returns and the fork, once the training runs."""
         before = self.errors.read_text().count("FID at step")
         client = self.start("train_diffusion")
         wait_until(lambda: self.errors.read_text().count("FID at step") > before)
@@ -65,7 +65,7 @@ class Owner:
         return client, fork
 
     def server(self) -> psutil.Process:
-        """The one that works for this owner; it is a child of the first stage, which has ended."""
+        """The server of this owner; it is a child of the first stage, which has ended."""
         words = ["dcube.stages.forkserver", str(self.process.pid)]
         found = [it for it in psutil.process_iter(["cmdline"]) if (it.info["cmdline"] or [])[2::2] == words]
         (server,) = (process for process in found if process.parent() not in found)
@@ -113,9 +113,11 @@ def test_all_stages_of_an_owner_are_forks_of_one_server(owner: Owner) -> None:
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)],
-    ids=["in order", "at once"],
+    ids=["SIGTERM", "SIGKILL"],
 )
-def test_a_stage_ends_with_the_process_that_dvc_knows(owner: Owner, number: signal.Signals, code: int) -> None:
+def test_stage_ends_when_the_process_that_dvc_started_is_stopped(
+    owner: Owner, number: signal.Signals, code: int
+) -> None:
     client, fork = owner.training()
     os.kill(client, number)
     assert owner.ended() == code
@@ -123,13 +125,13 @@ def test_a_stage_ends_with_the_process_that_dvc_knows(owner: Owner, number: sign
     assert not fork.is_running()
 
 
-def test_a_stage_that_is_killed_ends_the_process_that_dvc_knows(owner: Owner) -> None:
+def test_killed_stage_ends_the_process_that_dvc_started(owner: Owner) -> None:
     _, fork = owner.training()
     fork.kill()
     assert owner.ended() == -signal.SIGKILL
 
 
-def test_ctrl_c_is_one_line(owner: Owner) -> None:
+def test_ctrl_c_ends_in_one_line(owner: Owner) -> None:
     client, fork = owner.training()
     os.kill(client, signal.SIGINT)  # a terminal sends it to both
     fork.send_signal(signal.SIGINT)
@@ -137,7 +139,7 @@ def test_ctrl_c_is_one_line(owner: Owner) -> None:
     assert owner.errors.read_text().endswith("interrupted: `dvc repro` continues this stage\n")
 
 
-def test_nothing_is_left_when_dvc_is_killed(folder: Path) -> None:
+def test_no_process_or_file_is_left_when_dvc_is_killed(folder: Path) -> None:
     with started(folder) as owner:
         _, fork = owner.training()
         server = owner.server()

@@ -1,4 +1,4 @@
-"""A stage whose parameters, code or data are changed while it runs: DVC would record the old result as theirs."""
+"""A stage whose parameters, code or data are changed while it runs: DVC would record the old result with new inputs."""
 
 import os
 import shutil
@@ -65,7 +65,7 @@ def run(folder: Path, meanwhile: str, *words: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize("changed", CHANGES)
-def test_a_stage_fails_if_what_it_reads_changes_meanwhile(changed: str, checkout: Path) -> None:
+def test_stage_fails_when_its_inputs_change_while_it_runs(changed: str, checkout: Path) -> None:
     done = run(checkout, CHANGES[changed], "stage.py")
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
@@ -73,8 +73,8 @@ def test_a_stage_fails_if_what_it_reads_changes_meanwhile(changed: str, checkout
 
 
 @pytest.mark.parametrize("changed", ["params.yaml: diffusion.epochs", "code/loss.py"])
-def test_what_is_other_while_its_code_is_imported_and_as_before_at_its_end(changed, checkout, monkeypatch) -> None:
-    """`git checkout other` and back: DVC would record a state that the result is not of."""
+def test_stage_does_not_begin_when_inputs_change_during_import(changed, checkout, monkeypatch) -> None:
+    """As with `git checkout other` and back: DVC would record inputs that the result was not made of."""
     file = changed.partition(":")[0]
     back = f"Path('{file}').write_text({(checkout / file).read_text()!r})"
     monkeypatch.setenv("ON_IMPORT", CHANGES[changed])
@@ -83,15 +83,15 @@ def test_what_is_other_while_its_code_is_imported_and_as_before_at_its_end(chang
     assert not (checkout / "outputs").exists(), "its work did not begin"
 
 
-def test_code_that_is_other_only_while_it_is_imported(checkout, monkeypatch) -> None:
+def test_code_that_changes_only_during_import_is_noticed(checkout, monkeypatch) -> None:
     back = f"Path('code/loss.py').write_text({(checkout / 'code/loss.py').read_text()!r})"
     monkeypatch.setenv("ON_IMPORT", f"{CHANGES['code/loss.py']}; {back}")
     done = run(checkout, "", "stage.py")
     assert done.returncode == 2 and "error: train: code/loss.py changed while it ran" in done.stderr
 
 
-def test_its_parameters_are_those_of_its_first_look(checkout: Path) -> None:
-    """Other ones, when it reads them: only for the moment between two looks."""
+def test_parameters_are_read_once_at_start(checkout: Path) -> None:
+    """params.yaml changes after the start, before the stage uses its parameters, and is restored later."""
     (checkout / "stage.py").write_text(
         STAGE.replace("    epochs =", f"    {CHANGES['params.yaml: diffusion.epochs']}\n    epochs =")
     )
@@ -108,13 +108,13 @@ def test_its_parameters_are_those_of_its_first_look(checkout: Path) -> None:
         "Path('code/loss.py').touch(); Path('code/__pycache__').mkdir(); Path('code/__pycache__/a.pyc').touch()",
     ],
 )
-def test_what_it_does_not_read_may_change(harmless: str, checkout: Path) -> None:
+def test_inputs_that_a_stage_does_not_read_may_change(harmless: str, checkout: Path) -> None:
     done = run(checkout, harmless, "stage.py")
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
-def test_dvc_records_nothing_of_it(checkout: Path) -> None:
+def test_dvc_records_no_result_of_changed_inputs(checkout: Path) -> None:
     command(checkout, "git", "init", "--quiet")
     command(checkout, sys.executable, "-m", "dvc", "init", "--quiet")
     done = run(checkout, CHANGES["params.yaml: diffusion.epochs"], "-m", "dvc", "repro")
@@ -165,9 +165,7 @@ stages:
         (("params.yaml", "patience: 5", "patience: 5"), None),
     ],
 )
-def test_what_was_made_of_another_state_is_not_registered_as_of_this_one(
-    changed, name, registered_template, tmp_path, monkeypatch
-) -> None:
+def test_results_of_other_inputs_are_not_registered(changed, name, registered_template, tmp_path, monkeypatch) -> None:
     folder = shutil.copytree(registered_template, tmp_path / "copy")
     monkeypatch.chdir(folder)
     file, old, new = changed
@@ -183,7 +181,7 @@ def test_what_was_made_of_another_state_is_not_registered_as_of_this_one(
     assert next(stale_inputs("register", Params())).startswith(other if file == "model" else older)
 
 
-def test_what_no_record_names_is_not_registered(registered_template, tmp_path, monkeypatch) -> None:
+def test_results_without_a_dvc_lock_are_not_registered(registered_template, tmp_path, monkeypatch) -> None:
     """`git stash -u` takes a new dvc.lock away, an older commit has none: the files are of another revision."""
     monkeypatch.chdir(shutil.copytree(registered_template, tmp_path / "copy"))
     Path("dvc.lock").unlink()
@@ -192,7 +190,7 @@ def test_what_no_record_names_is_not_registered(registered_template, tmp_path, m
 
 
 @pytest.mark.slow
-def test_an_experiment_in_a_copy_registers_where_the_project_does(checkout: Path) -> None:
+def test_experiment_in_a_temporary_copy_uses_the_database_of_the_project(checkout: Path) -> None:
     """DVC deletes the copy of `dvc exp run --temp` or `--queue`: a database in it would be lost."""
     (checkout / "stage.py").write_text("from dcube.tracking.mlflow_client import tracking_uri\nprint(tracking_uri())\n")
     command(checkout, "git", "init", "--quiet")

@@ -1,4 +1,4 @@
-"""Every stage as DVC runs it, in one small working copy: what it reads, what it leaves, what it refuses."""
+"""Every stage as DVC runs it, in one small working copy: what it reads, writes and refuses."""
 
 import copy
 import hashlib
@@ -112,7 +112,7 @@ def recorded(reads: Reads) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dcube.stages.running.load_params", load)
         patch.setattr(Group, "__getattribute__", read, raising=False)
-        # Reads what later stages will: whether they can run decides if a training begins, not how it ends.
+        # It reads parameters of later stages, but only to decide whether the training begins.
         patch.setattr("dcube.stages.train_diffusion.refuse_infeasible", lambda *_: None)
         yield
 
@@ -132,7 +132,7 @@ def covers(declared: str, field: str) -> bool:
 
 
 def write_raw(folder: Path, scratch: Path) -> None:
-    """The discs of conftest as people have them: files, and a table with patients, some without a label."""
+    """The discs of tests/support as people have them: files, and a table with patients, some without a label."""
     dataset = write_dataset(scratch)
     images = dataset.images(32)
     rows = []
@@ -222,7 +222,7 @@ def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 @pytest.mark.slow
-def test_every_parameter_that_a_stage_reads_is_tracked_there(reads: dict[str, set[str]]) -> None:
+def test_every_parameter_that_a_stage_reads_is_declared_in_dvc_yaml(reads: dict[str, set[str]]) -> None:
     for stage, read in reads.items():
         untracked = {field for field in read if not any(covers(declared, field) for declared in tracked(stage))}
         assert not untracked, f"{stage} reads them, and dvc.yaml does not say so"
@@ -236,7 +236,7 @@ def test_every_parameter_is_read_by_some_stage(reads: dict[str, set[str]], pipel
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_reads_every_group_that_it_tracks(stage: str, reads: dict[str, set[str]]) -> None:
+def test_stage_reads_every_parameter_group_that_it_declares(stage: str, reads: dict[str, set[str]]) -> None:
     for declared in tracked(stage):
         assert any(covers(declared, field) for field in reads[stage]), declared
 
@@ -256,14 +256,14 @@ def loaded(file: Path) -> dict:
     return json.loads(file.read_text())
 
 
-def test_the_declared_outputs_are_there_and_nothing_half_written(inside: Path) -> None:
+def test_declared_outputs_exist_and_no_partial_files_are_left(inside: Path) -> None:
     outs = {out.replace("${item.model}", item) for s in STAGES for item in items(s) for out in outs_of(STAGES[s])}
     assert all(any(Path(out).iterdir()) for out in outs)
     assert not list(inside.rglob("*.partial"))
     assert not list(inside.glob(".dcube/unsent/*"))
 
 
-def test_prepared_and_synthetic_images_fit_their_manifests(inside: Path) -> None:
+def test_prepared_and_synthetic_images_match_their_manifests(inside: Path) -> None:
     dataset = PreparedDataset.load(PREPARED)
     assert dataset.classes == CLASSES and dataset.info.unlabelled == 6 and not dataset.info.is_phantom
     assert sum(sum(classes.values()) for classes in dataset.info.counts.values()) == 84
@@ -275,7 +275,7 @@ def test_prepared_and_synthetic_images_fit_their_manifests(inside: Path) -> None
         assert np.load(SYNTHETIC / f"images-{size}.npy").shape == (len(synthetic), 1, size, size)
 
 
-def test_the_diffusion_model_and_what_was_measured_on_it_agree(inside: Path) -> None:
+def test_diffusion_model_and_its_measurements_agree(inside: Path) -> None:
     config, dataset = loaded(DIFFUSION / "config.json"), PreparedDataset.load(PREPARED)
     assert config["weights_sha256"] == sha256(DIFFUSION / "model.safetensors")
     assert config["data_fingerprint"] == dataset.fingerprint
@@ -289,7 +289,7 @@ def test_the_diffusion_model_and_what_was_measured_on_it_agree(inside: Path) -> 
     assert selection.best == blocks["block"][blocks["kept"]].to_list() and len(selection.best) >= 2
 
 
-def test_the_probe_reads_every_block_and_says_what_it_did(inside: Path) -> None:
+def test_probe_reads_every_block_and_records_its_settings(inside: Path) -> None:
     definition, dataset = loaded(PROBE / "probe.json"), PreparedDataset.load(PREPARED)
     labelled = len(dataset.indices("train"))
     assert definition["labels"]["counts"] == [9, labelled] and definition["labels"]["skipped"] == [500]
@@ -304,7 +304,7 @@ def test_the_probe_reads_every_block_and_says_what_it_did(inside: Path) -> None:
     assert fits == {"the drawn labels": 5 * 2 * 2, "the validation split": 5 * (2 + 1) * 2}
 
 
-def test_the_probe_writes_the_same_bytes_twice(pipeline: Pipeline, own: Path) -> None:
+def test_probe_is_reproducible_bit_for_bit(pipeline: Pipeline, own: Path) -> None:
     shutil.rmtree(own / PROBE)
     run_stage("probe")
     for file in (pipeline.folder / PROBE).iterdir():
@@ -312,7 +312,7 @@ def test_the_probe_writes_the_same_bytes_twice(pipeline: Pipeline, own: Path) ->
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
-def test_a_candidate_and_its_evaluation_agree(name: str, inside: Path) -> None:
+def test_candidate_and_its_evaluation_agree(name: str, inside: Path) -> None:
     dataset, config = PreparedDataset.load(PREPARED), loaded(MODELS / name / "config.json")
     assert config["kind"] == (TINY["baseline"]["method"] if name == "baseline" else name)
     assert config["data_fingerprint"] == dataset.fingerprint
@@ -330,7 +330,7 @@ def test_a_candidate_and_its_evaluation_agree(name: str, inside: Path) -> None:
     assert name in card and dataset.fingerprint[:12] in card
 
 
-def test_one_run_a_stage_under_one_parent(inside: Path) -> None:
+def test_every_stage_has_one_mlflow_run_under_one_parent(inside: Path) -> None:
     client = MlflowClient(f"sqlite:///{inside / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("dcube/discs")
     found = client.search_runs([experiment.experiment_id])
@@ -346,7 +346,7 @@ def test_one_run_a_stage_under_one_parent(inside: Path) -> None:
     assert digests == {PreparedDataset.load(PREPARED).fingerprint[:36]}
 
 
-def test_every_candidate_is_a_version_and_the_aliases_name_the_best(inside: Path) -> None:
+def test_every_candidate_is_registered_and_the_aliases_name_the_best(inside: Path) -> None:
     client, registered = MlflowClient(f"sqlite:///{inside / 'mlflow.db'}"), loaded(REGISTERED / "registered.json")
     made = client.search_model_versions("name = 'dcube-discs'")
     origins = {version.version: client.get_run(version.run_id).data.tags for version in made}
@@ -367,7 +367,7 @@ def test_every_candidate_is_a_version_and_the_aliases_name_the_best(inside: Path
 # --- trainings
 
 
-def test_the_same_training_in_another_folder_ends_bit_for_bit_alike(pipeline: Pipeline, own: Path) -> None:
+def test_training_in_another_folder_is_bit_for_bit_identical(pipeline: Pipeline, own: Path) -> None:
     for leftover in (own / ".dcube", own / DIFFUSION):
         shutil.rmtree(leftover)
     run_stage("train_diffusion")
@@ -377,7 +377,9 @@ def test_the_same_training_in_another_folder_ends_bit_for_bit_alike(pipeline: Pi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STAGES if name.startswith("train_")])
-def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipeline: Pipeline, own: Path) -> None:
+def test_training_without_its_last_checkpoint_ends_bit_for_bit_identical(
+    name: str, pipeline: Pipeline, own: Path
+) -> None:
     (folder,) = read_settings().checkpoints.glob(f"{name}-*")
     earlier, last = sorted(folder.glob("*.sha256"))
     last.unlink()
@@ -390,14 +392,14 @@ def test_a_training_that_lost_its_end_finds_it_again_bit_for_bit(name: str, pipe
 
 
 @pytest.mark.parametrize("words", ["", "nope", "candidates", "../prepare", "evaluate", "prepare now"])
-def test_what_is_no_stage_is_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_stage_command_ends_in_one_line(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         start(*words.split())
     assert ended.value.code == 2
     assert capsys.readouterr().err == f"error: `{words}` is no stage's command: dvc.yaml lists them\n"
 
 
-def test_ctrl_c_is_one_line(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_ends_in_one_line(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -419,12 +421,12 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
     before = trainings()
     run_another_stage()
     assert trainings() == before
-    LOCK.touch()  # by a checkout, or with a clock that is ahead
+    LOCK.touch()  # newer, as after a checkout or with a clock that is ahead
     run_another_stage()
     assert trainings() == before
 
     def record() -> None:
-        """As DVC does after every stage."""
+        """Write dvc.lock, as DVC does after every stage."""
         outs = [out for name in STAGES if name.startswith("train_") for out in outs_of(STAGES[name])]
         entries = {out: {"outs": [{"path": out, "md5": dvc_hash(Path(out))}]} for out in outs}
         LOCK.write_text(yaml.safe_dump({"schema": "2.0", "stages": entries}))
@@ -443,7 +445,7 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
 
 
 @pytest.mark.slow
-def test_a_training_on_other_synthetic_images_is_another_training(own: Path) -> None:
+def test_changed_synthetic_images_start_a_new_training(own: Path) -> None:
     set_params(baseline={"extra_images": "synthetic", "epochs": 1})
     run_stage("train_baseline")
     before, images = trainings(), SYNTHETIC / "images-32.npy"
@@ -453,7 +455,7 @@ def test_a_training_on_other_synthetic_images_is_another_training(own: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_training_from_pretrained_weights_is_another_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_weights_start_a_new_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, build = trainings(), candidate_training.build_head
     monkeypatch.setattr(
         candidate_training, "build_head", lambda *arguments, **_: build(*arguments, load_pretrained=False)
@@ -510,7 +512,7 @@ def no_selection() -> None:
         ("prepare", unknown_parameter, "unknown key diffusion.learningrate (did you mean learning_rate?)"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(
+def test_bad_input_ends_in_one_line_and_exit_code_2(
     name: str,
     harm: Callable[[], None],
     said: str,
