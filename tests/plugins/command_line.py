@@ -1,4 +1,4 @@
-"""`dcube …` as typed, in this process."""
+"""Runs `dcube …` commands in this process."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dcube.cli import main as cli
 
 @pytest.fixture
 def run_dcube(capsys, monkeypatch) -> Callable[..., tuple[int, str]]:
-    """Run a command: its exit code and what it printed."""
+    """Run a command, and return its exit code and output."""
     monkeypatch.setenv("COLUMNS", "120")
 
     def run(*words: str) -> tuple[int, str]:

@@ -23,5 +23,5 @@ def tiny_params() -> Params:
 
 @pytest.fixture
 def own_salt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pseudonyms by a salt of the test's own, not by this person's."""
+    """Make pseudonyms with a salt of the test's own, not with the user's."""
     monkeypatch.setenv("DCUBE_SALT_FILE", str(tmp_path / "secrets" / "salt"))

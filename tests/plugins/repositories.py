@@ -35,7 +35,7 @@ def repository(small_template, mlflow_database, tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def ran(tmp_path) -> Callable[[], list[str]]:
-    """The stages that ran since it was last called."""
+    """Return the stages that ran since the last call."""
 
     def read() -> list[str]:
         file = tmp_path / "ran.txt"
@@ -72,7 +72,7 @@ def traced_repository(traced_template, mlflow_database, tmp_path, monkeypatch) -
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """Phantom added and prepared, nothing trained yet."""
+    """A repository with the phantom added and prepared, but nothing trained."""
     copy = WorkingCopy(tmp_path_factory.mktemp("fresh"))
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -92,7 +92,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
 
 @pytest.fixture(scope="session")
 def complete(fresh: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """Everything has run, undisturbed, and is committed."""
+    """A repository in which every stage has run and is committed."""
     copy = fresh.copy(tmp_path_factory.mktemp("complete") / "copy")
     stages = yaml.safe_load((copy.folder / "dvc.yaml").read_text())["stages"]
     matrix = stages.pop("evaluate")["matrix"]["model"]

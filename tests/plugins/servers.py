@@ -17,7 +17,7 @@ def prefect_server():
 
 @pytest.fixture
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """Started, with an empty bucket `team`; the environment of the test does not name it yet."""
+    """A running server with an empty bucket `team`; the test's environment does not name it yet."""
     server = S3Server(tmp_path_factory.mktemp("s3"))
     try:
         server.start()

@@ -15,7 +15,7 @@ from tests.support.mlflow_servers import running_mlflow_server
 
 @pytest.fixture(scope="session")
 def mlflow_database(tmp_path_factory) -> Path:
-    """An empty one with its tables, to copy: making these takes seconds, copying them nothing."""
+    """An empty database with its tables, to copy: creating the tables takes seconds."""
     from mlflow import MlflowClient  # slow to import, and few tests need it
 
     file = tmp_path_factory.mktemp("database") / "mlflow.db"
@@ -54,7 +54,7 @@ def started_mlflow_server(
 
 @pytest.fixture
 def mlflow_server(started_mlflow_server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A real MLflow server without a registered model, in the environment; gives the folder of its artifacts."""
+    """An MLflow server without a registered model, which the environment names; returns the folder of its artifacts."""
     from mlflow import MlflowClient
 
     address, artifacts = started_mlflow_server

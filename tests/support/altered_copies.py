@@ -1,4 +1,4 @@
-"""Copies of a picture in other bytes, as they come about on its way through the web."""
+"""Copies of a picture with other bytes, as they arise when it is passed on over the web."""
 
 import io
 from collections.abc import Callable
@@ -34,5 +34,5 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def groups_of(images: list[Image.Image], data: Data) -> np.ndarray:
-    """Equal numbers for what is taken for one picture, (n,)."""
+    """Return group numbers (n,): equal for images that are taken for one picture."""
     return group_near_duplicates([thumbnail(image, data.fit).tobytes() for image in images])

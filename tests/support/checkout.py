@@ -1,4 +1,4 @@
-"""Where the project stands."""
+"""The folder of the project, and paths in its dvc.yaml."""
 
 from pathlib import Path
 from typing import Any

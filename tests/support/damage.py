@@ -1,4 +1,4 @@
-"""Damaged copies of files: every change follows from a generator."""
+"""Damaged copies of files; a random generator decides every change."""
 
 import gzip
 import io
@@ -14,7 +14,7 @@ EXTREMES = [b"\0\0\0\0", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x7f\xff\xf
 
 
 def damaged(content: bytes, generator: np.random.Generator) -> bytes:
-    """One or a few changes; of packed files as often to what is inside."""
+    """Apply one or a few changes; in packed files half of the time to what is inside."""
     if generator.random() < 0.5:
         if content[:2] == b"\x1f\x8b":
             return gzip.compress(damaged(gzip.decompress(content), generator), 1)
@@ -44,7 +44,7 @@ def damaged(content: bytes, generator: np.random.Generator) -> bytes:
 
 
 def _with_checksums(content: bytes) -> bytes:
-    """As somebody would write it who means it: a wrong checksum of PNG or tar would hide what is behind it."""
+    """Correct the checksums of PNG and tar: a wrong one would hide the damage behind it from the reader."""
     if content[:4] == b"\x89PNG":
         chunks, at = [content[:8]], 8
         while at + 12 <= len(content):

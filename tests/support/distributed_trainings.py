@@ -37,7 +37,7 @@ def train(prepared: Path, folder: Path, all_methods: bool) -> None:
     from tests.support.discs import TINY
 
     params, dataset, cpu = Params.model_validate(TINY), PreparedDataset.load(prepared), torch.device("cpu")
-    # Dropout is each process's own. A small rate, since AdamW turns a vanishing gradient's rounding into whole steps.
+    # Dropout would differ between processes. The rate is small, since AdamW turns rounding errors into whole steps.
     settings = params.classifier.model_copy(update={"dropout": 0.0, "learning_rate": 1e-5})
     images, validation = (ImageTable.of_split(dataset, split) for split in ("train", "validation"))
     task = Task(len(dataset.classes), dataset.image_size, dataset.channels)

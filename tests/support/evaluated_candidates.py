@@ -1,4 +1,4 @@
-"""Small evaluated candidates, and predictions as wished, for tests of the registry."""
+"""Small evaluated candidates and invented predictions, for tests of the registry."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,14 +29,14 @@ DATASET = DatasetInfo(
     fingerprint="f" * 64,
 )
 EACH = 30  # images of a class
-# Name → kind, of a whole pipeline.
+# The candidates of a whole pipeline: name → kind.
 CANDIDATES = {
     "dcube": "dcube", "untrained_uvit": "untrained_uvit", "sub_features": "sub_features", "baseline": "resnet18"
 }  # fmt: skip
 
 
 def predictions(right: dict[str, int], confidence: float = 0.8, test: str = "", classes: list[str] = CLASSES):
-    """Of every class's `EACH` images (two a patient) the first `right` are predicted rightly, others as the next."""
+    """The first `right` of each class's `EACH` images (two a patient) are predicted correctly, others as the next."""
     rows = []
     for index, label in enumerate(classes):
         for number in range(EACH):
@@ -59,7 +59,7 @@ def write_evaluated(
     test: str = "",
     kind: str = "",
 ) -> None:
-    """A candidate in `outputs`, with `right` of every class's 30 test images predicted rightly."""
+    """Write a candidate to `outputs`, with `right` of every class's 30 test images predicted correctly."""
     if isinstance(right, int):
         right = dict.fromkeys(CLASSES, right)
     weights = write_candidate(MODELS / name, params, seed)
@@ -80,14 +80,14 @@ def write_evaluated(
 
 
 def run_pipeline(params: Params, seed: int, right: int | dict[str, int], **options) -> Registry:
-    """A pipeline of one candidate, D-Cube."""
+    """Register the result of a pipeline with one candidate, D-Cube."""
     write_evaluated("dcube", seed=seed, auroc=0.9, right=right, params=params, **options)
     register.main()
     return Registry.existing(NAME)
 
 
 def run_candidates(params: Params, number: int, right: int, names: Sequence[str] = tuple(CANDIDATES)) -> Registry:
-    """A pipeline of these candidates, each a little worse than the one before; params.yaml says what made them."""
+    """Write params.yaml, and register the results of these candidates, each a little worse than the one before."""
     Path("params.yaml").write_text(params.to_yaml())
     for place, name in enumerate(names):
         kind = CANDIDATES[name]

@@ -38,11 +38,11 @@ from tests.support.random_candidate import candidate_config, write_candidate
 
 HOSTILE = '<img src="https://example.org/x.png" onerror="alert(1)">&amp;'
 NAMES = [HOSTILE, "malignant", "normal"]
-KINDS = {"dcube": 2.0, "sub_features": 1.0}  # how much each knows
+KINDS = {"dcube": 2.0, "sub_features": 1.0}  # how well each predicts
 
 
 def write_run(folder: Path) -> None:
-    """Everything below `folder` that stages would have left there."""
+    """Write everything below `folder` that the stages would have written."""
     params = Params.model_validate(TINY)
     (folder / PARAMS).write_text(params.to_yaml())
     dataset = _prepared(folder / PREPARED)
@@ -52,7 +52,7 @@ def write_run(folder: Path) -> None:
     _table(folder / DIFFUSION / "history.csv", step=steps, loss=2.0 / steps, diffusion_loss=1.9 / steps)
     distances = [50.0, 40.0, 30.0, 35.0, 36.0]
     _table(folder / DIFFUSION / "validation.csv", step=steps, fid=distances, noise_mse=1.0 / steps)
-    DiffusionConfig(  # kept are those that the training chose, whatever the table says
+    DiffusionConfig(  # its weights are not those of the table's best step
         diffusion=params.diffusion, best_step=40, image_size=16, channels=1, classes=NAMES, data_fingerprint="f" * 64,
         weights_sha256="d" * 64,
     ).save(folder / DIFFUSION / CONFIG)  # fmt: skip

@@ -24,7 +24,7 @@ def _still_running(runs: dict[str, TaskRun]) -> bool:
     retry_error_callback=lambda attempt: attempt.outcome.result(),  # type: ignore[union-attr]
 )
 def task_runs(state: State) -> dict[str, TaskRun]:
-    """Of a run that has ended: the server writes the states of tasks from events, a moment later."""
+    """Return the task runs of a finished run; the server records their states a moment later, from events."""
     with get_client(sync_client=True) as client:
         found = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [run_of(state).id]}))
     return {run.name: run for run in found}

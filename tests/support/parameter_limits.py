@@ -1,4 +1,4 @@
-"""Parameters for a chain of seconds, and the values at the limits of every field."""
+"""Parameters with which all stages take seconds, and the values at the limits of every field."""
 
 import math
 import types
@@ -23,7 +23,7 @@ BASE = params_from(
     },
     "base",
 )
-# What only costs time, or has no limits of its own.
+# Values for fields that only cost time or have no limits of their own.
 INSTEAD: dict[str, list[Any]] = {
     "diffusion.width": [16, 24], "diffusion.depth": [2, 4], "diffusion.epochs": [1e-9, 0.5],
     "diffusion.fid_every": [0.2, 1e6], "fid.samples": [2, 4], "fid.sampling_steps": [2, 5], "fid.resize": [32],

@@ -1,4 +1,4 @@
-"""The same invented patients in every layout that is read.
+"""The same invented patients in every supported data layout.
 
 Slice `level` of a patient runs from the feet to the head. Grey value g is stored as g − 88 Hounsfield units where a
 layout has them, so that `WINDOW` shows g again.
@@ -61,7 +61,7 @@ def pictures(folder: Path, people: list[Invented], deep: bool = False) -> Path:
 
 
 def dicom(folder: Path, people: list[Invented]) -> Path:
-    """A series a patient, files named in no helpful order."""
+    """One series a patient; the order of the file names says nothing."""
     rows = []
     for one in people:
         write_series(folder / one.name, one, lambda level: f"{(level * 7 + 3) % 10}.dcm")
@@ -70,7 +70,7 @@ def dicom(folder: Path, people: list[Invented]) -> Path:
 
 
 def nifti(folder: Path, people: list[Invented]) -> Path:
-    """A volume a patient, stored in another orientation each."""
+    """One volume a patient, each stored in another orientation."""
     rows = []
     for one, axes in zip(people, _orientations(), strict=False):
         write_volume(folder / f"{one.name}.nii.gz", one.slices.astype(np.int16) - AIR, axes)
@@ -79,7 +79,7 @@ def nifti(folder: Path, people: list[Invented]) -> Path:
 
 
 def medmnist(folder: Path, people: list[Invented]) -> Path:
-    """One archive; it knows no patients and has the official split 2 : 1 : 1."""
+    """One archive without patients, with the official split 2 : 1 : 1."""
     folder.mkdir(parents=True)
     arrays = {}
     homes = ("train", "train", "val", "test")

@@ -1,4 +1,4 @@
-"""The platform's servers on free ports. Takes 20 seconds."""
+"""The platform's servers on free ports. Starting them takes 20 seconds."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Well-known public sets in small: the paths of their images, and their tables."""
+"""Small imitations of well-known public data sets: the paths of their images, and their tables."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SUFFIXES = (".dcm", ".dicom")
 
 
 def build(folder: Path, files: list[str], tables: dict[str, str]) -> Path:
-    """Images that differ, by their paths, and the tables beside them."""
+    """Write a different image to every path, and the tables beside them."""
     for number, file in enumerate(files):
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.support.checkout import ROOT
 
 BREASTMNIST = ROOT / "dcube/data/embedded/breastmnist.npz"
-LARGER_SETS = ROOT.parent / "shared" / "data"  # real ones that the project does not bring along
+LARGER_SETS = ROOT.parent / "shared" / "data"  # real data sets, which are not part of the project
 
 
 def noise(number: int, size: tuple[int, int] = (24, 24)) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""`python -m tests.support.reader_fuzzing CONTAINER COUNT FOLDER`: damaged files, and what their reader makes of them.
+"""`python -m tests.support.reader_fuzzing CONTAINER COUNT FOLDER`: damaged files, and how their reader handles them.
 
 A process of its own: a decoder that crashes takes it along, and its memory is measured. Every change follows from its
-number alone. A call that takes longer than ten seconds ends the process with its traceback. Ends with one line of JSON.
+number alone. A call that takes longer than ten seconds ends the process with its traceback. The last line is JSON.
 """
 
 import faulthandler
@@ -148,7 +148,7 @@ def zip_(folder: Path) -> None:
 def tar(folder: Path) -> None:
     formats = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
     for name, form in formats.items():
-        outer = "" if name == "ustar" else f"{'long' * 40}/"  # in an extended header
+        outer = "" if name == "ustar" else f"{'long' * 40}/"  # a name that needs an extended header
         for packing in ("", "gz", "xz"):
             file = folder / f"{name} {packing}" / f"set.tar.{packing}"
             file.parent.mkdir(parents=True)
@@ -236,7 +236,7 @@ def main(name: str, count: int, folder: Path) -> None:
 
 
 def peak_mib() -> int:
-    """Of this program alone: what `getrusage` says has that of the process that started it among it."""
+    """The peak memory of this program alone: that of `getrusage` includes the process that started it."""
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
 
 

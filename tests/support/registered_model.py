@@ -1,4 +1,4 @@
-"""A small registered version, and images to ask it about."""
+"""A small registered version, and images to predict."""
 
 import hashlib
 from pathlib import Path
@@ -44,7 +44,7 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     """A new challenger of `dcube-asked` in the current folder's registry: its reference, and the candidate.
 
     Args:
-        changes: of its metrics.
+        changes: values of its metrics to replace.
     """
     digest = write_candidate(home / "models" / kind, params, kind=kind, spec=spec)
     candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
@@ -72,7 +72,7 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
 
 
 def write_reference(folder: Path, candidate: Candidate) -> None:
-    """What the model's training would have written, of pictures 1000 … 1059."""
+    """Write the reference of pictures 1000 … 1059, as the model's training would have."""
     images, small = (np.stack([as_seen(n, size) for n in SEEN_PICTURES]) for size in (32, 16))
     reference = reference_of(images, candidate.predict(images, small), candidate.classes)
     reference.save(folder / REFERENCE)

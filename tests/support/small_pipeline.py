@@ -83,7 +83,7 @@ def build(folder: Path) -> None:
 
 
 def checkout_of(repository: Path) -> dict[str, str]:
-    """Every file that people work with, git's index included, by its hash."""
+    """The hash of every file that people work with, git's index included."""
     files = [*repository.glob("*"), *repository.glob("data/*"), repository / ".gitignore", repository / ".git/index"]
     hashes = {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
     return hashes | {
@@ -121,7 +121,7 @@ import json,"""
 
 
 def assert_gone(pid_file: Path) -> None:
-    """The processes that the stage noted down have ended (or are zombies that wait for nobody)."""
+    """Check that the processes that the stage noted down have ended (or are zombies)."""
     for pid in map(int, pid_file.read_text().split()):
         deadline = time.monotonic() + 5
         while alive(pid):

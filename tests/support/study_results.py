@@ -23,7 +23,7 @@ DEFINITION = FidDefinition(
 
 
 def predicted(folder: Path, skill: float, seed: int, n: int = 90, shift: str = "") -> Result:
-    """A result whose probabilities are right the more often the larger `skill`; two images a patient."""
+    """A result with two images a patient; the larger `skill`, the more often it is right."""
     generator = np.random.default_rng(seed)
     labels = np.arange(n) % 2
     chance = 1 / (1 + np.exp(-(skill * (2 * labels - 1) + generator.normal(size=n))))

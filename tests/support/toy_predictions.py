@@ -9,7 +9,7 @@ CLASSES = ["benign", "malignant", "normal"]
 
 
 def toy_predictions(seed: int, images: int = 200, separation: float = 1.5, of_patient: int = 2) -> Predictions:
-    """One in five is malignant; its probability is higher, not always."""
+    """One image in five is malignant; its probability is usually higher."""
     rng = np.random.default_rng(seed)
     labels = np.where(np.arange(images) % 5 == 0, 1, 2 * (np.arange(images) % 2))
     logits = rng.normal(0, 1, (images, 3)) + separation * np.eye(3)[labels] - np.array([0, 1, 0])

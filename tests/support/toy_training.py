@@ -35,7 +35,7 @@ def train(folder: Path, trouble: str) -> None:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            # No biases right before normalisation: their gradient is rounding alone, which AdamW would blow up.
+            # No biases right before normalisation: their gradient is only rounding, which AdamW would amplify.
             first, second = nn.Conv2d(1, 6, 3, bias=False), nn.Conv2d(6, 4, 3, bias=False)
             self.layers = nn.Sequential(first, nn.BatchNorm2d(6), nn.ReLU(), second, BatchNormAct2d(4))
             self.out, self.unused = nn.Linear(4, 1), nn.Linear(2, 2)
@@ -71,7 +71,7 @@ def train(folder: Path, trouble: str) -> None:
 
 
 def provoke(trouble: str, step: int) -> None:
-    """Once: torchrun's second attempt is spared."""
+    """Cause the trouble once: torchrun's second attempt runs without it."""
     what, _, where = trouble.partition("@")
     own, attempt = os.environ.get("RANK", "0"), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     late = what.startswith("late-")
@@ -85,7 +85,9 @@ def provoke(trouble: str, step: int) -> None:
     if what == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "hang":
-        os.write(sys.stdout.fileno(), f"hanging {os.getpid()}\n".encode())  # whole: two processes write here
+        os.write(
+            sys.stdout.fileno(), f"hanging {os.getpid()}\n".encode()
+        )  # in one write: two processes share this output
         time.sleep(600)
 
 

@@ -82,7 +82,7 @@ def commit(message: str) -> str:
 
 
 def build_repository() -> None:
-    """In the current folder: committed, and everything computed."""
+    """Build the repository in the current folder, with everything computed and committed."""
     command("git", "init", "--quiet")
     command(sys.executable, "-m", "dvc", "init", "--quiet")
     files = {
@@ -98,7 +98,7 @@ def build_repository() -> None:
 
 
 def register_version() -> ModelVersion:
-    """The version of what stands in `outputs`, its training and its evaluation with runs of their own."""
+    """Register what is in `outputs`; its training and its evaluation have runs of their own."""
     metrics_text = Path("outputs/evaluation/dcube/metrics.json").read_text()
     weights = json.loads(metrics_text)["weights_sha256"]
     runs = {}

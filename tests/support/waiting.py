@@ -15,7 +15,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 300, pause: float = 0.
 
 
 def wait_for_server(process: subprocess.Popen[Any], address: str) -> None:
-    """Until what `process` serves at this address answers."""
+    """Wait until `process` answers at this address."""
 
     def is_ready() -> bool:
         assert process.poll() is None

@@ -74,7 +74,7 @@ class WorkingCopy:
         return WorkingCopy(folder)
 
     def checkpoints(self, training: str) -> set[Path]:
-        """Whole checkpoints: those whose checksum has been written."""
+        """Complete checkpoints: those whose checksum has been written."""
         return set((self.folder / read_settings().checkpoints).glob(f"{training}-*/step-*.sha256"))
 
 
