@@ -65,7 +65,7 @@ def step_of(checkpoints: Checkpoints) -> int:
     return state["step"]
 
 
-# --- the good days
+# --- servers that answer
 
 
 def test_last_two_checkpoints_are_kept_on_s3(server: S3Server, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_damaged_local_checkpoint_is_fetched_again_from_s3(server: S3Server, tmp
     assert step_of(here(tmp_path)) == 2
 
 
-# --- the bad days
+# --- servers that fail
 
 
 def test_training_continues_while_s3_is_unavailable(server: S3Server, tmp_path: Path, capsys) -> None:
