@@ -1,5 +1,6 @@
 """`data.group_by`: groups in place of unknown patients, and what `dcube data check` reports about them."""
 
+import itertools
 import json
 import time
 from pathlib import Path
@@ -157,10 +158,9 @@ def test_group_by_is_refused_if_patients_are_known(tmp_path):
 
 
 def test_official_split_that_divides_a_group_is_refused(tmp_path):
-    for label in ("ill", "well"):
-        for split in ("train", "val", "test"):
-            for i in range(4):
-                save(tmp_path / "raw" / split / label / f"p{i}_{split}.png", noise(hash((label, split, i)) % 2**32))
+    images = itertools.product(("ill", "well"), ("train", "val", "test"), range(4))
+    for number, (label, split, patient) in enumerate(images):
+        save(tmp_path / "raw" / split / label / f"p{patient}_{split}.png", noise(number))
     with pytest.raises(DcubeError, match=r"group '[0-9a-f]{16}' is in train and validation and test"):
         prepare(tmp_path / "raw", Data(**SMALL, group_by="pattern:(p[0-9]+)_"), tmp_path / "out")
 

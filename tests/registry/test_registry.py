@@ -37,6 +37,8 @@ from tests.support.evaluated_candidates import EACH, NAME, predictions, run_pipe
 from tests.support.metrics import made_metrics
 
 POLICY = PromotionPolicy(bootstrap_samples=200)
+# Requests of a promotion, in their order.
+STEPS = "set_model_version_tag", "set_registered_model_tag", "log_text", "set_registered_model_alias"
 
 
 def evaluated(name: str, auroc: float, cross_entropy: float = 0.5, kind: str = "dcube") -> EvaluatedCandidate:
@@ -327,9 +329,7 @@ def test_event_is_kept_when_the_answer_to_a_request_is_lost(tracking_address, mo
     assert registry.aliases() == {CHAMPION: "1"} and [event.version for event in registry.history()] == ["1"]
 
 
-@pytest.mark.parametrize(
-    "moment", ["set_model_version_tag", "set_registered_model_tag", "log_text", "set_registered_model_alias"]
-)
+@pytest.mark.parametrize("moment", STEPS)
 def test_one_of_two_simultaneous_promotions_is_refused(tracking_address, monkeypatch, moment):
     """Just before one sends the request `moment`, the other completes its promotion."""
     mine, other = (Registry.created(tracking_client(), NAME) for _ in range(2))
@@ -360,9 +360,6 @@ def test_one_of_two_simultaneous_promotions_is_refused(tracking_address, monkeyp
     assert {event.version, *told} == {"2", "3"}
     assert mine.aliases()[CHAMPION] == event.version and mine.champion_moved_by_hand() == ""
     assert [(it.number, it.version) for it in mine.history()] == [(0, "1"), (1, event.version)]
-
-
-STEPS = "set_model_version_tag", "set_registered_model_tag", "log_text", "set_registered_model_alias"
 
 
 def test_promotion_in_progress_is_not_reported_as_moved_by_hand(tracking_address, monkeypatch):
