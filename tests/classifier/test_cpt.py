@@ -204,6 +204,7 @@ def test_pretraining_losses_reach_encoder_and_decoder_but_not_classifier() -> No
         assert model.logits.weight.grad is None
 
 
+@pytest.mark.slow
 def test_classifier_starts_from_the_pretrained_encoder(tmp_path: Path, tiny_params: Params) -> None:
     model = network()
     assert isinstance(model, PretrainsItself)

@@ -83,6 +83,7 @@ def test_phantom_is_prepared_with_expected_class_counts(phantom, tmp_path):
     assert (totals["benign"], totals["malignant"], totals["normal"]) == (100, 100, 400)
 
 
+@pytest.mark.slow
 def test_add_versions_data_and_requires_replace_for_changes(dcube, tmp_path):
     raw = class_folders(tmp_path / "raw with spaces")
     code, out, _ = dcube("data", "add", "mine", raw)

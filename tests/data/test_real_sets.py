@@ -82,6 +82,7 @@ def test_copies_of_real_slices_are_found(change: str) -> None:
 
 
 @larger("covid-ct")
+@pytest.mark.slow
 def test_covid_ct_is_prepared_and_its_near_duplicates_are_reported(tmp_path: Path) -> None:
     """Two figures of one paper are in test as COVID and in training as NonCOVID."""
     dataset = prepare(LARGER_SETS / "covid-ct", load_preset("covid_ct").data, tmp_path / "out")

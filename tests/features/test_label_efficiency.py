@@ -61,6 +61,7 @@ def test_probes_read_perfect_features_and_not_random_ones(classes):
     assert (abs(means - 0.5) < 0.08).all()
 
 
+@pytest.mark.slow
 def test_probe_choices_use_only_the_labels_of_their_protocol():
     images = probe_images()
     table, other_test, other_validation = (

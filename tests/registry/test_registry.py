@@ -301,6 +301,7 @@ class TestPromotion:
             registry.predictions(version)
 
 
+@pytest.mark.slow
 def test_version_page_shows_data_warnings_in_short_form(working_copy, tiny_params):
     assert "by itself" not in run_pipeline(tiny_params, 1, 10).version("1").description
     warnings = ["what tells the classes apart by itself: file format", "a series stands for its patient"]

@@ -236,6 +236,7 @@ def test_lineage_names_every_changed_file(registry):
     assert len([gap for gap in gaps if "has other contents" in gap]) == len(files)
 
 
+@pytest.mark.slow
 def test_forged_event_is_noticed(registry):
     """Every event is stored with its version and with the registered model."""
     (event,) = registry.history()

@@ -47,6 +47,8 @@ from tests.support.checkout import ROOT, outs_of
 from tests.support.discs import CLASSES, TINY, write_dataset
 from tests.support.raw_sets import save, write_metadata
 
+pytestmark = pytest.mark.slow  # all stages run first
+
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 CANDIDATES = STAGES["evaluate"]["matrix"]["model"]
 
@@ -221,20 +223,17 @@ def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return pipeline.reads.of
 
 
-@pytest.mark.slow
 def test_every_parameter_that_a_stage_reads_is_declared_in_dvc_yaml(reads: dict[str, set[str]]) -> None:
     for stage, read in reads.items():
         untracked = {field for field in read if not any(covers(declared, field) for declared in tracked(stage))}
         assert not untracked, f"{stage} reads them, and dvc.yaml does not say so"
 
 
-@pytest.mark.slow
 def test_every_parameter_is_read_by_some_stage(reads: dict[str, set[str]], pipeline: Pipeline) -> None:
     assert fields(Params) - set().union(*reads.values()) == set()
     assert pipeline.reads.yielded == fields(Optimisation, "Optimisation") | fields(HeadSettings, "HeadSettings")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_reads_every_parameter_group_that_it_declares(stage: str, reads: dict[str, set[str]]) -> None:
     for declared in tracked(stage):
@@ -375,7 +374,6 @@ def test_training_in_another_folder_is_bit_for_bit_identical(pipeline: Pipeline,
         assert (own / DIFFUSION / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STAGES if name.startswith("train_")])
 def test_training_without_its_last_checkpoint_ends_bit_for_bit_identical(
     name: str, pipeline: Pipeline, own: Path
@@ -444,7 +442,6 @@ def test_checkpoints_stay_until_dvc_has_recorded_the_training(own: Path, monkeyp
     assert len(trainings()) == 2, "it ended after what DVC has recorded last"
 
 
-@pytest.mark.slow
 def test_changed_synthetic_images_start_a_new_training(own: Path) -> None:
     set_params(baseline={"extra_images": "synthetic", "epochs": 1})
     run_stage("train_baseline")
@@ -454,7 +451,6 @@ def test_changed_synthetic_images_start_a_new_training(own: Path) -> None:
     assert len(trainings() - before) == 1
 
 
-@pytest.mark.slow
 def test_pretrained_weights_start_a_new_training(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, build = trainings(), candidate_training.build_head
     monkeypatch.setattr(

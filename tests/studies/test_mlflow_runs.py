@@ -86,6 +86,7 @@ def test_every_repeat_is_a_run_with_metrics_and_parameters(tmp_path):
     assert inputs == {"phantom (train)": raw, "phantom (test)": raw}
 
 
+@pytest.mark.slow
 def test_repeated_study_adds_only_new_runs(tmp_path):
     two, three = (
         table_of(tmp_path / f"results{repeats}", study(repeats=repeats), SKILLS, "phantom") for repeats in (2, 3)
