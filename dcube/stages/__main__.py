@@ -5,8 +5,8 @@ import sys
 from dcube.stages import forkserver
 
 if __name__ == "__main__":
-    if forkserver.is_usable():
-        sys.exit(forkserver.run(sys.argv[1:]))
+    if connection := forkserver.connect():
+        sys.exit(forkserver.run(sys.argv[1:], connection))
     from dcube.stages.command import main
 
     main(*sys.argv[1:])

@@ -45,42 +45,43 @@ class _Job(NamedTuple):
 # --- in the process that DVC starts
 
 
-def is_usable() -> bool:
-    """Return whether DVC runs this process as a stage, and not torchrun as one of several.
+def connect() -> socket.socket | None:
+    """Connect to the server, and start it if there is none. Return None if this process has to run the stage itself.
 
-    macOS has no `pidfd_open`, and its libraries do not survive a fork.
+    That is so if a person or torchrun started it and not DVC, and where the system or the disk lacks what is needed. For
+    example, macOS has no `pidfd_open`.
     """
     environment = child_environment()
-    return hasattr(os, "pidfd_open") and "DVC_STAGE" in environment and "TORCHELASTIC_RUN_ID" not in environment
+    if "DVC_STAGE" not in environment or "TORCHELASTIC_RUN_ID" in environment:
+        return None
+    owner = environment.get(OWNER, str(os.getppid()))
+    address = str(FOLDER / f"forkserver-{owner}")
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        os.close(os.pidfd_open(int(owner)))
+        try:
+            connection.connect(address)
+        except OSError:
+            _start(address, owner)
+            connection.connect(address)
+    except (AttributeError, OSError):
+        return None
+    return connection
 
 
-def run(words: list[str]) -> int:
+def run(words: list[str], connection: socket.socket) -> int:
     """Let the server run a stage, and return the exit code. A signal that ended the stage ends this process too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the stage itself
-    environment = child_environment()
-    with _connected(environment.get(OWNER, str(os.getppid()))) as connection:
+    with connection, connection.makefile() as answers:
         socket.send_fds(connection, [b"\0"], OUTPUTS)
-        connection.sendall(json.dumps([words, environment]).encode() + b"\n")
+        connection.sendall(json.dumps([words, child_environment()]).encode() + b"\n")
         signal.signal(signal.SIGTERM, lambda *_: connection.shutdown(socket.SHUT_WR))  # the stage ends in order
-        with connection.makefile() as answers:
-            code = int(answers.readline() or -signal.SIGKILL)
+        code = int(answers.readline() or -signal.SIGKILL)
     if code < 0:
         for number in INTERRUPTIONS:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code
-
-
-def _connected(owner: str) -> socket.socket:
-    """Connect to the server of the process `owner`, and start it if there is none."""
-    address = str(FOLDER / f"forkserver-{owner}")
-    connection = socket.socket(socket.AF_UNIX)
-    try:
-        connection.connect(address)
-    except OSError:
-        _start(address, owner)
-        connection.connect(address)
-    return connection
 
 
 def _start(address: str, owner: str) -> None:

@@ -139,6 +139,14 @@ def test_ctrl_c_ends_in_one_line(owner: Owner) -> None:
     assert owner.errors.read_text().endswith("interrupted: `dvc repro` continues this stage\n")
 
 
+def test_stage_runs_in_its_own_process_where_no_server_can_listen(tmp_path: Path) -> None:
+    """Some shared folders do not support sockets; here the folder of the socket is missing."""
+    with started(tmp_path) as owner:
+        owner.start("nothing")
+        assert owner.ended() == 2
+        assert owner.errors.read_text() == "error: `nothing` is no stage's command: dvc.yaml lists them\n"
+
+
 def test_no_process_or_file_is_left_when_dvc_is_killed(folder: Path) -> None:
     with started(folder) as owner:
         _, fork = owner.training()
