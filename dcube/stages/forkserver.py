@@ -48,8 +48,8 @@ class _Job(NamedTuple):
 def connect() -> socket.socket | None:
     """Connect to the server, and start it if there is none. Return None if this process has to run the stage itself.
 
-    That is so if a person or torchrun started it and not DVC, and where the system or the disk lacks what is needed. For
-    example, macOS has no `pidfd_open`.
+    That is so if a person or torchrun started it and not DVC, and where the system or the disk lacks what is needed:
+    macOS has no `pidfd_open`, for example.
     """
     environment = child_environment()
     if "DVC_STAGE" not in environment or "TORCHELASTIC_RUN_ID" in environment:
