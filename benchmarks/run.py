@@ -9,7 +9,7 @@ from pathlib import Path
 import diffusers
 import torch
 
-from benchmarks import early_stop, gaussianity, pairs, predicting, reading, sampling, stage1, stage2
+from benchmarks import early_stop, gaussianity, pairs, predicting, reading, sampling, stage1, stage2, stage_start
 from benchmarks.measure import HEADER, Setting
 from dcube.errors import one_line_errors
 
@@ -22,6 +22,7 @@ LEVERS = {
     "stage1": stage1.benchmark,
     "stage2": stage2.benchmark,
     "early_stop": early_stop.benchmark,
+    "stage_start": stage_start.benchmark,
 }
 
 
