@@ -29,6 +29,7 @@ OWNER = "DCUBE_STAGE_OWNER"  # as in `dcube.runtime.settings`, which is slow to 
 FOLDER = Path(".dvc/tmp")  # of the working copy, in which DVC starts stages
 OUTPUTS = (1, 2)  # file descriptors
 INTERRUPTIONS: dict[signal.Signals, Any] = {
+    signal.SIGHUP: signal.SIG_DFL,
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
 }  # and how a stage handles them
