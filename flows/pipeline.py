@@ -1,6 +1,5 @@
 """The stages of `dvc.yaml` as one Prefect flow: `python -m flows.pipeline --help`."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -78,11 +77,7 @@ def pipeline(
     run_id = str(flow_run.get_id())
     # Stages must not log to a database inside the workspace, because the workspace is removed.
     tracking = tracking_uri(repository)
-    variables = {
-        variable_of("pipeline"): run_id,
-        variable_of("tracking_uri"): tracking,
-        variable_of("stage_owner"): str(os.getpid()),
-    }
+    variables = {variable_of("pipeline"): run_id, variable_of("tracking_uri"): tracking}
     experiment = f"{slug(str(flow_run.get_name()))}-{run_id[:8]}"
     with mlflow_runs_ended(run_id, tracking):
         commit = begin_attempt(repository, revision, attempts)

@@ -4,6 +4,7 @@ DVC's output has to be parsed (`dvc_texts`), because even its Python interface g
 only in the text of an exception.
 """
 
+import os
 import signal
 import sys
 from collections import deque
@@ -23,6 +24,7 @@ from dcube.runtime.settings import variable_of
 
 SHELL_KILLED = 128  # a shell whose command was killed by signal N exits with 128 + N
 LINES_KEPT = 200
+STAGE_OWNER = variable_of("stage_owner")
 STAGES = variable_of("stages")  # names the stages whose parameters a stage checks
 
 
@@ -73,7 +75,8 @@ def repro(
 ) -> ReproResult:
     """Run `dvc repro` in the workspace `folder`, with the code in that folder.
 
-    All its processes end with this call, also if it ends with an exception.
+    All its processes end with this call, also if it ends with an exception; but the server that forks for the stages
+    stays for the next call, and ends with this process.
 
     Args:
         options: options of `dvc repro`.
@@ -83,6 +86,7 @@ def repro(
         on_progress: called with the newest progress update of the stage that runs.
     """
     remove_torn_files(folder)
+    variables = {STAGE_OWNER: str(os.getpid()), **variables}
     if STAGES not in variables:
         variables = {STAGES: _stages(target, folder), **variables}
     output = _Output(target)

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     )
     stage_owner: int | None = Field(
         None,
-        description="Set by the flow and by studies: process that one server forks stages for. Default: DVC.",
+        description="Set by what runs `dvc repro`: process for whose stages one server forks. Default: DVC.",
     )
     dvc_root: Path | None = Field(
         None,

@@ -6,7 +6,6 @@ interrupted study continues.
 
 import hashlib
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -213,11 +212,7 @@ class Runner:
 
     def _reproduce(self, trial: Trial, folder: Path, shared: bool, experiment: str) -> None:
         """Run `dvc repro TARGET`, and write its output to a log."""
-        variables = {
-            variable_of("tracking_uri"): tracking_uri(self.repository),
-            variable_of("pipeline"): experiment,
-            variable_of("stage_owner"): str(os.getpid()),
-        }
+        variables = {variable_of("tracking_uri"): tracking_uri(self.repository), variable_of("pipeline"): experiment}
         log = self.store / LOG
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8", buffering=1) as file:
