@@ -115,3 +115,14 @@ def test_duplicate_array_is_refused(tmp_path, name):
         for _ in range(2 - (name in archive.namelist())):
             archive.writestr(name, content)
     assert f"{file} is not a readable MedMNIST archive: it holds an array twice: save it again" in refused(file)
+
+
+@pytest.mark.parametrize("title", ["patient_id", "Subject"])
+def test_table_of_patients_beside_an_archive_without_them_is_refused(tmp_path, title):
+    (tmp_path / "set").mkdir()
+    medmnist_file(tmp_path / "set" / "mine.npz")
+    (tmp_path / "set" / "people.csv").write_text(f"index,{title}\n0,P1\n1,P1\n")
+    said = refused(tmp_path / "set")
+    assert f"people.csv: its column '{title}' names patients, and would not be used: write it into the archive" in said
+    medmnist_file(tmp_path / "set" / "mine.npz", **{f"{split}_patients": NAMES[split] for split in SPLITS})
+    assert patients(tmp_path / "set")

@@ -83,7 +83,7 @@ def test_date_is_refused_as_a_label(tmp_path, date):
     """Spreadsheets turn grades such as 1-2 into dates."""
     write_metadata(tmp_path, [row | {"label": date} if i < 3 else row for i, row in enumerate(images(tmp_path))])
     said = refused(tmp_path)
-    assert f"line 2, column 'label' (and in 2 more lines): {date!r} is a date (spreadsheets turn 1-2 into one)" in said
+    assert f"lines 2, 3, 4, column 'label': {date!r} is a date (spreadsheets turn 1-2 into one)" in said
 
 
 @pytest.mark.parametrize("label", ["1-2", "3+4", "1.5", "marrow-1", "Dec-A", "augmented-1", "T1/2", "12-lead"])
@@ -159,6 +159,7 @@ def test_minus_one_beside_zero_and_one_is_refused(tmp_path):
     [
         ("label", "WAHR", "TRUE"), ("label", "FAUX", "0"),
         ("label", "True", "1"), ("label", "false", "0"), ("label", "1e0", "1"), ("label", "1.50", "1,5"),
+        ("label", "Grade II", "grade_2"), ("label", "TYPE-iv", "Type 4"),
         ("label", "ILL", "ill"), ("patient_id", "P3", "p3"), ("patient_id", "7", "7.0"), ("patient_id", "1e2", "100"),
     ],
 )  # fmt: skip
@@ -193,7 +194,9 @@ def test_paths_may_begin_with_a_dot_but_backslashes_are_refused(tmp_path):
 
 def test_image_listed_under_two_paths_is_refused(tmp_path):
     rows = images(tmp_path)
-    assert "is listed twice" in refused(write_metadata(tmp_path, [*rows, rows[0] | {"file": "./im/00.png"}]))
+    assert "line 22: 'im/00.png' is listed twice" in refused(
+        write_metadata(tmp_path, [*rows, rows[0] | {"file": "./im/00.png"}])
+    )
 
 
 def test_class_in_upper_and_lower_case_across_splits_is_refused(tmp_path):
@@ -220,6 +223,38 @@ def test_other_columns_with_repeated_values_are_only_listed(tmp_path, name):
     rows = [row | {name: str(i // 2), "patient_id": ""} for i, row in enumerate(images(tmp_path))]
     rows = [{title: cell for title, cell in row.items() if title != "patient_id"} for row in rows]
     assert inspect_dataset(write_metadata(tmp_path, rows), PLAIN).unused_columns == [name]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"split": "tset"}, ": unknown split 'tset': use train, val or test"),
+        ({"file": "no.png"}, ": there is no image 'no.png' below "),
+        ({"label": "3-Jan"}, ", column 'label': '3-Jan' is a date"),
+    ],
+)
+def test_all_lines_with_one_fault_are_named_at_once(tmp_path, change, said):
+    rows = [row | (change if i % 3 == 0 else {}) for i, row in enumerate(images(tmp_path))]
+    assert f"metadata.csv lines 2, 5, 8 and 4 more{said}" in refused(write_metadata(tmp_path, rows))
+
+
+def test_all_lines_with_a_missing_or_additional_cell_are_named_at_once(tmp_path):
+    table = write_metadata(tmp_path, images(tmp_path)) / "metadata.csv"
+    lines = table.read_text().splitlines()
+    lines[2], lines[5] = lines[2] + ",more", lines[5].rpartition(",")[0]
+    table.write_text("\n".join(lines))
+    assert "metadata.csv lines 3, 6: expected 4 cells" in refused(tmp_path)
+
+
+def test_labels_in_merged_cells_are_refused(tmp_path):
+    """Every second image without a label is accepted: several labelled images have the same one."""
+    rows = images(tmp_path)
+    merged = [row | {"label": {0: "ill", 10: "well"}.get(i, "")} for i, row in enumerate(rows)]
+    assert "each label is followed by empty cells, as merged cells are saved" in refused(
+        write_metadata(tmp_path, merged)
+    )
+    half = [row | ({"label": ""} if i % 2 else {}) for i, row in enumerate(rows)]
+    assert len(read_raw_dataset(write_metadata(tmp_path, half), PLAIN).records) == 20
 
 
 def test_patient_ids_in_merged_cells_are_refused(tmp_path):

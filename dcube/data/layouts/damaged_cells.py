@@ -1,10 +1,10 @@
 """Labels and identifiers that spreadsheets have changed to dates, times, errors, or numbers with fewer digits."""
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from dcube.data.layouts.table_rows import at_lines, quoted
 from dcube.errors import DcubeError
 
 MONTHS = (
@@ -52,14 +52,15 @@ def refuse_damaged(path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]) ->
         rows: line numbers and cells of the table at `path`.
 
     Raises:
-        DcubeError: if there are any; the message names line and column.
+        DcubeError: if there are any; the message names lines and column.
     """
     for column, damaged, mend in (("label", damaged_labels, "correct it"), ("patient_id", damaged_patients, EXPORT)):
-        counts = Counter(row.get(column, "") for _, row in rows)
-        for value, what in damaged(list(filter(None, counts))):
-            line = next(line for line, row in rows if row[column] == value)
-            others = f" (and in {counts[value] - 1} more lines)" if counts[value] > 1 else ""
-            raise DcubeError(f"{path} line {line}, column {column!r}{others}: {value!r} is {what}: {mend}")
+        cells = {line: cell for line, row in rows if (cell := row.get(column))}
+        found = dict(damaged(dict.fromkeys(cells.values())))
+        for what in found.values():
+            alike = {line: cell for line, cell in cells.items() if found.get(cell) == what}
+            where = at_lines(path, list(alike))
+            raise DcubeError(f"{where}, column {column!r}: {quoted(alike.values())} is {what}: {mend}")
 
 
 def damaged_labels(labels: Collection[str]) -> Iterator[tuple[str, str]]:

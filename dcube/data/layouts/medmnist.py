@@ -8,6 +8,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from dcube.config.schema import Data
 from dcube.data.layouts.columns import SPLIT_NAMES, is_patient_column
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.table_rows import table_rows
 from dcube.data.readers.images import read_array
 from dcube.data.readers.raw_image import RawImage
 from dcube.errors import DcubeError, abbreviated
@@ -62,9 +64,21 @@ def read_layout(raw: RawFiles, _: Data) -> RawDataset:
         return read_array(np.asarray(images[part][row]))
 
     others = tuple(file for file in raw.files if raw.path / file != path)
+    if not column:
+        _refuse_unread_patients(raw.path, others)
     used = {f"{split}_{name}.npy" for split in SPLITS for name in (IMAGES, LABELS, column)}
     unused = tuple(f"{path.name}/{member.removesuffix('.npy')}" for member in members if member not in used)
     return RawDataset("MedMNIST", records, read, others, archive=path, left_out={UNUSED: unused} if unused else {})
+
+
+def _refuse_unread_patients(folder: Path, files: Sequence[str]) -> None:
+    for file in files:
+        people = [title for title in next(table_rows(folder / file), []) if is_patient_column(title)]
+        if people:
+            raise DcubeError(
+                f"{folder / file}: its column {people[0]!r} names patients, and would not be used: write it into the "
+                "archive as train_patients, val_patients and test_patients, or remove the table"
+            )
 
 
 def _archives(raw: RawFiles) -> list[str]:

@@ -20,12 +20,16 @@ from dcube.data.layouts.naming_tables import is_table
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import METADATA, RawFiles, inner_folder
 from dcube.data.layouts.spelling import one_spelling
-from dcube.data.layouts.table_rows import LONGEST
+from dcube.data.layouts.table_rows import LONGEST, at_lines, quoted
 from dcube.data.layouts.tables import read_rows, split_of
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError, abbreviated
 
+UNMERGE = {
+    "patient_id": "fill these, or remove the column if patients are not known",
+    "label": "fill these",
+}
 UNREAD = (".ods", ".xls", ".numbers", ".jsonl", ".parquet", ".sav", ".dta", ".rds", ".mat", ".sqlite", ".accdb")
 
 
@@ -73,15 +77,16 @@ def _read_records(
 ) -> dict[StoredImage, ImageRecord]:
     """Return the listed images with their records, in the order of the files."""
     index = _index(raw)
+    missing = {line: row["file"] for line, row in rows if _normalised(row["file"]) not in index}
+    if missing:
+        raise DcubeError(
+            f"{at_lines(path, list(missing))}: there is no image {quoted(missing.values())} below {path.parent}"
+            f"{_mend(next(iter(missing.values())), index)}"
+        )
     listed: dict[StoredImage, ImageRecord] = {}
     for line, row in rows:
-        named = index.get(_normalised(row["file"]))
-        if named is None:
-            raise DcubeError(
-                f"{path} line {line}: there is no image {row['file']!r} below {path.parent}{_mend(row['file'], index)}"
-            )
-        split = split_of(row, f"{path} line {line}")
-        for image in named:
+        split = split_of(row)
+        for image in index[_normalised(row["file"])]:
             if image in listed:
                 raise DcubeError(f"{path} line {line}: {image.name!r} is listed twice")
             patient = row.get("patient_id", "") or image.patient
@@ -97,19 +102,19 @@ def _read_records(
         raise DcubeError(
             f"{path}: the column 'patient_id' is empty in every row: fill it, or remove it if patients are not known"
         )
-    _refuse_merged(path, [row.get("patient_id", "") for _, row in rows])
+    for column in ("patient_id", "label"):
+        _refuse_merged(path, column, [row.get(column, "") for _, row in rows])
     _refuse_unknown_labels(path, list(listed.values()))
     return {image: listed[image] for image in raw.all_images if image in listed}
 
 
-def _refuse_merged(path: Path, patients: Sequence[str]) -> None:
-    """Refuse patients that were merged cells, of which a spreadsheet saves only the first."""
-    named = [patient for patient in patients if patient]
-    apart = not any(map(all, pairwise(patients)))
-    if len(named) > 1 and patients[0] and apart and len(set(named)) == len(named):
+def _refuse_merged(path: Path, column: str, cells: Sequence[str]) -> None:
+    """Refuse a column of merged cells, of which a spreadsheet saves only the first."""
+    named = list(filter(None, cells))
+    apart = not any(map(all, pairwise(cells)))
+    if len(named) > 1 and cells[0] and apart and len(set(named)) == len(named):
         raise DcubeError(
-            f"{path}: each patient_id is followed by empty cells, as merged cells are saved: fill these, or remove the "
-            "column if patients are not known"
+            f"{path}: each {column} is followed by empty cells, as merged cells are saved: {UNMERGE[column]}"
         )
 
 

@@ -19,6 +19,7 @@ TRUTHS = {  # as spreadsheets write them in several languages
     **dict.fromkeys(("false", "falsch", "faux", "falso", "onwaar", "fałsz"), "0"),
 }
 NUMBER = re.compile(r"[+-]?\d{1,18}([.,]\d{0,9})?(e[+-]?\d{1,3})?")
+ROMAN = dict(zip(("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"), map(str, range(1, 11)), strict=True))
 SEVERAL = re.compile(r"[|;,&+/]| and ")
 NOTHING_KNOWN = {
     "label": "if it is a class, call it by another name (no_finding); else leave the cell empty, or call the folder "
@@ -126,12 +127,13 @@ def _refuse_look_alikes(labels: Counter[str], where: str) -> None:
 
 
 def _written_once(name: str) -> str:
-    """Normalise a name: `0.0`, `00`, `0e0` and `False` give 0; `Viral Pneumonia` and `viral_pneumonia` are equal."""
+    """Normalise a name: `0.0`, `00`, `0e0` and `False` give 0; `Grade II` and `grade_2` are equal."""
     name = unicodedata.normalize("NFKC", name).strip().casefold()
     name = TRUTHS.get(name, name)
     if NUMBER.fullmatch(name):
         return str(Decimal(name.replace(",", ".")).normalize())
-    return re.sub(r"[\s_-]+", " ", name)
+    before, space, last = re.sub(r"[\s_-]+", " ", name).rpartition(" ")
+    return before + space + (ROMAN.get(last, last) if before else last)
 
 
 def look_like_people(folders: Collection[str]) -> bool:

@@ -2,9 +2,11 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
+
+from dcube.errors import abbreviated
 
 LARGEST = 2**26  # bytes of a table that is not read line by line
 LONGEST = 2**20  # characters of a line
@@ -22,6 +24,17 @@ def table_rows(path: Path) -> Iterator[list[str]]:
         yield from read(path)
     except Exception:  # a damaged table names no images; functions that need the table report the error
         return
+
+
+def at_lines(path: Path, lines: Sequence[int]) -> str:
+    """Name lines of a table for an error text, the first of many."""
+    numbers = abbreviated(list(map(str, lines)))
+    return f"{path} line{'s' if len(lines) > 1 else ''} {numbers}"
+
+
+def quoted(cells: Iterable[str]) -> str:
+    """Quote cells for an error text, each once and the first of many."""
+    return abbreviated(list(map(repr, dict.fromkeys(cells))))
 
 
 def _text_rows(path: Path) -> Iterator[list[str]]:

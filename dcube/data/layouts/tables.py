@@ -1,11 +1,12 @@
 """Reading CSV tables that come with images."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from dcube.data.layouts.columns import SPLIT_NAMES, refuse_confusing
 from dcube.data.layouts.damaged_cells import refuse_damaged
-from dcube.data.layouts.table_rows import bounded_lines
+from dcube.data.layouts.table_rows import at_lines, bounded_lines, quoted
 from dcube.errors import DcubeError, abbreviated
 
 
@@ -18,7 +19,8 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
     """Read a CSV file as (line number, column → stripped cell).
 
     Raises:
-        DcubeError: if a required column is missing, or the file is not a complete CSV in UTF-8.
+        DcubeError: if a required column is missing, a cell is damaged, a split is unknown, or the file is not a
+            complete CSV in UTF-8.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -35,14 +37,18 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
                         "it, with one value in each row"
                     )
             reader.fieldnames = columns
-            rows = []
+            rows, uneven = [], []
             for row in reader:
                 if not any(row.values()):  # spreadsheets save such rows at the end
                     continue
                 if None in row or None in row.values():
-                    raise DcubeError(f"{path} line {reader.line_num}: expected {len(columns)} cells")
-                rows.append((reader.line_num, {name: cell.strip() for name, cell in row.items()}))
+                    uneven.append(reader.line_num)
+                else:
+                    rows.append((reader.line_num, {name: cell.strip() for name, cell in row.items()}))
+            if uneven:
+                raise DcubeError(f"{at_lines(path, uneven)}: expected {len(columns)} cells")
             refuse_damaged(path, rows)
+            _refuse_unknown_splits(path, rows)
             return rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise DcubeError(f"{path} is not a CSV in UTF-8: {error}: save it as one") from None
@@ -54,16 +60,18 @@ def _refuse_other_delimiters(path: Path, columns: list[str]) -> None:
             raise DcubeError(f"{path}: the columns are separated by {name}: save the table with commas")
 
 
-def split_of(row: dict[str, str], where: str) -> str:
-    """Return the split of a row; empty if none is given.
+def _refuse_unknown_splits(path: Path, rows: Sequence[tuple[int, dict[str, str]]]) -> None:
+    splits = {line: row["split"] for line, row in rows if row.get("split")}
+    unknown = {line: split for line, split in splits.items() if split.lower() not in SPLIT_NAMES}
+    if unknown:
+        raise DcubeError(
+            f"{at_lines(path, list(unknown))}: unknown split {quoted(unknown.values())}: use train, val or test"
+        )
 
-    Args:
-        where: name of the row in the error about an unknown split.
-    """
-    split = row.get("split", "").lower()
-    if split and split not in SPLIT_NAMES:
-        raise DcubeError(f"{where}: unknown split {split!r}: use train, val or test")
-    return SPLIT_NAMES.get(split, "")
+
+def split_of(row: dict[str, str]) -> str:
+    """Return the split of a row; empty if none is given."""
+    return SPLIT_NAMES.get(row.get("split", "").lower(), "")
 
 
 def read_patients(path: Path, known: set[str]) -> dict[str, tuple[str, str]]:
@@ -73,13 +81,16 @@ def read_patients(path: Path, known: set[str]) -> dict[str, tuple[str, str]]:
         DcubeError: if a patient is not in `known` or is listed twice, or if a split is unknown.
     """
     found: dict[str, tuple[str, str]] = {}
-    for line, row in read_rows(path, ("patient_id", "label")):
+    rows = read_rows(path, ("patient_id", "label"))
+    unknown = {line: row["patient_id"] for line, row in rows if row["patient_id"] not in known}
+    if unknown:
+        raise DcubeError(
+            f"{at_lines(path, list(unknown))}: there are no images of {quoted(unknown.values())} "
+            f"(there are {abbreviated(sorted(known))})"
+        )
+    for line, row in rows:
         patient = row["patient_id"]
-        if patient not in known:
-            raise DcubeError(
-                f"{path} line {line}: there are no images of {patient!r} (there are {abbreviated(sorted(known))})"
-            )
         if patient in found:
             raise DcubeError(f"{path} line {line}: {patient!r} is listed twice")
-        found[patient] = row["label"], split_of(row, f"{path} line {line}")
+        found[patient] = row["label"], split_of(row)
     return found
