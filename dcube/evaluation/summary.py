@@ -91,6 +91,8 @@ def _measured(predictions: Predictions, evaluation: Evaluation, weights: np.ndar
 def refuse_contradiction(metrics: Metrics, predictions: Predictions, where: str) -> None:
     """Compute the metrics again from the predictions and compare them.
 
+    A metric that `metrics` lacks was added after that evaluation, and is not compared.
+
     Raises:
         DcubeError: if they differ from those in `metrics`; the message names the first difference.
     """
@@ -107,9 +109,9 @@ def refuse_contradiction(metrics: Metrics, predictions: Predictions, where: str)
         found |= {f"{OF_SETS}{name}": value for name, value in set_rates(sets, predictions, once).items()}
     again = {name: float(value[0]) for name, value in found.items()}
     problems = [
-        f"{name} = {said.get(name)}, and predictions.csv gives {again.get(name)}"
-        for name in sorted(said.keys() | again.keys())
-        if not _agree(said.get(name), again.get(name))
+        f"{name} = {said[name]}, and predictions.csv gives {again.get(name)}"
+        for name in sorted(said)
+        if not _agree(said[name], again.get(name))
     ]
     if metrics.test_fingerprint != predictions.fingerprint:
         problems.append(f"test_fingerprint = {metrics.test_fingerprint}, and predictions.csv is about other images")
@@ -117,9 +119,9 @@ def refuse_contradiction(metrics: Metrics, predictions: Predictions, where: str)
         raise DcubeError(f"{where}: metrics.json says {problems[0]}: evaluate that model again (`dvc repro evaluate`)")
 
 
-def _agree(said: float | None, computed: float | None) -> bool:
-    if said is None or computed is None:
-        return said is computed
+def _agree(said: float, computed: float | None) -> bool:
+    if computed is None:
+        return False
     return math.isclose(said, computed, rel_tol=ROUNDING, abs_tol=ROUNDING) or (said != said and computed != computed)
 
 

@@ -6,11 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PARAMS, PREPARED, REGISTERED, REPORT, VERSIONS
-from dcube.artifacts.schemas.metrics import Metrics
+from dcube.artifacts.layout import EVALUATION, PARAMS, PREPARED, REGISTERED, REPORT, VERSIONS
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
-from dcube.evaluation.metrics import METRICS
 from dcube.registry.staleness import refuse, stale_run
 from dcube.registry.version import Version, readable
 from dcube.registry.versions import Registry, evaluation_artifacts
@@ -74,7 +72,6 @@ def material_of(registry: Registry, version: Version, folder: Path) -> Material:
             continue
         with TemporaryDirectory() as work:
             files = registry.verified(one, Path(work), code=False).or_refuse()
-            _refuse_incomplete(files / evaluation_artifacts(name) / METRICS_FILE)
             shutil.copytree(files / evaluation_artifacts(name), folder / EVALUATION / name)
             if one is version:
                 _keep(files / REPORT, folder)
@@ -87,14 +84,6 @@ def material_of(registry: Registry, version: Version, folder: Path) -> Material:
         absent=NOT_KEPT,
         wanted=model,
     )
-
-
-def _refuse_incomplete(file: Path) -> None:
-    """Raise `DcubeError` if an evaluation lacks a metric that the page shows."""
-    test = Metrics.load(file).test
-    for metric in METRICS:
-        if not (metric.by_class or metric.of_images) and metric.name not in test:
-            raise DcubeError(f"{file.name} of {file.parent.name} has no {metric.name}: {Metrics.remedy}")
 
 
 def _siblings(registry: Registry, version: Version) -> list[Version]:

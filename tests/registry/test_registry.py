@@ -458,6 +458,17 @@ def test_metrics_that_contradict_the_predictions_are_not_registered(
     assert not REGISTERED.exists()
 
 
+def test_evaluation_from_before_a_metric_was_added_is_registered(working_copy, tiny_params):
+    """Promotion checks registered versions in the same way, and these cannot be evaluated again."""
+    write_evaluated("dcube", seed=0, auroc=0.9, right=20, params=tiny_params)
+    path = EVALUATION / "dcube" / "metrics.json"
+    content = json.loads(path.read_text())
+    del content["test"]["brier"], content["interval"]["brier"]
+    path.write_text(json.dumps(content))
+    register.main()
+    assert REGISTERED.exists()
+
+
 def test_register_without_an_evaluation_is_refused(working_copy):
     with pytest.raises(DcubeError, match="dvc repro"):
         register.main()
