@@ -17,7 +17,7 @@ from playwright.sync_api import Page, sync_playwright
 from dcube.config.loading import flattened, load_preset
 from dcube.config.schema import Params
 from dcube.registry.candidate_run import candidate_run, log_metrics
-from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
+from dcube.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from dcube.runtime.processes import process_group
 from dcube.tracking import tags
 from dcube.tracking.batches import send_params
@@ -30,9 +30,9 @@ PAGE_TAGS = {"kind": "dcube", "AUROC": "0.900 (0.847–0.979)", "macro F1": "0.8
 LIMIT = 2.0  # seconds that a person waits
 
 
-def fill(client: MlflowClient, versions: int, runs: int) -> Registry:
+def fill(client: MlflowClient, versions: int, runs: int) -> RegisteredModel:
     """Pipelines of four candidates, whose other runs are those of the stages."""
-    registry = Registry.created(client, NAME)
+    registered_model = RegisteredModel.created(client, NAME)
     experiment = client.create_experiment("dcube/many")
     params = flattened(Params().model_dump(mode="json"))
     changed = flattened(load_preset("breastmnist").model_dump(mode="json", exclude_defaults=True))
@@ -41,27 +41,31 @@ def fill(client: MlflowClient, versions: int, runs: int) -> Registry:
         shared = {tags.PIPELINE: f"pipeline-{number}", tags.TEST: "t" * 64}
         parent = client.create_run(experiment, tags=shared, run_name=f"pipeline {number}")
         for place in range(CANDIDATES):
-            _version(registry, parent, params, number + place / 10, shared)
+            _version(registered_model, parent, params, number + place / 10, shared)
         for _ in range(runs // pipelines - CANDIDATES - 1):
             with candidate_run(client, parent, "stage", shared) as run_id:
                 log_metrics(client, run_id, {f"loss/{name}": 0.1 for name in range(10)})
         send_params(client, parent.info.run_id, changed)
         log_metrics(client, parent.info.run_id, {"challenger.auroc": number / pipelines})
         client.set_terminated(parent.info.run_id)
-    registry.client.set_registered_model_alias(NAME, CHAMPION, "1")
-    registry.client.set_registered_model_alias(NAME, CHALLENGER, str(versions))
-    return registry
+    registered_model.client.set_registered_model_alias(NAME, CHAMPION, "1")
+    registered_model.client.set_registered_model_alias(NAME, CHALLENGER, str(versions))
+    return registered_model
 
 
-def _version(registry: Registry, parent: Run, params: dict, value: float, shared: dict[str, str]) -> None:
+def _version(
+    registered_model: RegisteredModel, parent: Run, params: dict, value: float, shared: dict[str, str]
+) -> None:
     origin = shared | {tags.MODEL: "dcube", tags.KIND: "dcube", tags.WEIGHTS: f"{value:064.1f}"}
-    with candidate_run(registry.client, parent, "dcube", origin) as run_id:
-        send_params(registry.client, run_id, params | {"classifier.seed": value})
+    with candidate_run(registered_model.client, parent, "dcube", origin) as run_id:
+        send_params(registered_model.client, run_id, params | {"classifier.seed": value})
         log_metrics(
-            registry.client, run_id, {f"test.{name}": value for name in ("auroc", "macro_f1", *map(str, range(20)))}
+            registered_model.client,
+            run_id,
+            {f"test.{name}": value for name in ("auroc", "macro_f1", *map(str, range(20)))},
         )
-        registry.client.create_model_version(NAME, f"runs:/{run_id}/model", run_id, tags=PAGE_TAGS)
-        registry.client.set_tag(run_id, tags.REGISTERED_MODEL, NAME)
+        registered_model.client.create_model_version(NAME, f"runs:/{run_id}/model", run_id, tags=PAGE_TAGS)
+        registered_model.client.set_tag(run_id, tags.REGISTERED_MODEL, NAME)
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -74,8 +78,8 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
     return median(taken)
 
 
-def measured(address: str, registry: Registry, page: Page, repeats: int) -> dict[str, float]:
-    versions = registry.versions()
+def measured(address: str, registered_model: RegisteredModel, page: Page, repeats: int) -> dict[str, float]:
+    versions = registered_model.versions()
     experiment = versions[0].run.info.experiment_id
     runs = {version.version: version.run_id for version in versions[:6]}
     command = [sys.executable, "-c", "from dcube.cli.main import main; main()"]
@@ -89,15 +93,15 @@ def measured(address: str, registry: Registry, page: Page, repeats: int) -> dict
         return work
 
     def identity() -> None:
-        assert registry.find({tags.WEIGHTS: versions[-1].tags[tags.WEIGHTS]})
+        assert registered_model.find({tags.WEIGHTS: versions[-1].tags[tags.WEIGHTS]})
 
     work: dict[str, Callable[[], object]] = {
         "page of the versions": opened(registered_model_page(address, NAME), f"Version {len(versions)}"),
         "page that compares 6 versions": opened(compare_page(address, NAME, runs), "test.macro_f1"),
         "page of the runs, by AUROC": opened(runs_page(address, experiment, "challenger.auroc"), "pipeline 49"),
         "page of the models": opened(models_page(address, experiment), "Models"),
-        "all versions with their metrics (Python)": registry.versions,
-        "the newest 20 (Python)": lambda: registry.versions(20),
+        "all versions with their metrics (Python)": registered_model.versions,
+        "the newest 20 (Python)": lambda: registered_model.versions(20),
         "whether a candidate is registered (Python)": identity,
         "`dcube models`": lambda: subprocess.run([*command, "models", NAME], check=True, stdout=subprocess.DEVNULL),
         "of that, `import mlflow`": lambda: subprocess.run([sys.executable, "-c", "import mlflow"], check=True),
@@ -127,7 +131,7 @@ def main() -> None:
             _wait_for(address)
             page = chromium.new_page(viewport={"width": 1400, "height": 1000})
             page.set_default_timeout(120_000)
-            taken = measured(address, Registry(MlflowClient(address), NAME), page, arguments.repeats)
+            taken = measured(address, RegisteredModel(MlflowClient(address), NAME), page, arguments.repeats)
     print(f"| {arguments.versions} versions, {arguments.runs} runs, SQLite | seconds |\n| --- | --- |")
     for name, value in taken.items():
         print(f"| {name} | {value:.2f} |{'' if value <= LIMIT else ' too slow'}")

@@ -14,7 +14,7 @@ from pydantic import Field
 from dcube.registry import promotion
 from dcube.registry.promotion import Proposal
 from dcube.registry.promotion_policy import PromotionPolicy
-from dcube.registry.versions import Registry
+from dcube.registry.versions import RegisteredModel
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 from flows.prefect_api import log_errors_in_one_line, run_of, this_run
 from flows.reporting import slug
@@ -49,8 +49,8 @@ def promote(
     """
     log_errors_in_one_line()
     with mlflow_errors_in_one_line():
-        registry = Registry.existing(model)
-        proposal = promotion.propose(registry, policy)
+        registered_model = RegisteredModel.existing(model)
+        proposal = promotion.propose(registered_model, policy)
         text = proposal_text(proposal)
         create_markdown_artifact(text, key=f"promotion-{slug(model)}", description=proposal.title)
         if not proposal.verdict.promoted:
@@ -61,7 +61,7 @@ def promote(
             if not approved.promote:
                 return _stays(f"{approved.name} said no{approved.reason and f': {approved.reason}'}")
             who, why = approved.name, approved.reason
-        event = promotion.promote(registry, proposal, who, why)
+        event = promotion.promote(registered_model, proposal, who, why)
     message = f"Version {event.version} is the champion of {model} now: {event.why}"
     get_run_logger().info(message)
     return Completed(name="Promoted", message=message)

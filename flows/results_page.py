@@ -33,7 +33,7 @@ from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import interval_text
 from dcube.registry.promotion import Proposal, propose
 from dcube.registry.promotion_policy import COLUMNS, PromotionPolicy
-from dcube.registry.versions import CHAMPION, Registry
+from dcube.registry.versions import CHAMPION, RegisteredModel
 from dcube.runtime.settings import library_defaults
 from dcube.tracking.mlflow_client import FAIL_FAST, tracking_client
 from dcube.tracking.pages import compare_page, run_page, version_page
@@ -101,31 +101,31 @@ def _metrics_table(metrics: Mapping[str, Metrics]) -> str:
 def _registered(
     registered: Registered, metrics: Mapping[str, Metrics], predictions: Mapping[str, Predictions], address: str
 ) -> Iterator[str]:
-    registry = Registry(tracking_client(address), registered.name)
-    versions = [registry.version(str(number)) for number in sorted(registered.versions.values())]
+    registered_model = RegisteredModel(tracking_client(address), registered.name)
+    versions = [registered_model.version(str(number)) for number in sorted(registered.versions.values())]
     runs = {version.version: version.run_id for version in versions}
-    champion = registry.holder(CHAMPION)
+    champion = registered_model.holder(CHAMPION)
     if champion is not None:
         number = champion.version
         runs[number] = champion.run_id
         others = {name: its for name, its in predictions.items() if str(registered.versions.get(name)) != number}
         yield f"### Minus the champion, version {number} of {registered.name}"
         try:
-            yield _differences(others, registry.predictions(champion), next(iter(metrics.values())))
-            yield from _promotion(registry)
+            yield _differences(others, registered_model.predictions(champion), next(iter(metrics.values())))
+            yield from _promotion(registered_model)
         except DcubeError as error:  # tested on other images, for example
             yield f"Not compared: {error}."
     if address.startswith("http"):
-        shared = registry.client.get_run(versions[-1].registration_run_id)
+        shared = registered_model.client.get_run(versions[-1].registration_run_id)
         yield "\n".join(f"- {link}" for link in _links(registered, runs, shared, address))
 
 
-def _promotion(registry: Registry) -> Iterator[str]:
+def _promotion(registered_model: RegisteredModel) -> Iterator[str]:
     """Yield whether the default policy would promote the challenger, and how to do it."""
-    proposal = propose(registry, PromotionPolicy())
+    proposal = propose(registered_model, PromotionPolicy())
     yield proposal_text(proposal)
     if proposal.verdict.promoted:
-        yield f"To promote it: `dcube promote {registry.name}`, or the deployment `promote`."
+        yield f"To promote it: `dcube promote {registered_model.name}`, or the deployment `promote`."
 
 
 def _differences(candidates: Mapping[str, Predictions], champion: Predictions, metrics: Metrics) -> str:

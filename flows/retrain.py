@@ -10,7 +10,7 @@ from prefect.states import Completed, State
 
 from dcube.registry.references import model_of
 from dcube.registry.version import readable
-from dcube.registry.versions import Registry
+from dcube.registry.versions import RegisteredModel
 from dcube.repository.commands import commit_of, repository_around
 from dcube.repository.data_record import recorded_data
 from dcube.tracking.mlflow_client import tracking_client
@@ -49,5 +49,5 @@ def retrain(pipeline: str, revision: str = "HEAD", always: bool = False) -> Stat
 
 def known_data(model: str) -> set[str]:
     """Return DVC's hashes of the data that the registered versions were trained on."""
-    versions, _ = readable(Registry(tracking_client(), model).versions())
+    versions, _ = readable(RegisteredModel(tracking_client(), model).versions())
     return {version.tags[DATA] for version in versions if DATA in version.tags}

@@ -16,7 +16,7 @@ from dcube.errors import DcubeError
 if TYPE_CHECKING:
     from dcube.registry.champions import Event
     from dcube.registry.provenance import Provenance
-    from dcube.registry.versions import Registry
+    from dcube.registry.versions import RegisteredModel
 
 Model = Annotated[
     str | None, typer.Argument(help="Registered model. Default: dcube-NAME, where NAME is data.name in params.yaml.")
@@ -37,24 +37,24 @@ def models(
     """List the newest versions of a registered model with their aliases and metrics."""
     if history and everything:
         raise DcubeError("--history shows every champion, and --all every version: leave out one of them")
-    with _registry(name) as registry:
+    with _registered_model(name) as registered_model:
         from dcube.cli.registry_tables import history_table, split_notices, versions_table
         from dcube.registry.presence import REMEDY, lost_versions
         from dcube.registry.version import readable, with_source_runs
 
-        snapshot = registry.snapshot()
+        snapshot = registered_model.snapshot()
         if history:
-            print_rich(history_table(registry.name, snapshot.history()))
+            print_rich(history_table(registered_model.name, snapshot.history()))
         else:
             entries = snapshot.entries if everything else snapshot.newest(NEWEST)
-            versions, problems = readable(with_source_runs(registry.client, entries))
+            versions, problems = readable(with_source_runs(registered_model.client, entries))
             print_rich(versions_table(snapshot, versions))
             lost = lost_versions()
             for notice in (*problems, *split_notices(versions), f"{lost}. {REMEDY}" if lost else None):
                 if notice:
                     print_rich(notice)
         if snapshot.champion_moved_by_hand():
-            _print_moved(registry)
+            _print_moved(registered_model)
 
 
 def promote(
@@ -69,18 +69,18 @@ def promote(
     """Compare the challenger with the champion, and promote it if it meets all criteria. Exit code 1: not promoted."""
     if check and (yes or reason):
         raise DcubeError("--check only compares: leave it out, or --yes and --reason")
-    with _registry(name) as registry:
+    with _registered_model(name) as registered_model:
         from dcube.cli.registry_tables import proposal_table, split_notices
         from dcube.registry import promotion
         from dcube.registry.promotion_policy import policy_with
         from dcube.tracking.lineage import person
 
-        proposal = promotion.propose(registry, policy_with(settings or []))
+        proposal = promotion.propose(registered_model, policy_with(settings or []))
         print_rich(proposal_table(proposal) if proposal.verdict.criteria else proposal.title)
         for notice in split_notices(filter(None, (proposal.challenger, proposal.champion))):
             print_rich(notice)
         may = "may be promoted" if proposal.verdict.promoted else "is not promoted"
-        _print_moved(registry)
+        _print_moved(registered_model)
         print(f"Version {proposal.challenger.version} {may}: {proposal.verdict.reason}.")
         if not proposal.verdict.promoted:
             raise typer.Exit(1)
@@ -88,7 +88,7 @@ def promote(
             return
         if not yes and not typer.confirm("Make it champion?"):
             raise typer.Exit(1)
-        _print_event(registry.name, promotion.promote(registry, proposal, person(), reason))
+        _print_event(registered_model.name, promotion.promote(registered_model, proposal, person(), reason))
 
 
 def rollback(
@@ -99,12 +99,12 @@ def rollback(
     ] = None,
 ) -> None:
     """Restore the previous champion, without a comparison."""
-    with _registry(name) as registry:
+    with _registered_model(name) as registered_model:
         from dcube.registry import promotion
         from dcube.tracking.lineage import person
 
-        _print_moved(registry)
-        _print_event(registry.name, promotion.rollback(registry, person(), reason, to))
+        _print_moved(registered_model)
+        _print_event(registered_model.name, promotion.rollback(registered_model, person(), reason, to))
 
 
 def lineage(reference: Reference) -> None:
@@ -148,9 +148,9 @@ def _origin(reference: str, describe_pipeline: Callable[[str], str] = str) -> "I
         yield trace(*resolve_reference(reference), repository_around(Path.cwd()), describe_pipeline)
 
 
-def _print_moved(registry: "Registry") -> None:
+def _print_moved(registered_model: "RegisteredModel") -> None:
     """Print a message if the champion differs from the one in the history."""
-    if moved := registry.champion_moved_by_hand():
+    if moved := registered_model.champion_moved_by_hand():
         print(f"{moved[0].upper()}{moved[1:]}.")
 
 
@@ -160,12 +160,12 @@ def _print_event(name: str, event: "Event") -> None:
 
 
 @contextmanager
-def _registry(name: str | None) -> "Iterator[Registry]":
+def _registered_model(name: str | None) -> "Iterator[RegisteredModel]":
     """Yield the registered model `name`, or the one that params.yaml names."""
     from dcube.registry.references import model_of
-    from dcube.registry.versions import Registry
+    from dcube.registry.versions import RegisteredModel
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     quiet_mlflow()
     with mlflow_errors_in_one_line():
-        yield Registry.existing(name or model_of(load_params(PARAMS).data.name))
+        yield RegisteredModel.existing(name or model_of(load_params(PARAMS).data.name))

@@ -78,7 +78,7 @@ def proposal_table(proposal: Proposal) -> Table:
 
 
 def lineage_table(origin: "Provenance") -> Table:
-    table = _table(f"{origin.registry.name} version {origin.version.version}", "of", "what", "value")
+    table = _table(f"{origin.registered_model.name} version {origin.version.version}", "of", "what", "value")
     for group, facts in origin.facts.items():
         for place, (name, value) in enumerate(facts.items()):
             table.add_row("" if place else group, name, value)

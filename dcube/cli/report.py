@@ -51,9 +51,11 @@ def report(reference: Reference = None, output: Output = None, checklist: Checkl
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     with mlflow_errors_in_one_line(), TemporaryDirectory() as folder:
-        registry, version = resolve_reference(reference)
-        named = f"-{registry.name}-{version.version}"
-        _write(output or _default_file(named, checklist), material_of(registry, version, Path(folder)), checklist)
+        registered_model, version = resolve_reference(reference)
+        named = f"-{registered_model.name}-{version.version}"
+        _write(
+            output or _default_file(named, checklist), material_of(registered_model, version, Path(folder)), checklist
+        )
 
 
 def _default_file(named: str, checklist: bool) -> Path:

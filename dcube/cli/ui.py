@@ -19,7 +19,7 @@ from dcube.tracking import tags
 
 if TYPE_CHECKING:
     from dcube.registry.version import Version
-    from dcube.registry.versions import Registry
+    from dcube.registry.versions import RegisteredModel
 
 MOST_COMPARED = 6  # columns that fit on a screen
 # One process instead of a dozen: MLflow starts four workers, and more for jobs that evaluate language models.
@@ -34,7 +34,7 @@ def ui(
 ) -> None:
     """Print the addresses of MLflow's pages for a registered model; start MLflow unless it runs on a server."""
     from dcube.registry.references import model_of
-    from dcube.registry.versions import Registry
+    from dcube.registry.versions import RegisteredModel
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
 
     quiet_mlflow()
@@ -42,8 +42,8 @@ def ui(
     address = f"http://127.0.0.1:{port}" if own else tracking_uri().rstrip("/")
     try:
         with mlflow_errors_in_one_line():
-            registry = Registry.existing(name or model_of(load_params(PARAMS).data.name))
-            print("\n".join(addresses(registry, address)), flush=True)
+            registered_model = RegisteredModel.existing(name or model_of(load_params(PARAMS).data.name))
+            print("\n".join(addresses(registered_model, address)), flush=True)
     except DcubeError as error:
         if not own:
             raise
@@ -55,7 +55,7 @@ def ui(
             os.execve(command[0], command, child_environment(database))
 
 
-def addresses(registry: "Registry", address: str) -> list[str]:
+def addresses(registered_model: "RegisteredModel", address: str) -> list[str]:
     """Return lines with the addresses of the pages for versions, comparison with the champion, pipelines and models."""
     from dcube.evaluation.metrics import metric_of
     from dcube.registry.pipeline import headline
@@ -63,14 +63,14 @@ def addresses(registry: "Registry", address: str) -> list[str]:
     from dcube.registry.versions import CHALLENGER, CHAMPION
     from dcube.tracking.pages import compare_page, models_page, registered_model_page, runs_page
 
-    lines = [f"versions:  {registered_model_page(address, registry.name)}"]
-    champion = registry.aliases().get(CHAMPION)
-    versions = [it for it in readable(registry.versions(NEWEST))[0] if it.run and tags.PIPELINE in it.tags]
+    lines = [f"versions:  {registered_model_page(address, registered_model.name)}"]
+    champion = registered_model.aliases().get(CHAMPION)
+    versions = [it for it in readable(registered_model.versions(NEWEST))[0] if it.run and tags.PIPELINE in it.tags]
     if versions and (run := versions[0].run):
-        last = _registered_last(registry.name, versions) | {champion}
+        last = _registered_last(registered_model.name, versions) | {champion}
         compared = sorted((it for it in versions if it.version in last), key=lambda it: it.version != champion)
         runs = {it.version: it.run_id for it in compared[:MOST_COMPARED]}
-        lines.append(f"compared:  {compare_page(address, registry.name, runs)}")
+        lines.append(f"compared:  {compare_page(address, registered_model.name, runs)}")
         by_auroc = headline(CHALLENGER, metric_of("auroc").name)
         lines.append(f"pipelines: {runs_page(address, run.info.experiment_id, by_auroc)}")
         lines.append(f"models:    {models_page(address, run.info.experiment_id)}")

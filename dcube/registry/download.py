@@ -56,14 +56,14 @@ def download_version(reference: str, folder: Path) -> DownloadedVersion:
         DcubeError: if there is no such version, if it differs from what was registered, or if the alias `champion`
             is on a control.
     """
-    registry, version = resolve_reference(reference)
+    registered_model, version = resolve_reference(reference)
     number = version.version
-    files = registry.verified(version, folder, code=False).or_refuse()
-    refuse_unfit_champion(reference, registry, version)
+    files = registered_model.verified(version, folder, code=False).or_refuse()
+    refuse_unfit_champion(reference, registered_model, version)
     configs = list((files / MODEL).rglob(CONFIG))
     if len(configs) != 1:
-        raise DcubeError(f"{registry.name} version {number} contains no candidate of this program: register one")
+        raise DcubeError(f"{registered_model.name} version {number} contains no candidate of D-Cube: register one")
     notice = version.tags.get(tags.SPLIT_NOTICE, "")
     metrics = Metrics.load(files / evaluation_artifacts(version.needed(tags.MODEL)) / METRICS_FILE)
     code, weights = version.tags.get(tags.COMMIT, ""), version.needed(tags.WEIGHTS)
-    return DownloadedVersion(registry.name, number, configs[0].parent, metrics, code, weights, notice)
+    return DownloadedVersion(registered_model.name, number, configs[0].parent, metrics, code, weights, notice)

@@ -28,9 +28,9 @@ def log_external_test(reference: str, test: ExternalTest, folder: Path) -> None:
         reference: `MODEL@ALIAS` or `MODEL/VERSION`.
         folder: folder that `save_external_test` has written.
     """
-    registry, version = resolve_reference(reference)
-    source = registry.client.get_run(version.run_id)
-    client, metrics, number = registry.client, test.metrics, version.version
+    registered_model, version = resolve_reference(reference)
+    source = registered_model.client.get_run(version.run_id)
+    client, metrics, number = registered_model.client, test.metrics, version.version
     origin = {
         tags.EXTERNAL_TEST: metrics.dataset,
         tags.WEIGHTS: metrics.weights_sha256,
@@ -39,12 +39,14 @@ def log_external_test(reference: str, test: ExternalTest, folder: Path) -> None:
     run = client.create_run(
         source.info.experiment_id,
         tags=origin,
-        run_name=f"{registry.name}/{number} on {metrics.dataset}",
+        run_name=f"{registered_model.name}/{number} on {metrics.dataset}",
         start_time=milliseconds(),
     )
-    send_params(client, run.info.run_id, {"model": registry.name, "version": number, "test set": metrics.dataset})
+    send_params(
+        client, run.info.run_id, {"model": registered_model.name, "version": number, "test set": metrics.dataset}
+    )
     log_metrics(client, run.info.run_id, {f"external.{name}": value for name, value in metrics.test.items()})
     client.log_artifacts(run.info.run_id, str(folder))
     client.set_terminated(run.info.run_id)
     text = external_tag(metrics, run.info.run_id, sha256_of(folder / METRICS_FILE))
-    client.set_model_version_tag(registry.name, number, f"{tags.EXTERNAL}{metrics.dataset}", text)
+    client.set_model_version_tag(registered_model.name, number, f"{tags.EXTERNAL}{metrics.dataset}", text)

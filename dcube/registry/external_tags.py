@@ -12,7 +12,7 @@ from dcube.errors import DcubeError
 from dcube.evaluation.metrics import metric_of
 from dcube.evaluation.summary import interval_text, tested_on
 from dcube.registry.version import Version
-from dcube.registry.versions import Registry
+from dcube.registry.versions import RegisteredModel
 from dcube.tracking import tags
 from dcube.tracking.downloads import download
 
@@ -30,20 +30,20 @@ def external_tag(metrics: Metrics, run_id: str, digest: str) -> str:
     return f"{value}, {tested_on(metrics)}; run {run_id}, sha256 of its metrics {digest}"
 
 
-def unconfirmed_external_tests(registry: Registry, version: Version) -> Iterator[str]:
+def unconfirmed_external_tests(registered_model: RegisteredModel, version: Version) -> Iterator[str]:
     """Yield a message for every tag of an external test that its run does not confirm."""
     for name, text in sorted(version.entry.tags.items()):
-        if name.startswith(tags.EXTERNAL) and (problem := _problem(registry, version, name, text)):
+        if name.startswith(tags.EXTERNAL) and (problem := _problem(registered_model, version, name, text)):
             yield f"the tag {name!r} {problem}"
 
 
-def _problem(registry: Registry, version: Version, name: str, text: str) -> str:
+def _problem(registered_model: RegisteredModel, version: Version, name: str, text: str) -> str:
     if (source := SOURCE.search(text)) is None:
         return "names no run that it is from: it was changed by hand, or written by an earlier version of D-Cube"
     run_id, digest = source.groups()
     with TemporaryDirectory() as folder:
         file = Path(folder, METRICS_FILE)
-        if not download(registry.client, f"runs:/{run_id}/{METRICS_FILE}", file):
+        if not download(registered_model.client, f"runs:/{run_id}/{METRICS_FILE}", file):
             return f"is from run {run_id}, which is gone"
         if sha256_of(file) != digest:
             return f"is not from the {METRICS_FILE} that run {run_id} holds"

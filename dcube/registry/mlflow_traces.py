@@ -22,21 +22,21 @@ from dcube.tracking import lineage, tags
 def registered(found: Provenance) -> Iterator[tuple[str, str]]:
     """Compare the version with its manifest, the champions' history and the runs of external tests."""
     with TemporaryDirectory() as folder:
-        verified = found.registry.verified(found.version, Path(folder))
+        verified = found.registered_model.verified(found.version, Path(folder))
     found.compared, found.manifest = verified.compared, verified.manifest
     yield "compared with the manifest", verified.compared
     yield "manifest (sha256)", found.tag(tags.MANIFEST)
     for problem in verified.problems:
         found.obstacle(f"it is not what was registered: {problem}")
-    if moved := found.registry.champion_moved_by_hand():
+    if moved := found.registered_model.champion_moved_by_hand():
         found.gaps.append(moved)
-    found.gaps += unconfirmed_external_tests(found.registry, found.version)
+    found.gaps += unconfirmed_external_tests(found.registered_model, found.version)
 
 
 def model(found: Provenance) -> Iterator[tuple[str, str]]:
     version = found.version
-    held = sorted(alias for alias, which in found.registry.aliases().items() if which == version.version)
-    yield "version", f"{found.registry.name}/{version.version}"
+    held = sorted(alias for alias, which in found.registered_model.aliases().items() if which == version.version)
+    yield "version", f"{found.registered_model.name}/{version.version}"
     yield "aliases", ", ".join(held) or "none"
     yield "candidate", f"{found.model} ({found.tag(tags.KIND)})"
     yield "registered", f"{datetime.fromtimestamp(version.creation_timestamp / 1000, UTC):%Y-%m-%d %H:%M} UTC"

@@ -17,7 +17,7 @@ from dcube.registry.candidate_run import log_metrics
 from dcube.registry.promotion import appoint_first
 from dcube.registry.registration import EvaluatedCandidate, Registration, best_by_validation, challenger_of, register
 from dcube.registry.version_page import Champion
-from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
+from dcube.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from dcube.tracking import tags
 from dcube.tracking.batches import send_params
 from dcube.tracking.run import TrackedRun
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def register_pipeline(
-    registry: Registry,
+    registered_model: RegisteredModel,
     models: Sequence[EvaluatedCandidate],
     shared: Registration,
     origin_of: Callable[[str], Mapping[str, str]],
@@ -37,19 +37,19 @@ def register_pipeline(
     Args:
         origin_of: function that returns the tags of a stage's origin.
     """
-    shared = replace(shared, champion=_champion(registry))
-    versions = {it.name: register(registry, it, shared, origin_of(f"evaluate@{it.name}")) for it in models}
+    shared = replace(shared, champion=_champion(registered_model))
+    versions = {it.name: register(registered_model, it, shared, origin_of(f"evaluate@{it.name}")) for it in models}
     challenger, origin = challenger_of(models), origin_of("register")
     roles = {"best": best_by_validation(models), CHALLENGER: challenger}
-    _log_headlines(registry.client, shared.run.data.tags[tags.PARENT], shared.params, roles)
+    _log_headlines(registered_model.client, shared.run.data.tags[tags.PARENT], shared.params, roles)
     if challenger:
-        registry.set_alias(CHALLENGER, versions[challenger.name].version)
-        if registry.holder(CHAMPION) is None:
-            appoint_first(registry, versions[challenger.name], who=f"pipeline {origin[tags.PIPELINE]}")
+        registered_model.set_alias(CHALLENGER, versions[challenger.name].version)
+        if registered_model.holder(CHAMPION) is None:
+            appoint_first(registered_model, versions[challenger.name], who=f"pipeline {origin[tags.PIPELINE]}")
     return Registered(
-        name=registry.name,
+        name=registered_model.name,
         versions={name: int(version.version) for name, version in versions.items()},
-        aliases={alias: int(number) for alias, number in registry.aliases().items()},
+        aliases={alias: int(number) for alias, number in registered_model.aliases().items()},
         challenger=challenger.name if challenger else None,
         origin=dict(origin),
     )
@@ -91,12 +91,12 @@ def _log_headlines(
             client.set_tag(run_id, role, title_of_candidate(model.name, model.metrics.kind))
 
 
-def _champion(registry: Registry) -> Champion | None:
+def _champion(registered_model: RegisteredModel) -> Champion | None:
     """Return the champion with its test predictions, or None if there is none or they cannot be read."""
-    version = registry.holder(CHAMPION)
+    version = registered_model.holder(CHAMPION)
     if version is None:
         return None
     try:
-        return Champion(version, registry.predictions(version))
+        return Champion(version, registered_model.predictions(version))
     except DcubeError:
         return None

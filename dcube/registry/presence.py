@@ -10,7 +10,7 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError, abbreviated
 from dcube.registry.version import Version
-from dcube.registry.versions import Registry, evaluation_artifacts
+from dcube.registry.versions import RegisteredModel, evaluation_artifacts
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import (
     is_missing,
@@ -51,11 +51,11 @@ def lost_versions() -> str | None:
     if not REGISTRATION.exists():
         return None
     record, uri = Registered.load(REGISTRATION), tracking_uri()
-    registry = None if is_missing_database(uri) else Registry(tracking_client(), record.name)
+    registered_model = None if is_missing_database(uri) else RegisteredModel(tracking_client(), record.name)
     lost = [
         f"{version} ({name})"
         for name, version in record.versions.items()
-        if registry is None or not _is_there(registry, name, version)
+        if registered_model is None or not _is_there(registered_model, name, version)
     ]
     if not lost:
         return None
@@ -65,12 +65,12 @@ def lost_versions() -> str | None:
     )
 
 
-def _is_there(registry: Registry, name: str, number: int) -> bool:
+def _is_there(registered_model: RegisteredModel, name: str, number: int) -> bool:
     try:
-        version = registry.version(str(number))
+        version = registered_model.version(str(number))
     except DcubeError:
         return False
     metrics = EVALUATION / name / METRICS_FILE
     if metrics.exists() and version.tags.get(tags.WEIGHTS) != Metrics.load(metrics).weights_sha256:
         return False
-    return has_its_files(registry.client, version, evaluation_artifacts(name))
+    return has_its_files(registered_model.client, version, evaluation_artifacts(name))

@@ -14,7 +14,7 @@ from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champi
 from dcube.registry.eligibility import refuse_control, refuse_missing_champion, refuse_other_test, tested_elsewhere
 from dcube.registry.promotion_policy import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, PromotionRecord, Verdict, judge
 from dcube.registry.version import Version
-from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
+from dcube.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from dcube.runtime import retries
 from dcube.tracking import tags
 
@@ -45,33 +45,34 @@ class Proposal:
         return f"{self.challenger.name}: challenger {_named(self.challenger)} against {against}"
 
 
-def propose(registry: Registry, policy: PromotionPolicy) -> Proposal:
+def propose(registered_model: RegisteredModel, policy: PromotionPolicy) -> Proposal:
     """Compare challenger and champion.
 
     Raises:
         DcubeError: if there is no challenger, if it is a control, if the history has a champion but the alias is gone,
             if the two were tested on different images, or if a version differs from what was registered.
     """
-    events = registry.history()  # read before the alias, so that a later move leaves an event that is not in this list
-    challenger, champion = registry.holder(CHALLENGER), registry.holder(CHAMPION)
+    events = registered_model.history()  # before the alias: a later move then leaves an event that is not in this list
+    challenger, champion = registered_model.holder(CHALLENGER), registered_model.holder(CHAMPION)
     if challenger is None:
         raise DcubeError(
-            f"{registry.name} has no challenger: run `dvc repro --force --single-item register`, which names one"
+            f"{registered_model.name} has no challenger: run `dvc repro --force --single-item register`, "
+            "which names one"
         )
     if champion is None:
-        refuse_missing_champion(registry.name, events)
-        _refuse_unfit(registry, challenger)
+        refuse_missing_champion(registered_model.name, events)
+        _refuse_unfit(registered_model, challenger)
         verdict = NO_CHAMPION
     elif champion.version == challenger.version:
         verdict = IS_CHAMPION
     else:
         refuse_other_test(champion, challenger)
         refuse_control(challenger)
-        verdict = judge(registry.predictions(champion), registry.predictions(challenger), policy)
+        verdict = judge(registered_model.predictions(champion), registered_model.predictions(challenger), policy)
     return Proposal(challenger, champion, policy, verdict, _next_number(events))
 
 
-def promote(registry: Registry, proposal: Proposal, who: str, why: str = "") -> Event:
+def promote(registered_model: RegisteredModel, proposal: Proposal, who: str, why: str = "") -> Event:
     """Make the challenger champion. The recorded reason is `why`, followed by the verdict's own reason.
 
     Raises:
@@ -79,10 +80,10 @@ def promote(registry: Registry, proposal: Proposal, who: str, why: str = "") -> 
     """
     if not proposal.verdict.promoted:
         raise DcubeError(f"version {proposal.challenger.version} is not promoted: {proposal.verdict.reason}")
-    if registry.aliases().get(CHALLENGER) != proposal.challenger.version:
-        raise DcubeError(f"the challenger of {registry.name} has changed: compare again")
+    if registered_model.aliases().get(CHALLENGER) != proposal.challenger.version:
+        raise DcubeError(f"the challenger of {registered_model.name} has changed: compare again")
     return _appoint(
-        registry,
+        registered_model,
         Event.new(
             proposal.challenger.version,
             PROMOTED if proposal.champion else FIRST,
@@ -95,21 +96,21 @@ def promote(registry: Registry, proposal: Proposal, who: str, why: str = "") -> 
     )
 
 
-def appoint_first(registry: Registry, version: Version, who: str) -> None:
+def appoint_first(registered_model: RegisteredModel, version: Version, who: str) -> None:
     """Make a version the first champion, unless another pipeline does so at the same moment.
 
     If there was a champion whose version was deleted, do nothing: a person must decide which version follows it.
     """
 
     def attempt() -> None:
-        if not registry.history():
-            _appoint(registry, Event.new(version.version, FIRST, who, NO_CHAMPION.reason))
+        if not registered_model.history():
+            _appoint(registered_model, Event.new(version.version, FIRST, who, NO_CHAMPION.reason))
 
     with suppress(ChampionChangedError):
         retries.AFTER_COLLISION.retrying(ChampionChangedError, wait=RANDOM_PAUSE)(attempt)
 
 
-def rollback(registry: Registry, who: str, why: str, to: str | None = None) -> Event:
+def rollback(registered_model: RegisteredModel, who: str, why: str, to: str | None = None) -> Event:
     """Make the previous champion, or the version `to`, champion again without a comparison.
 
     This also works if the present champion's version was deleted.
@@ -120,24 +121,24 @@ def rollback(registry: Registry, who: str, why: str, to: str | None = None) -> E
     """
     if not why.strip():
         raise DcubeError("a rollback needs a reason: say why with --reason")
-    events, current = registry.history(), registry.aliases().get(CHAMPION)
+    events, current = registered_model.history(), registered_model.aliases().get(CHAMPION)
     if current is None and not events:
-        raise DcubeError(f"{registry.name} has no champion: nothing can be rolled back")
-    target = registry.version(to or _champion_before(registry, events, current))
+        raise DcubeError(f"{registered_model.name} has no champion: nothing can be rolled back")
+    target = registered_model.version(to or _champion_before(registered_model, events, current))
     if target.version == current:
-        raise DcubeError(f"version {target.version} of {registry.name} is the champion already")
-    _refuse_unfit(registry, target)
-    if current and tested_elsewhere(target, registry.version(current)):
+        raise DcubeError(f"version {target.version} of {registered_model.name} is the champion already")
+    _refuse_unfit(registered_model, target)
+    if current and tested_elsewhere(target, registered_model.version(current)):
         why = f"{why} (tested on other images than version {current})"
     number = _next_number(events)
-    return _appoint(registry, Event.new(target.version, ROLLED_BACK, who, why, replaced=current, number=number))
+    return _appoint(registered_model, Event.new(target.version, ROLLED_BACK, who, why, replaced=current, number=number))
 
 
-def _champion_before(registry: Registry, events: Sequence[Event], current: str | None) -> str:
-    there = {version.version for version in registry.versions()}
+def _champion_before(registered_model: RegisteredModel, events: Sequence[Event], current: str | None) -> str:
+    there = {version.version for version in registered_model.versions()}
     before = champion_before([event for event in events if event.version in there], current)
     if before is None:
-        raise DcubeError(f"{registry.name} had no champion before this one: name a version with --to")
+        raise DcubeError(f"{registered_model.name} had no champion before this one: name a version with --to")
     return before
 
 
@@ -145,56 +146,56 @@ def _next_number(events: Sequence[Event]) -> int:
     return events[-1].number + 1 if events else 0
 
 
-def _appoint(registry: Registry, event: Event, record: PromotionRecord | None = None) -> Event:
+def _appoint(registered_model: RegisteredModel, event: Event, record: PromotionRecord | None = None) -> Event:
     """Write the event, then move the alias, because an alias that moved without a record is worse than the reverse.
 
     Concurrent processes each read the history after they have written their own event. At least the last one then sees
     an event that it did not know, and withdraws its own. So at most one process goes on, and possibly none.
     """
-    _refuse_moved(registry, event)
+    _refuse_moved(registered_model, event)
     try:
-        _leave(registry, event)
-        if any(it.number >= event.number and it.key != event.key for it in registry.history()):
-            raise _changed(registry)
-        _refuse_moved(registry, event)
+        _leave(registered_model, event)
+        if any(it.number >= event.number and it.key != event.key for it in registered_model.history()):
+            raise _changed(registered_model)
+        _refuse_moved(registered_model, event)
     except BaseException:
-        _withdraw(registry, event)
+        _withdraw(registered_model, event)
         raise
     try:
         if record:
             text, file = record.model_dump_json(indent=2), f"{event.key.removeprefix(tags.MLFLOW)}.json"
-            registry.client.log_text(registry.version(event.version).run_id, text, file)
-        registry.set_alias(CHAMPION, event.version)
+            registered_model.client.log_text(registered_model.version(event.version).run_id, text, file)
+        registered_model.set_alias(CHAMPION, event.version)
     except BaseException:
-        if registry.aliases().get(CHAMPION) != event.version:  # it may have moved although the response was lost
-            _withdraw(registry, event)
+        if registered_model.aliases().get(CHAMPION) != event.version:  # it may have moved though no response came
+            _withdraw(registered_model, event)
         raise
     return event
 
 
-def _leave(registry: Registry, event: Event) -> None:
-    registry.client.set_model_version_tag(registry.name, event.version, event.key, event.text)
-    registry.client.set_registered_model_tag(registry.name, event.key, event.text)
+def _leave(registered_model: RegisteredModel, event: Event) -> None:
+    registered_model.client.set_model_version_tag(registered_model.name, event.version, event.key, event.text)
+    registered_model.client.set_registered_model_tag(registered_model.name, event.key, event.text)
 
 
-def _withdraw(registry: Registry, event: Event) -> None:
-    registry.client.delete_model_version_tag(registry.name, event.version, event.key)
-    registry.client.delete_registered_model_tag(registry.name, event.key)
+def _withdraw(registered_model: RegisteredModel, event: Event) -> None:
+    registered_model.client.delete_model_version_tag(registered_model.name, event.version, event.key)
+    registered_model.client.delete_registered_model_tag(registered_model.name, event.key)
 
 
-def _refuse_moved(registry: Registry, event: Event) -> None:
-    if registry.aliases().get(CHAMPION) != event.replaced:
-        raise _changed(registry)
+def _refuse_moved(registered_model: RegisteredModel, event: Event) -> None:
+    if registered_model.aliases().get(CHAMPION) != event.replaced:
+        raise _changed(registered_model)
 
 
-def _changed(registry: Registry) -> ChampionChangedError:
-    return ChampionChangedError(f"the champion of {registry.name} has changed: compare again")
+def _changed(registered_model: RegisteredModel) -> ChampionChangedError:
+    return ChampionChangedError(f"the champion of {registered_model.name} has changed: compare again")
 
 
-def _refuse_unfit(registry: Registry, version: Version) -> None:
+def _refuse_unfit(registered_model: RegisteredModel, version: Version) -> None:
     """Raise `DcubeError` if the version is a control or differs from what was registered."""
     refuse_control(version)
-    registry.predictions(version)
+    registered_model.predictions(version)
 
 
 def _named(version: Version) -> str:

@@ -12,7 +12,7 @@ from dcube.artifacts.layout import METRICS_FILE
 from dcube.artifacts.schemas.manifest import VersionManifest
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.registry.version import Version
-from dcube.registry.versions import Registry, evaluation_artifacts
+from dcube.registry.versions import RegisteredModel, evaluation_artifacts
 from dcube.tracking import lineage, tags
 from dcube.tracking.downloads import download
 from dcube.tracking.mlflow_client import is_missing
@@ -39,7 +39,7 @@ class Provenance:
         manifest: record of what was registered; None if it is missing or changed.
     """
 
-    registry: Registry
+    registered_model: RegisteredModel
     version: Version
     repository: Path
     facts: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Provenance:
         """Return the text of a run's file, or None if the file is gone."""
         with TemporaryDirectory() as folder:
             file = Path(folder, "artifact")
-            there = download(self.registry.client, f"runs:/{run_id}/{path}", file)
+            there = download(self.registered_model.client, f"runs:/{run_id}/{path}", file)
             return file.read_text(encoding="utf-8") if there else None
 
     @cached_property
@@ -102,7 +102,7 @@ class Provenance:
 
     def run_of(self, run_id: str) -> "Run | None":
         try:
-            run = self.registry.client.get_run(run_id)
+            run = self.registered_model.client.get_run(run_id)
         except MlflowException as error:
             if not is_missing(error):
                 raise

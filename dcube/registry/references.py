@@ -6,7 +6,7 @@ import sys
 from dcube.errors import DcubeError
 from dcube.registry.eligibility import refuse_control
 from dcube.registry.version import Version
-from dcube.registry.versions import CHAMPION, Registry
+from dcube.registry.versions import CHAMPION, RegisteredModel
 
 SCHEME = "models:/"
 
@@ -27,20 +27,20 @@ def parse_reference(reference: str) -> tuple[str, str, bool]:
     return model, alias or version, alias is not None
 
 
-def resolve_reference(reference: str) -> tuple[Registry, Version]:
+def resolve_reference(reference: str) -> tuple[RegisteredModel, Version]:
     """Return the registry and the version for `MODEL@ALIAS` or `MODEL/VERSION`; raise `DcubeError` if it is missing."""
     model, which, is_alias = parse_reference(reference)
-    registry = Registry.existing(model)
+    registered_model = RegisteredModel.existing(model)
     if not is_alias:
-        return registry, registry.version(which)
-    version = registry.holder(which)
+        return registered_model, registered_model.version(which)
+    version = registered_model.holder(which)
     if version is None:
-        known = ", ".join(sorted(registry.aliases())) or "none"
+        known = ", ".join(sorted(registered_model.aliases())) or "none"
         raise DcubeError(f"{model} has no alias {which!r}: it has {known}")
-    return registry, version
+    return registered_model, version
 
 
-def refuse_unfit_champion(reference: str, registry: Registry, version: Version) -> None:
+def refuse_unfit_champion(reference: str, registered_model: RegisteredModel, version: Version) -> None:
     """Check the version of `MODEL@champion`, and warn on stderr if the alias contradicts the history of champions.
 
     Raises:
@@ -50,7 +50,7 @@ def refuse_unfit_champion(reference: str, registry: Registry, version: Version) 
         return
     refuse_control(version)
     try:
-        moved = registry.champion_moved_by_hand()
+        moved = registered_model.champion_moved_by_hand()
     except DcubeError as error:  # a damaged event does not affect the version, so it is only a warning
         moved = str(error)
     if moved:

@@ -33,7 +33,7 @@ from dcube.registry.packaging import log_model
 from dcube.registry.presence import has_its_files
 from dcube.registry.version import Version
 from dcube.registry.version_page import Champion, description, page_tags
-from dcube.registry.versions import Registry, evaluation_artifacts
+from dcube.registry.versions import RegisteredModel, evaluation_artifacts
 from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
 from dcube.tracking.batches import send_datasets, send_params
@@ -119,7 +119,7 @@ class Registration:
 
 
 def register(
-    registry: Registry, model: EvaluatedCandidate, shared: Registration, lineage: Mapping[str, str]
+    registered_model: RegisteredModel, model: EvaluatedCandidate, shared: Registration, lineage: Mapping[str, str]
 ) -> Version:
     """Return the existing version with this identity, or create one with its own source run.
 
@@ -128,11 +128,11 @@ def register(
     Args:
         lineage: tags with the version's origin.
     """
-    client, config, evaluation = registry.client, model.config, evaluation_artifacts(model.name)
-    if existing := registry.find(model.identity):
+    client, config, evaluation = registered_model.client, model.config, evaluation_artifacts(model.name)
+    if existing := registered_model.find(model.identity):
         if has_its_files(client, existing, evaluation):
             return existing
-        print(f"version {existing.version} of {registry.name} has lost files: {model.name} is registered again")
+        print(f"version {existing.version} of {registered_model.name} has lost files: {model.name} is registered again")
     predictions = Predictions.load(model.evaluation / PREDICTIONS)
     refuse_contradiction(model.metrics, predictions, str(model.evaluation))
     origin = {
@@ -152,22 +152,23 @@ def register(
         log_evaluation(client, run_id, model.metrics, datasets["test"], logged.model_id)
         with library_defaults({"MLFLOW_TRACKING_URI": client.tracking_uri}):  # MLflow looks there for the logged model
             entry = client.create_model_version(
-                registry.name,
+                registered_model.name,
                 logged.model_uri,
                 run_id=run_id,
                 tags=page_tags(model.metrics, predictions, shared.dataset.name, lineage, shared.champion),
                 model_id=logged.model_id,
             )
         text = description(entry, model.metrics, shared.dataset.info, client.get_run(run_id), evaluation, shared.run)
-        entry = client.update_model_version(registry.name, entry.version, text)
+        entry = client.update_model_version(registered_model.name, entry.version, text)
         client.set_tag(run_id, tags.NOTE, text)
-        registered = [{"name": registry.name, "version": entry.version}]
+        registered = [{"name": registered_model.name, "version": entry.version}]
         client.set_logged_model_tags(logged.model_id, {tags.MODEL_VERSIONS: json.dumps(registered)})
-        entry = client.get_model_version(registry.name, entry.version)
+        entry = client.get_model_version(registered_model.name, entry.version)
         with TemporaryDirectory() as folder:
             write_manifest(client, entry, client.get_run(run_id), {**shared.files, **model.files}, Path(folder))
-        client.set_tag(run_id, tags.REGISTERED_MODEL, registry.name)  # last, so that only complete versions are found
-    return Version(client.get_model_version(registry.name, entry.version), client.get_run(run_id))
+        # last, so that only complete versions are found
+        client.set_tag(run_id, tags.REGISTERED_MODEL, registered_model.name)
+    return Version(client.get_model_version(registered_model.name, entry.version), client.get_run(run_id))
 
 
 def _ancestors(

@@ -85,7 +85,7 @@ def reproduce(origin: Provenance) -> Reproduction:
     assert origin.params is not None
     # The manifest's hash is part of the name, because version numbers start at 1 again for a deleted and new model.
     manifest = origin.tag(tags.MANIFEST)[:12]
-    name = f"reproduce-{origin.registry.name}-{origin.version.version}-{manifest}"
+    name = f"reproduce-{origin.registered_model.name}-{origin.version.version}-{manifest}"
     commit = commit_of(origin.repository, origin.commit)
     try:
         with _alone(origin.repository, name):

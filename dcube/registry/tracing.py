@@ -8,11 +8,11 @@ from dcube.errors import DcubeError
 from dcube.registry import mlflow_traces, repository_traces
 from dcube.registry.provenance import Provenance
 from dcube.registry.version import Version
-from dcube.registry.versions import Registry
+from dcube.registry.versions import RegisteredModel
 
 
 def trace(
-    registry: Registry, version: Version, repository: Path, describe_pipeline: Callable[[str], str] = str
+    registered_model: RegisteredModel, version: Version, repository: Path, describe_pipeline: Callable[[str], str] = str
 ) -> Provenance:
     """Collect all facts about the origin of a version.
 
@@ -21,7 +21,7 @@ def trace(
         describe_pipeline: function that describes the pipeline run of this name; it raises a `DcubeError` that names
             what is missing.
     """
-    found = Provenance(registry, version, repository)
+    found = Provenance(registered_model, version, repository)
     for group, look in (
         ("registered", mlflow_traces.registered),
         ("model", mlflow_traces.model),

@@ -76,14 +76,14 @@ class ModelSnapshot:
         return [Version(entry, None) for entry in self.entries]
 
 
-class Registry:
+class RegisteredModel:
     """One registered model on one tracking server."""
 
     def __init__(self, client: "MlflowClient", name: str) -> None:
         self.client, self.name = client, name
 
     @classmethod
-    def created(cls, client: "MlflowClient", name: str) -> "Registry":
+    def created(cls, client: "MlflowClient", name: str) -> "RegisteredModel":
         """Return the registered model of this name, and create it if it does not exist.
 
         Raises:
@@ -105,7 +105,7 @@ class Registry:
         return cls(client, name)
 
     @classmethod
-    def existing(cls, name: str) -> "Registry":
+    def existing(cls, name: str) -> "RegisteredModel":
         """Return the registered model of this name on the server of `MLFLOW_TRACKING_URI`.
 
         Raises:

@@ -11,7 +11,7 @@ from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
 from dcube.registry.staleness import refuse, stale_run
 from dcube.registry.version import Version, readable
-from dcube.registry.versions import Registry, evaluation_artifacts
+from dcube.registry.versions import RegisteredModel, evaluation_artifacts
 from dcube.report.material import Material
 from dcube.tracking import lineage, tags
 
@@ -57,7 +57,7 @@ def material_to_register(dataset: str) -> Material:
     )
 
 
-def material_of(registry: Registry, version: Version, folder: Path) -> Material:
+def material_of(registered_model: RegisteredModel, version: Version, folder: Path) -> Material:
     """Return the material of a registered version from the registry alone; its files are written below `folder`.
 
     It includes the candidates of the same pipeline that were tested on the same images.
@@ -66,31 +66,31 @@ def material_of(registry: Registry, version: Version, folder: Path) -> Material:
         DcubeError: if a file differs from what was registered, or if an evaluation lacks a metric.
     """
     model = version.needed(tags.MODEL)
-    for one in (version, *_siblings(registry, version)):
+    for one in (version, *_siblings(registered_model, version)):
         name = one.tags.get(tags.MODEL, model)
         if (folder / EVALUATION / name).exists():
             continue
         with TemporaryDirectory() as work:
-            files = registry.verified(one, Path(work), code=False).or_refuse()
+            files = registered_model.verified(one, Path(work), code=False).or_refuse()
             shutil.copytree(files / evaluation_artifacts(name), folder / EVALUATION / name)
             if one is version:
                 _keep(files / REPORT, folder)
                 _keep(files / lineage.ORIGIN / PARAMS, folder / PARAMS)
     return Material(
         folder,
-        title=f"{registry.name}, version {version.version} ({model})",
+        title=f"{registered_model.name}, version {version.version} ({model})",
         origin="what the registry keeps of this version",
-        lineage=_facts(registry, version),
+        lineage=_facts(registered_model, version),
         absent=NOT_KEPT,
         wanted=model,
     )
 
 
-def _siblings(registry: Registry, version: Version) -> list[Version]:
+def _siblings(registered_model: RegisteredModel, version: Version) -> list[Version]:
     same = (tags.PIPELINE, tags.TEST)
     return [
         one
-        for one in readable(registry.versions())[0]
+        for one in readable(registered_model.versions())[0]
         if one.tags.get(tags.MODEL) and all(one.tags.get(tag) == version.tags.get(tag) for tag in same)
     ]
 
@@ -103,11 +103,11 @@ def _keep(arrived: Path, target: Path) -> None:
         shutil.copyfile(arrived, target)
 
 
-def _facts(registry: Registry, version: Version) -> dict[str, str]:
-    held = sorted(alias for alias, which in registry.aliases().items() if which == version.version)
+def _facts(registered_model: RegisteredModel, version: Version) -> dict[str, str]:
+    held = sorted(alias for alias, which in registered_model.aliases().items() if which == version.version)
     moment = datetime.fromtimestamp(version.creation_timestamp / 1000, UTC)
     return {
-        "version": f"{registry.name}/{version.version}",
+        "version": f"{registered_model.name}/{version.version}",
         "aliases": ", ".join(held) or "none",
         "registered": f"{moment:%Y-%m-%d %H:%M} UTC",
         **_shown(version.tags),

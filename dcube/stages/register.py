@@ -27,7 +27,7 @@ from dcube.registry.pipeline import log_shared_files, register_pipeline
 from dcube.registry.references import model_of
 from dcube.registry.registration import EvaluatedCandidate, Registration
 from dcube.registry.staleness import refuse, stale_inputs
-from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
+from dcube.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from dcube.report.origins import material_to_register
 from dcube.report.page import page
 from dcube.stages.running import params
@@ -56,12 +56,14 @@ def main() -> None:
             diffusion=_diffusion_weights(),
             files=log_shared_files(tracked, _shared_files(dataset.name)),
         )
-        registry = Registry.created(tracking_client(), name)
-        result = register_pipeline(registry, models, shared, lineage.origin_tags)
+        registered_model = RegisteredModel.created(tracking_client(), name)
+        result = register_pipeline(registered_model, models, shared, lineage.origin_tags)
         result.save(folder / VERSIONS)
         tracked.log_artifacts(folder)
-    _print(result, registry, {model.name: title_of_candidate(model.name, model.metrics.kind) for model in models})
-    if CHAMPION not in result.aliases and registry.history():
+    _print(
+        result, registered_model, {model.name: title_of_candidate(model.name, model.metrics.kind) for model in models}
+    )
+    if CHAMPION not in result.aliases and registered_model.history():
         print(f"champion: none, since its version was deleted; `dcube rollback {name} --reason …` appoints one")
 
 
@@ -84,7 +86,7 @@ def _diffusion_weights() -> str | None:
     return load_diffusion_config(DIFFUSION).weights_sha256 if (DIFFUSION / CONFIG).exists() else None
 
 
-def _print(result: Registered, registry: Registry, titles: Mapping[str, str]) -> None:
+def _print(result: Registered, registered_model: RegisteredModel, titles: Mapping[str, str]) -> None:
     for model, version in result.versions.items():
         print(f"{result.name} version {version}: {titles[model]}")
     aliases = result.aliases
@@ -96,5 +98,5 @@ def _print(result: Registered, registry: Registry, titles: Mapping[str, str]) ->
     if CHAMPION in aliases and aliases[CHAMPION] != aliases.get(CHALLENGER):
         print(f"champion: still version {aliases[CHAMPION]}; `dcube promote` compares the two")
     elif CHAMPION in aliases:
-        first = ", the first" if len(registry.history()) == 1 else ""
+        first = ", the first" if len(registered_model.history()) == 1 else ""
         print(f"champion: {titles[str(result.challenger)]}, version {aliases[CHAMPION]}{first}")

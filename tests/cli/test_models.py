@@ -7,14 +7,14 @@ import pytest
 from mlflow import MlflowClient
 
 from dcube.evaluation.split_notice import BY_IMAGE
-from dcube.registry.versions import CHAMPION, Registry
+from dcube.registry.versions import CHAMPION, RegisteredModel
 from dcube.stages import register
 from dcube.tracking import tags
 from tests.support.evaluated_candidates import NAME, predictions, run_pipeline, write_evaluated
 
 
 @pytest.fixture
-def two_versions(working_copy, tiny_params) -> Registry:
+def two_versions(working_copy, tiny_params) -> RegisteredModel:
     run_pipeline(tiny_params, 0, 20)
     return run_pipeline(tiny_params, 1, 27)
 

@@ -11,7 +11,7 @@ import pytest
 from dcube.artifacts.layout import REGISTERED, VERSIONS
 from dcube.artifacts.schemas.registered import Registered
 from dcube.cli.ui import addresses
-from dcube.registry.versions import CHAMPION, Registry
+from dcube.registry.versions import CHAMPION, RegisteredModel
 from dcube.runtime.ports import free_port
 from dcube.runtime.processes import process_group
 from dcube.tracking import tags
@@ -23,37 +23,37 @@ NAME = "dcube-discs"
 
 
 @pytest.fixture
-def registry(tracking_address, tmp_path, monkeypatch):
+def registered_model(tracking_address, tmp_path, monkeypatch):
     """Versions 1 to 9 of the pipelines `a` to `i`, version 10 of `i`, and version 11 without a run."""
     monkeypatch.chdir(tmp_path)
-    registry = Registry.created(tracking_client(), NAME)
+    registered_model = RegisteredModel.created(tracking_client(), NAME)
     for pipeline in (*"abcdefghi", "i"):
-        run = registry.client.create_run("0", tags={tags.PIPELINE: pipeline})
-        registry.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id)
-    registry.client.create_model_version(NAME, "file:///elsewhere")
-    registry.client.set_registered_model_alias(NAME, CHAMPION, "2")
-    return registry
+        run = registered_model.client.create_run("0", tags={tags.PIPELINE: pipeline})
+        registered_model.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id)
+    registered_model.client.create_model_version(NAME, "file:///elsewhere")
+    registered_model.client.set_registered_model_alias(NAME, CHAMPION, "2")
+    return registered_model
 
 
-def compared(registry: Registry) -> list[str]:
-    lines = dict(line.split(":", 1) for line in addresses(registry, "http://127.0.0.1:1"))
+def compared(registered_model: RegisteredModel) -> list[str]:
+    lines = dict(line.split(":", 1) for line in addresses(registered_model, "http://127.0.0.1:1"))
     assert "experiments/0/runs" in lines["pipelines"] and "experiments/0/models" in lines["models"]
     (runs,) = parse_qs(lines["compared"].partition("?")[2])["runs"]
     assert all(json.loads(runs).values()), "a version without a run cannot be compared"
     return [*json.loads(runs)]
 
 
-def test_newest_pipeline_is_shown_beside_the_champion(registry):
-    assert compared(registry) == ["2", "10", "9"]
+def test_newest_pipeline_is_shown_beside_the_champion(registered_model):
+    assert compared(registered_model) == ["2", "10", "9"]
 
 
-def test_versions_registered_by_the_working_copy_are_shown_if_it_has_any(registry):
+def test_versions_registered_by_the_working_copy_are_shown_if_it_has_any(registered_model):
     names = dict(zip("abcdefg", (1, 3, 4, 5, 6, 7, 8), strict=True))
     REGISTERED.mkdir(parents=True)
     Registered(name=NAME, versions=names, aliases={}, challenger="g").save(REGISTERED / VERSIONS)
-    assert compared(registry) == ["2", "8", "7", "6", "5", "4"]
+    assert compared(registered_model) == ["2", "8", "7", "6", "5", "4"]
     Registered(name="another", versions=names, aliases={}, challenger="g").save(REGISTERED / VERSIONS)
-    assert compared(registry) == ["2", "10", "9"]
+    assert compared(registered_model) == ["2", "10", "9"]
 
 
 @pytest.mark.slow

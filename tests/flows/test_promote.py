@@ -14,7 +14,7 @@ from prefect.flow_runs import resume_flow_run
 from prefect.utilities.callables import parameter_schema
 
 from dcube.registry.promotion_policy import PromotionPolicy
-from dcube.registry.versions import CHAMPION, Registry
+from dcube.registry.versions import CHAMPION, RegisteredModel
 from dcube.runtime.processes import process_group
 from flows.promote import Approval, promote
 from tests.support.checkout import ROOT
@@ -30,20 +30,20 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def registry(working_copy, tiny_params) -> Registry:
+def registered_model(working_copy, tiny_params) -> RegisteredModel:
     run_pipeline(tiny_params, 0, 20)
     return run_pipeline(tiny_params, 1, 27)
 
 
 @pytest.mark.slow
-def test_promotion_without_approval_follows_the_criteria_and_shows_them(prefect_server, registry):
+def test_promotion_without_approval_follows_the_criteria_and_shows_them(prefect_server, registered_model):
     refused = promote(NAME, POLICY.model_copy(update={"minimum_improvement": 0.5}), approval=False, return_state=True)
     assert refused.name == "Not promoted" and "required: lower bound above +0.500" in refused.message
-    assert registry.aliases()[CHAMPION] == "1"
+    assert registered_model.aliases()[CHAMPION] == "1"
 
     done = promote(NAME, POLICY, approval=False, return_state=True)
-    assert done.name == "Promoted" and registry.aliases()[CHAMPION] == "2"
-    assert registry.history()[-1].who.startswith("flow run ")
+    assert done.name == "Promoted" and registered_model.aliases()[CHAMPION] == "2"
+    assert registered_model.history()[-1].who.startswith("flow run ")
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key={"any_": [f"promotion-{NAME}"]}))
         runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(id={"any_": [done.state_details.flow_run_id]}))
@@ -101,24 +101,24 @@ def wait_for(run_id, *names: str):
 
 
 @pytest.mark.slow
-def test_approval_can_be_given_after_the_worker_was_killed(prefect_server, registry, tmp_path):
+def test_approval_can_be_given_after_the_worker_was_killed(prefect_server, registered_model, tmp_path):
     deployed = Deployed(tmp_path)
     with deployed.worker() as worker:
         run_id = deployed.start()
         wait_for(run_id, "Suspended")
         time.sleep(3)  # until its process has saved the form and ended
         os.killpg(worker.pid, signal.SIGKILL)
-    assert registry.aliases()[CHAMPION] == "1"
+    assert registered_model.aliases()[CHAMPION] == "1"
     resume_flow_run(run_id, run_input={"promote": True, "name": "Ada L.", "reason": "agreed on Monday"})
     with deployed.worker():
         done = wait_for(run_id, "Promoted")
         assert "agreed on Monday: macro F1" in done.message
-        event = registry.history()[-1]
+        event = registered_model.history()[-1]
         assert (event.who, event.version, event.replaced) == ("Ada L.", "2", "1")
 
 
 @pytest.mark.slow
-def test_refusal_and_late_approval_keep_the_champion(prefect_server, registry, tmp_path):
+def test_refusal_and_late_approval_keep_the_champion(prefect_server, registered_model, tmp_path):
     deployed = Deployed(tmp_path)
     with deployed.worker():
         run_id, late = deployed.start(), deployed.start(hours_to_answer=0.002)
@@ -132,4 +132,4 @@ def test_refusal_and_late_approval_keep_the_champion(prefect_server, registry, t
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(late).state
     assert state.is_failed() and "never resumed" in state.message
-    assert registry.aliases()[CHAMPION] == "1"
+    assert registered_model.aliases()[CHAMPION] == "1"

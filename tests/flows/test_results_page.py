@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from dcube.artifacts.layout import EVALUATION
 from dcube.config.loading import with_overrides
 from dcube.evaluation.conclusions import evaluations
-from dcube.registry.versions import CHAMPION, Registry
+from dcube.registry.versions import CHAMPION, RegisteredModel
 from dcube.stages import register
 from dcube.tracking.pages import version_page
 from flows.results_page import headline, results_page
@@ -53,8 +53,8 @@ def test_page_shows_what_a_promotion_decision_needs(page_of, tiny_params):
     card = headline(shown, evaluations(EVALUATION))
     assert card.startswith("May be promoted. Test AUROC: ") and "dcube 0.925" in card
 
-    registry = Registry.existing(NAME)
-    registry.client.set_registered_model_alias(NAME, CHAMPION, registry.aliases()["challenger"])
+    registered_model = RegisteredModel.existing(NAME)
+    registered_model.client.set_registered_model_alias(NAME, CHAMPION, registered_model.aliases()["challenger"])
     shown = page_of()
     assert re.search(r"^\| untrained_uvit \| -0\.100 \(", shown, re.M), "the champion is a candidate of this run"
     assert "**Is not promoted:** the challenger is the champion already." in shown and "dcube promote" not in shown
@@ -82,7 +82,7 @@ def test_links_open_the_version_comparison_and_the_report(page_of, browser):
     report = page.frame_locator("iframe")
     expect(report.get_by_role("heading", name="Intended use")).to_be_visible(timeout=60_000)
     expect(report.get_by_role("img").first).to_be_visible()
-    assert links["Report on all candidates"].split("#")[1] in Registry.existing(NAME).version("3").description
+    assert links["Report on all candidates"].split("#")[1] in RegisteredModel.existing(NAME).version("3").description
     page.close()
 
 

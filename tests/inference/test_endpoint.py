@@ -91,8 +91,8 @@ def version(tmp_path, tracking_address, tiny_params, monkeypatch) -> tuple[str, 
     """A registered version, and the folder of its files in the store."""
     monkeypatch.chdir(tmp_path)
     reference, _ = register_candidate(tmp_path, tiny_params, SUB_FEATURES, PICTURES)
-    registry, found = resolve_reference(reference)
-    logged = registry.client.get_logged_model(found.entry.source.removeprefix("models:/"))
+    registered_model, found = resolve_reference(reference)
+    logged = registered_model.client.get_logged_model(found.entry.source.removeprefix("models:/"))
     return reference, Path(urlparse(logged.artifact_location).path)
 
 

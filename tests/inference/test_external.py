@@ -120,19 +120,19 @@ def test_named_test_is_recorded_without_file_names_and_forged_tags_are_found(
 ) -> None:
     run(hospital(tmp_path / "scans", first=100), name="south")
     _, reference, _ = home
-    registry, version = resolve_reference(reference)
+    registered_model, version = resolve_reference(reference)
     assert version.entry.tags[f"{tags.EXTERNAL}south"].startswith("AUROC 0.")
     assert "18 images" in version.entry.tags[f"{tags.EXTERNAL}south"]
     (found,) = tracking_client().search_runs(
-        [registry.client.get_run(version.run_id).info.experiment_id], f"tags.`{tags.EXTERNAL_TEST}` = 'south'"
+        [registered_model.client.get_run(version.run_id).info.experiment_id], f"tags.`{tags.EXTERNAL_TEST}` = 'south'"
     )
     assert 0 <= found.data.metrics["external.auroc"] <= 1
-    files = {item.path for item in registry.client.list_artifacts(found.info.run_id)}
+    files = {item.path for item in registered_model.client.list_artifacts(found.info.run_id)}
     assert files == {METRICS_FILE, PREDICTIONS, "drift.json"}
-    local = Path(registry.client.download_artifacts(found.info.run_id, PREDICTIONS, str(tmp_path)))
+    local = Path(registered_model.client.download_artifacts(found.info.run_id, PREDICTIONS, str(tmp_path)))
     assert "Doe" not in local.read_text() + json.dumps(found.to_dictionary())
-    assert registry.verified(version, tmp_path / "files", code=False).problems == []
-    assert not list(unconfirmed_external_tests(registry, version))
+    assert registered_model.verified(version, tmp_path / "files", code=False).problems == []
+    assert not list(unconfirmed_external_tests(registered_model, version))
     text = version.entry.tags[f"{tags.EXTERNAL}south"]
     for name, forged, said in (
         ("south", text.replace("AUROC 0.", "AUROC 1."), "is not what run"),
@@ -140,10 +140,10 @@ def test_named_test_is_recorded_without_file_names_and_forged_tags_are_found(
         ("south", "AUROC 0.999", "names no run"),
         ("south", re.sub("run [0-9a-f]{32}", f"run {'0' * 32}", text), "which is gone"),
     ):
-        registry.client.set_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}", forged)
-        (problem,) = unconfirmed_external_tests(registry, resolve_reference(reference)[1])
+        registered_model.client.set_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}", forged)
+        (problem,) = unconfirmed_external_tests(registered_model, resolve_reference(reference)[1])
         assert f"'external test: {name}' " in problem and said in problem
-        registry.client.delete_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}")
+        registered_model.client.delete_model_version_tag(version.name, version.version, f"{tags.EXTERNAL}{name}")
 
 
 def test_images_of_the_models_own_data_set_are_refused(run: Run, tmp_path: Path) -> None:

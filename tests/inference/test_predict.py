@@ -33,7 +33,7 @@ from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
 from dcube.inference.output import as_json
 from dcube.inference.prediction import predict
-from dcube.registry.versions import Registry
+from dcube.registry.versions import RegisteredModel
 from tests.support.discs import TINY
 from tests.support.registered_model import (
     COMMIT,
@@ -120,7 +120,7 @@ def test_predict_and_the_registry_warn_of_a_split_by_image(home, capsys, tmp_pat
     code, out, err = model.command(capsys, write_picture(tmp_path / "0.png", 0), "--format", "json")
     assert code == 0 and len(json.loads(out)) == 1
     assert "Official split by image: metrics are likely too high" in err
-    version = Registry.existing(NAME).version(model.reference.partition("/")[2])
+    version = RegisteredModel.existing(NAME).version(model.reference.partition("/")[2])
     assert "Official split by image: metrics are likely too high" in version.description
 
 
@@ -423,7 +423,7 @@ def test_every_prediction_identifies_model_code_and_input(of_pictures, capsys, t
     file = write_picture(tmp_path / "0.png", 0)
     row = of_pictures.rows(capsys, file).iloc[0]
     name, _, version = of_pictures.reference.partition("/")
-    weights = Registry.existing(NAME).version(version).tags["dcube.weights_sha256"]
+    weights = RegisteredModel.existing(NAME).version(version).tags["dcube.weights_sha256"]
     assert (row["model"], row["version"], row["weights_sha256"]) == (name, version, weights)
     assert (row["code_revision"], row["program_version"]) == (COMMIT, installed_version("dcube"))
     assert (

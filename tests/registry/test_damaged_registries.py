@@ -26,7 +26,7 @@ from dcube.registry.promotion import propose
 from dcube.registry.promotion_policy import PromotionPolicy
 from dcube.registry.registration import EvaluatedCandidate, challenger_of
 from dcube.registry.version import Version
-from dcube.registry.versions import CHALLENGER, CHAMPION, Registry
+from dcube.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from dcube.stages import register
 from dcube.tracking.downloads import download
 from tests.support.checkout import ROOT
@@ -37,30 +37,30 @@ from tests.support.metrics import made_metrics
 POLICY = PromotionPolicy(bootstrap_samples=200)
 
 
-def shown(registry: Registry) -> str:
+def shown(registered_model: RegisteredModel) -> str:
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(versions_table(registry.snapshot(), registry.versions()))
+        console.print(versions_table(registered_model.snapshot(), registered_model.versions()))
     return captured.get()
 
 
 @pytest.mark.slow
 def test_version_outlives_its_deleted_run(working_copy, tiny_params):
-    registry = run_pipeline(tiny_params, 0, 20)
+    registered_model = run_pipeline(tiny_params, 0, 20)
     run_pipeline(tiny_params, 1, 27)
-    champion = registry.holder(CHAMPION)
-    registry.client.delete_run(champion.run_id)
-    assert "0.667" in shown(registry)
-    assert propose(registry, POLICY).verdict.promoted, "MLflow keeps a deleted run until it is collected"
+    champion = registered_model.holder(CHAMPION)
+    registered_model.client.delete_run(champion.run_id)
+    assert "0.667" in shown(registered_model)
+    assert propose(registered_model, POLICY).verdict.promoted, "MLflow keeps a deleted run until it is collected"
 
     store = f"sqlite:///{working_copy}/mlflow.db"
     collect = [sys.executable, "-m", "mlflow", "gc", "--backend-store-uri", store, "--tracking-uri", store]
     subprocess.run([*collect, "--run-ids", champion.run_id], check=True)
-    assert "champion" in shown(registry)
+    assert "champion" in shown(registered_model)
     with pytest.raises(DcubeError, match=r"version 1: its source run .* was deleted for good: register"):
-        propose(registry, POLICY)
+        propose(registered_model, POLICY)
     run_pipeline(tiny_params, 2, 28)
-    assert registry.aliases() == {CHALLENGER: "3", CHAMPION: "1"}
+    assert registered_model.aliases() == {CHALLENGER: "3", CHAMPION: "1"}
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_undefined_metric_is_tagged_and_not_logged(working_copy, tiny_params):
     without.save(folder / PREDICTIONS)
     summarise("dcube", config, DATASET, without, Evaluation(bootstrap_samples=100)).save(folder / METRICS_FILE)
     register.main()
-    version = Registry.existing(NAME).holder(CHALLENGER)
+    version = RegisteredModel.existing(NAME).holder(CHALLENGER)
     assert "test.auroc" not in version.metrics and "test.accuracy" in version.metrics
     assert "auroc" in version.tags["dcube.undefined"].split(", ") and version.tags["AUROC"] == "undefined"
 
@@ -106,17 +106,17 @@ def test_two_pipelines_can_register_at_the_same_time(mlflow_server, tiny_params,
         for folder in folders
     ]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
-    registry = Registry.existing(NAME)
-    versions = registry.versions()
+    registered_model = RegisteredModel.existing(NAME)
+    versions = registered_model.versions()
     assert [version.version for version in versions] == ["6", "5", "4", "3", "2", "1"]
     assert {(version.tags["dcube.pipeline"], version.tags["dcube.model"]) for version in versions} == {
         (folder.name, name) for folder in folders for name in ("dcube", "untrained_uvit", "sub_features")
     }
-    held = registry.aliases()
-    assert all(registry.version(held[alias]).tags["dcube.model"] == "dcube" for alias in (CHALLENGER, CHAMPION))
-    (event,) = registry.history()
+    held = registered_model.aliases()
+    assert all(registered_model.version(held[alias]).tags["dcube.model"] == "dcube" for alias in (CHALLENGER, CHAMPION))
+    (event,) = registered_model.history()
     assert (event.how, event.version) == ("first", held[CHAMPION])
-    page = registry.client.get_registered_model(NAME)
+    page = registered_model.client.get_registered_model(NAME)
     assert page.tags == {CHAMPION: f"version {held[CHAMPION]}", event.key: event.text}
     assert page.description.startswith(f"**champion:** [version {held[CHAMPION]}]")
 
@@ -140,7 +140,10 @@ def test_server_error_is_not_taken_for_a_missing_version(tmp_path, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         client = MlflowClient(f"http://127.0.0.1:{server.server_port}")
         version = Version(ModelVersion(NAME, "1", 0, source="models:/m-1", run_id="a" * 32), None)
-        for ask in (lambda: has_its_files(client, version, "evaluation"), lambda: Registry(client, NAME).version("1")):
+        for ask in (
+            lambda: has_its_files(client, version, "evaluation"),
+            lambda: RegisteredModel(client, NAME).version("1"),
+        ):
             with pytest.raises(MlflowException, match="503"):
                 ask()
         for address in (f"runs:/{'a' * 32}/manifest.json", f"models:/{NAME}/1", f"models:/{NAME}/1/artifacts"):

@@ -8,7 +8,7 @@ import pytest
 from dcube.artifacts.checksums import sha256_of
 from dcube.errors import DcubeError
 from dcube.registry.champions import FIRST, Event
-from dcube.registry.versions import Registry
+from dcube.registry.versions import RegisteredModel
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
 from tests.support.traced_version import NAME, register_version
@@ -126,9 +126,9 @@ def test_model_name_of_another_program_is_refused(tracking_address):
     client.create_registered_model("foreign")
     client.create_model_version("foreign", "file:///elsewhere")
     with pytest.raises(DcubeError, match="the registered model foreign was not created by D-Cube"):
-        Registry.created(client, "foreign")
-    Registry.created(client, "own")
-    assert Registry.created(client, "own").name == "own", "empty, but this program's"
+        RegisteredModel.created(client, "foreign")
+    RegisteredModel.created(client, "own")
+    assert RegisteredModel.created(client, "own").name == "own", "empty, but this program's"
 
 
 def test_report_refuses_an_evaluation_without_its_metrics(forged, run_dcube):

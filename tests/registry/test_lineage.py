@@ -66,8 +66,8 @@ def break_commit(repository: Path) -> None:
 
 
 def break_runs(repository: Path) -> None:
-    registry, version = resolve_reference(f"{NAME}@champion")
-    registry.client.delete_run(version.tags["dcube.training_run_id"])
+    registered_model, version = resolve_reference(f"{NAME}@champion")
+    registered_model.client.delete_run(version.tags["dcube.training_run_id"])
 
 
 def break_artifacts(repository: Path) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from dcube.artifacts.layout import PREPARED
 from dcube.cli.ui import addresses
 from dcube.config.schema import Params
-from dcube.registry.versions import CHALLENGER, Registry
+from dcube.registry.versions import CHALLENGER, RegisteredModel
 from flows.stack.servers import mlflow
 from tests.support.browser import needs_chromium
 from tests.support.discs import TINY, write_dataset
@@ -44,7 +44,7 @@ def address(server: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def registry(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+def registered_model(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisteredModel]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("copy"))
         for name, value in server.items():
@@ -54,13 +54,13 @@ def registry(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
         for number, (right, epochs, names) in enumerate([(22, 4, ["dcube"]), (26, 9, whole)]):
             patch.setenv("DCUBE_PIPELINE", f"pipeline-{number}")
             params = Params.model_validate(TINY | {"classifier": TINY["classifier"] | {"epochs": epochs}})
-            registry = run_candidates(params, number, right, names)
-        yield registry
+            registered_model = run_candidates(params, number, right, names)
+        yield registered_model
 
 
 @pytest.fixture
-def links(registry: Registry, address: str) -> dict[str, str]:
-    return dict(re.split(r":\s+", line, maxsplit=1) for line in addresses(registry, address))
+def links(registered_model: RegisteredModel, address: str) -> dict[str, str]:
+    return dict(re.split(r":\s+", line, maxsplit=1) for line in addresses(registered_model, address))
 
 
 @pytest.fixture
@@ -111,9 +111,11 @@ def refuse_unusable_plots(page: Page, metric: str, values: list[float]) -> None:
 
 
 @on_both
-def test_two_selected_versions_are_compared(page: Page, registry: Registry, links: dict[str, str]) -> None:
+def test_two_selected_versions_are_compared(
+    page: Page, registered_model: RegisteredModel, links: dict[str, str]
+) -> None:
     page.goto(links["versions"])
-    for version in (registry.aliases()[CHALLENGER], "1"):  # D-Cube of the second and of the first pipeline
+    for version in (registered_model.aliases()[CHALLENGER], "1"):  # D-Cube of the second and of the first pipeline
         link = page.get_by_role("link", name=f"Version {version}", exact=True)
         box = page.get_by_role("row").filter(has=link).get_by_role("checkbox")
         box.check(force=True)  # invisible until the mouse is over it
@@ -159,20 +161,22 @@ def test_pipelines_are_sorted_by_auroc(page: Page, links: dict[str, str]) -> Non
 
 
 @on_both
-def test_experiment_lists_its_models(page: Page, registry: Registry, links: dict[str, str]) -> None:
+def test_experiment_lists_its_models(page: Page, registered_model: RegisteredModel, links: dict[str, str]) -> None:
     page.goto(links["models"])
     expect(page.get_by_role("link", name="dcube", exact=True)).to_have_count(4)  # two models and their runs
-    expect(page.get_by_text(f"v{registry.aliases()[CHALLENGER]}", exact=True)).to_be_visible()
+    expect(page.get_by_text(f"v{registered_model.aliases()[CHALLENGER]}", exact=True)).to_be_visible()
     keep(page, "mlflow-models")
-    experiment = registry.holder(CHALLENGER).run.info.experiment_id
-    best = registry.client.search_logged_models(
+    experiment = registered_model.holder(CHALLENGER).run.info.experiment_id
+    best = registered_model.client.search_logged_models(
         [experiment], order_by=[{"field_name": "metrics.test.auroc", "ascending": False}]
     )[0]
-    assert best.source_run_id == registry.holder(CHALLENGER).run_id and best.params["classifier.epochs"] == "9"
+    assert best.source_run_id == registered_model.holder(CHALLENGER).run_id and best.params["classifier.epochs"] == "9"
 
 
 @on_sqlite
-def test_version_shows_its_results_and_links_to_its_pictures(page: Page, registry: Registry, address: str) -> None:
+def test_version_shows_its_results_and_links_to_its_pictures(
+    page: Page, registered_model: RegisteredModel, address: str
+) -> None:
     page.goto(f"{address}/#/models/{NAME}/versions/3?workflowType=machine_learning")
     told = "AUROC 0.900 (0.847–0.979) · macro F1 0.867 (0.791–0.974) · vs champion +0.133 (uncorrected p = 0.02)"
     expect(page.get_by_text(told)).to_be_in_viewport()
@@ -183,10 +187,10 @@ def test_version_shows_its_results_and_links_to_its_pictures(page: Page, registr
 
 
 @on_sqlite
-def test_version_shows_readable_tags_and_no_hashes(page: Page, registry: Registry, address: str) -> None:
+def test_version_shows_readable_tags_and_no_hashes(page: Page, registered_model: RegisteredModel, address: str) -> None:
     """Also the champion, whose history is stored in its tags."""
-    (event,) = registry.history()
-    tags = registry.version(event.version).entry.tags
+    (event,) = registered_model.history()
+    tags = registered_model.version(event.version).entry.tags
     assert event.key in tags and len([name for name in tags if not name.startswith("mlflow.")]) <= 8
     page.goto(f"{address}/#/models/{NAME}/versions/{event.version}?workflowType=machine_learning")
     for name in ("AUROC", "data set", "kind", "patients"):

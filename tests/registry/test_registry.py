@@ -26,7 +26,7 @@ from dcube.registry.version import Version
 from dcube.registry.versions import (
     CHALLENGER,
     CHAMPION,
-    Registry,
+    RegisteredModel,
 )
 from dcube.runtime.retries import RetryPolicy
 from dcube.stages import register
@@ -73,21 +73,21 @@ def test_register_appoints_the_first_champion_and_later_only_challengers(working
     assert "challenger: dcube, version 1" in said, "a control is better, and stays a control"
     assert "champion: dcube, version 1, the first" in said
 
-    registry = Registry.existing(NAME)
-    champion = registry.holder(CHAMPION)
+    registered_model = RegisteredModel.existing(NAME)
+    champion = registered_model.holder(CHAMPION)
     assert champion.tags["dcube.training_run_id"] == training.run_id
     assert champion.metrics["test.macro_f1"] == pytest.approx(20 / 30)
     assert champion.tags["dcube.weights_sha256"] == weights
-    pipeline = registry.client.get_run(champion.tags["mlflow.parentRunId"])
+    pipeline = registered_model.client.get_run(champion.tags["mlflow.parentRunId"])
     assert pipeline.data.params["data.name"] == "discs" and pipeline.data.metrics["challenger.auroc"] > 0.7
     assert {"dcube.pipeline", "dcube.params_sha256", "mlflow.source.git.commit"} <= champion.tags.keys()
     assert "Intended use" in champion.description and "Phantom" in champion.description
     assert not list(working_copy.rglob("*.pkl")), "nothing may have to be unpickled"
-    (event,) = registry.history()
+    (event,) = registered_model.history()
     assert (event.version, event.how, event.replaced) == ("1", "first", None) and "pipeline" in event.who
 
     register.main()  # a second time: nothing new
-    assert registered() == first and len(registry.versions()) == 2 and len(registry.history()) == 1
+    assert registered() == first and len(registered_model.versions()) == 2 and len(registered_model.history()) == 1
 
     write_evaluated("dcube", seed=2, auroc=0.95, right=30, params=tiny_params)  # better: challenger, but not champion
     register.main()
@@ -95,13 +95,13 @@ def test_register_appoints_the_first_champion_and_later_only_challengers(working
     assert "champion: still version 1" in capsys.readouterr().out
 
     assert lost_versions() is None
-    (gone,) = Path("mlruns").rglob(f"{registry.version('3').run_id}/artifacts/evaluation/dcube/predictions.csv")
+    (gone,) = Path("mlruns").rglob(f"{registered_model.version('3').run_id}/artifacts/evaluation/dcube/predictions.csv")
     gone.unlink()
     assert lost_versions().endswith("have lost files there: 3 (dcube)")
     register.main()
     assert registered()["versions"]["dcube"] == 4
     assert "version 3 of dcube-discs has lost files" in capsys.readouterr().out
-    registry.client.delete_model_version(NAME, "2")
+    registered_model.client.delete_model_version(NAME, "2")
     assert lost_versions().startswith(f"outputs/registered/registered.json names versions of {NAME} that are not in")
     assert lost_versions().endswith("have lost files there: 2 (sub_features)")
 
@@ -112,18 +112,18 @@ def test_controls_alone_give_no_challenger(working_copy, tiny_params, capsys):
     assert registered()["aliases"] == {} and registered()["challenger"] is None
     assert "only controls" in capsys.readouterr().out
     with pytest.raises(DcubeError, match="no challenger"):
-        propose(Registry.existing(NAME), POLICY)
+        propose(RegisteredModel.existing(NAME), POLICY)
 
 
 @pytest.mark.slow
 def test_changed_code_makes_a_new_version_and_a_new_commit_does_not(working_copy, tiny_params, monkeypatch):
-    registry = run_pipeline(tiny_params, 0, 20)
+    registered_model = run_pipeline(tiny_params, 0, 20)
     monkeypatch.setattr("dcube.tracking.lineage.git_commit", lambda: "0" * 40)
     register.main()
-    assert len(registry.versions()) == 1
+    assert len(registered_model.versions()) == 1
     monkeypatch.setattr("dcube.registry.registration.code_fingerprint", lambda package: "other")
     register.main()
-    assert len(registry.versions()) == 2 and registered()["versions"] == {"dcube": 2}
+    assert len(registered_model.versions()) == 2 and registered()["versions"] == {"dcube": 2}
 
 
 class TestPromotion:
@@ -131,47 +131,47 @@ class TestPromotion:
 
     @pytest.mark.slow
     def test_better_challenger_replaces_the_champion_until_a_rollback(self, working_copy, mlflow_server, tiny_params):
-        registry = run_pipeline(tiny_params, 0, 20)
-        proposal = propose(registry, POLICY)
+        registered_model = run_pipeline(tiny_params, 0, 20)
+        proposal = propose(registered_model, POLICY)
         assert proposal.champion.version == "1" and "already" in proposal.verdict.reason
         with pytest.raises(DcubeError, match="already"):
-            promote(registry, proposal, "Ada")
+            promote(registered_model, proposal, "Ada")
 
         run_pipeline(tiny_params, 1, 27)
-        proposal = propose(registry, POLICY)
+        proposal = propose(registered_model, POLICY)
         assert proposal.verdict.promoted and "+0.2" in proposal.verdict.reason
-        event = promote(registry, proposal, "Ada", "agreed on Monday")
-        assert registry.aliases() == {CHALLENGER: "2", CHAMPION: "2"}
+        event = promote(registered_model, proposal, "Ada", "agreed on Monday")
+        assert registered_model.aliases() == {CHALLENGER: "2", CHAMPION: "2"}
         assert (event.who, event.replaced, event.how) == ("Ada", "1", "promoted")
         assert event.why.startswith("agreed on Monday: macro F1 +0.2")
         file = f"{event.key.removeprefix('mlflow.')}.json"
-        run_id = registry.version("2").run_id
-        record = PromotionRecord.load(Path(registry.client.download_artifacts(run_id, file, str(working_copy))))
+        run_id = registered_model.version("2").run_id
+        record = PromotionRecord.load(Path(registered_model.client.download_artifacts(run_id, file, str(working_copy))))
         assert record.policy.bootstrap_samples == 200 and record.criteria == proposal.verdict.criteria
         assert len(record.criteria) == 6
 
         run_pipeline(tiny_params, 2, 15)
-        worse = propose(registry, POLICY)
+        worse = propose(registered_model, POLICY)
         assert not worse.verdict.promoted and "macro F1" in worse.verdict.reason
         with pytest.raises(DcubeError, match="version 3 is not promoted"):
-            promote(registry, worse, "Ada")
-        assert registry.aliases()[CHAMPION] == "2"
+            promote(registered_model, worse, "Ada")
+        assert registered_model.aliases()[CHAMPION] == "2"
 
         with pytest.raises(DcubeError, match="--reason"):
-            rollback(registry, "Grace", " ")
-        back = rollback(registry, "Grace", "wrong on the new scanner; asked by “B”")
+            rollback(registered_model, "Grace", " ")
+        back = rollback(registered_model, "Grace", "wrong on the new scanner; asked by “B”")
         assert (back.version, back.replaced, back.how) == ("1", "2", "rolled back")
-        assert registry.aliases()[CHAMPION] == "1"
+        assert registered_model.aliases()[CHAMPION] == "1"
         with pytest.raises(DcubeError, match="had no champion before"):
-            rollback(registry, "Grace", "once more")
-        rollback(registry, "Grace", "sorry", to="2")
-        assert [(event.version, event.how) for event in registry.history()] == [
+            rollback(registered_model, "Grace", "once more")
+        rollback(registered_model, "Grace", "sorry", to="2")
+        assert [(event.version, event.how) for event in registered_model.history()] == [
             ("1", "first"), ("2", "promoted"), ("1", "rolled back"), ("2", "rolled back"),
         ]  # fmt: skip
-        assert len([key for key in registry.version("1").tags if key.startswith(tags.CHAMPION)]) == 2
+        assert len([key for key in registered_model.version("1").tags if key.startswith(tags.CHAMPION)]) == 2
         for to, words in (("9", "no version '9': it has 1, 2, 3"), ("2", "champion already"), ("x", "no version")):
             with pytest.raises(DcubeError, match=words):
-                rollback(registry, "Grace", "why", to=to)
+                rollback(registered_model, "Grace", "why", to=to)
 
     @pytest.mark.slow
     def test_two_rollbacks_go_back_two_champions_despite_a_wrong_clock(self, working_copy, tiny_params, monkeypatch):
@@ -184,19 +184,19 @@ class TestPromotion:
 
         monkeypatch.setattr("dcube.registry.champions.datetime", Backwards)
         for seed, right in enumerate((12, 18, 24)):
-            registry = run_pipeline(tiny_params, seed, right)
+            registered_model = run_pipeline(tiny_params, seed, right)
             if seed:
-                promote(registry, propose(registry, POLICY), "Ada")
-        assert [rollback(registry, "Ada", "bad").version for _ in range(2)] == ["2", "1"]
-        assert promote(registry, propose(registry, POLICY), "Ada").version == "3"
-        assert rollback(registry, "Ada", "bad").version == "1"
+                promote(registered_model, propose(registered_model, POLICY), "Ada")
+        assert [rollback(registered_model, "Ada", "bad").version for _ in range(2)] == ["2", "1"]
+        assert promote(registered_model, propose(registered_model, POLICY), "Ada").version == "3"
+        assert rollback(registered_model, "Ada", "bad").version == "1"
 
     @pytest.mark.slow
     @pytest.mark.skipif(shutil.which("faketime") is None, reason="needs faketime: `apt-get install faketime`")
     def test_history_keeps_its_order_when_clocks_differ_by_hours(self, working_copy, tiny_params):
         """The clock of a whole process, MLflow's times included: one machine is ahead, the next one behind."""
         for seed, right, clock in ((0, 12, None), (1, 18, "+5h"), (2, 24, "-5h")):
-            registry = run_pipeline(tiny_params, seed, right)
+            registered_model = run_pipeline(tiny_params, seed, right)
             if clock:
                 promote = [
                     sys.executable,
@@ -209,96 +209,99 @@ class TestPromotion:
                     "bootstrap_samples=200",
                 ]
                 subprocess.run(["faketime", "-f", clock, *promote], check=True)
-        moments = [event.when for event in registry.history()]
+        moments = [event.when for event in registered_model.history()]
         assert moments != sorted(moments), "the clocks did differ"
-        assert [event.version for event in registry.history()] == ["1", "2", "3"]
-        assert [rollback(registry, "Ada", "bad").version for _ in range(2)] == ["2", "1"]
+        assert [event.version for event in registered_model.history()] == ["1", "2", "3"]
+        assert [rollback(registered_model, "Ada", "bad").version for _ in range(2)] == ["2", "1"]
 
     @pytest.mark.slow
     def test_challenger_with_other_test_images_is_refused(self, working_copy, tiny_params):
         run_pipeline(tiny_params, 0, 20)
-        registry = run_pipeline(tiny_params, 1, 30, test="other-")
+        registered_model = run_pipeline(tiny_params, 1, 30, test="other-")
         with pytest.raises(DcubeError, match=r"different images.*dcube rollback dcube-discs --to 2"):
-            propose(registry, POLICY)
+            propose(registered_model, POLICY)
 
     @pytest.mark.slow
     def test_promotion_stops_when_champion_or_challenger_has_changed(self, working_copy, tiny_params):
         run_pipeline(tiny_params, 0, 10)
-        registry = run_pipeline(tiny_params, 1, 30)
-        stale = propose(registry, POLICY)
-        promote(registry, stale, "Ada")
+        registered_model = run_pipeline(tiny_params, 1, 30)
+        stale = propose(registered_model, POLICY)
+        promote(registered_model, stale, "Ada")
         with pytest.raises(DcubeError, match=r"champion of .* has changed: compare again"):
-            promote(registry, stale, "Grace")
+            promote(registered_model, stale, "Grace")
         run_pipeline(tiny_params, 2, 25)
         with pytest.raises(DcubeError, match=r"challenger of .* has changed: compare again"):
-            promote(registry, stale, "Grace")
+            promote(registered_model, stale, "Grace")
 
     @pytest.mark.slow
     def test_deleted_champion_stays_in_the_history(self, working_copy, tiny_params, capsys):
-        registry = run_pipeline(tiny_params, 0, 20)
+        registered_model = run_pipeline(tiny_params, 0, 20)
         run_pipeline(tiny_params, 1, 27)
-        promote(registry, propose(registry, POLICY), "Ada")
-        registry.client.delete_model_version(NAME, "2")
-        assert [event.version for event in registry.history()] == ["1", "2"], "and who appointed it, and why"
+        promote(registered_model, propose(registered_model, POLICY), "Ada")
+        registered_model.client.delete_model_version(NAME, "2")
+        assert [event.version for event in registered_model.history()] == ["1", "2"], "and who appointed it, and why"
         run_pipeline(tiny_params, 2, 28)
-        assert CHAMPION not in registry.aliases() and "champion: none, since its version" in capsys.readouterr().out
+        assert (
+            CHAMPION not in registered_model.aliases()
+            and "champion: none, since its version" in capsys.readouterr().out
+        )
         with pytest.raises(DcubeError, match=r"version 2, was deleted, or lost its alias: .*dcube rollback"):
-            propose(registry, POLICY)
-        back = rollback(registry, "Ada", "version 2 was deleted")
-        assert (back.version, back.replaced) == ("1", None) and registry.aliases()[CHAMPION] == "1"
-        assert promote(registry, propose(registry, POLICY), "Ada").version == "3"
+            propose(registered_model, POLICY)
+        back = rollback(registered_model, "Ada", "version 2 was deleted")
+        assert (back.version, back.replaced) == ("1", None) and registered_model.aliases()[CHAMPION] == "1"
+        assert promote(registered_model, propose(registered_model, POLICY), "Ada").version == "3"
 
     @pytest.mark.slow
     def test_control_or_changed_version_cannot_become_champion(self, working_copy, tiny_params, capsys):
         write_evaluated("sub_features", seed=1, auroc=0.9, right=29, params=tiny_params)
-        registry = run_pipeline(tiny_params, 0, 20)
-        control = next(one.version for one in registry.versions() if one.tags["dcube.model"] == "sub_features")
+        registered_model = run_pipeline(tiny_params, 0, 20)
+        control = next(one.version for one in registered_model.versions() if one.tags["dcube.model"] == "sub_features")
         with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
-            rollback(registry, "Ada", "why not", to=control)
-        registry.client.set_registered_model_alias(NAME, CHAMPION, control)
+            rollback(registered_model, "Ada", "why not", to=control)
+        registered_model.client.set_registered_model_alias(NAME, CHAMPION, control)
         with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
             download_version(f"{NAME}@{CHAMPION}", working_copy / "control")
         assert download_version(f"{NAME}/{control}", working_copy / "by number").version == control
-        registry.client.set_registered_model_alias(NAME, CHAMPION, registry.history()[-1].version)
-        registry.client.set_registered_model_alias(NAME, CHALLENGER, control)
+        registered_model.client.set_registered_model_alias(NAME, CHAMPION, registered_model.history()[-1].version)
+        registered_model.client.set_registered_model_alias(NAME, CHALLENGER, control)
         with pytest.raises(DcubeError, match=r"is a control \(sub_features\)"):
-            propose(registry, POLICY)
+            propose(registered_model, POLICY)
         (EVALUATION / "sub_features/metrics.json").unlink()
         run_pipeline(tiny_params, 3, 10)
-        registry.client.set_registered_model_alias(NAME, CHAMPION, "3")
-        assert "moved outside D-Cube: it is at version 3" in registry.champion_moved_by_hand()
+        registered_model.client.set_registered_model_alias(NAME, CHAMPION, "3")
+        assert "moved outside D-Cube: it is at version 3" in registered_model.champion_moved_by_hand()
         assert download_version(f"{NAME}@{CHAMPION}", working_copy / "moved").version == "3"
         assert "moved outside D-Cube: it is at version 3" in capsys.readouterr().err
         for file in Path("mlruns").rglob("dcube/predictions.csv"):
             file.unlink()
         with pytest.raises(DcubeError, match="is not what was registered"):
-            rollback(registry, "Ada", "why not", to=registry.history()[-1].version)
+            rollback(registered_model, "Ada", "why not", to=registered_model.history()[-1].version)
 
     @pytest.mark.slow
     def test_failed_promotion_leaves_no_event(self, working_copy, tiny_params, monkeypatch):
         run_pipeline(tiny_params, 0, 10)
-        registry = run_pipeline(tiny_params, 1, 30)
-        proposal = propose(registry, POLICY)
+        registered_model = run_pipeline(tiny_params, 1, 30)
+        proposal = propose(registered_model, POLICY)
 
         def away(*_):
             raise ConnectionError
 
-        monkeypatch.setattr(registry.client, "set_registered_model_alias", away)
+        monkeypatch.setattr(registered_model.client, "set_registered_model_alias", away)
         with pytest.raises(ConnectionError):
-            promote(registry, proposal, "Ada")
-        assert [event.version for event in registry.history()] == ["1"]
+            promote(registered_model, proposal, "Ada")
+        assert [event.version for event in registered_model.history()] == ["1"]
 
     @pytest.mark.slow
     def test_predictions_are_stored_unchanged_and_lost_ones_are_named(self, working_copy, mlflow_server, tiny_params):
-        registry = run_pipeline(tiny_params, 0, 20)
-        version = registry.version("1")
+        registered_model = run_pipeline(tiny_params, 0, 20)
+        version = registered_model.version("1")
         sent = predictions(dict.fromkeys(("benign", "malignant", "normal"), 20))
-        assert registry.predictions(version).table.equals(sent.table) and EACH == 30
-        registry.client.delete_run(version.run_id)
+        assert registered_model.predictions(version).table.equals(sent.table) and EACH == 30
+        registered_model.client.delete_run(version.run_id)
         for file in mlflow_server.rglob("predictions.csv"):
             file.unlink()
         with pytest.raises(DcubeError, match=r"not what was registered: evaluation/dcube/predictions\.csv is gone"):
-            registry.predictions(version)
+            registered_model.predictions(version)
 
 
 @pytest.mark.slow
@@ -316,33 +319,37 @@ def test_version_page_shows_data_warnings_in_short_form(working_copy, tiny_param
 @pytest.mark.parametrize("request_name", ["set_registered_model_alias", "update_registered_model"])
 def test_event_is_kept_when_the_answer_to_a_request_is_lost(tracking_address, monkeypatch, request_name, error):
     """The request arrives, but its answer does not. `update_registered_model` only writes the model's page."""
-    registry = Registry.created(tracking_client(), NAME)
-    version = Version(registry.client.create_model_version(NAME, "file:///elsewhere"), None)
-    arrives = getattr(registry.client, request_name)
+    registered_model = RegisteredModel.created(tracking_client(), NAME)
+    version = Version(registered_model.client.create_model_version(NAME, "file:///elsewhere"), None)
+    arrives = getattr(registered_model.client, request_name)
 
     def without_answer(*words):
         arrives(*words)
         raise error
 
-    monkeypatch.setattr(registry.client, request_name, without_answer)
+    monkeypatch.setattr(registered_model.client, request_name, without_answer)
     with suppress(error):
-        appoint_first(registry, version, "Ada")
-    assert registry.aliases() == {CHAMPION: "1"} and [event.version for event in registry.history()] == ["1"]
+        appoint_first(registered_model, version, "Ada")
+    assert registered_model.aliases() == {CHAMPION: "1"} and [
+        event.version for event in registered_model.history()
+    ] == ["1"]
 
 
 @pytest.mark.parametrize("moment", STEPS)
 def test_one_of_two_simultaneous_promotions_is_refused(tracking_address, monkeypatch, moment):
     """Just before one sends the request `moment`, the other completes its promotion."""
-    mine, other = (Registry.created(tracking_client(), NAME) for _ in range(2))
+    mine, other = (RegisteredModel.created(tracking_client(), NAME) for _ in range(2))
     run = mine.client.create_run(mine.client.create_experiment("two"))
     entries = [mine.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id) for _ in range(3)]
     first, second, third = (Version(entry, run) for entry in entries)
     appoint_first(mine, first, "Ada")
     promoted, told = [], []
 
-    def move(registry, version):
+    def move(registered_model, version):
         try:
-            promoted.append(promote(registry, Proposal(version, first, POLICY, Verdict(True, "better"), 1), "Ada"))
+            promoted.append(
+                promote(registered_model, Proposal(version, first, POLICY, Verdict(True, "better"), 1), "Ada")
+            )
         except ChampionChangedError:
             told.append(version.version)
 
@@ -365,19 +372,21 @@ def test_one_of_two_simultaneous_promotions_is_refused(tracking_address, monkeyp
 
 def test_promotion_in_progress_is_not_reported_as_moved_by_hand(tracking_address, monkeypatch):
     """Checked at every step of the promotion; an alias that was moved by hand is still reported."""
-    registry = Registry.created(tracking_client(), NAME)
-    run = registry.client.create_run(registry.client.create_experiment("during"))
-    entries = [registry.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id) for _ in range(2)]
+    registered_model = RegisteredModel.created(tracking_client(), NAME)
+    run = registered_model.client.create_run(registered_model.client.create_experiment("during"))
+    entries = [
+        registered_model.client.create_model_version(NAME, "file:///elsewhere", run.info.run_id) for _ in range(2)
+    ]
     first, second = (Version(entry, run) for entry in entries)
-    appoint_first(registry, first, "Ada")
-    registry.set_alias(CHALLENGER, second.version)
+    appoint_first(registered_model, first, "Ada")
+    registered_model.set_alias(CHALLENGER, second.version)
     with ThreadPoolExecutor() as others:
         looking = []
 
         def slow(send):
             def sent(*words):
                 answer = send(*words)
-                looking.append(others.submit(Registry(tracking_client(), NAME).champion_moved_by_hand))
+                looking.append(others.submit(RegisteredModel(tracking_client(), NAME).champion_moved_by_hand))
                 time.sleep(0.3)  # the other thread looks meanwhile
                 return answer
 
@@ -385,11 +394,11 @@ def test_promotion_in_progress_is_not_reported_as_moved_by_hand(tracking_address
 
         with monkeypatch.context() as patch:
             for step in STEPS:
-                patch.setattr(registry.client, step, slow(getattr(registry.client, step)))
-            promote(registry, Proposal(second, first, POLICY, Verdict(True, "better"), 1), "Ada")
+                patch.setattr(registered_model.client, step, slow(getattr(registered_model.client, step)))
+            promote(registered_model, Proposal(second, first, POLICY, Verdict(True, "better"), 1), "Ada")
         assert [it.result() for it in looking] == [""] * len(looking) and len(looking) >= len(STEPS)
-    registry.client.set_registered_model_alias(NAME, CHAMPION, first.version)
-    assert "moved outside D-Cube: it is at version 1" in registry.champion_moved_by_hand()
+    registered_model.client.set_registered_model_alias(NAME, CHAMPION, first.version)
+    assert "moved outside D-Cube: it is at version 1" in registered_model.champion_moved_by_hand()
 
 
 def test_reference_names_a_version(working_copy, tiny_params):
@@ -416,7 +425,7 @@ def test_reference_names_a_version(working_copy, tiny_params):
 def test_reading_creates_no_database(working_copy):
     (working_copy / "mlflow.db").unlink()
     with pytest.raises(DcubeError, match="MLFLOW_TRACKING_URI"):
-        Registry.existing(NAME)
+        RegisteredModel.existing(NAME)
     assert not (working_copy / "mlflow.db").exists()
 
 
@@ -424,7 +433,7 @@ def test_unreachable_server_ends_in_one_line_without_the_password(working_copy, 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somebody:secret@127.0.0.1:1")
     monkeypatch.setattr("dcube.tracking.mlflow_client.FEW_RETRIES", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
     with pytest.raises(DcubeError, match=r"http://127\.0\.0\.1:1") as caught, mlflow_errors_in_one_line():
-        Registry.existing(NAME)
+        RegisteredModel.existing(NAME)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
 
 

@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 
 from dcube.config.schema import Params
-from dcube.registry.versions import Registry
+from dcube.registry.versions import RegisteredModel
 from dcube.tracking.mlflow_client import tracking_client
 from tests.support.small_pipeline import checkout_of, workspaces
 from tests.support.traced_version import NAME, break_cache, commit, register_version
@@ -22,8 +22,8 @@ def everything_kept(repository: Path) -> dict:
         "checkout": checkout_of(repository),
         "caches": sorted(str(file) for file in (repository / ".dvc/cache").rglob("*") if file.is_file()),
         "runs": sorted(run.info.run_id for run in client.search_runs(experiments)),
-        "registry": [(version.version, version.tags) for version in Registry.existing(NAME).versions()],
-        "aliases": Registry.existing(NAME).aliases(),
+        "registry": [(version.version, version.tags) for version in RegisteredModel.existing(NAME).versions()],
+        "aliases": RegisteredModel.existing(NAME).aliases(),
         "unsent": sorted(map(str, (repository / ".dcube").glob("unsent/*"))),
         "checkpoints": sorted(map(str, (repository / ".dcube").glob("checkpoints/*"))),
     }

@@ -19,7 +19,7 @@ from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.registry.download import download_version
 from dcube.registry.tracing import trace
-from dcube.registry.versions import CHAMPION, Registry
+from dcube.registry.versions import CHAMPION, RegisteredModel
 from dcube.stages import register
 from dcube.tracking import tags
 from tests.support.discs import TINY, write_dataset
@@ -31,7 +31,7 @@ PEOPLE_WRITE = {"mlflow.note.content", "mlflow.runName"}
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory, mlflow_database) -> Iterator[Registry]:
+def registered_model(tmp_path_factory, mlflow_database) -> Iterator[RegisteredModel]:
     """One version, registered by the stage, in a copy such as `dvc exp run --temp` makes: the database is elsewhere."""
     home = tmp_path_factory.mktemp("tampering")
     params = Params.model_validate(TINY)
@@ -47,19 +47,19 @@ def registry(tmp_path_factory, mlflow_database) -> Iterator[Registry]:
         register.main()
         patch.delenv("DVC_ROOT")
         patch.setenv("MLFLOW_TRACKING_URI", address)
-        yield Registry.existing(NAME)
+        yield RegisteredModel.existing(NAME)
 
 
-def problems(registry: Registry) -> list[str]:
+def problems(registered_model: RegisteredModel) -> list[str]:
     with TemporaryDirectory() as folder:
-        return registry.verified(registry.version("1"), Path(folder)).problems
+        return registered_model.verified(registered_model.version("1"), Path(folder)).problems
 
 
-def stored(registry: Registry) -> list[Path]:
+def stored(registered_model: RegisteredModel) -> list[Path]:
     """Every file that belongs to the version."""
-    version = registry.version("1")
-    registration = Path(urlparse(registry.client.get_run(version.registration_run_id).info.artifact_uri).path)
-    model = registry.client.get_logged_model(version.entry.source.removeprefix("models:/")).artifact_location
+    version = registered_model.version("1")
+    registration = Path(urlparse(registered_model.client.get_run(version.registration_run_id).info.artifact_uri).path)
+    model = registered_model.client.get_logged_model(version.entry.source.removeprefix("models:/")).artifact_location
     folders = [Path(urlparse(model).path), Path(urlparse(version.run.info.artifact_uri).path)]
     files = [
         file for folder in [*folders, registration / "origin", registration / "report"] for file in folder.rglob("*")
@@ -88,37 +88,37 @@ def flipped(file: Path) -> bytes:
     return bytes(content)
 
 
-def test_untouched_version_has_no_problems(registry):
-    assert problems(registry) == []
-    names = {file.name for file in stored(registry)}
+def test_untouched_version_has_no_problems(registered_model):
+    assert problems(registered_model) == []
+    names = {file.name for file in stored(registered_model)}
     assert {"MLmodel", "config.json", "model.safetensors", "predictions.csv", "metrics.json", "params.yaml"} <= names
 
 
 @pytest.mark.slow
-def test_changed_byte_in_any_file_is_noticed(registry):
+def test_changed_byte_in_any_file_is_noticed(registered_model):
     """All files are changed at once, to compare only once; each must be named."""
-    files = stored(registry)
+    files = stored(registered_model)
     before = {file: file.read_bytes() for file in files}
     try:
         for file in files:
             file.write_bytes(flipped(file))
-        found = problems(registry)
+        found = problems(registered_model)
     finally:
         for file, content in before.items():
             file.write_bytes(content)
     assert len(found) == len(files) and all("has other contents" in problem for problem in found)
-    assert problems(registry) == []
+    assert problems(registered_model) == []
 
 
 @pytest.mark.slow
-def test_removed_and_added_files_are_noticed(registry):
+def test_removed_and_added_files_are_noticed(registered_model):
     """Every second file is removed, then the others, so that each is named itself and not only its folder."""
-    files = stored(registry)
+    files = stored(registered_model)
     for gone in (files[::2], files[1::2]):
         with ExitStack() as removed:
             for file in gone:
                 removed.enter_context(changed(file, None))
-            found = problems(registry)
+            found = problems(registered_model)
         told = "; ".join(found)
         for name in (file.as_posix().partition("/artifacts/")[2] for file in gone):
             assert f"{name} is gone" in told or f"the files of {name.partition('/')[0]} are gone" in told, name
@@ -127,15 +127,15 @@ def test_removed_and_added_files_are_noticed(registry):
     with ExitStack() as added:
         for file in more:
             added.enter_context(changed(file, b"more"))
-        found = problems(registry)
+        found = problems(registered_model)
     assert len(found) == len(more) and all("more.txt was added later" in problem for problem in found)
-    assert problems(registry) == []
+    assert problems(registered_model) == []
 
 
 @pytest.mark.slow
-def test_changed_and_removed_tags_are_noticed(registry):
-    version = registry.version("1")
-    client, run_id = registry.client, version.run_id
+def test_changed_and_removed_tags_are_noticed(registered_model):
+    version = registered_model.version("1")
+    client, run_id = registered_model.client, version.run_id
 
     def change(name: str, value: str) -> None:
         if name in version.entry.tags:
@@ -159,23 +159,23 @@ def test_changed_and_removed_tags_are_noticed(registry):
     for act, word in ((lambda name: change(name, "other"), "'other'"), (remove, "missing")):
         for name in known:
             act(name)
-        found[word] = problems(registry)
+        found[word] = problems(registered_model)
     for name, value in known.items():
         change(name, value)
     for word, told in found.items():
         assert told == [f"tag {name} is {word}, and was registered as {known[name]!r}" for name in sorted(known)]
     client.set_model_version_tag(NAME, "1", "reviewed", "by Ada")
-    assert problems(registry) == [], "people may add their own"
+    assert problems(registered_model) == [], "people may add their own"
     client.set_model_version_tag(NAME, "1", tags.SPLIT_NOTICE, "none")
-    assert [tags.SPLIT_NOTICE in problem for problem in problems(registry)] == [True]
+    assert [tags.SPLIT_NOTICE in problem for problem in problems(registered_model)] == [True]
     client.delete_model_version_tag(NAME, "1", tags.SPLIT_NOTICE)
 
 
 @pytest.mark.slow
-def test_changed_parameters_and_metrics_are_noticed(registry):
+def test_changed_parameters_and_metrics_are_noticed(registered_model):
     """They are changed in the database, since MLflow itself changes no parameter."""
-    version = registry.version("1")
-    database = registry.client.tracking_uri.removeprefix("sqlite:///")
+    version = registered_model.version("1")
+    database = registered_model.client.tracking_uri.removeprefix("sqlite:///")
     with sqlite3.connect(database) as connection:
         before = {
             table: connection.execute(f"SELECT rowid, value FROM {table}").fetchall()
@@ -183,7 +183,7 @@ def test_changed_parameters_and_metrics_are_noticed(registry):
         }
         connection.execute("UPDATE params SET value = value || '1'")
         connection.execute("UPDATE latest_metrics SET value = value + 1")
-    found = problems(registry)
+    found = problems(registered_model)
     with sqlite3.connect(database) as connection:
         for table, rows in before.items():
             connection.executemany(
@@ -192,31 +192,31 @@ def test_changed_parameters_and_metrics_are_noticed(registry):
     expected = {f"parameter {name}" for name in version.run.data.params}
     expected |= {f"metric {name}" for name in version.run.data.metrics}
     assert len(expected) > 40 and {problem.partition(" is ")[0] for problem in found} == expected
-    assert problems(registry) == []
+    assert problems(registered_model) == []
 
 
-def test_changed_or_missing_manifest_is_noticed(registry):
-    version = registry.version("1")
+def test_changed_or_missing_manifest_is_noticed(registered_model):
+    version = registered_model.version("1")
     file = Path(urlparse(version.run.info.artifact_uri).path) / "manifest.json"
     for content, words in ((flipped(file), "is not the one that the tag"), (None, "is gone")):
         with changed(file, content):
-            assert [words in problem for problem in problems(registry)] == [True]
+            assert [words in problem for problem in problems(registered_model)] == [True]
     digest = version.entry.tags[tags.MANIFEST]
-    registry.client.set_model_version_tag(NAME, "1", tags.MANIFEST, "0" * 64)
-    assert ["is not the one" in problem for problem in problems(registry)] == [True]
-    registry.client.delete_model_version_tag(NAME, "1", tags.MANIFEST)
-    assert ["has no tag" in problem for problem in problems(registry)] == [True]
-    registry.client.set_model_version_tag(NAME, "1", tags.MANIFEST, digest)
-    assert problems(registry) == []
+    registered_model.client.set_model_version_tag(NAME, "1", tags.MANIFEST, "0" * 64)
+    assert ["is not the one" in problem for problem in problems(registered_model)] == [True]
+    registered_model.client.delete_model_version_tag(NAME, "1", tags.MANIFEST)
+    assert ["has no tag" in problem for problem in problems(registered_model)] == [True]
+    registered_model.client.set_model_version_tag(NAME, "1", tags.MANIFEST, digest)
+    assert problems(registered_model) == []
 
 
 @pytest.mark.slow
-def test_download_and_promotion_refuse_any_changed_file(registry, tmp_path):
+def test_download_and_promotion_refuse_any_changed_file(registered_model, tmp_path):
     """Except for the code that is stored with the model, which neither of them runs."""
     whole = download_version(f"{NAME}@{CHAMPION}", tmp_path / "whole")
-    assert whole.version == "1" and registry.predictions(registry.version("1")).classes
+    assert whole.version == "1" and registered_model.predictions(registered_model.version("1")).classes
     used = {file.name for file in (tmp_path / "whole").rglob("*")}
-    files = [file for file in stored(registry) if file.name in used and "code" not in file.parts]
+    files = [file for file in stored(registered_model) if file.name in used and "code" not in file.parts]
     assert len(files) >= 10
     for number, file in enumerate(files):
         with changed(file, flipped(file)):
@@ -224,26 +224,26 @@ def test_download_and_promotion_refuse_any_changed_file(registry, tmp_path):
             with pytest.raises(DcubeError, match=named):
                 download_version(f"{NAME}@{CHAMPION}", tmp_path / str(number))
             with pytest.raises(DcubeError, match=named):
-                registry.predictions(registry.version("1"))
+                registered_model.predictions(registered_model.version("1"))
 
 
-def test_lineage_names_every_changed_file(registry):
-    files = stored(registry)
+def test_lineage_names_every_changed_file(registered_model):
+    files = stored(registered_model)
     with ExitStack() as stack:
         for file in files:
             stack.enter_context(changed(file, flipped(file)))
-        gaps = trace(registry, registry.version("1"), Path.cwd()).gaps
+        gaps = trace(registered_model, registered_model.version("1"), Path.cwd()).gaps
     assert len([gap for gap in gaps if "has other contents" in gap]) == len(files)
 
 
 @pytest.mark.slow
-def test_forged_event_is_noticed(registry):
+def test_forged_event_is_noticed(registered_model):
     """Every event is stored with its version and with the registered model."""
-    (event,) = registry.history()
+    (event,) = registered_model.history()
     forged = event.model_copy(update={"who": "Mallory"})
     other = forged.model_copy(update={"when": "2031-01-01T00:00:00+00:00"})
-    client = registry.client
-    assert registry.champion_moved_by_hand() == ""
+    client = registered_model.client
+    assert registered_model.champion_moved_by_hand() == ""
     for forge, mend in (
         (
             lambda: client.set_model_version_tag(NAME, "1", event.key, forged.text),
@@ -263,9 +263,9 @@ def test_forged_event_is_noticed(registry):
         ),
     ):
         forge()
-        assert "does not stand alike" in registry.champion_moved_by_hand()
+        assert "does not stand alike" in registered_model.champion_moved_by_hand()
         mend()
-        assert registry.champion_moved_by_hand() == ""
+        assert registered_model.champion_moved_by_hand() == ""
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from dcube.config.schema import Params
 from dcube.evaluation.plots import confusion_figure
 from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import summarise
-from dcube.registry.versions import Registry
+from dcube.registry.versions import RegisteredModel
 from dcube.stages import register
 from tests.support.random_candidate import CLASSES, SPEC, candidate_config, write_candidate
 
@@ -79,18 +79,20 @@ def write_evaluated(
     metrics.save(folder / METRICS_FILE)
 
 
-def run_pipeline(params: Params, seed: int, right: int | dict[str, int], **options) -> Registry:
+def run_pipeline(params: Params, seed: int, right: int | dict[str, int], **options) -> RegisteredModel:
     """Register the result of a pipeline with one candidate, D-Cube."""
     write_evaluated("dcube", seed=seed, auroc=0.9, right=right, params=params, **options)
     register.main()
-    return Registry.existing(NAME)
+    return RegisteredModel.existing(NAME)
 
 
-def run_candidates(params: Params, number: int, right: int, names: Sequence[str] = tuple(CANDIDATES)) -> Registry:
+def run_candidates(
+    params: Params, number: int, right: int, names: Sequence[str] = tuple(CANDIDATES)
+) -> RegisteredModel:
     """Write params.yaml, and register the results of these candidates, each a little worse than the one before."""
     Path("params.yaml").write_text(params.to_yaml())
     for place, name in enumerate(names):
         kind = CANDIDATES[name]
         write_evaluated(name, 10 * number + place, 0.9 - place / 100, right - 2 * place, params, kind=kind)
     register.main()
-    return Registry.existing(NAME)
+    return RegisteredModel.existing(NAME)

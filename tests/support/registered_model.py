@@ -19,7 +19,7 @@ from dcube.data.preprocessing import to_square
 from dcube.evaluation.summary import summarise
 from dcube.inference.drift import reference_of
 from dcube.registry.registration import EvaluatedCandidate, Registration, register
-from dcube.registry.versions import CHALLENGER, Registry
+from dcube.registry.versions import CHALLENGER, RegisteredModel
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
@@ -63,11 +63,11 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     metrics.save(evaluation / METRICS_FILE)
     origin = {tags.COMMIT: COMMIT}
     with tracked_run("register", {}) as run:
-        registry = Registry.created(tracking_client(), NAME)
-        shared = Registration(registry.client.get_run(run.run_id), params, write_dataset(home / "prepared"))
+        registered_model = RegisteredModel.created(tracking_client(), NAME)
+        shared = Registration(registered_model.client.get_run(run.run_id), params, write_dataset(home / "prepared"))
         evaluated = EvaluatedCandidate(kind, home / "models" / kind, evaluation, metrics)
-        version = register(registry, evaluated, shared, origin)
-    registry.set_alias(CHALLENGER, version.version)
+        version = register(registered_model, evaluated, shared, origin)
+    registered_model.set_alias(CHALLENGER, version.version)
     return f"{NAME}/{version.version}", candidate
 
 

@@ -14,7 +14,7 @@ from dcube.artifacts.checksums import hashes_of
 from dcube.config.schema import Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.registry.promotion import appoint_first
-from dcube.registry.versions import CHAMPION, Registry
+from dcube.registry.versions import CHAMPION, RegisteredModel
 from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run
@@ -112,25 +112,25 @@ def register_version() -> ModelVersion:
             run.log_text(text, f"{lineage.ORIGIN}/{name}")
         for place, folder in places.items():
             run.log_artifacts(folder, place)
-    registry = Registry.created(tracking_client(), NAME)
+    registered_model = RegisteredModel.created(tracking_client(), NAME)
     values = {f"{tags.TEST_METRIC}{metric.name}": "0.5" for metric in HEADLINES}
     own = lineage.origin_tags("evaluate@dcube") | runs | values | {
         tags.MODEL: "dcube", tags.KIND: "dcube", tags.WEIGHTS: weights, tags.EVALUATION: "e" * 64,
         tags.TEST: "t" * 64, tags.CODE: lineage.code_fingerprint(Path("dcube")), tags.DATASET: "f" * 64,
         tags.ABSTAIN: "0.0",
     }  # fmt: skip
-    entry = registry.client.create_model_version(NAME, f"runs:/{run.run_id}/model", run_id=run.run_id, tags=own)
+    entry = registered_model.client.create_model_version(NAME, f"runs:/{run.run_id}/model", run_id=run.run_id, tags=own)
     origin = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in lineage.origin_files().items()}
     sent = {lineage.ORIGIN: origin, "evaluation/dcube": hashes_of(places["evaluation/dcube"])}
-    registered = registry.client.get_run(run.run_id)
-    registry.client.set_tag(run.run_id, tags.REGISTERED_MODEL, NAME)
+    registered = registered_model.client.get_run(run.run_id)
+    registered_model.client.set_tag(run.run_id, tags.REGISTERED_MODEL, NAME)
     with TemporaryDirectory() as folder:
-        write_manifest(registry.client, entry, registered, sent, Path(folder))
-    version = registry.version(str(entry.version))
-    if registry.holder(CHAMPION) is None:
-        appoint_first(registry, version, "a test")
+        write_manifest(registered_model.client, entry, registered, sent, Path(folder))
+    version = registered_model.version(str(entry.version))
+    if registered_model.holder(CHAMPION) is None:
+        appoint_first(registered_model, version, "a test")
     else:
-        registry.client.set_registered_model_alias(NAME, CHAMPION, version.version)
+        registered_model.client.set_registered_model_alias(NAME, CHAMPION, version.version)
     return version.entry
 
 
