@@ -22,11 +22,11 @@ from dcube.diffusion.ranges import to_model_range
 from dcube.engine.batch_norm import statistics_estimated_again
 from dcube.engine.batch_sampler import DistributedBatchSampler
 from dcube.engine.checkpoints import Checkpoints
+from dcube.engine.classification_metrics import unweighted_auroc
 from dcube.engine.device import autocast
 from dcube.engine.distributed import gather_uneven, rank, shard, shard_size
 from dcube.engine.optimisers import OPTIMISERS
 from dcube.engine.rng import Rng
-from dcube.engine.scores import unweighted_auroc
 from dcube.engine.seeds import derived_seed, numpy_generator
 from dcube.engine.trainer import Row, Trainer, TrainerState
 from dcube.features.frozen_uvit import FrozenUViT

@@ -137,15 +137,15 @@ def reproduce(reference: Reference) -> None:
 
 @contextmanager
 def _origin(reference: str, describe_pipeline: Callable[[str], str] = str) -> "Iterator[Provenance]":
-    """Yield the traced origin of `MODEL@ALIAS` or `MODEL/VERSION`."""
+    """Yield the lineage of `MODEL@ALIAS` or `MODEL/VERSION`."""
     from dcube.registry.references import resolve_reference
-    from dcube.registry.tracing import trace
+    from dcube.registry.version_lineage import lineage_of
     from dcube.repository.commands import repository_around
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
 
     quiet_mlflow()
     with mlflow_errors_in_one_line():
-        yield trace(*resolve_reference(reference), repository_around(Path.cwd()), describe_pipeline)
+        yield lineage_of(*resolve_reference(reference), repository_around(Path.cwd()), describe_pipeline)
 
 
 def _print_moved(registered_model: "RegisteredModel") -> None:

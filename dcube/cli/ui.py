@@ -58,7 +58,7 @@ def ui(
 def addresses(registered_model: "RegisteredModel", address: str) -> list[str]:
     """Return lines with the addresses of the pages for versions, comparison with the champion, pipelines and models."""
     from dcube.evaluation.metrics import metric_of
-    from dcube.registry.pipeline import headline
+    from dcube.registry.pipeline_registration import headline
     from dcube.registry.version import readable
     from dcube.registry.versions import CHALLENGER, CHAMPION
     from dcube.tracking.pages import compare_page, models_page, registered_model_page, runs_page

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dcube.engine.scores import accuracy, areas, confusion, macro_f1, only_complete, ratio
+from dcube.engine.classification_metrics import accuracy, areas, confusion, macro_f1, only_complete, ratio
 from dcube.errors import DcubeError
 
 MetricValues = dict[str, np.ndarray]

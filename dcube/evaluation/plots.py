@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from dcube.artifacts.tables import to_csv
-from dcube.engine.scores import confusion
+from dcube.engine.classification_metrics import confusion
 from dcube.evaluation.metrics import calibration_bins
 from dcube.evaluation.predictions import Predictions
 

@@ -22,7 +22,7 @@ AT_POINT, OF_SETS = "operating_point/", "prediction_sets/"
 ROUNDING = 1e-9  # other machines may add numbers in another order
 
 
-def summarise(
+def evaluate_candidate(
     model: str,
     config: CandidateConfig,
     dataset: DatasetInfo,

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dcube.data.label_subset import draw_labelled
 from dcube.data.prepared import PreparedDataset
-from dcube.engine.scores import accuracy, areas, confusion, macro_f1
+from dcube.engine.classification_metrics import accuracy, areas, confusion, macro_f1
 from dcube.features.pooling import Vectors
 
 MAP_STRENGTH = 10.0  # inverse regularisation strength (scikit-learn's C) of the map's probes

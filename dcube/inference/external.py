@@ -29,7 +29,7 @@ from dcube.data.readers.windows import Window
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError, abbreviated
 from dcube.evaluation.predictions import PREFIX, Predictions
-from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import evaluate_candidate
 from dcube.inference.drift import image_drift
 from dcube.inference.prediction import drift_columns, predict, without_blank_slices
 
@@ -101,7 +101,8 @@ def evaluate_externally(
     predictions = _predictions(images, rows, config.classes)
     info = _described(config, data, predictions)
     groups = pd.DataFrame([image.record.subgroups for image in images], columns=list(raw.subgroups))
-    metrics = summarise(name, config, info, predictions, evaluation, own.operating_point, own.prediction_sets, groups)
+    point, sets = own.operating_point, own.prediction_sets
+    metrics = evaluate_candidate(name, config, info, predictions, evaluation, point, sets, groups)
     drift = image_drift(rows, DriftReference.load(folder / REFERENCE), config.input)
     return ExternalTest(predictions, metrics, unlabelled, len(blank), drift)
 

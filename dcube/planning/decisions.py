@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dcube.config.guessed import GUESSED
 from dcube.data.group_checks import GroupCheck
 from dcube.errors import DcubeError
-from dcube.planning.facts import DatasetFacts, Machine
+from dcube.planning.dataset_and_machine import DatasetFacts, Machine
 from dcube.planning.params_draft import ParamsDraft
 
 CUT = 0.05  # largest share of an image's area that may be cut off

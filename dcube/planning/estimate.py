@@ -11,7 +11,7 @@ from dcube.engine.batch_sampler import steps_of, steps_per_epoch
 from dcube.engine.trainer import validations
 from dcube.features.selection import images_tested
 from dcube.generative_metrics.class_counts import synthetic_counts
-from dcube.planning.facts import DatasetFacts, Machine
+from dcube.planning.dataset_and_machine import DatasetFacts, Machine
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed
 
 # Measured on a CPU, in units of the import time of a training stage; with DVC, MLflow and the files of a stage.

@@ -7,8 +7,8 @@ from typing import Any
 from dcube.artifacts.layout import RAW
 from dcube.artifacts.schemas.plan import Goal, PlanSummary
 from dcube.config.schema import Params
+from dcube.planning.dataset_and_machine import DatasetFacts, dataset_facts, machine_facts
 from dcube.planning.decisions import decide_data, decide_training
-from dcube.planning.facts import DatasetFacts, dataset_facts, machine_facts
 from dcube.planning.params_draft import ParamsDraft
 from dcube.planning.sizes import UVITS, uvit_values
 from dcube.planning.time_planner import TimePlanner

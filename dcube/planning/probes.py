@@ -4,7 +4,7 @@ from dcube.config.schema import Params
 from dcube.features.label_efficiency import FOLDS, STRENGTHS, draws_of, sets_probed
 from dcube.features.pooling import POOLINGS
 from dcube.features.probing import SCORED, map_images, possible_counts
-from dcube.planning.facts import DatasetFacts
+from dcube.planning.dataset_and_machine import DatasetFacts
 from dcube.planning.throughput import DiffusionSpeed, fit_seconds
 
 MODELS = 2  # the trained U-ViT and its untrained control

@@ -12,6 +12,7 @@ from dcube.artifacts.schemas.plan import Goal
 from dcube.config.schema import Params
 from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.errors import DcubeError
+from dcube.planning.dataset_and_machine import DatasetFacts, Machine
 from dcube.planning.estimate import (
     AS_FAST_AS,
     Speeds,
@@ -23,7 +24,6 @@ from dcube.planning.estimate import (
     speed_of,
     training_seconds,
 )
-from dcube.planning.facts import DatasetFacts, Machine
 from dcube.planning.params_draft import ParamsDraft
 from dcube.planning.probes import probe_seconds
 from dcube.planning.sizes import CNN_SIDES, UVITS, UViTSize, sides_up_to, uvit_values

@@ -9,7 +9,7 @@ from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.schema import Params
 from dcube.config.yaml_text import dump_yaml
 from dcube.errors import counted
-from dcube.planning.facts import DatasetFacts
+from dcube.planning.dataset_and_machine import DatasetFacts
 
 
 def params_text(params: Params, plan: PlanSummary) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from dcube.artifacts.markdown import markdown_table
 from dcube.config.yaml_text import parse_yaml
-from dcube.report import facts
+from dcube.report import checklist_facts
 from dcube.report.material import Material
 
 FOR_A_PERSON = "**for a person to write**"
@@ -32,5 +32,5 @@ def checklist(material: Material) -> str:
 
 
 def _answer(item: dict[str, Any], material: Material) -> str:
-    known = (getattr(facts, name)(material) for name in item.get("facts", ()))
+    known = (getattr(checklist_facts, name)(material) for name in item.get("facts", ()))
     return " ".join(filter(None, known)) or FOR_A_PERSON

@@ -7,7 +7,7 @@ import numpy as np
 from dcube.artifacts.candidates import DCUBE
 from dcube.artifacts.layout import EVALUATION
 from dcube.artifacts.schemas.metrics import Metrics
-from dcube.engine.scores import confusion
+from dcube.engine.classification_metrics import confusion
 from dcube.evaluation import plots
 from dcube.evaluation.comparison import ModelComparison
 from dcube.evaluation.conclusions import (

@@ -13,7 +13,7 @@ from dcube.evaluation.plots import draw_figures
 from dcube.evaluation.prediction_sets import calibrate_sets
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
-from dcube.evaluation.summary import interval_text, summarise
+from dcube.evaluation.summary import evaluate_candidate, interval_text
 from dcube.stages.running import params
 from dcube.tracking import tags
 from dcube.tracking.lineage import lineage_tags
@@ -30,7 +30,9 @@ def main(name: str) -> None:
         validation, settings = _predict(candidate, dataset, "validation"), everything.evaluation
         point, sets = choose_operating_point(validation, settings), calibrate_sets(validation, settings)
         predictions, subgroups = _predict(candidate, dataset, "test"), dataset.subgroups(dataset.indices("test"))
-        metrics = summarise(name, candidate.config, dataset.info, predictions, settings, point, sets, subgroups)
+        metrics = evaluate_candidate(
+            name, candidate.config, dataset.info, predictions, settings, point, sets, subgroups
+        )
         predictions.save(folder / PREDICTIONS)
         draw_figures(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
         metrics.save(folder / METRICS_FILE)

@@ -23,7 +23,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion_config
 from dcube.errors import DcubeError
 from dcube.evaluation.model_card import title_of_candidate
-from dcube.registry.pipeline import log_shared_files, register_pipeline
+from dcube.registry.pipeline_registration import log_shared_files, register_pipeline
 from dcube.registry.references import model_of
 from dcube.registry.registration import EvaluatedCandidate, Registration
 from dcube.registry.staleness import refuse, stale_inputs

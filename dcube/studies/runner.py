@@ -39,7 +39,7 @@ from dcube.repository.workspace import workspace
 from dcube.runtime.settings import variable_of
 from dcube.studies.results import Result
 from dcube.studies.study import Settings, Study
-from dcube.studies.trials import Trial, Variant, candidates, experiment_name, make_trial, variants
+from dcube.studies.trials import Trial, Variant, experiment_name, make_trial, settings_to_choose_from, variants
 from dcube.tracking.mlflow_client import tracking_uri
 
 RESULTS = ".dcube/studies"
@@ -122,18 +122,18 @@ class Runner:
         return [make_trial(self.study, self.base, variant, repeat, chosen) for repeat in range(self.study.repeats)]
 
     def first_trials(self) -> list[Trial]:
-        """Return the trials that need no other results: a row with a choice has candidates, others all their trials."""
+        """Return the trials that need no other results: one per choice of a row that has choices, else all."""
         return [trial for variant in variants(self.study) for trial in self._first_trials_of(variant)]
 
     def _first_trials_of(self, variant: Variant) -> list[Trial]:
         return [
             make_trial(self.study, self.base, variant, repeat, tried)
-            for tried in candidates(self.study, self.base.data.name, variant.row)
+            for tried in settings_to_choose_from(self.study, self.base.data.name, variant.row)
             for repeat in range(1 if tried else self.study.repeats)
         ]
 
     def _left_in_words(self, ahead: Sequence[Variant]) -> str:
-        """Estimate the time left from the mean time per trial. An open choice counts as its first candidate."""
+        """Estimate the time left from the mean time per trial. An open choice counts as its first value."""
         expected: dict[str, Trial] = {}
         for variant in ahead:
             first = self._first_trials_of(variant)
@@ -177,8 +177,8 @@ class Runner:
         return Result.load(self.store / trial.key)
 
     def _choose(self, variant: Variant) -> Settings:
-        """Return the candidate settings with the best validation AUROC in the first repeat."""
-        tried = list(candidates(self.study, self.base.data.name, variant.row))
+        """Return the settings with the best validation AUROC in the first repeat."""
+        tried = list(settings_to_choose_from(self.study, self.base.data.name, variant.row))
         if len(tried) == 1:
             return tried[0]
         results = [self._result(make_trial(self.study, self.base, variant, 0, one)) for one in tried]

@@ -33,7 +33,7 @@ class Trial:
 
     Attributes:
         repeat: number of the repeat, from 0.
-        chosen: values for the row's `choose`, as a candidate or as already chosen on validation.
+        chosen: values for the row's `choose`: ones to choose from, or those that were chosen on validation.
     """
 
     variant: Variant
@@ -70,7 +70,7 @@ def make_trial(study: Study, base: Params, variant: Variant, repeat: int, chosen
     return Trial(variant, repeat, chosen, with_overrides(base, settings, where), study.target_of(variant.row))
 
 
-def candidates(study: Study, data: str, row: Row) -> Iterator[Settings]:
+def settings_to_choose_from(study: Study, data: str, row: Row) -> Iterator[Settings]:
     """Yield all combinations of values to choose from on validation, or one empty combination without a choice."""
     choices = study.choices_of(row, data)
     for values in itertools.product(*choices.values()):

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dcube.config.schema import Diffusion, Fid
 from dcube.data.prepared import PreparedDataset
-from dcube.engine.scores import unweighted_auroc
+from dcube.engine.classification_metrics import unweighted_auroc
 from dcube.engine.seeds import numpy_generator
 from dcube.engine.trainer import can_be_best
 from dcube.generative_metrics.blockiness import blockiness

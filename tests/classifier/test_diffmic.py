@@ -180,7 +180,7 @@ def test_losses_stay_finite_in_half_precision() -> None:
     assert all(torch.isfinite(value) and value.dtype == torch.float32 for value in values.values())
 
 
-# --- answers
+# --- predictions
 
 
 @pytest.mark.parametrize(("channels", "side", "classes"), [(1, 32, 2), (3, 96, 5)])

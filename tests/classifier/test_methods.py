@@ -175,14 +175,14 @@ def test_one_step_trains_only_trainable_weights_and_survives_saving(name: str) -
     if name in (*PROBES, "radio_lora"):
         assert not any("encoder" in key or "base_layer" in key for key in changed)
 
-    answers = network.eval()(images)
+    logits = network.eval()(images)
     kept = {key: tensor.clone() for key, tensor in after.items()}
     assert shapes(unfilled(name, task)) == {key: tensor.shape for key, tensor in kept.items()}
     for tensor in after.values():
         tensor.zero_()
-    assert not torch.equal(network(images), answers)
+    assert not torch.equal(network(images), logits)
     network.load_state_dict(kept)
-    torch.testing.assert_close(network(images), answers)
+    torch.testing.assert_close(network(images), logits)
 
 
 @pytest.mark.parametrize("name", ["shufflenet_v2", "t2t_vit", "mit_b0", "pvt_v2_b0", "pvt_tiny", "pixel_regression"])

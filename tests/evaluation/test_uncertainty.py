@@ -11,7 +11,7 @@ from dcube.evaluation.bootstrap import bootstrap, interval, resample_weights, tw
 from dcube.evaluation.comparison import compare, holm, mcnemar
 from dcube.evaluation.model_card import limits_of
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import evaluate_candidate
 from dcube.evaluation.summary import tested_on as images_tested_on
 from tests.support.evaluated_candidates import DATASET
 from tests.support.random_candidate import candidate_config
@@ -44,7 +44,7 @@ def test_resampling_unit_depends_on_known_patients() -> None:
         (0, "images", "40 images"),
     ):
         patients = [f"p{i // 4}" if i < known else "" for i in range(40)]
-        metrics = summarised(table(scores(labels, 1, np.random.default_rng(0)), labels, patients))
+        metrics = evaluated(table(scores(labels, 1, np.random.default_rng(0)), labels, patients))
         assert (metrics.resampled, images_tested_on(metrics)) == (resampled, words)
         assert any("are unknown: " in limit for limit in limits_of(metrics)) == (known < 40)
 
@@ -54,8 +54,8 @@ def scores(labels, strength, generator):
     return np.stack([1 - score, score], 1)
 
 
-def summarised(predictions: Predictions) -> Metrics:
-    return summarise("a", candidate_config(Params()), DATASET, predictions, EVALUATION)
+def evaluated(predictions: Predictions) -> Metrics:
+    return evaluate_candidate("a", candidate_config(Params()), DATASET, predictions, EVALUATION)
 
 
 def width(result, name="accuracy"):
@@ -89,9 +89,9 @@ def test_repeated_images_of_a_patient_do_not_narrow_the_interval():
     probabilities = scores(labels, 0.5, generator)
     many_labels, many_probabilities = np.repeat(labels, 10), np.repeat(probabilities, 10, axis=0)
     patients = [f"p{i}" for i in np.repeat(np.arange(60), 10)]
-    once = width(summarised(table(probabilities, labels)))
-    by_patient = summarised(table(many_probabilities, many_labels, patients))
-    by_image = summarised(table(many_probabilities, many_labels))
+    once = width(evaluated(table(probabilities, labels)))
+    by_patient = evaluated(table(many_probabilities, many_labels, patients))
+    by_image = evaluated(table(many_probabilities, many_labels))
     assert width(by_patient) == pytest.approx(once, rel=0.25)
     assert width(by_image) == pytest.approx(once / np.sqrt(10), rel=0.25)
     assert by_patient.test_patients == 60 and by_image.test_patients is None
@@ -99,7 +99,7 @@ def test_repeated_images_of_a_patient_do_not_narrow_the_interval():
 
 def test_resamples_without_a_class_are_left_out_and_counted():
     labels = np.array([0] * 8 + [1])
-    summary = summarised(table(scores(labels, 1.0, np.random.default_rng(0)), labels))
+    summary = evaluated(table(scores(labels, 1.0, np.random.default_rng(0)), labels))
     missing = summary.resamples_without_a_class / EVALUATION.bootstrap_samples
     assert missing == pytest.approx((8 / 9) ** 9, abs=0.06)
     assert 0 <= summary.interval["auroc"].low <= summary.interval["auroc"].high <= 1

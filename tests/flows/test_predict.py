@@ -29,7 +29,7 @@ from flows.predict import predict
 from tests.support.discs import TINY
 from tests.support.registered_model import PICTURES, pixels, register_candidate, write_picture
 
-SOURCE, RESULTS = "s3://team/studies/Doe-Jane", "s3://team/answers"
+SOURCE, RESULTS = "s3://team/studies/Doe-Jane", "s3://team/predictions"
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def put(key: str, content: bytes) -> None:
 def written() -> dict[str, bytes]:
     """Every object below `RESULTS`, by its key."""
     client = boto3.client("s3")
-    found = client.list_objects_v2(Bucket="team", Prefix="answers/").get("Contents", [])
+    found = client.list_objects_v2(Bucket="team", Prefix="predictions/").get("Contents", [])
     return {item["Key"]: client.get_object(Bucket="team", Key=item["Key"])["Body"].read() for item in found}
 
 
@@ -81,7 +81,7 @@ def test_predictions_are_written_as_parquet_and_finished_batches_are_reused(pref
     rows = pd.concat(parquet(first).values()).set_index("object")
     assert len(parquet(first)) == 2 and len(rows) == 32
     weights = set(rows["weights_sha256"]).pop()
-    assert all(name.startswith(f"answers/dcube-asked/1-{weights[:12]}/abstain-below-0.4/") for name in first)
+    assert all(name.startswith(f"predictions/dcube-asked/1-{weights[:12]}/abstain-below-0.4/") for name in first)
     for number in range(1000, 1030):
         write_picture(tmp_path / "same" / f"{number:03d}.png", number)
     with collect_images([tmp_path / "same"]) as (images, _):
@@ -162,7 +162,7 @@ def test_deleted_object_is_reported_and_all_others_are_predicted(candidate, tmp_
 def test_invalid_inputs_are_refused_before_any_prediction(prefect_server, candidate):
     for parameters, words in (
         (("dcube-asked@nobody", SOURCE, RESULTS), "has no alias"),
-        (("dcube-asked/1", SOURCE, f"{SOURCE}/answers"), "is below source"),
+        (("dcube-asked/1", SOURCE, f"{SOURCE}/predictions"), "is below source"),
         (("dcube-asked/1", "s3://nobucket/x", RESULTS), "does not exist"),
     ):
         state = predict(*parameters, return_state=True)

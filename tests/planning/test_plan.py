@@ -14,7 +14,7 @@ from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE
 from dcube.artifacts.schemas.plan import Decision, PlanSummary
 from dcube.config.loading import load_params, load_preset, with_overrides
 from dcube.config.schema import Params
-from dcube.planning import facts, time_planner
+from dcube.planning import dataset_and_machine, time_planner
 from dcube.planning.sizes import UVITS
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 from dcube.planning.time_planner import SHARES
@@ -60,7 +60,7 @@ def machine(monkeypatch):
 
         monkeypatch.setattr(time_planner, "diffusion_speed", diffusion)
         monkeypatch.setattr(time_planner, "candidate_speed", candidate)
-        monkeypatch.setattr(facts, "stage_start_seconds", lambda: stage)
+        monkeypatch.setattr(dataset_and_machine, "stage_start_seconds", lambda: stage)
 
     make(STEP)
     return make
@@ -140,7 +140,7 @@ def test_network_sizes_that_contradict_a_set_parameter_are_skipped(planned, mach
 @pytest.mark.parametrize(("words", "processes"), [((), 4), (("--set", "diffusion.batch_size=10"), 2)])
 def test_number_of_processes_divides_the_batch_size(planned, monkeypatch, words, processes):
     def machine_facts(compute):
-        return facts.Machine("4 × GPU", 4, 80, True, 1.0)
+        return dataset_and_machine.Machine("4 × GPU", 4, 80, True, 1.0)
 
     monkeypatch.setattr("dcube.planning.plan.machine_facts", machine_facts)
     assert planned("--minutes", "30", *words)[0] == 0

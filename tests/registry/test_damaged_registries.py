@@ -20,7 +20,7 @@ from dcube.cli.registry_tables import versions_table
 from dcube.config.schema import Evaluation
 from dcube.errors import DcubeError
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import evaluate_candidate
 from dcube.registry.presence import has_its_files
 from dcube.registry.promotion import propose
 from dcube.registry.promotion_policy import PromotionPolicy
@@ -71,7 +71,7 @@ def test_undefined_metric_is_tagged_and_not_logged(working_copy, tiny_params):
     without = Predictions(made.table[made.table["label"] != "normal"].reset_index(drop=True))
     config = CandidateConfig.load(MODELS / "dcube" / CONFIG)
     without.save(folder / PREDICTIONS)
-    summarise("dcube", config, DATASET, without, Evaluation(bootstrap_samples=100)).save(folder / METRICS_FILE)
+    evaluate_candidate("dcube", config, DATASET, without, Evaluation(bootstrap_samples=100)).save(folder / METRICS_FILE)
     register.main()
     version = RegisteredModel.existing(NAME).holder(CHALLENGER)
     assert "test.auroc" not in version.metrics and "test.accuracy" in version.metrics

@@ -13,16 +13,16 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed
 
 from dcube.config.schema import Params
+from dcube.registry.lineage_from_repository import fingerprint_at
 from dcube.registry.provenance import Provenance
 from dcube.registry.references import resolve_reference
-from dcube.registry.repository_traces import fingerprint_at
-from dcube.registry.tracing import trace
+from dcube.registry.version_lineage import lineage_of
 from dcube.tracking import lineage
 from tests.support.traced_version import NAME, PARAMS, break_cache, command, commit, register_version
 
 
 def traced(repository: Path, reference: str = f"{NAME}@champion") -> Provenance:
-    return trace(*resolve_reference(reference), repository)
+    return lineage_of(*resolve_reference(reference), repository)
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ POLICY = PromotionPolicy(bootstrap_samples=200)
 METRICS = ["macro_f1", "ece", *(f"sensitivity/{name}" for name in CLASSES)]
 
 
-def answers(benign: int, malignant: int, normal: int, confidence: float = 0.8) -> Predictions:
+def predicted(benign: int, malignant: int, normal: int, confidence: float = 0.8) -> Predictions:
     return predictions({"benign": benign, "malignant": malignant, "normal": normal}, confidence)
 
 
@@ -36,7 +36,7 @@ def test_verdict_matches_a_calculation_by_hand():
     So the challenger's F1s are 48/54, 60/66 and 60/60. It alone is right on 4 + 10 + 10 images, the champion alone on
     none: p = 2 · 2⁻²⁴. At confidence 0.8 the calibration errors are |60/90 − 0.8| and |84/90 − 0.8|.
     """
-    verdict = judge(answers(20, 20, 20), answers(24, 30, 30), POLICY)
+    verdict = judge(predicted(20, 20, 20), predicted(24, 30, 30), POLICY)
     macro, mcnemar, *sensitivities, calibration = verdict.criteria
     assert (macro.champion, macro.challenger) == ("0.667", f"{(48 / 54 + 60 / 66 + 1) / 3:.3f}")
     assert (mcnemar.champion, mcnemar.challenger) == ("0", "24") and mcnemar.result == f"p = {2 * 2**-24:.2g}"
@@ -49,20 +49,20 @@ def test_verdict_matches_a_calculation_by_hand():
 @pytest.mark.parametrize(
     ("champion", "challenger", "policy", "names"),
     [
-        (answers(20, 20, 20), answers(20, 20, 20), {}, ["macro F1"]),
-        (answers(20, 20, 20), answers(21, 20, 20), {}, ["macro F1"]),
-        (answers(20, 20, 20), answers(27, 27, 27), {"minimum_improvement": 0.2}, ["macro F1"]),
-        (answers(15, 15, 30), answers(27, 27, 26, 0.85), {}, ["sensitivity, normal"]),
-        (answers(15, 15, 30), answers(27, 27, 26, 0.85), {"sensitivity_margin": 0.3}, []),
-        (answers(27, 27, 27, 0.9), answers(30, 30, 30, 0.6), {}, ["expected calibration error"]),
-        (answers(27, 27, 27, 0.9), answers(30, 30, 30, 0.6), {"calibration_loss": 0.5}, []),
+        (predicted(20, 20, 20), predicted(20, 20, 20), {}, ["macro F1"]),
+        (predicted(20, 20, 20), predicted(21, 20, 20), {}, ["macro F1"]),
+        (predicted(20, 20, 20), predicted(27, 27, 27), {"minimum_improvement": 0.2}, ["macro F1"]),
+        (predicted(15, 15, 30), predicted(27, 27, 26, 0.85), {}, ["sensitivity, normal"]),
+        (predicted(15, 15, 30), predicted(27, 27, 26, 0.85), {"sensitivity_margin": 0.3}, []),
+        (predicted(27, 27, 27, 0.9), predicted(30, 30, 30, 0.6), {}, ["expected calibration error"]),
+        (predicted(27, 27, 27, 0.9), predicted(30, 30, 30, 0.6), {"calibration_loss": 0.5}, []),
         (
-            answers(30, 30, 30),
-            answers(27, 27, 27),
+            predicted(30, 30, 30),
+            predicted(27, 27, 27),
             {"minimum_improvement": -1.0, "sensitivity_margin": 1.0},
             ["images that only this model predicts correctly (McNemar)"],
         ),
-        (answers(20, 20, 20), answers(20, 20, 20), {"minimum_improvement": -0.01}, []),
+        (predicted(20, 20, 20), predicted(20, 20, 20), {"minimum_improvement": -0.01}, []),
     ],
 )
 def test_failed_criterion_stops_a_promotion_and_is_named(champion, challenger, policy, names):
@@ -71,8 +71,8 @@ def test_failed_criterion_stops_a_promotion_and_is_named(champion, challenger, p
     assert all(name in verdict.reason for name in names)
 
 
-def random_answers(generator: np.random.Generator, skill: float) -> Predictions:
-    table = answers(EACH, EACH, EACH).table.copy()
+def random_predictions(generator: np.random.Generator, skill: float) -> Predictions:
+    table = predicted(EACH, EACH, EACH).table.copy()
     truth = np.eye(3)[np.repeat(np.arange(3), EACH)]
     scores = np.exp(skill * truth + generator.normal(size=truth.shape))
     for index, name in enumerate(CLASSES):
@@ -83,7 +83,7 @@ def random_answers(generator: np.random.Generator, skill: float) -> Predictions:
 def test_bounds_and_counts_match_an_independent_implementation():
     """Every resample spelled out image by image, measured by scikit-learn; McNemar's p from the binomials."""
     generator = np.random.default_rng(0)
-    champion, challenger = random_answers(generator, 1.0), random_answers(generator, 1.5)
+    champion, challenger = random_predictions(generator, 1.0), random_predictions(generator, 1.5)
     settings = Evaluation(bootstrap_samples=100, confidence=0.9)
     found = compare(challenger, champion, settings, METRICS)
     truth, ours, theirs = champion.labels, challenger.probabilities.argmax(1), champion.probabilities.argmax(1)
@@ -116,7 +116,7 @@ three = st.tuples(right, right, right)
 @settings(max_examples=40)
 @given(three, three, st.floats(0.4, 0.99), st.floats(0.4, 0.99))
 def test_verdict_is_consistent_for_random_predictions(first, second, one_confidence, other_confidence):
-    champion, challenger = answers(*first, confidence=one_confidence), answers(*second, confidence=other_confidence)
+    champion, challenger = predicted(*first, confidence=one_confidence), predicted(*second, confidence=other_confidence)
     verdict = judge(champion, challenger, POLICY)
     assert verdict.promoted == (not failed(verdict))
     assert verdict.promoted or [part.partition(": ")[0] for part in verdict.reason.split("; ")] == failed(verdict)
@@ -133,21 +133,23 @@ def test_verdict_is_consistent_for_random_predictions(first, second, one_confide
 @settings(max_examples=20)
 @given(three)
 def test_model_never_replaces_an_equal_one(counts):
-    verdict = judge(answers(*counts), answers(*counts), POLICY)
+    verdict = judge(predicted(*counts), predicted(*counts), POLICY)
     assert failed(verdict) == ["macro F1"] and "+0.000 (lower bound +0.000 at 95%)" in verdict.reason
 
 
 def test_equally_good_model_is_rarely_promoted_by_chance():
     """100 pairs without a difference: at 95% confidence about 5 could pass the first criterion alone."""
     generator = np.random.default_rng(1)
-    verdicts = [judge(random_answers(generator, 1.5), random_answers(generator, 1.5), POLICY) for _ in range(100)]
+    verdicts = [
+        judge(random_predictions(generator, 1.5), random_predictions(generator, 1.5), POLICY) for _ in range(100)
+    ]
     assert sum(verdict.promoted for verdict in verdicts) <= 5
 
 
 def test_models_tested_on_different_images_are_refused():
     other = predictions(dict.fromkeys(CLASSES, 20), test="other-")
     with pytest.raises(DcubeError, match="different images"):
-        judge(answers(20, 20, 20), other, POLICY)
+        judge(predicted(20, 20, 20), other, POLICY)
 
 
 def test_policy_form_has_titles_help_and_bounds():

@@ -18,7 +18,7 @@ from dcube.artifacts.layout import PREPARED
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
 from dcube.registry.download import download_version
-from dcube.registry.tracing import trace
+from dcube.registry.version_lineage import lineage_of
 from dcube.registry.versions import CHAMPION, RegisteredModel
 from dcube.stages import register
 from dcube.tracking import tags
@@ -232,7 +232,7 @@ def test_lineage_names_every_changed_file(registered_model):
     with ExitStack() as stack:
         for file in files:
             stack.enter_context(changed(file, flipped(file)))
-        gaps = trace(registered_model, registered_model.version("1"), Path.cwd()).gaps
+        gaps = lineage_of(registered_model, registered_model.version("1"), Path.cwd()).gaps
     assert len([gap for gap in gaps if "has other contents" in gap]) == len(files)
 
 

@@ -32,8 +32,8 @@ from dcube.config.loading import with_overrides
 from dcube.config.schema import Diffusion, Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
-from dcube.report import facts
 from dcube.report.checklist import FOR_A_PERSON
+from dcube.report.checklist_facts import first_weights, model_selection, network, training
 from dcube.report.hard_images import largest_errors, most_uncertain
 from dcube.report.origins import material_here
 from dcube.stages import register
@@ -182,10 +182,10 @@ def test_checklist_describes_only_parts_of_its_candidate(
     material = replace(material_here(), wanted=name)
     last = len(material.selection.statistic) - 1
     assert material.selection.best != [last]
-    assert (f" Blocks: {last}." in facts.network(material)) == ("Blocks" in facts.network(material)) == blocks
-    assert ("U-ViT" in facts.first_weights(material)) == bool(uvit) and uvit in facts.first_weights(material)
-    assert ("Diffusion model" in facts.training(material)) == stage_1
-    assert ("diffusion model" in facts.model_selection(material)) == stage_1
+    assert (f" Blocks: {last}." in network(material)) == ("Blocks" in network(material)) == blocks
+    assert ("U-ViT" in first_weights(material)) == bool(uvit) and uvit in first_weights(material)
+    assert ("Diffusion model" in training(material)) == stage_1
+    assert ("diffusion model" in model_selection(material)) == stage_1
 
 
 def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

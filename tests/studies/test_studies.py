@@ -33,7 +33,7 @@ from dcube.studies.statistics import (
 )
 from dcube.studies.study import Study, load_study, study_from, study_names
 from dcube.studies.table import make_table
-from dcube.studies.trials import Variant, candidates, experiment_name, make_trial, variants
+from dcube.studies.trials import Variant, experiment_name, make_trial, settings_to_choose_from, variants
 from tests.support.study_results import METRICS, distance, predicted, table_of
 
 EVALUATION = Evaluation(bootstrap_samples=400)
@@ -57,7 +57,7 @@ class TestIncludedStudies:
         trials = [
             make_trial(study, base, variant, repeat, chosen)
             for variant in variants(study)
-            for chosen in candidates(study, data, variant.row)
+            for chosen in settings_to_choose_from(study, data, variant.row)
             for repeat in range(study.repeats)
         ]
         names = [experiment_name(name, data, made) for made in trials]
@@ -159,7 +159,7 @@ class TestTrials:
     def test_candidates_are_all_combinations_of_choices(self):
         row = {"name": "a", "choose": {"classifier.learning_rate": [0.1, 0.2], "classifier.dropout": [0.0, 0.5]}}
         study = study_from({"title": "T", "rows": [row]}, "s")
-        assert len(list(candidates(study, "phantom", study.rows[0]))) == 4
+        assert len(list(settings_to_choose_from(study, "phantom", study.rows[0]))) == 4
 
     def test_settings_of_the_command_override_shared_ones_and_are_noted(self):
         study = load_study("table4")

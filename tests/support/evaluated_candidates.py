@@ -12,7 +12,7 @@ from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.config.schema import Params
 from dcube.evaluation.plots import confusion_figure
 from dcube.evaluation.predictions import PREFIX, Predictions
-from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import evaluate_candidate
 from dcube.registry.versions import RegisteredModel
 from dcube.stages import register
 from tests.support.random_candidate import CLASSES, SPEC, candidate_config, write_candidate
@@ -70,7 +70,7 @@ def write_evaluated(
         config = config.model_copy(update={"blocks": [1, 2]})
     config.save(MODELS / name / CONFIG)  # the weights are a sub-feature network's, whatever the kind
     made = predictions(right, test=test)
-    metrics = summarise(name, config, DATASET, made, params.evaluation)
+    metrics = evaluate_candidate(name, config, DATASET, made, params.evaluation)
     folder: Path = EVALUATION / name
     folder.mkdir(parents=True, exist_ok=True)
     made.save(folder / PREDICTIONS)

@@ -32,7 +32,7 @@ from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.evaluation.plots import draw_figures
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import evaluate_candidate
 from tests.support.discs import CLASSES, TINY, write_dataset
 from tests.support.random_candidate import candidate_config, write_candidate
 
@@ -95,7 +95,7 @@ def _candidate(folder: Path, dataset: PreparedDataset, params: Params, kind: str
         params, kind=kind, weights_sha256=write_candidate(folder / MODELS / kind, params, 0, kind),
         validation={"auroc": 0.7 + 0.1 * sharpness, "cross_entropy": 0.5},
     )  # fmt: skip
-    metrics = summarise(kind, config, dataset.info, predictions, params.evaluation)
+    metrics = evaluate_candidate(kind, config, dataset.info, predictions, params.evaluation)
     evaluation = folder / EVALUATION / kind
     evaluation.mkdir(parents=True)
     predictions.save(evaluation / PREDICTIONS)

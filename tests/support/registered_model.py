@@ -16,7 +16,7 @@ from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Evaluation, Params
 from dcube.data.preprocessing import to_square
-from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import evaluate_candidate
 from dcube.inference.drift import reference_of
 from dcube.registry.registration import EvaluatedCandidate, Registration, register
 from dcube.registry.versions import CHALLENGER, RegisteredModel
@@ -56,7 +56,9 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     config = candidate.config.model_copy(update={"kind": kind, "weights_sha256": digest})
     point = changes.pop("operating_point", None)
     sets = changes.pop("prediction_sets", None)
-    metrics = summarise(kind, config, DATASET, made, Evaluation(**usual), point, sets).model_copy(update=changes)
+    metrics = evaluate_candidate(kind, config, DATASET, made, Evaluation(**usual), point, sets).model_copy(
+        update=changes
+    )
     evaluation = home / "evaluation"
     evaluation.mkdir(exist_ok=True)
     made.save(evaluation / PREDICTIONS)

@@ -13,7 +13,7 @@ from dcube.studies.results import Result
 from dcube.studies.runner import StudyResults
 from dcube.studies.study import Study
 from dcube.studies.table import StudyTable, make_table
-from dcube.studies.trials import candidates, variants
+from dcube.studies.trials import settings_to_choose_from, variants
 from tests.support.metrics import made_metrics
 
 METRICS = ["accuracy", "macro_f1", "auroc"]
@@ -70,5 +70,5 @@ def table_of(folder: Path, study: Study, skills: dict[str, float], data: str = "
         results.by_variant[variant] = [
             predicted(folder / f"{variant.title}{s}", skills[variant.row.name], s) for s in seeds
         ]
-        results.chosen[variant] = next(candidates(study, data, variant.row))
+        results.chosen[variant] = next(settings_to_choose_from(study, data, variant.row))
     return make_table("mine", study, load_preset(data), results)

@@ -13,7 +13,7 @@ from dcube.diffusion.weights import load_diffusion, save_diffusion
 from dcube.engine.checkpoints import Checkpoints
 from dcube.engine.device import autocast, choose_device
 from dcube.evaluation.predictions import Predictions
-from dcube.evaluation.summary import summarise
+from dcube.evaluation.summary import evaluate_candidate
 from dcube.features.probe_study import run_probes
 from dcube.features.selection import select_blocks
 from dcube.generative_metrics.frechet import FrechetTracker
@@ -47,4 +47,4 @@ def run_chain(params: Params, dataset: PreparedDataset, folder: Path, cache: Pat
         rows = dataset.indices("test")
         large, small = (dataset.images(size)[rows] for size in (dataset.image_size, dataset.diffusion_image_size))
         predictions = Predictions.of(dataset, rows, candidate.predict(large, small))
-        summarise(recipe.kind, candidate.config, dataset.info, predictions, params.evaluation)
+        evaluate_candidate(recipe.kind, candidate.config, dataset.info, predictions, params.evaluation)

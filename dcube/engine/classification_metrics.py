@@ -1,7 +1,7 @@
 """Accuracy, F1 and areas under the curves of a classifier, for validation in training, probes and the evaluation.
 
-Each is a function of image weights (b, n) and returns b values. Weights of one give the usual score, and the counts of
-a bootstrap resample give the score of that resample. The value is NaN if the weights leave a class without images.
+Each is a function of image weights (b, n) and returns b values. Weights of one give the usual value, and the counts of
+a bootstrap resample give the value of that resample. The value is NaN if the weights leave a class without images.
 """
 
 import numpy as np

@@ -1,17 +1,17 @@
-"""Trace of a registered version back to everything it was made from, with what is missing or was changed."""
+"""Lineage of a registered version: everything it was made from, with what is missing or was changed."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from dcube.errors import DcubeError
-from dcube.registry import mlflow_traces, repository_traces
+from dcube.registry import lineage_from_mlflow, lineage_from_repository
 from dcube.registry.provenance import Provenance
 from dcube.registry.version import Version
 from dcube.registry.versions import RegisteredModel
 
 
-def trace(
+def lineage_of(
     registered_model: RegisteredModel, version: Version, repository: Path, describe_pipeline: Callable[[str], str] = str
 ) -> Provenance:
     """Collect all facts about the origin of a version.
@@ -23,15 +23,15 @@ def trace(
     """
     found = Provenance(registered_model, version, repository)
     for group, look in (
-        ("registered", mlflow_traces.registered),
-        ("model", mlflow_traces.model),
-        ("parents", mlflow_traces.parents),
-        ("runs", partial(mlflow_traces.runs, describe_pipeline=describe_pipeline)),
-        ("code", repository_traces.code),
-        ("data", repository_traces.data),
-        ("parameters", mlflow_traces.parameters),
-        ("DVC outputs", mlflow_traces.outputs),
-        ("machine", mlflow_traces.machine),
+        ("registered", lineage_from_mlflow.registered),
+        ("model", lineage_from_mlflow.model),
+        ("parents", lineage_from_mlflow.parents),
+        ("runs", partial(lineage_from_mlflow.runs, describe_pipeline=describe_pipeline)),
+        ("code", lineage_from_repository.code),
+        ("data", lineage_from_repository.data),
+        ("parameters", lineage_from_mlflow.parameters),
+        ("DVC outputs", lineage_from_mlflow.outputs),
+        ("machine", lineage_from_mlflow.machine),
     ):
         try:
             found.facts[group] = dict(look(found))

@@ -10,7 +10,7 @@ from dcube.artifacts.candidates import BASELINE, CLASSIFIER_KINDS, CONTROLS, DCU
 from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Baseline, Classifier
-from dcube.engine.scores import confusion
+from dcube.engine.classification_metrics import confusion
 from dcube.evaluation.data_warnings import data_warnings
 from dcube.evaluation.metrics import HEADLINES, names_of, title_of
 from dcube.evaluation.model_card import NOT_INTENDED, intended, kind_in_words, limits_of, majority_class_in_words
