@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dcube.artifacts.layout import DATA_RECORD, PARAMS, RAW
-from dcube.cli.terminal import Replace, print_rich
+from dcube.cli.terminal import print_rich
 from dcube.config.loading import load_params, load_preset, params_from, preset_names
 from dcube.config.schema import Data
 from dcube.data.readers.walking import given_path, refuse_special
@@ -37,7 +37,7 @@ def data_add(
             parser=given_path,
         ),
     ] = None,
-    replace: Replace = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the data set that is in data/NAME.")] = False,
 ) -> None:
     """Copy a raw data set to data/NAME, check it, and version it with DVC (data.dvc)."""
     _refuse_missing(path)

@@ -63,7 +63,13 @@ def promote(
     check: Annotated[bool, typer.Option("--check", help="Only compare. Exit code 0: it may be promoted.")] = False,
     reason: Reason = "",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Policy setting. Can be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A criterion for this promotion, for example sensitivity_margin=0.1. Keys: minimum_improvement, "
+            "sensitivity_margin, calibration_loss, confidence, bootstrap_samples. Can be repeated.",
+        ),
     ] = None,
 ) -> None:
     """Compare the challenger with the champion, and promote it if it meets all criteria. Exit code 1: not promoted."""

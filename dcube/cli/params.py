@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dcube.artifacts.layout import DATASET, PARAMS, PLAN, PREPARED
-from dcube.cli.terminal import Replace, print_rich
+from dcube.cli.terminal import print_rich
 from dcube.config.loading import load_params, load_preset, preset_names
 from dcube.config.schema import Group
 from dcube.errors import DcubeError
@@ -16,7 +16,8 @@ app = typer.Typer(help="Choose, show and check the parameters (params.yaml).", n
 
 @app.command("use")
 def params_use(
-    name: Annotated[str, typer.Argument(help="Name of a preset, see `dcube params list`.")], replace: Replace = False
+    name: Annotated[str, typer.Argument(help="Name of a preset, see `dcube params list`.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite params.yaml even if it was edited.")] = False,
 ) -> None:
     """Write params.yaml from a preset."""
     from dcube.artifacts.atomic import atomic_write

@@ -8,7 +8,7 @@ import typer
 from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE, RAW
 from dcube.artifacts.schemas.plan import Goal
 from dcube.cli.params import refuse_edited
-from dcube.cli.terminal import Replace, print_rich
+from dcube.cli.terminal import print_rich
 from dcube.config.guessed import is_guessed
 from dcube.config.loading import load_params, parse_settings
 from dcube.errors import DcubeError
@@ -32,11 +32,18 @@ def plan(
     keep_names: Annotated[
         bool, typer.Option("--keep-names", help="Keep file names and patient ids as they are. For public sets only.")
     ] = False,
-    replace: Replace = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Forget the values that were changed by hand since the last plan. Needed to overwrite a params.yaml "
+            "that was edited and never planned.",
+        ),
+    ] = False,
 ) -> None:
     """Write params.yaml for a data set: sizes, networks and epochs that fit this machine and a time, with reasons.
 
-    A second plan keeps what you have changed in params.yaml.
+    A second plan keeps what you have changed in params.yaml, unless --replace is given.
     """
     if not (RAW / name).exists():
         raise DcubeError(f"{RAW / name} does not exist: `dcube data add {name} PATH` puts a data set there")

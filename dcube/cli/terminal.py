@@ -1,14 +1,10 @@
 """Helpers of the commands: printing, and silencing MLflow."""
 
 import logging
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-Replace = Annotated[bool, typer.Option("--replace", help="Replace the existing content.")]
 
 
 def print_rich(content: "RenderableType") -> None:

@@ -116,17 +116,17 @@ def _threshold(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray, ev
 
 
 def _unreachable(positive: np.ndarray, scores: np.ndarray, evaluation: Evaluation) -> str:
-    wish, name = evaluation.operating_point, evaluation.positive_class
+    criterion, name = evaluation.operating_point, evaluation.positive_class
     sensitivity, specificity, _ = _curve(positive, scores, np.ones(len(scores)))
-    wished, other = (sensitivity, specificity) if wish == "sensitivity" else (specificity, sensitivity)
-    if not len(wished):
+    required, other = (sensitivity, specificity) if criterion == "sensitivity" else (specificity, sensitivity)
+    if not len(required):
         return f"evaluation.operating_point: every validation image has the same probability of {name}: train again"
-    best = wished.argmax()
-    other_name = "specificity" if wish == "sensitivity" else "sensitivity"
+    best = required.argmax()
+    other_name = "specificity" if criterion == "sensitivity" else "sensitivity"
     return (
-        f"evaluation.operating_target: no threshold reaches a {wish} of {evaluation.operating_target:g} for {name} on "
-        f"the validation images, unless all are decided alike: {wished[best]:.3f} is reachable, at a {other_name} of "
-        f"{other[best]:.3f}"
+        f"evaluation.operating_target: no threshold reaches a {criterion} of {evaluation.operating_target:g} for "
+        f"{name} on the validation images, unless all are decided alike: {required[best]:.3f} is reachable, at a "
+        f"{other_name} of {other[best]:.3f}"
     )
 
 
@@ -138,18 +138,18 @@ def decision_in_words(point: OperatingPoint, confidence: float, threshold: str =
     """
     if point.rule.of_class is None:
         return f"The {MOST_PROBABLE} decides: no operating point was chosen (evaluation.operating_point)."
-    wish = {
+    criterion = {
         "sensitivity": f"a sensitivity of {point.target}",
         "specificity": f"a specificity of {point.target}",
         "youden": "the largest sum of sensitivity and specificity",
         "cost": f"the smallest cost, a miss costing {point.target} false alarms",
-    }.get(point.chosen_by, "a wish")
+    }.get(point.chosen_by, "a criterion that was not recorded")
     patients = f" of {point.validation_patients} patients or groups" if point.validation_patients else ""
     start = threshold or f"a probability of {threshold_in_words(point)}"
     return (
         f"{point.rule.of_class} is decided from {start} on, else the most probable of "
-        f"the other classes: chosen on {point.validation_images} validation images{patients} for {wish}. PPV and NPV "
-        f"are for {_prevalence(point)}; intervals: {confidence:.0%}."
+        f"the other classes: chosen on {point.validation_images} validation images{patients} for {criterion}. PPV and "
+        f"NPV are for {_prevalence(point)}; intervals: {confidence:.0%}."
     )
 
 

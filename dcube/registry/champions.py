@@ -85,7 +85,7 @@ def forged_event(versions: Iterable[Version], of_model: Mapping[str, str]) -> st
     for key in sorted(on_versions.keys() | on_model.keys()):
         own, kept = on_versions.get(key), on_model.get(key)
         if own != kept and (own or (kept and kept.version in names)):
-            return f"the event {key} of a champion does not stand alike on its version and on the registered model"
+            return f"the tag {key}, an appointment of a champion, differs between its version and the registered model"
     return ""
 
 

@@ -25,9 +25,9 @@ def other_parameters(params: Params) -> Iterator[str]:
         if different := [name for name, value in wanted.items() if made_with.get(name) != value]:
             name = different[0]
             yield (
-                f"{file} was made with other {abbreviated(different)} than stand in params.yaml ({name}: "
-                f"{made_with.get(name)}, not {wanted[name]}): these, or their defaults, were changed as the stage "
-                f"ended, or since; `dvc repro --force --single-item {stage}`, then `dvc repro`"
+                f"{file} was made with other values of {abbreviated(different)} than params.yaml has ({name}: "
+                f"{made_with.get(name)}, now {wanted[name]}): run `dvc repro --force --single-item {stage}`, then "
+                "`dvc repro`"
             )
 
 

@@ -66,7 +66,7 @@ class ModelSnapshot:
     def champion_moved_by_hand(self) -> str:
         """Return a message if the alias `champion` contradicts the last event or an event was forged, else ""."""
         if forged := forged_event(self._versions(), self.tags):
-            return f"{forged} of {self.name}: it was changed by hand"
+            return f"{self.name}: {forged}: one of the two was changed or deleted by hand"
         events, at = self.history(), self.aliases.get(CHAMPION)
         if at == (events[-1].version if events else None):
             return ""

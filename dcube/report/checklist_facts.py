@@ -119,7 +119,7 @@ def network(material: Material) -> str:
     if material.model in ON_DIFFUSION_FEATURES and material.selection and material.params:
         used = material.selection.blocks(material.params.classifier.selection)
         blocks = f" Blocks: {', '.join(map(str, used))}."
-    return f"Layers and equations: docs/method.md of the software.{blocks} Every parameter stands in the report."
+    return f"Layers and equations: docs/method.md of the software.{blocks} The report lists every parameter."
 
 
 def software(material: Material) -> str:

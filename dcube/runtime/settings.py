@@ -19,8 +19,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 ELSEWHERE = {
     "DCUBE_MLFLOW_HOSTS": "Read by `docker/compose.yaml` alone: further host names by which browsers reach MLflow.",
     "DCUBE_WORKER_MEMORY": "Read by `docker/compose.yaml` alone: the memory of a worker's container. Default: `32g`.",
-    "DCUBE_PROCESS_MARK": "Set for every group of child processes, which are ended by it (`dcube/runtime/reaper.py`).",
-    "DCUBE_STACK": "Set by `make stack` for its servers, likewise (`flows/stack/supervision.py`).",
+    "DCUBE_PROCESS_MARK": "Marks each group of child processes, to find and end them (`dcube/runtime/reaper.py`).",
+    "DCUBE_STACK": "Marks the servers of `make stack`, to find and end them (`flows/stack/supervision.py`).",
 }
 
 
@@ -53,11 +53,15 @@ class Settings(BaseSettings):
         description="Megapixels of one image or frame; larger ones are refused by their header, not decoded. "
         "64 take up to 1.3 GB while one is read.",
     )
-    max_frames: Annotated[int, Field(ge=1)] = Field(10_000, description="Frames or slices in one file, likewise.")
-    max_volume_mib: Annotated[int, Field(ge=1)] = Field(
-        1024, description="MiB of one unpacked NIfTI volume, likewise; two are kept in memory."
+    max_frames: Annotated[int, Field(ge=1)] = Field(
+        10_000, description="Frames or slices in one file; a file with more is refused."
     )
-    max_archive_files: Annotated[int, Field(ge=1)] = Field(1_000_000, description="Files in one archive, likewise.")
+    max_volume_mib: Annotated[int, Field(ge=1)] = Field(
+        1024, description="MiB of one unpacked NIfTI volume; larger ones are refused. Two are kept in memory."
+    )
+    max_archive_files: Annotated[int, Field(ge=1)] = Field(
+        1_000_000, description="Files in one archive; an archive with more is refused."
+    )
     workspaces: Path | None = Field(
         None, description="Folder of the workspaces of runs. Default: `.dcube/workspaces` of the repository."
     )
@@ -86,7 +90,8 @@ class Settings(BaseSettings):
     )
     stage_owner: int | None = Field(
         None,
-        description="Set by what runs `dvc repro`: process for whose stages one server forks. Default: DVC.",
+        description="Set by the flow and by studies: id of the process whose stages one server forks. The server ends "
+        "with that process. Default: the process of `dvc repro`.",
     )
     dvc_root: Path | None = Field(
         None,
@@ -95,7 +100,7 @@ class Settings(BaseSettings):
     )
     torchrun: str | None = Field(
         None,
-        description="Set by torchrun: the run that this process is one of several of.",
+        description="Set by torchrun: id of its run. It shows that torchrun has started this process.",
         validation_alias="TORCHELASTIC_RUN_ID",
     )
     local_rank: Annotated[int, Field(ge=0)] = Field(
@@ -108,9 +113,9 @@ class Settings(BaseSettings):
     )
     pictures: Path | None = Field(None, description="Set by the flow: folder to which a stage copies its pictures.")
     mlflow_port: Port = Field(5000, description="Port of MLflow, for `make stack` and `docker/compose.yaml`.")
-    prefect_port: Port = Field(4200, description="Port of Prefect, likewise.")
-    s3_port: Port = Field(9000, description="Port of the S3 server, likewise.")
-    artifacts_port: Port = Field(9001, description="Port of the S3 server of MLflow's artifacts, likewise.")
+    prefect_port: Port = Field(4200, description="Port of Prefect, for `make stack` and `docker/compose.yaml`.")
+    s3_port: Port = Field(9000, description="Port of the S3 server, for `make stack` and `docker/compose.yaml`.")
+    artifacts_port: Port = Field(9001, description="Port of the S3 server of MLflow's artifacts, for `make stack`.")
     postgres_port: Port = Field(5433, description="Port of PostgreSQL, for `make stack`.")
     tracking_uri: str | None = Field(
         None,

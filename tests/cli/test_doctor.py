@@ -35,7 +35,7 @@ def test_doctor_repairs_a_working_copy_after_a_crash(repository, ran, run_dcube,
     assert code == 0 and all(f"removed {name}, " in said for name in ("index.lock", ".dvc/tmp/rwlock", "dvc.lock"))
     dvc(repository, "repro", "--quiet", "prepare")
     assert lock.read_bytes() == whole and ran() == ["prepare"], "the run cache knows the result"
-    assert run_dcube("doctor") == (0, "nothing to mend\n")
+    assert run_dcube("doctor") == (0, "nothing to repair\n")
 
 
 def test_lock_of_a_running_dvc_is_kept_and_of_a_dead_one_removed(repository, run_dcube):

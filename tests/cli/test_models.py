@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from dcube.evaluation.split_notice import BY_IMAGE
+from dcube.registry.promotion_policy import PromotionPolicy
 from dcube.registry.versions import CHAMPION, RegisteredModel
 from dcube.stages import register
 from dcube.tracking import tags
@@ -67,6 +68,11 @@ def test_refused_promotion_exits_with_1_and_names_the_failed_rule(two_versions, 
     assert BY_IMAGE in " ".join(shown.split()) and max(map(len, shown.splitlines())) <= 80
     code, shown = run_dcube("promote", "--check")
     assert code == 2 and f"{NAME}/2 is not what was registered: tag {tags.SPLIT_NOTICE} is " in " ".join(shown.split())
+
+
+def test_help_of_promote_names_every_criterion_that_can_be_set(run_dcube):
+    code, shown = run_dcube("promote", "--help")
+    assert code == 0 and all(name in shown for name in PromotionPolicy.model_fields)
 
 
 def test_wrong_arguments_exit_with_2_and_one_line(two_versions, run_dcube):

@@ -71,15 +71,15 @@ def test_parameters_at_their_limits_are_refused_early_or_run_to_the_end(toy, val
 
 
 def test_operating_point_of_unknown_class_is_refused(toy) -> None:
-    wish = {"evaluation.operating_point": "youden", "evaluation.positive_class": "malignnat"}
+    settings = {"evaluation.operating_point": "youden", "evaluation.positive_class": "malignnat"}
     with pytest.raises(DcubeError, match="positive_class: there is no class 'malignnat': choose from benign, mal"):
-        refuse_infeasible(with_overrides(BASE, wish, "--set"), toy[0].info)
+        refuse_infeasible(with_overrides(BASE, settings, "--set"), toy[0].info)
 
 
 def test_class_balance_without_effect_on_the_method_is_refused(toy) -> None:
-    wish = {"baseline.method": "diffmic", "baseline.class_balance": "loss_weights"}
+    settings = {"baseline.method": "diffmic", "baseline.class_balance": "loss_weights"}
     with pytest.raises(DcubeError, match="loss_weights does not apply to diffmic"):
-        refuse_infeasible(with_overrides(BASE, wish, "--set"), toy[0].info)
+        refuse_infeasible(with_overrides(BASE, settings, "--set"), toy[0].info)
 
 
 @pytest.mark.parametrize("schedule", [{"timesteps": 10_000}, {"beta_end": 0.2}])

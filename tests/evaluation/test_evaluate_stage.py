@@ -84,8 +84,8 @@ def test_evaluate_writes_all_files_for_the_test_split(evaluated):
 
 
 def test_operating_point_is_in_metrics_card_and_results(evaluate_on, tmp_path, run_dcube):
-    wish = {"operating_point": "sensitivity", "positive_class": "malignant", "operating_target": 0.9}
-    params = Params.model_validate({"evaluation": {"bootstrap_samples": 200, **wish}})
+    settings = {"operating_point": "sensitivity", "positive_class": "malignant", "operating_target": 0.9}
+    params = Params.model_validate({"evaluation": {"bootstrap_samples": 200, **settings}})
     (tmp_path / "params.yaml").write_text(params.to_yaml())
     with pytest.raises(DcubeError, match="every validation image has the same probability of malignant"):
         evaluate_on()  # `sub_features` gives every image the same probabilities

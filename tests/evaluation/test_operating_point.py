@@ -18,7 +18,7 @@ from tests.support.toy_predictions import CLASSES, toy_predictions
 PRIOR = [0.6, 0.4]
 
 
-def wish(**values) -> Evaluation:
+def settings(**values) -> Evaluation:
     return Evaluation(bootstrap_samples=100, positive_class="malignant", **values)
 
 
@@ -32,7 +32,7 @@ def by_scikit(predictions: Predictions, rule: DecisionRule) -> tuple[float, floa
 @pytest.mark.parametrize("target", [0.6, 0.9, 1.0])
 def test_requested_sensitivity_is_reached_at_the_best_specificity(target):
     validation, test = toy_predictions(0), toy_predictions(1)
-    evaluation = wish(operating_point="sensitivity", operating_target=target)
+    evaluation = settings(operating_point="sensitivity", operating_target=target)
     point = measured_on(choose_operating_point(validation, evaluation), test, evaluation)
     for predictions, measured in ((validation, point.validation), (test, point.test)):
         found = [measured[name].value for name in ("sensitivity", "specificity", "ppv", "npv")]
@@ -52,9 +52,11 @@ def test_operating_points_are_the_best_of_all_thresholds():
     every = [DecisionRule(of_class="malignant", threshold=float(p)) for p in validation.probabilities[:, 1]]
     all_rates = np.array([by_scikit(validation, rule)[:2] for rule in every])
     points = {
-        "specificity": choose_operating_point(validation, wish(operating_point="specificity", operating_target=0.9)),
-        "youden": choose_operating_point(validation, wish(operating_point="youden")),
-        "cost": choose_operating_point(validation, wish(operating_point="cost", operating_target=10)),
+        "specificity": choose_operating_point(
+            validation, settings(operating_point="specificity", operating_target=0.9)
+        ),
+        "youden": choose_operating_point(validation, settings(operating_point="youden")),
+        "cost": choose_operating_point(validation, settings(operating_point="cost", operating_target=10)),
     }
     got = {name: np.array(by_scikit(validation, point.rule)[:2]) for name, point in points.items()}
     assert got["specificity"][1] >= 0.9
@@ -62,12 +64,12 @@ def test_operating_points_are_the_best_of_all_thresholds():
     assert got["youden"].sum() == pytest.approx(all_rates.sum(1).max())
     cost = 10 * 0.2 * (1 - all_rates[:, 0]) + 0.8 * (1 - all_rates[:, 1])
     assert 10 * 0.2 * (1 - got["cost"][0]) + 0.8 * (1 - got["cost"][1]) == pytest.approx(cost.min())
-    dear = choose_operating_point(validation, wish(operating_point="cost", operating_target=100))
+    dear = choose_operating_point(validation, settings(operating_point="cost", operating_target=100))
     assert dear.rule.threshold < points["cost"].rule.threshold
 
 
 def test_ppv_and_npv_at_a_given_prevalence_follow_bayes():
-    evaluation = wish(operating_point="youden", prevalence=0.01)
+    evaluation = settings(operating_point="youden", prevalence=0.01)
     point = choose_operating_point(toy_predictions(0), evaluation)
     sensitivity, specificity, ppv, npv = (
         rates(point, toy_predictions(0), np.ones((1, 200)))[k][0] for k in ("sensitivity", "specificity", "ppv", "npv")
@@ -82,7 +84,7 @@ def test_unreachable_target_is_refused_with_the_reachable_value():
     hopeless.table["probability_malignant"] = np.where(hopeless.labels == 1, 0.0, 0.5)
     hopeless.table.loc[5, "probability_malignant"] = 0.6  # one malignant image alone is above all others
     with pytest.raises(DcubeError, match=r"no threshold reaches a sensitivity of 0\.9.*0\.025 is reachable") as error:
-        choose_operating_point(hopeless, wish(operating_point="sensitivity", operating_target=0.9))
+        choose_operating_point(hopeless, settings(operating_point="sensitivity", operating_target=0.9))
     assert "\n" not in str(error.value)
     with pytest.raises(DcubeError, match=r"no class 'x': choose from benign"):
         choose_operating_point(toy_predictions(0), Evaluation(operating_point="youden", positive_class="x"))

@@ -46,7 +46,7 @@ def evaluated(working_copy, tiny_params):
 def test_changed_parameter_is_named_with_its_stage(evaluated, parameter, value, stage) -> None:
     assert list(other_parameters(evaluated)) == []
     sentences = list(other_parameters(with_overrides(evaluated, {parameter: value}, "edited")))
-    words = rf"other {parameter} than stand in params.yaml .*, not {value}.* {stage}`"
+    words = rf"other values of {parameter} than params.yaml has .*, now {value}.* {stage}`"
     assert re.search(words, "\n".join(sentences))
 
 
@@ -58,5 +58,5 @@ def test_parameters_that_no_result_uses_may_differ(evaluated) -> None:
 def test_results_of_other_parameters_are_not_registered(evaluated, working_copy) -> None:
     edited = with_overrides(evaluated, {"classifier.epochs": 99}, "edited")
     (working_copy / "params.yaml").write_text(edited.to_yaml())
-    with pytest.raises(DcubeError, match=r"made with other classifier\.epochs"):
+    with pytest.raises(DcubeError, match=r"made with other values of classifier\.epochs"):
         register.main()

@@ -263,7 +263,7 @@ def test_forged_event_is_noticed(registered_model):
         ),
     ):
         forge()
-        assert "does not stand alike" in registered_model.champion_moved_by_hand()
+        assert "differs between its version and the registered model" in registered_model.champion_moved_by_hand()
         mend()
         assert registered_model.champion_moved_by_hand() == ""
 

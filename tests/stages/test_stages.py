@@ -213,8 +213,8 @@ def reads(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> dict[
                 run_stage(name)
         set_params(labels={"count": 24}, baseline={"epochs": 1})
         run_stage("train_baseline")
-        wish = {"operating_point": "sensitivity", "positive_class": CLASSES[0], "operating_target": 0.5}
-        set_params(evaluation=wish | {"prevalence": 0.1})
+        settings = {"operating_point": "sensitivity", "positive_class": CLASSES[0], "operating_target": 0.5}
+        set_params(evaluation=settings | {"prevalence": 0.1})
         pipeline.reads.stage = "evaluate"
         run_stage("evaluate@sub_features")
         set_params(data={"folds": 3})

@@ -74,7 +74,7 @@ def test_copy_does_not_write_to_the_original_and_doctor_repairs_it(first, run_dc
     log_note("of the mended copy")
     assert notes(tracking_client()) == ["of the copy", "of the first", "of the mended copy"], "what waited was sent"
     assert files(first) == before
-    assert run_dcube("doctor") == (0, "nothing to mend\n")
+    assert run_dcube("doctor") == (0, "nothing to repair\n")
 
 
 def test_moved_working_copy_finds_its_artifacts_after_doctor(first, run_dcube, monkeypatch):

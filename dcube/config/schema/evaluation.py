@@ -54,11 +54,11 @@ class Evaluation(Group):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        wish, target = self.operating_point, self.operating_target
-        if wish != "most_probable" and not self.positive_class:
-            raise ValueError(f"operating_point: {wish} needs positive_class")
-        if wish in ("sensitivity", "specificity", "cost") and target is None:
-            raise ValueError(f"operating_point: {wish} needs operating_target")
-        if wish in ("sensitivity", "specificity") and target is not None and target > 1:
-            raise ValueError(f"operating_target ({target:g}) must be 1 or less: it is a {wish}")
+        criterion, target = self.operating_point, self.operating_target
+        if criterion != "most_probable" and not self.positive_class:
+            raise ValueError(f"operating_point: {criterion} needs positive_class")
+        if criterion in ("sensitivity", "specificity", "cost") and target is None:
+            raise ValueError(f"operating_point: {criterion} needs operating_target")
+        if criterion in ("sensitivity", "specificity") and target is not None and target > 1:
+            raise ValueError(f"operating_target ({target:g}) must be 1 or less: it is a {criterion}")
         return self
