@@ -21,8 +21,10 @@ OURS = {"prefect.resource.role": "tag", "prefect.resource.id": "prefect.tag.dcub
 
 def automations(housekeeping: UUID) -> list[Automation]:
     """Return all automations; `housekeeping` is the id of the deployment that removes the remains of such runs."""
-    crashed = ChangeFlowRunState(state=StateType.CRASHED, message="Its machine fell silent")
-    again = ChangeFlowRunState(state=StateType.SCHEDULED, name="Rescheduled", message="It was cut off: going on")
+    crashed = ChangeFlowRunState(state=StateType.CRASHED, message="Its machine sends no events")
+    again = ChangeFlowRunState(
+        state=StateType.SCHEDULED, name="Rescheduled", message="It crashed: the next free worker continues it"
+    )
     cancelled = ChangeFlowRunState(state=StateType.CANCELLED, message="Its machine was gone", force=True)
     return [
         Automation(
@@ -36,7 +38,7 @@ def automations(housekeeping: UUID) -> list[Automation]:
             actions=[crashed],
         ),
         Automation(
-            name="dcube: a crashed run goes on",
+            name="dcube: a crashed run is scheduled again",
             trigger=EventTrigger(
                 expect={"prefect.flow-run.Crashed"},
                 match={"prefect.resource.id": "prefect.flow-run.*"},

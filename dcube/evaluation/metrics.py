@@ -23,8 +23,11 @@ class Metric:
     Attributes:
         name: name in `metrics.json`, `fid.json` and MLflow.
         label: name shown to users.
-        headline: whether it is in tables of models and in the tags of a registered version.
-        compared: whether `dcube results` tests the main model's difference to the other models.
+        headline: whether the tables that list models show it: `dcube results`, `dcube evaluate`, the report, the page
+            in Prefect, subgroups, and by default studies. The pipeline's run in MLflow has it too.
+        compared: whether differences between models are tested for it (`dcube results`, the report). It is a column of
+            `dcube models`, and stays in tables that a narrow terminal shortens. The tags on a version's page are
+            chosen in `registry/version_page.py`.
         by_class: whether there is one value per class, `NAME/CLASS` (for generated images `NAME, CLASS`).
         of_images: whether it measures generated images instead of a classifier.
         in_validation: its name under `validation` in `metrics.json`, if different.

@@ -1,6 +1,8 @@
 """Every way of storing the same image gives the same pixels."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +120,14 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
 
 
 UPRIGHT = noise(1, (20, 30))
+
+
+def test_import_of_the_reader_changes_nothing_in_pillow() -> None:
+    code = (
+        "from PIL.TiffImagePlugin import OPEN_INFO; before = dict(OPEN_INFO); import dcube.data.readers.images; "
+        "assert before == OPEN_INFO"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).stderr == b""
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])

@@ -62,7 +62,7 @@ class TestSetup:
             names = [deployment.name for deployment in client.read_deployments()]
             assert sorted(names) == sorted([*SEVERAL_PRESETS, "predict", "promote", "retrain", "housekeeping"])
             assert client.read_work_pool("gpu").type == "process"
-        assert asyncio.run(Automation.aread(name="dcube: a crashed run goes on")).enabled
+        assert asyncio.run(Automation.aread(name="dcube: a crashed run is scheduled again")).enabled
 
     @pytest.mark.slow
     def test_deploying_again_changes_nothing(self, deployed):
@@ -70,7 +70,7 @@ class TestSetup:
             before = {deployment.name: deployment.id for deployment in client.read_deployments()}
             assert deploy() == deployed
             assert {deployment.name: deployment.id for deployment in client.read_deployments()} == before
-        assert asyncio.run(Automation.aread(name="dcube: a crashed run goes on")).enabled
+        assert asyncio.run(Automation.aread(name="dcube: a crashed run is scheduled again")).enabled
 
     @pytest.mark.parametrize("name", SEVERAL_PRESETS)
     def test_every_preset_has_a_deployment_with_its_values(self, deployed, name):

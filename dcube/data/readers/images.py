@@ -15,7 +15,6 @@ from dcube.errors import DcubeError
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "PPM", "WEBP")
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".pgm", ".ppm", ".pnm", ".webp"})
 DEEPEST = 65_535.0
-tiff_modes.register()
 SAMPLE_FORMAT, SIGNED = 339, 2  # TIFF tag and value
 SCALE = "scale them to 8 or 16 bits, or store them as DICOM or NIfTI, for which there is a window"
 SEPARATE = 2  # value of the TIFF tag PlanarConfiguration
@@ -29,6 +28,7 @@ def read_file(path: Path) -> RawImage:
     """
     if path.stat().st_size == 0:
         raise UnusableImageError("empty file")
+    tiff_modes.register()
     try:
         # Pass a file object: given a name, Pillow memory-maps uncompressed TIFF and scrambles rotated ones.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
