@@ -13,7 +13,7 @@ import psutil
 from benchmarks.measure import Result, Setting, interleaved, speed
 from dcube.artifacts.layout import GRAPH, PARAMS
 from dcube.config.schema import Params
-from dcube.stages import forkserver
+from dcube.stages.process import forkserver
 
 STAGE = "train_classifier"
 CODE = Path(__file__).parents[1]

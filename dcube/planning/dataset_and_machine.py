@@ -21,7 +21,7 @@ from dcube.data.readers.modes import is_coloured
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.engine.device import choose_device, computes_in_bfloat16
 from dcube.errors import DcubeError
-from dcube.stages.command import main_of
+from dcube.stages.process.command import main_of
 
 EXAMPLES = 64
 

@@ -2,11 +2,11 @@
 
 import sys
 
-from dcube.stages import forkserver
+from dcube.stages.process import forkserver
 
 if __name__ == "__main__":
     if connection := forkserver.connect():
         sys.exit(forkserver.run(sys.argv[1:], connection))
-    from dcube.stages.command import main
+    from dcube.stages.process.command import main
 
     main(*sys.argv[1:])

@@ -25,7 +25,7 @@ from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.distributed import is_main_process
 from dcube.engine.launcher import launch
 from dcube.inference.drift import reference_of
-from dcube.stages.running import params
+from dcube.stages.process.running import params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 

@@ -14,7 +14,7 @@ from dcube.evaluation.prediction_sets import calibrate_sets
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
 from dcube.evaluation.summary import evaluate_candidate, interval_text
-from dcube.stages.running import params
+from dcube.stages.process.running import params
 from dcube.tracking import tags
 from dcube.tracking.lineage import lineage_tags
 from dcube.tracking.run import tracked_run

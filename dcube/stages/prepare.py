@@ -2,7 +2,7 @@
 
 from dcube.artifacts.layout import DATASET, PREPARED, RAW
 from dcube.data.preparing import prepare
-from dcube.stages.running import params
+from dcube.stages.process.running import params
 from dcube.tracking.run import tracked_run
 
 

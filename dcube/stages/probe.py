@@ -4,7 +4,7 @@ from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import DIFFUSION, FEATURES, PREPARED, PROBE, SELECTION
 from dcube.artifacts.schemas.selection import Selection
 from dcube.config.schema import Params
-from dcube.stages.running import params
+from dcube.stages.process.running import params
 
 NO_PROBES = "No probes: probe.labels is empty. `dvc exp run -S 'probe.labels=[20,50,100]'` fits them."
 

@@ -30,7 +30,7 @@ from dcube.registry.staleness import refuse, stale_inputs
 from dcube.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from dcube.report.origins import material_to_register
 from dcube.report.page import page
-from dcube.stages.running import params
+from dcube.stages.process.running import params
 from dcube.tracking import lineage
 from dcube.tracking.mlflow_client import tracking_client
 from dcube.tracking.run import tracked_run

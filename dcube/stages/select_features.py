@@ -6,7 +6,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion
 from dcube.engine.device import choose_device
 from dcube.features.selection import blocks_table, select_blocks, selection_figure
-from dcube.stages.running import params
+from dcube.stages.process.running import params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 

@@ -7,7 +7,7 @@ from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.weights import load_diffusion, load_diffusion_config
 from dcube.engine.device import autocast, choose_device
 from dcube.generative_metrics.plots import sample_grid
-from dcube.stages.running import params
+from dcube.stages.process.running import params
 from dcube.synthesis.fitness import unfit_reasons
 from dcube.synthesis.generation import generate, save_synthetic
 from dcube.synthesis.memorisation import audit_memorisation, nearest_figure

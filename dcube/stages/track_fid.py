@@ -12,7 +12,7 @@ from dcube.engine.device import autocast, choose_device
 from dcube.engine.progress import progress
 from dcube.generative_metrics.frechet import FrechetTracker
 from dcube.generative_metrics.samples import Samples
-from dcube.stages.running import params
+from dcube.stages.process.running import params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 

@@ -22,7 +22,7 @@ from dcube.feasibility import refuse_infeasible
 from dcube.generative_metrics.frechet import FrechetTracker
 from dcube.generative_metrics.plots import sample_grid
 from dcube.runtime.settings import read_settings
-from dcube.stages.running import params
+from dcube.stages.process.running import params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 

@@ -29,6 +29,7 @@ REPORTING = (
     "dcube.feasibility",
     "dcube.report",
     "dcube.runtime",
+    "dcube.stages.process",
     "dcube.engine.checkpoint_cleanup",
     "dcube.tracking",
 )
@@ -38,7 +39,6 @@ def reports(module: str) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in REPORTING) or module in (
         "dcube",
         "dcube.stages",
-        "dcube.stages.running",
     )
 
 

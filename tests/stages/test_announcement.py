@@ -5,7 +5,7 @@ import pytest
 from dcube.artifacts.layout import PARAMS, PLAN
 from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.loading import load_preset
-from dcube.stages.announcement import announce
+from dcube.stages.process.announcement import announce
 
 
 @pytest.fixture

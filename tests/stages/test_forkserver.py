@@ -66,7 +66,7 @@ class Owner:
 
     def server(self) -> psutil.Process:
         """The server of this owner; it is a child of the first stage, which has ended."""
-        words = ["dcube.stages.forkserver", str(self.process.pid)]
+        words = ["dcube.stages.process.forkserver", str(self.process.pid)]
         found = [it for it in psutil.process_iter(["cmdline"]) if (it.info["cmdline"] or [])[2::2] == words]
         (server,) = (process for process in found if process.parent() not in found)
         return server

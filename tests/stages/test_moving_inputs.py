@@ -25,7 +25,7 @@ STAGE = """
 import os
 import shutil
 from pathlib import Path
-from dcube.stages.running import params, run
+from dcube.stages.process.running import params, run
 from dcube.tracking.inputs import inputs_at_start
 
 inputs_at_start()

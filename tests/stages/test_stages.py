@@ -40,9 +40,9 @@ from dcube.data.prepared import PreparedDataset
 from dcube.errors import DcubeError
 from dcube.repository.graph import stages_in_order
 from dcube.runtime.settings import read_settings
-from dcube.stages.command import main as start
-from dcube.stages.command import main_of
-from dcube.stages.running import run
+from dcube.stages.process.command import main as start
+from dcube.stages.process.command import main_of
+from dcube.stages.process.running import run
 from tests.support.checkout import ROOT, outs_of
 from tests.support.discs import CLASSES, TINY, write_dataset
 from tests.support.raw_sets import save, write_metadata
@@ -112,7 +112,7 @@ def recorded(reads: Reads) -> Iterator[None]:
         return object.__getattribute__(group, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dcube.stages.running.load_params", load)
+        patch.setattr("dcube.stages.process.running.load_params", load)
         patch.setattr(Group, "__getattribute__", read, raising=False)
         # It reads parameters of later stages, but only to decide whether the training begins.
         patch.setattr("dcube.stages.train_diffusion.refuse_infeasible", lambda *_: None)

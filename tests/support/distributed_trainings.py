@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from dcube.engine.launcher import launch
-from dcube.stages.running import run
+from dcube.stages.process.running import run
 
 
 def train(prepared: Path, folder: Path, all_methods: bool) -> None:

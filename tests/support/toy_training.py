@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dcube.engine.launcher import launch
 from dcube.errors import DcubeError
-from dcube.stages.running import run
+from dcube.stages.process.running import run
 
 STEPS, BATCH, EPOCH = 60, 8, 20
 TROUBLE_AT, LATE = 25, 45

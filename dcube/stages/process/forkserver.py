@@ -167,7 +167,7 @@ def _run(job: _Job) -> None:
     sys.stdout, sys.stderr = (os.fdopen(own, "w", buffering=1, closefd=False) for own in OUTPUTS)
     os.environ.clear()
     os.environ.update(job.environment)
-    from dcube.stages.command import main
+    from dcube.stages.process.command import main
 
     main(*job.words)
 

@@ -6,8 +6,8 @@ from inspect import signature
 
 from dcube.errors import DcubeError, one_line_errors
 from dcube.runtime.processes import prepare_process
-from dcube.stages.announcement import announce
-from dcube.stages.running import run
+from dcube.stages.process.announcement import announce
+from dcube.stages.process.running import run
 from dcube.tracking.inputs import inputs_at_start
 
 
