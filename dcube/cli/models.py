@@ -49,6 +49,8 @@ def models(
             entries = snapshot.entries if everything else snapshot.newest(NEWEST)
             versions, problems = readable(with_source_runs(registered_model.client, entries))
             print_rich(versions_table(snapshot, versions))
+            checked = f"`dcube lineage {registered_model.name}/VERSION` compares with what was registered."
+            print_rich(f"These values are what MLflow holds: {checked}")
             lost = lost_versions()
             for notice in (*problems, *split_notices(versions), f"{lost}. {REMEDY}" if lost else None):
                 if notice:

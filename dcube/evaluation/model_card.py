@@ -54,7 +54,9 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         params["selected blocks"] = config.blocks
     parts = [
         f"# {metrics.model} on {dataset.name}",
-        *card_header(metrics, dataset.classes),
+        kind_in_words(metrics.kind),
+        f"> **{PHANTOM}**" if metrics.is_phantom else "",
+        f"**Intended use.** {intended(dataset.classes)} **Not intended** {NOT_INTENDED}",
         "## Data",
         _data(dataset),
         *(f"> **{warning}**" for warning in data_warnings(dataset.info)),
@@ -84,15 +86,6 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def card_header(metrics: Metrics, classes: Sequence[str]) -> list[str]:
-    """Return the first paragraphs of the card: kind of the model, phantom warning, and intended use."""
-    return [
-        kind_in_words(metrics.kind),
-        f"> **{PHANTOM}**" if metrics.is_phantom else "",
-        f"**Intended use.** {intended(classes)} **Not intended** {NOT_INTENDED}",
-    ]
 
 
 def title_of_candidate(name: str, kind: str) -> str:

@@ -13,11 +13,10 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.loading import flattened
 from dcube.config.schema import Params
 from dcube.tracking import tags
-from dcube.tracking.batches import milliseconds, send_metrics
+from dcube.tracking.batches import milliseconds, rounded, send_metrics
 from dcube.tracking.mlflow_client import mlflow_key
 
 USES = {"training": "train", "test": "test"}  # context that MLflow shows beside a data set → split
-DIGITS = 6
 
 
 @contextmanager
@@ -52,23 +51,17 @@ def log_metrics(
 ) -> None:
     """Log metrics to a run and, if given, to its model, without NaN values, which MLflow would sort as 0.
 
-    Values are rounded, because MLflow's lists show every digit. `metrics.json` has full precision.
-
     Args:
         dataset: data set of the metrics, from `dataset_entity`.
     """
     moment = milliseconds()
     measured_on = {"dataset_name": dataset["name"], "dataset_digest": dataset["digest"]} if dataset else {}
     metrics = [
-        Metric(mlflow_key(name), _rounded(value), moment, step, model_id=model_id, run_id=run_id, **measured_on)
+        Metric(mlflow_key(name), rounded(value), moment, step, model_id=model_id, run_id=run_id, **measured_on)
         for name, value in values.items()
         if not math.isnan(value)
     ]
     send_metrics(client, run_id, metrics)
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
 
 
 def log_evaluation(

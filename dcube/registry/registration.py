@@ -162,7 +162,8 @@ def register(
         entry = client.update_model_version(registered_model.name, entry.version, text)
         client.set_tag(run_id, tags.NOTE, text)
         registered = [{"name": registered_model.name, "version": entry.version}]
-        client.set_logged_model_tags(logged.model_id, {tags.MODEL_VERSIONS: json.dumps(registered)})
+        model_tags = {tags.MODEL_VERSIONS: json.dumps(registered), tags.SOURCE_NAME: origin[tags.SOURCE_NAME]}
+        client.set_logged_model_tags(logged.model_id, model_tags)
         entry = client.get_model_version(registered_model.name, entry.version)
         with TemporaryDirectory() as folder:
             write_manifest(client, entry, client.get_run(run_id), {**shared.files, **model.files}, Path(folder))

@@ -14,7 +14,7 @@ from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
 from dcube.evaluation.comparison import compare
 from dcube.evaluation.data_warnings import data_warnings
 from dcube.evaluation.metrics import metric_of
-from dcube.evaluation.model_card import card_header, short_kind
+from dcube.evaluation.model_card import PHANTOM, intended, kind_in_words, short_kind
 from dcube.evaluation.operating_point import decision_in_words
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
@@ -51,7 +51,7 @@ def page_tags(
         KIND: short_kind(metrics.kind),
         **{metric.label: _with_interval(metrics, metric.name) for metric in (AUROC, MACRO_F1)},
         **({VS_CHAMPION: _difference(predictions, champion, metrics)} if champion else {}),
-        "data set": f"{dataset} ({data}), test: {tested_on(metrics)}",
+        "data set": f"{dataset} ({data})",
         "commit": commit,
         "patients": {"images": "unknown", PARTLY_KNOWN: "partly known"}.get(metrics.resampled, "known"),
     }
@@ -74,7 +74,7 @@ def _difference(predictions: Predictions, champion: Champion, metrics: Metrics) 
 def description(
     entry: ModelVersion, metrics: Metrics, dataset: DatasetInfo, run: Run, evaluation: str, shared: Run
 ) -> str:
-    """Return the head of the model card and links to everything else, in Markdown.
+    """Return metrics, warnings, intended use and links to everything else in Markdown, short enough for one screen.
 
     Args:
         entry: registered version with its tags from `page_tags`.
@@ -83,16 +83,21 @@ def description(
         evaluation: artifact folder of the evaluation in `run`.
         shared: run that registered all candidates.
     """
-    shown = [f"{name} {entry.tags[name]}" for name in (AUROC.label, MACRO_F1.label, VS_CHAMPION) if name in entry.tags]
+    named = [name for name in (AUROC.label, MACRO_F1.label, VS_CHAMPION) if name in entry.tags]
+    measured = [*(f"{name} {entry.tags[name]}" for name in named), f"test: {tested_on(metrics)}"]
     links = [
         f"[Report]({run_page('', shared, f'{REPORT}/{REPORT_PAGE}')})",
         f"[model card]({run_page('', run, f'{evaluation}/model_card.md')})",
         f"[pictures]({run_page('', run, f'{evaluation}/confusion.png')})",
         f"[parameters, metrics and origin]({run_page('', run)})",
     ]
-    notices = (f"**{notice}**" for notice in (split_notice(metrics), _doubts(data_warnings(dataset))) if notice)
-    decision = f"**Decision.** {decision_in_words(metrics.operating_point, metrics.confidence)}"
-    parts = (" · ".join(shown), *notices, *card_header(metrics, dataset.classes), decision, " · ".join(links))
+    notices = (PHANTOM if metrics.is_phantom else "", split_notice(metrics), _doubts(data_warnings(dataset)))
+    doubts = " ".join(notice for notice in notices if notice)
+    use = (
+        f"{kind_in_words(metrics.kind)} **Intended use.** {intended(dataset.classes)} Not for diagnosis. "
+        f"**Decision.** {decision_in_words(metrics.operating_point, metrics.confidence)}"
+    )
+    parts = (" · ".join(measured), f"**{doubts}**" if doubts else "", use, " · ".join(links))
     return "\n\n".join(part for part in parts if part)
 
 

@@ -25,14 +25,14 @@ from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.distributed import is_main_process
 from dcube.engine.launcher import launch
 from dcube.inference.drift import reference_of
-from dcube.stages.process.running import params
+from dcube.stages.process.feasible_params import feasible_params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
 def run_training_stage(name: CandidateName) -> None:
     """Train, save and track one candidate in `compute.processes` processes."""
-    settings, stage = params(), STAGES[name]
+    settings, stage = feasible_params(), STAGES[name]
     recipe = recipe_of(name, settings)
     launch(settings.compute.processes, lambda: _train(stage, name, recipe, settings), "dcube.stages", stage)
 

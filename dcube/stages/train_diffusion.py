@@ -4,11 +4,9 @@ from collections.abc import Callable
 
 import pandas as pd
 from torch import Tensor
-from torch.distributed import is_torchelastic_launched
 
 from dcube.artifacts.atomic import atomic_folder
-from dcube.artifacts.layout import CACHE, DATASET, DIFFUSION, HISTORY, PREPARED, VALIDATION
-from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.layout import CACHE, DIFFUSION, HISTORY, PREPARED, VALIDATION
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from dcube.diffusion.training import DiffusionResult, train_diffusion
@@ -18,19 +16,15 @@ from dcube.engine.checkpoints import Checkpoints, training_key
 from dcube.engine.device import choose_device
 from dcube.engine.distributed import is_main_process
 from dcube.engine.launcher import launch
-from dcube.feasibility import refuse_infeasible
 from dcube.generative_metrics.frechet import FrechetTracker
 from dcube.generative_metrics.plots import sample_grid
-from dcube.runtime.settings import read_settings
-from dcube.stages.process.running import params
+from dcube.stages.process.feasible_params import feasible_params
 from dcube.tracking import tags
 from dcube.tracking.run import tracked_run
 
 
 def main() -> None:
-    settings = params()
-    if not is_torchelastic_launched():  # also checks later stages, because this one may take days
-        refuse_infeasible(settings, DatasetInfo.load(PREPARED / DATASET), read_settings().stages_to_run)
+    settings = feasible_params()
     launch(settings.compute.processes, lambda: train(settings), "dcube.stages", "train_diffusion")
 
 

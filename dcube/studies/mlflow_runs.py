@@ -22,6 +22,7 @@ from dcube.registry.candidate_run import (
     log_metrics,
     shown_params,
 )
+from dcube.registry.versions import evaluation_artifacts
 from dcube.studies.output import MARKDOWN
 from dcube.studies.results import Result
 from dcube.studies.table import Line, StudyTable
@@ -113,6 +114,8 @@ class StudyRuns:
             datasets = {use: entity_of(self.table.data, fingerprint, split) for use, split in USES.items()}
             send_datasets(self.client, run_id, datasets)
             log_evaluation(self.client, run_id, result.evaluation, datasets["test"])
+            for picture in sorted(result.folder.glob("*.png")):
+                self.client.log_artifact(run_id, str(picture), evaluation_artifacts(trial.variant.row.model))
         else:
             log_metrics(self.client, run_id, result.metrics)
 

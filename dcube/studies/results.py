@@ -17,7 +17,8 @@ class Result:
     """Result of a trial, read from its files.
 
     Attributes:
-        folder: folder with `metrics.json` and `predictions.csv`, or `fid.json`, or the files that the study reports.
+        folder: folder with `metrics.json`, `predictions.csv` and their pictures, or `fid.json`, or the files that the
+            study reports.
     """
 
     folder: Path

@@ -197,8 +197,8 @@ class Runner:
         if shared:
             push_results(folder)
         with atomic_folder(self.store / trial.key) as kept:
-            for file in self._files(trial):
-                shutil.copyfile(folder / file, kept / file.name)
+            for file in [folder / file for file in self._files(trial)] + self._pictures(trial, folder):
+                shutil.copyfile(file, kept / file.name)
         self._seconds.append(time.monotonic() - began)
         self.on_message(f"  {trial.title}: {self._seconds[-1]:.0f} s")
 
@@ -209,6 +209,11 @@ class Runner:
         if self.study.report == "fid":
             return [FID / FID_REPORT]
         return [Path(file) for file in self.study.files]
+
+    def _pictures(self, trial: Trial, folder: Path) -> list[Path]:
+        if self.study.report != "evaluation":
+            return []
+        return sorted((folder / EVALUATION / trial.variant.row.model).glob("*.png"))
 
     def _reproduce(self, trial: Trial, folder: Path, shared: bool, experiment: str) -> None:
         """Run `dvc repro TARGET`, and write its output to a log."""

@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 MOST_METRICS, MOST_PARAMS = 1000, 100  # in one request
+DIGITS = 6
+
+
+def rounded(value: float) -> float:
+    """Round a metric for MLflow, whose lists show every digit. The files of the stages have full precision."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def send_params(client: "MlflowClient", run_id: str, params: Mapping[str, Any]) -> None:

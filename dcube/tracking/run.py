@@ -19,7 +19,7 @@ from dcube.errors import DcubeError
 from dcube.runtime import retries
 from dcube.runtime.settings import read_settings
 from dcube.tracking import lineage
-from dcube.tracking.batches import milliseconds
+from dcube.tracking.batches import milliseconds, rounded
 from dcube.tracking.datasets import dataset_entity
 from dcube.tracking.inputs import refuse_changed_inputs
 from dcube.tracking.mlflow_client import CHECK_CREDENTIALS, is_denial, is_refusal, mlflow_key, reason_of
@@ -47,7 +47,7 @@ class TrackedRun:
     def log_metrics(self, rows: Iterable[Mapping[str, float]]) -> None:
         """Log rows of `{"step": int, name: value, …}`, with ascending steps for each name."""
         for row in rows:
-            values = {mlflow_key(key): float(value) for key, value in row.items() if key != "step"}
+            values = {mlflow_key(key): rounded(value) for key, value in row.items() if key != "step"}
             self._outbox.write_metrics(int(row["step"]), values)
         self.flush()
 

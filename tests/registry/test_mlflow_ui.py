@@ -10,16 +10,25 @@ from playwright.sync_api import Browser, Page, expect
 
 from dcube.artifacts.layout import PREPARED
 from dcube.cli.ui import addresses
+from dcube.config.loading import load_preset
 from dcube.config.schema import Params
 from dcube.registry.versions import CHALLENGER, RegisteredModel
+from dcube.studies.mlflow_runs import log
+from dcube.studies.output import write
+from dcube.studies.study import study_from
 from flows.stack.servers import mlflow
 from tests.support.browser import needs_chromium
 from tests.support.discs import TINY, write_dataset
 from tests.support.evaluated_candidates import CANDIDATES, NAME, run_candidates
 from tests.support.mlflow_servers import running_mlflow_server
 from tests.support.platform_servers import running_platform
+from tests.support.study_results import METRICS, table_of
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder for new screenshots of the documentation
+STUDY = {
+    "title": "A study", "reference": "good", "metrics": METRICS, "repeats": 2,
+    "rows": [{"name": "good"}, {"name": "poor", "model": "baseline", "settings": {"baseline.method": "resnet18"}}],
+}  # fmt: skip
 expect.set_options(timeout=30_000)
 on_sqlite = pytest.mark.parametrize("server", ["SQLite"], indirect=True)
 on_both = pytest.mark.parametrize("server", ["SQLite", "PostgreSQL"], indirect=True)
@@ -170,6 +179,7 @@ def test_experiment_lists_its_models(page: Page, registered_model: RegisteredMod
     best = registered_model.client.search_logged_models(
         [experiment], order_by=[{"field_name": "metrics.test.auroc", "ascending": False}]
     )[0]
+    assert best.tags["mlflow.source.name"] == "dcube.stages.register"
     assert best.source_run_id == registered_model.holder(CHALLENGER).run_id and best.params["classifier.epochs"] == "9"
 
 
@@ -195,6 +205,7 @@ def test_version_shows_readable_tags_and_no_hashes(page: Page, registered_model:
     page.goto(f"{address}/#/models/{NAME}/versions/{event.version}?workflowType=machine_learning")
     for name in ("AUROC", "data set", "kind", "patients"):
         expect(page.get_by_role("cell", name=name, exact=True)).to_be_visible()  # MLflow's table scrolls
+    expect(page.get_by_text("Schema", exact=True)).to_be_in_viewport()  # the section after the tags
     for hidden in ("champion.2", "sha256", '"how"'):
         expect(page.get_by_text(hidden)).to_have_count(0)
     keep(page, "mlflow-champion")
@@ -207,3 +218,28 @@ def test_champion_is_visible_without_scrolling(page: Page, links: dict[str, str]
     keep(page, "mlflow-model")
     page.goto(f"{address}/#/models?workflowType=machine_learning")
     expect(page.get_by_role("row").filter(has_text="champion: version 1")).to_be_in_viewport()
+
+
+@on_sqlite
+def test_repeats_of_a_study_are_compared(
+    page: Page, registered_model: RegisteredModel, address: str, tmp_path: Path
+) -> None:
+    """The repeats are children of their line, and are ticked after the line is expanded."""
+    table = table_of(tmp_path / "results", study_from(STUDY, "s"), {"good": 2.5, "poor": 0.5})
+    write(table, tmp_path / "out")
+    experiment = registered_model.client.get_experiment_by_name(log(table, load_preset("phantom"), tmp_path / "out"))
+    page.goto(f"{address}/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning")
+    expect(page.get_by_role("link", name="good", exact=True)).to_be_visible()
+    expect(page.get_by_role("link", name="good, seed 0")).to_have_count(0)
+    for line in ("good", "poor"):
+        row = page.locator(".ag-row", has=page.get_by_role("link", name=line, exact=True))
+        row.get_by_role("button").first.click()
+        child = page.locator(".ag-row", has=page.get_by_role("link", name=f"{line}, seed 0"))
+        child.locator(".ag-checkbox-input").check()
+    keep(page, "mlflow-study")
+    page.get_by_test_id("runs-compare-button").click()
+    expect(page.get_by_text("Comparing 2 Runs from 1 Experiment")).to_be_visible()
+    assert values_of(page, "kind") == ["dcube", "resnet18"]
+    expect(page.get_by_role("link", name="test.auroc")).to_be_visible()
+    for value in ("2.5", "0.5"):
+        expect(page.get_by_text(value, exact=True).first).to_be_visible()

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from dcube.artifacts.layout import PARAMS, PREPARED
 from dcube.config.schema import Params
+from dcube.stages.process.forkserver import LIBRARIES
 from tests.support.checkout import ROOT
 from tests.support.discs import TINY, write_dataset
 from tests.support.waiting import wait_until
@@ -24,11 +26,14 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="stages are not forked on this system"),
 ]
 
-# Takes the place of DVC: it runs the commands of its input in turn, and prints process and exit code of each.
+# Takes the place of DVC: it runs the commands of its input in turn, with the variables `NAME=VALUE` in them, and prints
+# process and exit code of each.
 OWNER = """
-import subprocess, sys
+import os, subprocess, sys
 for line in sys.stdin:
-    stage = subprocess.Popen([sys.executable, "-m", "dcube.stages", *line.split()])
+    words = [word for word in line.split() if "=" not in word]
+    own = dict(word.split("=") for word in line.split() if "=" in word)
+    stage = subprocess.Popen([sys.executable, "-m", "dcube.stages", *words], env=os.environ | own)
     print(stage.pid, flush=True)
     print(stage.wait(), flush=True)
 """
@@ -129,6 +134,30 @@ def test_killed_stage_ends_the_process_that_dvc_started(owner: Owner) -> None:
     _, fork = owner.training()
     fork.kill()
     assert owner.ended() == -signal.SIGKILL
+
+
+def test_each_stage_runs_the_code_and_has_the_environment_of_its_own_start(tmp_path: Path) -> None:
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    shutil.copytree(ROOT / "dcube", tmp_path / "dcube", ignore=shutil.ignore_patterns("__pycache__"))
+    code = tmp_path / "dcube/stages/shown.py"
+    with started(tmp_path) as owner:
+        for number in (1, 2):
+            code.write_text(
+                f"import os, sys\n\ndef main(): print('code {number}', os.environ['SHOWN'], file=sys.stderr)"
+            )
+            owner.start(f"SHOWN={number} shown")
+            assert owner.ended() == 0
+        assert owner.errors.read_text().splitlines() == ["code 1 1", "code 2 2"]
+
+
+def test_server_imports_nothing_that_a_stage_depends_on() -> None:
+    """A stage would run it as it was when the server started, and DVC record it as it is."""
+    program = f"import sys, {', '.join(('dcube.stages.process.forkserver', *LIBRARIES))}\nprint(*sys.modules)"
+    imported = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    own = [ROOT / f"{module.replace('.', '/')}.py" for module in imported.stdout.split() if module.startswith("dcube.")]
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].values()
+    deps = {ROOT / dep for stage in stages for dep in stage["deps"]}
+    assert [file for file in own if deps & {file, *file.parents}] == []
 
 
 def test_ctrl_c_ends_in_one_line(owner: Owner) -> None:

@@ -115,7 +115,7 @@ def recorded(reads: Reads) -> Iterator[None]:
         patch.setattr("dcube.stages.process.running.load_params", load)
         patch.setattr(Group, "__getattribute__", read, raising=False)
         # It reads parameters of later stages, but only to decide whether the training begins.
-        patch.setattr("dcube.stages.train_diffusion.refuse_infeasible", lambda *_: None)
+        patch.setattr("dcube.stages.process.feasible_params.refuse_infeasible", lambda *_: None)
         yield
 
 
@@ -492,6 +492,10 @@ def unknown_parameter() -> None:
     PARAMS.write_text(PARAMS.read_text().replace("learning_rate", "learningrate", 1))
 
 
+def unknown_baseline() -> None:
+    PARAMS.write_text(PARAMS.read_text().replace("method: resnet18", "method: nonesuch", 1))
+
+
 def no_selection() -> None:
     shutil.rmtree(FEATURES)
 
@@ -505,6 +509,7 @@ def no_selection() -> None:
         ("train_diffusion", nothing_prepared, "outputs/prepared/dataset.json is missing: run `dvc repro prepare`"),
         ("train_classifier", no_selection, "outputs/features/selection.json is missing"),
         ("train_diffusion", damaged_checkpoints, "are damaged: remove that folder to train from the start"),
+        ("train_classifier", unknown_baseline, "error: baseline: "),  # a later stage's parameter
         ("prepare", unknown_parameter, "unknown key diffusion.learningrate (did you mean learning_rate?)"),
     ],
 )

@@ -81,6 +81,9 @@ def test_every_repeat_is_a_run_with_metrics_and_parameters(tmp_path):
     assert not any(name.startswith("classifier.") for name in poor), "a baseline is made without them"
     assert first.data.params["classifier.epochs"] == "9" and first.data.params["kind"] == "dcube"
     assert (poor["kind"], poor["baseline.learning_rate"], poor["baseline.seed"]) == ("resnet18", "0.001", "1")
+    assert [it.path for it in client.list_artifacts(second.info.run_id, "evaluation/dcube")] == [
+        "evaluation/dcube/roc.png"
+    ]
     inputs = {it.dataset.name: it.dataset.digest for it in second.inputs.dataset_inputs}
     raw = "0123456789abcdef0123456789abcdef.dir"
     assert inputs == {"phantom (train)": raw, "phantom (test)": raw}
