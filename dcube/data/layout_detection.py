@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from dcube.config.schema import Data
@@ -22,7 +22,7 @@ from dcube.data.layouts.masks import numbered_beginnings
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import RawFiles, describe_left_out, inner_folder, visible_files
 from dcube.data.layouts.spelling import one_spelling, refuse_confused
-from dcube.data.readers.stored_images import KINDS
+from dcube.data.readers.stored_images import KINDS, split_name
 from dcube.data.subgroups import refuse_unfit
 from dcube.errors import DcubeError
 
@@ -98,5 +98,5 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
 
 def _format_of(file: str) -> str:
     """Return the suffix of a file, also for one of its frames or slices (`file#number`), in one spelling."""
-    suffix = file.partition("#")[0].rpartition(".")[2].lower()
+    suffix = PurePosixPath(split_name(file)[0]).suffix.lower().removeprefix(".")
     return {"jpeg": "jpg", "tiff": "tif"}.get(suffix, suffix)

@@ -12,6 +12,7 @@ from dcube.data.checks.near_duplicates import group_near_duplicates
 from dcube.data.file_cache import FileCache
 from dcube.data.image_summary import ImageSummary
 from dcube.data.layouts.raw_dataset import RawDataset
+from dcube.data.readers.stored_images import split_name
 from dcube.data.scan_checkpoint import hash_of_preprocessing
 
 
@@ -65,5 +66,6 @@ class ScanCache:
         record, place = self._dataset.records[row], self._dataset.places[row] if self._dataset.places else ""
         if self._dataset.archive:
             return self.files.key_of(self._dataset.archive, record.file)
-        file, _, number = record.file.partition("#")
+        whole = (self._root / record.file).is_file()  # `IM#1` may be the name of a file
+        file, number = (record.file, "") if whole else split_name(record.file)
         return self.files.key_of(self._root / file, number, place)

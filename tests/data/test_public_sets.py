@@ -198,6 +198,13 @@ def test_labels_in_a_table_of_any_format_are_found(table, content, column, tmp_p
     assert OTHER_LABELS in said and f"{table}, whose column {column} names the images" in said
 
 
+def test_table_of_other_labels_is_found_where_file_names_have_a_number_sign(tmp_path):
+    files = [f"{site}/case#{i}{site}.png" for site in ("north", "south") for i in range(4)]
+    table = "image,diagnosis\n" + "".join(f"{f.split('/')[1]},{'abc'[i % 3]}\n" for i, f in enumerate(files))
+    with pytest.raises(DcubeError, match=OTHER_LABELS):
+        read_raw_dataset(build(tmp_path, files, {"labels.csv": table}), PLAIN)
+
+
 @pytest.mark.parametrize("name", ["broken.json", "broken.xlsx", "README.txt", "a0.txt", "list.json"])
 def test_texts_and_damaged_tables_are_not_read_as_labels(name, tmp_path):
     raw = build(tmp_path, [f"{kind}/{kind}{i}.png" for kind in "ab" for i in range(3)], {})

@@ -55,6 +55,20 @@ def settled(monkeypatch) -> None:
     monkeypatch.setattr(file_cache, "UNSETTLED_SECONDS", 0)
 
 
+def test_files_with_a_number_sign_in_their_names_are_cached(tmp_path: Path, settled: None, read: list[str]) -> None:
+    for label in ("ill", "well"):
+        for number in range(3):
+            dicom_file(tmp_path / "raw" / label / f"IM#{number}", np.roll(RAMP, number + 9 * (label == "ill")))
+            save(tmp_path / "raw" / label / f"case#{number}.png", noise(number + 9 * (label == "ill")))
+        dicom_file(tmp_path / "raw" / label / "IM", np.roll(RAMP, 5 + 9 * (label == "ill")))
+    first, seen = inspect_dataset(tmp_path / "raw", PLAIN), len(read)
+    assert seen == 14
+    assert inspect_dataset(tmp_path / "raw", PLAIN) == first and len(read) == seen
+    dicom_file(tmp_path / "raw" / "ill" / "IM#1", np.roll(RAMP, 100))
+    inspect_dataset(tmp_path / "raw", PLAIN)
+    assert read[seen:] == ["ill/IM#1"]
+
+
 def test_unchanged_images_are_not_decoded_again(tmp_path: Path, settled: None, read: list[str]) -> None:
     raw = class_folders(tmp_path / "around" / "raw")
     save(raw / "ill" / "00 copy.png", noise(0))

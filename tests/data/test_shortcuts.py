@@ -41,6 +41,10 @@ def test_prepare_keeps_the_warning_without_file_names(tmp_path: Path, monkeypatc
     assert info.warnings == [warning] and "jpg" not in (tmp_path / "prepared" / "manifest.csv").read_text()
 
 
+def test_number_sign_in_file_names_is_not_taken_for_a_frame(tmp_path: Path) -> None:
+    assert not _warnings(tmp_path, lambda _, number: f"case#{number}.png", lambda *_: 64)
+
+
 def test_image_size_that_tells_the_class_is_reported(tmp_path: Path) -> None:
     def side(label: str, number: int) -> int:
         return 64 + number + (36 if label == "ill" else 0)

@@ -24,7 +24,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     """
     raw.refuse_doubtful_masks(class_level=0)
     records = {image: _record(raw, image) for image in raw.images}
-    refuse_unlikely_classes(raw, records.values())
+    refuse_unlikely_classes(raw, records)
     _refuse_empty_folders(raw)
     _refuse_classes_in_classes(raw)
     return RawDataset.of_stored_images("class folders", raw, records, window_of(data))

@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.data.layouts.raw_files import RawFiles
 from dcube.data.layouts.shared_subfolders import shared_subfolders
+from dcube.data.readers.stored_images import StoredImage
 from dcube.errors import DcubeError, abbreviated
 
 WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+|\d+|[^\w\s.-]|^-|-$")
@@ -17,21 +18,20 @@ SAYS_NOTHING = re.compile(
 LONG_NUMBER = re.compile(r"0\d{2,}|\d{4,}")  # of a patient, not of a grade
 
 
-def refuse_unlikely_classes(raw: RawFiles, records: Iterable[ImageRecord]) -> None:
+def refuse_unlikely_classes(raw: RawFiles, records: Mapping[StoredImage, ImageRecord]) -> None:
     """Refuse folders that are probably not classes, judged by their names or by a table with other labels.
 
     Raises:
         DcubeError: if the folders are unlikely classes; the message names them and the table, if there is one.
     """
-    records = list(records)
-    labels = {record.file.partition("#")[0]: record.label for record in records if record.label}
+    labels = {image.file: record.label for image, record in records.items() if record.label}
     classes = sorted(set(labels.values()))
     if _say_nothing(list({name.strip().casefold(): name for name in classes}.values())):  # case is checked elsewhere
         raise DcubeError(
             f"{raw.path}: the folders {abbreviated(classes)} look like patients or parts of an archive, and not like "
             f"classes: {labelling_hint(raw)}"
         )
-    shared = shared_subfolders(records)
+    shared = shared_subfolders(records.values())
     if shared and not _say_nothing(shared):
         raise DcubeError(
             f"{raw.path}: the folders {abbreviated(classes)} all hold the folders {abbreviated(shared)}, and nothing "

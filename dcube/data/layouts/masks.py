@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import PurePosixPath
 
+from dcube.data.readers.stored_images import split_name
+
 SUFFIX = re.compile(r"\.(nii|nii\.gz|dcm|png|jpe?g|bmp|tiff?|p[gnp]m|webp|ima)$", re.IGNORECASE)
 WORD = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])|\d+")
 MASK = r"\b(?:\w*(?<!un)masks?|segs?|segm|segmentations?|label ?maps?|ground ?truths?)\b"
@@ -40,10 +42,10 @@ def numbered_beginnings(images: Iterable[str]) -> tuple[tuple[int, ...], ...]:
     Frames or slices (`file#number`) of two files can only have equal numbers if their own number is the same.
     """
     numbers: dict[tuple[str, str], int] = {}
-    parts = (image.partition("#") for image in images)
+    parts = map(split_name, images)
     return tuple(
         tuple(numbers.setdefault((begin, slice_number), len(numbers)) for begin in beginnings(stem_words(file)))
-        for file, _, slice_number in parts
+        for file, slice_number in parts
     )
 
 

@@ -26,6 +26,7 @@ from dcube.data.readers import dicom, nifti
 from dcube.data.readers.dicom_header import read_header
 from dcube.data.readers.file_kinds import kind_of
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
+from dcube.data.readers.stored_images import split_name
 from dcube.data.readers.windows import Window, window_of
 from dcube.engine.progress import progress
 from dcube.errors import DcubeError, abbreviated
@@ -90,7 +91,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
         ImageRecord(one.file, diagnoses.get(one.patient, otherwise)[0] if one.label is None else one.label, one.patient)
         for one in slices
     ]
-    used = {*decathlon, *tcia, *(record.file.partition("#")[0] for record in records), DIAGNOSES}
+    used = {*decathlon, *tcia, *(split_name(record.file)[0] for record in records), DIAGNOSES}
     others: dict[str, tuple[str, ...]] = {}
     for patient, own in series.items():
         why = "slice without pancreas" if patient in tcia.values() else "series without a label map"
@@ -119,7 +120,7 @@ def _notes(has_table: bool, has_decathlon: bool) -> tuple[str, ...]:
 
 
 def _read(path: Path, one: Slice, window: Window | None) -> RawImage:
-    file, _, number = one.file.partition("#")
+    file, number = split_name(one.file)
     if number:
         image = nifti.open_volume(path / file).slice(int(number), window)
     else:

@@ -32,7 +32,7 @@ def read_layout(raw: RawFiles, data: Data) -> RawDataset:
     class_first = _class_first(raw)
     raw.refuse_doubtful_masks(class_level=0 if class_first else 1)
     records = {image: _record(raw, image, class_first) for image in raw.images}
-    refuse_unlikely_classes(raw, records.values())
+    refuse_unlikely_classes(raw, records)
     return RawDataset.of_stored_images("split folders", raw, records, window_of(data))
 
 

@@ -1,5 +1,6 @@
 """The images in files of every kind: plain images, DICOM frames and slices of NIfTI volumes."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from dcube.data.readers.unknown_values import says_nothing
 from dcube.data.readers.windows import Window
 
 KINDS = sorted({*images.SUFFIXES, *DICOM_SUFFIXES, *nifti.SUFFIXES})
+FRAME = re.compile(r"(.+)#(\d+)")
 DOCUMENT = "DICOM without an image: report, plan, segmentation or map"
 
 
@@ -42,6 +44,15 @@ class StoredImage:
     @property
     def name(self) -> str:
         return self.file if self.number is None else f"{self.file}#{self.number}"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split the name of an image into its file and the number of the frame or slice, which is empty for a whole file.
+
+    The file `case#1.png` is whole. Of a file `IM#1` without a suffix, `IM` is returned: only the file system can tell.
+    """
+    frame = FRAME.fullmatch(name)
+    return (frame[1], frame[2]) if frame else (name, "")
 
 
 def is_medical(path: Path) -> bool:
