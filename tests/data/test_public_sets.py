@@ -15,7 +15,7 @@ from dcube.data.inspection import inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
-from tests.support.medical_files import dicom_file
+from tests.support.medical_files import RAMP, dicom_file, nifti_file
 from tests.support.public_sets import SETS, build
 from tests.support.raw_sets import write_metadata
 
@@ -132,6 +132,93 @@ def test_folders_that_all_contain_the_classes_are_refused_as_classes(above, tmp_
     assert any(
         text in str(refusal.value) for text in ("all hold the folders ill, well", PARTS, "is neither in train/CLASS/")
     ) and "one folder for each class" in str(refusal.value)
+
+
+TOO_DEEP = {  # the folders that would be the classes, and what is below them
+    "LC25000": ("colon_image_sets/{colon_aca,colon_n} lung_image_sets/{lung_aca,lung_n,lung_scc}", "each hold several"),
+    "Multi Cancer": (
+        "ALL/{all_benign,all_early,all_pre} Brain_Cancer/{brain_glioma,brain_menin} Oral_Cancer/{oral_normal,oral_scc}",
+        "each hold several",
+    ),
+    "HyperKvasir": (
+        "lower-gi-tract/anatomical-landmarks/{cecum,ileum} lower-gi-tract/pathological-findings/{polyps,hemorrhoids} "
+        "upper-gi-tract/anatomical-landmarks/{pylorus,z-line} upper-gi-tract/pathological-findings/{barretts,grade-a}",
+        "all hold the folders anatomical-landmarks, pathological-findings",
+    ),
+    "RIM-ONE DL": (
+        "partitioned_by_hospital/{training,test}_set/{glaucoma,normal} "
+        "partitioned_randomly/{training,test}_set/{glaucoma,normal}",
+        "all hold the folders glaucoma, normal",
+    ),
+    "hospitals above splits": ("hospital{A,B}/{train,test}/{ill,well}", "all hold the folders ill, well"),
+    "hospitals above sets": ("hospital{A,B}/{train_set,test_set}/{ill,well}", "all hold the folders ill, well"),
+    "hospitals above images": ("hospital{A,B}/images/{ill,well}", "all hold the folders ill, well"),
+    "splits above organs": ("{train,test}/brain/{glioma,clear} {train,test}/lung/{adeno,mass}", "each hold several"),
+}
+CLASSES_ABOVE = {
+    "kinds of two outcomes": "benign/{adenosis,fibroadenoma} malignant/{ductal_carcinoma,papillary}",
+    "kinds of a finding and none": "no_tumor/{adult,child} tumor/{glioma,meningioma}",
+    "one class without kinds": "AD CN/{early,late}",
+    "patients by codes": "AD/{AB12,CD34} CN/{EF56,GH78}",
+    "patients by numbers": "AD/{002_S_0295,002_S_0413} CN/{011_S_0002,011_S_0021}",
+    "many initials": "AD/{aa,ab,ac,ad,ae,af,ag,ah,ai,aj,ak,al,am} CN/{ba,bb,bc,bd,be,bf,bg,bh,bi,bj,bk,bl,bm}",
+    "studies by dates": "AD/{2019-01-02,2020-03-04} CN/{2018-05-06,2021-07-08}",
+    "series of some": "AD/{axial,sagittal} CN/{coronal,axial_post}",
+    "series by UID": "AD/{1.2.840.1,1.2.840.2} CN/{1.2.840.3,1.2.840.4}",
+    "folders that say nothing": "AD/{images,data} CN/{img,pictures}",
+    "parts": "AD/{part1,part2} CN/{part1,part2}",
+    "splits below": "AD/{train,test} CN/{train,test}",
+    "a folder of the same name": "im_Dyskeratotic/im_Dyskeratotic im_Koilocytotic/im_Koilocytotic",
+    "patients below splits below": "AD/{train,test}/{P1,P2} CN/{train,test}/{P3,P4}",
+    "BreakHis": "benign/SOB/{adenosis,tubular} malignant/SOB/{ductal,lobular}",
+}
+
+
+def expanded(pattern):
+    """Return the folders of a pattern as shells write it: `a/{b,c}` is `a/b` and `a/c`."""
+    before, brace, after = pattern.partition("{")
+    if not brace:
+        return [pattern]
+    inside, _, behind = after.partition("}")
+    return [folder for one in inside.split(",") for folder in expanded(before + one + behind)]
+
+
+def files_of(patterns):
+    return [f"{folder}/{i}.png" for pattern in patterns.split() for folder in expanded(pattern) for i in range(2)]
+
+
+@pytest.mark.parametrize("name", TOO_DEEP)
+def test_folders_above_the_classes_are_refused(name, tmp_path):
+    patterns, said = TOO_DEEP[name]
+    with pytest.raises(DcubeError, match="nothing tells which of these are the classes") as refusal:
+        read_raw_dataset(build(tmp_path, files_of(patterns), {}), PLAIN)
+    assert said in str(refusal.value) and "put the images into one folder for each class" in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", CLASSES_ABOVE)
+def test_folders_inside_of_classes_are_accepted(name, tmp_path):
+    source = read_raw_dataset(build(tmp_path, files_of(CLASSES_ABOVE[name]), {}), PLAIN)
+    assert {record.label for record in source.records} == {
+        file.partition("/")[0] for file in files_of(CLASSES_ABOVE[name])
+    }
+
+
+@pytest.mark.parametrize("above", [("siteA", "siteB"), ("discovery", "replication")])
+@pytest.mark.parametrize("kind", ["dcm", "nii.gz"])
+def test_sites_above_medical_classes_are_refused_whatever_patients_they_name(above, kind, tmp_path):
+    for number, (site, label, _) in enumerate(itertools.product(above, ("AD", "CN"), range(3))):
+        if kind == "dcm":
+            dicom_file(tmp_path / site / label / f"{number}.dcm", RAMP, PatientID=f"A{number}")
+        else:
+            nifti_file(tmp_path / site / label / f"{number}.nii.gz", np.zeros((8, 8, 3)) + number)
+    with pytest.raises(DcubeError, match=f"the folders {', '.join(above)} all hold the folders ad, cn"):
+        read_raw_dataset(tmp_path, PLAIN)
+
+
+def test_series_folders_below_classes_are_used_if_they_agree_with_the_patients(tmp_path):
+    for number, (label, series, patient) in enumerate(itertools.product(("AD", "CN"), ("pre", "post"), range(3))):
+        dicom_file(tmp_path / label / series / f"{number}.dcm", RAMP, PatientID=f"{label}{patient}")
+    assert {record.label for record in read_raw_dataset(tmp_path, PLAIN).records} == {"AD", "CN"}
 
 
 def test_hospital_folders_below_a_split_are_refused_as_classes(tmp_path):
