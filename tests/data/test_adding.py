@@ -7,10 +7,12 @@ import lzma
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,8 @@ from PIL import Image
 
 from dcube.cli import main as cli
 from dcube.config.loading import load_params, load_preset
-from dcube.data.adding import digest
+from dcube.config.schema import Data
+from dcube.data.adding import add_dataset, digest
 from dcube.data.layouts.phantom import write_phantom
 from dcube.data.preparing import prepare
 from dcube.data.readers.archives import unpack
@@ -179,6 +182,78 @@ def test_archive_with_duplicate_file_is_refused(tmp_path, again):
             unpack(path, new_folder(tmp_path / f"out of {path.name}"))
         with pytest.raises(DcubeError, match="twice"), collect_images([path]):
             pass
+
+
+class _WithoutFlag(zipfile.ZipInfo):
+    """A member whose name is stored in an encoding that no flag tells."""
+
+    encoding = "utf-8"
+
+    def _encodeFilenameFlags(self):  # noqa: N802 - the name is that of zipfile
+        return self.filename.encode(self.encoding), self.flag_bits & ~0x800
+
+
+def packed_as(file, folder, encoding, unicode_path=False):
+    with zipfile.ZipFile(file, "w") as archive:
+        for image in sorted(folder.rglob("*.png")):
+            member = _WithoutFlag(image.relative_to(folder).as_posix())
+            member.encoding, name = encoding, member.filename
+            if unicode_path:
+                crc = zlib.crc32(name.encode(encoding))
+                member.extra = struct.pack("<HHBI", 0x7075, 5 + len(name.encode()), 1, crc) + name.encode()
+            archive.writestr(member, image.read_bytes())
+    return file
+
+
+@pytest.mark.parametrize(
+    ("classes", "encoding"),
+    [
+        (("正常", "恶性"), "gbk"), (("正常", "異常"), "shift_jis"), (("정상", "암"), "cp949"),
+        (("здоров", "болен"), "cp866"),
+        (("Gefäß", "gesund"), "cp850"), (("santé", "lésion"), "cp1252"),
+    ],
+)  # fmt: skip
+def test_zip_with_names_in_an_unknown_encoding_is_refused(tmp_path, classes, encoding):
+    file = packed_as(tmp_path / "set.zip", class_folders(tmp_path / "raw", classes, images=2), encoding)
+    with pytest.raises(DcubeError, match="in an unknown encoding: pack the folder again with names in UTF-8"):
+        add_dataset(Data(name="mine"), file, tmp_path / "data" / "mine")
+    with pytest.raises(DcubeError, match="unknown encoding"), collect_images([file]):
+        pass
+
+
+@pytest.mark.parametrize(("encoding", "unicode_path"), [("utf-8", False), ("gbk", True)])
+def test_zip_names_without_a_flag_are_read_as_utf8_or_from_the_extra_field(tmp_path, encoding, unicode_path):
+    raw = class_folders(tmp_path / "raw", ("正常", "恶性"), images=5)
+    file = packed_as(tmp_path / "set.zip", raw, encoding, unicode_path)
+    report = add_dataset(Data(name="mine"), file, tmp_path / "data" / "mine")
+    assert report.counts == {"": {"恶性": 5, "正常": 5}}
+    with collect_images([file]) as (images, _):
+        assert len(images) == 10
+
+
+@pytest.mark.parametrize("cut", ["half", "all but the end", "whole"])
+def test_last_part_of_a_split_zip_is_refused_with_the_command_to_join_it(tmp_path, cut):
+    file = Path(shutil.make_archive(str(tmp_path / "set"), "zip", class_folders(tmp_path / "raw", images=20)))
+    content = file.read_bytes()
+    if cut != "whole":
+        file.write_bytes(content[len(content) // 2 :] if cut == "half" else content[-300:])
+    else:  # as the zip program writes it: the last record has the number of the part
+        file.write_bytes(content[:-18] + b"\1\0" + content[-16:])
+    with pytest.raises(DcubeError, match="lacks its beginning: fetch it again, or, if it came in parts"):
+        unpack(file, new_folder(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("folder_first", [True, False])
+def test_archive_with_a_file_and_a_folder_of_one_name_is_refused(tmp_path, folder_first):
+    raw = class_folders(tmp_path / "raw", images=2)
+    members = [("ill/00.png", "ill/00.png"), ("ill/01.png", "ill/00.png/x.png")]
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed, tarfile.open(tmp_path / "set.tar", "w") as tape:
+        for source, name in members[:: -1 if folder_first else 1]:
+            packed.write(raw / source, name)
+            tape.add(raw / source, name)
+    for path in (tmp_path / "set.zip", tmp_path / "set.tar"):
+        with pytest.raises(DcubeError, match=f"{path.name} holds 'ill/00.png' as a file and as a folder"):
+            unpack(path, new_folder(tmp_path / f"out of {path.name}"))
 
 
 @pytest.mark.parametrize(

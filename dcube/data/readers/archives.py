@@ -1,15 +1,17 @@
 """Safe unpacking of untrusted archives: no paths outside the folder, no links, no devices, no full disk."""
 
+import errno
 import shutil
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from dcube.data.readers.foreign_content import PACKED, foreign_content
 from dcube.data.readers.limits import limits
 from dcube.data.readers.walking import refuse_too_deep
+from dcube.data.readers.zip_members import is_last_part, name_of
 from dcube.errors import DcubeError
 
 EXTENDED_HEADERS = (
@@ -69,17 +71,39 @@ class _SmallHeader(tarfile.TarInfo):
 
 
 def _unpack_zip(path: Path, folder: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
+    with _open_zip(path) as archive:
         members = archive.infolist()
         for member in members:
-            member.filename = member.filename.replace("\\", "/")  # some Windows programs write backslashes
+            if (name := name_of(member)) is None:
+                raise DcubeError(
+                    f"{path}: the name {member.filename!r} and perhaps others are in an unknown encoding: pack the "
+                    "folder again with names in UTF-8, or unpack it where it was made, and give the folder"
+                )
+            member.filename = name.replace("\\", "/")  # some Windows programs write backslashes
         if len(members) > (limit := limits().max_archive_files):
             raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         _refuse_unsafe(path, folder, ((m.filename, stat.S_ISLNK(m.external_attr >> 16), m.file_size) for m in members))
         if any(member.flag_bits & ENCRYPTED for member in members):
             raise DcubeError(f"{path} is encrypted: unpack it with its password, and give the folder")
-        _refuse_repeated(path, (member.filename for member in members if not member.is_dir()))
+        _refuse_repeated(path, [(member.filename, member.is_dir()) for member in members])
         archive.extractall(folder, members)
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """Open a zip; raise `DcubeError` if only its last part is there."""
+    try:
+        archive = zipfile.ZipFile(path)
+        if not is_last_part(path) and all(member.header_offset >= 0 for member in archive.infolist()):
+            return archive
+        archive.close()
+    except (OSError, zipfile.BadZipFile) as error:
+        is_cut = getattr(error, "errno", None) == errno.EINVAL or "Bad offset" in str(error)  # a place before the start
+        if not is_cut:
+            raise
+    raise DcubeError(
+        f"{path} lacks its beginning: fetch it again, or, if it came in parts (.z01, .z02 …), put them together "
+        "(zip -s 0 PARTS.zip --out WHOLE.zip)"
+    )
 
 
 def _unpack_tar(path: Path, folder: Path) -> None:
@@ -90,7 +114,7 @@ def _unpack_tar(path: Path, folder: Path) -> None:
                 raise DcubeError(f"{path} holds more files than DCUBE_MAX_ARCHIVE_FILES={limit}")
         members = archive.getmembers()
         _refuse_unsafe(path, folder, ((m.name, not (m.isfile() or m.isdir()), m.size) for m in members))
-        _refuse_repeated(path, (member.name for member in members if not member.isdir()))
+        _refuse_repeated(path, [(member.name, member.isdir()) for member in members])
         archive.extractall(folder, filter="data")
 
 
@@ -114,10 +138,19 @@ def _refuse_unsafe(path: Path, folder: Path, members: Iterable[tuple[str, bool, 
         raise DcubeError(f"{path} needs {total / 1e9:.1f} GB unpacked, and {free / 1e9:.1f} GB are free")
 
 
-def _refuse_repeated(path: Path, files: Iterable[str]) -> None:
-    """Refuse two members that unpack to the same file, because the first would be lost."""
+def _refuse_repeated(path: Path, members: Sequence[tuple[str, bool]]) -> None:
+    """Refuse two members that unpack to the same file, because one would be lost.
+
+    Args:
+        members: (name, whether it is a folder) of each member.
+    """
+    paths = [(PurePosixPath(name), is_folder) for name, is_folder in members]  # `./a` and `a//b` are `a` and `a/b`
+    folders = {parent for name, _ in paths for parent in name.parents} | {
+        name for name, is_folder in paths if is_folder
+    }
     seen: set[PurePosixPath] = set()
-    for name in map(PurePosixPath, files):  # `./a` and `a//b` are `a` and `a/b`
-        if name in seen:
-            raise DcubeError(f"{path} holds {name.as_posix()!r} twice, and one would be lost: pack the folder again")
+    for name in (name for name, is_folder in paths if not is_folder):
+        if name in seen or name in folders:
+            twice = "twice" if name in seen else "as a file and as a folder"
+            raise DcubeError(f"{path} holds {name.as_posix()!r} {twice}, and one would be lost: pack the folder again")
         seen.add(name)
