@@ -56,6 +56,8 @@ def refused(raw) -> str:
         "New folder", "New Folder (2)", "Neuer Ordner", "Neuer Ordner (3)", "Nouveau dossier", "untitled folder 2",
         "unsorted", "trash", "Papierkorb", "todo", "To do", "to_sort", "backup",
         "Backup 2", "copy", "TBD", "unlabeled data", "no_label",
+        "pred", "predict", "Predictions", "Test cases", "test_cases", "test-samples", "holdout",
+        "hold-out", "holdout_set", "external_test", "External Validation", "Validation cases", "inference",
     ],
 )  # fmt: skip
 def test_names_of_unsorted_or_temporary_folders_are_refused_as_classes(tmp_path, make, name):
@@ -65,7 +67,13 @@ def test_names_of_unsorted_or_temporary_folders_are_refused_as_classes(tmp_path,
 
 
 @pytest.mark.parametrize("make", [class_folders, split_folders, table])
-@pytest.mark.parametrize("name", ["old", "misc", "excluded", "Miscellaneous", "temp", "tmp2", "raw", "Sonstiges"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "old", "misc", "excluded", "Miscellaneous", "temp", "tmp2", "raw", "Sonstiges", "external", "sample", "Samples",
+        "examples", "new", "documentation", "annotated", "augmented",
+    ],
+)  # fmt: skip
 def test_doubtful_class_names_are_used_with_a_warning(tmp_path, make, name):
     raw = make(tmp_path / "raw", ("ill", "well", name))
     found = inspect_dataset(raw, PLAIN)
@@ -101,6 +109,14 @@ def test_numbered_copy_of_a_class_name_causes_a_warning(tmp_path, copy):
         ("toddler", "adult"),
         ("cn", "mci", "ad"),
         ("normal", "benign", "malignant"),
+        ("Test positive", "Test negative"),
+        ("predominant", "predisposed", "new lesion"),
+        ("sample", "blank"),
+        ("internal", "external"),
+        ("renewed", "documented", "validated"),
+        ("external auditory canal", "middle ear"),
+        ("case", "control"),
+        ("Bengin cases", "Malignant cases", "Normal cases"),
         ("backlit", "copy number loss", "temporal", "rawhide"),
     ],
 )

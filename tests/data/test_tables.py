@@ -160,6 +160,8 @@ def test_minus_one_beside_zero_and_one_is_refused(tmp_path):
         ("label", "WAHR", "TRUE"), ("label", "FAUX", "0"),
         ("label", "True", "1"), ("label", "false", "0"), ("label", "1e0", "1"), ("label", "1.50", "1,5"),
         ("label", "Grade II", "grade_2"), ("label", "TYPE-iv", "Type 4"),
+        ("label", "İyi", "iyi"), ("label", "SAĞLIKLI", "sağlıklı"), ("label", "grade 1", "Grade 01"),
+        ("patient_id", "P1", "P01"), ("patient_id", "S1-02", "S01-2"), ("patient_id", "1", "001"),
         ("label", "ILL", "ill"), ("patient_id", "P3", "p3"), ("patient_id", "7", "7.0"), ("patient_id", "1e2", "100"),
     ],
 )  # fmt: skip
@@ -168,6 +170,41 @@ def test_two_spellings_of_one_value_are_refused(tmp_path, column, one, other):
     said = refused(write_metadata(tmp_path, rows))
     assert "differ only in case, spaces or the format of a number: write one" in said
     assert repr(one) in said and repr(other) in said
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("P1", "P10"), ("P10", "P100"), ("A0", "A00b"), ("v1.05", "v1.5"), ("1-01", "10-1"),
+        ("1.2.840.1", "1.2.840.10"),
+        ("002_S_0295", "002_S_2095"), ("TCGA-02-0001", "TCGA-02-0010"), ("sub-01", "sub-11"), ("b2a0f1", "b2a0f10"),
+    ],
+)  # fmt: skip
+def test_identifiers_with_other_numbers_are_distinguished(tmp_path, one, other):
+    rows = [row | {"patient_id": (one, other)[i] if i < 2 else f"x{i}"} for i, row in enumerate(images(tmp_path))]
+    assert {one, other} < {record.patient for record in read_raw_dataset(write_metadata(tmp_path, rows), PLAIN).records}
+
+
+def test_table_that_contradicts_the_class_folders_causes_a_warning(tmp_path):
+    raw = class_folders(tmp_path / "raw")
+    rows = [{"file": f.relative_to(raw).as_posix(), "label": f.parent.name} for f in sorted(raw.rglob("*.png"))]
+    assert not [line for line in inspect_dataset(write_metadata(raw, rows), PLAIN).warnings if "another class" in line]
+    changed = [row | ({"label": "well"} if i < 3 else {}) for i, row in enumerate(rows)]
+    report = inspect_dataset(write_metadata(raw, changed), PLAIN)
+    assert report.counts == {"": {"ill": 7, "well": 13}} and not report.problem
+    (warning,) = [line for line in report.warnings if "another class" in line]
+    assert warning.startswith(
+        "3 of 20 images lie in a folder that is called like another class (3 in 'ill' with the label 'well'): correct"
+    )
+
+
+def test_folders_that_are_not_named_like_the_labels_contradict_nothing(tmp_path):
+    """Sites, splits and views, and one folder called like a label, as `normal/` of a set of several findings."""
+    raw, rows = tmp_path / "raw", []
+    for i, folder in enumerate(["siteA/train", "siteB/test", "ill", "left/ill-defined"] * 4):
+        save(raw / folder / f"{i}.png", noise(i))
+        rows.append({"file": f"{folder}/{i}.png", "label": ("ill", "well")[i // 8]})
+    assert not [line for line in inspect_dataset(write_metadata(raw, rows), PLAIN).warnings if "another class" in line]
 
 
 def test_long_numeric_patient_ids_are_distinguished(tmp_path):

@@ -20,6 +20,8 @@ TRUTHS = {  # as spreadsheets write them in several languages
 }
 NUMBER = re.compile(r"[+-]?\d{1,18}([.,]\d{0,9})?(e[+-]?\d{1,3})?")
 ROMAN = dict(zip(("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"), map(str, range(1, 11)), strict=True))
+LEADING_ZEROS = re.compile(r"(?<![\d.,])0+(?=\d)")
+TURKISH = str.maketrans({"ı": "i", "\u0307": None})  # lower-case forms of I and İ: the dot is a letter of its own
 SEVERAL = re.compile(r"[|;,&+/]| and ")
 NOTHING_KNOWN = {
     "label": "if it is a class, call it by another name (no_finding); else leave the cell empty, or call the folder "
@@ -82,7 +84,7 @@ def _refuse_no_labels(labels: Counter[str], where: str) -> None:
             raise DcubeError(
                 f"{where}: {count} images have the label {label!r}, which is not the name of a class: move them "
                 "into their classes or out of the set, or, if they have no label, leave the cell empty or call the "
-                "folder unlabelled"
+                "folder unlabelled (if it is a class, call it by another name)"
             )
         parts = {part.strip() for part in SEVERAL.split(label)}
         if len(parts) > 1 and parts <= labels.keys():
@@ -100,7 +102,8 @@ def _refuse_spellings(found: Counter[str], what: str, where: str) -> None:
         if len(names) > 1:
             counted = " and ".join(f"{name!r} ({found[name]})" for name in sorted(names))
             raise DcubeError(
-                f"{where}: the {what}s {counted} differ only in case, spaces or the format of a number: write one"
+                f"{where}: the {what}s {counted} differ only in case, spaces or the format of a number: write one, or, "
+                "if they are two, names that differ more"
             )
 
 
@@ -127,13 +130,17 @@ def _refuse_look_alikes(labels: Counter[str], where: str) -> None:
 
 
 def _written_once(name: str) -> str:
-    """Normalise a name: `0.0`, `00`, `0e0` and `False` give 0; `Grade II` and `grade_2` are equal."""
-    name = unicodedata.normalize("NFKC", name).strip().casefold()
+    """Normalise a name: `0.0`, `00`, `0e0` and `False` give 0; `Grade II` and `grade_2` are equal, as are P1 and P01.
+
+    Two people may be called P1 and P01, by two hospitals. But whoever joins these lists can tell them apart, and one
+    person in two splits would not be noticed.
+    """
+    name = unicodedata.normalize("NFKC", name).strip().casefold().translate(TURKISH)
     name = TRUTHS.get(name, name)
     if NUMBER.fullmatch(name):
         return str(Decimal(name.replace(",", ".")).normalize())
     before, space, last = re.sub(r"[\s_-]+", " ", name).rpartition(" ")
-    return before + space + (ROMAN.get(last, last) if before else last)
+    return LEADING_ZEROS.sub("", before + space + (ROMAN.get(last, last) if before else last))
 
 
 def look_like_people(folders: Collection[str]) -> bool:
