@@ -308,11 +308,13 @@ def test_pixels_that_are_not_square_are_resampled(tmp_path, keyword):
 def test_header_fields_are_read(tmp_path):
     file = dicom_file(
         tmp_path / "a.dcm", RAMP, PatientID=" 17 ", SeriesInstanceUID="1.2.3", PixelSpacing=[0.5, 0.5],
+        StudyInstanceUID="1.2", SOPInstanceUID="1.4",
         ImageOrientationPatient=[1, 0, 0, 0, 1, 0], ImagePositionPatient=[-1, -2, 42.5], BurnedInAnnotation="YES",
     )  # fmt: skip
     facts = read_header(file)
     assert (facts.modality, facts.rows, facts.columns, facts.frames) == ("CT", 16, 16, 1)
     assert (facts.patient, facts.series, facts.spacing) == ("17", "1.2.3", (0.5, 0.5))
+    assert (facts.study, facts.instance) == ("1.2", "1.4")
     assert facts.depth == 42.5 and facts.burned_in is True and not facts.is_document
 
 

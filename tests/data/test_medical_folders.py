@@ -7,6 +7,7 @@ import pytest
 from pydicom.uid import BasicTextSRStorage, SegmentationStorage
 
 from dcube.config.loading import params_from
+from dcube.data.inspection import inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preparing import prepare
@@ -120,6 +121,77 @@ def test_series_or_file_stands_for_a_missing_patient_id(tmp_path):
         "ill/0.dcm": "1.2.3", "ill/1.dcm": "1.2.3", "ill/film.dcm#0": "ill/film.dcm", "ill/film.dcm#1": "ill/film.dcm",
         "well/v.nii#0": "well/v.nii", "well/v.nii#1": "well/v.nii",
     }  # fmt: skip
+
+
+def scans(raw: Path, patient: str, series: str, study: str = "", instance: str = "", slices: int = 3) -> None:
+    """Write series of both classes; each format text is filled with the class c, the scan k and the slice j."""
+    for c, name in enumerate(("ill", "well")):
+        for k in range(4):
+            for j in range(slices):
+                numbers = {"c": c, "k": k, "j": j}
+                tags = {"PatientID": patient, "SeriesInstanceUID": series, "StudyInstanceUID": study}
+                tags |= {"SOPInstanceUID": instance} if instance else {}
+                filled = {keyword: text.format(**numbers) for keyword, text in tags.items()}
+                dicom_file(raw / name / f"{k}_{j}.dcm", slice_of(100 * c + 10 * k + j), BitsStored=12, **filled)
+
+
+@pytest.mark.parametrize(
+    ("tags", "keyword"),
+    [
+        ({"patient": "{c}{k}-{j}", "series": "1.2.{c}.{k}"}, "SeriesInstanceUID"),
+        ({"patient": "{c}{k}-{j}", "series": "1.2.{c}.{k}.{j}", "instance": "1.2.{c}.{k}"}, "SOPInstanceUID"),
+    ],
+)
+def test_series_or_copies_under_several_patients_are_refused(tmp_path, tags, keyword):
+    """Some programs write a new PatientID into each file."""
+    scans(tmp_path, **tags)
+    with pytest.raises(DcubeError, match=f"images with one {keyword} name several patients") as refusal:
+        opened(tmp_path)
+    assert "ill/0_0.dcm, ill/0_1.dcm, ill/0_2.dcm" in str(refusal.value) and "give patient_id" in str(refusal.value)
+
+
+def test_table_of_patients_mends_series_under_several_patients(tmp_path):
+    scans(tmp_path, "{c}{k}-{j}", "1.2.{c}.{k}")
+    files = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.dcm"))
+    rows = [{"file": file, "label": file.partition("/")[0], "patient_id": file[:-6]} for file in files]
+    assert not opened(write_metadata(tmp_path, rows)).divided_people
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"patient": "{c}{k}", "series": "1.2.{c}.{k}", "study": "1.{c}.{k}"},
+        {"patient": "{c}{k}", "series": "1.2.{c}.{k}.{j}", "study": "1.{c}.{k}"},
+        {"patient": "{c}{k}-{j}", "series": "1.2.3", "study": "1.2", "instance": "1.2.3.4"},
+        {"patient": "{c}{k}", "series": "", "study": ""},
+        {"patient": "", "series": "1.2.{c}.{k}", "study": "1.{c}.{k}"},
+        {"patient": "", "series": "1.2.{c}.{k}.{j}", "study": "1.{c}.{k}"},
+    ],
+    ids=["one series", "a series a slice", "constant UIDs", "no UIDs", "no patients", "no patients, several series"],
+)
+def test_patients_that_agree_with_the_headers_cause_no_warning(tmp_path, tags):
+    scans(tmp_path, **tags)
+    assert not opened(tmp_path).divided_people
+
+
+def test_study_under_several_patients_causes_a_warning_without_names(tmp_path):
+    scans(tmp_path / "raw", "{c}{k}-{j}", "1.2.{c}.{k}.{j}", "1.77.{c}.{k}")
+    report = inspect_dataset(tmp_path / "raw", data_params())
+    (warning,) = [line for line in report.warnings if "several splits" in line]
+    assert warning.startswith("8 DICOM studies have images of several patients, but each is of one person")
+    assert not report.problem
+    info = prepare(tmp_path / "raw", data_params(), tmp_path / "out").info
+    assert warning in info.warnings and "1.77" not in info.model_dump_json()
+
+
+def test_table_that_divides_a_patient_of_the_headers_causes_a_warning(tmp_path):
+    scans(tmp_path, "{c}{k}", "")
+    files = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*.dcm"))
+    rows = [{"file": file, "label": file.partition("/")[0], "patient_id": file} for file in files]
+    (warning,) = opened(write_metadata(tmp_path, rows)).divided_people
+    assert warning.startswith("8 patients of the DICOM headers (PatientID) are several patients in metadata.csv")
+    joined = [row | {"patient_id": row["file"].partition("_")[0]} for row in rows]
+    assert not opened(write_metadata(tmp_path, joined)).divided_people
 
 
 def test_dicom_documents_beside_images_are_left_out(tmp_path):

@@ -8,6 +8,7 @@ from typing import Self
 import pandas as pd
 
 from dcube.artifacts.schemas.dataset import SUBGROUP
+from dcube.data.layouts.header_patients import describe_divided_people, refuse_divided_series
 from dcube.data.layouts.planes import OTHER_PLANE, slices_in_other_planes
 from dcube.data.layouts.previews import AMONG_MEDICAL, pictures_among_medical
 from dcube.data.layouts.raw_files import RawFiles
@@ -43,6 +44,7 @@ class RawDataset:
         ignored: files that this layout does not use.
         notes: what users must know about the data set, without names of files or patients; kept in `dataset.json`.
         doubtful_names: warnings about names of classes and patients, without names of patients.
+        divided_people: warnings about images of one person under several patients, without names.
         stand_ins: number of images without a patient, whose DICOM series or file counts as the patient.
         is_medical: whether it contains files that can identify a person (DICOM, NIfTI).
         archive: the single file that contains all images as rows of arrays; None if images are separate files.
@@ -62,6 +64,7 @@ class RawDataset:
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     doubtful_names: tuple[str, ...] = ()
+    divided_people: tuple[str, ...] = ()
     stand_ins: int = 0
     is_medical: bool = False
     archive: Path | None = None
@@ -88,9 +91,14 @@ class RawDataset:
         Args:
             window: the window for DICOM and NIfTI; None takes each file's own.
             tables: files that were used besides the images.
+
+        Raises:
+            DcubeError: if patients would not be read, or contradict the headers; the message names the file.
         """
         stored = list(records)
-        if not any(record.patient for record in records.values()):
+        patients = {image: record.patient for image, record in records.items()}
+        refuse_divided_series(patients, str(raw.path))
+        if not any(patients.values()):
             raw.refuse_unread_patients()
         suspects = {
             OTHER_PLANE: tuple(slices_in_other_planes(stored)),
@@ -101,6 +109,7 @@ class RawDataset:
             list(records.values()),
             lambda i: read_stored_image(raw.path, stored[i], window),
             stand_ins=sum(one.stands_in and record.patient == one.patient != "" for one, record in records.items()),
+            divided_people=tuple(describe_divided_people(patients)),
             is_medical=raw.are_medical,
             left_out=raw.left_out({image.file for image in records} | set(tables)),
             suspects={what: files for what, files in suspects.items() if files},
@@ -114,7 +123,7 @@ class RawDataset:
             "counts as one: if a person has several, they may be in several splits, and metrics are too high. Give "
             "patients in metadata.csv"
         )
-        return [*self.doubtful_names, *([stand_ins] if self.stand_ins else [])]
+        return [*self.doubtful_names, *self.divided_people, *([stand_ins] if self.stand_ins else [])]
 
     @property
     def has_paths(self) -> bool:

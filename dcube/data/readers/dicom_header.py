@@ -42,6 +42,7 @@ MODALITIES = frozenset(
 HEADER_TAGS = [
     "Modality", "Rows", "Columns", "NumberOfFrames", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
     "ImageOrientationPatient", "ImagePositionPatient", "SeriesInstanceUID", "PatientID", "BurnedInAnnotation",
+    "StudyInstanceUID", "SOPInstanceUID",
     "SharedFunctionalGroupsSequence", "SOPClassUID", "ImageType", "SeriesDescription",
 ]  # fmt: skip
 
@@ -55,7 +56,7 @@ class DicomHeader:
     Attributes:
         spacing: millimetres between rows and between columns.
         orientation, position: PS3.3 C.7.6.2.1.1; axes to the patient's left, back and head, position in millimetres.
-        series, patient: only for grouping, because they identify a person.
+        series, patient, study, instance: only for grouping, because they identify a person.
         burned_in: whether the file declares burned-in annotations; None if it does not say.
         is_document: whether it is a report, a plan, a segmentation or a map instead of an image of a patient.
         auxiliary: kind of an auxiliary image, e.g. localizer or dose report; empty for a proper image of a series.
@@ -70,6 +71,8 @@ class DicomHeader:
     position: tuple[float, ...] | None
     series: str
     patient: str
+    study: str
+    instance: str
     burned_in: bool | None
     is_document: bool
     auxiliary: str
@@ -117,6 +120,8 @@ def read_header(path: Path) -> DicomHeader:
             position=_numbers(layers, "ImagePositionPatient", 3),
             series=text(dataset, "SeriesInstanceUID"),
             patient=text(dataset, "PatientID"),
+            study=text(dataset, "StudyInstanceUID"),
+            instance=text(dataset, "SOPInstanceUID"),
             burned_in={"YES": True, "NO": False}.get(text(dataset, "BurnedInAnnotation").upper()),
             is_document=is_document(dataset),
             auxiliary=auxiliary_kind(dataset),

@@ -30,7 +30,7 @@ class StoredImage:
         patient: patient named by the file, or the series or file itself. It is the same for all images of a file.
         stands_in: whether `patient` is the series or the file, because the file names no patient.
         modality: DICOM code of the modality; empty for other kinds of files.
-        auxiliary, normal: as in `DicomHeader`.
+        auxiliary, normal, series, study, instance: as in `DicomHeader`.
     """
 
     file: str
@@ -40,6 +40,9 @@ class StoredImage:
     modality: str = ""
     auxiliary: str = ""
     normal: tuple[float, ...] | None = None
+    series: str = ""
+    study: str = ""
+    instance: str = ""
 
     @property
     def name(self) -> str:
@@ -81,7 +84,15 @@ def list_stored_images(folder: Path, file: str) -> list[StoredImage] | str:
     if header.is_document:
         return DOCUMENT
     known = "" if says_nothing(header.patient) else header.patient
-    facts = not known, header.modality or "OT", header.auxiliary, header.normal
+    facts = (
+        not known,
+        header.modality or "OT",
+        header.auxiliary,
+        header.normal,
+        header.series,
+        header.study,
+        header.instance,
+    )
     if header.frames == 1:
         return [StoredImage(file, None, known or header.series, *facts)]
     return [StoredImage(file, number, known or header.series or file, *facts) for number in range(header.frames)]
