@@ -8,6 +8,7 @@ pixels, and near duplicates.
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,9 @@ def count_by_class(table: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 def _official(table: pd.DataFrame, data: Data) -> SplitPlan:
     """Keep the data set's own split; if it has no validation split, take one from the training images."""
-    _refuse_incomplete_split(table[table["label"] != ""])
+    labelled = table[table["label"] != ""]
+    _refuse_incomplete_split(labelled)
+    _refuse_other_classes(labelled)
     table, dropped = _drop_copies(_assign_unlabelled(table))
     if "validation" not in set(table["split"].unique()):
         table, train = table.copy(), table["split"] == "train"
@@ -112,6 +115,19 @@ def _refuse_incomplete_split(labelled: pd.DataFrame) -> None:
     for split in ("train", "test"):
         if split not in set(labelled["split"].unique()):
             raise DcubeError(f"the data set comes with splits, but without {split!r}: add it, or give no split at all")
+
+
+def _refuse_other_classes(labelled: pd.DataFrame) -> None:
+    """Refuse splits that each have a class which another one lacks: the class has another name there."""
+    classes = {split: set(labelled["label"][labelled["split"] == split]) for split in SPLITS}
+    classes = {split: names for split, names in classes.items() if names}
+    if not any(one - other and other - one for one, other in combinations(classes.values(), 2)):
+        return
+    common = set.intersection(*classes.values())
+    own = [f"{split} has {abbreviated(sorted(map(repr, names - common)))}" for split, names in classes.items()]
+    raise DcubeError(
+        f"the splits have classes of other names ({'; '.join(own)}): call each class the same in all splits"
+    )
 
 
 def _assign_unlabelled(table: pd.DataFrame) -> pd.DataFrame:

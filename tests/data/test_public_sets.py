@@ -221,6 +221,20 @@ def test_series_folders_below_classes_are_used_if_they_agree_with_the_patients(t
     assert {record.label for record in read_raw_dataset(tmp_path, PLAIN).records} == {"AD", "CN"}
 
 
+def test_splits_with_other_class_names_are_refused_with_these_names(tmp_path):
+    """Kaggle's Chest CT-Scan images have the stage in the names of the classes of train and valid alone."""
+    files = [f"{split}/{kind}/{i}.png" for split in ("train", "valid") for kind in ("adeno_T2", "normal") for i in "ab"]
+    raw = build(tmp_path, files + [f"test/{kind}/{i}.png" for kind in ("adeno", "normal") for i in "ab"], {})
+    said = (
+        "the splits have classes of other names (train has 'adeno_T2'; validation has 'adeno_T2'; test has 'adeno'): "
+        "call each class the same in all splits"
+    )
+    assert inspect_dataset(raw, PLAIN).problem == said
+    with pytest.raises(DcubeError) as refusal:
+        add_dataset(PLAIN, raw, tmp_path / "data" / "public")
+    assert said in str(refusal.value)
+
+
 def test_hospital_folders_below_a_split_are_refused_as_classes(tmp_path):
     files = [f"{s}/h{n}/{kind}/{i}.png" for s in ("train", "test") for n in (1, 2) for kind in "ab" for i in range(2)]
     with pytest.raises(DcubeError, match="the folders h1, h2 all hold the folders a, b"):

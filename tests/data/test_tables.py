@@ -14,6 +14,7 @@ from dcube.data.inspection import inspect_dataset
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.preparing import prepare
 from dcube.errors import DcubeError
+from tests.support.medical_files import RAMP, dicom_file
 from tests.support.raw_sets import class_folders, noise, save, write_metadata
 
 PLAIN = Data(image_size=16, diffusion_image_size=16)
@@ -123,6 +124,33 @@ def test_capitalised_column_name_and_utf16_are_refused_with_a_hint(tmp_path):
     assert "the column 'File' would not be used: call it 'file'" in refused(tmp_path)
     table.write_bytes(content.encode("utf-16-le"))
     assert "is not a CSV in UTF-8: it is UTF-16: save it as one" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("above", ["# exported 2024; by hand\n", "sep=,\n", "\n", "Patients of 2024,,\n,,\n"])
+def test_lines_above_the_titles_are_refused_with_the_line_of_the_titles(tmp_path, above):
+    table = write_metadata(tmp_path, images(tmp_path)) / "metadata.csv"
+    table.write_text(above + table.read_text())
+    line = 1 + above.count("\n")
+    assert f"its columns are named in line {line} and not in line 1: remove what is above" in refused(tmp_path)
+
+
+def test_column_called_by_a_number_sign_is_accepted(tmp_path):
+    rows = [{"#": str(i), **row} for i, row in enumerate(images(tmp_path))]
+    assert len(read_raw_dataset(write_metadata(tmp_path, rows), PLAIN).records) == len(rows)
+
+
+@pytest.mark.parametrize("folders", ["collection", "ill"])
+def test_list_of_series_of_a_tcia_download_is_named(tmp_path, folders):
+    rows = []
+    for i in range(4):
+        folder = f"{folders if i % 2 else 'collection'}/P-{i:04d}/series"
+        dicom_file(tmp_path / folder / "1-1.dcm", RAMP, PatientID=f"P-{i:04d}")
+        rows.append(
+            {"Series UID": f"1.2.{i}", "Collection": "C", "Subject ID": f"P-{i:04d}", "File Location": f"./{folder}"}
+        )
+    said = refused(write_metadata(tmp_path, rows))
+    assert "metadata.csv is the list of series that comes with a download from TCIA (NBIA): remove it" in said
+    assert "the columns file (the folders under 'File Location'), label and patient_id (as 'Subject ID')" in said
 
 
 def test_table_with_many_columns_is_checked_in_seconds_and_printed_briefly(tmp_path):

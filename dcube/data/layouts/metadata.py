@@ -4,6 +4,7 @@ Other columns are only read if `data.subgroups` names them.
 """
 
 import difflib
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.layouts.raw_files import METADATA, RawFiles, inner_folder
 from dcube.data.layouts.spelling import one_spelling
 from dcube.data.layouts.table_rows import LONGEST, at_lines, quoted
-from dcube.data.layouts.tables import read_rows, split_of
+from dcube.data.layouts.tables import MOST_ABOVE, read_rows, split_of
 from dcube.data.readers.stored_images import StoredImage
 from dcube.data.readers.windows import window_of
 from dcube.errors import DcubeError, abbreviated
@@ -30,6 +31,7 @@ UNMERGE = {
     "patient_id": "fill these, or remove the column if patients are not known",
     "label": "fill these",
 }
+NBIA = {"seriesuid", "filelocation"}
 UNREAD = (".ods", ".xls", ".numbers", ".jsonl", ".parquet", ".sav", ".dta", ".rds", ".mat", ".sqlite", ".accdb")
 
 
@@ -145,8 +147,16 @@ def _likely_names(stem: str) -> set[str]:
 def _refuse_foreign_table(raw: RawFiles) -> None:
     """Refuse a `metadata.csv` that came with an archive and has other columns."""
     with (raw.path / METADATA).open(encoding="utf-8-sig", errors="replace") as file:
-        titles = file.readline(LONGEST)
-    if "file" in titles.replace("\0", "").casefold():  # UTF-16 has zero bytes between the letters
+        titles = "".join(file.readline(LONGEST) for _ in range(1 + MOST_ABOVE))
+    cells = re.split(r"[,;\t|\n]", titles.replace("\0", ""))  # UTF-16 has zero bytes between the letters
+    names = {re.sub(r"[\W_]", "", cell).casefold() for cell in cells}
+    if names >= NBIA:
+        raise DcubeError(
+            f"{raw.path / METADATA} is the list of series that comes with a download from TCIA (NBIA): remove it, and "
+            "put the series into one folder for each class; or write a table in its place, with the columns file (the "
+            "folders under 'File Location'), label and patient_id (as 'Subject ID')"
+        )
+    if "file" in names:
         return
     for table in raw.naming_tables:
         if table.file == METADATA:

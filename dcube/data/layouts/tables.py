@@ -1,13 +1,16 @@
 """Reading CSV tables that come with images."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from dcube.data.layouts.columns import SPLIT_NAMES, refuse_confusing
 from dcube.data.layouts.damaged_cells import refuse_damaged
 from dcube.data.layouts.table_rows import at_lines, bounded_lines, quoted
 from dcube.errors import DcubeError, abbreviated
+
+MOST_ABOVE = 5  # lines above the titles
 
 
 def is_unlabelled(folder: str) -> bool:
@@ -28,6 +31,7 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
             columns = [name.strip() for name in reader.fieldnames or []]
             if any("\0" in column for column in columns):
                 raise csv.Error("it is UTF-16")
+            _refuse_late_titles(path, required, columns, reader.reader)
             _refuse_other_delimiters(path, columns)
             refuse_confusing(path, columns)
             for column in required:
@@ -52,6 +56,15 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
             return rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise DcubeError(f"{path} is not a CSV in UTF-8: {error}: save it as one") from None
+
+
+def _refuse_late_titles(path: Path, required: Sequence[str], first: list[str], rows: Iterator[list[str]]) -> None:
+    """Refuse a table whose titles are below a comment, a heading, an empty line or the `sep=,` of Excel."""
+    if set(required) <= set(first):
+        return
+    for line, row in enumerate(islice(rows, MOST_ABOVE), 2):
+        if set(required) <= {cell.strip() for cell in row}:
+            raise DcubeError(f"{path}: its columns are named in line {line} and not in line 1: remove what is above")
 
 
 def _refuse_other_delimiters(path: Path, columns: list[str]) -> None:
