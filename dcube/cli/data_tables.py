@@ -3,12 +3,12 @@
 from collections import Counter
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from dcube.artifacts.schemas.dataset import Extent, owners_of
 from dcube.data.checks.clinical import HeaderSummary
-from dcube.data.group_checks import BY_IMAGE, BY_PATIENT
+from dcube.data.group_checks import BY_IMAGE, BY_PATIENT, GroupCheck
 from dcube.data.inspection import InspectionReport
 from dcube.errors import abbreviated, counted
 
@@ -85,13 +85,15 @@ def _group_table(report: InspectionReport) -> list[RenderableType]:
     if len(measured) < 2:  # splits by single images have nothing to be compared with
         return []
     table = Table(
-        "kept together", "groups", "images in a group", "same group", "same class", "at random",
+        *(Column(name, no_wrap=True) for name in ("kept together", "groups")), "images in a group", "same group",
+        *(Column(name, no_wrap=True) for name in ("same class", "at random")),
         title="How much a split by image leaks, measured on the nearest image by pixels", title_justify="left",
-        caption="Same group, same class: of how many images the nearest one has it; the class while groups stay "
-        "together. At random: the class with groups of the same sizes drawn at random. Where same class is clearly "
-        "lower (*), a split by image leaks.\n"
-        f"The most frequent class alone: {_most_frequent(report.counts):.3f}.", caption_justify="left",
     )  # fmt: skip
+    legend = (
+        "Same group, same class: of how many images the nearest one has it; the class while groups stay together. At "
+        "random: the class with groups of the same sizes drawn at random. Where same class is clearly lower (*), a "
+        f"split by image leaks. The most frequent class alone: {_most_frequent(report.counts):.3f}."
+    )
     names = {BY_IMAGE: "image, with its copies", BY_PATIENT: "patient"}
     values = [check.by for check in measured if check.by not in names]
     names |= {value: f"group_by {number}" for number, value in enumerate(values, 1)}
@@ -100,7 +102,16 @@ def _group_table(report: InspectionReport) -> list[RenderableType]:
         same_class, mark = f"{check.accuracy:.3f}", " *" if check.fall else ""
         at_random = "" if check.by == BY_IMAGE else f"{check.at_random:.3f} ± {check.spread:.3f}"
         table.add_row(names[check.by], str(check.groups), sizes, f"{check.own_group:.0%}", same_class + mark, at_random)
-    return [table, *(Text(f"{names[value]}: {value}", no_wrap=True, overflow="ignore") for value in values)]
+    lines = [line for check in measured if check.by in values for line in _value_of(check, names[check.by])]
+    return [table, *lines, Text(legend, style="italic")]
+
+
+def _value_of(check: GroupCheck, name: str) -> list[Text]:
+    """Return the value of data.group_by as a line to copy, and which images it leaves on their own."""
+    value = Text(f"{name}: {check.by}", no_wrap=True, overflow="ignore")
+    count = len(check.strays)
+    alone = f"  {count} image{'' if count == 1 else 's'} in no group: {abbreviated(check.strays, limit=1)}"
+    return [value, Text(alone)] if check.strays else [value]
 
 
 def _most_frequent(counts: dict[str, dict[str, int]]) -> float:

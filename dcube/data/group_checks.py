@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dcube.data.checks.nearest_images import nearest_images
-from dcube.data.grouping import groups_of, numbered
+from dcube.data.grouping import fits_most, groups_of, numbered
 from dcube.data.splits import linked_groups
 
 BY_IMAGE, BY_PATIENT = "image", "patient"
@@ -31,6 +31,7 @@ class GroupCheck:
         groups: the number of groups.
         smallest, median, largest: images per group.
         accuracy, at_random, spread, own_group: as in `NearestImages`; None if there are no thumbnails.
+        strays: the files that belong to no group, each of which is a group of its own.
     """
 
     by: str
@@ -42,6 +43,7 @@ class GroupCheck:
     at_random: float | None = None
     spread: float | None = None
     own_group: float | None = None
+    strays: tuple[str, ...] = ()
 
     @property
     def fall(self) -> float:
@@ -60,7 +62,7 @@ def check_groups(
     Args:
         table: labelled images with the columns file, label, patient, split, sha256, picture.
         thumbnails: the thumbnail of each row, as bytes.
-        groupings: name of the grouping → the group of each image.
+        groupings: name of the grouping → the group of each image; empty for an image on its own.
 
     Returns:
         The result for single images, followed by one result per grouping.
@@ -71,11 +73,15 @@ def check_groups(
     if len(table) > 1 and all(thumbnails):
         pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(table), -1)
         found = [asdict(one) for one in nearest_images(pixels, pd.factorize(table["label"])[0], linked)]
-    return [GroupCheck(by, *_sizes(groups), **one) for by, groups, one in zip(names, linked, found, strict=True)]
+    strays = [() if by == BY_IMAGE else tuple(table["file"][groups == ""]) for by, groups in names.items()]
+    return [
+        GroupCheck(by, *_sizes(groups), **one, strays=alone)
+        for by, groups, one, alone in zip(names, linked, found, strays, strict=True)
+    ]
 
 
 def propose_groups(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Propose values of `data.group_by`, each with the group of each image.
+    """Propose values of `data.group_by`, each with the group of each image, which is empty for at most `MOST_STRAYS`.
 
     A value is left out if its groups are useless or equal to those of an earlier value.
     """
@@ -83,9 +89,9 @@ def propose_groups(table: pd.DataFrame) -> dict[str, pd.Series]:
     found: dict[bytes, tuple[str, pd.Series]] = {}
     for group_by in _candidates(files, has_split=bool(table["split"].ne("").any())):
         groups = pd.Series(groups_of(files, group_by), index=table.index)
-        numbers = pd.factorize(groups)[0]
-        if _is_useful(groups, table["label"]):
-            found.setdefault(numbers.tobytes(), (group_by, groups))
+        kept_together = groups.where(groups != "", table["file"])
+        if fits_most(list(groups)) and _is_useful(kept_together, table["label"]):
+            found.setdefault(pd.factorize(kept_together)[0].tobytes(), (group_by, groups))
     return dict(list(found.values())[:MOST_PROPOSALS])
 
 
@@ -125,7 +131,7 @@ def _are_consecutive(files: Sequence[str]) -> bool:
 
 
 def _is_useful(groups: pd.Series, labels: pd.Series) -> bool:
-    if groups.eq("").any() or groups.nunique() == len(groups):
+    if groups.nunique() == len(groups):
         return False
     enough = groups.groupby(labels).nunique().min() >= FEWEST_GROUPS
     return bool(enough and groups.value_counts().iloc[0] <= LARGEST_SHARE * len(groups))

@@ -14,12 +14,14 @@ from dcube.config.schema import Data
 from dcube.data.grouping_errors import GroupingError
 from dcube.data.layouts.raw_dataset import RawDataset
 
+MOST_STRAYS = 0.1  # of the images may be in no group
+
 
 def group_images(dataset: RawDataset, group_by: str) -> RawDataset:
-    """Return the same data set with each image's group as its patient.
+    """Return the same data set with each image's group as its patient, which stays empty for an image without a group.
 
     Raises:
-        GroupingError: if some patients are known, or if a path belongs to no group.
+        GroupingError: if some patients are known, or if more than `MOST_STRAYS` of the paths belong to no group.
     """
     known = sum(bool(record.patient) for record in dataset.records)
     if known:
@@ -28,14 +30,19 @@ def group_images(dataset: RawDataset, group_by: str) -> RawDataset:
             "set data.group_by to null"
         )
     groups = groups_of([record.file for record in dataset.records], group_by)
-    without = groups.count("")
-    if without:
+    if not fits_most(groups):
         raise GroupingError(
-            f"data.group_by {group_by} finds no group for {without} of {len(groups)} images: choose one that fits "
-            "every path (`dcube data check` proposes some)"
+            f"data.group_by {group_by} finds no group for {groups.count('')} of {len(groups)} images: choose one that "
+            f"fits {1 - MOST_STRAYS:.0%} of them; `dcube data check` names the others",
+            rows=[row for row, group in enumerate(groups) if not group],
         )
     grouped = [replace(record, patient=group) for record, group in zip(dataset.records, groups, strict=True)]
     return replace(dataset, records=grouped)
+
+
+def fits_most(groups: Sequence[str]) -> bool:
+    """Return whether at most `MOST_STRAYS` of the images have no group."""
+    return groups.count("") <= MOST_STRAYS * len(groups)
 
 
 def grouping_of(table: pd.DataFrame, data: Data) -> Grouping:

@@ -1,5 +1,6 @@
 """Errors in the parameters that group images. A report on the data set is still possible without these parameters."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from dcube.errors import DcubeError
@@ -10,9 +11,14 @@ class GroupingError(DcubeError):
 
     Attributes:
         without: values of `Data` fields with which the data set can be read all the same.
+        rows: row numbers of the images that the message is about.
     """
 
     without: ClassVar[dict[str, Any]] = {"group_by": None}
+
+    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 class SubgroupError(GroupingError):

@@ -93,8 +93,8 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
     try:
         dataset = read_raw_dataset(path, data)
     except GroupingError as error:  # a report without the wrong parameter proposes values for it
-        report = inspect_dataset(path, data.model_copy(update=error.without))
-        return replace(report, problem=str(error), planned={}, dropped=0)
+        without = data.model_copy(update=error.without)
+        return replace(inspect_dataset(path, without), problem=_with_files(error, path, without), planned={}, dropped=0)
     cache = ScanCache(read_settings().scan_cache, inner_folder(path), dataset, data)
     summaries = scan_images(dataset, data, cache=cache)
     table = tabulate(dataset, summaries, cache.group_near_duplicates)
@@ -135,6 +135,11 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         blank=sum(summary.is_blank for summary in summaries),
         **_plan(dataset, summaries, table, data),
     )
+
+
+def _with_files(error: GroupingError, path: Path, without: Data) -> str:
+    records = read_raw_dataset(path, without).records if error.rows else []
+    return ": ".join([str(error), *([abbreviated([records[row].file for row in error.rows])] if records else [])])
 
 
 def _plan(dataset: RawDataset, summaries: list[ImageSummary], table: pd.DataFrame, data: Data) -> dict:
@@ -192,7 +197,7 @@ def _warnings(
     if is_guessed(data.group_by or ""):
         warnings.append("the groups of data.group_by are guessed: remove 'guessed:' if they are right")
     warnings += dataset.name_warnings
-    warnings += _without_patient(dataset)
+    warnings += _without_patient(dataset, data)
     pairs = zip(dataset.records, summaries, strict=True)
     if flat := [record.file for record, summary in pairs if summary.has_few_levels]:
         warnings.append(
@@ -212,17 +217,19 @@ def _warnings(
     return warnings
 
 
-def _without_patient(dataset: RawDataset) -> list[str]:
+def _without_patient(dataset: RawDataset, data: Data) -> list[str]:
     unknown = [record.file for record in dataset.records if not record.patient]
     if not unknown:
         return []
-    name = "names" if len(unknown) == 1 else "name"
+    plural = "s" if len(unknown) == 1 else ""
+    belonging = f"belong{plural} to no group" if data.group_by else f"name{plural} no patient"
     counted = (
-        f"{len(unknown)} of {len(dataset.records)} images {name} no patient: images of one person may be in several "
-        "splits"
+        f"{len(unknown)} of {len(dataset.records)} images {belonging}: images of one person may be in several splits"
     )
     if not dataset.has_paths:
         return [counted]
+    if data.group_by:
+        return [counted, f"data.group_by finds no group for {abbreviated(unknown, limit=1)}: each is split on its own"]
     if len(unknown) == len(dataset.records):
         return [counted, "give patients: data.group_by (see proposals, if any) or patient_id in metadata.csv"]
     first = abbreviated(unknown, limit=1)

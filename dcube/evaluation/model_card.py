@@ -9,7 +9,7 @@ import pandas as pd
 from dcube.artifacts.candidates import BASELINE, DCUBE, SUB_FEATURES, UNTRAINED
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.candidate import CandidateConfig
-from dcube.artifacts.schemas.dataset import SPLITS
+from dcube.artifacts.schemas.dataset import SPLITS, owners_of
 from dcube.artifacts.schemas.metrics import PARTLY_KNOWN, Metrics
 from dcube.classifier.method import probed_network, registered_method
 from dcube.config.loading import flattened
@@ -196,7 +196,7 @@ def limits_of(metrics: Metrics) -> list[str]:
         "One test set from one source: metrics elsewhere can be worse, and the intervals do not cover that.",
         "One training: another seed gives other weights and other metrics; the intervals do not cover that either.",
     ]
-    if metrics.resampled == "groups":
+    if owners_of(metrics.grouping) == "groups":
         limits.append("The groups of data.group_by stand for patients: if they do not, the metrics may be too high.")
     if metrics.test_patients is None:
         which = "Some patients" if metrics.resampled == PARTLY_KNOWN else "Patients"

@@ -1,6 +1,6 @@
 """Descriptions of splits, and the notice that is shown beside metrics of a split that may leak patients."""
 
-from dcube.artifacts.schemas.dataset import DatasetInfo
+from dcube.artifacts.schemas.dataset import DatasetInfo, owners_of
 from dcube.artifacts.schemas.metrics import Metrics
 
 WHY = "because images of one patient may be in training and test."
@@ -18,13 +18,13 @@ KEPT_APART = {
 
 
 def split_notice(metrics: Metrics) -> str:
-    """Return the notice for this test; empty if patients, or groups set by a person, are each in one split."""
+    """Return the notice for this test; empty if every image has a patient, or a group set by a person."""
     if metrics.grouping == "guessed":
         return GUESSED
+    if metrics.without_patient:
+        return f"{_on_their_own(metrics)}: if {WITH_THEM}, metrics are too high."
     if metrics.grouping != "none":
         return ""
-    if metrics.without_patient:
-        return f"{_without_patient(metrics.without_patient)}: if {WITH_THEM}, metrics are too high."
     return OFFICIAL_BY_IMAGE if metrics.split_origin == "official" else BY_IMAGE
 
 
@@ -34,10 +34,16 @@ def split_in_words(dataset: DatasetInfo) -> str:
     fold = f"; the test is fold {dataset.fold} of 0 to {dataset.folds - 1}" if dataset.folds else ""
     kept_apart = KEPT_APART[dataset.grouping]
     if dataset.without_patient:
-        kept_apart = f"by patient ({_without_patient(dataset.without_patient)})"
+        known = KEPT_APART["patients"] if dataset.grouping == "none" else kept_apart
+        kept_apart = f"{known} ({_on_their_own(dataset)})"
     return f"{origin}, {kept_apart}{fold}"
 
 
-def _without_patient(count: int) -> str:
-    """Return that this many labelled images name no patient, as text."""
-    return f"{count} labelled image{' names' if count == 1 else 's name'} no patient"
+def _on_their_own(data: DatasetInfo | Metrics) -> str:
+    """Return how many labelled images name no patient, or belong to no group, as text."""
+    one = data.without_patient == 1
+    if owners_of(data.grouping) == "groups":
+        belonging = f"belong{'s' if one else ''} to no group"
+    else:
+        belonging = f"name{'s' if one else ''} no patient"
+    return f"{data.without_patient} labelled image{'' if one else 's'} {belonging}"

@@ -16,9 +16,9 @@ ON_THEIR_OWN = GroupCheck("image", 30, 1, 1.0, 1, accuracy=0.9, at_random=0.9, s
 RUNS = GroupCheck("run:10", 3, 10, 10.0, 10, accuracy=0.6, at_random=0.8, spread=0.01, own_group=0.7)
 
 
-def printed(report: InspectionReport) -> str:
+def printed(report: InspectionReport, width: int = 120) -> str:
     shown = io.StringIO()
-    Console(width=120, file=shown).print(inspection_tables(report))
+    Console(width=width, file=shown).print(inspection_tables(report))
     return shown.getvalue()
 
 
@@ -42,3 +42,11 @@ def test_leak_table_is_shown_only_if_a_grouping_is_proposed(report):
     said = printed(replace(report, group_checks=[ON_THEIR_OWN, RUNS]))
     assert "0.600 *" in said and "0.800 ± 0.010" in said and "group_by 1: run:10" in said
     assert "0.900 *" not in said
+
+
+def test_values_of_the_leak_table_are_whole_in_a_narrow_terminal_and_stand_below_it(report):
+    long = replace(RUNS, by=r"pattern:(?i)((?:patient|case)[_ -]?[0-9]+)", strays=("ill/scan.jpg", "well/a.jpg"))
+    said = printed(replace(report, group_checks=[ON_THEIR_OWN, RUNS, long]), width=80)
+    assert "0.800 ± 0.010" in said and "0.600 *" in said
+    values = said.splitlines()[said.splitlines().index("group_by 1: run:10") :]
+    assert values[1:3] == [f"group_by 2: {long.by}", "  2 images in no group: ill/scan.jpg and 1 more"]

@@ -130,7 +130,7 @@ def test_groups_act_as_patients_in_prepare(tmp_path):
 
 
 @pytest.mark.parametrize("group_by", ["folder:3", "pattern:nowhere", "pattern:case1[0-9]"])
-def test_group_by_that_does_not_match_every_path_is_refused(tmp_path, group_by):
+def test_group_by_that_does_not_match_most_paths_is_refused(tmp_path, group_by):
     with pytest.raises(DcubeError, match=r"data\.group_by .* finds no group for (100|120) of 120 images") as error:
         prepare(neighbouring_slices(tmp_path / "raw"), Data(**SMALL, group_by=group_by), tmp_path / "out")
     assert "case" not in str(error.value).replace(group_by, "") and not (tmp_path / "out").exists()
@@ -146,10 +146,28 @@ def test_single_group_for_all_images_is_refused(tmp_path):
 
 def test_check_proposes_groups_even_if_group_by_does_not_match(tmp_path):
     raw = neighbouring_slices(tmp_path / "raw")
-    save(raw / "ill" / "überweisung.png", noise(1))
-    report = inspect_dataset(raw, Data(**SMALL, group_by="run:5"))
-    assert report.problem.startswith("data.group_by run:5 finds no group for 1 of 121 images") and not report.planned
+    report = inspect_dataset(raw, Data(**SMALL, group_by="folder:2"))
+    assert report.problem.startswith("data.group_by folder:2 finds no group for 120 of 120 images: ")
+    assert "ill/case0_0.png" in report.problem and not report.planned
     assert PREFIX in {check.by for check in report.group_checks}
+
+
+STRAY = "ill/überweisung.png"
+
+
+def test_image_whose_name_does_not_fit_is_a_group_of_its_own(tmp_path):
+    raw = neighbouring_slices(tmp_path / "raw")
+    save(raw / STRAY, noise(1))
+    report = inspect_dataset(raw, Data(**SMALL))
+    proposed = next(check for check in report.group_checks if "case" in check.by)
+    assert (proposed.groups, proposed.strays) == (13, (STRAY,))
+    assert any("a split by image leaks" in line for line in report.warnings)
+    chosen = inspect_dataset(raw, Data(**SMALL, group_by=proposed.by))
+    assert not chosen.problem and chosen.grouping == "group_by" and chosen.group_checks[1].strays == (STRAY,)
+    assert "1 of 121 images belongs to no group: images of one person may be in several splits" in chosen.warnings
+    assert f"data.group_by finds no group for {STRAY}: each is split on its own" in chosen.warnings
+    info = prepare(raw, Data(**SMALL, group_by=proposed.by), tmp_path / "out").info
+    assert (info.grouping, info.without_patient) == ("group_by", 1)
 
 
 def test_group_by_is_refused_if_patients_are_known(tmp_path):

@@ -222,6 +222,11 @@ def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeyp
             "by patient",
         ),
         ({"grouping": "group_by"}, ["by group (data.group_by)"], "by patient"),
+        (
+            {"grouping": "group_by", "without_patient": 1},
+            ["1 labelled image belongs to no group: if other images", "(data.group_by) (1 labelled image belongs"],
+            "by patient",
+        ),
         ({"grouping": "patients", "split_origin": "generated"}, ["was made here, by patient"], "too high"),
     ],
 )

@@ -105,8 +105,8 @@ class DatasetInfo(Artifact):
         patients: number of patients, or of groups if `data.group_by` defines them; 0 if neither is known.
         grouping: unit that is kept in one split: patients, groups by `group_by`, guessed groups (by an unconfirmed
             `group_by`), or none: single images, because not every labelled image names its patient.
-        without_patient: number of labelled images that name no patient, each of which is split on its own; 0 if no
-            labelled image names one.
+        without_patient: number of labelled images without a patient or group, each of which is split on its own; 0 if
+            no labelled image has one.
         group_by: the parameter `data.group_by`.
         subgroups: the parameter `data.subgroups`.
         split_origin: the official split of the data set, or a generated one.
@@ -150,5 +150,5 @@ class DatasetInfo(Artifact):
     @property
     def known_owners(self) -> str:
         """Number of known patients or groups, as text."""
-        others = ", others unknown" if self.grouping == "none" else ""
+        others = ", others unknown" if self.grouping == "none" or self.without_patient else ""
         return f"{self.patients}{others}" if self.patients else "unknown"
