@@ -1,13 +1,17 @@
 """Substitutes for missing patient ids: groups of images by the folders, prefixes and numbers in their paths."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from dcube.data.checks.nearest_images import nearest_images
-from dcube.data.grouping import fits_most, groups_of, numbered
+from dcube.data.grouping import MOST_STRAYS, fits_most, groups_of, numbered
+from dcube.data.layouts.columns import PERSON
 from dcube.data.splits import linked_groups
 
 BY_IMAGE, BY_PATIENT = "image", "patient"
@@ -15,11 +19,14 @@ DEEPEST_FOLDER = 4
 RUNS = (10, 50)
 FEWEST_GROUPS = 3  # per class: one for each split
 LARGEST_SHARE = 0.25  # of all images, in one group
-MOST_PROPOSALS = 6
+MOST_PROPOSALS = 8
 # A leak is reported if the accuracy falls below that of random groups by both of these amounts.
 LEAK = 0.02  # of accuracy
 SPREADS = 3  # standard deviations of the random groups; 1 of 173 sets without a leak is reported
 END = r"\.\w+$"
+PATIENT_WORDS = "pattern:(?i)("
+PATIENT_WORD = re.compile(rf"((?:{PERSON}|sub|pat|fall)s?)[_ -]?[0-9]", re.IGNORECASE)
+MOST_WORDS = 4
 
 
 @dataclass(frozen=True)
@@ -107,20 +114,39 @@ def describe_leak(checks: Sequence[GroupCheck]) -> list[str]:
 
 
 def _candidates(files: Sequence[str], has_split: bool) -> Iterator[str]:
-    """Yield values of `data.group_by`, the finest of each kind first.
+    """Yield values of `data.group_by`: patients by words for them, then the finest of each kind first.
 
-    If the data set has its own split, one patient may be in two folders, so the patterns ignore the folder.
+    One patient may be in two folders. The patterns ignore the folder, too, if few names are in several folders, as
+    names that are numbers in each class are, and they always ignore it if the data set has its own split.
     """
+    if words := _patient_words(files):
+        word = words[0] if len(words) == 1 else f"(?:{'|'.join(words)})"
+        yield rf"{PATIENT_WORDS}{word}[_ -]?[0-9]+)"
     for level in range(DEEPEST_FOLDER, 0, -1):
         yield f"folder:{level}"
-    start = "([^/]+?)" if has_split else "^(.+?)"
-    yield r"pattern:(?i)((?:patient|person|subject|sub|case|pat)[_ -]?[0-9]+)"
-    yield rf"pattern:{start}(?:_[0-9]+)?{END}"
-    yield rf"pattern:{start}(?:[_-][0-9]+)?{END}"
-    yield rf"pattern:{start}(?:[_-][0-9]+)*{END}"
-    yield r"pattern:([^/0-9]*[0-9]+)[^/]*$" if has_split else r"pattern:^((?:.*/)?[^/0-9]*[0-9]+)[^/]*$"
+    names = {PurePosixPath(file).name for file in files}
+    starts = [] if has_split else [("^(.+?)", "^((?:.*/)?")]
+    if has_split or len(names) >= (1 - MOST_STRAYS) * len(files):
+        starts.append(("([^/]+?)", "("))
+    for start, start_of_number in starts:
+        yield rf"pattern:{start}(?:_[0-9]+)?{END}"
+        yield rf"pattern:{start}(?:[_-][0-9]+)?{END}"
+        yield rf"pattern:{start}(?:[_-][0-9]+)*{END}"
+        yield rf"pattern:{start_of_number}[^/0-9]*[0-9]+)[^/]*$"
+    yield r"pattern:(?:^|/)([^/0-9 _.-]+)[ _.-][^/]*$"
     if _are_consecutive(files):
         yield from (f"run:{length}" for length in RUNS)
+
+
+def names_patients(group_by: str) -> bool:
+    """Return whether this proposal groups by a word for a patient and a number."""
+    return group_by.startswith(PATIENT_WORDS)
+
+
+def _patient_words(files: Sequence[str]) -> list[str]:
+    """Return the words for patients that stand before a number in a path, the most frequent first."""
+    found = Counter(word.casefold() for file in files for word in PATIENT_WORD.findall(file))
+    return [word for word, _ in found.most_common(MOST_WORDS)]
 
 
 def _are_consecutive(files: Sequence[str]) -> bool:

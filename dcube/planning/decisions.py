@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from dcube.config.guessed import GUESSED
-from dcube.data.group_checks import GroupCheck
+from dcube.data.group_checks import BY_IMAGE, GroupCheck, names_patients
 from dcube.errors import DcubeError
 from dcube.planning.dataset_and_machine import DatasetFacts, Machine
 from dcube.planning.params_draft import ParamsDraft
@@ -33,17 +33,26 @@ def decide_data(draft: ParamsDraft, facts: DatasetFacts, keep_names: bool) -> No
 
 
 def _decide_groups(draft: ParamsDraft, checks: Sequence[GroupCheck]) -> None:
+    """Use groups that the names call patients, else the finest groups that show the leak."""
     largest = max((check.fall for check in checks), default=0.0)
-    if not largest:
-        reason = "patients are unknown, and no part of the file names says which: metrics are likely too high"
+    named = next((check for check in checks if names_patients(check.by)), None)
+    leaking = next((check for check in checks if largest and check.fall >= largest - AS_GOOD), None)
+    chosen = named or leaking
+    if chosen is None:
+        proposals = sum(check.by != BY_IMAGE for check in checks)
+        found = f"{proposals} of `dcube data check`, none leaks measurably" if proposals else "none in the file names"
+        reason = f"patients are unknown; proposed groups: {found}. Metrics are likely too high"
         draft.decide(reason, data__group_by=None)
         return
-    chosen = next(check for check in checks if check.fall and check.fall >= largest - AS_GOOD)
-    draft.decide(
-        f"patients are unknown; the nearest image has the same class for {chosen.accuracy:.1%} of the images with "
-        f"these groups kept together, for {chosen.at_random:.1%} with groups drawn at random. Check that they are what "
-        "belongs together, and then remove 'guessed:'",
-        data__group_by=f"{GUESSED}{chosen.by}",
+    fact = f"the file names seem to name {chosen.groups - len(chosen.strays)} patients" if named else _leak(chosen)
+    confirm = "Check that they are what belongs together, and then remove 'guessed:'"
+    draft.decide(f"patients are unknown; {fact}. {confirm}", data__group_by=f"{GUESSED}{chosen.by}")
+
+
+def _leak(check: GroupCheck) -> str:
+    return (
+        f"the nearest image has the same class for {check.accuracy:.1%} of the images with these groups kept "
+        f"together, for {check.at_random:.1%} with groups drawn at random"
     )
 
 

@@ -223,6 +223,36 @@ def test_leak_is_reported_only_where_there_is_one(images):
     assert all(leaks(seed, per_patient=6) for seed in range(5))
 
 
+@pytest.mark.parametrize(
+    ("names", "group_by", "groups"),
+    [
+        ([f"patient{n:03d}_{i}" for n in range(12) for i in range(2)], r"pattern:(?i)(patient[_ -]?[0-9]+)", 12),
+        ([f"Proband-{n}_{i}" for n in range(12) for i in range(2)], r"pattern:(?i)(proband[_ -]?[0-9]+)", 12),
+        (
+            [f"{word}{n}_{i}" for word in ("PAT", "sub-") for n in range(6) for i in range(2)],
+            r"pattern:(?i)((?:pat|sub)[_ -]?[0-9]+)",
+            12,
+        ),
+        ([f"{n:04d}-{side}-CC" for side in "LR" for n in range(12)], r"pattern:([^/0-9]*[0-9]+)[^/]*$", 12),
+        ([f"{name} {view}" for view in ("ap", "lat") for name in ("Meier", "Huber", "Sørli", "Li")],
+         r"pattern:(?:^|/)([^/0-9 _.-]+)[ _.-][^/]*$", 4),
+    ],
+)  # fmt: skip
+def test_patients_in_file_names_are_proposed_across_class_folders(names, group_by, groups):
+    half = len(names) // 2
+    table = named_images([f"{'ill' if row < half else 'well'}/{name}.png" for row, name in enumerate(names)])
+    assert propose_groups(table)[group_by].nunique() == groups
+
+
+def test_numbers_that_begin_again_in_each_class_folder_are_no_patients():
+    table = named_images([f"{label}/{number:03d}.png" for label in ("ill", "well") for number in range(40)])
+    assert not [group_by for group_by in propose_groups(table) if group_by.startswith("pattern:")]
+
+
+def named_images(files: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({"file": files, "label": [file.split("/")[0] for file in files], "patient": "", "split": ""})
+
+
 def test_copies_are_not_reported_as_a_leak():
     """Copies stay together in every split; random groups that separated them would show a false fall in accuracy."""
     table, thumbnails = numbered_images(0, images=240, per_patient=2)

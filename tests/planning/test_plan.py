@@ -214,6 +214,25 @@ def test_unknown_patients_are_grouped_if_their_images_are_similar(planned, tmp_p
     assert load_params(PARAMS).data.group_by == guessed.removeprefix("guessed:")
 
 
+def test_names_that_say_patient_are_used_without_a_leak_and_other_proposals_are_counted(planned, tmp_path):
+    def group_by():
+        assert planned("--minutes", "10", "--replace")[0] == 0
+        return next(one for one in PlanSummary.load(PLAN).decisions if one.parameter == "data.group_by")
+
+    numbered = group_by()
+    assert numbered.value is None
+    assert numbered.reason.startswith("patients are unknown; proposed groups: 2 of `dcube data check`, none leaks")
+    for number, file in enumerate(sorted((tmp_path / "data/small").rglob("*.png"))):
+        file.rename(file.with_name(f"Patient_{number // 3}_{number}.png"))
+    named = group_by()
+    assert named.value == "guessed:pattern:(?i)(patient[_ -]?[0-9]+)"
+    assert "the file names seem to name 100 patients" in named.reason
+    for number, file in enumerate(sorted((tmp_path / "data/small").rglob("*.png"))):
+        letters = str(number).translate(str.maketrans("0123456789", "abcdefghij"))
+        file.rename(file.with_name(f"{letters}.png"))
+    assert "proposed groups: none in the file names" in group_by().reason
+
+
 @pytest.mark.parametrize(("pixels", "channels"), [(1, 1), (4000, 3)])
 def test_single_coloured_pixel_does_not_make_colour_images(planned, tmp_path, pixels, channels):
     for file in (tmp_path / "data/small").rglob("*.png"):
