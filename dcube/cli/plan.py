@@ -89,6 +89,8 @@ def _show(made: "Plan") -> None:
 
     from rich.table import Table
 
+    from dcube.planning.busy_cores import busy_in_words
+
     table = Table(
         "parameters", "reason", title=f"Plan for {made.summary.dataset}", title_justify="left", show_lines=True
     )
@@ -101,6 +103,8 @@ def _show(made: "Plan") -> None:
             "together. Until then a notice stands beside every metric."
         )
     estimate = sum(made.summary.estimate.values()) / 60
+    if busy := busy_in_words(made.summary.waiting):
+        print(busy)
     print(
         f"{PARAMS} is written, {PLAN_PAGE} has the time of every stage. `dvc repro` will take {estimate:.0f} minutes."
     )

@@ -12,6 +12,7 @@ CUT = 0.05  # largest share of an image's area that may be cut off
 AS_GOOD = 0.02  # if the falls in accuracy of two groupings differ by less, the finer grouping is used
 RARE = 3.0  # ratio of the most frequent to the rarest class from which classes are balanced
 FEW_TO_TEST = 1000  # with fewer labelled images, one test split says little
+TESTED_FEATURES = 256  # images
 SMALL_SET = 2000  # training images from which a batch has 64 images
 
 
@@ -24,8 +25,8 @@ def decide_data(draft: ParamsDraft, facts: DatasetFacts, keep_names: bool) -> No
     names = "asked for by --keep-names" if keep_names else "file names and patient ids stay inside data/"
     draft.decide(names, data__identifiers="kept" if keep_names else "hashed")
     labelled = report.images - report.unlabelled
-    small = f"a test on part of {labelled} images says little: `dcube study folds` tests every one of them once"
-    draft.decide(small if labelled < FEW_TO_TEST else f"{labelled} labelled images: one split", data__folds=None)
+    later = f", and part of {labelled} images is a small test: afterwards, `dcube study folds` tests each of them once"
+    draft.decide(f"one split is one training{later if labelled < FEW_TO_TEST else ''}", data__folds=None)
     if report.grouping == "none" and report.patients:
         draft.decide("some images name no patient: metrics are likely too high", data__group_by=None)
     elif report.grouping == "none":
@@ -95,7 +96,8 @@ def decide_training(draft: ParamsDraft, facts: DatasetFacts, machine: Machine) -
         "trained from scratch, beside the pretrained control", baseline__method="resnet18", baseline__weights="none"
     )
     draft.decide("DPM-Solver++ needs no more", fid__sampling_steps=20, synthesis__sampling_steps=20)
-    draft.decide("a sample of the training images", features__images=min(256, facts.images_of_stage_1))
+    tested = min(TESTED_FEATURES, facts.images_of_stage_1)
+    draft.decide(f"{tested} of {facts.images_of_stage_1} training images", features__images=tested)
     _decide_processes(draft, machine.gpus)
 
 

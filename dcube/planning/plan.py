@@ -47,9 +47,15 @@ def make_plan(
     machine = machine_facts(draft.params().compute)
     decide_data(draft, facts, keep_names)
     decide_training(draft, facts, machine)
-    estimate = TimePlanner(draft, facts, machine, stages, seconds, goal, note).decide()
-    decisions = [one for one in draft.decisions if one.parameter != "data.name"]
+    planner = TimePlanner(draft, facts, machine, stages, seconds, goal, note)
+    estimate = planner.decide()
     summary = PlanSummary(
-        dataset=name, seconds=seconds, goal=goal, machine=str(machine), decisions=decisions, estimate=estimate
+        dataset=name,
+        seconds=seconds,
+        goal=goal,
+        machine=str(machine),
+        waiting=round(planner.cores.waiting(), 3),
+        decisions=[one for one in draft.decisions if one.parameter != "data.name"],
+        estimate=estimate,
     )
     return Plan(draft.params(), summary, facts)

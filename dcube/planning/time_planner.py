@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -12,6 +12,7 @@ from dcube.artifacts.schemas.plan import Goal
 from dcube.config.schema import Params
 from dcube.engine.batch_sampler import steps_per_epoch
 from dcube.errors import DcubeError
+from dcube.planning.busy_cores import BUSY, CoreWatch
 from dcube.planning.dataset_and_machine import DatasetFacts, Machine
 from dcube.planning.estimate import (
     AS_FAST_AS,
@@ -64,6 +65,7 @@ class TimePlanner:
         stages: names of the stages in dvc.yaml.
         seconds: available time for a whole `dvc repro`.
         note: called with a text about every measurement.
+        cores: whether other programs use the cores during the measurements.
     """
 
     draft: ParamsDraft
@@ -73,6 +75,7 @@ class TimePlanner:
     seconds: float
     goal: Goal
     note: Callable[[str], None]
+    cores: CoreWatch = field(default_factory=CoreWatch)
 
     def decide(self) -> dict[str, float]:
         """Decide the parameters, and return the estimate as stage → seconds.
@@ -106,9 +109,13 @@ class TimePlanner:
         """Raise `DcubeError` if less than `seconds` are left for the trainings."""
         least = (self._fixed + seconds) / (1 - RESERVE)
         if least > self.seconds:
+            minutes = f"{self.seconds / 60:g} min {'is' if self.seconds == 60 else 'are'}"
+            enough = f"give at least {math.ceil(least / 60)}"
+            if self.cores.waiting() < BUSY:
+                raise DcubeError(f"{minutes} too short for {what} on this machine: {enough}, or a faster machine")
             raise DcubeError(
-                f"{self.seconds / 60:g} min are too short for {what} on this machine: give at least "
-                f"{math.ceil(least / 60)}, or a faster machine"
+                f"{minutes} too short for {what}, because other programs use the cores: try again when they are idle, "
+                f"or {enough}"
             )
 
     @property
@@ -202,7 +209,7 @@ class TimePlanner:
             chosen, speeds = side, larger
         if not speeds:
             raise DcubeError("the smallest images do not fit into the GPU's memory: set classifier.batch_size lower")
-        shown = f"{seconds / self._classifier_epoch(speeds):.1f} epochs fit in; half of the images are no larger than"
+        shown = f"{self._epochs(seconds, speeds):g} epochs fit in; half of the images are no larger than"
         self.draft.decide(f"{shown} {self.facts.longer_side:g} pixels", data__image_size=chosen)
         return speeds
 
@@ -235,10 +242,13 @@ class TimePlanner:
         return fewest * self._classifier_epoch(speeds) + self._probe(speeds)
 
     def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
+        epochs = self._epochs(seconds, speeds)
+        self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", classifier__epochs=epochs)
+
+    def _epochs(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> float:
         left = seconds - self._probe(speeds)
         fewest = self._fewest_epochs(self.draft.params().classifier.batch_size)
-        epochs = _rounded(min(max(left / self._classifier_epoch(speeds), fewest), MOST_EPOCHS))
-        self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", classifier__epochs=epochs)
+        return _rounded(min(max(left / self._classifier_epoch(speeds), fewest), MOST_EPOCHS))
 
     def _decide_baseline_length(self, seconds: float) -> CandidateSpeed:
         params = self.draft.params()

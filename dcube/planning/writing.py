@@ -9,6 +9,7 @@ from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.schema import Params
 from dcube.config.yaml_text import dump_yaml
 from dcube.errors import counted
+from dcube.planning.busy_cores import busy_in_words
 from dcube.planning.dataset_and_machine import DatasetFacts
 
 
@@ -48,6 +49,7 @@ def plan_page(plan: PlanSummary, facts: DatasetFacts) -> str:
             "",
             f"Goal: {plan.goal}, in {_minutes(plan.seconds)} on {plan.machine}. Estimate: {_minutes(total)}.",
             "",
+            *([f"**{busy}**", ""] if (busy := busy_in_words(plan.waiting)) else []),
             "## Data",
             "",
             markdown_table(("what", "found"), list(_found(facts).items())),

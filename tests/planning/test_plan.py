@@ -1,7 +1,12 @@
 """`dcube plan`: the parameters that it writes and keeps, and its time estimates. The speeds are simulated."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
+from itertools import count
 
 import numpy as np
 import pytest
@@ -14,7 +19,8 @@ from dcube.artifacts.layout import PARAMS, PLAN, PLAN_PAGE
 from dcube.artifacts.schemas.plan import Decision, PlanSummary
 from dcube.config.loading import load_params, load_preset, with_overrides
 from dcube.config.schema import Params
-from dcube.planning import dataset_and_machine, time_planner
+from dcube.planning import busy_cores, dataset_and_machine, time_planner
+from dcube.planning.busy_cores import BUSY, CoreWatch
 from dcube.planning.sizes import UVITS
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 from dcube.planning.time_planner import SHARES
@@ -46,6 +52,8 @@ def draw_images(folder, side=(80, 60), patients=0):
 @pytest.fixture
 def machine(monkeypatch):
     """A simulated machine: step time is proportional to the network size, `step` seconds for a medium network."""
+
+    monkeypatch.setattr(busy_cores, "waited_seconds", lambda: 0.0)
 
     def make(step, stage=1.0):
         def diffusion(params, classes):
@@ -112,6 +120,41 @@ def test_more_time_or_a_faster_machine_gives_larger_networks(planned, machine):
     machine(STEP, stage=20.0)
     code, printed = planned("--minutes", "5", "--replace")
     assert code == 2 and "5 min are too short for any training" in printed
+
+
+def test_busy_cores_are_not_blamed_on_the_machine(planned, machine, monkeypatch):
+    assert planned("--minutes", "30")[0] == 0 and "Other programs" not in PLAN_PAGE.read_text()
+    ever_more = count(step=1000)
+    monkeypatch.setattr("dcube.planning.busy_cores.waited_seconds", lambda: next(ever_more))
+    code, printed = planned("--minutes", "30")
+    said = "Other programs use the cores: the measurements waited for a core"
+    assert code == 0 and said in printed and said in PLAN_PAGE.read_text()
+    machine(10.0)
+    code, printed = planned("--minutes", "8")
+    assert code == 2 and "because other programs use the cores: try again when they are idle" in printed
+    assert "faster machine" not in printed
+
+
+def test_waiting_for_a_core_is_measured():
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        cores, end = CoreWatch(), time.monotonic() + 1
+        while time.monotonic() < end:
+            pass
+        assert BUSY < cores.waiting() < 1
+    finally:
+        for burner in burners:
+            burner.kill()
+
+
+def test_one_minute_and_equal_epochs_are_said_correctly(planned):
+    code, printed = planned("--minutes", "1")
+    assert code == 2 and "1 min is too short" in printed
+    assert planned("--minutes", "8")[0] == 0
+    reasons = {one.parameter: (one.value, one.reason) for one in PlanSummary.load(PLAN).decisions}
+    assert f"{reasons['classifier.epochs'][0]:g} epochs fit in" in reasons["data.image_size"][1]
+    assert reasons["features.images"] == (194, "194 of 194 training images")
+    assert reasons["data.folds"][1].startswith("one split is one training")
 
 
 @pytest.mark.parametrize("step", [2.0, 10.0])

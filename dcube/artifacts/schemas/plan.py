@@ -21,6 +21,7 @@ class PlanSummary(Artifact):
     Attributes:
         seconds: time budget of a whole `dvc repro`.
         machine: description of the machine on which speeds were measured.
+        waiting: share of the measurements' time in which they waited for a core that another program used.
         estimate: stage → estimated seconds.
     """
 
@@ -30,5 +31,6 @@ class PlanSummary(Artifact):
     seconds: float
     goal: Goal
     machine: str
+    waiting: float = 0.0
     decisions: list[Decision]
     estimate: dict[str, float]
