@@ -130,7 +130,10 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         left_out={why: list(files) for why, files in dataset.left_out.items()},
         unused_columns=list(dataset.unused_columns),
         notes=list(dataset.notes),
-        warnings=_warnings(dataset, summaries, headers, data) + leaks + shortcut_warnings(dataset, usable, summaries),
+        warnings=_warnings(dataset, summaries, headers, data)
+        + _without_patient(dataset, data, bool(group_checks[1:]))
+        + leaks
+        + shortcut_warnings(dataset, usable, summaries),
         clinical=headers,
         blank=sum(summary.is_blank for summary in summaries),
         **_plan(dataset, summaries, table, data),
@@ -143,13 +146,19 @@ def _with_files(error: GroupingError, path: Path, without: Data) -> str:
 
 
 def _plan(dataset: RawDataset, summaries: list[ImageSummary], table: pd.DataFrame, data: Data) -> dict:
-    """Return the report's fields about what `prepare` would do."""
+    """Return the report's fields about what `prepare` would do; the usable images are checked beside unusable ones."""
+    problems = []
     try:
         refuse_unusable(dataset, summaries)
-        refuse_unnamed_masks(dataset, summaries)
-        plan = plan_splits(table, data)
     except DcubeError as error:
-        return {"problem": str(error)}
+        problems.append(str(error))
+    try:
+        refuse_unnamed_masks(dataset, summaries)
+        plan = plan_splits(table[table["sha256"] != ""], data)
+    except DcubeError as error:
+        problems.append(str(error))
+    if problems:
+        return {"problem": "; without these, ".join(problems)}
     return {"planned": count_by_class(plan.table), "dropped": len(plan.dropped)}
 
 
@@ -197,12 +206,13 @@ def _warnings(
     if is_guessed(data.group_by or ""):
         warnings.append("the groups of data.group_by are guessed: remove 'guessed:' if they are right")
     warnings += dataset.name_warnings
-    warnings += _without_patient(dataset, data)
     pairs = zip(dataset.records, summaries, strict=True)
     if flat := [record.file for record, summary in pairs if summary.has_few_levels]:
+        have = "images have few grey levels or colours, as masks and label maps have"
         warnings.append(
-            f"{len(flat)} of {len(summaries)} images have few grey levels, as masks and label maps "
-            f"have: remove these ({abbreviated(flat)})"
+            f"all {len(flat)} {have}: are these the masks in place of the images?"
+            if len(flat) == len(summaries)
+            else f"{len(flat)} of {len(summaries)} {have}: remove these ({abbreviated(flat)})"
         )
     warnings += [
         f"{len(files)} of {len(summaries)} images {what} ({abbreviated(files)})"
@@ -217,7 +227,7 @@ def _warnings(
     return warnings
 
 
-def _without_patient(dataset: RawDataset, data: Data) -> list[str]:
+def _without_patient(dataset: RawDataset, data: Data, has_proposals: bool) -> list[str]:
     unknown = [record.file for record in dataset.records if not record.patient]
     if not unknown:
         return []
@@ -231,7 +241,9 @@ def _without_patient(dataset: RawDataset, data: Data) -> list[str]:
     if data.group_by:
         return [counted, f"data.group_by finds no group for {abbreviated(unknown, limit=1)}: each is split on its own"]
     if len(unknown) == len(dataset.records):
-        return [counted, "give patients: data.group_by (see proposals, if any) or patient_id in metadata.csv"]
+        if has_proposals:
+            return [counted, "give patients: data.group_by (see the proposals), or patient_id in metadata.csv"]
+        return [counted, "the file names propose no groups: give patients, patient_id in metadata.csv"]
     first = abbreviated(unknown, limit=1)
     if dataset.has_patient_column:
         return [counted, f"patient_id in metadata.csv is empty for {first}: fill it"]

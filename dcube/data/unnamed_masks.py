@@ -14,20 +14,32 @@ NOISE = 8  # grey levels by which JPEG may change a value
 COVERED = 0.95  # of the pixels: JPEG makes intermediate values at the edges of a mask
 FEWEST = 3
 NEARLY_ALL = 0.8
+COLOUR_BANDS = 3
 
 
 def has_few_levels(image: Image.Image) -> bool:
-    """Return whether the image has at most `FEW_LEVELS` grey levels or colours, or two levels with JPEG noise."""
+    """Return whether the image has at most `FEW_LEVELS` levels or colours, or two in each channel with JPEG noise."""
     if image.getcolors(FEW_LEVELS) is not None:
         return True
     if image.mode == "F":
         return False
-    counts = image.convert("L").histogram()
+    is_colour = image.mode == "P" or len(image.getbands()) >= COLOUR_BANDS
+    levels = [_count_levels(band.histogram()) for band in image.convert("RGB" if is_colour else "L").split()]
+    return 0 not in levels and max(levels) > 1
+
+
+def _count_levels(counts: list[int]) -> int:
+    """Return whether one or two levels, with their noise, cover nearly all of a channel; 0 if it takes more."""
     first, rest = _without_peak(counts)
     second, _ = _without_peak(rest)
-    return abs(first - second) > 4 * NOISE and sum(counts) * COVERED <= sum(
-        sum(counts[max(0, peak - NOISE) : peak + NOISE + 1]) for peak in (first, second)
-    )
+    if sum(_near(counts, first)) >= COVERED * sum(counts):
+        return 1 if abs(first - second) <= 4 * NOISE or not any(rest) else 2
+    both = sum(_near(counts, first)) + sum(_near(counts, second))
+    return 2 if abs(first - second) > 4 * NOISE and both >= COVERED * sum(counts) else 0
+
+
+def _near(counts: list[int], peak: int) -> list[int]:
+    return counts[max(0, peak - NOISE) : peak + NOISE + 1]
 
 
 def _without_peak(counts: list[int]) -> tuple[int, list[int]]:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -282,6 +283,24 @@ def test_only_labelled_images_without_patient_change_the_grouping(tmp_path, labe
 def test_check_measures_the_leak_for_known_patients(tmp_path):
     report = inspect_dataset(with_metadata(tmp_path / "raw"), Data(**SMALL))
     assert report.grouping == "patients" and [check.by for check in report.group_checks] == ["image", "patient"]
+
+
+def test_refused_set_still_shows_its_groups_and_all_reasons_at_once(tmp_path):
+    raw = neighbouring_slices(tmp_path / "raw")
+    (raw / "ill" / "case3_1.png").write_bytes(b"")
+    for number in (1, 2):
+        shutil.copy(raw / "ill" / f"case{number}_0.png", raw / "well" / f"case{number}_9.png")
+    report = inspect_dataset(raw, Data(**SMALL))
+    assert "1 of 122 images cannot be used: ill/case3_1.png" in report.problem
+    assert "each of 2 images has several labels: ill/case1_0.png (ill) = well/case1_9.png (well)" in report.problem
+    assert len(report.group_checks) > 1 and any("a split by image leaks" in line for line in report.warnings)
+
+
+def test_proposals_are_mentioned_only_if_there_are_some(tmp_path):
+    said = inspect_dataset(neighbouring_slices(tmp_path / "a"), Data(**SMALL)).warnings
+    assert "give patients: data.group_by (see the proposals), or patient_id in metadata.csv" in said
+    said = inspect_dataset(class_folders(tmp_path / "b", images=4), Data(**SMALL)).warnings
+    assert "the file names propose no groups: give patients, patient_id in metadata.csv" in said
 
 
 def test_set_with_one_usable_image_is_reported_without_traceback(tmp_path):

@@ -150,6 +150,26 @@ def test_two_level_images_without_a_matching_image_only_cause_a_warning(tmp_path
     assert not report.problem and any("5 of 21 images have few grey levels" in line for line in report.warnings)
 
 
+def test_images_that_all_have_few_levels_are_asked_about(tmp_path):
+    raw = class_folders(tmp_path / "raw")
+    for number, file in enumerate(sorted(raw.rglob("*.png"))):
+        save(file, ellipse(number))
+    said = "all 20 images have few grey levels or colours, as masks and label maps have: are these the masks"
+    assert any(line.startswith(said) for line in inspect_dataset(raw, PLAIN).warnings)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_colour_images_are_judged_by_their_colours(tmp_path, suffix):
+    """Two hues of one brightness have few grey levels, but a third channel with structure is no mask."""
+    shape, texture = ellipse(1), noise(2, (64, 64))
+    mask = np.stack([shape, np.zeros_like(shape), np.zeros_like(shape)], axis=2)
+    structured = np.stack([shape, 255 - shape, texture], axis=2)
+    for pixels, expected in ((mask, True), (structured, False)):
+        file = tmp_path / f"a.{suffix}"
+        Image.fromarray(pixels).save(file, quality=95, subsampling=0)
+        assert has_few_levels(Image.open(file)) is expected
+
+
 @pytest.mark.parametrize("low", [0, 100])
 def test_dim_images_and_black_backgrounds_do_not_count_as_masks(low):
     dim = (noise(1, (64, 64)) // 10 + low).astype(np.uint8)

@@ -218,7 +218,7 @@ BAD = [
     (outside, ["no image '../secret.png'"]),
     (latin1, ["metadata.csv", "UTF-8"]),
     (loose_image, ["loose.png", "class folder"]),
-    (two_labels, ["several labels", "ill/00.png (ill), well/again.png (well)"]),
+    (two_labels, ["several labels", "ill/00.png (ill) = well/again.png (well)"]),
     (no_test, ["without 'test'"]),
 ]
 

@@ -148,7 +148,7 @@ def test_unlabelled_images_are_in_the_split_of_their_patient():
         ([*official(), ("c", "", "train", "x")], ["'c'", "validation and test", "24.png"]),
         ([*official(), ("a", "", "", "x")], ["no split", "24.png"]),
         ([row for row in official() if row[2] != "test"], ["without 'test'"]),
-        ([*official(), ("a", "", "test", "x"), ("b", "", "test", "x")], ["several labels", "24.png (a), 25.png (b)"]),
+        ([*official(), ("a", "", "test", "x"), ("b", "", "test", "x")], ["several labels", "24.png (a) = 25.png (b)"]),
         ([(n, "", "", f"{n}{i}") for n in "ab" for i in range(5)] + [("a", "", "", "b0")], ["several labels"]),
     ],
 )

@@ -11,6 +11,7 @@ from dcube.errors import DcubeError, abbreviated
 Owner = Literal["patient", "group"]  # images of one owner stay in one split
 
 FEWEST_VALUES = 10  # fewer labels may be the classes of a small data set
+MOST_NAMED = 3  # of the copies of one image
 RESERVED = (ABSTAIN, "refused")  # predictions contain these words instead of a class
 REMEDIES = {
     "patient": "add images (at least three patients, or three different images), or correct the label",
@@ -91,10 +92,13 @@ def refuse_few_patients(table: pd.DataFrame, owner: Owner = "patient") -> None:
 
 
 def refuse_contradictory_labels(table: pd.DataFrame) -> None:
-    for rows in duplicate_groups(table):
-        if len(set(rows["label"]) - {""}) > 1:
-            labelled = [f"{file} ({label})" for file, label in zip(rows["file"], rows["label"], strict=True)]
-            raise DcubeError(f"the same image has several labels: {abbreviated(labelled)}: correct or remove them")
+    """Raise one `DcubeError` with the first images that have several labels and their number, if there are any."""
+    found = [rows for rows in duplicate_groups(table) if len(set(rows["label"]) - {""}) > 1]
+    if not found:
+        return
+    copies = [" = ".join((rows["file"] + " (" + rows["label"] + ")")[:MOST_NAMED]) for rows in found]
+    which = "the same image has" if len(found) == 1 else f"each of {len(found)} images has"
+    raise DcubeError(f"{which} several labels: {abbreviated(copies)}: correct or remove them")
 
 
 def duplicate_groups(table: pd.DataFrame) -> list[pd.DataFrame]:
