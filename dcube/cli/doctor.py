@@ -21,15 +21,16 @@ def doctor() -> None:
     repository = repository_around(Path.cwd())
     if running := [f"{command} (process {pid})" for pid, command in locks_held(repository) or [] if pid_exists(pid)]:
         raise DcubeError(f"DVC is at work in {repository}: wait for {', '.join(running)}, or end it")
-    repaired = [f"removed {name}, which a killed process had left" for name in remove_torn_files(repository)]
+    blocking = [f"removed {name}, which a killed process had left" for name in remove_torn_files(repository)]
+    paths = []
     if (database := database_of(tracking_uri())) and database.exists():
         others = adopt_artifacts(database)
-        repaired += [f"{database} names the artifacts beside it now, not those in {other}" for other in others]
+        paths = [f"{database} names the artifacts beside it now, not those in {other}" for other in others]
     quiet_mlflow()
     with mlflow_errors_in_one_line():
         if lost := lost_versions():
             rmtree(REGISTRATION.parent)
-            repaired.append(f"removed the record of a registration: {lost}")
-    print("\n".join(repaired) or "nothing to repair")
-    if repaired:
+            blocking.append(f"removed the record of a registration: {lost}")
+    print("\n".join(blocking + paths) or "nothing to repair")
+    if blocking:
         print("Finished stages are not computed again: the run cache knows them. Next:\n  dvc repro")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcube.artifacts.candidates import BASELINE, DCUBE, STAGES
-from dcube.artifacts.layout import DATA_RECORD, EVALUATION, LOCK, PARAMS, PREDICTIONS
+from dcube.artifacts.layout import DATA_RECORD, EVALUATION, LOCK, PARAMS, PLAN, PLAN_PAGE, PREDICTIONS
 from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.errors import DcubeError
 
@@ -94,7 +94,7 @@ def _next_steps() -> "Iterator[str | Text]":
     yield "One page with everything, images included: dcube report"
     yield "Runs, curves and registered models: make ui"
     with suppress(DcubeError):  # no git repository, nothing to commit
-        if changed := uncommitted_files(Path.cwd(), DATA_RECORD, LOCK, PARAMS):
+        if changed := uncommitted_files(Path.cwd(), DATA_RECORD, LOCK, PARAMS, PLAN, PLAN_PAGE):
             files = " ".join(line[3:] for line in changed)
             yield "DVC cannot compare this result before it is committed:"
             yield f"git add {files} && git commit"

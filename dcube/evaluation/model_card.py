@@ -141,15 +141,14 @@ def _data(dataset: PreparedDataset) -> str:
             counts.loc[split, label or "no label"] += f" ({count})"
         counts[dataset.info.owners] = known.groupby("split")["patient"].nunique()
     rows = [(split, *row) for split, row in zip(counts.index, counts.fillna(0).to_numpy(), strict=True)]
+    sources = f", and in brackets the {dataset.info.owners} they come from" if dataset.patients is not None else ""
     colour = "grey" if dataset.channels == 1 else "colour"
     return (
         f"{dataset.name}, {colour}, {dataset.image_size} × {dataset.image_size} pixels "
         f"({dataset.diffusion_image_size} × {dataset.diffusion_image_size} for the diffusion model), brought to a "
         f"square by `{dataset.info.input.fit}`, fingerprint `{dataset.fingerprint}`. "
-        f"The split {split_in_words(dataset.info)}.\n\n"
+        f"The split {split_in_words(dataset.info)}. Images by split and class{sources}:\n\n"
         + markdown_table(("split", *counts.columns), rows)
-        + "\n\nImages"
-        + (f", and in brackets the {dataset.info.owners} they come from." if dataset.patients is not None else ".")
     )
 
 

@@ -56,7 +56,7 @@ def _who(rows: pd.DataFrame) -> str | None:
 
 
 def _how(rows: pd.DataFrame) -> str | None:
-    if "use" not in rows or rows.empty:
+    if "use" not in rows or not _has_values(rows["decision"]):
         return None
     first = rows.iloc[0]
     return f"Decided by: {first['decided_by']}. {first['use']}"

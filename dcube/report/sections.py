@@ -131,7 +131,7 @@ def _fid(fid: FidReport) -> Iterator[Part]:
     yield Text(
         f"{definition.n_generated} synthetic against {definition.n_real} real images. Numbers of another "
         "extractor, size or count do not compare. "
-        f"Jumps across patch borders against jumps inside: {blocks.generated:.2f} in synthetic images, "
+        f"Jumps across patch borders against jumps inside: {blocks.generated:.2f} in these synthetic images, "
         f"{blocks.real:.2f} in real ones; above the real ones' value, borders of patches can be seen."
     )
 

@@ -78,7 +78,10 @@ def border_reason(synthetic: np.ndarray, real: np.ndarray, patch_size: int) -> s
     made, natural = blockiness(synthetic, patch_size), blockiness(real, patch_size)
     if made <= VISIBLE * natural:
         return ""
-    return f"patch borders can be seen: jumps across them are {made:.2f} of those inside, {natural:.2f} in real images"
+    return (
+        f"patch borders can be seen: jumps across them are {made:.2f} of those inside in the {len(synthetic)} images "
+        f"made for training, {natural:.2f} in real ones"
+    )
 
 
 def probe_reason(

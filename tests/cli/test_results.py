@@ -131,10 +131,11 @@ def test_results_suggest_a_commit_and_then_a_comparison(evaluate, working_copy, 
         subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@example.org", *words], check=True)
 
     git("init", "--quiet")
-    for name in ("dvc.lock", "data.dvc"):
+    for name in ("dvc.lock", "data.dvc", "plan.json", "plan.md"):
         (working_copy / name).write_text("outs: []\n")
-    assert "git add data.dvc dvc.lock params.yaml && git commit" in run_dcube("results")[1].splitlines()
-    git("add", "data.dvc", "params.yaml")
+    said = "git add data.dvc dvc.lock params.yaml plan.json plan.md && git commit"
+    assert said in run_dcube("results")[1].splitlines()
+    git("add", "data.dvc", "params.yaml", "plan.json", "plan.md")
     git("commit", "--quiet", "--message", "All but the lock")
     assert "git add dvc.lock && git commit" in run_dcube("results")[1].splitlines()
     git("add", "dvc.lock")

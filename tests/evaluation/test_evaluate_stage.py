@@ -193,6 +193,7 @@ def test_model_card_names_data_warnings_and_near_duplicates(evaluate_on):
         "> **Pictures in several splits, as re-encoded, resized or brightened copies: 1. Metrics are too high" in card
     )
     assert "> **Pictures with several labels, as re-encoded" in card
+    assert "by image. Images by split and class" in card or "by patient. Images by split and class, and in" in card
 
 
 def test_unconfirmed_groups_are_called_guessed(evaluate_on, run_dcube, capsys):

@@ -304,6 +304,7 @@ def test_unsuitable_image_is_refused_and_the_others_are_predicted(of_pictures, c
     code, _, err = of_pictures.command(capsys, tmp_path / "in")
     assert (code, len(err.strip().splitlines())) == (2, 1)
     assert err.startswith(f"error: 1 of 2 images were refused, e.g. {bad}: ")
+    assert "Decided by" not in of_pictures.command(capsys, bad)[1], "nothing was decided"
 
 
 def test_ct_model_refuses_mr_plain_and_damaged_images(of_scans, capsys, tmp_path):

@@ -44,7 +44,8 @@ def test_visible_patch_borders_are_reported():
     as_pixels = (images.clip(0, 255).astype(np.uint8) for images in (real, seams))
     natural, with_seams = as_pixels
     assert border_reason(natural[:10], natural[10:], PATCH) == ""
-    assert border_reason(with_seams, natural, PATCH).startswith("patch borders can be seen")
+    said = border_reason(with_seams, natural, PATCH)
+    assert said.startswith("patch borders can be seen") and f"in the {len(with_seams)} images made for training" in said
 
 
 def test_images_that_mislead_a_probe_are_reported():

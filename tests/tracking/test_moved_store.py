@@ -70,6 +70,7 @@ def test_copy_does_not_write_to_the_original_and_doctor_repairs_it(first, run_dc
     assert "was copied or moved" in capsys.readouterr().err and files(first) == before
     code, said = run_dcube("doctor")
     assert code == 0 and f"not those in {first}/mlruns" in said
+    assert "dvc repro" not in said, "paths blocked nothing"
     assert mentions(copy / "mlflow.db", f"{first.name}/mlruns") == mentions(copy / "mlflow.db", "/my%20") == []
     log_note("of the mended copy")
     assert notes(tracking_client()) == ["of the copy", "of the first", "of the mended copy"], "what waited was sent"
