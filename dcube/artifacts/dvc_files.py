@@ -110,6 +110,29 @@ def declared(stage: str) -> DeclaredStage:
     return _declared(_stages(_content(GRAPH), str(GRAPH)).get(name, {}), item)
 
 
+def stages_in_order() -> dict[str, str]:
+    """Return stage (or `stage@item`) → its `desc`, in DVC's order: that of `dvc.yaml`, and what a stage reads first."""
+    entries = _stages(_content(GRAPH), str(GRAPH))
+    names = {
+        f"{name}@{item}" if item else name: name
+        for name, entry in entries.items()
+        for item in [item for items in entry.get("matrix", {}).values() for item in items] or [""]
+    }
+    stages = {name: declared(name) for name in names}
+    ordered: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        for other, stage in stages.items():
+            read = any(overlaps(out, path) for out in stage.outputs for path in stages[name].inputs)
+            if read and other not in (name, *ordered):
+                add(other)
+        ordered.setdefault(name, entries[names[name]].get("desc", ""))
+
+    for name in stages:
+        add(name)
+    return ordered
+
+
 def read_data_hash() -> str | None:
     """Return DVC's hash of the raw data; None if they are not tracked."""
     return parse_data_hash(_content(DATA_RECORD), str(DATA_RECORD)) if DATA_RECORD.exists() else None

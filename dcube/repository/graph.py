@@ -1,4 +1,4 @@
-"""The stages of `dvc.yaml` in DVC's own order. No other file defines the order of stages."""
+"""The stages of `dvc.yaml` in DVC's own order, which `artifacts/dvc_files.py` follows for the lines of stages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

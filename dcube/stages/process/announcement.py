@@ -1,9 +1,10 @@
-"""The first line that a stage prints: its position among the stages, and its planned duration."""
+"""The first line that a stage prints: its position among the stages, with the planned time or a description."""
 
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+from dcube.artifacts.dvc_files import stages_in_order
 from dcube.artifacts.layout import PARAMS, PLAN
 from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.loading import load_params
@@ -16,9 +17,19 @@ def announce(stage: str) -> None:
     settings = read_settings()
     if settings.stage is None or settings.stages is not None or settings.torchrun is not None:
         return
+    line = ""
     with suppress(DcubeError):  # the line is only information, so a missing or damaged plan is ignored
-        if line := planned_line(stage, Path()):
-            print(line, file=sys.stderr, flush=True)
+        line = planned_line(stage, Path())
+    if line := line or unplanned_line(stage):
+        print(line, file=sys.stderr, flush=True)
+
+
+def unplanned_line(stage: str) -> str:
+    """Return the line without times; empty if `dvc.yaml` does not contain the stage."""
+    described = stages_in_order()
+    if stage not in described:
+        return ""
+    return f"stage {list(described).index(stage) + 1} of {len(described)}: {stage} ({described[stage]})"
 
 
 def planned_line(stage: str, folder: Path) -> str:
