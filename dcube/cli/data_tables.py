@@ -85,8 +85,8 @@ def _group_table(report: InspectionReport) -> list[RenderableType]:
     if len(measured) < 2:  # splits by single images have nothing to be compared with
         return []
     table = Table(
-        *(Column(name, no_wrap=True) for name in ("kept together", "groups")), "images in a group", "same group",
-        *(Column(name, no_wrap=True) for name in ("same class", "at random")),
+        Column("kept together", max_width=12), "groups", "images in a group", "same group",
+        Column("same class", no_wrap=True), Column("at random", no_wrap=True),
         title="How much a split by image leaks, measured on the nearest image by pixels", title_justify="left",
     )  # fmt: skip
     legend = (

@@ -48,5 +48,6 @@ def test_values_of_the_leak_table_are_whole_in_a_narrow_terminal_and_stand_below
     long = replace(RUNS, by=r"pattern:(?i)((?:patient|case)[_ -]?[0-9]+)", strays=("ill/scan.jpg", "well/a.jpg"))
     said = printed(replace(report, group_checks=[ON_THEIR_OWN, RUNS, long]), width=80)
     assert "0.800 ± 0.010" in said and "0.600 *" in said
+    assert "images in a" in said and "1 … 1," in said, "no word is cut"
     values = said.splitlines()[said.splitlines().index("group_by 1: run:10") :]
     assert values[1:3] == [f"group_by 2: {long.by}", "  2 images in no group: ill/scan.jpg and 1 more"]
