@@ -7,6 +7,7 @@ transcoder of JPEG XL, which accepts no errors but is too slow for every file.
 """
 
 import re
+import struct
 from collections.abc import Iterator, Sequence
 
 import imagecodecs
@@ -16,7 +17,7 @@ from dcube.data.readers.raw_image import UnusableImageError
 
 MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # except stuffed bytes and restarts of compressed data
 START_OF_SCAN, END_OF_IMAGE, TEMPORARY = 0xDA, 0xD9, 0x01
-START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # the last one is of JPEG-LS
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 COEFFICIENTS = 64
 MOST_SCANS = 100  # each scan takes a pass over the whole image; encoders write about 20
@@ -25,9 +26,10 @@ ZEROS = bytes(64)
 LARGEST = 2**28  # bytes read of a file
 
 
-def jpeg_bits(data: bytes) -> int:
-    """Return the bits per sample; 0 if the file does not say."""
-    return next((data[at + 2] for marker, at in _segments(data) if marker in START_OF_FRAME and len(data) > at + 2), 0)
+def frame_header(data: bytes) -> tuple[int, int, int, int]:
+    """Return the bits per sample, rows, columns and samples of a JPEG or JPEG-LS; zeros if the file does not say."""
+    at = next((at for marker, at in _segments(data) if marker in START_OF_FRAME), len(data))
+    return struct.unpack_from(">BHHB", data, at + 2) if len(data) >= at + 8 else (0, 0, 0, 0)
 
 
 def compressed_part(data: bytes) -> slice:

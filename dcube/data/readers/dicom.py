@@ -9,11 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
-from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.pixels import apply_color_lut
 
-from dcube.data.readers.damaged_jpeg import compressed_part, refuse_damaged_jpeg
 from dcube.data.readers.dicom_grey import to_grey
 from dcube.data.readers.dicom_header import (
     attribute_layers,
@@ -23,13 +20,12 @@ from dcube.data.readers.dicom_header import (
     pixel_spacing,
 )
 from dcube.data.readers.dicom_kinds import is_document
+from dcube.data.readers.dicom_pixels import PixelElement, count_streams, decode_frame, find_pixels
 from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size, decoding, square_pixels
 from dcube.data.readers.windows import Window
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-LARGE_FILE = 2**24  # bytes; larger files (cine loops, stacks) are not read completely for one frame
-PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 REQUIRED = ("BitsAllocated", "PhotometricInterpretation", "SamplesPerPixel")
 REQUIRED_OF_INTEGERS = ("BitsStored", "PixelRepresentation")  # absent from Float Pixel Data (C.7.6.24)
 
@@ -45,11 +41,9 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
     Raises:
         UnusableImageError: if the frame cannot be displayed correctly; the message says why.
     """
-    with decoding("DICOM file"):
-        large = path.stat().st_size > LARGE_FILE
-        dataset = open_dataset(path, stop_before_pixels=large)
-        _refuse_unreadable(dataset, path, frame)
-        pixels = _decode(dataset, path if large else dataset, frame)
+    with decoding("DICOM file"), path.open("rb") as file:
+        dataset = open_dataset(path, file, stop_before_pixels=True)
+        pixels = _decode(dataset, _readable_pixels(dataset, path, find_pixels(file, path, dataset), frame), frame)
         layers = attribute_layers(dataset, frame)
         photometric = dataset.PhotometricInterpretation
         if photometric in GREY:
@@ -65,17 +59,18 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
         return RawImage.checked(image, f"DICOM {photometric} {pixels_type}", modality_of(dataset), multi_frame)
 
 
-def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
+def _readable_pixels(dataset: Dataset, path: Path, element: PixelElement | None, frame: int) -> PixelElement:
+    """Return `element`; raise `UnusableImageError` if the header says that its pixels cannot be displayed."""
     if is_document(dataset):
         raise UnusableImageError("not an image of a patient but a document, a plan, a segmentation or a map")
     if not dataset.get("Rows"):  # pydicom returns nothing if the file ends inside an element
         raise UnusableImageError("damaged, perhaps cut off: the size of the image is missing")
-    if path.stat().st_size <= LARGE_FILE and not any(map(dataset.get, PIXELS)):
+    if element is None:
         raise UnusableImageError("no pixels: it is cut off, or its header alone was exported: fetch it again")
     check_size(dataset.get("Columns") or 0, dataset.Rows)
     if frame >= (frames := frame_count(dataset, path)):
         raise UnusableImageError(f"there is no frame {frame}: it has {frames}")
-    required = REQUIRED if _holds_floats(dataset) else REQUIRED + REQUIRED_OF_INTEGERS
+    required = REQUIRED + REQUIRED_OF_INTEGERS if element.keyword == "PixelData" else REQUIRED
     if missing := [keyword for keyword in required if dataset.get(keyword) is None]:
         raise UnusableImageError(f"missing DICOM attribute {missing[0]}")
     if dataset.get("BitsStored") and dataset.get("HighBit", dataset.BitsStored - 1) != dataset.BitsStored - 1:
@@ -87,37 +82,31 @@ def _refuse_unreadable(dataset: Dataset, path: Path, frame: int) -> None:
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None or not syntax.is_transfer_syntax:
         raise UnusableImageError("unknown transfer syntax")
-    if not syntax.is_encapsulated:
-        if samples > 1 and dataset.get("PlanarConfiguration") is None:
-            raise UnusableImageError("missing DICOM attribute PlanarConfiguration")
-        stored = dataset.Rows * dataset.Columns * samples * frames * dataset.BitsAllocated // 8
-        if photometric == "YBR_FULL_422":
-            stored = stored * 2 // 3
-        if stored > path.stat().st_size:
-            raise UnusableImageError("cut off: fewer pixels than the header says")
+    if not syntax.is_encapsulated and samples > 1 and dataset.get("PlanarConfiguration") is None:
+        raise UnusableImageError("missing DICOM attribute PlanarConfiguration")
+    if not syntax.is_encapsulated or frame == 0:  # once a file: a cine loop has thousands of frames
+        _refuse_other_count(dataset, element, frames)
+    return element
 
 
-def _holds_floats(dataset: Dataset) -> bool:
-    """Return whether the pixels are floats, judged by the header: the pixels of a large file are not read yet."""
-    integers = "PixelData" in dataset or dataset.get("BitsStored") is not None
-    return not integers and dataset.get("BitsAllocated") in (32, 64)
+def _refuse_other_count(dataset: Dataset, element: PixelElement, frames: int) -> None:
+    """Raise `UnusableImageError` if there are other pixels than those of `frames` frames."""
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        held = max(frames, count_streams(element))
+    else:
+        bits = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated
+        if dataset.PhotometricInterpretation == "YBR_FULL_422":
+            bits = bits * 2 // 3
+        held = element.length * 8 // bits
+    if held < frames:
+        raise UnusableImageError("cut off: fewer pixels than the header says")
+    if held > frames:
+        stated = "the number of frames is missing" if not dataset.get("NumberOfFrames") else "a wrong number of frames"
+        raise UnusableImageError(f"{stated}: there are pixels for {held}: set NumberOfFrames, or store each alone")
 
 
-def _decode(dataset: Dataset, source: Dataset | Path, frame: int) -> np.ndarray:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        is_supported = get_decoder(syntax).is_available
-    except NotImplementedError:
-        is_supported = False
-    if not is_supported:
-        raise UnusableImageError(f"a transfer syntax that is not supported ({syntax.name})")
-    try:
-        pixels = pixel_array(source, index=frame)
-    except Exception:
-        raise UnusableImageError(f"pixels that cannot be decoded, perhaps damaged ({syntax.name})") from None
-    if syntax == JPEGBaseline8Bit and "PixelData" in dataset and pixels.dtype == np.uint8:
-        stream = get_frame(dataset.PixelData, frame, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
-        refuse_damaged_jpeg(stream, compressed_part(stream), Image.fromarray(pixels))
+def _decode(dataset: Dataset, element: PixelElement, frame: int) -> np.ndarray:
+    pixels = decode_frame(dataset, element, frame)
     if pixels.dtype.kind != "i":
         return pixels
     # pydicom extends the sign of compressed values from the stream's bit depth, which may exceed BitsStored.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
@@ -138,8 +138,11 @@ def iterate_elements(path: Path) -> Iterator[DataElement]:
         yield from open_dataset(path, stop_before_pixels=True).iterall()
 
 
-def open_dataset(path: Path, **options: Any) -> Dataset:
+def open_dataset(path: Path, opened: BinaryIO | None = None, **options: Any) -> Dataset:
     """Call `pydicom.dcmread`, also for files without preamble.
+
+    Args:
+        opened: the same file, to stay open at the place where reading ends.
 
     Raises:
         UnusableImageError: if the file is deflated, because pydicom would unpack it whole, without a size limit.
@@ -156,7 +159,7 @@ def open_dataset(path: Path, **options: Any) -> Dataset:
     )
     if deflated:
         raise UnusableImageError("deflated DICOM is not supported: convert it (dcmconv +te)")
-    dataset = pydicom.dcmread(path, force=bare, **options)
+    dataset = pydicom.dcmread(opened or path, force=bare, **options)
     if bare and "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian

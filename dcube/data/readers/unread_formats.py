@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import ExifTags, TiffImagePlugin
 
-from dcube.data.readers.damaged_jpeg import jpeg_bits
+from dcube.data.readers.damaged_jpeg import frame_header
 
 BYTES_READ = 2**20  # a JPEG states its bit depth in them
 SAMPLES = {1: "integers", 2: "signed integers", 3: "floats"}
@@ -17,7 +17,7 @@ def describe_unread(path: Path) -> str:
     try:
         with path.open("rb") as file:
             start = file.read(BYTES_READ)
-            if start.startswith(b"\xff\xd8") and (bits := jpeg_bits(start)) > 8:
+            if start.startswith(b"\xff\xd8") and (bits := frame_header(start)[0]) > 8:
                 return f"a JPEG of {bits} bits is not supported: {CONVERT}"
             if start[:4] in (b"II*\0", b"MM\0*"):
                 file.seek(0)
