@@ -187,9 +187,21 @@ def test_image_without_a_window_is_scaled_by_its_stored_bits(tmp_path, bits, dty
     assert np.allclose(ours, (pixels.astype(float) - low) / (2**bits - 1) * 255, atol=1e-3)
 
 
-@pytest.mark.parametrize("width", [0, 1, "", None])
-def test_invalid_window_width_is_ignored(tmp_path, width):
-    file = dicom_file(tmp_path / "a.dcm", RAMP, BitsStored=12, WindowCenter=0, WindowWidth=width)
+@pytest.mark.parametrize("center", [1000, 1000.5, -3, 5000])
+def test_linear_window_of_width_1_is_a_threshold(tmp_path, center):
+    """PS3.3 C.11.2.1.2.1: values up to center - 0.5 are black, all others white."""
+    pixels = RAMP.astype(np.int16) - 10
+    file = dicom_file(tmp_path / "a.dcm", np.stack([pixels] * 2), NumberOfFrames=2, WindowCenter=center, WindowWidth=1)
+    assert np.array_equal(shown(file), np.where(pixels <= center - 0.5, 0, 255))
+
+
+@pytest.mark.parametrize(("width", "function"), [
+    (0, "LINEAR"), (0.5, "LINEAR"), ("", "LINEAR"), (None, "LINEAR"), (0, "LINEAR_EXACT"), (-1, "SIGMOID"),
+])  # fmt: skip
+def test_invalid_window_width_is_ignored(tmp_path, width, function):
+    file = dicom_file(
+        tmp_path / "a.dcm", RAMP, BitsStored=12, WindowCenter=0, WindowWidth=width, VOILUTFunction=function
+    )
     assert np.allclose(shown(file), RAMP / 4095 * 255, atol=1e-3)
 
 

@@ -27,8 +27,9 @@ class Window:
 
     @property
     def valid(self) -> bool:
-        """Whether the window is finite and wide enough to show more than black and white."""
-        return bool(np.isfinite([self.center, self.width]).all()) and self.width > (self.function == "LINEAR")
+        """Whether the window is finite and as wide as its function allows; a linear one of width 1 is a threshold."""
+        is_wide = self.width >= 1 if self.function == "LINEAR" else self.width > 0
+        return bool(np.isfinite([self.center, self.width]).all()) and is_wide
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Map values to float32 in 0…255 of the same shape."""
@@ -39,6 +40,8 @@ class Window:
         shown -= np.float32(center)
         if self.function == "SIGMOID":
             return np.float32(255) / (1 + np.exp(np.clip(shown * np.float32(-4 / width), -80, 80)))
+        if width == 0:
+            return np.where(shown > 0, np.float32(255), np.float32(0))
         shown *= np.float32(255 / width)
         shown += np.float32(127.5)
         return np.clip(shown, 0, 255, out=shown)
