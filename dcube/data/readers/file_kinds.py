@@ -31,7 +31,7 @@ PACKED_STARTS = {
 }
 PACKED_START = re.compile(b"|".join(PACKED_STARTS.values()))
 NOT_READ = re.compile(
-    r"\.(gif|hei[cf]|jp[2cxm]|j2[kc]|jls|jxl|jxr|avif|svgz?|pdf|eps|psd|xcf|tga|pcx|ico|dib|exr|pfm|pam|dng|cr2|nef|arw"
+    r"\.(gif|hei[cf]|jp[2cxm]|j2[kc]|jls|jxl|jxr|avif|svgz?|pdf|eps|psd|xcf|tga|pcx|ico|dib|exr|pfm|pam|dng|cr[23]|nef|arw|orf|raf|rw2|x3f"
     r"|svs|ndpi|mrxs|scn|vsi|czi|lif|lsm|nd2|oi[bf]|zvi|stk|fits?|mha|mhd|nrrd|nhdr|mgz|mgh|mnc|par|rec|hdr|img|raw|vtk"
     r"|np[yz]|mat|h5|hdf5|pkl|tfrecord|avi|mp4|m4v|mov|mpe?g|mkv|wmv|webm)"
 )

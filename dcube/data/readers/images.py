@@ -9,6 +9,7 @@ from dcube.data.readers import tiff_modes
 from dcube.data.readers.damaged_jpeg import LARGEST, compressed_part, refuse_damaged_jpeg
 from dcube.data.readers.limits import limits
 from dcube.data.readers.raw_image import RawImage, UnusableImageError, check_size
+from dcube.data.readers.tiff_pages import open_directory, why_not_whole
 from dcube.data.readers.unread_formats import describe_unread
 from dcube.errors import DcubeError
 
@@ -32,6 +33,8 @@ def read_file(path: Path) -> RawImage:
     try:
         # Pass a file object: given a name, Pillow memory-maps uncompressed TIFF and scrambles rotated ones.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            if image.format == "TIFF" and (why := why_not_whole(path, file, open_directory(file))):
+                raise UnusableImageError(why)
             check_size(image.width, image.height)
             if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
                 raise UnusableImageError("several images in one file")
@@ -125,6 +128,9 @@ def _scale_transparency(image: Image.Image) -> None:
 
 def _over_black(image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
+    pixels = np.asarray(rgba)
+    if not pixels[..., 3].any() and (pixels != pixels[0, 0]).any():
+        raise UnusableImageError("transparent throughout, with colours: save it without its alpha channel")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
 
 

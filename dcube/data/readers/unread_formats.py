@@ -5,6 +5,7 @@ from pathlib import Path
 from PIL import ExifTags, TiffImagePlugin
 
 from dcube.data.readers.damaged_jpeg import frame_header
+from dcube.data.readers.tiff_pages import open_directory, why_not_whole
 
 BYTES_READ = 2**20  # a JPEG states its bit depth in them
 SAMPLES = {1: "integers", 2: "signed integers", 3: "floats"}
@@ -20,16 +21,14 @@ def describe_unread(path: Path) -> str:
             if start.startswith(b"\xff\xd8") and (bits := frame_header(start)[0]) > 8:
                 return f"a JPEG of {bits} bits is not supported: {CONVERT}"
             if start[:4] in (b"II*\0", b"MM\0*"):
-                file.seek(0)
-                return _describe_tiff(TiffImagePlugin.ImageFileDirectory_v2(file.read(8)), file)
+                tags = open_directory(file)
+                return why_not_whole(path, file, tags) or _describe_tiff(tags)
     except Exception:  # the header is damaged too
         pass
     return UNKNOWN
 
 
-def _describe_tiff(tags: TiffImagePlugin.ImageFileDirectory_v2, file) -> str:  # type: ignore[no-untyped-def]
-    file.seek(tags.next)
-    tags.load(file)
+def _describe_tiff(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
     if ExifTags.Base.ImageWidth not in tags:
         return UNKNOWN
     bits = tags.get(ExifTags.Base.BitsPerSample, (1,))
