@@ -21,7 +21,7 @@ class ImageSummary:
 
     Attributes:
         sha256: hash of the square pixels that networks see; images with equal hashes are equal to every model.
-        mode, brightest, modality: as in `RawImage`.
+        mode, brightest, modality, own_range: as in `RawImage`.
         width, height: size in pixels, after the crop.
         problem: why the image cannot be used; all other fields are then empty.
         is_blank: whether it is a frame or slice that shows nothing and is left out; all other fields are then empty.
@@ -38,6 +38,7 @@ class ImageSummary:
     problem: str = ""
     is_blank: bool = False
     thumbnail: bytes = b""
+    own_range: tuple[float, float] | None = None
     has_few_levels: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -47,7 +48,8 @@ class ImageSummary:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ImageSummary":
         """Restore a summary from the result of `as_json`."""
-        return cls(**{**values, "thumbnail": base64.b64decode(values["thumbnail"])})
+        own_range = tuple(values["own_range"]) if values["own_range"] else None
+        return cls(**{**values, "thumbnail": base64.b64decode(values["thumbnail"]), "own_range": own_range})
 
 
 def refuse_unusable(dataset: RawDataset, summaries: Sequence[ImageSummary]) -> None:

@@ -203,6 +203,7 @@ def _warnings(
             f"images of more than 8 bits use only {share:.1%} of their range and would be nearly black: "
             "rescale them (DICOM: set data.window_center and data.window_width)"
         )
+    warnings += _range_warnings(dataset, summaries)
     if is_guessed(data.group_by or ""):
         warnings.append("the groups of data.group_by are guessed: remove 'guessed:' if they are right")
     warnings += dataset.name_warnings
@@ -225,6 +226,22 @@ def _warnings(
             "the headers identify people: `prepare` uses none of these fields, but data/ and its remote contain them"
         )
     return warnings
+
+
+def _range_warnings(dataset: RawDataset, summaries: list[ImageSummary]) -> list[str]:
+    """Warn of images that are normalised each by itself, e.g. PET slices with a rescale slope each and no window."""
+    first: dict[tuple[float, float], str] = {}
+    for record, summary in zip(dataset.records, summaries, strict=True):
+        if summary.own_range:
+            first.setdefault(summary.own_range, record.file)
+    if len(first) < 2:
+        return []
+    narrowest, *_, widest = sorted(first, key=lambda ends: ends[1] - ends[0])
+    shown = " and ".join(f"{low:g}…{high:g} in {first[low, high]}" for low, high in (narrowest, widest))
+    return [
+        f"without a window, black to white are {len(first)} different ranges of values ({shown}): equal values are not "
+        "equally bright: set data.window_center and data.window_width"
+    ]
 
 
 def _without_patient(dataset: RawDataset, data: Data, has_proposals: bool) -> list[str]:

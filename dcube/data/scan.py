@@ -73,5 +73,6 @@ def _scan_image(dataset: RawDataset, row: int, data: Data, checkpoint: ScanCheck
         raw.brightest,
         raw.modality,
         thumbnail=thumbnail(found.raw.image, data.fit).tobytes() if data.near_duplicates else b"",
+        own_range=raw.own_range,
         has_few_levels=has_few_levels(raw.image),
     )

@@ -54,10 +54,9 @@ def test_thumbnail_before_the_picture_among_the_pages_is_refused(tmp_path):
 def test_raw_photo_is_refused_by_name(tmp_path, name):
     version = ((50706, "B", 4, b"\1\4\0\0", True),) if name == "a.tif" else ()
     preview_first(tmp_path / name, extratags=version)
-    (stored,) = list_stored_images(tmp_path, name)
-    assert isinstance(stored, StoredImage)
+    assert list_stored_images(tmp_path, name) == [StoredImage(name)]
     with pytest.raises(UnusableImageError, match=RAW):
-        read_stored_image(tmp_path, stored, None)
+        read_stored_image(tmp_path, StoredImage(name), None)
 
 
 def test_raw_photo_without_preview_is_refused_by_name(tmp_path):

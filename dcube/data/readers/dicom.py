@@ -44,10 +44,10 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
     with decoding("DICOM file"), path.open("rb") as file:
         dataset = open_dataset(path, file, stop_before_pixels=True)
         pixels = _decode(dataset, _readable_pixels(dataset, path, find_pixels(file, path, dataset), frame), frame)
-        layers = attribute_layers(dataset, frame)
+        layers, own_range = attribute_layers(dataset, frame), None
         photometric = dataset.PhotometricInterpretation
         if photometric in GREY:
-            grey = to_grey(pixels, dataset, layers, window)
+            grey, own_range = to_grey(pixels, dataset, layers, window)
             image = Image.fromarray(255 - grey if photometric == "MONOCHROME1" else grey)
         else:
             if photometric == "PALETTE COLOR":
@@ -56,7 +56,8 @@ def read_frame(path: Path, frame: int = 0, window: Window | None = None) -> RawI
         image = square_pixels(image, pixel_spacing(layers) or (1.0, 1.0))
         pixels_type = f"{dataset.BitsStored} bits" if dataset.get("BitsStored") else "floats"
         multi_frame = frame_count(dataset, path) > 1
-        return RawImage.checked(image, f"DICOM {photometric} {pixels_type}", modality_of(dataset), multi_frame)
+        mode = f"DICOM {photometric} {pixels_type}"
+        return RawImage.checked(image, mode, modality_of(dataset), multi_frame, own_range)
 
 
 def _readable_pixels(dataset: Dataset, path: Path, element: PixelElement | None, frame: int) -> PixelElement:

@@ -5,25 +5,32 @@ from typing import cast, get_args
 import numpy as np
 from pydicom.dataset import Dataset
 
-from dcube.data.readers.dicom_header import first_value, number
+from dcube.data.readers.dicom_header import first_value, modality_of, number
+from dcube.data.readers.dicom_kinds import SLICED
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.data.readers.windows import Function, Window
 
 
-def to_grey(pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window: Window | None) -> np.ndarray:
-    """Return grey values as float32 in 0…255, before MONOCHROME1 is inverted."""
+def to_grey(
+    pixels: np.ndarray, dataset: Dataset, layers: list[Dataset], window: Window | None
+) -> tuple[np.ndarray, tuple[float, float] | None]:
+    """Return grey values as float32 in 0…255, before MONOCHROME1 is inverted, and `RawImage.own_range`."""
     values, full = _modality_lut(pixels, dataset, layers)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise UnusableImageError("NaN or infinite pixels")
     if window is None and (luts := first_value(layers, "VOILUTSequence")):
-        values, full = _look_up(values, luts[0], dataset, signed=full is None or full[0] < 0)
-    else:
-        window = window or _own_window(layers)
-    if window is None and full is not None:
-        window = Window((full[0] + full[1]) / 2, full[1] - full[0])
-    if window is None:
+        values, ends = _look_up(values, luts[0], dataset, signed=full is None or full[0] < 0)
+        window = _between(*ends)
+    if window := window or _own_window(layers):
+        return window.apply(values), None
+    if full is None:
         raise UnusableImageError("floats without a window: set data.window_center and data.window_width")
-    return window.apply(values)
+    is_measured = modality_of(dataset) in SLICED or _rescale(layers) != (1, 0)
+    return _between(*full).apply(values), full if is_measured else None
+
+
+def _between(low: float, high: float) -> Window:
+    return Window((low + high) / 2, high - low)
 
 
 def _modality_lut(
@@ -32,8 +39,7 @@ def _modality_lut(
     """Return the values in the modality's units, and the range that the stored bits can represent (None for floats)."""
     if luts := first_value(layers, "ModalityLUTSequence"):
         return _look_up(pixels, luts[0], dataset, signed=bool(dataset.get("PixelRepresentation")))
-    slope, intercept = (number(layers, name) for name in ("RescaleSlope", "RescaleIntercept"))
-    slope, intercept = 1.0 if slope is None else slope, intercept or 0.0
+    slope, intercept = _rescale(layers)
     if slope == 0:
         raise UnusableImageError("a rescale slope of 0")
     values = pixels
@@ -45,6 +51,11 @@ def _modality_lut(
     stored = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     low, high = sorted(slope * value + intercept for value in stored)
     return values, (low, high)
+
+
+def _rescale(layers: list[Dataset]) -> tuple[float, float]:
+    slope, intercept = (number(layers, name) for name in ("RescaleSlope", "RescaleIntercept"))
+    return 1.0 if slope is None else slope, intercept or 0.0
 
 
 def _look_up(

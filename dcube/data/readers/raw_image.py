@@ -37,6 +37,8 @@ class RawImage:
         brightest: largest value, 0…255.
         modality: DICOM code of the device type, e.g. `CT`; empty if the file does not say.
         multi_frame: whether the file has several frames or slices. Some of them may show nothing (air above the head).
+        own_range: the measured values that are black and white, where no window but the file's number format gives
+            them: other files may show the same values otherwise.
         centre: centre of a crop, (row, column) in pixels; None means the middle of the image.
     """
 
@@ -45,10 +47,18 @@ class RawImage:
     brightest: float
     modality: str = ""
     multi_frame: bool = False
+    own_range: tuple[float, float] | None = None
     centre: tuple[float, float] | None = None
 
     @classmethod
-    def checked(cls, image: Image.Image, mode: str, modality: str = "", multi_frame: bool = False) -> Self:
+    def checked(
+        cls,
+        image: Image.Image,
+        mode: str,
+        modality: str = "",
+        multi_frame: bool = False,
+        own_range: tuple[float, float] | None = None,
+    ) -> Self:
         """Make a `RawImage` and determine its brightest value.
 
         Raises:
@@ -58,7 +68,7 @@ class RawImage:
         bands = extrema if isinstance(extrema[0], tuple) else (extrema,)
         if all(low == high for low, high in bands) and not multi_frame:
             raise ConstantImageError("constant: every pixel is the same")
-        return cls(image, mode, max(high for _, high in bands), modality, multi_frame)
+        return cls(image, mode, max(high for _, high in bands), modality, multi_frame, own_range)
 
 
 @contextmanager
