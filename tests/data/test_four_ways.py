@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import ExifTags, Image
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
 from dcube.config.schema import Data
 from dcube.data.adding import add_dataset
@@ -18,12 +22,13 @@ from dcube.data.preparing import prepare
 from dcube.data.readers.raw_image import UnusableImageError
 from dcube.errors import DcubeError
 from dcube.inference.inputs import collect_images
-from tests.support.medical_files import RAMP, dicom_file
+from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, save_dicom
 from tests.support.raw_sets import class_folders, noise, save
 
 PLAIN = Data(name="set", image_size=16, diffusion_image_size=16)
 MASK = "mask or thumbnail of an image"
 CLASSES = ("ill", "well")
+PICTURE = noise(0)  # ill/00.png
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +45,7 @@ class Kind:
         refused: part of the error; empty if the set is used.
         images: how many images `predict` finds; 0 if it refuses the folder too.
         unreadable: how many of these it cannot read.
+        same: whether the set shows the same pictures as before.
     """
 
     build: Callable[[Path], object]
@@ -47,6 +53,7 @@ class Kind:
     refused: str = ""
     images: int = 20
     unreadable: int = 0
+    same: bool = False
 
 
 def masks(raw: Path) -> None:
@@ -88,6 +95,71 @@ def negative(raw: Path) -> None:
     tifffile.imwrite(raw / "ill" / "signed.tif", (noise(1).astype(int) - 128).astype(np.int8))
 
 
+def turned(raw: Path) -> None:
+    """Orientation 6: the picture is to be turned by a quarter, clockwise."""
+    tag = (ExifTags.Base.Orientation, "H", 1, 6, True)
+    tifffile.imwrite(raw / "ill" / "0.tif", np.rot90(PICTURE), photometric="minisblack", extratags=[tag])
+
+
+def white_is_zero(raw: Path) -> None:
+    tifffile.imwrite(raw / "ill" / "0.tif", 65535 - PICTURE.astype(np.uint16) * 257, photometric="miniswhite")
+
+
+def negative_table(raw: Path) -> None:
+    """A VOI LUT that begins below 0, in a file that does not say that it does (implicit VR)."""
+    table = Dataset()
+    table.add_new("LUTDescriptor", "SS", [256, -128, 8])
+    table.add_new("LUTData", "US", list(range(256)))
+    dataset = dicom_dataset(PICTURE.astype(np.int16) - 128, VOILUTSequence=[table])
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    save_dicom(raw / "ill" / "0.dcm", dataset)
+
+
+def masked_jpeg_ls(raw: Path) -> None:
+    """Signed values of 13 bits without their sign in a stream of 16 bits."""
+    values = np.rint(PICTURE / 255 * 8191).astype(np.int16) - 4096
+    dataset = dicom_dataset(values, BitsStored=13)
+    dataset.PixelData = encapsulate([imagecodecs.jpegls_encode(values.view(np.uint16) & 0x1FFF)])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    save_dicom(raw / "ill" / "0.dcm", dataset)
+
+
+def decimal_comma(raw: Path) -> None:
+    file = dicom_file(raw / "ill" / "0.dcm", RAMP, RescaleSlope="1", RescaleIntercept="10.24")
+    file.write_bytes(file.read_bytes().replace(b"10.24", b"10,24"))
+
+
+def floats(raw: Path) -> None:
+    dataset = dicom_dataset(RAMP, BitsAllocated=32)
+    for unused in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(dataset, unused)
+    dataset.FloatPixelData = RAMP.astype("<f4").tobytes()
+    save_dicom(raw / "ill" / "0.dcm", dataset)
+
+
+def bomb(raw: Path) -> None:
+    """A header of 16 × 16 pixels around a JPEG 2000 stream of 400 megapixels."""
+    dataset = dicom_dataset(np.zeros((16, 16), np.uint8))
+    stream = imagecodecs.jpeg2k_encode(np.zeros((16, 16), np.uint8), codecformat="j2k", level=0)
+    dataset.PixelData = encapsulate([stream.replace((16).to_bytes(4), (20_000).to_bytes(4))])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    save_dicom(raw / "ill" / "0.dcm", dataset)
+
+
+def stored_otherwise(build: Callable[[Path], None]) -> Callable[[Path], None]:
+    def replace(raw: Path) -> None:
+        (raw / "ill" / "00.png").unlink()
+        build(raw)
+
+    return replace
+
+
+def unreadable(build: Callable[[Path], object], why: str) -> Kind:
+    return Kind(build, refused=why, images=21, unreadable=1)
+
+
 KINDS = {
     "A: masks beside images": Kind(masks, {MASK: 20}),
     "A: folders above the classes": Kind(hospitals, refused="the folders north, south all hold the folders ill, well"),
@@ -99,9 +171,26 @@ KINDS = {
         lambda raw: Image.fromarray(noise(1)).save(raw / "ill" / "a.gif"),
         {"format that is not read: convert it to PNG, DICOM or NIfTI": 1},
     ),
-    "C: a JPEG that decodes half grey": Kind(cut_picture, refused="damaged", images=21, unreadable=1),
-    "C: a DICOM file that is cut off": Kind(cut_dicom, refused="damaged, perhaps cut off", images=21, unreadable=1),
-    "C: values below 0": Kind(negative, refused="signed 8-bit values below 0", images=21, unreadable=1),
+    "C: a JPEG that decodes half grey": unreadable(cut_picture, "damaged"),
+    "C: a DICOM file that is cut off": unreadable(cut_dicom, "damaged, perhaps cut off"),
+    "C: values below 0": unreadable(negative, "signed 8-bit values below 0"),
+    "C: a turned TIFF": Kind(stored_otherwise(turned), same=True),
+    "C: a TIFF whose 0 is white": Kind(stored_otherwise(white_is_zero), same=True),
+    "C: a VOI LUT that begins below 0": Kind(stored_otherwise(negative_table), same=True),
+    "C: a JPEG-LS without its signs": Kind(stored_otherwise(masked_jpeg_ls), same=True),
+    "C: a decimal comma": unreadable(decimal_comma, "RescaleIntercept is not a number"),
+    "C: float pixels": unreadable(floats, "floats without a window"),
+    "C: frames that nothing counts": unreadable(
+        lambda raw: dicom_file(raw / "ill" / "0.dcm", np.stack([RAMP] * 10)), "the number of frames is missing"
+    ),
+    "C: a raw photo": unreadable(
+        lambda raw: tifffile.imwrite(raw / "ill" / "0.dng", noise(1), photometric="minisblack"), "a raw photo"
+    ),
+    "C: transparent throughout": unreadable(
+        lambda raw: Image.fromarray(np.dstack([noise(1)] * 3 + [0 * noise(1)])).save(raw / "ill" / "0.png"),
+        "transparent throughout",
+    ),
+    "a bomb": unreadable(bomb, "damaged or hostile: the compressed pixels are 20000 × 20000 pixels"),
     "D: a broken link": Kind(lambda raw: (raw / "ill" / "x.png").symlink_to("gone"), refused="broken link", images=0),
     "D: a linked folder": Kind(
         lambda raw: (raw / "ill" / "more").symlink_to(raw / "well"), refused="link to a folder", images=0
@@ -125,6 +214,12 @@ def test_check_add_prepare_and_predict_agree(tmp_path, name):
         for report in (inspect_dataset(raw, PLAIN), add_dataset(PLAIN, raw, stored)):
             assert report.images == 20 and not report.problem and counted(report.left_out) == kind.left_out
         assert len(prepare(stored, PLAIN, tmp_path / "prepared").manifest) == 20
+    if kind.same:
+        plain = class_folders(tmp_path / "plain")
+        prepare(plain, PLAIN, tmp_path / "plain_prepared")
+        arrays = [np.load(tmp_path / name / "images-16.npy").astype(int) for name in ("prepared", "plain_prepared")]
+        assert is_same_set(*arrays)
+        assert is_same_set(pictures(raw), pictures(plain))
     if not kind.images:
         assert kind.refused in problem(lambda: predicted(raw))
     else:
@@ -140,6 +235,17 @@ def problem(run: Callable[[], object]) -> str:
 
 def counted(left_out: Mapping[str, list[str]]) -> dict[str, int]:
     return {why: len(files) for why, files in left_out.items()}
+
+
+def is_same_set(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether the images are the same, in any order, up to rounding."""
+    return len(found) == len(expected) and all(np.abs(found - one).max(axis=(1, 2, 3)).min() <= 1 for one in expected)
+
+
+def pictures(raw: Path) -> np.ndarray:
+    """What `predict` reads, (N, 1, h, w)."""
+    with collect_images([raw]) as (images, _):
+        return np.stack([np.asarray(image.read(None).image, float)[None] for image in images])
 
 
 def predicted(raw: Path) -> tuple[int, int, dict[str, int]]:
