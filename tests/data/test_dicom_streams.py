@@ -136,7 +136,7 @@ def test_padding_after_the_pixels_is_no_frame(tmp_path):
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
 @pytest.mark.parametrize("meta", [True, False])
 def test_large_file_without_preamble_is_read(tmp_path, syntax, meta):
-    """Above 16 MB too, where older versions read the file in another way; the reference is SimpleITK."""
+    """Also a file of 18 MB; the reference is SimpleITK."""
     values = np.random.default_rng(0).integers(0, 4096, (3000, 3000)).astype(np.uint16)
     pixels = values.astype(">u2") if syntax == ExplicitVRBigEndian else values
     dataset: Dataset = dicom_dataset(pixels, BitsStored=12)
