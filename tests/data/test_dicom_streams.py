@@ -151,6 +151,24 @@ def test_large_file_without_preamble_is_read(tmp_path, syntax, meta):
     assert np.array_equal(np.asarray(read_frame(tmp_path / "b.dcm").image), whole)
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_compressed_file_that_is_cut_off_is_refused_for_every_frame(tmp_path, name):
+    """Some decoders fill what is missing, and CharLS takes seconds to notice it."""
+    syntax, encode = ENCODERS[name]
+    file = stored(tmp_path / "a.dcm", syntax, [encode(smooth())] * 2, NumberOfFrames=2)
+    content = file.read_bytes()
+    for cut in (8, 40, 200):
+        file.write_bytes(content[:-cut])
+        for frame in (0, 1):
+            assert refused(file, frame) == "cut off: fewer pixels than the header says"
+
+
+def test_jpeg_ls_without_its_end_is_refused(tmp_path):
+    stream = imagecodecs.jpegls_encode(np.random.default_rng(0).integers(0, 256, (32, 24), dtype=np.uint8))
+    why = "damaged or cut off: a JPEG-LS without its end"
+    assert refused(stored(tmp_path / "a.dcm", JPEGLSLossless, [stream[:400]])) == why
+
+
 @pytest.mark.parametrize("side", [16, 3000])
 def test_file_that_is_cut_off_is_refused_at_any_size(tmp_path, side):
     file = dicom_file(tmp_path / "a.dcm", np.resize(RAMP, (side, side)))

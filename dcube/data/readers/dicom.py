@@ -85,15 +85,14 @@ def _readable_pixels(dataset: Dataset, path: Path, element: PixelElement | None,
         raise UnusableImageError("unknown transfer syntax")
     if not syntax.is_encapsulated and samples > 1 and dataset.get("PlanarConfiguration") is None:
         raise UnusableImageError("missing DICOM attribute PlanarConfiguration")
-    if not syntax.is_encapsulated or frame == 0:  # once a file: a cine loop has thousands of frames
-        _refuse_other_count(dataset, element, frames)
+    _refuse_other_count(dataset, path, element, frames)
     return element
 
 
-def _refuse_other_count(dataset: Dataset, element: PixelElement, frames: int) -> None:
+def _refuse_other_count(dataset: Dataset, path: Path, element: PixelElement, frames: int) -> None:
     """Raise `UnusableImageError` if there are other pixels than those of `frames` frames."""
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        held = max(frames, count_streams(element))
+        held = (streams := count_streams(element, path)) and max(frames, streams)
     else:
         bits = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated
         if dataset.PhotometricInterpretation == "YBR_FULL_422":

@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame, parse_basic_offsets
 from pydicom.pixels import as_pixel_options, get_decoder
 from pydicom.pixels.decoders.base import Decoder
-from pydicom.uid import JPEGBaseline8Bit, RLELossless
+from pydicom.uid import JPEGBaseline8Bit, JPEGLSTransferSyntaxes, RLELossless
 
 from dcube.data.readers.codestreams import StreamHeader, is_rle_of, is_stream_start, read_stream_header
 from dcube.data.readers.damaged_jpeg import compressed_part, refuse_damaged_jpeg
@@ -20,7 +21,8 @@ from dcube.data.readers.raw_image import UnusableImageError
 KEYWORDS = {0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData", 0x0010: "PixelData"}  # by element of group 7FE0
 VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 UNDEFINED = 0xFFFFFFFF
-ITEM = b"\xfe\xff\x00\xe0"
+ITEM, DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
+JPEG_START_OF_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 HOSTILE = "damaged or hostile: the compressed pixels are"
 
 
@@ -67,6 +69,8 @@ def decode_frame(dataset: Dataset, element: PixelElement, frame: int) -> np.ndar
         return _decode(decoder, element, frame, options)
     stream = _frame_stream(element, frame, options)
     _refuse_other_size(dataset, stream)
+    if syntax in JPEGLSTransferSyntaxes and stream.rfind(JPEG_END) < stream.rfind(JPEG_START_OF_SCAN):
+        raise UnusableImageError("damaged or cut off: a JPEG-LS without its end")  # CharLS takes seconds to notice
     if syntax != JPEGBaseline8Bit:
         return _decode(decoder, element, frame, options)
     compressed = compressed_part(stream)
@@ -75,15 +79,21 @@ def decode_frame(dataset: Dataset, element: PixelElement, frame: int) -> np.ndar
     return pixels
 
 
-def count_streams(element: PixelElement) -> int:
-    """Count the frames of encapsulated pixels: the fragments that begin a compressed stream."""
-    element.file.seek(element.start)
-    parse_basic_offsets(element.file)
-    count = 0
-    while (item := element.file.read(16))[:4] == ITEM and len(item) == 16:
-        count += is_stream_start(item[8:])
-        element.file.seek(int.from_bytes(item[4:8], "little") - 8, 1)
-    return count
+def count_streams(element: PixelElement, path: Path) -> int:
+    """Count the fragments of encapsulated pixels that begin a compressed stream: the frames. 0 if the end is missing."""
+    return _count_streams(path, path.stat().st_mtime_ns, element.start)
+
+
+@lru_cache(maxsize=64)  # a cine loop has thousands of frames, and each is read alone
+def _count_streams(path: Path, changed: int, start: int) -> int:
+    with path.open("rb") as file:
+        file.seek(start)
+        parse_basic_offsets(file)
+        count = 0
+        while (item := file.read(16))[:4] == ITEM:
+            count += is_stream_start(item[8:])
+            file.seek(int.from_bytes(item[4:8], "little") + 8 - len(item), 1)
+    return count if item.startswith(DELIMITER) else 0
 
 
 def _decode(decoder: Decoder, element: PixelElement, frame: int, options: dict[str, Any]) -> np.ndarray:
