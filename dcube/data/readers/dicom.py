@@ -92,7 +92,7 @@ def _readable_pixels(dataset: Dataset, path: Path, element: PixelElement | None,
 def _refuse_other_count(dataset: Dataset, path: Path, element: PixelElement, frames: int) -> None:
     """Raise `UnusableImageError` if there are other pixels than those of `frames` frames."""
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        held = (streams := count_streams(element, path)) and max(frames, streams)
+        held = max(frames, count_streams(element, path))
     else:
         bits = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated
         if dataset.PhotometricInterpretation == "YBR_FULL_422":

@@ -80,12 +80,18 @@ def decode_frame(dataset: Dataset, element: PixelElement, frame: int) -> np.ndar
 
 
 def count_streams(element: PixelElement, path: Path) -> int:
-    """Count the fragments of encapsulated pixels that begin a compressed stream: the frames. 0 if the end is missing."""
-    return _count_streams(path, path.stat().st_mtime_ns, element.start)
+    """Count the frames of encapsulated pixels: the fragments that begin a compressed stream.
+
+    Raises:
+        UnusableImageError: if the end of the pixels is missing.
+    """
+    if (count := _count_streams(path, path.stat().st_mtime_ns, element.start)) is None:
+        raise UnusableImageError("damaged, perhaps cut off: the end of the pixels is missing")
+    return count
 
 
 @lru_cache(maxsize=64)  # a cine loop has thousands of frames, and each is read alone
-def _count_streams(path: Path, changed: int, start: int) -> int:
+def _count_streams(path: Path, changed: int, start: int) -> int | None:
     with path.open("rb") as file:
         file.seek(start)
         parse_basic_offsets(file)
@@ -93,7 +99,7 @@ def _count_streams(path: Path, changed: int, start: int) -> int:
         while (item := file.read(16))[:4] == ITEM:
             count += is_stream_start(item[8:])
             file.seek(int.from_bytes(item[4:8], "little") + 8 - len(item), 1)
-    return count if item.startswith(DELIMITER) else 0
+    return count if item.startswith(DELIMITER) else None
 
 
 def _decode(decoder: Decoder, element: PixelElement, frame: int, options: dict[str, Any]) -> np.ndarray:
