@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dcube.artifacts.layout import EVALUATION, PARAMS, PREPARED, REGISTERED, REPORT, VERSIONS
+from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PARAMS, PREPARED, REGISTERED, REPORT, VERSIONS
+from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
+from dcube.evaluation.metrics import HEADLINES
 from dcube.registry.staleness import refuse, stale_run
 from dcube.registry.version import Version, readable
 from dcube.registry.versions import RegisteredModel, evaluation_artifacts
@@ -72,6 +74,7 @@ def material_of(registered_model: RegisteredModel, version: Version, folder: Pat
             continue
         with TemporaryDirectory() as work:
             files = registered_model.verified(one, Path(work), code=False).or_refuse()
+            _refuse_incomplete(files / evaluation_artifacts(name) / METRICS_FILE)
             shutil.copytree(files / evaluation_artifacts(name), folder / EVALUATION / name)
             if one is version:
                 _keep(files / REPORT, folder)
@@ -84,6 +87,13 @@ def material_of(registered_model: RegisteredModel, version: Version, folder: Pat
         absent=NOT_KEPT,
         wanted=model,
     )
+
+
+def _refuse_incomplete(file: Path) -> None:
+    """Raise `DcubeError` if an evaluation lacks a headline metric, which every table of the page shows."""
+    missing = [metric.name for metric in HEADLINES if metric.name not in Metrics.load(file).test]
+    if missing:
+        raise DcubeError(f"{file.name} of {file.parent.name} has no {missing[0]}: {Metrics.remedy}")
 
 
 def _siblings(registered_model: RegisteredModel, version: Version) -> list[Version]:
