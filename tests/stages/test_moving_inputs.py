@@ -126,6 +126,57 @@ def test_dvc_records_no_result_of_changed_inputs(checkout: Path) -> None:
     assert (checkout / "outputs/model").read_text() == "trained for 5.0 epochs"
 
 
+@pytest.fixture
+def versioned(checkout: Path) -> Path:
+    """The checkout with an older commit (7 epochs) and a branch `other` (5 epochs)."""
+
+    def commit(epochs: str) -> None:
+        (checkout / "params.yaml").write_text(Params().to_yaml().replace("epochs: 280", f"epochs: {epochs}", 1))
+        command(checkout, "git", "add", ".")
+        command(checkout, "git", "commit", "--quiet", "--message", epochs)
+
+    command(checkout, "git", "init", "--quiet", "--initial-branch=main")
+    command(checkout, sys.executable, "-m", "dvc", "init", "--quiet")
+    commit("7")
+    command(checkout, "git", "branch", "other")
+    commit("280")
+    command(checkout, "git", "switch", "--quiet", "other")
+    commit("5")
+    command(checkout, "git", "switch", "--quiet", "main")
+    return checkout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("edited", "words"),
+    [
+        (False, "git switch --quiet other"),
+        (True, "git stash --quiet"),
+        (False, "git checkout --quiet HEAD~1 -- params.yaml"),
+        (False, "git reset --quiet --hard HEAD~1"),
+    ],
+)
+def test_no_result_of_one_revision_is_recorded_for_another(edited: bool, words: str, versioned: Path) -> None:
+    if edited:
+        (versioned / "params.yaml").write_text(
+            (versioned / "params.yaml").read_text().replace("epochs: 280", "epochs: 9")
+        )
+    done = run(versioned, f"import subprocess; subprocess.run({words.split()!r}, check=True)", "-m", "dvc", "repro")
+    assert done.returncode and "params.yaml: diffusion.epochs changed while it ran" in done.stderr
+    assert not (versioned / "dvc.lock").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["git worktree add --quiet ../beside other", "dvc gc --workspace --force"])
+def test_commands_that_change_no_input_may_run_beside_a_stage(words: str, versioned: Path) -> None:
+    program = [sys.executable, "-m", *words.split()] if words.startswith("dvc") else words.split()
+    done = run(versioned, f"import subprocess; subprocess.run({program!r}, check=True)", "-m", "dvc", "repro")
+    assert done.returncode == 0, done.stderr
+    recorded = yaml.safe_load((versioned / "dvc.lock").read_text())["stages"]["train"]["params"]["params.yaml"]
+    assert recorded == {"diffusion.epochs": 280}
+    assert (versioned / "outputs/model").read_text() == "trained for 280.0 epochs"
+
+
 @pytest.fixture(scope="module")
 def registered_template(tmp_path_factory) -> Path:
     """Two stages that DVC has recorded, and one that registers what they made."""
