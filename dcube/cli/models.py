@@ -163,7 +163,7 @@ def _print_moved(registered_model: "RegisteredModel") -> None:
 
 
 def _print_event(name: str, event: "Event") -> None:
-    instead = f" instead of version {event.replaced}" if event.replaced else ""
+    instead = f" instead of version {event.replaced}" if event.replaced not in (None, event.version) else ""
     print(f"Version {event.version} is the champion of {name} now{instead} ({event.how} by {event.who}).")
 
 

@@ -125,7 +125,7 @@ def rollback(registered_model: RegisteredModel, who: str, why: str, to: str | No
     if current is None and not events:
         raise DcubeError(f"{registered_model.name} has no champion: nothing can be rolled back")
     target = registered_model.version(to or _champion_before(registered_model, events, current))
-    if target.version == current:
+    if events and target.version == current == events[-1].version:  # else it was moved by hand, and is appointed now
         raise DcubeError(f"version {target.version} of {registered_model.name} is the champion already")
     _refuse_unfit(registered_model, target)
     if current and tested_elsewhere(target, registered_model.version(current)):

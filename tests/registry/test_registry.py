@@ -272,10 +272,14 @@ class TestPromotion:
         assert "moved outside D-Cube: it is at version 3" in registered_model.champion_moved_by_hand()
         assert download_version(f"{NAME}@{CHAMPION}", working_copy / "moved").version == "3"
         assert "moved outside D-Cube: it is at version 3" in capsys.readouterr().err
+        rollback(registered_model, "Ada", "I moved it on purpose", to="3")
+        assert not registered_model.champion_moved_by_hand() and registered_model.history()[-1].version == "3"
+        with pytest.raises(DcubeError, match="is the champion already"):
+            rollback(registered_model, "Ada", "once more", to="3")
         for file in Path("mlruns").rglob("dcube/predictions.csv"):
             file.unlink()
         with pytest.raises(DcubeError, match="is not what was registered"):
-            rollback(registered_model, "Ada", "why not", to=registered_model.history()[-1].version)
+            rollback(registered_model, "Ada", "why not", to=registered_model.history()[0].version)
 
     @pytest.mark.slow
     def test_failed_promotion_leaves_no_event(self, working_copy, tiny_params, monkeypatch):
