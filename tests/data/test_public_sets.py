@@ -153,6 +153,8 @@ TOO_DEEP = {  # the folders that would be the classes, and what is below them
     "hospitals above splits": ("hospital{A,B}/{train,test}/{ill,well}", "all hold the folders ill, well"),
     "hospitals above sets": ("hospital{A,B}/{train_set,test_set}/{ill,well}", "all hold the folders ill, well"),
     "hospitals above images": ("hospital{A,B}/images/{ill,well}", "all hold the folders ill, well"),
+    "a hospital without a class": ("SiteA/{normal,tumor} SiteB/{normal}", "each hold several"),
+    "a view without a class": ("CC/{benign,malignant} MLO/{malignant}", "each hold several"),
     "splits above organs": ("{train,test}/brain/{glioma,clear} {train,test}/lung/{adeno,mass}", "each hold several"),
 }
 CLASSES_ABOVE = {
@@ -170,6 +172,11 @@ CLASSES_ABOVE = {
     "splits below": "AD/{train,test} CN/{train,test}",
     "a folder of the same name": "im_Dyskeratotic/im_Dyskeratotic im_Koilocytotic/im_Koilocytotic",
     "patients below splits below": "AD/{train,test}/{P1,P2} CN/{train,test}/{P3,P4}",
+    "hospitals below": "normal/{Berlin,Lyon,Oslo} tumor/{Berlin,Lyon,Oslo}",
+    "sites below": "benign/{site1,site2} malignant/{site1,site2}",
+    "views of each": "acl_tear/{axial,sagittal} intact/{axial,sagittal}",
+    "sides of each": "glaucoma/{OD,OS} myopia/{OD,OS}",
+    "times of each": "MS/{pre,post} HC/{pre,post}",
     "BreakHis": "benign/SOB/{adenosis,tubular} malignant/SOB/{ductal,lobular}",
 }
 

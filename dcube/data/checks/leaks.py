@@ -73,8 +73,10 @@ def refuse_unusable_classes(table: pd.DataFrame) -> None:
             "identifiers are: give each image one of a few classes"
         )
     if len(classes) < 2:
+        found = f"only {classes[0]!r}" if classes else "none"
         raise DcubeError(
-            f"at least two classes are needed, and this data set has {classes or 'none'}: add images of other classes"
+            f"at least two classes are needed, and this data set has {found}: add images of other classes, or give the "
+            "labels in a metadata.csv"
         )
 
 

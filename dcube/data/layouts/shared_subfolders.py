@@ -1,7 +1,7 @@
 """Detection of folders above the real classes: splits, hospitals or organs that would become the classes.
 
-`hospital/CLASS` and `CLASS/view` cannot be distinguished, so both are for people to decide. Folders of patients, and of
-series or visits of patients, are no classes.
+`hospital/CLASS` and `CLASS/hospital` cannot be distinguished, so both are for people to decide, unless the outer folders
+say an outcome (`benign`). Folders of patients, of series or visits of patients, and of views, are no classes.
 """
 
 import re
@@ -23,6 +23,7 @@ OUTCOME = re.compile(
     r"(ab)?normals?|benign|malignant|malignancy|positives?|negatives?|pos|neg|healthy|ill|sick|well|diseased|controls?"
     r"|no|non|yes|with|without"
 )  # a word that only names a class has
+OUTCOME_ALONE = re.compile(r"(ab)?normal|benign|malignant|positive|negative|healthy|diseased")  # the whole name
 VIEW = re.compile(
     r"t1|t2|pd|flair|dwi|adc|swi|dce|axial|coronal|sagittal|ax|cor|sag|left|right|od|os|cc|mlo|ap|pa|lat|lateral|frontal"
     r"|anterior|posterior|pre|post|contrast|arterial|venous|portal|delayed|native|baseline|follow|up|rest|stress|ct|mri?|us"
@@ -60,15 +61,17 @@ class _Below:
 def shared_subfolders(records: Mapping[StoredImage, ImageRecord]) -> list[str]:
     """Return the subfolders that the folders of all labels share and that contain most of their images.
 
-    Subfolders that are splits or say nothing are skipped. The result is empty if the subfolders look like patients, or
-    agree with the patients that all images name.
+    Subfolders that are splits or say nothing are skipped. The result is empty if the subfolders look like patients or
+    views, or agree with the patients that all images name, or if a label says an outcome and no subfolder does.
     """
     below = _below_labels(records)
     shared = set.intersection(*(folder.names for folder in below)) if len(below) > 1 else set()
     numbers = sum(folder.isdigit() for folder in shared)
     if len(shared) < FEWEST_BELOW or look_like_people(shared) or numbers == len(shared) >= FEWEST_NUMBERS:
         return []
-    if say_nothing(sorted(shared)) or _are_of_patients(records, below):
+    if say_nothing(sorted(shared)) or _are_of_patients(records, below) or all(map(_is_view, shared)):
+        return []
+    if any(map(_says_outcome, _labels(records))) and not any(map(_says_outcome, shared)):
         return []
     return sorted(shared) if all(folder.hold_most(shared) for folder in below) else []
 
@@ -76,16 +79,22 @@ def shared_subfolders(records: Mapping[StoredImage, ImageRecord]) -> list[str]:
 def inner_classes(records: Mapping[StoredImage, ImageRecord]) -> list[str]:
     """Return the subfolders if each label has at least two that may be classes, as in `colon/{cancer,polyp}`.
 
+    Subfolders that are called like outcomes may also be missing below some labels, as in a hospital without a class.
+
     The result is empty if a label says an outcome (`benign`, `no_tumor`), or if the subfolders look like patients,
     series or views.
     """
-    labels = {record.label for record in records.values() if record.label}
     below = _below_labels(records)
     names = [folder.names for folder in below]
-    if len(below) < 2 or any(not FEWEST_BELOW <= len(some) <= MOST_BELOW for some in names):
-        return []
     found = sorted(set().union(*names))
-    if any(map(_says_outcome, labels)) or any(map(_may_be_of_a_patient, found)) or _are_of_patients(records, below):
+    fewest = 1 if len(found) >= FEWEST_BELOW and any(map(OUTCOME_ALONE.fullmatch, found)) else FEWEST_BELOW
+    if len(below) < 2 or any(not fewest <= len(some) <= MOST_BELOW for some in names):
+        return []
+    if (
+        any(map(_says_outcome, _labels(records)))
+        or any(map(_may_be_of_a_patient, found))
+        or _are_of_patients(records, below)
+    ):
         return []
     return found if all(folder.hold_most(folder.names) for folder in below) else []
 
@@ -110,10 +119,17 @@ def _are_of_patients(records: Mapping[StoredImage, ImageRecord], below: Sequence
     return all(map(_named_patient, records)) and all(folder.agree_with_patients() for folder in below)
 
 
+def _labels(records: Mapping[StoredImage, ImageRecord]) -> set[str]:
+    return {record.label for record in records.values() if record.label}
+
+
 def _says_outcome(label: str) -> bool:
     return any(OUTCOME.fullmatch(word) for word in re.findall(r"[^\W\d_]+", label.casefold()))
 
 
 def _may_be_of_a_patient(folder: str) -> bool:
-    words = re.findall(r"[^\W_]+", folder)
-    return any(letter.isdigit() for letter in folder) or all(map(VIEW.fullmatch, words))
+    return any(letter.isdigit() for letter in folder) or _is_view(folder)
+
+
+def _is_view(folder: str) -> bool:
+    return all(map(VIEW.fullmatch, re.findall(r"[^\W_]+", folder.casefold())))
