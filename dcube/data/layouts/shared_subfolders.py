@@ -1,6 +1,6 @@
 """Detection of folders above the real classes: splits, hospitals or organs that would become the classes.
 
-`hospital/CLASS` and `CLASS/hospital` cannot be distinguished, so both are for people to decide, unless the outer folders
+`hospital/CLASS` and `CLASS/hospital` cannot be distinguished, so both are for people to decide, unless outer folders
 say an outcome (`benign`). Folders of patients, of series or visits of patients, and of views, are no classes.
 """
 
