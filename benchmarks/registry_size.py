@@ -17,7 +17,8 @@ from playwright.sync_api import Page, sync_playwright
 from dcube.config.loading import flattened, load_preset
 from dcube.config.schema import Params
 from dcube.registry.candidate_run import candidate_run, log_metrics
-from dcube.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
+from dcube.registry.promotion import appoint_first
+from dcube.registry.versions import CHALLENGER, RegisteredModel
 from dcube.runtime.processes import process_group
 from dcube.tracking import tags
 from dcube.tracking.batches import send_params
@@ -48,7 +49,7 @@ def fill(client: MlflowClient, versions: int, runs: int) -> RegisteredModel:
         send_params(client, parent.info.run_id, changed)
         log_metrics(client, parent.info.run_id, {"challenger.auroc": number / pipelines})
         client.set_terminated(parent.info.run_id)
-    registered_model.client.set_registered_model_alias(NAME, CHAMPION, "1")
+    appoint_first(registered_model, registered_model.version("1"), "benchmark")
     registered_model.client.set_registered_model_alias(NAME, CHALLENGER, str(versions))
     return registered_model
 
