@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import PurePosixPath
 
 from dcube.data.layouts.generic_names import say_nothing
@@ -101,11 +102,12 @@ def inner_classes(records: Mapping[StoredImage, ImageRecord]) -> list[str]:
 
 def _below_labels(records: Mapping[StoredImage, ImageRecord]) -> Sequence[_Below]:
     below: dict[str, _Below] = defaultdict(_Below)
+    says_nothing = cache(lambda folder: say_nothing([folder]))  # a million images have few folders
     for image, record in records.items():
         if record.label:
             folders = PurePosixPath(image.file).parts[:-1]
             inner = folders[folders.index(record.label) + 1 :] if record.label in folders else ()
-            name = next((folder.casefold() for folder in inner if not say_nothing([folder])), "")
+            name = next((folder.casefold() for folder in inner if not says_nothing(folder)), "")
             below[record.label].images[name] += 1
             below[record.label].patients[name].update(_named_patient(image))
     return list(below.values())
