@@ -26,11 +26,11 @@ PATIENT = re.compile(
 
 def refuse_confusing(path: Path, columns: Sequence[str]) -> None:
     """Refuse repeated columns, of which only the last would be read, and misspelt ones, which would not be read."""
-    known = {_plain(name): name for name in READ}
+    known = {plain_title(name): name for name in READ}
     for column, count in Counter(columns).items():
         if count > 1:
             raise DcubeError(f"{path}: the column {column!r} is there {count} times: keep one of them")
-        meant = known.get(_plain(column), column)
+        meant = known.get(plain_title(column), column)
         if meant != column:
             raise DcubeError(f"{path}: the column {column!r} would not be used: call it {meant!r}, or remove it")
 
@@ -55,8 +55,9 @@ def refuse_misnamed(path: Path, rows: Sequence[dict[str, str]], unused: Sequence
 
 def is_patient_column(title: str) -> bool:
     """Return whether the title of a column or an array is one that is used for patients."""
-    return bool(PATIENT.fullmatch(_plain(title)))
+    return bool(PATIENT.fullmatch(plain_title(title)))
 
 
-def _plain(column: str) -> str:
+def plain_title(column: str) -> str:
+    """Return a title in small letters and digits alone, so that spellings of one title are equal."""
     return re.sub(r"[\W_]", "", column).casefold()

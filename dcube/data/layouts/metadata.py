@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from dcube.artifacts.schemas.dataset import UNKNOWN
 from dcube.config.schema import Data
 from dcube.data.grouping_errors import SubgroupError
-from dcube.data.layouts.columns import READ, refuse_misnamed
+from dcube.data.layouts.columns import READ, plain_title, refuse_misnamed
 from dcube.data.layouts.copied_names import originals
 from dcube.data.layouts.naming_tables import is_table
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
@@ -149,7 +149,7 @@ def _refuse_foreign_table(raw: RawFiles) -> None:
     with (raw.path / METADATA).open(encoding="utf-8-sig", errors="replace") as file:
         titles = "".join(file.readline(LONGEST) for _ in range(1 + MOST_ABOVE))
     cells = re.split(r"[,;\t|\n]", titles.replace("\0", ""))  # UTF-16 has zero bytes between the letters
-    names = {re.sub(r"[\W_]", "", cell).casefold() for cell in cells}
+    names = {plain_title(cell) for cell in cells}
     if names >= NBIA:
         raise DcubeError(
             f"{raw.path / METADATA} is the list of series that comes with a download from TCIA (NBIA): remove it, and "
