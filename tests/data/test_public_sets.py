@@ -135,16 +135,25 @@ def test_folders_that_all_contain_the_classes_are_refused_as_classes(above, tmp_
 
 
 TOO_DEEP = {  # the folders that would be the classes, and what is below them
-    "LC25000": ("colon_image_sets/{colon_aca,colon_n} lung_image_sets/{lung_aca,lung_n,lung_scc}", "each hold several"),
+    "LC25000": (
+        "colon_image_sets/{colon_aca,colon_n} lung_image_sets/{lung_aca,lung_n,lung_scc}",
+        "hold folders with images",
+    ),
     "Multi Cancer": (
         "ALL/{all_benign,all_early,all_pre} Brain_Cancer/{brain_glioma,brain_menin} Oral_Cancer/{oral_normal,oral_scc}",
-        "each hold several",
+        "hold folders with images",
     ),
     "HyperKvasir": (
         "lower-gi-tract/anatomical-landmarks/{cecum,ileum} lower-gi-tract/pathological-findings/{polyps,hemorrhoids} "
         "upper-gi-tract/anatomical-landmarks/{pylorus,z-line} upper-gi-tract/pathological-findings/{barretts,grade-a}",
         "all hold the folders anatomical-landmarks, pathological-findings",
     ),
+    "HyperKvasir in part": (
+        "lower-gi-tract/anatomical-landmarks/{cecum,ileum} upper-gi-tract/pathological-findings/{barretts,grade-a}",
+        "hold folders with images (barretts, cecum, grade-a and 1 more)",
+    ),
+    "grades among findings": ("lower/{bbps-0-1,bbps-2-3,stool} upper/{barretts,z-line}", "hold folders with images"),
+    "a group with a single class": ("colon/{cancer,polyp} lung/nodule", "hold folders with images"),
     "RIM-ONE DL": (
         "partitioned_by_hospital/{training,test}_set/{glaucoma,normal} "
         "partitioned_randomly/{training,test}_set/{glaucoma,normal}",
@@ -153,9 +162,12 @@ TOO_DEEP = {  # the folders that would be the classes, and what is below them
     "hospitals above splits": ("hospital{A,B}/{train,test}/{ill,well}", "all hold the folders ill, well"),
     "hospitals above sets": ("hospital{A,B}/{train_set,test_set}/{ill,well}", "all hold the folders ill, well"),
     "hospitals above images": ("hospital{A,B}/images/{ill,well}", "all hold the folders ill, well"),
-    "a hospital without a class": ("SiteA/{normal,tumor} SiteB/{normal}", "each hold several"),
-    "a view without a class": ("CC/{benign,malignant} MLO/{malignant}", "each hold several"),
-    "splits above organs": ("{train,test}/brain/{glioma,clear} {train,test}/lung/{adeno,mass}", "each hold several"),
+    "a hospital without a class": ("SiteA/{normal,tumor} SiteB/{normal}", "hold folders with images"),
+    "a view without a class": ("CC/{benign,malignant} MLO/{malignant}", "hold folders with images"),
+    "splits above organs": (
+        "{train,test}/brain/{glioma,clear} {train,test}/lung/{adeno,mass}",
+        "hold folders with images",
+    ),
 }
 CLASSES_ABOVE = {
     "kinds of two outcomes": "benign/{adenosis,fibroadenoma} malignant/{ductal_carcinoma,papillary}",
@@ -202,6 +214,31 @@ def test_folders_above_the_classes_are_refused(name, tmp_path):
     assert said in str(refusal.value) and "put the images into one folder for each class" in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "patterns",
+    [
+        "train/XR_{WRIST,HAND}/patient00001/study1_{positive,negative} valid/XR_HAND/patient00002/study1_negative",
+        "train/XR_WRIST/patient0000{1,2,3}/study1_{positive,negative}",
+        "wrist/P{1,3}/{benign,malignant} hand/P{2,4}/benign",
+        "hand/p{1,2}_normal hand/p3_abnormal wrist/p4_abnormal",
+    ],
+    ids=["MURA", "MURA, one part", "patients above", "patients and outcomes in one name"],
+)
+def test_folders_above_outcomes_are_refused(patterns, tmp_path):
+    raw = build(tmp_path / "set", files_of(patterns), {})
+    for read in (lambda: inspect_dataset(raw, PLAIN), lambda: add_dataset(PLAIN, raw, tmp_path / "data" / "public")):
+        with pytest.raises(DcubeError, match=r"the names below these say \w+, \w+: .* write a metadata.csv"):
+            read()
+
+
+def test_outcomes_in_file_names_are_no_classes_unless_the_folders_are_called_otherwise(tmp_path):
+    files = [f"{part}/{i}_{kind}.png" for part in ("hand", "wrist") for i, kind in enumerate(("positive", "negative"))]
+    with pytest.raises(DcubeError, match="the names below these say negative, positive"):
+        read_raw_dataset(build(tmp_path / "a", files, {}), PLAIN)
+    files = [f"{label}/{i}_{kind}.png" for label in ("benign", "malignant") for i, kind in enumerate(("normal", "ill"))]
+    assert len(read_raw_dataset(build(tmp_path / "b", files, {}), PLAIN).records) == 4
+
+
 @pytest.mark.parametrize("name", CLASSES_ABOVE)
 def test_folders_inside_of_classes_are_accepted(name, tmp_path):
     source = read_raw_dataset(build(tmp_path, files_of(CLASSES_ABOVE[name]), {}), PLAIN)
@@ -218,7 +255,7 @@ def test_sites_above_medical_classes_are_refused_whatever_patients_they_name(abo
             dicom_file(tmp_path / site / label / f"{number}.dcm", RAMP, PatientID=f"A{number}")
         else:
             nifti_file(tmp_path / site / label / f"{number}.nii.gz", np.zeros((8, 8, 3)) + number)
-    with pytest.raises(DcubeError, match=f"the folders {', '.join(above)} all hold the folders ad, cn"):
+    with pytest.raises(DcubeError, match=f"the folders {', '.join(above)} all hold the folders AD, CN"):
         read_raw_dataset(tmp_path, PLAIN)
 
 

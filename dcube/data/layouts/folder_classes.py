@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from dcube.data.layouts.folders_below import FoldersBelow
 from dcube.data.layouts.generic_names import say_nothing
 from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.data.layouts.raw_files import RawFiles
-from dcube.data.layouts.shared_subfolders import inner_classes, shared_subfolders
 from dcube.data.readers.stored_images import StoredImage
 from dcube.errors import DcubeError, abbreviated
 
@@ -23,14 +23,15 @@ def refuse_unlikely_classes(raw: RawFiles, records: Mapping[StoredImage, ImageRe
             f"{raw.path}: the folders {abbreviated(classes)} look like patients or parts of an archive, and not like "
             f"classes: {labelling_hint(raw)}"
         )
-    if shared := shared_subfolders(records):
+    below = FoldersBelow.of(records)
+    if shared := below.shared():
         raise DcubeError(
             f"{raw.path}: the folders {abbreviated(classes)} all hold the folders {abbreviated(shared)}, and nothing "
             f"tells which of these are the classes: {labelling_hint(raw)}; splits are called train, val and test"
         )
-    if inner := inner_classes(records):
+    if inner := below.inner():
         raise DcubeError(
-            f"{raw.path}: the folders {abbreviated(classes)} each hold several folders with images "
+            f"{raw.path}: the folders {abbreviated(classes)} hold folders with images "
             f"({abbreviated(inner)}), and nothing tells which of these are the classes: {labelling_hint(raw)}"
         )
     for table in raw.naming_tables:
@@ -40,6 +41,11 @@ def refuse_unlikely_classes(raw: RawFiles, records: Mapping[StoredImage, ImageRe
                 f"{raw.path}: the labels would be the folders {abbreviated(classes)}, and {table.file} names the "
                 f"images with other ones: {labelling_hint(raw)}; or remove the table"
             )
+    if outcomes := below.outcomes():
+        raise DcubeError(
+            f"{raw.path}: the labels would be the folders {abbreviated(classes)}, and the names below these say "
+            f"{abbreviated(outcomes)}: {labelling_hint(raw)}"
+        )
 
 
 def labelling_hint(raw: RawFiles) -> str:
