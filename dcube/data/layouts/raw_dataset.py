@@ -12,6 +12,7 @@ from dcube.data.layouts.header_patients import describe_divided_people, refuse_d
 from dcube.data.layouts.planes import OTHER_PLANE, slices_in_other_planes
 from dcube.data.layouts.previews import AMONG_MEDICAL, pictures_among_medical
 from dcube.data.layouts.raw_files import RawFiles
+from dcube.data.layouts.sequences import refuse_mixed_sequences
 from dcube.data.readers.raw_image import RawImage
 from dcube.data.readers.stored_images import StoredImage, read_stored_image
 from dcube.data.readers.windows import Window
@@ -98,6 +99,7 @@ class RawDataset:
         stored = list(records)
         patients = {image: record.patient for image, record in records.items()}
         refuse_divided_series(patients, str(raw.path))
+        refuse_mixed_sequences(patients, str(raw.path))
         if not any(patients.values()):
             raw.refuse_unread_patients()
         suspects = {

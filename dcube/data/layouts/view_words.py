@@ -3,12 +3,12 @@
 import re
 
 VIEW = re.compile(
-    r"t1|t2|pd|flair|dwi|adc|swi|dce|axial|coronal|sagittal|ax|cor|sag|left|right|od|os|cc|mlo|ap|pa|lat|lateral|frontal"
-    r"|anterior|posterior|pre|post|contrast|arterial|venous|portal|delayed|native|baseline|follow|up|rest|stress|ct|mri?|us"
-    r"|pet|xray|dicom|series|study|scan|visit|session"
+    r"t1(?:w|ce?|n|gd)?|t2[wf]?|pdw?|flair|dwi|dti|adc|swi|dce|bold|axial|coronal|sagittal|ax|cor|sag|left|right|od|os"
+    r"|cc|mlo|ap|pa|lat|lateral|frontal|anterior|posterior|pre|post|contrast|arterial|venous|portal|delayed|native"
+    r"|baseline|follow|up|followup|rest|stress|ct|mri?|us|pet|xray|dicom|series|study|scan|visit|session"
 )
 
 
 def are_views(name: str) -> bool:
-    """Return whether the name of a folder has no other words than those of views."""
+    """Return whether a name has no other words than those of views."""
     return all(map(VIEW.fullmatch, re.findall(r"[^\W_]+", name.casefold())))
