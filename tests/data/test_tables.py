@@ -384,3 +384,26 @@ def test_missing_label_column_is_named_with_a_hint(tmp_path):
     rows = [{"file": row["file"], "ill": "1", "well": "0"} for row in images(tmp_path)]
     said = refused(write_metadata(tmp_path, rows))
     assert said.endswith("'label' is missing (found: file, ill, well): add it, with one value in each row")
+
+
+def test_whole_numbers_as_pandas_writes_them_are_read_without_their_fraction(tmp_path):
+    """pandas makes floats of whole numbers where one is missing: labels, patients and subgroups alike."""
+    rows = images(tmp_path)
+    for i, row in enumerate(rows):
+        row |= {"label": "" if i == 0 else f"{float(i % 4 < 2)}", "patient_id": f"{i // 2:.1f}", "stage": f"{i % 2}.0"}
+    report = inspect_dataset(write_metadata(tmp_path, rows), PLAIN)
+    assert {label for counts in report.counts.values() for label in counts} == {"0", "1"} and not report.problem
+    source = read_raw_dataset(tmp_path, PLAIN.model_copy(update={"subgroups": ["stage"]}))
+    assert {record.patient for record in source.records} == {str(i) for i in range(10)}
+    assert source.records[3].subgroups == ("1",)
+
+
+def test_unknown_labels_written_as_floats_are_refused_like_whole_numbers(tmp_path):
+    rows = [row | {"label": f"{i % 3 - 1}.0"} for i, row in enumerate(images(tmp_path))]
+    assert "images have the label '-1' beside '0' and '1'" in refused(write_metadata(tmp_path, rows))
+
+
+@pytest.mark.parametrize("labels", [("0.0", "1.5"), ("0.50", "1.0")])
+def test_fractions_are_kept_as_they_are(tmp_path, labels):
+    rows = [row | {"label": labels[i % 2]} for i, row in enumerate(images(tmp_path))]
+    assert {one.label for one in read_raw_dataset(write_metadata(tmp_path, rows), PLAIN).records} == set(labels)

@@ -1,6 +1,7 @@
 """Reading CSV tables that come with images."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from dcube.data.layouts.table_rows import at_lines, bounded_lines, quoted
 from dcube.errors import DcubeError, abbreviated
 
 MOST_ABOVE = 5  # lines above the titles
+WHOLE = re.compile(r"-?\d+\.0+")
 
 
 def is_unlabelled(folder: str) -> bool:
@@ -19,7 +21,7 @@ def is_unlabelled(folder: str) -> bool:
 
 
 def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Read a CSV file as (line number, column → stripped cell).
+    """Read a CSV file as (line number, column → stripped cell); columns of `0.0`, `1.0` … are read as 0, 1 ….
 
     Raises:
         DcubeError: if a required column is missing, a cell is damaged, a split is unknown, or the file is not a
@@ -53,9 +55,19 @@ def read_rows(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str
                 raise DcubeError(f"{at_lines(path, uneven)}: expected {len(columns)} cells")
             refuse_damaged(path, rows)
             _refuse_unknown_splits(path, rows)
-            return rows
+            return _with_whole_numbers(rows)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DcubeError(f"{path} is not a CSV in UTF-8: {error}: save it as one") from None
+
+
+def _with_whole_numbers(rows: Sequence[tuple[int, dict[str, str]]]) -> list[tuple[int, dict[str, str]]]:
+    """Remove `.0` from columns with nothing else, as pandas writes whole numbers with missing ones among them."""
+    columns = rows[0][1].keys() - {"file"} if rows else ()
+    whole = {name for name in columns if all(WHOLE.fullmatch(row[name]) for _, row in rows if row[name])}
+    return [
+        (line, {name: cell.partition(".")[0] if name in whole else cell for name, cell in row.items()})
+        for line, row in rows
+    ]
 
 
 def _refuse_late_titles(path: Path, required: Sequence[str], first: list[str], rows: Iterator[list[str]]) -> None:
