@@ -60,6 +60,11 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counts.items())
 
 
+def agreeing(count: int, one: str, many: str) -> str:
+    """Format a number with words that agree with it, e.g. `1 image has`, `3 images have`."""
+    return f"{count} {one if count == 1 else many}"
+
+
 def abbreviated(names: Sequence[str], limit: int = 3) -> str:
     """Format the first `limit` names for a message, followed by the number of names left out."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""

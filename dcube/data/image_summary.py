@@ -1,7 +1,7 @@
 """Summaries of the raw images, one per image, made in one pass over the data set."""
 
 import base64
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,6 +27,7 @@ class ImageSummary:
         is_blank: whether it is a frame or slice that shows nothing and is left out; all other fields are then empty.
         thumbnail: pixels for the search for near duplicates; empty if they are not searched for.
         has_few_levels: whether it has hardly any grey levels or colours, like a label map.
+        is_coloured: whether it shows colours; a grey image may be stored in a colour mode.
     """
 
     sha256: str = ""
@@ -40,6 +41,7 @@ class ImageSummary:
     thumbnail: bytes = b""
     own_range: tuple[float, float] | None = None
     has_few_levels: bool = False
+    is_coloured: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the attributes as values that JSON can represent."""
@@ -53,13 +55,18 @@ class ImageSummary:
 
 
 def refuse_unusable(dataset: RawDataset, summaries: Sequence[ImageSummary]) -> None:
-    """Raise one `DcubeError` with the first unusable images and their number, if there are any."""
-    pairs = zip(dataset.records, summaries, strict=True)
-    unusable = [f"{record.file} ({summary.problem})" for record, summary in pairs if summary.problem]
-    if unusable:
-        raise DcubeError(
-            f"{len(unusable)} of {len(summaries)} images cannot be used: {abbreviated(unusable)}: repair or remove them"
-        )
+    """Raise one `DcubeError` with the unusable images by reason, the first of many, if there are any."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for record, summary in zip(dataset.records, summaries, strict=True):
+        if summary.problem:
+            reasons[summary.problem].append(record.file)
+    if not reasons:
+        return
+    unusable = sum(map(len, reasons.values()))
+    found = abbreviated([f"{abbreviated(files)} ({problem})" for problem, files in reasons.items()])
+    if not any(summary.sha256 for summary in summaries):
+        raise DcubeError(f"none of the {unusable} images can be used: {found}")
+    raise DcubeError(f"{unusable} of {len(summaries)} images cannot be used: {found}: repair or remove them")
 
 
 def tabulate(

@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from dcube.artifacts.schemas.dataset import Grouping, NearDuplicates, RawImages
-from dcube.config.guessed import is_guessed
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
 from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
@@ -15,6 +14,7 @@ from dcube.data.group_checks import BY_PATIENT, GroupCheck, check_groups, descri
 from dcube.data.grouping import grouping_of
 from dcube.data.grouping_errors import GroupingError
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
+from dcube.data.inspection_warnings import image_warnings, leak_warnings, patient_warnings
 from dcube.data.layout_detection import read_raw_dataset
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.layouts.raw_files import inner_folder, visible_files
@@ -25,8 +25,6 @@ from dcube.data.splits import count_by_class, plan_splits
 from dcube.data.unnamed_masks import refuse_unnamed_masks
 from dcube.errors import DcubeError, abbreviated
 from dcube.runtime.settings import read_settings
-
-DARK = 64  # of 255; 12-bit values in a 16-bit file reach only 16
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
     )
     grouping = grouping_of(table, data)
     group_checks = _check_groups(dataset, summaries, usable, data)
-    leaks = _leak_warnings(near) + (describe_leak(group_checks) if grouping == "none" else [])
+    leaks = leak_warnings(near) + (describe_leak(group_checks) if grouping == "none" else [])
     headers = summarise_headers(path, visible_files(path), cache.files) if dataset.is_medical else None
     return InspectionReport(
         path=str(path),
@@ -130,8 +128,8 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         left_out={why: list(files) for why, files in dataset.left_out.items()},
         unused_columns=list(dataset.unused_columns),
         notes=list(dataset.notes),
-        warnings=_warnings(dataset, summaries, headers, data)
-        + _without_patient(dataset, data, bool(group_checks[1:]))
+        warnings=image_warnings(dataset, summaries, headers, data)
+        + patient_warnings(dataset, data, bool(group_checks[1:]))
         + leaks
         + shortcut_warnings(dataset, usable, summaries),
         clinical=headers,
@@ -152,9 +150,12 @@ def _plan(dataset: RawDataset, summaries: list[ImageSummary], table: pd.DataFram
         refuse_unusable(dataset, summaries)
     except DcubeError as error:
         problems.append(str(error))
+    usable = table[table["sha256"] != ""]
+    if usable.empty and problems:
+        return {"problem": problems[0]}
     try:
         refuse_unnamed_masks(dataset, summaries)
-        plan = plan_splits(table[table["sha256"] != ""], data)
+        plan = plan_splits(usable, data)
     except DcubeError as error:
         problems.append(str(error))
     if problems:
@@ -188,89 +189,3 @@ def _extra_copies(groups: list[pd.DataFrame]) -> dict[str, int]:
         if len(within) > 1:
             extra[", ".join(sorted(split or "no split" for split in within.index))] += 1
     return dict(sorted(extra.items()))
-
-
-def _warnings(
-    dataset: RawDataset, summaries: list[ImageSummary], headers: HeaderSummary | None, data: Data
-) -> list[str]:
-    warnings = []
-    deep = [
-        one.brightest for one in summaries if one.mode.startswith(("I", "F", "uint16", "float", "DICOM MONOCHROME"))
-    ]
-    if deep and max(deep) < DARK:
-        share = max(deep) / 255
-        warnings.append(
-            f"images of more than 8 bits use only {share:.1%} of their range and would be nearly black: "
-            "rescale them (DICOM: set data.window_center and data.window_width)"
-        )
-    warnings += _range_warnings(dataset, summaries)
-    if is_guessed(data.group_by or ""):
-        warnings.append("the groups of data.group_by are guessed: remove 'guessed:' if they are right")
-    warnings += dataset.name_warnings
-    pairs = zip(dataset.records, summaries, strict=True)
-    if flat := [record.file for record, summary in pairs if summary.has_few_levels]:
-        have = "images have few grey levels or colours, as masks and label maps have"
-        warnings.append(
-            f"all {len(flat)} {have}: are these the masks in place of the images?"
-            if len(flat) == len(summaries)
-            else f"{len(flat)} of {len(summaries)} {have}: remove these ({abbreviated(flat)})"
-        )
-    warnings += [
-        f"{len(files)} of {len(summaries)} images {what} ({abbreviated(files)})"
-        for what, files in dataset.suspects.items()
-    ]
-    if headers and headers.burned_in.get("yes"):
-        warnings.append(f"{headers.burned_in['yes']} files declare burned-in annotations: mask them")
-    if headers and headers.identifying:
-        warnings.append(
-            "the headers identify people: `prepare` uses none of these fields, but data/ and its remote contain them"
-        )
-    return warnings
-
-
-def _range_warnings(dataset: RawDataset, summaries: list[ImageSummary]) -> list[str]:
-    """Warn of images that are normalised each by itself, e.g. PET slices with a rescale slope each and no window."""
-    first: dict[tuple[float, float], str] = {}
-    for record, summary in zip(dataset.records, summaries, strict=True):
-        if summary.own_range:
-            first.setdefault(summary.own_range, record.file)
-    if len(first) < 2:
-        return []
-    narrowest, *_, widest = sorted(first, key=lambda ends: ends[1] - ends[0])
-    shown = " and ".join(f"{low:g}…{high:g} in {first[low, high]}" for low, high in (narrowest, widest))
-    return [
-        f"without a window, black to white are {len(first)} different ranges of values ({shown}): equal values are not "
-        "equally bright: set data.window_center and data.window_width"
-    ]
-
-
-def _without_patient(dataset: RawDataset, data: Data, has_proposals: bool) -> list[str]:
-    unknown = [record.file for record in dataset.records if not record.patient]
-    if not unknown:
-        return []
-    plural = "s" if len(unknown) == 1 else ""
-    belonging = f"belong{plural} to no group" if data.group_by else f"name{plural} no patient"
-    counted = (
-        f"{len(unknown)} of {len(dataset.records)} images {belonging}: images of one person may be in several splits"
-    )
-    if not dataset.has_paths:
-        return [counted]
-    if data.group_by:
-        return [counted, f"data.group_by finds no group for {abbreviated(unknown, limit=1)}: each is split on its own"]
-    if len(unknown) == len(dataset.records):
-        if has_proposals:
-            return [counted, "give patients: data.group_by (see the proposals), or patient_id in metadata.csv"]
-        return [counted, "the file names propose no groups: give patients, patient_id in metadata.csv"]
-    first = abbreviated(unknown, limit=1)
-    if dataset.has_patient_column:
-        return [counted, f"patient_id in metadata.csv is empty for {first}: fill it"]
-    return [counted, f"give patients: patient_id in metadata.csv, for {first}"]
-
-
-def _leak_warnings(near: NearDuplicates) -> list[str]:
-    found = {
-        "near duplicates in several splits (data leakage)": near.in_several_splits,
-        "one picture with several labels": near.with_several_labels,
-    }
-    pictures = {what: [" = ".join(files) for files in groups] for what, groups in found.items() if groups}
-    return [f"{what}: {abbreviated(files)}" for what, files in pictures.items()]

@@ -4,12 +4,15 @@ import hashlib
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from PIL import Image
+
 from dcube.artifacts.schemas.dataset import InputSpec
 from dcube.config.schema import Data
 from dcube.data.checks.near_duplicates import thumbnail
 from dcube.data.image_summary import ImageSummary
 from dcube.data.layouts.raw_dataset import RawDataset
 from dcube.data.preprocessing import preprocess
+from dcube.data.readers.modes import is_coloured
 from dcube.data.readers.raw_image import BlankSliceError, UnusableImageError
 from dcube.data.scan_cache import ScanCache
 from dcube.data.scan_checkpoint import ScanCheckpoint
@@ -17,6 +20,7 @@ from dcube.data.unnamed_masks import has_few_levels
 from dcube.engine.progress import progress
 
 IMAGES_AT_ONCE = 1024
+SAMPLED = 64  # pixels a side, of which the colours are compared
 
 
 def scan_images(
@@ -75,4 +79,5 @@ def _scan_image(dataset: RawDataset, row: int, data: Data, checkpoint: ScanCheck
         thumbnail=thumbnail(found.raw.image, data.fit).tobytes() if data.near_duplicates else b"",
         own_range=raw.own_range,
         has_few_levels=has_few_levels(raw.image),
+        is_coloured=is_coloured(raw.image.resize((SAMPLED, SAMPLED), Image.Resampling.NEAREST)),
     )

@@ -152,4 +152,4 @@ def test_few_slices_in_another_plane_are_reported(tmp_path):
             raw / "ill" / "P3" / f"s{i}.dcm", RAMP, PatientID="P3", **MR_SERIES, ImageOrientationPatient=sagittal
         )
     (found,) = (line for line in inspect_dataset(raw, PLAIN).warnings if "another plane" in line)
-    assert found.startswith("1 of 73 images lie in another plane") and "(ill/P1/s.dcm)" in found
+    assert found.startswith("1 of 73 images is in another plane") and "(ill/P1/s.dcm)" in found

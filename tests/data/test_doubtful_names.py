@@ -138,7 +138,7 @@ def test_hint_for_labels_that_mean_unknown_works_in_folders_and_tables(tmp_path,
 
 def test_npz_patient_called_none_is_refused_with_a_hint(tmp_path):
     file = medmnist_file(tmp_path / "mine.npz", train_patients=np.array(["None", *"abcdefg"]))
-    assert "1 images have the patient 'None': write nothing where it is not known" in refused(file)
+    assert "1 image has the patient 'None': write nothing where it is not known" in refused(file)
     file = medmnist_file(tmp_path / "mine.npz", train_patients=np.array(["", *"abcdefg"]))
     assert read_raw_dataset(file, PLAIN).records[0].patient == ""
 

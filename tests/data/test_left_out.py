@@ -81,7 +81,7 @@ def test_masks_beside_images_are_left_out_and_counted(tmp_path):
 def test_image_with_few_grey_levels_is_reported_as_a_possible_label_map(tmp_path):
     raw = class_folders(tmp_path / "raw")
     save(raw / "ill" / "map.png", np.repeat(np.arange(4, dtype=np.uint8), 144).reshape(24, 24))
-    assert any("1 of 21 images have few grey levels" in line for line in inspect_dataset(raw, PLAIN).warnings)
+    assert any("1 of 21 images has few grey levels" in line for line in inspect_dataset(raw, PLAIN).warnings)
 
 
 def test_localizers_dose_reports_and_secondary_captures_are_left_out(tmp_path):

@@ -98,7 +98,7 @@ def test_several_labels_in_one_cell_are_refused(tmp_path, between):
     rows = images(tmp_path)
     both = between.join(sorted({row["label"] for row in rows}))
     write_metadata(tmp_path, [rows[0] | {"label": both}, *rows[1:]])
-    assert f"1 images have the several labels {both!r}, and an image has one: choose one" in refused(tmp_path)
+    assert f"1 image has the several labels {both!r}, and an image has one: choose one" in refused(tmp_path)
 
 
 def test_empty_rows_at_the_end_are_ignored(tmp_path):

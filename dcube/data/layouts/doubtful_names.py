@@ -96,10 +96,11 @@ def _about_folders(records: Sequence[ImageRecord]) -> Iterator[str]:
             images += 1
             others.update(f"{labels[folder]!r} with the label {record.label!r}" for folder in other)
     if images and len(named) > 1:
+        verb = "lies" if images == 1 else "lie"
         pairs = abbreviated([f"{count} in {pair}" for pair, count in others.most_common()])
         yield (
-            f"{images} of {len(records)} images lie in a folder that is called like another class ({pairs}): correct "
-            "the labels, or move the images"
+            f"{images} of {len(records)} images {verb} in a folder that is called like another class ({pairs}): "
+            "correct the labels, or move the images"
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from dcube.data.readers.dicom_kinds import SLICED
 from dcube.data.readers.stored_images import StoredImage
 
-OTHER_PLANE = "lie in another plane than the rest of their patient, as localizers do: remove these if they are some"
+OTHER_PLANE = "in another plane than the rest of their patient, as localizers are: remove these if they are some"
 COSINE = 0.9  # about 25 degrees: a tilted gantry is not another plane
 MOST = 0.2  # of a patient's slices; a larger part is a series of its own
 

@@ -7,7 +7,7 @@ from dcube.data.readers.dicom_header import SUFFIXES as DICOM_SUFFIXES
 from dcube.data.readers.file_kinds import Kind
 
 PREVIEW = "preview of a DICOM or NIfTI file"
-AMONG_MEDICAL = "are pictures among DICOM or NIfTI, perhaps of a viewer or a report: remove them if they are"
+AMONG_MEDICAL = "pictures among DICOM or NIfTI, perhaps of a viewer or a report: remove them if they are"
 MEDICAL_SUFFIXES = (*sorted(DICOM_SUFFIXES), *sorted(nifti.SUFFIXES, reverse=True))
 
 

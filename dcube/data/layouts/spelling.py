@@ -12,7 +12,7 @@ from dcube.data.layouts.damaged_cells import EXPORT, damaged_labels, damaged_pat
 from dcube.data.layouts.doubtful_names import says_no_class
 from dcube.data.layouts.raw_dataset import ImageRecord
 from dcube.data.readers.unknown_values import says_nothing
-from dcube.errors import DcubeError, abbreviated
+from dcube.errors import DcubeError, abbreviated, agreeing
 
 TRUTHS = {  # as spreadsheets write them in several languages
     **dict.fromkeys(("true", "wahr", "vrai", "verdadero", "verdadeiro", "vero", "waar", "prawda"), "1"),
@@ -56,15 +56,13 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
     labels = Counter(record.label for record in records if record.label)
     patients = Counter(record.patient for record in records if record.patient)
     for patient, damage in damaged_patients(patients):
-        raise DcubeError(f"{where}: {patients[patient]} images have the patient {patient!r}, {damage}: {EXPORT}")
+        raise DcubeError(f"{where}: {_have(patients[patient])} the patient {patient!r}, {damage}: {EXPORT}")
     for what, found in (("label", labels), ("patient", patients)):
         if unknown := [name for name in found if says_nothing(name)]:
-            raise DcubeError(
-                f"{where}: {found[unknown[0]]} images have the {what} {unknown[0]!r}: {NOTHING_KNOWN[what]}"
-            )
+            raise DcubeError(f"{where}: {_have(found[unknown[0]])} the {what} {unknown[0]!r}: {NOTHING_KNOWN[what]}")
     if {"-1", "0", "1"} <= labels.keys():
         raise DcubeError(
-            f"{where}: {labels['-1']} images have the label '-1' beside '0' and '1': write nothing where it is not "
+            f"{where}: {_have(labels['-1'])} the label '-1' beside '0' and '1': write nothing where it is not "
             "known, or name the classes by words"
         )
     _refuse_no_labels(labels, where)
@@ -78,18 +76,18 @@ def refuse_confused(records: list[ImageRecord], where: str) -> None:
 def _refuse_no_labels(labels: Counter[str], where: str) -> None:
     """Refuse labels that spreadsheets have changed, names such as `New folder`, and cells with several labels."""
     for label, damage in damaged_labels(labels):
-        raise DcubeError(f"{where}: {labels[label]} images have the label {label!r}, {damage}: correct it")
+        raise DcubeError(f"{where}: {_have(labels[label])} the label {label!r}, {damage}: correct it")
     for label, count in labels.items():
         if says_no_class(label):
             raise DcubeError(
-                f"{where}: {count} images have the label {label!r}, which is not the name of a class: move them "
+                f"{where}: {_have(count)} the label {label!r}, which is not the name of a class: move them "
                 "into their classes or out of the set, or, if they have no label, leave the cell empty or call the "
                 "folder unlabelled (if it is a class, call it by another name)"
             )
         parts = {part.strip() for part in SEVERAL.split(label)}
         if len(parts) > 1 and parts <= labels.keys():
             raise DcubeError(
-                f"{where}: {count} images have the several labels {label!r}, and an image has one: choose one, leave "
+                f"{where}: {_have(count)} the several labels {label!r}, and an image has one: choose one, leave "
                 "the cell empty, or call it by another name if it is a class"
             )
 
@@ -158,3 +156,7 @@ def _refuse_people(labels: Iterable[str], folders: set[str], where: str) -> None
             f"{where}: the labels {abbreviated(sorted(labels))} look like patients: put their folders into one folder "
             "for each class, or add a metadata.csv"
         )
+
+
+def _have(images: int) -> str:
+    return agreeing(images, "image has", "images have")

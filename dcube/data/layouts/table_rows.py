@@ -33,8 +33,8 @@ def at_lines(path: Path, lines: Sequence[int]) -> str:
 
 
 def quoted(cells: Iterable[str]) -> str:
-    """Quote cells for an error text, each once and the first of many."""
-    return abbreviated(list(map(repr, dict.fromkeys(cells))))
+    """Quote cells for an error text, each once and the first of many; a backslash stays as it is in the table."""
+    return abbreviated([repr(cell).replace(2 * "\\", "\\") for cell in dict.fromkeys(cells)])
 
 
 def _text_rows(path: Path) -> Iterator[list[str]]:
