@@ -26,6 +26,7 @@ from tests.support.medical_files import RAMP, dicom_dataset, dicom_file, save_di
 from tests.support.raw_sets import class_folders, noise, save
 
 PLAIN = Data(name="set", image_size=16, diffusion_image_size=16)
+UNUSED = "table that is not used here"
 MASK = "mask or thumbnail of an image"
 CLASSES = ("ill", "well")
 PICTURE = noise(0)  # ill/00.png
@@ -77,6 +78,65 @@ def studies(raw: Path) -> None:
             name = {} if i < 10 else {"SeriesDescription": "Topogram"}
             pixels = np.roll(RAMP, 40 * i + 7 * c)
             dicom_file(raw / label / f"1.2.826.{i}", pixels, PatientID=f"{c}-{i}", BitsStored=12, **name)
+
+
+def split_in_words(raw: Path) -> None:
+    """The folders of Kaggle's brain tumours."""
+    shutil.rmtree(raw)
+    for number, split in enumerate(("Training", "Testing")):
+        for c, label in enumerate(CLASSES):
+            for i in range(5):
+                save(raw / split / label / f"{i}.png", noise(100 * number + 10 * c + i))
+
+
+def label_maps(raw: Path) -> None:
+    for i in range(10):
+        values = np.random.default_rng(i).integers(0, 3, (24, 24)).astype(np.uint8)
+        save(raw / "ill" / f"{i:02d}_tumor.png", values)
+
+
+def table(titles: str, label: str = "0") -> Callable[[Path], None]:
+    """A table of all images; the last image has the given label."""
+
+    def write(raw: Path) -> None:
+        rows = [f"{c}/{i:02d}.png,{number}" for number, c in enumerate(CLASSES) for i in range(10)]
+        rows[-1] = f"well/09.png,{label}"
+        (raw / "metadata.csv").write_text("\n".join([titles, *(row + ",x" * (titles.count(",") - 1) for row in rows)]))
+
+    return write
+
+
+def names_by_scanners(raw: Path) -> None:
+    """Names by UID or number, beside files with a suffix; one without a preamble."""
+    shutil.rmtree(raw)
+    names = ("0.dcm", "CT.1.2.826.0.1", "image.004", "1.2.840.113619", "IM000001")
+    for c, label in enumerate(CLASSES):
+        for i in range(10):
+            name = names[i % 5] if i < 5 else f"more/{names[i % 5]}"
+            file = dicom_file(raw / label / name, np.roll(RAMP, 40 * i + 7 * c), PatientID=f"{c}-{i}", BitsStored=12)
+            if i == 3:
+                file.write_bytes(file.read_bytes()[132:])
+
+
+def captures(raw: Path) -> None:
+    studies(raw)
+    for label in CLASSES:
+        kind = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}
+        dicom_file(raw / label / "dose", RAMP, SeriesDescription="Dose Report", **kind)
+        dicom_file(raw / label / "photo", RAMP, **kind)
+
+
+def intercept_without_slope(raw: Path) -> None:
+    tags = {"RescaleIntercept": -1024, "RescaleSlope": None, "WindowCenter": 127.5, "WindowWidth": 256}
+    dicom_file(raw / "ill" / "0.dcm", PICTURE.astype(np.uint16) + 1024, **tags)
+
+
+def odd_table(raw: Path) -> None:
+    """A VOI LUT of 255 packed entries of 8 bits, the last of which are equal to those of a longer one."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [255, 0, 8])
+    item.add_new("LUTData", "OW", bytes(range(255)) + b"\0")
+    dicom_file(raw / "ill" / "0.dcm", PICTURE.astype(np.uint16), VOILUTSequence=[item])
 
 
 def cut_picture(raw: Path) -> None:
@@ -167,6 +227,26 @@ KINDS = {
         lambda raw: class_folders(raw, ("thumb",)), {MASK: 10}, "thumb may be a class, or hold masks or thumbnails"
     ),
     "A and B: slices by their content, and localizers": Kind(studies, {"localizer": 2}),
+    "A: splits in other words": Kind(split_in_words),
+    "A: label maps with ordinary names": Kind(label_maps, refused="few grey levels, and the names", images=30),
+    "A: thumbnails of network storage": Kind(
+        lambda raw: save(raw / "ill" / "@eaDir" / "00.png" / "SYNOPHOTO_THUMB_M.png", noise(1)), {"thumbnail": 1}
+    ),
+    "A: dose reports and secondary captures": Kind(
+        captures, {"localizer": 2, "dose report or screen picture": 2, "secondary capture": 2}
+    ),
+    "A: a class in two spellings": Kind(
+        lambda raw: save(raw / "Well" / "x.png", noise(1)), refused="'Well' (1) and 'well' (10) differ", images=21
+    ),
+    "A: a class nan": Kind(
+        lambda raw: save(raw / "nan" / "x.png", noise(1)), refused="1 image has the label 'nan'", images=21
+    ),
+    "A: labels 0 and 0.0": Kind(table("file,label", "0.0"), {UNUSED: 1}, "'0' (10) and '0.0' (1) differ"),
+    "A: a label nan in a table": Kind(table("file,label", "nan"), {UNUSED: 1}, "1 image has the label 'nan'"),
+    "A: a column twice": Kind(table("file,label,label"), {UNUSED: 1}, "the column 'label' is there 2 times"),
+    "B: names by UID and number beside a suffix": Kind(names_by_scanners),
+    "C: an intercept without a slope": Kind(stored_otherwise(intercept_without_slope), same=True),
+    "C: a packed VOI LUT of an odd number of entries": Kind(stored_otherwise(odd_table), same=True),
     "B: other formats": Kind(
         lambda raw: Image.fromarray(noise(1)).save(raw / "ill" / "a.gif"),
         {"format that is not read: convert it to PNG, DICOM or NIfTI": 1},

@@ -30,6 +30,7 @@ DEBRIS = {
 TABLES = frozenset([".csv", ".tsv", ".xls", ".xlsx", ".npz", ".json"])
 MASK = "mask or thumbnail of an image"
 METADATA = "metadata.csv"
+UNUSED = "table that is not used here"
 NAMING = f"table that names images: only {METADATA} is read"
 
 
@@ -109,7 +110,7 @@ class RawFiles:
         reasons = {image.file: why for image, why in self.set_aside.items()}
         reasons |= {file: why for file, why in self.stored.items() if isinstance(why, str)}
         if any(is_table(file) and file not in used for file in self.files):
-            reasons |= {table.file: NAMING for table in self.naming_tables}
+            reasons |= {table.file: UNUSED if table.file == METADATA else NAMING for table in self.naming_tables}
         found: dict[str, list[str]] = defaultdict(list)
         for file in self.files:
             if file not in used:
