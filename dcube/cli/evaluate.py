@@ -52,6 +52,7 @@ def evaluate(
     from dcube.evaluation.operating_point import decision_in_words, table_rows
     from dcube.evaluation.prediction_sets import rates_in_words
     from dcube.evaluation.subgroups import in_short
+    from dcube.evaluation.summary import lookalikes_in_words
     from dcube.inference.drift import drifted_in_words
 
     quiet_mlflow()
@@ -69,6 +70,8 @@ def evaluate(
         )
     for sentence in in_short(test.metrics):
         print(sentence)
+    if warning := lookalikes_in_words(test.metrics):
+        print(f"{warning}: are these really images of another source?")
     if test.metrics.test_patients is None:
         print("Not every image names its patient: the intervals are too narrow where several images show one patient.")
     if test.left_out:

@@ -14,7 +14,7 @@ from dcube.artifacts.tables import PREPARED_MANIFEST, to_csv
 from dcube.config.guessed import rule_of
 from dcube.config.schema import Data
 from dcube.data.array_file import keep_rows
-from dcube.data.checks.leaks import describe_near_duplicates
+from dcube.data.checks.leaks import describe_lone_owners, describe_near_duplicates
 from dcube.data.grouping import count_without_patient, grouping_of
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
 from dcube.data.layouts.phantom import PHANTOM
@@ -55,6 +55,7 @@ def prepare(path: Path, data: Data, folder: Path) -> PreparedDataset:
                     keep_rows(file, plan.table.index.to_numpy())
             _write_manifest(partial, plan.table, data.subgroups)
             warnings = raw.name_warnings + shortcut_warnings(raw, full.table, summaries)
+            warnings += describe_lone_owners(plan.table, "group" if data.group_by else "patient")
             _info(data, plan, left_out, summaries, raw.notes, warnings).save(partial / DATASET)
     return PreparedDataset.load(folder)
 

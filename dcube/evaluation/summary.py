@@ -131,6 +131,15 @@ def tested_on(metrics: Metrics) -> str:
     return f"{metrics.test_images} images{of_owners}"
 
 
+def lookalikes_in_words(metrics: Metrics) -> str:
+    """Return a warning if images of an external test look like images of the model's data set, else empty text."""
+    if not metrics.lookalikes:
+        return ""
+    return (
+        f"{metrics.lookalikes} of {metrics.test_images} images look like copies of images that the model was made with"
+    )
+
+
 def interval_text(metrics: Metrics, name: str, digits: int = 3) -> str:
     interval = metrics.interval[name]
     return f"{interval.low:.{digits}f}–{interval.high:.{digits}f}"

@@ -19,6 +19,7 @@ from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import Candidate
 from dcube.config.loading import validated
 from dcube.config.schema import Data
+from dcube.data.checks.lookalikes import find_lookalikes, perceptual_hash
 from dcube.data.grouping import count_without_patient, grouping_of
 from dcube.data.layouts.metadata import columns_of
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
@@ -32,6 +33,10 @@ from dcube.evaluation.predictions import PREFIX, Predictions
 from dcube.evaluation.summary import evaluate_candidate
 from dcube.inference.drift import image_drift
 from dcube.inference.prediction import drift_columns, predict, without_blank_slices
+
+# Share of images that look like images of the model's data set. Other patients' images are at 1 % or below
+# (`dcube.data.checks.lookalikes`).
+MOST_LOOKALIKES = 0.05
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,9 @@ def evaluate_externally(
         group_by: same meaning as the parameter `data.group_by`.
 
     Raises:
-        DcubeError: if the images have a class that the model does not know, if a class of the model has no image, or
-            if the model has seen an image or is not suitable for one.
+        DcubeError: if the images have a class that the model does not know, if a class of the model has no image or
+            images of one patient only, if the model has seen an image or is not suitable for one, or if more than
+            `MOST_LOOKALIKES` of the images look like images that it has seen.
     """
     evaluation = own.evaluation
     config = candidate.config
@@ -97,12 +103,14 @@ def evaluate_externally(
     images, rows, blank = without_blank_slices(images, _predicted(candidate, images, name, own.policy))
     _refuse_other_classes({image.record.label for image in images}, config.classes, path)  # without blank slices
     _refuse_unsuitable(rows)
-    _refuse_seen(SeenImages.load(folder / SEEN), rows)
+    lookalikes = _count_lookalikes(SeenImages.load(folder / SEEN), rows)
     predictions = _predictions(images, rows, config.classes)
+    _refuse_lone_patient(predictions, path)
     info = _described(config, data, predictions)
     groups = pd.DataFrame([image.record.subgroups for image in images], columns=list(raw.subgroups))
     point, sets = own.operating_point, own.prediction_sets
-    metrics = evaluate_candidate(name, config, info, predictions, evaluation, point, sets, groups)
+    measured = evaluate_candidate(name, config, info, predictions, evaluation, point, sets, groups)
+    metrics = measured.model_copy(update={"lookalikes": lookalikes})
     drift = image_drift(rows, DriftReference.load(folder / REFERENCE), config.input)
     return ExternalTest(predictions, metrics, unlabelled, len(blank), drift)
 
@@ -110,12 +118,13 @@ def evaluate_externally(
 def _predicted(
     candidate: Candidate, images: Sequence[LabelledImage], name: str, policy: DecisionPolicy
 ) -> pd.DataFrame:
-    """Return the rows of `predict` together with `drift_columns`."""
+    """Return the rows of `predict` together with `drift_columns` and `perceptual_hash`, empty for a refused image."""
     parts = []
     with progress(f"Predicting on {name}", total=len(images), unit="images") as advance:
 
         def on_batch(inputs: Sequence[ModelInput | str], rows: pd.DataFrame) -> None:
-            parts.append(drift_columns(inputs))
+            hashes = [perceptual_hash(found.image) if isinstance(found, ModelInput) else "" for found in inputs]
+            parts.append(drift_columns(inputs).assign(perceptual_hash=hashes))
             advance(len(rows))
 
         rows = predict(candidate, images, policy, on_batch)
@@ -182,10 +191,31 @@ def _refuse_unsuitable(rows: pd.DataFrame) -> None:
         )
 
 
-def _refuse_seen(seen: SeenImages, rows: pd.DataFrame) -> None:
+def _count_lookalikes(seen: SeenImages, rows: pd.DataFrame) -> int:
+    """Return how many images look like images that the model has seen; refuse many of them, and any that is equal."""
     if found := seen.among(rows["input_sha256"]):
-        names = abbreviated([rows["image"].iloc[position] for position in found])
         raise DcubeError(
-            f"{len(found)} of {len(rows)} images are in the data set that the model was made with: {names}: an "
-            "external test needs images that it has never seen"
+            f"{len(found)} of {len(rows)} images are in the data set that the model was made with: "
+            f"{_named(rows, found)}: an external test needs images that it has never seen"
+        )
+    found = find_lookalikes(list(rows["perceptual_hash"]), seen.perceptual_hashes)
+    if len(found) > MOST_LOOKALIKES * len(rows):
+        raise DcubeError(
+            f"{len(found)} of {len(rows)} images look like copies of images in the data set that the model was made "
+            f"with: {_named(rows, found)}: an external test needs images that it has never seen; remove the copies"
+        )
+    return len(found)
+
+
+def _named(rows: pd.DataFrame, positions: Sequence[int]) -> str:
+    return abbreviated([rows["image"].iloc[position] for position in positions])
+
+
+def _refuse_lone_patient(predictions: Predictions, path: Path) -> None:
+    """Refuse a class whose intervals would have no width, because each resample has the same images of it."""
+    owners = pd.Series(predictions.groups).groupby(predictions.table["label"]).nunique()
+    if lone := sorted(owners.index[owners < 2]):
+        raise DcubeError(
+            f"{path} has images of {_classes(lone)} from one {'patient' if predictions.knows_patients else 'image'} "
+            "only: intervals need two or more patients of every class; add images of others, or correct patient_id"
         )

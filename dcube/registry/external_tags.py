@@ -10,7 +10,7 @@ from dcube.artifacts.layout import METRICS_FILE
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import metric_of
-from dcube.evaluation.summary import interval_text, tested_on
+from dcube.evaluation.summary import interval_text, lookalikes_in_words, tested_on
 from dcube.registry.version import Version
 from dcube.registry.versions import RegisteredModel
 from dcube.tracking import tags
@@ -27,7 +27,8 @@ def external_tag(metrics: Metrics, run_id: str, digest: str) -> str:
     """
     auroc = metric_of("auroc")
     value = f"{auroc.title} {metrics.test[auroc.name]:.3f} ({interval_text(metrics, auroc.name)})"
-    return f"{value}, {tested_on(metrics)}; run {run_id}, sha256 of its metrics {digest}"
+    measured = "; ".join(filter(None, (f"{value}, {tested_on(metrics)}", lookalikes_in_words(metrics))))
+    return f"{measured}; run {run_id}, sha256 of its metrics {digest}"
 
 
 def unconfirmed_external_tests(registered_model: RegisteredModel, version: Version) -> Iterator[str]:
@@ -52,5 +53,5 @@ def _problem(registered_model: RegisteredModel, version: Version, name: str, tex
         except DcubeError as error:
             return f"cannot be compared: {error}"
     own = metrics.weights_sha256 == version.tags.get(tags.WEIGHTS) and name == f"{tags.EXTERNAL}{metrics.dataset}"
-    value = f" {metrics.test['auroc']:.3f} "
-    return "" if own and value in text else f"is not what run {run_id} measured: it was changed by hand"
+    measured = all(part in text for part in (f" {metrics.test['auroc']:.3f} ", lookalikes_in_words(metrics)))
+    return "" if own and measured else f"is not what run {run_id} measured: it was changed by hand"

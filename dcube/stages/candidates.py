@@ -20,6 +20,7 @@ from dcube.classifier.candidate import save_candidate
 from dcube.classifier.candidate_training import CandidateTraining, Inputs
 from dcube.classifier.recipe import Recipe, recipe_of
 from dcube.config.schema import Params
+from dcube.data.checks.lookalikes import perceptual_hash
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.checkpoint_cleanup import note_finished
 from dcube.engine.distributed import is_main_process
@@ -46,10 +47,11 @@ def _train(stage: str, name: str, recipe: Recipe, settings: Params) -> None:
     with tracked_run(stage, training.params, dataset, run_key=training.key) as tracked:
         result = training.fit(tracked.log_metrics)
         candidate, probabilities = training.candidate(result)
-        validation_images = dataset.images(dataset.image_size)[dataset.indices("validation")]
+        images = dataset.images(dataset.image_size)
+        validation_images = images[dataset.indices("validation")]
         with atomic_folder(MODELS / name) as folder:
             reference_of(validation_images, probabilities, dataset.classes).save(folder / REFERENCE)
-            SeenImages.of(dataset.manifest["sha256"]).save(folder / SEEN)
+            SeenImages.of(dataset.manifest["sha256"], map(perceptual_hash, images)).save(folder / SEEN)
             digest = save_candidate(folder, result.weights, candidate.uvit, candidate.config)
             pd.DataFrame(result.state.history).to_csv(folder / HISTORY, index=False)
             pd.DataFrame(result.state.validation).to_csv(folder / VALIDATION, index=False)

@@ -70,6 +70,13 @@ def test_splits_of_the_metadata_table_are_official(tmp_path):
     assert dataset.manifest["split"].value_counts().to_dict() == {"train": 4, "validation": 4, "test": 4}
 
 
+def test_warning_names_the_classes_with_one_test_patient(tmp_path):
+    split = dict(enumerate(["train", "train", "val", "val", "test", "test", "test"]))
+    raw = with_metadata(tmp_path / "raw", patients=7, split=split)
+    (said,) = prepare(raw, data_params(), tmp_path / "out").info.warnings
+    assert said.startswith("test has images of one patient (or one image) only of 'ill': ")
+
+
 def test_split_folders_are_the_official_split(tmp_path):
     for number, split in enumerate(("train", "val", "test")):
         for c in ("ill", "well"):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 import dcube
@@ -24,7 +25,14 @@ from dcube.tracking import tags
 from dcube.tracking.mlflow_client import tracking_client
 from tests.support.discs import TINY
 from tests.support.random_candidate import CLASSES
-from tests.support.registered_model import PICTURES, SEEN_PICTURES, as_seen, register_candidate, write_picture
+from tests.support.registered_model import (
+    PICTURES,
+    SEEN_PICTURES,
+    as_seen,
+    pixels,
+    register_candidate,
+    write_picture,
+)
 
 EACH = 6  # images per class
 Run = Callable[..., str]
@@ -152,6 +160,56 @@ def test_images_of_the_models_own_data_set_are_refused(run: Run, tmp_path: Path)
     error = run(folder, code=2, name="leak")
     assert "1 of 19 images are in the data set that the model was made with" in error
     assert error.splitlines()[-1].startswith("error: ")
+
+
+def re_encoded(folder: Path, numbers: list[int]) -> None:
+    """Write pictures that the model has seen, as JPEG files of quality 90."""
+    for number in numbers:
+        Image.fromarray(pixels(number)).save(folder / CLASSES[number % 3] / f"copy-{number}.jpg", quality=90)
+
+
+def test_re_encoded_images_of_the_models_own_data_set_are_refused(run: Run, tmp_path: Path) -> None:
+    folder = hospital(tmp_path / "scans", first=500)
+    re_encoded(folder, [*SEEN_PICTURES][:3])
+    error = run(folder, code=2, name="copies")
+    assert "3 of 21 images look like copies of images in the data set that the model was made with" in error
+
+
+def test_few_lookalikes_are_recorded_and_shown(run: Run, home: tuple[Path, str, Candidate], tmp_path: Path) -> None:
+    folder = hospital(tmp_path / "scans", first=600)
+    for label in CLASSES:
+        for number in range(EACH):
+            write_picture(folder / label / f"more-{number}.png", 700 + CLASSES.index(label) * EACH + number)
+    re_encoded(folder, [SEEN_PICTURES[7]])
+    said = "1 of 37 images look like copies of images that the model was made with"
+    assert said in run(folder, "--output", str(tmp_path / "out"), name="few")
+    assert Metrics.load(tmp_path / "out" / METRICS_FILE).lookalikes == 1
+    registered_model, version = resolve_reference(home[1])
+    tag = f"{tags.EXTERNAL}few"
+    assert said in version.entry.tags[tag]
+    hidden = version.entry.tags[tag].replace(f"; {said}", "")
+    registered_model.client.set_model_version_tag(version.name, version.version, tag, hidden)
+    (problem,) = unconfirmed_external_tests(registered_model, resolve_reference(home[1])[1])
+    assert "is not what run" in problem
+    registered_model.client.delete_model_version_tag(version.name, version.version, tag)
+
+
+def test_class_of_one_patient_is_refused(run: Run, tmp_path: Path) -> None:
+    folder = hospital(tmp_path / "scans", first=800)
+    rows = [
+        f"{label}/Doe-Jane-{number}.png,{label},{'Q' if label == 'normal' else f'P{number}'}"
+        for label in CLASSES
+        for number in range(EACH)
+    ]
+    (folder / "metadata.csv").write_text("\n".join(["file,label,patient_id", *rows]))
+    assert "has images of the class normal from one patient only" in run(folder, code=2, name="lone")
+
+
+def test_class_of_one_image_is_refused(run: Run, tmp_path: Path) -> None:
+    folder = hospital(tmp_path / "scans", first=900)
+    for number in range(1, EACH):
+        (folder / "normal" / f"Doe-Jane-{number}.png").unlink()
+    assert "has images of the class normal from one image only" in run(folder, code=2, name="lone")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from dcube.artifacts.schemas.dataset import Extent, InputSpec, RawImages
 from dcube.artifacts.schemas.seen import SeenImages
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.config.schema import Evaluation, Params
+from dcube.data.checks.lookalikes import perceptual_hash
 from dcube.data.preprocessing import to_square
 from dcube.evaluation.summary import evaluate_candidate
 from dcube.inference.drift import reference_of
@@ -49,8 +50,9 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     digest = write_candidate(home / "models" / kind, params, kind=kind, spec=spec)
     candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
     write_reference(home / "models" / kind, candidate)
-    seen = [hashlib.sha256(as_seen(number).tobytes()).hexdigest() for number in SEEN_PICTURES]
-    SeenImages.of(seen).save(home / "models" / kind / SEEN)
+    seen = [as_seen(number) for number in SEEN_PICTURES]
+    hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in seen]
+    SeenImages.of(hashes, map(perceptual_hash, seen)).save(home / "models" / kind / SEEN)
     made = predictions(dict.fromkeys(CLASSES, 20))
     usual = {"abstain_below": changes.pop("abstain_below", 0.0), "bootstrap_samples": 100}
     config = candidate.config.model_copy(update={"kind": kind, "weights_sha256": digest})

@@ -60,6 +60,7 @@ class Metrics(Artifact):
         operating_point: how the model decides. The metrics in `test` are those of the most probable class.
         prediction_sets: the conformal prediction sets and their coverage.
         subgroups: metrics by the columns of `data.subgroups`.
+        lookalikes: number of images that look like images of the model's data set; None for its own test split.
         validation: metric → value on the validation split, measured during training.
         evaluation: parameters with which the metrics were measured.
     """
@@ -80,6 +81,7 @@ class Metrics(Artifact):
     grouping: Grouping = "none"
     without_patient: int = 0
     split_origin: SplitOrigin = "generated"
+    lookalikes: int | None = None
     validation: dict[str, float]
     weights_sha256: str
     dataset_fingerprint: str

@@ -93,6 +93,16 @@ def refuse_few_patients(table: pd.DataFrame, owner: Owner = "patient") -> None:
     raise DcubeError(f"all labelled images are of {named}, and each is in one split of {len(SPLITS)}: {mend[owner]}")
 
 
+def describe_lone_owners(table: pd.DataFrame, owner: Owner) -> list[str]:
+    """Return one sentence if all test images of a class belong to one patient (or group), else []."""
+    test = table[(table["split"] == "test") & (table["label"] != "")]
+    owners = test["patient"].where(test["patient"] != "", test["file"]).groupby(test["label"]).nunique()
+    if not (lone := sorted(owners.index[owners < 2])):
+        return []
+    which = abbreviated([repr(name) for name in lone])
+    return [f"test has images of one {owner} (or one image) only of {which}: intervals of its rates have no width"]
+
+
 def refuse_contradictory_labels(table: pd.DataFrame) -> None:
     """Raise one `DcubeError` with the first images that have several labels and their number, if there are any."""
     found = [rows for rows in duplicate_groups(table) if len(set(rows["label"]) - {""}) > 1]

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
-from scipy.fft import dctn
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dcube.config.schema import Fit
+from dcube.data.checks.lookalikes import frequency_bits
 from dcube.data.preprocessing import to_square
 
 SIDE = 32
@@ -78,10 +78,7 @@ def _candidates(thumbnails: np.ndarray) -> Iterator[np.ndarray]:
 
 def _hashes(thumbnails: np.ndarray) -> np.ndarray:
     """Return (n,) uint64 hashes: each bit says whether one of the lowest frequencies is above their median."""
-    waves = dctn(thumbnails.astype(np.float32), axes=(1, 2))[:, :FREQUENCIES, :FREQUENCIES].reshape(len(thumbnails), -1)
-    waves[:, 0] = 0  # the mean brightness
-    bits = waves > np.median(waves, axis=1, keepdims=True)
-    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]
+    return np.packbits(frequency_bits(thumbnails, FREQUENCIES), axis=1).view(np.uint64)[:, 0]
 
 
 def _confirmed(details: np.ndarray, pairs: np.ndarray) -> np.ndarray:
