@@ -49,7 +49,7 @@ def identity(model: str, version: str, weights: str, code: str) -> dict[str, str
 
     Args:
         weights: sha256 of the weights.
-        code: git commit of the pipeline that registered the version.
+        code: git commit of the pipeline that registered the version, as in `ServingConfig.code_revision`.
     """
     return {
         "model": model,

@@ -11,6 +11,7 @@ from dcube.inference.prediction_row import identity
 from dcube.registry.references import refuse_unfit_champion, resolve_reference
 from dcube.registry.versions import evaluation_artifacts
 from dcube.tracking import tags
+from dcube.tracking.lineage import code_revision
 from dcube.tracking.verification import MODEL
 
 
@@ -21,7 +22,7 @@ class DownloadedVersion:
     Attributes:
         folder: folder with the weights, `config.json` and `reference.json`.
         metrics: metrics on the version's own test split.
-        code: git commit of the pipeline that registered the version.
+        code: `dcube.tracking.lineage.code_revision` of the pipeline that registered the version.
         weights: sha256 of the weights. Version numbers start at 1 again when a model is deleted and created again.
         split_notice: warning that must be shown beside the metrics, or empty text.
     """
@@ -65,5 +66,5 @@ def download_version(reference: str, folder: Path) -> DownloadedVersion:
         raise DcubeError(f"{registered_model.name} version {number} contains no candidate of D-Cube: register one")
     notice = version.tags.get(tags.SPLIT_NOTICE, "")
     metrics = Metrics.load(files / evaluation_artifacts(version.needed(tags.MODEL)) / METRICS_FILE)
-    code, weights = version.tags.get(tags.COMMIT, ""), version.needed(tags.WEIGHTS)
+    code, weights = code_revision(version.tags), version.needed(tags.WEIGHTS)
     return DownloadedVersion(registered_model.name, number, configs[0].parent, metrics, code, weights, notice)

@@ -37,12 +37,12 @@ SERVING_NEEDS = (
 
 
 def log_model(
-    name: str, folder: Path, config: CandidateConfig, policy: DecisionPolicy, run_id: str, commit: str
+    name: str, folder: Path, config: CandidateConfig, policy: DecisionPolicy, run_id: str, code: str
 ) -> ModelInfo:
     """Log the candidate in `folder` to its source run. MLflow copies the run's parameters to the model.
 
     Args:
-        commit: git commit of the code that made the candidate.
+        code: `dcube.tracking.lineage.code_revision` of the code that made the candidate.
     """
     with (
         library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR),
@@ -50,7 +50,7 @@ def log_model(
         mlflow.start_run(run_id=run_id),
     ):
         serving_config = Path(work) / SERVING
-        ServingConfig(policy=policy, code_revision=commit).save(serving_config)
+        ServingConfig(policy=policy, code_revision=code).save(serving_config)
         return mlflow.pyfunc.log_model(
             name=name,
             python_model=str(MODEL_CODE),

@@ -38,7 +38,7 @@ from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
 from dcube.tracking.batches import send_datasets, send_params
 from dcube.tracking.datasets import dataset_entity
-from dcube.tracking.lineage import PACKAGE, code_fingerprint, source_tags
+from dcube.tracking.lineage import PACKAGE, code_fingerprint, code_revision, source_tags
 from dcube.tracking.mlflow_client import all_runs
 from dcube.tracking.verification import MODEL, write_manifest
 
@@ -148,7 +148,7 @@ def register(
         datasets = {use: dataset_entity(shared.dataset, split) for use, split in USES.items()}
         send_datasets(client, run_id, datasets)
         client.log_artifacts(run_id, str(model.evaluation), evaluation)
-        logged = log_model(title, model.folder, config, model.metrics.policy, run_id, lineage.get(tags.COMMIT, ""))
+        logged = log_model(title, model.folder, config, model.metrics.policy, run_id, code_revision(lineage))
         log_evaluation(client, run_id, model.metrics, datasets["test"], logged.model_id)
         with library_defaults({"MLFLOW_TRACKING_URI": client.tracking_uri}):  # MLflow looks there for the logged model
             entry = client.create_model_version(

@@ -128,7 +128,7 @@ def _shown(known: dict[str, str]) -> dict[str, str]:
     """Return the tags to display, without their prefix, the commit first."""
     own = {name: value for name, value in known.items() if name.startswith(tags.PREFIX) and not name.startswith(HIDDEN)}
     rest = {name.removeprefix(tags.PREFIX): value for name, value in own.items()}
-    return {"commit": known.get(tags.COMMIT, "none"), **dict(sorted(rest.items()))}
+    return {"commit": lineage.code_revision(known) or "none", **dict(sorted(rest.items()))}
 
 
 def _recorded() -> dict[str, str]:

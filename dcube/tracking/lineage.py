@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -67,6 +68,16 @@ def uncommitted() -> list[str]:
 
 def _counts(name: str) -> bool:
     return name == str(GRAPH) or (name.startswith(f"{PACKAGE.name}/") and is_code(name))
+
+
+def code_revision(origin: Mapping[str, str]) -> str:
+    """Return the git commit of a result's code, with `+uncommitted` if its code or graph differed from the commit.
+
+    Args:
+        origin: tags from `origin_tags`.
+    """
+    changed = origin.get(tags.UNCOMMITTED, "").split(", ")
+    return origin.get(tags.COMMIT, "") + ("+uncommitted" if any(map(_counts, changed)) else "")
 
 
 def code_fingerprint(package: Path) -> str:

@@ -420,6 +420,19 @@ def test_csv_json_and_table_contain_the_same_prediction(of_pictures, capsys, tmp
     pd.testing.assert_frame_equal(written, from_csv.drop(columns="predicted_at"))
 
 
+@pytest.mark.parametrize(
+    ("changed", "mark"),
+    [("none", ""), ("README.md, untracked files: 2", ""), ("dcube/api.py, README.md", "+uncommitted")],
+)
+def test_predictions_say_whether_the_code_was_committed(
+    changed, mark, tmp_path, tracking_address, tiny_params, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    reference, _ = register_candidate(tmp_path, tiny_params, SUB_FEATURES, PICTURES, uncommitted=changed)
+    (row,) = dcube.load(reference).predict(write_picture(tmp_path / "0.png", 0)).table.to_dict("records")
+    assert row["code_revision"] == f"{COMMIT}{mark}"
+
+
 def test_every_prediction_identifies_model_code_and_input(of_pictures, capsys, tmp_path):
     file = write_picture(tmp_path / "0.png", 0)
     row = of_pictures.rows(capsys, file).iloc[0]

@@ -187,11 +187,13 @@ def test_policy_is_the_registered_one_and_a_changed_policy_file_is_refused(
     tmp_path, tracking_address, tiny_params, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    reference, _ = register_candidate(tmp_path, tiny_params, SUB_FEATURES, PICTURES, abstain_below=0.5)
+    changes = {"abstain_below": 0.5, "uncommitted": "dcube/x.py"}
+    reference, _ = register_candidate(tmp_path, tiny_params, SUB_FEATURES, PICTURES, **changes)
     folder = Path(download_artifacts(f"models:/{reference}", dst_path=str(tmp_path / "version")))
     (folder / "MLmodel").write_text((folder / "MLmodel").read_text().replace("0.5", "0.1"))
     model = loaded_version(folder)
-    assert model.policy.abstain_below == 0.5 and model.identity["code_revision"] == COMMIT, "MLmodel has no say"
+    assert model.policy.abstain_below == 0.5, "MLmodel has no say"
+    assert model.identity["code_revision"] == f"{COMMIT}+uncommitted"
     config = folder / "artifacts/serving.json"
     config.write_text(config.read_text().replace("0.5", "0.1"))
     with pytest.raises(DcubeError, match=f"does not hold the files of {reference}"):

@@ -45,7 +45,7 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     """A new challenger of `dcube-asked` in the current folder's registry: its reference, and the candidate.
 
     Args:
-        changes: values of its metrics to replace.
+        changes: values of its metrics to replace; `uncommitted`: files whose changes were not committed.
     """
     digest = write_candidate(home / "models" / kind, params, kind=kind, spec=spec)
     candidate = load_candidate(home / "models" / kind, torch.device("cpu"))
@@ -53,6 +53,7 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     seen = [as_seen(number) for number in SEEN_PICTURES]
     hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in seen]
     SeenImages.of(hashes, map(perceptual_hash, seen)).save(home / "models" / kind / SEEN)
+    uncommitted = changes.pop("uncommitted", "none")
     made = predictions(dict.fromkeys(CLASSES, 20))
     usual = {"abstain_below": changes.pop("abstain_below", 0.0), "bootstrap_samples": 100}
     config = candidate.config.model_copy(update={"kind": kind, "weights_sha256": digest})
@@ -65,7 +66,7 @@ def register_candidate(home: Path, params: Params, kind: str, spec: InputSpec, *
     evaluation.mkdir(exist_ok=True)
     made.save(evaluation / PREDICTIONS)
     metrics.save(evaluation / METRICS_FILE)
-    origin = {tags.COMMIT: COMMIT}
+    origin = {tags.COMMIT: COMMIT, tags.UNCOMMITTED: uncommitted}
     with tracked_run("register", {}) as run:
         registered_model = RegisteredModel.created(tracking_client(), NAME)
         shared = Registration(registered_model.client.get_run(run.run_id), params, write_dataset(home / "prepared"))

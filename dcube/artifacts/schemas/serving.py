@@ -11,7 +11,8 @@ class ServingConfig(Artifact):
 
     Attributes:
         policy: how the model decides, the same as in its evaluation.
-        code_revision: git commit of the pipeline that registered the model; empty if it is unknown.
+        code_revision: git commit of the pipeline that registered the model, with `+uncommitted` if its code differed
+            from the commit; empty if it is unknown.
     """
 
     remedy: ClassVar[str] = "register that model again"
