@@ -35,6 +35,8 @@ def feedback(image: Image, label: Label, by: By = TRUTH) -> None:
 
 def monitor(model: Reference, every: Every = "month") -> None:
     """Show the predictions of a version over time, how many were correct, and drift, from the inference log."""
+    from rich.markup import escape
+
     from dcube.artifacts.layout import REFERENCE
     from dcube.artifacts.schemas.drift import DriftReference
     from dcube.cli.fitting_table import Column, FittingTable
@@ -57,11 +59,15 @@ def monitor(model: Reference, every: Every = "month") -> None:
     columns += [Column("abstained", number=True, optional=True), Column("correct"), Column("drift from validation")]
     table = FittingTable(f"Predictions of {version.title}", columns)
     for period in periods(own, fed_back, reference, every):
-        correct = f"{period.correct} of {period.with_feedback} with feedback"
+        by_class = (f"{name}: {found} of {shown}" for name, (found, shown) in period.by_class.items())
+        correct = "\n".join((f"{period.correct} of {period.with_feedback} with feedback", *map(escape, by_class)))
         drift = drifted_in_words(period.drift).replace(", ", ",\n")
         table.add_row(period.start, str(period.predictions), str(period.abstained), correct, drift)
     print_rich(table)
-    print("Correct: of the predictions with feedback that did not abstain. Feedback may exist for some images only.")
+    print(
+        "Correct: of the predictions with feedback that did not abstain; of each class: of the images that show it "
+        "(sensitivity). Feedback may exist for some images only."
+    )
     for reader in readers(own, fed_back):
         known = f"; {reader.correct} of {reader.confirmed} with a confirmed class correct" if reader.confirmed else ""
         print(f"Reader {reader.name}: {reader.as_predicted} of {reader.images} images as predicted{known}.")

@@ -23,6 +23,7 @@ class Period:
         predictions: number of predictions, including abstentions.
         with_feedback: number of predictions without abstention whose image has feedback.
         correct: number of predictions in `with_feedback` whose decision equals the feedback.
+        by_class: class → how many of the predictions in `with_feedback` with this feedback are correct, and their number.
         drift: comparison with the version's own validation images.
     """
 
@@ -31,6 +32,7 @@ class Period:
     abstained: int
     with_feedback: int
     correct: int
+    by_class: dict[str, tuple[int, int]]
     drift: list[DriftRow]
 
 
@@ -66,12 +68,14 @@ def periods(
     for period, rows in predictions.groupby(times.dt.to_period(FREQUENCIES[every])):
         decided = rows[rows["decision"] != ABSTAIN]
         label = decided["input_sha256"].map(labels)
+        is_correct = label == decided["decision"]
         yield Period(
             start=str(period.start_time.date()),
             predictions=len(rows),
             abstained=len(rows) - len(decided),
             with_feedback=int(label.notna().sum()),
-            correct=int((label == decided["decision"]).sum()),
+            correct=int(is_correct.sum()),
+            by_class={str(name): (int(of_class.sum()), len(of_class)) for name, of_class in is_correct.groupby(label)},
             drift=prediction_drift(rows.dropna(subset=["confidence"]), reference),
         )
 

@@ -43,6 +43,7 @@ def test_monthly_periods_count_feedback_and_report_drift():
     assert (january.start, march.start) == ("2026-01-01", "2026-03-01")
     assert (january.predictions, january.abstained, january.with_feedback, january.correct) == (100, 10, 2, 1)
     assert (march.predictions, march.abstained, march.with_feedback, march.correct) == (100, 10, 2, 1)
+    assert january.by_class == {"ill": (1, 1), "well": (0, 1)}
     assert not any(row.drifted for row in january.drift)
     assert drifted_in_words(march.drift) == "Drift: brightness, confidence of the prediction."
 

@@ -190,6 +190,7 @@ def test_monitor_counts_feedback_by_period(of_pictures, run_dcube, tmp_path, mon
         assert code == 2 and said in " ".join(printed.split())
     assert log.read_text() == before
     code, printed = run_dcube("monitor", of_pictures.reference, "--every", "day")
+    assert f"{first.decision}: " in printed and f"{wrong}: " in printed  # sensitivity
     assert code == 0 and "1 of 2 with feedback" in printed and str(datetime.now(UTC).date()) in printed
     assert "Reader Dr Lee: 0 of 1 images as predicted; 0 of 1 with a confirmed class correct." in printed
     assert "left out: 1 × damaged line" in printed
