@@ -33,9 +33,23 @@ def external_tag(metrics: Metrics, run_id: str, digest: str) -> str:
 
 def unconfirmed_external_tests(registered_model: RegisteredModel, version: Version) -> Iterator[str]:
     """Yield a message for every tag of an external test that its run does not confirm."""
-    for name, text in sorted(version.entry.tags.items()):
-        if name.startswith(tags.EXTERNAL) and (problem := _problem(registered_model, version, name, text)):
+    for name, text in _external_tags(version):
+        if problem := _problem(registered_model, version, name, text):
             yield f"the tag {name!r} {problem}"
+
+
+def confirmed_external_tests(registered_model: RegisteredModel, version: Version) -> dict[str, str]:
+    """Return name of the test set → text of the tag, for every external test that its run confirms."""
+    found = _external_tags(version)
+    return {
+        name.removeprefix(tags.EXTERNAL): text
+        for name, text in found
+        if not _problem(registered_model, version, name, text)
+    }
+
+
+def _external_tags(version: Version) -> list[tuple[str, str]]:
+    return sorted((name, text) for name, text in version.entry.tags.items() if name.startswith(tags.EXTERNAL))
 
 
 def _problem(registered_model: RegisteredModel, version: Version, name: str, text: str) -> str:

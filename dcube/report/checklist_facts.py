@@ -6,7 +6,15 @@ The items in `checklists.yaml` name the functions that answer them.
 import numpy as np
 import pandas as pd
 
-from dcube.artifacts.candidates import BASELINE, CLASSIFIER_KINDS, CONTROLS, DCUBE, ON_DIFFUSION_FEATURES, UNTRAINED
+from dcube.artifacts.candidates import (
+    BASELINE,
+    CLASSIFIER_KINDS,
+    CONTROLS,
+    DCUBE,
+    ON_DIFFUSION_FEATURES,
+    STAGES,
+    UNTRAINED,
+)
 from dcube.artifacts.schemas.dataset import SPLITS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.config.schema import Baseline, Classifier
@@ -167,7 +175,11 @@ def model_selection(material: Material) -> str:
 
 
 def ensemble(material: Material) -> str:
-    return "None: one network, whose weights are averaged over the steps of its training."
+    if material.model not in STAGES:  # trained by several stages
+        return ""
+    own = _optimisation(material)
+    averaged = own is not None and own.ema_decay > 0
+    return f"None: one network{', whose weights are averaged over the steps of its training' if averaged else ''}."
 
 
 def metrics(material: Material) -> str:
@@ -193,6 +205,10 @@ def explanation(material: Material) -> str:
 
 def internal_test(material: Material) -> str:
     return f"{tested_on(_metrics(material))}, of the same source as the training images; evaluated once."
+
+
+def external_tests(material: Material) -> str:
+    return " ".join(f"On {name}: {result}." for name, result in material.external_tests.items())
 
 
 def performance(material: Material) -> str:

@@ -4,7 +4,7 @@ Results that have not been computed or are kept elsewhere are None, and the page
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -54,6 +54,7 @@ class Material:
         lineage: name → value, for the table of lineage.
         absent: sentence that says why results may be missing and how to get them.
         wanted: candidate that the page is about. None: the main one.
+        external_tests: name of the test set → result, for the external tests that the registry knows.
         with_images: whether single images of the data set are shown if they exist.
     """
 
@@ -63,6 +64,7 @@ class Material:
     lineage: Mapping[str, str]
     absent: str
     wanted: str | None = None
+    external_tests: Mapping[str, str] = field(default_factory=dict)
     with_images: bool = True
 
     @cached_property

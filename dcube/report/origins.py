@@ -11,6 +11,7 @@ from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.registered import Registered
 from dcube.errors import DcubeError
 from dcube.evaluation.metrics import HEADLINES
+from dcube.registry.external_tags import confirmed_external_tests
 from dcube.registry.staleness import refuse, stale_run
 from dcube.registry.version import Version, readable
 from dcube.registry.versions import RegisteredModel, evaluation_artifacts
@@ -86,6 +87,7 @@ def material_of(registered_model: RegisteredModel, version: Version, folder: Pat
         lineage=_facts(registered_model, version),
         absent=NOT_KEPT,
         wanted=model,
+        external_tests=confirmed_external_tests(registered_model, version),
     )
 
 

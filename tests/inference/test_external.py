@@ -18,6 +18,7 @@ from dcube.artifacts.layout import METRICS_FILE, PREDICTIONS
 from dcube.artifacts.schemas.metrics import Metrics, SubgroupColumn
 from dcube.classifier.candidate import Candidate
 from dcube.cli import main as cli
+from dcube.cli.report import report
 from dcube.config.schema import Params
 from dcube.registry.external_tags import unconfirmed_external_tests
 from dcube.registry.references import resolve_reference
@@ -160,6 +161,20 @@ def test_images_of_the_models_own_data_set_are_refused(run: Run, tmp_path: Path)
     error = run(folder, code=2, name="leak")
     assert "1 of 19 images are in the data set that the model was made with" in error
     assert error.splitlines()[-1].startswith("error: ")
+
+
+def test_checklist_of_the_version_has_its_confirmed_external_tests(
+    run: Run, home: tuple[Path, str, Candidate], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(hospital(tmp_path / "scans", first=1200), name="harbour")
+    registered_model, version = resolve_reference(home[1])
+    forged = f"{tags.EXTERNAL}forged"
+    registered_model.client.set_model_version_tag(version.name, version.version, forged, "AUROC 0.999")
+    filled = tmp_path / "filled.md"
+    report(home[1], filled, checklist=True)
+    registered_model.client.delete_model_version_tag(version.name, version.version, forged)
+    row = next(line for line in filled.read_text().splitlines() if line.startswith("| 33 |"))
+    assert re.search(r"On harbour: AUROC 0\.\d{3} .*, 18 images; run [0-9a-f]{32}", row) and "forged" not in row
 
 
 def re_encoded(folder: Path, numbers: list[int]) -> None:

@@ -33,7 +33,7 @@ from dcube.config.schema import Diffusion, Params
 from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.predictions import Predictions
 from dcube.report.checklist import FOR_A_PERSON
-from dcube.report.checklist_facts import first_weights, model_selection, network, training
+from dcube.report.checklist_facts import ensemble, first_weights, model_selection, network, training
 from dcube.report.hard_images import largest_errors, most_uncertain
 from dcube.report.origins import material_here
 from dcube.stages import register
@@ -186,6 +186,16 @@ def test_checklist_describes_only_parts_of_its_candidate(
     assert ("U-ViT" in first_weights(material)) == bool(uvit) and uvit in first_weights(material)
     assert ("Diffusion model" in training(material)) == stage_1
     assert ("diffusion model" in model_selection(material)) == stage_1
+    assert "averaged over the steps" in ensemble(material)
+
+
+def test_ensemble_is_described_by_what_the_candidate_is(own: Path) -> None:
+    (own / PARAMS).write_text(
+        with_overrides(Params.model_validate(TINY), {"classifier.ema_decay": 0}, where="test").to_yaml()
+    )
+    assert ensemble(material_here()) == "None: one network."
+    shutil.copytree(EVALUATION / "dcube", EVALUATION / "folds")
+    assert ensemble(replace(material_here(), wanted="folds")) == ""
 
 
 def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
