@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 from dcube.cli.report import report
 from dcube.config.schema import Diffusion
 from tests.support.browser import needs_chromium
-from tests.support.finished_run import HOSTILE, write_run
+from tests.support.finished_run import GROUP, HOSTILE, write_run
 
 SIZES = {"phone": {"width": 390, "height": 844}, "screen": {"width": 1280, "height": 900}}
 
@@ -77,6 +77,17 @@ def test_hostile_class_name_is_shown_as_text(opened: Callable[..., Page]) -> Non
     page = opened()
     assert page.get_by_role("rowheader", name=HOSTILE).count() + page.get_by_text(HOSTILE).count() > 0
     assert page.locator("img[onerror]").count() == 0
+
+
+@pytest.mark.slow
+def test_subgroups_are_a_table_with_counts_and_small_groups_are_hidden(opened: Callable[..., Page]) -> None:
+    page = opened(viewport=SIZES["screen"])
+    for summary in page.locator("summary").all():
+        summary.click()
+    (row,) = page.locator("tr").filter(has_text="scanner: ").all()
+    assert row.is_visible() and f"scanner: {HOSTILE}" in row.inner_text()
+    assert row.locator("td").all_inner_texts()[:2] == [str(GROUP.images), str(GROUP.patients)]
+    assert page.get_by_text("are hidden: 1 of scanner.").first.is_visible()
 
 
 def focused(page: Page, what: str) -> str:

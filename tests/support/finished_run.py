@@ -25,11 +25,14 @@ from dcube.artifacts.layout import (
 )  # fmt: skip
 from dcube.artifacts.schemas.audit import Audit, Neighbour
 from dcube.artifacts.schemas.dataset import DroppedDuplicate
+from dcube.artifacts.schemas.decision import Estimate
 from dcube.artifacts.schemas.diffusion import DiffusionConfig
 from dcube.artifacts.schemas.fid import Blockiness, Distances, FidDefinition, FidReport
+from dcube.artifacts.schemas.metrics import Subgroup, SubgroupColumn
 from dcube.artifacts.schemas.selection import Selection, SelectionDefinition
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
+from dcube.evaluation.metrics import HEADLINES
 from dcube.evaluation.plots import draw_figures
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.summary import evaluate_candidate
@@ -38,6 +41,9 @@ from tests.support.random_candidate import candidate_config, write_candidate
 
 HOSTILE = '<img src="https://example.org/x.png" onerror="alert(1)">&amp;'
 NAMES = [HOSTILE, "malignant", "normal"]
+ESTIMATES = {metric.name: Estimate(value=0.75, low=0.625, high=0.875) for metric in HEADLINES}
+GROUP = Subgroup(value=HOSTILE, images=1212, patients=606, test=ESTIMATES)
+SCANNERS = SubgroupColumn(name="scanner", groups=[GROUP], hidden=1)
 KINDS = {"dcube": 2.0, "sub_features": 1.0}  # how well each predicts
 
 
@@ -96,6 +102,7 @@ def _candidate(folder: Path, dataset: PreparedDataset, params: Params, kind: str
         validation={"auroc": 0.7 + 0.1 * sharpness, "cross_entropy": 0.5},
     )  # fmt: skip
     metrics = evaluate_candidate(kind, config, dataset.info, predictions, params.evaluation)
+    metrics = metrics.model_copy(update={"subgroups": [SCANNERS]})
     evaluation = folder / EVALUATION / kind
     evaluation.mkdir(parents=True)
     predictions.save(evaluation / PREDICTIONS)
