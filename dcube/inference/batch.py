@@ -27,6 +27,7 @@ from dcube.inference.bucket import (
     write_object,
 )
 from dcube.inference.inputs import InputImage, images_in_file
+from dcube.inference.log import log_with_statistics
 from dcube.inference.prediction import drift_columns, predict
 from dcube.runtime.processes import prepare_process
 from dcube.runtime.s3 import MissingObjectError, Storage
@@ -42,7 +43,9 @@ def main(job_file: str) -> None:
         for batch in job.batches:
             with TemporaryDirectory(prefix="dcube-batch-") as folder:
                 rows = _predict_objects(candidate, _download(source, batch, Path(folder)), job.policy)
-            write_object(results, batch_file_name(batch), to_parquet(rows.assign(**job.identity)))
+            rows = rows.assign(**job.identity)
+            write_object(results, batch_file_name(batch), to_parquet(rows))
+            log_with_statistics(rows)  # afterwards: only batches that are not written are computed again
             advance(len(batch))
 
 

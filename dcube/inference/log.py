@@ -23,7 +23,8 @@ from dcube.inference.drift import statistics_where_known
 from dcube.inference.prediction_row import timestamp
 from dcube.runtime.settings import read_settings
 
-NAMES = ["image", "problem"]  # columns that contain, or may contain, the name of the file
+# Columns that contain, or may contain, the name of a file, and those that only a batch prediction has.
+NOT_LOGGED = ["image", "problem", "object", "etag", "width", "height", "mode", "modality"]
 SOURCE = "source"  # key that only lines of feedback have
 FEWEST_DIGITS = 8  # shortest prefix of a sha256 that is accepted as the name of an image
 
@@ -34,12 +35,17 @@ def log_predictions(rows: pd.DataFrame, inputs: Sequence[ModelInput | str]) -> N
     Args:
         inputs: model input of each row, or a text if the image was refused.
     """
+    if read_settings().inference_log is not None:
+        images = [found.image if isinstance(found, ModelInput) else None for found in inputs]
+        log_with_statistics(pd.concat([rows, statistics_where_known(images)], axis=1))
+
+
+def log_with_statistics(rows: pd.DataFrame) -> None:
+    """Append the rows that have image statistics, which refused images lack. Do nothing if no log is configured."""
     file = read_settings().inference_log
-    if file is None:
+    if file is None or "brightness" not in rows:
         return
-    images = [found.image if isinstance(found, ModelInput) else None for found in inputs]
-    table = pd.concat([rows.drop(columns=NAMES, errors="ignore"), statistics_where_known(images)], axis=1)
-    predicted = table[[image is not None for image in images]]
+    predicted = rows[rows["brightness"].notna()].drop(columns=NOT_LOGGED, errors="ignore")
     if len(predicted):
         values = predicted.astype(object).where(predicted.notna(), None).to_dict("records")
         _append(file, "".join(f"{LoggedPrediction.model_validate(row).model_dump_json()}\n" for row in values))

@@ -24,6 +24,7 @@ from dcube.config.schema import Params
 from dcube.inference import batch, prediction
 from dcube.inference.bucket import list_objects
 from dcube.inference.inputs import collect_images
+from dcube.inference.log import read_log
 from dcube.runtime.s3 import Storage
 from flows.predict import predict
 from tests.support.discs import TINY
@@ -136,7 +137,9 @@ def test_prediction_continues_after_its_process_was_killed(prefect_server, candi
     assert len(finished) < 30
 
 
-def test_deleted_object_is_reported_and_all_others_are_predicted(candidate, tmp_path):
+def test_deleted_object_is_reported_and_all_others_are_predicted_and_logged(candidate, tmp_path, monkeypatch):
+    log = tmp_path / "predictions.jsonl"
+    monkeypatch.setenv("DCUBE_INFERENCE_LOG", str(log))
     names = ["001.png", "a b+c%20.png", "日本 é.png"]
     upload(range(1))
     content = boto3.client("s3").get_object(Bucket="team", Key="studies/Doe-Jane/000.png")["Body"].read()
@@ -147,15 +150,24 @@ def test_deleted_object_is_reported_and_all_others_are_predicted(candidate, tmp_
     assert sorted(one.object for one in listed) == names
     boto3.client("s3").delete_object(Bucket="team", Key="studies/Doe-Jane/001.png")
     model = str(tmp_path / "models" / SUB_FEATURES)
+    known = {"model": "dcube-asked", "weights_sha256": "1" * 64}
     job = BatchJob(
-        model=model, identity={}, source=SOURCE, results=RESULTS, policy=DecisionPolicy(), batch_size=9, pending=listed
-    )
+        model=model, identity=known, source=SOURCE, results=RESULTS, policy=DecisionPolicy(), batch_size=9,
+        pending=listed,
+    )  # fmt: skip
     job.save(tmp_path / "job.json")
     batch.main(str(tmp_path / "job.json"))
     (rows,) = parquet(written()).values()
     rows = rows.set_index("object")
     assert rows.loc["001.png", "problem"] == "deleted since it was listed"
     assert all(rows.loc[name, "prediction"] and not rows.loc[name, "problem"] for name in names[1:])
+    logged = read_log()
+    assert list(logged.predictions["input_sha256"]) == list(rows.loc[names[1:], "input_sha256"]) and not logged.skipped
+    assert set(logged.predictions["model"]) == {"dcube-asked"} and ".png" not in log.read_text()
+    job.model_copy(update={"pending": []}).save(tmp_path / "job.json")  # a retry after all batches are finished
+    before = log.read_text()
+    batch.main(str(tmp_path / "job.json"))
+    assert log.read_text() == before
 
 
 @pytest.mark.slow
