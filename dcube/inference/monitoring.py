@@ -23,7 +23,7 @@ class Period:
         predictions: number of predictions, including abstentions.
         with_feedback: number of predictions without abstention whose image has feedback.
         correct: number of predictions in `with_feedback` whose decision equals the feedback.
-        by_class: class → how many of the predictions in `with_feedback` with this feedback are correct, and their number.
+        by_class: class of the feedback → number of correct predictions, and of all predictions in `with_feedback`.
         drift: comparison with the version's own validation images.
     """
 

@@ -11,7 +11,7 @@ from dcube.inference.prediction_row import identity
 from dcube.registry.references import refuse_unfit_champion, resolve_reference
 from dcube.registry.versions import evaluation_artifacts
 from dcube.tracking import tags
-from dcube.tracking.lineage import code_revision
+from dcube.tracking.code_revision import code_revision
 from dcube.tracking.verification import MODEL
 
 
@@ -22,7 +22,7 @@ class DownloadedVersion:
     Attributes:
         folder: folder with the weights, `config.json` and `reference.json`.
         metrics: metrics on the version's own test split.
-        code: `dcube.tracking.lineage.code_revision` of the pipeline that registered the version.
+        code: `dcube.tracking.code_revision` of the pipeline that registered the version.
         weights: sha256 of the weights. Version numbers start at 1 again when a model is deleted and created again.
         split_notice: warning that must be shown beside the metrics, or empty text.
     """

@@ -13,6 +13,7 @@ from dcube.repository.commands import git
 from dcube.repository.data_record import recorded_data
 from dcube.repository.data_remote import locate_data
 from dcube.tracking import lineage, tags
+from dcube.tracking.code_revision import is_code
 
 
 def code(found: Provenance) -> Iterator[tuple[str, str]]:
@@ -55,7 +56,7 @@ def fingerprint_at(repository: Path, commit: str) -> str:
     start = "dcube/"
     blobs = {}
     for line in git(repository, "ls-tree", "-r", "-z", commit, "--", start).split("\0"):
-        if lineage.is_code(line):
+        if is_code(line):
             description, _, path = line.partition("\t")
             blobs[path.removeprefix(start)] = description.split()[2]
     return lineage.fingerprint_of(blobs)

@@ -42,7 +42,7 @@ def log_model(
     """Log the candidate in `folder` to its source run. MLflow copies the run's parameters to the model.
 
     Args:
-        code: `dcube.tracking.lineage.code_revision` of the code that made the candidate.
+        code: `dcube.tracking.code_revision` of the code that made the candidate.
     """
     with (
         library_defaults({"MLFLOW_TRACKING_URI": tracking_uri()} | NO_PROGRESS_BAR),

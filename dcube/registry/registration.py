@@ -37,8 +37,9 @@ from dcube.registry.versions import RegisteredModel, evaluation_artifacts
 from dcube.runtime.settings import library_defaults
 from dcube.tracking import tags
 from dcube.tracking.batches import send_datasets, send_params
+from dcube.tracking.code_revision import code_revision
 from dcube.tracking.datasets import dataset_entity
-from dcube.tracking.lineage import PACKAGE, code_fingerprint, code_revision, source_tags
+from dcube.tracking.lineage import PACKAGE, code_fingerprint, source_tags
 from dcube.tracking.mlflow_client import all_runs
 from dcube.tracking.verification import MODEL, write_manifest
 

@@ -17,6 +17,7 @@ from dcube.registry.version import Version, readable
 from dcube.registry.versions import RegisteredModel, evaluation_artifacts
 from dcube.report.material import Material
 from dcube.tracking import lineage, tags
+from dcube.tracking.code_revision import code_revision
 
 # Tags that the table of lineage does not show.
 OF_TODAY = ("commit", "params_sha256", "pipeline", "uncommitted")  # these describe the checkout, not the results
@@ -130,7 +131,7 @@ def _shown(known: dict[str, str]) -> dict[str, str]:
     """Return the tags to display, without their prefix, the commit first."""
     own = {name: value for name, value in known.items() if name.startswith(tags.PREFIX) and not name.startswith(HIDDEN)}
     rest = {name.removeprefix(tags.PREFIX): value for name, value in own.items()}
-    return {"commit": lineage.code_revision(known) or "none", **dict(sorted(rest.items()))}
+    return {"commit": code_revision(known) or "none", **dict(sorted(rest.items()))}
 
 
 def _recorded() -> dict[str, str]:

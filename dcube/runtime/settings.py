@@ -46,7 +46,8 @@ class Settings(BaseSettings):
     )
     inference_log: Path | None = Field(
         None,
-        description="File to which `predict`, its deployment and serving append every prediction, a JSON object a line. Default: none.",
+        description="File to which `predict`, its deployment and serving append every prediction, a JSON object a "
+        "line. Default: none.",
     )
     max_megapixels: Annotated[float, Field(gt=0, le=178)] = Field(
         64.0,

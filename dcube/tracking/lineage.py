@@ -5,7 +5,6 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -16,6 +15,7 @@ from dcube.errors import DcubeError
 from dcube.repository.commands import UntrustedRepositoryError, git
 from dcube.runtime.settings import read_settings
 from dcube.tracking import tags
+from dcube.tracking.code_revision import affects_results, is_code
 
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = ("dcube", "diffusers", "mlflow", "numpy", "timm", "torch", "torchvision")  # they may affect results
@@ -60,34 +60,18 @@ def uncommitted() -> list[str]:
     changed = _git("diff", "--name-only", "HEAD").splitlines()
     added = _git("ls-files", "--others", "--exclude-standard").splitlines()
     recorded = {str(PARAMS), str(LOCK)}
-    named = {name for name in added if _counts(name)}
+    named = {name for name in added if affects_results(name)}
     others = len({*added} - named - recorded)
-    files = sorted({*changed, *named} - recorded, key=lambda name: (name != str(GRAPH), not _counts(name), name))
+    files = sorted(
+        {*changed, *named} - recorded, key=lambda name: (name != str(GRAPH), not affects_results(name), name)
+    )
     return files + ([f"untracked files: {others}"] if others else [])
-
-
-def _counts(name: str) -> bool:
-    return name == str(GRAPH) or (name.startswith(f"{PACKAGE.name}/") and is_code(name))
-
-
-def code_revision(origin: Mapping[str, str]) -> str:
-    """Return the git commit of a result's code, with `+uncommitted` if its code or graph differed from the commit.
-
-    Args:
-        origin: tags from `origin_tags`.
-    """
-    changed = origin.get(tags.UNCOMMITTED, "").split(", ")
-    return origin.get(tags.COMMIT, "") + ("+uncommitted" if any(map(_counts, changed)) else "")
 
 
 def code_fingerprint(package: Path) -> str:
     """Return a hash of a copy of this package, from the paths and contents of its code files alone."""
     files = (file for file in package.rglob("*") if is_code(file.name))
     return fingerprint_of({file.relative_to(package).as_posix(): _blob(file.read_bytes()) for file in files})
-
-
-def is_code(name: str) -> bool:
-    return name.endswith((".py", ".yaml"))
 
 
 def fingerprint_of(blobs: dict[str, str]) -> str:
