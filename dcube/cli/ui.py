@@ -22,8 +22,15 @@ if TYPE_CHECKING:
     from dcube.registry.versions import RegisteredModel
 
 MOST_COMPARED = 6  # columns that fit on a screen
-# One process instead of a dozen: MLflow starts four workers, and more for jobs that evaluate language models.
-FOR_ONE_PERSON = {"MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+# What `mlflow ui` sets for its server. Everything for language models stays off.
+PAGES = {
+    "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+    "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "./mlartifacts",
+    "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+    "MLFLOW_ENABLE_AI_GATEWAY": "false",
+    "MLFLOW_ENABLE_REMOTE_ASSISTANT": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+}
 # This warning is about MLflow's own code; users of its pages can do nothing about it.
 WITHOUT_WARNING = {"PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated"}
 
@@ -49,10 +56,10 @@ def ui(
             raise
         print(error, file=sys.stderr)
     if own:
-        command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
-        database = {"MLFLOW_BACKEND_STORE_URI": tracking_uri()}  # a password in it must not appear in a command line
-        with library_defaults(FOR_ONE_PERSON | WITHOUT_WARNING):
-            os.execve(command[0], command, child_environment(database))
+        command = [sys.executable, "-m", "uvicorn", "--port", str(port), "dcube.tracking.local_pages:app"]
+        database = {"_MLFLOW_SERVER_FILE_STORE": tracking_uri()}  # a password in it must not appear in a command line
+        with library_defaults(WITHOUT_WARNING):
+            os.execve(command[0], command, child_environment(PAGES | database))
 
 
 def addresses(registered_model: "RegisteredModel", address: str) -> list[str]:

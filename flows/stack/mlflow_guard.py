@@ -1,4 +1,7 @@
-"""Checks beyond MLflow's own permissions: locations of artifacts given by users, and changes of the alias `champion`.
+"""Checks beyond MLflow's own permissions: unused routes, locations of artifacts, and changes of the alias `champion`.
+
+MLflow has routes that start commands and jobs, or that open addresses: its Assistant gives every account a shell, if
+the request comes from the server's machine. This project uses none of them, and the server refuses them to everybody.
 
 MLflow accepts locations of artifacts from users who may create an experiment, a model version or a trace, and opens
 them with its own credentials. With this module the server refuses such locations, and opens only its own artifacts.
@@ -11,6 +14,7 @@ response. The server's image contains only this file, so it must not import anyt
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +32,12 @@ from mlflow.store.artifact.artifact_repository_registry import get_registered_ar
 from mlflow.utils.uri import get_uri_scheme
 from werkzeug.datastructures import Authorization
 
+# What MLflow has for language models and for calls to other servers. MLflow authenticates some of these requests
+# without their body, so locations in them could not be found.
+UNUSED = re.compile(
+    r"(/(ajax-)?api/\d\.\d/(mlflow/)?(assistant|demo|gateway|genai|issues|jobs|mcp-servers|prompt-optimization|scorers?"
+    r"|webhooks|runs/create-promptlab-run)|/gateway|/v1/traces)\b"
+)
 CHAMPION = "champion"
 # Schemes of references inside MLflow's server; the locations that they lead to are checked when they are opened.
 NAMES = {"runs", "models", "mlflow-artifacts"}
@@ -44,6 +54,8 @@ def authenticate() -> Authorization | Response:
     if not isinstance(who, Authorization) or "is_checked" in g:
         return who
     g.is_checked = True  # MLflow's own checks below call this function again
+    if UNUSED.match(request.path):
+        return make_forbidden_response()
     body = _body()
     if _names_champion(body) and not (sender_is_admin() or validate_can_manage_registered_model()):
         return make_forbidden_response()

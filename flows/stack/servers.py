@@ -74,6 +74,7 @@ def mlflow(stack: Stack) -> Server:
             "MLFLOW_AUTH_ADMIN_PASSWORD": stack.secrets.mlflow_password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": stack.secrets.mlflow_session_key,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # only needed to evaluate language models
+            "MLFLOW_ENABLE_AI_GATEWAY": "false",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             # Allowed sources of a version; for these MLflow checks that they belong to the named run.
             "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": "^(runs|models|mlflow-artifacts):/",

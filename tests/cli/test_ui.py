@@ -5,6 +5,7 @@ import os
 import sys
 from urllib.parse import parse_qs
 
+import httpx
 import psutil
 import pytest
 
@@ -57,7 +58,7 @@ def test_versions_registered_by_the_working_copy_are_shown_if_it_has_any(registe
 
 
 @pytest.mark.slow
-def test_ui_starts_without_activated_environment_and_hides_database_address(tracking_address, tmp_path):
+def test_ui_starts_for_one_person_without_activated_environment(tracking_address, tmp_path):
     port = free_port()
     environment = os.environ | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "dcube.cli", "ui", "--port", str(port)]
@@ -66,5 +67,13 @@ def test_ui_starts_without_activated_environment_and_hides_database_address(trac
         wait_for_server(process, f"http://127.0.0.1:{port}/health")
         server = psutil.Process(process.pid)
         commands = [one.cmdline() for one in (server, *server.children(recursive=True))]
-        assert "mlflow" in commands[0] and tracking_address not in str(commands)
+        assert "uvicorn" in commands[0] and tracking_address not in str(commands)
+        pages = f"http://127.0.0.1:{port}"
+        assert "<title>MLflow</title>" in httpx.get(pages).text
+        found = httpx.get(f"{pages}/api/2.0/mlflow/experiments/search", params={"max_results": 9})
+        assert found.is_success and found.json()["experiments"]
+        assistant = f"{pages}/ajax-api/3.0/mlflow/assistant"
+        assert httpx.put(f"{assistant}/config", json={}).status_code == 403
+        assert httpx.post(f"{assistant}/message", json={"message": "x"}).status_code == 403
+        assert httpx.get(f"{pages}/api/3.0/mlflow/gateway/secrets/list").status_code == 501
     assert "Uvicorn running" in output.read_text() and "Warning" not in output.read_text()

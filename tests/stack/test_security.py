@@ -45,6 +45,21 @@ OPEN = {
 }
 
 
+# What is behind MLflow's other routes: entries of its databases, and artifacts in its own folder.
+HARMLESS = {
+    *("artifacts", "experiments", "get-trace-artifact", "graphql", "logged-models", "metrics", "mlflow-artifacts"),
+    *("model-versions", "registered-models", "runs", "server-info", "traces", "upload-artifact", "users"),
+    *("", "build", "get-artifact", "health", "signup", "static-files", "version"),  # pages and probes
+    *("datasets", "label-schemas", "review-queues", "roles", "unified-traces", "workspaces"),
+    "get-online-trace-details",  # only of Databricks
+    "ui-telemetry",  # switched off
+}
+UNUSED = {
+    *("assistant", "demo", "gateway", "gateway-proxy", "genai", "issues", "jobs", "mcp-servers", "prompt-optimization"),
+    *("scorer", "scorers", "webhooks"),
+}
+
+
 def routes_of(name: str, server: Server) -> list[tuple[str, str]]:
     """(method or kind, path) of every route, asked from the server's own application with its own settings."""
     environment = os.environ | server.environment
@@ -169,6 +184,37 @@ def low(platform: Stack) -> httpx.Client:
     account = {"username": "low", "password": "twelve-letters"}
     assert httpx.post(f"{base}/users/create", json=account, auth=administrator).is_success
     return httpx.Client(base_url=base, auth=("low", "twelve-letters"), timeout=60)
+
+
+def test_no_account_reaches_routes_that_run_commands_or_open_addresses(
+    low: httpx.Client, platform: Stack, mlflow_routes: list[tuple[str, str]]
+) -> None:
+    unused = [(method, path) for method, path in mlflow_routes if not is_harmless(path)]
+    assert {resource_of(path) for _, path in unused} == UNUSED | {"runs", "v1"}
+    for account in (low.auth, (ADMINISTRATOR, platform.secrets.mlflow_password)):
+        with httpx.Client(base_url=platform.mlflow_address, auth=account, timeout=60) as client:
+            for method, path in unused:
+                body = {} if method in {"POST", "PUT", "PATCH"} else None
+                for filled in (re.sub(r"<[^>]*>|{[^}]*}", "x", path), re.sub(r"<[^>]*>|{[^}]*}", "x%0A", path) + "%0A"):
+                    assert client.request(method, filled, json=body).status_code in {403, 404}, (method, filled)
+
+
+def test_new_account_gets_no_shell_from_the_assistant(low: httpx.Client, platform: Stack) -> None:
+    settings = {"providers": {"ollama": {"selected": True, "permissions": {"full_access": True}}}}
+    page = f"{platform.mlflow_address}/ajax-api/3.0/mlflow/assistant"
+    with httpx.Client(auth=low.auth, timeout=60) as client:
+        assert client.put(f"{page}/config", json=settings).status_code == 403
+        assert client.post(f"{page}/message", json={"message": "x"}).status_code == 403
+        assert client.get(f"{page}/config").status_code == 403
+
+
+def resource_of(path: str) -> str:
+    """The first word of a route below its interface."""
+    return re.sub(r"^/(ajax-)?api/\d\.\d/?(mlflow/)?", "/", path).split("/")[1]
+
+
+def is_harmless(path: str) -> bool:
+    return resource_of(path) in HARMLESS and not path.endswith("/create-promptlab-run")
 
 
 @pytest.fixture(scope="module")
