@@ -13,7 +13,7 @@ def doctor() -> None:
     from dcube.errors import DcubeError
     from dcube.registry.presence import REGISTRATION, lost_versions
     from dcube.repository.commands import repository_around
-    from dcube.repository.dvc_internals import locks_held
+    from dcube.repository.dvc_internals import hide_names_of_files, locks_held
     from dcube.repository.workspace import remove_torn_files
     from dcube.tracking.local_store import adopt_artifacts, database_of
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
@@ -22,6 +22,7 @@ def doctor() -> None:
     if running := [f"{command} (process {pid})" for pid, command in locks_held(repository) or [] if pid_exists(pid)]:
         raise DcubeError(f"DVC is at work in {repository}: wait for {', '.join(running)}, or end it")
     blocking = [f"removed {name}, which a killed process had left" for name in remove_torn_files(repository)]
+    hide_names_of_files(repository)
     paths = []
     if (database := database_of(tracking_uri())) and database.exists():
         others = adopt_artifacts(database)

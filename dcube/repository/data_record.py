@@ -14,6 +14,9 @@ def add_data(folder: Path) -> None:
     Raises:
         DcubeError: if `dvc add` fails.
     """
+    from dcube.repository.dvc_internals import hide_names_of_files
+
+    hide_names_of_files(Path.cwd())
     try:
         dvc(Path.cwd(), "add", "--quiet", str(folder))
     except DcubeError as error:

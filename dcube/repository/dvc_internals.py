@@ -6,7 +6,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,18 @@ def dvc_errors_in_one_line(prefix: str = "") -> Iterator[None]:
 def open_repository(folder: Path, config: dict[str, Any] | None = None) -> Iterator[Repo]:
     """Open the repository in `folder`; `config` overrides its own settings. DVC's errors become `DcubeError`."""
     with dvc_errors_in_one_line(), Repo(str(folder), config=config or {}) as repo:
+        with suppress(PermissionError):  # of another user with the same name
+            Path(repo.site_cache_dir).chmod(0o700)
         yield repo
+
+
+def hide_names_of_files(folder: Path) -> None:
+    """Let only this user read DVC's databases of the repository in `/var/tmp`, which contain names of raw files.
+
+    DVC creates their folder when a repository is opened, and keeps its permissions.
+    """
+    with open_repository(folder):
+        pass
 
 
 # --- the graph
