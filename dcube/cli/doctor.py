@@ -5,8 +5,8 @@ from shutil import rmtree
 
 
 def doctor() -> None:
-    """Remove or repair what blocks `dvc repro`: stale lock files of a killed DVC or git process, paths in the MLflow
-    database of a working copy that was copied or moved, and records of versions that the registry has lost."""
+    """Remove or repair what blocks `dvc repro`: stale lock files of a killed DVC or git process, data sets set aside,
+    paths in the MLflow database of a working copy that was copied or moved, and records of versions that are lost."""
     from psutil import pid_exists
 
     from dcube.cli.terminal import quiet_mlflow
@@ -21,7 +21,10 @@ def doctor() -> None:
     repository = repository_around(Path.cwd())
     if running := [f"{command} (process {pid})" for pid, command in locks_held(repository) or [] if pid_exists(pid)]:
         raise DcubeError(f"DVC is at work in {repository}: wait for {', '.join(running)}, or end it")
-    blocking = [f"removed {name}, which a killed process had left" for name in remove_torn_files(repository)]
+    blocking = [
+        f"restored {folder}, which an interrupted `dcube data add` had set aside" for folder in _sets(repository)
+    ]
+    blocking += [f"removed {name}, which a killed process had left" for name in remove_torn_files(repository)]
     hide_names_of_files(repository)
     paths = []
     if (database := database_of(tracking_uri())) and database.exists():
@@ -35,3 +38,20 @@ def doctor() -> None:
     print("\n".join(blocking + paths) or "nothing to repair")
     if blocking:
         print("Finished stages are not computed again: the run cache knows them. Next:\n  dvc repro")
+
+
+def _sets(repository: Path) -> list[Path]:
+    """Restore the data sets that a killed `dcube data add --replace` has set aside, and return their folders."""
+    from filelock import FileLock
+
+    from dcube.artifacts.atomic import restore, set_aside
+    from dcube.artifacts.layout import RAW
+    from dcube.cli.data import ADDING
+
+    if not set_aside(repository / RAW):
+        return []
+    with FileLock(repository / ADDING):  # waits for one that is at work
+        folders = set_aside(repository / RAW)
+        for folder in folders:
+            restore(folder)
+    return [folder.relative_to(repository) for folder in folders]

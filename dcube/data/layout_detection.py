@@ -5,6 +5,7 @@ from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from dcube.artifacts.atomic import set_aside
 from dcube.config.schema import Data
 from dcube.data.grouping import group_images
 from dcube.data.grouping_errors import SubgroupError
@@ -50,6 +51,14 @@ LAYOUTS: tuple[Layout, ...] = (  # the first that recognises the files reads the
 )
 
 
+def refuse_missing_set(path: Path) -> None:
+    """Raise `DcubeError` if there is no raw data set at `path`; the message names no file in it."""
+    if path in set_aside(path.parent):
+        raise DcubeError(f"{path} is missing: an interrupted `dcube data add` set it aside, `dcube doctor` restores it")
+    if not path.exists():
+        raise DcubeError(f"{path} is missing: add a data set there with `dcube data add NAME PATH`")
+
+
 def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     """Recognise the layout of a raw data set and list its images without decoding them.
 
@@ -61,8 +70,7 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         raise DcubeError(
             f"{path} is neither a folder nor a MedMNIST .npz: give one of these (`dcube data add` unpacks zip and tar)"
         )
-    if not path.exists():
-        raise DcubeError(f"{path} is missing: add a data set there with `dcube data add NAME PATH`")
+    refuse_missing_set(path)
     raw = RawFiles(inner_folder(path))
     beside = [] if raw.path == path else [file for file in visible_files(path) if raw.path not in (path / file).parents]
     layout = next((layout for layout in LAYOUTS if layout.recognises(raw)), None)

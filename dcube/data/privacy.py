@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dcube.config.schema import Data
 from dcube.data.grouping_errors import GroupingError
-from dcube.data.layout_detection import read_raw_dataset
+from dcube.data.layout_detection import read_raw_dataset, refuse_missing_set
 from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.readers.raw_image import RawImage, UnusableImageError
 from dcube.errors import DcubeError, abbreviated
@@ -39,6 +39,7 @@ def read_private_dataset(path: Path, data: Data) -> RawDataset:
             )
         return dataset
     salt = read_salt()
+    refuse_missing_set(path)
     try:
         dataset = read_raw_dataset(path, data)
     except GroupingError:

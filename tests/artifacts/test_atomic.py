@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dcube.artifacts.atomic import atomic_folder, atomic_write
+from dcube.artifacts import atomic
+from dcube.artifacts.atomic import atomic_folder, atomic_write, set_aside
 
-EVENTS = {"os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir"}
+EVENTS = {"ctypes.dlopen", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree", "os.mkdir"}
 NAMES = [f"{number}.png" for number in range(5)]
 
 
@@ -29,14 +30,46 @@ def killed_at(event: int, folder: Path) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
-def test_killed_process_leaves_a_whole_folder(tmp_path: Path) -> None:
+@pytest.fixture
+def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that cannot exchange two folders."""
+    monkeypatch.setattr(atomic, "_exchange", lambda *folders: False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems rename twice")
+def test_folder_exists_at_every_instant(tmp_path: Path) -> None:
     event, killed = 0, True
     while killed:
         folder = tmp_path / str(event)
         folder.mkdir()
         fill(folder, "old")
         killed = killed_at(event, folder)
-        if folder.exists():
+        assert [(folder / name).read_text() for name in NAMES] in (["old"] * 5, ["new"] * 5), event
+        assert not set_aside(tmp_path)
+        event += 1
+    assert event > 5 and (folder / NAMES[0]).read_text() == "new"
+
+
+def test_link_to_a_folder_elsewhere_is_replaced_again_and_again(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    folder = tmp_path / "set"
+    folder.symlink_to("elsewhere")
+    for content in ("old", "new"):
+        with atomic_folder(folder) as partial:
+            fill(partial, content)
+    assert (folder / NAMES[0]).read_text() == "new" and len(list(tmp_path.iterdir())) == 2
+
+
+def test_killed_process_leaves_a_whole_folder(tmp_path: Path, no_exchange: None) -> None:
+    event, killed = 0, True
+    while killed:
+        folder = tmp_path / str(event)
+        folder.mkdir()
+        fill(folder, "old")
+        killed = killed_at(event, folder)
+        if folder in set_aside(tmp_path):
+            assert not folder.exists()
+        else:
             assert [(folder / name).read_text() for name in NAMES] in (["old"] * 5, ["new"] * 5), event
         with pytest.raises(RuntimeError), atomic_folder(folder):
             raise RuntimeError  # a failed attempt restores the previous folder and leaves no other files
@@ -46,7 +79,9 @@ def test_killed_process_leaves_a_whole_folder(tmp_path: Path) -> None:
     assert event > 5 and (folder / NAMES[0]).read_text() == "new"
 
 
-def test_failed_replacement_restores_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_replacement_restores_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_exchange: None
+) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     fill(folder, "old")

@@ -10,6 +10,9 @@ import pytest
 from dvc.repo import Repo
 
 from dcube.artifacts.schemas.registered import Registered
+from dcube.config.schema import Data
+from dcube.data.privacy import read_private_dataset
+from dcube.errors import DcubeError
 from dcube.runtime.processes import process_group
 from tests.support.small_pipeline import dvc
 
@@ -35,6 +38,17 @@ def test_doctor_repairs_a_working_copy_after_a_crash(repository, ran, run_dcube,
     assert code == 0 and all(f"removed {name}, " in said for name in ("index.lock", ".dvc/tmp/rwlock", "dvc.lock"))
     dvc(repository, "repro", "--quiet", "prepare")
     assert lock.read_bytes() == whole and ran() == ["prepare"], "the run cache knows the result"
+    assert run_dcube("doctor") == (0, "nothing to repair\n")
+
+
+def test_data_set_that_a_killed_replacement_set_aside_is_restored(repository, run_dcube):
+    (repository / "data/.ward.old.partial").mkdir(parents=True)
+    (repository / "data/.ward.old.partial/a.png").write_bytes(b"x")
+    with pytest.raises(DcubeError, match=r"data/ward is missing: .* `dcube doctor` restores it"):
+        read_private_dataset(Path("data/ward"), Data(name="ward"))
+    code, said = run_dcube("doctor")
+    assert code == 0 and "restored data/ward, which an interrupted `dcube data add` had set aside" in said
+    assert [file.name for file in (repository / "data/ward").iterdir()] == ["a.png"]
     assert run_dcube("doctor") == (0, "nothing to repair\n")
 
 
