@@ -15,7 +15,7 @@ def doctor() -> None:
     from dcube.repository.commands import repository_around
     from dcube.repository.dvc_internals import hide_names_of_files, locks_held
     from dcube.repository.workspace import remove_torn_files
-    from dcube.tracking.local_store import adopt_artifacts, database_of
+    from dcube.tracking.local_store import adopt_artifacts, database_of, refuse_damage
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
 
     repository = repository_around(Path.cwd())
@@ -28,6 +28,7 @@ def doctor() -> None:
     hide_names_of_files(repository)
     paths = []
     if (database := database_of(tracking_uri())) and database.exists():
+        refuse_damage(database)
         others = adopt_artifacts(database)
         paths = [f"{database} names the artifacts beside it now, not those in {other}" for other in others]
     quiet_mlflow()

@@ -45,12 +45,8 @@ def main() -> None:
         raise DcubeError(f"nothing has been evaluated in {EVALUATION}: run `dvc repro`")
     dataset = PreparedDataset.load(PREPARED)
     with tracked_run("register", {}, dataset) as tracked, atomic_folder(REGISTERED) as folder:
-        if tracked.run_id is None:
-            raise DcubeError(
-                f"{tracked.problem}: nothing can be registered without MLflow (MLFLOW_TRACKING_URI): then `dvc repro`"
-            )
         shared = Registration(
-            run=tracking_client().get_run(tracked.run_id),
+            run=tracking_client().get_run(tracked.wait_for_server()),
             params=settings,
             dataset=dataset,
             diffusion=_diffusion_weights(),

@@ -34,12 +34,27 @@ def artifact_location(database: Path) -> str:
 
 
 def refuse_foreign_paths(database: Path) -> None:
-    """Raise `DcubeError` if the database was copied or moved, because it names artifacts of another working copy."""
+    """Raise `DcubeError` if the database is damaged, or names artifacts of another working copy."""
     if others := _foreign_locations(database):
         raise DcubeError(
             f"{database} was copied or moved: it names artifacts in {_path(others[0])}: run `dcube doctor`, which "
             "makes it name those in this folder"
         )
+
+
+def refuse_damage(database: Path) -> None:
+    """Raise `DcubeError` if the file exists and is no undamaged database."""
+    if not database.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError:  # locked, for example
+        return
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise _damaged(database, found)
 
 
 def adopt_artifacts(database: Path) -> list[str]:
@@ -57,6 +72,13 @@ def adopt_artifacts(database: Path) -> list[str]:
     return [str(_path(other)) for other in others]
 
 
+def _damaged(database: Path, reason: str) -> DcubeError:
+    return DcubeError(
+        f"{database} is damaged ({' '.join(reason.split())}): restore a copy of it, or move it away; then "
+        "`dcube doctor` and `dvc repro` register the present models again"
+    )
+
+
 def _foreign_locations(database: Path) -> list[str]:
     """Return the other folders `mlruns` in which experiments of the database keep their artifacts."""
     if not database.exists():
@@ -64,8 +86,10 @@ def _foreign_locations(database: Path) -> list[str]:
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             found = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
-    except sqlite3.Error:  # no table yet, or not a database: MLflow creates the table, or reports the error
+    except sqlite3.OperationalError:  # no table yet: MLflow creates it
         return []
+    except sqlite3.DatabaseError as error:
+        raise _damaged(database, str(error)) from None
     ours = (it for (it,) in found if it and it.startswith("file:") and it.endswith(f"/{ARTIFACTS}"))
     return [it for it in ours if it != artifact_location(database)]
 

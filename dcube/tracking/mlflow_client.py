@@ -18,7 +18,7 @@ from dcube.errors import DcubeError
 from dcube.runtime import retries
 from dcube.runtime.settings import library_defaults, read_settings
 from dcube.tracking import tags
-from dcube.tracking.local_store import artifact_location, database_of, refuse_foreign_paths
+from dcube.tracking.local_store import artifact_location, database_of, refuse_damage, refuse_foreign_paths
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +40,8 @@ REFUSALS = {
 MISSING = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}
 # Error codes for an unknown account or a wrong password.
 DENIALS = {"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED"}
-CHECK_CREDENTIALS = "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+FORBIDDEN = "gives this account no permission for that: ask its administrator"
+DENIED = "refuses the user name or the password: check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 LONGEST_KEY = 250
 PAGE = 500  # runs per request
 
@@ -111,10 +112,14 @@ def mlflow_errors_in_one_line() -> Iterator[None]:
         try:
             yield
         except MlflowException as error:
-            address = without_password(tracking_uri())
-            raise DcubeError(
-                f"MLflow ({address}): {reason_of(error)}: check MLFLOW_TRACKING_URI and credentials"
-            ) from None
+            if database := database_of(tracking_uri()):
+                refuse_damage(database)
+            address = f"MLflow ({without_password(tracking_uri())})"
+            if is_denial(error) or is_forbidden(error):
+                raise DcubeError(f"{address} {DENIED if is_denial(error) else FORBIDDEN}") from None
+            if is_away(error) and not database:
+                raise DcubeError(f"{address} does not answer: check MLFLOW_TRACKING_URI and the server") from None
+            raise DcubeError(f"{address}: {reason_of(error)}: check MLFLOW_TRACKING_URI and credentials") from None
 
 
 def experiment_called(client: "MlflowClient", name: str) -> str:
@@ -188,6 +193,13 @@ def is_denial(error: BaseException) -> bool:
     from mlflow.exceptions import MlflowException
 
     return isinstance(error, MlflowException) and error.error_code in DENIALS
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Return whether the account lacks a permission that an administrator may give."""
+    from mlflow.exceptions import MlflowException
+
+    return isinstance(error, MlflowException) and error.error_code == "PERMISSION_DENIED"
 
 
 def is_away(error: BaseException) -> bool:

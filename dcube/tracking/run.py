@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenacity import retry_if_exception
+from tenacity import Retrying, retry_if_exception
 
 from dcube.artifacts.schemas.run_header import RunHeader
 from dcube.config.loading import flattened
@@ -22,7 +22,7 @@ from dcube.tracking import lineage
 from dcube.tracking.batches import milliseconds, rounded
 from dcube.tracking.datasets import dataset_entity
 from dcube.tracking.inputs import refuse_changed_inputs
-from dcube.tracking.mlflow_client import CHECK_CREDENTIALS, is_denial, is_refusal, mlflow_key, reason_of
+from dcube.tracking.mlflow_client import DENIED, FORBIDDEN, is_denial, is_forbidden, is_refusal, mlflow_key, reason_of
 from dcube.tracking.outbox import Outbox, deliver_left_behind, fresh_key
 from dcube.tracking.tags import RUN_KEY
 
@@ -89,11 +89,25 @@ class TrackedRun:
             self._failures += 1
         self._next_attempt = time.monotonic() + retries.SEND_TRACKING.pause_after(self._failures)
 
+    def wait_for_server(self) -> str:
+        """Return MLflow's id of the run, for stages that are useless without a server.
+
+        Raises:
+            DcubeError: if no server answers in the time that a finished run waits for one, or if it refuses the run.
+        """
+        try:
+            _while_it_may_pass("FINISHED")(self._outbox.send)
+        except Exception as error:
+            self.problem = _problem(error)
+        if self.run_id is None:
+            raise DcubeError(f"{self.problem}: nothing can be registered without MLflow (MLFLOW_TRACKING_URI)")
+        return self.run_id
+
     def close(self, status: str) -> None:
         """End the run. Reports that are not sent within the status's timeout are sent by the next run."""
         self._outbox.finish(status)
         try:
-            retries.CLOSE_TRACKING[status].retrying(Exception, retry=retry_if_exception(_may_pass))(self._outbox.send)
+            _while_it_may_pass(status)(self._outbox.send)
         except Exception as error:
             print(f"warning: {self._leave(error)}", file=sys.stderr)
 
@@ -166,9 +180,13 @@ def _show(picture: Path, name: str) -> None:
         copy.replace(copy.with_name(f"{series}.png"))
 
 
+def _while_it_may_pass(status: str) -> Retrying:
+    return retries.CLOSE_TRACKING[status].retrying(Exception, retry=retry_if_exception(_may_pass))
+
+
 def _may_pass(error: BaseException) -> bool:
     """Return whether a retry may succeed, which is not the case if a person has to correct something."""
-    return not (isinstance(error, DcubeError) or is_refusal(error) or is_denial(error))
+    return not (isinstance(error, DcubeError) or is_refusal(error) or is_denial(error) or is_forbidden(error))
 
 
 def _problem(error: Exception) -> str:
@@ -178,7 +196,9 @@ def _problem(error: Exception) -> str:
     if is_refusal(error):
         return f"MLflow refuses this run ({reason_of(error)})"
     if is_denial(error):
-        return f"MLflow refuses the user name or the password: {CHECK_CREDENTIALS}"
+        return f"MLflow {DENIED}"
+    if is_forbidden(error):
+        return f"MLflow {FORBIDDEN}"
     return f"MLflow does not answer ({type(error).__name__})"
 
 

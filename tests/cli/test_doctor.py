@@ -52,6 +52,15 @@ def test_data_set_that_a_killed_replacement_set_aside_is_restored(repository, ru
     assert run_dcube("doctor") == (0, "nothing to repair\n")
 
 
+@pytest.mark.parametrize("size", [3_000, 200_000])
+def test_torn_database_of_mlflow_is_named_in_one_line(size, repository, run_dcube):
+    database = repository / "mlflow.db"
+    database.write_bytes(database.read_bytes()[:size])
+    for command in (("doctor",), ("models", "dcube-small")):
+        code, said = run_dcube(*command)
+        assert code == 2 and f"{database} is damaged" in said and said.count("\n") == 1, said
+
+
 def test_lock_of_a_running_dvc_is_kept_and_of_a_dead_one_removed(repository, run_dcube):
     rwlock = lock_for(repository, os.getpid())
     code, said = run_dcube("doctor")

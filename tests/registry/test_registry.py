@@ -8,7 +8,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -32,6 +34,7 @@ from dcube.runtime.retries import RetryPolicy
 from dcube.stages import register
 from dcube.tracking import tags
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_client
+from dcube.tracking.outbox import Outbox
 from dcube.tracking.run import tracked_run
 from tests.support.evaluated_candidates import EACH, NAME, predictions, run_pipeline, write_evaluated
 from tests.support.metrics import made_metrics
@@ -439,15 +442,53 @@ def test_unreachable_server_ends_in_one_line_without_the_password(working_copy, 
     with pytest.raises(DcubeError, match=r"http://127\.0\.0\.1:1") as caught, mlflow_errors_in_one_line():
         RegisteredModel.existing(NAME)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+    assert "does not answer" in str(caught.value) and "API request" not in str(caught.value)
 
 
 def test_register_without_a_server_leaves_no_output(working_copy, tiny_params, monkeypatch):
     write_evaluated("dcube", seed=0, auroc=0.9, right=20, params=tiny_params)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    monkeypatch.setattr("dcube.runtime.retries.CLOSE_TRACKING", {"FAILED": RetryPolicy(0, 0.1, 0.1)})
+    policies = dict.fromkeys(("FINISHED", "FAILED"), RetryPolicy(0, 0.1, 0.1))
+    monkeypatch.setattr("dcube.runtime.retries.CLOSE_TRACKING", policies)
     with pytest.raises(DcubeError, match="does not answer"):
         register.main()
     assert not REGISTERED.exists()
+
+
+def test_register_waits_for_a_server_that_is_away_at_first(working_copy, tiny_params, monkeypatch):
+    write_evaluated("dcube", seed=0, auroc=0.9, right=20, params=tiny_params)
+    monkeypatch.setattr("dcube.runtime.retries.CLOSE_TRACKING", {"FINISHED": RetryPolicy(60, 0.1, 0.1)})
+    send, left = Outbox.send, iter(range(3))
+
+    def sent(outbox: Outbox) -> None:
+        if next(left, None) is not None:
+            raise ConnectionError
+        send(outbox)
+
+    monkeypatch.setattr(Outbox, "send", sent)
+    register.main()
+    assert REGISTERED.exists()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_account_is_named_in_one_line(status, working_copy, monkeypatch):
+    class Refuses(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"You are not authenticated. Please see https://www.mlflow.org/docs")
+
+        def log_message(self, *words: object) -> None:
+            """No lines on the terminal."""
+
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(DcubeError) as caught, mlflow_errors_in_one_line():
+            RegisteredModel.existing(NAME)
+        server.shutdown()
+    reason = "refuses the user name or the password" if status == 401 else "gives this account no permission"
+    assert reason in str(caught.value) and "API request" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
