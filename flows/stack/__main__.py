@@ -19,7 +19,7 @@ from dcube.runtime.processes import child_environment, prepare_process
 from flows import POOL
 from flows.stack.postgres import postgres
 from flows.stack.servers import artifacts, mlflow, prefect, s3, worker
-from flows.stack.settings import ADMINISTRATOR, HOST, Ports, Stack, log_file
+from flows.stack.settings import ACCOUNT, ADMINISTRATOR, HOST, Ports, Stack, log_file
 from flows.stack.supervision import last_line, supervised, wait_for_reapers
 
 
@@ -99,10 +99,11 @@ def summary(stack: Stack, environment: Path, seconds: float) -> str:
 The platform is ready after {seconds:.0f} s. Ctrl-C ends it.
 
   Prefect     {stack.prefect_address}   sign in with the value of PREFECT_API_AUTH_STRING
-  MLflow      {stack.mlflow_address}   user {ADMINISTRATOR}, password MLFLOW_TRACKING_PASSWORD
+  MLflow      {stack.mlflow_address}   user {ACCOUNT}, password MLFLOW_TRACKING_PASSWORD
   S3          {stack.storage["AWS_ENDPOINT_URL"]}   keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
   worker      one, of the work pool {POOL}; what its runs print: {log_file(stack.folder, "worker")}
 
+  MLflow's administrator is {ADMINISTRATOR}, with mlflow_password in {stack.folder / "credentials.json"}.
   The values are in {environment}; to use the servers from another terminal:
       source {environment}
   Data and logs: {stack.folder}

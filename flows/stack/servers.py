@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from flows import POOL
-from flows.stack.settings import ADMINISTRATOR, ARTIFACTS_BUCKET, BUCKET, HOST, Stack, write_private
+from flows.stack.settings import ACCOUNT, ADMINISTRATOR, ARTIFACTS_BUCKET, BUCKET, HOST, Stack, write_private
 from flows.stack.supervision import Server
 
 # All accounts can read everything; to change an object, one needs to be its creator or to have a permission.
@@ -84,7 +84,35 @@ def mlflow(stack: Stack) -> Server:
         prepare=lambda: write_private(
             users, MLFLOW_USERS.format(database=database, administrator=ADMINISTRATOR, guard=GUARD)
         ),
+        complete=lambda: give_account(stack),
     )
+
+
+def give_account(stack: Stack) -> None:
+    """Create MLflow's account for workers and people in other terminals, if it does not exist."""
+    administrator = httpx.Client(
+        base_url=f"{stack.mlflow_address}/api", auth=(ADMINISTRATOR, stack.secrets.mlflow_password), timeout=60
+    )
+    with administrator:
+        account = {"username": ACCOUNT, "password": stack.secrets.mlflow_account_password}
+        made = administrator.post("/2.0/mlflow/users/create", json=account)
+        if made.status_code == 400 and made.json()["error_code"] == "RESOURCE_ALREADY_EXISTS":
+            return
+        made.raise_for_status()
+        _give_rights(administrator)
+
+
+def _give_rights(administrator: httpx.Client) -> None:
+    """Let the new account continue what workers began as administrator, on a platform of an earlier version."""
+    experiments = administrator.post("/2.0/mlflow/experiments/search", json={"max_results": 1000})
+    models = administrator.get("/2.0/mlflow/registered-models/search", params={"max_results": 1000})
+    for kind, names in {
+        "experiment": [it["experiment_id"] for it in experiments.json().get("experiments", [])],
+        "registered_model": [it["name"] for it in models.json().get("registered_models", [])],
+    }.items():
+        for name in names:
+            rights = {"username": ACCOUNT, "permission": "MANAGE", "resource_type": kind, "resource_id": name}
+            administrator.post("/3.0/mlflow/users/permissions/grant", json=rights).raise_for_status()
 
 
 def prefect(stack: Stack) -> Server:

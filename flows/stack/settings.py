@@ -15,6 +15,7 @@ from dcube.runtime.settings import read_settings, variable_of
 
 HOST = "127.0.0.1"  # other machines cannot reach this platform
 ADMINISTRATOR = "admin"
+ACCOUNT = "dcube"  # in MLflow, of the worker and of the file `env`; it administers nobody
 BUCKET = "dcube"  # for DVC, checkpoints and images to predict on
 ARTIFACTS_BUCKET = "mlflow"  # only for MLflow's server, on a separate S3 server with a separate key
 REGION = "us-east-1"  # S3 clients need a region to sign requests; servers other than Amazon's accept any
@@ -51,6 +52,7 @@ class Secrets(Artifact):
     artifacts_access_key: str = Field(default_factory=_secret)
     artifacts_secret_key: str = Field(default_factory=_secret)
     mlflow_password: str = Field(default_factory=_secret)
+    mlflow_account_password: str = Field(default_factory=_secret)
     mlflow_session_key: str = Field(default_factory=_secret)
     prefect_password: str = Field(default_factory=_secret)
 
@@ -96,8 +98,8 @@ class Stack:
             "PREFECT_API_URL": f"{self.prefect_address}/api",
             "PREFECT_API_AUTH_STRING": f"{ADMINISTRATOR}:{self.secrets.prefect_password}",
             "MLFLOW_TRACKING_URI": self.mlflow_address,
-            "MLFLOW_TRACKING_USERNAME": ADMINISTRATOR,
-            "MLFLOW_TRACKING_PASSWORD": self.secrets.mlflow_password,
+            "MLFLOW_TRACKING_USERNAME": ACCOUNT,
+            "MLFLOW_TRACKING_PASSWORD": self.secrets.mlflow_account_password,
             variable_of("storage"): f"s3://{BUCKET}",
             **self.storage,
         }

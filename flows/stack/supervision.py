@@ -70,6 +70,7 @@ class Server:
         environment: variables that are added to this process's environment without settings of other servers.
         is_healthy: function that returns whether the server answers.
         prepare: function that creates the server's files.
+        complete: function that is called when the server is healthy, at each start of the platform.
         directory: working directory. None: the platform's folder.
         stop_signal: signal that ends the server.
     """
@@ -79,6 +80,7 @@ class Server:
     environment: dict[str, str] = field(repr=False)
     is_healthy: Callable[[], bool]
     prepare: Callable[[], object] = bool
+    complete: Callable[[], object] = bool
     directory: Path | None = None
     stop_signal: str = "TERM"
 
@@ -116,6 +118,7 @@ class Supervisor:
             self.rpc.startProcess(server.name, False)
         for server in servers:
             self._wait_until_healthy(server)
+            server.complete()
 
     def _wait_until_healthy(self, server: Server) -> None:
         def is_healthy() -> bool:

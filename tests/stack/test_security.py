@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
-from flows.stack.servers import mlflow, prefect
+from flows.stack.servers import give_account, mlflow, prefect
 from flows.stack.settings import ADMINISTRATOR, HOST, Stack
 from flows.stack.supervision import Server
 from tests.support.checkout import ROOT
@@ -240,6 +240,33 @@ def test_neither_key_opens_the_other_bucket(platform: Stack) -> None:
         for bucket in ("dcube", "mlflow"):
             with pytest.raises(ClientError, match="InvalidAccessKeyId"):
                 client.list_objects_v2(Bucket=bucket)
+
+
+def test_workers_and_users_are_no_administrators_of_mlflow(platform: Stack) -> None:
+    assert platform.secrets.mlflow_password not in platform.write_environment().read_text()
+    account = (platform.client["MLFLOW_TRACKING_USERNAME"], platform.client["MLFLOW_TRACKING_PASSWORD"])
+    with httpx.Client(base_url=f"{platform.mlflow_address}/api/2.0/mlflow", auth=account, timeout=60) as client:
+        assert client.post("/experiments/create", json={"name": "dcube/of workers"}).is_success
+        made = client.post("/users/create", json={"username": "friend", "password": "twelve-letters"})
+        assert made.status_code == 403
+
+
+def test_account_of_workers_continues_what_the_administrator_began(platform: Stack) -> None:
+    """On a platform of an earlier version, workers were the administrator."""
+    base, administrator = f"{platform.mlflow_address}/api/2.0/mlflow", (ADMINISTRATOR, platform.secrets.mlflow_password)
+    account = (platform.client["MLFLOW_TRACKING_USERNAME"], platform.client["MLFLOW_TRACKING_PASSWORD"])
+    with httpx.Client(base_url=base, auth=administrator, timeout=60) as client:
+        earlier = client.post("/experiments/create", json={"name": "dcube/earlier"}).json()
+        client.post("/registered-models/create", json={"name": "dcube-earlier"}).raise_for_status()
+        assert client.request("DELETE", "/users/delete", json={"username": account[0]}).is_success
+    give_account(platform)
+    give_account(platform)
+    with httpx.Client(base_url=base, auth=account, timeout=60) as client:
+        run = client.post("/runs/create", json=earlier).raise_for_status().json()["run"]["info"]["run_id"]
+        source = {"name": "dcube-earlier", "source": f"runs:/{run}/model", "run_id": run}
+        client.post("/model-versions/create", json=source).raise_for_status()
+        champion = {"name": "dcube-earlier", "alias": "champion", "version": "1"}
+        assert client.post("/registered-models/alias", json=champion).is_success
 
 
 @pytest.mark.parametrize("form", ["plain", "camel case", "text in text"])
