@@ -1,8 +1,10 @@
 """`DcubeError`, the exception that is written for users, and helpers for its messages."""
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from dcube.printable import printable_output
 
@@ -15,6 +17,7 @@ class DcubeError(Exception):
 
 
 ERROR = "error: "
+SHARING = "use a clone of your own, or `umask 002` and `git config core.sharedRepository group` for both of you"
 BAD_INPUT = 2  # exit code of a command or a stage when the user has to correct something
 
 
@@ -45,8 +48,33 @@ def _one_line() -> Iterator[None]:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        print(f"{ERROR}{error.strerror}: {error.filename or 'while writing'}", file=sys.stderr, flush=True)
+        print(f"{ERROR}{owner_problem(error) or described(error)}", file=sys.stderr, flush=True)
         raise SystemExit(BAD_INPUT) from None
+
+
+def described(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename or 'while writing'}"
+
+
+def owner_problem(error: OSError) -> str | None:
+    """Return who owns the file or folder of this clone that the error is about, if it is another user's."""
+    if not isinstance(error, PermissionError) or not isinstance(error.filename, str):
+        return None
+    path = Path(error.filename).absolute()
+    nearest = next(it for it in (path, *path.parents) if os.path.lexists(it))
+    return foreign(nearest) if nearest.is_relative_to(Path.cwd()) else None
+
+
+def foreign(path: Path) -> str | None:
+    """Return a message about an existing file or folder that belongs to another user and cannot be written."""
+    uid = path.lstat().st_uid
+    if uid == os.getuid() or os.access(path, os.W_OK):
+        return None
+    try:
+        owner = path.owner()
+    except KeyError:
+        owner = f"user {uid}"
+    return f"{path} belongs to {owner}: {SHARING}"
 
 
 def last_error(lines: Sequence[str]) -> str | None:

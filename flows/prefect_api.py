@@ -19,7 +19,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Failed
 from prefect.tasks import Task
 
-from dcube.errors import DcubeError
+from dcube.errors import DcubeError, owner_problem
 
 COMMIT = "dcube.commit"  # label of a Prefect run
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
@@ -184,13 +184,17 @@ def retry_if(worth_retrying: Callable[[Any, int], bool]) -> Callable[[Task[..., 
 
 
 def log_errors_in_one_line() -> None:
-    """Log a `DcubeError` that ends a task or a flow of this process without its traceback."""
+    """Log a `DcubeError`, or a file of another user, that ends a task or a flow of this process without traceback."""
     for name in RUN_LOGGERS:
         logging.getLogger(name).addFilter(_without_traceback)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    if record.exc_info and isinstance(record.exc_info[1], DcubeError):
+    error = record.exc_info[1] if record.exc_info else None
+    problem = owner_problem(error) if isinstance(error, OSError) else None
+    if problem:
+        record.msg, record.args = problem, ()
+    if problem or isinstance(error, DcubeError):
         record.exc_info = None
     return True
 

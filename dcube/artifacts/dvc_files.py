@@ -10,7 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from dcube.artifacts.layout import DATA_RECORD, GRAPH, LOCK, PARAMS
+from dcube.artifacts.layout import DATA_RECORD, GRAPH, LOCK, PARAMS, RAW
 from dcube.config.loading import flattened
 from dcube.config.yaml_text import parse_yaml
 from dcube.errors import DcubeError
@@ -153,6 +153,15 @@ def parse_data_hash(content: str | bytes, where: str) -> str:
         return str(_parsed(content, where)["outs"][0]["md5"])
     except (LookupError, TypeError):
         raise DcubeError(f"{where} records no data: `dcube data add` them") from None
+
+
+def is_data_record(content: bytes) -> bool:
+    """Return whether the content is a complete `data.dvc`; the path of the data is last in it."""
+    try:
+        record = _parsed(content, str(DATA_RECORD))["outs"][0]
+        return bool(record["md5"]) and record["path"] == str(RAW)
+    except (DcubeError, LookupError, TypeError):
+        return False
 
 
 def value_at(values: Any, key: str) -> Any:

@@ -19,6 +19,8 @@ def doctor() -> None:
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
 
     repository = repository_around(Path.cwd())
+    _refuse_files_of_others(repository)
+    _refuse_torn_record(repository)
     if running := [f"{command} (process {pid})" for pid, command in locks_held(repository) or [] if pid_exists(pid)]:
         raise DcubeError(f"DVC is at work in {repository}: wait for {', '.join(running)}, or end it")
     blocking = [
@@ -39,6 +41,26 @@ def doctor() -> None:
     print("\n".join(blocking + paths) or "nothing to repair")
     if blocking:
         print("Finished stages are not computed again: the run cache knows them. Next:\n  dvc repro")
+
+
+def _refuse_files_of_others(repository: Path) -> None:
+    """Raise `DcubeError` if DVC or D-Cube cannot write its own files, because another user of the clone made them."""
+    from dcube.errors import DcubeError, foreign
+
+    for folder in (repository / ".dvc/tmp", repository / ".dcube"):
+        for path in (folder, *folder.glob("*")) if folder.exists() else ():
+            if problem := foreign(path):
+                raise DcubeError(problem)
+
+
+def _refuse_torn_record(repository: Path) -> None:
+    from dcube.artifacts.dvc_files import is_data_record
+    from dcube.artifacts.layout import DATA_RECORD
+    from dcube.errors import DcubeError
+
+    record = repository / DATA_RECORD
+    if record.exists() and not is_data_record(record.read_bytes()):
+        raise DcubeError(f"{DATA_RECORD} is torn: `git checkout {DATA_RECORD}` restores that of the last commit")
 
 
 def _sets(repository: Path) -> list[Path]:

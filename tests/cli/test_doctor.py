@@ -52,6 +52,14 @@ def test_data_set_that_a_killed_replacement_set_aside_is_restored(repository, ru
     assert run_dcube("doctor") == (0, "nothing to repair\n")
 
 
+@pytest.mark.parametrize("size", [0, 12, 30, 60])
+def test_torn_record_of_the_data_is_named_with_its_mend(size, repository, run_dcube):
+    record = repository / "data.dvc"
+    record.write_bytes(record.read_bytes()[:size])
+    code, said = run_dcube("doctor")
+    assert code == 2 and "data.dvc is torn: `git checkout data.dvc`" in said and said.count("\n") == 1, said
+
+
 @pytest.mark.parametrize("size", [3_000, 200_000])
 def test_torn_database_of_mlflow_is_named_in_one_line(size, repository, run_dcube):
     database = repository / "mlflow.db"
