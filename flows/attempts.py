@@ -13,6 +13,7 @@ from dcube.errors import DcubeError
 from dcube.repository.commands import commit_of
 from flows.prefect_api import (
     fail_run,
+    has_ended,
     parameters_of_flow,
     remember_commit,
     remembered_commit,
@@ -38,6 +39,12 @@ def begin_attempt(repository: Path, revision: str, most: int) -> str:
     if not known:
         remember_commit(run_id, commit)
     return commit
+
+
+def state_if_ended() -> State | None:
+    """Return the state of this run if another attempt of it has ended it."""
+    run = run_of(this_run())
+    return run.state if run and has_ended(run) else None
 
 
 def refuse_hopeless(run_id: UUID) -> None:

@@ -8,7 +8,7 @@ from filelock import FileLock
 from prefect.runtime import flow_run
 
 from dcube.errors import DcubeError
-from dcube.repository.commands import git
+from dcube.repository.commands import git, repository_lock
 from dcube.runtime.settings import read_settings
 from dcube.tracking.mlflow_client import without_password
 from flows.attempts import refuse_hopeless
@@ -43,6 +43,11 @@ def working_directory(repository: str = "") -> dict[str, str]:
         raise DcubeError(without_password(str(error))) from None
 
 
+def is_clone_of_worker(repository: Path) -> bool:
+    """Return whether this is a clone that `working_directory` keeps. Nobody edits it, but other workers update it."""
+    return repository.parent.resolve() == read_settings().home.expanduser().resolve()
+
+
 def _clone(address: str) -> Path:
     """Return the updated clone of an address. The folder's name contains a hash of the address without user names."""
     place = without_password(address.rstrip("/"))
@@ -52,8 +57,9 @@ def _clone(address: str) -> Path:
     with FileLock(f"{folder}.lock"):
         if not (folder / ".git").exists():
             git(folder.parent, "clone", "--quiet", "--no-checkout", "--", address, str(folder))
-        git(folder, "remote", "set-url", "--", "origin", address)  # its password may have changed
-        git(folder, "update-ref", "--no-deref", "HEAD", "HEAD")  # detach HEAD, because all branches are about to move
-        git(folder, "fetch", "--quiet", "--prune", "--force", "origin", *MIRRORED)
-        git(folder, "reset", "--quiet", "--hard", THEIR_HEAD)
+        with repository_lock(folder):  # another worker may be adding or removing a workspace
+            git(folder, "remote", "set-url", "--", "origin", address)  # its password may have changed
+            git(folder, "update-ref", "--no-deref", "HEAD", "HEAD")  # detach HEAD, because all branches will move
+            git(folder, "fetch", "--quiet", "--prune", "--force", "origin", *MIRRORED)
+            git(folder, "reset", "--quiet", "--hard", THEIR_HEAD)
     return folder

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,13 +26,14 @@ from dcube.repository.dvc_internals import has_remote
 from dcube.repository.experiments import save_experiment, share_experiment
 from dcube.repository.graph import StageNeeds, stages_in_order
 from dcube.repository.repro import STAGES, repro
-from dcube.repository.workspace import workspace, workspaces_of
+from dcube.repository.workspace import workspace, workspace_lock, workspaces_of
 from dcube.runtime import retries
 from dcube.runtime.processes import prepare_process
 from dcube.runtime.s3 import StorageUnavailableError, check_storage
 from dcube.runtime.settings import variable_of
 from dcube.tracking.mlflow_client import tracking_uri
-from flows.attempts import begin_attempt
+from flows.attempts import begin_attempt, state_if_ended
+from flows.checkout import is_clone_of_worker
 from flows.mlflow_runs import mlflow_runs_ended, page_of
 from flows.planning import plan_parameters
 from flows.prefect_api import log_errors_in_one_line, retry_if
@@ -54,7 +56,7 @@ def pipeline(
     targets: Sequence[str] = (),
     minutes: Annotated[float | None, Field(ge=1, le=60_000)] = None,
     attempts: Annotated[int, Field(ge=1, le=100)] = 10,
-) -> str:
+) -> str | State[Any]:
     """Run the whole method, or `targets` and their dependencies, in a separate working copy.
 
     Args:
@@ -67,7 +69,8 @@ def pipeline(
         attempts: How often a run that is interrupted (killed, out of memory, machine lost) may start, 1 to 100.
 
     Returns:
-        The name of the DVC experiment that holds parameters and results.
+        The name of the DVC experiment that holds parameters and results; the state of the run if an earlier attempt,
+        which the server took for dead, has ended it meanwhile.
     """
     log_errors_in_one_line()
     logger = get_run_logger()
@@ -79,9 +82,14 @@ def pipeline(
     tracking = tracking_uri(repository)
     variables = {variable_of("pipeline"): run_id, variable_of("tracking_uri"): tracking}
     experiment = f"{slug(str(flow_run.get_name()))}-{run_id[:8]}"
-    with mlflow_runs_ended(run_id, tracking):
+    with ExitStack() as attempt:
+        attempt.enter_context(workspace_lock(repository, run_id, logger.warning))
+        if ended := state_if_ended():
+            logger.warning("An earlier attempt of this run was still at work, and has ended it")
+            return ended
+        attempt.enter_context(mlflow_runs_ended(run_id, tracking))
         commit = begin_attempt(repository, revision, attempts)
-        if revision == "HEAD" and (changed := uncommitted_files(repository)):
+        if revision == "HEAD" and not is_clone_of_worker(repository) and (changed := uncommitted_files(repository)):
             logger.warning("The run uses the last commit, without the changes of: %s", ", ".join(changed))
         logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
         wait_for_storage()

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 from dcube.artifacts.layout import DATA_RECORD, LOCK, PARAMS
 from dcube.errors import DcubeError
@@ -30,7 +31,7 @@ def workspace(
     """Yield the working copy `name`, which contains `commit` of `repository` with its data and `params` (YAML).
 
     The same name gives the same working copy again, so that a rescheduled run continues. The working copy is removed on
-    success and kept on failure.
+    success and kept on failure. Others wait until the working copy is free (`workspace_lock`).
 
     Args:
         data_record: content of a `data.dvc` that replaces the commit's.
@@ -40,15 +41,39 @@ def workspace(
         DcubeError: if the data differ from what `data.dvc` records.
     """
     folder = workspaces_of(repository) / name
-    if not local_settings_file(folder).exists():
-        _create(repository, commit, folder)
-    remove_torn_files(folder)
-    (folder / PARAMS).write_text(params, encoding="utf-8")
-    if data_record is not None:
-        (folder / DATA_RECORD).write_bytes(data_record)
-    restore(folder)
-    yield folder
-    remove_workspace(repository, folder)
+    with workspace_lock(repository, name):
+        if not local_settings_file(folder).exists():
+            _create(repository, commit, folder)
+        remove_torn_files(folder)
+        (folder / PARAMS).write_text(params, encoding="utf-8")
+        if data_record is not None:
+            (folder / DATA_RECORD).write_bytes(data_record)
+        restore(folder)
+        yield folder
+        remove_workspace(repository, folder)
+
+
+@contextmanager
+def workspace_lock(repository: Path, name: str, on_message: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Wait until no other process works in the working copy `name`, and keep others out of it.
+
+    A run can have two attempts at once: a server that was away takes the first one for dead. A process that holds the
+    lock already can enter again.
+    """
+    folder = workspaces_of(repository) / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock", is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_message(f"waiting until another process, probably an earlier attempt of this run, leaves {folder}")
+        lock.acquire(poll_interval=1)
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def workspaces_of(repository: Path) -> Path:

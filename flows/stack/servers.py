@@ -145,7 +145,12 @@ def worker(stack: Stack, repository: Path) -> Server:
     return Server(
         name="worker",
         command=[sys.executable, "-m", "flows.worker", "start", *pool, "--name", name, "--limit", "1"],
-        environment={**stack.client, "PREFECT_HOME": str(stack.folder / "worker")},
+        environment={
+            **stack.client,
+            "PREFECT_HOME": str(stack.folder / "worker"),
+            "PREFECT_CLIENT_MAX_RETRIES": "6",  # as in prefect.yaml
+            "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
+        },
         # A pool is ready if a worker has recently sent a heartbeat.
         is_healthy=lambda: get(page, stack.secrets.prefect_password).json().get("status") == "READY",
         directory=repository,

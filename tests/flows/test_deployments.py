@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 import yaml
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from prefect.automations import Automation
 from prefect.client.orchestration import get_client
@@ -26,19 +27,20 @@ from prefect.workers.process import ProcessWorker
 from dcube.config.loading import load_preset, params_from, preset_names
 from dcube.config.schema import Params
 from dcube.errors import DcubeError
-from dcube.repository.commands import commit_of
+from dcube.repository.commands import commit_of, repository_lock
 from dcube.repository.data_record import recorded_data
 from flows import deployment_forms
 from flows.attempts import crashes_in_a_row
-from flows.checkout import working_directory
+from flows.checkout import is_clone_of_worker, working_directory
 from flows.housekeeping import housekeeping
 from flows.mlflow_runs import end_runs, mlflow_runs_ended, running_pipelines
 from flows.pipeline import pipeline
 from flows.prefect_api import fail_run, has_ended, has_stopped
 from flows.retrain import known_data, retrain
-from flows.worker import STEP, keep_worker_alive
+from flows.worker import REPEATED, SUBMIT, SUBMIT_ONE, keep_worker_alive
 from tests.support.checkout import ROOT
 from tests.support.small_pipeline import command, head, rewrite, workspaces
+from tests.support.waiting import wait_until
 
 SEVERAL_PRESETS = sorted(preset_names())
 
@@ -167,7 +169,8 @@ class TestRunsThatCannotBegin:
         assert "given up: 10 attempts" in str(refused(monkeypatch, repository, {}, crashes=10))
 
     def test_worker_survives_a_run_whose_slot_it_still_holds(self, deployed, monkeypatch):
-        monkeypatch.setattr(BaseWorker, STEP, getattr(BaseWorker, STEP))  # restored after the test
+        for name in (SUBMIT, SUBMIT_ONE, *REPEATED):
+            monkeypatch.setattr(BaseWorker, name, getattr(BaseWorker, name))  # restored after the test
         keep_worker_alive()
 
         async def offered_again() -> list[FlowRun]:
@@ -175,7 +178,7 @@ class TestRunsThatCannotBegin:
                 run = FlowRun(flow_id=uuid4())
                 worker.limiter.acquire_on_behalf_of_nowait(run.id)
                 offer = WorkerFlowRunResponse(work_pool_id=uuid4(), work_queue_id=uuid4(), flow_run=run)
-                return await getattr(worker, STEP)(flow_run_response=[offer])
+                return await getattr(worker, SUBMIT)(flow_run_response=[offer])
 
         assert asyncio.run(offered_again()) == []
 
@@ -200,6 +203,17 @@ def refused(
             assert client.read_flow_run(run.id).state.is_failed()
             return str(error)
     return None
+
+
+PULL = "from flows.checkout import working_directory; working_directory()"
+
+
+def is_free(lock: FileLock) -> bool:
+    try:
+        with lock.acquire(timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 class TestCheckout:
@@ -253,6 +267,25 @@ class TestCheckout:
         working_directory()
         assert head(clone) == head(repository) and "import csv" in (clone / "stage.py").read_text()
         assert commit_of(clone, "feature") == commit_of(clone, "paper") == old
+
+    def test_clone_is_not_updated_while_another_worker_changes_its_workspaces(self, repository, tmp_path, monkeypatch):
+        """git would find half-written files of a worktree ("bad object worktrees/.../HEAD")."""
+        monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
+        monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
+        clone = Path(working_directory()["directory"])
+        rewrite(repository, "stage.py", "import json,", "import csv, json,")
+        with repository_lock(clone):
+            pull = subprocess.Popen([sys.executable, "-c", PULL], env=os.environ | {"PYTHONPATH": str(ROOT)})
+            wait_until(lambda: not is_free(FileLock(f"{clone}.lock")))
+            time.sleep(2)
+            assert pull.poll() is None and head(clone) != head(repository)
+        assert pull.wait(timeout=60) == 0 and head(clone) == head(repository)
+
+    def test_only_clones_of_workers_are_nobodys_working_copy(self, repository, tmp_path, monkeypatch):
+        monkeypatch.setenv("DCUBE_REPOSITORY", repository.as_uri())
+        monkeypatch.setenv("DCUBE_HOME", str(tmp_path / "home"))
+        assert is_clone_of_worker(Path(working_directory()["directory"]))
+        assert not is_clone_of_worker(repository)
 
     @pytest.mark.parametrize("detached", [False, True])
     def test_first_clone_has_the_checked_out_commit(self, detached, repository, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import psutil
 import pytest
@@ -17,6 +18,8 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter
 from prefect.client.schemas.objects import State
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Crashed, Scheduled
 from prefect.utilities.callables import parameter_schema
 
 import flows.pipeline
@@ -35,6 +38,7 @@ from flows.run_data import restore_or_add
 from tests.support.checkout import ROOT
 from tests.support.flow_runs import STAGES, run_of, task_runs, task_states
 from tests.support.small_pipeline import HANG, assert_gone, checkout_of, command, dvc, rewrite, workspaces
+from tests.support.waiting import wait_until
 
 PARAMS = Params().to_yaml()
 
@@ -62,6 +66,16 @@ class TestGraph:
             assert "$" not in stage["cmd"].replace("${item.", "")
 
 
+ENTER = """
+from pathlib import Path
+from dcube.config.schema import Params
+from dcube.repository.workspace import workspace, workspace_lock
+with workspace_lock(Path.cwd(), "run", lambda line: print(line, flush=True)):
+    with workspace(Path.cwd(), "HEAD", "run", Params().to_yaml()) as folder:
+        print("entered", folder)
+"""
+
+
 class TestWorkspace:
     def test_workspace_is_kept_after_a_failure_and_removed_after_a_success(self, repository):
         before = checkout_of(repository)
@@ -75,6 +89,19 @@ class TestWorkspace:
         assert workspaces(repository) == []
         assert "run" not in command(repository, "git", "worktree", "list")
         assert checkout_of(repository) == before
+
+    def test_second_process_waits_until_the_workspace_is_free(self, repository, tmp_path):
+        """It would take the locks of the first one's DVC for those of a killed one."""
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        with workspace(repository, "HEAD", "run", PARAMS) as folder:
+            locks = folder / ".dvc/tmp/rwlock"
+            locks.parent.mkdir(exist_ok=True)
+            locks.write_text('{"data": {"write": {"pid": 1, "cmd": "dvc repro"}}}')
+            second = subprocess.Popen([sys.executable, "-c", ENTER], env=environment, stdout=subprocess.PIPE, text=True)
+            assert "waiting until another process" in second.stdout.readline()
+            assert locks.exists() and second.poll() is None
+        assert second.communicate(timeout=60)[0] == f"entered {folder}\n" and second.returncode == 0
+        assert list(folder.parent.iterdir()) == []
 
     def test_incomplete_workspace_is_created_again(self, repository):
         leftover = repository / ".dcube/workspaces/run/.dvc"
@@ -330,6 +357,27 @@ class TestPipeline:
         assert state.message.endswith("train: still running after 0.1 minutes, its timeout")
         assert_gone(tmp_path / "pids.txt")
 
+    @pytest.mark.slow
+    def test_second_attempt_waits_for_a_living_first_one(self, repository, prefect_server, ran, tmp_path):
+        """A server that was away takes a living run for dead, and another worker begins it again."""
+        rewrite(repository, "stage.py", "import json,", LONG)
+        with get_client(sync_client=True) as client:
+            run = client.create_flow_run(pipeline, parameters={}, state=Scheduled()).id
+            first = attempt(run)
+            wait_until((tmp_path / "begun").exists)
+            for state in (Crashed(), Scheduled()):
+                client.set_flow_run_state(run, state, force=True)
+            second = attempt(run)
+            said = next(line for line in second.stderr if "waiting until another process" in line)
+            assert str(run) in said
+            (tmp_path / "go").touch()
+            first.communicate(timeout=250)
+            rest = second.communicate(timeout=60)[1]
+            ended = client.read_flow_run(run)
+        assert (first.returncode, second.returncode) == (0, 0) and "and has ended it" in rest
+        assert ended.state.is_completed() and ended.run_count == 2
+        assert ran() == STAGES and workspaces(repository) == []
+
     def test_wrong_parameter_fails_the_run_before_any_stage(self, repository, prefect_server, ran):
         state = pipeline({"diffusion": {"width": -8}}, return_state=True)
         assert state.is_failed()
@@ -400,6 +448,35 @@ if sys.argv[1] == "outputs/model":
     print("error: 3 images are unreadable: convert them", file=sys.stderr)
     sys.exit(2)
 """
+
+
+# The training, until a test lets it go on.
+LONG = """
+import os, sys, time
+from pathlib import Path
+if sys.argv[1] == "outputs/model":
+    Path(os.environ["RAN"]).with_name("begun").touch()
+    while not Path(os.environ["RAN"]).with_name("go").exists():
+        time.sleep(0.1)
+import json,"""
+ATTEMPT = """
+import sys
+from uuid import UUID
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from flows.pipeline import pipeline
+with get_client(sync_client=True) as client:
+    run = client.read_flow_run(UUID(sys.argv[1]))
+run_flow(pipeline, flow_run=run, parameters={})
+"""
+
+
+def attempt(run: UUID) -> "subprocess.Popen[str]":
+    """An attempt of the run in a process of its own, as a worker starts it."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    return subprocess.Popen(
+        [sys.executable, "-c", ATTEMPT, str(run)], env=environment, stderr=subprocess.PIPE, text=True
+    )
 
 
 class TestCommand:
