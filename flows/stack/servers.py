@@ -148,7 +148,7 @@ def worker(stack: Stack, repository: Path) -> Server:
         environment={
             **stack.client,
             "PREFECT_HOME": str(stack.folder / "worker"),
-            "PREFECT_CLIENT_MAX_RETRIES": "6",  # as in prefect.yaml
+            "PREFECT_CLIENT_MAX_RETRIES": "6",  # as in docker/worker.Dockerfile
             "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
         },
         # A pool is ready if a worker has recently sent a heartbeat.
