@@ -18,6 +18,10 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 # These are no fields, because no module reads them as a setting.
 ELSEWHERE = {
     "DCUBE_MLFLOW_HOSTS": "Read by `docker/compose.yaml` alone: further host names by which browsers reach MLflow.",
+    "DCUBE_BASE_IMAGE": "Read by `docker/compose.yaml` alone: the Python image that ours are built on.",
+    "DCUBE_POSTGRES_IMAGE": "Read by `docker/compose.yaml` alone: the image of PostgreSQL.",
+    "DCUBE_SERVER_IMAGE": "Read by `docker/compose.yaml` alone: name of our servers' image. Default: `dcube-server`.",
+    "DCUBE_WORKER_IMAGE": "Read by `docker/compose.yaml` alone: name of our workers' image.",
     "DCUBE_WORKER_MEMORY": "Read by `docker/compose.yaml` alone: the memory of a worker's container. Default: `32g`.",
     "DCUBE_PROCESS_MARK": "Marks each group of child processes, to find and end them (`dcube/runtime/reaper.py`).",
     "DCUBE_STACK": "Marks the servers of `make stack`, to find and end them (`flows/stack/supervision.py`).",

@@ -14,16 +14,19 @@ from uuid import uuid4
 import compose
 import jsonschema
 import kubernetes_validate
+import prefect_kubernetes.worker
 import psycopg2
 import pytest
 import yaml
 from docker.models.containers import _create_container_args
 from prefect.client.schemas.objects import FlowRun
 from prefect.server.schemas.actions import WorkPoolCreate
+from prefect.settings import PREFECT_API_AUTH_STRING, temporary_settings
 from prefect_docker.worker import DockerWorkerJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorker, KubernetesWorkerJobConfiguration
 
 from dcube.runtime.ports import free_port
+from dcube.runtime.settings import ELSEWHERE
 from flows.stack.postgres import as_unprivileged, binaries
 from flows.stack.servers import MLFLOW_USERS
 from flows.stack.settings import HOST, Secrets, Stack
@@ -45,6 +48,7 @@ CREDENTIALS = [
 ]
 
 
+BASE = {"BASE_IMAGE": "docker.io/library/python:3.11-slim-bookworm"}
 NOBODY: Any = object()  # a Prefect client that is never called; without one, Prefect starts a server
 
 
@@ -94,9 +98,9 @@ def test_script_is_executable_and_parses(script: Path) -> None:
     subprocess.run(["sh", "-n", str(script)], check=True)
 
 
-def resolved(*files: str, without: str = "") -> "subprocess.CompletedProcess[str]":
+def resolved(*files: str | Path, without: str = "", **variables: str) -> "subprocess.CompletedProcess[str]":
     """`docker compose config` with every credential except `without`."""
-    environment = {name: f"value-of-{name}" for name in CREDENTIALS if name != without}
+    environment = variables | {name: f"value-of-{name}" for name in CREDENTIALS if name != without}
     command = [str(Path(compose.__file__).with_name("docker-compose"))]
     for file in ("compose.yaml", *files):
         command += ["--file", str(DOCKER / file)]
@@ -143,6 +147,7 @@ def test_services_have_health_checks_limits_and_persistent_volumes(platform: dic
         assert not service.get("privileged")
         built_here = service["image"].startswith("dcube-")
         assert built_here or re.search(r":\d", service["image"]), f"{name}: an image without a version"
+        assert "build" in service or service["pull_policy"] == "never" or not built_here, name
         for other in service.get("depends_on", {}):
             assert other in services
     watched = {name for name, service in services.items() if "test" in service.get("healthcheck", {})}
@@ -177,6 +182,8 @@ def test_every_worker_has_its_own_gpu_and_shared_memory() -> None:
         assert device == {"driver": "nvidia", "device_ids": [str(number)], "capabilities": ["gpu"]}
         assert int(worker["shm_size"]) == 8 * 1024**3
         assert worker["hostname"] == f"worker-{number}"  # its name on the Prefect server
+    assert "build" not in services["worker-1"] and services["worker-1"]["pull_policy"] == "never"
+    assert services["worker-1"]["volumes"] == services["worker"]["volumes"], "one clone"
     assert "NVIDIA_VISIBLE_DEVICES" not in (DOCKER / "worker.Dockerfile").read_text()
 
 
@@ -201,8 +208,37 @@ def test_cpu_platform_requests_no_gpu() -> None:
     services = json.loads(done.stdout)["services"]
     for name in ("worker", "setup"):
         assert services[name]["image"] == "dcube-worker:cpu"
-        assert services[name]["build"]["args"] == {"TORCH_BACKEND": "cpu"}
+        assert services[name]["build"]["args"] == {"TORCH_BACKEND": "cpu"} | BASE
     assert "deploy" not in services["worker"]
+
+
+def test_every_image_can_be_named_and_pinned() -> None:
+    pinned = "docker.io/library/{name}@sha256:" + 64 * "0"
+    python, postgres = pinned.format(name="python"), pinned.format(name="postgres")
+    ours = {"DCUBE_SERVER_IMAGE": "team/server", "DCUBE_WORKER_IMAGE": "team/worker"}
+    bases = {"DCUBE_BASE_IMAGE": python, "DCUBE_POSTGRES_IMAGE": postgres}
+    services = json.loads(resolved("compose.cpu.yaml", "compose.gpus.yaml", **ours, **bases).stdout)["services"]
+    assert {service["image"] for service in services.values()} == {postgres, *ours.values()}
+    builds = [service["build"] for service in services.values() if "build" in service]
+    assert {build["args"]["BASE_IMAGE"] for build in builds} == {python}
+    assert {"DCUBE_BASE_IMAGE", *ours, *bases} <= ELSEWHERE.keys()
+    assert BASE == {"BASE_IMAGE": default_base(DOCKERFILES[0])} == {"BASE_IMAGE": default_base(DOCKERFILES[1])}
+
+
+def test_services_that_build_an_image_accept_further_build_arguments(tmp_path: Path) -> None:
+    """An override file for another package index names `setup` and `worker`, which both keep their build context."""
+    file = tmp_path / "offline.yaml"
+    file.write_text("services: {setup: &x {build: {args: {TORCH_BACKEND: ''}}}, worker: *x}")
+    services = json.loads(resolved("compose.cpu.yaml", file).stdout)["services"]
+    for name in ("setup", "worker"):
+        assert services[name]["build"]["context"] == str(ROOT)
+        assert services[name]["build"]["args"] == {"TORCH_BACKEND": ""} | BASE
+
+
+def default_base(dockerfile: Path) -> str:
+    """The base image of a build without arguments."""
+    (default,) = re.findall(r"^ARG BASE_IMAGE=(.*)$", dockerfile.read_text(), re.MULTILINE)
+    return default
 
 
 def test_mlflow_users_are_configured_as_without_docker() -> None:
@@ -287,7 +323,8 @@ def test_documented_docker_variables_reach_the_container() -> None:
     assert host["ShmSize"] == 8 * 1024**3
     assert host["CapDrop"] == ["ALL"] and host["SecurityOpt"] == ["no-new-privileges:true"]
     assert filled.image == "dcube-worker:cuda" and filled.networks == ["dcube_default"] and not filled.privileged
-    assert filled.env["DCUBE_REPOSITORY"] == "https://git.example.org/team/d-cube.git"
+    assert filled.env["DCUBE_REPOSITORY"] == "file:///checkout", "the default, which needs the checkout's history"
+    assert filled.volumes == ["dcube_worker:/home/dcube/.dcube", "/path/to/checkout/.git:/checkout/.git:ro"]
     assert filled.env["MLFLOW_TRACKING_URI"] == "http://mlflow:5000" and filled.env["DCUBE_SALT_FILE"]
 
 
@@ -316,3 +353,39 @@ def test_documented_kubernetes_variables_reach_the_pod() -> None:
         assert context["runAsNonRoot"] and context["seccompProfile"] == {"type": "RuntimeDefault"}
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
+
+
+def test_prefect_password_is_in_no_kubernetes_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's worker gives its own password to each job, unless the two documented variables name a secret."""
+    text = (ROOT / "docs/platform.md").read_text()
+    exported = re.findall(r"export (PREFECT_INTEGRATIONS_KUBERNETES_\w+)=(\w+)", text)
+    assert len(exported) == 2
+    for name, value in exported:
+        monkeypatch.setenv(name, value)
+    template = json.loads((DOCKER / "kubernetes-job-template.json").read_text())
+    values = documented("kubernetes")
+    filled = asyncio.run(KubernetesWorkerJobConfiguration.from_template_and_values(template, values, client=NOBODY))
+    with temporary_settings({PREFECT_API_AUTH_STRING: "admin:the-password"}):
+        filled.prepare_for_flow_run(FlowRun(id=uuid4(), flow_id=uuid4(), name="a-run"))
+    assert "the-password" in json.dumps(filled.job_manifest), "Prefect has another way now"
+    manifest = json.dumps(created_by_worker(filled, monkeypatch))
+    assert "the-password" not in manifest
+    reference = {"name": "PREFECT_API_AUTH_STRING", "valueFrom": {"secretKeyRef": {"name": "dcube"}}}
+    reference["valueFrom"]["secretKeyRef"]["key"] = "PREFECT_API_AUTH_STRING"
+    (container,) = json.loads(manifest)["spec"]["template"]["spec"]["containers"]
+    assert [one for one in container["env"] if one["name"] == reference["name"]] == [reference]
+
+
+def created_by_worker(configuration: KubernetesWorkerJobConfiguration, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The manifest of the job that Prefect's worker would create, just before the request to the cluster."""
+    sent = []
+
+    class Cluster:
+        def __init__(self, client: object) -> None: ...
+
+        async def create_namespaced_job(self, namespace: str, manifest: dict[str, Any]) -> None:
+            sent.append(manifest)
+
+    monkeypatch.setattr(prefect_kubernetes.worker, "BatchV1Api", Cluster)
+    asyncio.run(KubernetesWorker(work_pool_name="gpu")._create_job(configuration, client=NOBODY))
+    return sent[0]
