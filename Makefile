@@ -38,8 +38,9 @@ test: setup      ## the tests that take a few seconds each at most
 test-slow: setup ## the other tests: real pipelines, servers, browsers
 	@pytest -m slow --timeout 900 $(IN_PARALLEL)
 
-test-docker: setup ## the documented commands of docs/platform.md, with a Docker daemon; COMPOSE_FILES names further files
+test-docker:     ## the documented commands of docs/platform.md, with a Docker daemon; COMPOSE_FILES names further files
 	@docker info >/dev/null 2>&1 || { echo "error: no Docker daemon answers: start one, or set DOCKER_HOST" >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup
 	@pytest -m docker tests/docker
 
 lint: setup      ## style, types and the direction of imports

@@ -1,14 +1,16 @@
 """The documented commands with a real Docker daemon, from a fresh clone to results on the host: `make test-docker`.
 
-`COMPOSE_FILES` names further compose files, for example if the image registries cannot be reached.
+`COMPOSE_FILES` names further compose files, for example if the image registries cannot be reached. `TRANSCRIPT` names a
+file (by default in the test's folder) for all commands, each with the last line that it printed.
 """
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +40,33 @@ READABLE: dict[str, tuple[set[str], set[str]]] = {
     "setup": ({"PREFECT_PASSWORD"}, {".git"}),
     "worker": ({"S3_ACCESS_KEY", "S3_SECRET_KEY", "MLFLOW_PASSWORD", "PREFECT_PASSWORD"}, {".git"}),
 }
+READABLE["worker-1"] = READABLE["worker"]
+WORKERS = ("worker", "worker-1")
 
 
 class Compose:
-    """The stack of a fresh clone, on free ports and with its own project name."""
+    """The stack of a fresh clone with two workers, on free ports and with names and images of its own."""
 
     def __init__(self, folder: Path) -> None:
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
         self.copy = WorkingCopy(folder)
         names = ("MLFLOW", "PREFECT", "S3")
         self.ports = {name: free_port() for name in names}
+        self.name = folder.name
+        self.images = {name: f"{self.name}-{name.lower()}" for name in ("SERVER", "WORKER")}
+        self.transcript = Path(os.environ.get("TRANSCRIPT", folder.with_name("transcript.txt")))
+        self.transcript.unlink(missing_ok=True)
         settings = [f"DCUBE_{name}_PORT={port}\n" for name, port in self.ports.items()]
+        settings += [f"DCUBE_{name}_IMAGE={image}\n" for name, image in self.images.items()]
         (folder / "docker/.env").write_text("".join(settings) + "DCUBE_WORKER_MEMORY=9g\n")
-        self.copy.run("docker/credentials.sh")
+        self.run("docker/credentials.sh")
         lines = (folder / "docker/env").read_text().splitlines()
         self.host = dict(line.removeprefix("export ").split("=", 1) for line in lines)
         self.copy.environment |= self.host
-        files = ["docker/compose.yaml", "docker/compose.cpu.yaml", *os.environ.get("COMPOSE_FILES", "").split()]
-        self.name = folder.name
+        without_gpu = folder.with_name("compose.test.yaml")
+        without_gpu.write_text("services: {worker-1: {deploy: !reset null}}\n")
+        files = [f"docker/compose{kind}.yaml" for kind in ("", ".cpu", ".gpus")]
+        files += [str(without_gpu), *os.environ.get("COMPOSE_FILES", "").split()]
         self.command = ["docker", "compose", "--project-name", self.name]
         self.command += [word for file in files for word in ("--file", file)]
 
@@ -64,7 +75,20 @@ class Compose:
             [*self.command, *words], cwd=self.copy.folder, capture_output=True, text=True, timeout=3000, check=False
         )
         assert (done.returncode != 0) == fails, done.stdout[-3000:] + done.stderr[-3000:]
+        self.record(["docker", "compose", *words], done.stdout.strip() or done.stderr)
         return done.stdout
+
+    def run(self, *words: str) -> str:
+        """Run a command on the host, as documented, and return its output."""
+        output = self.copy.run(*words).output
+        self.record(words, output)
+        return output
+
+    def record(self, words: Sequence[str], output: str) -> None:
+        """Add a command to the transcript, with its last line of output."""
+        lines = [line for line in output.splitlines() if line.strip()]
+        with self.transcript.open("a") as file:
+            file.write("\n".join([f"$ {shlex.join(words)}", *lines[-1:]]) + "\n")
 
     def inside(self, service: str, script: str, fails: bool = False) -> str:
         return self("exec", "-T", service, "sh", "-c", script, fails=fails)
@@ -75,9 +99,11 @@ class Compose:
         command = ["docker", *listing, "--quiet", "--filter", label]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
-    def run_deployment(self, **parameters: object) -> dict:
-        deployment = self.prefect("GET", "/deployments/name/pipeline/phantom")["id"]
-        return self.prefect("POST", f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters})
+    def run_deployment(self, name: str, **parameters: object) -> dict:
+        deployment = self.prefect("GET", f"/deployments/name/pipeline/{name}")["id"]
+        run = self.prefect("POST", f"/deployments/{deployment}/create_flow_run", json={"parameters": parameters})
+        self.record(["#", "run of", f"pipeline/{name}"], run["name"])
+        return run
 
     def prefect(self, method: str, path: str, **options: object) -> Any:
         auth = tuple(self.host["PREFECT_API_AUTH_STRING"].split(":"))
@@ -93,8 +119,9 @@ class Compose:
     def wait(self, run: str, *states: str) -> None:
         deadline = time.monotonic() + LONGEST
         while (state := self.state(run)) not in states:
-            assert time.monotonic() < deadline and state not in {"FAILED", "CANCELLED"}, self("logs", "worker")[-5000:]
+            assert time.monotonic() < deadline and state not in {"FAILED", "CANCELLED"}, self("logs", *WORKERS)[-9000:]
             time.sleep(5)
+        self.record(["#", "run", run], state)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +132,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
         yield compose
     finally:
         compose("down", "--volumes", "--timeout", "5")
+        subprocess.run(["docker", "image", "rm", *compose.images.values()], capture_output=True, check=False)
         left = [compose.labelled(*listing) for listing in (("ps", "--all"), ("volume", "ls"), ("network", "ls"))]
-        assert left == [[], [], []]
+        named = ["docker", "image", "ls", "--quiet", "--filter", f"reference={compose.name}-*"]
+        left += [subprocess.run(named, capture_output=True, text=True, check=True).stdout.split()]
+        assert left == [[], [], [], []]
 
 
 def test_services_require_a_password_and_listen_on_localhost(stack: Compose) -> None:
@@ -142,20 +172,43 @@ def test_containers_read_only_the_listed_credentials_and_files(stack: Compose) -
     assert "CapEff:\t0000000000000000" in stack.inside("worker", "cat /proc/self/status")
 
 
-def test_phantom_is_prepared_on_a_newly_started_stack(stack: Compose) -> None:
-    stack.wait(stack.run_deployment(settings=["data.image_size=32"], targets=["prepare"])["id"], "COMPLETED")
+def test_two_runs_at_once_on_a_newly_started_stack_outlast_the_prefect_server(stack: Compose) -> None:
+    """Two workers with one clone: one run of a tag, one of the branch that the host has switched to."""
+    stack.run("git", "tag", "v1")
+    stack.run("git", "switch", "--quiet", "--create", "feature")
+    (stack.copy.folder / "README.md").write_text("Another state\n")
+    stack.copy.commit()
+    small = {"settings": ["data.image_size=32"], "targets": ["prepare"]}
+    runs = {
+        "v1": stack.run_deployment("phantom", revision="v1", **small)["id"],
+        "feature": stack.run_deployment("breastmnist", targets=["prepare"])["id"],
+    }
+    for run in runs.values():
+        stack.wait(run, "RUNNING", "COMPLETED")
+    workers = stack("ps", "--quiet", *WORKERS)
+    stack("stop", "prefect")
+    time.sleep(240)  # longer than 180 s without heartbeats, after which a run counts as crashed
+    assert stack("ps", "--quiet", "--status", "running", *WORKERS) == workers
+    stack("start", "prefect")
+    labels = []
+    for revision, run in runs.items():
+        stack.wait(run, "COMPLETED")
+        labels.append(stack.prefect("GET", f"/flow_runs/{run}")["labels"])
+        assert labels[-1]["dcube.commit"] == stack.run("git", "rev-parse", f"{revision}^{{commit}}").strip()
+    assert "Service exceeded error threshold" not in stack("logs", *WORKERS)
+    assert {one["prefect.worker.name"] for one in labels} <= {"worker-0", "worker-1"}
 
 
 def test_run_survives_killed_worker_and_stopped_database_and_is_fetched(stack: Compose) -> None:
-    """A run on own data completes although PostgreSQL is stopped for a minute and the worker is killed."""
-    stack.copy.run("dcube", "data", "add", "phantom")
+    """A run on own data completes although PostgreSQL is stopped for a minute and both workers are killed."""
+    stack.run("dcube", "data", "add", "phantom")
     mine = stack.copy.folder.with_name("mine")
     shutil.move(stack.copy.folder / "data/phantom", mine)
-    stack.copy.run("dcube", "data", "add", "mydata", str(mine))
+    stack.run("dcube", "data", "add", "mydata", str(mine))
     stack.copy.commit()
-    assert "copied to the bucket" in stack.copy.run("dcube", "data", "push").output
+    assert "copied to the bucket" in stack.run("dcube", "data", "push")
     own = SHORT | {"data": SHORT["data"] | {"name": "mydata"}}
-    begun = stack.run_deployment(params=Params.model_validate(own).model_dump(mode="json"))
+    begun = stack.run_deployment("phantom", params=Params.model_validate(own).model_dump(mode="json"))
     run = begun["id"]
     stack.wait(run, "RUNNING")
     time.sleep(30)
@@ -164,13 +217,13 @@ def test_run_survives_killed_worker_and_stopped_database_and_is_fetched(stack: C
     stack("start", "postgres")
     time.sleep(60)
     assert stack.state(run) == "RUNNING" and stack.prefect("GET", f"/flow_runs/{run}")["run_count"] == 1
-    stack("restart", "--timeout", "0", "worker")
+    stack("restart", "--timeout", "0", *WORKERS)
     stack.wait(run, "COMPLETED")
     shown = json.dumps(stack.prefect("POST", "/artifacts/filter", json={"flow_runs": {"id": {"any_": [run]}}}))
     assert f"({stack.host['MLFLOW_TRACKING_URI']}/#/" in shown and "http://mlflow:" not in shown, "links for browsers"
     name = f"{begun['name']}-{run[:8]}"
-    assert name in stack("logs", "worker")
-    stack.copy.run("dcube", "fetch", name)
-    stack.copy.dvc("exp", "apply", name)
+    assert name in stack("logs", *WORKERS)
+    stack.run("dcube", "fetch", name)
+    stack.run("dvc", "exp", "apply", name)
     assert (stack.copy.folder / "outputs/evaluation/dcube/metrics.json").exists()
-    assert "dcube-mydata" in stack.copy.run("dcube", "models", "dcube-mydata").output
+    assert "dcube-mydata" in stack.run("dcube", "models", "dcube-mydata")
