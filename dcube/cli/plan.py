@@ -102,9 +102,7 @@ def _show(made: "Plan") -> None:
             f"data.group_by is a guess from file names, {group_by}: remove 'guessed:' if these images belong "
             "together. Until then a notice stands beside every metric."
         )
-    estimate = sum(made.summary.estimate.values()) / 60
+    minutes = f"{sum(made.summary.estimate.values()) / 60:.0f} of {made.summary.seconds / 60:g} minutes"
     if busy := busy_in_words(made.summary.waiting):
         print(busy)
-    print(
-        f"{PARAMS} is written, {PLAN_PAGE} has the time of every stage. `dvc repro` will take {estimate:.0f} minutes."
-    )
+    print(f"{PARAMS} is written, {PLAN_PAGE} has the time of every stage. `dvc repro` will take about {minutes}.")

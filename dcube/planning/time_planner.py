@@ -53,7 +53,7 @@ LEAST_SECONDS = 60.0  # least time for all trainings; with less, nothing is meas
 MOST_DIFFUSION_EPOCHS, MOST_EPOCHS = 950, 70  # as in the paper
 MEASUREMENTS, SHARE_OF_MEASUREMENTS = 4, 0.2  # of FID in stage 1; share of its time, including `track_fid`
 FEWEST_SAMPLES, MOST_SAMPLES = 100, 5000
-SHARE_OF_SYNTHESIS = 0.05  # of stage 1's time
+SHARE_OF_SYNTHESIS, MOST_SYNTHETIC = 0.05, 1_000_000  # of stage 1's time; images
 RESERVE = 0.1
 
 
@@ -87,10 +87,11 @@ class TimePlanner:
         left, shares = (1 - RESERVE) * self.seconds - self._fixed, SHARES[self.goal]
         diffusion = self._decide_uvit(shares.diffusion * left)
         probes = probe_seconds(self.draft.params(), self.facts, diffusion)
-        self._decide_diffusion_length(max(shares.diffusion * left - probes, 0.0), diffusion)
         candidates = self._decide_image_side(shares.classifier * left)
         self._decide_classifier_length(shares.classifier * left, candidates)
         candidates[BASELINE] = self._decide_baseline_length(shares.baseline * left)
+        left -= self._classifier_seconds(candidates)  # more than stage 1's share if they do not need theirs
+        self._decide_diffusion_length(max(left - probes, 0.0), diffusion)
         least = {
             f"{SHORTEST_DIFFUSION} steps of stage 1": (self._shortest_diffusion(diffusion) + probes) / shares.diffusion,
             f"{SHORTEST_TRAINING} steps of D-Cube": self._shortest_classifiers(candidates) / shares.classifier,
@@ -172,17 +173,18 @@ class TimePlanner:
         share = f"{SHARE_OF_MEASUREMENTS:.0%} of stage 1's time for {MEASUREMENTS + 1} measurements"
         self.draft.decide(f"{share}, {image:.3g} s an image in all of them", fid__samples=wanted)
         synthesised = params.synthesis.sampling_steps * speed.solver_step
-        maximum = round(SHARE_OF_SYNTHESIS * seconds / synthesised)
+        maximum = min(round(SHARE_OF_SYNTHESIS * seconds / synthesised), MOST_SYNTHETIC)
         share = f"{SHARE_OF_SYNTHESIS:.0%} of stage 1's time"
         self.draft.decide(f"{share}, {synthesised:.3g} s an image", synthesis__maximum=maximum)
         per_epoch = steps_per_epoch(self.facts.images_of_stage_1, self.draft.params().diffusion.batch_size)
         measured = self.draft.params().fid.samples * image
         left = seconds * (1 - SHARE_OF_SYNTHESIS) - measured
         steps = max(left / speed.step, SHORTEST_DIFFUSION)
-        epochs = _rounded(min(steps / per_epoch, max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)))
+        most = max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)
+        epochs = _rounded(min(steps / per_epoch, most))
         few = f"; {FEWEST_STEPS} are wanted: expect poor images" if epochs * per_epoch < FEWEST_STEPS else ""
         self.draft.decide(
-            f"{epochs * per_epoch:.0f} steps, {per_epoch} in an epoch{few}",
+            f"{epochs * per_epoch:.0f} steps, {per_epoch} in an epoch{few}{_limit(steps / per_epoch, most)}",
             diffusion__epochs=epochs,
         )
         epochs = self.draft.params().diffusion.epochs
@@ -209,7 +211,8 @@ class TimePlanner:
             chosen, speeds = side, larger
         if not speeds:
             raise DcubeError("the smallest images do not fit into the GPU's memory: set classifier.batch_size lower")
-        shown = f"{self._epochs(seconds, speeds):g} epochs fit in; half of the images are no larger than"
+        epochs = _rounded(min(self._affordable_epochs(seconds, speeds), MOST_EPOCHS))
+        shown = f"{epochs:g} epochs fit in; half of the images are no larger than"
         self.draft.decide(f"{shown} {self.facts.longer_side:g} pixels", data__image_size=chosen)
         return speeds
 
@@ -242,13 +245,17 @@ class TimePlanner:
         return fewest * self._classifier_epoch(speeds) + self._probe(speeds)
 
     def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
-        epochs = self._epochs(seconds, speeds)
-        self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", classifier__epochs=epochs)
+        self._decide_epochs("classifier", self._affordable_epochs(seconds, speeds))
 
-    def _epochs(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> float:
+    def _decide_epochs(self, group: str, affordable: float) -> None:
+        epochs = _rounded(min(affordable, MOST_EPOCHS))
+        seen = f"{epochs * self.facts.training_images:.0f} images seen"
+        self.draft.decide(seen + _limit(affordable, MOST_EPOCHS), **{f"{group}__epochs": epochs})
+
+    def _affordable_epochs(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> float:
         left = seconds - self._probe(speeds)
         fewest = self._fewest_epochs(self.draft.params().classifier.batch_size)
-        return _rounded(min(max(left / self._classifier_epoch(speeds), fewest), MOST_EPOCHS))
+        return max(left / self._classifier_epoch(speeds), fewest)
 
     def _decide_baseline_length(self, seconds: float) -> CandidateSpeed:
         params = self.draft.params()
@@ -261,9 +268,13 @@ class TimePlanner:
         self.note(f"{params.baseline.method} on {params.data.image_size} px: {speed.step:.3g} s a step")
         fewest = self._fewest_epochs(params.baseline.batch_size)
         epoch = epoch_seconds(speed, params.baseline.batch_size, self.facts)
-        epochs = _rounded(min(max(seconds / epoch, fewest), MOST_EPOCHS))
-        self.draft.decide(f"{epochs * self.facts.training_images:.0f} images seen", baseline__epochs=epochs)
+        self._decide_epochs("baseline", max(seconds / epoch, fewest))
         return speed
+
+    def _classifier_seconds(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
+        """Return the seconds of the trainings of all candidates."""
+        of_all = recipes(self.draft.params()).items()
+        return sum(training_seconds(speed_of(name, speeds), one.optimisation, self.facts) for name, one in of_all)
 
     def _fewest_epochs(self, batch_size: int) -> float:
         return SHORTEST_TRAINING / steps_per_epoch(self.facts.training_images, batch_size)
@@ -273,6 +284,11 @@ def _measured_image(params: Params, speed: DiffusionSpeed) -> float:
     """Return the seconds per image of all FID measurements: several processes share all but the last (`track_fid`)."""
     of_one = measurement_seconds(params, speed) / params.fid.samples
     return of_one * (MEASUREMENTS / params.compute.processes + 1)
+
+
+def _limit(affordable: float, most: float) -> str:
+    """Return the end of a reason for a number of epochs that the time does not limit; empty if it does."""
+    return f"; the time would allow more than {most:g} epochs, the most of a plan" if affordable > most else ""
 
 
 def _rounded(epochs: float) -> float:

@@ -174,7 +174,8 @@ def test_too_short_time_is_refused_with_a_sufficient_time(planned, machine, step
 
 def test_network_sizes_that_contradict_a_set_parameter_are_skipped(planned, machine):
     machine(0.001)
-    assert planned("--hours", "8", "--set", "diffusion.heads=6")[0] == 0
+    code, printed = planned("--hours", "8", "--set", "diffusion.heads=6")
+    assert code == 0, printed
     assert load_params(PARAMS).diffusion.width == 96
     code, printed = planned("--hours", "8", "--replace", "--set", "diffusion.heads=7")
     assert code == 2 and "heads" in printed
@@ -199,6 +200,19 @@ def test_goal_shifts_time_between_diffusion_and_classifiers(planned):
 
     few_labels, balanced, best = map(diffusion_to_classifiers, SHARES)
     assert few_labels > 1.5 * balanced > 2 * best
+
+
+def test_time_that_classifiers_of_a_tiny_set_do_not_need_goes_to_stage_1(planned, tmp_path):
+    for file in [file for file in (tmp_path / "data/small").rglob("*.png") if int(file.stem) >= 15]:
+        file.unlink()
+    code, printed = planned("--minutes", "5")
+    assert code == 0 and "will take about 4 of 5 minutes" in printed
+    params, record = load_params(PARAMS), PlanSummary.load(PLAN)
+    assert params.classifier.epochs == 68 and params.diffusion.epochs >= 800  # one step each
+    assert 0.85 * 300 < sum(record.estimate.values()) < 300
+    reasons = {one.parameter: one.reason for one in record.decisions}
+    said = "the time would allow more than 70 epochs, the most of a plan"
+    assert said in reasons["classifier.epochs"] and said not in reasons["diffusion.epochs"]
 
 
 def test_planning_again_keeps_parameters_set_by_hand(planned):
