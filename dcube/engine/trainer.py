@@ -135,13 +135,12 @@ class Trainer:
                     self._add_row(pending)
                 if validation_due:
                     self._validate(validate)
-                save_due = validation_due or time.monotonic() - last_checkpoint >= interval
+                ended = self.state.step == steps or self._exhausted(patience)
+                save_due = ended or time.monotonic() - last_checkpoint >= interval
                 if is_main_process() and save_due and not pending:
                     sent = self._hand_out(on_rows, sent)
                     self._save()
                     last_checkpoint = time.monotonic()
-        if is_main_process():
-            self._hand_out(on_rows, sent)
         return self.best
 
     @contextmanager

@@ -88,6 +88,13 @@ def test_nonfinite_loss_stops_training_with_a_hint(tmp_path: Path) -> None:
 # --- checkpoints
 
 
+def test_short_training_is_saved_at_its_end_instead_of_at_every_validation(tmp_path: Path) -> None:
+    """On a tiny data set each step is an epoch, and a checkpoint of a large network takes longer than that."""
+    fit(tmp_path)
+    assert [file.name for file in tmp_path.rglob("*.safetensors")] == [f"step-{STEPS:09d}.safetensors"]
+    assert_same(fit(tmp_path, die_at=0), fit(tmp_path / "again"))
+
+
 def saved(tmp_path: Path) -> Checkpoints:
     checkpoints = Checkpoints(tmp_path, "key")
     for step in (1, 2, 3):
