@@ -24,6 +24,7 @@ MOST_PROPOSALS = 8
 LEAK = 0.02  # of accuracy
 SPREADS = 3  # standard deviations of the random groups; 1 of 173 sets without a leak is reported
 END = r"\.\w+$"
+SHARED_NAMES = f"pattern:([^/]+){END}"
 PATIENT_WORDS = "pattern:(?i)("
 PATIENT_WORD = re.compile(rf"((?:{PERSON}|sub|pat|fall)s?)[_ -]?[0-9]", re.IGNORECASE)
 MOST_WORDS = 4
@@ -94,7 +95,7 @@ def propose_groups(table: pd.DataFrame) -> dict[str, pd.Series]:
     """
     files = list(table["file"])
     found: dict[bytes, tuple[str, pd.Series]] = {}
-    for group_by in _candidates(files, has_split=bool(table["split"].ne("").any())):
+    for group_by in _candidates(files, list(table["label"]), has_split=bool(table["split"].ne("").any())):
         groups = pd.Series(groups_of(files, group_by), index=table.index)
         kept_together = groups.where(groups != "", table["file"])
         if fits_most(list(groups)) and _is_useful(kept_together, table["label"]):
@@ -113,17 +114,40 @@ def describe_leak(checks: Sequence[GroupCheck]) -> list[str]:
     ]
 
 
-def _candidates(files: Sequence[str], has_split: bool) -> Iterator[str]:
+def describe_few_patients(files: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Return a sentence per class whose paths name fewer patients than there are splits, if another's name enough.
+
+    No sentence names a file or a patient.
+    """
+    label_of = pd.Series(labels)
+    for group_by in (*_by_patient_words(files), *_by_folders()):
+        groups = groups_of(files, group_by)
+        of_class = pd.Series(groups)[label_of != ""].groupby(label_of).nunique()
+        few = of_class[of_class < FEWEST_GROUPS]
+        if fits_most(groups) and 0 < len(few) < len(of_class):
+            return [_few_patients(str(name), int(count), group_by) for name, count in few.items()]
+    return []
+
+
+def _few_patients(name: str, count: int, group_by: str) -> str:
+    known_by = "by the names of the files" if names_patients(group_by) else "if each folder is a patient"
+    return (
+        f"{known_by}, the class {name!r} has {count} patient{'' if count == 1 else 's'}, and a split by patient needs "
+        f"{FEWEST_GROUPS}: the class cannot be judged by patient, and its metrics say nothing about other patients. "
+        "Add images of more patients"
+    )
+
+
+def _candidates(files: Sequence[str], labels: Sequence[str], has_split: bool) -> Iterator[str]:
     """Yield values of `data.group_by`: patients by words for them, then the finest of each kind first.
 
     One patient may be in two folders. The patterns ignore the folder, too, if few names are in several folders, as
     names that are numbers in each class are, and they always ignore it if the data set has its own split.
     """
-    if words := _patient_words(files):
-        word = words[0] if len(words) == 1 else f"(?:{'|'.join(words)})"
-        yield rf"{PATIENT_WORDS}{word}[_ -]?[0-9]+)"
-    for level in range(DEEPEST_FOLDER, 0, -1):
-        yield f"folder:{level}"
+    yield from _by_patient_words(files)
+    if not has_split and _names_are_shared(files, labels):
+        yield SHARED_NAMES
+    yield from _by_folders()
     names = {PurePosixPath(file).name for file in files}
     starts = [] if has_split else [("^(.+?)", "^((?:.*/)?")]
     if has_split or len(names) >= (1 - MOST_STRAYS) * len(files):
@@ -138,9 +162,26 @@ def _candidates(files: Sequence[str], has_split: bool) -> Iterator[str]:
         yield from (f"run:{length}" for length in RUNS)
 
 
+def _by_patient_words(files: Sequence[str]) -> Iterator[str]:
+    if words := _patient_words(files):
+        word = words[0] if len(words) == 1 else f"(?:{'|'.join(words)})"
+        yield rf"{PATIENT_WORDS}{word}[_ -]?[0-9]+)"
+
+
+def _by_folders() -> Iterator[str]:
+    yield from (f"folder:{level}" for level in range(DEEPEST_FOLDER, 0, -1))
+
+
 def names_patients(group_by: str) -> bool:
-    """Return whether this proposal groups by a word for a patient and a number."""
-    return group_by.startswith(PATIENT_WORDS)
+    """Return whether this proposal groups by a word for a patient and a number, or by names in several classes."""
+    return group_by.startswith(PATIENT_WORDS) or group_by == SHARED_NAMES
+
+
+def _names_are_shared(files: Sequence[str], labels: Sequence[str]) -> bool:
+    """Return whether many names are in several classes, once in each, and are not numbers that begin again."""
+    names = [PurePosixPath(file).stem for file in files]
+    repeated = len(names) - len(set(names)) > MOST_STRAYS * len(names)
+    return repeated and len(set(zip(names, labels, strict=True))) == len(names) and not _are_consecutive(files)
 
 
 def _patient_words(files: Sequence[str]) -> list[str]:

@@ -6,7 +6,9 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from dcube.artifacts.atomic import set_aside
+from dcube.config.guessed import is_guessed
 from dcube.config.schema import Data
+from dcube.data.group_checks import describe_few_patients
 from dcube.data.grouping import group_images
 from dcube.data.grouping_errors import SubgroupError
 from dcube.data.layouts import (
@@ -91,7 +93,7 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
     formats = tuple(map(_format_of, names))
     dataset = replace(dataset, records=records, beginnings=partial(numbered_beginnings, names), formats=formats)
     refuse_confused(records, str(raw.path))
-    dataset = replace(dataset, doubtful_names=tuple(describe_doubtful_names(records)))
+    dataset = replace(dataset, doubtful_names=(*describe_doubtful_names(records), *_few_patients(dataset, data)))
     left_out = {**raw.debris, **dataset.left_out, NOT_USED: dataset.ignored, BESIDE: beside}
     dataset = replace(dataset, left_out={why: tuple(files) for why, files in left_out.items() if files})
     if data.window_center is not None and not dataset.is_medical:
@@ -102,6 +104,15 @@ def read_raw_dataset(path: Path, data: Data) -> RawDataset:
         raise SubgroupError("data.subgroups names columns of metadata.csv, and this set has none: set it to []")
     refuse_unfit(dataset)
     return group_images(dataset, data.group_by) if data.group_by else dataset
+
+
+def _few_patients(dataset: RawDataset, data: Data) -> list[str]:
+    """Return `describe_few_patients`, unless the set names patients or splits, or a person has set groups."""
+    records = dataset.records
+    chosen = data.group_by and not is_guessed(data.group_by)
+    if chosen or not dataset.has_paths or any(record.patient or record.split for record in records):
+        return []
+    return describe_few_patients([record.file for record in records], [record.label for record in records])
 
 
 def _format_of(file: str) -> str:

@@ -23,6 +23,7 @@ from dcube.data.layouts.raw_dataset import ImageRecord, RawDataset
 from dcube.data.preparing import prepare
 from dcube.data.splits import plan_splits
 from dcube.errors import DcubeError
+from dcube.evaluation.data_warnings import data_warnings
 from tests.support.raw_sets import class_folders, medmnist_file, noise, save, with_metadata
 from tests.support.split_tables import data_params
 
@@ -248,6 +249,36 @@ def test_patients_in_file_names_are_proposed_across_class_folders(names, group_b
 def test_numbers_that_begin_again_in_each_class_folder_are_no_patients():
     table = named_images([f"{label}/{number:03d}.png" for label in ("ill", "well") for number in range(40)])
     assert not [group_by for group_by in propose_groups(table) if group_by.startswith("pattern:")]
+
+
+@pytest.mark.parametrize("names", [[f"scan{n}" for n in range(0, 400, 7)], ["Ada", "Bo", "Cy", "Di", "Ed"]])
+def test_names_that_are_in_two_classes_are_proposed_as_groups(names):
+    table = named_images([f"{label}/{name}.png" for label in ("ill", "well") for name in names])
+    shared = propose_groups(table)[r"pattern:([^/]+)\.\w+$"]
+    assert shared.nunique() == len(names) and shared[0] == names[0]
+
+
+def test_names_of_views_that_are_in_every_folder_are_no_patients():
+    table = named_images([f"{'ill' if n % 2 else 'well'}/{n}/{view}.png" for n in range(9) for view in "abcdef"])
+    assert r"pattern:([^/]+)\.\w+$" not in propose_groups(table)
+
+
+@pytest.mark.parametrize(
+    ("file", "known_by"),
+    [
+        ("{label}/p{patient}/{i}.png", "If each folder is a patient"),
+        ("{label}/patient{patient}_{i}.png", "By the names"),
+    ],
+)
+def test_class_of_one_patient_is_reported_and_stays_beside_the_metrics(tmp_path, file, known_by):
+    for patient, i in itertools.product(range(6), range(4)):
+        label = "well" if patient == 5 else "ill"
+        save(tmp_path / "raw" / file.format(label=label, patient=patient, i=i), noise(10 * patient + i))
+    said = "the class 'well' has 1 patient, and a split by patient needs 3: the class cannot be judged by patient"
+    assert any(said in line for line in inspect_dataset(tmp_path / "raw", Data(**SMALL)).warnings)
+    info = prepare(tmp_path / "raw", Data(**SMALL), tmp_path / "out").info
+    (warning,) = data_warnings(info)
+    assert warning.startswith(known_by) and said in warning
 
 
 def named_images(files: list[str]) -> pd.DataFrame:

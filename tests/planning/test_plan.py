@@ -284,6 +284,10 @@ def test_names_that_say_patient_are_used_without_a_leak_and_other_proposals_are_
     named = group_by()
     assert named.value == "guessed:pattern:(?i)(patient[_ -]?[0-9]+)"
     assert "the file names seem to name 100 patients" in named.reason
+    for file in sorted((tmp_path / "data/small").rglob("*.png")):
+        file.rename(file.with_name(f"scan{7 * int(file.stem.split('_')[-1]) % 150 * 3}.png"))
+    shared = group_by()
+    assert shared.value == r"guessed:pattern:([^/]+)\.\w+$" and "name 150 patients" in shared.reason
     for number, file in enumerate(sorted((tmp_path / "data/small").rglob("*.png"))):
         letters = str(number).translate(str.maketrans("0123456789", "abcdefghij"))
         file.rename(file.with_name(f"{letters}.png"))
