@@ -10,6 +10,7 @@ from dcube.artifacts.schemas.dataset import Extent, owners_of
 from dcube.data.checks.clinical import HeaderSummary
 from dcube.data.group_checks import BY_IMAGE, BY_PATIENT, GroupCheck
 from dcube.data.inspection import InspectionReport
+from dcube.data.readers.modes import modes_in_words
 from dcube.errors import abbreviated, counted
 
 COLUMNS_SHOWN = 20
@@ -27,9 +28,9 @@ def _facts(report: InspectionReport) -> dict[str, str]:
     several, near = report.patients_in_several_splits, report.near_duplicates
     extra = [f"{count} in {splits}" for splits, count in report.duplicates.items()]
     facts = {
-        "images": f"{report.images}, {report.unlabelled} of them without a label"
+        "images": f"{report.images}, {report.unlabelled or 'none'} of them without a label"
         + (f"; {report.blank} blank slices are left out" if report.blank else ""),
-        "stored as": counted(report.raw.modes),
+        "stored as": modes_in_words(report.raw.modes),
         "width": _sides(report.raw.width),
         "height": _sides(report.raw.height),
         owners_of(report.grouping): f"{report.patients or 'unknown'}"
@@ -51,7 +52,11 @@ def _facts(report: InspectionReport) -> dict[str, str]:
 
 
 def _sides(extent: Extent | None) -> str:
-    return f"{extent.smallest} … {extent.largest}, median {extent.median:g}" if extent else ""
+    if not extent:
+        return ""
+    if extent.smallest == extent.largest:
+        return f"{extent.largest} pixels"
+    return f"{extent.smallest} … {extent.largest} pixels, median {extent.median:g}"
 
 
 def _header_facts(headers: HeaderSummary) -> dict[str, str]:
@@ -124,7 +129,8 @@ def _class_table(report: InspectionReport) -> Table:
     """Return the labelled images by class and split, as found and as `prepare` would use them."""
     columns = [(split or "given", counts) for split, counts in report.counts.items()]
     columns += [(f"{split} (prepared)", counts) for split, counts in report.planned.items()]
-    table = Table("class", *(name for name, _ in columns))
+    title = "Labelled images, as given and as `prepare` splits them" if report.planned else "Labelled images, as given"
+    table = Table("class", *(name for name, _ in columns), title=title, title_justify="left")
     for label in sorted({label for _, counts in columns for label in counts}):
         table.add_row(label, *(str(counts.get(label, 0)) for _, counts in columns))
     return table

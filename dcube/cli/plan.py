@@ -90,12 +90,13 @@ def _show(made: "Plan") -> None:
     from rich.table import Table
 
     from dcube.planning.busy_cores import busy_in_words
+    from dcube.planning.writing import value_as_text
 
     table = Table(
         "parameters", "reason", title=f"Plan for {made.summary.dataset}", title_justify="left", show_lines=True
     )
     for reason, decisions in groupby(made.summary.decisions, key=lambda one: one.reason):
-        table.add_row("\n".join(f"{one.parameter}: {one.value}" for one in decisions), reason)
+        table.add_row("\n".join(f"{one.parameter}: {value_as_text(one.value)}" for one in decisions), reason)
     print_rich(table)
     if is_guessed(group_by := made.params.data.group_by or ""):
         print(

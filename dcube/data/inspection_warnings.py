@@ -108,7 +108,7 @@ def patient_warnings(dataset: RawDataset, data: Data, has_proposals: bool) -> li
     if len(unknown) == len(dataset.records):
         if has_proposals:
             return [counted, "give patients: data.group_by (see the proposals), or patient_id in metadata.csv"]
-        return [counted, "the file names propose no groups: give patients, patient_id in metadata.csv"]
+        return [counted, "the file names suggest no groups: give patients in metadata.csv (column patient_id)"]
     first = abbreviated(unknown, limit=1)
     if dataset.has_patient_column:
         return [counted, f"patient_id in metadata.csv is empty for {first}: fill it"]

@@ -132,7 +132,8 @@ def machine_facts(compute: Compute) -> Machine:
         name = f"{gpus} × {properties.name}" if gpus > 1 else properties.name
     else:
         gpus, memory = 0, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        name = f"{torch.get_num_threads()} CPU threads"
+        threads = torch.get_num_threads()
+        name = f"{threads} CPU thread{'' if threads == 1 else 's'}"
     return Machine(name, gpus, memory / 2**30, computes_in_bfloat16(device, compute), stage_start_seconds())
 
 

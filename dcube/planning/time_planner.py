@@ -111,7 +111,7 @@ class TimePlanner:
         least = (self._fixed + seconds) / (1 - RESERVE)
         if least > self.seconds:
             minutes = f"{self.seconds / 60:g} min {'is' if self.seconds == 60 else 'are'}"
-            enough = f"give at least {math.ceil(least / 60)}"
+            enough = f"give at least {math.ceil(least / 60)} minutes"
             if self.cores.waiting() < BUSY:
                 raise DcubeError(f"{minutes} too short for {what} on this machine: {enough}, or a faster machine")
             raise DcubeError(
@@ -188,7 +188,9 @@ class TimePlanner:
             diffusion__epochs=epochs,
         )
         epochs = self.draft.params().diffusion.epochs
-        self.draft.decide(f"{MEASUREMENTS} times", diffusion__fid_every=float(f"{epochs / MEASUREMENTS:.3g}"))
+        self.draft.decide(
+            f"FID is measured {MEASUREMENTS} times", diffusion__fid_every=float(f"{epochs / MEASUREMENTS:.3g}")
+        )
         self.draft.decide("the time is the limit, not FID", diffusion__patience=MEASUREMENTS)
 
     def _shortest_diffusion(self, speed: DiffusionSpeed) -> float:
@@ -249,7 +251,8 @@ class TimePlanner:
 
     def _decide_epochs(self, group: str, affordable: float) -> None:
         epochs = _rounded(min(affordable, MOST_EPOCHS))
-        seen = f"{epochs * self.facts.training_images:.0f} images seen"
+        size = min(getattr(self.draft.params(), group).batch_size, self.facts.training_images)
+        seen = f"{epochs * steps_per_epoch(self.facts.training_images, size):.0f} steps of {size} images"
         self.draft.decide(seen + _limit(affordable, MOST_EPOCHS), **{f"{group}__epochs": epochs})
 
     def _affordable_epochs(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> float:

@@ -8,6 +8,7 @@ from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.plan import PlanSummary
 from dcube.config.schema import Params
 from dcube.config.yaml_text import dump_yaml
+from dcube.data.readers.modes import modes_in_words
 from dcube.errors import counted
 from dcube.planning.busy_cores import busy_in_words
 from dcube.planning.dataset_and_machine import DatasetFacts
@@ -38,10 +39,15 @@ def _lines(values: Mapping[str, Any], reasons: Mapping[str, str], path: str = ""
             yield from (f"{indent}{line}" for line in text.splitlines())
 
 
+def value_as_text(value: object) -> str:
+    """Return a parameter as a person would write it in params.yaml: `null`, and `384` instead of `384.0`."""
+    return "null" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
 def plan_page(plan: PlanSummary, facts: DatasetFacts) -> str:
     """Return the text of plan.md."""
     total = sum(plan.estimate.values())
-    decisions = [(f"`{one.parameter}`", f"`{one.value}`", one.reason) for one in plan.decisions]
+    decisions = [(f"`{one.parameter}`", f"`{value_as_text(one.value)}`", one.reason) for one in plan.decisions]
     stages = [(name, _minutes(seconds)) for name, seconds in plan.estimate.items()]
     return "\n".join(
         [
@@ -71,9 +77,9 @@ def _found(facts: DatasetFacts) -> dict[str, str]:
     report, raw = facts.report, facts.report.raw
     sides = [f"{side.smallest} … {side.largest}, median {side.median:g}" for side in (raw.width, raw.height) if side]
     return {
-        "images": f"{report.images}, {report.unlabelled} of them without a label",
+        "images": f"{report.images}, {report.unlabelled or 'none'} of them without a label",
         "patients": str(report.patients or "unknown"),
-        "stored as": counted(raw.modes),
+        "stored as": modes_in_words(raw.modes),
         "modality": counted(raw.modalities) or "not said by the files",
         "width and height in pixels": "; ".join(sides),
         "colour": f"{facts.coloured:.0%} of {facts.examples} examples",

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from dcube.artifacts.schemas.dataset import Extent, RawImages
 from dcube.cli.data_tables import inspection_tables
 from dcube.config.schema import Data
 from dcube.data.group_checks import GroupCheck
@@ -51,3 +52,11 @@ def test_values_of_the_leak_table_are_whole_in_a_narrow_terminal_and_stand_below
     assert "images in a" in said and "1 … 1," in said, "no word is cut"
     values = said.splitlines()[said.splitlines().index("group_by 1: run:10") :]
     assert values[1:3] == [f"group_by 2: {long.by}", "  2 images in no group: ill/scan.jpg and 1 more"]
+
+
+def test_sizes_and_modes_are_in_words(report):
+    said = printed(replace(report, raw=RawImages(modes={"L": 30}, width=Extent(smallest=28, median=28, largest=28))))
+    assert "8-bit grey (30)" in said and "28 pixels" in said and "30, none of them without a label" in said
+    assert "28 … 40 pixels, median 30" in printed(
+        replace(report, raw=RawImages(width=Extent(smallest=28, median=30, largest=40)))
+    )

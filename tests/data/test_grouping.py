@@ -331,7 +331,7 @@ def test_proposals_are_mentioned_only_if_there_are_some(tmp_path):
     said = inspect_dataset(neighbouring_slices(tmp_path / "a"), Data(**SMALL)).warnings
     assert "give patients: data.group_by (see the proposals), or patient_id in metadata.csv" in said
     said = inspect_dataset(class_folders(tmp_path / "b", images=4), Data(**SMALL)).warnings
-    assert "the file names propose no groups: give patients, patient_id in metadata.csv" in said
+    assert "the file names suggest no groups: give patients in metadata.csv (column patient_id)" in said
 
 
 def test_set_with_one_usable_image_is_reported_without_traceback(tmp_path):

@@ -1,9 +1,21 @@
 """Grey or colour, by the storage mode of `RawImage` (names of Pillow and NumPy, DICOM's photometric interpretation)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from PIL import Image
 
+from dcube.errors import counted
+
 MEASURED = ("DICOM", "NIfTI", "measured")  # modes whose values are measurements, displayed through a window
+WORDS = {
+    "L": "8-bit grey",
+    "LA": "8-bit grey with transparency",
+    "I;16": "16-bit grey",
+    "RGB": "8-bit colour",
+    "RGBA": "8-bit colour with transparency",
+    "P": "palette of colours",
+}
 GREY_DIFFERENCE = 8  # of 255; JPEG gives grey images slight colours
 
 
@@ -18,6 +30,11 @@ def is_coloured(image: Image.Image) -> bool:
         return False
     pixels = np.asarray(image).astype(np.int16)
     return bool((pixels.max(axis=2) - pixels.min(axis=2)).mean() > GREY_DIFFERENCE)
+
+
+def modes_in_words(counts: Mapping[str, int]) -> str:
+    """Format the numbers of images by mode for users, with words for Pillow's common modes."""
+    return counted({WORDS.get(mode, mode): count for mode, count in counts.items()})
 
 
 def storage_kind(mode: str) -> str:
