@@ -56,7 +56,7 @@ def test_values_of_the_leak_table_are_whole_in_a_narrow_terminal_and_stand_below
 
 def test_sizes_and_modes_are_in_words(report):
     said = printed(replace(report, raw=RawImages(modes={"L": 30}, width=Extent(smallest=28, median=28, largest=28))))
-    assert "8-bit grey (30)" in said and "28 pixels" in said and "30, none of them without a label" in said
+    assert "8-bit grey (30)" in said and "28 pixels" in said and ", none of them without a label" in said
     assert "28 … 40 pixels, median 30" in printed(
         replace(report, raw=RawImages(width=Extent(smallest=28, median=30, largest=40)))
     )
