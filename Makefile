@@ -10,7 +10,7 @@ IN_PARALLEL = -n $(ONE_MORE) --maxprocesses 4 --dist loadgroup --no-loadscope-re
 ONE_MORE := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 DATA ?= breastmnist
 
-.PHONY: help setup demo test test-slow test-docker lint ui stack lock
+.PHONY: help setup demo test test-slow test-docker lint ui stack lock audit
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -55,3 +55,6 @@ stack: setup     ## the whole platform on this machine: PostgreSQL, S3, MLflow, 
 lock: setup      ## renew requirements.lock
 	@uv pip compile --quiet --no-emit-index-url --universal --python-version 3.11 --extra dev \
 		--output-file requirements.lock pyproject.toml requirements-build.in
+
+audit: setup     ## known vulnerabilities of the locked packages, as PyPI lists them (needs pypi.org)
+	@uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip
