@@ -7,6 +7,7 @@ from typing import Annotated
 from uuid import UUID
 
 from prefect import flow
+from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 from pydantic import Field
 
@@ -29,7 +30,7 @@ def housekeeping(
     """Remove old workspaces and checkpoints of this machine, and end unfinished runs in MLflow.
 
     Args:
-        keep_days: days for which the workspace of a failed run is kept.
+        keep_days: days for which the workspace of a failed run is kept; that of a cancelled run is removed at once.
         keep_checkpoint_days: days for which the checkpoints of an unfinished training are kept on this machine; a
             running training renews them every minute.
     """
@@ -41,7 +42,9 @@ def housekeeping(
             logger.info("Ended the MLflow runs of %s", pipeline)
     repository = repository_around(Path.cwd())
     for workspace in sorted(workspaces_of(repository).glob("*-*-*-*-*")):
-        if days_untouched(workspace) >= keep_days and is_of_stopped_run(workspace.name):
+        if is_of_cancelled_run(workspace.name) or (
+            days_untouched(workspace) >= keep_days and is_of_stopped_run(workspace.name)
+        ):
             remove_workspace(repository, workspace)
             logger.info("Removed the workspace %s", workspace)
     for training in sorted((repository / read_settings().checkpoints).glob("*")):
@@ -56,8 +59,17 @@ def days_untouched(folder: Path) -> float:
 
 def is_of_stopped_run(name: str) -> bool:
     """Return whether `name` is the id of a Prefect run that has stopped. Pipelines outside Prefect have other names."""
-    try:
-        run = run_of(UUID(name))
-    except ValueError:
-        return False
+    run = _run_named(name)
     return run is not None and has_stopped(run)
+
+
+def is_of_cancelled_run(name: str) -> bool:
+    run = _run_named(name)
+    return bool(run and run.state and run.state.is_cancelled())
+
+
+def _run_named(name: str) -> FlowRun | None:
+    try:
+        return run_of(UUID(name))
+    except ValueError:
+        return None

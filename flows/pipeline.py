@@ -33,6 +33,7 @@ from dcube.runtime.s3 import StorageUnavailableError, check_storage
 from dcube.runtime.settings import variable_of
 from dcube.tracking.mlflow_client import tracking_uri
 from flows.attempts import begin_attempt, state_if_ended
+from flows.cancellation import workspace_removed_if_cancelled
 from flows.checkout import is_clone_of_worker
 from flows.mlflow_runs import mlflow_runs_ended, page_of
 from flows.planning import plan_parameters
@@ -88,6 +89,7 @@ def pipeline(
             logger.warning("An earlier attempt of this run was still at work, and has ended it")
             return ended
         attempt.enter_context(mlflow_runs_ended(run_id, tracking))
+        attempt.enter_context(workspace_removed_if_cancelled(repository, run_id))
         commit = begin_attempt(repository, revision, attempts)
         if revision == "HEAD" and not is_clone_of_worker(repository) and (changed := uncommitted_files(repository)):
             logger.warning("The run uses the last commit, without the changes of: %s", ", ".join(changed))

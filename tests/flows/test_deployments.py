@@ -20,7 +20,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Completed, Crashed, Failed, Running
+from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 from prefect.workers.base import BaseWorker
 from prefect.workers.process import ProcessWorker
 
@@ -64,6 +64,8 @@ class TestSetup:
             names = [deployment.name for deployment in client.read_deployments()]
             assert sorted(names) == sorted([*SEVERAL_PRESETS, "predict", "promote", "retrain", "housekeeping"])
             assert client.read_work_pool("gpu").type == "process"
+            nightly = client.read_deployment_by_name("housekeeping/housekeeping").schedules
+        assert [schedule.active for schedule in nightly] == [True]
         assert asyncio.run(Automation.aread(name="dcube: a crashed run is scheduled again")).enabled
 
     @pytest.mark.slow
@@ -340,6 +342,18 @@ class TestLeftovers:
         assert workspaces(repository) == []
         end_runs("by-hand")
         assert "by-hand" not in running_pipelines()
+
+    def test_housekeeping_removes_the_workspace_of_a_cancelled_run_at_once(
+        self, repository, prefect_server, tracking_address
+    ):
+        """Its machine was lost, or killed it before it could remove the workspace itself."""
+        runs = {}
+        with get_client(sync_client=True) as client:
+            for state in (Cancelled(), Failed()):
+                runs[state.name] = str(client.create_flow_run(housekeeping, state=state).id)
+                (repository / ".dcube/workspaces" / runs[state.name]).mkdir(parents=True)
+        housekeeping()
+        assert [folder.name for folder in workspaces(repository)] == [runs["Failed"]]
 
     def test_housekeeping_removes_old_checkpoints(self, repository, prefect_server, tracking_address):
         checkpoints = repository / ".dcube/checkpoints"
