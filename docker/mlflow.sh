@@ -23,4 +23,6 @@ store.init_db(os.environ["MLFLOW_USERS_STORE_URI"])
 store.update_user(*account) if store.has_user("dcube") else store.create_user(*account)
 END
 unset MLFLOW_PASSWORD
-exec mlflow server --app-name basic-auth --serve-artifacts --workers 1 --host 0.0.0.0 --port 5000 "$@"
+# A line in the log for each request would hide all others.
+exec mlflow server --app-name basic-auth --serve-artifacts --workers 1 --uvicorn-opts=--no-access-log \
+    --host 0.0.0.0 --port 5000 "$@"

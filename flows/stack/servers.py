@@ -57,6 +57,7 @@ def mlflow(stack: Stack) -> Server:
         "host": HOST,
         "port": stack.ports.mlflow,
         "workers": 1,
+        "uvicorn-opts": "--no-access-log",  # a line for each request would hide all others
         "artifacts-destination": f"s3://{ARTIFACTS_BUCKET}",
         "allowed-hosts": f"{HOST}:{stack.ports.mlflow},localhost:{stack.ports.mlflow}",
     }

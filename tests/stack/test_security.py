@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 from flows.stack.servers import give_account, mlflow, prefect
-from flows.stack.settings import ADMINISTRATOR, HOST, Stack
+from flows.stack.settings import ADMINISTRATOR, HOST, Stack, log_file
 from flows.stack.supervision import Server
 from tests.support.checkout import ROOT
 
@@ -105,6 +105,17 @@ def test_mlflow_refuses_every_route_without_credentials(platform: Stack, mlflow_
     # Each wrong password of a known user costs the server a slow hash, on purpose: every tenth route.
     assert answering("mlflow", address, mlflow_routes[::10], (ADMINISTRATOR, "wrong")) == {}
     assert httpx.get(f"{address}/", auth=(ADMINISTRATOR, platform.secrets.mlflow_password)).is_success
+
+
+def test_log_of_mlflow_has_no_line_for_each_request(platform: Stack) -> None:
+    """A training sends thousands, and errors would not be found among them."""
+    log = log_file(platform.folder, "mlflow")
+    before = len(log.read_text().splitlines())
+    with httpx.Client(base_url=platform.mlflow_address) as client:
+        for _ in range(300):
+            assert client.get("/health").is_success
+            assert client.get("/api/2.0/mlflow/experiments/search").status_code == 401
+    assert len(log.read_text().splitlines()) - before < 10
 
 
 def test_mlflow_refuses_requests_from_other_sites(platform: Stack) -> None:
