@@ -6,7 +6,8 @@ from shutil import rmtree
 
 def doctor() -> None:
     """Remove or repair what blocks `dvc repro`: stale lock files of a killed DVC or git process, data sets set aside,
-    paths in the MLflow database of a working copy that was copied or moved, and records of versions that are lost."""
+    paths in the MLflow database of a working copy that was copied or moved, and records of versions that are lost. Says
+    how to undo `dvc freeze` and `dvc move`, after which stages cannot run."""
     from psutil import pid_exists
 
     from dcube.cli.terminal import quiet_mlflow
@@ -14,6 +15,7 @@ def doctor() -> None:
     from dcube.registry.presence import REGISTRATION, lost_versions
     from dcube.repository.commands import repository_around
     from dcube.repository.dvc_internals import hide_names_of_files, locks_held
+    from dcube.repository.graph import stages_in_order
     from dcube.repository.workspace import remove_torn_files
     from dcube.tracking.local_store import adopt_artifacts, database_of, refuse_damage
     from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
@@ -41,6 +43,7 @@ def doctor() -> None:
     print("\n".join(blocking + paths) or "nothing to repair")
     if blocking:
         print("Finished stages are not computed again: the run cache knows them. Next:\n  dvc repro")
+    stages_in_order(repository)  # its error says how to mend what a person has changed
 
 
 def _refuse_files_of_others(repository: Path) -> None:

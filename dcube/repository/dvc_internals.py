@@ -65,6 +65,7 @@ class PlannedStage:
     description: str | None
     meta: dict[str, Any]
     reads: tuple[Path, ...]
+    frozen: bool
 
 
 def planned_stages(repo: Repo, targets: Sequence[str]) -> list[PlannedStage]:
@@ -73,7 +74,9 @@ def planned_stages(repo: Repo, targets: Sequence[str]) -> list[PlannedStage]:
     chosen = [stage for target in targets for stage in repo.stage.collect(f"{graph_file}:{target}")]
     plan = plan_repro(get_active_graph(repo.index.graph), chosen or None)
     return [
-        PlannedStage(stage.name, stage.desc, stage.meta or {}, tuple(Path(dep.fs_path) for dep in stage.deps))
+        PlannedStage(
+            stage.name, stage.desc, stage.meta or {}, tuple(Path(dep.fs_path) for dep in stage.deps), stage.frozen
+        )
         for stage in plan
         if isinstance(stage, PipelineStage)
     ]
@@ -107,6 +110,7 @@ def copy_settings(repository: Path, folder: Path, changed: dict[str, Any]) -> No
     with Config(str(folder / ".dvc")).edit("local") as local:
         local.update(settings)
         local["core"]["autostage"] = True  # adds dvc.lock, which belongs to the experiment, to git
+        local["core"]["site_cache_dir"] = str(folder / ".dvc/tmp/site")  # by default where all users may write
     local_settings_file(folder).chmod(0o600)  # it may contain credentials
 
 

@@ -77,6 +77,28 @@ def test_lock_of_a_running_dvc_is_kept_and_of_a_dead_one_removed(repository, run
     assert run_dcube("doctor")[0] == 0 and not rwlock.exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("done", "reason"),
+    [
+        ("freeze prepare", "dvc.yaml: prepare is frozen, and DVC never runs it: `dvc unfreeze prepare`"),
+        ("move data elsewhere", "data, which prepare reads, is not in this revision: `dvc move elsewhere data`"),
+    ],
+)
+def test_doctor_says_how_to_undo_what_stops_every_stage(
+    repository, ran, run_dcube, done, reason, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("DCUBE_PROGRESS_FILE", str(tmp_path / "progress.jsonl"))
+    dvc(repository, *done.split())
+    with pytest.raises(subprocess.CalledProcessError):
+        dvc(repository, "repro", "prepare")
+    code, said = run_dcube("doctor")
+    assert code == 2 and f"error: {reason}\n" in said
+    dvc(repository, *reason.split("`dvc ")[1].rstrip("`").split())
+    dvc(repository, "repro", "prepare")
+    assert ran() == ["prepare"] and run_dcube("doctor")[0] == 0
+
+
 def test_lock_of_a_running_git_commit_is_kept(repository, run_dcube):
     (repository / "stage.py").write_text("changed")
     lock = repository / ".git/index.lock"
