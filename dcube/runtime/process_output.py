@@ -15,6 +15,7 @@ from dcube.runtime.settings import variable_of
 
 POLL_SECONDS = 0.5
 LARGEST_READ = 2**16
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # programs print it into a pipe, too, if FORCE_COLOR is set
 PROGRESS_FILE = variable_of("progress_file")
 
 logger = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def follow(
     on_line: Callable[[str], None],
     progress: ProgressFile | None = None,
 ) -> int:
-    """Run a command in `folder`, and call `on_line` with every line that it prints.
+    """Run a command in `folder`, and call `on_line` with every line that it prints, without colours.
 
     All processes of the command end with this call, also if it ends with an exception.
 
@@ -73,7 +74,7 @@ def follow(
     ) as process:
         for lines in _lines(process):
             for line in lines:
-                on_line(line)
+                on_line(COLOUR.sub("", line))
             if progress:
                 progress.read()
         return process.wait()

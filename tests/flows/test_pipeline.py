@@ -274,6 +274,14 @@ class TestStageProcess:
         assert result.failed and result.ran == ("prepare",) and re.fullmatch(reason, result.reason)
         assert result.bad_input is bad_input and result.interrupted is ("SIGKILL" in reason)
 
+    def test_reason_and_log_of_a_failed_stage_have_no_colours(self, repository, monkeypatch):
+        monkeypatch.setenv("FORCE_COLOR", "1")  # of the worker
+        (repository / "stage.py").write_text(r"import sys; sys.exit('\033[1;31merror: mend it\033[0m')")
+        lines: list[str] = []
+        result = repro("prepare", repository, on_line=lines.append)
+        assert result.failed and result.reason == "mend it"
+        assert "error: mend it" in lines and not [line for line in lines if "\x1b" in line]
+
     def test_stage_with_a_missing_dependency_never_starts(self, repository):
         (repository / "dvc.yaml").write_text("stages: {prepare: {cmd: python stage.py, deps: [missing]}}")
         result = repro("prepare", repository)
