@@ -11,6 +11,7 @@ import pytest
 from dcube.errors import DcubeError
 from dcube.repository.workspace import workspace
 from dcube.runtime.processes import child_environment
+from dcube.stages.process.running import run
 from dcube.tracking import lineage
 from dcube.tracking.mlflow_client import tracking_client, tracking_uri
 
@@ -22,6 +23,15 @@ def test_repository_of_another_user_is_refused_with_a_hint(tmp_path, monkeypatch
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     with pytest.raises(DcubeError, match=f"git config --global --add safe.directory '{tmp_path}'"):
         lineage.git_commit()
+
+
+def test_stage_refuses_the_repository_of_another_user_before_its_work(tmp_path, monkeypatch, capsys):
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(SystemExit, match="2"):
+        run(lambda: pytest.fail("it worked"))
+    assert "safe.directory" in capsys.readouterr().err
 
 
 def test_database_works_in_a_folder_with_special_characters(mlflow_database, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from dcube.config.yaml_text import parse_yaml
 from dcube.engine.checkpoint_cleanup import remove_recorded
 from dcube.errors import one_line_errors
 from dcube.tracking.inputs import inputs_at_start, refuse_changed_inputs, refuse_inputs_changed_on_import
+from dcube.tracking.lineage import git_commit
 
 
 def params() -> Params:
@@ -32,6 +33,7 @@ def run(main: Callable[..., None], *words: str) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     with one_line_errors():
         refuse_inputs_changed_on_import()
+        git_commit()  # refuses another user's repository now, not after hours of work
         remove_recorded()
         try:
             main(*words)
