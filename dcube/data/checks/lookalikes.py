@@ -3,10 +3,11 @@
 The hash has 256 bits: whether each of the lowest frequencies of a thumbnail is above their median. It is of the
 preprocessed image, so that training images and new ones are comparable.
 
-`HASH_DISTANCE` is measured, at several sizes. Between patients, 0 of 624 test images of PneumoniaMNIST, at most 1 of 800
-radiographs and at most 2 of 203 slices of COVID-CT are as near to a training image. Of copies, all are found after JPEG at quality 90 or a change of brightness or contrast, and
-at least 91 % at half the size. With 64 bits, copies and other patients' chest films cannot be told apart: at a distance
-of 4, which copies need, 4 % of other patients' films are as near.
+`HASH_DISTANCE` is measured, at several sizes. Between patients, 0 of 624 test images of PneumoniaMNIST, at most 1 of
+800 radiographs and at most 2 of 203 slices of COVID-CT are as near to a training image. Of copies, all are found after
+JPEG at quality 90 or a change of brightness or contrast, and at least 91 % at half the size. With 64 bits, copies and
+other patients' chest films cannot be told apart: at a distance of 4, which copies need, 4 % of other patients' films
+are as near.
 """
 
 from collections.abc import Iterable, Sequence
