@@ -1,7 +1,7 @@
 """Candidates: all classifiers of this project are built, saved, loaded and evaluated in the same way.
 
 Kinds: `dcube` (head on the trained U-ViT), `untrained_uvit` (the same head on random U-ViT weights), `sub_features`
-(the sub-feature network alone), or the name of a baseline method.
+(the sub-feature network alone), or the name of a baseline method. An ensemble is a candidate too, of its members' kind.
 """
 
 from collections.abc import Sequence
@@ -111,6 +111,33 @@ class Candidate:
         return (found + probabilities_by_timestep(self.head, self.uvit, *mirrored, timesteps)) / 2
 
 
+@dataclass(frozen=True)
+class Ensemble(Candidate):
+    """The mean of the calibrated probabilities of several candidates.
+
+    Attributes:
+        head: the heads of all members.
+        uvit: the frozen part of the first member.
+        members: at least two candidates of one kind.
+    """
+
+    members: tuple[Candidate, ...]
+
+    def predict(self, images: np.ndarray, diffusion_images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+        return np.mean([one.predict(images, diffusion_images, batch_size) for one in self.members], axis=0)
+
+    def predict_by_timestep(
+        self, images: np.ndarray, diffusion_images: np.ndarray, timesteps: Sequence[int], batch_size: int = 64
+    ) -> tuple[np.ndarray, np.ndarray]:
+        found = (one.predict_by_timestep(images, diffusion_images, timesteps, batch_size) for one in self.members)
+        means, each = zip(*found, strict=True)
+        return np.mean(means, axis=0), np.mean(each, axis=0)
+
+    def probabilities_by_timestep(self, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]) -> Tensor:
+        found = [one.probabilities_by_timestep(images, diffusion_images, timesteps) for one in self.members]
+        return torch.stack(found).mean(dim=0)
+
+
 def probabilities(
     head: nn.Module, uvit: FrozenUViT | None, images: Tensor, diffusion_images: Tensor, timesteps: Sequence[int]
 ) -> Tensor:
@@ -185,6 +212,36 @@ def save_candidate(folder: Path, head: dict[str, Tensor], uvit: FrozenUViT | Non
 def load_candidate(folder: Path, device: torch.device) -> Candidate:
     """Load a candidate. Raises `DcubeError` if it is damaged or does not fit this version of the program."""
     tensors, config = load_weights(folder, CandidateConfig)
+    return _built(config, tensors, folder, device)
+
+
+def save_ensemble(folder: Path, members: Sequence[Path], config: CandidateConfig) -> str:
+    """Write the weights of the candidates in the folders `members` as one, and return their sha256.
+
+    Args:
+        config: configuration of the ensemble, without its members.
+
+    Raises:
+        DcubeError: if a member is damaged.
+    """
+    loaded = [load_weights(member, CandidateConfig) for member in members]
+    tensors: dict[str, Tensor] = {}
+    for number, (own, _) in enumerate(loaded):
+        tensors |= with_prefix(_prefix(number), own)
+    return save_weights(folder, tensors, config.model_copy(update={"members": [own for _, own in loaded]}))
+
+
+def _prefix(number: int) -> str:
+    return f"members.{number}"
+
+
+def _built(config: CandidateConfig, tensors: dict[str, Tensor], folder: Path, device: torch.device) -> Candidate:
+    if config.members:
+        members = tuple(
+            _built(one, under_prefix(_prefix(number), tensors), folder, device)
+            for number, one in enumerate(config.members)
+        )
+        return Ensemble(config, nn.ModuleList(one.head for one in members), members[0].uvit, members)
     params = config.params
     task = Task(len(config.classes), config.input.image_size, config.input.channels)
     uvit = None

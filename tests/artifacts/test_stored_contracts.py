@@ -33,6 +33,7 @@ def contracts() -> Iterator[type[ArtifactPart]]:
 def fields_of(cls: type[ArtifactPart]) -> Iterator[str]:
     """Yield a line for each field, without titles, descriptions and defaults; `=` marks a field that may be missing."""
     schema = cls.model_json_schema()
+    schema = schema["$defs"][cls.__name__] if "$ref" in schema else schema  # of a class with parts of its own kind
     number = schema["properties"].pop(FORMAT_VERSION)["const"] if FORMAT_VERSION in schema.get("properties", {}) else ""
     yield f"{cls.__name__} {number}".strip()
     for name, its in schema.get("properties", {}).items():

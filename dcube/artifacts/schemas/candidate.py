@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, field_serializer
+from pydantic import BaseModel, Field, field_serializer
 
 from dcube.artifacts.candidates import TRAINING_STAGES
 from dcube.artifacts.schemas.artifact import ArtifactPart, remedy_of_stage
@@ -48,6 +48,7 @@ class CandidateConfig(WeightsConfig):
         flips: whether predictions are means over an image and its mirror image.
         prior: share of each class that the probabilities assume.
         validation: metric → value on the validation split.
+        members: the candidates of an ensemble, each with its own blocks, calibration and prior; empty for one network.
     """
 
     remedy: ClassVar[str] = remedy_of_stage(TRAINING_STAGES)
@@ -64,3 +65,9 @@ class CandidateConfig(WeightsConfig):
     params: TrainedWith
     data_fingerprint: str
     validation: dict[str, float]
+    members: list["CandidateConfig"] = Field(default_factory=list)
+
+    @property
+    def networks(self) -> list["CandidateConfig"]:
+        """The members of an ensemble, or this candidate alone."""
+        return self.members or [self]
