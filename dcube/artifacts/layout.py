@@ -29,6 +29,7 @@ SELECTION = "selection.json"  # in FEATURES
 PROBE_REPORT = "probe.json"  # in PROBE
 AUDIT = "audit.json"  # in SYNTHETIC
 METRICS_FILE, PREDICTIONS = "metrics.json", "predictions.csv"  # in a candidate's folder below EVALUATION
+VALIDATION_PREDICTIONS, MODEL_CARD = "validation_predictions.csv", "model_card.md"  # there too
 HEADLINE = "headline.json"  # in FID and in a candidate's folder below EVALUATION: the metric that DVC compares
 SERVING = "serving.json"  # beside a candidate in a registered model
 VERSIONS = "registered.json"  # in REGISTERED

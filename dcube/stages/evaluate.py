@@ -2,18 +2,16 @@
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.headline import save_headline
-from dcube.artifacts.layout import EVALUATION, METRICS_FILE, MODELS, PREDICTIONS, PREPARED
+from dcube.artifacts.layout import EVALUATION, MODEL_CARD, MODELS, PREPARED
 from dcube.classifier.candidate import Candidate, load_candidate
 from dcube.data.prepared import PreparedDataset
 from dcube.engine.device import choose_device
+from dcube.evaluation.evaluation_folder import write_evaluation
 from dcube.evaluation.metrics import COMPARED
-from dcube.evaluation.model_card import model_card
-from dcube.evaluation.operating_point import choose_operating_point, decision_in_words
-from dcube.evaluation.plots import draw_figures
-from dcube.evaluation.prediction_sets import calibrate_sets
+from dcube.evaluation.operating_point import decision_in_words
 from dcube.evaluation.predictions import Predictions
 from dcube.evaluation.split_notice import split_notice
-from dcube.evaluation.summary import evaluate_candidate, interval_text
+from dcube.evaluation.summary import interval_text
 from dcube.stages.process.running import params
 from dcube.tracking import tags
 from dcube.tracking.lineage import lineage_tags
@@ -27,28 +25,21 @@ def main(name: str) -> None:
     groups = {"evaluation": everything.evaluation, "compute": everything.compute}
     with tracked_run(stage, groups, dataset) as tracked, atomic_folder(EVALUATION / name) as folder:
         candidate = load_candidate(MODELS / name, choose_device(everything.compute))
-        validation, settings = _predict(candidate, dataset, "validation"), everything.evaluation
-        point, sets = choose_operating_point(validation, settings), calibrate_sets(validation, settings)
-        predictions, subgroups = _predict(candidate, dataset, "test"), dataset.subgroups(dataset.indices("test"))
-        metrics = evaluate_candidate(
-            name, candidate.config, dataset.info, predictions, settings, point, sets, subgroups
-        )
-        predictions.save(folder / PREDICTIONS)
-        draw_figures(predictions, everything.evaluation.calibration_bins, folder, f"{name} on {dataset.name}")
-        metrics.save(folder / METRICS_FILE)
-        # The name contains the model, so that `dvc exp show` has one short column per model.
-        save_headline(folder, name, "auroc", metrics.test["auroc"])
+        validation, test = (_predict(candidate, dataset, split) for split in ("validation", "test"))
         # Without the pipeline's name, because equal models of two pipelines must have equal cards.
         origin = {tag: value for tag, value in lineage_tags(stage).items() if tag != tags.PIPELINE}
-        card = model_card(metrics, candidate.config, dataset, origin)
-        (folder / "model_card.md").write_text(card, encoding="utf-8")
+        metrics = write_evaluation(
+            folder, name, candidate.config, dataset, validation, test, everything.evaluation, origin
+        )
+        # The name contains the model, so that `dvc exp show` has one short column per model.
+        save_headline(folder, name, "auroc", metrics.test["auroc"])
         tracked.set_tags(
             {
                 tags.MODEL: name,
                 tags.KIND: candidate.kind,
                 tags.WEIGHTS: metrics.weights_sha256,
                 tags.TEST: metrics.test_fingerprint,
-                tags.NOTE: card,
+                tags.NOTE: (folder / MODEL_CARD).read_text(encoding="utf-8"),
             }
         )
         tracked.log_metrics([{"step": 0, **{f"{tags.TEST_METRIC}{key}": value for key, value in metrics.test.items()}}])

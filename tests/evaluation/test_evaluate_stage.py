@@ -22,8 +22,8 @@ from tests.support.random_candidate import candidate_config
 
 CLASSES = ["benign", "malignant", "normal"]
 FILES = {
-    "metrics.json", "predictions.csv", "confusion.png", "roc.png", "precision_recall.png", "reliability.png", "roc.csv",
-    "decision_curves.png", "headline.json", "model_card.md",
+    "metrics.json", "predictions.csv", "validation_predictions.csv", "confusion.png", "roc.png", "precision_recall.png",
+    "reliability.png", "roc.csv", "decision_curves.png", "headline.json", "model_card.md",
 }  # fmt: skip
 
 
