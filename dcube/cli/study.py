@@ -10,7 +10,7 @@ from dcube.cli.terminal import print_rich, quiet_mlflow
 from dcube.studies.options import Data, Name, Repeats, Rows, Settings
 
 if TYPE_CHECKING:
-    from dcube.studies.runner import Runner
+    from dcube.studies.runner import Runner, StudyResults
 
 STUDIES = Path("outputs/studies")
 
@@ -39,18 +39,32 @@ def study(
         bool, typer.Option("--workers", help="Compute on the workers of PREFECT_API_URL, then collect here.")
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only list the trials and mark those already computed.")] = False,
+    register: Annotated[
+        str | None,
+        typer.Option(
+            "--register", metavar="ROW", help="Then register this row's models of all folds as one version, their mean."
+        ),
+    ] = None,
 ) -> None:
     """Compute a table of the paper, or of your own, and print it with spread and significance."""
     from dcube.studies.building import build_runner
 
     runner = build_runner(name, data, settings or [], row or [], repeats)
+    if register is not None:
+        from dcube.studies.ensemble import refuse_unfit
+
+        refuse_unfit(runner, register)
     if plan:
         _print_plan(runner)
         return
     _warn_of_changes(runner)
     if workers:
         _fan_out(name, data, settings or [], row or [], repeats)
-    _report(runner)
+    results = _report(runner)
+    if register is not None:
+        _register(runner, register, results)
+    if results.failures:
+        raise typer.Exit(1)
 
 
 def _print_plan(runner: "Runner") -> None:
@@ -61,7 +75,7 @@ def _print_plan(runner: "Runner") -> None:
     print(f"{sum(known)} of {len(trials)} trials are computed already")
 
 
-def _report(runner: "Runner") -> None:
+def _report(runner: "Runner") -> "StudyResults":
     from dcube.studies.mlflow_runs import log
     from dcube.studies.output import write
     from dcube.studies.rendering import terminal
@@ -78,8 +92,24 @@ def _report(runner: "Runner") -> None:
     quiet_mlflow()
     with mlflow_errors_in_one_line():
         print(f"The same in MLflow: experiment {log(table, runner.base, folder)}")
-    if results.failures:
-        raise typer.Exit(1)
+    return results
+
+
+def _register(runner: "Runner", row: str, results: "StudyResults") -> None:
+    from dcube.evaluation.metrics import COMPARED
+    from dcube.evaluation.operating_point import decision_in_words
+    from dcube.evaluation.summary import interval_text, tested_on
+    from dcube.studies.ensemble import register_ensemble
+    from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
+
+    with mlflow_errors_in_one_line():
+        result, metrics = register_ensemble(runner, row, results)
+    (version,) = result.versions.values()
+    held = [alias for alias, number in result.aliases.items() if number == version]
+    shown = (f"{it.title} {metrics.test[it.name]:.3f} ({interval_text(metrics, it.name, 2)})" for it in COMPARED)
+    print(f"\n{result.name} version {version}: {metrics.model}, {' and '.join(held) or 'without an alias'}")
+    print(f"All folds pooled ({tested_on(metrics)}; the table's are means over folds): {', '.join(shown)}")
+    print(decision_in_words(metrics.operating_point, metrics.confidence))
 
 
 def _warn_of_changes(runner: "Runner") -> None:

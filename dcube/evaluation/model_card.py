@@ -50,8 +50,9 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         lineage: tags about the origin of the model.
     """
     params: dict[str, Any] = config.params.model_dump(exclude_none=True)
-    if config.blocks is not None:
-        params["selected blocks"] = config.blocks
+    networks = [(name, one) for name, one in zip(_names(config), config.networks, strict=True)]
+    params |= {f"selected blocks{name}": one.blocks for name, one in networks if one.blocks is not None}
+    params |= {f"temperature{name}": one.calibration.temperature for name, one in networks}
     parts = [
         f"# {metrics.model} on {dataset.name}",
         kind_in_words(metrics.kind),
@@ -77,7 +78,7 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         "## Limits",
         "\n".join(f"- {limit}" for limit in limits_of(metrics)),
         "## Training",
-        _table(flattened(params) | {"temperature": config.calibration.temperature}, ("parameter", "value")),
+        _table(flattened(params), ("parameter", "value")),
         "## Lineage",
         _table(
             {"weights (sha256)": metrics.weights_sha256, "test (fingerprint)": metrics.test_fingerprint}
@@ -86,6 +87,11 @@ def model_card(metrics: Metrics, config: CandidateConfig, dataset: PreparedDatas
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _names(config: CandidateConfig) -> list[str]:
+    """Return an ending for the parameters of each network: empty for a single one."""
+    return [f" of model {number}" for number in range(len(config.members))] or [""]
 
 
 def title_of_candidate(name: str, kind: str) -> str:
@@ -139,8 +145,8 @@ def _data(dataset: PreparedDataset) -> str:
         patients = known.groupby(["split", "label"])["patient"].nunique().reset_index()
         for split, label, count in patients.itertuples(index=False):
             counts.loc[split, label or "no label"] += f" ({count})"
-        counts[dataset.info.owners] = known.groupby("split")["patient"].nunique()
-    rows = [(split, *row) for split, row in zip(counts.index, counts.fillna(0).to_numpy(), strict=True)]
+        counts[dataset.info.owners] = known.groupby("split")["patient"].nunique().reindex(counts.index, fill_value=0)
+    rows = [(split, *row) for split, row in zip(counts.index, counts.to_numpy(), strict=True)]
     sources = f", and in brackets the {dataset.info.owners} they come from" if dataset.patients is not None else ""
     colour = "grey" if dataset.channels == 1 else "colour"
     return (
@@ -195,6 +201,14 @@ def limits_of(metrics: Metrics) -> list[str]:
         "One test set from one source: metrics elsewhere can be worse, and the intervals do not cover that.",
         "One training: another seed gives other weights and other metrics; the intervals do not cover that either.",
     ]
+    if metrics.folds:
+        limits += [
+            f"The {metrics.folds} models were tested one by one, each on its own fold; their mean, which predicts new "
+            "images, was not tested itself. Their predictions are pooled, so the metrics differ a little from the "
+            "study's means over folds.",
+            "Decision and prediction sets were chosen on the patients that test them, by predictions of another of the "
+            "models: their rates are slightly optimistic.",
+        ]
     if owners_of(metrics.grouping) == "groups":
         limits.append("The groups of data.group_by stand for patients: if they do not, the metrics may be too high.")
     if metrics.test_patients is None:

@@ -18,6 +18,7 @@ SCHEMA = TableSchema(
     "`dvc checkout`, or `dvc repro evaluate`; of a registered model, register it again",
 )
 IDENTITY = ("id", "label", "sha256")
+IMAGE = ["sha256", "file"]  # identify an image in every division of a data set; `id` is the number of a row
 
 
 def classes_of(columns: Iterable[Hashable]) -> list[str]:
@@ -92,3 +93,17 @@ class Predictions:
         """Hash of all images and labels: equal for two models if and only if they have the same test."""
         rows = sorted(self.table[list(IDENTITY)].itertuples(index=False, name=None))
         return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+def numbered_by_image(table: pd.DataFrame) -> pd.DataFrame:
+    """Sort by image, and number the rows, so that the same images always have the same `id`."""
+    table = table.sort_values(IMAGE, ignore_index=True)
+    return table.assign(id=table.index.astype(str))
+
+
+def on_common_images(one: Predictions, other: Predictions) -> tuple[Predictions, Predictions]:
+    """Return both predictions for the images that they have in common with the same label, numbered alike."""
+    key = [*IMAGE, "label"]
+    common = one.table[key].merge(other.table[key])
+    first, second = (Predictions(numbered_by_image(side.table.merge(common))) for side in (one, other))
+    return first, second

@@ -31,12 +31,19 @@ def split_notice(metrics: Metrics) -> str:
 def split_in_words(dataset: DatasetInfo) -> str:
     """Return the origin of the split, what it is split by, and the test fold of a cross-validation, as text."""
     origin = {"official": "came with the data", "generated": "was made here"}[dataset.split_origin]
-    fold = f"; the test is fold {dataset.fold} of 0 to {dataset.folds - 1}" if dataset.folds else ""
     kept_apart = KEPT_APART[dataset.grouping]
     if dataset.without_patient:
         known = KEPT_APART["patients"] if dataset.grouping == "none" else kept_apart
         kept_apart = f"{known} ({_on_their_own(dataset)})"
-    return f"{origin}, {kept_apart}{fold}"
+    return f"{origin}, {kept_apart}{_fold_in_words(dataset)}"
+
+
+def _fold_in_words(dataset: DatasetInfo) -> str:
+    if not dataset.folds:
+        return ""
+    if dataset.fold is None:
+        return f"; each of {dataset.folds} folds is the test of the one model that was trained without it"
+    return f"; the test is fold {dataset.fold} of 0 to {dataset.folds - 1}"
 
 
 def _on_their_own(data: DatasetInfo | Metrics) -> str:

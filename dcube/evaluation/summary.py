@@ -73,6 +73,7 @@ def evaluate_candidate(
         prediction_sets=sets_measured_on(sets, predictions, evaluation) if sets else PredictionSets(),
         subgroups=[] if subgroups is None else by_subgroup(subgroups, predictions, point, evaluation),
         evaluation=evaluation,
+        folds=dataset.folds if dataset.fold is None else None,
     )
 
 
@@ -126,9 +127,10 @@ def _agree(said: float, computed: float | None) -> bool:
 
 
 def tested_on(metrics: Metrics) -> str:
-    """Return the size of the test split as text: images, and patients if known."""
+    """Return the size of the test as text: images, and patients if known; of an ensemble, what predicted them."""
     of_owners = f" of {metrics.test_patients} {metrics.resampled}" if metrics.test_patients else ""
-    return f"{metrics.test_images} images{of_owners}"
+    by_fold = f", each by the one of {metrics.folds} models that never saw it" if metrics.folds else ""
+    return f"{metrics.test_images} images{of_owners}{by_fold}"
 
 
 def lookalikes_in_words(metrics: Metrics) -> str:

@@ -91,9 +91,12 @@ def params_of(config: CandidateConfig, params: Params) -> dict[str, Any]:
     own = config.params.model_dump(mode="json", exclude_none=True)
     trained_with = config.params.classifier or config.params.baseline
     synthetic = trained_with is not None and trained_with.extra_images == "synthetic"
-    blocks = {} if config.blocks is None else {"blocks": config.blocks}
-    behind = groups_behind(params, on_features=config.blocks is not None, on_synthetic=synthetic)
-    return shown_params(config.kind, {**blocks, **behind, **own})
+    blocks = [one.blocks for one in config.networks if one.blocks is not None]
+    shown = {"blocks": blocks if config.members else blocks[0]} if blocks else {}
+    behind = groups_behind(params, on_features=bool(blocks), on_synthetic=synthetic)
+    if config.members:
+        del behind["data"]["fold"]  # each member has another
+    return shown_params(config.kind, {**shown, **behind, **own})
 
 
 def shown_params(kind: str, groups: Mapping[str, Any]) -> dict[str, Any]:

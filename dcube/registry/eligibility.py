@@ -34,8 +34,12 @@ def tested_elsewhere(one: Version, other: Version) -> bool:
 
 
 def refuse_other_test(champion: Version, challenger: Version) -> None:
-    """Raise `DcubeError` if the two versions were tested on different images."""
-    if not tested_elsewhere(champion, challenger):
+    """Raise `DcubeError` if the two versions were tested on different images, unless one is an ensemble of folds.
+
+    The members of such an ensemble predict every image of the data set, each those that it never saw.
+    """
+    by_folds = any(tags.ENSEMBLE in version.tags for version in (champion, challenger))
+    if by_folds or not tested_elsewhere(champion, challenger):
         return
     tests = [version.needed(tags.TEST)[:12] for version in (champion, challenger)]
     raise DcubeError(

@@ -60,7 +60,8 @@ def parents(found: Provenance) -> Iterator[tuple[str, str]]:
 
 
 def runs(found: Provenance, describe_pipeline: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    for tag, what in RUNS.items():
+    yield from _members(found)
+    for tag, what in RUNS.items() if tags.ENSEMBLE not in found.version.tags else ():
         wanted = tag in found.version.tags
         if run := found.runs.get(what):
             yield what, f"{run.info.run_id} ({run.info.run_name}, {run.info.status.lower()})"
@@ -81,6 +82,19 @@ def runs(found: Provenance, describe_pipeline: Callable[[str], str]) -> Iterator
                 f"--run-id {run_id}`"
             )
     yield "pipeline", _pipeline(found, describe_pipeline)
+
+
+def _members(found: Provenance) -> Iterator[tuple[str, str]]:
+    for tag, made_by in sorted(found.version.tags.items()):
+        if not tag.startswith(tags.MEMBER):
+            continue
+        number = tag.removeprefix(tags.MEMBER)
+        run_id = found.tag(f"{tags.MEMBER_RUN}{number}")
+        yield f"member {number}", f"{made_by}; training {run_id}"
+        if found.run_of(run_id) is None:
+            found.gaps.append(
+                f"this MLflow server has no run {run_id}, which trained member {number}: deleted, or elsewhere"
+            )
 
 
 def _pipeline(found: Provenance, describe: Callable[[str], str]) -> str:

@@ -20,7 +20,6 @@ from dcube.registry.version_page import Champion
 from dcube.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from dcube.tracking import tags
 from dcube.tracking.batches import send_params
-from dcube.tracking.run import TrackedRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +40,8 @@ def register_pipeline(
     versions = {it.name: register(registered_model, it, shared, origin_of(f"evaluate@{it.name}")) for it in models}
     challenger, origin = challenger_of(models), origin_of("register")
     roles = {"best": best_by_validation(models), CHALLENGER: challenger}
-    _log_headlines(registered_model.client, shared.run.data.tags[tags.PARENT], shared.params, roles)
+    pipeline = shared.run.data.tags.get(tags.PARENT, shared.run.info.run_id)
+    _log_headlines(registered_model.client, pipeline, shared.params, roles)
     if challenger:
         registered_model.set_alias(CHALLENGER, versions[challenger.name].version)
         if registered_model.holder(CHAMPION) is None:
@@ -60,8 +60,11 @@ def headline(role: str, metric: str) -> str:
     return f"{role}.{metric}"
 
 
-def log_shared_files(tracked: TrackedRun, files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
+def log_shared_files(log: Callable[[Path], None], files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
     """Log files (path that starts with an artifact folder → content) to the registering run.
+
+    Args:
+        log: function that logs the contents of a folder to that run.
 
     Returns:
         Hashes as artifact folder → path → sha256.
@@ -71,7 +74,7 @@ def log_shared_files(tracked: TrackedRun, files: Mapping[str, bytes]) -> dict[st
             copy = Path(folder, name)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(content)
-        tracked.log_artifacts(Path(folder))
+        log(Path(folder))
         return {place.name: hashes_of(place) for place in sorted(Path(folder).iterdir())}
 
 

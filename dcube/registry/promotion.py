@@ -5,11 +5,12 @@ Every move of the alias is recorded as an event on its version, so that the regi
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tenacity import wait_random
 
 from dcube.errors import DcubeError
+from dcube.evaluation.predictions import on_common_images
 from dcube.registry.champions import FIRST, PROMOTED, ROLLED_BACK, Event, champion_before
 from dcube.registry.eligibility import refuse_control, refuse_missing_champion, refuse_other_test, tested_elsewhere
 from dcube.registry.promotion_policy import IS_CHAMPION, NO_CHAMPION, PromotionPolicy, PromotionRecord, Verdict, judge
@@ -68,8 +69,25 @@ def propose(registered_model: RegisteredModel, policy: PromotionPolicy) -> Propo
     else:
         refuse_other_test(champion, challenger)
         refuse_control(challenger)
-        verdict = judge(registered_model.predictions(champion), registered_model.predictions(challenger), policy)
+        verdict = _judged(registered_model, champion, challenger, policy)
     return Proposal(challenger, champion, policy, verdict, _next_number(events))
+
+
+def _judged(
+    registered_model: RegisteredModel, champion: Version, challenger: Version, policy: PromotionPolicy
+) -> Verdict:
+    """Compare on the images that both tests have: all of them, unless one version alone is an ensemble of folds."""
+    held, new = registered_model.predictions(champion), registered_model.predictions(challenger)
+    if held.fingerprint == new.fingerprint:
+        return judge(held, new, policy)
+    held, new = on_common_images(held, new)
+    if not len(held.table):
+        raise DcubeError(
+            f"champion (version {champion.version}) and challenger (version {challenger.version}) have no test image "
+            f"in common: appoint with `dcube rollback {champion.name} --to {challenger.version} --reason …`"
+        )
+    verdict = judge(held, new, policy)
+    return replace(verdict, reason=f"{verdict.reason} (on the {len(held.table)} test images that both have)")
 
 
 def promote(registered_model: RegisteredModel, proposal: Proposal, who: str, why: str = "") -> Event:

@@ -176,7 +176,17 @@ def register(
 def _ancestors(
     client: "MlflowClient", model: EvaluatedCandidate, config: CandidateConfig, diffusion: str | None
 ) -> dict[str, str]:
-    """Return tags for the runs that trained and evaluated the weights, and for the diffusion model if it is used."""
+    """Return tags for the runs that trained and evaluated the weights, and for the diffusion model if it is used.
+
+    Of an ensemble they are those for the training runs of its members.
+    """
+    if config.members:
+        trained = [_runs(client, {tags.TRAINING_RUN: one.weights_sha256}) for one in config.members]
+        return {
+            f"{tags.MEMBER_RUN}{number}": run.info.run_id
+            for number, found in enumerate(trained)
+            for run in found.values()
+        }
     weights = dict.fromkeys((tags.TRAINING_RUN, tags.EVALUATION_RUN), model.metrics.weights_sha256)
     parents = {}
     if diffusion and _descends_from_diffusion(config):

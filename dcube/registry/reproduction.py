@@ -80,6 +80,11 @@ def reproduce(origin: Provenance) -> Reproduction:
     Raises:
         DcubeError: if the origin has obstacles, if the version is being reproduced already, or if a stage fails.
     """
+    if (study := origin.version.tags.get(tags.ENSEMBLE)) is not None:
+        raise DcubeError(
+            f"this version is an ensemble, which no single pipeline makes: `{study}` at commit {origin.commit} "
+            "computes its members again"
+        )
     if origin.obstacles:
         raise DcubeError("this version cannot be reproduced: " + "; ".join(origin.obstacles))
     assert origin.params is not None

@@ -175,6 +175,8 @@ def model_selection(material: Material) -> str:
 
 
 def ensemble(material: Material) -> str:
+    if folds := _metrics(material).folds:
+        return f"The mean of the calibrated probabilities of {folds} networks, one for each fold of a cross-validation."
     if material.model not in STAGES:  # trained by several stages
         return ""
     own = _optimisation(material)

@@ -45,17 +45,18 @@ def material_here() -> Material:
     return replace(material, title=f"D-Cube on {material.info.name}", lineage=_recorded())
 
 
-def material_to_register(dataset: str) -> Material:
-    """Return the material of the run in this working copy, without images that the registry does not keep.
+def material_to_register(dataset: str, folder: Path, origin: dict[str, str]) -> Material:
+    """Return the material of the run in `folder`, without images that the registry does not keep.
 
     Args:
         dataset: name of the data set.
+        origin: tags with the run's origin.
     """
     return Material(
-        Path(),
+        folder,
         title=f"D-Cube on {dataset}",
         origin="the run that registered these models",
-        lineage=_shown(lineage.origin_tags("register")),
+        lineage=_shown(origin),
         absent=NOT_KEPT,
         with_images=False,
     )

@@ -37,9 +37,13 @@ def dvc_errors_in_one_line(prefix: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def open_repository(folder: Path, config: dict[str, Any] | None = None) -> Iterator[Repo]:
-    """Open the repository in `folder`; `config` overrides its own settings. DVC's errors become `DcubeError`."""
-    with dvc_errors_in_one_line(), Repo(str(folder), config=config or {}) as repo:
+def open_repository(folder: Path, config: dict[str, Any] | None = None, commit: str | None = None) -> Iterator[Repo]:
+    """Open the repository in `folder`; `config` overrides its own settings. DVC's errors become `DcubeError`.
+
+    Args:
+        commit: commit to look at instead of the files in `folder`.
+    """
+    with dvc_errors_in_one_line(), Repo(str(folder), config=config or {}, rev=commit) as repo:
         with suppress(PermissionError):  # of another user with the same name
             Path(repo.site_cache_dir).chmod(0o700)
         yield repo
@@ -164,6 +168,22 @@ def fetch(repo: Repo, commit: str) -> None:
     """Download the outputs of a commit from the remote into the cache."""
     with dvc_errors_in_one_line("the outputs cannot be fetched: "):
         repo.fetch(revs=[commit], workspace=False)
+
+
+def copy_files(repo: Repo, paths: Sequence[Path], folder: Path) -> None:
+    """Copy files and folders of the opened commit into `folder`, outputs from the cache or else from the remote.
+
+    Raises:
+        DcubeError: if a path is not in the commit, or an output is in neither store.
+    """
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            repo.dvcfs.get(f"/{path.as_posix()}", str(folder / path), recursive=True)
+        except OSError as error:
+            raise DcubeError(
+                f"{path} is neither in DVC's cache nor in a remote: {' '.join(str(error).split())}"
+            ) from None
 
 
 def names_remote(repo: Repo) -> bool:

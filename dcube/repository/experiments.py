@@ -70,6 +70,23 @@ def fetch_experiment(repository: Path, name: str) -> None:
         dvc_internals.fetch(repo, git(repository, "for-each-ref", "--format=%(objectname)", _pattern(name)))
 
 
+def commits_of_experiments(repository: Path, pattern: str) -> dict[str, str]:
+    """Return commit → name of the experiments whose name fits `pattern` (with `*`), the newest first."""
+    form = "--format=%(objectname) %(refname:lstrip=4)"
+    lines = git(repository, "for-each-ref", "--sort=-committerdate", form, _pattern(pattern)).splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def restore_from_experiment(repository: Path, commit: str, paths: list[Path], folder: Path) -> None:
+    """Copy files and outputs of an experiment, given by its commit, into `folder`.
+
+    Raises:
+        DcubeError: if the experiment has no such file, or its outputs were removed.
+    """
+    with dvc_internals.open_repository(repository, remote_settings(), commit) as repo:
+        dvc_internals.copy_files(repo, paths, folder)
+
+
 def _pattern(name: str) -> str:
     return f"refs/exps/*/*/{name}"  # DVC saves an experiment below the commit that it started from
 

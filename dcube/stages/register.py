@@ -1,6 +1,7 @@
 """Stage register: register all evaluated models, and set the challenger and, if there is none yet, the champion."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from dcube.artifacts.atomic import atomic_folder
 from dcube.artifacts.layout import (
@@ -50,7 +51,7 @@ def main() -> None:
             params=settings,
             dataset=dataset,
             diffusion=_diffusion_weights(),
-            files=log_shared_files(tracked, _shared_files(dataset.name)),
+            files=log_shared_files(tracked.log_artifacts, _shared_files(dataset.name)),
         )
         registered_model = RegisteredModel.created(tracking_client(), name)
         result = register_pipeline(registered_model, models, shared, lineage.origin_tags)
@@ -69,11 +70,12 @@ def _shared_files(dataset: str) -> dict[str, bytes]:
     They are the files of the origin, the report on all candidates, and the results that `dcube report MODEL@ALIAS`
     shows, with their paths in a working copy.
     """
+    material = material_to_register(dataset, Path(), lineage.origin_tags("register"))
     shown = (*REPORTED, *MODELS.glob(f"*/{HISTORY}"), *MODELS.glob(f"*/{VALIDATION}"))
     return {
         **{f"{REPORT}/{file}": file.read_bytes() for file in shown if file.exists()},
         **{f"{lineage.ORIGIN}/{name}": text.encode() for name, text in lineage.origin_files().items()},
-        f"{REPORT}/{REPORT_PAGE}": page(material_to_register(dataset)).encode(),
+        f"{REPORT}/{REPORT_PAGE}": page(material).encode(),
     }
 
 

@@ -106,24 +106,32 @@ def upstream_hashes(stage: str) -> dict[str, str]:
 
 def origin_tags(stage: str) -> dict[str, str]:
     """Return MLflow tags for the code, data and parameters that a result of `stage` comes from."""
+    return checkout_tags() | {f"{tags.DVC}{path}": digest for path, digest in upstream_hashes(stage).items()}
+
+
+def checkout_tags() -> dict[str, str]:
+    """Return MLflow tags for the code, data and parameters of this working copy."""
     return {
         tags.PIPELINE: pipeline_id(),
         tags.PARAMS_SHA256: params_hash(),
         tags.COMMIT: git_commit(),
         tags.UNCOMMITTED: ", ".join(uncommitted()[:MANY]) or "none",
         tags.DATA: data_hash(),
-        **{f"{tags.DVC}{path}": digest for path, digest in upstream_hashes(stage).items()},
     }
 
 
 def lineage_tags(stage: str) -> dict[str, str]:
     """Return all tags for a run's origin: `origin_tags`, the stage, hardware and package versions."""
-    machine = {
+    return origin_tags(stage) | source_tags(stage) | machine_tags()
+
+
+def machine_tags() -> dict[str, str]:
+    """Return MLflow tags for the hardware and package versions."""
+    return {
         tags.MACHINE: _machine(),
         tags.PYTHON: platform.python_version(),
         **{f"{tags.VERSION}{package}": version(package) for package in PACKAGES},
     }
-    return origin_tags(stage) | source_tags(stage) | machine
 
 
 def source_tags(stage: str) -> dict[str, str]:

@@ -110,7 +110,7 @@ class DatasetInfo(Artifact):
         group_by: the parameter `data.group_by`.
         subgroups: the parameter `data.subgroups`.
         split_origin: the official split of the data set, or a generated one.
-        folds, fold: the parameters of cross-validation.
+        folds, fold: the parameters of cross-validation; `fold` is None if each is the test of another model.
         near_duplicates: None if they were not searched for.
         notes: remarks of the layout reader, a sentence each.
         warnings: reasons to doubt every metric of the data set, a sentence each, without file names.
@@ -133,7 +133,7 @@ class DatasetInfo(Artifact):
     subgroups: list[str] = Field(default_factory=list)
     split_origin: SplitOrigin
     folds: int | None = None
-    fold: int = 0
+    fold: int | None = 0
     dropped_duplicates: list[DroppedDuplicate] = Field(default_factory=list)
     blank_slices: int = 0
     near_duplicates: NearDuplicates | None = None

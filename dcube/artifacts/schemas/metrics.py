@@ -63,6 +63,8 @@ class Metrics(Artifact):
         lookalikes: number of images that look like images of the model's data set; None for its own test split.
         validation: metric → value on the validation split, measured during training.
         evaluation: parameters with which the metrics were measured.
+        folds: number of models of an ensemble, each of which predicted the test images of its own fold alone; None if
+            one model predicted all.
     """
 
     remedy: ClassVar[str] = remedy_of_stage("evaluate")
@@ -90,6 +92,7 @@ class Metrics(Artifact):
     prediction_sets: PredictionSets = PredictionSets()
     subgroups: list[SubgroupColumn] = Field(default_factory=list)
     evaluation: Evaluation
+    folds: int | None = None
 
     @property
     def confidence(self) -> float:
