@@ -14,10 +14,13 @@ from threading import Thread
 
 import pytest
 
-from dcube.artifacts.layout import DATASET, EVALUATION, PREPARED, REGISTERED
+from dcube.artifacts.layout import CONFIG, DATASET, EVALUATION, METRICS_FILE, MODELS, PREDICTIONS, PREPARED, REGISTERED
+from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.dataset import DatasetInfo
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.errors import DcubeError
+from dcube.evaluation.predictions import Predictions
+from dcube.evaluation.summary import evaluate_candidate
 from dcube.registry.download import download_version
 from dcube.registry.presence import lost_versions
 from dcube.registry.promotion import ChampionChangedError, Proposal, appoint_first, promote, propose, rollback
@@ -32,12 +35,14 @@ from dcube.registry.versions import (
 )
 from dcube.runtime.retries import RetryPolicy
 from dcube.stages import register
-from dcube.tracking import tags
+from dcube.tracking import lineage, tags
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_client
 from dcube.tracking.outbox import Outbox
 from dcube.tracking.run import tracked_run
+from tests.support.evaluated_candidates import DATASET as DISCS
 from tests.support.evaluated_candidates import EACH, NAME, predictions, run_pipeline, write_evaluated
 from tests.support.metrics import made_metrics
+from tests.support.random_candidate import CLASSES
 
 POLICY = PromotionPolicy(bootstrap_samples=200)
 # Requests of a promotion, in their order.
@@ -223,6 +228,25 @@ class TestPromotion:
         registered_model = run_pipeline(tiny_params, 1, 30, test="other-")
         with pytest.raises(DcubeError, match=r"different images.*dcube rollback dcube-discs --to 2"):
             propose(registered_model, POLICY)
+
+    @pytest.mark.slow
+    def test_ensemble_of_folds_is_compared_on_the_images_that_both_tested(self, working_copy, tiny_params, monkeypatch):
+        run_pipeline(tiny_params, 0, 20)
+        write_evaluated("dcube", seed=1, auroc=0.9, right=27, params=tiny_params)
+        folder = EVALUATION / "dcube"
+        every_second = predictions(dict.fromkeys(CLASSES, 27)).table.iloc[::2]
+        every_second = Predictions(every_second.assign(id=range(len(every_second))).astype({"id": str}))
+        config = CandidateConfig.load(MODELS / "dcube" / CONFIG)
+        every_second.save(folder / PREDICTIONS)
+        evaluate_candidate("dcube", config, DISCS, every_second, tiny_params.evaluation).save(folder / METRICS_FILE)
+        own = lineage.checkout_tags()
+        monkeypatch.setattr(lineage, "checkout_tags", lambda: own | {tags.ENSEMBLE: "dcube study folds"})
+        register.main()
+        proposal = propose(RegisteredModel.existing(NAME), POLICY)
+        assert proposal.challenger.version == "2" and proposal.champion.version == "1"
+        assert proposal.verdict.promoted, proposal.verdict.reason
+        assert proposal.verdict.reason.endswith("(on the 45 test images that both have)")
+        assert proposal.verdict.criteria[0].champion == "0.667"
 
     @pytest.mark.slow
     def test_promotion_stops_when_champion_or_challenger_has_changed(self, working_copy, tiny_params):
