@@ -16,7 +16,8 @@ from dcube.errors import DcubeError
 from dcube.evaluation.model_card import limits_of, model_card
 from dcube.evaluation.predictions import PREFIX, Predictions, on_common_images
 from dcube.evaluation.split_notice import split_in_words
-from dcube.evaluation.summary import evaluate_candidate, tested_on
+from dcube.evaluation.summary import evaluate_candidate
+from dcube.evaluation.summary import tested_on as images_tested_on
 from dcube.inference.drift import MOST_IMAGES
 from dcube.studies.pooling import pooled_config, pooled_dataset, pooled_predictions, pooled_reference, pooled_seen
 from tests.support.random_candidate import CLASSES, SPEC, candidate_config
@@ -88,14 +89,14 @@ def test_pages_say_that_the_ensemble_itself_is_untested(folds, tiny_params):
     config = pooled_config(members, dataset.fingerprint).model_copy(update={"members": members})
     metrics = evaluate_candidate("dcube_folds", config, dataset.info, test, tiny_params.evaluation)
     assert (metrics.folds, metrics.kind) == (FOLDS, "dcube")
-    assert tested_on(metrics) == "36 images of 6 patients, each by the one of 3 models that never saw it"
+    assert images_tested_on(metrics) == "36 images of 6 patients, each by the one of 3 models that never saw it"
     assert any("their mean, which predicts new images, was not tested itself" in one for one in limits_of(metrics))
     assert "each of 3 folds is the test of the one model that was trained without it" in split_in_words(dataset.info)
     card = model_card(metrics, config, dataset, {})
     assert "| test | 12 (6) | 12 (6) | 12 (6) | 0 | 6 |" in card and "| train | 0 | 0 | 0 | 2 (1) | 1 |" in card
     assert "| selected blocks of model 2 | `[1, 2]` |" in card and "never saw it" in card
     one = evaluate_candidate("dcube", members[0], fold(0).info, test, tiny_params.evaluation)
-    assert one.folds is None and "never saw" not in tested_on(one)
+    assert one.folds is None and "never saw" not in images_tested_on(one)
     assert len(limits_of(one)) == len(limits_of(metrics)) - 2
 
 
