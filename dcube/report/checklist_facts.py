@@ -12,7 +12,6 @@ from dcube.artifacts.candidates import (
     CONTROLS,
     DCUBE,
     ON_DIFFUSION_FEATURES,
-    STAGES,
     UNTRAINED,
 )
 from dcube.artifacts.schemas.dataset import SPLITS
@@ -177,8 +176,6 @@ def model_selection(material: Material) -> str:
 def ensemble(material: Material) -> str:
     if folds := _metrics(material).folds:
         return f"The mean of the calibrated probabilities of {folds} networks, one for each fold of a cross-validation."
-    if material.model not in STAGES:  # trained by several stages
-        return ""
     own = _optimisation(material)
     averaged = own is not None and own.ema_decay > 0
     return f"None: one network{', whose weights are averaged over the steps of its training' if averaged else ''}."

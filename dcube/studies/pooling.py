@@ -60,8 +60,10 @@ def pooled_config(members: Sequence[CandidateConfig], data_fingerprint: str) -> 
 
 
 def pooled_seen(folds: Sequence[SeenImages]) -> SeenImages:
-    lists = [name for name, value in folds[0] if isinstance(value, list)]
-    return SeenImages(**{name: sorted({it for one in folds for it in getattr(one, name)}) for name in lists})
+    return SeenImages.of(
+        (image for fold in folds for image in fold.images),
+        (image for fold in folds for image in fold.perceptual_hashes),
+    )
 
 
 def pooled_reference(folds: Sequence[DriftReference]) -> DriftReference:

@@ -194,8 +194,9 @@ def test_ensemble_is_described_by_what_the_candidate_is(own: Path) -> None:
         with_overrides(Params.model_validate(TINY), {"classifier.ema_decay": 0}, where="test").to_yaml()
     )
     assert ensemble(material_here()) == "None: one network."
-    shutil.copytree(EVALUATION / "dcube", EVALUATION / "folds")
-    assert ensemble(replace(material_here(), wanted="folds")) == ""
+    file = EVALUATION / "dcube" / METRICS_FILE
+    Metrics.load(file).model_copy(update={"folds": 3}).save(file)
+    assert ensemble(material_here()).startswith("The mean of the calibrated probabilities of 3 networks")
 
 
 def test_reliability_is_drawn_with_the_bins_of_the_evaluation(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

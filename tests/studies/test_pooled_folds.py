@@ -124,8 +124,8 @@ def test_references_and_seen_images_are_joined():
     assert few.predicted == pytest.approx({"ill": 0.5, "well": 0.5})
     many = pooled_reference([reference(MOST_IMAGES, 0.1, 0.2), reference(MOST_IMAGES, 0.9, 0.6)])
     assert many.images == len(many.values["entropy"]) == MOST_IMAGES and set(many.values["entropy"]) == {0.1, 0.9}
-    one, other = (SeenImages.of([f"{number:064d}" for number in some]) for some in ((1, 2), (2, 3)))
-    assert pooled_seen([one, other]).images == sorted({*one.images, *other.images})
+    hashes = [[f"{number:064d}" for number in some] for some in ((1, 2), (2, 3))]
+    assert pooled_seen([SeenImages.of(some, some) for some in hashes]) == SeenImages.of(*[{*hashes[0], *hashes[1]}] * 2)
 
 
 def test_folds_that_do_not_fit_together_are_refused(folds):
