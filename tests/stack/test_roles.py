@@ -3,12 +3,18 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 
+from dcube.config.schema import Params
+from dcube.registry.promotion import promote, propose, rollback
+from dcube.registry.promotion_policy import PromotionPolicy
+from dcube.registry.versions import CHALLENGER, CHAMPION
 from flows.stack.settings import ADMINISTRATOR, Stack
 from tests.support.checkout import ROOT
+from tests.support.evaluated_candidates import run_pipeline
 
 pytestmark = pytest.mark.slow
 MODEL, PASSWORD = "dcube-ward", "twelve-letters"
@@ -106,6 +112,19 @@ def test_submitter_cannot_move_the_champion_by_another_route(team: Team) -> None
     assert submitter.request("DELETE", "/registered-models/alias", json=champion).status_code == 403
     assert submitter.request("DELETE", "/registered-models/alias", params=champion).status_code == 403
     assert submitter.post("/registered-models/alias", json=champion | {"alias": "challenger"}).is_success
+
+
+def test_account_of_workers_registers_and_promotes(
+    platform: Stack, working_copy: Path, tiny_params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in platform.client.items():
+        monkeypatch.setenv(name, value)
+    run_pipeline(tiny_params, seed=0, right=20)
+    registered_model = run_pipeline(tiny_params, seed=1, right=28)
+    promote(registered_model, propose(registered_model, PromotionPolicy(bootstrap_samples=200)), "a person")
+    assert registered_model.aliases()[CHAMPION] == registered_model.aliases()[CHALLENGER] == "2"
+    rollback(registered_model, "a person", "a test")
+    assert registered_model.aliases()[CHAMPION] == "1"
 
 
 def test_every_documented_action_is_tested() -> None:
