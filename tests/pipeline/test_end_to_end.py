@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from mlflow import MlflowClient
 from dcube.artifacts.layout import DIFFUSION, EVALUATION, HEADLINE, MODELS, PARAMS
 from dcube.engine.trainer import STEPS_PER_ROW
 from dcube.runtime.settings import read_settings
-from tests.support.working_copy import LONGEST, WorkingCopy, finish
+from tests.support.working_copy import LONGEST, WorkingCopy, finish, kill
 
 pytestmark = pytest.mark.slow
 
@@ -24,12 +22,6 @@ CANDIDATES = ("imagenet_probe", "dcube", "untrained_uvit", "sub_features", "base
 
 def step(checkpoint: Path) -> int:
     return int(checkpoint.stem.removeprefix("step-"))
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """Kill DVC and the stage together, as a power cut does."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate(timeout=LONGEST)
 
 
 def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -81,3 +82,9 @@ class WorkingCopy:
 def finish(process: subprocess.Popen[str]) -> Finished:
     output, errors = process.communicate(timeout=LONGEST)
     return Finished(process.returncode, output, errors)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a command and the processes that it started together, as a power cut does."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=LONGEST)
