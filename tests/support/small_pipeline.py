@@ -97,7 +97,7 @@ def head(repository: Path) -> str:
 
 
 def workspaces(repository: Path) -> list[Path]:
-    return list((repository / ".dcube/workspaces").glob("*"))
+    return [path for path in (repository / ".dcube/workspaces").glob("*") if path.is_dir()]  # beside their locks
 
 
 def rewrite(repository: Path, name: str, old: str, new: str) -> None:
