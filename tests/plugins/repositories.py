@@ -1,7 +1,6 @@
 """Small git and DVC repositories, built once a session and copied for every test."""
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 import yaml
 
 from tests.support import small_pipeline, traced_version
-from tests.support.checkout import ROOT
 from tests.support.working_copy import WorkingCopy
 
 
@@ -73,14 +71,7 @@ def traced_repository(traced_template, mlflow_database, tmp_path, monkeypatch) -
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """A repository with the phantom added and prepared, but nothing trained."""
-    copy = WorkingCopy(tmp_path_factory.mktemp("fresh"))
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).exists():
-            (copy.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy.folder / name)
+    copy = WorkingCopy.of_this_code(tmp_path_factory.mktemp("fresh"))
     copy.set_params()
     copy.run("git", "init", "--quiet")
     copy.commit()

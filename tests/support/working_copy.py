@@ -12,6 +12,7 @@ from dcube.artifacts.layout import PARAMS
 from dcube.config.schema import Params
 from dcube.runtime.settings import read_settings
 from dcube.tracking.local_store import adopt_artifacts
+from tests.support.checkout import ROOT
 from tests.support.discs import TINY
 
 LONGEST = 600.0  # seconds that anything here may take on a busy machine
@@ -46,6 +47,18 @@ class WorkingCopy:
             "PYTHONPATH": str(folder),
             "DCUBE_CHECKPOINT_SECONDS": "0",
         }
+
+    @classmethod
+    def of_this_code(cls, folder: Path, without: str = "") -> "WorkingCopy":
+        """The files as they stand here, those below the folder `without` left out, not committed yet."""
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file() and not (without and Path(name).is_relative_to(without)):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        return cls(folder)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
