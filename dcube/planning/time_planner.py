@@ -188,9 +188,8 @@ class TimePlanner:
             diffusion__epochs=epochs,
         )
         epochs = self.draft.params().diffusion.epochs
-        self.draft.decide(
-            f"FID is measured {MEASUREMENTS} times", diffusion__fid_every=float(f"{epochs / MEASUREMENTS:.3g}")
-        )
+        every = float(f"{epochs / MEASUREMENTS:.3g}")
+        self.draft.decide(f"FID is measured {MEASUREMENTS} times", diffusion__fid_every=every)
         self.draft.decide("the time is the limit, not FID", diffusion__patience=MEASUREMENTS)
 
     def _shortest_diffusion(self, speed: DiffusionSpeed) -> float:
