@@ -44,7 +44,7 @@ def open_repository(folder: Path, config: dict[str, Any] | None = None, commit: 
         commit: commit to look at instead of the files in `folder`.
     """
     with dvc_errors_in_one_line(), Repo(str(folder), config=config or {}, rev=commit) as repo:
-        with suppress(PermissionError):  # of another user with the same name
+        with suppress(PermissionError, FileNotFoundError):  # of another user with the same name; not made yet
             Path(repo.site_cache_dir).chmod(0o700)
         yield repo
 

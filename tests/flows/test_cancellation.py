@@ -29,7 +29,7 @@ def promote(file: str) -> None:
     time.sleep(600)
 
 if __name__ == "__main__":
-    serve(*(one.to_deployment("test", tags=["dcube"]) for one in (pipeline, promote)), pause_on_shutdown=False)
+    serve(*(one.to_deployment("suspended", tags=["dcube"]) for one in (pipeline, promote)), pause_on_shutdown=False)
 """
 
 
@@ -56,12 +56,15 @@ def test_suspended_training_is_cancelled_and_leaves_no_workspace(prefect_server,
             assert client.read_flow_run(approval).state_name == "Suspended"
         assert_gone(pids)
         assert workspaces(repository) == []
+    with get_client(sync_client=True) as client:
+        for deployment in deployments().values():
+            client.delete_deployment(deployment)  # other tests use this server
 
 
 def start(flow: str, **parameters: object) -> UUID:
-    wait_until(lambda: f"{flow}/test" in deployments())
+    wait_until(lambda: f"{flow}/suspended" in deployments())
     with get_client(sync_client=True) as client:
-        return client.create_flow_run_from_deployment(deployments()[f"{flow}/test"], parameters=parameters).id
+        return client.create_flow_run_from_deployment(deployments()[f"{flow}/suspended"], parameters=parameters).id
 
 
 def deployments() -> dict[str, UUID]:

@@ -147,7 +147,7 @@ def test_services_have_health_checks_limits_and_persistent_volumes(platform: dic
         assert not service.get("privileged")
         built_here = service["image"].startswith("dcube-")
         assert built_here or re.search(r":\d", service["image"]), f"{name}: an image without a version"
-        assert "build" in service or service["pull_policy"] == "never" or not built_here, name
+        assert not built_here or "build" in service or service["pull_policy"] == "never", name
         for other in service.get("depends_on", {}):
             assert other in services
     watched = {name for name, service in services.items() if "test" in service.get("healthcheck", {})}

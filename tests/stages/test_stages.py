@@ -166,6 +166,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
         patch.chdir(folder)
         for variable in ("MLFLOW_TRACKING_URI", "DCUBE_PIPELINE", "DVC_EXP_NAME", "DCUBE_CHECKPOINTS"):
             patch.delenv(variable, raising=False)
+        patch.setenv("DCUBE_CHECKPOINT_SECONDS", "0")
         set_params()
         for name in stage_names():
             reads.stage = name.partition("@")[0]
