@@ -109,7 +109,7 @@ def leaks(folder: Path) -> list[str]:
 def found_in(content: bytes) -> bool:
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)
-    if zipfile.is_zipfile(io.BytesIO(content)):
+    if content[:2] == b"PK" and zipfile.is_zipfile(io.BytesIO(content)):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return any(found_in(archive.read(name)) for name in archive.namelist())
     return any(form in content for form in variants())
