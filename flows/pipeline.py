@@ -20,7 +20,7 @@ from pydantic import Field
 from dcube.config.loading import load_params, load_preset, not_given, with_settings
 from dcube.config.schema import Params
 from dcube.errors import DcubeError, abbreviated, one_line_errors
-from dcube.repository.commands import repository_around, uncommitted_files
+from dcube.repository.commands import repository_around
 from dcube.repository.data_remote import push_results
 from dcube.repository.dvc_internals import has_remote
 from dcube.repository.experiments import save_experiment, share_experiment
@@ -31,6 +31,7 @@ from dcube.runtime import retries
 from dcube.runtime.processes import prepare_process
 from dcube.runtime.s3 import StorageUnavailableError, check_storage
 from dcube.runtime.settings import variable_of
+from dcube.tracking.lineage import uncommitted
 from dcube.tracking.mlflow_client import tracking_uri
 from flows.attempts import begin_attempt, state_if_ended
 from flows.cancellation import workspace_removed_if_cancelled
@@ -91,7 +92,7 @@ def pipeline(
         attempt.enter_context(mlflow_runs_ended(run_id, tracking))
         attempt.enter_context(workspace_removed_if_cancelled(repository, run_id))
         commit = begin_attempt(repository, revision, attempts)
-        if revision == "HEAD" and not is_clone_of_worker(repository) and (changed := uncommitted_files(repository)):
+        if revision == "HEAD" and not is_clone_of_worker(repository) and (changed := uncommitted()):
             logger.warning("The run uses the last commit, without the changes of: %s", ", ".join(changed))
         logger.info("Workspace, kept if the run fails: %s", workspaces_of(repository) / run_id)
         wait_for_storage()
