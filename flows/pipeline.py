@@ -31,7 +31,7 @@ from dcube.runtime import retries
 from dcube.runtime.processes import prepare_process
 from dcube.runtime.s3 import StorageUnavailableError, check_storage
 from dcube.runtime.settings import variable_of
-from dcube.tracking.lineage import uncommitted
+from dcube.tracking.code_revision import uncommitted
 from dcube.tracking.mlflow_client import tracking_uri
 from flows.attempts import begin_attempt, state_if_ended
 from flows.cancellation import workspace_removed_if_cancelled

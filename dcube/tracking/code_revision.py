@@ -1,8 +1,11 @@
-"""The commit of a result's code, and whether the code differed from it. This module must not import torch."""
+"""The commit of a result's code, and what differed from it. This module must not import torch."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
-from dcube.artifacts.layout import GRAPH
+from dcube.artifacts.layout import GRAPH, LOCK, PARAMS
+from dcube.errors import DcubeError
+from dcube.repository.commands import UntrustedRepositoryError, git
 from dcube.tracking import tags
 
 
@@ -23,3 +26,34 @@ def affects_results(name: str) -> bool:
 
 def is_code(name: str) -> bool:
     return name.endswith((".py", ".yaml"))
+
+
+def uncommitted() -> list[str]:
+    """List files with uncommitted changes, except `params.yaml` and `dvc.lock`, which are logged separately.
+
+    Files that a result depends on come first, because a tag has room for only some names. Untracked files outside the
+    package are only counted, because their names may contain a patient's name.
+    """
+    changed = git_output("diff", "--name-only", "HEAD").splitlines()
+    added = git_output("ls-files", "--others", "--exclude-standard").splitlines()
+    recorded = {str(PARAMS), str(LOCK)}
+    named = {name for name in added if affects_results(name)}
+    others = len({*added} - named - recorded)
+    files = sorted(
+        {*changed, *named} - recorded, key=lambda name: (name != str(GRAPH), not affects_results(name), name)
+    )
+    return files + ([f"untracked files: {others}"] if others else [])
+
+
+def git_output(*words: str) -> str:
+    """Return git's output, or empty text if the command fails.
+
+    Raises:
+        DcubeError: if git refuses another user's repository, because an empty origin would hide this.
+    """
+    try:
+        return git(Path.cwd(), *words).strip()
+    except UntrustedRepositoryError:
+        raise
+    except DcubeError:
+        return ""

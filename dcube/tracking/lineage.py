@@ -10,12 +10,10 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 
 from dcube.artifacts.dvc_files import declared, read_data_hash, read_lock
-from dcube.artifacts.layout import DATA_RECORD, GRAPH, LOCK, PARAMS
-from dcube.errors import DcubeError
-from dcube.repository.commands import UntrustedRepositoryError, git
+from dcube.artifacts.layout import DATA_RECORD, LOCK, PARAMS
 from dcube.runtime.settings import read_settings
 from dcube.tracking import tags
-from dcube.tracking.code_revision import affects_results, is_code
+from dcube.tracking.code_revision import git_output, is_code, uncommitted
 
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = ("dcube", "diffusers", "mlflow", "numpy", "timm", "torch", "torchvision")  # they may affect results
@@ -35,7 +33,7 @@ def pipeline_id() -> str:
 
 def person() -> str:
     """Return the user's name from git's configuration, or else the name of the account."""
-    return _git("config", "user.name") or getpass.getuser()
+    return git_output("config", "user.name") or getpass.getuser()
 
 
 def params_hash() -> str:
@@ -48,24 +46,7 @@ def data_hash() -> str:
 
 
 def git_commit() -> str:
-    return _git("rev-parse", "HEAD") or "none"
-
-
-def uncommitted() -> list[str]:
-    """List files with uncommitted changes, except `params.yaml` and `dvc.lock`, which are logged separately.
-
-    Files that a result depends on come first, because a tag has room for only some names. Untracked files outside the
-    package are only counted, because their names may contain a patient's name.
-    """
-    changed = _git("diff", "--name-only", "HEAD").splitlines()
-    added = _git("ls-files", "--others", "--exclude-standard").splitlines()
-    recorded = {str(PARAMS), str(LOCK)}
-    named = {name for name in added if affects_results(name)}
-    others = len({*added} - named - recorded)
-    files = sorted(
-        {*changed, *named} - recorded, key=lambda name: (name != str(GRAPH), not affects_results(name), name)
-    )
-    return files + ([f"untracked files: {others}"] if others else [])
+    return git_output("rev-parse", "HEAD") or "none"
 
 
 def code_fingerprint(package: Path) -> str:
@@ -157,20 +138,6 @@ def _machine() -> str:
 def _blob(content: bytes) -> str:
     """Return git's blob hash of a file's content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def _git(*words: str) -> str:
-    """Return git's output, or empty text if the command fails.
-
-    Raises:
-        DcubeError: if git refuses another user's repository, because an empty origin would hide this.
-    """
-    try:
-        return git(Path.cwd(), *words).strip()
-    except UntrustedRepositoryError:
-        raise
-    except DcubeError:
-        return ""
 
 
 def _text(path: Path) -> str:
