@@ -26,7 +26,8 @@ def doctor() -> None:
     if running := [f"{command} (process {pid})" for pid, command in locks_held(repository) or [] if pid_exists(pid)]:
         raise DcubeError(f"DVC is at work in {repository}: wait for {', '.join(running)}, or end it")
     blocking = [
-        f"restored {folder}, which an interrupted `dcube data add` had set aside" for folder in _sets(repository)
+        f"restored {folder}, which an interrupted `dcube data add` had set aside"
+        for folder in _restore_sets(repository)
     ]
     blocking += [f"removed {name}, which a killed process had left" for name in remove_torn_files(repository)]
     hide_names_of_files(repository)
@@ -66,7 +67,7 @@ def _refuse_torn_record(repository: Path) -> None:
         raise DcubeError(f"{DATA_RECORD} is torn: `git checkout {DATA_RECORD}` restores that of the last commit")
 
 
-def _sets(repository: Path) -> list[Path]:
+def _restore_sets(repository: Path) -> list[Path]:
     """Restore the data sets that a killed `dcube data add --replace` has set aside, and return their folders."""
     from filelock import FileLock
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,19 @@ def killed_at(event: int, folder: Path) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
+def after_each_kill(parent: Path) -> Iterator[Path]:
+    """Yield a folder for each file system change before which its replacement was killed, and the one that finished."""
+    event, killed = 0, True
+    while killed:
+        folder = parent / str(event)
+        folder.mkdir()
+        fill(folder, "old")
+        killed = killed_at(event, folder)
+        yield folder
+        event += 1
+    assert event > 5 and (folder / NAMES[0]).read_text() == "new"
+
+
 @pytest.fixture
 def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that cannot exchange two folders."""
@@ -38,16 +52,9 @@ def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems rename twice")
 def test_folder_exists_at_every_instant(tmp_path: Path) -> None:
-    event, killed = 0, True
-    while killed:
-        folder = tmp_path / str(event)
-        folder.mkdir()
-        fill(folder, "old")
-        killed = killed_at(event, folder)
-        assert [(folder / name).read_text() for name in NAMES] in (["old"] * 5, ["new"] * 5), event
+    for folder in after_each_kill(tmp_path):
+        assert [(folder / name).read_text() for name in NAMES] in (["old"] * 5, ["new"] * 5), folder
         assert not set_aside(tmp_path)
-        event += 1
-    assert event > 5 and (folder / NAMES[0]).read_text() == "new"
 
 
 def test_link_to_a_folder_elsewhere_is_replaced_again_and_again(tmp_path: Path) -> None:
@@ -61,22 +68,15 @@ def test_link_to_a_folder_elsewhere_is_replaced_again_and_again(tmp_path: Path) 
 
 
 def test_killed_process_leaves_a_whole_folder(tmp_path: Path, no_exchange: None) -> None:
-    event, killed = 0, True
-    while killed:
-        folder = tmp_path / str(event)
-        folder.mkdir()
-        fill(folder, "old")
-        killed = killed_at(event, folder)
+    for folder in after_each_kill(tmp_path):
         if folder in set_aside(tmp_path):
             assert not folder.exists()
         else:
-            assert [(folder / name).read_text() for name in NAMES] in (["old"] * 5, ["new"] * 5), event
+            assert [(folder / name).read_text() for name in NAMES] in (["old"] * 5, ["new"] * 5), folder
         with pytest.raises(RuntimeError), atomic_folder(folder):
             raise RuntimeError  # a failed attempt restores the previous folder and leaves no other files
-        assert {(folder / name).read_text() for name in NAMES} in ({"old"}, {"new"}), event
+        assert {(folder / name).read_text() for name in NAMES} in ({"old"}, {"new"}), folder
         assert not list(tmp_path.glob(".*"))
-        event += 1
-    assert event > 5 and (folder / NAMES[0]).read_text() == "new"
 
 
 def test_failed_replacement_restores_the_old_folder(
