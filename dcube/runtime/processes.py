@@ -3,6 +3,7 @@
 import atexit
 import gc
 import getpass
+import io
 import logging
 import os
 import subprocess
@@ -46,7 +47,9 @@ def child_environment(
 
 
 def prepare_process() -> None:
-    """Prepare the process for a command, before its slow imports: environment, logging, garbage collector, warnings.
+    """Prepare the process for a command, before its slow imports: environment, output, garbage collector, warnings.
+
+    Output that is redirected to a file or a pipe is written line by line, so that a log can be followed.
 
     Imports create a million objects, none of which is garbage. Scanning them again and again, and once more at the
     end, would take a third of the time of a short command.
@@ -54,6 +57,8 @@ def prepare_process() -> None:
     os.environ.update(NO_TELEMETRY | _completed())
     os.environ.setdefault("MATPLOTLIBRC", str(FONTS))
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of each font that is missing
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(_spare_last_collection)
     # Filters are set for the whole process, because images are read in threads. Bad images get errors of our own.

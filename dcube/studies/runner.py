@@ -173,6 +173,7 @@ class Runner:
                 name = f"study-{self.name}-{self.base.data.name}-{self.commit[:8]}"
                 entered = workspace(self.repository, self.commit, name, trial.params.to_yaml(), self.data_record)
                 self._working_copy = self._open.enter_context(entered)
+                self.on_message(f"computing what is missing; what the stages print: {self.store / LOG}")
             self._compute(trial, self._working_copy)
         return Result.load(self.store / trial.key)
 

@@ -37,6 +37,19 @@ with one_line_errors():
     assert done.returncode == 2 and done.stderr.startswith("error: this account has no home directory: set HOME")
 
 
+def test_redirected_output_is_written_line_by_line():
+    program = """
+import time
+from dcube.runtime.processes import prepare_process
+prepare_process()
+print("first line")
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "first line\n"
+        process.kill()
+
+
 def test_any_text_can_be_printed_on_an_ascii_terminal():
     """Through `one_line_errors`, as in all commands and stages."""
     program = """
