@@ -21,9 +21,10 @@ class UntrustedRepositoryError(DcubeError):
 
 
 def git(folder: Path, *arguments: str | Path) -> str:
-    # The checkout's hooks are for people, not for runs; the other two keep git from rewriting its index.
-    settings = ["-c", "core.hooksPath=/dev/null", "-c", "diff.autoRefreshIndex=false", "--no-optional-locks"]
-    return _output_of(["git", *settings, *map(str, arguments)], folder, ENGLISH)
+    # The checkout's hooks are for people, not for runs; optional locks would rewrite its index.
+    return _output_of(
+        ["git", "-c", "core.hooksPath=/dev/null", "--no-optional-locks", *map(str, arguments)], folder, ENGLISH
+    )
 
 
 def dvc(folder: Path, *arguments: str, variables: Mapping[str, str] = MappingProxyType({})) -> str:

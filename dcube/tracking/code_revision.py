@@ -8,6 +8,9 @@ from dcube.errors import DcubeError
 from dcube.repository.commands import UntrustedRepositoryError, git
 from dcube.tracking import tags
 
+UNTRACKED = "?"
+FIELDS_BEFORE_PATH = {"1": 8, "u": 10, UNTRACKED: 1}  # in `git status --porcelain=v2`, by kind of entry
+
 
 def code_revision(origin: Mapping[str, str]) -> str:
     """Return the git commit of a result's code, with `+uncommitted` if its code or graph differed from the commit.
@@ -34,8 +37,11 @@ def uncommitted() -> list[str]:
     Files that a result depends on come first, because a tag has room for only some names. Untracked files outside the
     package are only counted, because their names may contain a patient's name.
     """
-    changed = git_output("diff", "--name-only", "HEAD").splitlines()
-    added = git_output("ls-files", "--others", "--exclude-standard").splitlines()
+    # `git diff` would rewrite the checkout's index
+    lines = git_output("status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=all").split("\0")
+    paths = [(line[0], line.split(" ", FIELDS_BEFORE_PATH[line[0]])[-1]) for line in lines if line]
+    changed = [path for kind, path in paths if kind != UNTRACKED]
+    added = [path for kind, path in paths if kind == UNTRACKED]
     recorded = {str(PARAMS), str(LOCK)}
     named = {name for name in added if affects_results(name)}
     others = len({*added} - named - recorded)
