@@ -100,7 +100,7 @@ def _refuse_changed(name: str, version: str, folder: Path) -> None:
     client = tracking_client()
     entry = client.get_model_version(name, version)
     with tempfile.TemporaryDirectory() as work:
-        files = verify(client, entry, client.get_run(entry.run_id), Path(work), code=False).or_refuse()
+        files = verify(client, entry, client.get_run(entry.run_id), Path(work)).or_refuse()
         if hashes_of(folder) != hashes_of(files / ARTIFACTS):
             raise DcubeError(f"{folder} does not hold the files of {name}/{version}: download them again")
 

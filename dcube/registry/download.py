@@ -59,7 +59,7 @@ def download_version(reference: str, folder: Path) -> DownloadedVersion:
     """
     registered_model, version = resolve_reference(reference)
     number = version.version
-    files = registered_model.verified(version, folder, code=False).or_refuse()
+    files = registered_model.verified(version, folder).or_refuse()
     refuse_unfit_champion(reference, registered_model, version)
     configs = list((files / MODEL).rglob(CONFIG))
     if len(configs) != 1:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import zipfile
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +26,7 @@ from dcube.evaluation.predictions import PREFIX
 from dcube.inference import serving
 from dcube.inference.prediction_row import identity
 from dcube.runtime.settings import library_defaults
-from dcube.tracking.lineage import PACKAGE
+from dcube.tracking.lineage import PACKAGE, code_files
 from dcube.tracking.mlflow_client import NO_PROGRESS_BAR, tracking_uri
 
 MODEL_CODE = PACKAGE / "inference/model_code.py"  # MLflow runs it when it loads the model
@@ -55,11 +56,21 @@ def log_model(
             name=name,
             python_model=str(MODEL_CODE),
             artifacts={serving.CANDIDATE: str(folder), serving.SERVING_CONFIG: str(serving_config)},
-            code_paths=[str(PACKAGE)],
+            code_paths=[str(_code_archive(Path(work)))],
             pip_requirements=requirements(),
             signature=_signature(config.classes, policy),
             input_example=_input_example(config.input),
         )
+
+
+def _code_archive(folder: Path) -> Path:
+    """Write the package's code to one file, because each of hundreds of files would be a request to the server."""
+    archive = folder / f"{PACKAGE.name}.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in code_files(PACKAGE):
+            name = path.relative_to(PACKAGE.parent).as_posix()
+            file.writestr(zipfile.ZipInfo(name), path.read_bytes(), zipfile.ZIP_DEFLATED)  # no times, so always equal
+    return archive
 
 
 def requirements() -> list[str]:

@@ -161,9 +161,9 @@ class RegisteredModel:
         held = self.aliases().get(alias)
         return with_source_run(self.client, self.client.get_model_version(self.name, held)) if held else None
 
-    def verified(self, version: Version, folder: Path, code: bool = True) -> VerificationResult:
-        """Download a version's files into `folder` and compare it with its manifest; `code` as in `verify`."""
-        return verify(self.client, version.entry, version.run, folder, code)
+    def verified(self, version: Version, folder: Path) -> VerificationResult:
+        """Download a version's files into `folder` and compare it with its manifest."""
+        return verify(self.client, version.entry, version.run, folder)
 
     def predictions(self, version: Version) -> Predictions:
         """Return the version's predictions for all test images.
@@ -172,7 +172,7 @@ class RegisteredModel:
             DcubeError: if the version differs from what was registered, or if its metrics contradict the predictions.
         """
         with TemporaryDirectory() as folder:
-            files = self.verified(version, Path(folder), code=False).or_refuse()
+            files = self.verified(version, Path(folder)).or_refuse()
             evaluation = files / evaluation_artifacts(version.needed(tags.MODEL))
             predictions = Predictions.load(evaluation / PREDICTIONS)
             refuse_contradiction(Metrics.load(evaluation / METRICS_FILE), predictions, f"{self.name}/{version.version}")

@@ -76,7 +76,7 @@ def material_of(registered_model: RegisteredModel, version: Version, folder: Pat
         if (folder / EVALUATION / name).exists():
             continue
         with TemporaryDirectory() as work:
-            files = registered_model.verified(one, Path(work), code=False).or_refuse()
+            files = registered_model.verified(one, Path(work)).or_refuse()
             _refuse_incomplete(files / evaluation_artifacts(name) / METRICS_FILE)
             shutil.copytree(files / evaluation_artifacts(name), folder / EVALUATION / name)
             if one is version:

@@ -51,8 +51,12 @@ def git_commit() -> str:
 
 def code_fingerprint(package: Path) -> str:
     """Return a hash of a copy of this package, from the paths and contents of its code files alone."""
-    files = (file for file in package.rglob("*") if is_code(file.name))
-    return fingerprint_of({file.relative_to(package).as_posix(): _blob(file.read_bytes()) for file in files})
+    names = {file.relative_to(package).as_posix(): file for file in code_files(package)}
+    return fingerprint_of({name: _blob(file.read_bytes()) for name, file in names.items()})
+
+
+def code_files(package: Path) -> list[Path]:
+    return sorted(file for file in package.rglob("*") if is_code(file.name))
 
 
 def fingerprint_of(blobs: dict[str, str]) -> str:

@@ -100,15 +100,12 @@ def write_manifest(client: "MlflowClient", entry: "ModelVersion", run: "Run", se
     client.set_model_version_tag(entry.name, entry.version, tags.MANIFEST, sha256_of(folder / MANIFEST))
 
 
-def verify(
-    client: "MlflowClient", entry: "ModelVersion", run: "Run | None", folder: Path, code: bool = True
-) -> VerificationResult:
+def verify(client: "MlflowClient", entry: "ModelVersion", run: "Run | None", folder: Path) -> VerificationResult:
     """Download all files of a version into `folder`, and compare files, tags, parameters and metrics with its manifest.
 
     Args:
         run: source run of the version; None if it is gone.
         folder: empty folder for the files.
-        code: whether to include the copy of this program in the model (hundreds of small files), which MLflow serves.
 
     Raises:
         DcubeError: if the download of an existing file fails.
@@ -122,7 +119,7 @@ def verify(
         return VerificationResult(title, folder, [str(error)])
     assert run is not None
     problems = [*_values(manifest, entry, run)]
-    for place, recorded in (manifest.files if code else _without_code(manifest.files)).items():
+    for place, recorded in manifest.files.items():
         download(client, _address(entry, run, manifest.registration_run, place), folder / place)
         problems += _differences(place, recorded, _hashes(folder / place))
     return VerificationResult(title, folder, problems, manifest)
@@ -169,12 +166,6 @@ def _differences(place: str, recorded: Mapping[str, str], found: Mapping[str, st
             yield f"{place}/{path} was added later"
         elif found[path] != recorded[path]:
             yield f"{place}/{path} has other contents (sha256 {found[path][:12]} instead of {recorded[path][:12]})"
-
-
-def _without_code(files: Files) -> Files:
-    start = ARTIFACTS.removeprefix(f"{MODEL}/") + "/"
-    own = {path.removeprefix(start): digest for path, digest in files[MODEL].items() if path.startswith(start)}
-    return {ARTIFACTS: own} | {place: recorded for place, recorded in files.items() if place != MODEL}
 
 
 def _address(entry: "ModelVersion", run: "Run", registration: str, place: str) -> str:

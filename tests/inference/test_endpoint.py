@@ -105,16 +105,27 @@ def test_changed_version_is_not_served(version, run_dcube):
 
 
 @pytest.mark.slow
-def test_serve_runs_no_code_of_the_version(version, cell, tmp_path):
-    """Every Python file of the version leaves a trace when it is imported."""
+def test_serve_runs_no_code_of_the_version(version, cell, run_dcube, tmp_path):
+    """A version with other code is refused; the code of an unchanged one is not imported either."""
     reference, files = version
+    (archive,) = files.rglob("dcube.zip")
+    (entry,) = files.rglob("model_code.py")
     trace = tmp_path / "trace"
-    for file in files.rglob("*.py"):
-        file.write_text(f"open({str(trace)!r}, 'w')\n")
+    content = entry.read_bytes()
+    entry.write_text(f"open({str(trace)!r}, 'w')\n")
+    code, shown = run_dcube("serve", reference)
+    assert code == 2 and "model_code.py has other contents" in shown and not trace.exists()
+    entry.write_bytes(content)
     port = free_port()
-    command = [sys.executable, "-m", "dcube.cli", "serve", reference, "--port", str(port)]
-    with process_group(command, env=os.environ, stdout=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-v", "-m", "dcube.cli", "serve", reference, "--port", str(port)]
+    with (
+        (tmp_path / "imports").open("w+") as imports,
+        process_group(command, env=os.environ, stdout=subprocess.DEVNULL, stderr=imports) as process,
+    ):
         wait_for_server(process, f"http://127.0.0.1:{port}/ping")
         body = {"dataframe_records": [{"image": cell}]}
         (row,) = httpx.post(f"http://127.0.0.1:{port}/invocations", json=body, timeout=60).json()["predictions"]
-    assert f"{row['model']}/{row['version']}" == reference and not trace.exists()
+        imports.seek(0)
+        imported = imports.read()
+    assert f"{row['model']}/{row['version']}" == reference
+    assert "dcube/inference/serving.py" in imported and archive.name not in imported and entry.name not in imported

@@ -140,7 +140,7 @@ def test_named_test_is_recorded_without_file_names_and_forged_tags_are_found(
     assert files == {METRICS_FILE, PREDICTIONS, "drift.json"}
     local = Path(registered_model.client.download_artifacts(found.info.run_id, PREDICTIONS, str(tmp_path)))
     assert "Doe" not in local.read_text() + json.dumps(found.to_dictionary())
-    assert registered_model.verified(version, tmp_path / "files", code=False).problems == []
+    assert registered_model.verified(version, tmp_path / "files").problems == []
     assert not list(unconfirmed_external_tests(registered_model, version))
     text = version.entry.tags[f"{tags.EXTERNAL}south"]
     for name, forged, said in (

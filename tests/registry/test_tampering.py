@@ -212,11 +212,10 @@ def test_changed_or_missing_manifest_is_noticed(registered_model):
 
 @pytest.mark.slow
 def test_download_and_promotion_refuse_any_changed_file(registered_model, tmp_path):
-    """Except for the code that is stored with the model, which neither of them runs."""
     whole = download_version(f"{NAME}@{CHAMPION}", tmp_path / "whole")
     assert whole.version == "1" and registered_model.predictions(registered_model.version("1")).classes
     used = {file.name for file in (tmp_path / "whole").rglob("*")}
-    files = [file for file in stored(registered_model) if file.name in used and "code" not in file.parts]
+    files = [file for file in stored(registered_model) if file.name in used]
     assert len(files) >= 10
     for number, file in enumerate(files):
         with changed(file, flipped(file)):
