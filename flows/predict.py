@@ -1,17 +1,14 @@
 """Flow that predicts with a registered model on all images below an S3 prefix, batch by batch, and reports drift."""
 
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import pandas as pd
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
+from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed, State
-from prefect.tasks import exponential_backoff
 from pydantic import Field
 
 from dcube.artifacts.layout import CONFIG, REFERENCE
@@ -19,7 +16,7 @@ from dcube.artifacts.schemas.candidate import CandidateConfig
 from dcube.artifacts.schemas.decision import DecisionPolicy
 from dcube.artifacts.schemas.drift import DriftReference, DriftReport
 from dcube.artifacts.schemas.job import BatchJob
-from dcube.errors import BAD_INPUT, DcubeError, last_error
+from dcube.errors import DcubeError
 from dcube.inference import drift
 from dcube.inference.bucket import (
     IDENTITY,
@@ -32,15 +29,11 @@ from dcube.inference.bucket import (
 )
 from dcube.inference.prediction_row import BLANK_SLICE
 from dcube.registry.download import DownloadedVersion, download_version
-from dcube.runtime.process_output import ProgressFile, follow
-from dcube.runtime.processes import child_environment
-from dcube.runtime.s3 import Storage, StorageUnavailableError
+from dcube.runtime.s3 import Storage
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
-from flows.prefect_api import log_errors_in_one_line, retry_if
-from flows.reporting import StageProgress, slug
-from flows.stage_errors import StageError
-
-RETRIES = 3
+from flows.model_process import TASK, completed, run_module
+from flows.prefect_api import log_errors_in_one_line
+from flows.reporting import slug
 
 
 @flow(name="predict", description="A registered model predicts on every image below an S3 prefix; drift is reported.")
@@ -91,20 +84,7 @@ def predict(
         return _report(shown, version, predictions)
 
 
-def _worth_retrying(error: object, _: int) -> bool:
-    """Return false for errors that only a user can correct."""
-    user_error = isinstance(error, DcubeError) and not isinstance(error, StorageUnavailableError | StageError)
-    return not user_error and not (isinstance(error, StageError) and error.bad_input)
-
-
-@task(
-    task_run_name="predict",
-    tags=["gpu"],
-    cache_policy=NO_CACHE,
-    retries=RETRIES,
-    retry_delay_seconds=exponential_backoff(5),
-    retry_condition_fn=retry_if(_worth_retrying),
-)
+@task(task_run_name="predict", tags=["gpu"], **TASK)
 def predict_pending(job: BatchJob, folder: Path) -> None:
     """Predict in one process that loads the model once. If it is killed, a retry continues with the pending objects."""
     logger = get_run_logger()
@@ -116,19 +96,7 @@ def predict_pending(job: BatchJob, folder: Path) -> None:
         return
     job_file = folder / "job.json"
     job.model_copy(update={"pending": pending}).save(job_file)
-    lines: list[str] = []
-
-    def on_line(line: str) -> None:
-        lines.append(line)
-        logger.info(line)
-
-    command = [sys.executable, "-m", "dcube.inference.batch", str(job_file)]
-    environment = child_environment({"PYTHONUNBUFFERED": "1"}, code=Path.cwd())
-    progress = ProgressFile(folder / "progress.jsonl", StageProgress("predict").show)
-    code = follow(command, Path.cwd(), environment, on_line, progress)
-    if code:
-        reason = last_error(lines) or (lines or ["no message"])[-1]
-        raise StageError("predict", f"{reason} (exit code {code})", bad_input=code == BAD_INPUT, interrupted=code < 0)
+    run_module("predict", ["dcube.inference.batch", str(job_file)], folder)
 
 
 def _storages(source: str, results: str, version: DownloadedVersion, policy: DecisionPolicy) -> tuple[Storage, Storage]:
@@ -151,17 +119,9 @@ def _report(rows: pd.DataFrame, version: DownloadedVersion, predictions: Storage
     create_table_artifact(
         count_decisions(rows), key=f"predictions-{key}", description=f"Complete predictions: {predictions.address()}"
     )
-    create_markdown_artifact(
-        drift.as_markdown(found), key=f"drift-{key}", description="The new images compared with those of validation"
-    )
     refused = int((rows["problem"] != "").sum())
-    drifted = [one.what.split(" (")[0] for one in found if one.drifted]
     message = f"{len(rows) - refused} images predicted, {refused} refused: {predictions.address()}"
-    get_run_logger().info(message)
-    if drifted:
-        get_run_logger().warning("Drift: %s", ", ".join(drifted))
-        return Completed(name="Drifted", message=f"{message}. Drift: {', '.join(drifted)}")
-    return Completed(message=message)
+    return completed(message, found, f"drift-{key}")
 
 
 def count_decisions(rows: pd.DataFrame) -> list[dict[str, Any]]:

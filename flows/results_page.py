@@ -90,11 +90,13 @@ def proposal_text(proposal: Proposal) -> str:
     return "\n\n".join(part for part in (f"### {proposal.title}", table, conclusion) if part)
 
 
+def with_interval(metrics: Metrics, name: str) -> str:
+    """Return value and interval of a metric as text."""
+    return f"{metrics.test[name]:.3f} ({interval_text(metrics, name)})"
+
+
 def _metrics_table(metrics: Mapping[str, Metrics]) -> str:
-    rows = (
-        [name, *(f"{its.test[metric.name]:.3f} ({interval_text(its, metric.name)})" for metric in HEADLINES)]
-        for name, its in metrics.items()
-    )
+    rows = ([name, *(with_interval(its, metric.name) for metric in HEADLINES)] for name, its in metrics.items())
     return markdown_table(["model", *(metric.title for metric in HEADLINES)], rows)
 
 

@@ -49,10 +49,8 @@ def evaluate(
     """Evaluate a registered model on labelled images that it has never seen, e.g. of another hospital."""
     refuse_special(path)  # before the model is loaded, which takes seconds
     from dcube import api
+    from dcube.evaluation.external_notes import external_notes
     from dcube.evaluation.operating_point import decision_in_words, table_rows
-    from dcube.evaluation.prediction_sets import rates_in_words
-    from dcube.evaluation.subgroups import in_short
-    from dcube.evaluation.summary import lookalikes_in_words
     from dcube.inference.drift import drifted_in_words
 
     quiet_mlflow()
@@ -62,18 +60,8 @@ def evaluate(
     print(decision_in_words(own.operating_point, own.confidence))
     for rate, _, here in table_rows(test.metrics.operating_point):
         print(f"  {rate} on these images: {here}")
-    sets = test.metrics.prediction_sets
-    if sets.calibrated_on:
-        print(
-            f"Prediction sets for a coverage of {sets.coverage:.0%} give on these images, "
-            f"{rates_in_words(sets, own.confidence, test.metrics.resampled)}."
-        )
-    for sentence in in_short(test.metrics):
+    for sentence in external_notes(own, test.metrics):
         print(sentence)
-    if warning := lookalikes_in_words(test.metrics):
-        print(f"{warning}: are these really images of another source?")
-    if test.metrics.test_patients is None:
-        print("Not every image names its patient: the intervals are too narrow where several images show one patient.")
     if test.left_out:
         print(f"Left out: {test.left_out} images without a label.")
     if test.blank_slices:

@@ -18,6 +18,7 @@ from dcube.engine.device import choose_device
 from dcube.engine.progress import progress
 from dcube.errors import one_line_errors
 from dcube.inference.bucket import (
+    DOWNLOADS_AT_ONCE,
     GONE,
     IDENTITY,
     NO_IMAGE,
@@ -31,8 +32,6 @@ from dcube.inference.log import log_with_statistics
 from dcube.inference.prediction import drift_columns, predict
 from dcube.runtime.processes import prepare_process
 from dcube.runtime.s3 import MissingObjectError, Storage
-
-DOWNLOADS_AT_ONCE = 8
 
 
 def main(job_file: str) -> None:

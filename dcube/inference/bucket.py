@@ -5,8 +5,11 @@ This module must not import torch.
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -14,12 +17,14 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowInvalid
 
 from dcube.artifacts.schemas.job import StoredObject
+from dcube.errors import DcubeError
 from dcube.runtime.s3 import Storage
 
 BATCH, PARQUET = "batch-", ".parquet"
 IDENTITY = ["object", "etag"]
 GONE = "deleted since it was listed"
 NO_IMAGE = "not an image: a file of another kind"
+DOWNLOADS_AT_ONCE = 8
 
 
 def batch_file_name(batch: Sequence[StoredObject]) -> str:
@@ -74,6 +79,35 @@ def read_object(storage: Storage, name: str) -> bytes:
     with storage.explained():
         response: Any = storage.client().get_object(Bucket=storage.bucket, Key=storage.key(name))
         return response["Body"].read()
+
+
+def download_objects(storage: Storage, objects: Sequence[StoredObject], folder: Path) -> None:
+    """Write the objects to files of the same names below the folder.
+
+    Raises:
+        DcubeError: if a name fits no file below the folder, or if an object was deleted or cannot be written.
+    """
+    if unfit := sum(not _names_file(one.object) for one in objects):
+        raise DcubeError(f"{storage.address()}: no file can have the names of {unfit} objects: rename or remove them")
+    client = storage.client()
+
+    def download(one: StoredObject) -> None:
+        file = folder / one.object
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with storage.explained(), file.open("wb") as target:
+            response = client.get_object(Bucket=storage.bucket, Key=storage.key(one.object))
+            shutil.copyfileobj(response["Body"], target)
+
+    try:
+        with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
+            list(pool.map(download, objects))
+    except OSError as error:  # its text contains the name of an object
+        raise DcubeError(f"{storage.address()} cannot be copied to {folder}: {error.strerror}") from None
+
+
+def _names_file(name: str) -> bool:
+    path = PurePosixPath(name)
+    return str(path) == name and not path.is_absolute() and ".." not in path.parts and name.isprintable()
 
 
 def write_object(storage: Storage, name: str, content: bytes) -> None:

@@ -31,6 +31,18 @@ def external_tag(metrics: Metrics, run_id: str, digest: str) -> str:
     return f"{measured}; run {run_id}, sha256 of its metrics {digest}"
 
 
+def run_id_of(version: Version, name: str) -> str:
+    """Return the id of the run that the tag of the external test `name` is from.
+
+    Raises:
+        DcubeError: if the version has no such tag.
+    """
+    source = SOURCE.search(version.entry.tags.get(f"{tags.EXTERNAL}{name}", ""))
+    if source is None:
+        raise DcubeError(f"{version.name}/{version.version} has no tag of the external test {name!r}: evaluate again")
+    return source[1]
+
+
 def unconfirmed_external_tests(registered_model: RegisteredModel, version: Version) -> Iterator[str]:
     """Yield a message for every tag of an external test that its run does not confirm."""
     for name, text in _external_tags(version):

@@ -43,6 +43,7 @@ from tests.support.small_pipeline import command, head, rewrite, workspaces
 from tests.support.waiting import wait_until
 
 SEVERAL_PRESETS = sorted(preset_names())
+OTHERS = ["predict", "evaluate", "promote", "retrain", "housekeeping"]
 
 
 def deploy() -> str:
@@ -62,7 +63,7 @@ class TestSetup:
     def test_deploy_creates_deployments_work_pool_and_automation(self, deployed):
         with get_client(sync_client=True) as client:
             names = [deployment.name for deployment in client.read_deployments()]
-            assert sorted(names) == sorted([*SEVERAL_PRESETS, "predict", "promote", "retrain", "housekeeping"])
+            assert sorted(names) == sorted([*SEVERAL_PRESETS, *OTHERS])
             assert client.read_work_pool("gpu").type == "process"
             nightly = client.read_deployment_by_name("housekeeping/housekeeping").schedules
         assert [schedule.active for schedule in nightly] == [True]
