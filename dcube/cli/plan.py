@@ -79,7 +79,7 @@ def _write(made: "Plan") -> None:
     from dcube.artifacts.atomic import atomic_write
     from dcube.planning.writing import params_text, plan_page
 
-    atomic_write(PLAN_PAGE, plan_page(made.summary, made.facts).encode())
+    atomic_write(PLAN_PAGE, plan_page(made.params, made.summary, made.facts).encode())
     made.summary.save(PLAN)
     atomic_write(PARAMS, params_text(made.params, made.summary).encode())
 

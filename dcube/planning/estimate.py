@@ -115,6 +115,12 @@ def training_seconds(speed: CandidateSpeed, optimisation: Optimisation, facts: D
     return encoded + steps * speed.step + validations(steps, per_epoch) * _validation_seconds(speed, facts)
 
 
+def images_seen(optimisation: Optimisation, training_images: int) -> int:
+    """Return how many images a training sees, each as often as it is seen."""
+    size = min(optimisation.batch_size, training_images)
+    return size * steps_of(optimisation.epochs, steps_per_epoch(training_images, size))
+
+
 def epoch_seconds(speed: CandidateSpeed, batch_size: int, facts: DatasetFacts) -> float:
     """Return the seconds of one epoch of a candidate with its validation."""
     return steps_per_epoch(facts.training_images, batch_size) * speed.step + _validation_seconds(speed, facts)

@@ -42,3 +42,11 @@ def sides_up_to(sides: Sequence[int], raw: float) -> list[int]:
     """Return the sides up to the first one not below that of the raw images, ascending: images may be enlarged."""
     ordered = sorted(set(sides))
     return [side for position, side in enumerate(ordered) if position == 0 or ordered[position - 1] < raw]
+
+
+def place(size: object, ascending: Sequence[object]) -> str:
+    """Return the place of a size in words: "the smallest", "number 2 from the smallest", …, "the largest"."""
+    position = ascending.index(size)
+    if position in (0, len(ascending) - 1):
+        return "the largest" if position else "the smallest"
+    return f"number {position + 1} from the smallest"

@@ -1,7 +1,7 @@
 """Decisions that depend on the available time: sizes of networks and images, and lengths of trainings."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,7 +10,7 @@ import torch
 from dcube.artifacts.candidates import BASELINE, CLASSIFIER_KINDS, DCUBE, IMAGENET_PROBE, STAGES, CandidateName
 from dcube.artifacts.schemas.plan import Goal
 from dcube.config.schema import Params
-from dcube.engine.batch_sampler import steps_per_epoch
+from dcube.engine.batch_sampler import steps_of, steps_per_epoch
 from dcube.errors import DcubeError
 from dcube.planning.busy_cores import BUSY, CoreWatch
 from dcube.planning.dataset_and_machine import DatasetFacts, Machine
@@ -27,25 +27,13 @@ from dcube.planning.estimate import (
 )
 from dcube.planning.params_draft import ParamsDraft
 from dcube.planning.probes import probe_seconds
-from dcube.planning.sizes import CNN_SIDES, UVITS, UViTSize, sides_up_to, uvit_values
+from dcube.planning.sizes import CNN_SIDES, UVITS, UViTSize, place, sides_up_to, uvit_values
 from dcube.planning.throughput import CandidateSpeed, DiffusionSpeed, candidate_speed, diffusion_speed
 
-
-@dataclass(frozen=True)
-class Shares:
-    """Shares of the training time: stage 1, the candidates of the parameter group `classifier`, the baseline."""
-
-    diffusion: float
-    classifier: float
-    baseline: float
-
-
-SHARES: dict[Goal, Shares] = {
-    "few-labels": Shares(0.60, 0.28, 0.12),
-    "balanced": Shares(0.42, 0.42, 0.16),
-    "best": Shares(0.25, 0.55, 0.20),
-}
-
+# Stage 1's share of the training time; the others share the rest. D-Cube, its controls and the baseline have equal
+# epochs, because a comparison favours the candidate that sees more images.
+SHARES: dict[Goal, float] = {"few-labels": 0.60, "balanced": 0.42, "best": 0.25}
+EQUALLY_LONG = (*CLASSIFIER_KINDS, BASELINE)
 
 FEWEST_STEPS, FEWEST_EPOCHS = 1000, 6.0  # if the time allows fewer, a smaller network or image is chosen
 SHORTEST_DIFFUSION, SHORTEST_TRAINING = 300, 50  # fewest steps of a plan
@@ -84,17 +72,17 @@ class TimePlanner:
             DcubeError: if the time is too short, or a network or image size does not fit.
         """
         self._refuse_less_than(LEAST_SECONDS, "any training")
-        left, shares = (1 - RESERVE) * self.seconds - self._fixed, SHARES[self.goal]
-        diffusion = self._decide_uvit(shares.diffusion * left)
+        left, share = (1 - RESERVE) * self.seconds - self._fixed, SHARES[self.goal]
+        diffusion = self._decide_uvit(share * left)
         probes = probe_seconds(self.draft.params(), self.facts, diffusion)
-        candidates = self._decide_image_side(shares.classifier * left)
-        self._decide_classifier_length(shares.classifier * left, candidates)
-        candidates[BASELINE] = self._decide_baseline_length(shares.baseline * left)
+        candidates = self._decide_image_side((1 - share) * left)
+        self._decide_classifier_length((1 - share) * left, candidates)
+        self._decide_baseline_length((1 - share) * left, candidates)
         left -= self._classifier_seconds(candidates)  # more than stage 1's share if they do not need theirs
         self._decide_diffusion_length(max(left - probes, 0.0), diffusion)
         least = {
-            f"{SHORTEST_DIFFUSION} steps of stage 1": (self._shortest_diffusion(diffusion) + probes) / shares.diffusion,
-            f"{SHORTEST_TRAINING} steps of D-Cube": self._shortest_classifiers(candidates) / shares.classifier,
+            f"{SHORTEST_DIFFUSION} steps of stage 1": (self._shortest_diffusion(diffusion) + probes) / share,
+            f"{SHORTEST_TRAINING} steps of every classifier": self._shortest_classifiers(candidates) / (1 - share),
         }
         what = max(least, key=least.__getitem__)
         self._refuse_less_than(least[what], what)
@@ -126,19 +114,24 @@ class TimePlanner:
     def _decide_uvit(self, seconds: float) -> DiffusionSpeed:
         """Choose the largest network that the time allows, up to the first side not below that of the raw images."""
         sides = sides_up_to([size.side for size in UVITS], self.facts.longer_side)
-        chosen: tuple[UViTSize, DiffusionSpeed, str] | None = None
-        for size, params in self._valid_uvits(sides):
+        possible = self._valid_uvits(sides)
+        chosen: tuple[UViTSize, DiffusionSpeed] | None = None
+        limit = f"the images have about {self.facts.longer_side:g} pixels"
+        if possible[-1][0] is not [size for size in UVITS if size.side in sides][-1]:
+            limit = "larger ones contradict what is set by hand"
+        for size, params in possible:
             speed = self._measured_uvit(size, params)
             steps = (1 - SHARE_OF_MEASUREMENTS) * seconds / speed.step if speed else 0
             if chosen and steps < FEWEST_STEPS:
+                limit = f"{FEWEST_STEPS} steps of the next larger one do not fit in{'' if speed else ' the memory'}"
                 break
             if speed is None:
                 raise DcubeError("the smallest U-ViT does not fit into the GPU's memory: --set diffusion.batch_size=8")
-            fits = f"the {'largest' if steps >= FEWEST_STEPS else 'smallest'} U-ViT"
-            chosen = size, speed, f"{fits}: {speed.step:.3g} s a step, and {FEWEST_STEPS} steps are wanted"
+            chosen = size, speed
         assert chosen
-        size, speed, reason = chosen
-        self.draft.decide(reason, **uvit_values(size))
+        size, speed = chosen
+        reason = f"{place(size, UVITS)} of {len(UVITS)} sizes, {speed.step:.3g} s a step"
+        self.draft.decide(reason if size is UVITS[-1] else f"{reason}: {limit}", **uvit_values(size))
         return speed
 
     def _valid_uvits(self, sides: Sequence[int]) -> list[tuple[UViTSize, Params]]:
@@ -202,38 +195,45 @@ class TimePlanner:
 
     def _decide_image_side(self, seconds: float) -> dict[CandidateName, CandidateSpeed]:
         """Choose the largest side that the time allows, up to the first side not below that of the raw images."""
-        fewest = max(FEWEST_EPOCHS, self._fewest_epochs(self.draft.params().classifier.batch_size))
+        fewest = max(FEWEST_EPOCHS, self._fewest_epochs)
         small, *sides = sides_up_to(CNN_SIDES, self.facts.longer_side)
+        limit = f"half of the images are no larger than {self.facts.longer_side:g} pixels"
         chosen, speeds = small, self._measured_candidates(small)
         for side in sides:
             larger = self._measured_candidates(side)
-            if not larger or (seconds - self._probe(larger)) / self._classifier_epoch(larger) < fewest:
+            if not larger or self._epochs_within(seconds, larger) < fewest:
+                limit = f"on {side} pixels, {fewest:.3g} epochs do not fit in{'' if larger else ' the memory'}"
                 break
             chosen, speeds = side, larger
         if not speeds:
-            raise DcubeError("the smallest images do not fit into the GPU's memory: set classifier.batch_size lower")
-        epochs = _rounded(min(self._affordable_epochs(seconds, speeds), MOST_EPOCHS))
-        shown = f"{epochs:g} epochs fit in; half of the images are no larger than"
-        self.draft.decide(f"{shown} {self.facts.longer_side:g} pixels", data__image_size=chosen)
+            raise DcubeError(
+                f"a classifier does not fit into the GPU's memory, even on {small} pixels: "
+                "--set classifier.batch_size=8 --set baseline.batch_size=8"
+            )
+        reason = f"{place(chosen, CNN_SIDES)} of {len(CNN_SIDES)} sides"
+        self.draft.decide(reason if chosen == CNN_SIDES[-1] else f"{reason}: {limit}", data__image_size=chosen)
         return speeds
 
     def _measured_candidates(self, side: int) -> dict[CandidateName, CandidateSpeed]:
-        """Measure all candidates except the baseline and those of `AS_FAST_AS`; empty if the memory is too small."""
+        """Measure all candidates except those of `AS_FAST_AS`; empty if the memory is too small."""
         params = self.draft.params(data__image_size=side)
         try:
-            speeds = {name: self._measured(name, params) for name in STAGES if name not in (BASELINE, *AS_FAST_AS)}
+            speeds = {name: self._measured(name, params) for name in STAGES if name not in AS_FAST_AS}
         except torch.OutOfMemoryError:
             return {}
-        self.note(f"D-Cube on {side} px: {speeds[DCUBE].step:.3g} s a step")
+        for shown, name in (("D-Cube", DCUBE), (params.baseline.method, BASELINE)):
+            self.note(f"{shown} on {side} px: {speeds[name].step:.3g} s a step")
         return speeds
 
     def _measured(self, name: CandidateName, params: Params) -> CandidateSpeed:
         return candidate_speed(recipes(params)[name], params, self._classes)
 
-    def _classifier_epoch(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
-        """Return the seconds of an epoch of D-Cube and its controls."""
-        size = self.draft.params().classifier.batch_size
-        return sum(epoch_seconds(speed_of(name, speeds), size, self.facts) for name in CLASSIFIER_KINDS)
+    def _epoch(self, names: Iterable[CandidateName], speeds: dict[CandidateName, CandidateSpeed]) -> float:
+        """Return the seconds of an epoch of each of these candidates, one after the other."""
+        of_all = recipes(self.draft.params())
+        return sum(
+            epoch_seconds(speed_of(name, speeds), of_all[name].optimisation.batch_size, self.facts) for name in names
+        )
 
     def _probe(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
         """Return the seconds of the training of the ImageNet probe."""
@@ -241,45 +241,52 @@ class TimePlanner:
         return training_seconds(speeds[IMAGENET_PROBE], probe, self.facts)
 
     def _shortest_classifiers(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
-        """Return the seconds of the shortest trainings of D-Cube, its controls and the probe."""
-        fewest = self._fewest_epochs(self.draft.params().classifier.batch_size)
-        return fewest * self._classifier_epoch(speeds) + self._probe(speeds)
+        """Return the seconds of the shortest trainings of all candidates."""
+        return self._fewest_epochs * self._epoch(EQUALLY_LONG, speeds) + self._probe(speeds)
 
-    def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
-        self._decide_epochs("classifier", self._affordable_epochs(seconds, speeds))
-
-    def _decide_epochs(self, group: str, affordable: float) -> None:
-        epochs = _rounded(min(affordable, MOST_EPOCHS))
-        size = min(getattr(self.draft.params(), group).batch_size, self.facts.training_images)
-        seen = f"{epochs * steps_per_epoch(self.facts.training_images, size):.0f} steps of {size} images"
-        self.draft.decide(seen + _limit(affordable, MOST_EPOCHS), **{f"{group}__epochs": epochs})
+    def _epochs_within(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> float:
+        """Return the epochs of D-Cube, its controls and the baseline, if that is not set by hand, that fit in."""
+        left = seconds - self._probe(speeds)
+        if "baseline.epochs" not in self.draft.by_hand:
+            return left / self._epoch(EQUALLY_LONG, speeds)
+        baseline = recipes(self.draft.params())[BASELINE].optimisation
+        return (left - baseline.epochs * self._epoch([BASELINE], speeds)) / self._epoch(CLASSIFIER_KINDS, speeds)
 
     def _affordable_epochs(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> float:
-        left = seconds - self._probe(speeds)
-        fewest = self._fewest_epochs(self.draft.params().classifier.batch_size)
-        return max(left / self._classifier_epoch(speeds), fewest)
+        return max(self._epochs_within(seconds, speeds), self._fewest_epochs)
 
-    def _decide_baseline_length(self, seconds: float) -> CandidateSpeed:
+    def _decide_classifier_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
+        affordable = self._affordable_epochs(seconds, speeds)
+        epochs = _rounded(min(affordable, MOST_EPOCHS))
+        seen = self._steps(epochs, self.draft.params().classifier.batch_size)
+        self.draft.decide(seen + _limit(affordable, MOST_EPOCHS), classifier__epochs=epochs)
+
+    def _decide_baseline_length(self, seconds: float, speeds: dict[CandidateName, CandidateSpeed]) -> None:
+        """Give the baseline as many epochs as D-Cube; fewer if D-Cube's are set by hand and leave too little time."""
         params = self.draft.params()
-        try:
-            speed = self._measured(BASELINE, params)
-        except torch.OutOfMemoryError:
-            raise DcubeError(
-                f"{params.baseline.method} does not fit into the GPU's memory: --set baseline.batch_size=8"
-            ) from None
-        self.note(f"{params.baseline.method} on {params.data.image_size} px: {speed.step:.3g} s a step")
-        fewest = self._fewest_epochs(params.baseline.batch_size)
-        epoch = epoch_seconds(speed, params.baseline.batch_size, self.facts)
-        self._decide_epochs("baseline", max(seconds / epoch, fewest))
-        return speed
+        wanted, why = params.classifier.epochs, "as many epochs as D-Cube"
+        left = seconds - self._probe(speeds) - wanted * self._epoch(CLASSIFIER_KINDS, speeds)
+        affordable = max(left / self._epoch([BASELINE], speeds), self._fewest_epochs)
+        if "classifier.epochs" in self.draft.by_hand and affordable < wanted:
+            wanted, why = _rounded(affordable), "the time allows no more"
+        seen = self._steps(wanted, params.baseline.batch_size)
+        self.draft.decide(f"{why}: {seen}", baseline__epochs=wanted)
+
+    def _steps(self, epochs: float, batch_size: int) -> str:
+        size = min(batch_size, self.facts.training_images)
+        return f"{steps_of(epochs, steps_per_epoch(self.facts.training_images, size))} steps of {size} images"
 
     def _classifier_seconds(self, speeds: dict[CandidateName, CandidateSpeed]) -> float:
         """Return the seconds of the trainings of all candidates."""
         of_all = recipes(self.draft.params()).items()
         return sum(training_seconds(speed_of(name, speeds), one.optimisation, self.facts) for name, one in of_all)
 
-    def _fewest_epochs(self, batch_size: int) -> float:
-        return SHORTEST_TRAINING / steps_per_epoch(self.facts.training_images, batch_size)
+    @property
+    def _fewest_epochs(self) -> float:
+        """Epochs in which D-Cube, its controls and the baseline have at least `SHORTEST_TRAINING` steps."""
+        of_all, images = recipes(self.draft.params()), self.facts.training_images
+        sizes = (of_all[name].optimisation.batch_size for name in EQUALLY_LONG)
+        return max(SHORTEST_TRAINING / steps_per_epoch(images, size) for size in sizes)
 
 
 def _measured_image(params: Params, speed: DiffusionSpeed) -> float:

@@ -3,15 +3,20 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dcube.artifacts.candidates import BASELINE, DCUBE
 from dcube.artifacts.layout import PLAN_PAGE
 from dcube.artifacts.markdown import markdown_table
 from dcube.artifacts.schemas.plan import PlanSummary
+from dcube.classifier.recipe import recipe_of
 from dcube.config.schema import Params
 from dcube.config.yaml_text import dump_yaml
 from dcube.data.readers.modes import modes_in_words
 from dcube.errors import counted
 from dcube.planning.busy_cores import busy_in_words
 from dcube.planning.dataset_and_machine import DatasetFacts
+from dcube.planning.estimate import images_seen
+
+UNEQUAL = 1.1  # ratio of the images seen by two candidates from which plan.md says whom it favours
 
 
 def params_text(params: Params, plan: PlanSummary) -> str:
@@ -44,7 +49,7 @@ def value_as_text(value: object) -> str:
     return "null" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
-def plan_page(plan: PlanSummary, facts: DatasetFacts) -> str:
+def plan_page(params: Params, plan: PlanSummary, facts: DatasetFacts) -> str:
     """Return the text of plan.md."""
     total = sum(plan.estimate.values())
     decisions = [(f"`{one.parameter}`", f"`{value_as_text(one.value)}`", one.reason) for one in plan.decisions]
@@ -54,6 +59,8 @@ def plan_page(plan: PlanSummary, facts: DatasetFacts) -> str:
             f"# Plan for {plan.dataset}",
             "",
             f"Goal: {plan.goal}, in {_minutes(plan.seconds)} on {plan.machine}. Estimate: {_minutes(total)}.",
+            "",
+            _images_seen(params, facts),
             "",
             *([f"**{busy}**", ""] if (busy := busy_in_words(plan.waiting)) else []),
             "## Data",
@@ -70,6 +77,19 @@ def plan_page(plan: PlanSummary, facts: DatasetFacts) -> str:
             "",
         ]
     )
+
+
+def _images_seen(params: Params, facts: DatasetFacts) -> str:
+    """Return a sentence about how many images D-Cube and the baseline see in training."""
+    of_dcube, of_baseline = (
+        images_seen(recipe_of(name, params).optimisation, facts.training_images) for name in (DCUBE, BASELINE)
+    )
+    seen = f"In training, D-Cube sees {of_dcube:,} images and the baseline {of_baseline:,}"
+    more, fewer = max(of_dcube, of_baseline), min(of_dcube, of_baseline)
+    if more <= UNEQUAL * fewer:
+        return f"{seen}."
+    favoured = "D-Cube" if of_dcube > of_baseline else "the baseline"
+    return f"{seen}: {more / fewer:.1f} times as many favour {favoured} in a comparison."
 
 
 def _found(facts: DatasetFacts) -> dict[str, str]:

@@ -155,7 +155,7 @@ def test_one_minute_and_equal_epochs_are_said_correctly(planned):
     code, printed = planned("--minutes", "8")
     assert code == 0 and "data.folds: null" in printed and ".0 " not in printed and "FID is measured 4 times" in printed
     reasons = {one.parameter: (one.value, one.reason) for one in PlanSummary.load(PLAN).decisions}
-    assert f"{reasons['classifier.epochs'][0]:g} epochs fit in" in reasons["data.image_size"][1]
+    assert reasons["data.image_size"] == (64, "the smallest of 3 sides: on 128 pixels, 8.33 epochs do not fit in")
     assert reasons["features.images"] == (194, "194 of 194 training images")
     assert reasons["data.folds"][1].startswith("one split is one training")
 
@@ -217,6 +217,66 @@ def test_time_that_classifiers_of_a_tiny_set_do_not_need_goes_to_stage_1(planned
     assert reasons["classifier.epochs"].startswith("68 steps of 18 images; ")
     said = "the time would allow more than 70 epochs, the most of a plan"
     assert said in reasons["classifier.epochs"] and said not in reasons["diffusion.epochs"]
+
+
+@pytest.mark.parametrize("baseline", [0.1, 1.0, 3.0])
+def test_baseline_sees_as_many_images_as_dcube_whichever_is_faster(planned, monkeypatch, baseline):
+    def candidate(recipe, params, classes):
+        seconds = STEP * (baseline if recipe.kind == "baseline" else 1)
+        return CandidateSpeed(seconds, seconds / 50, seconds / 50, seconds / 50)
+
+    monkeypatch.setattr(time_planner, "candidate_speed", candidate)
+    code, printed = planned("--minutes", "30", "--goal", "best")
+    assert code == 0, printed
+    params = load_params(PARAMS)
+    assert params.baseline.epochs == params.classifier.epochs
+    reasons = {one.parameter: one.reason for one in PlanSummary.load(PLAN).decisions}
+    assert reasons["baseline.epochs"].startswith("as many epochs as D-Cube: ")
+    seen = f"{32 * 6 * int(params.classifier.epochs):,}"
+    assert f"In training, D-Cube sees {seen} images and the baseline {seen}.\n" in PLAN_PAGE.read_text()
+    assert 0.85 * 1800 < sum(PlanSummary.load(PLAN).estimate.values()) <= 1800
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "baseline", "said"),
+    [
+        ("classifier.epochs=300", 100, "the time allows no more: "),
+        ("classifier.epochs=5", 5, "as many epochs as D-Cube: "),
+        ("baseline.epochs=70", 70, "set by hand"),
+    ],
+)
+def test_plan_says_who_sees_more_images_if_epochs_are_set_by_hand(planned, by_hand, baseline, said):
+    assert planned("--minutes", "20", "--set", by_hand)[0] == 0
+    params, page = load_params(PARAMS), PLAN_PAGE.read_text()
+    reasons = {one.parameter: one.reason for one in PlanSummary.load(PLAN).decisions}
+    assert reasons["baseline.epochs"].startswith(said) and params.baseline.epochs <= baseline
+    ratio = params.classifier.epochs / params.baseline.epochs
+    favoured = "D-Cube" if ratio > 1 else "the baseline"
+    said = f"{max(ratio, 1 / ratio):.1f} times as many favour {favoured} in a comparison."
+    assert (said in page) == (ratio != 1) and page.count("In training, D-Cube sees") == 1
+
+
+def test_reasons_for_sizes_say_what_limits_them(planned, machine, tmp_path):
+    def reasons(*words):
+        assert planned(*words, "--replace")[0] == 0
+        of_all = {one.parameter: one.reason for one in PlanSummary.load(PLAN).decisions}
+        return of_all["diffusion.width"], of_all["data.image_size"]
+
+    short = reasons("--minutes", "8")[0]
+    assert re.fullmatch(
+        r"the smallest of 5 sizes, \S+ s a step: 1000 steps of the next larger one do not fit in", short
+    )
+    machine(0.0001)
+    uvit, side = reasons("--hours", "8")
+    assert re.fullmatch(r"the largest of 5 sizes, \S+ s a step", uvit)
+    assert side == "number 2 from the smallest of 3 sides: half of the images are no larger than 80 pixels"
+    assert "larger ones contradict what is set by hand" in reasons("--hours", "8", "--set", "diffusion.heads=6")[0]
+    draw_images(tmp_path / "data/small", side=(30, 20))
+    uvit, side = reasons("--hours", "8")
+    assert uvit.startswith("number 2 from the smallest of 5 sizes") and "the images have about 30 pixels" in uvit
+    assert side == "the smallest of 3 sides: half of the images are no larger than 30 pixels"
+    draw_images(tmp_path / "data/small", side=(300, 200))
+    assert reasons("--hours", "8")[1] == "the largest of 3 sides"
 
 
 def test_planning_again_keeps_parameters_set_by_hand(planned):
