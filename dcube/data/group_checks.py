@@ -12,6 +12,7 @@ import pandas as pd
 from dcube.data.checks.nearest_images import nearest_images
 from dcube.data.grouping import MOST_STRAYS, fits_most, groups_of, numbered
 from dcube.data.layouts.columns import PERSON
+from dcube.data.restarting_numbers import PATIENT_WORDS, kept_apart
 from dcube.data.splits import linked_groups
 
 BY_IMAGE, BY_PATIENT = "image", "patient"
@@ -25,7 +26,6 @@ LEAK = 0.02  # of accuracy
 SPREADS = 3  # standard deviations of the random groups; 1 of 173 sets without a leak is reported
 END = r"\.\w+$"
 SHARED_NAMES = f"pattern:([^/]+){END}"
-PATIENT_WORDS = "pattern:(?i)("
 PATIENT_WORD = re.compile(rf"((?:{PERSON}|sub|pat|fall)s?)[_ -]?[0-9]", re.IGNORECASE)
 MOST_WORDS = 4
 
@@ -40,6 +40,7 @@ class GroupCheck:
         smallest, median, largest: images per group.
         accuracy, at_random, spread, own_group: as in `NearestImages`; None if there are no thumbnails.
         strays: the files that belong to no group, each of which is a group of its own.
+        apart: where numbers begin again in each class, the value of `data.group_by` that keeps equal ones apart.
     """
 
     by: str
@@ -52,6 +53,7 @@ class GroupCheck:
     spread: float | None = None
     own_group: float | None = None
     strays: tuple[str, ...] = ()
+    apart: str = ""
 
     @property
     def fall(self) -> float:
@@ -81,9 +83,10 @@ def check_groups(
     if len(table) > 1 and all(thumbnails):
         pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(table), -1)
         found = [asdict(one) for one in nearest_images(pixels, pd.factorize(table["label"])[0], linked)]
+    files, labels = list(table["file"]), list(table["label"])
     strays = [() if by == BY_IMAGE else tuple(table["file"][groups == ""]) for by, groups in names.items()]
     return [
-        GroupCheck(by, *_sizes(groups), **one, strays=alone)
+        GroupCheck(by, *_sizes(groups), **one, strays=alone, apart=kept_apart(files, labels, by))
         for by, groups, one, alone in zip(names, linked, found, strays, strict=True)
     ]
 
@@ -112,6 +115,16 @@ def describe_leak(checks: Sequence[GroupCheck]) -> list[str]:
         f"a split by image leaks: where groups by {worst.by} stay together, the nearest image by pixels has the right "
         f"class for {worst.accuracy:.1%} of the images; where groups drawn at random do, for {worst.at_random:.1%}"
     ]
+
+
+def describe_restart(checks: Sequence[GroupCheck]) -> list[str]:
+    """Return one sentence if the numbers of a grouping begin again in each class, else []."""
+    return [
+        f"the numbers of {check.by} begin again in each class: equal ones may be different patients. If they are, set "
+        f"data.group_by to {check.apart}"
+        for check in checks
+        if check.apart
+    ][:1]
 
 
 def describe_few_patients(files: Sequence[str], labels: Sequence[str]) -> list[str]:

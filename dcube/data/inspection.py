@@ -10,7 +10,14 @@ from dcube.artifacts.schemas.dataset import Grouping, NearDuplicates, RawImages
 from dcube.config.schema import Data
 from dcube.data.checks.clinical import HeaderSummary, summarise_headers
 from dcube.data.checks.leaks import describe_near_duplicates, duplicate_groups, near_duplicate_groups
-from dcube.data.group_checks import BY_PATIENT, GroupCheck, check_groups, describe_leak, propose_groups
+from dcube.data.group_checks import (
+    BY_PATIENT,
+    GroupCheck,
+    check_groups,
+    describe_leak,
+    describe_restart,
+    propose_groups,
+)
 from dcube.data.grouping import grouping_of
 from dcube.data.grouping_errors import GroupingError
 from dcube.data.image_summary import ImageSummary, describe_raw_images, refuse_unusable, tabulate
@@ -130,6 +137,7 @@ def inspect_dataset(path: Path, data: Data) -> InspectionReport:
         notes=list(dataset.notes),
         warnings=image_warnings(dataset, summaries, headers, data)
         + patient_warnings(dataset, data, bool(group_checks[1:]))
+        + ([] if grouping in ("patients", "group_by") else describe_restart(group_checks))
         + leaks
         + shortcut_warnings(dataset, usable, summaries),
         clinical=headers,

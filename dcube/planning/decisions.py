@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from dcube.config.guessed import GUESSED
-from dcube.data.group_checks import BY_IMAGE, GroupCheck, names_patients
+from dcube.data.group_checks import BY_IMAGE, GroupCheck, describe_restart, names_patients
 from dcube.errors import DcubeError
 from dcube.planning.dataset_and_machine import DatasetFacts, Machine
 from dcube.planning.params_draft import ParamsDraft
@@ -47,7 +47,8 @@ def _decide_groups(draft: ParamsDraft, checks: Sequence[GroupCheck]) -> None:
         return
     fact = f"the file names seem to name {chosen.groups - len(chosen.strays)} patients" if named else _leak(chosen)
     confirm = "Check that they are what belongs together, and then remove 'guessed:'"
-    draft.decide(f"patients are unknown; {fact}. {confirm}", data__group_by=f"{GUESSED}{chosen.by}")
+    reason = ". ".join([f"patients are unknown; {fact}", *describe_restart([chosen]), confirm])
+    draft.decide(reason, data__group_by=f"{GUESSED}{chosen.by}")
 
 
 def _leak(check: GroupCheck) -> str:

@@ -251,6 +251,41 @@ def test_numbers_that_begin_again_in_each_class_folder_are_no_patients():
     assert not [group_by for group_by in propose_groups(table) if group_by.startswith("pattern:")]
 
 
+BEGIN_AGAIN = "begin again in each class: equal ones may be different patients. If they are, set data.group_by to "
+
+
+@pytest.mark.parametrize(
+    ("name", "apart"),
+    [
+        ("case{0:03d}", "pattern:(?i)^(.*?case[_ -]?[0-9]+)"),
+        ("patient_{0}_{1}", "pattern:(?i)^(.*?patient[_ -]?[0-9]+)"),
+        ("Patient {0}/{1}", "pattern:(?i)^(.*?patient[_ -]?[0-9]+)"),
+        ("{0}/{1}", "pattern:^((?:[^/]+/){2})"),
+    ],
+)
+def test_check_says_that_numbers_begin_again_in_each_class_and_how_to_keep_them_apart(tmp_path, name, apart):
+    for c, label in enumerate(("ill", "well")):
+        for patient, i in itertools.product(range(1, 10 + c), range(2)):
+            save(tmp_path / label / f"{name.format(patient, i)}.png", noise(1000 * c + 10 * patient + i))
+    report = inspect_dataset(tmp_path, Data(**SMALL))
+    (said,) = [warning for warning in report.warnings if BEGIN_AGAIN in warning]
+    chosen = said.partition(BEGIN_AGAIN)[2]
+    assert chosen == apart
+    confirmed = inspect_dataset(tmp_path, Data(**SMALL, group_by=chosen))
+    assert not confirmed.problem and (confirmed.patients, confirmed.grouping) == (19, "group_by")
+    assert not any(BEGIN_AGAIN in warning for warning in confirmed.warnings)
+
+
+@pytest.mark.parametrize(
+    "numbers", [([1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]), ([3, 9, 14, 20, 31], [3, 9, 14, 31, 40])]
+)
+def test_numbers_that_go_on_or_have_gaps_do_not_begin_again(tmp_path, numbers):
+    for label, patients in zip(("ill", "well"), numbers, strict=True):
+        for patient, i in itertools.product(patients, range(2)):
+            save(tmp_path / label / f"patient{patient}_{i}.png", noise(len(label) + 10 * patient + i))
+    assert not any(BEGIN_AGAIN in warning for warning in inspect_dataset(tmp_path, Data(**SMALL)).warnings)
+
+
 @pytest.mark.parametrize("names", [[f"scan{n}" for n in range(0, 400, 7)], ["Ada", "Bo", "Cy", "Di", "Ed"]])
 def test_names_that_are_in_two_classes_are_proposed_as_groups(names):
     table = named_images([f"{label}/{name}.png" for label in ("ill", "well") for name in names])

@@ -347,7 +347,12 @@ def test_names_that_say_patient_are_used_without_a_leak_and_other_proposals_are_
         file.rename(file.with_name(f"Patient_{number // 3}_{number}.png"))
     named = group_by()
     assert named.value == "guessed:pattern:(?i)(patient[_ -]?[0-9]+)"
-    assert "the file names seem to name 100 patients" in named.reason
+    assert "the file names seem to name 100 patients" in named.reason and "begin again" not in named.reason
+    for file in sorted((tmp_path / "data/small").rglob("*.png")):
+        file.rename(file.with_name(f"case_{1 + int(file.stem.split('_')[-1]) % 150}_{file.stem.split('_')[-1]}.png"))
+    again = group_by()
+    assert again.value == "guessed:pattern:(?i)(case[_ -]?[0-9]+)"
+    assert "set data.group_by to pattern:(?i)^(.*?case[_ -]?[0-9]+)" in again.reason
     for file in sorted((tmp_path / "data/small").rglob("*.png")):
         file.rename(file.with_name(f"scan{7 * int(file.stem.split('_')[-1]) % 150 * 3}.png"))
     shared = group_by()
