@@ -117,7 +117,7 @@ def _decide_processes(draft: ParamsDraft, gpus: int) -> None:
 def _decide_balance(draft: ParamsDraft, classes: Mapping[str, int]) -> None:
     rarest, *_, most = sorted(classes, key=classes.__getitem__)
     ratio = classes[most] / classes[rarest]
-    frequencies = f"{classes[most]} training images of {most} and {classes[rarest]} of {rarest} (1:{ratio:.1f})"
+    frequencies = f"training images: {classes[most]} of {most} and {classes[rarest]} of {rarest} (1:{ratio:.1f})"
     if ratio < RARE:
         draft.decide(frequencies, classifier__class_balance="none", baseline__class_balance="none")
         return

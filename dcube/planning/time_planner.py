@@ -116,14 +116,16 @@ class TimePlanner:
         sides = sides_up_to([size.side for size in UVITS], self.facts.longer_side)
         possible = self._valid_uvits(sides)
         chosen: tuple[UViTSize, DiffusionSpeed] | None = None
-        limit = f"the images have about {self.facts.longer_side:g} pixels"
+        limit = f"larger ones are not for images of about {self.facts.longer_side:g} pixels"
         if possible[-1][0] is not [size for size in UVITS if size.side in sides][-1]:
             limit = "larger ones contradict what is set by hand"
         for size, params in possible:
             speed = self._measured_uvit(size, params)
             steps = (1 - SHARE_OF_MEASUREMENTS) * seconds / speed.step if speed else 0
             if chosen and steps < FEWEST_STEPS:
-                limit = f"{FEWEST_STEPS} steps of the next larger one do not fit in{'' if speed else ' the memory'}"
+                limit = (
+                    f"{FEWEST_STEPS} steps of the next larger one do not fit into the {'time' if speed else 'memory'}"
+                )
                 break
             if speed is None:
                 raise DcubeError("the smallest U-ViT does not fit into the GPU's memory: --set diffusion.batch_size=8")
@@ -197,12 +199,12 @@ class TimePlanner:
         """Choose the largest side that the time allows, up to the first side not below that of the raw images."""
         fewest = max(FEWEST_EPOCHS, self._fewest_epochs)
         small, *sides = sides_up_to(CNN_SIDES, self.facts.longer_side)
-        limit = f"half of the images are no larger than {self.facts.longer_side:g} pixels"
+        limit = f"larger ones are not for images of about {self.facts.longer_side:g} pixels"
         chosen, speeds = small, self._measured_candidates(small)
         for side in sides:
             larger = self._measured_candidates(side)
             if not larger or self._epochs_within(seconds, larger) < fewest:
-                limit = f"on {side} pixels, {fewest:.3g} epochs do not fit in{'' if larger else ' the memory'}"
+                limit = f"on {side} pixels, {fewest:.3g} epochs do not fit into the {'time' if larger else 'memory'}"
                 break
             chosen, speeds = side, larger
         if not speeds:

@@ -155,7 +155,10 @@ def test_one_minute_and_equal_epochs_are_said_correctly(planned):
     code, printed = planned("--minutes", "8")
     assert code == 0 and "data.folds: null" in printed and ".0 " not in printed and "FID is measured 4 times" in printed
     reasons = {one.parameter: (one.value, one.reason) for one in PlanSummary.load(PLAN).decisions}
-    assert reasons["data.image_size"] == (64, "the smallest of 3 sides: on 128 pixels, 8.33 epochs do not fit in")
+    assert reasons["data.image_size"] == (
+        64,
+        "the smallest of 3 sides: on 128 pixels, 8.33 epochs do not fit into the time",
+    )
     assert reasons["features.images"] == (194, "194 of 194 training images")
     assert reasons["data.folds"][1].startswith("one split is one training")
 
@@ -264,17 +267,20 @@ def test_reasons_for_sizes_say_what_limits_them(planned, machine, tmp_path):
 
     short = reasons("--minutes", "8")[0]
     assert re.fullmatch(
-        r"the smallest of 5 sizes, \S+ s a step: 1000 steps of the next larger one do not fit in", short
+        r"the smallest of 5 sizes, \S+ s a step: 1000 steps of the next larger one do not fit into the time", short
     )
     machine(0.0001)
     uvit, side = reasons("--hours", "8")
     assert re.fullmatch(r"the largest of 5 sizes, \S+ s a step", uvit)
-    assert side == "number 2 from the smallest of 3 sides: half of the images are no larger than 80 pixels"
+    assert side == "number 2 from the smallest of 3 sides: larger ones are not for images of about 80 pixels"
     assert "larger ones contradict what is set by hand" in reasons("--hours", "8", "--set", "diffusion.heads=6")[0]
     draw_images(tmp_path / "data/small", side=(30, 20))
     uvit, side = reasons("--hours", "8")
-    assert uvit.startswith("number 2 from the smallest of 5 sizes") and "the images have about 30 pixels" in uvit
-    assert side == "the smallest of 3 sides: half of the images are no larger than 30 pixels"
+    assert (
+        uvit.startswith("number 2 from the smallest of 5 sizes")
+        and "larger ones are not for images of about 30 pixels" in uvit
+    )
+    assert side == "the smallest of 3 sides: larger ones are not for images of about 30 pixels"
     draw_images(tmp_path / "data/small", side=(300, 200))
     assert reasons("--hours", "8")[1] == "the largest of 3 sides"
 
