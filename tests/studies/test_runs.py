@@ -245,8 +245,10 @@ def test_workers_run_each_trial_and_compute_shared_stages_once(
     monkeypatch,
     run_dcube,
 ):
+    change(study, rows=[STUDY["rows"][1] | {"choose": {"baseline.learning_rate": [0.1, 0.5]}}], reference=None)
     monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PREFECT_RUNNER_POLL_FREQUENCY", "1")
     with process_group([sys.executable, "-c", SERVE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         with get_client(sync_client=True) as client:
             wait_until(lambda: "phantom" in [deployment.name for deployment in client.read_deployments()], seconds=120)
@@ -254,11 +256,11 @@ def test_workers_run_each_trial_and_compute_shared_stages_once(
         assert code == 0, shown
     stages = ran(tmp_path)
     assert stages.count("train_diffusion") == 1, "no two workers train the same model"
-    assert stages.count("evaluate@dcube") == 2 and stages.count("evaluate@baseline") == 4, "nothing is computed twice"
+    assert stages.count("evaluate@baseline") == 2 + 1, "nothing is computed twice"
     with get_client(sync_client=True) as client:
         runs = [run for run in client.read_flow_runs() if "study" in run.tags]
     names = sorted(run.name for run in runs)
-    assert len(runs) == 1 + 5 + 1, f"what they share, the first trials, and the one that the choice adds: {names}"
+    assert len(runs) == 1 + 2 + 1, f"what they share, the first trials, and the one that the choice adds: {names}"
     assert all(run.state.is_completed() for run in runs)
     text = (next((study / "outputs/studies").iterdir()) / "table.md").read_text()
     assert "Chosen on validation: poor: baseline.learning_rate = 0.5." in text
