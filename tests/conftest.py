@@ -31,9 +31,15 @@ pytest_plugins = [
     "tests.plugins.tracking",
 ]
 
-# Fixtures that take long: a working copy in which the pipeline has run, and servers. Whose tests take longest is first.
-SLOW = ("complete", "prefect_server", "platform")
-SHARED = (*SLOW, "mlflow_server")
+# Fixtures that take long: a working copy in which the pipeline runs, and servers. Whose tests take longest is first.
+SLOW = ("fresh", "prefect_server", "platform")
+SHARED = (*SLOW, "started_mlflow_server")
+# Then files of minutes: at the end, one process would wait for another.
+LONG = tuple(
+    f"tests/{name}.py"
+    for name in ("engine/test_distributed", "stack/test_stack", "registry/test_mlflow_ui", "flows/test_worker")
+)
+FIRST = (*SHARED, *LONG)
 
 
 @pytest.fixture
@@ -55,8 +61,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     group = {}
     for item in items:
         shared = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
-        group[item] = shared or str(item.path)
+        group[item] = shared or item.nodeid.partition("::")[0]
         item.add_marker(pytest.mark.xdist_group(group[item]))
         if shared in SLOW:
             item.add_marker("slow")
-    items.sort(key=lambda item: SHARED.index(group[item]) if group[item] in SHARED else len(SHARED))
+    items.sort(key=lambda item: FIRST.index(group[item]) if group[item] in FIRST else len(FIRST))

@@ -10,7 +10,7 @@ from dcube.artifacts.layout import PREPARED
 from dcube.config.schema import Params
 from dcube.data.prepared import PreparedDataset
 from tests.support.discs import TINY
-from tests.support.mlflow_servers import running_mlflow_server
+from tests.support.mlflow_servers import remove_models, running_mlflow_server
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +55,7 @@ def started_mlflow_server(
 @pytest.fixture
 def mlflow_server(started_mlflow_server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """An MLflow server without a registered model, which the environment names; returns the folder of its artifacts."""
-    from mlflow import MlflowClient
-
     address, artifacts = started_mlflow_server
-    client = MlflowClient(address)
-    for model in client.search_registered_models():
-        client.delete_registered_model(model.name)
+    remove_models(address)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     return artifacts

@@ -138,7 +138,7 @@ class TestPromotion:
     """Partly over HTTP, with predictions from the server's artifact store."""
 
     @pytest.mark.slow
-    def test_better_challenger_replaces_the_champion_until_a_rollback(self, working_copy, mlflow_server, tiny_params):
+    def test_better_challenger_replaces_the_champion_until_a_rollback(self, working_copy, tiny_params):
         registered_model = run_pipeline(tiny_params, 0, 20)
         proposal = propose(registered_model, POLICY)
         assert proposal.champion.version == "1" and "already" in proposal.verdict.reason

@@ -26,3 +26,12 @@ def running_mlflow_server(database: Path, folder: Path) -> Iterator[tuple[str, P
     with process_group(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_for_server(process, f"{address}/health")
         yield address, folder / "artifacts"
+
+
+def remove_models(address: str) -> None:
+    """Remove all registered models from the server."""
+    from mlflow import MlflowClient  # slow to import, and few tests need it
+
+    client = MlflowClient(address)
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
