@@ -9,9 +9,9 @@ from flows.stack.settings import ADMINISTRATOR, Stack
 from tests.support.platform_servers import running_platform
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """PostgreSQL, S3, MLflow and Prefect, empty; `Stack.client` is what a client needs in its environment."""
+    """PostgreSQL, S3, MLflow and Prefect, shared by all tests; `Stack.client` is what a client needs to know."""
     with running_platform(tmp_path_factory.mktemp("platform")) as stack:
         yield stack
 

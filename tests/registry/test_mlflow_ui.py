@@ -1,7 +1,11 @@
-"""Models compared on MLflow's own pages: in Chromium, on a real server, with the versions of two pipelines."""
+"""Models compared on MLflow's own pages: in Chromium, on a real server, with the versions of two pipelines.
+
+What the pages ask PostgreSQL to sort is tested in `tests/stack/test_roles.py`.
+"""
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +20,12 @@ from dcube.registry.versions import CHALLENGER, RegisteredModel
 from dcube.studies.mlflow_runs import log
 from dcube.studies.output import write
 from dcube.studies.study import study_from
-from flows.stack.servers import mlflow
 from tests.support.browser import needs_chromium
 from tests.support.discs import TINY, write_dataset
 from tests.support.evaluated_candidates import CANDIDATES, NAME, run_candidates
 from tests.support.mlflow_servers import running_mlflow_server
-from tests.support.platform_servers import running_platform
 from tests.support.study_results import METRICS, table_of
+from tests.support.waiting import wait_until
 
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder for new screenshots of the documentation
 STUDY = {
@@ -30,41 +33,29 @@ STUDY = {
     "rows": [{"name": "good"}, {"name": "poor", "model": "baseline", "settings": {"baseline.method": "resnet18"}}],
 }  # fmt: skip
 expect.set_options(timeout=30_000)
-on_sqlite = pytest.mark.parametrize("server", ["SQLite"], indirect=True)
-on_both = pytest.mark.parametrize("server", ["SQLite", "PostgreSQL"], indirect=True)
 pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A client's environment, for a server of this file's own: on a shared one, versions depend on other tests."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    if request.param == "PostgreSQL":
-        with running_platform(folder, [mlflow]) as stack:
-            yield stack.client
-    else:
-        with running_mlflow_server(request.getfixturevalue("mlflow_database"), folder) as (address, _):
-            yield {"MLFLOW_TRACKING_URI": address}
+def registered_model(mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisteredModel]:
+    """The versions of two pipelines in a working copy, on a server of this file's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("copy"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        shutil.copyfile(mlflow_database, "mlflow.db")
+        write_dataset(PREPARED)
+        for number, (right, epochs, names) in enumerate([(22, 4, ["dcube"]), (26, 9, [*CANDIDATES])]):
+            patch.setenv("DCUBE_PIPELINE", f"pipeline-{number}")
+            params = Params.model_validate(TINY | {"classifier": TINY["classifier"] | {"epochs": epochs}})
+            run_candidates(params, number, right, names)
+        with running_mlflow_server(Path("mlflow.db"), tmp_path_factory.mktemp("mlflow")) as (address, _):
+            patch.setenv("MLFLOW_TRACKING_URI", address)
+            yield RegisteredModel.existing(NAME)
 
 
 @pytest.fixture
-def address(server: dict[str, str]) -> str:
-    return server["MLFLOW_TRACKING_URI"]
-
-
-@pytest.fixture(scope="module")
-def registered_model(server: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisteredModel]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("copy"))
-        for name, value in server.items():
-            patch.setenv(name, value)
-        write_dataset(PREPARED)
-        whole = ["dcube"] if "MLFLOW_TRACKING_USERNAME" in server else [*CANDIDATES]  # uploading a model to S3 is slow
-        for number, (right, epochs, names) in enumerate([(22, 4, ["dcube"]), (26, 9, whole)]):
-            patch.setenv("DCUBE_PIPELINE", f"pipeline-{number}")
-            params = Params.model_validate(TINY | {"classifier": TINY["classifier"] | {"epochs": epochs}})
-            registered_model = run_candidates(params, number, right, names)
-        yield registered_model
+def address(registered_model: RegisteredModel) -> str:
+    return registered_model.client.tracking_uri
 
 
 @pytest.fixture
@@ -73,10 +64,8 @@ def links(registered_model: RegisteredModel, address: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def page(browser: Browser, server: dict[str, str]) -> Iterator[Page]:
-    user, password = (server.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
-    account = {"username": user, "password": password, "origin": server["MLFLOW_TRACKING_URI"]}
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, http_credentials=account)
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.add_init_script("localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')")
     with context:
         yield context.new_page()
@@ -104,9 +93,13 @@ def refuse_unusable_plots(page: Page, metric: str, values: list[float]) -> None:
     name = another.inner_text()
     another.click()
     expect(parallel.locator(".axis-title").get_by_text(name, exact=True)).to_have_count(1)
-    dimensions = parallel.locator(".js-plotly-plot").evaluate("plot => plot.data[0].dimensions")
-    axes = {axis["label"]: [float(value) for value in axis["values"]] for axis in dimensions}
-    assert sorted(axes["classifier.epochs"]) == [4, 9] and len(axes[name]) == 2
+
+    def axes() -> dict[str, list[float]]:
+        dimensions = parallel.locator(".js-plotly-plot").evaluate("plot => plot.data[0].dimensions")
+        return {axis["label"]: [float(value) for value in axis["values"]] for axis in dimensions}
+
+    wait_until(lambda: {"classifier.epochs", name} <= axes().keys(), seconds=30)  # it is drawn several times
+    assert sorted(axes()["classifier.epochs"]) == [4, 9] and len(axes()[name]) == 2
 
     page.get_by_role("tab", name="Scatter Plot").click()
     for axis, name in {"X-axis:": "classifier.epochs", "Y-axis:": metric}.items():
@@ -119,7 +112,6 @@ def refuse_unusable_plots(page: Page, metric: str, values: list[float]) -> None:
     assert sorted(zip(map(float, points["x"]), points["y"], strict=True)) == list(zip([4, 9], values, strict=True))
 
 
-@on_both
 def test_two_selected_versions_are_compared(
     page: Page, registered_model: RegisteredModel, links: dict[str, str]
 ) -> None:
@@ -138,7 +130,6 @@ def test_two_selected_versions_are_compared(
     refuse_unusable_plots(page, "test.macro_f1", [0.733333, 0.866667])
 
 
-@on_sqlite
 def test_candidates_of_a_pipeline_are_compared_with_the_champion(page: Page, links: dict[str, str]) -> None:
     page.goto(links["compared"])
     expect(page.get_by_text("Comparing 5 Versions")).to_be_visible()
@@ -147,7 +138,6 @@ def test_candidates_of_a_pipeline_are_compared_with_the_champion(page: Page, lin
     assert values_of(page, "test.macro_f1") == ["0.733", "0.667", "0.867", "0.733", "0.8"]
 
 
-@on_both
 def test_pipelines_are_sorted_by_auroc(page: Page, links: dict[str, str]) -> None:
     page.goto(links["pipelines"])
     first = page.get_by_role("link", name="pipeline pipeline-1")
@@ -169,7 +159,6 @@ def test_pipelines_are_sorted_by_auroc(page: Page, links: dict[str, str]) -> Non
     refuse_unusable_plots(page, "challenger.accuracy", [0.733333, 0.866667])
 
 
-@on_both
 def test_experiment_lists_its_models(page: Page, registered_model: RegisteredModel, links: dict[str, str]) -> None:
     page.goto(links["models"])
     expect(page.get_by_role("link", name="dcube", exact=True)).to_have_count(4)  # two models and their runs
@@ -183,7 +172,6 @@ def test_experiment_lists_its_models(page: Page, registered_model: RegisteredMod
     assert best.source_run_id == registered_model.holder(CHALLENGER).run_id and best.params["classifier.epochs"] == "9"
 
 
-@on_sqlite
 def test_version_shows_its_results_and_links_to_its_pictures(
     page: Page, registered_model: RegisteredModel, address: str
 ) -> None:
@@ -196,7 +184,6 @@ def test_version_shows_its_results_and_links_to_its_pictures(
     expect(opened.value.locator("img").first).to_be_visible()
 
 
-@on_sqlite
 def test_version_shows_readable_tags_and_no_hashes(page: Page, registered_model: RegisteredModel, address: str) -> None:
     """Also the champion, whose history is stored in its tags."""
     (event,) = registered_model.history()
@@ -211,7 +198,6 @@ def test_version_shows_readable_tags_and_no_hashes(page: Page, registered_model:
     keep(page, "mlflow-champion")
 
 
-@on_sqlite
 def test_champion_is_visible_without_scrolling(page: Page, links: dict[str, str], address: str) -> None:
     page.goto(links["versions"])
     expect(page.get_by_role("link", name="version 1", exact=True)).to_be_in_viewport()
@@ -220,7 +206,6 @@ def test_champion_is_visible_without_scrolling(page: Page, links: dict[str, str]
     expect(page.get_by_role("row").filter(has_text="champion: version 1")).to_be_in_viewport()
 
 
-@on_sqlite
 def test_repeats_of_a_study_are_compared(
     page: Page, registered_model: RegisteredModel, address: str, tmp_path: Path
 ) -> None:

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from dcube.config.schema import Params
+from dcube.registry.pipeline_registration import headline
 from dcube.registry.promotion import promote, propose, rollback
 from dcube.registry.promotion_policy import PromotionPolicy
-from dcube.registry.versions import CHALLENGER, CHAMPION
+from dcube.registry.versions import CHALLENGER, CHAMPION, RegisteredModel
 from flows.stack.settings import ADMINISTRATOR, Stack
 from tests.support.checkout import ROOT
 from tests.support.evaluated_candidates import run_pipeline
@@ -119,12 +120,27 @@ def test_account_of_workers_registers_and_promotes(
 ) -> None:
     for name, value in platform.client.items():
         monkeypatch.setenv(name, value)
-    run_pipeline(tiny_params, seed=0, right=20)
-    registered_model = run_pipeline(tiny_params, seed=1, right=28)
+    for seed, right in enumerate((20, 28)):
+        monkeypatch.setenv("DCUBE_PIPELINE", f"pipeline-{seed}")
+        registered_model = run_pipeline(tiny_params, seed, right)
     promote(registered_model, propose(registered_model, PromotionPolicy(bootstrap_samples=200)), "a person")
     assert registered_model.aliases()[CHAMPION] == registered_model.aliases()[CHALLENGER] == "2"
     rollback(registered_model, "a person", "a test")
     assert registered_model.aliases()[CHAMPION] == "1"
+    assert_sorted_by_auroc(registered_model)
+
+
+def assert_sorted_by_auroc(registered_model: RegisteredModel) -> None:
+    """PostgreSQL sorts runs and models as MLflow's pages ask it to, those without the metric last."""
+    client, (better, worse) = registered_model.client, registered_model.versions()
+    experiment, metric = better.run.info.experiment_id, headline(CHALLENGER, "auroc")
+    for order, versions in {"DESC": [better, worse], "ASC": [worse, better]}.items():
+        runs = client.search_runs([experiment], order_by=[f"metrics.`{metric}` {order}"])
+        found = [run.data.metrics.get(metric) for run in runs]
+        assert found == [it.metrics["test.auroc"] for it in versions] + [None] * (len(found) - 2) and len(found) > 2
+        by_auroc = {"field_name": "metrics.test.auroc", "ascending": order == "ASC"}
+        models = client.search_logged_models([experiment], order_by=[by_auroc])
+        assert [it.source_run_id for it in models] == [it.run_id for it in versions]
 
 
 def test_every_documented_action_is_tested() -> None:
