@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str]) -> Non
     while not reached():
         assert process.poll() is None, finish(process)
         assert time.monotonic() < deadline
-        time.sleep(0.002)
+        time.sleep(0.02)
 
 
 def same_files(one: WorkingCopy, other: WorkingCopy, folder: Path) -> None:
@@ -64,18 +65,12 @@ def test_experiment_reruns_dependent_stages_and_can_be_compared(complete: Workin
     changed = copy.dvc("exp", "run", "--name", "longer", "-S", "baseline.epochs=3")
     assert changed.ran == {"train_baseline", "evaluate@baseline", "register"}
     before, after = (json.loads((one.folder / file).read_text())["baseline"]["auroc"] for one in (complete, copy))
-    shown = json.loads(copy.dvc("metrics", "show", "--json").output)[""]["data"]
-    assert {f"{EVALUATION}/{name}/{HEADLINE}" for name in CANDIDATES} < set(shown)
-    assert shown[file]["data"]["baseline"]["auroc"] == pytest.approx(after)
     differences = json.loads(copy.dvc("metrics", "diff", "--all", "--json").output)
-    shown_difference = differences[file]["baseline.auroc"]
-    assert (shown_difference["old"], shown_difference["new"]) == pytest.approx((before, after))
-    assert json.loads(copy.dvc("params", "diff", "--json").output)[str(PARAMS)] == {
-        "baseline.epochs": {"old": 2.0, "new": 3, "diff": 1.0}
-    }
+    assert {f"{EVALUATION}/{name}/{HEADLINE}" for name in CANDIDATES} < set(differences)
+    shown = differences[file]["baseline.auroc"]
+    assert (shown["old"], shown["new"]) == pytest.approx((before, after))
     copy.dvc("plots", "show", "--out", "shown")
-    copy.dvc("plots", "diff", "HEAD", "--out", "compared")
-    assert all("vegaEmbed" in (copy.folder / page / "index.html").read_text() for page in ("shown", "compared"))
+    assert "vegaEmbed" in (copy.folder / "shown/index.html").read_text()
     table = csv.DictReader(copy.dvc("exp", "show", "--csv").output.splitlines())
     (row,) = (row for row in table if row["Experiment"] == "longer")
     assert float(row["baseline.auroc"]) == pytest.approx(after)
@@ -99,13 +94,25 @@ def start_and_kill(copy: WorkingCopy, training: str, new: int, delay: float = 0.
     return sorted(written | (copy.checkpoints(training) - before), key=step)
 
 
+def finish_beside_a_second(copy: WorkingCopy, training: str) -> None:
+    """Let a training end; meanwhile a second command that wants the same is refused."""
+    before = copy.checkpoints(training)
+    first = copy.start("dvc", "repro", training)
+    wait_for(lambda: bool(copy.checkpoints(training) - before), first)
+    first.send_signal(signal.SIGSTOP)  # or it might end before the second has begun
+    assert "busy" in copy.dvc("repro", training, fails=True).errors
+    first.send_signal(signal.SIGCONT)
+    ended = finish(first)
+    assert ended.code == 0, ended
+
+
 def test_killed_training_resumes_and_ends_bit_for_bit_identical(complete: WorkingCopy, own: WorkingCopy) -> None:
     for training in ("train_diffusion", "train_classifier"):
         for new, delay in ((0, 0.0), (2, 0.1)):
             newest = max(map(step, own.checkpoints(training)), default=0)
             for checkpoint in start_and_kill(own, training, new, delay)[:1]:
                 assert newest < step(checkpoint) <= newest + STEPS_PER_ROW, "it did not go on where it was"
-        own.dvc("repro", training)
+        finish_beside_a_second(own, training)
     own.dvc("repro", "evaluate@dcube")
     assert not own.checkpoints("train_*"), "nobody needs those of a training that DVC has recorded"
     same_files(own, complete, DIFFUSION)
@@ -119,7 +126,7 @@ def test_killed_training_resumes_and_ends_bit_for_bit_identical(complete: Workin
 
 
 def test_changed_parameters_after_a_kill_start_a_new_training(own: WorkingCopy) -> None:
-    newest = start_and_kill(own, "train_diffusion", new=3)[-1]
+    newest = start_and_kill(own, "train_diffusion", new=2)[-1]
     own.set_params(diffusion={"seed": 1})
     other = start_and_kill(own, "train_diffusion", new=1)[0]
     assert other.parent != newest.parent and step(other) <= STEPS_PER_ROW < step(newest)
@@ -129,14 +136,6 @@ def test_changed_parameters_after_a_kill_start_a_new_training(own: WorkingCopy) 
 
 
 # --- mistakes
-
-
-def test_second_repro_is_refused_while_the_first_continues(complete: WorkingCopy, own: WorkingCopy) -> None:
-    first = own.start("dvc", "repro", "train_diffusion")
-    wait_for(lambda: bool(own.checkpoints("train_diffusion")), first)
-    assert "busy" in own.dvc("repro", "train_diffusion", fails=True).errors
-    assert finish(first).code == 0
-    same_files(own, complete, DIFFUSION)
 
 
 def test_wrong_parameter_ends_in_one_line(own: WorkingCopy) -> None:

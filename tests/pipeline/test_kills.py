@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("TEST_KILLS", "1"))
 DCUBE = (sys.executable, "-m", "dcube.cli")
 MODEL, SCANS, OTHER, PREDICTED, PAGE = "dcube-phantom", "scans", "other", "predicted.csv", "report.html"
-IMAGES = "data/phantom"
+IMAGES = "data/phantom/normal"
 PROMOTE = ["minimum_improvement=-1", "sensitivity_margin=1", "calibration_loss=1"]
 
 

@@ -18,8 +18,8 @@ from tests.support.discs import TINY
 LONGEST = 600.0  # seconds that anything here may take on a busy machine
 SMALL = TINY | {
     "data": {"name": "phantom", "image_size": 32, "diffusion_image_size": 16},
-    "diffusion": TINY["diffusion"] | {"epochs": 16, "fid_every": 8, "batch_size": 32},
-    "classifier": TINY["classifier"] | {"epochs": 7},
+    "diffusion": TINY["diffusion"] | {"epochs": 8, "fid_every": 4, "batch_size": 32},
+    "classifier": TINY["classifier"] | {"epochs": 4},
 }  # fmt: skip
 
 
