@@ -123,7 +123,7 @@ def test_prediction_continues_after_its_process_was_killed(prefect_server, candi
     running = threading.Thread(target=run)
     running.start()
     while not (finished := parquet(written())):
-        time.sleep(0.05)
+        time.sleep(0.2)
     for child in psutil.Process().children(recursive=True):
         if "dcube.inference.batch" in " ".join(child.cmdline()):
             child.kill()
