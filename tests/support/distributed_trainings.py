@@ -1,5 +1,6 @@
-"""Tiny versions of all trainings: `python -m tests.support.distributed_trainings PREPARED FOLDER PROCESSES all|ours`.
+"""Tiny versions of trainings: `python -m tests.support.distributed_trainings PREPARED FOLDER PROCESSES ours,others`.
 
+`ours` are the diffusion model and D-Cube, `others` the methods that it is compared with.
 The main process writes each one's losses and validation metrics to FOLDER/rows.json.
 """
 
@@ -12,7 +13,7 @@ from dcube.engine.launcher import launch
 from dcube.stages.process.running import run
 
 
-def train(prepared: Path, folder: Path, all_methods: bool) -> None:
+def train(prepared: Path, folder: Path, trained: list[str]) -> None:
     import torch
     from torch import nn
 
@@ -51,12 +52,14 @@ def train(prepared: Path, folder: Path, all_methods: bool) -> None:
         optimisation = settings.optimisation
         train_candidate(head, uvit, images, validation, optimisation, losses, params.compute, **recorder(name))
 
-    tracker = FrechetTracker(params.fid, dataset, cpu)
-    train_diffusion(dataset, params.diffusion, tracker, params.compute, cpu, **recorder("diffusion"))
-    uvit = FrozenUViT(build_uvit(params.diffusion, 16, 1, 3).eval(), NoiseSchedule(params.diffusion), blocks=(1, 2))
-    torch.manual_seed(0)
-    classify("dcube", build_head(DCUBE, settings, task, uvit, load_pretrained=False), uvit)
-    if all_methods:
+    if "ours" in trained:
+        tracker = FrechetTracker(params.fid, dataset, cpu)
+        train_diffusion(dataset, params.diffusion, tracker, params.compute, cpu, **recorder("diffusion"))
+        uvit = FrozenUViT(build_uvit(params.diffusion, 16, 1, 3).eval(), NoiseSchedule(params.diffusion), blocks=(1, 2))
+        torch.manual_seed(0)
+        classify("dcube", build_head(DCUBE, settings, task, uvit, load_pretrained=False), uvit)
+    if "others" in trained:
+        torch.manual_seed(0)
         classify("resnet18", build_method("resnet18", task, NO_WEIGHTS))
         whole, parts = (create_pretrained("test_resnet", features_only=True, out_indices=(4,)) for _ in range(2))
         encoder = create_pretrained("test_resnet", num_classes=24)
@@ -69,7 +72,7 @@ def train(prepared: Path, folder: Path, all_methods: bool) -> None:
 
 
 def main(prepared: str, folder: str, processes: str, trained: str) -> None:
-    work = partial(train, Path(prepared), Path(folder), trained == "all")
+    work = partial(train, Path(prepared), Path(folder), trained.split(","))
     launch(int(processes), work, "tests.support.distributed_trainings", *sys.argv[1:])
 
 
