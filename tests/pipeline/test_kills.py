@@ -25,7 +25,8 @@ from dcube.tracking.tags import WEIGHTS
 from tests.support.raw_sets import class_folders
 from tests.support.working_copy import WorkingCopy, finish, kill
 
-pytestmark = pytest.mark.slow
+# All begin with a copy of `complete`: named here, it is not made again by another process (`tests/conftest.py`).
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("complete")]
 
 KILLS = int(os.environ.get("TEST_KILLS", "1"))
 DCUBE = (sys.executable, "-m", "dcube.cli")
