@@ -20,7 +20,8 @@ def decide_data(draft: ParamsDraft, facts: DatasetFacts, keep_names: bool) -> No
     report = facts.report
     colour = f"{facts.coloured:.0%} of {facts.examples} example images have colours"
     draft.decide(colour, data__channels=3 if facts.coloured else 1)
-    cut = f"a centre crop would cut off up to {facts.cut_by_crop:.0%} of an image"
+    part = f"up to {facts.cut_by_crop:.0%} of an image" if facts.cut_by_crop else "nothing of any image"
+    cut = f"a centre crop would cut off {part}"
     draft.decide(cut, data__fit="pad" if facts.cut_by_crop > CUT else "crop")
     names = "asked for by --keep-names" if keep_names else "file names and patient ids stay inside data/"
     draft.decide(names, data__identifiers="kept" if keep_names else "hashed")

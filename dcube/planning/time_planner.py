@@ -176,7 +176,7 @@ class TimePlanner:
         left = seconds * (1 - SHARE_OF_SYNTHESIS) - measured
         steps = max(left / speed.step, SHORTEST_DIFFUSION)
         most = max(MOST_DIFFUSION_EPOCHS, FEWEST_STEPS / per_epoch)
-        epochs = _rounded(min(steps / per_epoch, most))
+        epochs = _rounded(min(steps / per_epoch, most), MEASUREMENTS)
         few = f"; {FEWEST_STEPS} are wanted: expect poor images" if epochs * per_epoch < FEWEST_STEPS else ""
         self.draft.decide(
             f"{epochs * per_epoch:.0f} steps, {per_epoch} in an epoch{few}{_limit(steps / per_epoch, most)}",
@@ -302,8 +302,8 @@ def _limit(affordable: float, most: float) -> str:
     return f"; the time would allow more than {most:g} epochs, the most of a plan" if affordable > most else ""
 
 
-def _rounded(epochs: float) -> float:
-    """Round epochs down to a multiple of the number of FID measurements if there are enough, else to three digits."""
+def _rounded(epochs: float, unit: int = 1) -> float:
+    """Round epochs down to a multiple of `unit`, or to three digits if they are few."""
     if epochs >= 2 * MEASUREMENTS:
-        return epochs // MEASUREMENTS * MEASUREMENTS
+        return epochs // unit * unit
     return float(f"{epochs:.3g}")
