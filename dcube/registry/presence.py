@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from mlflow.exceptions import MlflowException
 
+from dcube.artifacts.dvc_files import read_lock
 from dcube.artifacts.layout import EVALUATION, METRICS_FILE, PREDICTIONS, REGISTERED, VERSIONS
 from dcube.artifacts.schemas.metrics import Metrics
 from dcube.artifacts.schemas.registered import Registered
@@ -47,8 +48,11 @@ def has_its_files(client: "MlflowClient", version: Version, evaluation: str) -> 
 
 
 def lost_versions() -> str | None:
-    """Return a message if versions registered by this working copy are missing, incomplete or replaced; else None."""
-    if not REGISTRATION.exists():
+    """Return a message if versions registered by this working copy are missing, incomplete or replaced; else None.
+
+    Versions of earlier results are not looked for, because DVC registers the new ones anyway.
+    """
+    if not REGISTRATION.exists() or _is_of_earlier_results():
         return None
     record, uri = Registered.load(REGISTRATION), tracking_uri()
     registered_model = None if is_missing_database(uri) else RegisteredModel(tracking_client(), record.name)
@@ -63,6 +67,11 @@ def lost_versions() -> str | None:
         f"{REGISTRATION} names versions of {record.name} that are not in {without_password(uri)}, or are other models "
         f"or have lost files there: {abbreviated(lost)}"
     )
+
+
+def _is_of_earlier_results() -> bool:
+    lock = read_lock()
+    return bool(lock.stages) and ("register" not in lock.stages or any(lock.other_outputs(["register"])))
 
 
 def _is_there(registered_model: RegisteredModel, name: str, number: int) -> bool:

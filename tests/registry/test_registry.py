@@ -48,6 +48,17 @@ POLICY = PromotionPolicy(bootstrap_samples=200)
 # Requests of a promotion, in their order.
 STEPS = "set_model_version_tag", "set_registered_model_tag", "log_text", "set_registered_model_alias"
 
+LOCK_OF_NEWER_RESULTS = """
+schema: '2.0'
+stages:
+  evaluate@dcube:
+    cmd: evaluate
+    outs: [{path: outputs/evaluation/dcube, hash: md5, md5: bbbb.dir, size: 1, nfiles: 1}]
+  register:
+    cmd: register
+    deps: [{path: outputs/evaluation/dcube, hash: md5, md5: aaaa.dir, size: 1, nfiles: 1}]
+"""
+
 
 def evaluated(name: str, auroc: float, cross_entropy: float = 0.5, kind: str = "dcube") -> EvaluatedCandidate:
     metrics = made_metrics(validation={"auroc": auroc, "cross_entropy": cross_entropy}, kind=kind)
@@ -112,6 +123,8 @@ def test_register_appoints_the_first_champion_and_later_only_challengers(working
     registered_model.client.delete_model_version(NAME, "2")
     assert lost_versions().startswith(f"outputs/registered/registered.json names versions of {NAME} that are not in")
     assert lost_versions().endswith("have lost files there: 2 (sub_features)")
+    Path("dvc.lock").write_text(LOCK_OF_NEWER_RESULTS)
+    assert lost_versions() is None, "the next `dvc repro` registers anyway"
 
 
 def test_controls_alone_give_no_challenger(working_copy, tiny_params, capsys):
