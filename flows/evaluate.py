@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from prefect import flow, task
@@ -29,7 +28,7 @@ from dcube.runtime.s3 import Storage
 from dcube.runtime.settings import variable_of
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line, tracking_uri
 from dcube.tracking.pages import run_page, version_page
-from flows.model_process import TASK, completed, run_module
+from flows.model_process import TASK, completed, run_module, temporary_folder
 from flows.prefect_api import log_errors_in_one_line
 from flows.reporting import show_page, slug
 from flows.results_page import with_interval
@@ -52,8 +51,7 @@ def evaluate(
         group_by: Which images belong together where patients are unknown, as data.group_by. Empty: each on its own.
     """
     log_errors_in_one_line()
-    with TemporaryDirectory(prefix="dcube-evaluate-") as temporary, mlflow_errors_in_one_line():
-        folder = Path(temporary)
+    with temporary_folder() as folder, mlflow_errors_in_one_line():
         version = download_version(model, folder / "version")
         download_images(Storage.at(source.rstrip("/"), "source"), folder / "images" / name)
         results = evaluate_version(version.title, folder, name, group_by)

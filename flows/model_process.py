@@ -1,8 +1,10 @@
-"""What the flows that use a registered model share: its process as the work of a task, and the end with its drift."""
+"""What the flows that use a registered model share: their folder, the model's process as a task, the end with drift."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -15,10 +17,11 @@ from prefect.tasks import exponential_backoff
 from dcube.artifacts.schemas.drift import DriftRow
 from dcube.errors import BAD_INPUT, DcubeError, last_error
 from dcube.inference import drift
+from dcube.repository.workspace import workspaces_of
 from dcube.runtime.process_output import ProgressFile, follow
 from dcube.runtime.processes import child_environment
 from dcube.runtime.s3 import StorageUnavailableError
-from flows.prefect_api import retry_if
+from flows.prefect_api import retry_if, this_run
 from flows.reporting import StageProgress
 from flows.stage_errors import StageError
 
@@ -35,6 +38,22 @@ TASK: dict[str, Any] = {  # options of every task of these flows
     "retry_delay_seconds": exponential_backoff(5),
     "retry_condition_fn": retry_if(_worth_retrying),
 }
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Create a folder for the images and weights of this attempt, and remove it at the end.
+
+    It lies where workspaces lie: if the flow is killed, `housekeeping` removes it as it removes those.
+    """
+    of_run = workspaces_of(Path.cwd()) / str(this_run())
+    of_run.mkdir(parents=True, exist_ok=True)
+    try:
+        with TemporaryDirectory(dir=of_run) as folder:
+            yield Path(folder)
+    finally:
+        with suppress(OSError):  # another attempt may use it
+            of_run.rmdir()
 
 
 def run_module(

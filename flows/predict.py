@@ -1,7 +1,6 @@
 """Flow that predicts with a registered model on all images below an S3 prefix, batch by batch, and reports drift."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import pandas as pd
@@ -31,7 +30,7 @@ from dcube.inference.prediction_row import BLANK_SLICE
 from dcube.registry.download import DownloadedVersion, download_version
 from dcube.runtime.s3 import Storage
 from dcube.tracking.mlflow_client import mlflow_errors_in_one_line
-from flows.model_process import TASK, completed, run_module
+from flows.model_process import TASK, completed, run_module, temporary_folder
 from flows.prefect_api import log_errors_in_one_line
 from flows.reporting import slug
 
@@ -67,8 +66,8 @@ def predict(
         decide: the rule that turns probabilities into a class.
     """
     log_errors_in_one_line()
-    with TemporaryDirectory(prefix="dcube-predict-") as folder, mlflow_errors_in_one_line():
-        version = download_version(model, Path(folder))
+    with temporary_folder() as folder, mlflow_errors_in_one_line():
+        version = download_version(model, folder)
         config = CandidateConfig.load(version.folder / CONFIG)
         policy = version.policy.overridden(decide, abstain_below, config.classes, config.prior)
         images, predictions = _storages(source, results, version, policy)
@@ -76,7 +75,7 @@ def predict(
             model=str(version.folder), identity=version.identity, source=images.address(),
             results=predictions.address(), policy=policy, batch_size=batch_size, pending=[],
         )  # fmt: skip
-        predict_pending(job, Path(folder))
+        predict_pending(job, folder)
         rows = current_predictions(list_objects(images), read_predictions(predictions))
         shown = rows[~rows["problem"].isin([NO_IMAGE, BLANK_SLICE])]
         if shown.empty:

@@ -40,7 +40,7 @@ def main(job_file: str) -> None:
     candidate = load_candidate(Path(job.model), choose_device(Compute()))
     with progress("Predicting", total=len(job.pending), unit="objects") as advance:
         for batch in job.batches:
-            with TemporaryDirectory(prefix="dcube-batch-") as folder:
+            with TemporaryDirectory(dir=Path(job_file).parent) as folder:
                 rows = _predict_objects(candidate, _download(source, batch, Path(folder)), job.policy)
             rows = rows.assign(**job.identity)
             write_object(results, batch_file_name(batch), to_parquet(rows))

@@ -21,6 +21,7 @@ from dcube.evaluation.operating_point import LABELS
 from dcube.inference.bucket import download_objects, list_objects
 from dcube.registry.external_tags import run_id_of, unconfirmed_external_tests
 from dcube.registry.references import resolve_reference
+from dcube.repository.workspace import workspaces_of
 from dcube.runtime.s3 import Storage
 from dcube.tracking import tags
 from flows.evaluate import evaluate
@@ -113,8 +114,8 @@ def test_flow_measures_and_records_what_the_command_does(
     ):
         failed = evaluate(*parameters, return_state=True)
         assert failed.is_failed() and words in str(failed.message) and "\n" not in str(failed.message), failed.message
+        assert not (workspaces_of(Path.cwd()) / str(failed.state_details.flow_run_id)).exists()
     assert f"{tags.EXTERNAL}south" not in resolve_reference(reference)[1].entry.tags
-    assert not list(Path(tmp_path).parent.rglob("dcube-evaluate-*"))
 
 
 @pytest.mark.parametrize("name", ["../escaped.png", "a//b.png", "./b.png", "line\nbreak.png"])
