@@ -124,15 +124,15 @@ def with_data_sets(copy: WorkingCopy) -> WorkingCopy:
 
 @pytest.fixture(scope="module")
 def changed(complete: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """The parameters ask for another classifier."""
+    """The parameters ask for other classifiers."""
     copy = complete.copy(tmp_path_factory.mktemp("changed") / "copy")
-    copy.set_params(classifier={"seed": 1})
+    copy.set_params(classifier={"seed": 1}, baseline={"seed": 1})
     return copy
 
 
 @pytest.fixture(scope="module")
 def evaluated(changed: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """The other classifier is trained and evaluated, and not registered."""
+    """The other classifiers are trained and evaluated, and not registered."""
     copy = changed.copy(tmp_path_factory.mktemp("evaluated") / "copy")
     copy.dvc("repro", "evaluate")
     return copy
@@ -140,7 +140,7 @@ def evaluated(changed: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def contested(evaluated: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """The other classifier is the challenger."""
+    """One of the other classifiers is the challenger."""
     copy = evaluated.copy(tmp_path_factory.mktemp("contested") / "copy")
     copy.dvc("repro")
     return copy
