@@ -37,33 +37,25 @@ from flows.reporting import slug
 
 @flow(name="predict", description="A registered model predicts on every image below an S3 prefix; drift is reported.")
 def predict(
-    model: Annotated[str, Field(min_length=1, description="MODEL@ALIAS or MODEL/VERSION: dcube-phantom@champion.")],
-    source: Annotated[str, Field(pattern="^s3://", description="Prefix with the images: s3://bucket/studies/today.")],
-    results: Annotated[
-        str, Field(pattern="^s3://", description="Prefix for the predictions: s3://bucket/predictions.")
-    ],
-    batch_size: Annotated[int, Field(ge=1, le=10_000, description="Objects in one Parquet file of predictions.")] = 256,
-    abstain_below: Annotated[
-        float | None,
-        Field(ge=0, le=1, description="Abstain below this confidence. Empty: as in its evaluation."),
-    ] = None,
-    decide: Annotated[
-        str | None,
-        Field(
-            description="Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'; with ' at malignant "
-            "= 0.05' for another prevalence. Empty: the model's operating point."
-        ),
-    ] = None,
+    model: Annotated[str, Field(min_length=1)],
+    source: Annotated[str, Field(pattern="^s3://")],
+    results: Annotated[str, Field(pattern="^s3://")],
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 256,
+    abstain_below: Annotated[float | None, Field(ge=0, le=1)] = None,
+    decide: str | None = None,
 ) -> State[Any]:
     """Predict on all objects that are not yet in the file of a finished batch.
 
     Args:
-        model: the version. An alias is resolved once, at the beginning.
-        source: prefix of the images: plain images, DICOM, NIfTI. Other files and blank slices are skipped.
-        results: prefix of the predictions, Parquet and drift.json, below MODEL/VERSION-WEIGHTS/abstain-below-….
-        batch_size: at most this many predictions are lost if the process is killed.
-        abstain_below: the lowest confidence with which the model decides.
-        decide: the rule that turns probabilities into a class.
+        model: MODEL@ALIAS or MODEL/VERSION, dcube-phantom@champion for example. An alias is resolved once.
+        source: Prefix with the images, s3://bucket/studies/today for example: plain images, DICOM, NIfTI. Other files
+            and blank slices are skipped.
+        results: Prefix for the predictions, s3://bucket/predictions for example. Parquet and drift.json are written
+            below MODEL/VERSION-WEIGHTS/abstain-below-….
+        batch_size: Objects in one Parquet file; at most this many predictions are lost if the process is killed.
+        abstain_below: The lowest confidence with which the model decides. Empty: as in its evaluation.
+        decide: Rule of the decision: 'most probable class', or e.g. 'malignant >= 0.3'; with ' at malignant = 0.05' for
+            another prevalence. Empty: the model's operating point.
     """
     log_errors_in_one_line()
     with temporary_folder() as folder, mlflow_errors_in_one_line():

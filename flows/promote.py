@@ -33,15 +33,15 @@ class Approval(RunInput):
 
 @flow(name="promote", description="Compare the challenger with the champion, and promote it if it meets the policy.")
 def promote(
-    model: Annotated[str, Field(min_length=1, description="Registered model in MLflow, dcube-phantom for example.")],
+    model: Annotated[str, Field(min_length=1)],
     policy: PromotionPolicy = PromotionPolicy(),  # noqa: B008, frozen
-    approval: Annotated[bool, Field(description="Whether a person must approve.")] = True,
-    hours_to_answer: Annotated[float, Field(gt=0, le=720, description="Without an answer the champion stays.")] = 72,
+    approval: bool = True,
+    hours_to_answer: Annotated[float, Field(gt=0, le=720)] = 72,
 ) -> State[Any]:
     """Move the alias `champion` to the challenger if every criterion of the policy is met.
 
     Args:
-        model: name of the registered model.
+        model: name of the registered model in MLflow, dcube-phantom for example.
         policy: requirements for the challenger.
         approval: whether a person must approve first. A deployed run is suspended meanwhile: it occupies no worker,
             does not depend on one, and compares again when it continues.
