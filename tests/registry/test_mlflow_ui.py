@@ -88,17 +88,20 @@ def values_of(page: Page, name: str) -> list[str]:
 def refuse_unusable_plots(page: Page, metric: str, values: list[float]) -> None:
     """Check the plots that compare two trainings; `values` are the metric's after 4 and after 9 epochs."""
     parallel = page.get_by_role("tabpanel", name="Parallel Coordinates Plot")
-    parallel.locator("[class*=select-selector]").last.click(position={"x": 230, "y": 12})  # beside the chosen items
-    another = page.locator("[class*=item-option-content]").nth(1)
-    name = another.inner_text()
-    another.click()
-    expect(parallel.locator(".axis-title").get_by_text(name, exact=True)).to_have_count(1)
 
     def axes() -> dict[str, list[float]]:
         dimensions = parallel.locator(".js-plotly-plot").evaluate("plot => plot.data[0].dimensions")
         return {axis["label"]: [float(value) for value in axis["values"]] for axis in dimensions}
 
-    wait_until(lambda: {"classifier.epochs", name} <= axes().keys(), seconds=30)  # it is drawn several times
+    wait_until(lambda: "classifier.epochs" in axes(), seconds=30)  # it is drawn several times
+    parallel.locator("[class*=select-selector]").last.click(position={"x": 230, "y": 12})  # beside the chosen items
+    options = page.locator("[class*=item-option-content]")
+    expect(options.first).to_be_visible()
+    another = next(option for option in options.all() if option.inner_text() not in axes())
+    name = another.inner_text()
+    another.click()
+    expect(parallel.locator(".axis-title").get_by_text(name, exact=True)).to_have_count(1)
+    wait_until(lambda: {"classifier.epochs", name} <= axes().keys(), seconds=30)
     assert sorted(axes()["classifier.epochs"]) == [4, 9] and len(axes()[name]) == 2
 
     page.get_by_role("tab", name="Scatter Plot").click()
