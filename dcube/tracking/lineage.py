@@ -51,8 +51,8 @@ def git_commit() -> str:
 
 def code_fingerprint(package: Path) -> str:
     """Return a hash of a copy of this package, from the paths and contents of its code files alone."""
-    names = {file.relative_to(package).as_posix(): file for file in code_files(package)}
-    return fingerprint_of({name: _blob(file.read_bytes()) for name, file in names.items()})
+    blobs = {file.relative_to(package).as_posix(): _blob(file.read_bytes()) for file in code_files(package)}
+    return fingerprint_of(blobs)
 
 
 def code_files(package: Path) -> list[Path]:
